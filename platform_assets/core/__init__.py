@@ -1,0 +1,1 @@
+"""Plain Python that every domain shares: no Dagster, no FastAPI, no domain's words."""

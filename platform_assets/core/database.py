@@ -1,0 +1,203 @@
+"""The platform's PostgreSQL: three databases on one server, embedded or by URL, and their migrations.
+
+Whoever stores something asks here for an engine or a URL. How the embedded server lives and dies
+is `postgres_server.py`'s business; our tables are made in `platform_assets/migrations`, those of
+Dagster and MLflow by the libraries, both through `migrate.py`.
+
+Whoever connects today owns the tables. When a role with limited rights joins, only `migrate` and
+`open_database` know which of two URLs they use.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from platform_assets.core.errors import DatabaseError
+from platform_assets.core.postgres_server import SUPERUSER, ServerUse, use_server
+
+if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy import URL, Engine
+
+Purpose = Literal["platform", "dagster", "mlflow"]
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+EMBEDDED_NAME = "platform"
+CONNECT_SECONDS = 10
+
+
+class Database:
+    """Three databases on one server: the platform's own, Dagster's and MLflow's.
+
+    Parameters
+    ----------
+    url
+        Of the platform's database; the other two are named after it.
+    server
+        The use of an embedded server, given back by `close`.
+
+    Attributes
+    ----------
+    embedded
+        Whether the server is the platform's own.
+
+    """
+
+    def __init__(self, url: URL, server: ServerUse | None = None) -> None:
+        self._url = url.set(drivername="postgresql+psycopg")
+        self._server = server
+        self.embedded = server is not None
+
+    def name(self, purpose: Purpose) -> str:
+        """The database's name on its server."""
+        return f"{self._url.database}" if purpose == "platform" else f"{self._url.database}_{purpose}"
+
+    def url(self, purpose: Purpose) -> URL:
+        """Where the database is, for SQLAlchemy with psycopg 3."""
+        return self._url.set(database=self.name(purpose))
+
+    def psycopg2_url(self, purpose: Purpose) -> str:
+        """Where the database is, with its password, for Dagster and MLflow, which need psycopg2."""
+        return self.url(purpose).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The platform's database."""
+        from sqlalchemy import create_engine
+
+        return create_engine(self.url("platform"), pool_size=2, max_overflow=8, pool_pre_ping=True)
+
+    def connect(self, purpose: Purpose) -> psycopg.Connection[Any]:
+        """A plain connection of its own, in autocommit.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+
+        """
+        return self._connect(self.name(purpose))
+
+    def maintenance(self) -> psycopg.Connection[Any]:
+        """A connection for statements about whole databases, which works before ours is there."""
+        try:
+            return self._connect("postgres")
+        except DatabaseError:
+            # A role may be kept out of the server's own database.
+            return self._connect(self.name("platform"))
+
+    def close(self) -> None:
+        """Close the engine's connections and let go of the embedded server."""
+        if "engine" in vars(self):
+            self.engine.dispose()
+        if self._server:
+            self._server.close()
+            # Another lock may get the same number; a second `close` must not let go of that one.
+            self._server = None
+
+    def _connect(self, name: str) -> psycopg.Connection[Any]:
+        import psycopg
+
+        arguments = self._url.set(database=name).translate_connect_args(database="dbname", username="user")
+        options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, **arguments, **self._url.query}
+        try:
+            return psycopg.connect(autocommit=True, **options)
+        except psycopg.OperationalError as error:
+            where = f"{name} on {self._url.host or 'the local server'}"
+            if f'database "{name}" does not exist' in str(error):
+                raise DatabaseError(
+                    f"there is no database {where}; run `platform-assets migrate`, which makes it"
+                ) from None
+            mend = (
+                ""
+                if self.embedded
+                else "\nStart that server, or mend PLATFORM_DATABASE_URL; empty, it stands for an embedded one"
+            )
+            raise DatabaseError(f"cannot open the database {where}: {error}{mend}") from None
+
+
+def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
+    """Open the databases behind a URL; without one, those of the embedded server below `home`.
+
+    Parameters
+    ----------
+    url
+        `postgresql://user:password@host/name`, or empty.
+    home
+        The platform's folder.
+    migrated
+        Whether an external database must be at this code's version. The embedded one always is.
+
+    Raises
+    ------
+    DatabaseError
+        The URL is none, the server is not there, or its database is not at this code's version.
+
+    """
+    if not url:
+        server = use_server(home / "postgres")
+        return embedded_database(server.port, server.password, server)
+    database = Database(_parsed(url))
+    if migrated:
+        _require_head(database)
+    return database
+
+
+def embedded_database(port: int, password: str, server: ServerUse | None = None) -> Database:
+    """The databases of an embedded server that is known to run."""
+    from sqlalchemy import URL
+
+    # Said here, because PGSSLMODE and PGGSSENCMODE of a person's shell are meant for another server.
+    query = {"sslmode": "disable", "gssencmode": "disable"}
+    return Database(URL.create("postgresql", SUPERUSER, password, "127.0.0.1", port, EMBEDDED_NAME, query), server)
+
+
+def head() -> str:
+    """Our newest migration, told by the names of the files, which is faster than asking Alembic."""
+    return max(path.stem.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def revision(connection: psycopg.Connection[Any], table: str = "platform.alembic_version") -> str | None:
+    """The migration that a database is at; None before the first."""
+    from psycopg import sql
+
+    found = connection.execute("select to_regclass(%s)", [table]).fetchone()
+    if found is None or found[0] is None:
+        return None
+    row = connection.execute(sql.SQL("select version_num from {}").format(sql.Identifier(*table.split(".")))).fetchone()
+    return str(row[0]) if row else None
+
+
+def _parsed(url: str) -> URL:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    wanted = "PLATFORM_DATABASE_URL must be postgresql://user:password@host/name, or empty for an embedded server"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise DatabaseError(f"{wanted}; what it holds is no URL") from None
+    if parsed.drivername.split("+")[0] not in {"postgresql", "postgres"}:
+        raise DatabaseError(f"{wanted}; it is one of {parsed.drivername}")
+    if not parsed.database:
+        raise DatabaseError(f"{wanted}; it names no database")
+    return parsed
+
+
+def _require_head(database: Database) -> None:
+    with database.connect("platform") as connection:
+        found = revision(connection)
+        lacking = missing(database, connection)
+    if found != head() or lacking:
+        state = f"is at version {found or 'none'}, this code needs {head()}"
+        if lacking:
+            state = f"has no {' and no '.join(database.name(purpose) for purpose in lacking)} beside it"
+        raise DatabaseError(f"the database {database.name('platform')} {state}; run `platform-assets migrate`")
+
+
+def missing(database: Database, connection: psycopg.Connection[Any]) -> list[Purpose]:
+    """Which of the three databases are not there."""
+    there = {row[0] for row in connection.execute("select datname from pg_database")}
+    return [purpose for purpose in get_args(Purpose) if database.name(purpose) not in there]

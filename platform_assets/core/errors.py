@@ -1,0 +1,32 @@
+"""The errors that a person can do something about.
+
+Each says what was found, what is needed, and what gets there. Whoever shows them to a person
+(command line, Dagster, HTTP) prints the message alone; any other exception is a defect.
+"""
+
+from __future__ import annotations
+
+
+class PlatformError(Exception):
+    """The platform cannot go on, and the message tells a person why and what would help."""
+
+
+class SourceError(PlatformError):
+    """A source is missing, unreachable, or not what it should be."""
+
+
+class TableError(PlatformError):
+    """A table, or a version of it, is not there or cannot be written."""
+
+
+class SchemaError(PlatformError):
+    """A frame or expression does not have the columns that its table declares."""
+
+
+class DatabaseError(PlatformError):
+    """PostgreSQL is missing, unreachable, or not at the version that this code needs."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says first; what follows is for its developers."""
+    return next(iter(str(error).splitlines()), "no reason given")

@@ -1,0 +1,164 @@
+"""Logs of everything that is not an asset: one JSON object per line on stderr, without secrets.
+
+Assets log through Dagster's logger. `redact` and `SecretsFilter` serve both sides: whoever
+hands text to a log, an error or metadata passes it through one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus, unquote, urlsplit
+
+from platform_assets.settings import USERINFO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+MASK = "***"
+
+_SENSITIVE_NAME = (
+    r"(?:[\w.-]*(?:token|passw(?:or)?d|pwd|secret|api[_-]?key|access[_-]?key|signature|credential)[\w-]*"
+    r"|(?:[\w.-]*[_.-])?sig)"
+)
+_PASSWORD_IN_URL = re.compile(r"""(://[^\s:/@"]*):[^\s/"]+@""")
+_NAMED_VALUE = re.compile(
+    rf"""(\b{_SENSITIVE_NAME}=|["']{_SENSITIVE_NAME}["']\s*:\s*)("[^"]*"|'[^']*'|[^\s&;,"']+)""", re.IGNORECASE
+)
+_QUERY = re.compile(r"(://[^\s?]*)\?\S*?(?=::[\w+]+://|\s|$)")
+_SHORTEST_TELLING_PATH = 8
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """Mask what must not be read by others.
+
+    Masked are the given secrets, also quoted as in a URL; of a secret that is a URL, also its
+    password, and of a web address its path, for that is what errors of HTTP clients quote.
+    Whatever the secrets, so are the password of any `scheme://user:password@host` and the value
+    in `token=..`, `password=..` and the like.
+    """
+    # The longest first: one secret may be part of another.
+    for form in sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True):
+        text = text.replace(form, MASK)
+    text = _PASSWORD_IN_URL.sub(rf"\1:{MASK}@", text)
+    return _NAMED_VALUE.sub(rf"\1{MASK}", text)
+
+
+def shown(uri: str) -> str:
+    """A path or URI for people: without user, password and query, each of which may let others in."""
+    return _QUERY.sub(r"\1", USERINFO.sub("://", uri))
+
+
+def _forms(secret: str) -> Iterator[str]:
+    for part in (secret, *_parts_of_url(secret)):
+        yield from filter(None, (part, quote(part), quote(part, safe=""), quote_plus(part)))
+
+
+def _parts_of_url(secret: str) -> Iterator[str]:
+    try:
+        url = urlsplit(secret)
+    except ValueError:
+        return
+    if url.password:
+        yield url.password
+        yield unquote(url.password)
+    if url.scheme in {"http", "https"} and len(url.path) > _SHORTEST_TELLING_PATH:
+        yield url.path
+
+
+class SecretsFilter(logging.Filter):
+    """Masks secrets in a record's message, arguments, exception, stack and extra fields.
+
+    Belongs on a handler: filters of a logger do not see the records of its children.
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        super().__init__()
+        self._secrets = tuple(secrets)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Mask the record in place and let it pass."""
+        record.msg = redact(_message(record), self._secrets)
+        record.args = ()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        # A formatter that finds the exception itself would write it again, unmasked.
+        record.exc_info = None
+        if record.exc_text:
+            record.exc_text = redact(record.exc_text, self._secrets)
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info, self._secrets)
+        for name, value in _extra(record).items():
+            setattr(record, name, self._masked_item(name, value))
+        return True
+
+    def _masked(self, value: object) -> object:
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, dict):
+            return {key: self._masked_item(str(key), item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._masked(item) for item in value]
+        return redact(str(value), self._secrets)
+
+    def _masked_item(self, key: str, value: object) -> object:
+        return MASK if re.fullmatch(_SENSITIVE_NAME, key, re.IGNORECASE) else self._masked(value)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per record: time (UTC), level, logger, message, extra fields, exception, stack."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the record as one line; extra fields never replace the standard ones."""
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _message(record),
+        }
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        if record.exc_text:
+            entry["exception"] = record.exc_text
+        if record.stack_info:
+            entry["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(entry | {n: v for n, v in _extra(record).items() if n not in entry}, default=str)
+
+
+def configure_logging(secrets: Sequence[str], level: int | str = logging.INFO, name: str | None = None) -> None:
+    """Send a logger, by default the root, to stderr as JSON lines without the given secrets.
+
+    Called again, it replaces secrets and level. Where the root logger does this already, it sees to that alone,
+    so that no line is written twice.
+    """
+    logger = logging.getLogger(name)
+    handler = _json_handler(logging.getLogger()) or _json_handler(logger)
+    if handler is None:
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonLines())
+        logger.addHandler(handler)
+    handler.filters[:] = [SecretsFilter(secrets)]
+    if handler in logger.handlers:
+        logger.setLevel(level)
+        # Some libraries set the level of their own loggers, and pass the root's by.
+        handler.setLevel(level)
+
+
+def _json_handler(logger: logging.Logger) -> logging.Handler | None:
+    return next((handler for handler in logger.handlers if isinstance(handler.formatter, JsonLines)), None)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        # Otherwise logging prints the arguments to stderr, past every filter.
+        return f"{record.msg} {record.args}"
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}

@@ -1,0 +1,37 @@
+"""Which code is at work, for whoever records what made a table or a model."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+_PROJECT = Path(__file__).parents[2]
+_SECONDS = 10
+
+
+@cache
+def code_version() -> str:
+    """The package's version and, in a checkout, the git commit: `0.1.0+1a2b3c4d5e6f`, `.dirty` when files differ."""
+    release = version("platform-assets")
+    # An installed package may lie in somebody else's checkout.
+    commit = _git("rev-parse", "--short=12", "HEAD") if (_PROJECT / ".git").exists() else ""
+    if not commit:
+        return release
+    return f"{release}+{commit}{'.dirty' if _git('status', '--porcelain', '--untracked-files=no') else ''}"
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the project; nothing where there is no git or no checkout."""
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", "-C", str(_PROJECT), *arguments],  # noqa: S607 - whichever git a person uses
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
