@@ -1,0 +1,1 @@
+"""An open data and machine learning asset platform on Dagster."""

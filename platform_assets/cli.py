@@ -1,0 +1,213 @@
+"""`platform-assets`: the command line. Thin: each command calls what does the work and says what came of it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from platform_assets.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from platform_assets.orchestration.report import Outcome, Report
+
+app = typer.Typer(
+    name="platform-assets",
+    help="Data and ML assets on Dagster: run everything, look after it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+demo = typer.Typer(help="Invented sample data.", no_args_is_help=True)
+app.add_typer(demo, name="demo")
+# Lines are never broken; the terminal does that. Without one, tables get the room that they need.
+out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+
+INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
+
+
+def main() -> None:
+    """Entry point: an error that a person can mend is one line on stderr and exit code 1, not a trace."""
+    from platform_assets.core.errors import PlatformError
+
+    try:
+        app()
+    except (PlatformError, SettingsError) as error:
+        err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}")
+        sys.exit(1)
+
+
+@app.callback()
+def _settings(context: typer.Context) -> None:
+    from platform_assets.core.logs import configure_logging
+
+    context.obj = settings = load_settings()
+    # What is said to people is printed; what is logged is for machines, and only when it matters.
+    configure_logging(settings.secrets(), logging.WARNING)
+
+
+@app.command()
+def run(context: typer.Context) -> None:
+    """Materialise everything once, say what happened, and exit: 0 when all is well, 1 when not, 130 after Ctrl-C."""
+    settings: Settings = context.obj
+    source = "demo data unless a source is set" if settings.sources == "demo" else "live sources"
+    out.print(f"platform-assets: materialising every asset into {settings.home} ({source})", markup=False)
+    _quiet()
+    from platform_assets.orchestration.dead_runs import fail_dead_runs
+    from platform_assets.orchestration.report import materialise_all
+    from platform_assets.orchestration.storage import dagster_instance
+
+    with dagster_instance(settings) as instance:
+        for dead in fail_dead_runs(instance):
+            out.print(f"run {dead} was left behind by a process that ended; marked as failed")
+        from platform_assets.definitions import defs, services
+
+        try:
+            report = materialise_all(defs(), instance, _say)
+        finally:
+            services().close()
+    out.print(_table(report))
+    _say_what_next(report, settings)
+    if report.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if not report.complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+def up(context: typer.Context) -> None:
+    """Start database, MLflow, Dagster's UI and daemon with automation on; stay until Ctrl-C, then stop them all."""
+    settings: Settings = context.obj
+    out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
+    from platform_assets.core.supervisor import Supervisor
+    from platform_assets.orchestration.servers import servers
+    from platform_assets.services import make_home, open_services
+
+    services = open_services(settings)
+    make_home(settings.home / "logs")
+    with Supervisor(servers(services), settings.home / "logs", _say_plainly) as supervisor:
+        supervisor.run()
+
+
+@app.command()
+def migrate(context: typer.Context) -> None:
+    """Bring the databases of the platform, Dagster and MLflow to the versions that this code needs."""
+    from platform_assets.core.database import open_database
+    from platform_assets.core.migrate import migrate as migrate_database
+
+    settings: Settings = context.obj
+    database = open_database(settings.database_url.get_secret_value(), settings.home, migrated=False)
+    done = migrate_database(database)
+    out.print("\n".join(done) if done else "every database is at the version that this code needs", markup=False)
+
+
+@app.command()
+def doctor(context: typer.Context) -> None:
+    """Say what is configured, reachable or missing, and how to mend it; exit 1 when something is broken."""
+    _quiet()
+    from platform_assets.orchestration.doctor import examine
+    from platform_assets.services import open_services
+
+    findings = examine(open_services(context.obj))
+    for finding in findings:
+        out.print(f"{STATES[finding.state]} {finding.thing}: ", end="")
+        out.print(finding.found, markup=False)
+        if finding.mend:
+            out.print(f"   -> {finding.mend}", markup=False)
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+@demo.command()
+def generate(
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    rows: Annotated[int, typer.Option(min=1, help="Rows of each file.")] = 20_000,
+) -> None:
+    """Write the sample data that serves where no source is set."""
+    from platform_assets.demo import generators
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, write in generators().items():
+        out.print(str(write(folder / f"{name}.csv", rows)), markup=False)
+
+
+def _say_plainly(line: str) -> None:
+    out.print(line, markup=False)
+
+
+def _quiet() -> None:
+    """Libraries' own chatter off the screen: what matters is in Dagster's history and in our table."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+    # When the database goes away, each connection and each lock would tell it with a trace; the report says it once.
+    for name in ("sqlalchemy", "platform_assets.orchestration.storage"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+STATES = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red]broken[/]"}
+SIGNS = {"running": "[cyan]...[/]", "done": "[green]ok[/]", "failed": "[red]FAILED[/]", "skipped": "[yellow]skipped[/]"}
+
+
+def _say(outcome: Outcome) -> None:
+    rows = f" {outcome.rows:,} rows" if outcome.rows is not None else ""
+    seconds = f" {outcome.seconds:.1f} s" if outcome.state in {"done", "failed"} else ""
+    reason = f" {outcome.reason}" if outcome.reason else ""
+    out.print(f"  {SIGNS[outcome.state]} {outcome.asset}{rows}{seconds}", end="")
+    out.print(reason, markup=False)
+
+
+def _table(report: Report) -> Table:
+    table = Table(title="What happened")
+    for heading, justify in (
+        ("asset", "left"),
+        ("", "left"),
+        ("rows", "right"),
+        ("seconds", "right"),
+        ("checks passed", "right"),
+        ("failed", "right"),
+        ("quarantined", "right"),
+    ):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for outcome in report.outcomes:
+        table.add_row(
+            outcome.asset,
+            SIGNS[outcome.state],
+            "" if outcome.rows is None else f"{outcome.rows:,}",
+            f"{outcome.seconds:.1f}",
+            str(len(outcome.passed)),
+            str(len(outcome.failed)),
+            "" if outcome.quarantined is None else f"{outcome.quarantined:,}",
+        )
+    return table
+
+
+def _say_what_next(report: Report, settings: Settings) -> None:
+    for outcome in report.outcomes:
+        if outcome.failed:
+            out.print(f"{outcome.asset}: these checks do not hold: {', '.join(outcome.failed)}", markup=False)
+        if outcome.quarantined:
+            out.print(f"{outcome.asset}: the bad rows, with line and reason, are in {outcome.asset}_quarantine")
+        if outcome.reason:
+            out.print(f"{outcome.asset}: {outcome.reason}", markup=False)
+    from platform_assets.core.logs import shown
+
+    where = (
+        "in memory, gone with this process; PLATFORM_LAKE_URI keeps them"
+        if settings.lake_is_memory
+        else shown(settings.lake)
+    )
+    where = f"Tables: {where}. Run {report.run_id}; look at it with `.venv/bin/dagster dev`."
+    out.print(where, markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The code location: every domain that is there, the shared jobs and sensors, the resources."""
+
+import copy
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from functools import cache
+from types import ModuleType
+from typing import Any, TypeVar
+
+import dagster as dg
+from dagster._core.definitions.partitions.partitioned_schedule import UnresolvedPartitionedAssetScheduleDefinition
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster_shared.record import replace
+
+from platform_assets import domains
+from platform_assets.core.logs import configure_logging
+from platform_assets.orchestration.alerts import run_failed_sensor
+from platform_assets.orchestration.console import console
+from platform_assets.orchestration.tables import tables_in_lake
+from platform_assets.orchestration.upkeep import upkeep_job, upkeep_schedule
+from platform_assets.resources import resources
+from platform_assets.services import Services, open_services
+from platform_assets.settings import load_settings
+
+Found = TypeVar("Found")
+
+
+@cache
+def services() -> Services:
+    """The services of this process, as its environment says."""
+    return open_services(load_settings())
+
+
+def domain_definitions() -> dg.Definitions:
+    """What the domains define. A folder with a `defs.py` is a domain; nobody lists them, nor what is in it."""
+    names = sorted(domain.name for domain in pkgutil.iter_modules(domains.__path__))
+    modules = [importlib.import_module(f"{domains.__name__}.{name}.defs") for name in names]
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules(modules),
+        asset_checks=dg.load_asset_checks_from_modules(modules),
+        jobs=[*_all(dg.JobDefinition, modules), *_all(UnresolvedAssetJobDefinition, modules)],
+        schedules=[
+            *_all(dg.ScheduleDefinition, modules),
+            *_all(UnresolvedPartitionedAssetScheduleDefinition, modules),
+        ],
+        sensors=_all(dg.SensorDefinition, modules),
+    )
+
+
+def shared_definitions(of_domains: dg.Definitions) -> dg.Definitions:
+    """What serves all domains."""
+    upkeep = upkeep_job(tables_in_lake(of_domains))
+    return dg.Definitions(
+        jobs=[upkeep],
+        schedules=[upkeep_schedule(upkeep)],
+        sensors=[run_failed_sensor()],
+        resources=resources(services),
+        executor=dg.in_process_executor,
+        loggers={"console": console},
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Everything that Dagster shows and runs; schedules and sensors start switched on with automation only."""
+    settings = load_settings()
+    # Our own lines only: Dagster's processes have handlers for theirs.
+    configure_logging(settings.secrets(), name=domains.__name__.split(".")[0])
+    of_domains = domain_definitions()
+    merged = dg.Definitions.merge(of_domains, shared_definitions(of_domains))
+    if settings.automation == "off":
+        return merged
+    return dg.Definitions(
+        assets=merged.assets,
+        asset_checks=merged.asset_checks,
+        jobs=merged.jobs,
+        schedules=[_switched_on(schedule, dg.DefaultScheduleStatus.RUNNING) for schedule in merged.schedules or ()],
+        sensors=[_switched_on(sensor, dg.DefaultSensorStatus.RUNNING) for sensor in merged.sensors or ()],
+        resources=merged.resources,
+        executor=merged.executor,
+        loggers=merged.loggers,
+    )
+
+
+def _all(kind: type[Found], modules: Iterable[ModuleType]) -> list[Found]:
+    return [value for module in modules for value in vars(module).values() if isinstance(value, kind)]
+
+
+def _switched_on(automation: Any, status: dg.DefaultScheduleStatus | dg.DefaultSensorStatus) -> Any:
+    """The same, switched on from the start. Dagster takes that at construction only, where no settings are known."""
+    if isinstance(automation, UnresolvedPartitionedAssetScheduleDefinition):
+        return replace(automation, default_status=status)
+    running = copy.copy(automation)
+    running._default_status = status  # noqa: SLF001
+    return running

@@ -1,0 +1,1 @@
+"""Dagster helpers that every domain shares; none knows a domain."""

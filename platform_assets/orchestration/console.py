@@ -1,0 +1,21 @@
+"""What Dagster prints while it works: its usual lines, without secrets."""
+
+import logging
+
+import dagster as dg
+from dagster._loggers import colored_console_logger
+
+from platform_assets.core.logs import SecretsFilter
+from platform_assets.settings import load_settings
+
+
+@dg.logger(  # type: ignore[untyped-decorator]
+    config_schema=colored_console_logger.config_schema,
+    description="Dagster's console log, in which passwords and keys are masked.",
+)
+def console(init_context: dg.InitLoggerContext) -> logging.Logger:
+    """Dagster's own console logger with our filter on it."""
+    logger = colored_console_logger.logger_fn(init_context)
+    for handler in logger.handlers:
+        handler.addFilter(SecretsFilter(load_settings().secrets()))
+    return logger

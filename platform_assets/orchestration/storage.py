@@ -1,0 +1,273 @@
+"""Dagster's storage in the platform's PostgreSQL, named by `dagster.yaml`, and how to open an instance on it.
+
+Dagster reads no configuration here: the settings say where the database and the folders are, so that
+every command shares one history without DAGSTER_HOME. What tells a live run from a dead one is held
+here too (`RunLocks`); what follows from it is `dead_runs.py`'s business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from dagster import DagsterEventType, DagsterInstance
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.root import LocalArtifactStorage
+from dagster._serdes import deserialize_value, serialize_value
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+
+from platform_assets.core.database import Database, open_database
+from platform_assets.core.errors import PlatformError
+from platform_assets.core.logs import redact
+from platform_assets.services import make_home
+from platform_assets.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from dagster import EventLogEntry
+    from dagster._serdes import ConfigurableClassData
+    from sqlalchemy import Connection, Engine
+
+_log = logging.getLogger(__name__)
+
+KEEP_SECONDS = 5
+PROJECT = Path(__file__).parents[2]
+RUN_ENDS = frozenset({DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED})
+# What Dagster finds things by. A weak password can be part of a name, and masking it there would lose the event.
+IDENTITIES = frozenset(
+    {
+        *("__class__", "__enum__", "asset_key", "check_name", "event_type_value", "job_name", "logging_tags"),
+        *("mapping_key", "output_name", "partition", "pipeline_name", "run_id", "solid_handle", "step_handle"),
+        *("step_key", "step_kind_value", "step_output_handle"),
+    }
+)
+
+
+def dagster_instance(settings: Settings | None = None, project: Path = PROJECT) -> DagsterInstance:
+    """Open Dagster's instance as the project's `dagster.yaml` describes it, whatever the current folder.
+
+    Raises
+    ------
+    PlatformError
+        There is no `dagster.yaml`; Dagster itself would go on with a history of its own.
+
+    """
+    if not (project / "dagster.yaml").exists():
+        raise PlatformError(f"{project} holds no dagster.yaml; run from a checkout of the project")
+    home = _dagster_home(settings or load_settings())
+    return DagsterInstance.from_ref(InstanceRef.from_dir(str(home), config_dir=str(project)))
+
+
+class PlatformStorage(DagsterPostgresStorage):
+    """Runs, events and schedules in the platform's PostgreSQL, embedded or by URL."""
+
+    def __init__(self, database: Database, secrets: Sequence[str], inst_data: ConfigurableClassData | None) -> None:
+        # Never closed: the embedded server is used until this process ends.
+        url = database.psycopg2_url("dagster")
+        super().__init__(url, should_autocreate_tables=False, inst_data=inst_data)
+        self._event_log_storage = PlatformEventLog(url, secrets, embedded=database.embedded)
+
+    @classmethod
+    def config_type(cls) -> Any:
+        """No configuration: the settings hold it."""
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003
+        """Open the database of the settings."""
+        settings = load_settings()
+        database = open_database(settings.database_url.get_secret_value(), settings.home)
+        password = database.url("dagster").password
+        secrets = [*settings.secrets(), *([password] if password else [])]
+        return cls(database, secrets, inst_data)
+
+
+class PlatformComputeLogs(LocalComputeLogManager):
+    """What steps print, below PLATFORM_HOME; Dagster's default is a temporary folder without DAGSTER_HOME."""
+
+    @classmethod
+    def config_type(cls) -> Any:
+        """No configuration: the settings hold it."""
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003
+        """Keep the files below the settings' home."""
+        return cls(str(_dagster_home(load_settings()) / "compute_logs"), inst_data=inst_data)
+
+
+class PlatformArtifacts(LocalArtifactStorage):
+    """Dagster's own files, below PLATFORM_HOME; its default is a temporary folder without DAGSTER_HOME."""
+
+    @classmethod
+    def config_type(cls) -> Any:
+        """No configuration: the settings hold it."""
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003
+        """Keep the files below the settings' home."""
+        return cls(str(_dagster_home(load_settings())), inst_data=inst_data)
+
+
+class PlatformEventLog(PostgresEventLogStorage):
+    """The event log without secrets; while this process runs a run, it holds that run's lock."""
+
+    def __init__(self, url: str, secrets: Sequence[str], *, embedded: bool) -> None:
+        super().__init__(url, should_autocreate_tables=False)
+        self.embedded = embedded
+        # In serialised events, quotes and letters beyond ASCII are escaped, in nested JSON twice.
+        once = [json.dumps(secret)[1:-1] for secret in secrets]
+        twice = [json.dumps(secret)[1:-1] for secret in once]
+        self._written_secrets = tuple({*secrets, *once, *twice})
+        self.run_locks = RunLocks(self._engine)
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event without secrets; the first and last of a run take and give back its lock."""
+        kind = event.dagster_event_type
+        if kind == DagsterEventType.RUN_START:
+            # Before the event: a run that counts as started is either locked or dead.
+            self.run_locks.take(event.run_id)
+        super().store_event(self._redacted(event))
+        if kind in RUN_ENDS:
+            self.run_locks.release(event.run_id)
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events without secrets."""
+        super().store_event_batch([self._redacted(event) for event in events])
+
+    def _redacted(self, event: EventLogEntry) -> EventLogEntry:
+        text = serialize_value(event)
+        if redact(text, self._written_secrets) == text:
+            return event
+        # String by string: what looks like a secret in the whole text may reach across its quotes.
+        return deserialize_value(json.dumps(self._cleaned(json.loads(text))), type(event))
+
+    def _cleaned(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return redact(value, self._written_secrets)
+        if isinstance(value, list):
+            return [self._cleaned(item) for item in value]
+        if isinstance(value, dict):
+            return {key: item if key in IDENTITIES else self._cleaned(item) for key, item in value.items()}
+        return value
+
+
+class RunLocks:
+    """Who runs a run is alive: a session lock per run in PostgreSQL, which ends with its process.
+
+    Needs a direct connection or a pooler in session mode. A thread takes the locks again when the
+    server was restarted under a run that goes on.
+    """
+
+    def __init__(self, engine: Engine, keep_seconds: float = KEEP_SECONDS) -> None:
+        self._engine = engine
+        self._keep_seconds = keep_seconds
+        self._held: dict[str, Connection] = {}
+        self._mutex = threading.Lock()
+        self._keeper: threading.Thread | None = None
+        _all_run_locks.add(self)
+
+    def take(self, run_id: str) -> None:
+        """Hold the run's lock on a connection of its own, until `release` or the end of this process."""
+        with self._mutex:
+            if run_id in self._held:
+                return
+            self._held[run_id] = self._locked(run_id)
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._keep, name="run-locks", daemon=True)
+                self._keeper.start()
+
+    def try_take(self, run_id: str) -> bool:
+        """Hold the run's lock if no process does, this one included."""
+        with self._mutex:
+            connection = self._engine.connect()
+            query = "select pg_try_advisory_lock(%s)"
+            if run_id in self._held or not connection.exec_driver_sql(query, (_lock_key(run_id),)).scalar():
+                connection.close()
+                return False
+            self._held[run_id] = connection
+            return True
+
+    def release(self, run_id: str) -> None:
+        """Give the run's lock back, if it is held here."""
+        with self._mutex:
+            if connection := self._held.pop(run_id, None):
+                connection.close()
+
+    def server_start(self) -> datetime:
+        """When the server was started: a lock that was taken earlier may not be back yet."""
+        with self._engine.connect() as connection:
+            moment = connection.exec_driver_sql("select pg_postmaster_start_time()").scalar_one()
+        return cast("datetime", moment)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child, let go of the sockets: the locks would outlive a killed parent in them."""
+        for connection in self._held.values():
+            # Replaced, not closed: the driver says goodbye on this number when it is collected.
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, connection.connection.driver_connection.fileno(), inheritable=False)  # type: ignore[union-attr]
+            os.close(null)
+        # The parent's thread may have been in the middle of something.
+        self._held, self._mutex, self._keeper = {}, threading.Lock(), None
+
+    def _locked(self, run_id: str) -> Connection:
+        connection = self._engine.connect()
+        # A machine that is switched off says no goodbye; by default the server would wait for it for two hours.
+        connection.exec_driver_sql("set tcp_keepalives_idle = 30")
+        connection.exec_driver_sql("set tcp_keepalives_interval = 10")
+        connection.exec_driver_sql("set tcp_keepalives_count = 3")
+        connection.exec_driver_sql("select pg_advisory_lock(%s)", (_lock_key(run_id),))
+        return connection
+
+    def _keep(self) -> None:
+        while True:
+            time.sleep(self._keep_seconds)
+            with self._mutex:
+                if not self._held:
+                    self._keeper = None
+                    return
+                for run_id in self._held:
+                    self._keep_one(run_id)
+
+    def _keep_one(self, run_id: str) -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            self._held[run_id].exec_driver_sql("select 1")
+        except SQLAlchemyError:
+            self._held[run_id].invalidate()
+            try:
+                self._held[run_id] = self._locked(run_id)
+            except SQLAlchemyError as error:
+                _log.warning("the lock of run %s is lost until the database is back: %s", run_id, error)
+
+
+_all_run_locks: weakref.WeakSet[RunLocks] = weakref.WeakSet()
+
+
+def _leave_locks_to_parent() -> None:
+    for locks in _all_run_locks:
+        locks.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_locks_to_parent)
+
+
+def _dagster_home(settings: Settings) -> Path:
+    return make_home(settings.home / "dagster")
+
+
+def _lock_key(run_id: str) -> int:
+    # 64 bits: among a million runs at a time, two share a key once in 37 million.
+    return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:8], "big", signed=True)

@@ -1,0 +1,180 @@
+"""Settings turned into plain objects, each opened when it is first asked for.
+
+The one place that decides which implementation serves. Dagster gets the same objects through
+`resources.py`; tests build their own `Services` from other settings.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from platform_assets.core.alerts import Alerts
+from platform_assets.core.engine import Engine
+from platform_assets.core.errors import PlatformError, SourceError
+from platform_assets.core.files import Source
+from platform_assets.core.online import OnlineTables
+from platform_assets.core.scratch import OwnedFolder
+from platform_assets.core.tables import TableStore
+from platform_assets.core.validation import Validator
+from platform_assets.settings import variable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from platform_assets.core.database import Database
+    from platform_assets.settings import Settings
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The settings' answer to where raw data come from."""
+
+    settings: Settings
+
+    def find(self, field: str, demo: Callable[[Path, int], Path]) -> Source:
+        """A source by its own setting, which always wins, or demo data where those are served.
+
+        Parameters
+        ----------
+        field
+            The field of `Settings` that names the source.
+        demo
+            Writes a file of sample data with a number of rows, always the same.
+
+        Raises
+        ------
+        SourceError
+            Neither a setting nor demo data; names the setting.
+        """
+        uri: str = getattr(self.settings, field)
+        if uri:
+            return Source(variable(field), uri)
+        if self.settings.sources == "live":
+            raise SourceError(
+                f"{variable(field)} is not set; name the source there, or set PLATFORM_SOURCES=demo for sample data"
+            )
+        file = self.settings.home / "demo" / f"{field.removesuffix('_uri')}_{self.settings.demo_rows}.csv"
+        if not file.exists():
+            self._write(file, demo)
+        return Source(variable(field), str(file), demo=True)
+
+    def _write(self, file: Path, demo: Callable[[Path, int], Path]) -> None:
+        # Not in its place: a process that is killed half-way must not leave what the next one takes for the file.
+        folder = OwnedFolder(self.settings.home / "scratch", "demo")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            demo(folder.path / file.name, self.settings.demo_rows).replace(file)
+        finally:
+            folder.remove()
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the platform works with; every attribute opens itself.
+
+    Parameters
+    ----------
+    settings
+        Read once from the environment, or made by a test.
+    """
+
+    settings: Settings
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of files that do not outlive their process."""
+        return self.settings.home / "scratch"
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The query engine."""
+        return Engine(self.scratch, self.settings.engine_memory, self.settings.engine_threads)
+
+    @cached_property
+    def tables(self) -> TableStore:
+        """The lake."""
+        return TableStore(self.settings.lake, self.engine)
+
+    @cached_property
+    def database(self) -> Database:
+        """PostgreSQL, started when it is the embedded one."""
+        from platform_assets.core.database import open_database
+
+        return open_database(self.settings.database_url.get_secret_value(), self.settings.home)
+
+    @cached_property
+    def online(self) -> OnlineTables:
+        """The rows that programs read one by one."""
+        return OnlineTables(lambda: self.database.engine, self.engine)
+
+    @cached_property
+    def validator(self) -> Validator:
+        """What judges a table before it is published."""
+        return Validator(self.engine, self.settings.max_bad_rows)
+
+    @cached_property
+    def mlflow_tracking_uri(self) -> str:
+        """Where MLflow keeps runs and models."""
+        return self.settings.mlflow_tracking_uri.get_secret_value() or self.database.psycopg2_url("mlflow")
+
+    def _pinned_tables(self) -> Mapping[str, set[int]]:
+        from platform_assets.core.registry import pinned_table_versions
+
+        return pinned_table_versions(self.mlflow_tracking_uri)
+
+    @property
+    def pinned_tables(self) -> Callable[[], Mapping[str, set[int]]]:
+        """Asks the registry which table versions its models were trained on; only when called, for it may be away."""
+        return self._pinned_tables
+
+    @cached_property
+    def retention(self) -> timedelta:
+        """How long old versions of a table stay readable."""
+        return timedelta(days=self.settings.retention_days)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """Where alerts go."""
+        return Alerts(self.settings.alert_webhook_url.get_secret_value())
+
+    def close(self) -> None:
+        """Close what was opened."""
+        # What was not opened yet would open itself when asked for.
+        if "engine" in vars(self):
+            self.engine.close()
+        if "database" in vars(self):
+            self.database.close()
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Where raw data come from."""
+        return Sources(self.settings)
+
+
+def open_services(settings: Settings) -> Services:
+    """The services for some settings. Nothing is opened yet."""
+    return Services(settings)
+
+
+def make_home(home: Path) -> Path:
+    """Make the platform's folder, or one below it, and see that it can be written.
+
+    Raises
+    ------
+    PlatformError
+        It cannot.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        # Rights alone say nothing of a file system that is mounted read-only.
+        tempfile.TemporaryFile(dir=home).close()
+    except OSError as error:
+        raise PlatformError(
+            f"PLATFORM_HOME cannot be written ({error.strerror}: {home}); set it to a folder of your own"
+        ) from None
+    return home

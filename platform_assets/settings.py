@@ -1,0 +1,176 @@
+"""Every environment variable that the platform reads, validated once.
+
+Nothing else in the package looks at the environment. What the values are turned into
+(stores, engines, databases) lives in `services.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+from urllib.parse import unquote
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from pydantic.config import JsonDict
+
+PREFIX = "PLATFORM_"
+# A password may hold a slash; digits behind a host's colon are a port. Azure's schemes have a container before the @.
+USERINFO = re.compile(
+    r"(?<!abfs)(?<!abfss)(?<!wasb)(?<!wasbs)://(?P<userinfo>[^\s/?]*|[^\s/:@]*:(?!:|\d+(?:[/?]|$))\S*?)@"
+)
+"""User and password of a URI."""
+SHORTEST_SECRET = 12
+"""Characters of a value in a URI that counts as a secret whatever its name."""
+SOURCE: JsonDict = {"source": True}
+"""Marks a field that names a source of raw data."""
+
+
+class SettingsError(Exception):
+    """A variable has a value that the platform cannot work with; says which, and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """The platform's configuration. Each field is the variable `PLATFORM_<FIELD>`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    env: Annotated[
+        Literal["development", "production"],
+        Field(description="Production demands an external database and live sources."),
+    ] = "development"
+    home: Annotated[Path, Field(description="Folder of everything that the platform keeps on this machine.")] = Path(
+        ".platform"
+    )
+    sources: Annotated[
+        Literal["demo", "live"],
+        Field(description="`demo` serves seeded sample data where a source has no setting of its own."),
+    ] = "demo"
+    lake_uri: Annotated[
+        str,
+        Field(description="Where the tables are: a folder, `s3://..`, `abfss://..`, `gs://..`, or `memory://`."),
+    ] = ""
+    database_url: Annotated[
+        SecretStr,
+        Field(description="PostgreSQL, `postgresql://user:password@host/name`; empty: an embedded server."),
+    ] = SecretStr("")
+    mlflow_tracking_uri: Annotated[
+        SecretStr, Field(description="MLflow's tracking server; empty: the platform's own database.")
+    ] = SecretStr("")
+    automation: Annotated[
+        Literal["off", "on"], Field(description="Whether schedules and sensors start switched on.")
+    ] = "off"
+    max_bad_rows: Annotated[float, Field(ge=0, le=1, description="Share of bad rows above which a load stops.")] = 0.05
+    retention_days: Annotated[int, Field(ge=1, description="Days for which old versions of a table can be read.")] = 30
+    engine_memory: Annotated[
+        str,
+        Field(description="Memory limit of the query engine."),
+    ] = "2GB"
+    engine_threads: Annotated[int | None, Field(ge=1, description="Threads of the query engine; empty: all cores.")] = (
+        None
+    )
+    dagster_port: Annotated[int, Field(ge=1, le=65535, description="Where `up` serves the Dagster UI.")] = 3000
+    mlflow_port: Annotated[int, Field(ge=1, le=65535, description="Where `up` serves MLflow.")] = 5000
+    alert_webhook_url: Annotated[
+        SecretStr, Field(description="Gets one JSON message for each failed run; empty: the log only.")
+    ] = SecretStr("")
+    demo_rows: Annotated[int, Field(ge=100, description="Rows of a demo source.")] = 20_000
+    credit_loans_uri: Annotated[
+        str,
+        Field(description="The loans: CSV or parquet, a path or any fsspec URI.", json_schema_extra=SOURCE),
+    ] = ""
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("engine_memory")
+    @classmethod
+    def _size(cls, text: str) -> str:
+        if not re.fullmatch(r"\d+(\.\d+)?\s?[KMGT]i?B", text):
+            raise ValueError("a number and a unit (KB, MB, GB, TB, KiB ..), for example 2GB")
+        return text
+
+    @model_validator(mode="after")
+    def _production_is_not_a_demo(self) -> Self:
+        if self.env == "production" and not self.database_url.get_secret_value():
+            msg = "production needs PLATFORM_DATABASE_URL; the embedded database is for development"
+            raise ValueError(msg)
+        if self.env == "production" and self.sources == "demo":
+            msg = "production needs PLATFORM_SOURCES=live; demo data would pass for real ones"
+            raise ValueError(msg)
+        if self.env == "production" and self.lake_is_memory:
+            msg = "production needs a PLATFORM_LAKE_URI that keeps tables, a folder or an object store; not memory://"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def lake(self) -> str:
+        """The lake's location, below the home unless it was set."""
+        return self.lake_uri or str(self.home / "lake")
+
+    @property
+    def lake_is_memory(self) -> bool:
+        """Whether the tables end with the process that writes them."""
+        return self.lake.startswith("memory:")
+
+    def secrets(self) -> list[str]:
+        """The values that no log, error or metadata may show."""
+        found: list[str] = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            text = value.get_secret_value() if isinstance(value, SecretStr) else value
+            if name.endswith("_uri"):
+                found += _secrets_in_uri(text)
+            elif isinstance(value, SecretStr) and text:
+                found.append(text)
+        return found
+
+
+def _secrets_in_uri(uri: str) -> list[str]:
+    """User and password, and what is long enough in the query; short words would be masked everywhere."""
+    found = []
+    for userinfo in (match["userinfo"] for match in USERINFO.finditer(uri)):
+        password = userinfo.partition(":")[2]
+        found += [userinfo, password] if password or len(userinfo) >= SHORTEST_SECRET else []
+    found += [value for value in re.findall(r"[?&][^=&]*=([^&\s]+)", uri) if len(value) >= SHORTEST_SECRET]
+    return list(dict.fromkeys(form for text in found if text for form in (text, unquote(text))))
+
+
+def variable(field: str) -> str:
+    """The environment variable behind a field of `Settings`."""
+    return PREFIX + field.upper()
+
+
+def load_settings() -> Settings:
+    """Read the environment once.
+
+    Raises
+    ------
+    SettingsError
+        A value is not allowed; the message names variable, problem and permitted values.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = (
+            (f"{variable(str(problem['loc'][0]))}: " if problem["loc"] else "")
+            + problem["msg"].removeprefix("Value error, ")
+            for problem in error.errors(include_url=False, include_context=False, include_input=False)
+        )
+        raise SettingsError("\n".join(lines)) from None
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """Variables that start like ours and are read by nobody, with the nearest known name."""
+    known = {variable(name) for name in Settings.model_fields}
+    found = (name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), None) for name in sorted(found)}
