@@ -1,0 +1,1 @@
+"""The use cases, one folder each. They never import each other; they meet by asset key."""

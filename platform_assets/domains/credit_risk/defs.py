@@ -1,0 +1,34 @@
+"""Credit risk in Dagster: wiring only. What is computed, and from what, is next door."""
+
+import dagster as dg
+
+from platform_assets.core.engine import Engine
+from platform_assets.core.files import Landed
+from platform_assets.core.frames import Expression
+from platform_assets.domains.credit_risk import features, schemas
+from platform_assets.domains.credit_risk.sources import read_loans
+from platform_assets.orchestration.tables import online_check, table_asset
+from platform_assets.services import Sources
+
+OWNERS = ["team:credit-risk"]
+
+
+@table_asset(schemas.LOANS, owners=OWNERS)
+def loans(sources: dg.ResourceParam[Sources], engine: dg.ResourceParam[Engine]) -> Landed:
+    """One row per loan, as the source delivers them; what cannot be used is kept in `loans_quarantine`."""
+    return read_loans(sources, engine)
+
+
+@table_asset(schemas.LOAN_FEATURES, owners=OWNERS, kinds={"duckdb"})
+def loan_features(loans: Expression) -> Expression:
+    """Five features of each loan, point-in-time: as they were known when it was granted."""
+    return features.loan_features(loans)
+
+
+@table_asset(schemas.CLIENT_FEATURES, owners=OWNERS)
+def client_features(loan_features: Expression) -> Expression:
+    """The features of each client's newest loan, to be read one client at a time."""
+    return features.newest_per_client(loan_features)
+
+
+client_features_are_current = online_check(schemas.CLIENT_FEATURES, schemas.LOAN_FEATURES, features.newest_per_client)

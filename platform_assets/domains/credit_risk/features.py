@@ -1,0 +1,89 @@
+"""Credit risk's features: table in, table out, as Ibis expressions.
+
+Nothing here reads, writes or looks at the clock. Whatever engine holds the table computes it:
+DuckDB, PostgreSQL or Spark.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from platform_assets.domains.credit_risk.schemas import FEATURES
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+
+def loan_features(loans: ir.Table) -> ir.Table:
+    """The five features of each loan, as they were known when it was granted.
+
+    Parameters
+    ----------
+    loans
+        One row per loan, with the columns of `schemas.LOANS` (only some are read).
+
+    Returns
+    -------
+    ir.Table
+        One row per loan, with the columns of `schemas.LOAN_FEATURES`, in no particular order.
+
+    """
+    import ibis
+
+    order = (loans.loan_date, loans.loan_id)
+    nb_previous = ibis.row_number().over(group_by=loans.id, order_by=order)
+    # Decimals, not doubles, for their sum does not depend on the order of addition. DuckDB adds the
+    # frames of many clients up in one tree, so that the last bit of an average of doubles changes with
+    # the rows of other clients and later loans: new digests for old rows, and a look ahead, if tiny.
+    total_previous = (
+        loans.loan_amount.cast("decimal(38, 12)").sum().over(group_by=loans.id, order_by=order, rows=(None, -1))
+    )
+    return loans.select(
+        loan_id=loans.loan_id,
+        client_id=loans.id,
+        loan_date=loans.loan_date,
+        nb_previous_loans=nb_previous.cast("int64"),
+        avg_amount_loans_previous=total_previous.cast("float64") / nb_previous.nullif(0),
+        age=_completed_years(loans.birthday, loans.loan_date),
+        years_on_the_job=ibis.ifelse(
+            loans.job_start_date <= loans.loan_date,
+            _completed_years(loans.job_start_date, loans.loan_date),
+            ibis.null("int32"),
+        ),
+        flag_own_car=(loans.flag_own_car == "Y").cast("int32"),
+        status=loans.status,
+    )
+
+
+def newest_per_client(loan_features: ir.Table) -> ir.Table:
+    """The features of each client's newest loan, by (`loan_date`, `loan_id`).
+
+    Parameters
+    ----------
+    loan_features
+        One row per loan, with the columns of `schemas.LOAN_FEATURES`.
+
+    Returns
+    -------
+    ir.Table
+        One row per client, with the columns of `schemas.CLIENT_FEATURES`, in no particular order.
+
+    """
+    import ibis
+
+    newest_first = (ibis.desc(loan_features.loan_date), ibis.desc(loan_features.loan_id))
+    place = ibis.row_number().over(group_by=loan_features.client_id, order_by=newest_first)
+    newest = loan_features.mutate(place=place)
+    return newest.filter(newest.place == 0).select(
+        "client_id", newest.loan_date.name("as_of"), "loan_id", *(feature.name for feature in FEATURES)
+    )
+
+
+def _completed_years(start: ir.DateValue, end: ir.DateValue) -> ir.IntegerValue:
+    # By month and day: a person born on 29 February is a year older on 1 March of a common year.
+    anniversary_ahead = _month_and_day(end) < _month_and_day(start)
+    return (end.year() - start.year() - anniversary_ahead.cast("int32")).cast("int32")
+
+
+def _month_and_day(date: ir.DateValue) -> ir.IntegerValue:
+    return date.month() * 100 + date.day()

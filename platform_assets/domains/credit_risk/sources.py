@@ -1,0 +1,23 @@
+"""Where credit risk's raw data come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from platform_assets.core.files import Landed, land
+from platform_assets.demo import loans as demo
+
+if TYPE_CHECKING:
+    from platform_assets.core.engine import Engine
+    from platform_assets.services import Sources
+
+
+def read_loans(sources: Sources, engine: Engine) -> Landed:
+    """The loans as they were delivered, every line of them.
+
+    Raises
+    ------
+    SourceError
+        No source is set, or it is missing, unreachable or no table.
+    """
+    return land(sources.find("credit_loans_uri", demo.generate), engine)
