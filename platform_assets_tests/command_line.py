@@ -1,0 +1,108 @@
+"""`platform-assets` as a person starts it, but in this process, so that slow imports are paid for once.
+
+Where a process is the point, tests start `PROGRAM`.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import warnings
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from platform_assets import cli, definitions
+from platform_assets.orchestration.storage import _all_run_locks
+from platform_assets.services import Services
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from platform_assets.settings import Settings
+
+PROGRAM = str(Path(sys.executable).with_name("platform-assets"))
+LOGGERS = (
+    None,
+    "great_expectations",
+    "dagster",
+    "sqlalchemy",
+    "platform_assets",
+    "platform_assets.orchestration.storage",
+)
+LAKE_TABLES = ("credit_risk/loans", "credit_risk/loans_quarantine", "credit_risk/loan_features")
+ONLINE_TABLES = ("credit_risk/client_features",)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def printed(self) -> str:
+        return self.out + self.err
+
+
+def platform_assets(*arguments: str, **variables: str | Path | float) -> Done:
+    """Run `platform-assets` with arguments, and variables of the environment that hold for it alone.
+
+    The embedded server that it starts is used until the end of this process: give it PLATFORM_DATABASE_URL.
+    """
+    out, err = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, _as_in_a_new_process():
+        for name, value in variables.items():
+            patch.setenv(name, str(value))
+        patch.setattr(sys, "argv", ["platform-assets", *arguments])
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            cli.main()
+    return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def digests(settings: Settings) -> Mapping[str, str | None]:
+    """The content digest of each table of credit risk; None for one that was never published."""
+    services = Services(settings)
+    try:
+        versions = [services.tables.current(name) for name in LAKE_TABLES]
+        online = [services.online.current(name) for name in ONLINE_TABLES]
+        found = {version.name: version.digest for version in (*versions, *online) if version}
+        return {name: found.get(name) for name in (*LAKE_TABLES, *ONLINE_TABLES)}
+    finally:
+        services.close()
+
+
+@contextmanager
+def listening_to_interrupts() -> Iterator[None]:
+    """What a shell starts in the background ignores interrupts, and hands that down to its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _as_in_a_new_process() -> Iterator[None]:
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    handlers = {name: logging.getLogger(name).handlers[:] for name in LOGGERS}
+    definitions.services.cache_clear()
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        if definitions.services.cache_info().currsize:
+            definitions.services().close()
+        definitions.services.cache_clear()
+        for locks in list(_all_run_locks):
+            locks._held.clear()
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+            logging.getLogger(name).handlers[:] = handlers[name]

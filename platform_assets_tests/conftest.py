@@ -1,0 +1,91 @@
+"""What all tests share: a clean environment, the real data, a browser, and the rules for marks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+from platform_assets_tests import requirements
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from playwright.sync_api import Browser
+
+pytest_plugins = ["platform_assets_tests.postgres"]
+
+REAL_DATA = "PLATFORM_REAL_DATA"
+CHROMIUM = "chromium"
+
+# The same examples on every machine; a slow machine is no failure.
+hypothesis.settings.register_profile("platform", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("platform")
+
+
+def _is_ours(variable: str) -> bool:
+    return variable.startswith(("PLATFORM_", "AWS_")) or variable == "DAGSTER_HOME"
+
+
+def pytest_configure() -> None:
+    # Before collection, for definitions are imported there, and once, so that the environment
+    # of a module's fixture lives as long as the module. Workers inherit the one that is left.
+    for variable in filter(_is_ours, list(os.environ)):
+        if variable != REAL_DATA:
+            del os.environ[variable]
+
+
+@pytest.fixture(autouse=True)
+def _no_variable_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(REAL_DATA, raising=False)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real data sets."""
+    folder = os.environ.get(REAL_DATA, "")
+    if not folder:
+        pytest.skip(f"needs the real data sets (no apt package): set {REAL_DATA} to their folder")
+    if not Path(folder).is_absolute() or not Path(folder).is_dir():
+        pytest.fail(f"{REAL_DATA} is {folder!r}, which is not the absolute path of a folder")
+    return Path(folder)
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """A real browser without a window. One for each test: its event loop would disturb the next."""
+    from playwright.sync_api import sync_playwright
+
+    executable = shutil.which(CHROMIUM)
+    if executable is None:
+        pytest.skip(f"needs a browser: apt-get install {CHROMIUM}")
+    # Chromium refuses its sandbox to root.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, headless=True, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    items = [item for item in report.result or () if isinstance(item, pytest.Item)]
+    problems = [problem for item in items for problem in requirements.problems(item)]
+    if problems:
+        report.outcome = "failed"
+        report.longrepr = "\n".join(problems)
+        report.result = []
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Whoever asks for the fixture carries the mark: `-m "not browser"` cannot miss one.
+    for item in items:
+        for mark in {"browser", "real_data"}.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(mark)

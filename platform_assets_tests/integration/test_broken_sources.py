@@ -1,0 +1,255 @@
+"""What breaks on the way from a source to the tables ends in a clear message, and the last good tables stay."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from platform_assets.core.postgres_watcher import free_port
+from platform_assets.demo.loans import generate
+from platform_assets.settings import Settings
+from platform_assets_tests.command_line import Done, digests, platform_assets
+from platform_assets_tests.integration.vanishing_database import VanishingDatabase
+from platform_assets_tests.postgres import empty_databases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from platform_assets.core.database import Database
+
+    Rows = list[dict[str, str]]
+
+# One process for all of them, where tests are dealt out by group: they share a run.
+pytestmark = pytest.mark.requirement("PLT-6")
+
+ROWS = 1_400
+PASSWORD = "hunter2-of-the-source"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A platform after a first good run."""
+
+    home: Path
+    url: str
+    source: Path
+    tables: Mapping[str, str | None]
+
+    def run(self, source: str | Path, *, url: str | None = None) -> Done:
+        return platform_assets(
+            "run", PLATFORM_HOME=self.home, PLATFORM_DATABASE_URL=url or self.url, PLATFORM_CREDIT_LOANS_URI=source
+        )
+
+    def digests(self) -> Mapping[str, str | None]:
+        return digests(Settings(home=self.home, database_url=SecretStr(self.url)))
+
+
+@pytest.fixture(scope="module")
+def platform(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    folder = tmp_path_factory.mktemp("platform")
+    source = generate(folder / "loans.csv", ROWS)
+    with empty_databases(postgres_server) as url:
+        first = Platform(folder / "home", url, source, {})
+        done = first.run(source)
+        assert done.code == 0, done
+        yield Platform(first.home, url, source, first.digests())
+
+
+def rows_of(source: Path) -> Rows:
+    with source.open(newline="") as lines:
+        return [{name: value for name, value in row.items() if name} for row in csv.DictReader(lines)]
+
+
+def as_csv(rows: Rows, target: Path) -> None:
+    with target.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def changed(change: Callable[[int, dict[str, str]], dict[str, str]]) -> Callable[[Path, Path], None]:
+    def breaking(good: Path, target: Path) -> None:
+        as_csv([change(number, row) for number, row in enumerate(rows_of(good))], target)
+
+    return breaking
+
+
+def without_amount(_number: int, row: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in row.items() if name != "loan_amount"}
+
+
+def with_words_for_dates(_number: int, row: dict[str, str]) -> dict[str, str]:
+    return row | {"loan_date": "soon"}
+
+
+def with_one_id(_number: int, row: dict[str, str]) -> dict[str, str]:
+    return row | {"loan_id": "7"}
+
+
+def with_thirty_percent_bad(number: int, row: dict[str, str]) -> dict[str, str]:
+    return row | {"loan_amount": "-1"} if number % 10 < 3 else row
+
+
+def empty(_good: Path, target: Path) -> None:
+    target.touch()
+
+
+def header_alone(good: Path, target: Path) -> None:
+    target.write_text(good.read_text().splitlines()[0] + "\n")
+
+
+def picture(_good: Path, target: Path) -> None:
+    target.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 100)
+
+
+def letter(_good: Path, target: Path) -> None:
+    target.write_text("Dear colleagues\n\nThe loans will follow next week.\n")
+
+
+def truncated_parquet(good: Path, target: Path) -> None:
+    pd.DataFrame(rows_of(good)).to_parquet(target)
+    target.write_bytes(target.read_bytes()[:-100])
+
+
+def parquet_with_a_hole(good: Path, target: Path) -> None:
+    pd.DataFrame(rows_of(good)).to_parquet(target, compression=None)
+    whole = target.read_bytes()
+    target.write_bytes(whole[:1_000] + bytes(20_000) + whole[21_000:])
+
+
+def missing(_good: Path, _target: Path) -> None: ...
+
+
+BREAKAGES = [
+    (changed(without_amount), ["lacks the columns ['loan_amount']; it has ['loan_id', 'id',"]),
+    (
+        changed(with_words_for_dates),
+        ["bad_rows_are_within_limit does not hold: 100.00% of", "5.00% are allowed", "soon"],
+    ),
+    (changed(with_one_id), ["bad_rows_are_within_limit does not hold: 100.00% of", "loan_id_is_unique"]),
+    (changed(with_thirty_percent_bad), ["bad_rows_are_within_limit does not hold: 30.", "loan_amount_is_positive"]),
+    (empty, ["is empty; it needs a header and rows"]),
+    (header_alone, ["has columns and no rows; it needs at least one"]),
+    (picture, ["is neither parquet nor a CSV file in UTF-8"]),
+    (letter, ["is not a CSV file with a header of comma-separated names"]),
+    (truncated_parquet, ["cannot be read: "]),
+    (parquet_with_a_hole, ["cannot be read"]),
+    (missing, ["does not exist; point PLATFORM_CREDIT_LOANS_URI at a CSV or parquet file"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("breaking", "words"),
+    BREAKAGES,
+    ids=[
+        "missing column",
+        "wrong types in a whole column",
+        "duplicate ids",
+        "30 percent bad rows",
+        "empty file",
+        "header alone",
+        "a picture",
+        "a letter",
+        "truncated parquet",
+        "parquet with a hole",
+        "missing file",
+    ],
+)
+def test_a_broken_file(
+    platform: Platform, tmp_path: Path, breaking: Callable[[Path, Path], None], words: list[str]
+) -> None:
+    source = tmp_path / "loans"
+    breaking(platform.source, source)
+    done = platform.run(source)
+    assert done.code == 1
+    assert [word for word in words if word not in done.out] == []
+    assert "FAILED credit_risk/loans" in done.out
+    assert "skipped credit_risk/loan_features needs credit_risk/loans" in done.out
+    assert "Traceback" not in done.printed
+    assert platform.digests() == platform.tables
+
+
+@pytest.mark.parametrize("address", ["ftp://{}@127.0.0.1:{}/loans.csv", "http://{}@127.0.0.1:{}/loans.csv"])
+@pytest.mark.requirement("PLT-8")
+def test_an_unreachable_source(platform: Platform, address: str) -> None:
+    port = free_port()
+    done = platform.run(address.format(f"reader:{PASSWORD}", port))
+    assert done.code == 1
+    assert f"127.0.0.1:{port}/loans.csv (PLATFORM_CREDIT_LOANS_URI) cannot be fetched: " in done.out
+    assert PASSWORD not in done.printed
+    assert "Traceback" not in done.printed
+    assert platform.digests() == platform.tables
+
+
+def test_after_a_broken_file_a_good_one_mends_all(platform: Platform, tmp_path: Path) -> None:
+    (tmp_path / "loans.csv").touch()
+    assert platform.run(tmp_path / "loans.csv").code == 1
+    done = platform.run(platform.source)
+    assert done.code == 0
+    assert platform.digests() == platform.tables
+
+
+@pytest.mark.requirement("PLT-8")
+def test_a_database_that_goes_away_in_the_middle(platform: Platform, tmp_path: Path) -> None:
+    source = generate(tmp_path / "loans.csv", ROWS, seed=2)
+    with VanishingDatabase(platform.url, b"COPY new") as database:
+        done = platform.run(source, url=database.url)
+        assert database.gone.is_set()
+    assert done.code == 1
+    assert "Traceback" not in done.printed
+    assert "ok credit_risk/loan_features" in done.out
+    assert "FAILED credit_risk/client_features" in done.out
+    assert "PostgreSQL, which keeps the history of runs, went away (" in done.out
+    assert "`platform-assets doctor` says what is reachable; then run again" in done.out
+    assert (make_url(platform.url).password or "none") not in done.printed
+    after = platform.digests()
+    assert after["credit_risk/client_features"] == platform.tables["credit_risk/client_features"]
+    done = platform.run(platform.source)
+    assert "was left behind by a process that ended; marked as failed" in done.out
+    assert done.code == 0
+    assert platform.digests() == platform.tables
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare, to mount")
+def test_a_full_disk(platform: Platform, database_url: str, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    lake.mkdir()
+    other = generate(tmp_path / "other.csv", ROWS, seed=2)
+    process = 'exec "$2" -m platform_assets_tests.integration.full_disk "$1" "$3" "$4"'
+    done = subprocess.run(
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            f'mount -t tmpfs -o size=2m tmpfs "$1" && {process}',
+            "sh",
+            lake,
+            sys.executable,
+            platform.source,
+            other,
+        ],
+        env=os.environ | {"PLATFORM_HOME": str(tmp_path / "home"), "PLATFORM_DATABASE_URL": database_url},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    found = json.loads(done.stdout)
+    assert found["codes"] == [0, 1, 0], found
+    assert f"no space left on {lake}; make some and run again" in found["printed"]
+    assert "Traceback" not in found["printed"]
+    assert found["unchanged"]
+    assert found["mended"]

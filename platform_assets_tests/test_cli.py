@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from platform_assets import cli
+from platform_assets.core.postgres_watcher import free_port
+from platform_assets.demo import generators
+from platform_assets.orchestration.report import Report
+from platform_assets.settings import Settings
+from platform_assets_tests.command_line import PROGRAM, digests, listening_to_interrupts, platform_assets
+from platform_assets_tests.postgres import wait_until_stopped
+
+ROWS = 1_400
+PROGRESS = [
+    "... credit_risk/loans",
+    "ok credit_risk/loans",
+    "... credit_risk/loan_features",
+    "ok credit_risk/loan_features",
+    "... credit_risk/client_features",
+    "ok credit_risk/client_features",
+]
+
+
+def table_of(printed: str) -> dict[str, list[str]]:
+    """The rows of the closing table by asset."""
+    rows = [line.strip("│").split("│") for line in printed.splitlines() if line.startswith("│")]
+    return {name.strip(): [cell.strip() for cell in cells] for name, *cells in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("PLT-3")
+def test_run_on_a_fresh_machine_sets_everything_up_and_says_what_happened(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COLUMNS")}
+    environment |= {"PLATFORM_HOME": str(home), "PLATFORM_DEMO_ROWS": str(ROWS)}
+    done = subprocess.run([PROGRAM, "run"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"platform-assets: materialising every asset into {home} (demo data unless a source is set)"
+    assert [" ".join(line.split()[:2]) for line in lines[1:7]] == PROGRESS
+    table = table_of(done.stdout)
+    good = 1_400 - 7 - 1  # lines, those in quarantine, and one that stands there twice
+    assert table["credit_risk/loans"][:2] == ["ok", f"{good:,}"]
+    assert table["credit_risk/loans"][-1] == "7"
+    assert table["credit_risk/loan_features"][:2] == ["ok", f"{good:,}"]
+    assert table["credit_risk/loan_features"][-2:] == ["0", ""]
+    assert re.fullmatch(r"\d+\.\d", table["credit_risk/client_features"][2])
+    assert "credit_risk/loans: the bad rows, with line and reason, are in credit_risk/loans_quarantine" in lines
+    assert re.fullmatch(rf"Tables: {home}/lake\. Run [-\da-f]+; look at it with `.venv/bin/dagster dev`\.", lines[-1])
+    assert list(tmp_path.iterdir()) == [home]
+    wait_until_stopped(home)
+    assert [path.name for path in (home / "scratch").iterdir()] == []
+
+
+@pytest.mark.requirement("PLT-3", "PLT-7")
+def test_run_again_changes_nothing(database_url: str, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
+    tables = []
+    for _ in range(2):
+        done = platform_assets(
+            "run", PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url, PLATFORM_DEMO_ROWS=ROWS
+        )
+        assert done.code == 0, done
+        tables.append(digests(settings))
+    assert tables[0] == tables[1]
+    assert None not in tables[0].values()
+
+
+def test_the_first_line_comes_before_anything_slow(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [PROGRAM, "run"],
+        env=os.environ | {"PLATFORM_HOME": str(tmp_path), "PLATFORM_DATABASE_URL": "postgresql://a@127.0.0.1:1/b"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("platform-assets: materialising every asset into ")
+        mapped = Path(f"/proc/{process.pid}/maps").read_text()
+        process.kill()
+    assert not re.search("duckdb|pyarrow|pandas|sqlalchemy", mapped)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_says_so_and_ends_as_a_shell_expects(database_url: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, listening_to_interrupts():
+        variables = {
+            "PLATFORM_HOME": str(tmp_path),
+            "PLATFORM_DATABASE_URL": database_url,
+            "PLATFORM_CREDIT_LOANS_URI": f"http://127.0.0.1:{silent.getsockname()[1]}/loans.csv",
+        }
+        with subprocess.Popen(
+            [PROGRAM, "run"], env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            # Now it waits for the answer.
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate()
+    assert (process.returncode, err) == (130, "")
+    assert "credit_risk/loans: interrupted; run again" in out.splitlines()
+    assert table_of(out)["credit_risk/loan_features"][0] == "skipped"
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_live_sources_that_are_not_set_are_named(database_url: str, tmp_path: Path) -> None:
+    done = platform_assets("run", PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url, PLATFORM_SOURCES="live")
+    assert done.code == 1
+    assert "FAILED credit_risk/loans" in done.out
+    assert "credit_risk/loans: PLATFORM_CREDIT_LOANS_URI is not set; name the source there" in done.out
+    assert "credit_risk/client_features: needs credit_risk/loan_features" in done.out
+    assert table_of(done.out)["credit_risk/loans"][0] == "FAILED"
+    assert "Traceback" not in done.printed
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"PLATFORM_ENV": "staging"}, "PLATFORM_ENV: Input should be 'development' or 'production'"),
+        ({"PLATFORM_MAX_BAD_ROWS": "many"}, "PLATFORM_MAX_BAD_ROWS: Input should be a valid number"),
+        ({"PLATFORM_DATABASE_URL": "mysql://me:hunter2@host/name"}, "PLATFORM_DATABASE_URL must be postgresql://"),
+        (
+            {"PLATFORM_DATABASE_URL": f"postgresql://me:hunter2@127.0.0.1:{free_port()}/name"},
+            "cannot open the database name on 127.0.0.1",
+        ),
+    ],
+)
+@pytest.mark.requirement("PLT-8")
+def test_a_setting_that_cannot_be_worked_with_is_told_without_a_trace(
+    variables: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    for command in ("run", "migrate"):
+        done = platform_assets(command, **({"PLATFORM_HOME": str(tmp_path)} | variables))
+        assert done.code == 1
+        assert message in done.err
+        assert "Traceback" not in done.printed
+        assert "hunter2" not in done.printed
+
+
+def test_square_brackets_and_colons_in_an_error_are_shown_as_they_are(tmp_path: Path) -> None:
+    url = f"postgresql://me@127.0.0.1:{free_port()}/[red]:key:[/x]"
+    done = platform_assets("run", PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=url)
+    assert done.code == 1
+    assert done.err.startswith("DatabaseError: cannot open the database [red]:key:[/x] on 127.0.0.1: ")
+
+
+@pytest.mark.requirement("PLT-8")
+def test_the_end_of_a_run_shows_the_lake_without_its_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    cli._say_what_next(Report([], "run-1"), Settings(lake_uri="s3://key:secret@bucket/lake?sig=abc"))
+    assert capsys.readouterr().out.startswith("Tables: s3://bucket/lake. Run run-1; ")
+
+
+def test_the_end_of_a_run_says_that_tables_in_memory_are_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    cli._say_what_next(Report([], "run-1"), Settings(lake_uri="memory://"))
+    assert capsys.readouterr().out.startswith("Tables: in memory, gone with this process; PLATFORM_LAKE_URI keeps them")
+
+
+@pytest.mark.parametrize("command", ["run", "doctor", "up"])
+@pytest.mark.parametrize("home", ["/proc/self", "/proc/none", "{file}", "{file}/below"])
+def test_a_home_that_cannot_be_written_is_told_without_a_trace(command: str, home: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = platform_assets(command, PLATFORM_HOME=home.format(file=file))
+    assert done.code == 1
+    assert "PLATFORM_HOME cannot be written (" in done.printed
+    assert "set it to a folder of your own" in done.printed
+    assert "Traceback" not in done.printed
+
+
+def test_migrate_says_what_it_did_and_then_that_nothing_is_left_to_do(database_url: str, tmp_path: Path) -> None:
+    done = platform_assets("migrate", PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url)
+    assert (done.code, done.out) == (0, "every database is at the version that this code needs\n")
+    assert done.err == ""
+
+
+def test_demo_generate_writes_each_kind_of_file(tmp_path: Path) -> None:
+    done = platform_assets("demo", "generate", str(tmp_path / "[red]" / "folder"), "--rows", "30")
+    assert done.code == 0
+    assert [Path(line).name for line in done.out.splitlines()] == [f"{name}.csv" for name in generators()]
+    assert [len(Path(line).read_text().splitlines()) for line in done.out.splitlines()] == [31] * len(generators())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["demo", "generate", "--help"]])
+def test_help_says_what_each_command_does(arguments: list[str]) -> None:
+    done = platform_assets(*arguments)
+    assert done.code == 0
+    assert "Usage: platform-assets" in done.out
+    if arguments == ["--help"]:
+        names = [command.name or command.callback.__name__ for command in cli.app.registered_commands]  # type: ignore[union-attr]
+        assert [name for name in [*names, "demo"] if name not in done.out] == []
+
+
+def test_an_unknown_command_is_refused() -> None:
+    done = platform_assets("fly")
+    assert done.code == 2
+    assert "No such command 'fly'" in done.err

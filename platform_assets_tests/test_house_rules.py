@@ -1,0 +1,306 @@
+"""The house's rules for names and descriptions, over every asset, check, job, schedule and sensor.
+
+A rule is a function that says what breaks it. Each is also held against definitions that break it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+
+from platform_assets import domains
+from platform_assets.core.schemas import Column, TableSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from dagster._core.definitions.assets.graph.asset_graph import AssetGraph, AssetNode
+
+    Rule = Callable[["House", str], Iterator[str]]
+
+FACT = re.compile(
+    r"(^|_)(is|are|was|were|has|have|had|equals?|match(es)?|lies?|within|present|unique|holds?|follows?|agrees?"
+    r"|exists?|covers?|adds?_up|stays?|contains?|never|every|no)(_|$)"
+)
+VERB = re.compile(
+    r"^(backfill|build|decide|delete|erase|evaluate|harvest|load|materialise|monitor|predict|promote|publish|rebuild"
+    r"|refresh|reject|reproduce|restore|rollback|train|upkeep)(_|$)"
+)
+MODEL_SUFFIX = "_model"
+SENTENCE = re.compile(r"^[A-Z`].{10,}[.:]$", re.DOTALL)
+
+
+def load() -> dg.Definitions:
+    from platform_assets.definitions import defs
+
+    return defs()
+
+
+def declared_tables() -> dict[str, TableSchema]:
+    """Every table that a domain's `schemas.py` declares, by name."""
+    tables: dict[str, TableSchema] = {}
+    for domain in pkgutil.iter_modules(domains.__path__, f"{domains.__name__}."):
+        for value in vars(import_module(f"{domain.name}.schemas")).values():
+            values = value if isinstance(value, tuple | list) else (value,)
+            tables |= {table.name: table for table in values if isinstance(table, TableSchema)}
+    return tables
+
+
+@dataclass(frozen=True)
+class House:
+    """Definitions, and the tables that they should show."""
+
+    definitions: dg.Definitions
+    tables: dict[str, TableSchema]
+
+    @property
+    def graph(self) -> AssetGraph:
+        return self.definitions.resolve_asset_graph()
+
+    def assets(self) -> list[str]:
+        return sorted(key.to_user_string() for key in self.graph.materializable_asset_keys)
+
+    def node(self, asset: str) -> AssetNode:
+        return self.graph.get(dg.AssetKey.from_user_string(asset))
+
+    def docstring(self, asset: str) -> str | None:
+        """Docstring of the function behind an asset, where there is one of its own."""
+        op = self.graph.assets_def_for_key(self.node(asset).key).op
+        function = getattr(op.compute_fn, "decorated_fn", None)
+        return inspect.getdoc(function) if function else None
+
+    def table(self, asset: str) -> TableSchema | None:
+        return self.tables.get(asset.removesuffix("_quarantine"))
+
+    def checks(self) -> list[str]:
+        return sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in self.graph.asset_check_keys)
+
+    def check(self, check: str) -> dg.AssetCheckSpec:
+        asset, name = check.split(":")
+        return self.graph.get_check_spec(dg.AssetCheckKey(dg.AssetKey.from_user_string(asset), name))
+
+    def jobs(self) -> list[str]:
+        names = (job.name for job in self.definitions.resolve_all_job_defs())
+        return sorted(name for name in names if not name.startswith("__"))
+
+    def automations(self) -> list[dg.SensorDefinition | dg.ScheduleDefinition]:
+        repository = self.definitions.get_repository_def()
+        return [*repository.sensor_defs, *repository.schedule_defs]
+
+
+def description_is_a_docstring(house: House, asset: str) -> Iterator[str]:
+    description = (house.node(asset).description or "").strip()
+    first, *_ = description.split("\n\n")
+    if not SENTENCE.match(first):
+        yield f"its description is no sentence: {first!r}"
+    docstring = house.docstring(asset)
+    if docstring and not description.startswith(docstring.split("\n\n")[0]):
+        yield f"its description does not come from its docstring: {first!r}"
+
+
+def has_an_owner(house: House, asset: str) -> Iterator[str]:
+    if not house.node(asset).owners:
+        yield "nobody owns it"
+
+
+def has_kinds(house: House, asset: str) -> Iterator[str]:
+    if not house.node(asset).kinds:
+        yield "it says no kind"
+
+
+def group_is_the_first_part_of_the_key(house: House, asset: str) -> Iterator[str]:
+    node = house.node(asset)
+    if len(node.key.path) != 2 or node.group_name != node.key.path[0]:
+        yield f"its group is {node.group_name!r}; the key must be <group>/<name>"
+
+
+def is_a_declared_table_or_a_model(house: House, asset: str) -> Iterator[str]:
+    if house.table(asset) is None and not asset.endswith(MODEL_SUFFIX):
+        yield "no schemas.py of a domain declares it"
+
+
+def shows_its_columns(house: House, asset: str) -> Iterator[str]:
+    table = house.table(asset)
+    if table is None:
+        return
+    shown = {column.name: column for column in _shown_columns(house, asset)}
+    for column in table.columns:
+        if column.name not in shown:
+            yield f"column {column.name} is not in its column schema"
+        elif column.unit and column.unit not in str(shown[column.name]):
+            yield f"column {column.name} does not show its unit, {column.unit}"
+    yield from (f"column {column.name} has no description" for column in shown.values() if not column.description)
+
+
+def _shown_columns(house: House, asset: str) -> list[dg.TableColumn]:
+    schema: Any = house.node(asset).metadata.get("dagster/column_schema")
+    schema = getattr(schema, "schema", schema)
+    return list(schema.columns) if schema else []
+
+
+def does_not_pickle(house: House, asset: str) -> Iterator[str]:
+    node = house.node(asset)
+    # Where nobody provides one, Dagster takes `fs_io_manager`.
+    manager = (house.definitions.resources or {}).get(node.io_manager_key, dg.fs_io_manager)
+    if manager is dg.fs_io_manager or isinstance(manager, dg.FilesystemIOManager):
+        yield f"its IO manager {node.io_manager_key!r} is Dagster's own, which pickles"
+
+
+def check_is_named_as_a_fact(house: House, check: str) -> Iterator[str]:
+    if not FACT.search(house.check(check).name):
+        yield "its name is no fact, such as loan_amount_is_positive"
+
+
+def check_has_a_description(house: House, check: str) -> Iterator[str]:
+    if not (house.check(check).description or "").strip():
+        yield "it has no description"
+
+
+def job_is_named_by_a_verb(_house: House, job: str) -> Iterator[str]:
+    if not VERB.search(job):
+        yield f"its name begins with none of the verbs {VERB.pattern}"
+
+
+ASSET_RULES: Sequence[Rule] = [
+    description_is_a_docstring,
+    has_an_owner,
+    has_kinds,
+    group_is_the_first_part_of_the_key,
+    is_a_declared_table_or_a_model,
+    shows_its_columns,
+    does_not_pickle,
+]
+CHECK_RULES: Sequence[Rule] = [check_is_named_as_a_fact, check_has_a_description]
+HOUSE = House(load(), declared_tables())
+
+
+def cases(rules: Sequence[Rule], names: list[str]) -> list[Any]:
+    return [pytest.param(rule, name, id=f"{rule.__name__}-{name}") for rule in rules for name in names]
+
+
+@pytest.mark.requirement("PLT-1")
+@pytest.mark.parametrize(("rule", "asset"), cases(ASSET_RULES, HOUSE.assets()))
+def test_asset(rule: Rule, asset: str) -> None:
+    assert list(rule(HOUSE, asset)) == []
+
+
+@pytest.mark.requirement("PLT-5")
+@pytest.mark.parametrize(("rule", "check"), cases(CHECK_RULES, HOUSE.checks()))
+def test_check(rule: Rule, check: str) -> None:
+    assert list(rule(HOUSE, check)) == []
+
+
+@pytest.mark.parametrize(("rule", "job"), cases([job_is_named_by_a_verb], HOUSE.jobs()))
+def test_job(rule: Rule, job: str) -> None:
+    assert list(rule(HOUSE, job)) == []
+
+
+def test_there_is_something_to_judge() -> None:
+    assert HOUSE.assets()
+    assert HOUSE.checks()
+    assert HOUSE.jobs()
+    assert HOUSE.automations()
+    assert set(HOUSE.tables) <= set(HOUSE.assets())
+
+
+@pytest.mark.requirement("PLT-2")
+@pytest.mark.parametrize(("automation", "expected"), [("", "STOPPED"), ("off", "STOPPED"), ("on", "RUNNING")])
+def test_schedules_and_sensors_follow_one_setting(automation: str, expected: str, tmp_path: Path) -> None:
+    code = (
+        "from platform_assets_tests.test_house_rules import HOUSE\n"
+        "for it in HOUSE.automations(): print(it.name, it.default_status.name)"
+    )
+    environment = os.environ | {"PLATFORM_AUTOMATION": automation, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
+    statuses = dict(line.split() for line in done.stdout.splitlines())
+    assert statuses == dict.fromkeys((it.name for it in HOUSE.automations()), expected)
+
+
+@dg.asset(key=["somewhere", "loans"], group_name="elsewhere")
+def bad() -> None:
+    """loans"""  # noqa: D400, D403  # the point of the test
+
+
+@dg.asset(key=["somewhere", "columns"], description="Says something else than the docstring.")
+def described_twice() -> None:
+    """Says this."""
+
+
+@dg.asset_check(asset=bad, name="loan_amount")
+def bad_check() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+COLUMNS = (Column("a", "int64", "A."), Column("b", "float64", "B.", "EUR"))
+UNSHOWN = TableSchema("somewhere/columns", COLUMNS, ("a",))
+BAD_HOUSE = House(
+    dg.Definitions(
+        assets=[
+            bad,
+            described_twice.map_asset_specs(
+                lambda spec: spec.merge_attributes(
+                    metadata={"dagster/column_schema": dg.TableSchema([dg.TableColumn("b", "float64")])}
+                )
+            ),
+        ],
+        asset_checks=[bad_check],
+    ),
+    {UNSHOWN.name: UNSHOWN},
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "expected"),
+    [
+        (description_is_a_docstring, "somewhere/loans", ["its description is no sentence: 'loans'"]),
+        (
+            description_is_a_docstring,
+            "somewhere/columns",
+            ["its description does not come from its docstring: 'Says something else than the docstring.'"],
+        ),
+        (has_an_owner, "somewhere/loans", ["nobody owns it"]),
+        (has_kinds, "somewhere/loans", ["it says no kind"]),
+        (
+            group_is_the_first_part_of_the_key,
+            "somewhere/loans",
+            ["its group is 'elsewhere'; the key must be <group>/<name>"],
+        ),
+        (is_a_declared_table_or_a_model, "somewhere/loans", ["no schemas.py of a domain declares it"]),
+        (
+            shows_its_columns,
+            "somewhere/columns",
+            [
+                "column a is not in its column schema",
+                "column b does not show its unit, EUR",
+                "column b has no description",
+            ],
+        ),
+        (does_not_pickle, "somewhere/loans", ["its IO manager 'io_manager' is Dagster's own, which pickles"]),
+        (
+            check_is_named_as_a_fact,
+            "somewhere/loans:loan_amount",
+            ["its name is no fact, such as loan_amount_is_positive"],
+        ),
+        (check_has_a_description, "somewhere/loans:loan_amount", ["it has no description"]),
+    ],
+)
+def test_the_rule_finds_what_breaks_it(rule: Rule, name: str, expected: list[str]) -> None:
+    assert list(rule(BAD_HOUSE, name)) == expected
+
+
+@pytest.mark.parametrize(("job", "faults"), [("train_credit_risk_model", 0), ("credit_risk_training", 1)])
+def test_a_job_is_named_by_a_verb(job: str, faults: int) -> None:
+    assert len(list(job_is_named_by_a_verb(BAD_HOUSE, job))) == faults

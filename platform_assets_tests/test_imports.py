@@ -1,0 +1,65 @@
+"""What a fresh interpreter imports: every process of the platform pays for it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAVY = {
+    "alembic",
+    "deltalake",
+    "duckdb",
+    "fastapi",
+    "great_expectations",
+    "ibis",
+    "matplotlib",
+    "mlflow",
+    "pandas",
+    "pyarrow",
+    "pyspark",
+    "sklearn",
+    "skops",
+    "sqlalchemy",
+}
+LOAD_THE_LOCATION = """
+import dagster as dg
+from platform_assets.definitions import defs
+dg.Definitions.validate_loadable(defs())
+"""
+
+
+def run(code: str, folder: Path) -> set[str]:
+    """Run the code in a fresh interpreter and say which top-level packages it imported."""
+    code += "\nimport json, sys; sys.stdout.write(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    environment = os.environ | {"DAGSTER_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.requirement("PLT-3")
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(LOAD_THE_LOCATION, id="the code location loads"),
+        pytest.param("import platform_assets.cli", id="the command line starts"),
+        pytest.param("import platform_assets.services", id="the services are opened lazily"),
+    ],
+)
+def test_nothing_heavy_is_imported_and_nothing_is_written_until_it_is_needed(code: str, tmp_path: Path) -> None:
+    assert run(code, tmp_path) & HEAVY == set()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_test_above_sees_what_is_imported(tmp_path: Path) -> None:
+    assert run("import pyarrow.lib", tmp_path) & HEAVY == {"pyarrow"}

@@ -1,0 +1,224 @@
+"""Every variable: its default, what it accepts, and what is said when it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from platform_assets.settings import Settings, SettingsError, load_settings, unknown_variables, variable
+
+PRODUCTION = {
+    "PLATFORM_ENV": "production",
+    "PLATFORM_SOURCES": "live",
+    "PLATFORM_DATABASE_URL": "postgresql://me:pw123@db/x",
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def set_variables(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_defaults_need_nothing_from_a_person() -> None:
+    assert load_settings().model_dump() == {
+        "env": "development",
+        "home": Path(".platform").absolute(),
+        "sources": "demo",
+        "lake_uri": "",
+        "database_url": SecretStr(""),
+        "mlflow_tracking_uri": SecretStr(""),
+        "automation": "off",
+        "max_bad_rows": 0.05,
+        "retention_days": 30,
+        "engine_memory": "2GB",
+        "engine_threads": None,
+        "alert_webhook_url": SecretStr(""),
+        "dagster_port": 3000,
+        "mlflow_port": 5000,
+        "demo_rows": 20_000,
+        "credit_loans_uri": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "expected"),
+    [
+        ("PLATFORM_ENV", "development", "env", "development"),
+        ("PLATFORM_HOME", "/srv/platform", "home", Path("/srv/platform")),
+        ("PLATFORM_HOME", "elsewhere", "home", Path("elsewhere").absolute),
+        ("PLATFORM_HOME", "~/platform", "home", Path("~/platform").expanduser),
+        ("PLATFORM_SOURCES", "live", "sources", "live"),
+        ("PLATFORM_LAKE_URI", "s3://bucket/lake", "lake_uri", "s3://bucket/lake"),
+        ("PLATFORM_AUTOMATION", "on", "automation", "on"),
+        ("PLATFORM_AUTOMATION", "", "automation", "off"),
+        ("PLATFORM_MAX_BAD_ROWS", "0", "max_bad_rows", 0.0),
+        ("PLATFORM_MAX_BAD_ROWS", "1", "max_bad_rows", 1.0),
+        ("PLATFORM_RETENTION_DAYS", "1", "retention_days", 1),
+        ("PLATFORM_ENGINE_MEMORY", "512MiB", "engine_memory", "512MiB"),
+        ("PLATFORM_ENGINE_MEMORY", "1.5 GB", "engine_memory", "1.5 GB"),
+        ("PLATFORM_ENGINE_THREADS", "3", "engine_threads", 3),
+        ("PLATFORM_DEMO_ROWS", "100", "demo_rows", 100),
+        ("PLATFORM_CREDIT_LOANS_URI", "loans.csv", "credit_loans_uri", "loans.csv"),
+        ("platform_sources", "live", "sources", "live"),
+    ],
+)
+def test_a_variable_sets_its_field(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, field: str, expected: Any
+) -> None:
+    monkeypatch.setenv(name, value)
+    # A path below the working folder or the home is only known once the test runs.
+    assert getattr(load_settings(), field) == (expected() if callable(expected) else expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("PLATFORM_ENV", "staging", "'development' or 'production'"),
+        ("PLATFORM_SOURCES", "Live", "'demo' or 'live'"),
+        ("PLATFORM_AUTOMATION", "true", "'off' or 'on'"),
+        ("PLATFORM_MAX_BAD_ROWS", "5", "less than or equal to 1"),
+        ("PLATFORM_MAX_BAD_ROWS", "-0.1", "greater than or equal to 0"),
+        ("PLATFORM_MAX_BAD_ROWS", "5%", "a valid number"),
+        ("PLATFORM_RETENTION_DAYS", "0", "greater than or equal to 1"),
+        ("PLATFORM_RETENTION_DAYS", "a week", "a valid integer"),
+        ("PLATFORM_ENGINE_MEMORY", "2", "for example 2GB"),
+        ("PLATFORM_ENGINE_MEMORY", "2GBx", "for example 2GB"),
+        ("PLATFORM_ENGINE_THREADS", "0", "greater than or equal to 1"),
+        ("PLATFORM_DEMO_ROWS", "99", "greater than or equal to 100"),
+    ],
+)
+def test_a_bad_value_is_refused_with_the_variable_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{name}: ")
+    assert allowed in line
+
+
+def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_variables(monkeypatch, {"PLATFORM_SOURCES": "x", "PLATFORM_DEMO_ROWS": "x"})
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
+        "PLATFORM_SOURCES",
+        "PLATFORM_DEMO_ROWS",
+    ]
+
+
+@pytest.mark.requirement("PLT-4")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"PLATFORM_DATABASE_URL": ""}, "production needs PLATFORM_DATABASE_URL"),
+        ({"PLATFORM_SOURCES": "demo"}, "production needs PLATFORM_SOURCES=live"),
+        ({"PLATFORM_SOURCES": ""}, "production needs PLATFORM_SOURCES=live"),
+        ({"PLATFORM_LAKE_URI": "memory://"}, "production needs a PLATFORM_LAKE_URI that keeps tables"),
+    ],
+)
+def test_production_refuses_what_is_for_development(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, str], said: str
+) -> None:
+    set_variables(monkeypatch, PRODUCTION | change)
+    with pytest.raises(SettingsError, match=f"^{said}"):
+        load_settings()
+
+
+@pytest.mark.requirement("PLT-4")
+def test_production_is_a_matter_of_variables_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_variables(monkeypatch, PRODUCTION)
+    assert load_settings().env == "production"
+
+
+@pytest.mark.parametrize(("lake_uri", "expected"), [("", "/srv/p/lake"), ("memory://", "memory://")])
+def test_the_lake_is_below_the_home_unless_it_is_set(
+    monkeypatch: pytest.MonkeyPatch, lake_uri: str, expected: str
+) -> None:
+    set_variables(monkeypatch, {"PLATFORM_HOME": "/srv/p", "PLATFORM_LAKE_URI": lake_uri})
+    assert load_settings().lake == expected
+
+
+def test_an_empty_secret_is_none() -> None:
+    assert load_settings().secrets() == []
+
+
+@pytest.mark.requirement("PLT-8")
+def test_secrets_show_nowhere_but_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_variables(monkeypatch, PRODUCTION | {"PLATFORM_ALERT_WEBHOOK_URL": "https://hooks.example.org/T0/pw123"})
+    settings = load_settings()
+    assert "pw123" not in f"{settings!r} {settings} {settings.model_dump_json()} {settings.model_dump()}"
+    assert settings.secrets() == [PRODUCTION["PLATFORM_DATABASE_URL"], "https://hooks.example.org/T0/pw123"]
+
+
+@pytest.mark.requirement("PLT-8")
+@pytest.mark.parametrize("name", ["PLATFORM_MLFLOW_TRACKING_URI", "PLATFORM_LAKE_URI", "PLATFORM_CREDIT_LOANS_URI"])
+@pytest.mark.parametrize(
+    ("uri", "secrets"),
+    [
+        ("http://mlflow:5000", []),
+        ("abfss://a-long-container@account.dfs.core.windows.net/lake", []),
+        ("ftp://anonymous@host/x", []),
+        ("postgresql://me:p%40w@db/x", ["me:p%40w", "me:p@w", "p%40w", "p@w"]),
+        ("s3://key:se/cret@bucket/lake", ["key:se/cret", "se/cret"]),
+        ("https://ghp_0123456789@host/x", ["ghp_0123456789"]),
+        ("https://host/x?sv=2022-11-02&sig=abcdefghijk%3D", ["abcdefghijk%3D", "abcdefghijk="]),
+    ],
+)
+def test_what_is_secret_in_an_address_is_known(
+    monkeypatch: pytest.MonkeyPatch, name: str, uri: str, secrets: list[str]
+) -> None:
+    monkeypatch.setenv(name, uri)
+    assert load_settings().secrets() == secrets
+
+
+def test_a_tracking_server_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATFORM_MLFLOW_TRACKING_URI", "postgresql://me:pw123@db/x")
+    assert "pw123" not in f"{load_settings()!r}"
+
+
+@pytest.mark.requirement("PLT-8")
+@pytest.mark.parametrize("mistake", [{"PLATFORM_SOURCES": "pw123"}, {"PLATFORM_SOURCES": "demo"}])
+def test_no_value_is_repeated_in_an_error(monkeypatch: pytest.MonkeyPatch, mistake: dict[str, str]) -> None:
+    # A person may paste a secret into the wrong variable.
+    set_variables(monkeypatch, PRODUCTION | mistake)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "pw123" not in str(caught.value)
+    # The cause would show the values in a traceback.
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("PLATFORM_SOURCE", "PLATFORM_SOURCES"),
+        ("PLATFORM_CREDIT_LOAN_URI", "PLATFORM_CREDIT_LOANS_URI"),
+        ("PLATFORM_XYZ_QQQQQQQQQQQQ", None),
+    ],
+)
+def test_an_unknown_variable_is_found_with_the_nearest_known_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, nearest: str | None
+) -> None:
+    set_variables(monkeypatch, {"PLATFORM_SOURCES": "demo", "OTHER_SOURCE": "x", name: "x"})
+    assert unknown_variables() == {name: nearest}
+
+
+def test_every_field_says_what_it_is_for() -> None:
+    undescribed = [variable(name) for name, field in Settings.model_fields.items() if not field.description]
+    assert undescribed == []
+
+
+def test_settings_cannot_be_changed_after_they_were_read() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().sources = "live"
