@@ -1,0 +1,1 @@
+"""Measurements against hand-written code, run by `make bench`; nothing here is a test."""

@@ -1,0 +1,11 @@
+"""Run all benchmarks, one after the other: `python -m benchmarks`."""
+
+from __future__ import annotations
+
+from benchmarks import credit_features, definitions
+
+BENCHMARKS = (credit_features.run, definitions.main)
+
+if __name__ == "__main__":
+    for run in BENCHMARKS:
+        run()

@@ -1,0 +1,81 @@
+"""What loading the definitions costs: `dg check defs` here, against the same command on an empty project.
+
+CPU seconds (user and system), for the machine may be busy with other things, of all processes that the command
+starts, the embedded PostgreSQL that outlives it included. The two commands take turns. Linux only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+DG = Path(sys.executable).with_name("dg")
+ROUNDS = 5
+LIMIT = 1.5
+PR_SET_CHILD_SUBREAPER = 36
+PYPROJECT = """
+[project]
+name = "empty"
+version = "0"
+
+[tool.dg]
+directory_type = "project"
+
+[tool.dg.project]
+root_module = "empty"
+code_location_target_module = "empty.definitions"
+"""
+DEFINITIONS = """
+import dagster as dg
+
+defs = dg.Definitions()
+"""
+
+
+def main() -> float:
+    """Print the medians and their ratio; the ratio."""
+    # Processes that detach themselves become our children, so that their time is counted and their end awaited.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        empty, home = _empty_project(Path(folder, "empty")), Path(folder, "home")
+        for project in (empty, PROJECT):
+            _cpu_seconds(project, home)  # warms caches, and sets the database up
+        rounds = [(_cpu_seconds(empty, home), _cpu_seconds(PROJECT, home)) for _ in range(ROUNDS)]
+    of_empty, of_ours = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
+    ratio: float = of_ours / of_empty
+    print("dg check defs, CPU seconds, medians of", ROUNDS)
+    print(f"  an empty project  {of_empty:6.2f}")
+    print(f"  platform_assets   {of_ours:6.2f}   {ratio:.2f} times as much; {LIMIT} is the limit")
+    return ratio
+
+
+def _empty_project(folder: Path) -> Path:
+    package = folder / "empty"
+    package.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(PYPROJECT)
+    (package / "__init__.py").touch()
+    (package / "definitions.py").write_text(DEFINITIONS)
+    return folder
+
+
+def _cpu_seconds(project: Path, home: Path) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = os.environ | {"PLATFORM_HOME": str(home)}
+    subprocess.run([DG, "check", "defs"], cwd=project, env=environment, check=True, capture_output=True)
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+if __name__ == "__main__":
+    sys.exit(main() > LIMIT)

@@ -1,0 +1,105 @@
+"""Timing several ways to do the same work: each in a process of its own, in turns, medians at the end."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+MIB = 1 << 20
+KIB = 1 << 10
+
+
+@dataclass
+class Way:
+    """One way to do the work, in a process that waits for its turns.
+
+    Attributes
+    ----------
+    name
+        Shown in the table.
+    command
+        Module and arguments; the module calls `take_turns`.
+    """
+
+    name: str
+    command: Sequence[str]
+    seconds: list[float] = field(default_factory=list)
+    peak_mib: float = 0.0
+    _process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", *self.command]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.take_turn()
+        self.seconds.clear()  # the first turn warms up: imports, caches, the engine's start
+
+    def take_turn(self) -> None:
+        assert self._process
+        assert self._process.stdin
+        assert self._process.stdout
+        print(file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            sys.exit(f"{self.name} failed with {self._process.wait()}; its error is above")
+        turn = json.loads(answer)
+        self.seconds.append(turn["seconds"])
+        self.peak_mib = turn["peak_mib"]
+
+    def stop(self) -> None:
+        assert self._process
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> None:
+    """Run the ways in turns and print a table: median, spread, ratio to the reference, peak memory."""
+    for way in ways:
+        way.start()
+    for _ in range(rounds):
+        for way in ways:
+            way.take_turn()
+    for way in ways:
+        way.stop()
+    base = next(median(way.seconds) for way in ways if way.name == reference)
+    print(f"\n{title}; medians of {rounds} runs in turns, after one to warm up")
+    print(f"{'':38}{'seconds':>9}{'from':>8}{'to':>8}{'ratio':>8}{'peak MiB':>10}")
+    for way in ways:
+        middle = median(way.seconds)
+        print(
+            f"{way.name:38}{middle:9.3f}{min(way.seconds):8.3f}{max(way.seconds):8.3f}"
+            f"{middle / base:8.2f}{way.peak_mib:10.0f}"
+        )
+
+
+def take_turns(prepare: Callable[[], Callable[[], object]]) -> None:
+    """Do the work once for each line of standard input, and answer with its seconds and the peak so far.
+
+    What `prepare` does is not measured; it returns the work.
+    """
+    for _ in sys.stdin:
+        work = prepare()
+        start = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - start
+        print(json.dumps({"seconds": seconds, "peak_mib": _peak_mib()}), flush=True)
+
+
+def _peak_mib() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux hands `ru_maxrss` on to children, whose own peak this would hide.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * KIB / MIB
+    unit = 1 if sys.platform == "darwin" else KIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
