@@ -23,8 +23,20 @@ class SchemaError(PlatformError):
     """A frame or expression does not have the columns that its table declares."""
 
 
+class ArtefactError(PlatformError):
+    """A stored model is missing, was altered, or is not what it should be; or one cannot be stored."""
+
+
+class RegistryError(PlatformError):
+    """A model, version or alias is not registered, or the registry cannot be reached."""
+
+
 class DatabaseError(PlatformError):
     """PostgreSQL is missing, unreachable, or not at the version that this code needs."""
+
+
+class TrainingError(PlatformError):
+    """A model cannot be trained or judged on these rows, or what is demanded of it makes no sense."""
 
 
 def first_line(error: BaseException) -> str:
