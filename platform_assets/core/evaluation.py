@@ -390,13 +390,15 @@ def compare(
     return _estimates(differences, len(sides[0][0]), groups, resamples, seed)
 
 
-def by_subgroup(
+def by_subgroup(  # noqa: PLR0913 - the rows, column by column
     labels: ArrayLike,
     scores: ArrayLike,
     groups: ArrayLike,
     threshold: float,
     values: ArrayLike,
+    *,
     resamples: int = RESAMPLES,
+    seed: int = SEED,
 ) -> dict[str, dict[str, Estimate]]:
     """What `evaluate` says of the rows of each value alone.
 
@@ -414,6 +416,8 @@ def by_subgroup(
         What the rows are divided by, shape (n,).
     resamples
         Number of resamples.
+    seed
+        As for `evaluate`.
 
     Returns
     -------
@@ -438,7 +442,7 @@ def by_subgroup(
     names = np.array([UNKNOWN if pd.isna(one) else _name(one) for one in value], dtype=object)
     members = {name: np.flatnonzero(names == name) for name in sorted(set(names))}
     return {
-        name: evaluate(truth[rows], score[rows], key.iloc[rows], threshold, resamples=resamples)
+        name: evaluate(truth[rows], score[rows], key.iloc[rows], threshold, resamples=resamples, seed=seed)
         for name, rows in members.items()
     }
 
@@ -632,7 +636,7 @@ def judge(
     estimates: Mapping[str, Estimate],
     criteria: Sequence[Criterion],
     difference: Mapping[str, Estimate] | None,
-    not_worse: Sequence[NotWorse],
+    not_worse: NotWorse,
 ) -> Verdict:
     """Hold a challenger against what is demanded of it.
 
@@ -646,19 +650,19 @@ def judge(
     criteria
         Bounds for its metrics.
     difference
-        What `compare` says of challenger and champion; None while there is no champion, and every comparison passes.
+        What `compare` says of challenger and champion; None while there is no champion, and the comparison passes.
     not_worse
         In what the challenger must keep up with the champion.
 
     Returns
     -------
     Verdict
-        Reasons in the order of the criteria, then of the comparisons.
+        A reason for each criterion, in their order, and one for the comparison.
     """
     return Verdict(
         (
             *(_kept(criterion, estimates[criterion.metric]) for criterion in criteria),
-            *(_kept_up(demand, None if difference is None else difference[demand.metric]) for demand in not_worse),
+            _kept_up(not_worse, None if difference is None else difference[not_worse.metric]),
         )
     )
 
