@@ -1,0 +1,439 @@
+"""Fitted models as files that are written once, named by their digest; and the one loader for everybody.
+
+A file is a skops dump, which says what to build instead of running code as a pickle does. It carries rows
+with the scores that the model gave them when it was trained, so that whoever loads it knows that it still
+does. What a model is called, and which one is live, is the registry's matter (`registry.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import uuid
+import zipfile
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.core.engine import is_full
+from platform_assets.core.errors import ArtefactError
+from platform_assets.core.logs import redact, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import numpy as np
+    import pandas as pd
+    import pyarrow.fs as pafs
+    from numpy.typing import NDArray
+
+    from platform_assets.core.frames import Frame
+
+FOLDER = "models"
+"""Where the files are, below the lake."""
+GOLDEN_ROWS = 100
+"""Rows that a model carries with their scores."""
+TOLERANCE = 1e-9
+"""Largest difference of a score that passes as the same model.
+
+Another processor or BLAS adds in another order, which moves a probability by about 1e-15; another algorithm, or
+one damaged parameter, moves it by far more than this.
+"""
+TRUSTED_TYPES = (
+    # Beyond the public estimators of scikit-learn, which skops trusts. Data and estimators only: no function,
+    # nor `functools.partial`, for those are called when the model is used. Trees hold indices that nobody checks
+    # against their bounds; that they were not altered, the digest says.
+    "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.gaussian_process.kernels.ConstantKernel",
+    "sklearn.gaussian_process.kernels.Matern",
+    "sklearn.gaussian_process.kernels.Product",
+    "sklearn.gaussian_process.kernels.RBF",
+    "sklearn.gaussian_process.kernels.Sum",
+    "sklearn.gaussian_process.kernels.WhiteKernel",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.tree._tree.Tree",
+)
+"""Types that a model may consist of, by their full names."""
+_LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "skops")
+_FIELDS = {"estimator", "features", "golden_rows", "golden_scores", "libraries"}
+_SUFFIX = ".skops"
+_DIGEST = re.compile("[0-9a-f]{64}")
+_TELLING = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE)
+# As for tables: a store that is down should be reported before delta-rs' own 3 minutes.
+_PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
+_LONGEST_REASON = 500
+_TRAIN_AGAIN = "train the model again, which stores a new one"
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """A fitted binary classifier, and what it takes to know it again.
+
+    Attributes
+    ----------
+    estimator
+        scikit-learn's; takes a frame of the features, and its `predict_proba` gives (n, 2).
+    features
+        Names of the columns, in the order in which it was fitted.
+    golden_rows
+        Some rows (`GOLDEN_ROWS` by custom) with just those columns: booleans, numbers or strings.
+    golden_scores
+        (rows,) float64: the scores of those rows when it was trained.
+    libraries
+        Library to the version that trained it; see `library_versions`.
+    """
+
+    estimator: Any
+    features: tuple[str, ...]
+    golden_rows: Frame
+    golden_scores: NDArray[np.float64]
+    libraries: Mapping[str, str]
+
+    def scores(self, frame: Frame) -> NDArray[np.float64]:
+        """Probability of the positive class, (n,) float64, on one thread.
+
+        Parameters
+        ----------
+        frame
+            (n, any) with the features among its columns, in any order; it is not changed.
+
+        Raises
+        ------
+        ArtefactError
+            A feature is missing.
+        """
+        import numpy as np
+
+        missing = [name for name in self.features if name not in frame.columns]
+        if missing:
+            raise ArtefactError(f"the columns {missing} are missing; the model needs {list(self.features)}")
+        # On a machine that does other work as well, more threads wait for each other (13 times as long, measured).
+        with _threads().limit(limits=1):
+            scores = self.estimator.predict_proba(frame[list(self.features)])[:, 1]
+        return np.asarray(scores, dtype=np.float64)
+
+
+def library_versions() -> dict[str, str]:
+    """The installed versions of Python and the libraries that a model's scores depend on."""
+    return {"python": python_version(), **{name: version(name) for name in _LIBRARIES}}
+
+
+def dump(model: FittedModel) -> bytes:
+    """A model as the bytes of its file.
+
+    The bytes differ from one dump to the next, as skops writes the objects' addresses.
+
+    Raises
+    ------
+    ArtefactError
+        A column of the golden rows is of a type that is not kept.
+    """
+    import skops.io
+
+    parts = {
+        "estimator": model.estimator,
+        "features": list(model.features),
+        "golden_rows": [_column(name, model.golden_rows[name]) for name in model.features],
+        "golden_scores": model.golden_scores,
+        "libraries": dict(model.libraries),
+    }
+    dumped: bytes = skops.io.dumps(parts, compression=zipfile.ZIP_DEFLATED)
+    return dumped
+
+
+class ArtefactStore:
+    """The model files below one location, `models/<sha256>.skops`. None is ever changed.
+
+    Parameters
+    ----------
+    uri
+        A folder, or an object store's URI; where the lake is.
+    storage_options
+        Options for the object store; its usual environment variables count as well, as they do for tables.
+    """
+
+    def __init__(self, uri: str, storage_options: Mapping[str, str] | None = None) -> None:
+        path = uri.removeprefix("file://")
+        self._is_remote = "://" in path
+        self._root = f"{path.rstrip('/') if self._is_remote else Path(path).absolute()}/{FOLDER}"
+        self._options = (_PATIENCE if self._is_remote else {}) | dict(storage_options or {})
+
+    def save(self, model: FittedModel) -> str:
+        """Store a model, if `load` would give it back; its digest.
+
+        Raises
+        ------
+        ArtefactError
+            It could not be loaded again, or the store cannot be written.
+        """
+        data = dump(model)
+        _opened(data, "the fitted model cannot be stored: it")
+        return self.add(data)
+
+    def load(self, digest: str) -> FittedModel:
+        """Open a model after it has proved to be the one that was stored.
+
+        Raises
+        ------
+        ArtefactError
+            It is missing, was altered, is no skops file, holds types that are not in `TRUSTED_TYPES`, or scores
+            its golden rows differently. Nothing of it was run in the first four cases.
+        """
+        return _opened(self.read(digest), self._called(digest))
+
+    def add(self, data: bytes) -> str:
+        """Store the bytes of a model's file under their digest, all or nothing; the digest.
+
+        Raises
+        ------
+        ArtefactError
+            The store cannot be written.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        if self.exists(digest):
+            return digest
+        with self._plain_errors(f"{digest} was not stored"):
+            if self._is_remote:
+                self._put(digest + _SUFFIX, data)
+            else:
+                _write(Path(self._root) / (digest + _SUFFIX), data)
+        return digest
+
+    def read(self, digest: str) -> bytes:
+        """The bytes of a model's file, as they were stored.
+
+        Raises
+        ------
+        ArtefactError
+            It is missing, was altered, or the store cannot be reached.
+        """
+        self._require(digest)
+        with self._plain_errors(f"{digest} cannot be read"), self._files.open_input_file(digest + _SUFFIX) as file:
+            data: bytes = file.read()
+        found = hashlib.sha256(data).hexdigest()
+        if found != digest:
+            raise ArtefactError(
+                f"{self._called(digest)} was altered: the digest of its {len(data)} bytes is {found}; restore the "
+                f"file from a copy, or {_TRAIN_AGAIN}"
+            )
+        return data
+
+    def exists(self, digest: str) -> bool:
+        """Whether a model is stored.
+
+        Raises
+        ------
+        ArtefactError
+            It is no digest, or the store cannot be reached.
+        """
+        return bool(self._info(digest).is_file)
+
+    def size(self, digest: str) -> int:
+        """Bytes of a model's file.
+
+        Raises
+        ------
+        ArtefactError
+            It is missing, or the store cannot be reached.
+        """
+        return int(self._require(digest).size)
+
+    def digests(self) -> list[str]:
+        """The stored models, in the order of their digests.
+
+        Raises
+        ------
+        ArtefactError
+            The store cannot be reached.
+        """
+        import pyarrow.fs as pafs
+
+        with self._plain_errors("the models cannot be listed"):
+            found = self._files.get_file_info(pafs.FileSelector("", allow_not_found=True))
+        names = (info.base_name.removesuffix(_SUFFIX) for info in found if info.base_name.endswith(_SUFFIX))
+        return sorted(name for name in names if _DIGEST.fullmatch(name))
+
+    @cached_property
+    def _files(self) -> pafs.FileSystem:
+        import pyarrow.fs as pafs
+        from deltalake.fs import DeltaStorageHandler
+
+        if not self._is_remote:
+            return pafs.SubTreeFileSystem(self._root, pafs.LocalFileSystem())
+        return pafs.PyFileSystem(DeltaStorageHandler(self._root, self._options))
+
+    def _info(self, digest: str) -> pafs.FileInfo:
+        if not _DIGEST.fullmatch(digest):
+            raise ArtefactError(f"{digest!r} is no digest of a model, 64 hexadecimal digits in lower case")
+        with self._plain_errors(f"{digest} cannot be looked for"):
+            return self._files.get_file_info(digest + _SUFFIX)
+
+    def _require(self, digest: str) -> pafs.FileInfo:
+        info = self._info(digest)
+        if not info.is_file:
+            raise ArtefactError(f"{self._called(digest)} is not there; restore the file from a copy, or {_TRAIN_AGAIN}")
+        return info
+
+    def _called(self, digest: str) -> str:
+        return f"the model file {digest}{_SUFFIX} in {shown(self._root)}"
+
+    def _put(self, name: str, data: bytes) -> None:
+        # Held in Arrow's own buffer until the end: delta-rs takes bytes, and Arrow would hand on what it is given.
+        with self._files.open_output_stream(name, buffer_size=len(data) + 1) as stream:
+            stream.write(data)
+        # Arrow drops the errors of closing, and a small file is sent only then.
+        found = self._files.get_file_info(name).size
+        if found != len(data):
+            raise OSError(f"the store refused it or cut it off: {found or 0} of {len(data)} bytes are there")
+
+    @contextmanager
+    def _plain_errors(self, outcome: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = shown(self._root)
+            if is_full(error):
+                raise ArtefactError(f"{outcome}: no space left on {where}; make some and run again") from None
+            secrets = [value for key, value in self._options.items() if _TELLING.search(key)]
+            plain = redact(shown(re.sub(r"\x1b\[[0-9;]*m", "", str(error))), secrets)
+            reason = " ".join(plain.replace("↳", " ").split())[:_LONGEST_REASON]
+            raise ArtefactError(f"{outcome}, in {where}: {reason}") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            # A name that outlives a loss of power must not stand for a file that did not.
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _opened(data: bytes, called: str) -> FittedModel:
+    import skops.io
+
+    if not _is_skops(data):
+        raise ArtefactError(
+            f"{called} is no skops file: a pickle or something else is in its place, and was not opened; {_TRAIN_AGAIN}"
+        )
+    try:
+        untrusted = sorted(set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES))
+        parts = None if untrusted else skops.io.loads(data, trusted=list(TRUSTED_TYPES))
+    except Exception as error:  # noqa: BLE001 - a dump of another version, or a forged one, fails in any way
+        raise ArtefactError(
+            f"{called} cannot be read by skops {version('skops')} ({_told(error)}); {_TRAIN_AGAIN}"
+        ) from None
+    if untrusted:
+        raise ArtefactError(
+            f"{called} holds types that the platform does not trust: {untrusted}; build the model without them, "
+            f"and {_TRAIN_AGAIN}"
+        )
+    if not isinstance(parts, dict) or not parts.keys() >= _FIELDS:
+        raise ArtefactError(f"{called} holds no model of the platform, but something else; {_TRAIN_AGAIN}")
+    model = FittedModel(
+        estimator=parts["estimator"],
+        features=tuple(parts["features"]),
+        golden_rows=_frame(parts["golden_rows"]),
+        golden_scores=parts["golden_scores"],
+        libraries=parts["libraries"],
+    )
+    _replay(model, called)
+    return model
+
+
+def _is_skops(data: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return isinstance(json.loads(archive.read("schema.json")), dict)
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, zlib.error):
+        return False
+
+
+def _replay(model: FittedModel, called: str) -> None:
+    """Refuse a model that does not score as it did."""
+    import numpy as np
+
+    try:
+        difference = float(np.max(np.abs(model.scores(model.golden_rows) - model.golden_scores)))
+        outcome = f"its golden rows get other scores, by up to {difference:.3g} ({TOLERANCE:g} is allowed)"
+    except Exception as error:  # noqa: BLE001 - an estimator of another version fails in any way
+        difference, outcome = float("nan"), f"its golden rows cannot be scored ({_told(error)})"
+    # Not `>`: a score that is no number is no match.
+    if not difference <= TOLERANCE:
+        then, now = _listed(model.libraries), _listed(library_versions())
+        raise ArtefactError(
+            f"{called} is not the model any more that was trained: {outcome}; trained with {then}, loaded with {now}: "
+            f"install those versions, or {_TRAIN_AGAIN}"
+        )
+
+
+def _column(name: str, column: pd.Series[Any]) -> dict[str, Any]:
+    """A column as plain values, from which `_frame` makes the same one again, but for the index."""
+    import numpy as np
+    import pandas as pd
+
+    kind = column.dtype
+    stored: dict[str, Any] = {"name": name, "dtype": str(kind), "nulls": None}
+    if pd.api.types.is_extension_array_dtype(kind) and hasattr(kind, "numpy_dtype"):
+        # Whole numbers with nulls: as floats, those beyond 2**53 would change.
+        return stored | {
+            "values": column.to_numpy(dtype=kind.numpy_dtype, na_value=0),
+            "nulls": column.isna().to_numpy(),
+        }
+    if isinstance(kind, pd.StringDtype):
+        return stored | {"values": [None if empty else text for text, empty in zip(column, column.isna(), strict=True)]}
+    plain = kind.kind if isinstance(kind, np.dtype) else ""
+    if plain == "O" and all(value is None or type(value) in {str, bool, float} for value in column):
+        return stored | {"values": column.to_list()}
+    if plain in {"b", "i", "u", "f"}:
+        return stored | {"values": column.to_numpy()}
+    raise ArtefactError(
+        f"column {name} of the golden rows is of type {kind}, which is not kept with a model; features are booleans, "
+        "numbers or strings"
+    )
+
+
+def _frame(columns: list[dict[str, Any]]) -> Frame:
+    import pandas as pd
+
+    made = {}
+    for column in columns:
+        values = pd.Series(column["values"], dtype=column["dtype"])
+        made[column["name"]] = values if column["nulls"] is None else values.mask(column["nulls"])
+    return pd.DataFrame(made)
+
+
+@cache
+def _threads() -> Any:
+    # Looking for the loaded libraries takes 3 ms, longer than scoring one row; with an estimator in hand,
+    # those that score are loaded.
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def _listed(libraries: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in libraries.items())
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST_REASON]
