@@ -35,7 +35,7 @@ format: sync ## mend what can be mended by itself
 	$(VENV)/ruff format
 
 bench: sync ## measure against hand-written code
-	@$(VENV)/python -m benchmarks $(ARGS)
+	@.uv/$(UV_VERSION)/bin/uv run --frozen --group bench python -m benchmarks $(ARGS)
 
 requirements: sync ## each requirement with the tests that prove it, and the gaps
 	@$(VENV)/python -m platform_assets_tests.requirements

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 _PROJECT = Path(__file__).parents[2]
@@ -20,6 +21,16 @@ def code_version() -> str:
     if not commit:
         return release
     return f"{release}+{commit}{'.dirty' if _git('status', '--porcelain', '--untracked-files=no') else ''}"
+
+
+@cache
+def lock_digest() -> str:
+    """Digest of the libraries at work: that of `uv.lock` in a checkout, else of what is installed, name and version."""
+    lock = _PROJECT / "uv.lock"
+    if lock.exists():
+        return hashlib.sha256(lock.read_bytes()).hexdigest()
+    installed = sorted(f"{one.name}=={one.version}" for one in distributions())
+    return hashlib.sha256("\n".join(installed).encode()).hexdigest()
 
 
 def _git(*arguments: str) -> str:

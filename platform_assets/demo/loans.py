@@ -43,7 +43,7 @@ CLIENTS_PER_PROFILE = 3.7
 MOST_LOANS = 61
 SHARE_OF_PENSIONERS = 0.165
 SHARE_OF_BAD_LINES = 0.005
-SHARE_OF_DEFAULTS = 0.05
+SHARE_OF_DEFAULTS = 0.08
 
 COLUMNS = (
     "loan_id",
@@ -221,11 +221,11 @@ def _defaults(random: np.random.Generator, loans: Columns) -> NDArray[Any]:
     age = (date - loans["birthday"][order]).astype(int) / 365.25
     tenure = (date - loans["job_start_date"][order]).astype(int) / 365.25
     score = (
-        -0.045 * (age - 42)
-        - 0.55 * np.sqrt(np.clip(tenure, 0, 25))
-        - 0.6 * (loans["flag_own_car"][order] == "Y")
-        - 0.035 * previous
-        + 0.02 * np.clip(average - 125, -25, 60)
+        -0.08 * (age - 42)
+        - 0.9 * np.sqrt(np.clip(tenure, 0, 25))
+        - 1.0 * (loans["flag_own_car"][order] == "Y")
+        - 0.02 * previous
+        + 0.03 * np.clip(average - 125, -25, 60)
     )
     low, high = -20.0, 20.0
     for _ in range(60):  # the intercept that gives the stated share of defaults

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from platform_assets.domains.credit_risk.schemas import FEATURES
+from platform_assets.domains.credit_risk.schemas import FEATURES, PERSON
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -77,6 +77,37 @@ def newest_per_client(loan_features: ir.Table) -> ir.Table:
     return newest.filter(newest.place == 0).select(
         "client_id", newest.loan_date.name("as_of"), "loan_id", *(feature.name for feature in FEATURES)
     )
+
+
+def profile(loans: ir.Table) -> ir.StringColumn:
+    """What tells people apart: a digest of all that the source says of a person. Many client ids share one.
+
+    Parameters
+    ----------
+    loans
+        With the columns of `schemas.LOANS`.
+
+    Returns
+    -------
+    ir.StringColumn
+        SHA-256, hexadecimal: the same on every engine and in every version, for it decides who is held out.
+    """
+    import ibis
+
+    # Whole numbers, for engines write floats as text in their own ways.
+    texts = (ibis.coalesce(_as_text(loans[column]), "") for column in PERSON)
+    return ibis.literal("|").join([*texts]).hexdigest("sha256")
+
+
+def age_group(age: ir.IntegerColumn) -> ir.StringColumn:
+    """The age in completed years as one of four groups."""
+    import ibis
+
+    return ibis.cases((age < 30, "under 30"), (age < 45, "30 to 44"), (age < 60, "45 to 59"), else_="60 and over")  # noqa: PLR2004
+
+
+def _as_text(column: ir.Column) -> ir.StringColumn:
+    return (column * 100).round().cast("int64").cast("string") if column.type().is_floating() else column.cast("string")
 
 
 def _completed_years(start: ir.DateValue, end: ir.DateValue) -> ir.IntegerValue:

@@ -91,6 +91,13 @@ LOANS = TableSchema(
     ),
 )
 
+PERSON = tuple(
+    column.name
+    for column in LOANS.columns
+    if column.name not in {"loan_id", "id", "status", "loan_date", "loan_amount"}
+)
+"""Columns that describe the person, not the loan."""
+
 CLIENT_ID = Column("client_id", "int64", "Number of the client, `id` among the loans.")
 
 FEATURES = (

@@ -1,0 +1,139 @@
+"""What people see of a model in Dagster: tables of metrics, plots as images, the card."""
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from platform_assets.core.cards import write_card
+from platform_assets.core.evaluation import METRICS, Estimate, Verdict
+from platform_assets.core.models import ModelSpec
+from platform_assets.core.training import Assessment, Evaluation, Training
+
+FIRST_TABLE_ROWS = "first_table_rows"
+SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "flagged", "calibration_error")
+
+
+def of_training(spec: ModelSpec, training: Training) -> dict[str, Any]:
+    """Metadata of a materialisation."""
+    version, split = training.version, training.record["split"]
+    return {
+        "verdict": told(training.assessment.verdict),
+        "model_version": version.version,
+        "newly_trained": training.is_new,
+        "compared_with_champion": f"version {training.champion.version}" if training.champion else "there is none",
+        "card": dg.MetadataValue.md(write_card(spec, training)),
+        **_of_assessment(training.assessment),
+        "leaderboard": dg.MetadataValue.md(_leaderboard(spec, training.record["leaderboard"])),
+        "threshold": version.threshold,
+        "training_rows": split["training_rows"],
+        "holdout_rows": split["holdout_rows"],
+        "left_out_rows": split["left_out_rows"],
+        FIRST_TABLE_ROWS: training.first_table_rows,
+        "inputs": dg.MetadataValue.json(
+            {name: {"version": version.tables[name], "digest": version.table_digests[name]} for name in version.tables}
+        ),
+        "digest": version.digest,
+        "fingerprint": version.fingerprint,
+        "tags": dg.MetadataValue.json(dict(version.tags)),
+        "demo": training.demo,
+    }
+
+
+def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
+    """Metadata of an observation."""
+    return {
+        "model_version": evaluation.version.version,
+        "examples": evaluation.examples,
+        "verdict": told(evaluation.assessment.verdict),
+        **_of_assessment(evaluation.assessment),
+    }
+
+
+def told(verdict: Verdict) -> str:
+    """The verdict in one line."""
+    return "passed" if verdict.passed else f"FAILED: {'; '.join(faults(verdict))}"
+
+
+def faults(verdict: Verdict) -> list[str]:
+    """What a failed gate found."""
+    return [reason.told for reason in verdict.reasons if not reason.passed]
+
+
+def _of_assessment(assessment: Assessment) -> dict[str, Any]:
+    return {
+        "metrics": dg.MetadataValue.md(_metrics(assessment)),
+        **{
+            f"metrics_by_{column}": dg.MetadataValue.md(_subgroups(column, values))
+            for column, values in assessment.subgroups.items()
+        },
+        **{
+            f"plot_{name.removesuffix('.png')}": dg.MetadataValue.md(_image(name, png))
+            for name, png in assessment.plots.items()
+        },
+    }
+
+
+def _metrics(assessment: Assessment) -> str:
+    difference = assessment.difference
+    headings = ["metric", "value", "95 % interval", *(["minus champion"] if difference else []), "what it says"]
+    rows = [
+        [
+            name,
+            _number(one.value),
+            _interval(one),
+            *([f"{_number(difference[name].value)} ({_interval(difference[name])})"] if difference else []),
+            METRICS[name].description,
+        ]
+        for name, one in assessment.estimates.items()
+    ]
+    return _table(headings, rows)
+
+
+def _subgroups(column: str, values: Mapping[str, Mapping[str, Estimate]]) -> str:
+    rows = [
+        [value, *(_with_interval(found[name]) for name in SUBGROUP_METRICS)] for value, found in sorted(values.items())
+    ]
+    return _table([column, *SUBGROUP_METRICS], rows)
+
+
+def _leaderboard(spec: ModelSpec, lines: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            line["candidate"],
+            ", ".join(f"{name}={value}" for name, value in line["parameters"].items()),
+            f"{line['mean']:.4f} ± {line['deviation']:.4f}",
+            f"{line['seconds']:.1f}",
+        ]
+        for line in lines
+    ]
+    return _table(["candidate", "parameters", f"{spec.ranked_by}, mean ± sd over {spec.folds} folds", "seconds"], rows)
+
+
+def _with_interval(one: Estimate) -> str:
+    interval = _interval(one)
+    return f"{_number(one.value)} ({interval})" if interval else _number(one.value)
+
+
+def _interval(one: Estimate) -> str:
+    if one.low == one.high or math.isnan(one.low):
+        return ""
+    return f"{_number(one.low)} to {_number(one.high)}"
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "undefined"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.4f}"
+
+
+def _table(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    from tabulate import tabulate
+
+    return tabulate(rows, headers=list(headings), tablefmt="github", disable_numparse=True)
+
+
+def _image(name: str, png: bytes) -> str:
+    return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"

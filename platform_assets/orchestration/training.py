@@ -1,0 +1,213 @@
+"""A model's declaration to its asset, checks, jobs, schedule and sensor. What training is, `core/training.py` says."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from platform_assets.core.errors import PlatformError
+from platform_assets.core.evaluation import Criterion, NotWorse, Verdict
+from platform_assets.core.models import ModelSpec, Retraining
+from platform_assets.core.tables import TableStore
+from platform_assets.core.training import Trainer
+from platform_assets.orchestration import model_metadata
+from platform_assets.orchestration.tables import IO_MANAGER
+
+USER = "user"
+UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+SENSOR_SECONDS = 60
+
+
+def model_definitions(spec: ModelSpec) -> dg.Definitions:
+    """Everything that Dagster shows and runs of a model.
+
+    Parameters
+    ----------
+    spec
+        The model. Its asset is `<domain>/<name>`; its jobs are `train_<name>` and `evaluate_<name>`.
+    """
+    asset = model_asset(spec)
+    train = dg.define_asset_job(
+        f"train_{spec.name}",
+        # Its tables as well: trained on yesterday's, a nightly model would never see a new row.
+        selection=dg.AssetSelection.assets(asset).upstream(),
+        description=f"Bring the tables of {spec.key} up to date, train it, judge it, register it as challenger.",
+    )
+    return dg.Definitions(
+        assets=[asset],
+        jobs=[train, evaluation_job(spec)],
+        schedules=[
+            dg.ScheduleDefinition(
+                name=f"train_{spec.name}_nightly",
+                job=train,
+                cron_schedule=spec.retraining.cron,
+                execution_timezone="UTC",
+                description=f"Train {spec.key} every night; where nothing has changed, its version stands.",
+            )
+        ],
+        sensors=[new_data_sensor(spec, train)],
+    )
+
+
+def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
+    """The asset: trained, judged and registered by one materialisation. No check of it blocks."""
+    judged: list[Criterion | NotWorse] = [*spec.criteria, spec.not_worse]
+
+    @dg.asset(
+        name=spec.name,
+        key_prefix=spec.domain,
+        group_name=spec.domain,
+        description=spec.description,
+        owners=list(spec.owners),
+        kinds={"scikitlearn", "mlflow"},
+        deps=[dg.AssetKey(name.split("/")) for name in spec.tables],
+        # Nothing is handed on: who wants a model asks the registry for it.
+        io_manager_key=IO_MANAGER,
+        check_specs=[
+            dg.AssetCheckSpec(one.name, asset=spec.key.split("/"), description=one.description) for one in judged
+        ],
+    )
+    def model(context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer]) -> Iterator[Any]:
+        with _plain_failures():
+            training = trainer.train(spec, launched_by(context.run.tags), context.log.info)
+        verdict = training.assessment.verdict
+        if not verdict.passed:
+            context.log.warning("%s: the gate FAILED: %s", spec.key, "; ".join(model_metadata.faults(verdict)))
+        yield from _check_results(spec, verdict)
+        yield dg.MaterializeResult(
+            data_version=dg.DataVersion(training.version.digest), metadata=model_metadata.of_training(spec, training)
+        )
+
+    return model
+
+
+def evaluation_job(spec: ModelSpec) -> dg.JobDefinition:
+    """The job that judges the champion, or the newest version, on newly labelled data; trains and changes nothing."""
+
+    @dg.op(
+        name=f"evaluate_{spec.name}_on_new_labels",
+        description=f"Judge {spec.key} on the examples that were labelled since it was trained.",
+    )
+    def evaluate(context: dg.OpExecutionContext, trainer: dg.ResourceParam[Trainer]) -> None:
+        with _plain_failures():
+            evaluation = trainer.evaluate(spec)
+        context.log.info("version %s, on %s", evaluation.version.version, evaluation.examples)
+        context.log_event(
+            dg.AssetObservation(asset_key=spec.key.split("/"), metadata=model_metadata.of_evaluation(evaluation))
+        )
+
+    @dg.job(
+        name=f"evaluate_{spec.name}",
+        description=f"Judge the champion of {spec.key}, or its newest version, on newly labelled data.",
+    )
+    def job() -> None:
+        evaluate()
+
+    return job
+
+
+def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
+    """Trains when enough rows were added to the model's first table since it was last trained."""
+    first = spec.tables[0]
+    asset_key = dg.AssetKey(spec.key.split("/"))
+
+    @dg.sensor(
+        name=f"{spec.name}_new_data",
+        job=job,
+        minimum_interval_seconds=SENSOR_SECONDS,
+        description=(
+            f"Train {spec.key} when {first} has {spec.retraining.min_new_rows:,} rows more than at its last "
+            f"training, at most every {spec.retraining.cool_down}."
+        ),
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, tables: dg.ResourceParam[TableStore]
+    ) -> dg.RunRequest | dg.SkipReason:
+        with _plain_failures():
+            current = tables.current(first)
+        if current is None:
+            return dg.SkipReason(f"there is no table {first} yet")
+        running = context.instance.get_run_records(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED), limit=1)
+        if running:
+            return dg.SkipReason(f"run {running[0].dagster_run.run_id} of {job.name} is not finished")
+        last = last_training(context.instance.get_latest_materialization_event(asset_key))
+        reason = why_not(spec.retraining, current.rows, last, datetime.now(UTC))
+        # The key carries the table's version: what failed on it is tried again by the schedule, or by a person.
+        return dg.SkipReason(reason) if reason else dg.RunRequest(run_key=f"{first} version {current.version}")
+
+    return sensor
+
+
+@dataclass(frozen=True)
+class LastTraining:
+    """When a model was last trained, and how many rows its first table had."""
+
+    at: datetime
+    rows: int
+
+
+def last_training(event: dg.EventLogEntry | None) -> LastTraining | None:
+    """What the asset's newest materialisation says; None without one."""
+    materialisation = event.asset_materialization if event else None
+    if event is None or materialisation is None or model_metadata.FIRST_TABLE_ROWS not in materialisation.metadata:
+        return None
+    rows: Any = materialisation.metadata[model_metadata.FIRST_TABLE_ROWS].value
+    return LastTraining(datetime.fromtimestamp(event.timestamp, UTC), int(rows))
+
+
+def why_not(policy: Retraining, rows: int, last: LastTraining | None, now: datetime) -> str | None:
+    """Why a training is not due; None when it is.
+
+    Parameters
+    ----------
+    policy
+        When to train.
+    rows
+        Rows of the model's first table now.
+    last
+        The training before, if any.
+    now
+        With time zone.
+    """
+    new = rows - (last.rows if last else 0)
+    if new < policy.min_new_rows:
+        return f"{new:,} rows are new; {policy.min_new_rows:,} are needed"
+    if last and now - last.at < policy.cool_down:
+        return f"trained {last.at:%Y-%m-%d %H:%M} UTC, and again {policy.cool_down} later at the earliest"
+    return None
+
+
+def launched_by(tags: Mapping[str, str]) -> str:
+    """Who launched a run, by its tags: `schedule:<name>`, `sensor:<name>` or `user`."""
+    for kind in ("schedule", "sensor"):
+        if name := tags.get(f"dagster/{kind}_name"):
+            return f"{kind}:{name}"
+    return USER
+
+
+def _check_results(spec: ModelSpec, verdict: Verdict) -> Iterator[dg.AssetCheckResult]:
+    for reason in verdict.reasons:
+        yield dg.AssetCheckResult(
+            passed=reason.passed,
+            asset_key=spec.key.split("/"),
+            check_name=reason.name,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=reason.told,
+        )
+
+
+@contextmanager
+def _plain_failures() -> Iterator[None]:
+    """What a person can mend ends the step with its message alone."""
+    try:
+        yield
+    except PlatformError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
