@@ -682,10 +682,10 @@ def _kept_up(demand: NotWorse, difference: Estimate | None) -> Reason:
     if difference is None:
         return Reason(demand.name, passed=True, told="there is no champion to compare with")
     if metric.higher_is_better:
-        bound, end, passed = -demand.by, "lower end must be at least -", difference.low >= -demand.by
+        bound, end, passed = 0.0 - demand.by, "lower end must be at least", difference.low >= -demand.by
     else:
-        bound, end, passed = demand.by, "upper end must be at most ", difference.high <= demand.by
-    needed = f"the {end}{_plain(demand.by)}"
+        bound, end, passed = demand.by, "upper end must be at most", difference.high <= demand.by
+    needed = f"the {end} {_plain(bound)}"
     if math.isnan(difference.value):
         told = f"{metric.label} cannot be compared with the champion's, for there are no {metric.needs}; {needed}"
         return Reason(demand.name, passed=False, told=told)
