@@ -503,10 +503,13 @@ def test_a_criterion_judges_the_value(criterion: Criterion, estimate: Estimate, 
             "Brier score differs from the champion's by +0.004 (-0.050 to +0.020); the upper end must be at most 0.01",
         ),
         (
-            NotWorse("brier"),
+            NotWorse("recall"),
             Estimate(NAN, NAN, NAN),
             False,
-            "Brier score cannot be compared with the champion's, for there are no rows; the upper end must be at most 0.01",
+            (
+                "Recall cannot be compared with the champion's, for there are no positive rows; "
+                "the lower end must be at least -0.01"
+            ),
         ),
         (
             NotWorse("roc_auc"),
