@@ -13,20 +13,24 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from platform_assets.core.alerts import Alerts
+from platform_assets.core.artefacts import ArtefactStore
 from platform_assets.core.engine import Engine
 from platform_assets.core.errors import PlatformError, SourceError
 from platform_assets.core.files import Source
 from platform_assets.core.online import OnlineTables
 from platform_assets.core.scratch import OwnedFolder
 from platform_assets.core.tables import TableStore
+from platform_assets.core.training import Trainer
 from platform_assets.core.validation import Validator
 from platform_assets.settings import variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from platform_assets.core.database import Database
+    from platform_assets.core.registry import ModelRegistry
     from platform_assets.settings import Settings
 
 
@@ -122,10 +126,33 @@ class Services:
         """Where MLflow keeps runs and models."""
         return self.settings.mlflow_tracking_uri.get_secret_value() or self.database.psycopg2_url("mlflow")
 
-    def _pinned_tables(self) -> Mapping[str, set[int]]:
-        from platform_assets.core.registry import pinned_table_versions
+    @cached_property
+    def artefacts(self) -> ArtefactStore:
+        """The models' files, in the lake beside the tables."""
+        # In memory there is no place for files; a folder that ends with the process is the same.
+        return ArtefactStore(str(self.engine.folder("lake")) if self.settings.lake_is_memory else self.settings.lake)
 
-        return pinned_table_versions(self.mlflow_tracking_uri)
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        """The registered models, in MLflow."""
+        from platform_assets.core.mlflow_registry import MlflowRegistry
+
+        uri = self.mlflow_tracking_uri
+        # A tracking server knows itself where to put files; of a database MLflow would use the current folder.
+        artifact_root = None if uri.startswith(("http://", "https://")) else str(self.settings.home / "mlflow")
+        return MlflowRegistry(uri, artifact_root, self._lock, scratch=self.scratch)
+
+    def _lock(self, name: str) -> AbstractContextManager[None]:
+        # A registry that is only read needs no database of ours.
+        return self.database.lock(name)
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """What trains, evaluates and reproduces models."""
+        return Trainer(self.tables, self.artefacts, self.registry)
+
+    def _pinned_tables(self) -> Mapping[str, set[int]]:
+        return self.registry.pinned_tables()
 
     @property
     def pinned_tables(self) -> Callable[[], Mapping[str, set[int]]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from platform_assets.core.errors import SourceError
+from platform_assets.core.errors import RegistryError, SourceError
 from platform_assets.core.files import Source
 from platform_assets.services import Services, Sources, open_services
 from platform_assets.settings import Settings
@@ -100,6 +100,29 @@ def test_opening_services_opens_nothing(tmp_path: Path) -> None:
     services.tables, services.online, services.validator, services.sources, services.alerts  # noqa: B018
     assert not (tmp_path / "home").exists()
     assert services.engine is services.engine
+
+
+@pytest.mark.requirement("PLT-4")
+@pytest.mark.parametrize(
+    ("lake", "folder"), [("", "home/lake/models"), ("memory://", ""), ("elsewhere", "elsewhere/models")]
+)
+def test_models_lie_in_the_lake_beside_the_tables(tmp_path: Path, lake: str, folder: str) -> None:
+    location = str(tmp_path / lake) if lake == "elsewhere" else lake
+    services = open_services(settings(tmp_path / "home", lake_uri=location))
+    digest = services.artefacts.add(b"the bytes of a model")
+    (file,) = tmp_path.rglob(f"models/{digest}.skops")
+    assert not folder or file.parent == tmp_path / folder
+    services.close()
+    # In memory the file ends as the tables do.
+    assert file.exists() == bool(folder)
+
+
+@pytest.mark.requirement("PLT-4")
+def test_a_registry_on_a_tracking_server_opens_no_database(tmp_path: Path) -> None:
+    services = open_services(settings(tmp_path / "home", mlflow_tracking_uri="http://127.0.0.1:1"))
+    with pytest.raises(RegistryError, match="the registry in MLflow .http://127.0.0.1:1."):
+        services.registry.versions("credit_risk_model")
+    assert not (tmp_path / "home" / "postgres").exists()
 
 
 @pytest.mark.requirement("PLT-4")

@@ -10,6 +10,8 @@ Whoever connects today owns the tables. When a role with limited rights joins, o
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -18,6 +20,8 @@ from platform_assets.core.errors import DatabaseError
 from platform_assets.core.postgres_server import SUPERUSER, ServerUse, use_server
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import psycopg
     from sqlalchemy import URL, Engine
 
@@ -26,6 +30,8 @@ Purpose = Literal["platform", "dagster", "mlflow"]
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 EMBEDDED_NAME = "platform"
 CONNECT_SECONDS = 10
+LOCK_SECONDS = 600
+"""Longest wait for a lock of the platform; whoever holds one is done in seconds."""
 
 
 class Database:
@@ -87,6 +93,40 @@ class Database:
         except DatabaseError:
             # A role may be kept out of the server's own database.
             return self._connect(self.name("platform"))
+
+    @contextmanager
+    def lock(self, name: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+        """Hold a lock that one process has at a time, and loses when it ends, however it ends.
+
+        Not for a thread that holds it already: it would wait for itself.
+
+        Parameters
+        ----------
+        name
+            The same lock for all who work with this database.
+        seconds
+            Longest wait for whoever holds it.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer, or somebody held the lock for too long.
+
+        """
+        from psycopg import errors
+
+        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        with closing(self.connect("platform")) as connection:
+            connection.execute(f"set lock_timeout = {round(seconds * 1000)}".encode())
+            try:
+                connection.execute("select pg_advisory_lock(%s)", [key])
+            except errors.LockNotAvailable:
+                raise DatabaseError(
+                    f"another process has been at {name!r} for more than {seconds:g} s; wait until it is done, or end "
+                    f"it, and run this again"
+                ) from None
+            # Closing the connection gives it back, also when the connection is lost.
+            yield
 
     def close(self) -> None:
         """Close the engine's connections and let go of the embedded server."""

@@ -1,0 +1,200 @@
+"""What every registry keeps to: MLflow on a real PostgreSQL, and the one in memory."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import make_url
+
+from platform_assets.core.database import Database
+from platform_assets.core.errors import RegistryError
+from platform_assets.core.mlflow_registry import MlflowRegistry
+from platform_assets.core.registry import CHALLENGER, CHAMPION, MemoryRegistry, ModelRegistry
+from platform_assets_tests.contracts.registrations import NAME, registration
+from platform_assets_tests.postgres import empty_databases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+OTHER = "sensor_maintenance_model"
+
+
+@pytest.fixture(params=["memory", "mlflow"])
+def make_registry(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], ModelRegistry]]:
+    """Opens the same empty registry, each time as another process would."""
+    if request.param == "memory":
+        memory = MemoryRegistry()
+        yield lambda: memory
+        return
+    with empty_databases(request.getfixturevalue("postgres_server")) as url:
+        database = Database(make_url(url))
+        uri, root = database.psycopg2_url("mlflow"), str(tmp_path_factory.mktemp("mlflow"))
+        yield lambda: MlflowRegistry(uri, root, database.lock, scratch=tmp_path_factory.mktemp("scratch"))
+
+
+@pytest.fixture
+def registry(make_registry: Callable[[], ModelRegistry]) -> ModelRegistry:
+    return make_registry()
+
+
+@pytest.mark.requirement("PRO-1", "PLT-7")
+def test_a_version_is_what_was_registered(registry: ModelRegistry, make_registry: Callable[[], ModelRegistry]) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    given = registration()
+    made = registry.register(given)
+    assert (made.name, made.version, made.digest, made.fingerprint) == (NAME, 1, given.digest, "print-1")
+    assert made.threshold == given.threshold
+    assert (made.tables, made.table_digests) == (given.tables, given.table_digests)
+    assert made.metrics == {"roc_auc": 0.1 + 0.7, "roc_auc_low": 0.75}
+    assert made.parameters == given.parameters
+    assert {name: type(value) for name, value in made.parameters.items()} == {
+        "model": str,
+        "trees": int,
+        "depth": float,
+    }
+    assert made.tags == given.tags
+    assert before < made.created_at < datetime.now(UTC) + timedelta(seconds=1)
+    assert made.run_id
+    others = make_registry()
+    assert others.version(NAME, 1) == made
+    assert others.versions(NAME) == [made]
+    assert others.find(NAME, "print-1") == made
+    assert others.by_alias(NAME, CHALLENGER) == made
+    assert others.record(NAME, 1) == given.record
+
+
+@pytest.mark.requirement("PRO-1", "PRO-7")
+def test_versions_and_aliases(registry: ModelRegistry) -> None:
+    first = registry.register(registration("print-1"))
+    second = registry.register(registration("print-2", record={"second": True}, tables={"credit_risk/loans": 7}))
+    other = registry.register(registration("print-1", name=OTHER))
+    assert [first.version, second.version, other.version] == [1, 2, 1]
+    assert registry.versions(NAME) == [second, first]
+    assert registry.versions(OTHER) == [other]
+    assert registry.find(NAME, "print-1") == first
+    assert registry.find(OTHER, "print-1") == other
+    assert registry.find(NAME, "print-3") is None
+    assert registry.by_alias(NAME, CHALLENGER) == second
+    assert registry.by_alias(NAME, CHAMPION) is None
+    assert registry.record(NAME, 2) == {"second": True}
+    assert registry.record(NAME, 1) == registration().record
+    for number in (1, 2, 1):
+        registry.set_alias(NAME, CHAMPION, number)
+        assert registry.by_alias(NAME, CHAMPION) == registry.version(NAME, number)
+    assert registry.by_alias(OTHER, CHAMPION) is None
+    assert registry.pinned_tables() == {"credit_risk/loans": {3, 7}, "credit_risk/loan_features": {0}}
+
+
+@pytest.mark.requirement("PRO-1", "PLT-7")
+def test_the_same_fingerprint_is_the_same_version(registry: ModelRegistry) -> None:
+    first = registry.register(registration("print-1"))
+    registry.register(registration("print-2"))
+    again = registry.register(registration("print-1", digest="e" * 64, record={}, tags={}))
+    assert again == first
+    assert [version.fingerprint for version in registry.versions(NAME)] == ["print-2", "print-1"]
+    # It is not the newest, so it does not become the challenger again.
+    assert registry.by_alias(NAME, CHALLENGER) == registry.version(NAME, 2)
+    registry.ensure_challenger(NAME, 1)
+    assert registry.by_alias(NAME, CHALLENGER) == registry.version(NAME, 2)
+
+
+@pytest.mark.requirement("PRO-1")
+def test_the_newest_gets_its_alias_back(registry: ModelRegistry) -> None:
+    registry.register(registration("print-1"))
+    registry.register(registration("print-2"))
+    for heal in (
+        lambda: registry.ensure_challenger(NAME, 2),
+        lambda: registry.register(registration("print-2")),
+    ):
+        registry.set_alias(NAME, CHALLENGER, 1)
+        heal()
+        assert registry.by_alias(NAME, CHALLENGER) == registry.version(NAME, 2)
+
+
+@pytest.mark.requirement("PRO-1")
+def test_several_at_once_make_one_version(make_registry: Callable[[], ModelRegistry]) -> None:
+    together, made, errors = threading.Barrier(3), [], []
+
+    def register() -> None:
+        registry = make_registry()
+        together.wait()
+        try:
+            made.append(registry.register(registration()))
+        except Exception as error:  # noqa: BLE001 - shown below
+            errors.append(error)
+
+    threads = [threading.Thread(target=register) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert make_registry().versions(NAME) == made[:1]
+    assert made == made[:1] * 3
+
+
+def test_nothing_is_registered_yet(registry: ModelRegistry) -> None:
+    assert registry.versions(NAME) == []
+    assert registry.find(NAME, "print-1") is None
+    assert registry.by_alias(NAME, CHAMPION) is None
+    assert registry.pinned_tables() == {}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda registry, *version: registry.version(*version),
+        lambda registry, *version: registry.record(*version),
+        lambda registry, *version: registry.ensure_challenger(*version),
+        lambda registry, name, number: registry.set_alias(name, CHAMPION, number),
+    ],
+    ids=["version", "record", "ensure_challenger", "set_alias"],
+)
+def test_what_is_not_there_is_told_with_what_is(make_registry: Callable[[], ModelRegistry], ask: Any) -> None:
+    registry = make_registry()
+    with pytest.raises(RegistryError, match=f"no model {NAME} is registered .registered: none yet.; train it"):
+        ask(registry, NAME, 1)
+    registry.register(registration("print-1"))
+    registry.register(registration("print-2"))
+    with pytest.raises(RegistryError, match=f"^{NAME} has no version 3; it has 2, 1$"):
+        ask(registry, NAME, 3)
+    with pytest.raises(RegistryError, match=f"no model {OTHER} is registered .registered: {NAME}.; train it"):
+        ask(registry, OTHER, 1)
+
+
+@pytest.mark.parametrize("alias", ["", "latest", "LATEST", "v1", "V22", "a b", "a/b", "ä"])
+def test_what_cannot_be_an_alias_is_refused(alias: str) -> None:
+    # Said before anything is asked, so that both say it alike.
+    for registry in (MemoryRegistry(), MlflowRegistry("sqlite://", None, lambda _: threading.Lock())):
+        with pytest.raises(RegistryError, match="cannot be an alias"):
+            registry.set_alias(NAME, alias, 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"name": "credit/risk"}, "'credit/risk' cannot be a model's name"),
+        ({"name": "it's"}, "cannot be a model's name"),
+        ({"name": ""}, "'' cannot be a model's name"),
+        ({"fingerprint": "a' or"}, "cannot be a fingerprint"),
+        ({"tags": {"platform.tables": "{}", "a": "b"}}, r"the tags \['platform.tables'\] have names"),
+    ],
+)
+def test_what_not_every_registry_could_keep_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(RegistryError, match=said):
+        registration(**{"fingerprint": "print-1", **fields})
+
+
+def test_what_is_kept_is_nobody_elses(registry: ModelRegistry) -> None:
+    tables = {"credit_risk/loans": 3}
+    made = registry.register(registration(tables=tables))
+    tables["credit_risk/loans"] = 4
+    assert isinstance(made.tables, dict)
+    made.tables["credit_risk/loans"] = 5
+    assert registry.pinned_tables() == {"credit_risk/loans": {3}}
+    assert registry.version(NAME, 1).tables == {"credit_risk/loans": 3}
