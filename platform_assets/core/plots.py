@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +30,7 @@ _MODEL, _OTHER, _THRESHOLD = "#1f5fa8", "#8a8f98", "#d9660a"
 _INK, _FAINT_INK, _FAINT = "#22262b", "#5a6068", "#e4e6ea"
 _DARK = 0.7
 _HALF = 0.5
+_SMALL = 0.1
 _STEADY_RECALL = 0.02
 _COLOURS = 96
 _MOST_BARS = 15
@@ -250,7 +252,7 @@ def score_distribution(labels: ArrayLike, scores: ArrayLike, threshold: float) -
     tally = Ranking(labels, scores).tally()
     metrics = tally.metrics(threshold)
     edges = _score_edges(tally)
-    with _picture("Scores", f"{_percent(metrics['flagged'])} of the rows flagged", _rows(metrics)) as axes:
+    with _picture("Scores", f"share flagged {_told(metrics['flagged'])}", _rows(metrics)) as axes:
         shown = []
         for name, rows, colour in (
             ("negative rows", tally.rows - tally.positives, _OTHER),
@@ -329,11 +331,10 @@ def _rows(metrics: dict[str, float]) -> str:
 
 
 def _told(number: float) -> str:
-    return "undefined" if number != number else f"{number:.3f}"  # noqa: PLR0124 - NaN
-
-
-def _percent(share: float) -> str:
-    return "undefined share" if share != share else f"{share:.1%}"  # noqa: PLR0124 - NaN
+    if math.isnan(number):
+        return "undefined"
+    # Where positives are rare, scores and shares are small, and three decimals would not tell them apart.
+    return f"{number:.3f}" if abs(number) >= _SMALL or number == 0 else f"{number:.3g}"
 
 
 def _short(name: str) -> str:
@@ -397,7 +398,7 @@ def _confusion(tally: Tally, threshold: float) -> Floats:
 def _mark_threshold(axes: Axes, metrics: dict[str, float], threshold: float) -> None:
     if metrics["flagged"]:
         look: dict[str, Any] = {"color": _THRESHOLD, "markersize": 8, "zorder": 5, "clip_on": False}
-        axes.plot(metrics["recall"], metrics["precision"], "o", label=f"threshold {threshold:.3f}", **look)
+        axes.plot(metrics["recall"], metrics["precision"], "o", label=f"threshold {_told(threshold)}", **look)
 
 
 def _score_edges(tally: Tally) -> Floats:
@@ -420,7 +421,7 @@ def _threshold_line(axes: Axes, threshold: float, edges: Floats) -> None:
         transform=axes.get_xaxis_transform(),
         color=_THRESHOLD,
         linewidth=1.6,
-        label=f"threshold {threshold:.3f}{beyond}",
+        label=f"threshold {_told(threshold)}{beyond}",
     )
 
 
