@@ -59,7 +59,7 @@ IMPORTANCES: dict[str, tuple[Any, Any, Any]] = {
     "no loss": (["a", "b"], [0.0, 0.0], [0.0, 0.0]),
     "only gains": (["a", "b"], [-0.1, -0.2], [0.01, 0.01]),
     "more than there is room for": ([f"word {place}" for place in range(200)], np.arange(200) / 200, np.ones(200)),
-    "odd names": (["$a_b$", "x^$", "日本", "é", "a\nb\t", "n" * 300], np.arange(6), np.ones(6)),
+    "odd names": ([r"$\no{$", "x^$", "日本", "é", "a\nb\t", "n" * 300], np.arange(6), np.ones(6)),
 }
 
 
