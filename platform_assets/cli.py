@@ -71,7 +71,7 @@ def run(context: typer.Context) -> None:
         from platform_assets.definitions import defs, services
 
         try:
-            report = materialise_all(defs(), instance, _say)
+            report = materialise_all(defs(), instance, _say, _say_detail)
         finally:
             services().close()
     out.print(_table(report))
@@ -110,6 +110,31 @@ def migrate(context: typer.Context) -> None:
 
 
 @app.command()
+def reproduce(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Name of a registered model, e.g. credit_risk_model.")],
+    version: Annotated[int, typer.Argument(min=1, help="Its version in the registry.")],
+) -> None:
+    """Train a version again from the tables' versions that it names, and say whether it is the same; exit 1 if not."""
+    _quiet()
+    from platform_assets.definitions import model_specs
+    from platform_assets.services import open_services
+
+    specs = {spec.name: spec for spec in model_specs()}
+    if model not in specs:
+        raise typer.BadParameter(f"there is no model {model!r}; there are {', '.join(specs)}", param_hint="MODEL")
+    services = open_services(context.obj)
+    try:
+        found = services.trainer.reproduce(specs[model], version, _say_plainly)
+    finally:
+        services.close()
+    for line in found.told():
+        out.print(line, markup=False)
+    if not found.same:
+        raise typer.Exit(1)
+
+
+@app.command()
 def doctor(context: typer.Context) -> None:
     """Say what is configured, reachable or missing, and how to mend it; exit 1 when something is broken."""
     _quiet()
@@ -139,6 +164,10 @@ def generate(
         out.print(str(write(folder / f"{name}.csv", rows)), markup=False)
 
 
+def _say_detail(line: str) -> None:
+    out.print(f"      {line}", markup=False)
+
+
 def _say_plainly(line: str) -> None:
     out.print(line, markup=False)
 
@@ -165,6 +194,11 @@ def _say(outcome: Outcome) -> None:
     out.print(reason, markup=False)
 
 
+def _sign(outcome: Outcome) -> str:
+    """A model that does not pass its gate is there, and may not be used: neither fine nor a failure of the run."""
+    return "[yellow]gate FAILED[/]" if outcome.verdict.startswith("FAILED") else SIGNS[outcome.state]
+
+
 def _table(report: Report) -> Table:
     table = Table(title="What happened")
     for heading, justify in (
@@ -180,7 +214,7 @@ def _table(report: Report) -> Table:
     for outcome in report.outcomes:
         table.add_row(
             outcome.asset,
-            SIGNS[outcome.state],
+            _sign(outcome),
             "" if outcome.rows is None else f"{outcome.rows:,}",
             f"{outcome.seconds:.1f}",
             str(len(outcome.passed)),
@@ -192,7 +226,9 @@ def _table(report: Report) -> Table:
 
 def _say_what_next(report: Report, settings: Settings) -> None:
     for outcome in report.outcomes:
-        if outcome.failed:
+        if outcome.verdict:
+            out.print(f"{outcome.asset}: quality gate {outcome.verdict}", markup=False)
+        elif outcome.failed:
             out.print(f"{outcome.asset}: these checks do not hold: {', '.join(outcome.failed)}", markup=False)
         if outcome.quarantined:
             out.print(f"{outcome.asset}: the bad rows, with line and reason, are in {outcome.asset}_quarantine")

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterable
 from functools import cache
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -15,9 +16,11 @@ from dagster_shared.record import replace
 
 from platform_assets import domains
 from platform_assets.core.logs import configure_logging
+from platform_assets.core.models import ModelSpec
 from platform_assets.orchestration.alerts import run_failed_sensor
 from platform_assets.orchestration.console import console
 from platform_assets.orchestration.tables import tables_in_lake
+from platform_assets.orchestration.training import model_definitions
 from platform_assets.orchestration.upkeep import upkeep_job, upkeep_schedule
 from platform_assets.resources import resources
 from platform_assets.services import Services, open_services
@@ -34,9 +37,8 @@ def services() -> Services:
 
 def domain_definitions() -> dg.Definitions:
     """What the domains define. A folder with a `defs.py` is a domain; nobody lists them, nor what is in it."""
-    names = sorted(domain.name for domain in pkgutil.iter_modules(domains.__path__))
-    modules = [importlib.import_module(f"{domains.__name__}.{name}.defs") for name in names]
-    return dg.Definitions(
+    modules = _modules_of_domains("defs")
+    declared = dg.Definitions(
         assets=dg.load_assets_from_modules(modules),
         asset_checks=dg.load_asset_checks_from_modules(modules),
         jobs=[*_all(dg.JobDefinition, modules), *_all(UnresolvedAssetJobDefinition, modules)],
@@ -46,6 +48,12 @@ def domain_definitions() -> dg.Definitions:
         ],
         sensors=_all(dg.SensorDefinition, modules),
     )
+    return dg.Definitions.merge(declared, *(model_definitions(spec) for spec in model_specs()))
+
+
+def model_specs() -> list[ModelSpec]:
+    """Every model that a domain's `model.py` declares."""
+    return _all(ModelSpec, _modules_of_domains("model"))
 
 
 def shared_definitions(of_domains: dg.Definitions) -> dg.Definitions:
@@ -81,6 +89,14 @@ def defs() -> dg.Definitions:
         executor=merged.executor,
         loggers=merged.loggers,
     )
+
+
+def _modules_of_domains(room: str) -> list[ModuleType]:
+    """That module of every domain which has it."""
+    names = [f"{domains.__name__}.{domain.name}" for domain in pkgutil.iter_modules(domains.__path__)]
+    return [
+        importlib.import_module(f"{name}.{room}") for name in sorted(names) if find_spec(f"{name}.{room}") is not None
+    ]
 
 
 def _all(kind: type[Found], modules: Iterable[ModuleType]) -> list[Found]:

@@ -52,6 +52,7 @@ TRUSTED_TYPES = (
     # nor `functools.partial`, for those are called when the model is used. Trees hold indices that nobody checks
     # against their bounds; that they were not altered, the digest says.
     "numpy.dtype",
+    "platform_assets.core.calibration.CalibratedEstimator",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -113,16 +114,21 @@ class FittedModel:
         Raises
         ------
         ArtefactError
-            A feature is missing.
+            A feature is missing, or a value is not of its type.
         """
         import numpy as np
 
         missing = [name for name in self.features if name not in frame.columns]
         if missing:
             raise ArtefactError(f"the columns {missing} are missing; the model needs {list(self.features)}")
+        try:
+            # A table's reader and a service have the same numbers in other forms: with nulls as NA or None.
+            rows = frame[list(self.features)].astype(self.golden_rows.dtypes.to_dict())
+        except (TypeError, ValueError) as error:
+            raise ArtefactError(f"a value does not fit its feature's type: {_told(error)}") from None
         # On a machine that does other work as well, more threads wait for each other (13 times as long, measured).
         with _threads().limit(limits=1):
-            scores = self.estimator.predict_proba(frame[list(self.features)])[:, 1]
+            scores = self.estimator.predict_proba(rows)[:, 1]
         return np.asarray(scores, dtype=np.float64)
 
 

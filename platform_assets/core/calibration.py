@@ -43,6 +43,12 @@ class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.estimator = estimator
         self.sigmoid = sigmoid
 
+    @property
+    def classes_(self) -> NDArray[np.int64]:
+        """The labels, in the order of the probabilities, (2,)."""
+        labels: NDArray[np.int64] = self.sigmoid.classes_
+        return labels
+
     def predict_proba(self, rows: Frame) -> NDArray[np.float64]:
         """Probabilities of both classes, (n, 2)."""
         probabilities: NDArray[np.float64] = self.sigmoid.predict_proba(raw_scores(self.estimator, rows)[:, None])

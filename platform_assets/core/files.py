@@ -112,7 +112,7 @@ def land(source: Source, engine: Engine) -> Landed:
     """
     folder = engine.folder("landing")
     try:
-        file = _fetched(source, folder / "file")
+        file = fetch(source, folder / "file")
         return Landed(source, _opened(file, source, engine), _digest(file), folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -131,7 +131,14 @@ def trouble_with(source: Source) -> str | None:
         return f"{source} cannot be reached: {_told(error, source)}"
 
 
-def _fetched(source: Source, target: Path) -> Path:
+def fetch(source: Source, target: Path) -> Path:
+    """Copy a source's file, unpacked where its name says that it is packed; the copy.
+
+    Raises
+    ------
+    SourceError
+        It is missing or unreachable.
+    """
     import fsspec
 
     if "://" not in source.uri and not Path(source.uri).is_file():

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _POSITIONS = 2**64
 # Other salts than the holdout's, for its hash says nothing new about those who are not in it.
 _FOLD = "fold"
-_GROUP_FOLD = "group fold"
 
 
 @dataclass(frozen=True)
@@ -210,41 +209,6 @@ def folds(groups: ArrayLike, times: ArrayLike | None, count: int, newest: float)
     fold_of = np.array([_position(key, _FOLD) * count // _POSITIONS for key in keys], dtype=np.int64)[codes]
     cut, is_new = _newest(times, fold_of, Holdout(newest=newest).newest)
     return [_sides(fold_of == fold, is_new, f"fold {fold + 1} of {count}", cut) for fold in range(count)]
-
-
-def group_folds(groups: ArrayLike, count: int) -> list[tuple[Indices, Indices]]:
-    """A partition by groups: every row is judged in exactly one fold, by a model that does not know its group.
-
-    Groups are dealt out in the order of their hashes, so that no fold is empty and their numbers of groups differ by
-    one at most. That also holds where one of these folds is divided again, which hashes alone would not allow.
-
-    Parameters
-    ----------
-    groups
-        Key of each row's group, shape (n,); see `group_keys`.
-    count
-        Number of folds, 2 or more.
-
-    Returns
-    -------
-    list[tuple[NDArray[np.int64], NDArray[np.int64]]]
-        Indices of the rows to learn from and of those to judge by, for each fold.
-
-    Raises
-    ------
-    TrainingError
-        A group is missing; there are fewer groups than folds.
-    """
-    import numpy as np
-
-    _demand_count(count)
-    codes, keys = group_keys(groups)
-    if len(keys) < count:
-        raise TrainingError(f"there are {len(keys)} groups for {count} folds; more groups or fewer folds are needed")
-    order = sorted(range(len(keys)), key=lambda place: _position(keys[place], _GROUP_FOLD))
-    fold_of = np.empty(len(keys), dtype=np.int64)
-    fold_of[order] = np.arange(len(keys)) % count
-    return [(np.flatnonzero(fold_of[codes] != fold), np.flatnonzero(fold_of[codes] == fold)) for fold in range(count)]
 
 
 def _text(value: Any) -> str:

@@ -11,6 +11,7 @@ import inspect
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ SAME_SCORE = 1e-9
 Subgroups = dict[str, dict[str, dict[str, "Estimate"]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Assessment:
     """What a model showed on examples that it was not fitted on.
 
@@ -62,8 +63,12 @@ class Assessment:
         Passed or failed, with every reason.
     importance
         By feature, how much the ranking metric loses when its values are shuffled: mean and standard deviation.
-    plots
-        PNG bytes by file name.
+    labels, scores
+        Of the examples, (n,) int64 and (n,) float64.
+    threshold
+        Score from which an example is flagged.
+    ranked_by
+        The metric whose loss the importance is.
     """
 
     estimates: Mapping[str, Estimate]
@@ -71,7 +76,25 @@ class Assessment:
     difference: Mapping[str, Estimate] | None
     verdict: Verdict
     importance: Mapping[str, tuple[float, float]]
-    plots: Mapping[str, bytes]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    threshold: float
+    ranked_by: str
+
+    @cached_property
+    def plots(self) -> Mapping[str, bytes]:
+        """PNG bytes by file name; drawn when they are first asked for, which takes longer than most fits."""
+        from platform_assets.core import plots
+
+        means, deviations = zip(*self.importance.values(), strict=True)
+        return {
+            "calibration.png": plots.calibration(self.labels, self.scores),
+            "roc.png": plots.roc(self.labels, self.scores),
+            "precision_recall.png": plots.precision_recall(self.labels, self.scores, self.threshold),
+            "confusion.png": plots.confusion(self.labels, self.scores, self.threshold),
+            "importance.png": plots.importance(list(self.importance), means, deviations, self.ranked_by),
+            "scores.png": plots.score_distribution(self.labels, self.scores, self.threshold),
+        }
 
 
 @dataclass(frozen=True)
@@ -149,14 +172,27 @@ class Reproduction:
     changed: tuple[str, ...]
 
     @property
-    def same_metrics(self) -> bool:
-        """Whether every metric of the holdout is what it was."""
-        return all(_same(then, now) for then, now in self.metrics.values())
+    def other_metrics(self) -> list[str]:
+        """Metrics of the holdout that are not what they were."""
+        return [name for name, (then, now) in self.metrics.items() if not _same(then, now)]
 
     @property
-    def same_scores(self) -> bool:
-        """Whether both models give every row of the holdout the same score."""
-        return self.largest_difference <= SAME_SCORE
+    def same(self) -> bool:
+        """Whether metrics are what they were, and both models give every row of the holdout the same score."""
+        return not self.other_metrics and self.largest_difference <= SAME_SCORE
+
+    def told(self) -> list[str]:
+        """For people, line by line."""
+        name = f"{self.version.name} version {self.version.version}"
+        others = [
+            f"{metric}: {self.metrics[metric][0]} then, {self.metrics[metric][1]} now" for metric in self.other_metrics
+        ]
+        return [
+            *(f"not as it was: {change}" for change in self.changed),
+            f"scores of {self.rows:,} held-out rows: the largest difference is {self.largest_difference:.3g}",
+            f"metrics of the holdout, {len(self.metrics)} numbers: {'; '.join(others) or 'all equal'}",
+            f"{name} {'is reproduced' if self.same else 'is NOT reproduced'}",
+        ]
 
 
 @dataclass(frozen=True)
@@ -388,7 +424,6 @@ class Trainer:
         if refusal:
             *kept, _ = verdict.reasons
             verdict = Verdict((*kept, Reason(spec.not_worse.name, passed=False, told=refusal)))
-        importance = _importance(spec, model, rows, labels)
         return Assessment(
             estimates=estimates,
             subgroups={
@@ -397,8 +432,11 @@ class Trainer:
             },
             difference=difference,
             verdict=verdict,
-            importance=importance,
-            plots=_plots(labels, scores, threshold, importance),
+            importance=_importance(spec, model, rows, labels),
+            labels=labels,
+            scores=scores,
+            threshold=threshold,
+            ranked_by=spec.ranked_by,
         )
 
 
@@ -416,6 +454,7 @@ def fingerprint(spec: ModelSpec, digests: Mapping[str, str]) -> str:
         "tables": dict(sorted(digests.items())),
         "code": _code_digest(spec),
         "parameters": {
+            "columns": [spec.id, *spec.feature_names, spec.label, spec.group, spec.time],
             "candidates": [[one.name, settings_of(one)] for one in spec.candidates],
             "holdout": asdict(spec.holdout),
             "folds": spec.folds,
@@ -494,11 +533,12 @@ def _importance(
     spec: ModelSpec, model: FittedModel, rows: Frame, labels: NDArray[np.int64]
 ) -> dict[str, tuple[float, float]]:
     import numpy as np
+    from sklearn.frozen import FrozenEstimator
     from sklearn.inspection import permutation_importance
 
     chosen = np.linspace(0, len(rows) - 1, min(IMPORTANCE_ROWS, len(rows))).astype(int)
     found = permutation_importance(
-        model.estimator,
+        FrozenEstimator(model.estimator),
         rows.iloc[chosen],
         labels[chosen],
         scoring=spec.ranked_by,
@@ -507,26 +547,6 @@ def _importance(
     )
     means, deviations = found.importances_mean, found.importances_std
     return {name: (float(means[at]), float(deviations[at])) for at, name in enumerate(spec.feature_names)}
-
-
-def _plots(
-    labels: NDArray[np.int64],
-    scores: NDArray[np.float64],
-    threshold: float,
-    importance: Mapping[str, tuple[float, float]],
-) -> dict[str, bytes]:
-    from platform_assets.core import plots
-
-    names = sorted(importance, key=lambda name: importance[name][0])
-    means, deviations = [importance[name][0] for name in names], [importance[name][1] for name in names]
-    return {
-        "calibration.png": plots.calibration(labels, scores),
-        "roc.png": plots.roc(labels, scores),
-        "precision_recall.png": plots.precision_recall(labels, scores, threshold),
-        "confusion.png": plots.confusion(labels, scores, threshold),
-        "importance.png": plots.importance(names, means, deviations),
-        "scores.png": plots.score_distribution(labels, scores, threshold),
-    }
 
 
 def _changed(version: ModelVersion, then: FittedModel, now: FittedModel) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from platform_assets.core.evaluation import METRICS, Estimate, Verdict
 from platform_assets.core.models import ModelSpec
 from platform_assets.core.training import Assessment, Evaluation, Training
 
+VERDICT = "verdict"
+"""What the quality gate says, in one line."""
 FIRST_TABLE_ROWS = "first_table_rows"
 SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "flagged", "calibration_error")
 
@@ -20,7 +22,7 @@ def of_training(spec: ModelSpec, training: Training) -> dict[str, Any]:
     """Metadata of a materialisation."""
     version, split = training.version, training.record["split"]
     return {
-        "verdict": told(training.assessment.verdict),
+        VERDICT: told(training.assessment.verdict),
         "model_version": version.version,
         "newly_trained": training.is_new,
         "compared_with_champion": f"version {training.champion.version}" if training.champion else "there is none",
@@ -47,7 +49,7 @@ def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "model_version": evaluation.version.version,
         "examples": evaluation.examples,
-        "verdict": told(evaluation.assessment.verdict),
+        VERDICT: told(evaluation.assessment.verdict),
         **_of_assessment(evaluation.assessment),
     }
 

@@ -3,6 +3,7 @@
 For people at the command line; the UI and the schedules launch runs in Dagster's own way.
 """
 
+import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping
@@ -11,6 +12,8 @@ from typing import Any, Literal
 
 import dagster as dg
 from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defined]
+
+from platform_assets.orchestration.model_metadata import VERDICT
 
 State = Literal["waiting", "running", "done", "failed", "skipped"]
 UNKNOWN = "no reason was recorded"
@@ -40,6 +43,8 @@ class Outcome:
         Whether a failed check kept it from being published.
     quarantined
         Rows set apart, for a table from outside.
+    verdict
+        What the quality gate says, for a model.
     reason
         Why it failed or was skipped.
     """
@@ -52,6 +57,7 @@ class Outcome:
     failed: list[str] = field(default_factory=list)
     blocked: bool = False
     quarantined: int | None = None
+    verdict: str = ""
     reason: str = ""
     started: float = 0.0
 
@@ -71,7 +77,10 @@ class Report:
 
 
 def materialise_all(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, progress: Callable[[Outcome], None]
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    progress: Callable[[Outcome], None],
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Materialise every asset; what does not depend on a failure still runs.
 
@@ -83,9 +92,11 @@ def materialise_all(
         Where the run is recorded.
     progress
         Called whenever an asset begins or ends.
+    tell
+        Called with what an asset logs for information while it works.
     """
     job = definitions.resolve_implicit_global_asset_job_def()
-    recorder = _Recorder(job, progress)
+    recorder = _Recorder(job, progress, tell)
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, recorder)
     try:
@@ -107,18 +118,21 @@ def materialise_all(
 class _Recorder:
     """Turns a run's events into outcomes."""
 
-    def __init__(self, job: dg.JobDefinition, progress: Callable[[Outcome], None]) -> None:
+    def __init__(self, job: dg.JobDefinition, progress: Callable[[Outcome], None], tell: Callable[[str], None]) -> None:
         graph = job.asset_layer.asset_graph
         self._nodes = {key: graph.get(key) for key in graph.toposorted_asset_keys if graph.get(key).is_materializable}
         # By step. A check may be a step of its own, or one with its asset.
         self._checked = {graph.assets_def_for_key(key).node_def.name: key.asset_key for key in graph.asset_check_keys}
         self._outcomes = {key: Outcome(key.to_user_string()) for key in self._nodes}
         self._progress = progress
+        self._tell = tell
         self.run_failure = ""
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
         if event is None:
+            if entry.level == logging.INFO:
+                self._tell(entry.user_message)
             return
         if event.event_type == dg.DagsterEventType.RUN_FAILURE:
             self.run_failure = _reason(event.job_failure_data.error)
@@ -197,6 +211,7 @@ class _Recorder:
                 metadata = event.step_materialization_data.materialization.metadata
                 outcome.rows = _number(metadata, "dagster/row_count")
                 outcome.quarantined = _number(metadata, "quarantined_rows")
+                outcome.verdict = str(metadata[VERDICT].value) if VERDICT in metadata else ""
                 return
             case _:
                 return
