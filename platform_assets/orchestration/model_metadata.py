@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.core.cards import write_card
-from platform_assets.core.evaluation import METRICS, Estimate, Verdict
+from platform_assets.core.evaluation import METRICS, Criterion, Estimate, NotWorse, Verdict
 from platform_assets.core.models import ModelSpec
 from platform_assets.core.training import Assessment, Evaluation, Training
 
@@ -29,6 +29,8 @@ def of_training(spec: ModelSpec, training: Training) -> dict[str, Any]:
         "card": dg.MetadataValue.md(write_card(spec, training)),
         **_of_assessment(training.assessment),
         "leaderboard": dg.MetadataValue.md(_leaderboard(spec, training.record["leaderboard"])),
+        # As numbers, for Dagster draws those over time.
+        **{one.metric: training.assessment.estimates[one.metric].value for one in spec.criteria},
         "threshold": version.threshold,
         "training_rows": split["training_rows"],
         "holdout_rows": split["holdout_rows"],
@@ -52,6 +54,14 @@ def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         VERDICT: told(evaluation.assessment.verdict),
         **_of_assessment(evaluation.assessment),
     }
+
+
+def of_check(assessment: Assessment, demand: Criterion | NotWorse) -> dict[str, Any]:
+    """Metadata of the check of one demand: numbers, for Dagster draws those over time; none where undefined."""
+    found = assessment.estimates if isinstance(demand, Criterion) else assessment.difference or {}
+    estimate = found.get(demand.metric)
+    numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high} if estimate else {}
+    return {name: number for name, number in numbers.items() if not math.isnan(number)}
 
 
 def told(verdict: Verdict) -> str:
@@ -122,13 +132,14 @@ def _with_interval(one: Estimate) -> str:
 def _interval(one: Estimate) -> str:
     if one.low == one.high or math.isnan(one.low):
         return ""
-    return f"{_number(one.low)} to {_number(one.high)}"
+    # Kept on one line, however narrow the column.
+    return f"{_number(one.low)} to {_number(one.high)}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _number(value: float) -> str:
     if math.isnan(value):
         return "undefined"
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.4f}"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3g}"
 
 
 def _table(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.core.errors import PlatformError
-from platform_assets.core.evaluation import Criterion, NotWorse, Verdict
+from platform_assets.core.evaluation import Criterion, NotWorse
 from platform_assets.core.models import ModelSpec, Retraining
 from platform_assets.core.tables import TableStore
-from platform_assets.core.training import Trainer
+from platform_assets.core.training import Assessment, Trainer
 from platform_assets.orchestration import model_metadata
 from platform_assets.orchestration.tables import IO_MANAGER
 
@@ -59,7 +59,6 @@ def model_definitions(spec: ModelSpec) -> dg.Definitions:
 
 def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
     """The asset: trained, judged and registered by one materialisation. No check of it blocks."""
-    judged: list[Criterion | NotWorse] = [*spec.criteria, spec.not_worse]
 
     @dg.asset(
         name=spec.name,
@@ -72,7 +71,8 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         # Nothing is handed on: who wants a model asks the registry for it.
         io_manager_key=IO_MANAGER,
         check_specs=[
-            dg.AssetCheckSpec(one.name, asset=spec.key.split("/"), description=one.description) for one in judged
+            dg.AssetCheckSpec(one.name, asset=spec.key.split("/"), description=one.description)
+            for one in _demands(spec)
         ],
     )
     def model(context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer]) -> Iterator[Any]:
@@ -81,7 +81,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         verdict = training.assessment.verdict
         if not verdict.passed:
             context.log.warning("%s: the gate FAILED: %s", spec.key, "; ".join(model_metadata.faults(verdict)))
-        yield from _check_results(spec, verdict)
+        yield from _check_results(spec, training.assessment)
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(training.version.digest), metadata=model_metadata.of_training(spec, training)
         )
@@ -193,15 +193,21 @@ def launched_by(tags: Mapping[str, str]) -> str:
     return USER
 
 
-def _check_results(spec: ModelSpec, verdict: Verdict) -> Iterator[dg.AssetCheckResult]:
-    for reason in verdict.reasons:
+def _check_results(spec: ModelSpec, assessment: Assessment) -> Iterator[dg.AssetCheckResult]:
+    for demand, reason in zip(_demands(spec), assessment.verdict.reasons, strict=True):
         yield dg.AssetCheckResult(
             passed=reason.passed,
             asset_key=spec.key.split("/"),
             check_name=reason.name,
             severity=dg.AssetCheckSeverity.WARN,
             description=reason.told,
+            metadata=model_metadata.of_check(assessment, demand),
         )
+
+
+def _demands(spec: ModelSpec) -> list[Criterion | NotWorse]:
+    """What the gate demands, in the order of the verdict's reasons."""
+    return [*spec.criteria, spec.not_worse]
 
 
 @contextmanager
