@@ -75,15 +75,16 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
             for one in _demands(spec)
         ],
     )
-    def model(context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer]) -> Iterator[Any]:
+    def model(context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
         with _plain_failures():
             training = trainer.train(spec, launched_by(context.run.tags), context.log.info)
         verdict = training.assessment.verdict
         if not verdict.passed:
             context.log.warning("%s: the gate FAILED: %s", spec.key, "; ".join(model_metadata.faults(verdict)))
-        yield from _check_results(spec, training.assessment)
-        yield dg.MaterializeResult(
-            data_version=dg.DataVersion(training.version.digest), metadata=model_metadata.of_training(spec, training)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(training.version.digest),
+            metadata=model_metadata.of_training(spec, training),
+            check_results=list(_check_results(spec, training.assessment)),
         )
 
     return model

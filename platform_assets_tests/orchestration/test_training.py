@@ -103,6 +103,9 @@ def test_a_materialisation_shows_what_a_person_wants_to_see(workshop: Workshop) 
         "recall_is_at_least_0_5": True,
         "roc_auc_is_not_worse_than_champion": True,
     }
+    target = checks(result)["roc_auc_is_at_least_0_7"].target_materialization_data
+    assert target is not None
+    assert target.run_id == result.run_id
     numbers = {name: value.value for name, value in checks(result)["roc_auc_is_at_least_0_7"].metadata.items()}
     assert set(numbers) == {"low", "value", "high"}
     assert numbers["value"] == metadata["roc_auc"].value
