@@ -86,6 +86,14 @@ class Settings(BaseSettings):
         str,
         Field(description="The loans: CSV or parquet, a path or any fsspec URI.", json_schema_extra=SOURCE),
     ] = ""
+    speed_data_uri: Annotated[
+        str,
+        Field(description="Rows with latitude and longitude: CSV or parquet.", json_schema_extra=SOURCE),
+    ] = ""
+    memory_data_uri: Annotated[
+        str,
+        Field(description="The hotels, a table to be kept small: CSV or parquet.", json_schema_extra=SOURCE),
+    ] = ""
 
     @field_validator("home")
     @classmethod

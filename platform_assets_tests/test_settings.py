@@ -45,6 +45,8 @@ def test_defaults_need_nothing_from_a_person() -> None:
         "mlflow_port": 5000,
         "demo_rows": 20_000,
         "credit_loans_uri": "",
+        "speed_data_uri": "",
+        "memory_data_uri": "",
     }
 
 
@@ -67,6 +69,8 @@ def test_defaults_need_nothing_from_a_person() -> None:
         ("PLATFORM_ENGINE_THREADS", "3", "engine_threads", 3),
         ("PLATFORM_DEMO_ROWS", "100", "demo_rows", 100),
         ("PLATFORM_CREDIT_LOANS_URI", "loans.csv", "credit_loans_uri", "loans.csv"),
+        ("PLATFORM_SPEED_DATA_URI", "hotels.parquet", "speed_data_uri", "hotels.parquet"),
+        ("PLATFORM_MEMORY_DATA_URI", "hotels.csv", "memory_data_uri", "hotels.csv"),
         ("platform_sources", "live", "sources", "live"),
     ],
 )

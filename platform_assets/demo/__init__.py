@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 def generators() -> Mapping[str, Callable[[Path, int], Path]]:
     """What writes each kind of sample data, by the name of the source that it stands in for."""
-    from platform_assets.demo import loans
+    from platform_assets.demo import hotels, loans
 
-    return {"credit_loans": loans.generate}
+    return {
+        "credit_loans": loans.generate,
+        "speed_data": hotels.generate_coordinates,
+        "memory_data": hotels.generate,
+    }

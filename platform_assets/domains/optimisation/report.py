@@ -1,0 +1,92 @@
+"""What a person wants to see of a table that was made small: each column, and the others' results in a chart.
+
+The sizes of the others are computed column by column, so that the table is never unpacked as a whole.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pandas as pd
+
+    from platform_assets.domains.optimisation.memory import SmallTable
+
+OURS = "this platform"
+MEGABYTE = 1e6
+
+
+def per_column(small: SmallTable) -> str:
+    """A Markdown table: each column's type, form, and bytes before and after."""
+    from tabulate import tabulate
+
+    rows = [[c.name, c.type, c.form, c.before, c.after, f"{c.before / max(c.after, 1):.1f}"] for c in small.columns]
+    before = sum(column.before for column in small.columns)
+    rows.append(["all", "", "", before, small.nbytes, f"{before / max(small.nbytes, 1):.1f}"])
+    headers = ["column", "type", "form", "before, bytes", "after, bytes", "times smaller"]
+    return tabulate(rows, headers, tablefmt="github", intfmt=",")
+
+
+def competitors(small: SmallTable) -> Mapping[str, int]:
+    """Bytes of the same table kept in other ways, the largest first."""
+    ways: Mapping[str, Callable[[pd.Series[Any]], int]] = {
+        "pandas, texts as objects": _as_objects,
+        "pandas": _in_pandas,
+        "pandas, downcast and categories": _downcast,
+        "Arrow, dictionaries": _arrow_dictionary,
+    }
+    sizes = dict.fromkeys(ways, 0)
+    for column in small.columns:
+        series = column.series()
+        for name, size in ways.items():
+            sizes[name] += size(series)
+    return dict(sorted({**sizes, OURS: small.nbytes}.items(), key=lambda entry: -entry[1]))
+
+
+def bar_chart(sizes: Mapping[str, int]) -> str:
+    """The sizes as bars: Markdown that holds the image itself."""
+    from matplotlib.figure import Figure
+
+    names = list(sizes)[::-1]
+    megabytes = [sizes[name] / MEGABYTE for name in names]
+    figure = Figure(figsize=(7.5, 0.9 + 0.45 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(names, megabytes, color=["#1b7f5c" if name == OURS else "#b8bec7" for name in names])
+    axes.bar_label(bars, [f"{size:,.3g}" for size in megabytes], padding=4)
+    axes.margins(x=0.12)
+    axes.set_xlabel("megabytes in memory, every value kept")
+    axes.spines[["top", "right"]].set_visible(False)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110, metadata={"Software": None})
+    return f"![megabytes in memory](data:image/png;base64,{base64.b64encode(image.getvalue()).decode()})"
+
+
+def _in_pandas(series: pd.Series[Any]) -> int:
+    return int(series.memory_usage(index=False, deep=True))
+
+
+def _as_objects(series: pd.Series[Any]) -> int:
+    return _in_pandas(series.astype(object)) if series.dtype == "str" else _in_pandas(series)
+
+
+def _downcast(series: pd.Series[Any]) -> int:
+    import pandas as pd
+
+    if series.dtype == "str":
+        return min(_in_pandas(series), _in_pandas(series.astype("category")))
+    if pd.api.types.is_integer_dtype(series):
+        return _in_pandas(pd.to_numeric(series, downcast="integer"))
+    # Floats are left alone: what pandas casts them down to is close, and not the same.
+    return _in_pandas(series)
+
+
+def _arrow_dictionary(series: pd.Series[Any]) -> int:
+    import pyarrow as pa
+
+    found = pa.array(series)
+    plain = pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
+    return int(min(plain.nbytes, plain.dictionary_encode().nbytes))
