@@ -8,6 +8,8 @@ ARGS :=
 
 # Someone else's environment must not become ours.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PYTHONHOME PYTHONPATH
+# Without compiled files each of the many processes of a run compiles all that it imports: twice the time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run up test lint format bench requirements clean sync
 .DEFAULT_GOAL := help
@@ -22,7 +24,7 @@ up: sync ## start everything, with automation on: Dagster UI on 3000, MLflow on 
 	@exec $(VENV)/platform-assets up $(ARGS)
 
 test: sync ## set up, run the tests, say which were skipped and why
-	@$(VENV)/pytest -n 4 --dist loadscope $(ARGS)
+	@$(VENV)/pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: sync ## style, types, layers
 	$(VENV)/ruff check
