@@ -1,6 +1,6 @@
 """`platform-assets` as a person starts it, but in this process, so that slow imports are paid for once.
 
-Where a process is the point, tests start `PROGRAM`.
+Where a process is the point, tests start `PROGRAM`, or a warm one (`warm.py`).
 """
 
 from __future__ import annotations

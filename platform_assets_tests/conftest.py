@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
-pytest_plugins = ["platform_assets_tests.postgres"]
+pytest_plugins = ["platform_assets_tests.postgres", "platform_assets_tests.warm"]
 
 REAL_DATA = "PLATFORM_REAL_DATA"
 CHROMIUM = "chromium"
@@ -89,3 +89,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for mark in {"browser", "real_data"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(mark)
+    # Workers take modules in this order (--no-loadscope-reorder): one that takes long must not be the last.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

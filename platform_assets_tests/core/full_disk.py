@@ -1,6 +1,6 @@
 """A process whose lake, or scratch, lies on a disk of 4 MB; says as JSON what becomes of 16 MB in eight partitions.
 
-Arguments: the lake's folder, and the scratch folder.
+For `warm.py`. Arguments: the folder of the disk, the lake's, and the scratch folder.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import pandas as pd
 from platform_assets.core.engine import Engine
 from platform_assets.core.errors import PlatformError
 from platform_assets.core.tables import TableStore
+from platform_assets_tests.small_disk import mount_small_disk
 
 NAME = "shop/sales"
 
 
-def main(lake: str, scratch: str) -> None:
+def main(disk: str, lake: str, scratch: str) -> None:
+    mount_small_disk(disk, 4)
     engine = Engine(Path(scratch), "200MB", 1)
     store = TableStore(lake, engine)
     # Numbers that parquet cannot make small.
@@ -53,7 +55,3 @@ def main(lake: str, scratch: str) -> None:
 
 def _files(*folders: str) -> int:
     return sum(len(list(Path(folder).rglob("*.parquet"))) for folder in folders)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

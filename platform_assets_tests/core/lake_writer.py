@@ -1,6 +1,6 @@
 """A process that publishes to a lake, for tests of several writers at once and of writers that are killed.
 
-Argument: its scratch folder. Each line of its standard input is a job, as JSON: the keywords of `work`;
+For `warm.py`. Argument: its scratch folder. Each line of its standard input is a job, as JSON: the keywords of `work`;
 it answers each with a line.
 """
 
@@ -66,7 +66,3 @@ def main(scratch: str) -> None:
             work(store, engine, Job(**order["job"]))
         sys.stdout.write("done\n")
         sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

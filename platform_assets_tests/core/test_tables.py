@@ -8,11 +8,8 @@ import json
 import os
 import re
 import select
-import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -30,14 +27,16 @@ from platform_assets.core.engine import Engine
 from platform_assets.core.errors import TableError
 from platform_assets.core.scratch import clean_scratch
 from platform_assets.core.tables import MEMORY, TableStore, TableVersion
-from platform_assets_tests.core import lake_writer
+from platform_assets_tests.core import full_disk, lake_writer
 from platform_assets_tests.core.lake_writer import Job, work
 from platform_assets_tests.core.object_store import SECRET, ObjectStore, running_object_store
+from platform_assets_tests.small_disk import needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from platform_assets.core.frames import Frame
+    from platform_assets_tests.warm import WarmParent
 
 # Ibis 12 calls DuckDB 2 by names that it will lose.
 
@@ -68,26 +67,23 @@ class Lake:
 class Writer:
     """A process that publishes; see `lake_writer`."""
 
-    def __init__(self, scratch: Path) -> None:
-        arguments = [sys.executable, "-m", lake_writer.__name__, str(scratch)]
-        self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, warm: WarmParent, scratch: Path) -> None:
+        self._process = warm.start(lake_writer.main, scratch)
 
     def start(self, lake: Lake, **order: Any) -> None:
-        assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"uri": lake.uri, "options": lake.options, **order}) + "\n")
         self._process.stdin.flush()
 
     def is_at_work(self) -> bool:
-        assert self._process.stdout is not None
         return not select.select([self._process.stdout], [], [], 0)[0]
 
     def wait(self) -> None:
-        assert self._process.stdout is not None
         assert self._process.stdout.readline() == "done\n"
 
     def end(self) -> int:
-        self._process.communicate()
-        return self._process.returncode
+        self._process.stdin.close()
+        with self._process as process:
+            return process.wait()
 
     def __enter__(self) -> Self:
         return self
@@ -103,11 +99,11 @@ def object_store() -> Iterator[ObjectStore]:
 
 
 @pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Writer]]:
+def processes(warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Writer]]:
     """Four processes that wait for jobs."""
     scratch = tmp_path_factory.mktemp("scratch")
     with ExitStack() as stack:
-        yield [stack.enter_context(Writer(scratch)) for _ in WRITERS]
+        yield [stack.enter_context(Writer(warm, scratch)) for _ in WRITERS]
 
 
 @pytest.fixture
@@ -506,13 +502,13 @@ def test_readers_see_one_whole_version_while_a_writer_publishes(
 @pytest.mark.parametrize("is_first", [True, False])
 @pytest.mark.parametrize(("rows", "remark"), [(50_000, ""), (10, "long " * 50_000)], ids=["file", "commit"])
 def test_a_writer_killed_in_the_middle_leaves_the_last_version(
-    folder_lake: Lake, is_first: bool, rows: int, remark: str, tmp_path: Path
+    folder_lake: Lake, is_first: bool, rows: int, remark: str, warm: WarmParent, tmp_path: Path
 ) -> None:
     lake = folder_lake
     last = None if is_first else lake.publish(sales(1))
     folder = Path(lake.store.uri(NAME))
     files = _files(folder)
-    writer = Writer(tmp_path / "scratch")
+    writer = Writer(warm, tmp_path / "scratch")
     writer.start(lake, dies={"table": NAME, "rows": rows, "remark": remark})
     assert writer.end() == -signal.SIGXFSZ
     assert _files(folder) > files
@@ -588,30 +584,14 @@ def test_a_missing_bucket_is_named(object_store: ObjectStore, engine: Engine) ->
         store.publish(NAME, staged)
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare, to mount")
+@needs_root
 @pytest.mark.parametrize("full", ["lake", "scratch"])
-def test_a_full_disk_is_named_and_the_last_version_stays(full: str, tmp_path: Path) -> None:
-    script = 'mount -t tmpfs -o size=4m tmpfs "$1" && exec "$2" -m platform_assets_tests.core.full_disk "$3" "$4"'
+def test_a_full_disk_is_named_and_the_last_version_stays(full: str, warm: WarmParent, tmp_path: Path) -> None:
     for folder in ("lake", "scratch"):
         (tmp_path / folder).mkdir()
-    done = subprocess.run(
-        [
-            "unshare",
-            "--mount",
-            "sh",
-            "-c",
-            script,
-            "sh",
-            tmp_path / full,
-            sys.executable,
-            tmp_path / "lake",
-            tmp_path / "scratch",
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found = json.loads(done.stdout)
+    with warm.start(full_disk.main, tmp_path / full, tmp_path / "lake", tmp_path / "scratch") as process:
+        found = json.loads(process.stdout.read())
+        assert process.wait() == 0
     assert re.search(f"no space left on {tmp_path / full}", found["error"]), found
     assert found["rows_before"] == found["rows_after"] == 10
     assert found["version"] == 0

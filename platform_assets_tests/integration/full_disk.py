@@ -1,6 +1,6 @@
 """A process whose lake lies on a small disk that fills up between two runs; says as JSON what became of them.
 
-Arguments: the lake's folder, and two source files. The environment says the rest.
+For `warm.py`. Arguments: the lake's folder, and two source files. The environment says the rest.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from pathlib import Path
 
 from platform_assets.settings import load_settings
 from platform_assets_tests.command_line import digests, platform_assets
+from platform_assets_tests.small_disk import mount_small_disk
 
 
 def main(lake: str, first: str, second: str) -> None:
+    mount_small_disk(lake, 2)
     good = platform_assets("run", PLATFORM_LAKE_URI=lake, PLATFORM_CREDIT_LOANS_URI=first)
     settings = load_settings().model_copy(update={"lake_uri": lake})
     before = digests(settings)
@@ -35,7 +37,3 @@ def main(lake: str, first: str, second: str) -> None:
         },
         sys.stdout,
     )
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,14 +16,17 @@ from platform_assets.core.postgres_watcher import free_port
 from platform_assets.demo.loans import generate
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import Done, digests, platform_assets
+from platform_assets_tests.integration import full_disk
 from platform_assets_tests.integration.vanishing_database import VanishingDatabase
 from platform_assets_tests.postgres import empty_databases
+from platform_assets_tests.small_disk import needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from platform_assets.core.database import Database
+    from platform_assets_tests.warm import WarmParent
 
     Rows = list[dict[str, str]]
 
@@ -223,31 +222,15 @@ def test_a_database_that_goes_away_in_the_middle(platform: Platform, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare, to mount")
-def test_a_full_disk(platform: Platform, database_url: str, tmp_path: Path) -> None:
+@needs_root
+def test_a_full_disk(platform: Platform, warm: WarmParent, database_url: str, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     lake.mkdir()
     other = generate(tmp_path / "other.csv", ROWS, seed=2)
-    process = 'exec "$2" -m platform_assets_tests.integration.full_disk "$1" "$3" "$4"'
-    done = subprocess.run(
-        [
-            "unshare",
-            "--mount",
-            "sh",
-            "-c",
-            f'mount -t tmpfs -o size=2m tmpfs "$1" && {process}',
-            "sh",
-            lake,
-            sys.executable,
-            platform.source,
-            other,
-        ],
-        env=os.environ | {"PLATFORM_HOME": str(tmp_path / "home"), "PLATFORM_DATABASE_URL": database_url},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    found = json.loads(done.stdout)
+    variables = {"PLATFORM_HOME": str(tmp_path / "home"), "PLATFORM_DATABASE_URL": database_url}
+    with warm.start(full_disk.main, lake, platform.source, other, variables=variables) as process:
+        found = json.loads(process.stdout.read())
+        assert process.wait() == 0
     assert found["codes"] == [0, 1, 0], found
     assert f"no space left on {lake}; make some and run again" in found["printed"]
     assert "Traceback" not in found["printed"]

@@ -1,14 +1,16 @@
-"""Dagster's own commands, from the project's root and without DAGSTER_HOME: one history, no secret in it."""
+"""Dagster's own commands and its UI, from the project's root and without DAGSTER_HOME: one history, no secret in it."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+import uuid
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ import requests
 from platform_assets.core.database import open_database
 from platform_assets.core.postgres_server import ServerFolder
 from platform_assets.core.postgres_watcher import free_port
+from platform_assets.demo.loans import generate
 from platform_assets.orchestration.storage import PROJECT
 from platform_assets_tests.command_line import PROGRAM, listening_to_interrupts
 from platform_assets_tests.postgres import copy_home, wait_until, wait_until_stopped
@@ -26,15 +29,23 @@ from platform_assets_tests.postgres import copy_home, wait_until, wait_until_sto
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from playwright.sync_api import Browser, Page
+
 # One process for all of them, where tests are dealt out by group: they share a history.
 pytestmark = pytest.mark.slow
 
+ROWS = 100
+NEGATIVE = "-4321.5"
+PATIENCE_MS = 60_000
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
 DG = str(Path(sys.executable).with_name("dg"))
+# How often the commands materialised an asset.
+MADE = {"credit_risk/loans": 1, "credit_risk/loan_features": 1, "credit_risk/client_features": 0}
 SOURCE_PASSWORD = "hunter2-of-the-source"
 WEBHOOK = "https://alerts.invalid/services/hunter3-of-the-webhook"
 RUNS = """{ runsOrError { ... on Runs { results {
-    status assetSelection { path } eventConnection { events { ... on ExecutionStepFailureEvent { error { message } } } }
+    runId status assetSelection { path }
+    eventConnection { events { ... on ExecutionStepFailureEvent { error { message } } } }
 } } } }"""
 
 
@@ -44,13 +55,14 @@ class Project:
 
     root: Path
     home: Path
+    source: Path
     printed: list[str] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
         return os.environ | {
             "PLATFORM_HOME": str(self.home),
-            "PLATFORM_DEMO_ROWS": "100",
+            "PLATFORM_CREDIT_LOANS_URI": str(self.source),
             "PLATFORM_MAX_BAD_ROWS": "1",
             "PLATFORM_ALERT_WEBHOOK_URL": WEBHOOK,
         }
@@ -66,7 +78,7 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project in which three commands have run: two that succeed, and one that fails."""
+    """A project in which three commands have run: one that fails, and two that succeed on loans of which one is bad."""
     folder = tmp_path_factory.mktemp("commands")
     root = folder / "root"
     root.mkdir()
@@ -74,22 +86,45 @@ def project(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         shutil.copy(PROJECT / name, root)
     (root / "platform_assets").symlink_to(PROJECT / "platform_assets")
     copy_home(migrated_home, folder / "home")
-    project = Project(root, folder / "home")
+    project = Project(root, folder / "home", with_a_negative_loan(generate(folder / "loans.csv", ROWS)))
+    source = f"ftp://reader:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/loans.csv"
+    assert project.run(PROGRAM, "run", PLATFORM_CREDIT_LOANS_URI=source) == 1, project.printed
     select = ["--select", "credit_risk/loans", "-m", "platform_assets.definitions"]
     assert project.run(DAGSTER, "asset", "materialize", *select) == 0, project.printed
     assert project.run(DG, "launch", "--assets", "credit_risk/loan_features") == 0, project.printed
-    source = f"ftp://reader:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/loans.csv"
-    assert project.run(PROGRAM, "run", PLATFORM_CREDIT_LOANS_URI=source) == 1, project.printed
     yield project
     wait_until_stopped(project.home)
 
 
-def processes_of_environment(home: Path) -> list[str]:
-    """Processes that were started with this home."""
+@pytest.fixture(scope="module")
+def dagster_dev(project: Project) -> Iterator[str]:
+    """The address of `dagster dev`."""
+    with served(project, DAGSTER, "dev") as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1400, "height": 1400})
+    page.set_default_timeout(PATIENCE_MS)
+    yield page
+    page.close()
+
+
+def with_a_negative_loan(source: Path) -> Path:
+    lines = source.read_text().splitlines()
+    fields = lines[1].split(",")
+    fields[lines[0].split(",").index("loan_amount")] = NEGATIVE
+    source.write_text("\n".join([lines[0], ",".join(fields), *lines[2:]]) + "\n")
+    return source
+
+
+def processes_with(variable: str) -> list[str]:
+    """Processes that were started with this variable of the environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if f"PLATFORM_HOME={home}\0" in (process / "environ").read_text(errors="replace"):
+            if f"{variable}\0" in (process / "environ").read_text(errors="replace"):
                 found.append((process / "cmdline").read_text().replace("\0", " "))
         except OSError:
             continue
@@ -98,14 +133,20 @@ def processes_of_environment(home: Path) -> list[str]:
 
 @contextmanager
 def served(project: Project, *command: str) -> Iterator[str]:
-    """A development server; the address of its GraphQL."""
+    """A development server, which leaves nothing behind; its address."""
     port = free_port()
-    log = project.root.with_name("server.txt")
+    log = project.root.with_name(f"{port}.txt")
+    started = uuid.uuid4().hex
     with (
         log.open("w") as output,
         listening_to_interrupts(),
         subprocess.Popen(
-            [*command, "--port", str(port)], cwd=project.root, env=project.environment, stdout=output, stderr=output
+            [*command, "--port", str(port)],
+            cwd=project.root,
+            env=project.environment | {"STARTED": started},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         ) as server,
     ):
         try:
@@ -119,46 +160,95 @@ def served(project: Project, *command: str) -> Iterator[str]:
                     return False
 
             wait_until(answers, "the server answered")
-            yield f"{address}/graphql"
+            yield address
             server.send_signal(signal.SIGINT)
             server.wait(60)
+            wait_until(lambda: not processes_with(f"STARTED={started}"), "nothing was left")
         finally:
-            server.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
             project.printed.append(log.read_text())
-
-
-def asked(graphql: str, query: str) -> Any:
-    answer = requests.post(graphql, json={"query": query}, timeout=60)
-    return answer.json()["data"]
-
-
-@pytest.mark.requirement("PLT-3")
-@pytest.mark.parametrize("command", [(DAGSTER, "dev"), (DG, "dev")], ids=["dagster dev", "dg dev"])
-def test_a_development_server_shows_what_the_commands_did_and_leaves_nothing_behind(
-    project: Project, command: tuple[str, ...]
-) -> None:
-    with served(project, *command) as graphql:
-        runs = asked(graphql, RUNS)["runsOrError"]["results"]
-        shown = asked(graphql, "{ assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }")
-    assert [(run["status"], sorted("/".join(key["path"]) for key in run["assetSelection"])) for run in runs] == [
-        ("FAILURE", ["credit_risk/client_features", "credit_risk/loan_features", "credit_risk/loans"]),
-        ("SUCCESS", ["credit_risk/loan_features"]),
-        ("SUCCESS", ["credit_risk/loans"]),
-    ]
-    assert "cannot be fetched" in json.dumps(runs[0])
-    materialised = {"/".join(one["assetKey"]["path"]): len(one["assetMaterializations"]) for one in shown["assetNodes"]}
-    assert materialised == {
-        "credit_risk/loans": 1,
-        "credit_risk/loan_features": 1,
-        "credit_risk/client_features": 0,
-    }
-    wait_until(lambda: not processes_of_environment(project.home), "nothing was left")
     assert {path.name for path in project.root.iterdir()} <= {
         "pyproject.toml",
         "dagster.yaml",
         "workspace.yaml",
         "platform_assets",
     }
+
+
+def asked(address: str, query: str) -> Any:
+    answer = requests.post(f"{address}/graphql", json={"query": query}, timeout=60)
+    return answer.json()["data"]
+
+
+def runs(address: str) -> list[tuple[str, list[str]]]:
+    """Status and assets of each run, the newest first."""
+    found = asked(address, RUNS)["runsOrError"]["results"]
+    return [(run["status"], sorted("/".join(key["path"]) for key in run["assetSelection"] or ())) for run in found]
+
+
+def assert_shows_what_the_commands_did(address: str) -> None:
+    # Somebody may have clicked since.
+    launched, materialised, failed = runs(address)[-3:]
+    assert launched == ("SUCCESS", ["credit_risk/loan_features"])
+    assert materialised == ("SUCCESS", ["credit_risk/loans"])
+    assert failed[0] == "FAILURE"
+    assert set(failed[1]) > set(MADE)
+    by_command = asked(address, RUNS)["runsOrError"]["results"][-3:]
+    assert "cannot be fetched" in json.dumps(by_command[-1])
+    commands = {run["runId"] for run in by_command}
+    shown = asked(address, "{ assetNodes { assetKey { path } assetMaterializations { runId } } }")["assetNodes"]
+    made = {"/".join(node["assetKey"]["path"]): node["assetMaterializations"] for node in shown}
+    assert {asset: sum(one["runId"] in commands for one in made[asset]) for asset in MADE} == MADE
+
+
+def sees(page: Page, *texts: str | re.Pattern[str]) -> None:
+    """Wait until each text is visible."""
+    for text in texts:
+        page.get_by_text(text).locator("visible=true").first.wait_for()
+
+
+@pytest.mark.requirement("PLT-3")
+def test_dg_dev_shows_what_the_commands_did_and_leaves_nothing_behind(project: Project) -> None:
+    with served(project, DG, "dev") as address:
+        assert_shows_what_the_commands_did(address)
+
+
+@pytest.mark.requirement("PLT-3")
+def test_dagster_dev_shows_what_the_commands_did(dagster_dev: str) -> None:
+    assert_shows_what_the_commands_did(dagster_dev)
+
+
+@pytest.mark.requirement("PLT-1", "PLT-5")
+def test_a_person_sees_assets_and_checks_and_materialises_with_a_click(
+    page: Page, dagster_dev: str, tmp_path: Path
+) -> None:
+    page.goto(f"{dagster_dev}/locations/platform_assets/asset-groups/credit_risk")
+    sees(page, "loans", "loan_features", "client_features", "Delta Lake", "Postgres")
+    page.screenshot(path=tmp_path / "graph.png")
+
+    page.goto(f"{dagster_dev}/assets/credit_risk/loans")
+    sees(page, "One row per loan, as the source delivers them", "credit-risk", "Row count")
+    sees(page, re.compile(rf"^{ROWS - 1}$"), "Yearly income of the client. Unit: currency units per year.")
+    page.screenshot(path=tmp_path / "loans.png")
+
+    page.goto(f"{dagster_dev}/assets/credit_risk/loans?view=checks&checkDetail=loan_amount_is_positive")
+    sees(page, "non-blocking", f"loan_amount_is_positive does not hold: 1 of {ROWS} rows break it")
+    page.get_by_text("[Show JSON]").click()
+    sees(page, re.compile(rf'"loan_amount": {NEGATIVE},\s+"source_line": 2'))
+    page.screenshot(path=tmp_path / "checks.png")
+
+    page.goto(f"{dagster_dev}/assets/credit_risk/client_features")
+    before = len(runs(dagster_dev))
+    page.get_by_role("button", name="Materialize").first.click()
+    # The page learns of the success seconds later than whoever asks the server.
+    wait_until(
+        lambda: len(runs(dagster_dev)) > before and runs(dagster_dev)[0][0] in {"SUCCESS", "FAILURE"}, "the run ended"
+    )
+    assert runs(dagster_dev)[0] == ("SUCCESS", ["credit_risk/client_features"])
+    page.goto(f"{dagster_dev}/runs")
+    sees(page, "client_features", "Success")
+    page.screenshot(path=tmp_path / "runs.png")
 
 
 @pytest.mark.requirement("PLT-3")
@@ -178,6 +268,7 @@ def test_no_secret_is_printed_or_stored(project: Project) -> None:
             for row in connection.execute(f'select t::text from "{table}" t').fetchall()
         ]
     logs = [path.read_text() for path in (project.home / "dagster").rglob("*.*") if path.is_file()]
+    logs += [path.read_text() for path in project.root.parent.glob("*.txt")]
     everything = "\n".join([*stored, *logs, *project.printed])
     assert "ftp://127.0.0.1:" in everything
     assert [secret for secret in (SOURCE_PASSWORD, "hunter3", password) if secret in everything] == []

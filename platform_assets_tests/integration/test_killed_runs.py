@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
@@ -21,11 +16,11 @@ from pydantic import SecretStr
 from platform_assets.core.scratch import clean_scratch
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.settings import Settings
-from platform_assets_tests.command_line import PROGRAM, digests
+from platform_assets_tests.command_line import digests
 from platform_assets_tests.postgres import empty_databases, wait_until
+from platform_assets_tests.warm import Process, WarmParent, command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from platform_assets.core.database import Database
@@ -46,18 +41,15 @@ LINES = [
 
 @dataclass(frozen=True)
 class Runs:
-    """Starts runs, each in a process group of its own; see `forked_runs.py`."""
+    """Starts runs, each in a process group of its own."""
 
-    orders: IO[str]
-    answers: IO[str]
+    warm: WarmParent
     output: Path
 
-    def start(self, home: Path, url: str) -> int:
-        """Start a run; the id of its process and its group."""
-        self.output.unlink(missing_ok=True)
-        self.orders.write(json.dumps({"variables": variables(home, url), "output": str(self.output)}) + "\n")
-        self.orders.flush()
-        return int(self.answers.readline())
+    def start(self, home: Path, url: str) -> Process:
+        """Start a run."""
+        with self.output.open("w") as output:
+            return self.warm.start(command, "run", stdout=output, stderr=output, variables=variables(home, url))
 
     def moment_of_line(self, number: int) -> float:
         """Wait until that many lines about the run's progress were printed; when that was."""
@@ -65,21 +57,7 @@ class Runs:
         return time.monotonic()
 
     def _progress(self) -> int:
-        lines = self.output.read_text().splitlines() if self.output.exists() else []
-        return sum(not line.startswith("run ") for line in lines)
-
-    def end(self) -> int:
-        """Wait for the run's end; its exit code, or minus the signal that killed it."""
-        return int(self.answers.readline())
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Runs]:
-    command = [sys.executable, "-m", "platform_assets_tests.integration.forked_runs"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield Runs(process.stdin, process.stdout, tmp_path / "output.txt")
+        return sum(not line.startswith("run ") for line in self.output.read_text().splitlines())
 
 
 def variables(home: Path, url: str) -> dict[str, str]:
@@ -89,12 +67,12 @@ def variables(home: Path, url: str) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-3", "PLT-7", "PLT-10")
 def test_after_ten_runs_killed_at_random_moments_one_that_is_not_makes_the_same_tables(
-    runs: Runs, postgres_server: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    warm: WarmParent, postgres_server: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with empty_databases(postgres_server) as other_url:
-        runs.start(tmp_path / "undisturbed", other_url)
+    runs = Runs(warm, tmp_path / "output.txt")
+    with empty_databases(postgres_server) as other_url, runs.start(tmp_path / "undisturbed", other_url) as run:
         moments = [runs.moment_of_line(number) for number in range(len(LINES) + 1)]
-        assert runs.end() == 0
+        assert run.wait() == 0
         lines = runs.output.read_text().splitlines()
         assert [line.split()[:2] for line in lines[: len(LINES)]] == [line.split() for line in LINES]
         expected = digests(Settings(home=tmp_path / "undisturbed", database_url=SecretStr(other_url)))
@@ -103,18 +81,17 @@ def test_after_ten_runs_killed_at_random_moments_one_that_is_not_makes_the_same_
     chance = random.Random(SEED)
     ends = []
     for _ in range(KILLS):
-        process = runs.start(home, database_url)
-        number = chance.randrange(len(LINES))
-        runs.moment_of_line(number)
-        # Somewhere between this line and the next one.
-        time.sleep(chance.uniform(0, moments[number + 1] - moments[number]))
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process, signal.SIGKILL)
-        ends.append(runs.end())
+        with runs.start(home, database_url) as run:
+            number = chance.randrange(len(LINES))
+            runs.moment_of_line(number)
+            # Somewhere between this line and the next one.
+            time.sleep(chance.uniform(0, moments[number + 1] - moments[number]))
+            run.kill_group()
+            ends.append(run.wait())
     assert ends.count(-signal.SIGKILL) >= KILLS - 2
 
-    last = subprocess.run([PROGRAM, "run"], env=os.environ | variables(home, database_url), check=False)
-    assert last.returncode == 0
+    with runs.start(home, database_url) as last:
+        assert last.wait() == 0
     settings = Settings(home=home, database_url=SecretStr(database_url))
     assert None not in expected.values()
     assert digests(settings) == expected

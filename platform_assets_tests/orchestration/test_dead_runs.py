@@ -3,8 +3,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,30 +12,14 @@ from dagster._core.test_utils import create_run_for_test
 
 from platform_assets.orchestration.dead_runs import fail_dead_runs
 from platform_assets.orchestration.storage import PlatformEventLog, RunLocks, dagster_instance
+from platform_assets_tests.orchestration import slow_run
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-RUN = """
-import os, sys, time
-from pathlib import Path
-import dagster as dg
-from platform_assets.orchestration.storage import dagster_instance
-
-@dg.asset
-def slow(context) -> None:
-    child = os.fork() if "fork" in sys.argv else -1
-    if child == 0:
-        time.sleep(600)
-    note = Path(sys.argv[1])
-    note.with_suffix(".part").write_text(f"{context.run_id} {child}")
-    note.with_suffix(".part").rename(note)
-    sys.stdin.readline()
-
-dg.materialize([slow], instance=dagster_instance())
-"""
+    from platform_assets_tests.warm import Process, WarmParent
 
 
 @pytest.fixture
@@ -49,17 +31,11 @@ def instance(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @contextlib.contextmanager
-def running(note: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(warm: WarmParent, note: Path, *arguments: str) -> Iterator[tuple[Process, str]]:
     """A process in the middle of a run, and the run's id."""
-    command = [sys.executable, "-c", RUN, str(note), *arguments]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        try:
-            wait_until(lambda: note.exists() or process.poll() is not None, "the run was in its middle")
-            yield process, note.read_text().split()[0]
-        finally:
-            process.kill()
+    with warm.start(slow_run.main, note, *arguments) as process:
+        wait_until(note.exists, "the run was in its middle")
+        yield process, note.read_text().split()[0]
 
 
 def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
@@ -80,8 +56,10 @@ def event_log(instance: dg.DagsterInstance) -> PlatformEventLog:
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_killed_run_is_failed_and_a_live_one_goes_on(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    with running(tmp_path / "one") as (doomed, dead), running(tmp_path / "two") as (survivor, live):
+def test_a_killed_run_is_failed_and_a_live_one_goes_on(
+    instance: dg.DagsterInstance, warm: WarmParent, tmp_path: Path
+) -> None:
+    with running(warm, tmp_path / "one") as (doomed, dead), running(warm, tmp_path / "two") as (survivor, live):
         assert fail_dead_runs(instance) == []
         doomed.kill()
         doomed.wait()
@@ -92,13 +70,17 @@ def test_a_killed_run_is_failed_and_a_live_one_goes_on(instance: dg.DagsterInsta
         (failure,) = instance.all_logs(dead, of_type=dg.DagsterEventType.RUN_FAILURE)
         assert failure.get_dagster_event().message is not None
         assert "the process of this run is gone" in str(failure.get_dagster_event().message)
-        survivor.communicate("go on\n")
+        survivor.stdin.write("go on\n")
+        survivor.stdin.flush()
+        assert survivor.wait() == 0
         assert status(instance, live) == dg.DagsterRunStatus.SUCCESS
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_cancelled_run_whose_process_is_gone_is_failed(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    with running(tmp_path / "note") as (process, run_id):
+def test_a_cancelled_run_whose_process_is_gone_is_failed(
+    instance: dg.DagsterInstance, warm: WarmParent, tmp_path: Path
+) -> None:
+    with running(warm, tmp_path / "note") as (process, run_id):
         run = instance.get_run_by_id(run_id)
         assert run is not None
         instance.report_run_canceling(run)
@@ -109,8 +91,10 @@ def test_a_cancelled_run_whose_process_is_gone_is_failed(instance: dg.DagsterIns
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_child_of_a_killed_run_does_not_keep_it_alive(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    with running(tmp_path / "note", "fork") as (process, run_id):
+def test_a_child_of_a_killed_run_does_not_keep_it_alive(
+    instance: dg.DagsterInstance, warm: WarmParent, tmp_path: Path
+) -> None:
+    with running(warm, tmp_path / "note", "fork") as (process, run_id):
         process.kill()
         process.wait()
         child = int((tmp_path / "note").read_text().split()[1])

@@ -44,7 +44,7 @@ class Workshop:
                     "trainer": dg.ResourceDefinition.hardcoded_resource(trainer),
                     "tables": dg.ResourceDefinition.hardcoded_resource(self.tables),
                     IO_MANAGER: dg.mem_io_manager,
-                }
+                },
             ),
         )
 

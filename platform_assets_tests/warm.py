@@ -1,0 +1,172 @@
+"""Processes that need not import anything, for each import of Great Expectations alone costs seconds.
+
+They are forked from one process that has imported all (`warm_parent.py`) and that all workers of a session share.
+Where the start of a process is the point, tests start `command_line.PROGRAM`. Loaded by `conftest.py` as a plugin.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self
+
+import pytest
+
+from platform_assets_tests import warm_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+@dataclass
+class Process:
+    """A process that leads a group of its own; killed, where it still runs, at the end of its context.
+
+    Attributes
+    ----------
+    pid
+        Of the process and its group.
+    stdin, stdout
+        The other ends of its pipes; `stdout` is empty where its output goes to a file.
+    """
+
+    pid: int
+    stdin: IO[str]
+    stdout: IO[str]
+    _answers: IO[str]
+    _code: int | None = None
+
+    def wait(self) -> int:
+        """Wait for its end; its exit code, or minus the signal that killed it."""
+        if self._code is None:
+            self._code = int(self._answers.readline())
+        return self._code
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to it alone."""
+        # Until its end was told, hardly anybody else can have got its number.
+        if self._code is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it alone."""
+        self.send_signal(signal.SIGKILL)
+
+    def kill_group(self) -> None:
+        """Kill it and its children."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self.wait()
+        for file in (self._answers, self.stdout):
+            file.close()
+        with suppress(BrokenPipeError):
+            self.stdin.close()
+
+
+@dataclass(frozen=True)
+class WarmParent:
+    """Starts processes."""
+
+    path: Path
+
+    def start(
+        self,
+        function: Callable[..., None],
+        *arguments: str | Path,
+        stdout: IO[str] | None = None,
+        stderr: IO[str] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Call a function of a module in a process of its own.
+
+        Parameters
+        ----------
+        function
+            Found by its name; `command` does what `platform-assets` does.
+        arguments
+            Its arguments; it gets them as text.
+        stdout
+            Where its output goes; a pipe without.
+        stderr
+            Where its errors go; this process's own without.
+        variables
+            Of the environment, above this process's own.
+        """
+        order = {
+            "module": function.__module__,
+            "function": function.__name__,
+            "arguments": [str(argument) for argument in arguments],
+            "environment": os.environ | dict(variables or {}),
+            "folder": str(Path.cwd()),
+        }
+        with ExitStack() as handed_over:
+            reads, stdin = _pipe()
+            result, writes = _pipe()
+            handed_over.push(reads)
+            handed_over.push(writes)
+            connection = handed_over.enter_context(socket.socket(socket.AF_UNIX))
+            connection.connect(str(self.path))
+            files = [reads.fileno(), (stdout or writes).fileno(), stderr.fileno() if stderr else 2]
+            socket.send_fds(connection, [json.dumps(order).encode()], files)
+            answers = connection.makefile()
+        return Process(int(answers.readline()), stdin, result, answers)
+
+
+def command(*arguments: str) -> None:
+    """What the program `platform-assets` does."""
+    from platform_assets import cli
+
+    sys.argv = ["platform-assets", *arguments]
+    cli.main()
+
+
+@pytest.fixture(scope="session")
+def warm(shared_folder: Path) -> Iterator[WarmParent]:
+    """The parent of warm processes, started by the first who asks and gone with the last."""
+    path = shared_folder / "warm"
+    with (shared_folder / "warm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        session = _session(path)
+        if session is None:
+            path.unlink(missing_ok=True)
+            with (shared_folder / "warm.log").open("a") as log:
+                start = [sys.executable, "-m", warm_parent.__name__, str(path)]
+                subprocess.run(start, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
+            session = _session(path)
+    if session is None:
+        pytest.fail((shared_folder / "warm.log").read_text())
+    with session:
+        yield WarmParent(path)
+
+
+def _session(path: Path) -> socket.socket | None:
+    """Hold on to the parent, where there is one that stays."""
+    session = socket.socket(socket.AF_UNIX)
+    with suppress(OSError):
+        session.connect(str(path))
+        session.sendall(warm_parent.STAY)
+        # One that is about to end hangs up instead.
+        if session.recv(len(warm_parent.READY)):
+            return session
+    session.close()
+    return None
+
+
+def _pipe() -> tuple[IO[str], IO[str]]:
+    reads, writes = os.pipe()
+    return os.fdopen(reads), os.fdopen(writes, "w")
