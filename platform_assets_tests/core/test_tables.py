@@ -460,6 +460,7 @@ def test_publishing_goes_on_after_a_vacuum(lake: Lake) -> None:
 # Several at once
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("PLT-7")
 @pytest.mark.parametrize("partitioned", [False, True])
 def test_of_four_writers_nothing_is_lost(

@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import deserialize_value, serialize_value
+from sqlalchemy import event
 
 from platform_assets.core.errors import PlatformError
 from platform_assets.orchestration.storage import PROJECT, PlatformEventLog, dagster_instance
@@ -101,10 +102,10 @@ def test_no_secret_reaches_the_history(instance: dg.DagsterInstance, asset: dg.A
 @pytest.mark.requirement("PLT-8")
 def test_a_redacted_event_keeps_the_rest(instance: dg.DagsterInstance) -> None:
     materialise(leaky, instance)
-    event = instance.get_latest_materialization_event(dg.AssetKey("leaky"))
-    assert event is not None
-    assert event.asset_materialization is not None
-    assert {name: value.value for name, value in event.asset_materialization.metadata.items()} == {
+    found = instance.get_latest_materialization_event(dg.AssetKey("leaky"))
+    assert found is not None
+    assert found.asset_materialization is not None
+    assert {name: value.value for name, value in found.asset_materialization.metadata.items()} == {
         "text": "from ***",
         "json": {"deep": ['{"deeper": "***"}']},
         "url": "postgresql://user:***@host/name",
@@ -145,6 +146,21 @@ def test_a_secret_that_is_part_of_a_name_does_not_lose_the_asset(
         run = weak.get_run_by_id(run_id)
         assert run is not None
         assert run.is_success
+
+
+def test_a_run_shares_few_connections_and_survives_their_loss(instance: dg.DagsterInstance) -> None:
+    log = instance.event_log_storage
+    assert isinstance(log, PlatformEventLog)
+    opened: list[object] = []
+    event.listen(log._engine, "connect", lambda connection, _: opened.append(connection))
+    materialise(harmless, instance)
+    assert 0 < len(opened) < 5
+    with log.run_connection() as connection:
+        connection.exec_driver_sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+    assert materialise(harmless, instance) in {run.run_id for run in instance.get_runs() if run.is_success}
 
 
 @pytest.mark.slow
