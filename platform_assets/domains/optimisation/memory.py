@@ -20,6 +20,7 @@ from platform_assets.domains.optimisation.reading import (
     parsed,
     plain_errors,
     possible_types,
+    sparing,
 )
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def read_small(path: Path, encoding: str | None = None) -> SmallTable:
     """
     import pyarrow as pa
 
-    with plain_errors(path):
+    with plain_errors(path), sparing():
         file = open_table(path, encoding)
         facts: list[dict[pa.DataType, Facts]] = []
         for batch in one_by_one(file.batches()):

@@ -91,8 +91,25 @@ def plain_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def sparing() -> Iterator[None]:
+    """Let Arrow take memory from the system: its own allocator holds on to megabytes that it does not need.
+
+    Arrow knows one allocator for the whole process. Another thread that allocates meanwhile takes from the system
+    too, which is slower and nothing else: every buffer goes back to where it came from.
+    """
+    import pyarrow as pa
+
+    usual = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(usual)
+
+
 def one_by_one(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches, the allocator giving back in between what it would keep until it is as much as the table."""
+    """The batches, what was freed going back to the system in between."""
     import pyarrow as pa
 
     for batch in batches:

@@ -380,7 +380,7 @@ first, second = map(Path, sys.argv[1:])
 read_small(first)  # imports, and what Arrow makes once
 tracemalloc.start()
 table = read_small(second)
-print(table.nbytes, tracemalloc.get_traced_memory()[1], pa.default_memory_pool().max_memory())
+print(table.nbytes, tracemalloc.get_traced_memory()[1], pa.system_memory_pool().max_memory())
 """
 
 
