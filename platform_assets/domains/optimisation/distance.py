@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     Kernel = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], None]
 
-PIECE = 1 << 20
-"""Rows that a thread takes at a time; fewer do not pay for a thread."""
+PIECE = 1 << 18
+"""Rows that a thread takes at a time; as few do not pay for a second thread."""
 FAR = 1e5
 """Beyond this the range reduction below would not be exact, and the library's sine and cosine serve."""
 
@@ -99,19 +99,23 @@ def _kind(values: object) -> str:
 
 def _fill_in_pieces(kernel: Kernel, arrays: tuple[NDArray[np.float64], ...], rows: int) -> None:
     starts = range(0, rows, PIECE)
-    workers = min(len(starts), _processors())
-    if workers <= 1:
+    helpers = min(len(starts), _processors()) - 1
+    if helpers <= 0:
         kernel(*arrays)
         return
+    left = iter(starts)
 
-    def fill(start: int) -> None:
-        kernel(*(array[start : start + PIECE] for array in arrays))
+    def fill() -> None:
+        for start in left:
+            kernel(*(array[start : start + PIECE] for array in arrays))
 
-    # Threads of our own, for the kernel holds no lock: numba's parallel loops end the process when two
-    # threads meet in them, or after a fork, and split the rows before they know which processor is busy.
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(fill, starts):
-            pass
+    # Threads of our own, for the kernel holds no lock: numba's parallel loops end the process when two threads meet
+    # in them, or after a fork. Each takes the next piece, this one too, so that a busy processor delays one piece.
+    with ThreadPoolExecutor(helpers) as pool:
+        futures = [pool.submit(fill) for _ in range(helpers)]
+        fill()
+        for future in futures:
+            future.result()
 
 
 def _processors() -> int:
