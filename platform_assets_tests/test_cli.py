@@ -22,6 +22,10 @@ ROWS = 1_400
 PROGRESS = [
     "... credit_risk/loans",
     "ok credit_risk/loans",
+    "... optimisation/compact_table",
+    "ok optimisation/compact_table",
+    "... optimisation/distances",
+    "ok optimisation/distances",
     "... credit_risk/loan_features",
     "ok credit_risk/loan_features",
     "... credit_risk/client_features",
@@ -45,7 +49,7 @@ def test_run_on_a_fresh_machine_sets_everything_up_and_says_what_happened(tmp_pa
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"platform-assets: materialising every asset into {home} (demo data unless a source is set)"
-    assert [" ".join(line.split()[:2]) for line in lines[1:7]] == PROGRESS
+    assert [" ".join(line.split()[:2]) for line in lines[1:11]] == PROGRESS
     table = table_of(done.stdout)
     good = 1_400 - 7 - 1  # lines, those in quarantine, and one that stands there twice
     assert table["credit_risk/loans"][:2] == ["ok", f"{good:,}"]
