@@ -134,8 +134,12 @@ class Services:
 
     @cached_property
     def registry(self) -> ModelRegistry:
-        """The registered models, in MLflow."""
+        """The registered models: in MLflow, or in memory with a lake that is."""
         from platform_assets.core.mlflow_registry import MlflowRegistry
+        from platform_assets.core.registry import MemoryRegistry
+
+        if self.settings.lake_is_memory:
+            return MemoryRegistry()
 
         uri = self.mlflow_tracking_uri
         # A tracking server knows itself where to put files; of a database MLflow would use the current folder.

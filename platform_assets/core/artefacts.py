@@ -53,8 +53,6 @@ TRUSTED_TYPES = (
     # against their bounds; that they were not altered, the digest says.
     "numpy.dtype",
     "platform_assets.core.calibration.CalibratedEstimator",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
     "sklearn.gaussian_process.kernels.ConstantKernel",
@@ -128,7 +126,10 @@ class FittedModel:
             raise ArtefactError(f"a value does not fit its feature's type: {_told(error)}") from None
         # On a machine that does other work as well, more threads wait for each other (13 times as long, measured).
         with _threads().limit(limits=1):
-            scores = self.estimator.predict_proba(rows)[:, 1]
+            try:
+                scores = self.estimator.predict_proba(rows)[:, 1]
+            except (TypeError, ValueError) as error:
+                raise ArtefactError(f"the model cannot score these rows: {_told(error)}") from None
         return np.asarray(scores, dtype=np.float64)
 
 

@@ -47,12 +47,15 @@ class Metric:
         Without what it is undefined, i.e. NaN.
     higher_is_better
         None where neither direction is better.
+    chance
+        What drawing lots reaches, where that is the same for all data.
     """
 
     label: str
     description: str
     needs: str = "rows"
     higher_is_better: bool | None = None
+    chance: float | None = None
 
 
 _POSITIVES = "positive rows"
@@ -62,6 +65,7 @@ METRICS: Mapping[str, Metric] = {
         "Probability that a positive row scores above a negative one; a tie counts one half.",
         "rows of both classes",
         higher_is_better=True,
+        chance=0.5,
     ),
     "average_precision": Metric(
         "Average precision",
@@ -96,6 +100,7 @@ METRICS: Mapping[str, Metric] = {
         "at its border, each counts in part.",
         _POSITIVES,
         higher_is_better=True,
+        chance=1.0,
     ),
     "flagged": Metric("Share flagged", "Share of rows whose score reaches the threshold."),
     "rows": Metric("Number of rows", "Rows judged; with weights, their sum.", "nothing"),
@@ -635,8 +640,7 @@ class Verdict:
 def judge(
     estimates: Mapping[str, Estimate],
     criteria: Sequence[Criterion],
-    difference: Mapping[str, Estimate] | None,
-    not_worse: NotWorse,
+    comparison: Reason | None = None,
 ) -> Verdict:
     """Hold a challenger against what is demanded of it.
 
@@ -649,22 +653,16 @@ def judge(
         What `evaluate` says of the challenger.
     criteria
         Bounds for its metrics.
-    difference
-        What `compare` says of challenger and champion; None while there is no champion, and the comparison passes.
-    not_worse
-        In what the challenger must keep up with the champion.
+    comparison
+        How it does beside the champion, see `keeps_up`; None where that is not asked.
 
     Returns
     -------
     Verdict
-        A reason for each criterion, in their order, and one for the comparison.
+        Reasons in the order of the criteria, then of the comparison.
     """
-    return Verdict(
-        (
-            *(_kept(criterion, estimates[criterion.metric]) for criterion in criteria),
-            _kept_up(not_worse, None if difference is None else difference[not_worse.metric]),
-        )
-    )
+    kept = (_kept(criterion, estimates[criterion.metric]) for criterion in criteria)
+    return Verdict((*kept, *([comparison] if comparison else [])))
 
 
 def _kept(criterion: Criterion, estimate: Estimate) -> Reason:
@@ -674,13 +672,22 @@ def _kept(criterion: Criterion, estimate: Estimate) -> Reason:
         told = f"{metric.label} is undefined, for there are no {metric.needs}; {needed}"
         return Reason(criterion.name, passed=False, told=told)
     value = f"{_shown(estimate.value, criterion.bound)}{_interval(estimate, criterion.bound)}"
+    if metric.chance is not None and estimate.low <= metric.chance <= estimate.high:
+        value += f", no better than chance ({_plain(metric.chance)})"
     return Reason(criterion.name, criterion.holds(estimate.value), f"{metric.label} is {value}, {needed}")
 
 
-def _kept_up(demand: NotWorse, difference: Estimate | None) -> Reason:
-    metric = METRICS[demand.metric]
-    if difference is None:
-        return Reason(demand.name, passed=True, told="there is no champion to compare with")
+def keeps_up(demand: NotWorse, differences: Mapping[str, Estimate]) -> Reason:
+    """Whether a challenger is not worse than the champion.
+
+    Parameters
+    ----------
+    demand
+        In what it must keep up.
+    differences
+        What `compare` says of the two.
+    """
+    metric, difference = METRICS[demand.metric], differences[demand.metric]
     if metric.higher_is_better:
         bound, end, passed = 0.0 - demand.by, "lower end must be at least", difference.low >= -demand.by
     else:

@@ -38,7 +38,7 @@ class Tried:
     candidate
         Its name.
     parameters
-        The settings tried.
+        The settings tried, as text.
     mean, deviation
         The metric over the folds, mean and standard deviation.
     seconds
@@ -46,7 +46,7 @@ class Tried:
     """
 
     candidate: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, str]
     mean: float
     deviation: float
     seconds: float
@@ -72,6 +72,40 @@ class Fitted:
     threshold: float
     best: Tried
     leaderboard: tuple[Tried, ...]
+
+
+def demand_sound(spec: ModelSpec, examples: Frame) -> None:
+    """Refuse examples that nothing can be learned from, before anything is.
+
+    Raises
+    ------
+    TrainingError
+        A column is missing; examples share an id; a label is neither 0 nor 1; a number is infinite.
+    """
+    import numpy as np
+
+    told = f"{spec.key}: {spec.examples.__name__} of {', '.join(spec.tables)}"
+    wanted = [
+        spec.id,
+        *spec.feature_names,
+        spec.label,
+        spec.group,
+        *([spec.time] if spec.time else []),
+        *spec.subgroups,
+    ]
+    if missing := [name for name in wanted if name not in examples.columns]:
+        raise TrainingError(
+            f"{told} gives no column {', '.join(missing)}; it has {', '.join(map(str, examples.columns))}"
+        )
+    if twins := int(examples[spec.id].duplicated().sum()):
+        raise TrainingError(f"{told}: {twins} examples have the {spec.id} of another one; one row for each is needed")
+    if strange := int((~examples[spec.label].isin([0, 1])).sum()):
+        raise TrainingError(f"{told}: {strange} examples have a {spec.label} that is neither 0 nor 1; leave them out")
+    numbers = feature_frame(examples, spec).select_dtypes("number")
+    if infinite := [name for name in numbers if np.isinf(numbers[name]).any()]:
+        raise TrainingError(
+            f"{told} gives infinite values of {', '.join(map(str, infinite))}; only finite or missing ones are taken"
+        )
 
 
 def feature_frame(frame: Frame, spec: ModelSpec) -> Frame:
@@ -104,17 +138,22 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
         The examples are too few, or some fold has but one class.
     """
     import numpy as np
+    from sklearn.dummy import DummyClassifier
+
+    from platform_assets.core.calibration import CalibratedEstimator
 
     rows, labels = feature_frame(examples, spec), examples[spec.label].to_numpy(dtype=np.int64)
     parts = folds(examples[spec.group], examples[spec.time] if spec.time else None, spec.folds, spec.holdout.newest)
     _demand_both_classes(spec, labels, parts)
-    with _one_thread():
+    truth = np.concatenate([labels[judging] for _, judging in parts])
+    with one_thread():
         tried = list(_search(spec, (rows, labels), parts, progress))
-        best = max(tried, key=lambda one: one.mean)
-        estimator, scores, truth = _calibrated(_pipeline(spec, best), (rows, labels), parts)
+        best = max(tried, key=lambda one: one.line.mean)
+        sigmoid, scores = _calibrated(best, truth, progress)
         threshold = spec.threshold.choose(truth, scores)
-        progress(f"{best.candidate} is best; threshold {threshold:.4f}. {spec.threshold.description}")
-        reference = _try(_reference(), spec, (rows, labels), parts)
+        progress(f"{best.line.candidate} is best; threshold {threshold:.4f}. {spec.threshold.description}")
+        estimator = CalibratedEstimator(best.pipeline.fit(rows, labels), sigmoid)
+        reference = _try((REFERENCE, {}, DummyClassifier(strategy="prior")), spec, (rows, labels), parts)
         golden = rows.iloc[np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)]
         model = FittedModel(
             estimator=estimator,
@@ -123,8 +162,8 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
             golden_scores=estimator.predict_proba(golden)[:, 1],
             libraries=library_versions(),
         )
-    leaderboard = sorted([*tried, reference], key=lambda one: -one.mean)
-    return Fitted(model, threshold, best, tuple(leaderboard))
+    leaderboard = sorted((one.line for one in [*tried, reference]), key=lambda line: -line.mean)
+    return Fitted(model, threshold, best.line, tuple(leaderboard))
 
 
 def settings_of(candidate: Candidate) -> list[dict[str, Any]]:
@@ -134,17 +173,26 @@ def settings_of(candidate: Candidate) -> list[dict[str, Any]]:
     return list(ParameterGrid({name: list(values) for name, values in candidate.grid.items()}))
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """What was tried: its line, its pipeline, not fitted, and its raw scores for what the folds judge on."""
+
+    line: Tried
+    pipeline: Any
+    raw: NDArray[np.float64]
+
+
 def _search(
-    spec: ModelSpec, examples: tuple[Frame, NDArray[np.int64]], comparison: Folds, progress: Callable[[str], None]
-) -> Iterator[Tried]:
+    spec: ModelSpec, examples: tuple[Frame, NDArray[np.int64]], parts: Folds, progress: Callable[[str], None]
+) -> Iterator[_Attempt]:
     attempts = [(candidate, settings) for candidate in spec.candidates for settings in settings_of(candidate)]
     for number, (candidate, settings) in enumerate(attempts, 1):
-        build = candidate.build(spec.seed).set_params(**settings)
-        tried = _try((candidate.name, settings, build), spec, examples, comparison)
-        settings_told = ", ".join(f"{name}={value}" for name, value in settings.items()) or "as it is"
+        pipeline = candidate.build(spec.seed).set_params(**settings)
+        tried = _try((candidate.name, settings, pipeline), spec, examples, parts)
+        line, told = tried.line, ", ".join(f"{name}={value}" for name, value in settings.items()) or "as it is"
         progress(
-            f"{number} of {len(attempts)}: {candidate.name} ({settings_told}): "
-            f"{spec.ranked_by} {tried.mean:.4f} ± {tried.deviation:.4f}, {tried.seconds:.1f} s"
+            f"{number} of {len(attempts)}: {candidate.name} ({told}): "
+            f"{spec.ranked_by} {line.mean:.4f} ± {line.deviation:.4f}, {line.seconds:.1f} s"
         )
         yield tried
 
@@ -153,45 +201,42 @@ def _try(
     attempt: tuple[str, Mapping[str, Any], Any],
     spec: ModelSpec,
     examples: tuple[Frame, NDArray[np.int64]],
-    comparison: Folds,
-) -> Tried:
-    from sklearn.model_selection import cross_val_score
+    parts: Folds,
+) -> _Attempt:
+    import numpy as np
+    from sklearn.base import clone
+    from sklearn.metrics import get_scorer
 
-    name, settings, estimator = attempt
-    start = time.monotonic()
-    scores = cross_val_score(estimator, *examples, cv=comparison, scoring=spec.ranked_by, error_score="raise")
-    return Tried(name, dict(settings), float(scores.mean()), float(scores.std()), time.monotonic() - start)
+    from platform_assets.core.calibration import raw_scores
 
-
-def _reference() -> tuple[str, Mapping[str, Any], Any]:
-    from sklearn.dummy import DummyClassifier
-
-    return REFERENCE, {}, DummyClassifier(strategy="prior")
-
-
-def _pipeline(spec: ModelSpec, best: Tried) -> Any:
-    [candidate] = [candidate for candidate in spec.candidates if candidate.name == best.candidate]
-    return candidate.build(spec.seed).set_params(**best.parameters)
+    name, settings, pipeline = attempt
+    (rows, labels), scorer, start = examples, get_scorer(spec.ranked_by), time.monotonic()
+    metric, raw = [], []
+    for training, judging in parts:
+        fitted = clone(pipeline).fit(rows.iloc[training], labels[training])
+        metric.append(scorer(fitted, rows.iloc[judging], labels[judging]))
+        raw.append(raw_scores(fitted, rows.iloc[judging]))
+    texts = {key: str(value) for key, value in settings.items()}
+    line = Tried(name, texts, float(np.mean(metric)), float(np.std(metric)), time.monotonic() - start)
+    return _Attempt(line, pipeline, np.concatenate(raw))
 
 
 def _calibrated(
-    pipeline: Any, examples: tuple[Frame, NDArray[np.int64]], parts: Folds
-) -> tuple[Any, NDArray[np.float64], NDArray[np.int64]]:
-    """The pipeline fitted on everything, behind a sigmoid; and the out-of-fold probabilities, with their labels."""
+    best: _Attempt, truth: NDArray[np.int64], progress: Callable[[str], None]
+) -> tuple[Any, NDArray[np.float64]]:
+    """The sigmoid of the out-of-fold scores, and the probabilities that it makes of them."""
     import numpy as np
-    from sklearn.base import clone
+    from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import LogisticRegression
 
-    from platform_assets.core.calibration import CalibratedEstimator, raw_scores
-
-    rows, labels = examples
-    raw = np.concatenate(
-        [raw_scores(clone(pipeline).fit(rows.iloc[fit], labels[fit]), rows.iloc[judge]) for fit, judge in parts]
-    )
-    truth = np.concatenate([labels[judge] for _, judge in parts])
+    raw = best.raw[:, None]
     # Without a penalty: two numbers from hundreds of examples need none.
-    sigmoid = LogisticRegression(C=np.inf).fit(raw[:, None], truth)
-    return CalibratedEstimator(pipeline.fit(rows, labels), sigmoid), sigmoid.predict_proba(raw[:, None])[:, 1], truth
+    sigmoid = LogisticRegression(C=np.inf).fit(raw, truth)
+    if sigmoid.coef_[0, 0] <= 0:
+        # It would turn the order of the scores round.
+        progress("higher scores do not mean more positives among the newest examples: everyone gets the base rate")
+        sigmoid = DummyClassifier(strategy="prior").fit(raw, truth)
+    return sigmoid, sigmoid.predict_proba(raw)[:, 1]
 
 
 def _demand_both_classes(spec: ModelSpec, labels: NDArray[np.int64], parts: Folds) -> None:
@@ -206,7 +251,7 @@ def _demand_both_classes(spec: ModelSpec, labels: NDArray[np.int64], parts: Fold
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """BLAS and OpenMP with one thread: on few cores several fight each other, and sums depend on their number."""
     # Only libraries that are loaded can be limited.
     import sklearn.ensemble

@@ -114,7 +114,7 @@ class MlflowRegistry:
             return version
 
     def ensure_challenger(self, name: str, number: int) -> None:
-        """Give the alias `challenger` to a version if it is the newest; see `ModelRegistry`."""
+        """Give the alias `challenger` to a version; see `ModelRegistry`."""
         with self._plain_errors(), self._registering(name):
             self._give_challenger(self.version(name, number))
 
@@ -253,9 +253,7 @@ class MlflowRegistry:
         return run_id, run.info.artifact_uri
 
     def _give_challenger(self, version: ModelVersion) -> None:
-        newest = self.versions(version.name)[0]
-        if newest.fingerprint == version.fingerprint:
-            self._client.set_registered_model_alias(version.name, CHALLENGER, str(version.version))
+        self._client.set_registered_model_alias(version.name, CHALLENGER, str(version.version))
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from platform_assets.core.artefacts import FittedModel
 
 CHALLENGER = "challenger"
-"""Alias of the newest version."""
+"""Alias of what the newest training came to."""
 CHAMPION = "champion"
 """Alias of the version that serves."""
 PREFIX = "platform."
@@ -123,7 +123,7 @@ class ModelRegistry(Protocol):
     """Registered models. Every method raises `RegistryError` where the registry cannot be reached."""
 
     def register(self, registration: Registration) -> ModelVersion:
-        """Make a version, all or nothing, and the alias `challenger` for it if it is the newest.
+        """Make a version, all or nothing, and give it the alias `challenger`.
 
         With a fingerprint that is registered it gives that version and makes no new one, also when several
         processes register at once.
@@ -131,7 +131,7 @@ class ModelRegistry(Protocol):
         ...
 
     def ensure_challenger(self, name: str, number: int) -> None:
-        """Give the alias `challenger` to a version if it is the newest, as the process that registered it would have.
+        """Give the alias `challenger` to a version: what the newest training came to, be it new or known.
 
         Raises
         ------
@@ -215,10 +215,8 @@ class MemoryRegistry:
             return _copy(known)
 
     def ensure_challenger(self, name: str, number: int) -> None:
-        """Give the alias `challenger` to a version if it is the newest."""
-        with self._lock:
-            if self.version(name, number).version == len(self._versions[name]):
-                self.set_alias(name, CHALLENGER, number)
+        """Give the alias `challenger` to a version."""
+        self.set_alias(name, CHALLENGER, number)
 
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
         """The version with a fingerprint, or None."""

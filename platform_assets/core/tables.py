@@ -225,7 +225,7 @@ class TableStore:
         retention
             Age up to which every version stays readable, in whole hours, rounded up.
         keep_versions
-            Versions that stay readable whatever their age.
+            Versions that stay readable whatever their age; those that the table does not have do not matter.
 
         Raises
         ------
@@ -241,7 +241,8 @@ class TableStore:
                 dry_run=False,
                 enforce_retention_duration=False,
                 full=True,
-                keep_versions=sorted(keep_versions),
+                # Models outlive a lake that was lost.
+                keep_versions=sorted(version for version in keep_versions if version <= table.version()),
             )
             return len(before - self._stored_files(name)) + self._remove_halves(name, retention)
 

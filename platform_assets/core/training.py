@@ -6,39 +6,40 @@ which of them are held out, when a version counts as known, what is compared wit
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.core import evaluation, fitting, models, splits
-from platform_assets.core.artefacts import library_versions
+from platform_assets.core.cards import write_card
 from platform_assets.core.engine import as_frame
-from platform_assets.core.errors import ArtefactError, TableError, TrainingError
-from platform_assets.core.evaluation import Reason, Verdict, by_subgroup, compare, evaluate, judge
-from platform_assets.core.fitting import feature_frame, fit, settings_of
+from platform_assets.core.errors import ArtefactError, RegistryError, TableError, TrainingError
+from platform_assets.core.evaluation import Reason, by_subgroup, compare, evaluate, judge, keeps_up
+from platform_assets.core.fingerprints import CODE, PARAMETERS, fingerprint, fingerprint_parts
+from platform_assets.core.fitting import demand_sound, feature_frame, fit, one_thread
 from platform_assets.core.provenance import code_version, lock_digest
 from platform_assets.core.registry import CHAMPION, Registration
-from platform_assets.core.splits import split
+from platform_assets.core.splits import in_holdout, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from platform_assets.core.artefacts import ArtefactStore, FittedModel
-    from platform_assets.core.evaluation import Estimate
+    from platform_assets.core.evaluation import Estimate, Verdict
+    from platform_assets.core.fitting import Fitted
     from platform_assets.core.frames import Frame
     from platform_assets.core.models import ModelSpec
     from platform_assets.core.registry import ModelRegistry, ModelVersion
     from platform_assets.core.splits import Split
     from platform_assets.core.tables import TableStore, TableVersion
 
+KNOWN = "groups"
+"""Column by which an evaluation tells groups that the model was trained on from others."""
+FEWEST_OF_A_CLASS = 20
+"""Examples of either class without which newly labelled ones judge nothing."""
 IMPORTANCE_REPEATS = 5
 IMPORTANCE_ROWS = 20_000
 SAME_SCORE = 1e-9
@@ -256,43 +257,50 @@ class Trainer:
         """
         examples = self._examples(spec)
         progress(_told(spec, examples))
+        parts = fingerprint_parts(spec, {name: version.digest for name, version in examples.inputs.items()})
+        while (known := self._registry.find(spec.name, fingerprint(parts))) is not None:
+            progress(f"version {known.version} was trained on the same data by the same code")
+            try:
+                return self._known(spec, examples, known)
+            except (ArtefactError, RegistryError) as error:
+                progress(f"version {known.version} cannot be used any more, and is trained again: {error}")
+                # So that whoever trains next finds the new one.
+                parts |= {"instead of": known.digest}
+        return self._new(spec, examples, (parts, launched_by), progress)
+
+    def _known(self, spec: ModelSpec, examples: _Examples, version: ModelVersion) -> Training:
+        model, record = self._artefacts.load(version.digest), self._registry.record(spec.name, version.version)
+        self._registry.ensure_challenger(spec.name, version.version)
         champion = self._registry.by_alias(spec.name, CHAMPION)
-        mark = fingerprint(spec, {name: version.digest for name, version in examples.inputs.items()})
-        known = self._registry.find(spec.name, mark)
-        if known is None:
-            return self._trained(spec, examples, champion, (mark, launched_by), progress)
-        progress(f"version {known.version} was trained on the same data by the same code; it is judged again")
-        self._registry.ensure_challenger(spec.name, known.version)
-        other = champion if champion and champion.version != known.version else None
         return Training(
-            version=known,
+            version=version,
             is_new=False,
-            champion=other,
-            assessment=self._assess(spec, self._artefacts.load(known.digest), known.threshold, examples.holdout, other),
-            record=self._registry.record(spec.name, known.version),
+            champion=champion,
+            assessment=self._assess(spec, (model, version.threshold), examples.holdout, self._beside(spec, version)),
+            record=record,
             first_table_rows=examples.inputs[spec.tables[0]].rows,
             demo=examples.demo,
         )
 
-    def _trained(
+    def _new(
         self,
         spec: ModelSpec,
         examples: _Examples,
-        champion: ModelVersion | None,
-        identity: tuple[str, str],
+        identity: tuple[Mapping[str, str], str],
         progress: Callable[[str], None],
     ) -> Training:
-        mark, launched_by = identity
+        parts, launched_by = identity
         fitted = fit(spec, examples.training, progress)
         digest = self._artefacts.save(fitted.model)
         # What was stored is judged, not what is in memory.
         model = self._artefacts.load(digest)
-        assessment = self._assess(spec, model, fitted.threshold, examples.holdout, champion)
-        record = _record(fitted, examples, assessment, champion)
+        champion = self._registry.by_alias(spec.name, CHAMPION)
+        assessment = self._assess(spec, (model, fitted.threshold), examples.holdout, self._beside(spec, None))
+        record = _record(spec, fitted, examples, assessment) | {"champion": champion.version if champion else None}
         version = self._registry.register(
             Registration(
                 name=spec.name,
-                fingerprint=mark,
+                fingerprint=fingerprint(parts),
                 digest=digest,
                 threshold=fitted.threshold,
                 tables={name: version.version for name, version in examples.inputs.items()},
@@ -302,6 +310,8 @@ class Trainer:
                 tags={
                     "git_commit": code_version(),
                     "lock_digest": lock_digest(),
+                    "code_digest": parts[CODE],
+                    "parameters_digest": parts[PARAMETERS],
                     "launched_by": launched_by,
                     "verdict": "passed" if assessment.verdict.passed else "failed",
                     "demo": str(examples.demo).lower(),
@@ -311,6 +321,9 @@ class Trainer:
                 model=model,
             )
         )
+        if version.digest != digest:
+            # Another process trained the same at the same time, and was first.
+            return self._known(spec, examples, version)
         return Training(
             version=version,
             is_new=True,
@@ -335,16 +348,29 @@ class Trainer:
         if version is None:
             raise TrainingError(f"{spec.key} was never trained; materialise it, or run the job train_{spec.name}")
         examples = self._examples(spec)
-        seen = spec.examples(*(self._tables.scan(name, version=version.tables[name]) for name in spec.tables))
-        ids = set(as_frame(seen.select(spec.id))[spec.id])
-        fresh = examples.frame[~examples.frame[spec.id].isin(ids)]
-        told, chosen = (
-            (f"the {len(fresh):,} examples labelled since it was trained", fresh)
-            if fresh[spec.label].nunique() > 1
-            else (f"the holdout, {len(examples.holdout):,} examples: too few were labelled since", examples.holdout)
-        )
+        told, chosen = self._labelled_since(spec, version, examples)
         model = self._artefacts.load(version.digest)
-        return Evaluation(version, told, self._assess(spec, model, version.threshold, chosen, None))
+        return Evaluation(version, told, self._assess(spec, (model, version.threshold), chosen, None, by=(KNOWN,)))
+
+    def _labelled_since(self, spec: ModelSpec, version: ModelVersion, examples: _Examples) -> tuple[str, Frame]:
+        """What the version's tables did not have, or else the holdout; and a column that tells groups apart."""
+        import numpy as np
+
+        then = spec.examples(*(self._tables.scan(name, version=version.tables[name]) for name in spec.tables))
+        known = as_frame(then.select(spec.id, spec.group))
+        fresh = examples.frame[~examples.frame[spec.id].isin(known[spec.id])]
+        positives = int(fresh[spec.label].sum())
+        if min(positives, len(fresh) - positives) >= FEWEST_OF_A_CLASS:
+            told, chosen = f"the {len(fresh):,} examples labelled since it was trained", fresh
+        else:
+            chosen = examples.holdout
+            told = (
+                f"the {len(chosen):,} examples held out: of {len(fresh):,} labelled since it was trained, {positives} "
+                f"are {spec.positive}, and {FEWEST_OF_A_CLASS} of either class are needed"
+            )
+        # It learned from earlier examples of some groups, which flatters it.
+        seen = ~in_holdout(chosen[spec.group], spec.holdout.groups) & chosen[spec.group].isin(known[spec.group])
+        return told, chosen.assign(**{KNOWN: np.where(seen, "seen in training", "never seen")})
 
     def reproduce(self, spec: ModelSpec, number: int, progress: Callable[[str], None]) -> Reproduction:
         """Do a version's training again, from the tables' versions that it names, and compare.
@@ -368,16 +394,22 @@ class Trainer:
         then = self._artefacts.load(version.digest)
         now = fit(spec, examples.training, progress)
         rows = feature_frame(examples.holdout, spec)
-        assessment = self._assess(spec, now.model, now.threshold, examples.holdout, None)
+        estimates = evaluate(
+            examples.holdout[spec.label],
+            now.model.scores(rows),
+            examples.holdout[spec.group],
+            now.threshold,
+            resamples=spec.resamples,
+        )
         difference = abs(then.scores(rows) - now.model.scores(rows))
-        found = _flat(assessment.estimates) | {"threshold": now.threshold}
+        found = _flat(estimates) | {"threshold": now.threshold}
         recorded = {**version.metrics, "threshold": version.threshold}
         return Reproduction(
             version=version,
             metrics={name: (recorded.get(name), value) for name, value in found.items()},
             largest_difference=float(difference.max()),
             rows=len(rows),
-            changed=_changed(version, then, now.model),
+            changed=_changed(version, fingerprint_parts(spec, version.table_digests), (then, now.model)),
         )
 
     def _examples(self, spec: ModelSpec, versions: Mapping[str, int] | None = None) -> _Examples:
@@ -385,6 +417,7 @@ class Trainer:
         tables = (self._tables.scan(name, version=version.version) for name, version in inputs.items())
         # The engine gives rows in no order, and fits depend on it.
         frame = as_frame(spec.examples(*tables).order_by(spec.id))
+        demand_sound(spec, frame)
         return _Examples(frame, split(frame[spec.group], frame[spec.time] if spec.time else None, spec.holdout), inputs)
 
     def _version(self, name: str, number: int | None) -> TableVersion:
@@ -398,40 +431,52 @@ class Trainer:
                 return version
         raise TableError(f"{name} has no version {number}; it was removed, or the lake is another one")
 
+    def _beside(self, spec: ModelSpec, version: ModelVersion | None) -> Callable[[_Judged], Comparison]:
+        """What compares a version, or a new one, with the champion: on its holdout, by its scores and threshold."""
+        demand, champion = spec.not_worse, self._registry.by_alias(spec.name, CHAMPION)
+
+        def compared(judged: _Judged) -> Comparison:
+            if champion is None:
+                return Comparison(Reason(demand.name, passed=True, told="there is no champion to compare with"))
+            if version is not None and version.version == champion.version:
+                return Comparison(Reason(demand.name, passed=True, told="this version is the champion"))
+            try:
+                _demand_same_holdout(spec, champion)
+                theirs = self._artefacts.load(champion.digest).scores(judged.examples), champion.threshold
+            except (ArtefactError, TrainingError) as error:
+                told = f"cannot be compared with the champion, version {champion.version}: {error}"
+                return Comparison(Reason(demand.name, passed=False, told=told))
+            ours = judged.scores, judged.threshold
+            difference = compare(judged.labels, judged.examples[spec.group], ours, theirs, resamples=spec.resamples)
+            return Comparison(keeps_up(demand, difference), difference)
+
+        return compared
+
     def _assess(
         self,
         spec: ModelSpec,
-        model: FittedModel,
-        threshold: float,
+        fitted: tuple[FittedModel, float],
         examples: Frame,
-        champion: ModelVersion | None,
+        beside: Callable[[_Judged], Comparison] | None,
+        by: Sequence[str] = (),
     ) -> Assessment:
         import numpy as np
 
-        labels = examples[spec.label].to_numpy(dtype=np.int64)
-        rows, groups = feature_frame(examples, spec), examples[spec.group]
+        model, threshold = fitted
+        labels, groups = examples[spec.label].to_numpy(dtype=np.int64), examples[spec.group]
+        rows = feature_frame(examples, spec)
         scores = model.scores(rows)
+        judged = _Judged(examples, labels, scores, threshold)
+        comparison = beside(judged) if beside else Comparison(None)
         estimates = evaluate(labels, scores, groups, threshold, resamples=spec.resamples)
-        difference, refusal = None, ""
-        if champion is not None:
-            try:
-                theirs = self._artefacts.load(champion.digest).scores(examples)
-                sides = (scores, threshold), (theirs, champion.threshold)
-                difference = compare(labels, groups, *sides, resamples=spec.resamples)
-            except ArtefactError as error:
-                refusal = f"cannot be compared with the champion, version {champion.version}: {error}"
-        verdict = judge(estimates, spec.criteria, difference, spec.not_worse)
-        if refusal:
-            *kept, _ = verdict.reasons
-            verdict = Verdict((*kept, Reason(spec.not_worse.name, passed=False, told=refusal)))
         return Assessment(
             estimates=estimates,
             subgroups={
                 column: by_subgroup(labels, scores, groups, threshold, examples[column], resamples=spec.resamples)
-                for column in spec.subgroups
+                for column in (*spec.subgroups, *by)
             },
-            difference=difference,
-            verdict=verdict,
+            difference=comparison.difference,
+            verdict=judge(estimates, spec.criteria, comparison.reason),
             importance=_importance(spec, model, rows, labels),
             labels=labels,
             scores=scores,
@@ -440,40 +485,38 @@ class Trainer:
         )
 
 
-def fingerprint(spec: ModelSpec, digests: Mapping[str, str]) -> str:
-    """What decides the outcome of a training, as one digest: data, code, parameters, library versions.
+@dataclass(frozen=True)
+class _Judged:
+    examples: Frame
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    threshold: float
 
-    Parameters
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a model does beside the champion.
+
+    Attributes
     ----------
-    spec
-        The model. Its code is the source of the modules that train, and of the folder that declares it.
-    digests
-        Content digest by table.
+    reason
+        Of the verdict; None where it is not compared.
+    difference
+        Of the metrics; None where there is none.
     """
-    parts = {
-        "tables": dict(sorted(digests.items())),
-        "code": _code_digest(spec),
-        "parameters": {
-            "columns": [spec.id, *spec.feature_names, spec.label, spec.group, spec.time],
-            "candidates": [[one.name, settings_of(one)] for one in spec.candidates],
-            "holdout": asdict(spec.holdout),
-            "folds": spec.folds,
-            "ranked_by": spec.ranked_by,
-            "threshold": spec.threshold.description,
-            "seed": spec.seed,
-        },
-        "libraries": dict(library_versions()),
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+    reason: Reason | None
+    difference: Mapping[str, Estimate] | None = None
 
 
-def _code_digest(spec: ModelSpec) -> str:
-    own = [Path(str(inspect.getsourcefile(module))) for module in (evaluation, fitting, models, splits)]
-    declared = Path(str(inspect.getsourcefile(spec.examples))).parent
-    digest = hashlib.sha256()
-    for file in sorted([*own, *declared.glob("*.py")], key=lambda file: (file.parent.name, file.name)):
-        digest.update(f"{file.parent.name}/{file.name}\0".encode() + file.read_bytes() + b"\0")
-    return digest.hexdigest()
+def _demand_same_holdout(spec: ModelSpec, champion: ModelVersion) -> None:
+    """Refuse a champion that may have been trained on what is held out now."""
+    group, share = champion.parameters.get("group"), float(champion.parameters.get("holdout_groups", 0))
+    if group != spec.group or share < spec.holdout.groups:
+        raise TrainingError(
+            f"it held out {share:g} of the groups by {group}, and {spec.holdout.groups:g} by {spec.group} are held out "
+            "now, so that it may have been trained on what it would be judged by; a person has to decide without it"
+        )
 
 
 def _told(spec: ModelSpec, examples: _Examples) -> str:
@@ -485,9 +528,16 @@ def _told(spec: ModelSpec, examples: _Examples) -> str:
     )
 
 
-def _parameters(spec: ModelSpec, fitted: fitting.Fitted) -> dict[str, str]:
-    best = {name: str(value) for name, value in fitted.best.parameters.items()}
-    return {"candidate": fitted.best.candidate, "seed": str(spec.seed), "folds": str(spec.folds), **best}
+def _parameters(spec: ModelSpec, fitted: Fitted) -> dict[str, str]:
+    return {
+        "candidate": fitted.best.candidate,
+        "seed": str(spec.seed),
+        "folds": str(spec.folds),
+        "group": spec.group,
+        "holdout_groups": str(spec.holdout.groups),
+        "holdout_newest": str(spec.holdout.newest),
+        **fitted.best.parameters,
+    }
 
 
 def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
@@ -499,34 +549,34 @@ def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
     }
 
 
-def _record(
-    fitted: fitting.Fitted, examples: _Examples, assessment: Assessment, champion: ModelVersion | None
-) -> dict[str, Any]:
+def _record(spec: ModelSpec, fitted: Fitted, examples: _Examples, assessment: Assessment) -> dict[str, Any]:
     parts = examples.parts
-    return {
+    record = {
         "candidate": fitted.best.candidate,
-        "parameters": {name: str(value) for name, value in fitted.best.parameters.items()},
+        "parameters": dict(fitted.best.parameters),
         "threshold": fitted.threshold,
-        "leaderboard": [asdict(one) | {"parameters": dict(one.parameters)} for one in fitted.leaderboard],
+        "leaderboard": [asdict(line) for line in fitted.leaderboard],
         "split": {
             "training_rows": len(parts.train),
             "holdout_rows": len(parts.holdout),
             "left_out_rows": parts.left_out,
             "cut": None if parts.cut is None else f"{parts.cut:%Y-%m-%d}",
         },
+        "tables": {name: version.version for name, version in examples.inputs.items()},
+        "demo": examples.demo,
         "metrics": {name: one.as_dict() for name, one in assessment.estimates.items()},
         "subgroups": {
             column: {value: {name: one.as_dict() for name, one in found.items()} for value, found in values.items()}
             for column, values in assessment.subgroups.items()
         },
         "verdict": assessment.verdict.as_dict(),
-        "champion": champion.version if champion else None,
         "difference": (
             {name: one.as_dict() for name, one in assessment.difference.items()} if assessment.difference else None
         ),
         "importance": {name: list(values) for name, values in assessment.importance.items()},
         "libraries": dict(fitted.model.libraries),
     }
+    return record | {"card": write_card(spec, record)}
 
 
 def _importance(
@@ -537,27 +587,33 @@ def _importance(
     from sklearn.inspection import permutation_importance
 
     chosen = np.linspace(0, len(rows) - 1, min(IMPORTANCE_ROWS, len(rows))).astype(int)
-    found = permutation_importance(
-        FrozenEstimator(model.estimator),
-        rows.iloc[chosen],
-        labels[chosen],
-        scoring=spec.ranked_by,
-        n_repeats=IMPORTANCE_REPEATS,
-        random_state=spec.seed,
-    )
+    with one_thread():
+        found = permutation_importance(
+            FrozenEstimator(model.estimator),
+            rows.iloc[chosen],
+            labels[chosen],
+            scoring=spec.ranked_by,
+            n_repeats=IMPORTANCE_REPEATS,
+            random_state=spec.seed,
+        )
     means, deviations = found.importances_mean, found.importances_std
     return {name: (float(means[at]), float(deviations[at])) for at, name in enumerate(spec.feature_names)}
 
 
-def _changed(version: ModelVersion, then: FittedModel, now: FittedModel) -> tuple[str, ...]:
-    commit, current = version.tags.get("git_commit", "unknown"), code_version()
-    code = [f"the code: {commit} then, {current} now"] if commit != current else []
-    libraries = [
-        f"{name}: {then.libraries.get(name, 'none')} then, {now.libraries.get(name, 'none')} now"
-        for name in sorted({*then.libraries, *now.libraries})
-        if then.libraries.get(name) != now.libraries.get(name)
-    ]
-    return tuple(code + libraries)
+def _changed(
+    version: ModelVersion, parts: Mapping[str, str], models: tuple[FittedModel, FittedModel]
+) -> tuple[str, ...]:
+    then, now = (model.libraries for model in models)
+    commits = f"{version.tags.get('git_commit', 'unknown')} then, {code_version()} now"
+    return (
+        *([f"the code that trains: {commits}"] if version.tags.get("code_digest") != parts[CODE] else []),
+        *(["the model's parameters"] if version.tags.get("parameters_digest") != parts[PARAMETERS] else []),
+        *(
+            f"{name}: {then.get(name, 'none')} then, {now.get(name, 'none')} now"
+            for name in sorted({*then, *now})
+            if then.get(name) != now.get(name)
+        ),
+    )
 
 
 def _same(then: float | None, now: float | None) -> bool:

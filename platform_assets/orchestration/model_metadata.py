@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 
-from platform_assets.core.cards import write_card
 from platform_assets.core.evaluation import METRICS, Criterion, Estimate, NotWorse, Verdict
 from platform_assets.core.models import ModelSpec
 from platform_assets.core.training import Assessment, Evaluation, Training
@@ -25,8 +24,8 @@ def of_training(spec: ModelSpec, training: Training) -> dict[str, Any]:
         VERDICT: told(training.assessment.verdict),
         "model_version": version.version,
         "newly_trained": training.is_new,
-        "compared_with_champion": f"version {training.champion.version}" if training.champion else "there is none",
-        "card": dg.MetadataValue.md(write_card(spec, training)),
+        "champion": f"version {training.champion.version}" if training.champion else "there is none",
+        "card": dg.MetadataValue.md(training.record["card"]),
         **_of_assessment(training.assessment),
         "leaderboard": dg.MetadataValue.md(_leaderboard(spec, training.record["leaderboard"])),
         # As numbers, for Dagster draws those over time.

@@ -136,15 +136,23 @@ def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
             current = tables.current(first)
         if current is None:
             return dg.SkipReason(f"there is no table {first} yet")
-        running = context.instance.get_run_records(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED), limit=1)
-        if running:
-            return dg.SkipReason(f"run {running[0].dagster_run.run_id} of {job.name} is not finished")
+        if busy := _at_work(context.instance, asset_key):
+            return dg.SkipReason(f"run {busy} is at work on it")
         last = last_training(context.instance.get_latest_materialization_event(asset_key))
         reason = why_not(spec.retraining, current.rows, last, datetime.now(UTC))
         # The key carries the table's version: what failed on it is tried again by the schedule, or by a person.
         return dg.SkipReason(reason) if reason else dg.RunRequest(run_key=f"{first} version {current.version}")
 
     return sensor
+
+
+def _at_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
+    """A run that is not finished and makes the asset, be it one of its own job or of all assets."""
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
+        run = record.dagster_run
+        if key in (run.asset_selection or ()) or run.job_name == f"train_{key.path[-1]}":
+            return run.run_id
+    return None
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import pytest
 import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     GradientBoostingClassifier,
@@ -28,7 +28,6 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
 from sklearn.impute import SimpleImputer
@@ -43,6 +42,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from platform_assets.core import artefacts
 from platform_assets.core.artefacts import GOLDEN_ROWS, ArtefactStore, FittedModel, dump, library_versions
+from platform_assets.core.calibration import CalibratedEstimator, raw_scores
 from platform_assets.core.errors import ArtefactError
 from platform_assets_tests.core.object_store import SECRET, ObjectStore, running_object_store
 
@@ -112,15 +112,6 @@ def text() -> Any:
     return make_pipeline(ColumnTransformer([("text", words, "words")]), ComplementNB())
 
 
-def calibrated(method: str) -> Any:
-    return CalibratedClassifierCV(LogisticRegression(), ensemble=False, method=method, cv=3)
-
-
-def frozen() -> Any:
-    inner = RandomForestClassifier(5, random_state=0).fit(training_rows()[list(NUMBERS)], labels())
-    return CalibratedClassifierCV(FrozenEstimator(inner), ensemble=False)
-
-
 def gaussian(kernel: Any) -> Any:
     return GaussianProcessClassifier(kernel, optimizer=None, random_state=0)
 
@@ -135,13 +126,9 @@ FAMILIES: Mapping[str, tuple[Callable[[], Any], Sequence[str]]] = {
     "tree": (lambda: DecisionTreeClassifier(random_state=0), NUMBERS),
     "histograms": (lambda: HistGradientBoostingClassifier(max_iter=10, random_state=0), ("income", "age")),
     "boosting": (lambda: GradientBoostingClassifier(n_estimators=5, random_state=0), NUMBERS),
-    "sigmoid": (lambda: calibrated("sigmoid"), NUMBERS),
-    "isotonic": (lambda: calibrated("isotonic"), NUMBERS),
-    "frozen": (frozen, NUMBERS),
     "gaussian_rbf": (lambda: gaussian(ConstantKernel() * RBF() + WhiteKernel()), NUMBERS),
     "gaussian_matern": (lambda: gaussian(Matern(nu=1.5)), NUMBERS),
     "neighbours": (KNeighborsClassifier, NUMBERS),
-    "vectors": (lambda: CalibratedClassifierCV(SVC(random_state=0), ensemble=False, cv=3), NUMBERS),
     "nystroem": (lambda: make_pipeline(Nystroem(n_components=20, random_state=0), LogisticRegression()), NUMBERS),
 }
 
@@ -186,6 +173,30 @@ def test_every_family_of_estimators_comes_back_with_equal_scores(local: Artefact
     assert loaded.libraries == library_versions()
     pd.testing.assert_frame_equal(loaded.golden_rows, model.golden_rows)
     np.testing.assert_array_equal(loaded.golden_scores, model.golden_scores)
+
+
+@pytest.mark.parametrize("estimator", [SVC(random_state=0), RandomForestClassifier(5, random_state=0)])
+@pytest.mark.parametrize("sigmoid", [LogisticRegression(C=np.inf), DummyClassifier(strategy="prior")])
+def test_a_calibrated_estimator_comes_back_and_keeps_the_order(
+    local: ArtefactStore, estimator: Any, sigmoid: Any
+) -> None:
+    rows = training_rows()[list(NUMBERS)]
+    raw = raw_scores(estimator.fit(rows, labels()), rows)
+    calibrated = CalibratedEstimator(estimator, sigmoid.fit(raw[:, None], labels()))
+    golden = rows.head(GOLDEN_ROWS)
+    model = FittedModel(calibrated, NUMBERS, golden, calibrated.predict_proba(golden)[:, 1], library_versions())
+    scores = local.load(local.save(model)).scores(rows)
+    np.testing.assert_array_equal(scores, calibrated.predict_proba(rows)[:, 1])
+    assert (np.diff(scores[np.argsort(raw, kind="stable")]) >= 0).all()
+
+
+def test_what_cannot_be_scored_is_told() -> None:
+    model = fitted(text(), ["words"])
+    for words in (None, float("nan")):
+        with pytest.raises(ArtefactError, match="the model cannot score these rows"):
+            model.scores(pd.DataFrame({"words": ["a", words]}))
+    with pytest.raises(ArtefactError, match="a value does not fit its feature's type"):
+        a_model().scores(pd.DataFrame({"amount": ["much"], "age": [1]}))
 
 
 class Counting(LogisticRegression):  # type: ignore[misc]

@@ -29,6 +29,7 @@ from platform_assets.core.evaluation import (
     compare,
     evaluate,
     judge,
+    keeps_up,
     measure,
     reaching_recall,
 )
@@ -396,7 +397,7 @@ def test_a_demand_is_named_as_a_fact(demand: Criterion | NotWorse, name: str, de
             Criterion("roc_auc", at_least=0.65),
             Estimate(0.503, 0.489, 0.517),
             False,
-            "ROC AUC is 0.503 (0.489 to 0.517), at least 0.65 is needed",
+            "ROC AUC is 0.503 (0.489 to 0.517), no better than chance (0.5), at least 0.65 is needed",
         ),
         (
             Criterion("roc_auc", at_least=0.65),
@@ -447,6 +448,12 @@ def test_a_demand_is_named_as_a_fact(demand: Criterion | NotWorse, name: str, de
             "Precision is undefined, for there are no flagged rows; at least 0.5 is needed",
         ),
         (
+            Criterion("roc_auc", at_least=0.65),
+            Estimate(0.537, 0.48, 0.596),
+            False,
+            "ROC AUC is 0.537 (0.480 to 0.596), no better than chance (0.5), at least 0.65 is needed",
+        ),
+        (
             Criterion("roc_auc", at_most=0.99),
             Estimate(NAN, NAN, NAN),
             False,
@@ -455,8 +462,8 @@ def test_a_demand_is_named_as_a_fact(demand: Criterion | NotWorse, name: str, de
     ],
 )
 def test_a_criterion_judges_the_value(criterion: Criterion, estimate: Estimate, passed: bool, told: str) -> None:
-    verdict = judge({criterion.metric: estimate}, [criterion], None, NotWorse("roc_auc"))
-    assert verdict.reasons[0] == Reason(criterion.name, passed, told)
+    verdict = judge({criterion.metric: estimate}, [criterion])
+    assert verdict.reasons == (Reason(criterion.name, passed, told),)
     assert verdict.passed == passed
 
 
@@ -509,13 +516,10 @@ def test_a_criterion_judges_the_value(criterion: Criterion, estimate: Estimate, 
             False,
             "ROC AUC differs from the champion's by +0.200 (no interval); the lower end must be at least -0.01",
         ),
-        (NotWorse("roc_auc"), None, True, "there is no champion to compare with"),
     ],
 )
-def test_the_comparison_judges_the_worse_end(
-    demand: NotWorse, difference: Estimate | None, passed: bool, told: str
-) -> None:
-    verdict = judge({}, [], None if difference is None else {demand.metric: difference}, demand)
+def test_the_comparison_judges_the_worse_end(demand: NotWorse, difference: Estimate, passed: bool, told: str) -> None:
+    verdict = judge({}, [], keeps_up(demand, {demand.metric: difference}))
     assert verdict.reasons == (Reason(demand.name, passed, told),)
     assert verdict.passed == passed
 
@@ -527,7 +531,7 @@ def test_a_worse_challenger_is_found_and_an_equal_one_passes() -> None:
     for challenger, passed in ((scores, True), (np.clip(scores + 0.3 * noise, 0, 1), False)):
         estimates = evaluate(labels, challenger, groups, 0.1)
         difference = compare(labels, groups, (challenger, 0.1), (scores, 0.1))
-        verdict = judge(estimates, [Criterion("rows", at_least=100)], difference, NotWorse("roc_auc"))
+        verdict = judge(estimates, [Criterion("rows", at_least=100)], keeps_up(NotWorse("roc_auc"), difference))
         assert [reason.passed for reason in verdict.reasons] == [True, passed]
         assert verdict.passed == passed
 

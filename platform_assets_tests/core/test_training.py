@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,17 +10,17 @@ import pandas as pd
 import pytest
 
 from platform_assets.core.artefacts import ArtefactStore
-from platform_assets.core.cards import write_card
 from platform_assets.core.engine import Engine
 from platform_assets.core.errors import RegistryError, TableError, TrainingError
 from platform_assets.core.evaluation import Criterion, reaching_recall
+from platform_assets.core.fingerprints import fingerprint_parts
 from platform_assets.core.fitting import REFERENCE, feature_frame, fit
 from platform_assets.core.models import Candidate
 from platform_assets.core.registry import CHALLENGER, CHAMPION, MemoryRegistry
 from platform_assets.core.schemas import Column
-from platform_assets.core.splits import Holdout, split
+from platform_assets.core.splits import Holdout, in_holdout, split
 from platform_assets.core.tables import MEMORY, TableStore
-from platform_assets.core.training import Trainer, fingerprint
+from platform_assets.core.training import FEWEST_OF_A_CLASS, Trainer
 from platform_assets_tests.models import ONE_CANDIDATE, SPEC, TABLE, forest, linear, publish, readings
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from platform_assets.core.models import ModelSpec
+    from platform_assets.core.registry import ModelVersion, Registration
     from platform_assets.core.training import Training
 
 
@@ -79,8 +82,8 @@ def test_every_setting_of_every_candidate_is_tried_and_told_beside_what_is_known
     assert sorted((line["candidate"], str(line["parameters"])) for line in lines) == [
         (REFERENCE, "{}"),
         ("forest", "{}"),
-        ("linear", "{'logisticregression__C': 0.1}"),
-        ("linear", "{'logisticregression__C': 1.0}"),
+        ("linear", "{'logisticregression__C': '0.1'}"),
+        ("linear", "{'logisticregression__C': '1.0'}"),
     ]
     assert [line["mean"] for line in lines] == sorted((line["mean"] for line in lines), reverse=True)
     assert [line["mean"] for line in lines if line["candidate"] == REFERENCE] == [0.5]
@@ -88,14 +91,64 @@ def test_every_setting_of_every_candidate_is_tried_and_told_beside_what_is_known
 
 
 @pytest.mark.requirement("PLT-7")
-def test_the_same_training_again_makes_no_new_version_and_heals_the_alias(bench: Bench) -> None:
+def test_the_same_training_again_makes_no_new_version(bench: Bench) -> None:
     first = bench.train()
-    bench.registry.set_alias("breakage_model", "other", first.version.version)
     again = bench.train()
     assert (again.version, again.is_new) == (first.version, False)
     assert again.assessment.estimates == first.assessment.estimates
     assert [version.version for version in bench.registry.versions("breakage_model")] == [1]
     assert bench.artefacts.digests() == [first.version.digest]
+
+
+@pytest.mark.requirement("PRO-1")
+def test_the_challenger_is_what_the_newest_training_came_to(bench: Bench) -> None:
+    bench.train()
+    bench.publish(readings(1_300))
+    bench.train()
+    bench.publish(readings())
+    back = bench.train()
+    assert (back.version.version, back.is_new) == (1, False)
+    assert bench.registry.by_alias("breakage_model", CHALLENGER) == back.version
+
+
+@pytest.mark.requirement("PLT-7")
+@pytest.mark.parametrize("damage", ["removed", "altered"])
+def test_a_known_version_that_is_lost_is_trained_again(bench: Bench, tmp_path: Path, damage: str) -> None:
+    first = bench.train()
+    file = tmp_path / "models" / f"{first.version.digest}.skops"
+    if damage == "removed":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    second = bench.train()
+    assert (second.version.version, second.is_new) == (2, True)
+    assert any(
+        "version 1 cannot be used any more, and is trained again: the model file" in line for line in bench.lines
+    )
+    third = bench.train()
+    assert (third.version, third.is_new) == (second.version, False)
+    assert bench.registry.by_alias("breakage_model", CHALLENGER) == second.version
+
+
+class Slow(MemoryRegistry):
+    """Somebody else registers the same training between looking for it and registering it."""
+
+    other: Trainer | None = None
+
+    def register(self, registration: Registration) -> ModelVersion:
+        if self.other:
+            other, self.other = self.other, None
+            other.train(ONE_CANDIDATE, "somebody else", lambda _: None)
+        return super().register(registration)
+
+
+def test_of_two_trainings_at_once_the_second_tells_of_the_first_ones_version(bench: Bench) -> None:
+    registry = Slow()
+    registry.other = trainer = Trainer(bench.tables, bench.artefacts, registry)
+    training = trainer.train(ONE_CANDIDATE, "user", bench.lines.append)
+    assert (training.version.version, training.is_new) == (1, False)
+    assert training.version.tags["launched_by"] == "somebody else"
+    assert len(registry.versions("breakage_model")) == 1
 
 
 @pytest.mark.requirement("PLT-7")
@@ -115,13 +168,56 @@ def test_the_same_training_again_makes_no_new_version_and_heals_the_alias(bench:
     ],
 )
 def test_whatever_decides_the_outcome_changes_the_fingerprint(changed: ModelSpec) -> None:
-    assert fingerprint(changed, {TABLE: "a"}) != fingerprint(SPEC, {TABLE: "a"})
+    assert fingerprint_parts(changed, {TABLE: "a"}) != fingerprint_parts(SPEC, {TABLE: "a"})
 
 
 def test_the_fingerprint_is_that_of_the_data_and_not_of_what_is_merely_judged_or_told() -> None:
-    assert fingerprint(SPEC, {TABLE: "a"}) != fingerprint(SPEC, {TABLE: "b"})
+    assert fingerprint_parts(SPEC, {TABLE: "a"}) != fingerprint_parts(SPEC, {TABLE: "b"})
     told = replace(SPEC, description="Other words.", criteria=(Criterion("brier", at_most=0.1),))
-    assert fingerprint(told, {TABLE: "a"}) == fingerprint(SPEC, {TABLE: "a"})
+    assert fingerprint_parts(told, {TABLE: "a"}) == fingerprint_parts(SPEC, {TABLE: "a"})
+
+
+DECLARATION = """
+from somewhere_else.features import double
+from somewhere_else import schemas
+
+def examples(table):
+    return double(table)
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "changes"),
+    [
+        ("model.py", DECLARATION + "\n\n# A comment.\n", False),
+        ("model.py", DECLARATION + "\nMORE = 1\n", True),
+        ("features.py", "def double(table):\n    return 3 * table\n", True),
+        ("schemas.py", "COLUMNS = 2\n", True),
+        ("defs.py", "WIRING = 2\n", False),
+    ],
+)
+def test_the_code_of_a_model_is_what_makes_its_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str, changes: bool
+) -> None:
+    package = tmp_path / "somewhere_else"
+    package.mkdir()
+    for name, code in {
+        "__init__.py": "",
+        "model.py": DECLARATION,
+        "features.py": "def double(table):\n    return 2 * table\n",
+        "schemas.py": "COLUMNS = 1\n",
+        "defs.py": "WIRING = 1\n",
+    }.items():
+        (package / name).write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        spec = replace(SPEC, examples=importlib.import_module("somewhere_else.model").examples)
+        before = fingerprint_parts(spec, {})["code"]
+        (package / file).write_text(text)
+        assert (fingerprint_parts(spec, {})["code"] != before) == changes
+    finally:
+        for name in [name for name in sys.modules if name.startswith("somewhere_else")]:
+            del sys.modules[name]
 
 
 @pytest.mark.requirement("PRO-2")
@@ -172,8 +268,24 @@ def test_the_champion_is_not_compared_with_itself(bench: Bench) -> None:
     first = bench.train()
     bench.registry.set_alias("breakage_model", CHAMPION, first.version.version)
     again = bench.train()
-    assert again.champion is None
+    assert again.champion == first.version
     assert again.assessment.difference is None
+    assert again.assessment.verdict.reasons[-1].told == "this version is the champion"
+
+
+@pytest.mark.requirement("PRO-2")
+@pytest.mark.parametrize(
+    "then",
+    [replace(ONE_CANDIDATE, holdout=Holdout(groups=0.1, newest=0.4)), replace(ONE_CANDIDATE, group="site")],
+)
+def test_a_champion_that_may_know_the_holdout_is_not_compared(bench: Bench, then: ModelSpec) -> None:
+    if then.group == "site":
+        bench.publish(readings().assign(site=lambda rows: rows["device"] % 40))
+    champion = bench.train(replace(then, folds=2))
+    bench.registry.set_alias("breakage_model", CHAMPION, champion.version.version)
+    reason = bench.train().assessment.verdict.reasons[-1]
+    assert not reason.passed
+    assert "it may have been trained on what it would be judged by" in reason.told
 
 
 @pytest.mark.requirement("PRO-2")
@@ -188,7 +300,8 @@ def test_without_signal_the_gate_fails_with_its_reasons_and_the_version_is_regis
     assert reason.name == "roc_auc_is_at_least_0_7"
     assert "at least 0.7 is needed" in reason.told
     assert training.version.tags["verdict"] == "failed"
-    assert "**FAILED.**\n- ROC AUC is" in write_card(SPEC, training)
+    assert "**FAILED.**\n- ROC AUC is" in training.record["card"]
+    assert "no better than chance (0.5)" in reason.told
 
 
 def test_a_champion_that_cannot_be_loaded_fails_the_comparison_and_says_why(bench: Bench, tmp_path: Path) -> None:
@@ -241,7 +354,6 @@ def test_what_cannot_be_reproduced_is_said(bench: Bench) -> None:
 @pytest.mark.requirement("CRE-3")
 def test_an_evaluation_takes_the_champion_and_what_was_labelled_since(bench: Bench) -> None:
     first = bench.train()
-    assert bench.trainer.evaluate(SPEC).examples.startswith("the holdout, ")
     bench.registry.set_alias("breakage_model", CHAMPION, 1)
     old = readings()
     bench.publish(pd.concat([old, readings(300, first=10_000)]))
@@ -252,6 +364,24 @@ def test_an_evaluation_takes_the_champion_and_what_was_labelled_since(bench: Ben
     assert evaluation.examples == "the 300 examples labelled since it was trained"
     assert evaluation.assessment.estimates["rows"].value == 300
     assert evaluation.assessment.difference is None
+    assert [reason.name for reason in evaluation.assessment.verdict.reasons] == [
+        "roc_auc_is_at_least_0_7",
+        "recall_is_at_least_0_5",
+    ]
+    fresh = readings(300, first=10_000)
+    strangers = in_holdout(fresh["device"], SPEC.holdout.groups) | ~fresh["device"].isin(old["device"])
+    groups = evaluation.assessment.subgroups["groups"]
+    assert groups["never seen"]["rows"].value == strangers.sum()
+    assert groups["seen in training"]["rows"].value == 300 - strangers.sum()
+
+
+@pytest.mark.parametrize("rows", [3, 0])
+def test_few_new_labels_judge_nothing(bench: Bench, rows: int) -> None:
+    bench.train()
+    bench.publish(pd.concat([readings(), readings(rows, first=10_000)]))
+    told = bench.trainer.evaluate(SPEC).examples
+    assert f"of {rows} labelled since it was trained, " in told
+    assert f"{FEWEST_OF_A_CLASS} of either class are needed" in told
 
 
 def test_without_a_champion_the_newest_version_is_evaluated(bench: Bench) -> None:
@@ -268,8 +398,18 @@ def test_without_a_champion_the_newest_version_is_evaluated(bench: Bench) -> Non
         (readings().head(40), TrainingError, "more groups|each fold needs examples of both|folds"),
         (readings().assign(device=1), TrainingError, "groups are held out"),
         (readings().assign(day=readings()["day"].iloc[0]), TrainingError, "a cut in time needs two or more"),
+        (readings().drop(columns="heat"), TrainingError, "examples of somewhere/readings gives no column heat; it has"),
+        (readings().drop(columns="site"), TrainingError, "gives no column site"),
+        (readings().assign(reading=1), TrainingError, "1199 examples have the reading of another one"),
+        (readings().assign(broken=2), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
+        (readings().assign(broken="no"), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
+        (
+            readings().assign(broken=pd.array([None, *[1] * 1_199], dtype="Int64")),
+            TrainingError,
+            "1 examples have a broken that is neither 0 nor 1",
+        ),
+        (readings().assign(noise=np.inf), TrainingError, "gives infinite values of noise"),
     ],
-    ids=["one class", "few rows", "one group", "one day"],
 )
 def test_examples_that_do_not_allow_it_are_refused(
     bench: Bench, frame: pd.DataFrame, error: type[Exception], message: str
@@ -295,6 +435,30 @@ def test_rows_in_any_order_give_the_same_model(bench: Bench) -> None:
     assert bench.train(SPEC).version == first.version
 
 
+def test_scores_that_mean_nothing_become_the_base_rate_and_never_turn_round(bench: Bench) -> None:
+    """A candidate whose order is wrong on the newest examples."""
+    frame = readings(2_000, signal=2.0)
+    newest = frame["day"] >= frame["day"].quantile(0.6)
+    frame["heat"] = np.where(newest, -frame["heat"], frame["heat"])
+    fitted = fit(ONE_CANDIDATE, frame, bench.lines.append)
+    scores = fitted.model.scores(frame)
+    assert len(set(scores)) == 1
+    assert fitted.threshold == scores[0]
+    assert any("everyone gets the base rate" in line for line in bench.lines)
+
+
+def test_any_setting_of_a_grid_can_be_recorded(bench: Bench) -> None:
+    def features(seed: int) -> Any:
+        return linear(seed)
+
+    grid: dict[str, Any] = {"logisticregression__C": np.array([0.5]), "logisticregression__tol": (np.float64(1e-4),)}
+    training = bench.train(replace(SPEC, candidates=(Candidate("linear", features, grid),)))
+    assert training.record["leaderboard"][0]["parameters"] == {
+        "logisticregression__C": "0.5",
+        "logisticregression__tol": "0.0001",
+    }
+
+
 def test_every_fit_has_one_thread() -> None:
     from threadpoolctl import threadpool_info
 
@@ -315,7 +479,7 @@ def test_the_card_tells_what_the_declaration_and_the_training_know(bench: Bench)
     bench.publish(readings(), demo=True)
     bench.publish(readings(1_250), demo=True)
     training = bench.train()
-    card = write_card(SPEC, training)
+    card = training.record["card"]
     for said in (
         "Which device will break?",
         "A mechanic looks at it.",
@@ -325,6 +489,8 @@ def test_the_card_tells_what_the_declaration_and_the_training_know(bench: Bench)
         "somewhere/readings version",
         "Sample data, not real ones.",
         f"{training.record['split']['training_rows']:,} examples to train on",
+        "- site north, ",
+        "Passed.\n- ROC AUC is 0.",
     ):
         assert said in card
     assert training.demo

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
 from platform_assets.core.artefacts import ArtefactStore
 from platform_assets.core.engine import Engine
@@ -204,12 +205,26 @@ def test_the_sensor_follows_the_first_table(workshop: Workshop) -> None:
     assert str(skipped.skip_message).startswith("trained 20")
 
 
-def test_the_sensor_waits_for_a_training_that_runs(workshop: Workshop) -> None:
+@pytest.mark.parametrize(
+    ("job", "selection"), [("train_breakage_model", None), (IMPLICIT_ASSET_JOB_NAME, frozenset({KEY}))]
+)
+def test_the_sensor_waits_for_whoever_is_at_work_on_the_model(
+    workshop: Workshop, job: str, selection: frozenset[dg.AssetKey] | None
+) -> None:
     workshop.publish(readings())
-    job = workshop.definitions.resolve_job_def("train_breakage_model")
-    run = workshop.instance.create_run_for_job(job_def=job, status=dg.DagsterRunStatus.STARTED)
-    skipped = workshop.evaluate_sensor()
-    assert skipped == dg.SkipReason(f"run {run.run_id} of train_breakage_model is not finished")
+    run = workshop.instance.create_run_for_job(
+        job_def=workshop.definitions.resolve_job_def(job),
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=selection,
+    )
+    assert workshop.evaluate_sensor() == dg.SkipReason(f"run {run.run_id} is at work on it")
+
+
+def test_the_sensor_does_not_wait_for_other_runs(workshop: Workshop) -> None:
+    workshop.publish(readings())
+    job = workshop.definitions.resolve_job_def("evaluate_breakage_model")
+    workshop.instance.create_run_for_job(job_def=job, status=dg.DagsterRunStatus.STARTED)
+    assert isinstance(workshop.evaluate_sensor(), dg.RunRequest)
 
 
 @pytest.mark.requirement("PLT-2", "CRE-3")

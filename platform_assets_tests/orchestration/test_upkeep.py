@@ -61,6 +61,7 @@ def readable(services: Services) -> list[int]:
         (timedelta(0), {}, [2]),
         (timedelta(0), {NAME: {0}}, [0, 2]),
         (timedelta(0), {"shop/other": {0}}, [2]),
+        (timedelta(0), {NAME: {1, 7}}, [1, 2]),
     ],
 )
 def test_old_versions_go_unless_young_or_named_by_a_model(

@@ -100,10 +100,11 @@ def profile(loans: ir.Table) -> ir.StringColumn:
 
 
 def age_group(age: ir.IntegerColumn) -> ir.StringColumn:
-    """The age in completed years as one of four groups."""
+    """The age in completed years as one of four groups; null stays null."""
     import ibis
 
-    return ibis.cases((age < 30, "under 30"), (age < 45, "30 to 44"), (age < 60, "45 to 59"), else_="60 and over")  # noqa: PLR2004
+    groups = {30: "under 30", 45: "30 to 44", 60: "45 to 59", 1_000: "60 and over"}
+    return ibis.cases(*((age < end, name) for end, name in groups.items()))
 
 
 def _as_text(column: ir.Column) -> ir.StringColumn:

@@ -115,7 +115,11 @@ MODEL = ModelSpec(
             at_least=0.5,
             why="The threshold was chosen to find 70 % of bad loans; of people it never saw it must find half.",
         ),
-        Criterion("calibration_error", at_most=0.02, why="Limits are set by the probability itself."),
+        Criterion(
+            "calibration_error",
+            at_most=0.03,
+            why="Limits are set by the probability itself; a perfect one shows up to 0.02 by chance on 1,000 loans.",
+        ),
     ),
     not_worse=NotWorse("roc_auc", by=0.02, why="A newer model has to order applicants as well."),
     holdout=Holdout(groups=0.25, newest=0.25),
