@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from platform_assets import cli, definitions
+from platform_assets.core.registry import CHALLENGER
+from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.orchestration.storage import _all_run_locks
 from platform_assets.services import Services
 
@@ -75,6 +77,21 @@ def digests(settings: Settings) -> Mapping[str, str | None]:
         online = [services.online.current(name) for name in ONLINE_TABLES]
         found = {version.name: version.digest for version in (*versions, *online) if version}
         return {name: found.get(name) for name in (*LAKE_TABLES, *ONLINE_TABLES)}
+    finally:
+        services.close()
+
+
+def models(settings: Settings) -> Mapping[int, str]:
+    """The digest of each version of credit risk's model, after it was seen to be whole."""
+    services = Services(settings)
+    try:
+        registry, name = services.registry, MODEL.name
+        versions = registry.versions(name)
+        for version in versions:
+            assert services.artefacts.load(version.digest).features == tuple(MODEL.feature_names)
+            assert registry.record(name, version.version)["threshold"] == version.threshold
+        assert registry.by_alias(name, CHALLENGER) == next(iter(versions), None)
+        return {version.version: version.digest for version in versions}
     finally:
         services.close()
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -13,12 +14,20 @@ from pydantic import SecretStr
 from platform_assets import cli
 from platform_assets.core.postgres_watcher import free_port
 from platform_assets.demo import generators
-from platform_assets.orchestration.report import Report
+from platform_assets.orchestration.report import Outcome, Report
 from platform_assets.settings import Settings
-from platform_assets_tests.command_line import PROGRAM, digests, listening_to_interrupts, platform_assets
+from platform_assets_tests.command_line import (
+    PROGRAM,
+    digests,
+    listening_to_interrupts,
+    models,
+    platform_assets,
+)
 from platform_assets_tests.postgres import wait_until_stopped
 
-ROWS = 1_400
+ROWS = 5_000
+QUARANTINED = 25
+TWICE = 3
 PROGRESS = [
     "... credit_risk/loans",
     "ok credit_risk/loans",
@@ -30,6 +39,8 @@ PROGRESS = [
     "ok credit_risk/loan_features",
     "... credit_risk/client_features",
     "ok credit_risk/client_features",
+    "... credit_risk/credit_risk_model",
+    "ok credit_risk/credit_risk_model",
 ]
 
 
@@ -49,11 +60,15 @@ def test_run_on_a_fresh_machine_sets_everything_up_and_says_what_happened(tmp_pa
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"platform-assets: materialising every asset into {home} (demo data unless a source is set)"
-    assert [" ".join(line.split()[:2]) for line in lines[1:11]] == PROGRESS
+    assert [" ".join(line.split()[:2]) for line in lines if re.match(r"  (\.\.\.|ok) ", line)] == PROGRESS
+    assert "      2 of 6: logistic regression (model__C=1.0): average_precision 0." in done.stdout
     table = table_of(done.stdout)
-    good = 1_400 - 7 - 1  # lines, those in quarantine, and one that stands there twice
+    good = ROWS - QUARANTINED - TWICE
     assert table["credit_risk/loans"][:2] == ["ok", f"{good:,}"]
-    assert table["credit_risk/loans"][-1] == "7"
+    assert table["credit_risk/loans"][-1] == str(QUARANTINED)
+    # Whether so few invented loans are enough is chance.
+    gate = "ok" if "credit_risk/credit_risk_model: quality gate passed" in lines else "gate FAILED"
+    assert table["credit_risk/credit_risk_model"][:2] == [gate, ""]
     assert table["credit_risk/loan_features"][:2] == ["ok", f"{good:,}"]
     assert table["credit_risk/loan_features"][-2:] == ["0", ""]
     assert re.fullmatch(r"\d+\.\d", table["credit_risk/client_features"][2])
@@ -64,18 +79,60 @@ def test_run_on_a_fresh_machine_sets_everything_up_and_says_what_happened(tmp_pa
     assert [path.name for path in (home / "scratch").iterdir()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("PLT-3", "PLT-7")
-def test_run_again_changes_nothing(database_url: str, tmp_path: Path) -> None:
+def test_run_again_changes_nothing_and_a_version_is_reproduced(database_url: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
-    tables = []
+    variables: dict[str, Any] = {
+        "PLATFORM_HOME": tmp_path,
+        "PLATFORM_DATABASE_URL": database_url,
+        "PLATFORM_DEMO_ROWS": ROWS,
+    }
+    made = []
     for _ in range(2):
-        done = platform_assets(
-            "run", PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url, PLATFORM_DEMO_ROWS=ROWS
-        )
+        done = platform_assets("run", **variables)
         assert done.code == 0, done
-        tables.append(digests(settings))
-    assert tables[0] == tables[1]
-    assert None not in tables[0].values()
+        made.append((digests(settings), models(settings)))
+        known = "version 1 was trained on the same data by the same code" in done.out
+        assert known == (len(made) > 1)
+    assert made[0] == made[1]
+    assert None not in made[0][0].values()
+
+    again = platform_assets("reproduce", "credit_risk_model", "1", **variables)
+    assert (again.code, again.err) == (0, "")
+    assert "metrics of the holdout, 37 numbers: all equal" in again.out
+    assert again.out.splitlines()[-1] == "credit_risk_model version 1 is reproduced"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("credit_risk_model", "1"), 1, "RegistryError: no model credit_risk_model is registered"),
+        (("another_model", "1"), 2, "there is no model 'another_model'; there are credit_risk_model"),
+        (("credit_risk_model", "0"), 2, "greater than or equal to 1"),
+        (("credit_risk_model", "first"), 2, "parse string as an integer"),
+    ],
+)
+def test_what_cannot_be_reproduced_is_named(
+    arguments: tuple[str, ...], code: int, message: str, database_url: str, tmp_path: Path
+) -> None:
+    done = platform_assets("reproduce", *arguments, PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url)
+    assert done.code == code
+    assert message in " ".join(done.err.replace("│", "").split())
+    assert "Traceback" not in done.printed
+
+
+@pytest.mark.requirement("PRO-2")
+def test_a_failed_gate_stands_in_the_table_and_is_told_with_its_reasons(capsys: pytest.CaptureFixture[str]) -> None:
+    verdict = "FAILED: ROC AUC is 0.537 (0.480 to 0.596), no better than chance (0.5), at least 0.65 is needed"
+    failed = ["roc_auc_is_at_least_0_65"]
+    report = Report([Outcome("credit_risk/credit_risk_model", "done", failed=failed, verdict=verdict)])
+    cli.out.print(cli._table(report))
+    cli._say_what_next(report, Settings())
+    printed = capsys.readouterr().out
+    assert table_of(printed)["credit_risk/credit_risk_model"][0] == "gate FAILED"
+    assert f"credit_risk/credit_risk_model: quality gate {verdict}" in printed.splitlines()
+    assert report.complete
 
 
 def test_the_first_line_comes_before_anything_slow(tmp_path: Path) -> None:

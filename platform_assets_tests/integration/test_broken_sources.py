@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # One process for all of them, where tests are dealt out by group: they share a run.
 pytestmark = pytest.mark.requirement("PLT-6")
 
-ROWS = 1_400
+ROWS = 5_000
 PASSWORD = "hunter2-of-the-source"
 
 
@@ -125,7 +125,8 @@ def truncated_parquet(good: Path, target: Path) -> None:
 def parquet_with_a_hole(good: Path, target: Path) -> None:
     pd.DataFrame(rows_of(good)).to_parquet(target, compression=None)
     whole = target.read_bytes()
-    target.write_bytes(whole[:1_000] + bytes(20_000) + whole[21_000:])
+    quarter = len(whole) // 4
+    target.write_bytes(whole[:quarter] + bytes(2 * quarter) + whole[3 * quarter :])
 
 
 def missing(_good: Path, _target: Path) -> None: ...

@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,8 +16,9 @@ from pydantic import SecretStr
 
 from platform_assets.core.scratch import clean_scratch
 from platform_assets.orchestration.storage import dagster_instance
+from platform_assets.services import Services
 from platform_assets.settings import Settings
-from platform_assets_tests.command_line import digests
+from platform_assets_tests.command_line import digests, models
 from platform_assets_tests.postgres import empty_databases, wait_until
 from platform_assets_tests.warm import Process, WarmParent, command
 
@@ -26,21 +28,11 @@ if TYPE_CHECKING:
     from platform_assets.core.database import Database
 
 KILLS = 10
+KILLS_LATE = 4
 SEED = 20_261_120
-ROWS = 1_400
-LINES = [
-    "platform-assets: materialising",
-    "... credit_risk/loans",
-    "ok credit_risk/loans",
-    "... optimisation/compact_table",
-    "ok optimisation/compact_table",
-    "... optimisation/distances",
-    "ok optimisation/distances",
-    "... credit_risk/loan_features",
-    "ok credit_risk/loan_features",
-    "... credit_risk/client_features",
-    "ok credit_risk/client_features",
-]
+ROWS = 5_000
+LAST = "ok credit_risk/credit_risk_model"
+"""What a run says when everything is made."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +52,38 @@ class Runs:
         wait_until(lambda: number == 0 or self._progress() >= number, f"it printed {number} lines")
         return time.monotonic()
 
+    def printed_last(self) -> bool:
+        """Whether everything is made."""
+        return LAST in (" ".join(line.split()[:2]) for line in self._progress_lines())
+
     def _progress(self) -> int:
-        return sum(not line.startswith("run ") for line in self.output.read_text().splitlines())
+        return len(self._progress_lines())
+
+    def _progress_lines(self) -> list[str]:
+        return [line for line in self.output.read_text().splitlines() if not line.startswith("run ")]
+
+
+def undisturbed(runs: Runs, home: Path, url: str) -> list[float]:
+    """When an undisturbed run printed each of its lines, beginning with its start."""
+    moments: list[float] = []
+    with runs.start(home, url) as run:
+        while not (moments and runs.printed_last()):
+            moments.append(runs.moment_of_line(len(moments)))
+        assert run.wait() == 0, runs.output.read_text()
+    return moments
+
+
+def runs_of_mlflow(settings: Settings) -> set[str]:
+    """How MLflow's runs ended."""
+    from mlflow import MlflowClient
+
+    services = Services(settings)
+    try:
+        client = MlflowClient(services.mlflow_tracking_uri, services.mlflow_tracking_uri)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        return {run.info.status for run in client.search_runs(experiments)}
+    finally:
+        services.close()
 
 
 def variables(home: Path, url: str) -> dict[str, str]:
@@ -70,26 +92,28 @@ def variables(home: Path, url: str) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-3", "PLT-7", "PLT-10")
-def test_after_ten_runs_killed_at_random_moments_one_that_is_not_makes_the_same_tables(
+def test_after_ten_runs_killed_at_random_moments_one_that_is_not_makes_the_same_tables_and_one_model(
     warm: WarmParent, postgres_server: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = Runs(warm, tmp_path / "output.txt")
-    with empty_databases(postgres_server) as other_url, runs.start(tmp_path / "undisturbed", other_url) as run:
-        moments = [runs.moment_of_line(number) for number in range(len(LINES) + 1)]
-        assert run.wait() == 0
-        lines = runs.output.read_text().splitlines()
-        assert [line.split()[:2] for line in lines[: len(LINES)]] == [line.split() for line in LINES]
+    with empty_databases(postgres_server) as other_url:
+        moments = undisturbed(runs, tmp_path / "undisturbed", other_url)
         expected = digests(Settings(home=tmp_path / "undisturbed", database_url=SecretStr(other_url)))
+    durations = [later - earlier for earlier, later in pairwise(moments)]
 
     home = tmp_path / "home"
     chance = random.Random(SEED)
     ends = []
-    for _ in range(KILLS):
+    # Any moment is as likely as any other; and some are drawn from the time in which the model is registered.
+    numbers = [
+        *chance.choices(range(len(durations)), durations, k=KILLS - KILLS_LATE),
+        *[len(durations) - 1] * KILLS_LATE,
+    ]
+    for number in chance.sample(numbers, KILLS):
         with runs.start(home, database_url) as run:
-            number = chance.randrange(len(LINES))
             runs.moment_of_line(number)
             # Somewhere between this line and the next one.
-            time.sleep(chance.uniform(0, moments[number + 1] - moments[number]))
+            time.sleep(chance.uniform(0, durations[number]))
             run.kill_group()
             ends.append(run.wait())
     assert ends.count(-signal.SIGKILL) >= KILLS - 2
@@ -99,6 +123,9 @@ def test_after_ten_runs_killed_at_random_moments_one_that_is_not_makes_the_same_
     settings = Settings(home=home, database_url=SecretStr(database_url))
     assert None not in expected.values()
     assert digests(settings) == expected
+    assert list(models(settings)) == [1]
+    assert runs_of_mlflow(settings) >= {"FINISHED"}
+    assert "RUNNING" not in runs_of_mlflow(settings)
 
     for name, value in variables(home, database_url).items():
         monkeypatch.setenv(name, value)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from platform_assets.services import Services
 from platform_assets.settings import Settings
-from platform_assets_tests.command_line import PROGRAM, digests
+from platform_assets_tests.command_line import PROGRAM, digests, models
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +28,8 @@ print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 @pytest.mark.slow
-@pytest.mark.requirement("PLT-3", "CRE-1", "CRE-2")
-def test_all_real_loans_become_features_in_less_than_four_gibibytes(
+@pytest.mark.requirement("PLT-3", "CRE-1", "CRE-2", "CRE-3", "PRO-2")
+def test_all_real_loans_become_features_and_an_honest_verdict_in_less_than_four_gibibytes(
     real_data: Path, database_url: str, tmp_path: Path
 ) -> None:
     variables = {
@@ -40,7 +40,7 @@ def test_all_real_loans_become_features_in_less_than_four_gibibytes(
     measured = subprocess.run(
         [sys.executable, "-c", MEASURED, PROGRAM, "run"],
         env=os.environ | variables,
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=True,
     )
@@ -55,5 +55,9 @@ def test_all_real_loans_become_features_in_less_than_four_gibibytes(
     clients = services.online.current("credit_risk/client_features")
     assert clients is not None
     assert clients.rows == services.tables.scan("credit_risk/loans").id.nunique().to_pyarrow().as_py()
-    services.database.close()
-    services.engine.close()
+    # Five features do not tell who pays: that has to be said plainly, and is no error.
+    assert "credit_risk/credit_risk_model: quality gate FAILED: ROC AUC is 0.5" in measured.stderr
+    assert "no better than chance (0.5), at least 0.65 is needed" in measured.stderr
+    [digest] = models(settings).values()
+    assert services.artefacts.size(digest) < 50_000_000
+    services.close()
