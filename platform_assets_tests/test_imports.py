@@ -22,6 +22,7 @@ HEAVY = {
     "ibis",
     "matplotlib",
     "mlflow",
+    "numba",
     "pandas",
     "pyarrow",
     "pyspark",
