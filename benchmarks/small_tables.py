@@ -127,7 +127,8 @@ def _polars() -> dict[str, Reader]:
         return int(frame.estimated_size()) + sum(int(text.estimated_size()) for text in texts)
 
     def back(frame: pl.DataFrame) -> pd.DataFrame:
-        return frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).to_pandas()
+        restored: pd.DataFrame = frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).to_pandas()
+        return restored
 
     return {
         "polars": Reader(plain, size, back),
