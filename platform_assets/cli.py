@@ -100,12 +100,14 @@ def up(context: typer.Context) -> None:
 @app.command()
 def migrate(context: typer.Context) -> None:
     """Bring the databases of the platform, Dagster and MLflow to the versions that this code needs."""
-    from platform_assets.core.database import open_database
+    from platform_assets.core.database import open_database, open_owner
     from platform_assets.core.migrate import migrate as migrate_database
 
     settings: Settings = context.obj
-    database = open_database(settings.database_url.get_secret_value(), settings.home, migrated=False)
-    done = migrate_database(database)
+    url = settings.database_url.get_secret_value()
+    database = open_database(url, settings.home, migrated=False)
+    owner = open_owner(settings.migration_database_url.get_secret_value() or url, settings.home)
+    done = migrate_database(database, owner)
     out.print("\n".join(done) if done else "every database is at the version that this code needs", markup=False)
 
 

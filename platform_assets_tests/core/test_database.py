@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import create_engine, make_url, text
 
-from platform_assets.core.database import MIGRATIONS, Database, head, open_database, revision
+from platform_assets.core.database import MIGRATIONS, Database, head, open_database, open_owner, revision
 from platform_assets.core.errors import DatabaseError
 from platform_assets.core.migrate import migrate
 from platform_assets.core.postgres_watcher import free_port
@@ -42,8 +42,9 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 @pytest.fixture
-def external(database_url: str, tmp_path: Path) -> Iterator[Database]:
-    with contextlib.closing(open_database(database_url, tmp_path, migrated=False)) as database:
+def external(owner_url: str, tmp_path: Path) -> Iterator[Database]:
+    """As the role that owns the tables."""
+    with contextlib.closing(open_owner(owner_url, tmp_path)) as database:
         yield database
 
 
