@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastapi import Request
     from starlette.responses import Response
 
-    from platform_assets.core.keys import Key, Keys
+    from platform_assets.core.keys import Key, KeyRing
 
 SESSION_SECONDS = 8 * 60 * 60
 """A working day; then the key is asked for again."""
@@ -165,7 +165,7 @@ class Access:
         Those of the pages.
     """
 
-    def __init__(self, keys: Callable[[], Keys], sessions: Sessions) -> None:
+    def __init__(self, keys: Callable[[], KeyRing], sessions: Sessions) -> None:
         self._keys = keys
         self.sessions = sessions
 

@@ -9,7 +9,7 @@ import threading
 from contextlib import asynccontextmanager, closing
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import FastAPI, Form, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from platform_assets.core.database import Database
+    from platform_assets.core.keys import KeyRing
+    from platform_assets.core.ledger import Ledger
     from platform_assets.services import Services
     from platform_assets.settings import Settings
 
@@ -34,7 +36,6 @@ DESCRIPTION = (
     "What the platform's models know, for programs, and the pages where people decide about them. Programs send "
     "`Authorization: Bearer <key>`; errors are problem details (RFC 9457)."
 )
-T = TypeVar("T")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -69,34 +70,35 @@ def application(services: Services, *, close: bool = False) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    once = _one_at_a_time()
+    opening = threading.Lock()
+
+    def database() -> Database:
+        # Two threads must not open it at once: since Python 3.12 cached properties do not see to it.
+        with opening:
+            return services.database
+
+    def ledger() -> Ledger:
+        database()
+        return services.ledger
+
+    def keys() -> KeyRing:
+        if not settings.api_keys.get_secret_value():
+            database()
+        return services.keys
+
     access = Access(
-        once(lambda: services.keys),
+        keys,
         Sessions(installation_secret(settings.home / "serving"), insecure_loopback=settings.env == "development"),
     )
     app.state.access = access
     app.add_middleware(Guard)
     answer_problems(app, settings.secrets())
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    _add_health(app, once(lambda: services.database))
+    _add_health(app, database)
     _add_sign_in(app, access)
     _add_docs(app)
-    app.include_router(approvals.router(once(lambda: services.ledger), access))
+    app.include_router(approvals.router(ledger, access))
     return app
-
-
-def _one_at_a_time() -> Callable[[Callable[[], T]], Callable[[], T]]:
-    """Opens services without two threads opening the same one: since Python 3.12 cached properties do not see to it."""
-    lock = threading.Lock()
-
-    def once(get: Callable[[], T]) -> Callable[[], T]:
-        def opened() -> T:
-            with lock:
-                return get()
-
-        return opened
-
-    return once
 
 
 def _add_health(app: FastAPI, database: Callable[[], Database]) -> None:

@@ -85,7 +85,7 @@ class Decision(BaseModel):
     @field_validator("decision", mode="before")
     @classmethod
     def _chosen(cls, decision: object) -> object:
-        if decision not in DECISIONS:
+        if not isinstance(decision, str) or decision not in DECISIONS:
             raise ValueError(f"Choose one of {', '.join(DECISIONS)}.")
         return decision
 

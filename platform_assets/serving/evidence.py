@@ -47,7 +47,8 @@ class Comparison:
     difference, difference_interval
         Challenger less champion, as text; empty without a champion.
     reading
-        `better`, `worse`, `no clear difference`, `higher` or `lower`; empty without a champion.
+        `better`, `worse`, `higher`, `lower`, `no clear difference`, `no difference` or `undefined`; empty without a
+        champion.
     bar
         The difference drawn; None where there is none to draw.
     """
@@ -148,9 +149,11 @@ def _comparison(name: str, own: Mapping[str, Number], difference: Mapping[str, N
 
 def _reading(metric: Metric, difference: Mapping[str, Number]) -> str:
     """A difference is clear when its interval leaves out 0; rows and positives have no interval but themselves."""
-    low, high = difference.get("low"), difference.get("high")
+    value, low, high = (difference.get(name) for name in ("value", "low", "high"))
+    if value is None:
+        return UNDEFINED
     if low is None or high is None or low <= 0 <= high:
-        return "no clear difference" if difference.get("value") else "no difference"
+        return "no clear difference" if value else "no difference"
     higher = low > 0
     if metric.higher_is_better is None:
         return "higher" if higher else "lower"
