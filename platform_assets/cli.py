@@ -98,6 +98,33 @@ def up(context: typer.Context) -> None:
 
 
 @app.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines too.")] = "127.0.0.1",
+) -> None:
+    """Serve the API and the pages where people decide about models; stay until Ctrl-C. Logs go to stderr."""
+    settings: Settings = context.obj
+    out.print(f"platform-assets: serving on http://{host}:{settings.service_port}", markup=False)
+    import uvicorn
+
+    from platform_assets.core.logs import configure_logging
+    from platform_assets.services import make_home
+    from platform_assets.serving.app import create_app
+
+    make_home(settings.home)
+    configure_logging(settings.secrets(), logging.INFO)
+    uvicorn.run(
+        create_app(settings),
+        host=host,
+        port=settings.service_port,
+        # Each request has its line in our log already, with its id.
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+
+
+@app.command()
 def migrate(context: typer.Context) -> None:
     """Bring the databases of the platform, Dagster and MLflow to the versions that this code needs."""
     from platform_assets.core.database import open_database, open_owner

@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     )
     dagster_port: Annotated[int, Field(ge=1, le=65535, description="Where `up` serves the Dagster UI.")] = 3000
     mlflow_port: Annotated[int, Field(ge=1, le=65535, description="Where `up` serves MLflow.")] = 5000
+    service_port: Annotated[int, Field(ge=1, le=65535, description="Where `serve` answers programs and people.")] = 8000
     alert_webhook_url: Annotated[
         SecretStr, Field(description="Gets one JSON message for each failed run; empty: the log only.")
     ] = SecretStr("")

@@ -46,6 +46,7 @@ def test_defaults_need_nothing_from_a_person() -> None:
         "approvals_require_identity": None,
         "dagster_port": 3000,
         "mlflow_port": 5000,
+        "service_port": 8000,
         "demo_rows": 20_000,
         "credit_loans_uri": "",
     }

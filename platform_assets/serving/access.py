@@ -105,6 +105,10 @@ class Sessions:
         secure = self._secure(request)
         response.delete_cookie(_cookie(secure=secure), secure=secure, httponly=True, samesite="strict")
 
+    def can_keep(self, request: Request) -> bool:
+        """Whether the browser will take the cookie; over plain HTTP none does, but from its own machine."""
+        return request.url.scheme == "https" or not self._secure(request)
+
     def token(self, session: Session) -> str:
         """What every form of this session's pages carries."""
         return self._tokens.get_signature(session.nonce).decode()

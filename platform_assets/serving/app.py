@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from platform_assets.settings import Settings
 
 DESCRIPTION = (
-    "What the platform's models know, for programs, and the pages where people decide about them. Programs send "
-    "`Authorization: Bearer <key>`; errors are problem details (RFC 9457)."
+    "What the platform's models know, for programs, and the pages where people decide about them. Programs send the "
+    "header Authorization: Bearer <key>; errors are problem details (RFC 9457)."
 )
 
 
@@ -127,7 +127,8 @@ def _add_health(app: FastAPI, database: Callable[[], Database]) -> None:
 def _add_sign_in(app: FastAPI, access: Access) -> None:
     def form(request: Request, target: str, status: int = HTTPStatus.OK, error: str = "") -> Response:
         hours = SESSION_SECONDS // 3_600
-        return render(request, "sign_in.html", status, next=safe_next(target), error=error, hours=hours)
+        kept = access.sessions.can_keep(request)
+        return render(request, "sign_in.html", status, next=safe_next(target), error=error, hours=hours, can_keep=kept)
 
     @app.get("/", include_in_schema=False)
     def go_to_approvals() -> Response:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from markdown_it import MarkdownIt
@@ -59,6 +59,15 @@ HAPPENED = {
     "roll_back": "Rolled back",
 }
 """Kinds of events, for people."""
+PLOTS = {
+    "calibration": "Calibration",
+    "confusion": "Confusion matrix",
+    "importance": "Importance of the features",
+    "precision_recall": "Precision over recall",
+    "roc": "ROC curve",
+    "scores": "Distribution of the scores",
+}
+"""What people call the plots; others are called by their files' names."""
 _MAX_ID = 2**63 - 1
 _PROSE = MarkdownIt("zero").enable(["emphasis", "list"])
 """Bold, italics and lists; no links, no images, and above all no HTML."""
@@ -422,8 +431,9 @@ def _is_one_of(name: str, names: Sequence[str]) -> bool:
 
 
 def _plot(approval: Approval, name: str) -> dict[str, str]:
-    title = name.removesuffix(".png").replace("_", " ").capitalize()
-    return {"href": f"/approvals/{approval.id}/plots/{name}", "title": title}
+    stem = name.removesuffix(".png")
+    title = PLOTS.get(stem, stem.replace("_", " ").capitalize())
+    return {"href": f"/approvals/{approval.id}/plots/{quote(name, safe='')}", "title": title}
 
 
 def _outcome(history: Sequence[Event]) -> list[Event]:

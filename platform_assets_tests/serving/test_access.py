@@ -141,7 +141,9 @@ def test_the_cookie_is_for_this_site_and_no_script(
     tmp_path: Path, base: str, env: Any, name: str, secure: bool
 ) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(NOWHERE), env=env, sources="live", lake_uri=str(tmp_path))
-    cookie = Visitor(application(Services(settings)), base).see("/sign-in").headers["set-cookie"]
+    page = Visitor(application(Services(settings)), base).see("/sign-in")
+    assert ("came without TLS" in page.text) is (secure and base.startswith("http:"))
+    cookie = page.headers["set-cookie"]
     assert cookie.startswith(f"{name}=")
     flags = {flag.strip().lower() for flag in cookie.split(";")[1:]}
     wanted = {"httponly", "samesite=strict", "path=/", f"max-age={SESSION_SECONDS}"}
