@@ -401,10 +401,14 @@ def _form(fields: Mapping[str, str]) -> Form:
 def _facts(approval: Approval) -> list[tuple[str, str]]:
     found = approval.evidence
     tables, digests = found.get("tables") or {}, found.get("table_digests") or {}
+    record = found.get("record") or {}
+    split = record.get("split") or {}
     facts = [
         ("Launched by", approval.launched_by or "nobody knows"),
         ("Requested by", approval.requested_by),
         ("Champion at that time", f"version {approval.champion_version}" if approval.champion else "there was none"),
+        ("Kind of model", record.get("candidate")),
+        ("Examples", _examples(split)),
         ("Threshold", evidence.number(approval.threshold)),
         *((f"Table {name}", f"version {number}, {digests.get(name, '')}") for name, number in tables.items()),
         ("Code", found.get("git_commit")),
@@ -412,6 +416,11 @@ def _facts(approval: Approval) -> list[tuple[str, str]]:
         ("Model's file", approval.digest),
     ]
     return [(term, str(value)) for term, value in facts if value]
+
+
+def _examples(split: Mapping[str, Any]) -> str:
+    trained, held = split.get("training_rows"), split.get("holdout_rows")
+    return f"{evidence.number(trained)} to train on, {evidence.number(held)} held out" if trained and held else ""
 
 
 def _rules(approval: Approval) -> list[str]:

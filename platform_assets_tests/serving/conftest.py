@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvicorn
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
@@ -14,7 +18,7 @@ from platform_assets.core.keys import Keys
 from platform_assets.services import Services
 from platform_assets.serving.app import application
 from platform_assets.settings import Settings
-from platform_assets_tests.postgres import empty_databases
+from platform_assets_tests.postgres import empty_databases, wait_until
 from platform_assets_tests.serving.proposals import proposal
 
 if TYPE_CHECKING:
@@ -110,3 +114,18 @@ class Visitor:
         assert response.status_code == 303, response.text
         self.see("/approvals")
         return self
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """The application on a real server and a free port."""
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, server_header=False))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            wait_until(lambda: server.started, "the server listened")
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

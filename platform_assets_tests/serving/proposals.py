@@ -58,6 +58,7 @@ def evidence(*, passed: bool = True, **changes: Any) -> Mapping[str, Any]:
         "git_commit": "0.1.0+1a2b3c4d5e6f",
         "lock_digest": "77aa",
         "demo": True,
+        "record": {"candidate": "forest", "split": {"training_rows": 3600, "holdout_rows": 1200}},
         "card": "**Purpose**\n\nWhich device will break?\n\n**Limits**\n\n- Only devices with a thermometer.",
         **changes,
     }

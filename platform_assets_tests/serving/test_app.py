@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,11 +12,12 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from platform_assets.core.errors import PlatformError
+from platform_assets.core.keys import hashed
 from platform_assets.services import Services
 from platform_assets.serving.app import application, create_app
 from platform_assets.serving.guard import MAX_BODY_BYTES, SECURE_HEADERS
 from platform_assets.settings import Settings
-from platform_assets_tests.serving.conftest import HTML, LOOPBACK, People, api
+from platform_assets_tests.serving.conftest import HTML, LOOPBACK, People, api, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,6 +195,34 @@ def test_a_senseless_length_is_no_defect(alone: FastAPI, length: str) -> None:
     assert api(alone).get("/health/live", headers=headers).status_code in {200, 413}  # type: ignore[arg-type]
 
 
+def raw(address: str, request: bytes) -> bytes:
+    """What a server answers to bytes that no client library would send."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+@pytest.mark.parametrize("path", [b"/sign-in", b"/approvals/", b"/approvals?page=%ff", b"/%ff%00", b"//evil.example/"])
+def test_hostile_requests_are_no_defects(alone: FastAPI, path: bytes) -> None:
+    headers = [
+        *(b"Host: " + host for host in (b"", b"[", b"[::1", b"a b", b"localhost:x", b'"><script>', b"\xff", b"a@b")),
+        *(b"Host: a\r\nCookie: " + text for text in (b"platform_session", b"=;;=", b"platform_session=\xff", b"\xff")),
+        *(b"Host: a\r\nAccept: " + text for text in (b"\xff;q=9", b"text/html;q=1.00000", b"," * 5_000)),
+        b"Host: a\r\nX-Forwarded-Proto: \xff",
+        b"Host: a\r\nX-Forwarded-For: \xff, ::::",
+        b"Host: a\r\nContent-Length: 99999999999999999999",
+        b"Host: a\r\nAuthorization: \xff",
+    ]
+    with served(alone) as address:
+        for header in headers:
+            request = b"GET %s HTTP/1.1\r\nAccept: text/html\r\nConnection: close\r\n%s\r\n\r\n" % (path, header)
+            answer = raw(address, request)
+            # 503: its database is down.
+            assert int(answer.split()[1]) in {200, 303, 307, 400, 401, 404, 413, 422, 503}, (header, answer)
+            assert b"<script" not in answer
+
+
 @pytest.mark.requirement("SRV-1")
 def test_the_api_describes_itself(alone: FastAPI) -> None:
     client = api(alone)
@@ -216,6 +246,14 @@ def test_the_api_describes_itself(alone: FastAPI) -> None:
         json.dumps(described).count(f'"$ref": "#/components/schemas/{name}"')
         for name in described["components"]["schemas"]
     )
+
+
+def test_keys_of_the_settings_are_known_without_a_database(tmp_path: Path) -> None:
+    keys = f"shop:predict:{hashed('sesame')},audit:read+approve:{hashed('open')}"
+    app = create_app(Settings(home=tmp_path, api_keys=SecretStr(keys)))
+    assert api(app, "sesam").get("/approvals").status_code == 401
+    assert problem(api(app, "sesame").get("/approvals"))["type"] == "urn:platform-assets:scope-missing"
+    assert not (tmp_path / "postgres").exists()
 
 
 def test_the_application_closes_what_it_opened(database_url: str, tmp_path: Path) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 
 from platform_assets_tests.postgres import wait_until
+from platform_assets_tests.serving.conftest import served
 from platform_assets_tests.serving.proposals import digest, evidence, proposal
 
 if TYPE_CHECKING:
@@ -51,21 +49,6 @@ FAINT_TEXTS = """
   return faint;
 }
 """
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """The application on a real server and a free port."""
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, server_header=False))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            wait_until(lambda: server.started, "the server listened")
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @contextmanager
