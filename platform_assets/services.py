@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from platform_assets.core.database import Database
     from platform_assets.core.keys import KeyRing
     from platform_assets.core.ledger import Ledger
+    from platform_assets.core.promotion import Promoter
     from platform_assets.core.registry import ModelRegistry
     from platform_assets.settings import Settings
 
@@ -172,6 +173,13 @@ class Services:
     def trainer(self) -> Trainer:
         """What trains, evaluates and reproduces models."""
         return Trainer(self.tables, self.artefacts, self.registry)
+
+    @cached_property
+    def promoter(self) -> Promoter:
+        """What promotes, rolls back, and keeps the registry to what the ledger says."""
+        from platform_assets.core.promotion import Promoter
+
+        return Promoter(self.ledger, self.registry, self.artefacts, self._lock)
 
     def _pinned_tables(self) -> Mapping[str, set[int]]:
         return self.registry.pinned_tables()

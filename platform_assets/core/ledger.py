@@ -472,8 +472,19 @@ class Ledger:
         with self._locked() as connection:
             return _add(connection, number, State.FAILED, "fail", actor, reason=reason)
 
-    def rolled_back(self, model: str, actor: Actor, reason: str) -> Event:
+    def rolled_back(self, model: str, actor: Actor, reason: str, *, delivery: str | None = None) -> Event:
         """Record that the champion is the previous one again.
+
+        Parameters
+        ----------
+        model
+            The model.
+        actor
+            Who does it.
+        reason
+            Why.
+        delivery
+            Any text that is the same when the same rollback is sent again; it is then recorded once.
 
         Raises
         ------
@@ -483,7 +494,12 @@ class Ledger:
             There is no previous champion.
         """
         _refuse_actor(actor, reason, f"the rollback of {model}", require_identity=self._require_identity)
+        if actor.authenticated and APPROVE not in actor.scopes:
+            raise DecisionRefused(f"the rollback of {model}: {_lacks(actor)}")
         with self._locked() as connection:
+            for event in _events(connection, f"kind = 'roll_back' and {_OF_MODEL}", [model]):
+                if delivery is not None and event.delivery == delivery:
+                    return event
             champions = _champions(connection, model)
             if len(champions) < 2:  # noqa: PLR2004
                 found = f"version {champions[0].version} is its only one so far" if champions else "there is none"
@@ -491,7 +507,14 @@ class Ledger:
             now, before = champions
             details = {"version": before.version, "digest": before.digest, "request": before.request_id}
             return _add(
-                connection, now.request_id, State.ROLLED_BACK, "roll_back", actor, reason=reason, details=details
+                connection,
+                now.request_id,
+                State.ROLLED_BACK,
+                "roll_back",
+                actor,
+                reason=reason.strip(),
+                delivery=delivery,
+                details=details,
             )
 
     def champion(self, model: str) -> Promotion | None:
@@ -523,11 +546,15 @@ class Ledger:
         with self._reading() as connection:
             return _events(
                 connection,
-                "kind in ('promote', 'roll_back') and request_id in"
-                " (select id from platform.approval_requests where model = %s) and not exists"
+                f"kind in ('promote', 'roll_back') and {_OF_MODEL} and not exists"
                 " (select from platform.approval_projections p where p.sequence = approval_events.sequence)",
                 [model],
             )
+
+    def changes(self, model: str) -> list[Event]:
+        """Promotions and rollbacks of a model, oldest first."""
+        with self._reading() as connection:
+            return _events(connection, f"kind in ('promote', 'roll_back') and {_OF_MODEL}", [model])
 
     def projected(self, sequence: int) -> None:
         """Record that the registry shows an event."""
@@ -685,10 +712,7 @@ def _refuse_role(request: Request, decision: _Decision) -> None:
     if decision.verb == "withdraw" and _person(actor.name) in involved:
         return
     if actor.authenticated and APPROVE not in actor.scopes:
-        raise DecisionRefused(
-            f"{request.called}: the key of {actor.name} lacks the scope {APPROVE}; whoever runs the platform adds one "
-            f"with `platform-assets keys add NAME --scope {APPROVE}`"
-        )
+        raise DecisionRefused(f"{request.called}: {_lacks(actor)}")
     if policy.approvers != ANYONE and _person(actor.name) not in map(_person, policy.approvers):
         raise DecisionRefused(f"{request.called}: {actor.name} may not decide it; {', '.join(policy.approvers)} may")
     if decision.verb != "approve" or not policy.four_eyes:
@@ -719,6 +743,13 @@ def _refuse_override(request: Request, actor: Actor, *, override: bool) -> None:
     if not may:
         who = f"only {', '.join(allowed)} may" if allowed else "the model's policy lets nobody do that"
         raise DecisionRefused(f"{request.called}: {actor.name} may not override a failed verdict; {who}")
+
+
+def _lacks(actor: Actor) -> str:
+    return (
+        f"the key of {actor.name} lacks the scope {APPROVE}; whoever runs the platform adds one with "
+        f"`platform-assets keys add NAME --scope {APPROVE}`"
+    )
 
 
 def _person(name: str) -> str:
@@ -752,6 +783,7 @@ _EVENTS = """
 select sequence, request_id, state, kind, actor, authenticated, reason, override, delivery, details, at, hash
 from platform.approval_events
 """
+_OF_MODEL = "request_id in (select id from platform.approval_requests where model = %s)"
 _CHAMPIONS = """
 select r.id, r.model, r.version, r.digest, r.threshold, latest.sequence
 from platform.approval_requests r

@@ -263,6 +263,24 @@ class Trainer:
             return self._trained(spec, examples, champion, (mark, launched_by), progress)
         progress(f"version {known.version} was trained on the same data by the same code; it is judged again")
         self._registry.ensure_challenger(spec.name, known.version)
+        return self._judged_again(spec, examples, known, champion)
+
+    def judge(self, spec: ModelSpec, number: int) -> Training:
+        """Judge a registered version again, on today's holdout and against today's champion; registers nothing.
+
+        Raises
+        ------
+        TrainingError
+            The examples do not allow it.
+        TableError, ArtefactError, RegistryError
+            A table, the version or its artefact is not there.
+        """
+        version = self._registry.version(spec.name, number)
+        return self._judged_again(spec, self._examples(spec), version, self._registry.by_alias(spec.name, CHAMPION))
+
+    def _judged_again(
+        self, spec: ModelSpec, examples: _Examples, known: ModelVersion, champion: ModelVersion | None
+    ) -> Training:
         other = champion if champion and champion.version != known.version else None
         return Training(
             version=known,
