@@ -60,17 +60,17 @@ HAPPENED = {
 }
 """Kinds of events, for people."""
 PLOTS = {
+    "roc": "ROC curve",
+    "precision_recall": "Precision over recall",
     "calibration": "Calibration",
     "confusion": "Confusion matrix",
-    "importance": "Importance of the features",
-    "precision_recall": "Precision over recall",
-    "roc": "ROC curve",
     "scores": "Distribution of the scores",
+    "importance": "Importance of the features",
 }
-"""What people call the plots; others are called by their files' names."""
+"""What people call the plots, in their order; others come after them, and are called by their files' names."""
 _MAX_ID = 2**63 - 1
-_PROSE = MarkdownIt("zero").enable(["emphasis", "list"])
-"""Bold, italics and lists; no links, no images, and above all no HTML."""
+_PROSE = MarkdownIt("zero").enable(["emphasis", "list", "backticks"])
+"""Bold, italics, code and lists; no links, no images, and above all no HTML."""
 
 
 class Decision(BaseModel):
@@ -372,8 +372,8 @@ def _page(
         reasons=evidence.reasons(approval.evidence),
         comparisons=evidence.comparisons(approval.evidence),
         subgroups=evidence.subgroups(approval.evidence),
-        plots=[_plot(approval, name) for name in approval.plot_digests],
-        # What markdown-it made of it holds tags of emphasis and lists alone; the rest it escaped.
+        plots=_plots(approval),
+        # What markdown-it made of it holds tags of emphasis, code and lists alone; the rest it escaped.
         card=Markup(_PROSE.render(card)) if isinstance(card, str) else None,  # noqa: S704
         facts=_facts(approval),
         history=history,
@@ -439,10 +439,16 @@ def _is_one_of(name: str, names: Sequence[str]) -> bool:
     return name.strip().casefold() in {one.strip().casefold() for one in names}
 
 
-def _plot(approval: Approval, name: str) -> dict[str, str]:
-    stem = name.removesuffix(".png")
-    title = PLOTS.get(stem, stem.replace("_", " ").capitalize())
-    return {"href": f"/approvals/{approval.id}/plots/{quote(name, safe='')}", "title": title}
+def _plots(approval: Approval) -> list[dict[str, str]]:
+    order = list(PLOTS)
+    stems = {name.removesuffix(".png"): name for name in sorted(approval.plot_digests)}
+    return [
+        {
+            "href": f"/approvals/{approval.id}/plots/{quote(stems[stem], safe='')}",
+            "title": PLOTS.get(stem, stem.replace("_", " ").capitalize()),
+        }
+        for stem in sorted(stems, key=lambda stem: order.index(stem) if stem in PLOTS else len(order))
+    ]
 
 
 def _outcome(history: Sequence[Event]) -> list[Event]:
@@ -524,7 +530,7 @@ def _in_full(ledger: Ledger, approval: Approval) -> RequestWithEvidence:
     return RequestWithEvidence(
         **_fields(approval),
         evidence=dict(approval.evidence),
-        plots=[_plot(approval, name)["href"] for name in approval.plot_digests],
+        plots=[plot["href"] for plot in _plots(approval)],
         history=[_event(event) for event in history],
         decision=_event(closing) if closing else None,
     )

@@ -73,7 +73,7 @@ PROPOSAL = Proposal(
     requested_by="schedule:train_breakage_model",
     policy=ApprovalPolicy(),
     evidence=evidence(),
-    plots={"roc.png": PNG, "scores.png": PNG},
+    plots={"of_ours.png": PNG, "scores.png": PNG, "roc.png": PNG},
 )
 
 

@@ -38,7 +38,7 @@ def test_a_request_as_json_holds_all_evidence(app: FastAPI, people: People, pend
     found = api(app, people.rita).get(f"/approvals/{pending}").json()
     assert (found["version"], found["state"], found["gate_passed"]) == (1, "PENDING", True)
     assert found["evidence"] == evidence()
-    assert found["plots"] == [f"/approvals/{pending}/plots/{name}" for name in ("roc.png", "scores.png")]
+    assert found["plots"] == [f"/approvals/{pending}/plots/{name}" for name in ("roc.png", "scores.png", "of_ours.png")]
     assert [event["kind"] for event in found["history"]] == ["request"]
     assert found["champion"] is None
     assert found["decision"] is None
@@ -107,6 +107,14 @@ def test_the_page_shows_challenger_beside_champion(app: FastAPI, services: Servi
         f'<img src="/approvals/{number}/plots/roc.png"'
         in Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").text
     )
+
+
+def test_without_a_champion_the_page_compares_nothing(app: FastAPI, services: Services, people: People) -> None:
+    number = services.ledger.open_request(proposal(1, evidence=evidence(difference=None))).id
+    shown = text_of(Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").text)
+    assert "There was no champion to compare with." in shown
+    assert "Reading" not in shown
+    assert "Challenger" in shown
 
 
 @pytest.mark.parametrize(
