@@ -95,10 +95,11 @@ class Database:
         """
         import psycopg
         from sqlalchemy.exc import OperationalError
+        from sqlalchemy.exc import TimeoutError as AllInUseError
 
         try:
             borrowed = self.engine.connect()
-        except OperationalError as error:
+        except (OperationalError, AllInUseError) as error:
             raise DatabaseError(
                 f"the database {self.name('platform')} does not answer ({first_line(error)}); "
                 "`platform-assets doctor` says what is reachable"
