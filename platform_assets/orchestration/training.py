@@ -10,7 +10,9 @@ import dagster as dg
 
 from platform_assets.core.errors import PlatformError
 from platform_assets.core.evaluation import Criterion, NotWorse
+from platform_assets.core.ledger import Ledger
 from platform_assets.core.models import ModelSpec, Retraining
+from platform_assets.core.promotion import request_approval
 from platform_assets.core.tables import TableStore
 from platform_assets.core.training import Assessment, Trainer
 from platform_assets.orchestration import model_metadata
@@ -75,15 +77,18 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
             for one in _demands(spec)
         ],
     )
-    def model(context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
+    def model(
+        context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer], ledger: dg.ResourceParam[Ledger]
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
         with _plain_failures():
             training = trainer.train(spec, launched_by(context.run.tags), context.log.info)
+            request = request_approval(ledger, spec, training)
         verdict = training.assessment.verdict
         if not verdict.passed:
             context.log.warning("%s: the gate FAILED: %s", spec.key, "; ".join(model_metadata.faults(verdict)))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(training.version.digest),
-            metadata=model_metadata.of_training(spec, training),
+            metadata=model_metadata.of_training(spec, training, request),
             check_results=list(_check_results(spec, training.assessment)),
         )
 
