@@ -28,6 +28,8 @@ print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 @pytest.mark.slow
+# A minute on two cores of their own; on a busy machine several.
+@pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-3", "CRE-1", "CRE-2", "CRE-3", "PRO-2")
 def test_all_real_loans_become_features_and_an_honest_verdict_in_less_than_four_gibibytes(
     real_data: Path, database_url: str, tmp_path: Path

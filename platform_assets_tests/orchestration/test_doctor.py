@@ -140,6 +140,7 @@ def test_everything_is_looked_at_and_nothing_secret_is_told(tmp_path: Path, data
     services = Services(Settings(home=tmp_path, **settings))
     findings = examine(services)
     services.close()
-    things = ["environment", "home", "database", "history", "lake", "mlflow", "alerts", "PLATFORM_CREDIT_LOANS_URI"]
+    things = ["environment", "home", "database", "history", "lake", "mlflow", "alerts"]
+    things += ["PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SPEED_DATA_URI", "PLATFORM_MEMORY_DATA_URI"]
     assert [finding.thing for finding in findings] == things
     assert "hunter2" not in f"{findings}"
