@@ -433,6 +433,8 @@ class Ledger:
         AlreadyDecided
             The request is closed; names what closed it.
         """
+        if delivery is not None and not _is_text(delivery):
+            raise DecisionRefused(f"request {number}: a delivery is named by text")
         with self._locked() as connection:
             outcome = _decided(
                 connection, self._checked(decision, actor, reason, number), override=override, delivery=delivery
@@ -657,8 +659,10 @@ class _Decision:
 
 def _refuse_actor(actor: Actor, reason: str, thing: str, *, require_identity: bool) -> None:
     """Refuse whoever cannot be known, may not decide at all, or does not say why."""
-    if "\0" in reason + actor.name or len(reason) > LONGEST_REASON:
+    if not _is_text(reason) or len(reason) > LONGEST_REASON:
         raise DecisionRefused(f"{thing}: a reason is text of {LONGEST_REASON:,} characters at most")
+    if not _is_text(actor.name):
+        raise DecisionRefused(f"{thing}: the name of who decides must be text")
     if not reason.strip():
         raise DecisionRefused(f"{thing}: say why; a decision without a reason is not recorded")
     if not actor.name.strip():
@@ -748,6 +752,11 @@ def _refuse_override(request: Request, actor: Actor, *, override: bool) -> None:
     if not may:
         who = f"only {', '.join(allowed)} may" if allowed else "the model's policy lets nobody do that"
         raise DecisionRefused(f"{request.called}: {actor.name} may not override a failed verdict; {who}")
+
+
+def _is_text(text: str) -> bool:
+    """Whether PostgreSQL can keep it: it knows no NUL, and UTF-8 no half of a pair of surrogates."""
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _lacks(actor: Actor) -> str:

@@ -85,7 +85,7 @@ def evidence_of(training: Training) -> dict[str, Any]:
         },
         "record": dict(training.record),
     }
-    cleaned: dict[str, Any] = _without_nan(evidence)
+    cleaned: dict[str, Any] = _as_json(evidence)
     return cleaned
 
 
@@ -432,12 +432,14 @@ def _promotion(request: Request, event: Event) -> Promotion:
     return Promotion(request.id, request.model, request.version, request.digest, request.threshold, event)
 
 
-def _without_nan(value: Any) -> Any:
-    """The same as JSON takes it."""
+def _as_json(value: Any) -> Any:
+    """The same as PostgreSQL keeps it: without NaN, and without what is no text in names that data brought."""
     if isinstance(value, dict):
-        return {str(name): _without_nan(one) for name, one in value.items()}
+        return {_as_json(str(name)): _as_json(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
+        return [_as_json(one) for one in value]
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

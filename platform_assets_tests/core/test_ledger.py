@@ -186,6 +186,8 @@ def test_a_decision_that_is_delivered_twice_is_one(ledger: Ledger) -> None:
     assert (done.state, kinds(ledger, request.id)) == (State.APPROVED, ["request", "approve", "approve"])
     with pytest.raises(DecisionRefused, match="'b' was the delivery of another decision: approved by bert"):
         ledger.decide(request.id, "reject", BERT, "good", delivery="b")
+    with pytest.raises(DecisionRefused, match="named by text"):
+        ledger.decide(request.id, "reject", BERT, "good", delivery="\0")
     # Another request's deliveries are its own.
     other = ledger.open_request(proposal(2))
     assert ledger.decide(other.id, "approve", ANNA, "good", delivery="a").state is State.APPROVED
@@ -198,6 +200,8 @@ def test_a_decision_that_is_delivered_twice_is_one(ledger: Ledger) -> None:
         ({}, ("approve", ANNA, ""), "say why"),
         ({}, ("reject", ANNA, " \n"), "say why"),
         ({}, ("approve", ANNA, "a\0b"), "a reason is text"),
+        ({}, ("approve", ANNA, "a\ud800b"), "a reason is text"),
+        ({}, ("approve", Actor("a\udfff"), "good"), "the name of who decides must be text"),
         ({}, ("approve", ANNA, "x" * 10_001), "10,000 characters at most"),
         ({}, ("approve", Actor(" "), "good"), "say who"),
         ({}, ("promote", ANNA, "good"), "'promote' is no decision"),

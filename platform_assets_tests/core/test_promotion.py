@@ -469,12 +469,14 @@ def test_the_champion_that_the_challenger_was_compared_with_is_frozen(
     assert promoter.promote(second.id).version == 2
 
 
-def test_what_is_no_number_is_frozen_as_null(bench: Bench, works: Works) -> None:
+def test_what_is_no_number_and_no_text_is_frozen_as_something_that_is(bench: Bench, works: Works) -> None:
     training = bench.train()
     training.record["leaderboard"][0]["mean"] = math.nan
+    training.record["leaderboard"][0]["candidate"] = "a\0b\ud800"
     request = request_approval(works.ledger, ONE_CANDIDATE, training)
     assert request is not None
-    assert request.evidence["record"]["leaderboard"][0]["mean"] is None
+    first = request.evidence["record"]["leaderboard"][0]
+    assert (first["mean"], first["candidate"]) == (None, "a\N{REPLACEMENT CHARACTER}b?")
 
 
 # Killed anywhere
