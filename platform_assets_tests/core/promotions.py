@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.core.artefacts import ArtefactStore, dump
+from platform_assets.core.artefacts import ArtefactStore
 from platform_assets.core.promotion import Promoter
 from platform_assets_tests.contracts.registrations import registration, small_model
 from platform_assets_tests.core.approvals import ANNA, MODEL, PASSED, PLOTS, proposal
@@ -37,7 +37,7 @@ class Works:
 
     def train(self, fingerprint: str = "print-1", model: str = MODEL) -> ModelVersion:
         """A new version, of a file of its own: no two dumps are alike."""
-        digest = self.artefacts.add(dump(small_model()))
+        digest = self.artefacts.save(small_model())
         return self.registry.register(registration(fingerprint, name=model, digest=digest, plots=PLOTS))
 
     def ask(self, version: ModelVersion, **others: Any) -> Request:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,7 @@ from platform_assets.core.promotion import (
     request_approval,
 )
 from platform_assets.core.registry import CHALLENGER, CHAMPION, MemoryRegistry
+from platform_assets_tests.core import killed_promotion
 from platform_assets_tests.core.approvals import ANNA, BERT, FAILED, MODEL, PLOTS, person
 from platform_assets_tests.core.promotions import Works
 from platform_assets_tests.core.test_training import Bench
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlflow import MlflowClient
+
+    from platform_assets_tests.warm import WarmParent
 
 REPORT = "it flags everybody"
 
@@ -487,14 +488,11 @@ def test_what_is_no_number_and_no_text_is_frozen_as_something_that_is(bench: Ben
 @pytest.mark.parametrize("action", ["promote", "rollback"])
 @pytest.mark.parametrize("next_run", ["promote", "reconcile"])
 def test_killed_at_any_call_the_next_run_ends_well(
-    database_url: str, tmp_path: Path, action: str, next_run: str
+    warm: WarmParent, database_url: str, tmp_path: Path, action: str, next_run: str
 ) -> None:
-    command = [sys.executable, "-m", "platform_assets_tests.core.killed_promotion"]
-    answer = subprocess.run(
-        [*command, database_url, tmp_path, action, next_run], capture_output=True, text=True, check=False
-    )
-    assert answer.returncode == 0, answer.stderr
-    lines = [line.split(" ", 2) for line in answer.stdout.splitlines()]
+    with warm.start(killed_promotion.main, database_url, tmp_path, action, next_run) as process:
+        lines = [line.rstrip().split(" ", 2) for line in process.stdout]
+        assert process.wait() == 0
     assert [wrong for _, _, wrong in lines if wrong != "well"] == []
     kills = [how for _, how, _ in lines]
     assert kills == ["killed"] * (len(kills) - 1) + ["completed"]
