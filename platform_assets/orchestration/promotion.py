@@ -69,7 +69,7 @@ def promotion_definitions(specs: list[ModelSpec]) -> dg.Definitions:
     return dg.Definitions(
         asset_checks=[registry_check(spec) for spec in specs],
         jobs=[decision_job(), promote_model, rollback_job()],
-        sensors=[decision_sensor(promote_model)],
+        sensors=[decision_sensor(promote_model.name)],
     )
 
 
@@ -80,7 +80,7 @@ def decision_job() -> dg.JobDefinition:
     def record_decision(
         context: dg.OpExecutionContext, config: DecisionConfig, ledger: dg.ResourceParam[Ledger]
     ) -> None:
-        actor = Actor(f"{LAUNCHPAD}: {config.approver}")
+        actor = _claimed(config.approver)
         with _plain_failures():
             request = ledger.decide(
                 config.request,
@@ -175,7 +175,7 @@ def rollback_job() -> dg.JobDefinition:
 
     @dg.op(description="Make the previous champion the champion again.")
     def roll_back(context: dg.OpExecutionContext, config: RollbackConfig, promoter: dg.ResourceParam[Promoter]) -> None:
-        actor = Actor(f"{LAUNCHPAD}: {config.approver}")
+        actor = _claimed(config.approver)
         with _plain_failures():
             champion = promoter.rollback(
                 config.model, actor, config.reason, delivery=context.run.root_run_id or context.run_id
@@ -193,12 +193,13 @@ def rollback_job() -> dg.JobDefinition:
     return rollback_model
 
 
-def decision_sensor(job: dg.JobDefinition) -> dg.SensorDefinition:
-    """Launches `promote_model` for each decision, and for promotions that a killed process began."""
+def decision_sensor(job: str) -> dg.SensorDefinition:
+    """Launches `promote_model` for each decision, and for promotions and rollbacks that a killed process began."""
 
     @dg.sensor(
         name="model_decided",
-        job=job,
+        # By name: of the job itself, Dagster 1.13 makes the sensor anew with its resources, and warns of doing so.
+        job_name=job,
         minimum_interval_seconds=SENSOR_SECONDS,
         description="Launch promote_model for each decision about a model; record which requests have expired.",
     )
@@ -224,7 +225,7 @@ def decision_sensor(job: dg.JobDefinition) -> dg.SensorDefinition:
 
 
 def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
-    """Requests whose promotion is not complete, by run key.
+    """Requests whose promotion is not complete, by run key; after a rollback, the one of the champion that is back.
 
     What is due follows from the ledger, not from Dagster's memory, which may be lost. The key carries the attempt,
     for run keys are remembered for ever: while MLflow is away, each is followed by another.
@@ -237,8 +238,13 @@ def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
         With time zone.
     """
     approved = [ledger.history(request.id)[-1] for request in ledger.requests(states=[State.APPROVED])]
-    begun = [event for model in ledger.models() for event in ledger.unprojected(model)]
-    return {run_key(event, (now - event.at).total_seconds()): event.request_id for event in [*approved, *begun]}
+    due = [(event, event.request_id) for event in approved]
+    for model in ledger.models():
+        waiting, champion = ledger.unprojected(model), ledger.champion(model)
+        if waiting and champion:
+            # Whatever was begun, what is missing is that the registry shows the champion.
+            due.append((waiting[-1], champion.request_id))
+    return {run_key(event, (now - event.at).total_seconds()): number for event, number in due}
 
 
 def run_key(event: Event, age: float = 0.0) -> str:
@@ -270,6 +276,11 @@ def registry_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
         )
 
     return check
+
+
+def _claimed(name: str) -> Actor:
+    """Who somebody on the Launchpad says to be; nobody, whom the ledger refuses, without a name."""
+    return Actor(f"{LAUNCHPAD}: {name.strip()}" if name.strip() else "")
 
 
 def _observation(ledger: Ledger, number: int, keys: Mapping[str, str]) -> dg.AssetObservation:
