@@ -162,8 +162,7 @@ def test_a_person_decides_on_the_page_and_the_champion_follows(platform: Platfor
     first = platform.train(FIRST)
     assert (first.state, first.passed, first.champion) == (State.PENDING, True, None)
 
-    refused = platform.promote(first.id)
-    [told] = failures(refused)
+    [told] = failures(platform.promote(first.id))
     assert f"request {first.id} (credit_risk_model version 1) is not promoted: it is PENDING" in told
     assert f"a person must approve it: `platform-assets decide approve {first.id}`, or on the page" in told
     nameless = platform.command("decide", "approve", str(first.id), "--reason", "fine")
@@ -175,8 +174,7 @@ def test_a_person_decides_on_the_page_and_the_champion_follows(platform: Platfor
         sign_in(page, address, key)
         decide(page, first, "Approve", "Finds the bad loans, and is calibrated.")
         assert platform.champion() is None
-        promoted = [(str(first.id), ["load_request", "manual_approval", "promote"])]
-        assert platform.follow_decisions() == promoted
+        assert platform.follow_decisions() == [(str(first.id), ["load_request", "manual_approval", "promote"])]
         assert platform.champion() == first.version
         assert platform.registry_equals_ledger()
         assert platform.follow_decisions() == []
@@ -188,7 +186,6 @@ def test_a_person_decides_on_the_page_and_the_champion_follows(platform: Platfor
         assert platform.champion() == first.version
 
         third = platform.train(THIRD)
-        assert third.passed
         decide(page, third, "Approve", "Two thousand loans more.")
         platform.follow_decisions()
         assert platform.champion() == third.version
@@ -202,8 +199,7 @@ def test_a_person_decides_on_the_page_and_the_champion_follows(platform: Platfor
 
     states = {request.version: request.state for request in platform.services.ledger.requests(MODEL.name)}
     assert states == {1: State.PROMOTED, 2: State.REJECTED, 3: State.ROLLED_BACK}
-    audit = platform.command("audit")
-    assert (audit.code, audit.out.startswith("nothing was altered")) == (0, True)
+    assert platform.command("audit").out.startswith("nothing was altered")
 
     platform.mlflow().set_registered_model_alias(MODEL.name, CHAMPION, str(third.version))
     assert not platform.registry_equals_ledger()
