@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from platform_assets.core.ledger import Actor, Request, Verb
     from platform_assets.services import Services
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 CLOSED = 3
 """Exit code when somebody has decided before."""
+WIDTH = 500
+"""Characters of a line that no terminal shows."""
 
 decide = typer.Typer(help="Decide about models.", no_args_is_help=True)
 keys = typer.Typer(help="Keys by which people and programs say who they are.", no_args_is_help=True)
 # Lines are never broken; the terminal does that. Without one, tables get the room that they need.
-out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
 
 Number = Annotated[int, typer.Argument(min=1, metavar="REQUEST", help="Number of the request.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; recorded for ever.")]
@@ -45,21 +48,22 @@ def list_requests(
     if not found:
         out.print("no request is open" if not everything else "there are no requests")
         return
-    table = Table()
-    for heading in ("request", "model", "version", "state", "gate", "launched by", "asked", "expires"):
-        table.add_column(heading)
-    for request in found:
-        table.add_row(
-            str(request.id),
-            request.model,
-            str(request.version),
-            request.state,
-            "passed" if request.passed else "FAILED",
-            request.launched_by or "unknown",
-            f"{request.created_at:%Y-%m-%d %H:%M}",
-            f"{request.expires_at:%Y-%m-%d %H:%M}",
-        )
-    out.print(table)
+    _print_table(
+        ("request", "model", "version", "state", "gate", "launched by", "asked", "expires"),
+        (
+            (
+                str(request.id),
+                request.model,
+                str(request.version),
+                request.state,
+                "passed" if request.passed else "FAILED",
+                request.launched_by or "unknown",
+                f"{request.created_at:%Y-%m-%d %H:%M}",
+                f"{request.expires_at:%Y-%m-%d %H:%M}",
+            )
+            for request in found
+        ),
+    )
 
 
 @decide.command()
@@ -103,12 +107,18 @@ def ask(
     version: Annotated[int, typer.Argument(min=1, help="Its version in the registry.")],
 ) -> None:
     """Ask for a decision about a version: its artefact is judged again today, beside today's champion."""
+    from platform_assets.core.keys import KeysError
     from platform_assets.core.promotion import request_approval
     from platform_assets.definitions import model_spec
 
     spec = model_spec(model)
     with _opened(context) as services:
         actor = _actor(services, context.obj)
+        if context.obj.identity_required and not actor.authenticated:
+            raise KeysError(
+                f"nobody knows that this is {actor.name}, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: with four "
+                "eyes who asks may not approve; set PLATFORM_API_KEY to your own key"
+            )
         training = services.trainer.judge(spec, version)
         request = request_approval(services.ledger, spec, training, actor.name)
     if request is None:
@@ -161,13 +171,14 @@ def list_keys(context: typer.Context) -> None:
     """List all keys, revoked ones among them; no secrets."""
     with _opened(context) as services:
         found = services.keys.list()
-    table = Table()
-    for heading in ("key", "owner", "scopes", "made", "revoked"):
-        table.add_column(heading)
-    for key in found:
-        moments = (f"{moment:%Y-%m-%d %H:%M}" if moment else "" for moment in (key.created_at, key.revoked_at))
-        table.add_row(key.name, key.owner, ", ".join(sorted(key.scopes)), *moments)
-    out.print(table)
+    moments = [[f"{at:%Y-%m-%d %H:%M}" if at else "" for at in (key.created_at, key.revoked_at)] for key in found]
+    _print_table(
+        ("key", "owner", "scopes", "made", "revoked"),
+        (
+            (key.name, key.owner, ", ".join(sorted(key.scopes)), *of_key)
+            for key, of_key in zip(found, moments, strict=True)
+        ),
+    )
 
 
 @keys.command()
@@ -204,6 +215,17 @@ def _actor(services: Services, settings: Settings) -> Actor:
             "PLATFORM_API_KEY is no key of this platform, or was revoked; `platform-assets keys list` shows them"
         )
     return Actor(key.owner, authenticated=True, scopes=key.scopes)
+
+
+def _print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    table = Table()
+    for heading in headings:
+        # In a narrow terminal names go on in the next line; cut off, nobody would know who it was.
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        # Names are people's own words, and no markup.
+        table.add_row(*map(escape, row))
+    out.print(table)
 
 
 def _told(request: Request) -> Iterator[str]:
