@@ -5,16 +5,15 @@ person: a job that comes before the decision ends and says what would open it.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import Enum
 
 import dagster as dg
 
-from platform_assets.core.errors import PlatformError
 from platform_assets.core.ledger import PLATFORM, Actor, Event, Ledger, State
 from platform_assets.core.models import ModelSpec
 from platform_assets.core.promotion import Promoter
+from platform_assets.orchestration.failures import plain_failures
 
 LAUNCHPAD = "Launchpad"
 REQUEST_TAG = "platform/request"
@@ -81,7 +80,7 @@ def decision_job() -> dg.JobDefinition:
         context: dg.OpExecutionContext, config: DecisionConfig, ledger: dg.ResourceParam[Ledger]
     ) -> None:
         actor = _claimed(config.approver)
-        with _plain_failures():
+        with plain_failures():
             request = ledger.decide(
                 config.request,
                 config.decision.value,
@@ -116,7 +115,7 @@ def promotion_job(keys: Mapping[str, str]) -> dg.JobDefinition:
 
     @dg.op(description="Read the request that the job is launched for.")
     def load_request(context: dg.OpExecutionContext, config: RequestConfig, ledger: dg.ResourceParam[Ledger]) -> int:
-        with _plain_failures():
+        with plain_failures():
             request = ledger.request(config.request)
         context.log.info("%s is %s", request.called, request.state)
         return request.id
@@ -131,7 +130,7 @@ def promotion_job(keys: Mapping[str, str]) -> dg.JobDefinition:
         ledger: dg.ResourceParam[Ledger],
         promoter: dg.ResourceParam[Promoter],
     ) -> Iterator[dg.Output[int]]:
-        with _plain_failures():
+        with plain_failures():
             request = ledger.request(number)
             if request.state is State.REJECTED:
                 yield dg.Output(number, "rejected")
@@ -147,14 +146,14 @@ def promotion_job(keys: Mapping[str, str]) -> dg.JobDefinition:
         ledger: dg.ResourceParam[Ledger],
         promoter: dg.ResourceParam[Promoter],
     ) -> None:
-        with _plain_failures():
+        with plain_failures():
             champion = promoter.promote(number, Actor(PLATFORM))
             context.log_event(_observation(ledger, number, keys))
         context.log.info("%s version %s is the champion", champion.model, champion.version)
 
     @dg.op(description="Leave the champion as it is, and show the rejection beside the model.")
     def reject(context: dg.OpExecutionContext, number: int, ledger: dg.ResourceParam[Ledger]) -> None:
-        with _plain_failures():
+        with plain_failures():
             context.log_event(_observation(ledger, number, keys))
 
     @dg.job(
@@ -176,7 +175,7 @@ def rollback_job() -> dg.JobDefinition:
     @dg.op(description="Make the previous champion the champion again.")
     def roll_back(context: dg.OpExecutionContext, config: RollbackConfig, promoter: dg.ResourceParam[Promoter]) -> None:
         actor = _claimed(config.approver)
-        with _plain_failures():
+        with plain_failures():
             champion = promoter.rollback(
                 config.model, actor, config.reason, delivery=context.run.root_run_id or context.run_id
             )
@@ -206,7 +205,7 @@ def decision_sensor(job: str) -> dg.SensorDefinition:
     def model_decided(
         context: dg.SensorEvaluationContext, ledger: dg.ResourceParam[Ledger]
     ) -> dg.SensorResult | dg.SkipReason:
-        with _plain_failures():
+        with plain_failures():
             for request in ledger.expire():
                 context.log.info("%s has expired", request.called)
             rejected = ledger.rejections(int(context.cursor or 0))
@@ -266,7 +265,7 @@ def registry_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
         description=f"The alias champion of {spec.name} is at the version that a person approved, and is there.",
     )
     def check(promoter: dg.ResourceParam[Promoter]) -> dg.AssetCheckResult:
-        with _plain_failures():
+        with plain_failures():
             drift = promoter.drifted(spec.name)
         return dg.AssetCheckResult(
             passed=not drift,
@@ -296,11 +295,3 @@ def _observation(ledger: Ledger, number: int, keys: Mapping[str, str]) -> dg.Ass
             "history": dg.MetadataValue.md("\n".join(f"- {event.told}" for event in history)),
         },
     )
-
-
-@contextmanager
-def _plain_failures() -> Iterator[None]:
-    try:
-        yield
-    except PlatformError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
