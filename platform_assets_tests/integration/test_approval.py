@@ -14,7 +14,6 @@ from platform_assets.core.ledger import State
 from platform_assets.core.registry import CHAMPION
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.orchestration.promotion import REQUEST_TAG
-from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import open_services
 from platform_assets.serving.app import application
 from platform_assets.settings import load_settings
@@ -127,7 +126,8 @@ def platform(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
     # As in production: a name alone is not believed.
     monkeypatch.setenv("PLATFORM_APPROVALS_REQUIRE_IDENTITY", "on")
-    with dagster_instance() as instance:
+    # Its history is proven elsewhere; the decisions' is in the ledger.
+    with dg.DagsterInstance.ephemeral() as instance:
         platform = Platform(instance)
         yield platform
         platform.services.close()
