@@ -20,7 +20,7 @@ help: ## what there is
 run: sync ## set up, materialise everything once, print what happened
 	@$(VENV)/platform-assets run $(ARGS)
 
-up: sync ## start everything, with automation on: Dagster UI on 3000, MLflow on 5000
+up: sync ## start everything, with automation on: Dagster UI on 3000, MLflow on 5000, service on 8000
 	@exec $(VENV)/platform-assets up $(ARGS)
 
 test: sync ## set up, run the tests, say which were skipped and why

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from platform_assets import cli_decisions
 from platform_assets.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ app = typer.Typer(
 )
 demo = typer.Typer(help="Invented sample data.", no_args_is_help=True)
 app.add_typer(demo, name="demo")
-# Lines are never broken; the terminal does that. Without one, tables get the room that they need.
-out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+app.add_typer(cli_decisions.decide, name="decide")
+app.add_typer(cli_decisions.keys, name="keys")
+app.command()(cli_decisions.rollback)
+app.command()(cli_decisions.audit)
+out = cli_decisions.out
 err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
@@ -98,14 +102,43 @@ def up(context: typer.Context) -> None:
 
 
 @app.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines too.")] = "127.0.0.1",
+) -> None:
+    """Serve the API and the pages where people decide about models; stay until Ctrl-C. Logs go to stderr."""
+    settings: Settings = context.obj
+    out.print(f"platform-assets: serving on http://{host}:{settings.service_port}", markup=False)
+    import uvicorn
+
+    from platform_assets.core.logs import configure_logging
+    from platform_assets.services import make_home
+    from platform_assets.serving.app import create_app
+
+    make_home(settings.home)
+    configure_logging(settings.secrets(), logging.INFO)
+    uvicorn.run(
+        create_app(settings),
+        host=host,
+        port=settings.service_port,
+        # Each request has its line in our log already, with its id.
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+
+
+@app.command()
 def migrate(context: typer.Context) -> None:
     """Bring the databases of the platform, Dagster and MLflow to the versions that this code needs."""
-    from platform_assets.core.database import open_database
+    from platform_assets.core.database import open_database, open_owner
     from platform_assets.core.migrate import migrate as migrate_database
 
     settings: Settings = context.obj
-    database = open_database(settings.database_url.get_secret_value(), settings.home, migrated=False)
-    done = migrate_database(database)
+    url = settings.database_url.get_secret_value()
+    database = open_database(url, settings.home, migrated=False)
+    owner = open_owner(settings.migration_database_url.get_secret_value() or url, settings.home)
+    done = migrate_database(database, owner)
     out.print("\n".join(done) if done else "every database is at the version that this code needs", markup=False)
 
 
@@ -117,15 +150,12 @@ def reproduce(
 ) -> None:
     """Train a version again from the tables' versions that it names, and say whether it is the same; exit 1 if not."""
     _quiet()
-    from platform_assets.definitions import model_specs
+    from platform_assets.definitions import model_spec
     from platform_assets.services import open_services
 
-    specs = {spec.name: spec for spec in model_specs()}
-    if model not in specs:
-        raise typer.BadParameter(f"there is no model {model!r}; there are {', '.join(specs)}", param_hint="MODEL")
-    services = open_services(context.obj)
+    spec, services = model_spec(model), open_services(context.obj)
     try:
-        found = services.trainer.reproduce(specs[model], version, _say_plainly)
+        found = services.trainer.reproduce(spec, version, _say_plainly)
     finally:
         services.close()
     for line in found.told():
@@ -228,6 +258,7 @@ def _say_what_next(report: Report, settings: Settings) -> None:
     for outcome in report.outcomes:
         if outcome.verdict:
             out.print(f"{outcome.asset}: quality gate {outcome.verdict}", markup=False)
+            out.print(f"{outcome.asset}: {outcome.approval}", markup=False)
         elif outcome.failed:
             out.print(f"{outcome.asset}: these checks do not hold: {', '.join(outcome.failed)}", markup=False)
         if outcome.quarantined:

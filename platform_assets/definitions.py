@@ -15,10 +15,12 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster_shared.record import replace
 
 from platform_assets import domains
+from platform_assets.core.errors import PlatformError
 from platform_assets.core.logs import configure_logging
 from platform_assets.core.models import ModelSpec
 from platform_assets.orchestration.alerts import run_failed_sensor
 from platform_assets.orchestration.console import console
+from platform_assets.orchestration.promotion import promotion_definitions
 from platform_assets.orchestration.tables import tables_in_lake
 from platform_assets.orchestration.training import model_definitions
 from platform_assets.orchestration.upkeep import upkeep_job, upkeep_schedule
@@ -56,16 +58,33 @@ def model_specs() -> list[ModelSpec]:
     return _all(ModelSpec, _modules_of_domains("model"))
 
 
+def model_spec(name: str) -> ModelSpec:
+    """The model that is registered under a name.
+
+    Raises
+    ------
+    PlatformError
+        No domain declares it; names those that are.
+    """
+    specs = {spec.name: spec for spec in model_specs()}
+    if name not in specs:
+        raise PlatformError(f"there is no model {name!r}; there are {', '.join(specs)}")
+    return specs[name]
+
+
 def shared_definitions(of_domains: dg.Definitions) -> dg.Definitions:
     """What serves all domains."""
     upkeep = upkeep_job(tables_in_lake(of_domains))
-    return dg.Definitions(
-        jobs=[upkeep],
-        schedules=[upkeep_schedule(upkeep)],
-        sensors=[run_failed_sensor()],
-        resources=resources(services),
-        executor=dg.in_process_executor,
-        loggers={"console": console},
+    return dg.Definitions.merge(
+        promotion_definitions(model_specs()),
+        dg.Definitions(
+            jobs=[upkeep],
+            schedules=[upkeep_schedule(upkeep)],
+            sensors=[run_failed_sensor()],
+            resources=resources(services),
+            executor=dg.in_process_executor,
+            loggers={"console": console},
+        ),
     )
 
 

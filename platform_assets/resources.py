@@ -7,11 +7,12 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.core.engine import Staged, as_frame
-from platform_assets.core.errors import PlatformError, TableError
+from platform_assets.core.errors import TableError
 from platform_assets.core.frames import Expression, Frame
 from platform_assets.core.logs import shown
 from platform_assets.core.provenance import code_version
 from platform_assets.core.validation import Validated
+from platform_assets.orchestration.failures import plain_failures
 from platform_assets.orchestration.tables import IO_MANAGER, KEY, PARTITION_BY, QUARANTINE, STORE
 from platform_assets.services import Services
 
@@ -30,7 +31,7 @@ class TablesIOManager(dg.IOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Validated | Frame | Expression) -> None:
         """Publish in one commit, and say what was published. A run for some partitions replaces just those."""
-        try:
+        with plain_failures():
             partitions = _partitions(context)
             column = _declared(context).get(PARTITION_BY)
             validated = obj if isinstance(obj, Validated) else Validated(self._services.engine.stage(obj, column), [])
@@ -38,15 +39,13 @@ class TablesIOManager(dg.IOManager):
                 self._publish(context, validated, partitions)
             finally:
                 validated.discard()
-        except PlatformError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
 
     def load_input(self, context: dg.InputContext) -> Frame | Expression:
         """The upstream table's current version; of a partitioned one, the partitions that this run needs."""
         if context.upstream_output is None:
             raise dg.DagsterInvariantViolationError("only assets are read through the tables' IO manager")
         name, declared = _name(context.asset_key), _declared(context.upstream_output)
-        try:
+        with plain_failures():
             if declared.get(STORE) == "online":
                 rows = self._services.engine.as_expression(self._services.online.read(name))
             else:
@@ -54,8 +53,6 @@ class TablesIOManager(dg.IOManager):
             if context.has_asset_partitions:
                 rows = rows.filter(rows[_partition_column(name, declared)].isin(context.asset_partition_keys))
             return rows if context.dagster_type.typing_type is Expression else as_frame(rows)
-        except PlatformError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
 
     def _publish(self, context: dg.OutputContext, validated: Validated, partitions: Sequence[str]) -> None:
         name, staged, declared = _name(context.asset_key), validated.table, _declared(context)

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.core.alerts import Alerts
 from platform_assets.core.artefacts import ArtefactStore
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    import psycopg
+
     from platform_assets.core.database import Database
+    from platform_assets.core.keys import KeyRing
+    from platform_assets.core.ledger import Ledger
+    from platform_assets.core.promotion import Promoter
     from platform_assets.core.registry import ModelRegistry
     from platform_assets.settings import Settings
 
@@ -117,6 +122,24 @@ class Services:
         return OnlineTables(lambda: self.database.engine, self.engine)
 
     @cached_property
+    def ledger(self) -> Ledger:
+        """The record of requests and decisions about models."""
+        from platform_assets.core.ledger import Ledger
+
+        return Ledger(self._connection, require_identity=self.settings.identity_required)
+
+    def _connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        return self.database.pooled()
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        """Who may use the service: the keys in the database, or the setting's where that is the only place."""
+        from platform_assets.core.keys import Keys, KeysFromSettings
+
+        given = self.settings.api_keys.get_secret_value()
+        return KeysFromSettings(given) if given else Keys(self._connection)
+
+    @cached_property
     def validator(self) -> Validator:
         """What judges a table before it is published."""
         return Validator(self.engine, self.settings.max_bad_rows)
@@ -154,6 +177,13 @@ class Services:
     def trainer(self) -> Trainer:
         """What trains, evaluates and reproduces models."""
         return Trainer(self.tables, self.artefacts, self.registry)
+
+    @cached_property
+    def promoter(self) -> Promoter:
+        """What promotes, rolls back, and keeps the registry to what the ledger says."""
+        from platform_assets.core.promotion import Promoter
+
+        return Promoter(self.ledger, self.registry, self.artefacts, self._lock)
 
     def _pinned_tables(self) -> Mapping[str, set[int]]:
         return self.registry.pinned_tables()

@@ -61,6 +61,10 @@ class Settings(BaseSettings):
         SecretStr,
         Field(description="PostgreSQL, `postgresql://user:password@host/name`; empty: an embedded server."),
     ] = SecretStr("")
+    migration_database_url: Annotated[
+        SecretStr,
+        Field(description="The same database as the role that owns its tables, for `migrate`; empty: the same role."),
+    ] = SecretStr("")
     mlflow_tracking_uri: Annotated[
         SecretStr, Field(description="MLflow's tracking server; empty: the platform's own database.")
     ] = SecretStr("")
@@ -78,9 +82,23 @@ class Settings(BaseSettings):
     )
     dagster_port: Annotated[int, Field(ge=1, le=65535, description="Where `up` serves the Dagster UI.")] = 3000
     mlflow_port: Annotated[int, Field(ge=1, le=65535, description="Where `up` serves MLflow.")] = 5000
+    service_port: Annotated[int, Field(ge=1, le=65535, description="Where `serve` answers programs and people.")] = 8000
     alert_webhook_url: Annotated[
         SecretStr, Field(description="Gets one JSON message for each failed run; empty: the log only.")
     ] = SecretStr("")
+    api_keys: Annotated[
+        SecretStr,
+        Field(
+            description="Keys of a service without a database: `name:scope:sha256`, comma-separated, scopes with `+`."
+        ),
+    ] = SecretStr("")
+    api_key: Annotated[SecretStr, Field(description="Your own key, by which the command line knows who decides.")] = (
+        SecretStr("")
+    )
+    approvals_require_identity: Annotated[
+        Literal["off", "on"] | None,
+        Field(description="Whether only who signed in with a key may decide; empty: in production."),
+    ] = None
     demo_rows: Annotated[int, Field(ge=100, description="Rows of a demo source.")] = 20_000
     credit_loans_uri: Annotated[
         str,
@@ -119,6 +137,23 @@ class Settings(BaseSettings):
             msg = "production needs a PLATFORM_LAKE_URI that keeps tables, a folder or an object store; not memory://"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _settings_belong_together(self) -> Self:
+        if self.migration_database_url.get_secret_value() and not self.database_url.get_secret_value():
+            msg = "PLATFORM_MIGRATION_DATABASE_URL needs PLATFORM_DATABASE_URL; the embedded database has its own roles"
+            raise ValueError(msg)
+        if self.api_keys.get_secret_value() and self.database_url.get_secret_value():
+            msg = "PLATFORM_API_KEYS is for a service without a database; with one, use `platform-assets keys add`"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def identity_required(self) -> bool:
+        """Whether only a person who signed in may decide about a model."""
+        return self.approvals_require_identity == "on" or (
+            self.approvals_require_identity is None and self.env == "production"
+        )
 
     @property
     def lake(self) -> str:

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 from psycopg import sql
+from sqlalchemy import make_url
 
-from platform_assets.core.database import Database, Purpose, open_database
-from platform_assets.core.postgres_server import ServerFolder, release, try_lock
+from platform_assets.core.database import Database, Purpose, open_database, open_owner
+from platform_assets.core.migrate import grant
+from platform_assets.core.postgres_server import APP, ServerFolder, release, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,13 +108,13 @@ def embedded_home(migrated_home: Path, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres_server(shared_folder: Path, migrated_home: Path) -> Iterator[Database]:
-    """One embedded server, shared by all workers. Its databases are templates: connect to none of them."""
+    """One embedded server, as its owner, shared by all workers. Its databases are templates: connect to none."""
     home = shared_folder / "shared_home"
     with (shared_folder / "shared_home.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not home.exists():
             copy_home(migrated_home, home)
-    database = open_database("", home)
+    database = open_owner("", home)
     with database.maintenance() as connection:
         # Test data need not survive a crash of the machine.
         connection.execute("alter system set fsync = off")
@@ -123,22 +125,45 @@ def postgres_server(shared_folder: Path, migrated_home: Path) -> Iterator[Databa
 
 @pytest.fixture
 def database_url(postgres_server: Database) -> Iterator[str]:
-    """A URL, as for PLATFORM_DATABASE_URL, of migrated and empty databases that only this test uses."""
+    """A URL, as for PLATFORM_DATABASE_URL, of migrated and empty databases that only this test uses.
+
+    Its role has the limited rights with which the platform works.
+    """
     with empty_databases(postgres_server) as url:
         yield url
+
+
+@pytest.fixture
+def owner_url(postgres_server: Database, database_url: str) -> str:
+    """The same databases as the role that owns their tables, as for PLATFORM_MIGRATION_DATABASE_URL."""
+    url = postgres_server.url("platform").set(drivername="postgresql", database=make_url(database_url).database)
+    return url.render_as_string(hide_password=False)
+
+
+def as_owner(owner_url: str, statements: str) -> None:
+    """Run statements as the tables' owner, and give the platform's role its rights, as a migration would."""
+    with Database(make_url(owner_url)).connect("platform") as connection:
+        connection.execute(statements.encode())
+        grant(connection, APP)
 
 
 @contextmanager
 def empty_databases(postgres_server: Database) -> Iterator[str]:
     """The same for as long as the context lasts, for fixtures that several tests share."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    url = postgres_server.url("platform").set(drivername="postgresql", database=name)
+    # Roles are the whole server's; a test that changed this one would be seen by the others.
+    assert postgres_server.server is not None
+    password = postgres_server.server.folder.password(APP)
+    url = postgres_server.url("platform").set(drivername="postgresql", database=name, username=APP, password=password)
     clones: dict[Purpose, str] = {purpose: Database(url).name(purpose) for purpose in get_args(Purpose)}
     with postgres_server.maintenance() as connection:
         connection.execute("select pg_advisory_lock(%s)", [CLONING])
         for purpose, clone in clones.items():
             template = sql.Identifier(postgres_server.name(purpose))
-            connection.execute(sql.SQL("create database {} template {}").format(sql.Identifier(clone), template))
+            whose = sql.Identifier(postgres_server.role if purpose == "platform" else APP)
+            connection.execute(
+                sql.SQL("create database {} template {} owner {}").format(sql.Identifier(clone), template, whose)
+            )
     yield url.render_as_string(hide_password=False)
     with postgres_server.maintenance() as connection:
         for clone in clones.values():

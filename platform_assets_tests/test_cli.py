@@ -108,7 +108,7 @@ def test_run_again_changes_nothing_and_a_version_is_reproduced(database_url: str
     ("arguments", "code", "message"),
     [
         (("credit_risk_model", "1"), 1, "RegistryError: no model credit_risk_model is registered"),
-        (("another_model", "1"), 2, "there is no model 'another_model'; there are credit_risk_model"),
+        (("another_model", "1"), 1, "there is no model 'another_model'; there are credit_risk_model"),
         (("credit_risk_model", "0"), 2, "greater than or equal to 1"),
         (("credit_risk_model", "first"), 2, "parse string as an integer"),
     ],

@@ -9,6 +9,8 @@ import pytest
 
 from platform_assets.core.errors import RegistryError, SourceError
 from platform_assets.core.files import Source
+from platform_assets.core.keys import hashed
+from platform_assets.core.ledger import Actor, DecisionRefused
 from platform_assets.services import Services, Sources, open_services
 from platform_assets.settings import Settings
 
@@ -123,6 +125,21 @@ def test_a_registry_on_a_tracking_server_opens_no_database(tmp_path: Path) -> No
     with pytest.raises(RegistryError, match="the registry in MLflow .http://127.0.0.1:1."):
         services.registry.versions("credit_risk_model")
     assert not (tmp_path / "home" / "postgres").exists()
+
+
+@pytest.mark.requirement("PRO-5", "SRV-1")
+def test_settings_decide_who_may_decide_and_where_keys_are(tmp_path: Path, database_url: str) -> None:
+    alone = open_services(settings(tmp_path / "home", api_keys=f"anna:read:{hashed('secret')}"))
+    assert [key.name for key in alone.keys.list()] == ["anna"]
+    assert not (tmp_path / "home").exists()
+    services = open_services(settings(tmp_path, database_url=database_url, approvals_require_identity="on"))
+    try:
+        secret = services.keys.add("anna", "anna", {"read"})
+        assert services.keys.check(secret) is not None
+        with pytest.raises(DecisionRefused, match="PLATFORM_APPROVALS_REQUIRE_IDENTITY is on"):
+            services.ledger.decide(1, "approve", Actor("anna"), "good")
+    finally:
+        services.close()
 
 
 @pytest.mark.requirement("PLT-4")

@@ -34,6 +34,7 @@ def test_defaults_need_nothing_from_a_person() -> None:
         "sources": "demo",
         "lake_uri": "",
         "database_url": SecretStr(""),
+        "migration_database_url": SecretStr(""),
         "mlflow_tracking_uri": SecretStr(""),
         "automation": "off",
         "max_bad_rows": 0.05,
@@ -41,8 +42,12 @@ def test_defaults_need_nothing_from_a_person() -> None:
         "engine_memory": "2GB",
         "engine_threads": None,
         "alert_webhook_url": SecretStr(""),
+        "api_keys": SecretStr(""),
+        "api_key": SecretStr(""),
+        "approvals_require_identity": None,
         "dagster_port": 3000,
         "mlflow_port": 5000,
+        "service_port": 8000,
         "demo_rows": 20_000,
         "credit_loans_uri": "",
         "speed_data_uri": "",
@@ -96,6 +101,7 @@ def test_a_variable_sets_its_field(
         ("PLATFORM_ENGINE_MEMORY", "2", "for example 2GB"),
         ("PLATFORM_ENGINE_MEMORY", "2GBx", "for example 2GB"),
         ("PLATFORM_ENGINE_THREADS", "0", "greater than or equal to 1"),
+        ("PLATFORM_APPROVALS_REQUIRE_IDENTITY", "yes", "'off' or 'on'"),
         ("PLATFORM_DEMO_ROWS", "99", "greater than or equal to 100"),
     ],
 )
@@ -136,6 +142,41 @@ def test_production_refuses_what_is_for_development(
     set_variables(monkeypatch, PRODUCTION | change)
     with pytest.raises(SettingsError, match=f"^{said}"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"PLATFORM_MIGRATION_DATABASE_URL": "postgresql://o@db/x"}, "needs PLATFORM_DATABASE_URL"),
+        (
+            {"PLATFORM_API_KEYS": "a:read:0", "PLATFORM_DATABASE_URL": "postgresql://me@db/x"},
+            "PLATFORM_API_KEYS is for a service without a database",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    set_variables(monkeypatch, variables)
+    with pytest.raises(SettingsError, match=said):
+        load_settings()
+
+
+@pytest.mark.requirement("PRO-5")
+@pytest.mark.parametrize(
+    ("variables", "required"),
+    [
+        ({}, False),
+        ({"PLATFORM_APPROVALS_REQUIRE_IDENTITY": "on"}, True),
+        (PRODUCTION, True),
+        (PRODUCTION | {"PLATFORM_APPROVALS_REQUIRE_IDENTITY": "off"}, False),
+    ],
+)
+def test_in_production_only_who_is_known_decides_unless_a_setting_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], required: bool
+) -> None:
+    set_variables(monkeypatch, variables)
+    assert load_settings().identity_required is required
 
 
 @pytest.mark.requirement("PLT-4")

@@ -4,8 +4,9 @@ Whoever stores something asks here for an engine or a URL. How the embedded serv
 is `postgres_server.py`'s business; our tables are made in `platform_assets/migrations`, those of
 Dagster and MLflow by the libraries, both through `migrate.py`.
 
-Whoever connects today owns the tables. When a role with limited rights joins, only `migrate` and
-`open_database` know which of two URLs they use.
+Two roles connect. The platform's own, by `open_database`, reads and writes rows, and of what is there
+for ever (`ledger.py`, `keys.py`) it can only read and add. The one that owns those tables, by
+`open_owner`, serves migrations alone; what each role may do, `migrate.py` grants.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from platform_assets.core.errors import DatabaseError
-from platform_assets.core.postgres_server import SUPERUSER, ServerUse, use_server
+from platform_assets.core.errors import DatabaseError, first_line
+from platform_assets.core.postgres_server import APP, OWNER, ServerUse, use_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +47,8 @@ class Database:
 
     Attributes
     ----------
+    server
+        The use of the embedded server; None without one, and once it is given back.
     embedded
         Whether the server is the platform's own.
 
@@ -53,12 +56,17 @@ class Database:
 
     def __init__(self, url: URL, server: ServerUse | None = None) -> None:
         self._url = url.set(drivername="postgresql+psycopg")
-        self._server = server
+        self.server = server
         self.embedded = server is not None
 
     def name(self, purpose: Purpose) -> str:
         """The database's name on its server."""
         return f"{self._url.database}" if purpose == "platform" else f"{self._url.database}_{purpose}"
+
+    @property
+    def role(self) -> str:
+        """Who connects; empty where the URL names nobody, so that the driver decides."""
+        return self._url.username or ""
 
     def url(self, purpose: Purpose) -> URL:
         """Where the database is, for SQLAlchemy with psycopg 3."""
@@ -74,6 +82,32 @@ class Database:
         from sqlalchemy import create_engine
 
         return create_engine(self.url("platform"), pool_size=2, max_overflow=8, pool_pre_ping=True)
+
+    @contextmanager
+    def pooled(self) -> Iterator[psycopg.Connection[Any]]:
+        """One of the engine's connections to the platform's database; what is not committed is rolled back.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+
+        """
+        import psycopg
+        from sqlalchemy.exc import OperationalError
+        from sqlalchemy.exc import TimeoutError as AllInUseError
+
+        try:
+            borrowed = self.engine.connect()
+        except (OperationalError, AllInUseError) as error:
+            raise DatabaseError(
+                f"the database {self.name('platform')} does not answer ({first_line(error)}); "
+                "`platform-assets doctor` says what is reachable"
+            ) from None
+        with borrowed:
+            driver = borrowed.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows the type
+            yield driver
 
     def connect(self, purpose: Purpose) -> psycopg.Connection[Any]:
         """A plain connection of its own, in autocommit.
@@ -132,10 +166,10 @@ class Database:
         """Close the engine's connections and let go of the embedded server."""
         if "engine" in vars(self):
             self.engine.dispose()
-        if self._server:
-            self._server.close()
+        if self.server:
+            self.server.close()
             # Another lock may get the same number; a second `close` must not let go of that one.
-            self._server = None
+            self.server = None
 
     def _connect(self, name: str) -> psycopg.Connection[Any]:
         import psycopg
@@ -151,7 +185,7 @@ class Database:
                     f"there is no database {where}; run `platform-assets migrate`, which makes it"
                 ) from None
             mend = (
-                ""
+                "\nA server that an older version of the platform started lacks what this one needs: end what uses it"
                 if self.embedded
                 else "\nStart that server, or mend PLATFORM_DATABASE_URL; empty, it stands for an embedded one"
             )
@@ -178,20 +212,42 @@ def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
     """
     if not url:
         server = use_server(home / "postgres")
-        return embedded_database(server.port, server.password, server)
+        return embedded_database(server.port, APP, server.folder.password(APP), server)
     database = Database(_parsed(url))
     if migrated:
         _require_head(database)
     return database
 
 
-def embedded_database(port: int, password: str, server: ServerUse | None = None) -> Database:
+def open_owner(url: str, home: Path) -> Database:
+    """Open the same databases as the role that owns the platform's tables, which only migrations do.
+
+    Parameters
+    ----------
+    url
+        As for `open_database`, with the name of that role; empty for the embedded server.
+    home
+        The platform's folder.
+
+    Raises
+    ------
+    DatabaseError
+        The URL is none, or the embedded server cannot be started.
+
+    """
+    if url:
+        return Database(_parsed(url, "PLATFORM_MIGRATION_DATABASE_URL"))
+    server = use_server(home / "postgres")
+    return embedded_database(server.port, OWNER, server.folder.password(OWNER), server)
+
+
+def embedded_database(port: int, role: str, password: str, server: ServerUse | None = None) -> Database:
     """The databases of an embedded server that is known to run."""
     from sqlalchemy import URL
 
     # Said here, because PGSSLMODE and PGGSSENCMODE of a person's shell are meant for another server.
     query = {"sslmode": "disable", "gssencmode": "disable"}
-    return Database(URL.create("postgresql", SUPERUSER, password, "127.0.0.1", port, EMBEDDED_NAME, query), server)
+    return Database(URL.create("postgresql", role, password, "127.0.0.1", port, EMBEDDED_NAME, query), server)
 
 
 def head() -> str:
@@ -210,11 +266,11 @@ def revision(connection: psycopg.Connection[Any], table: str = "platform.alembic
     return str(row[0]) if row else None
 
 
-def _parsed(url: str) -> URL:
+def _parsed(url: str, variable: str = "PLATFORM_DATABASE_URL") -> URL:
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
-    wanted = "PLATFORM_DATABASE_URL must be postgresql://user:password@host/name, or empty for an embedded server"
+    wanted = f"{variable} must be postgresql://user:password@host/name, or empty for an embedded server"
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):

@@ -30,6 +30,7 @@ from platform_assets.core.registry import (
     Registration,
     finite,
     pinned,
+    refuse_field_tags,
     refuse_no_alias,
     unknown,
 )
@@ -157,6 +158,25 @@ class MlflowRegistry:
         self.version(name, number)
         with self._plain_errors():
             self._client.set_registered_model_alias(name, alias, str(number))
+
+    def drop_alias(self, name: str, alias: str) -> None:
+        """Take an alias away; nothing where there is none."""
+        refuse_no_alias(alias)
+        with self._plain_errors():
+            if self._client.search_registered_models(f"name = '{name}'"):
+                self._client.delete_registered_model_alias(name, alias)
+
+    def set_tags(self, name: str, number: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version; see `ModelRegistry`."""
+        refuse_field_tags(name, tags)
+        self.version(name, number)
+        with self._plain_errors():
+            for tag, value in tags.items():
+                self._client.set_model_version_tag(name, str(number), tag, value)
+
+    def names(self) -> list[str]:
+        """The models with versions that the platform registered; see `ModelRegistry`."""
+        return sorted({found.name for found in self._search() if _FINGERPRINT in found.tags})
 
     def record(self, name: str, number: int) -> dict[str, Any]:
         """The record that a version was registered with; see `ModelRegistry`."""

@@ -20,7 +20,10 @@ from pathlib import Path
 from platform_assets.core.errors import DatabaseError
 
 WATCHER = "platform_assets.core.postgres_watcher"
-SUPERUSER = "platform_owner"
+OWNER = "platform_owner"
+"""The role that owns the platform's tables, a superuser; only migrations connect with it."""
+APP = "platform_app"
+"""The role that the platform connects with."""
 START_SECONDS = 180
 POLL_SECONDS = 0.02
 LOG_LINES = 20
@@ -72,9 +75,9 @@ class ServerFolder:
         except FileNotFoundError:
             return None
 
-    def password(self) -> str:
-        """The superuser's password, made at the first call and readable by its owner only."""
-        path = self.path / "password"
+    def password(self, role: str) -> str:
+        """A role's password, made at the first call and readable by the files' owner only."""
+        path = self.path / ("password" if role == OWNER else f"password_of_{role}")
         if not path.exists():
             with tempfile.NamedTemporaryFile("w", dir=self.path, prefix="password.", delete=False) as file:
                 file.write(secrets.token_urlsafe(24))
@@ -95,7 +98,7 @@ class ServerUse:
     """The right to use a running server until `close`, or until this process ends."""
 
     port: int
-    password: str
+    folder: ServerFolder
     _lock: int
 
     def close(self) -> None:
@@ -134,7 +137,7 @@ def use_server(path: Path) -> ServerUse:
     except BaseException:
         release(users)
         raise
-    return ServerUse(port, folder.password(), users)
+    return ServerUse(port, folder, users)
 
 
 def _running_port(folder: ServerFolder) -> int:

@@ -24,9 +24,17 @@ from typing import TYPE_CHECKING
 
 from platform_assets.core.database import embedded_database
 from platform_assets.core.errors import DatabaseError
-from platform_assets.core.migrate import migrate
+from platform_assets.core.migrate import make_role, migrate
 from platform_assets.core.postgres_binaries import find_binaries, unprivileged_user
-from platform_assets.core.postgres_server import POLL_SECONDS, START_SECONDS, SUPERUSER, ServerFolder, adopt, try_lock
+from platform_assets.core.postgres_server import (
+    APP,
+    OWNER,
+    POLL_SECONDS,
+    START_SECONDS,
+    ServerFolder,
+    adopt,
+    try_lock,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,11 +106,11 @@ class Server:
         new = Path(tempfile.mkdtemp(prefix="data.", dir=self._folder.path))
         if self._user:
             os.chown(new, *self._user)
-        self._folder.password()
+        self._folder.password(OWNER)
         created = self._run(
             "initdb",
             f"--pgdata={new}",
-            f"--username={SUPERUSER}",
+            f"--username={OWNER}",
             f"--pwfile={self._folder.path / 'password'}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
@@ -213,9 +221,11 @@ def _watch(folder: ServerFolder) -> None:
 
 
 def _prepare(folder: ServerFolder, port: int) -> None:
-    with contextlib.closing(embedded_database(port, folder.password())) as database:
-        migrate(database)
-        with database.connect("dagster") as connection:
+    owner, database = (embedded_database(port, role, folder.password(role)) for role in (OWNER, APP))
+    with contextlib.closing(owner), contextlib.closing(database):
+        make_role(owner, APP, folder.password(APP))
+        migrate(database, owner)
+        with owner.connect("dagster") as connection:
             # Dagster commits after each log line. A crash may lose the last of them, never their order, and
             # the runs they belong to died with it. On a server that is not ours its administrator decides.
             connection.execute(f"alter database {database.name('dagster')} set synchronous_commit = off".encode())

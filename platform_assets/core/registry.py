@@ -86,9 +86,7 @@ class Registration:
             raise RegistryError(f"{self.name!r} cannot be a model's name: letters, digits, and _ . - only")
         if not _FINGERPRINT.fullmatch(self.fingerprint):
             raise RegistryError(f"{self.fingerprint!r} cannot be a fingerprint: letters, digits, and _ . : - only")
-        reserved = sorted(name for name in self.tags if name.startswith(PREFIX))
-        if reserved:
-            raise RegistryError(f"{self.name}: the tags {reserved} have names that the platform needs; rename them")
+        refuse_field_tags(self.name, self.tags)
 
 
 @dataclass(frozen=True)
@@ -172,6 +170,24 @@ class ModelRegistry(Protocol):
         """
         ...
 
+    def drop_alias(self, name: str, alias: str) -> None:
+        """Take an alias away; nothing where there is none."""
+        ...
+
+    def set_tags(self, name: str, number: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version; its other tags stay.
+
+        Raises
+        ------
+        RegistryError
+            There is no such version, or a tag has a name that the platform needs for a version's fields.
+        """
+        ...
+
+    def names(self) -> list[str]:
+        """The models with versions that the platform registered."""
+        ...
+
     def record(self, name: str, number: int) -> dict[str, Any]:
         """The record that a version was registered with.
 
@@ -245,6 +261,25 @@ class MemoryRegistry:
         with self._lock:
             self._aliases[name, alias] = self.version(name, number).version
 
+    def drop_alias(self, name: str, alias: str) -> None:
+        """Take an alias away; nothing where there is none."""
+        refuse_no_alias(alias)
+        with self._lock:
+            self._aliases.pop((name, alias), None)
+
+    def set_tags(self, name: str, number: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version; see `ModelRegistry`."""
+        refuse_field_tags(name, tags)
+        with self._lock:
+            there = self._versions[self.version(name, number).name]
+            at = next(at for at, version in enumerate(there) if version.version == number)
+            there[at] = replace(there[at], tags={**there[at].tags, **tags})
+
+    def names(self) -> list[str]:
+        """The models with versions."""
+        with self._lock:
+            return sorted(self._versions)
+
     def record(self, name: str, number: int) -> dict[str, Any]:
         """The record that a version was registered with; see `ModelRegistry`."""
         found: dict[str, Any] = json.loads(self._records[name, self.version(name, number).version])
@@ -302,6 +337,19 @@ def refuse_no_alias(alias: str) -> None:
         raise RegistryError(
             f"{alias!r} cannot be an alias: letters, digits, _ and - only, and neither `latest` nor a version like v1"
         )
+
+
+def refuse_field_tags(name: str, tags: Iterable[str]) -> None:
+    """Refuse tags that would be taken for a version's fields.
+
+    Raises
+    ------
+    RegistryError
+        There are some.
+    """
+    reserved = sorted(tag for tag in tags if tag.startswith(PREFIX))
+    if reserved:
+        raise RegistryError(f"{name}: the tags {reserved} have names that the platform needs; rename them")
 
 
 def unknown(name: str, number: int, versions: Collection[ModelVersion], names: Iterable[str]) -> RegistryError:

@@ -268,14 +268,29 @@ class Trainer:
                 parts |= {"instead of": known.digest}
         return self._new(spec, examples, (parts, launched_by), progress)
 
+    def judge(self, spec: ModelSpec, number: int) -> Training:
+        """Judge a registered version again, on today's holdout and beside today's champion; registers nothing.
+
+        Raises
+        ------
+        TrainingError
+            The examples do not allow it.
+        TableError, ArtefactError, RegistryError
+            A table, the version or its artefact is not there.
+        """
+        return self._judged_again(spec, self._examples(spec), self._registry.version(spec.name, number))
+
     def _known(self, spec: ModelSpec, examples: _Examples, version: ModelVersion) -> Training:
-        model, record = self._artefacts.load(version.digest), self._registry.record(spec.name, version.version)
+        training = self._judged_again(spec, examples, version)
         self._registry.ensure_challenger(spec.name, version.version)
-        champion = self._registry.by_alias(spec.name, CHAMPION)
+        return training
+
+    def _judged_again(self, spec: ModelSpec, examples: _Examples, version: ModelVersion) -> Training:
+        model, record = self._artefacts.load(version.digest), self._registry.record(spec.name, version.version)
         return Training(
             version=version,
             is_new=False,
-            champion=champion,
+            champion=self._registry.by_alias(spec.name, CHAMPION),
             assessment=self._assess(spec, (model, version.threshold), examples.holdout, self._beside(spec, version)),
             record=record,
             first_table_rows=examples.inputs[spec.tables[0]].rows,

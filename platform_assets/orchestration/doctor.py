@@ -95,9 +95,19 @@ def _home(services: Services) -> Iterator[Finding]:
 
 def _database(services: Services) -> Iterator[Finding]:
     with services.database.connect("platform") as connection:
-        row = connection.execute("select current_setting('server_version')").fetchone()
+        row = connection.execute(
+            "select current_setting('server_version'), pg_has_role(relowner, 'usage')"
+            " from pg_class where oid = 'platform.approval_events'::regclass"
+        ).fetchone()
+    version, owns_ledger = row or ("?", False)
     kind = "embedded" if services.database.embedded else "external"
-    yield Finding("database", "ok", f"{kind} PostgreSQL {row[0] if row else '?'}, migrated")
+    found = f"{kind} PostgreSQL {version}, migrated"
+    if owns_ledger:
+        told = f"{found}; the role of PLATFORM_DATABASE_URL owns the record of decisions, which only triggers protect"
+        mend = "let another role own it: set PLATFORM_MIGRATION_DATABASE_URL, and run `platform-assets migrate`"
+        yield Finding("database", "warning", told, mend)
+    else:
+        yield Finding("database", "ok", found)
 
 
 def _history(services: Services) -> Iterator[Finding]:

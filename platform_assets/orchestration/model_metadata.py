@@ -8,20 +8,24 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.core.evaluation import METRICS, Criterion, Estimate, NotWorse, Verdict
+from platform_assets.core.ledger import Request, State
 from platform_assets.core.models import ModelSpec
 from platform_assets.core.training import Assessment, Evaluation, Training
 
 VERDICT = "verdict"
 """What the quality gate says, in one line."""
+APPROVAL = "approval"
+"""What a person has to do about it, in one line."""
 FIRST_TABLE_ROWS = "first_table_rows"
 SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "flagged", "calibration_error")
 
 
-def of_training(spec: ModelSpec, training: Training) -> dict[str, Any]:
-    """Metadata of a materialisation."""
+def of_training(spec: ModelSpec, training: Training, request: Request | None) -> dict[str, Any]:
+    """Metadata of a materialisation, with the request that it led to."""
     version, split = training.version, training.record["split"]
     return {
         VERDICT: told(training.assessment.verdict),
+        APPROVAL: awaited(request),
         "model_version": version.version,
         "newly_trained": training.is_new,
         "champion": f"version {training.champion.version}" if training.champion else "there is none",
@@ -66,6 +70,15 @@ def of_check(assessment: Assessment, demand: Criterion | NotWorse) -> dict[str, 
 def told(verdict: Verdict) -> str:
     """The verdict in one line."""
     return "passed" if verdict.passed else f"FAILED: {'; '.join(faults(verdict))}"
+
+
+def awaited(request: Request | None) -> str:
+    """What a person has to do about a version, in one line."""
+    if request is None:
+        return "nothing waits for a person: this version was decided about"
+    if request.state is State.PENDING:
+        return f"request {request.id} waits for a person: platform-assets decide show {request.id}"
+    return f"request {request.id} is {request.state}"
 
 
 def faults(verdict: Verdict) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import dagster as dg
 from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defined]
 
-from platform_assets.orchestration.model_metadata import VERDICT
+from platform_assets.orchestration.model_metadata import APPROVAL, VERDICT
 
 State = Literal["waiting", "running", "done", "failed", "skipped"]
 UNKNOWN = "no reason was recorded"
@@ -45,6 +45,8 @@ class Outcome:
         Rows set apart, for a table from outside.
     verdict
         What the quality gate says, for a model.
+    approval
+        What a person has to do about it.
     reason
         Why it failed or was skipped.
     """
@@ -58,6 +60,7 @@ class Outcome:
     blocked: bool = False
     quarantined: int | None = None
     verdict: str = ""
+    approval: str = ""
     reason: str = ""
     started: float = 0.0
 
@@ -212,6 +215,7 @@ class _Recorder:
                 outcome.rows = _number(metadata, "dagster/row_count")
                 outcome.quarantined = _number(metadata, "quarantined_rows")
                 outcome.verdict = str(metadata[VERDICT].value) if VERDICT in metadata else ""
+                outcome.approval = str(metadata[APPROVAL].value) if APPROVAL in metadata else ""
                 return
             case _:
                 return

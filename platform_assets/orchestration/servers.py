@@ -1,4 +1,4 @@
-"""The servers that `platform-assets up` runs: MLflow, Dagster's webserver and its daemon.
+"""The servers that `platform-assets up` runs: MLflow, the service, Dagster's webserver and its daemon.
 
 All bound to loopback: none of them asks who is there.
 """
@@ -29,6 +29,13 @@ def servers(services: Services) -> list[Server]:
             environment=_dagster_environment(),
             port=settings.dagster_port,
             health_path="/server_info",
+        ),
+        Server(
+            name="service",
+            command=[_program("platform-assets"), "serve"],
+            environment={},
+            port=settings.service_port,
+            health_path="/health/live",
         ),
         Server(
             name="Dagster daemon",

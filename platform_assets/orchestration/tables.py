@@ -14,13 +14,13 @@ import dagster as dg
 from dagster._core.definitions.resource_annotation import get_resource_args
 
 from platform_assets.core.engine import Engine
-from platform_assets.core.errors import PlatformError
 from platform_assets.core.expectations import Judgement
 from platform_assets.core.frames import Expression
 from platform_assets.core.online import OnlineTables
 from platform_assets.core.schemas import TableSchema
 from platform_assets.core.tables import TableStore
 from platform_assets.core.validation import Check, Validated, Validator, checks_of, conform
+from platform_assets.orchestration.failures import plain_failures
 
 STORE = "platform/store"
 KEY = "platform/key"
@@ -191,11 +191,9 @@ def _of_step(work: Callable[..., Any], resources: set[str]) -> inspect.Signature
 
 def _validated(context: dg.AssetExecutionContext, schema: TableSchema, work: Callable[[], Any]) -> Iterator[Any]:
     validator: Validator = context.resources.validator
-    try:
+    with plain_failures():
         inputs = _inputs(context, context.resources.tables)
         validated = validator.validate(schema, work())
-    except PlatformError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     try:
         yield from _check_results(context, schema, validated)
         demo = validated.demo or any(entry["demo"] for entry in inputs.values())

@@ -1,19 +1,20 @@
 """A model's declaration to its asset, checks, jobs, schedule and sensor. What training is, `core/training.py` says."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
-from platform_assets.core.errors import PlatformError
 from platform_assets.core.evaluation import Criterion, NotWorse
+from platform_assets.core.ledger import Ledger
 from platform_assets.core.models import ModelSpec, Retraining
+from platform_assets.core.promotion import request_approval
 from platform_assets.core.tables import TableStore
 from platform_assets.core.training import Assessment, Trainer
 from platform_assets.orchestration import model_metadata
+from platform_assets.orchestration.failures import plain_failures
 from platform_assets.orchestration.tables import IO_MANAGER
 
 USER = "user"
@@ -75,15 +76,18 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
             for one in _demands(spec)
         ],
     )
-    def model(context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
-        with _plain_failures():
+    def model(
+        context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer], ledger: dg.ResourceParam[Ledger]
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
+        with plain_failures():
             training = trainer.train(spec, launched_by(context.run.tags), context.log.info)
+            request = request_approval(ledger, spec, training)
         verdict = training.assessment.verdict
         if not verdict.passed:
             context.log.warning("%s: the gate FAILED: %s", spec.key, "; ".join(model_metadata.faults(verdict)))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(training.version.digest),
-            metadata=model_metadata.of_training(spec, training),
+            metadata=model_metadata.of_training(spec, training, request),
             check_results=list(_check_results(spec, training.assessment)),
         )
 
@@ -98,7 +102,7 @@ def evaluation_job(spec: ModelSpec) -> dg.JobDefinition:
         description=f"Judge {spec.key} on the examples that were labelled since it was trained.",
     )
     def evaluate(context: dg.OpExecutionContext, trainer: dg.ResourceParam[Trainer]) -> None:
-        with _plain_failures():
+        with plain_failures():
             evaluation = trainer.evaluate(spec)
         context.log.info("version %s, on %s", evaluation.version.version, evaluation.examples)
         context.log_event(
@@ -132,7 +136,7 @@ def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
     def sensor(
         context: dg.SensorEvaluationContext, tables: dg.ResourceParam[TableStore]
     ) -> dg.RunRequest | dg.SkipReason:
-        with _plain_failures():
+        with plain_failures():
             current = tables.current(first)
         if current is None:
             return dg.SkipReason(f"there is no table {first} yet")
@@ -217,12 +221,3 @@ def _check_results(spec: ModelSpec, assessment: Assessment) -> Iterator[dg.Asset
 def _demands(spec: ModelSpec) -> list[Criterion | NotWorse]:
     """What the gate demands, in the order of the verdict's reasons."""
     return [*spec.criteria, spec.not_worse]
-
-
-@contextmanager
-def _plain_failures() -> Iterator[None]:
-    """What a person can mend ends the step with its message alone."""
-    try:
-        yield
-    except PlatformError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None

@@ -13,6 +13,7 @@ from platform_assets.core.database import Database
 from platform_assets.core.errors import RegistryError
 from platform_assets.core.mlflow_registry import MlflowRegistry
 from platform_assets.core.registry import CHALLENGER, CHAMPION, MemoryRegistry, ModelRegistry
+from platform_assets_tests.contracts.file_registry import FileRegistry
 from platform_assets_tests.contracts.registrations import NAME, registration
 from platform_assets_tests.postgres import empty_databases
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 OTHER = "sensor_maintenance_model"
 
 
-@pytest.fixture(params=["memory", "mlflow"])
+@pytest.fixture(params=["memory", "file", "mlflow"])
 def make_registry(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], ModelRegistry]]:
@@ -30,6 +31,10 @@ def make_registry(
     if request.param == "memory":
         memory = MemoryRegistry()
         yield lambda: memory
+        return
+    if request.param == "file":
+        folder = tmp_path_factory.mktemp("registry")
+        yield lambda: FileRegistry(folder)
         return
     with empty_databases(request.getfixturevalue("postgres_server")) as url:
         database = Database(make_url(url))
@@ -165,6 +170,28 @@ def test_what_is_not_there_is_told_with_what_is(make_registry: Callable[[], Mode
         ask(registry, NAME, 3)
     with pytest.raises(RegistryError, match=f"no model {OTHER} is registered .registered: {NAME}.; train it"):
         ask(registry, OTHER, 1)
+
+
+@pytest.mark.requirement("PRO-5", "PRO-7")
+def test_tags_are_added_and_an_alias_goes(registry: ModelRegistry) -> None:
+    assert registry.names() == []
+    registry.drop_alias(NAME, CHAMPION)
+    made = registry.register(registration("print-1"))
+    registry.register(registration("print-2", name=OTHER))
+    registry.set_tags(NAME, 1, {"approval": "1", "empty": "no longer"})
+    registry.set_tags(NAME, 1, {"approval": "2", "Zoë": "😀"})
+    expected = {**made.tags, "approval": "2", "empty": "no longer", "Zoë": "😀"}
+    assert registry.version(NAME, 1).tags == expected
+    assert registry.version(OTHER, 1).tags == made.tags
+    with pytest.raises(RegistryError, match="have names that the platform needs"):
+        registry.set_tags(NAME, 1, {"platform.digest": "x"})
+    with pytest.raises(RegistryError, match="it has 1"):
+        registry.set_tags(NAME, 2, {"a": "b"})
+    registry.set_alias(NAME, CHAMPION, 1)
+    registry.drop_alias(NAME, CHAMPION)
+    registry.drop_alias(NAME, CHAMPION)
+    assert registry.by_alias(NAME, CHAMPION) is None
+    assert registry.names() == [NAME, OTHER]
 
 
 @pytest.mark.parametrize("alias", ["", "latest", "LATEST", "v1", "V22", "a b", "a/b", "ä"])

@@ -3,9 +3,11 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.config import Config
@@ -13,7 +15,7 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import create_engine, make_url, text
 
-from platform_assets.core.database import MIGRATIONS, Database, head, open_database, revision
+from platform_assets.core.database import MIGRATIONS, Database, head, open_database, open_owner, revision
 from platform_assets.core.errors import DatabaseError
 from platform_assets.core.migrate import migrate
 from platform_assets.core.postgres_watcher import free_port
@@ -42,8 +44,9 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 @pytest.fixture
-def external(database_url: str, tmp_path: Path) -> Iterator[Database]:
-    with contextlib.closing(open_database(database_url, tmp_path, migrated=False)) as database:
+def external(owner_url: str, tmp_path: Path) -> Iterator[Database]:
+    """As the role that owns the tables."""
+    with contextlib.closing(open_owner(owner_url, tmp_path)) as database:
         yield database
 
 
@@ -151,6 +154,109 @@ def test_an_external_database_that_is_not_migrated_is_refused(external: Database
         open_database(url, Path("unused"))
     assert message.format(**names) in str(error.value)
     assert str(error.value).endswith("run `platform-assets migrate`")
+
+
+@pytest.mark.requirement("PRO-5")
+def test_what_the_libraries_made_as_the_owner_is_handed_over_to_the_role_that_the_platform_connects_with(
+    external: Database, database_url: str
+) -> None:
+    limited = Database(make_url(database_url))
+    role = sql.Identifier(external.role)
+    names = {"dagster": "event_logs", "mlflow": "registered_models"}
+    for purpose, table in names.items():
+        with external.connect(purpose) as connection:  # type: ignore[arg-type]
+            for thing in ("database {}", "table {}"):
+                name = external.name(purpose) if "database" in thing else table  # type: ignore[arg-type]
+                statement = sql.SQL(f"alter {thing} owner to {{}}").format(sql.Identifier(name), role)
+                connection.execute(statement)
+    assert migrate(limited, external) == [
+        f"handed {external.name(purpose)} over to {limited.role}"  # type: ignore[arg-type]
+        for purpose in names
+    ]
+    for purpose, table in names.items():
+        with limited.connect(purpose) as connection:  # type: ignore[arg-type]
+            connection.execute(f"alter table {table} add column new_column int".encode())
+            connection.execute(b"create table another (id int)")
+    assert migrate(limited, external) == []
+
+
+@pytest.mark.requirement("PRO-5")
+def test_rights_that_an_earlier_version_gave_are_taken_back(external: Database, database_url: str) -> None:
+    limited = Database(make_url(database_url))
+    with external.connect("platform") as connection:
+        connection.execute(f"grant all on all tables in schema platform to {limited.role}".encode())
+        connection.execute(f"grant create on schema platform to {limited.role}".encode())
+    migrate(limited, external)
+    with limited.connect("platform") as connection:
+        rows = connection.execute(
+            "select n.nspname || '.' || relname, array_agg(privilege_type order by privilege_type)"
+            " from pg_class c join pg_namespace n on n.oid = relnamespace, aclexplode(relacl) given"
+            " where relkind = 'r' and grantee = current_user::regrole and n.nspname in ('platform', 'credit_risk')"
+            " group by 1 order by 1"
+        ).fetchall()
+        row = connection.execute("select has_schema_privilege('platform', 'create')").fetchone()
+    everything = ["DELETE", "INSERT", "SELECT", "UPDATE"]
+    assert dict(rows) == {
+        "credit_risk.client_features": everything,
+        "platform.alembic_version": ["SELECT"],
+        "platform.api_key_revocations": ["INSERT", "SELECT"],
+        "platform.api_keys": ["INSERT", "SELECT"],
+        "platform.approval_events": ["INSERT", "SELECT"],
+        "platform.approval_plots": ["INSERT", "SELECT"],
+        "platform.approval_projections": ["INSERT", "SELECT"],
+        "platform.approval_requests": ["INSERT", "SELECT"],
+        "platform.library_schemas": ["SELECT"],
+        "platform.online_tables": everything,
+    }
+    assert row == (False,)
+
+
+@pytest.fixture
+def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
+    """URLs of databases that are not there, as the platform's role and as one that may make them, no superuser."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    roles = [f"{name}_app", f"{name}_owner"]
+    app, owner = map(sql.Identifier, roles)
+    url = postgres_server.url("platform").set(drivername="postgresql", database=name, password="p")
+    with contextlib.closing(postgres_server.maintenance()) as connection:
+        connection.execute(sql.SQL("create role {} login password 'p'").format(app))
+        connection.execute(sql.SQL("create role {} login createdb password 'p' in role {}").format(owner, app))
+        yield tuple(url.set(username=role).render_as_string(hide_password=False) for role in roles)  # type: ignore[misc]
+        for purpose in ("platform", "dagster", "mlflow"):
+            clone = sql.Identifier(Database(url).name(purpose))
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(clone))
+        connection.execute(sql.SQL("drop role {}, {}").format(owner, app))
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("PRO-5", "PLT-4")
+def test_two_roles_of_a_server_that_is_not_ours_divide_the_rights(two_roles: tuple[str, str], tmp_path: Path) -> None:
+    limited, owner = open_database(two_roles[0], tmp_path, migrated=False), open_owner(two_roles[1], tmp_path)
+    with contextlib.closing(owner):
+        assert [line.split(" ")[0] for line in migrate(limited, owner)] == ["created"] * 3 + ["migrated"] * 3
+        assert migrate(limited, owner) == []
+    with open_database(two_roles[0], tmp_path).connect("platform") as connection:
+        connection.execute("insert into platform.online_tables (name, digest, rows) values ('x', 'd', 1)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("delete from platform.approval_events")
+
+
+@pytest.mark.parametrize(("take", "said"), [("revoke {app} from {owner}", 'owner "{app}"'), ("", "")])
+def test_an_owner_that_may_not_give_databases_away_is_told_what_to_ask_for(
+    two_roles: tuple[str, str], postgres_server: Database, tmp_path: Path, take: str, said: str
+) -> None:
+    limited, owner = open_database(two_roles[0], tmp_path, migrated=False), open_owner(two_roles[1], tmp_path)
+    if not take:
+        missing = make_url(two_roles[0]).set(username="never_made")
+        with pytest.raises(DatabaseError, match='owner "never_made"'):
+            migrate(Database(missing), owner)
+        return
+    with contextlib.closing(postgres_server.maintenance()) as connection:
+        connection.execute(take.format(app=limited.role, owner=owner.role).encode())
+    with pytest.raises(DatabaseError) as error:
+        migrate(limited, owner)
+    assert "let an administrator run: create database" in str(error.value)
+    assert said.format(app=limited.role) in str(error.value)
 
 
 def test_a_role_that_may_not_create_databases_is_told_what_to_ask_for(external: Database) -> None:

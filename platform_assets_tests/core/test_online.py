@@ -18,7 +18,7 @@ from platform_assets.core.engine import Engine
 from platform_assets.core.errors import DatabaseError
 from platform_assets.core.online import OnlineTables, OnlineVersion
 from platform_assets.core.postgres_watcher import free_port
-from platform_assets_tests.postgres import wait_until
+from platform_assets_tests.postgres import as_owner, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,8 @@ DAY = dt.date(2020, 1, 1)
 class Shop:
     """An OnlineTables of its own: engine, database connections."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, owner_url: str = "") -> None:
+        self.owner_url = owner_url
         self.database = open_database(url, folder)
         self.engine = Engine(folder / "scratch", "200MB", 1)
         self.online = OnlineTables(lambda: self.database.engine, self.engine)
@@ -61,15 +62,18 @@ class Shop:
             cursor = connection.execute(query.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
+    def make(self, statements: str) -> None:
+        as_owner(self.owner_url, statements)
+
     def close(self) -> None:
         self.engine.close()
         self.database.close()
 
 
 @pytest.fixture
-def shop(database_url: str, tmp_path: Path) -> Iterator[Shop]:
-    shop = Shop(database_url, tmp_path / "first")
-    shop.sql(MAKE_PRICES)
+def shop(database_url: str, owner_url: str, tmp_path: Path) -> Iterator[Shop]:
+    shop = Shop(database_url, tmp_path / "first", owner_url)
+    shop.make(MAKE_PRICES)
     yield shop
     shop.close()
 
@@ -153,7 +157,7 @@ def test_values_come_back_as_they_were(shop: Shop) -> None:
 
 
 def test_other_types_come_back_as_they_were(shop: Shop) -> None:
-    shop.sql("create table shop.odd (id int, raw bytea, is_new boolean, at timestamptz, primary key (id))")
+    shop.make("create table shop.odd (id int, raw bytea, is_new boolean, at timestamptz, primary key (id))")
     at = dt.datetime(2020, 1, 1, 10, 0, 0, 123_456, dt.UTC)
     sent = [
         {"id": 1, "raw": b"\\x41\0\xff\xaa", "is_new": True, "at": at},
@@ -166,7 +170,7 @@ def test_other_types_come_back_as_they_were(shop: Shop) -> None:
 
 
 def test_a_key_may_have_several_columns(shop: Shop) -> None:
-    shop.sql("create table shop.stock (place text, id bigint, pieces bigint, primary key (place, id))")
+    shop.make("create table shop.stock (place text, id bigint, pieces bigint, primary key (place, id))")
     rows = {"place": ["a", "a", "b"], "id": [1, 2, 1], "pieces": [10, 20, 30]}
     shop.publish(pa.table(rows), "shop/stock", ("place", "id"))
     shop.publish(pa.table(rows).slice(1), "shop/stock", ("place", "id"))
@@ -177,7 +181,7 @@ def test_a_key_may_have_several_columns(shop: Shop) -> None:
 
 def test_names_and_keys_are_no_sql(shop: Shop) -> None:
     table, column = 'x"; drop table shop.prices; --', 'it\'s; "here"'
-    shop.sql('create table shop."x""; drop table shop.prices; --" (id text primary key, "it\'s; ""here""" bigint)')
+    shop.make('create table shop."x""; drop table shop.prices; --" (id text primary key, "it\'s; ""here""" bigint)')
     key = "1' or '1'='1"
     shop.publish(pa.table({"id": [key, "2"], column: [1, 2]}), f"shop/{table}")
     assert shop.online.get(f"shop/{table}", id=key) == {"id": key, column: 1}

@@ -14,7 +14,7 @@ import pytest
 
 from platform_assets.core.database import embedded_database, open_database
 from platform_assets.core.errors import DatabaseError
-from platform_assets.core.postgres_server import ServerFolder, use_server
+from platform_assets.core.postgres_server import APP, OWNER, ServerFolder, use_server
 from platform_assets.core.postgres_watcher import Server, free_port
 from platform_assets_tests.postgres import is_watched, processes_of, wait_until, wait_until_stopped
 
@@ -247,7 +247,7 @@ def test_started_by_root_below_a_private_folder_the_server_runs_as_nobody_specia
         server.start()
         assert Path(f"/proc/{server.pid}").stat().st_uid != 0
         assert folder.data.stat().st_uid == Path(f"/proc/{server.pid}").stat().st_uid
-        with embedded_database(server.port, folder.password()).maintenance() as connection:
+        with embedded_database(server.port, OWNER, folder.password(OWNER)).maintenance() as connection:
             assert connection.execute("select 1").fetchone() == (1,)
     finally:
         server.stop()
@@ -255,14 +255,19 @@ def test_started_by_root_below_a_private_folder_the_server_runs_as_nobody_specia
 
 
 @pytest.mark.requirement("PLT-8")
-def test_the_password_is_its_owners_alone(embedded_home: Path) -> None:
+@pytest.mark.parametrize(("role", "file"), [(OWNER, "password"), (APP, "password_of_platform_app")])
+def test_a_password_is_its_owners_alone(embedded_home: Path, role: str, file: str) -> None:
     use = use_server(embedded_home / "postgres")
     try:
         folder = ServerFolder(embedded_home / "postgres")
-        assert stat.S_IMODE((folder.path / "password").stat().st_mode) == 0o600
-        assert use.password not in folder.log.read_text()
-        assert not any(use.password in command for command in processes_of(embedded_home))
-        wrong = embedded_database(use.port, "wrong")
+        password = use.folder.password(role)
+        assert stat.S_IMODE((folder.path / file).stat().st_mode) == 0o600
+        assert (folder.path / file).read_text() == password
+        assert password not in folder.log.read_text()
+        assert not any(password in command for command in processes_of(embedded_home))
+        with embedded_database(use.port, role, password).connect("platform") as connection:
+            assert connection.info.user == role
+        wrong = embedded_database(use.port, role, "wrong")
         with pytest.raises(DatabaseError, match="password authentication failed"):
             wrong.connect("platform")
     finally:

@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from platform_assets.core.database import open_database
-from platform_assets.core.postgres_server import ServerFolder
+from platform_assets.core.postgres_server import APP, OWNER, ServerFolder
 from platform_assets.core.postgres_watcher import free_port
 from platform_assets.demo.loans import generate
 from platform_assets.orchestration.storage import PROJECT
@@ -296,7 +296,7 @@ def test_the_definitions_are_found_well(project: Project) -> None:
 
 @pytest.mark.requirement("PLT-8")
 def test_no_secret_is_printed_or_stored(project: Project) -> None:
-    password = ServerFolder(project.home / "postgres").password()
+    passwords = [ServerFolder(project.home / "postgres").password(role) for role in (APP, OWNER)]
     with closing(open_database("", project.home)) as database, database.connect("dagster") as connection:
         tables = connection.execute("select table_name from information_schema.tables where table_schema = 'public'")
         stored = [
@@ -308,4 +308,4 @@ def test_no_secret_is_printed_or_stored(project: Project) -> None:
     logs += [path.read_text() for path in project.root.parent.glob("*.txt")]
     everything = "\n".join([*stored, *logs, *project.printed])
     assert "ftp://127.0.0.1:" in everything
-    assert [secret for secret in (SOURCE_PASSWORD, "hunter3", password) if secret in everything] == []
+    assert [secret for secret in (SOURCE_PASSWORD, "hunter3", *passwords) if secret in everything] == []

@@ -84,6 +84,16 @@ def test_mlflow_in_our_database_is_looked_for(tmp_path: Path, database_url: str)
     assert (finding.state, finding.found.split(";")[0]) == ("broken", f"there is no database {mlflow} on 127.0.0.1")
 
 
+@pytest.mark.requirement("PRO-5")
+def test_a_role_that_could_alter_the_record_of_decisions_is_told(
+    tmp_path: Path, database_url: str, owner_url: str
+) -> None:
+    limited, owner = (found(doctor._database, tmp_path, database_url=url) for url in (database_url, owner_url))
+    assert (limited.state, owner.state) == ("ok", "warning")
+    assert "which only triggers protect" in owner.found
+    assert "PLATFORM_MIGRATION_DATABASE_URL" in owner.mend
+
+
 @pytest.mark.parametrize(
     ("uri", "state", "said"),
     [

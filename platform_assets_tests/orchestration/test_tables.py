@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from pydantic import SecretStr
 
-from platform_assets.core.database import open_database
 from platform_assets.core.engine import Engine
 from platform_assets.core.expectations import has_rows, is_positive, is_unique
 from platform_assets.core.files import Landed, Source, land
@@ -23,6 +22,7 @@ from platform_assets.orchestration.tables import IO_MANAGER, online_check, table
 from platform_assets.resources import resources
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets_tests.postgres import as_owner
 
 OWNERS = ["team:shop"]
 SALE_ID = Column("sale_id", "int64", "Number of the sale.")
@@ -420,12 +420,9 @@ def test_our_own_resources_can_be_asked_for(shop: Shop) -> None:
 
 
 @pytest.fixture
-def online(shop: Shop) -> Iterator[Shop]:
+def online(shop: Shop, owner_url: str) -> Iterator[Shop]:
     """A shop whose newest sales are online."""
-    connection = open_database(shop.services.settings.database_url.get_secret_value(), Path()).connect("platform")
-    with connection:
-        connection.execute("create schema shop")
-        connection.execute("create table shop.newest (item text primary key, sale_id bigint)")
+    as_owner(owner_url, "create schema shop; create table shop.newest (item text primary key, sale_id bigint)")
     assert shop.run(sales, newest, newest_is_current).success
     yield shop
     shop.services.database.close()

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
+from sqlalchemy import make_url
 
 from platform_assets.core.artefacts import ArtefactStore
+from platform_assets.core.database import Database
 from platform_assets.core.engine import Engine
+from platform_assets.core.ledger import Ledger, State
 from platform_assets.core.models import Retraining
 from platform_assets.core.registry import CHALLENGER, CHAMPION, MemoryRegistry
 from platform_assets.core.tables import MEMORY, TableStore
@@ -29,9 +32,10 @@ POLICY = Retraining(min_new_rows=100, cool_down=timedelta(hours=6))
 
 
 class Workshop:
-    """The definitions of one model, with all that they need, in memory and a temporary folder."""
+    """The definitions of one model, with all that they need, in memory and a temporary folder; the ledger is real."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ledger: Ledger) -> None:
+        self.ledger = ledger
         self.engine = Engine(folder / "scratch")
         self.tables = TableStore(MEMORY, self.engine)
         self.registry = MemoryRegistry()
@@ -44,6 +48,7 @@ class Workshop:
                 resources={
                     "trainer": dg.ResourceDefinition.hardcoded_resource(trainer),
                     "tables": dg.ResourceDefinition.hardcoded_resource(self.tables),
+                    "ledger": dg.ResourceDefinition.hardcoded_resource(ledger),
                     IO_MANAGER: dg.mem_io_manager,
                 },
             ),
@@ -68,11 +73,13 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
-    workshop = Workshop(tmp_path)
+def workshop(tmp_path: Path, database_url: str) -> Iterator[Workshop]:
+    database = Database(make_url(database_url))
+    workshop = Workshop(tmp_path, Ledger(database.pooled))
     yield workshop
     workshop.engine.close()
     workshop.instance.dispose()
+    database.close()
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
@@ -115,6 +122,28 @@ def test_a_materialisation_shows_what_a_person_wants_to_see(workshop: Workshop) 
     assert version is not None
     assert version.tags["launched_by"] == "schedule:nightly"
     assert metadata["digest"].value == version.digest
+
+
+@pytest.mark.requirement("PRO-3", "PRO-6")
+def test_a_training_asks_a_person_once_and_a_newer_one_takes_its_place(workshop: Workshop) -> None:
+    def said() -> list[str]:
+        result = workshop.run("train_breakage_model")
+        [materialisation] = result.asset_materializations_for_node("somewhere__breakage_model")
+        return str(materialisation.metadata["approval"].value).split()
+
+    def asked() -> list[tuple[int, int, State]]:
+        return [(one.id, one.version, one.state) for one in workshop.ledger.requests()]
+
+    workshop.publish(readings())
+    assert {"request", "1"} <= {word.strip(",;:.()") for word in said()}
+    assert asked() == [(1, 1, State.PENDING)]
+    said()
+    assert asked() == [(1, 1, State.PENDING)]
+    workshop.publish(readings(1_400))
+    said()
+    assert asked() == [(2, 2, State.PENDING), (1, 1, State.SUPERSEDED)]
+    assert workshop.ledger.request(2).launched_by == "user"
+    assert workshop.registry.by_alias("breakage_model", CHAMPION) is None
 
 
 @pytest.mark.requirement("PRO-2")

@@ -269,12 +269,12 @@ def test_brute_force_agrees_and_the_order_of_the_rows_is_irrelevant(loans: list[
 
 
 @pytest.mark.requirement("PLT-9", "CRE-5")
-def test_postgresql_computes_the_same_features(database_url: str, demo_loans: list[Loan]) -> None:
+def test_postgresql_computes_the_same_features(owner_url: str, demo_loans: list[Loan]) -> None:
     clients = {loan.id for loan in demo_loans[:40]}
     some = [loan for loan in demo_loans if loan.id in clients] + [
         loan(1, "2020-02-29")._replace(job_start_date=None, birthday=day("1980-02-29"))
     ]
-    with psycopg.connect(database_url.replace("+psycopg", "")) as connection:
+    with psycopg.connect(owner_url) as connection:
         postgres = ibis.postgres.from_connection(connection)
         features = loan_features(postgres.create_table("loans", table(some).to_pyarrow()))
         assert differing(rows(features), compute(some)) == []

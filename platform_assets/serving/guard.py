@@ -1,0 +1,147 @@
+"""What stands before every request: its id, the limit of its body, the headers of its answer, and its line in the log.
+
+Plain ASGI and outermost, so that nothing leaves without it, whatever fails inside.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+
+from platform_assets.serving.problems import REQUEST_ID, Problem, answer
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOG = logging.getLogger(__name__)
+HEADER = "X-Request-ID"
+MAX_BODY_BYTES = 256 * 1024
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+SECURE_HEADERS = {
+    # No script at all, so that text of others that slipped through could not run.
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_DIGITS = 18
+_HSTS = "max-age=31536000"
+
+
+class Guard:
+    """Middleware around the whole application.
+
+    Parameters
+    ----------
+    app
+        What it stands before.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; what is none, as the application's start and end, passes."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        asked = Headers(scope=scope).get(HEADER, "")
+        state = scope.setdefault("state", {})
+        state[REQUEST_ID] = asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+        await _Exchange(scope, receive, send).run(self._app)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._id: str = scope["state"][REQUEST_ID]
+        self._began = time.perf_counter()
+        self._received = 0
+        self._status = 0
+
+    async def run(self, app: ASGIApp) -> None:
+        try:
+            if self._declared_length() > MAX_BODY_BYTES:
+                await self._answer(_too_large())
+            else:
+                await app(self._scope, self.receive, self.send)
+        # The last place that can keep a stack trace from the client.
+        except Exception:
+            LOG.exception("%s %s failed", self._scope["method"], self._scope["path"], extra={REQUEST_ID: self._id})
+            if self._status:
+                raise
+            told = f"Something went wrong here. Whoever runs this service finds it in the log as {self._id}."
+            await self._answer(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, told))
+        finally:
+            self._log()
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        if self._received > MAX_BODY_BYTES:
+            raise _too_large()
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers[HEADER] = self._id
+            for name, value in SECURE_HEADERS.items():
+                headers.setdefault(name, value)
+            # What a page needs besides its text holds nothing of anybody; browsers ask whether it has changed.
+            headers.setdefault(
+                "Cache-Control", "no-cache" if self._scope["path"].startswith("/static/") else "no-store"
+            )
+            if self._scope["scheme"] == "https":
+                headers["Strict-Transport-Security"] = _HSTS
+        await self._send(message)
+
+    async def _answer(self, problem: Problem) -> None:
+        response = await run_in_threadpool(answer, Request(self._scope), problem)
+        await response(self._scope, self.receive, self.send)
+
+    def _declared_length(self) -> int:
+        text = Headers(scope=self._scope).get("content-length", "")
+        # Python refuses to read a number of thousands of digits.
+        return int(text[:_DIGITS]) if text.isascii() and text.isdigit() else 0
+
+    def _log(self) -> None:
+        method, path = self._scope["method"], self._scope["path"]
+        LOG.info(
+            "%s %s %s",
+            method,
+            path,
+            self._status,
+            extra={
+                REQUEST_ID: self._id,
+                "status": self._status,
+                "milliseconds": round(1000 * (time.perf_counter() - self._began), 1),
+                # Set by `access.py`, once it knows.
+                "asked_by": self._scope["state"].get("asked_by"),
+            },
+        )
+
+
+def _too_large() -> Problem:
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"The body has more than {MAX_BODY_BYTES:,} bytes; send less, in several requests.",
+        "body-too-large",
+    )
