@@ -38,8 +38,9 @@ def model_definitions(spec: ModelSpec) -> dg.Definitions:
     asset = model_asset(spec)
     train = dg.define_asset_job(
         f"train_{spec.name}",
-        # Its tables as well: trained on yesterday's, a nightly model would never see a new row.
-        selection=dg.AssetSelection.assets(asset).upstream(),
+        # Its tables as well: trained on yesterday's, a nightly model would never see a new row. And what else is
+        # made of them, for what is served online must not stay behind.
+        selection=dg.AssetSelection.assets(asset).upstream().downstream(),
         description=f"Bring the tables of {spec.key} up to date, train it, judge it, register it as challenger.",
     )
     return dg.Definitions(

@@ -266,15 +266,23 @@ def test_the_nightly_schedule_trains(workshop: Workshop) -> None:
     assert schedule.job_name == "train_breakage_model"
 
 
-def test_the_training_job_brings_the_tables_up_to_date_first(workshop: Workshop) -> None:
+def test_the_training_job_brings_the_tables_and_what_is_made_of_them_up_to_date(workshop: Workshop) -> None:
     @dg.asset(key=["somewhere", "readings"])
     def table() -> None:
         """Readings."""
 
-    job = dg.Definitions.merge(dg.Definitions(assets=[table]), workshop.definitions).resolve_job_def(
+    @dg.asset(key=["somewhere", "newest"], deps=[table])
+    def online() -> None:
+        """What is served of them."""
+
+    job = dg.Definitions.merge(dg.Definitions(assets=[table, online]), workshop.definitions).resolve_job_def(
         "train_breakage_model"
     )
-    assert job.asset_layer.executable_asset_keys == {KEY, dg.AssetKey(["somewhere", "readings"])}
+    assert job.asset_layer.executable_asset_keys == {
+        KEY,
+        dg.AssetKey(["somewhere", "readings"]),
+        dg.AssetKey(["somewhere", "newest"]),
+    }
 
 
 @pytest.mark.parametrize(
