@@ -88,7 +88,7 @@ def run(context: typer.Context) -> None:
 
 @app.command()
 def up(context: typer.Context) -> None:
-    """Start database, MLflow, Dagster's UI and daemon with automation on; stay until Ctrl-C, then stop them all."""
+    """Start database, MLflow, service, Dagster's UI and daemon, with automation on; Ctrl-C stops them all."""
     settings: Settings = context.obj
     out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
     from platform_assets.core.supervisor import Supervisor
@@ -231,16 +231,10 @@ def _sign(outcome: Outcome) -> str:
 
 def _table(report: Report) -> Table:
     table = Table(title="What happened")
-    for heading, justify in (
-        ("asset", "left"),
-        ("", "left"),
-        ("rows", "right"),
-        ("seconds", "right"),
-        ("checks passed", "right"),
-        ("failed", "right"),
-        ("quarantined", "right"),
-    ):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for heading in ("asset", ""):
+        table.add_column(heading)
+    for heading in ("rows", "seconds", "checks passed", "failed", "quarantined"):
+        table.add_column(heading, justify="right")
     for outcome in report.outcomes:
         table.add_row(
             outcome.asset,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from platform_assets.services import Services
     from platform_assets.settings import Settings
 
+DIGITS = 4
 CLOSED = 3
 """Exit code when somebody has decided before."""
 WIDTH = 500
@@ -37,7 +38,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; recorded for ever.")
 def list_requests(
     context: typer.Context,
     model: Annotated[str | None, typer.Option(help="Of this model only.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Closed requests as well.")] = False,  # noqa: FBT002
+    everything: Annotated[bool, typer.Option("--all", help="Closed requests as well.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
     """List the requests that wait for somebody."""
     from platform_assets.core.ledger import OPEN
@@ -82,7 +83,7 @@ def approve(
     context: typer.Context,
     request: Number,
     reason: Reason,
-    override: Annotated[bool, typer.Option("--override", help="Although it failed its gate; marked for ever.")] = False,  # noqa: FBT002
+    override: Annotated[bool, typer.Option("--override", help="Although it failed its gate; marked for ever.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
     """Approve a request; the sensor, or the job promote_model, then promotes it."""
     _decide(context, request, "approve", reason, override=override)
@@ -229,6 +230,8 @@ def _print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None
 
 
 def _told(request: Request) -> Iterator[str]:
+    from platform_assets.core.cards import told_estimate
+
     evidence: Any = request.evidence
     champion = f"version {request.champion[0]}" if request.champion else "none"
     yield f"{request.called}: {request.state}; expires {request.expires_at:%Y-%m-%d %H:%M} UTC"
@@ -240,15 +243,8 @@ def _told(request: Request) -> Iterator[str]:
     yield from (f"  {'+' if one['passed'] else '-'} {one['told']}" for one in evidence["verdict"]["reasons"])
     difference = evidence.get("difference") or {}
     for name, one in evidence["metrics"].items():
-        beside = f"; minus champion {_estimate(difference[name])}" if name in difference else ""
-        yield f"  {name}: {_estimate(one)}{beside}"
-
-
-def _estimate(one: dict[str, float | None]) -> str:
-    value, low, high = one["value"], one["low"], one["high"]
-    if value is None:
-        return "undefined"
-    return f"{value:.4g}" + ("" if low is None or high is None else f" ({low:.4g} to {high:.4g})")
+        beside = f"; minus champion {told_estimate(difference[name], DIGITS)}" if name in difference else ""
+        yield f"  {name}: {told_estimate(one, DIGITS)}{beside}"
 
 
 @contextmanager

@@ -127,5 +127,5 @@ def _switched_on(automation: Any, status: dg.DefaultScheduleStatus | dg.DefaultS
     if isinstance(automation, UnresolvedPartitionedAssetScheduleDefinition):
         return replace(automation, default_status=status)
     running = copy.copy(automation)
-    running._default_status = status  # noqa: SLF001
+    running._default_status = status  # noqa: SLF001 - Dagster takes it at construction only
     return running

@@ -28,7 +28,7 @@ def raw_scores(estimator: Any, rows: Frame) -> NDArray[np.float64]:
     return probabilities[:, 1]
 
 
-class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A fitted classifier behind a sigmoid (Platt, Probabilistic outputs for support vector machines, 1999).
 
     Parameters

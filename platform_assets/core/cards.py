@@ -51,12 +51,22 @@ def _gate(verdict: Mapping[str, Any]) -> Iterator[str]:
 def _subgroups(subgroups: Mapping[str, Any]) -> Iterator[str]:
     for column, values in subgroups.items():
         for value, metrics in sorted(values.items()):
-            told = (f"{label} {_estimate(metrics[name])}" for name, label in TOLD_BY_SUBGROUP.items())
+            told = (f"{label} {told_estimate(metrics[name])}" for name, label in TOLD_BY_SUBGROUP.items())
             yield f"- {column} {value}, {metrics['rows']['value']:,.0f} examples: {', '.join(told)}"
 
 
-def _estimate(metric: Mapping[str, float | None]) -> str:
+def told_estimate(metric: Mapping[str, float | None], digits: int = 3) -> str:
+    """A recorded value and its interval, for people.
+
+    Parameters
+    ----------
+    metric
+        As `Estimate.as_dict` gives it.
+    digits
+        Significant ones.
+    """
     value, low, high = metric["value"], metric["low"], metric["high"]
     if value is None:
         return "undefined"
-    return f"{value:.3g}" if low is None or high is None else f"{value:.3g} ({low:.3g} to {high:.3g})"
+    interval = "" if low is None or high is None else f" ({low:.{digits}g} to {high:.{digits}g})"
+    return f"{value:.{digits}g}{interval}"

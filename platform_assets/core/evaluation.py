@@ -531,7 +531,7 @@ class Criterion:
     @property
     def bound(self) -> float:
         """The one that is given."""
-        return self.at_most if self.at_least is None else self.at_least  # type: ignore[return-value]
+        return self.at_most if self.at_least is None else self.at_least  # type: ignore[return-value]  # one of the two is given
 
     @property
     def name(self) -> str:

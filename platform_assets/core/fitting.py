@@ -255,7 +255,7 @@ def one_thread() -> Iterator[None]:
     """BLAS and OpenMP with one thread: on few cores several fight each other, and sums depend on their number."""
     # Only libraries that are loaded can be limited.
     import sklearn.ensemble
-    import sklearn.linear_model  # noqa: F401
+    import sklearn.linear_model  # noqa: F401 - loaded, not used
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):

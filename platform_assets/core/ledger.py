@@ -503,7 +503,7 @@ class Ledger:
                 if delivery is not None and event.delivery == delivery:
                     return event
             champions = _champions(connection, model)
-            if len(champions) < 2:  # noqa: PLR2004
+            if len(champions) < 2:  # noqa: PLR2004 - this one and the one before
                 found = f"version {champions[0].version} is its only one so far" if champions else "there is none"
                 raise LedgerError(f"the champion of {model} cannot be rolled back: {found}; approve another version")
             now, before = champions

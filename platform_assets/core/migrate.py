@@ -217,12 +217,12 @@ def _migrate_dagster(database: Database) -> None:
     # Creates the tables where there are none, at the newest version.
     storage = DagsterPostgresStorage(database.psycopg2_url("dagster"), should_autocreate_tables=True)
     # What `dagster instance migrate` does; that command would open our storage, which waits for us.
-    storage._run_storage.upgrade()  # noqa: SLF001
-    storage._run_storage.migrate()  # noqa: SLF001
-    storage._event_log_storage.upgrade()  # noqa: SLF001
-    storage._event_log_storage.reindex_assets()  # noqa: SLF001
-    storage._schedule_storage.upgrade()  # noqa: SLF001
-    storage._schedule_storage.migrate()  # noqa: SLF001
+    storage._run_storage.upgrade()  # noqa: SLF001 - the library has no public way
+    storage._run_storage.migrate()  # noqa: SLF001 - the library has no public way
+    storage._event_log_storage.upgrade()  # noqa: SLF001 - the library has no public way
+    storage._event_log_storage.reindex_assets()  # noqa: SLF001 - the library has no public way
+    storage._schedule_storage.upgrade()  # noqa: SLF001 - the library has no public way
+    storage._schedule_storage.migrate()  # noqa: SLF001 - the library has no public way
 
 
 def _migrate_mlflow(database: Database) -> None:
@@ -233,7 +233,7 @@ def _migrate_mlflow(database: Database) -> None:
 
     engine = create_engine(database.psycopg2_url("mlflow"))
     try:
-        utils._safe_initialize_tables(engine)  # noqa: SLF001
-        utils._upgrade_db(engine)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        utils._safe_initialize_tables(engine)  # noqa: SLF001 - the library has no public way
+        utils._upgrade_db(engine)  # type: ignore[no-untyped-call]  # noqa: SLF001 - MLflow has no public way, nor types
     finally:
         engine.dispose()

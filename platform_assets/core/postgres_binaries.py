@@ -102,7 +102,7 @@ def _as_user(user: tuple[int, int] | None) -> list[str]:
 def _installed() -> Iterator[Binaries]:
     for folder in _folders():
         if all((folder / program).exists() for program in PROGRAMS):
-            answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+            answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - PostgreSQL's own program
             if version := re.search(r"\s(\d+)", answer.stdout):
                 yield Binaries(folder, version[1])
 

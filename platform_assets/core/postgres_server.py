@@ -170,7 +170,7 @@ def _start_watcher(folder: ServerFolder, watcher_lock: int) -> int:
         offset = log.tell()
         command = [sys.executable, "-m", WATCHER, str(folder.path), str(watcher_lock)]
         # It forks and returns at once, so that the real watcher is no child of ours.
-        started = subprocess.run(  # noqa: S603
+        started = subprocess.run(  # noqa: S603 - our own program
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -135,7 +135,7 @@ class Server:
         }
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         offset = self._folder.log.stat().st_size
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
             self._binaries.command("postgres", "-D", str(self._folder.data), *arguments, user=self._user),
             stdin=subprocess.DEVNULL,
             env=_environment(),
@@ -177,12 +177,12 @@ class Server:
             return None
         except PermissionError:
             return None
-        port = int(lines[3]) if len(lines) > 3 else 0  # noqa: PLR2004
+        port = int(lines[3]) if len(lines) > 3 else 0  # noqa: PLR2004 - the pid file's fourth line
         return pid, port, lines[-1].strip() == "ready"
 
     def _run(self, program: str, *arguments: str) -> bool:
         command = self._binaries.command(program, *arguments, user=self._user)
-        return subprocess.run(command, stdin=subprocess.DEVNULL, env=_environment(), check=False).returncode == 0  # noqa: S603
+        return subprocess.run(command, stdin=subprocess.DEVNULL, env=_environment(), check=False).returncode == 0  # noqa: S603 - PostgreSQL's own program
 
 
 def _serves(pid: int, data: Path) -> bool:
@@ -192,7 +192,7 @@ def _serves(pid: int, data: Path) -> bool:
             return str(data).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             return False
-    answer = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    answer = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607 - fixed arguments, and the system's ps
     return f"-D {data} " in answer.stdout
 
 

@@ -152,7 +152,7 @@ def _typed(rows: ir.Table, schema: TableSchema) -> ir.Table:
         **unread,
         **{
             # A line that could not be read at all breaks that rule only, not each rule about its values.
-            expectation.name: readable & ~expectation.holds(both).fill_null(True)  # noqa: FBT003
+            expectation.name: readable & ~expectation.holds(both).fill_null(True)  # noqa: FBT003 - Ibis takes no keyword
             for expectation in schema.expectations
             if expectation.holds
         },
@@ -208,7 +208,7 @@ def _without_twins(typed: ir.Table, schema: TableSchema) -> ir.Table:
     twin = (judged.contents == 1) & (judged[LINE] != judged.first_line)
     rule = f"{'_and_'.join(keys)}_is_unique"
     rules = _joined(judged[RULES].nullif(""), ibis.ifelse(conflicting, rule, ibis.null("string")))
-    return judged.filter(~twin.fill_null(False)).select(  # noqa: FBT003
+    return judged.filter(~twin.fill_null(False)).select(  # noqa: FBT003 - Ibis takes no keyword
         *(column.name for column in schema.columns), LINE, **{RULES: rules}
     )
 

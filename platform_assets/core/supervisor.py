@@ -90,7 +90,7 @@ class Supervisor:
             self._stop_all()
         finally:
             for number, handler in self._former.items():
-                signal.signal(number, handler)  # type: ignore[arg-type]
+                signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal` itself gave back
 
     def run(self) -> None:
         """Start every server, say its address when it answers, and stay until the end.

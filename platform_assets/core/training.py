@@ -446,24 +446,24 @@ class Trainer:
                 return version
         raise TableError(f"{name} has no version {number}; it was removed, or the lake is another one")
 
-    def _beside(self, spec: ModelSpec, version: ModelVersion | None) -> Callable[[_Judged], Comparison]:
+    def _beside(self, spec: ModelSpec, version: ModelVersion | None) -> Callable[[_Judged], _Comparison]:
         """What compares a version, or a new one, with the champion: on its holdout, by its scores and threshold."""
         demand, champion = spec.not_worse, self._registry.by_alias(spec.name, CHAMPION)
 
-        def compared(judged: _Judged) -> Comparison:
+        def compared(judged: _Judged) -> _Comparison:
             if champion is None:
-                return Comparison(Reason(demand.name, passed=True, told="there is no champion to compare with"))
+                return _Comparison(Reason(demand.name, passed=True, told="there is no champion to compare with"))
             if version is not None and version.version == champion.version:
-                return Comparison(Reason(demand.name, passed=True, told="this version is the champion"))
+                return _Comparison(Reason(demand.name, passed=True, told="this version is the champion"))
             try:
                 _demand_same_holdout(spec, champion)
                 theirs = self._artefacts.load(champion.digest).scores(judged.examples), champion.threshold
             except (ArtefactError, TrainingError) as error:
                 told = f"cannot be compared with the champion, version {champion.version}: {error}"
-                return Comparison(Reason(demand.name, passed=False, told=told))
+                return _Comparison(Reason(demand.name, passed=False, told=told))
             ours = judged.scores, judged.threshold
             difference = compare(judged.labels, judged.examples[spec.group], ours, theirs, resamples=spec.resamples)
-            return Comparison(keeps_up(demand, difference), difference)
+            return _Comparison(keeps_up(demand, difference), difference)
 
         return compared
 
@@ -472,7 +472,7 @@ class Trainer:
         spec: ModelSpec,
         fitted: tuple[FittedModel, float],
         examples: Frame,
-        beside: Callable[[_Judged], Comparison] | None,
+        beside: Callable[[_Judged], _Comparison] | None,
         by: Sequence[str] = (),
     ) -> Assessment:
         import numpy as np
@@ -482,7 +482,7 @@ class Trainer:
         rows = feature_frame(examples, spec)
         scores = model.scores(rows)
         judged = _Judged(examples, labels, scores, threshold)
-        comparison = beside(judged) if beside else Comparison(None)
+        comparison = beside(judged) if beside else _Comparison(None)
         estimates = evaluate(labels, scores, groups, threshold, resamples=spec.resamples)
         return Assessment(
             estimates=estimates,
@@ -509,16 +509,8 @@ class _Judged:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How a model does beside the champion.
-
-    Attributes
-    ----------
-    reason
-        Of the verdict; None where it is not compared.
-    difference
-        Of the metrics; None where there is none.
-    """
+class _Comparison:
+    """What the verdict says of the champion, and the differences from it; None where it was not asked for."""
 
     reason: Reason | None
     difference: Mapping[str, Estimate] | None = None

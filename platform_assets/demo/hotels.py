@@ -128,7 +128,7 @@ def _hotels(random: np.random.Generator, count: int) -> list[list[str]]:
     high = np.round(low * random.uniform(1, 2.5, count), 4)
     stars = random.choice([1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0], count)
     north, east = random.uniform(40.58, 44.97, count), random.uniform(-79.06, -72.1, count)
-    suffix = np.where(random.random(count) < 0.01, "-1234", "")  # noqa: PLR2004
+    suffix = np.where(random.random(count) < 0.01, "-1234", "")  # noqa: PLR2004 - one in a hundred
 
     def picked(words: tuple[str, ...]) -> list[Any]:
         found: list[Any] = random.choice(np.array(words), count).tolist()

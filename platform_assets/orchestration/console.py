@@ -9,7 +9,7 @@ from platform_assets.core.logs import SecretsFilter
 from platform_assets.settings import load_settings
 
 
-@dg.logger(  # type: ignore[untyped-decorator]
+@dg.logger(  # type: ignore[untyped-decorator]  # Dagster gives it no types
     config_schema=colored_console_logger.config_schema,
     description="Dagster's console log, in which passwords and keys are masked.",
 )

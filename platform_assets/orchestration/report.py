@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import dagster as dg
-from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defined]
+from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defined]  # Dagster does not export it
 
 from platform_assets.orchestration.model_metadata import APPROVAL, VERDICT
 

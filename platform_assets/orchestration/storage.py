@@ -84,7 +84,7 @@ class PlatformStorage(DagsterPostgresStorage):
         # Dagster opens a connection for each statement, 500 in a run of three assets: half of that run's time.
         engine = create_engine(url, isolation_level="AUTOCOMMIT", pool_size=2, max_overflow=-1, pool_pre_ping=True)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
-            storage._engine = engine  # noqa: SLF001
+            storage._engine = engine  # noqa: SLF001 - its constructor takes no engine
         _all_engines.add(engine)
 
     @classmethod
@@ -93,7 +93,7 @@ class PlatformStorage(DagsterPostgresStorage):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - Dagster's signature; nothing is configured
         """Open the database of the settings."""
         settings = load_settings()
         database = open_database(settings.database_url.get_secret_value(), settings.home)
@@ -111,7 +111,7 @@ class PlatformComputeLogs(LocalComputeLogManager):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - Dagster's signature; nothing is configured
         """Keep the files below the settings' home."""
         return cls(str(_dagster_home(load_settings()) / "compute_logs"), inst_data=inst_data)
 
@@ -125,7 +125,7 @@ class PlatformArtifacts(LocalArtifactStorage):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - Dagster's signature; nothing is configured
         """Keep the files below the settings' home."""
         return cls(str(_dagster_home(load_settings())), inst_data=inst_data)
 
@@ -239,7 +239,7 @@ class RunLocks:
         for connection in self._held.values():
             # Replaced, not closed: the driver says goodbye on this number when it is collected.
             null = os.open(os.devnull, os.O_RDWR)
-            os.dup2(null, connection.connection.driver_connection.fileno(), inheritable=False)  # type: ignore[union-attr]
+            os.dup2(null, connection.connection.driver_connection.fileno(), inheritable=False)  # type: ignore[union-attr]  # an open connection has a driver
             os.close(null)
         # The parent's thread may have been in the middle of something.
         self._held, self._mutex, self._keeper = {}, threading.Lock(), None

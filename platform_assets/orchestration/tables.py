@@ -79,7 +79,7 @@ def table_asset(
             yield from _validated(context, schema, lambda: work(**given))
 
         compute.__name__ = work.__name__
-        compute.__signature__ = _of_step(work, resources)  # type: ignore[attr-defined]
+        compute.__signature__ = _of_step(work, resources)  # type: ignore[attr-defined]  # mypy does not know a function's own
         *prefix, name = schema.name.split("/")
         asset: dg.AssetsDefinition = dg.asset(
             name=name,

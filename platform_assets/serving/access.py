@@ -254,4 +254,4 @@ def _unknown(told: str, error: str = "") -> Problem:
 
 
 def _listed(scopes: object) -> str:
-    return " or ".join(sorted(scopes)) or "no scope"  # type: ignore[call-overload]
+    return " or ".join(sorted(scopes)) or "no scope"  # type: ignore[call-overload]  # texts, whatever the collection's type

@@ -374,7 +374,7 @@ def _page(
         subgroups=evidence.subgroups(approval.evidence),
         plots=_plots(approval),
         # What markdown-it made of it holds tags of emphasis, code and lists alone; the rest it escaped.
-        card=Markup(_PROSE.render(card)) if isinstance(card, str) else None,  # noqa: S704
+        card=Markup(_PROSE.render(card)) if isinstance(card, str) else None,  # noqa: S704 - rendered without HTML, see _PROSE
         facts=_facts(approval),
         history=history,
         happened=HAPPENED,

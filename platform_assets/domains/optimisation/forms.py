@@ -102,7 +102,7 @@ class Facts:
         finite = bool(np.isfinite(values).all()) and not bool((np.signbit(values) & (values == 0)).any())
         if not finite:
             self._is_whole, self._digits = False, None
-        if self.kind.bit_width > 32:  # noqa: PLR2004
+        if self.kind.bit_width > 32:  # noqa: PLR2004 - the width that it must fit
             with np.errstate(over="ignore"):
                 single = values.astype(np.float32).astype(values.dtype)
             self._is_single = self._is_single and bool((single == values)[~np.isnan(values)].all())

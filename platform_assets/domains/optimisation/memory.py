@@ -288,7 +288,7 @@ class _Space:
         if self._mask is not None:
             _put_bits(self._mask, self._at, values.is_valid())
         if pa.types.is_boolean(self._kind):
-            _put_bits(self._data, self._at, values.fill_null(False))  # noqa: FBT003
+            _put_bits(self._data, self._at, values.fill_null(False))  # noqa: FBT003 - Arrow takes no keyword
         elif self._offsets is None:
             new = np.frombuffer(values.buffers()[1], np.uint8, rows * width, values.offset * width)
             self._data[self._at * width : (self._at + rows) * width] = new
@@ -395,7 +395,7 @@ def _same_series(series: pd.Series[Any], other: pd.Series[Any]) -> bool:
     if series.dtype != other.dtype:
         return False
     if other.dtype == object:
-        return all(type(a) is type(b) and (a == b or a != a) for a, b in zip(series, other, strict=True))  # noqa: PLR0124
+        return all(type(a) is type(b) and (a == b or a != a) for a, b in zip(series, other, strict=True))  # noqa: PLR0124 - NaN is not itself
     if isinstance(other.dtype, np.dtype) and other.dtype.kind == "f":
         a, b = series.to_numpy(), other.to_numpy()
         return bool((((a == b) & (np.signbit(a) == np.signbit(b))) | (np.isnan(a) & np.isnan(b))).all())
