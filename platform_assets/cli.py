@@ -150,7 +150,7 @@ def reproduce(
 ) -> None:
     """Train a version again from the tables' versions that it names, and say whether it is the same; exit 1 if not."""
     _quiet()
-    from platform_assets.definitions import model_spec
+    from platform_assets.domains import model_spec
     from platform_assets.services import open_services
 
     spec, services = model_spec(model), open_services(context.obj)

@@ -110,7 +110,7 @@ def ask(
     """Ask for a decision about a version: its artefact is judged again today, beside today's champion."""
     from platform_assets.core.keys import KeysError
     from platform_assets.core.promotion import request_approval
-    from platform_assets.definitions import model_spec
+    from platform_assets.domains import model_spec
 
     spec = model_spec(model)
     with _opened(context) as services:

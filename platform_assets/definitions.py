@@ -1,13 +1,8 @@
 """The code location: every domain that is there, the shared jobs and sensors, the resources."""
 
 import copy
-import importlib
-import pkgutil
-from collections.abc import Iterable
 from functools import cache
-from importlib.util import find_spec
-from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.partitions.partitioned_schedule import UnresolvedPartitionedAssetScheduleDefinition
@@ -15,9 +10,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster_shared.record import replace
 
 from platform_assets import domains
-from platform_assets.core.errors import PlatformError
 from platform_assets.core.logs import configure_logging
-from platform_assets.core.models import ModelSpec
+from platform_assets.domains import all_of, model_specs, modules_of
 from platform_assets.orchestration.alerts import run_failed_sensor
 from platform_assets.orchestration.console import console
 from platform_assets.orchestration.promotion import promotion_definitions
@@ -28,8 +22,6 @@ from platform_assets.resources import resources
 from platform_assets.services import Services, open_services
 from platform_assets.settings import load_settings
 
-Found = TypeVar("Found")
-
 
 @cache
 def services() -> Services:
@@ -39,37 +31,18 @@ def services() -> Services:
 
 def domain_definitions() -> dg.Definitions:
     """What the domains define. A folder with a `defs.py` is a domain; nobody lists them, nor what is in it."""
-    modules = _modules_of_domains("defs")
+    modules = modules_of("defs")
     declared = dg.Definitions(
         assets=dg.load_assets_from_modules(modules),
         asset_checks=dg.load_asset_checks_from_modules(modules),
-        jobs=[*_all(dg.JobDefinition, modules), *_all(UnresolvedAssetJobDefinition, modules)],
+        jobs=[*all_of(dg.JobDefinition, modules), *all_of(UnresolvedAssetJobDefinition, modules)],
         schedules=[
-            *_all(dg.ScheduleDefinition, modules),
-            *_all(UnresolvedPartitionedAssetScheduleDefinition, modules),
+            *all_of(dg.ScheduleDefinition, modules),
+            *all_of(UnresolvedPartitionedAssetScheduleDefinition, modules),
         ],
-        sensors=_all(dg.SensorDefinition, modules),
+        sensors=all_of(dg.SensorDefinition, modules),
     )
     return dg.Definitions.merge(declared, *(model_definitions(spec) for spec in model_specs()))
-
-
-def model_specs() -> list[ModelSpec]:
-    """Every model that a domain's `model.py` declares."""
-    return _all(ModelSpec, _modules_of_domains("model"))
-
-
-def model_spec(name: str) -> ModelSpec:
-    """The model that is registered under a name.
-
-    Raises
-    ------
-    PlatformError
-        No domain declares it; names those that are.
-    """
-    specs = {spec.name: spec for spec in model_specs()}
-    if name not in specs:
-        raise PlatformError(f"there is no model {name!r}; there are {', '.join(specs)}")
-    return specs[name]
 
 
 def shared_definitions(of_domains: dg.Definitions) -> dg.Definitions:
@@ -108,18 +81,6 @@ def defs() -> dg.Definitions:
         executor=merged.executor,
         loggers=merged.loggers,
     )
-
-
-def _modules_of_domains(room: str) -> list[ModuleType]:
-    """That module of every domain which has it."""
-    names = [f"{domains.__name__}.{domain.name}" for domain in pkgutil.iter_modules(domains.__path__)]
-    return [
-        importlib.import_module(f"{name}.{room}") for name in sorted(names) if find_spec(f"{name}.{room}") is not None
-    ]
-
-
-def _all(kind: type[Found], modules: Iterable[ModuleType]) -> list[Found]:
-    return [value for module in modules for value in vars(module).values() if isinstance(value, kind)]
 
 
 def _switched_on(automation: Any, status: dg.DefaultScheduleStatus | dg.DefaultSensorStatus) -> Any:

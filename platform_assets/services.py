@@ -31,9 +31,13 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from platform_assets.core.artefacts import FittedModel
+    from platform_assets.core.champion import LiveModels
     from platform_assets.core.database import Database
     from platform_assets.core.keys import KeyRing
     from platform_assets.core.ledger import Ledger
+    from platform_assets.core.predicting import Predictor
+    from platform_assets.core.predictions import PredictionLog
     from platform_assets.core.promotion import Promoter
     from platform_assets.core.registry import ModelRegistry
     from platform_assets.settings import Settings
@@ -174,6 +178,34 @@ class Services:
         return self.database.lock(name)
 
     @cached_property
+    def live_models(self) -> LiveModels:
+        """The champions that answer in this process, once they are started."""
+        from platform_assets.core.champion import LedgerChampions, LiveModels
+
+        return LiveModels(LedgerChampions(self._own_connection, self._load))
+
+    def _load(self, digest: str) -> FittedModel:
+        return self.artefacts.load(digest)
+
+    def _own_connection(self) -> psycopg.Connection[Any]:
+        return self.database.connect("platform")
+
+    @cached_property
+    def prediction_log(self) -> PredictionLog:
+        """Where predictions go: into the database, or into the service's log where there is none."""
+        from platform_assets.core.predictions import LogSink, PredictionLog, TableSink
+
+        alone = self.settings.api_keys.get_secret_value()
+        return PredictionLog(LogSink() if alone else TableSink(self._own_connection))
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """What answers with the champions."""
+        from platform_assets.core.predicting import Predictor
+
+        return Predictor(self.live_models, self.prediction_log)
+
+    @cached_property
     def trainer(self) -> Trainer:
         """What trains, evaluates and reproduces models."""
         return Trainer(self.tables, self.artefacts, self.registry)
@@ -205,7 +237,11 @@ class Services:
 
     def close(self) -> None:
         """Close what was opened."""
-        # What was not opened yet would open itself when asked for.
+        # What was not opened yet would open itself when asked for. First what uses the others.
+        if "live_models" in vars(self):
+            self.live_models.close()
+        if "prediction_log" in vars(self):
+            self.prediction_log.close()
         if "engine" in vars(self):
             self.engine.close()
         if "database" in vars(self):

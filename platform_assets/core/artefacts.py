@@ -28,7 +28,7 @@ from platform_assets.core.errors import ArtefactError
 from platform_assets.core.logs import redact, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     import pandas as pd
@@ -102,13 +102,13 @@ class FittedModel:
     golden_scores: NDArray[np.float64]
     libraries: Mapping[str, str]
 
-    def scores(self, frame: Frame) -> NDArray[np.float64]:
+    def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         """Probability of the positive class, (n,) float64, on one thread.
 
         Parameters
         ----------
-        frame
-            (n, any) with the features among its columns, in any order; it is not changed.
+        rows
+            As for `vectors`.
 
         Raises
         ------
@@ -117,21 +117,57 @@ class FittedModel:
         """
         import numpy as np
 
+        vectors = self.vectors(rows)
+        # On a machine that does other work as well, more threads wait for each other (13 times as long, measured).
+        with _threads().limit(limits=1):
+            try:
+                scores = self.estimator.predict_proba(vectors)[:, 1]
+            except (TypeError, ValueError) as error:
+                raise ArtefactError(f"the model cannot score these rows: {_told(error)}") from None
+        return np.asarray(scores, dtype=np.float64)
+
+    def vectors(self, rows: Frame | Sequence[Mapping[str, Any]]) -> Frame:
+        """What the estimator takes, (n, features): the same from a table's reader and from a service.
+
+        Parameters
+        ----------
+        rows
+            A frame with the features among its columns, in any order, which is not changed; or a mapping for each
+            row, with plain values and None where there is none.
+
+        Raises
+        ------
+        ArtefactError
+            A feature is missing, or a value is not of its type.
+        """
+        import pandas as pd
+
+        frame = rows if isinstance(rows, pd.DataFrame) else self._frame_of(rows)
         missing = [name for name in self.features if name not in frame.columns]
         if missing:
             raise ArtefactError(f"the columns {missing} are missing; the model needs {list(self.features)}")
         try:
             # A table's reader and a service have the same numbers in other forms: with nulls as NA or None.
-            rows = frame[list(self.features)].astype(self.golden_rows.dtypes.to_dict())
+            return frame[list(self.features)].astype(self.golden_rows.dtypes.to_dict())
         except (TypeError, ValueError) as error:
             raise ArtefactError(f"a value does not fit its feature's type: {_told(error)}") from None
-        # On a machine that does other work as well, more threads wait for each other (13 times as long, measured).
-        with _threads().limit(limits=1):
-            try:
-                scores = self.estimator.predict_proba(rows)[:, 1]
-            except (TypeError, ValueError) as error:
-                raise ArtefactError(f"the model cannot score these rows: {_told(error)}") from None
-        return np.asarray(scores, dtype=np.float64)
+
+    def _frame_of(self, rows: Sequence[Mapping[str, Any]]) -> Frame:
+        import pandas as pd
+
+        there = [name for name in self.features if all(name in row for row in rows)]
+        return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in there})
+
+
+def import_libraries() -> None:
+    """Import what loading and scoring take, which is seconds the first time."""
+    import pandas as pd  # noqa: F401 - loaded, not used
+    import sklearn.compose
+    import sklearn.ensemble
+    import sklearn.linear_model
+    import sklearn.pipeline  # noqa: F401 - loaded, not used
+
+    import platform_assets.core.calibration  # noqa: F401 - loaded, not used
 
 
 def library_versions() -> dict[str, str]:
