@@ -30,6 +30,7 @@ app.add_typer(demo, name="demo")
 app.add_typer(cli_decisions.decide, name="decide")
 app.add_typer(cli_decisions.keys, name="keys")
 app.command()(cli_decisions.rollback)
+app.command()(cli_decisions.export)
 app.command()(cli_decisions.audit)
 out = cli_decisions.out
 err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -138,6 +139,23 @@ def rollback(
     with _opened(context) as services:
         champion = services.promoter.rollback(model, _actor(services, context.obj), reason)
     out.print(f"{model} version {champion.version} is the champion again", markup=False)
+
+
+def export(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Name of a registered model.")],
+    folder: Annotated[Path, typer.Argument(help="New, empty, or with an older export.")],
+) -> None:
+    """Write the champion and the record of its approval into a folder that a service can serve from by itself."""
+    from platform_assets.core.bundles import export as write_bundle
+
+    with _opened(context) as services:
+        bundle = write_bundle(services.ledger, services.artefacts, model, folder)
+    demo = ", trained on sample data" if bundle.demo else ""
+    out.print(f"{model} version {bundle.version}{demo}, digest {bundle.digest}", markup=False)
+    for line in bundle.approved:
+        out.print(f"request {bundle.approval_id}, {line}", markup=False)
+    out.print(f"serve it with PLATFORM_BUNDLE={folder} platform-assets serve", markup=False)
 
 
 def audit(context: typer.Context) -> None:

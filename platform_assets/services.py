@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from platform_assets.core.artefacts import FittedModel
+    from platform_assets.core.bundles import Bundle
     from platform_assets.core.champion import LiveModels
     from platform_assets.core.database import Database
     from platform_assets.core.keys import KeyRing
@@ -118,6 +119,11 @@ class Services:
         """PostgreSQL, started when it is the embedded one."""
         from platform_assets.core.database import open_database
 
+        if self.settings.bundle:
+            raise PlatformError(
+                "PLATFORM_BUNDLE is for `platform-assets serve`, with one exported model and no database; unset it for "
+                "everything else"
+            )
         return open_database(self.settings.database_url.get_secret_value(), self.settings.home)
 
     @cached_property
@@ -180,9 +186,25 @@ class Services:
     @cached_property
     def live_models(self) -> LiveModels:
         """The champions that answer in this process, once they are started."""
+        from platform_assets.core.bundles import BundledChampion
         from platform_assets.core.champion import LedgerChampions, LiveModels
 
+        if self.bundle:
+            return LiveModels(BundledChampion(self.bundle))
         return LiveModels(LedgerChampions(self._own_connection, self._load))
+
+    @cached_property
+    def bundle(self) -> Bundle | None:
+        """The exported model that is all there is to serve; None on a platform with its database.
+
+        Raises
+        ------
+        BundleError, ArtefactError
+            The setting names a folder that is none, or whose record or file was altered.
+        """
+        from platform_assets.core.bundles import open_bundle
+
+        return open_bundle(self.settings.bundle) if self.settings.bundle else None
 
     def _load(self, digest: str) -> FittedModel:
         return self.artefacts.load(digest)
@@ -195,8 +217,7 @@ class Services:
         """Where predictions go: into the database, or into the service's log where there is none."""
         from platform_assets.core.predictions import LogSink, PredictionLog, TableSink
 
-        alone = self.settings.api_keys.get_secret_value()
-        return PredictionLog(LogSink() if alone else TableSink(self._own_connection))
+        return PredictionLog(LogSink() if self.bundle else TableSink(self._own_connection))
 
     @cached_property
     def predictor(self) -> Predictor:

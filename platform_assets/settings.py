@@ -92,6 +92,10 @@ class Settings(BaseSettings):
             description="Keys of a service without a database: `name:scope:sha256`, comma-separated, scopes with `+`."
         ),
     ] = SecretStr("")
+    bundle: Annotated[
+        Path | None,
+        Field(description="An exported model, all that `serve` serves then, without database and lake; see `export`."),
+    ] = None
     api_key: Annotated[SecretStr, Field(description="Your own key, by which the command line knows who decides.")] = (
         SecretStr("")
     )
@@ -127,7 +131,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _production_is_not_a_demo(self) -> Self:
-        if self.env == "production" and not self.database_url.get_secret_value():
+        if self.env == "production" and not (self.database_url.get_secret_value() or self.bundle):
             msg = "production needs PLATFORM_DATABASE_URL; the embedded database is for development"
             raise ValueError(msg)
         if self.env == "production" and self.sources == "demo":
@@ -142,6 +146,9 @@ class Settings(BaseSettings):
     def _settings_belong_together(self) -> Self:
         if self.migration_database_url.get_secret_value() and not self.database_url.get_secret_value():
             msg = "PLATFORM_MIGRATION_DATABASE_URL needs PLATFORM_DATABASE_URL; the embedded database has its own roles"
+            raise ValueError(msg)
+        if self.bundle and self.database_url.get_secret_value():
+            msg = "PLATFORM_BUNDLE serves without a database; unset it, or PLATFORM_DATABASE_URL"
             raise ValueError(msg)
         if self.api_keys.get_secret_value() and self.database_url.get_secret_value():
             msg = "PLATFORM_API_KEYS is for a service without a database; with one, use `platform-assets keys add`"

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
+from platform_assets.core.bundles import open_bundle
 from platform_assets.core.keys import Keys
 from platform_assets.core.ledger import Ledger, State
-from platform_assets.core.registry import CHAMPION
+from platform_assets.core.registry import CHAMPION, MemoryRegistry
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import Done, platform_assets
@@ -365,6 +366,31 @@ def test_a_rollback_is_one_command_and_an_alias_moved_by_hand_is_found(mlflow_de
     done = desk.do("audit")
     assert (done.code, done.err) == (1, "")
     assert done.out == f"{MODEL}: the alias champion is at version 2; the champion is version 1, request 1\n"
+
+
+# export
+
+
+@pytest.mark.requirement("REL-3")
+def test_a_champion_is_exported_with_who_approved_it(mlflow_desk: Desk, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    refused(mlflow_desk.do("export", MODEL, str(folder)), f"{MODEL} has no champion to export; train it, let a person")
+    services = mlflow_desk.services
+    works = Works(services.ledger, MemoryRegistry(), tmp_path, services._lock, services.artefacts)
+    version = works.train()
+    request = works.ask(version, evidence=evidence(demo=True))
+    services.ledger.decide(request.id, "approve", ANNA, "better")
+    works.promoter.promote(request.id)
+    done = mlflow_desk.do("export", MODEL, str(folder))
+    assert (done.code, done.err) == (0, "")
+    assert f"{MODEL} version 1, trained on sample data, digest {version.digest}\n" in done.out
+    assert re.search(rf"request {request.id}, approved by anna at \S+ UTC: better\n", done.out)
+    assert f"PLATFORM_BUNDLE={folder} platform-assets serve" in done.out
+    assert open_bundle(folder).version == 1
+    refused(
+        mlflow_desk.do("decide", "list", PLATFORM_BUNDLE=str(folder), PLATFORM_DATABASE_URL=""),
+        "PLATFORM_BUNDLE is for `platform-assets serve`",
+    )
 
 
 @pytest.mark.requirement("PRO-5")

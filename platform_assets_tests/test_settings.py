@@ -152,6 +152,10 @@ def test_production_refuses_what_is_for_development(
             {"PLATFORM_API_KEYS": "a:read:0", "PLATFORM_DATABASE_URL": "postgresql://me@db/x"},
             "PLATFORM_API_KEYS is for a service without a database",
         ),
+        (
+            {"PLATFORM_BUNDLE": "/service/bundle", "PLATFORM_DATABASE_URL": "postgresql://me@db/x"},
+            "PLATFORM_BUNDLE serves without a database",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -183,6 +187,12 @@ def test_in_production_only_who_is_known_decides_unless_a_setting_says_otherwise
 def test_production_is_a_matter_of_variables_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     set_variables(monkeypatch, PRODUCTION)
     assert load_settings().env == "production"
+
+
+@pytest.mark.requirement("PLT-4", "OPS-3")
+def test_in_production_an_exported_model_needs_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_variables(monkeypatch, PRODUCTION | {"PLATFORM_DATABASE_URL": "", "PLATFORM_BUNDLE": "/service/bundle"})
+    assert load_settings().bundle == Path("/service/bundle")
 
 
 @pytest.mark.parametrize(("lake_uri", "expected"), [("", "/srv/p/lake"), ("memory://", "memory://")])

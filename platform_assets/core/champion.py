@@ -376,6 +376,12 @@ class LedgerChampions:
             return True
 
 
+def metrics_of(evidence: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics that are numbers, of the evidence that whoever approved a version saw."""
+    values = {name: estimate.get("value") for name, estimate in (evidence.get("metrics") or {}).items()}
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
 @dataclass(frozen=True)
 class _Attempt:
     """To load a champion that could not be loaded."""
@@ -390,14 +396,13 @@ class _Attempt:
 
 
 def _approved(promotion: Promotion, evidence: Mapping[str, Any]) -> Approved:
-    values = {name: estimate.get("value") for name, estimate in (evidence.get("metrics") or {}).items()}
     return Approved(
         model=promotion.model,
         version=promotion.version,
         digest=promotion.digest,
         threshold=promotion.threshold,
         approval_id=promotion.request_id,
-        metrics={name: float(value) for name, value in values.items() if value is not None},
+        metrics=metrics_of(evidence),
         demo=evidence.get("demo") is True,
     )
 

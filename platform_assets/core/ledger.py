@@ -308,6 +308,31 @@ class Finding:
     told: str
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """A request and its events as texts, of which the hashes are made.
+
+    Attributes
+    ----------
+    request
+        Column to text.
+    events
+        Oldest first, column to text.
+    """
+
+    request: Mapping[str, str | None]
+    events: tuple[Mapping[str, str | None], ...]
+
+    @property
+    def intact(self) -> bool:
+        """Whether every event has the hash of its texts, and names the request by the digest of its texts."""
+        request = digest_of(self.request.values())
+        return bool(self.events) and all(
+            event["request_digest"] == request and event["hash"] == digest_of([*event.values()][:-1])
+            for event in self.events
+        )
+
+
 class Ledger:
     """The record of requests and decisions.
 
@@ -578,6 +603,23 @@ class Ledger:
             ).fetchone()
         return str(row[0]) if row else None
 
+    def frozen(self, number: int) -> Frozen:
+        """A request and its events, as the chain froze them.
+
+        Raises
+        ------
+        NoSuchRequest
+            There is none of this number.
+        """
+        from psycopg.rows import dict_row
+
+        with self._reading() as connection:
+            _request(connection, number)
+            with connection.cursor(row_factory=dict_row) as cursor:
+                wanted = {"request": number}
+                [request] = cursor.execute(_FROZEN_REQUESTS, wanted).fetchall()
+                return Frozen(request, tuple(cursor.execute(_FROZEN_EVENTS, wanted).fetchall()))
+
     def audit(self, heads: Mapping[str, str] | None = None) -> list[Finding]:
         """What is not as it was written, by hashes that are computed here and not in the database.
 
@@ -590,8 +632,8 @@ class Ledger:
         with self._reading() as connection:
             # One moment for all of it.
             connection.execute("set transaction isolation level repeatable read")
-            digests = {int(row[0]): _digest(row) for row in connection.execute(_FROZEN_REQUESTS)}
-            events = connection.execute(_FROZEN_EVENTS).fetchall()
+            digests = {int(row[0]): digest_of(row) for row in connection.execute(_FROZEN_REQUESTS, _EVERY)}
+            events = connection.execute(_FROZEN_EVENTS, _EVERY).fetchall()
             plots = connection.execute(_FROZEN_PLOTS).fetchall()
         findings = _chain_findings(events, digests)
         findings += [
@@ -815,15 +857,17 @@ where (%s::text is null or r.model = %s) and r.expires_at <= clock_timestamp() a
 _FROZEN_MOMENT = """to_char({} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')"""
 _FROZEN_REQUESTS = f"""
 select id::text, model, version::text, digest, threshold::text, launched_by, requested_by,
-    {_FROZEN_MOMENT.format("created_at")}, {_FROZEN_MOMENT.format("expires_at")},
+    {_FROZEN_MOMENT.format("created_at")} as created_at, {_FROZEN_MOMENT.format("expires_at")} as expires_at,
     policy::text, evidence::text, plots::text, champion_version::text, champion_digest
-from platform.approval_requests frozen order by frozen.id
+from platform.approval_requests frozen where %(request)s::bigint is null or frozen.id = %(request)s order by frozen.id
 """  # noqa: S608 - nothing of it comes from outside
 _FROZEN_EVENTS = f"""
 select sequence::text, request_id::text, state, kind, actor, authenticated::text, reason, override::text, delivery,
-    details::text, {_FROZEN_MOMENT.format("at")}, request_digest, previous_hash, hash
-from platform.approval_events frozen order by frozen.sequence
+    details::text, {_FROZEN_MOMENT.format("at")} as at, request_digest, previous_hash, hash
+from platform.approval_events frozen
+where %(request)s::bigint is null or frozen.request_id = %(request)s order by frozen.sequence
 """  # noqa: S608 - nothing of it comes from outside
+_EVERY = {"request": None}
 _FROZEN_PLOTS = """
 select r.id, named.key, p.png is not null, coalesce(encode(sha256(p.png), 'hex') = named.value, false)
 from platform.approval_requests r cross join lateral jsonb_each_text(r.plots) named
@@ -950,7 +994,7 @@ def _policy(frozen: Mapping[str, Any]) -> ApprovalPolicy:
     )
 
 
-def _digest(fields: Iterable[str | None]) -> str:
+def digest_of(fields: Iterable[str | None]) -> str:
     """As `platform.digest_of`: every field with its length, so that no two rows are written alike."""
     written = ("-" if one is None else f"{len(one.encode())}:{one}" for one in fields)
     return hashlib.sha256(",".join(written).encode()).hexdigest()
@@ -968,7 +1012,7 @@ def _chain_findings(events: list[tuple[str | None, ...]], digests: Mapping[int, 
             findings.append(Finding(missing, "missing: somebody deleted it"))
         elif previous_hash != previous:
             findings.append(Finding(f"event {sequence}", "does not follow the one before: one of both was altered"))
-        if _digest(event[:-1]) != hashed:
+        if digest_of(event[:-1]) != hashed:
             findings.append(Finding(f"event {sequence}", "altered after it was written"))
         if request not in digests:
             findings.append(Finding(f"request {request}", f"missing, and event {sequence} is of it"))
