@@ -43,6 +43,7 @@ def test_defaults_need_nothing_from_a_person() -> None:
         "engine_threads": None,
         "alert_webhook_url": SecretStr(""),
         "api_keys": SecretStr(""),
+        "bundle": None,
         "api_key": SecretStr(""),
         "approvals_require_identity": None,
         "dagster_port": 3000,
