@@ -1,6 +1,7 @@
 """Fixtures of real PostgreSQL: one embedded server for the whole session, and databases of its own for each test.
 
-Loaded by `conftest.py` as a plugin.
+A test's databases are clones of migrated ones. What it left as it was, or what can be emptied, serves the next test of
+this process, for a clone costs more than most tests. Loaded by `conftest.py` as a plugin.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 import uuid
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -20,22 +22,30 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from platform_assets.core.database import Database, Purpose, open_database, open_owner
+from platform_assets.core.database import Database, Purpose, missing, open_database, open_owner
 from platform_assets.core.migrate import grant
 from platform_assets.core.postgres_server import APP, ServerFolder, release, try_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from sqlalchemy import URL
 
 # Cloning locks its template; two workers at once would be refused.
 CLONING = 7_403_611
+_EMPTY: list[str] = []
+"""Names of databases of this process, as new."""
 OPEN_ONCE = """
 import sys
 from pathlib import Path
-from platform_assets.core.database import open_database
+from platform_assets.core.database import open_owner
 
-open_database("", Path(sys.argv[1]))
+with open_owner("", Path(sys.argv[1])).maintenance() as connection:
+    for setting in sys.argv[2:]:
+        connection.execute(f"alter system set {setting}")
 """
+# Test data need not survive a crash of the machine; and what is copied for a test should be small.
+SETTINGS = ("fsync = off", "full_page_writes = off", "autovacuum = off", "wal_recycle = off", "min_wal_size = '32MB'")
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
@@ -88,7 +98,7 @@ def migrated_home(shared_folder: Path) -> Path:
     with (shared_folder / "migrated_home.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / "done").exists():
-            subprocess.run([sys.executable, "-c", OPEN_ONCE, home], check=True)
+            subprocess.run([sys.executable, "-c", OPEN_ONCE, home, *SETTINGS], check=True)
             wait_until_stopped(home)
             (home / "done").touch()
     return home
@@ -115,28 +125,32 @@ def postgres_server(shared_folder: Path, migrated_home: Path) -> Iterator[Databa
         if not home.exists():
             copy_home(migrated_home, home)
     database = open_owner("", home)
-    with database.maintenance() as connection:
-        # Test data need not survive a crash of the machine.
-        connection.execute("alter system set fsync = off")
-        connection.execute("select pg_reload_conf()")
     yield database
+    while _EMPTY:
+        _drop(database, Database(_url(database, _EMPTY.pop())), get_args(Purpose))
     database.close()
 
 
 @pytest.fixture
-def database_url(postgres_server: Database) -> Iterator[str]:
+def _lent(postgres_server: Database) -> Iterator[Lent]:
+    with _lend(postgres_server) as lent:
+        yield lent
+
+
+@pytest.fixture
+def database_url(_lent: Lent) -> str:
     """A URL, as for PLATFORM_DATABASE_URL, of migrated and empty databases that only this test uses.
 
     Its role has the limited rights with which the platform works.
     """
-    with empty_databases(postgres_server) as url:
-        yield url
+    return _lent.url
 
 
 @pytest.fixture
-def owner_url(postgres_server: Database, database_url: str) -> str:
+def owner_url(postgres_server: Database, _lent: Lent) -> str:
     """The same databases as the role that owns their tables, as for PLATFORM_MIGRATION_DATABASE_URL."""
-    url = postgres_server.url("platform").set(drivername="postgresql", database=make_url(database_url).database)
+    _lent.rows_only = False
+    url = postgres_server.url("platform").set(drivername="postgresql", database=make_url(_lent.url).database)
     return url.render_as_string(hide_password=False)
 
 
@@ -150,24 +164,96 @@ def as_owner(owner_url: str, statements: str) -> None:
 @contextmanager
 def empty_databases(postgres_server: Database) -> Iterator[str]:
     """The same for as long as the context lasts, for fixtures that several tests share."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
+    with _lend(postgres_server) as lent:
+        yield lent.url
+
+
+@dataclass
+class Lent:
+    """Databases that a test has for itself.
+
+    Attributes
+    ----------
+    url
+        As the platform's role.
+    rows_only
+        Whether nobody could change more of the platform's database than rows, so that emptying its tables undoes it.
+    """
+
+    url: str
+    rows_only: bool = True
+
+
+@contextmanager
+def _lend(postgres_server: Database) -> Iterator[Lent]:
+    name = _EMPTY.pop() if _EMPTY else f"test_{uuid.uuid4().hex[:12]}"
+    url = _url(postgres_server, name)
+    _clone_missing(postgres_server, Database(url))
+    lent = Lent(url.render_as_string(hide_password=False))
+    yield lent
+    used = _used(postgres_server, Database(url))
+    spoiled = used - {"platform"} if lent.rows_only else used
+    _drop(postgres_server, Database(url), spoiled)
+    if "platform" in used - spoiled:
+        _empty(postgres_server, name)
+    _EMPTY.append(name)
+
+
+def _url(postgres_server: Database, name: str) -> URL:
     # Roles are the whole server's; a test that changed this one would be seen by the others.
     assert postgres_server.server is not None
     password = postgres_server.server.folder.password(APP)
-    url = postgres_server.url("platform").set(drivername="postgresql", database=name, username=APP, password=password)
-    clones: dict[Purpose, str] = {purpose: Database(url).name(purpose) for purpose in get_args(Purpose)}
+    url = postgres_server.url("platform")
+    return url.set(drivername="postgresql", database=name, username=APP, password=password)
+
+
+def _clone_missing(postgres_server: Database, clones: Database) -> None:
     with postgres_server.maintenance() as connection:
-        connection.execute("select pg_advisory_lock(%s)", [CLONING])
-        for purpose, clone in clones.items():
-            template = sql.Identifier(postgres_server.name(purpose))
+        lacking = missing(clones, connection)
+        if lacking:
+            connection.execute("select pg_advisory_lock(%s)", [CLONING])
+        for purpose in lacking:
+            clone, template = (sql.Identifier(one.name(purpose)) for one in (clones, postgres_server))
             whose = sql.Identifier(postgres_server.role if purpose == "platform" else APP)
-            connection.execute(
-                sql.SQL("create database {} template {} owner {}").format(sql.Identifier(clone), template, whose)
-            )
-    yield url.render_as_string(hide_password=False)
+            connection.execute(sql.SQL("create database {} template {} owner {}").format(clone, template, whose))
+
+
+def _used(postgres_server: Database, clones: Database) -> set[Purpose]:
+    """Which of the databases somebody has connected to; disconnects all who still are."""
+    names = {clones.name(purpose): purpose for purpose in get_args(Purpose)}
+    connected = "from pg_stat_activity where datname = any(%s)"
     with postgres_server.maintenance() as connection:
-        for clone in clones.values():
-            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(clone)))
+        connection.execute(f"select pg_terminate_backend(pid) {connected}".encode(), [[*names]])
+        wait_until(
+            lambda: not connection.execute(f"select {connected}".encode(), [[*names]]).fetchall(),
+            "nobody was connected",
+        )
+        # A session is counted before it disappears from the list of those that are connected.
+        found = connection.execute(
+            "select datname from pg_stat_database where datname = any(%s) and sessions > 0", [[*names]]
+        )
+        return {names[name] for (name,) in found.fetchall()}
+
+
+def _drop(postgres_server: Database, clones: Database, purposes: Iterable[Purpose]) -> None:
+    with postgres_server.maintenance() as connection:
+        for purpose in purposes:
+            name = sql.Identifier(clones.name(purpose))
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
+
+
+def _empty(postgres_server: Database, name: str) -> None:
+    """Empty the tables that the platform's role may write, which is all that it can have changed."""
+    with Database(postgres_server.url("platform").set(database=name)).connect("platform") as connection:
+        tables = connection.execute(
+            "select format('%%I.%%I', nspname, relname) from pg_class c join pg_namespace n on n.oid = relnamespace"
+            " where relkind in ('r', 'p') and nspname !~ '^pg_' and nspname <> 'information_schema'"
+            " and has_table_privilege(%s, c.oid, 'insert')",
+            [APP],
+        ).fetchall()
+        # Triggers forbid it for tables whose rows are there for ever.
+        connection.execute("set session_replication_role = replica")
+        connection.execute(f"truncate {', '.join(table for (table,) in tables)} restart identity".encode())
 
 
 def copy_home(source: Path, target: Path) -> None:
