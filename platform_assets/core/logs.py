@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -41,16 +42,30 @@ def redact(text: str, secrets: Sequence[str]) -> str:
     Whatever the secrets, so are the password of any `scheme://user:password@host` and the value
     in `token=..`, `password=..` and the like.
     """
-    # The longest first: one secret may be part of another.
-    for form in sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True):
+    for form in _forms_of(tuple(secrets)):
         text = text.replace(form, MASK)
-    text = _PASSWORD_IN_URL.sub(rf"\1:{MASK}@", text)
-    return _NAMED_VALUE.sub(rf"\1{MASK}", text)
+    # Each request writes a line, and most have nothing that is worth a search.
+    if "://" in text:
+        text = _PASSWORD_IN_URL.sub(rf"\1:{MASK}@", text)
+    if "=" in text or ":" in text:
+        text = _NAMED_VALUE.sub(rf"\1{MASK}", text)
+    return text
 
 
 def shown(uri: str) -> str:
     """A path or URI for people: without user, password and query, each of which may let others in."""
     return _QUERY.sub(r"\1", USERINFO.sub("://", uri))
+
+
+@lru_cache(maxsize=64)
+def _forms_of(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    # The longest first: one secret may be part of another.
+    return tuple(sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True))
+
+
+@lru_cache(maxsize=1024)
+def _is_sensitive(name: str) -> bool:
+    return re.fullmatch(_SENSITIVE_NAME, name, re.IGNORECASE) is not None
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -106,7 +121,7 @@ class SecretsFilter(logging.Filter):
         return redact(str(value), self._secrets)
 
     def _masked_item(self, key: str, value: object) -> object:
-        return MASK if re.fullmatch(_SENSITIVE_NAME, key, re.IGNORECASE) else self._masked(value)
+        return MASK if _is_sensitive(key) else self._masked(value)
 
 
 class JsonLines(logging.Formatter):
