@@ -7,7 +7,8 @@ The one place that decides which implementation serves. Dagster gets the same ob
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from platform_assets.core.validation import Validator
 from platform_assets.settings import variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from platform_assets.core.promotion import Promoter
     from platform_assets.core.registry import ModelRegistry
     from platform_assets.settings import Settings
+
+PATIENCE_SECONDS = 10.0
+"""With a database that says nothing, of threads for which nobody waits."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,20 @@ class Sources:
             folder.remove()
 
 
+if TYPE_CHECKING:
+    opened = cached_property
+else:
+
+    class opened(cached_property):  # noqa: N801 - stands where `cached_property` would
+        """An attribute of `Services` that is opened when it is first asked for, once, whichever threads ask."""
+
+        def __get__(self, services: Services | None, owner: type[Services] | None = None) -> Any:
+            if services is None:
+                return self
+            with services._opening:  # noqa: SLF001 - made for that class alone
+                return super().__get__(services, owner)
+
+
 @dataclass(frozen=True)
 class Services:
     """What the platform works with; every attribute opens itself.
@@ -98,23 +116,25 @@ class Services:
     """
 
     settings: Settings
+    # One for all, since most need others. What is open is found without it.
+    _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     @property
     def scratch(self) -> Path:
         """Folder of files that do not outlive their process."""
         return self.settings.home / "scratch"
 
-    @cached_property
+    @opened
     def engine(self) -> Engine:
         """The query engine."""
         return Engine(self.scratch, self.settings.engine_memory, self.settings.engine_threads)
 
-    @cached_property
+    @opened
     def tables(self) -> TableStore:
         """The lake."""
         return TableStore(self.settings.lake, self.engine)
 
-    @cached_property
+    @opened
     def database(self) -> Database:
         """PostgreSQL, started when it is the embedded one."""
         from platform_assets.core.database import open_database
@@ -126,12 +146,12 @@ class Services:
             )
         return open_database(self.settings.database_url.get_secret_value(), self.settings.home)
 
-    @cached_property
+    @opened
     def online(self) -> OnlineTables:
         """The rows that programs read one by one."""
-        return OnlineTables(lambda: self.database.engine, self.engine)
+        return OnlineTables(lambda: self.database, self.engine)
 
-    @cached_property
+    @opened
     def ledger(self) -> Ledger:
         """The record of requests and decisions about models."""
         from platform_assets.core.ledger import Ledger
@@ -141,31 +161,34 @@ class Services:
     def _connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
         return self.database.pooled()
 
-    @cached_property
+    def _rows(self, query: bytes, values: Sequence[Any]) -> list[Any]:
+        return self.database.reads.rows(query, values)
+
+    @opened
     def keys(self) -> KeyRing:
         """Who may use the service: the keys in the database, or the setting's where that is the only place."""
         from platform_assets.core.keys import Keys, KeysFromSettings
 
         given = self.settings.api_keys.get_secret_value()
-        return KeysFromSettings(given) if given else Keys(self._connection)
+        return KeysFromSettings(given) if given else Keys(self._connection, self._rows)
 
-    @cached_property
+    @opened
     def validator(self) -> Validator:
         """What judges a table before it is published."""
         return Validator(self.engine, self.settings.max_bad_rows)
 
-    @cached_property
+    @opened
     def mlflow_tracking_uri(self) -> str:
         """Where MLflow keeps runs and models."""
         return self.settings.mlflow_tracking_uri.get_secret_value() or self.database.psycopg2_url("mlflow")
 
-    @cached_property
+    @opened
     def artefacts(self) -> ArtefactStore:
         """The models' files, in the lake beside the tables."""
         # In memory there is no place for files; a folder that ends with the process is the same.
         return ArtefactStore(str(self.engine.folder("lake")) if self.settings.lake_is_memory else self.settings.lake)
 
-    @cached_property
+    @opened
     def registry(self) -> ModelRegistry:
         """The registered models: in MLflow, or in memory with a lake that is."""
         from platform_assets.core.mlflow_registry import MlflowRegistry
@@ -183,7 +206,7 @@ class Services:
         # A registry that is only read needs no database of ours.
         return self.database.lock(name)
 
-    @cached_property
+    @opened
     def live_models(self) -> LiveModels:
         """The champions that answer in this process, once they are started."""
         from platform_assets.core.bundles import BundledChampion
@@ -210,28 +233,28 @@ class Services:
         return self.artefacts.load(digest)
 
     def _own_connection(self) -> psycopg.Connection[Any]:
-        return self.database.connect("platform")
+        return self.database.connect("platform", PATIENCE_SECONDS)
 
-    @cached_property
+    @opened
     def prediction_log(self) -> PredictionLog:
         """Where predictions go: into the database, or into the service's log where there is none."""
         from platform_assets.core.predictions import LogSink, PredictionLog, TableSink
 
         return PredictionLog(LogSink() if self.bundle else TableSink(self._own_connection))
 
-    @cached_property
+    @opened
     def predictor(self) -> Predictor:
         """What answers with the champions."""
         from platform_assets.core.predicting import Predictor
 
         return Predictor(self.live_models, self.prediction_log)
 
-    @cached_property
+    @opened
     def trainer(self) -> Trainer:
         """What trains, evaluates and reproduces models."""
         return Trainer(self.tables, self.artefacts, self.registry)
 
-    @cached_property
+    @opened
     def promoter(self) -> Promoter:
         """What promotes, rolls back, and keeps the registry to what the ledger says."""
         from platform_assets.core.promotion import Promoter
@@ -246,12 +269,22 @@ class Services:
         """Asks the registry which table versions its models were trained on; only when called, for it may be away."""
         return self._pinned_tables
 
-    @cached_property
+    @opened
     def retention(self) -> timedelta:
         """How long old versions of a table stay readable."""
         return timedelta(days=self.settings.retention_days)
 
-    @cached_property
+    def _forget_predictions(self) -> int:
+        from platform_assets.core.predictions import delete_old
+
+        return delete_old(self._own_connection, timedelta(days=self.settings.predictions_days))
+
+    @property
+    def forget_predictions(self) -> Callable[[], int]:
+        """Deletes the predictions that are older than their log keeps them; how many."""
+        return self._forget_predictions
+
+    @opened
     def alerts(self) -> Alerts:
         """Where alerts go."""
         return Alerts(self.settings.alert_webhook_url.get_secret_value())
@@ -268,7 +301,7 @@ class Services:
         if "database" in vars(self):
             self.database.close()
 
-    @cached_property
+    @opened
     def sources(self) -> Sources:
         """Where raw data come from."""
         return Sources(self.settings)

@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     ] = "off"
     max_bad_rows: Annotated[float, Field(ge=0, le=1, description="Share of bad rows above which a load stops.")] = 0.05
     retention_days: Annotated[int, Field(ge=1, description="Days for which old versions of a table can be read.")] = 30
+    predictions_days: Annotated[int, Field(ge=1, description="Days for which predictions stay in their log.")] = 365
     engine_memory: Annotated[
         str,
         Field(description="Memory limit of the query engine."),

@@ -39,6 +39,7 @@ def test_defaults_need_nothing_from_a_person() -> None:
         "automation": "off",
         "max_bad_rows": 0.05,
         "retention_days": 30,
+        "predictions_days": 365,
         "engine_memory": "2GB",
         "engine_threads": None,
         "alert_webhook_url": SecretStr(""),

@@ -140,23 +140,52 @@ class FittedModel:
         ArtefactError
             A feature is missing, or a value is not of its type.
         """
+        import numpy as np
         import pandas as pd
 
-        frame = rows if isinstance(rows, pd.DataFrame) else self._frame_of(rows)
-        missing = [name for name in self.features if name not in frame.columns]
-        if missing:
-            raise ArtefactError(f"the columns {missing} are missing; the model needs {list(self.features)}")
         try:
+            if not isinstance(rows, pd.DataFrame):
+                return self._of_rows(rows)
             # A table's reader and a service have the same numbers in other forms: with nulls as NA or None.
-            return frame[list(self.features)].astype(self.golden_rows.dtypes.to_dict())
-        except (TypeError, ValueError) as error:
+            typed = rows[list(self.features)].astype(self._types)
+            return self._framed(np.ascontiguousarray(typed.to_numpy().T)) if self._only_numbers else typed
+        except (TypeError, ValueError, OverflowError) as error:
             raise ArtefactError(f"a value does not fit its feature's type: {_told(error)}") from None
+        except KeyError:
+            columns = [set(rows.columns)] if isinstance(rows, pd.DataFrame) else [set(row) for row in rows]
+            missing = [name for name in self.features if not all(name in there for there in columns)]
+            raise ArtefactError(f"the columns {missing} are missing; the model needs {list(self.features)}") from None
 
-    def _frame_of(self, rows: Sequence[Mapping[str, Any]]) -> Frame:
+    @cached_property
+    def _types(self) -> dict[str, Any]:
+        return {name: self.golden_rows.dtypes[name] for name in self.features}
+
+    @cached_property
+    def _only_numbers(self) -> bool:
+        return all(kind == "float64" for kind in self._types.values())
+
+    @cached_property
+    def _columns(self) -> pd.Index[str]:
         import pandas as pd
 
-        there = [name for name in self.features if all(name in row for row in rows)]
-        return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in there})
+        return pd.Index(self.features)
+
+    def _of_rows(self, rows: Sequence[Mapping[str, Any]]) -> Frame:
+        import numpy as np
+        import pandas as pd
+
+        if self._only_numbers:
+            # A hundred times as fast as by a frame of objects, and a service has one row at a time.
+            return self._framed(np.array([[row[name] for row in rows] for name in self.features], dtype=np.float64))
+        return pd.DataFrame(
+            {name: _typed_values([row[name] for row in rows], kind) for name, kind in self._types.items()}
+        )
+
+    def _framed(self, values: NDArray[np.float64]) -> Frame:
+        """Numbers (features, n) as a frame, in memory always in the same order, for sums depend on it."""
+        import pandas as pd
+
+        return pd.DataFrame(values.T, columns=self._columns, copy=False)
 
 
 def import_libraries() -> None:
@@ -464,6 +493,15 @@ def _frame(columns: list[dict[str, Any]]) -> Frame:
         values = pd.Series(column["values"], dtype=column["dtype"])
         made[column["name"]] = values if column["nulls"] is None else values.mask(column["nulls"])
     return pd.DataFrame(made)
+
+
+def _typed_values(values: list[Any], kind: Any) -> Any:
+    """Plain values as a column; the same as of a frame that is cast, in less time for texts."""
+    import pandas as pd
+
+    if pd.api.types.is_extension_array_dtype(kind):
+        return pd.array(values, dtype=kind)
+    return pd.Series(values, dtype=object).astype(kind)
 
 
 @cache

@@ -14,11 +14,13 @@ from __future__ import annotations
 import hashlib
 from contextlib import closing, contextmanager
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from platform_assets.core.errors import DatabaseError, first_line
 from platform_assets.core.postgres_server import APP, OWNER, ServerUse, use_server
+from platform_assets.core.reads import SILENCE_SECONDS, STATEMENT_SECONDS, ImpatientConnection, Reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +53,8 @@ class Database:
         The use of the embedded server; None without one, and once it is given back.
     embedded
         Whether the server is the platform's own.
+    reads
+        Single statements that read from the platform's database, as fast as they can be, or not at all.
 
     """
 
@@ -58,6 +62,7 @@ class Database:
         self._url = url.set(drivername="postgresql+psycopg")
         self.server = server
         self.embedded = server is not None
+        self.reads = Reads(self._connect_to_read)
 
     def name(self, purpose: Purpose) -> str:
         """The database's name on its server."""
@@ -109,8 +114,15 @@ class Database:
             assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows the type
             yield driver
 
-    def connect(self, purpose: Purpose) -> psycopg.Connection[Any]:
+    def connect(self, purpose: Purpose, patience: float | None = None) -> psycopg.Connection[Any]:
         """A plain connection of its own, in autocommit.
+
+        Parameters
+        ----------
+        purpose
+            Of the database.
+        patience
+            Seconds without a word from the server after which a statement fails; None for ever.
 
         Raises
         ------
@@ -118,7 +130,7 @@ class Database:
             The database does not answer.
 
         """
-        return self._connect(self.name(purpose))
+        return self._connect(self.name(purpose), patience)
 
     def maintenance(self) -> psycopg.Connection[Any]:
         """A connection for statements about whole databases, which works before ours is there."""
@@ -166,18 +178,26 @@ class Database:
         """Close the engine's connections and let go of the embedded server."""
         if "engine" in vars(self):
             self.engine.dispose()
+        self.reads.close()
         if self.server:
             self.server.close()
             # Another lock may get the same number; a second `close` must not let go of that one.
             self.server = None
 
-    def _connect(self, name: str) -> psycopg.Connection[Any]:
+    def _connect_to_read(self) -> psycopg.Connection[Any]:
+        connection = self.connect("platform", SILENCE_SECONDS)
+        connection.execute(f"set statement_timeout = {STATEMENT_SECONDS * 1000:.0f}".encode())
+        return connection
+
+    def _connect(self, name: str, patience: float | None = None) -> psycopg.Connection[Any]:
         import psycopg
 
         arguments = self._url.set(database=name).translate_connect_args(database="dbname", username="user")
         options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, **arguments, **self._url.query}
+        if patience is not None:
+            options["connect_timeout"] = ceil(patience)
         try:
-            return psycopg.connect(autocommit=True, **options)
+            connection = ImpatientConnection.connect(autocommit=True, **options)
         except psycopg.OperationalError as error:
             where = f"{name} on {self._url.host or 'the local server'}"
             if f'database "{name}" does not exist' in str(error):
@@ -190,6 +210,8 @@ class Database:
                 else "\nStart that server, or mend PLATFORM_DATABASE_URL; empty, it stands for an embedded one"
             )
             raise DatabaseError(f"cannot open the database {where}: {error}{mend}") from None
+        connection.patience = patience
+        return connection
 
 
 def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from platform_assets.core.errors import PlatformError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -108,10 +108,17 @@ class Keys:
     ----------
     connect
         Lends a connection to it.
+    rows
+        The rows of one statement that only reads, with its values; each request asks for a key.
     """
 
-    def __init__(self, connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]],
+        rows: Callable[[bytes, Sequence[Any]], list[Any]],
+    ) -> None:
         self._connect = connect
+        self._rows = rows
 
     def add(self, name: str, owner: str, scopes: Collection[str]) -> str:
         """Make a key; its secret, which nobody can see again.
@@ -172,22 +179,14 @@ class Keys:
             return [_key(row) for row in connection.execute(f"{_KEYS} order by k.name, k.created_at".encode())]
 
     def _find(self, where: str, value: str) -> dict[str, Key]:
-        with self._connected() as connection:
-            rows = connection.execute(f"{_KEYS} where {where} and r.at is null".encode(), [value])
-            return {row[3]: _key(row) for row in rows}
+        with _plain_errors():
+            rows = self._rows(f"{_KEYS} where {where} and r.at is null".encode(), [value])
+        return {row[3]: _key(row) for row in rows}
 
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[Any]]:
-        import psycopg
-
-        try:
-            with self._connect() as connection, connection.transaction():
-                yield connection
-        except psycopg.Error as error:
-            raise KeysError(
-                f"PostgreSQL did not do what was asked of the keys ({first_line(error)}); `platform-assets doctor` "
-                "says what is reachable"
-            ) from error
+        with _plain_errors(), self._connect() as connection, connection.transaction():
+            yield connection
 
 
 class KeysFromSettings:
@@ -275,3 +274,16 @@ def _scopes(thing: str, scopes: Collection[str]) -> frozenset[str]:
 def _key(row: tuple[Any, ...]) -> Key:
     name, owner, scopes, kept, created_at, revoked_at = row
     return Key(name, owner, frozenset(scopes), kept[:_ID_LENGTH], created_at, revoked_at)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        raise KeysError(
+            f"PostgreSQL did not do what was asked of the keys ({first_line(error)}); `platform-assets doctor` "
+            "says what is reachable"
+        ) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.core.errors import DatabaseError, first_line
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
     import psycopg
     import pyarrow as pa
-    import sqlalchemy as sa
+    from psycopg.rows import RowFactory
 
+    from platform_assets.core.database import Database
     from platform_assets.core.engine import Engine, Staged
 
 _CHUNK = 1 << 20
@@ -59,7 +61,7 @@ class OnlineTables:
         Turns staged rows into what PostgreSQL's COPY reads.
     """
 
-    def __init__(self, database: Callable[[], sa.Engine], engine: Engine) -> None:
+    def __init__(self, database: Callable[[], Database], engine: Engine) -> None:
         self._database = database
         self._engine = engine
 
@@ -112,22 +114,54 @@ class OnlineTables:
         return OnlineVersion(*row or ())
 
     def current(self, name: str) -> OnlineVersion | None:
-        """What the table holds; None before it was first published."""
-        with self._connected(name) as connection:
-            row = connection.execute(
-                "SELECT name, digest, rows, updated_at FROM platform.online_tables WHERE name = %s", (name,)
-            ).fetchone()
-        return OnlineVersion(*row) if row else None
+        """What the table holds; None before it was first published.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+        """
+        from psycopg.rows import tuple_row
+
+        query = b"SELECT name, digest, rows, updated_at FROM platform.online_tables WHERE name = %s"
+        rows = self._rows(name, query, [name], tuple_row)
+        return OnlineVersion(*rows[0]) if rows else None
 
     def get(self, name: str, **key: Any) -> dict[str, Any] | None:
-        """One row by its key; None where there is none."""
-        from psycopg import sql
+        """One row by its key; None where there is none.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer, or has no such table.
+        """
         from psycopg.rows import dict_row
 
-        where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in key)
-        query = sql.SQL("SELECT * FROM {} WHERE {}").format(_identifier(name), where)
-        with self._connected(name) as connection, connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(query, list(key.values())).fetchone()
+        rows = self._rows(name, _one(name, tuple(key)), list(key.values()), dict_row)
+        return rows[0] if rows else None
+
+    def get_many(self, name: str, column: str, keys: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+        """The rows of some keys in one statement, by key, in no particular order; unknown keys are left out.
+
+        Parameters
+        ----------
+        name
+            The table.
+        column
+            Its key, of one column.
+        keys
+            All of one type; repeated ones are asked for once.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer, or has no such table.
+        """
+        from psycopg.rows import dict_row
+
+        if not keys:
+            return {}
+        return {row[column]: row for row in self._rows(name, _many(name, column), [list(keys)], dict_row)}
 
     def read(self, name: str) -> pa.Table:
         """The whole table, for checks and downstream assets; programs ask for single rows."""
@@ -154,35 +188,65 @@ class OnlineTables:
             while chunk := rows.read(_CHUNK):
                 copy.write(chunk)
 
+    def _rows(self, name: str, query: bytes, values: Sequence[Any], row_factory: RowFactory[Any]) -> list[Any]:
+        with _plain_errors(name):
+            return self._database().reads.rows(query, values, row_factory)
+
     @contextmanager
     def _connected(self, name: str) -> Iterator[psycopg.Connection[Any]]:
         import psycopg
-        import sqlalchemy as sa
 
-        try:
-            with self._database().connect() as connection:
-                driver = connection.connection.driver_connection
-                assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows the type
-                yield driver
-                driver.commit()
-        except (
-            psycopg.errors.UndefinedTable,
-            psycopg.errors.InvalidSchemaName,
-            psycopg.errors.UndefinedColumn,
-        ) as error:
-            raise DatabaseError(
-                f"PostgreSQL has no table for {name} with these columns; write a migration for it "
-                "(see platform_assets/migrations), then run `platform-assets migrate`"
-            ) from error
-        except (psycopg.OperationalError, sa.exc.OperationalError) as error:
-            raise DatabaseError(
-                f"PostgreSQL failed while {name} was in use ({first_line(error)}); its rows are as they were. "
-                "`platform-assets doctor` says what is reachable"
-            ) from error
-        except psycopg.Error as error:
-            raise DatabaseError(
-                f"PostgreSQL refused what {name} was to do ({first_line(error)}); its rows are as they were"
-            ) from error
+        with _plain_errors(name), self._database().engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows the type
+            yield driver
+            driver.commit()
+
+
+@contextmanager
+def _plain_errors(name: str) -> Iterator[None]:
+    import psycopg
+    import sqlalchemy as sa
+
+    try:
+        yield
+    except (
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.InvalidSchemaName,
+        psycopg.errors.UndefinedColumn,
+    ) as error:
+        raise DatabaseError(
+            f"PostgreSQL has no table for {name} with these columns; write a migration for it "
+            "(see platform_assets/migrations), then run `platform-assets migrate`"
+        ) from error
+    except (psycopg.OperationalError, sa.exc.OperationalError) as error:
+        raise DatabaseError(
+            f"PostgreSQL failed while {name} was in use ({first_line(error)}); its rows are as they were. "
+            "`platform-assets doctor` says what is reachable"
+        ) from error
+    except psycopg.Error as error:
+        raise DatabaseError(
+            f"PostgreSQL refused what {name} was to do ({first_line(error)}); its rows are as they were"
+        ) from error
+
+
+# Tables and columns are named by code, so that these are few; writing one takes longer than asking it.
+
+
+@cache
+def _one(name: str, columns: tuple[str, ...]) -> bytes:
+    from psycopg import sql
+
+    where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in columns)
+    return sql.SQL("SELECT * FROM {} WHERE {}").format(_identifier(name), where).as_bytes(None)
+
+
+@cache
+def _many(name: str, column: str) -> bytes:
+    from psycopg import sql
+
+    query = sql.SQL("SELECT * FROM {} WHERE {} = ANY(%s)")
+    return query.format(_identifier(name), sql.Identifier(column)).as_bytes(None)
 
 
 def _identifier(name: str) -> Any:

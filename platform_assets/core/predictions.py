@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from platform_assets.core.errors import first_line
+from platform_assets.core.errors import DatabaseError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -233,9 +233,31 @@ class LogSink:
 
 
 def delete_old(connect: Callable[[], psycopg.Connection[Any]], age: timedelta) -> int:
-    """Delete the rows that are older than that; how many."""
-    with closing(connect()) as connection:
-        return connection.execute(f"delete from {TABLE} where at < now() - %s".encode(), [age]).rowcount  # noqa: S608 - a constant
+    """Delete the rows of the log that are older than that, by the database's clock; how many.
+
+    Raises
+    ------
+    DatabaseError
+        The database does not answer.
+    """
+    import psycopg
+
+    # A part at a time, so that nobody waits for a long transaction.
+    part = (
+        f"delete from {TABLE} where ctid = any(array("  # noqa: S608 - constants
+        f"select ctid from {TABLE} where at < now() - %s limit {ROWS_AT_ONCE}))"
+    ).encode()
+    deleted = 0
+    try:
+        with closing(connect()) as connection:
+            while rows := connection.execute(part, [age]).rowcount:
+                deleted += rows
+    except psycopg.Error as error:
+        raise DatabaseError(
+            f"old predictions could not be deleted ({first_line(error)}); {deleted} were, and `platform-assets upkeep` "
+            "goes on from there"
+        ) from error
+    return deleted
 
 
 def _rows(requests: Sequence[Predictions]) -> Iterator[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""The `upkeep` job: old versions of tables, and what killed processes left behind.
+"""The `upkeep` job: old versions of tables, old predictions, and what killed processes left behind.
 
 A schedule runs it every night when automation is on; `dg launch --job upkeep` does at any time.
 """
@@ -46,9 +46,18 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
         context.log.info("scratch folders removed: %s", removed)
         return removed
 
-    @dg.job(description="Look after the platform: old table versions, dead runs, leftover files.")
+    @dg.op(description="Delete the predictions that are older than their log keeps them.")
+    def forget_old_predictions(
+        context: dg.OpExecutionContext, forget_predictions: dg.ResourceParam[Callable[[], int]]
+    ) -> int:
+        forgotten = forget_predictions()
+        context.log.info("predictions deleted: %s", forgotten)
+        return forgotten
+
+    @dg.job(description="Look after the platform: old table versions and predictions, dead runs, leftover files.")
     def upkeep() -> None:
         vacuum_tables()
+        forget_old_predictions()
         fail_runs_of_dead_processes()
         remove_leftovers()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
+from platform_assets.core.database import Database
 from platform_assets.core.keys import KeyRing, Keys, KeysError, KeysFromSettings, hashed
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ HASHES = [hashlib.sha256(secret.encode()).hexdigest() for secret in ("one", "two
 
 @pytest.fixture
 def keys(database_url: str) -> Iterator[Keys]:
-    with psycopg.connect(database_url) as connection:
-        yield Keys(lambda: contextlib.nullcontext(connection))
+    database = Database(make_url(database_url))
+    yield Keys(database.pooled, database.reads.rows)
+    database.close()
 
 
 @pytest.mark.requirement("SRV-1")
