@@ -216,7 +216,7 @@ class Services:
             return LiveModels(BundledChampion(self.bundle))
         return LiveModels(LedgerChampions(self._own_connection, self._load))
 
-    @cached_property
+    @opened
     def bundle(self) -> Bundle | None:
         """The exported model that is all there is to serve; None on a platform with its database.
 
