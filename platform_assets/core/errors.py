@@ -31,6 +31,10 @@ class RegistryError(PlatformError):
     """A model, version or alias is not registered, or the registry cannot be reached."""
 
 
+class NotFound(PlatformError):  # noqa: N818 - says what it is
+    """What was asked for by its key is not there."""
+
+
 class DatabaseError(PlatformError):
     """PostgreSQL is missing, unreachable, or not at the version that this code needs."""
 

@@ -127,6 +127,19 @@ class OnlineTables:
         rows = self._rows(name, query, [name], tuple_row)
         return OnlineVersion(*rows[0]) if rows else None
 
+    def versions(self) -> list[OnlineVersion]:
+        """What every online table holds that was published, by name.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+        """
+        from psycopg.rows import tuple_row
+
+        query = b"SELECT name, digest, rows, updated_at FROM platform.online_tables ORDER BY name"
+        return [OnlineVersion(*row) for row in self._rows("online_tables", query, [], tuple_row)]
+
     def get(self, name: str, **key: Any) -> dict[str, Any] | None:
         """One row by its key; None where there is none.
 
