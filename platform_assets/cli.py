@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -36,6 +37,8 @@ out = cli_decisions.out
 err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
+SECONDS_TO_FINISH = 30
+"""How long `serve` waits, once it is to stop, for requests that are being answered."""
 INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
 
@@ -118,14 +121,17 @@ def serve(
 
     make_home(settings.home)
     configure_logging(settings.secrets(), logging.INFO)
+    # uvicorn raises the signal again once all requests are answered and the application has ended: that is success.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
-        create_app(settings),
+        create_app(settings, host),
         host=host,
         port=settings.service_port,
         # Each request has its line in our log already, with its id.
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_graceful_shutdown=SECONDS_TO_FINISH,
     )
 
 

@@ -27,6 +27,7 @@ USERINFO = re.compile(
 """User and password of a URI."""
 SHORTEST_SECRET = 12
 """Characters of a value in a URI that counts as a secret whatever its name."""
+NO_LIMIT = "off"
 SOURCE: JsonDict = {"source": True}
 """Marks a field that names a source of raw data."""
 
@@ -84,6 +85,10 @@ class Settings(BaseSettings):
     dagster_port: Annotated[int, Field(ge=1, le=65535, description="Where `up` serves the Dagster UI.")] = 3000
     mlflow_port: Annotated[int, Field(ge=1, le=65535, description="Where `up` serves MLflow.")] = 5000
     service_port: Annotated[int, Field(ge=1, le=65535, description="Where `serve` answers programs and people.")] = 8000
+    rate_limit: Annotated[
+        str,
+        Field(description="Requests that the service answers per key, such as 600/minute or 20/second; `off`: any."),
+    ] = "600/minute"
     alert_webhook_url: Annotated[
         SecretStr, Field(description="Gets one JSON message for each failed run; empty: the log only.")
     ] = SecretStr("")
@@ -128,6 +133,13 @@ class Settings(BaseSettings):
     def _size(cls, text: str) -> str:
         if not re.fullmatch(r"\d+(\.\d+)?\s?[KMGT]i?B", text):
             raise ValueError("a number and a unit (KB, MB, GB, TB, KiB ..), for example 2GB")
+        return text
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _rate(cls, text: str) -> str:
+        if text != NO_LIMIT and not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", text):
+            raise ValueError(f"a number per second, minute, hour or day, for example 600/minute; or {NO_LIMIT}")
         return text
 
     @model_validator(mode="after")

@@ -50,6 +50,7 @@ def test_defaults_need_nothing_from_a_person() -> None:
         "dagster_port": 3000,
         "mlflow_port": 5000,
         "service_port": 8000,
+        "rate_limit": "600/minute",
         "demo_rows": 20_000,
         "credit_loans_uri": "",
         "speed_data_uri": "",
@@ -75,6 +76,8 @@ def test_defaults_need_nothing_from_a_person() -> None:
         ("PLATFORM_ENGINE_MEMORY", "1.5 GB", "engine_memory", "1.5 GB"),
         ("PLATFORM_ENGINE_THREADS", "3", "engine_threads", 3),
         ("PLATFORM_DEMO_ROWS", "100", "demo_rows", 100),
+        ("PLATFORM_RATE_LIMIT", "5/second", "rate_limit", "5/second"),
+        ("PLATFORM_RATE_LIMIT", "off", "rate_limit", "off"),
         ("PLATFORM_CREDIT_LOANS_URI", "loans.csv", "credit_loans_uri", "loans.csv"),
         ("PLATFORM_SPEED_DATA_URI", "hotels.parquet", "speed_data_uri", "hotels.parquet"),
         ("PLATFORM_MEMORY_DATA_URI", "hotels.csv", "memory_data_uri", "hotels.csv"),
@@ -105,6 +108,8 @@ def test_a_variable_sets_its_field(
         ("PLATFORM_ENGINE_THREADS", "0", "greater than or equal to 1"),
         ("PLATFORM_APPROVALS_REQUIRE_IDENTITY", "yes", "'off' or 'on'"),
         ("PLATFORM_DEMO_ROWS", "99", "greater than or equal to 100"),
+        ("PLATFORM_RATE_LIMIT", "0/minute", "for example 600/minute; or off"),
+        ("PLATFORM_RATE_LIMIT", "many", "for example 600/minute; or off"),
     ],
 )
 def test_a_bad_value_is_refused_with_the_variable_and_what_is_allowed(

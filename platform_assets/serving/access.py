@@ -15,28 +15,35 @@ import secrets
 import tempfile
 from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from itsdangerous import BadSignature, Signer, URLSafeTimedSerializer
 
+from platform_assets.core.errors import PlatformError
+from platform_assets.core.keys import Key, hashed
 from platform_assets.serving.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from fastapi import Request
     from starlette.responses import Response
 
-    from platform_assets.core.keys import Key, KeyRing
+    from platform_assets.core.keys import KeyRing
+    from platform_assets.serving.limits import RateLimits
 
 SESSION_SECONDS = 8 * 60 * 60
 """A working day; then the key is asked for again."""
-READ, APPROVE = "read", "approve"
+READ, PREDICT, APPROVE = "read", "predict", "approve"
 CSRF_FIELD = "csrf_token"
 _SECRET_BYTES = 32
+_KNOWN_KEYS = 10_000
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
+_SAFE = {"GET", "HEAD"}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _HOW_TO_GET_A_KEY = "`platform-assets keys add NAME --scope read` makes one"
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="platform-assets"'}
 
@@ -158,6 +165,10 @@ class Caller:
     session: Session | None
 
 
+LOCAL = Caller(Key("", "whoever uses this machine", frozenset({READ, PREDICT}), id=""), session=None)
+"""Who asks without a key, where that is allowed."""
+
+
 class Access:
     """Finds out who asks, and whether they may.
 
@@ -167,11 +178,43 @@ class Access:
         Gives those of the platform; asked anew at every request.
     sessions
         Those of the pages.
+    limits
+        Counts requests; None where nothing is limited.
+    open_locally
+        Whether programs of this very machine may read and predict without a key.
     """
 
-    def __init__(self, keys: Callable[[], KeyRing], sessions: Sessions) -> None:
+    def __init__(
+        self,
+        keys: Callable[[], KeyRing],
+        sessions: Sessions,
+        limits: RateLimits | None = None,
+        *,
+        open_locally: bool = False,
+    ) -> None:
         self._keys = keys
         self.sessions = sessions
+        self._limits = limits
+        self._open_locally = open_locally
+        self._known: dict[str, None] = {}
+
+    def limited(self, request: Request) -> Mapping[str, str]:
+        """Count a request under the key that it brings, or else its address; what to tell of the limit.
+
+        Raises
+        ------
+        Problem
+            429: there were too many, or too many with a wrong key.
+        """
+        by_header = self._identified(request)
+        if self._limits is None:
+            return {}
+        if isinstance(by_header, Caller):
+            return self._limits.count(_address(request), by_header.key.id)
+        if by_header is not None:
+            return self._limits.count(_address(request), None)
+        # Signed, so that nobody can make it up.
+        return self._limits.count(_address(request), self.sessions.of(request).key)
 
     def caller(self, request: Request) -> Caller:
         """Who asks.
@@ -181,10 +224,26 @@ class Access:
         Problem
             401: nobody that is known.
         """
-        header = request.headers.get("authorization")
-        caller = self._by_session(request) if header is None else self._by_header(header)
-        request.state.caller, request.state.asked_by = caller, caller.key.name
-        return caller
+        found = self._identified(request) or self._by_session(request)
+        if not isinstance(found, Caller):
+            raise found
+        return self._noted(request, found)
+
+    def admit(self, request: Request, *scopes: str) -> Caller:
+        """Who asks, with one of these scopes, or without a key where that is allowed.
+
+        Raises
+        ------
+        Problem
+            401: nobody that is known; 403: a key without such a scope.
+        """
+        if self._identified(request) is None:
+            if self._open_locally and _is_local(request):
+                return self._noted(request, LOCAL)
+            # A page of another site can make a browser send a body along with the session.
+            if request.method not in _SAFE:
+                raise _unknown(f"This needs a key: send `Authorization: Bearer <key>`. {_HOW_TO_GET_A_KEY}.")
+        return self.demand(request, *scopes)
 
     def demand(self, request: Request, *scopes: str) -> Caller:
         """Who asks, with one of these scopes.
@@ -207,26 +266,92 @@ class Access:
             )
         return caller
 
-    def sign_in(self, secret: str) -> Session | None:
-        """A session for whoever knows the secret of a key; None if it is none, or was revoked."""
-        key = self._keys().check(secret)
+    def sign_in(self, request: Request, secret: str) -> Session | None:
+        """A session for whoever knows the secret of a key; None if it is none, or was revoked.
+
+        Raises
+        ------
+        Problem
+            429: too many wrong keys came from there.
+        """
+        key = self._checked(request, secret)
         return self.sessions.signed_in(key.id) if key else None
 
-    def _by_header(self, header: str) -> Caller:
+    def _noted(self, request: Request, caller: Caller) -> Caller:
+        request.state.caller, request.state.asked_by = caller, caller.key.name
+        return caller
+
+    def _identified(self, request: Request) -> Caller | Exception | None:
+        """Who the header says it is, or why nobody can tell; None without one. Found out once for each request."""
+        if not hasattr(request.state, "by_header"):
+            request.state.by_header = self._by_header(request)
+        found: Caller | Exception | None = request.state.by_header
+        if isinstance(found, Problem) and found.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            raise found
+        return found
+
+    def _by_header(self, request: Request) -> Caller | Exception | None:
+        header = request.headers.get("authorization")
+        if header is None:
+            return None
         bearer = _BEARER.fullmatch(header.strip())
         if not bearer:
-            raise _unknown("The header Authorization must be `Bearer <key>`.", 'error="invalid_request"')
-        key = self._keys().check(bearer[1])
+            return _unknown("The header Authorization must be `Bearer <key>`.", 'error="invalid_request"')
+        try:
+            key = self._checked(request, bearer[1])
+        except (PlatformError, Problem) as error:
+            # Told by whatever needs to know who asks; a page for everybody does not.
+            return error
         if key is None:
-            raise _unknown(f"This key is not known, or was revoked; {_HOW_TO_GET_A_KEY}.", 'error="invalid_token"')
+            return _unknown(f"This key is not known, or was revoked; {_HOW_TO_GET_A_KEY}.", 'error="invalid_token"')
         return Caller(key, None)
 
-    def _by_session(self, request: Request) -> Caller:
+    def _checked(self, request: Request, secret: str) -> Key | None:
+        """The key with this secret, after a look at how often its sender was wrong."""
+        known = hashed(secret)
+        # Whoever shares an address with somebody who guesses goes on with a key that was right before.
+        if self._limits and known not in self._known:
+            self._limits.refuse_guesses(_address(request))
+        key = self._keys().check(secret)
+        if key is None:
+            self._known.pop(known, None)
+            if self._limits:
+                self._limits.count_guess(_address(request))
+        elif len(self._known) < _KNOWN_KEYS:
+            self._known[known] = None
+        return key
+
+    def _by_session(self, request: Request) -> Caller | Problem:
         session = self.sessions.of(request)
         key = self._keys().by_id(session.key) if session.key else None
         if key is None:
-            raise _unknown(f"This needs a key: send `Authorization: Bearer <key>`. {_HOW_TO_GET_A_KEY}.")
+            return _unknown(f"This needs a key: send `Authorization: Bearer <key>`. {_HOW_TO_GET_A_KEY}.")
         return Caller(key, session)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_local(request: Request) -> bool:
+    """Whether a program of this machine asks: no page of another site, nor anybody behind a proxy.
+
+    A site whose name somebody lets point to 127.0.0.1 is told by the name that the browser sends as the host.
+    """
+    headers = request.headers
+    own_page = headers.get("sec-fetch-site", "none") in {"none", "same-origin"}
+    host = request.url.hostname
+    origin = headers.get("origin")
+    same = origin is None or origin == f"{request.url.scheme}://{headers.get('host')}"
+    return own_page and same and host in _LOOPBACK and not any(name in headers for name in _FORWARDED)
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def installation_secret(folder: Path) -> bytes:

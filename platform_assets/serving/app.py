@@ -1,67 +1,103 @@
-"""The application: its parts put together, sign-in, health, and its description for programs and people.
+"""The application: its parts put together, sign-in, and its description for programs and people.
 
-No state of its own: what it says comes from the services at each request, so that any number of processes can serve.
+No state of its own but the models in memory: what it says comes from the services at each request, so that any number
+of processes can serve.
 """
 
 from __future__ import annotations
 
-import threading
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Form, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 from starlette.staticfiles import StaticFiles
 
+from platform_assets.domains import model_specs
 from platform_assets.services import open_services
-from platform_assets.serving import approvals
-from platform_assets.serving.access import SESSION_SECONDS, Access, Sessions, installation_secret
+from platform_assets.serving import approvals, live
+from platform_assets.serving.access import READ, SESSION_SECONDS, Access, Sessions, installation_secret, is_loopback
+from platform_assets.serving.admission import Admission, Gate, needs_key
 from platform_assets.serving.guard import Guard
+from platform_assets.serving.limits import RateLimits
+from platform_assets.serving.metrics import Metrics
 from platform_assets.serving.pages import STATIC, from_elsewhere, render, safe_next
-from platform_assets.serving.problems import PROBLEM_SCHEMA, answer_problems
+from platform_assets.serving.problems import Problems
+from platform_assets.serving.routers import domain_routers, gates, include
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Sequence
 
-    from platform_assets.core.database import Database
-    from platform_assets.core.keys import KeyRing
-    from platform_assets.core.ledger import Ledger
     from platform_assets.services import Services
     from platform_assets.settings import Settings
 
+KEY = "key"
+"""What the API's description calls the key in the header."""
 DESCRIPTION = (
     "What the platform's models know, for programs, and the pages where people decide about them. Programs send the "
     "header Authorization: Bearer <key>; errors are problem details (RFC 9457)."
 )
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application for some settings. Nothing is opened before it is asked for; what is, is closed at the end."""
-    return application(open_services(settings), close=True)
+class Service(FastAPI):
+    """The application, whose description also says which routes need a key."""
+
+    gates: Sequence[Gate] = ()
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, as OpenAPI."""
+        if self.openapi_schema is None:
+            described = super().openapi()
+            described.setdefault("components", {})["securitySchemes"] = {KEY: {"type": "http", "scheme": "bearer"}}
+            for path, operations in described["paths"].items():
+                for method, operation in operations.items():
+                    if needs_key(self.gates, method.upper(), path):
+                        operation["security"] = [{KEY: []}]
+        assert self.openapi_schema is not None  # noqa: S101 - what the above makes
+        return self.openapi_schema
 
 
-def application(services: Services, *, close: bool = False) -> FastAPI:
+def create_app(settings: Settings, host: str = "") -> FastAPI:
+    """The application for some settings. Nothing is opened before it is asked for; what is, is closed at the end.
+
+    Parameters
+    ----------
+    settings
+        Of the service.
+    host
+        The address that it listens on. Only on one that no other machine reaches, and in development, may programs ask
+        without a key.
+    """
+    return application(open_services(settings), close=True, host=host)
+
+
+def application(services: Services, *, close: bool = False, host: str = "") -> FastAPI:
     """The application over services that are there.
 
     Parameters
     ----------
     services
-        Where ledger, keys and database come from.
+        Where ledger, keys, models and database come from.
     close
         Whether to close them when the application ends.
+    host
+        As for `create_app`.
     """
     settings = services.settings
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if not services.live_models.state():
+            services.live_models.start([spec.name for spec in model_specs()])
         yield
         if close:
+            # Which also writes what was answered to its log.
             await run_in_threadpool(services.close)
 
-    app = FastAPI(
+    app = Service(
         title="platform_assets",
         version=version("platform-assets"),
         description=DESCRIPTION,
@@ -70,58 +106,28 @@ def application(services: Services, *, close: bool = False) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    opening = threading.Lock()
-
-    def database() -> Database:
-        # Two threads must not open it at once: since Python 3.12 cached properties do not see to it.
-        with opening:
-            return services.database
-
-    def ledger() -> Ledger:
-        database()
-        return services.ledger
-
-    def keys() -> KeyRing:
-        if not settings.api_keys.get_secret_value():
-            database()
-        return services.keys
-
+    is_open = settings.env == "development" and is_loopback(host)
     access = Access(
-        keys,
+        lambda: services.keys,
         Sessions(installation_secret(settings.home / "serving"), insecure_loopback=settings.env == "development"),
+        None if is_open else RateLimits(settings.rate_limit),
+        open_locally=is_open,
     )
+    kept, problems = Metrics(services), Problems(settings.secrets())
+    routers = [live.live_models(services.live_models.state), *domain_routers(services)]
+    measured = live.metrics(kept)
     app.state.access = access
-    app.add_middleware(Guard)
-    answer_problems(app, settings.secrets())
+    app.gates = [*gates(routers), *gates([measured], READ)]
+    app.add_middleware(Admission, access=access, gates=app.gates, problems=problems)
+    app.add_middleware(Guard, metrics=kept)
+    problems.answered_by(app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    _add_health(app, database)
+    app.include_router(live.health(lambda: services.database, services.live_models.state))
     _add_sign_in(app, access)
     _add_docs(app)
-    app.include_router(approvals.router(ledger, access))
+    app.include_router(approvals.router(lambda: services.ledger, access))
+    include(app, [*routers, measured])
     return app
-
-
-def _add_health(app: FastAPI, database: Callable[[], Database]) -> None:
-    @app.get("/health/live", tags=["health"])
-    async def is_live() -> dict[str, str]:
-        """Whether the process answers; needs no key."""
-        return {"status": "live"}
-
-    @app.get(
-        "/health/ready",
-        tags=["health"],
-        responses={
-            503: {
-                "description": "The database does not answer.",
-                "content": {"application/problem+json": {"schema": PROBLEM_SCHEMA}},
-            }
-        },
-    )
-    def is_ready() -> dict[str, str]:
-        """Whether the database answers, without which nothing here does; needs no key."""
-        with closing(database().connect("platform")) as connection:
-            connection.execute("select 1")
-        return {"status": "ready"}
 
 
 def _add_sign_in(app: FastAPI, access: Access) -> None:
@@ -146,7 +152,7 @@ def _add_sign_in(app: FastAPI, access: Access) -> None:
         next: Annotated[str, Form(max_length=1_000)] = "",  # noqa: A002 - what such a parameter is called
     ) -> Response:
         access.sessions.demand_token(access.sessions.of(request), csrf_token)
-        session = access.sign_in(key.strip()) if key.strip() else None
+        session = access.sign_in(request, key.strip()) if key.strip() else None
         if session is None:
             told = "This key is not known, or was revoked." if key.strip() else "Enter your key."
             return form(request, next, HTTPStatus.UNPROCESSABLE_ENTITY, told)

@@ -32,10 +32,11 @@ from platform_assets.core.ledger import (
 )
 from platform_assets.core.ledger import Request as Approval
 from platform_assets.core.models import ANYONE
+from platform_assets.core.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.serving import evidence
 from platform_assets.serving.access import APPROVE, CSRF_FIELD, READ, Access, Caller
 from platform_assets.serving.pages import render, wants_page
-from platform_assets.serving.problems import PROBLEM_SCHEMA, Problem, invalid
+from platform_assets.serving.problems import Problem, documented, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -200,39 +201,37 @@ def router(ledger: Callable[[], Ledger], access: Access) -> APIRouter:  # noqa: 
     access
         Knows who asks.
     """
-    routes = APIRouter(tags=["approvals"], responses=_problems(401, 403, 422, 503))
+    routes = APIRouter(tags=["approvals"], responses=documented(401, 403, 422, 503))
 
     @routes.get("/approvals", response_model=list[RequestShown])
     def list_requests_for_approval(
         request: Request,
         model: Annotated[str | None, Query(description="Only this model.", max_length=200)] = None,
         state: Annotated[State | None, Query(description="Only in this state.")] = None,
-        page: Annotated[int, Query(ge=0, le=10**9, description="From 0.")] = 0,
-        items_per_page: Annotated[int, Query(ge=1, le=1_000, description="How many on a page.")] = 50,
+        page: PageNumber = 0,
+        items_per_page: ItemsPerPage = 50,
     ) -> Response:
         """Requests for approval, those that wait first, then the newest; a page for browsers, JSON for programs."""
         access.demand(request, READ, APPROVE)
         every = _requests(ledger())
         found = [one for one in every if model in {None, one.model} and state in {None, one.state}]
         found.sort(key=lambda one: (one.state not in OPEN, -one.id))
-        shown = found[page * items_per_page : (page + 1) * items_per_page]
-        paging = _paging(request, page, items_per_page, len(found))
+        part = Page(page, items_per_page, len(found), request.url.path, request.query_params.multi_items())
         if not wants_page(request):
-            headers = {"X-Total-Count": str(len(found)), **_link(paging)}
-            return _json([_shown(one) for one in shown], headers)
+            return _json([_shown(one) for one in part.of(found)], part.headers)
         return render(
             request,
             "approvals.html",
-            rows=shown,
+            rows=part.of(found),
             pending=sum(one.state is State.PENDING for one in every),
             filters=_filters(every, model, state),
             page=page,
             total=len(found),
-            previous_page=paging.get("prev"),
-            next_page=paging.get("next"),
+            previous_page=part.neighbours.get("prev"),
+            next_page=part.neighbours.get("next"),
         )
 
-    @routes.get("/approvals/{id}", response_model=RequestWithEvidence, responses=_problems(404))  # noqa: FAST003 - by its alias
+    @routes.get("/approvals/{id}", response_model=RequestWithEvidence, responses=documented(404))  # noqa: FAST003 - by its alias
     def show_request_for_approval(request: Request, number: RequestId) -> Response:
         """One request: challenger beside champion, with all evidence; a page for browsers, JSON for programs."""
         caller = access.demand(request, READ, APPROVE)
@@ -244,7 +243,7 @@ def router(ledger: Callable[[], Ledger], access: Access) -> APIRouter:  # noqa: 
     @routes.get(
         "/approvals/{id}/plots/{name}",  # noqa: FAST003 - by its alias
         response_class=Response,
-        responses={200: {"content": {"image/png": {}}, "description": "The plot."}, **_problems(404)},
+        responses={200: {"content": {"image/png": {}}, "description": "The plot."}, **documented(404)},
     )
     def show_plot_of_request(
         request: Request,
@@ -266,7 +265,7 @@ def router(ledger: Callable[[], Ledger], access: Access) -> APIRouter:  # noqa: 
         response_model=RequestWithEvidence,
         responses={
             303: {"description": "A form's decision was recorded; the request's page."},
-            **_problems(404, 409, 415),
+            **documented(404, 409, 415),
         },
         openapi_extra={"requestBody": _BODY},
     )
@@ -481,22 +480,6 @@ def _filters(
     return [("State", links("state", state, states)), ("Model", links("model", model, models))]
 
 
-def _paging(request: Request, page: int, size: int, total: int) -> dict[str, str]:
-    """Paths of the pages before and after, as far as there are any."""
-    asked = dict(request.query_params)
-    found = {}
-    if page > 0:
-        found["prev"] = min(page - 1, max(0, (total - 1) // size))
-    if (page + 1) * size < total:
-        found["next"] = page + 1
-    return {name: request.url.path + _query(asked | {"page": str(number)}) for name, number in found.items()}
-
-
-def _link(paging: Mapping[str, str]) -> dict[str, str]:
-    told = ", ".join(f'<{path}>; rel="{name}"' for name, path in paging.items())
-    return {"Link": told} if told else {}
-
-
 def _query(fields: Mapping[str, str | None]) -> str:
     chosen = {name: str(value) for name, value in fields.items() if value is not None}
     return f"?{urlencode(chosen)}" if chosen else ""
@@ -560,13 +543,3 @@ def _storable(text: str) -> str:
     if odd:
         raise ValueError(f"It holds control characters ({', '.join(f'U+{ord(one):04X}' for one in odd)}); remove them.")
     return text
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {
-        status: {
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/problem+json": {"schema": PROBLEM_SCHEMA}},
-        }
-        for status in statuses
-    }

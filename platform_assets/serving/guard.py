@@ -1,4 +1,4 @@
-"""What stands before every request: its id, the limit of its body, the headers of its answer, and its line in the log.
+"""What stands before every request: its id, the limit of its body, the headers of its answer, its line in the log.
 
 Plain ASGI and outermost, so that nothing leaves without it, whatever fails inside.
 """
@@ -20,6 +20,8 @@ from platform_assets.serving.problems import REQUEST_ID, Problem, answer
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from platform_assets.serving.metrics import Metrics
 
 LOG = logging.getLogger(__name__)
 HEADER = "X-Request-ID"
@@ -49,10 +51,13 @@ class Guard:
     ----------
     app
         What it stands before.
+    metrics
+        Counts what is answered.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; what is none, as the application's start and end, passes."""
@@ -62,7 +67,11 @@ class Guard:
         asked = Headers(scope=scope).get(HEADER, "")
         state = scope.setdefault("state", {})
         state[REQUEST_ID] = asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
-        await _Exchange(scope, receive, send).run(self._app)
+        exchange = _Exchange(scope, receive, send)
+        try:
+            await exchange.run(self._app)
+        finally:
+            self._metrics.count_request(scope, exchange.status, exchange.seconds)
 
 
 class _Exchange:
@@ -73,7 +82,11 @@ class _Exchange:
         self._id: str = scope["state"][REQUEST_ID]
         self._began = time.perf_counter()
         self._received = 0
-        self._status = 0
+        self.status = 0
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
 
     async def run(self, app: ASGIApp) -> None:
         try:
@@ -84,7 +97,7 @@ class _Exchange:
         # The last place that can keep a stack trace from the client.
         except Exception:
             LOG.exception("%s %s failed", self._scope["method"], self._scope["path"], extra={REQUEST_ID: self._id})
-            if self._status:
+            if self.status:
                 raise
             told = f"Something went wrong here. Whoever runs this service finds it in the log as {self._id}."
             await self._answer(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, told))
@@ -100,7 +113,7 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[HEADER] = self._id
             for name, value in SECURE_HEADERS.items():
@@ -128,11 +141,11 @@ class _Exchange:
             "%s %s %s",
             method,
             path,
-            self._status,
+            self.status,
             extra={
                 REQUEST_ID: self._id,
-                "status": self._status,
-                "milliseconds": round(1000 * (time.perf_counter() - self._began), 1),
+                "status": self.status,
+                "milliseconds": round(1000 * self.seconds, 1),
                 # Set by `access.py`, once it knows.
                 "asked_by": self._scope["state"].get("asked_by"),
             },

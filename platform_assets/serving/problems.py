@@ -14,7 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from platform_assets.core.errors import DatabaseError, PlatformError, first_line
+from platform_assets.core.champion import NoChampion
+from platform_assets.core.errors import DatabaseError, NotFound, PlatformError, first_line
 from platform_assets.core.logs import redact
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ TYPE = "urn:platform-assets:"
 """How the types of our own problems begin; those that say no more than their status are `about:blank`."""
 RETRY_SECONDS = 5
 REQUEST_ID = "request_id"
+PROBLEM_JSON = "application/problem+json"
+INVALID = "invalid-request"
+_NO_DATABASE = (psycopg.OperationalError, psycopg.InterfaceError)
 PROBLEM_SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance", REQUEST_ID],
@@ -80,9 +84,9 @@ class Problem(HTTPException):
         errors: Mapping[str, str] | None = None,
         more: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(status, detail, dict(headers or {}))
+        super().__init__(status, _plain(detail), dict(headers or {}))
         self.name = name
-        self.errors = dict(errors or {})
+        self.errors = {_plain(field): _plain(told) for field, told in (errors or {}).items()}
         self.more = dict(more or {})
 
     @property
@@ -113,17 +117,21 @@ def problem_response(problem: Problem, path: str, request_id: str) -> JSONRespon
     }
     if problem.errors:
         body["errors"] = [{"field": name, "detail": told} for name, told in problem.errors.items()]
-    return JSONResponse(body, problem.status_code, problem.headers, media_type="application/problem+json")
+    return JSONResponse(body, problem.status_code, problem.headers, media_type=PROBLEM_JSON)
 
 
 def invalid(problems: Iterable[Mapping[str, Any]], *, status: int = HTTPStatus.UNPROCESSABLE_ENTITY) -> Problem:
     """What pydantic found, field by field, without the value that was sent."""
     errors: dict[str, str] = {}
     for one in problems:
-        field = ".".join(str(part) for part in one["loc"] if part not in {"body", "query", "path"}) or "body"
-        errors.setdefault(field, str(one["msg"]).removeprefix("Value error, "))
+        parts, told = list(one["loc"]), str(one["msg"]).removeprefix("Value error, ")
+        if one["type"] == "json_invalid" and parts:
+            # FastAPI tells the place as if it were a field.
+            told = f"It is no JSON, from character {parts.pop()} on."
+        field = ".".join(str(part) for part in parts if part not in {"body", "query", "path"}) or "body"
+        errors.setdefault(field, told)
     told = "; ".join(f"{field}: {detail}" for field, detail in errors.items())
-    return Problem(status, told, "invalid-request", errors=errors)
+    return Problem(status, told, INVALID, errors=errors)
 
 
 def unavailable(told: str) -> Problem:
@@ -138,43 +146,81 @@ def request_id(request: Request) -> str:
     return str(request.scope["state"][REQUEST_ID])
 
 
-def answer_problems(app: FastAPI, secrets: Sequence[str]) -> None:
-    """Make an application answer every error as a problem.
+class Problems:
+    """Errors of every kind as problems, with no secret in them.
 
     Parameters
     ----------
-    app
-        The application.
     secrets
         What no message may show.
     """
 
-    def of_http(request: Request, error: Exception) -> Response:
-        if not isinstance(error, Problem):
-            assert isinstance(error, HTTPException)  # noqa: S101 - what this is registered for
-            error = Problem(error.status_code, _told(error, request), headers=error.headers)
-        return answer(request, error)
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._secrets = tuple(secrets)
 
-    def of_validation(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101 - what this is registered for
-        return answer(request, invalid(error.errors()))
+    def of(self, request: Request, error: Exception) -> Problem | None:
+        """The problem that an error is to a client; None for one that is a defect."""
+        if isinstance(error, Problem):
+            return error
+        if isinstance(error, HTTPException):
+            return _of_http(request, error)
+        if isinstance(error, RequestValidationError):
+            return invalid(error.errors())
+        return self._of_ours(request, error)
 
-    def of_database(request: Request, error: Exception) -> Response:
-        LOG.warning("the database does not answer: %s", first_line(error), extra={REQUEST_ID: request_id(request)})
-        # Its own words name host and user.
-        return answer(request, unavailable("The platform's database does not answer. Try again in a moment."))
+    def answered_by(self, app: FastAPI) -> None:
+        """Make an application answer every error as a problem; a defect passes on, to `guard.py`."""
 
-    def of_platform(request: Request, error: Exception) -> Response:
-        if isinstance(error.__cause__, psycopg.OperationalError | psycopg.InterfaceError):
-            return of_database(request, error)
-        LOG.error("%s", error, extra={REQUEST_ID: request_id(request)})
-        return answer(request, Problem(HTTPStatus.INTERNAL_SERVER_ERROR, redact(str(error), secrets)))
+        def answered(request: Request, error: Exception) -> Response:
+            problem = self.of(request, error)
+            if problem is None:
+                raise error
+            return answer(request, problem)
 
-    app.add_exception_handler(HTTPException, of_http)
-    app.add_exception_handler(RequestValidationError, of_validation)
-    for error in (DatabaseError, psycopg.OperationalError, psycopg.InterfaceError):
-        app.add_exception_handler(error, of_database)
-    app.add_exception_handler(PlatformError, of_platform)
+        for kind in (HTTPException, RequestValidationError, PlatformError, *_NO_DATABASE):
+            app.add_exception_handler(kind, answered)
+
+    def _of_ours(self, request: Request, error: Exception) -> Problem | None:
+        if isinstance(error, (DatabaseError, *_NO_DATABASE)) or isinstance(error.__cause__, _NO_DATABASE):
+            LOG.warning("the database does not answer: %s", first_line(error), extra={REQUEST_ID: request_id(request)})
+            # Its own words name host and user.
+            return unavailable("The platform's database does not answer. Try again in a moment.")
+        if isinstance(error, NotFound):
+            return Problem(HTTPStatus.NOT_FOUND, self._told(error), "not-found")
+        if isinstance(error, NoChampion):
+            retry = {"Retry-After": str(RETRY_SECONDS)}
+            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, self._told(error), "no-champion", headers=retry)
+        if isinstance(error, PlatformError):
+            LOG.error("%s", error, extra={REQUEST_ID: request_id(request)})
+            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, self._told(error))
+        return None
+
+    def _told(self, error: Exception) -> str:
+        return redact(str(error), self._secrets)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What the API's description says of these statuses: a problem each."""
+    return {
+        int(status): {
+            "description": HTTPStatus(status).phrase,
+            "content": {PROBLEM_JSON: {"schema": PROBLEM_SCHEMA}},
+        }
+        for status in statuses
+    }
+
+
+def _plain(text: str) -> str:
+    """What a client sent may come back in it, half a surrogate pair too, which is no UTF-8."""
+    return text.encode(errors="replace").decode()
+
+
+def _of_http(request: Request, error: HTTPException) -> Problem:
+    if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
+        # What FastAPI says of a body that no JSON reader takes: nested too deeply, not UTF-8, a number without end.
+        told = "The body cannot be read as JSON."
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, INVALID, errors={"body": told})
+    return Problem(error.status_code, _told(error, request), headers=error.headers)
 
 
 def _told(error: HTTPException, request: Request) -> str:

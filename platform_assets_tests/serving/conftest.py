@@ -37,7 +37,9 @@ LOOPBACK = "http://localhost"
 def services(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Real ones, shared by the tests of a module: each has requests of a model of its own."""
     with empty_databases(postgres_server) as url:
-        services = Services(Settings(home=tmp_path_factory.mktemp("home"), database_url=SecretStr(url)))
+        home = tmp_path_factory.mktemp("home")
+        # Tests ask faster than people; the limit has tests of its own.
+        services = Services(Settings(home=home, database_url=SecretStr(url), rate_limit="off"))
         yield services
         services.close()
 

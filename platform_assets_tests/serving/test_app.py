@@ -17,6 +17,7 @@ from platform_assets.services import Services
 from platform_assets.serving.app import application, create_app
 from platform_assets.serving.guard import MAX_BODY_BYTES, SECURE_HEADERS
 from platform_assets.settings import Settings
+from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.serving.conftest import HTML, LOOPBACK, People, api, served
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def test_without_its_database_people_see_a_page(alone: FastAPI) -> None:
 
 @pytest.mark.requirement("SRV-1")
 def test_with_its_database_it_is_ready(app: FastAPI) -> None:
-    assert api(app).get("/health/ready").json() == {"status": "ready"}
+    assert api(app).get("/health/ready").json() == {"status": "ready", "without_champion": [], "models": []}
 
 
 def chunks(size: int) -> Iterator[bytes]:
@@ -235,6 +236,10 @@ def test_the_api_describes_itself(alone: FastAPI) -> None:
         "POST /approvals/{id}/decision",
         "GET /health/live",
         "GET /health/ready",
+        "GET /features/credit-risk/{client_id}",
+        "POST /predictions/credit-risk",
+        "GET /models",
+        "GET /metrics",
     }
     page = client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
@@ -259,4 +264,4 @@ def test_keys_of_the_settings_are_known_without_a_database(tmp_path: Path) -> No
 def test_the_application_closes_what_it_opened(database_url: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
     with TestClient(create_app(settings), base_url=LOOPBACK) as client:
-        assert client.get("/health/ready").status_code == 200
+        wait_until(lambda: client.get("/health/ready").status_code == 200, "it was ready")

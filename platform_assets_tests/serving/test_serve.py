@@ -1,54 +1,147 @@
-"""`platform-assets serve`, as a process of its own."""
+"""`platform-assets serve`, as a process of its own: what the README shows, and an end that loses nothing."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import requests
+from pydantic import SecretStr
 
 from platform_assets.core.postgres_watcher import free_port
+from platform_assets.services import Services
+from platform_assets.settings import Settings
 from platform_assets_tests.command_line import PROGRAM
 from platform_assets_tests.postgres import wait_until
+from platform_assets_tests.serving import credit
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+README = Path(__file__).parents[2] / "README.md"
+CURL = re.compile(r"^curl .*?(?<!\\)$", re.MULTILINE | re.DOTALL)
+ADDRESS = "http://localhost:8000"
+CLIENTS = 30
 
 
-def answers(address: str) -> bool:
-    try:
-        return requests.get(f"{address}/health/live", timeout=5).ok
-    except requests.ConnectionError:
-        return False
+@dataclass(frozen=True)
+class Served:
+    """A service that runs."""
+
+    process: subprocess.Popen[bytes]
+    address: str
+    out: Path
+    err: Path
+
+    def answers(self, path: str) -> bool:
+        assert self.process.poll() is None, self.err.read_text()
+        try:
+            return requests.get(f"{self.address}{path}", timeout=60).ok
+        except requests.ConnectionError:
+            return False
+
+    def text(self, path: str) -> str:
+        return requests.get(f"{self.address}{path}", timeout=60).text
+
+    def log(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.err.read_text().splitlines()]
 
 
-def test_the_service_starts_logs_and_stops(database_url: str, tmp_path: Path) -> None:
+@contextmanager
+def serving(folder: Path, url: str) -> Iterator[Served]:
+    """The program, on a free port; killed at the end where it still runs."""
     port = free_port()
     environment = os.environ | {
-        "PLATFORM_HOME": str(tmp_path / "home"),
-        "PLATFORM_DATABASE_URL": database_url,
+        "PLATFORM_HOME": str(folder / "home"),
+        "PLATFORM_DATABASE_URL": url,
         "PLATFORM_SERVICE_PORT": str(port),
     }
-    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
-        process = subprocess.Popen([PROGRAM, "serve"], env=environment, stdout=out, stderr=err, start_new_session=True)
+    out, err = folder / "out", folder / "err"
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        process = subprocess.Popen(
+            [PROGRAM, "serve"], env=environment, stdout=stdout, stderr=stderr, start_new_session=True
+        )
         try:
-            address = f"http://127.0.0.1:{port}"
-            wait_until(lambda: answers(address) or process.poll() is not None, "the service answered")
-            ready = requests.get(f"{address}/health/ready", headers={"X-Request-ID": "of-the-test"}, timeout=60)
-            assert (ready.status_code, ready.json()) == (200, {"status": "ready"}), (tmp_path / "err").read_text()
-            assert "server" not in ready.headers
-            page = requests.get(f"{address}/", headers={"Accept": "text/html"}, timeout=60)
-            assert "<h1>Sign in</h1>" in page.text
-            process.send_signal(signal.SIGTERM)
-            # uvicorn ends by the signal that it got, once it is done.
-            assert process.wait(60) in {0, -signal.SIGTERM}
+            served = Served(process, f"http://127.0.0.1:{port}", out, err)
+            wait_until(lambda: served.answers("/health/live"), "the service answered")
+            yield served
         finally:
             process.kill()
             process.wait()
-    assert (tmp_path / "out").read_text() == f"platform-assets: serving on http://127.0.0.1:{port}\n"
-    lines = [json.loads(line) for line in (tmp_path / "err").read_text().splitlines()]
-    assert [line["message"] for line in lines if line.get("request_id") == "of-the-test"] == ["GET /health/ready 200"]
-    assert database_url.split("@", maxsplit=1)[0].rsplit(":", maxsplit=1)[-1] not in (tmp_path / "err").read_text()
+
+
+def curls() -> list[str]:
+    """The commands of README.md that ask the service."""
+    return CURL.findall(README.read_text())
+
+
+def asked(served: Served, command: str) -> tuple[int, str]:
+    """Run a command of the README, against another port; status and body of the answer."""
+    words = shlex.split(command.replace(ADDRESS, served.address))
+    done = subprocess.run([*words, "--write-out", "\n%{http_code}"], capture_output=True, text=True, check=True)
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), body
+
+
+@pytest.mark.requirement("SRV-1", "CRE-4", "OPS-4")
+def test_the_service_answers_what_the_readme_asks_and_ends_without_losing_anything(
+    database_url: str, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    services = Services(Settings(home=home, database_url=SecretStr(database_url)))
+    credit.publish_features(services, CLIENTS)
+    credit.crown(services, credit.fitted(services), 1)
+    with serving(tmp_path, database_url) as served:
+        wait_until(lambda: served.answers("/health/ready"), "it was ready")
+        wait_until(lambda: '"champion":null' not in served.text("/models"), "the champion was live")
+        assert "server" not in requests.get(f"{served.address}/health/live", timeout=60).headers
+        page = requests.get(f"{served.address}/", headers={"Accept": "text/html"}, timeout=60)
+        assert "<h1>Sign in</h1>" in page.text
+
+        found = {command: asked(served, command) for command in curls()}
+        assert {command: told for command, told in found.items() if told[0] != 200} == {}
+        documented = requests.get(f"{served.address}/openapi.json", timeout=60).json()["paths"]
+        shown = " ".join(found)
+        missing = [path for path in documented if "/approvals" not in path and path.split("{")[0] not in shown]
+        assert missing == []
+
+        def predict(number: int) -> int:
+            asks = {"client_ids": [credit.FIRST_CLIENT + place for place in range(CLIENTS)]}
+            headers = {"X-Request-ID": f"last-{number}"}
+            try:
+                answer = requests.post(
+                    f"{served.address}/predictions/credit-risk", json=asks, headers=headers, timeout=60
+                )
+            except requests.ConnectionError:
+                return 0
+            assert answer.status_code == 200
+            return len(answer.json()["predictions"])
+
+        with ThreadPoolExecutor(4) as threads:
+            answers = [threads.submit(predict, number) for number in range(40)]
+            wait_until(lambda: sum(answer.done() for answer in answers) > 10, "some were answered")
+            served.process.send_signal(signal.SIGTERM)
+            assert served.process.wait(60) == 0
+        answered = sum(answer.result() for answer in answers)
+        assert answered >= 10 * CLIENTS
+    with services.database.connect("platform") as connection:
+        logged = connection.execute("select count(*) from platform.predictions where request_id like 'last-%'")
+        assert logged.fetchone() == (answered,)
+    services.close()
+    assert served.out.read_text() == f"platform-assets: serving on {served.address}\n"
+    lines = served.log()
+    assert [line["message"] for line in lines if line.get("request_id") == "last-0"] == [
+        "POST /predictions/credit-risk 200"
+    ]
+    assert [line for line in lines if line["level"] in {"WARNING", "ERROR"}] == []
+    assert database_url.split("@", maxsplit=1)[0].rsplit(":", maxsplit=1)[-1] not in served.err.read_text()

@@ -1,0 +1,84 @@
+"""Credit risk as the service finds it: features of invented clients, in lake and database, and champions that fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from platform_assets.core.artefacts import GOLDEN_ROWS, FittedModel, library_versions
+from platform_assets.core.engine import as_frame
+from platform_assets.domains.credit_risk.features import loan_features, newest_per_client
+from platform_assets.domains.credit_risk.model import MODEL, NAMES, gradient_boosting, logistic_regression
+from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FEATURES
+from platform_assets_tests.core.approvals import promote
+from platform_assets_tests.domains.credit_risk.brute_force import Loan
+from platform_assets_tests.domains.credit_risk.test_features import LOAN_SCHEMA
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from platform_assets.services import Services
+
+FIRST_CLIENT, CLIENTS = 5_000_001, 1_000
+NOBODY = 9_999_999_999
+METRICS = {"roc_auc": {"value": 0.8, "low": 0.7, "high": 0.9}, "lift": {"value": None, "low": None, "high": None}}
+EVIDENCE = {"verdict": {"passed": True, "reasons": []}, "metrics": METRICS, "demo": True}
+
+
+def loans_of(clients: int = CLIENTS, seed: int = 1) -> list[Loan]:
+    """One to five loans of each client, some on the same day, some of people without a job."""
+    chance = random.Random(seed)
+    loans: list[Loan] = []
+    for client in range(FIRST_CLIENT, FIRST_CLIENT + clients):
+        birthday = dt.date(1950, 1, 1) + dt.timedelta(chance.randrange(18_000))
+        job = chance.choice([None, dt.date(3021, 9, 18), dt.date(2005, 1, 1) + dt.timedelta(chance.randrange(4_000))])
+        car = chance.choice("YN")
+        for _ in range(chance.randint(1, 5)):
+            day = dt.date(2019, 1, 1) + dt.timedelta(chance.randrange(300))
+            amount = round(chance.uniform(50, 250), 6)
+            status = int(chance.random() < 0.1 + 0.3 * (car == "N"))
+            loans.append(Loan(len(loans) + 1, client, birthday, job, day, amount, car, status))
+    return loans
+
+
+def publish_features(services: Services, clients: int = CLIENTS) -> None:
+    """Bring the features of invented loans to where training and the service read them."""
+    loans = [loan._asdict() for loan in loans_of(clients)]
+    source = services.engine.as_expression(pa.Table.from_pylist(loans, schema=LOAN_SCHEMA.to_pyarrow()))
+    with services.engine.stage(loan_features(source)) as staged:
+        services.tables.publish(LOAN_FEATURES.name, staged)
+    with services.engine.stage(newest_per_client(services.tables.scan(LOAN_FEATURES.name))) as staged:
+        services.online.publish(CLIENT_FEATURES.name, staged, CLIENT_FEATURES.key)
+
+
+def training_frame(services: Services) -> pd.DataFrame:
+    """All loans with their features, as training reads them."""
+    found: pd.DataFrame = as_frame(services.tables.scan(LOAN_FEATURES.name).order_by("loan_id"))
+    return found
+
+
+def newest_rows(services: Services) -> pd.DataFrame:
+    """The row of each client's newest loan, in the form in which training has it, by client."""
+    frame = training_frame(services).sort_values(["client_id", "loan_date", "loan_id"])
+    return frame.groupby("client_id", as_index=False).tail(1).set_index("client_id")
+
+
+def fitted(services: Services, kind: str = "linear") -> FittedModel:
+    """A model that learned from the features."""
+    frame = training_frame(services)
+    estimator = {"linear": logistic_regression, "boosting": gradient_boosting}[kind](1)
+    estimator.fit(frame[NAMES], frame["status"])
+    golden = frame[NAMES].head(GOLDEN_ROWS)
+    model = FittedModel(estimator, tuple(NAMES), golden, np.zeros(len(golden)), library_versions())
+    return dataclasses.replace(model, golden_scores=model.scores(golden))
+
+
+def crown(services: Services, model: FittedModel, version: int, threshold: float = 0.5, **others: Any) -> int:
+    """Make a model the champion, by a person's approval; the number of the request."""
+    fields = {"model": MODEL.name, "threshold": threshold, "evidence": EVIDENCE, **others}
+    return promote(services.ledger, version, digest=services.artefacts.save(model), **fields)
