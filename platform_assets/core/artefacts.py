@@ -59,6 +59,7 @@ TRUSTED_TYPES = (
     # against their bounds; that they were not altered, the digest says.
     "numpy.dtype",
     "platform_assets.core.calibration.CalibratedEstimator",
+    "platform_assets.core.text_estimators.CompactTfidf",
     "platform_assets.core.text_estimators.TextCleaner",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",

@@ -93,6 +93,12 @@ METRICS: Mapping[str, Metric] = {
     "precision": Metric(
         "Precision", "Share of positive rows among the flagged ones.", "flagged rows", higher_is_better=True
     ),
+    "f1": Metric(
+        "F1",
+        "Harmonic mean of recall and precision; 0 where no positive row is flagged.",
+        _POSITIVES,
+        higher_is_better=True,
+    ),
     "accuracy": Metric("Accuracy", "Share of rows flagged if positive, and only then.", higher_is_better=True),
     "lift_top_decile": Metric(
         "Lift of the top decile",
@@ -142,6 +148,8 @@ class Tally:
             "calibration_error": _ratio(float((size * abs(mean - share)).sum()), rows),
             "recall": _ratio(caught, positives),
             "precision": _ratio(caught, flagged),
+            # Where no row is positive, what is flagged can only be wrong, and nothing can be right.
+            "f1": _ratio(2 * caught, positives + flagged) if positives else math.nan,
             "accuracy": _ratio(rows - flagged - positives + 2 * caught, rows),
             "lift_top_decile": self._lift(rows, positives),
             "flagged": _ratio(flagged, rows),
@@ -495,6 +503,57 @@ def reaching_recall(share: float) -> ThresholdRule:
         return float(tally.scores[int((caught / positives >= share).argmax())])
 
     return ThresholdRule(f"The highest threshold that reaches a recall of {share:g}.", choose)
+
+
+def best_f1() -> ThresholdRule:
+    """Flag rows so that recall and precision are both as high as can be, by their harmonic mean.
+
+    Raises
+    ------
+    TrainingError
+        On choosing, if no row is positive.
+    """
+
+    def choose(labels: ArrayLike, scores: ArrayLike) -> float:
+        tally = Ranking(labels, scores).tally()
+        flagged, caught = tally.above()
+        positives = tally.positives.sum()
+        if not positives:
+            raise TrainingError("no row is positive, so that F1 is undefined at any threshold; more rows are needed")
+        return float(tally.scores[int((2 * caught / (positives + flagged)).argmax())])
+
+    return ThresholdRule("The threshold at which F1 is highest.", choose)
+
+
+def most_wrong(
+    labels: ArrayLike, scores: ArrayLike, threshold: float, most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows about which a classifier is wrong and most sure of it; of equal scores, the first.
+
+    Parameters
+    ----------
+    labels
+        0 or 1, shape (n,).
+    scores
+        Between 0 and 1, shape (n,).
+    threshold
+        A row is flagged when its score is equal to it or above.
+    most
+        How many of either kind.
+
+    Returns
+    -------
+    tuple[NDArray[np.int64], NDArray[np.int64]]
+        Places of negative rows that are flagged, highest scores first; of positive ones that are not, lowest first.
+    """
+    import numpy as np
+
+    truth, score = _column("labels", labels), _column("scores", scores)
+    order = np.argsort(score, kind="stable")
+    falling = np.argsort(-score, kind="stable")
+    false_alarms = falling[(truth[falling] == 0) & (score[falling] >= threshold)]
+    missed = order[(truth[order] == 1) & (score[order] < threshold)]
+    return false_alarms[:most], missed[:most]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from platform_assets.core.models import ModelSpec
 
-TRAINING = ("calibration", "evaluation", "fitting", "models", "splits", "training")
+TRAINING = ("calibration", "evaluation", "fitting", "models", "splits", "text_estimators", "texts", "training")
 """Modules beside this one whose code decides what a training comes to, whatever the model."""
 CODE = "code"
 PARAMETERS = "parameters"

@@ -92,6 +92,7 @@ def demand_sound(spec: ModelSpec, examples: Frame) -> None:
         spec.group,
         *([spec.time] if spec.time else []),
         *spec.subgroups,
+        *spec.error_columns,
     ]
     if missing := [name for name in wanted if name not in examples.columns]:
         raise TrainingError(
@@ -109,11 +110,13 @@ def demand_sound(spec: ModelSpec, examples: Frame) -> None:
 
 
 def feature_frame(frame: Frame, spec: ModelSpec) -> Frame:
-    """The features alone, in the forms that estimators take: numbers as float64, missing ones as NaN."""
-    numbers = {
-        feature.name: "float64" for feature in spec.features if feature.type.startswith(("int", "uint", "float"))
+    """The features alone, in the forms that estimators take: numbers as float64, text as str, missing ones as NaN."""
+    forms = {
+        feature.name: "str" if feature.type == "string" else "float64"
+        for feature in spec.features
+        if feature.type.startswith(("int", "uint", "float", "string"))
     }
-    return frame[spec.feature_names].astype(numbers)
+    return frame[spec.feature_names].astype(forms)
 
 
 def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fitted:

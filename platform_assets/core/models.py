@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.core.explanations import permutation_importance
 from platform_assets.core.splits import Holdout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from platform_assets.core.evaluation import Criterion, NotWorse, ThresholdRule
+    from platform_assets.core.explanations import Explain
     from platform_assets.core.frames import Expression
     from platform_assets.core.schemas import Column
 
@@ -191,6 +193,11 @@ class ModelSpec:
         In what it has to keep up with the champion.
     card
         What people have to know.
+    explanations
+        What shows by what the model goes; drawn beside the other plots.
+    error_columns
+        What is shown of the held-out examples about which the model is most surely wrong. Without any, none of them
+        is shown: examples may be people.
     holdout
         Which examples are held out.
     folds
@@ -223,6 +230,8 @@ class ModelSpec:
     criteria: tuple[Criterion, ...]
     card: Card
     not_worse: NotWorse
+    explanations: tuple[Explain, ...] = (permutation_importance,)
+    error_columns: tuple[str, ...] = ()
     holdout: Holdout = field(default_factory=Holdout)
     folds: int = 4
     resamples: int = 200

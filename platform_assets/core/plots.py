@@ -34,6 +34,7 @@ _SMALL = 0.1
 _STEADY_RECALL = 0.02
 _COLOURS = 96
 _MOST_BARS = 15
+_MOST_WORDS = 12
 _LONGEST_NAME = 32
 _SCORE_BINS = (10, 40)
 # From here on the smaller bars cannot be told from nothing on a linear axis.
@@ -227,6 +228,44 @@ def importance(names: Sequence[str], means: ArrayLike, deviations: ArrayLike, me
         axes.grid(visible=False, axis="y")
         if not shown:
             _say(axes, "no features")
+        return _png(axes)
+
+
+def word_effects(words: Sequence[str], effects: ArrayLike, positive: str, below: str) -> bytes:
+    """By how much single words raise or lower the score of the texts that they are in.
+
+    Parameters
+    ----------
+    words
+        Words; those that raise or lower it most are drawn.
+    effects
+        Mean change of the score, above 0 where the word raises it, shape (k,).
+    positive
+        What a high score stands for, said of a text.
+    below
+        From how many texts this comes, in words.
+    """
+    import numpy as np
+
+    effect = np.asarray(effects, dtype=np.float64)
+    order = np.argsort(-effect, kind="stable")
+    raising = [place for place in order[:_MOST_WORDS] if effect[place] > 0]
+    lowering = [place for place in order[-_MOST_WORDS:] if effect[place] < 0]
+    drawn = np.array([*raising, *lowering], dtype=np.int64)
+    number = f"most of all {_short(words[drawn[0]])} ({effect[drawn[0]]:+.3f})" if len(drawn) else "undefined"
+    with _picture("Top words", number, below) as axes:
+        places = np.arange(len(drawn))
+        colours = [_MODEL if value > 0 else _OTHER for value in effect[drawn]]
+        axes.barh(places, effect[drawn], color=colours, height=0.75)
+        axes.axvline(0, color=_INK, linewidth=0.8)
+        axes.set_yticks(places, [_short(words[place]) for place in drawn], fontsize=8)
+        for label in axes.get_yticklabels():
+            label.set_parse_math(False)
+        axes.set_ylim(max(len(drawn), 3) - 0.4, -0.6)
+        axes.set_xlabel(f"mean change of the score by the word; to the right, more {_short(positive)}")
+        axes.grid(visible=False, axis="y")
+        if not len(drawn):
+            _say(axes, "no word is in enough texts")
         return _png(axes)
 
 

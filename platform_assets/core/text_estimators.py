@@ -5,9 +5,11 @@ Heavy: imports scikit-learn. Import it inside functions.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator, TransformerMixin  # noqa: TID253 - an estimator has to inherit these
+from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: TID253 - as above
 
 from platform_assets.core.texts import clean
 
@@ -51,3 +53,24 @@ class TextCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
     def __sklearn_is_fitted__(self) -> bool:
         """Always."""
         return True
+
+
+class CompactTfidf(TfidfVectorizer):  # type: ignore[misc]  # scikit-learn has no types
+    """scikit-learn's, except that its vocabulary is stored as one text instead of word by word.
+
+    skops keeps each word and its number as objects of their own: of 50,000 words, 2 s to write and 0.9 s to read
+    instead of 0.1 and 0.03, and half a minute to write where `max_features` made the numbers NumPy's.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes, with the words in the order of their numbers, as JSON."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        if words := state.pop("vocabulary_", None):
+            state["vocabulary_"] = json.dumps(sorted(words, key=words.__getitem__))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Attributes as `__getstate__` gives them."""
+        words = state.get("vocabulary_")
+        number_of = {} if words is None else {"vocabulary_": {word: at for at, word in enumerate(json.loads(words))}}
+        super().__setstate__(state | number_of)

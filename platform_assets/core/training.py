@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.core.cards import write_card
 from platform_assets.core.engine import as_frame
 from platform_assets.core.errors import ArtefactError, RegistryError, TableError, TrainingError
-from platform_assets.core.evaluation import Reason, by_subgroup, compare, evaluate, judge, keeps_up
+from platform_assets.core.evaluation import Reason, by_subgroup, compare, evaluate, judge, keeps_up, most_wrong
 from platform_assets.core.fingerprints import CODE, PARAMETERS, fingerprint, fingerprint_parts
-from platform_assets.core.fitting import demand_sound, feature_frame, fit, one_thread
+from platform_assets.core.fitting import demand_sound, feature_frame, fit
 from platform_assets.core.provenance import code_version, lock_digest
 from platform_assets.core.registry import CHAMPION, Registration
 from platform_assets.core.splits import in_holdout, split
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from platform_assets.core.artefacts import ArtefactStore, FittedModel
     from platform_assets.core.evaluation import Estimate, Verdict
+    from platform_assets.core.explanations import Explanation
     from platform_assets.core.fitting import Fitted
     from platform_assets.core.frames import Frame
     from platform_assets.core.models import ModelSpec
@@ -40,8 +41,8 @@ KNOWN = "groups"
 """Column by which an evaluation tells groups that the model was trained on from others."""
 FEWEST_OF_A_CLASS = 20
 """Examples of either class without which newly labelled ones judge nothing."""
-IMPORTANCE_REPEATS = 5
-IMPORTANCE_ROWS = 20_000
+MOST_ERRORS = 10
+"""Examples of either kind of error that are shown, where any are."""
 SAME_SCORE = 1e-9
 """Scores that differ by less are the same: another order of additions moves the last bits."""
 
@@ -62,38 +63,38 @@ class Assessment:
         Challenger minus champion on the same examples; None where there is no other champion.
     verdict
         Passed or failed, with every reason.
-    importance
-        By feature, how much the ranking metric loses when its values are shuffled: mean and standard deviation.
+    explanations
+        What shows by what the model goes.
+    errors
+        By kind of error, the examples about which the model is most surely wrong, in the columns that the model's
+        declaration names, and their scores; empty where it names none.
     labels, scores
         Of the examples, (n,) int64 and (n,) float64.
     threshold
         Score from which an example is flagged.
-    ranked_by
-        The metric whose loss the importance is.
     """
 
     estimates: Mapping[str, Estimate]
     subgroups: Subgroups
     difference: Mapping[str, Estimate] | None
     verdict: Verdict
-    importance: Mapping[str, tuple[float, float]]
+    explanations: tuple[Explanation, ...]
+    errors: Mapping[str, Frame]
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     threshold: float
-    ranked_by: str
 
     @cached_property
     def plots(self) -> Mapping[str, bytes]:
         """PNG bytes by file name; drawn when they are first asked for, which takes longer than most fits."""
         from platform_assets.core import plots
 
-        means, deviations = zip(*self.importance.values(), strict=True)
         return {
             "calibration.png": plots.calibration(self.labels, self.scores),
             "roc.png": plots.roc(self.labels, self.scores),
             "precision_recall.png": plots.precision_recall(self.labels, self.scores, self.threshold),
             "confusion.png": plots.confusion(self.labels, self.scores, self.threshold),
-            "importance.png": plots.importance(list(self.importance), means, deviations, self.ranked_by),
+            **{name: png for one in self.explanations for name, png in one.draw().items()},
             "scores.png": plots.score_distribution(self.labels, self.scores, self.threshold),
         }
 
@@ -492,11 +493,11 @@ class Trainer:
             },
             difference=comparison.difference,
             verdict=judge(estimates, spec.criteria, comparison.reason),
-            importance=_importance(spec, model, rows, labels),
+            explanations=tuple(explain(spec, model, rows, labels) for explain in spec.explanations),
+            errors=_errors(spec, judged),
             labels=labels,
             scores=scores,
             threshold=threshold,
-            ranked_by=spec.ranked_by,
         )
 
 
@@ -580,31 +581,18 @@ def _record(spec: ModelSpec, fitted: Fitted, examples: _Examples, assessment: As
         "difference": (
             {name: one.as_dict() for name, one in assessment.difference.items()} if assessment.difference else None
         ),
-        "importance": {name: list(values) for name, values in assessment.importance.items()},
+        **{one.name: one.found for one in assessment.explanations},
         "libraries": dict(fitted.model.libraries),
     }
     return record | {"card": write_card(spec, record)}
 
 
-def _importance(
-    spec: ModelSpec, model: FittedModel, rows: Frame, labels: NDArray[np.int64]
-) -> dict[str, tuple[float, float]]:
-    import numpy as np
-    from sklearn.frozen import FrozenEstimator
-    from sklearn.inspection import permutation_importance
-
-    chosen = np.linspace(0, len(rows) - 1, min(IMPORTANCE_ROWS, len(rows))).astype(int)
-    with one_thread():
-        found = permutation_importance(
-            FrozenEstimator(model.estimator),
-            rows.iloc[chosen],
-            labels[chosen],
-            scoring=spec.ranked_by,
-            n_repeats=IMPORTANCE_REPEATS,
-            random_state=spec.seed,
-        )
-    means, deviations = found.importances_mean, found.importances_std
-    return {name: (float(means[at]), float(deviations[at])) for at, name in enumerate(spec.feature_names)}
+def _errors(spec: ModelSpec, judged: _Judged) -> dict[str, Frame]:
+    if not spec.error_columns:
+        return {}
+    scored = judged.examples[list(spec.error_columns)].assign(score=judged.scores)
+    wrong = most_wrong(judged.labels, judged.scores, judged.threshold, MOST_ERRORS)
+    return {kind: scored.iloc[places] for kind, places in zip(("false_alarms", "missed"), wrong, strict=True)}
 
 
 def _changed(

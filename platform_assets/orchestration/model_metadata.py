@@ -2,6 +2,8 @@
 
 import base64
 import math
+import re
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +18,9 @@ VERDICT = "verdict"
 """What the quality gate says, in one line."""
 APPROVAL = "approval"
 """What a person has to do about it, in one line."""
+LONGEST_TEXT = 300
 FIRST_TABLE_ROWS = "first_table_rows"
-SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "flagged", "calibration_error")
+SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "f1", "flagged", "calibration_error")
 
 
 def of_training(spec: ModelSpec, training: Training, request: Request | None) -> dict[str, Any]:
@@ -93,6 +96,7 @@ def _of_assessment(assessment: Assessment) -> dict[str, Any]:
             f"metrics_by_{column}": dg.MetadataValue.md(_subgroups(column, values))
             for column, values in assessment.subgroups.items()
         },
+        **{f"errors_{kind}": dg.MetadataValue.md(_errors(rows)) for kind, rows in assessment.errors.items()},
         **{
             f"plot_{name.removesuffix('.png')}": dg.MetadataValue.md(_image(name, png))
             for name, png in assessment.plots.items()
@@ -134,6 +138,20 @@ def _leaderboard(spec: ModelSpec, lines: Sequence[Mapping[str, Any]]) -> str:
         for line in lines
     ]
     return _table(["candidate", "parameters", f"{spec.ranked_by}, mean ± sd over {spec.folds} folds", "seconds"], rows)
+
+
+def _errors(rows: Any) -> str:
+    cells = [[_quoted(value) for value in row] for row in rows.itertuples(index=False)]
+    return _table(map(str, rows.columns), cells) if cells else "There are none."
+
+
+def _quoted(value: Any) -> str:
+    """A value as Markdown shows it, and nothing else: texts of strangers hold links, pictures and bars."""
+    if isinstance(value, float):
+        return _number(value)
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(value)).split())
+    cut = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} .."
+    return re.sub(rf"([{re.escape(string.punctuation)}])", r"\\\1", cut)
 
 
 def _with_interval(one: Estimate) -> str:

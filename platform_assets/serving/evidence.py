@@ -14,7 +14,7 @@ from platform_assets.core.evaluation import METRICS, Metric
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "flagged", "calibration_error")
+SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "f1", "flagged", "calibration_error")
 """What is shown of each subgroup."""
 NOTHING = "\N{EN DASH}"
 UNDEFINED = "undefined"

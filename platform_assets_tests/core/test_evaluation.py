@@ -25,12 +25,14 @@ from platform_assets.core.evaluation import (
     NotWorse,
     Reason,
     Verdict,
+    best_f1,
     by_subgroup,
     compare,
     evaluate,
     judge,
     keeps_up,
     measure,
+    most_wrong,
     reaching_recall,
 )
 
@@ -78,6 +80,7 @@ def test_an_example_by_hand() -> None:
             "calibration_error": (0.1 + 0.6 + 0.4 + 0.6 + 0.4 + 0.1) / 10,
             "recall": 1.0,
             "precision": 2 / 3,
+            "f1": 0.8,
             "accuracy": 0.9,
             "lift_top_decile": 5.0,
             "flagged": 0.3,
@@ -96,6 +99,7 @@ def reference(labels: Any, scores: Any, threshold: float, weights: Any) -> dict[
         "brier": sklearn_metrics.brier_score_loss(labels, scores, **options),
         "recall": sklearn_metrics.recall_score(labels, flags, zero_division=np.nan, **options),
         "precision": sklearn_metrics.precision_score(labels, flags, zero_division=np.nan, **options),
+        "f1": sklearn_metrics.f1_score(labels, flags, zero_division=np.nan, **options),
         "accuracy": sklearn_metrics.accuracy_score(labels, flags, **options),
         "flagged": np.average(flags, weights=weights),
         "rows": weights.sum(),
@@ -152,7 +156,9 @@ def test_the_lift_takes_its_part_of_tied_rows(labels: list[int], scores: list[fl
 @pytest.mark.parametrize(
     ("labels", "scores", "threshold", "undefined"),
     [
-        pytest.param([0, 0], [0.1, 0.9], 0.5, {"roc_auc", "average_precision", "recall", "lift_top_decile"}, id="no 1"),
+        pytest.param(
+            [0, 0], [0.1, 0.9], 0.5, {"roc_auc", "average_precision", "recall", "f1", "lift_top_decile"}, id="no 1"
+        ),
         pytest.param([1, 1], [0.1, 0.9], 0.5, {"roc_auc"}, id="no 0"),
         pytest.param([0, 1], [0.1, 0.9], 1.5, {"precision"}, id="none flagged"),
         pytest.param([], [], 0.5, set(METRICS) - {"rows", "positives"}, id="no rows"),
@@ -192,6 +198,7 @@ def test_what_is_undefined_is_nan_without_a_warning(
         (lambda: reaching_recall(0), "the recall to reach is 0; it must lie above 0 and be at most 1"),
         (lambda: reaching_recall(1.1), "the recall to reach is 1.1"),
         (lambda: reaching_recall(0.5).choose([0, 0], [0.1, 0.2]), "no row is positive"),
+        (lambda: best_f1().choose([0, 0], [0.1, 0.2]), "no row is positive, so that F1 is undefined"),
         (lambda: Criterion("magic", at_least=1), "there is no metric magic; there are roc_auc, average_precision"),
         (lambda: Criterion("recall"), "the criterion for recall needs one finite bound, at_least or at_most"),
         (lambda: Criterion("recall", 0.1, 0.2), "needs one finite bound"),
@@ -358,7 +365,29 @@ def test_a_threshold_by_hand(share: float, threshold: float) -> None:
     assert reaching_recall(share).choose(labels, scores) == threshold
 
 
+@given(ROWS)
+def test_no_other_threshold_has_a_higher_f1(rows: list[tuple[int, float, int]]) -> None:
+    labels, scores, _ = columns(rows)
+    assume(labels.any())
+    threshold = best_f1().choose(labels, scores)
+    reached = measure(labels, scores, threshold)["f1"]
+    others = {score: measure(labels, scores, score)["f1"] for score in scores}
+    assert reached == max(others.values())
+    assert threshold == max(score for score, f1 in others.items() if f1 == reached)
+
+
+def test_the_errors_that_a_classifier_is_most_sure_of_come_first() -> None:
+    labels, scores = [0, 1, 0, 1, 1, 0, 0, 1], [0.9, 0.1, 0.5, 0.4, 0.6, 0.9, 0.2, 0.1]
+    false_alarms, missed = most_wrong(labels, scores, 0.5, 2)
+    assert (false_alarms.tolist(), missed.tolist()) == ([0, 5], [1, 7])
+    false_alarms, missed = most_wrong(labels, scores, 0.5, 9)
+    assert (false_alarms.tolist(), missed.tolist()) == ([0, 5, 2], [1, 7, 3])
+    assert [found.tolist() for found in most_wrong([0, 1], [0.1, 0.9], 0.5, 9)] == [[], []]
+
+
 def test_a_threshold_rule_says_what_it_does() -> None:
+    assert best_f1().description == "The threshold at which F1 is highest."
+    assert best_f1() == best_f1() != reaching_recall(0.9)
     assert reaching_recall(0.8).description == "The highest threshold that reaches a recall of 0.8."
     assert reaching_recall(0.8) == reaching_recall(0.8) != reaching_recall(0.9)
 

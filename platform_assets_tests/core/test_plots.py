@@ -61,6 +61,14 @@ IMPORTANCES: dict[str, tuple[Any, Any, Any]] = {
     "more than there is room for": ([f"word {place}" for place in range(200)], np.arange(200) / 200, np.ones(200)),
     "odd names": ([r"$\no{$", "x^$", "日本", "é", "a\nb\t", "n" * 300], np.arange(6), np.ones(6)),
 }
+WORDS: dict[str, tuple[Any, Any]] = {
+    "both ways": (["fire", "love", "the", "killed"], [0.2, -0.1, 0.0, 0.1]),
+    "none": ([], []),
+    "no effect": (["a", "b"], [0.0, 0.0]),
+    "only up": (["a", "b"], [0.1, 0.2]),
+    "more than there is room for": ([f"word{place}" for place in range(200)], np.arange(200) / 200 - 0.4),
+    "odd": ([r"$\no{$", "n" * 300], [0.1, -0.1]),
+}
 
 
 def colours(picture: bytes) -> dict[Any, int]:
@@ -110,6 +118,16 @@ def test_the_most_important_features_are_shown() -> None:
     # The 25 least important ones are not shown.
     assert plots.importance(names.tolist(), np.where(np.arange(40) < 25, -9.0, means), deviations) == picture
     assert plots.importance(names.tolist(), np.where(np.arange(40) < 26, -9.0, means), deviations) != picture
+
+
+@pytest.mark.requirement("REL-2")
+@pytest.mark.parametrize("case", WORDS)
+def test_a_picture_of_words(case: str) -> None:
+    words, effects = WORDS[case]
+    picture = plots.word_effects(words, effects, "relevant", "n = 3 words")
+    demand_good(picture)
+    assert plots.word_effects(words[::-1], effects[::-1], "relevant", "n = 3 words") == picture
+    assert (near(picture, MODEL) > 1_000) == any(np.array(effects) > 0)
 
 
 @pytest.mark.requirement("PLT-7")

@@ -101,3 +101,26 @@ def test_a_cleaner_takes_a_column_and_learns_nothing() -> None:
     check_is_fitted(TextCleaner())
     with pytest.raises(ValueError, match="there are 2"):
         TextCleaner().transform(frame.assign(more=""))
+
+
+@pytest.mark.parametrize("analyzer", ["word", "char", "char_wb"])
+def test_a_compact_vocabulary_is_the_same_vocabulary(analyzer: str) -> None:
+    import skops.io
+    from sklearn.base import clone
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    from platform_assets.core.text_estimators import CompactTfidf
+
+    texts = ["a fire\nnear\tthe caf\u00e9", 'fire "sale"', "no fire, no \N{FIRE} here", "fire \\ fire"] * 3
+    settings = {"analyzer": analyzer, "ngram_range": (1, 2), "max_features": 20}
+    theirs = TfidfVectorizer(**settings).fit(texts)
+    ours = clone(CompactTfidf(**settings)).fit(texts)
+    trusted = ["platform_assets.core.text_estimators.CompactTfidf"]
+    loaded = skops.io.loads(skops.io.dumps(ours), trusted=trusted)
+    assert loaded.vocabulary_ == ours.vocabulary_ == theirs.vocabulary_
+    assert (loaded.transform(texts) != theirs.transform(texts)).nnz == 0
+    assert loaded.get_feature_names_out().tolist() == theirs.get_feature_names_out().tolist()
+    # Unfitted, it has no vocabulary, and says so in scikit-learn's own way.
+    unfitted = skops.io.loads(skops.io.dumps(CompactTfidf(**settings)), trusted=trusted)
+    assert not hasattr(unfitted, "vocabulary_")
+    assert len(skops.io.dumps(ours)) < len(skops.io.dumps(theirs))
