@@ -43,7 +43,7 @@ requirements: sync ## each requirement with the tests that prove it, and the gap
 	@$(VENV)/python -m platform_assets_tests.requirements
 
 clean: ## remove what the tools made; .platform, which holds data, stays
-	rm -rf .uv .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .uv .venv .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment of uv itself comes first: it is there when everything is warm, and starts faster than a shim.

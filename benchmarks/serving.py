@@ -1,0 +1,289 @@
+"""What an answer over HTTP costs: predictions beside MLflow's scoring server, features beside Feast's.
+
+One platform with a champion, made for this. Every server is one process that answers, on loopback; they are asked in
+turns by the same clients about the same people in the same order. Ours checks a key each time and writes a line of
+the log, looks a prediction's features up and logs it; MLflow's is given the features, and the others ask for no key.
+The overhead of a prediction is its median over HTTP less the median of the model's own `predict_proba`, called in this
+process with the vector ready. Processor times stand beside, for they depend less on what else the machine does; a
+database's are not among them.
+
+`python -m benchmarks.serving ROUNDS` takes more rounds than `make bench` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pandas as pd
+
+from benchmarks.feast_server import POSTGRES, SQLITE, feast_environment, feast_sides, told
+from benchmarks.live_platform import Live, live_platform
+from benchmarks.load import Answers, answer_to, request
+from benchmarks.servers import START_SECONDS, Server, Side, Turn, free_port, started
+from platform_assets.core.registry import CHAMPION
+from platform_assets.domains.credit_risk.model import MODEL, NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+OURS, MLFLOW, ITSELF = "platform", "mlflow models serve", "the model itself, in process"
+ROUNDS = 5
+SECONDS = 2.0
+WARM_UP_SECONDS = 1.0
+MANY = 16
+COMPARED = 50
+"""Clients whose answers have to be the same everywhere."""
+TOLERANCE = 1e-9
+MOST_OVERHEAD = 0.5
+"""Of MLflow's."""
+LEAST_THROUGHPUT = 3.0
+"""Times Feast's."""
+PROGRAMS = Path(sys.executable).parent
+
+Turns = dict[str, list[Turn]]
+
+
+class Contender(Protocol):
+    """What is measured."""
+
+    name: str
+
+    def take_turn(self, clients: int, seconds: float) -> Turn: ...
+
+
+class ModelItself:
+    """The champion's own `predict_proba` with one row that is ready: the floor under every prediction."""
+
+    name = ITSELF
+
+    def __init__(self, live: Live) -> None:
+        assert live.champion
+        self.model = live.services.artefacts.load(live.champion.digest)
+        rows = live.clients[NAMES].astype(self.model.golden_rows.dtypes.to_dict())
+        self.rows = [rows.iloc[[place]] for place in range(len(rows))]
+        self._next = cycle(self.rows)
+
+    def take_turn(self, clients: int, seconds: float) -> Turn:
+        """Call it for a while, on one thread as the servers do."""
+        from threadpoolctl import threadpool_limits
+
+        assert clients == 1
+        took = []
+        with threadpool_limits(1):
+            began, used = time.perf_counter(), time.process_time()
+            while (start := time.perf_counter()) < began + seconds:
+                self.model.estimator.predict_proba(next(self._next))
+                took.append(1000 * (time.perf_counter() - start))
+            used = time.process_time() - used
+        return Turn(Answers(took, time.perf_counter() - began, 0.0), used)
+
+
+def run(rounds: int = ROUNDS) -> None:
+    """Measure predictions and features on one platform."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+        folder = Path(name)
+        with live_platform(folder / "home") as live, _platform(live, folder) as ours:
+            _demand_key(live, ours)
+            print(
+                f"\n{len(live.clients):,} clients, {os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}"
+            )
+            if live.champion is None:
+                print("no prediction is measured: on these loans the model does not pass its gate, so none is champion")
+            else:
+                _measure_predictions(live, ours, folder, rounds)
+            if programs := feast_environment():
+                with feast_sides(live, programs, folder) as theirs:
+                    _measure_features(live, ours, theirs, rounds)
+
+
+def _measure_predictions(live: Live, server: Server, folder: Path, rounds: int) -> None:
+    bodies = [json.dumps({"client_id": number}).encode() for number in live.numbers]
+    ours = Side(OURS, server, [request("POST", "/predictions/credit-risk", body, _key(live)) for body in bodies])
+    itself = ModelItself(live)
+    _wait_until_live(ours)
+    with _mlflow(live, folder) as mlflow:
+        forms = [Side(MLFLOW, mlflow, _invocations(live, form)) for form in FORMS]
+        _demand_same_predictions(live, itself, ours, forms)
+        theirs = min(forms, key=lambda side: side.take_turn(1, WARM_UP_SECONDS).answers.p50)
+        turns = _in_turns([itself, ours, theirs], 1, rounds)
+    form = list(FORMS)[forms.index(theirs)]
+    _print(f"one prediction, one client (MLflow's fastest form: {form})", turns)
+    overhead = {
+        name: median(
+            turn.answers.p50 - floor.answers.p50 for turn, floor in zip(turns[name], turns[ITSELF], strict=True)
+        )
+        for name in (OURS, MLFLOW)
+    }
+    ratio = overhead[OURS] / overhead[MLFLOW]
+    print(
+        f"overhead of the platform {overhead[OURS]:.2f} ms, of MLflow {overhead[MLFLOW]:.2f} ms: {ratio:.2f} times as"
+    )
+    print(f"much; {MOST_OVERHEAD} is the limit: {_verdict(fine=ratio <= MOST_OVERHEAD)}")
+
+
+def _measure_features(live: Live, server: Server, theirs: Sequence[Side], rounds: int) -> None:
+    path = "/features/credit-risk"
+    ours = Side(OURS, server, [request("GET", f"{path}/{number}", headers=_key(live)) for number in live.numbers])
+    _demand_same_features(live, ours, theirs)
+    for clients in (1, MANY):
+        turns = _in_turns([ours, *theirs], clients, rounds)
+        _print(f"features of one client, {clients} at a time", turns)
+        for name in (POSTGRES, SQLITE):
+            throughput, slow = (_middle(turns[OURS], what) / _middle(turns[name], what) for what in (_rate, _p99))
+            fine = throughput >= LEAST_THROUGHPUT and slow < 1
+            print(
+                f"{throughput:.1f} times the throughput of {name} ({LEAST_THROUGHPUT:g} is the aim), "
+                f"p99 {slow:.2f} times as long: {_verdict(fine=fine)}"
+            )
+
+
+def _in_turns(contenders: Sequence[Contender], clients: int, rounds: int) -> Turns:
+    for contender in contenders:
+        contender.take_turn(clients, WARM_UP_SECONDS)
+    turns: Turns = {contender.name: [] for contender in contenders}
+    for _ in range(rounds):
+        for contender in contenders:
+            turns[contender.name].append(contender.take_turn(clients, SECONDS))
+    return turns
+
+
+def _print(title: str, turns: Turns) -> None:
+    rounds = len(next(iter(turns.values())))
+    print(f"\n{title}; medians of {rounds} turns of {SECONDS:g} s each, after one to warm up")
+    print(f"{'':32}{'per s':>8}{'p50 ms':>9}{'p99 ms':>9}{'processor ms':>14}{'the clients':>13}")
+    for name, each in turns.items():
+        print(
+            f"{name:32}{_middle(each, _rate):8.0f}{_middle(each, _p50):9.2f}{_middle(each, _p99):9.2f}"
+            f"{_middle(each, lambda turn: turn.server_milliseconds):14.2f}"
+            f"{_middle(each, lambda turn: 1000 * turn.answers.asking_seconds / len(turn.answers.milliseconds)):13.2f}"
+        )
+
+
+def _middle(turns: Sequence[Turn], what: Callable[[Turn], float]) -> float:
+    return median(map(what, turns))
+
+
+def _rate(turn: Turn) -> float:
+    return turn.answers.per_second
+
+
+def _p50(turn: Turn) -> float:
+    return turn.answers.p50
+
+
+def _p99(turn: Turn) -> float:
+    return turn.answers.p99
+
+
+def _verdict(*, fine: bool) -> str:
+    return "reached" if fine else "NOT reached"
+
+
+@contextmanager
+def _platform(live: Live, folder: Path) -> Iterator[Server]:
+    port = free_port()
+    environment = live.environment | {"PLATFORM_SERVICE_PORT": str(port)}
+    with started([PROGRAMS / "platform-assets", "serve"], port, "/health/ready", environment, folder / "log") as server:
+        yield server
+
+
+@contextmanager
+def _mlflow(live: Live, folder: Path) -> Iterator[Server]:
+    """The champion of the registry, in this environment."""
+    assert live.champion
+    registered = live.services.registry.by_alias(MODEL.name, CHAMPION)
+    assert registered
+    assert registered.digest == live.champion.digest
+    port = free_port()
+    environment = live.environment | {
+        "MLFLOW_TRACKING_URI": live.services.mlflow_tracking_uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # As ours; with more, threads wait for each other.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        # MLflow looks for uvicorn there.
+        "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
+    }
+    command = [str(PROGRAMS / "mlflow"), "models", "serve", "--model-uri", f"models:/{MODEL.name}@{CHAMPION}"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--env-manager", "local"]
+    with started(command, port, "/ping", environment, folder / "log of MLflow") as server:
+        yield server
+
+
+FORMS: Mapping[str, Callable[[list[str], list[Any]], Any]] = {
+    "dataframe_split": lambda names, values: {"columns": names, "data": [values]},
+    "dataframe_records": lambda names, values: [dict(zip(names, values, strict=True))],
+    "inputs": lambda names, values: {name: [value] for name, value in zip(names, values, strict=True)},
+    "instances": lambda names, values: [dict(zip(names, values, strict=True))],
+}
+"""How MLflow may be told one row."""
+
+
+def _invocations(live: Live, form: str) -> list[bytes]:
+    rows = live.clients[NAMES].astype(object).to_numpy().tolist()
+    plain = ([None if pd.isna(value) else value for value in row] for row in rows)
+    bodies = ({form: FORMS[form](NAMES, values)} for values in plain)
+    return [request("POST", "/invocations", json.dumps(body).encode()) for body in bodies]
+
+
+def _key(live: Live) -> dict[str, str]:
+    return {"Authorization": f"Bearer {live.key}"}
+
+
+def _wait_until_live(ours: Side) -> None:
+    """Ready is who answers; the champion may be loaded a moment later."""
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            ours.answer(0)
+        except RuntimeError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _demand_key(live: Live, server: Server) -> None:
+    """Ours looks at the key that it is given, or the comparison is none."""
+    wrong = request("GET", f"/features/credit-risk/{live.numbers[0]}", headers={"Authorization": "Bearer wrong"})
+    try:
+        answer_to(server.port, wrong)
+    except RuntimeError as error:
+        if " 401 " in str(error):
+            return
+        raise
+    raise RuntimeError("a wrong key is let in")
+
+
+def _demand_same_predictions(live: Live, itself: ModelItself, ours: Side, theirs: Sequence[Side]) -> None:
+    assert live.champion
+    for place in range(COMPARED):
+        answer = ours.answer(place)
+        assert (answer["client_id"], answer["approval_id"]) == (live.numbers[place], live.champion.request_id)
+        expected = float(itself.model.scores(itself.rows[place])[0])
+        found = [answer["probability"], *(side.answer(place)["predictions"][0][1] for side in theirs)]
+        assert all(abs(one - expected) <= TOLERANCE for one in found), (found, expected)
+
+
+def _demand_same_features(live: Live, ours: Side, theirs: Sequence[Side]) -> None:
+    for place in range(COMPARED):
+        answer = ours.answer(place)
+        features = answer.get("features", answer)
+        expected = {"client_id": live.numbers[place]} | {name: features[name] for name in NAMES}
+        for side in theirs:
+            found = told(side.answer(place))
+            assert found == expected, (found, expected)
+
+
+if __name__ == "__main__":
+    run(*map(int, sys.argv[1:]))
