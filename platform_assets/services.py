@@ -170,7 +170,7 @@ class Services:
         from platform_assets.core.keys import Keys, KeysFromSettings
 
         given = self.settings.api_keys.get_secret_value()
-        return KeysFromSettings(given) if given else Keys(self._connection, self._rows)
+        return KeysFromSettings(given) if given or self.bundle else Keys(self._connection, self._rows)
 
     @opened
     def validator(self) -> Validator:

@@ -352,10 +352,11 @@ class ArtefactStore:
     @cached_property
     def _files(self) -> pafs.FileSystem:
         import pyarrow.fs as pafs
-        from deltalake.fs import DeltaStorageHandler
 
         if not self._is_remote:
             return pafs.SubTreeFileSystem(self._root, pafs.LocalFileSystem())
+        from deltalake.fs import DeltaStorageHandler
+
         return pafs.PyFileSystem(DeltaStorageHandler(self._root, self._options))
 
     def _info(self, digest: str) -> pafs.FileInfo:

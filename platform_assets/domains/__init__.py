@@ -15,15 +15,16 @@ from platform_assets.core.errors import PlatformError
 from platform_assets.core.models import ModelSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from types import ModuleType
 
 Found = TypeVar("Found")
 
 
-def modules_of(room: str) -> list[ModuleType]:
-    """That module of every domain which has it, by the domains' names; imports no other."""
-    names = [f"{__name__}.{domain.name}" for domain in pkgutil.iter_modules(__path__)]
+def modules_of(room: str, domains: Collection[str] | None = None) -> list[ModuleType]:
+    """That module of every domain which has it, or of some domains only, by their names; imports no other."""
+    found = [domain.name for domain in pkgutil.iter_modules(__path__)]
+    names = [f"{__name__}.{name}" for name in found if domains is None or name in domains]
     return [
         importlib.import_module(f"{name}.{room}") for name in sorted(names) if find_spec(f"{name}.{room}") is not None
     ]

@@ -16,7 +16,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 from starlette.staticfiles import StaticFiles
 
-from platform_assets.domains import model_specs
+from platform_assets.core.errors import PlatformError
+from platform_assets.domains import model_spec, model_specs
 from platform_assets.services import open_services
 from platform_assets.serving import approvals, live
 from platform_assets.serving.access import READ, SESSION_SECONDS, Access, Sessions, installation_secret, is_loopback
@@ -86,12 +87,19 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     host
         As for `create_app`.
     """
-    settings = services.settings
+    settings, bundle = services.settings, services.bundle
+    is_open = settings.env == "development" and is_loopback(host)
+    if bundle and not is_open and not settings.api_keys.get_secret_value():
+        raise PlatformError(
+            "nobody could ask this service, for it has no database with keys: set PLATFORM_API_KEYS to "
+            "name:predict+read:sha256, the last of the key (`printf %s KEY | sha256sum`)"
+        )
+    specs = [model_spec(bundle.model)] if bundle else model_specs()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if not services.live_models.state():
-            services.live_models.start([spec.name for spec in model_specs()])
+            services.live_models.start([spec.name for spec in specs])
         yield
         if close:
             # Which also writes what was answered to its log.
@@ -106,7 +114,6 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
         docs_url=None,
         redoc_url=None,
     )
-    is_open = settings.env == "development" and is_loopback(host)
     access = Access(
         lambda: services.keys,
         Sessions(installation_secret(settings.home / "serving"), insecure_loopback=settings.env == "development"),
@@ -114,18 +121,20 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
         open_locally=is_open,
     )
     kept, problems = Metrics(services), Problems(settings.secrets())
-    routers = [live.live_models(services.live_models.state), *domain_routers(services)]
+    domains = {spec.domain for spec in specs} if bundle else None
+    routers = [live.live_models(services.live_models.state), *domain_routers(services, domains)]
     measured = live.metrics(kept)
-    app.state.access = access
+    app.state.access, app.state.decides = access, bundle is None
     app.gates = [*gates(routers), *gates([measured], READ)]
     app.add_middleware(Admission, access=access, gates=app.gates, problems=problems)
     app.add_middleware(Guard, metrics=kept)
     problems.answered_by(app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.include_router(live.health(lambda: services.database, services.live_models.state))
-    _add_sign_in(app, access)
-    _add_docs(app)
-    app.include_router(approvals.router(lambda: services.ledger, access))
+    app.include_router(live.health(None if bundle else lambda: services.database, services.live_models.state))
+    _add_docs(app, "/docs" if bundle else "/approvals")
+    if not bundle:
+        _add_sign_in(app, access)
+        app.include_router(approvals.router(lambda: services.ledger, access))
     include(app, [*routers, measured])
     return app
 
@@ -135,10 +144,6 @@ def _add_sign_in(app: FastAPI, access: Access) -> None:
         hours = SESSION_SECONDS // 3_600
         kept = access.sessions.can_keep(request)
         return render(request, "sign_in.html", status, next=safe_next(target), error=error, hours=hours, can_keep=kept)
-
-    @app.get("/", include_in_schema=False)
-    def go_to_approvals() -> Response:
-        return RedirectResponse("/approvals", HTTPStatus.SEE_OTHER)
 
     @app.get("/sign-in", include_in_schema=False)
     def show_sign_in(request: Request, next: str = "") -> Response:  # noqa: A002 - what such a parameter is called
@@ -168,7 +173,11 @@ def _add_sign_in(app: FastAPI, access: Access) -> None:
         return response
 
 
-def _add_docs(app: FastAPI) -> None:
+def _add_docs(app: FastAPI, first_page: str) -> None:
+    @app.get("/", include_in_schema=False)
+    def go_to_first_page() -> Response:
+        return RedirectResponse(first_page, HTTPStatus.SEE_OTHER)
+
     @app.get("/docs", include_in_schema=False)
     def show_api(request: Request) -> Response:
         return render(request, "docs.html", api=app.openapi())

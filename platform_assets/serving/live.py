@@ -71,13 +71,13 @@ class ModelLive(BaseModel):
 _MODELS = TypeAdapter(list[ModelLive])
 
 
-def health(database: Callable[[], Database], models: Callable[[], Mapping[str, ModelState]]) -> APIRouter:
+def health(database: Callable[[], Database] | None, models: Callable[[], Mapping[str, ModelState]]) -> APIRouter:
     """The routes that say how the service is; nobody needs a key.
 
     Parameters
     ----------
     database
-        Opens the platform's database.
+        Opens the platform's database; None for a service that has none, and is of no use without its model.
     models
         What is known of each model.
     """
@@ -91,8 +91,9 @@ def health(database: Callable[[], Database], models: Callable[[], Mapping[str, M
     @routes.get("/health/ready", response_model=Ready, responses=documented(HTTPStatus.SERVICE_UNAVAILABLE))
     def is_ready() -> Ready:
         """Whether the database answers and every model was looked for, with what is wrong of each; needs no key."""
-        with closing(database().connect("platform")) as connection:
-            connection.execute("select 1")
+        if database is not None:
+            with closing(database().connect("platform")) as connection:
+                connection.execute("select 1")
         states = models()
         waiting = [name for name, state in states.items() if state.looked_at is None and state.failure is None]
         if waiting:
@@ -102,6 +103,9 @@ def health(database: Callable[[], Database], models: Callable[[], Mapping[str, M
                 "starting",
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
+        broken = [state.failure for state in states.values() if state.live is None]
+        if database is None and broken:
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(map(str, broken)), "no-champion")
         return Ready(
             without_champion=[name for name, state in states.items() if state.live is None],
             models=[_ready(name, state) for name, state in states.items()],

@@ -121,7 +121,8 @@ class _Platform(Collector):
         yield CounterMetricFamily("platform_prediction_log_dropped", "Predictions that were not logged.", log.dropped)
         yield CounterMetricFamily("platform_prediction_log_failures", "Writes of the log that failed.", log.failures)
         yield GaugeMetricFamily("platform_prediction_log_queue", "Predictions that wait to be logged.", log.queued)
-        yield from self._of_features()
+        if not self._services.bundle:
+            yield from self._of_features()
 
     def _of_features(self) -> Iterator[Metric]:
         answers = GaugeMetricFamily("platform_database_up", "Whether the database answers.")

@@ -58,6 +58,7 @@ def render(request: Request, template: str, status: int = HTTPStatus.OK, **conte
                 "csrf_field": CSRF_FIELD,
                 "csrf_token": access.sessions.token(session),
                 "now": datetime.now(UTC),
+                "decides": request.app.state.decides,
                 **context,
             }
         )
@@ -70,7 +71,7 @@ def render(request: Request, template: str, status: int = HTTPStatus.OK, **conte
 
 def problem_page(request: Request, problem: Problem) -> Response:
     """The problem as a page; who has to sign in is sent there."""
-    if problem.status_code == HTTPStatus.UNAUTHORIZED and request.method == "GET":
+    if problem.status_code == HTTPStatus.UNAUTHORIZED and request.method == "GET" and request.app.state.decides:
         return from_elsewhere(request) or RedirectResponse(
             f"/sign-in?{urlencode({'next': path_of(request)})}", HTTPStatus.SEE_OTHER
         )

@@ -17,7 +17,7 @@ from platform_assets.serving.admission import Gate
 from platform_assets.serving.problems import documented
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from fastapi import APIRouter, FastAPI
 
@@ -36,9 +36,9 @@ _OF_ALL = (
 _OF_BODIES = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
-def domain_routers(services: Services) -> list[APIRouter]:
-    """What each domain with an `api.py` answers."""
-    return [module.router(services) for module in modules_of("api")]
+def domain_routers(services: Services, domains: Collection[str] | None = None) -> list[APIRouter]:
+    """What each domain with an `api.py` answers, or some of them only."""
+    return [module.router(services) for module in modules_of("api", domains)]
 
 
 def gates(routers: Iterable[APIRouter], *scopes: str) -> list[Gate]:
