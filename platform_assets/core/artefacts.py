@@ -158,7 +158,7 @@ class FittedModel:
                 return self._of_rows(rows)
             # A table's reader and a service have the same numbers in other forms: with nulls as NA or None.
             typed = rows[list(self.features)].astype(self._types)
-            return self._framed(np.ascontiguousarray(typed.to_numpy().T)) if self._only_numbers else typed
+            return self._framed(np.array(typed.to_numpy().T, order="C")) if self._only_numbers else typed
         except (TypeError, ValueError, OverflowError) as error:
             raise ArtefactError(f"a value does not fit its feature's type: {_told(error)}") from None
         except KeyError:

@@ -8,17 +8,16 @@ leaves the model that serves in its place. MLflow is not asked.
 from __future__ import annotations
 
 import logging
-import math
 import select
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from platform_assets.core.errors import ArtefactError, PlatformError, first_line
-from platform_assets.core.ledger import Ledger
+from platform_assets.core.errors import ArtefactError, DatabaseError, PlatformError, first_line
+from platform_assets.core.ledger import Ledger, LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -40,6 +39,7 @@ BLIND_PACE_SECONDS = 2.0
 """The same while it cannot."""
 LONGEST_PAUSE_SECONDS = 60.0
 """Between two attempts to load a model that cannot be loaded."""
+_FIRST_PAUSE_SECONDS = 1.0
 _SLICE_SECONDS = 0.2
 
 
@@ -106,6 +106,15 @@ class LiveModel:
     model: FittedModel
     loaded_at: datetime
 
+    def is_of(self, approved: Approved) -> bool:
+        """Whether this is what was approved."""
+        return (self.version, self.digest, self.threshold, self.approval_id) == (
+            approved.version,
+            approved.digest,
+            approved.threshold,
+            approved.approval_id,
+        )
+
     def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         """Probability of the positive class, (n,) float64; see `FittedModel.scores`."""
         return self.model.scores(rows)
@@ -120,7 +129,8 @@ class ModelState:
     live
         What answers; None while nothing does.
     looked_at
-        When it was last known which version is the champion, with time zone; None before the first time.
+        When it was last known which version is the champion, and that was loaded or failed to; with time zone, None
+        before the first time.
     failure
         Why the champion cannot be loaded, or why nobody knows which it is; None while all is well.
     failing_since
@@ -144,7 +154,7 @@ class Announced(Protocol):
 
         Raises
         ------
-        PlatformError
+        DatabaseError, LedgerError
             Nobody can say at the moment.
         """
         ...
@@ -179,17 +189,18 @@ class LiveModels:
 
     def __init__(self, announced: Announced) -> None:
         self._announced = announced
-        # Replaced, never changed in place: whoever reads sees a whole one.
+        # Their values are replaced and never changed: whoever reads one has a whole one.
         self._states: dict[str, ModelState] = {}
         self._attempts: dict[str, _Attempt] = {}
-        self._told: dict[str, str] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self, names: Collection[str]) -> None:
-        """Begin to look after these models, in a thread; returns at once."""
-        self._states = {name: ModelState() for name in names}
-        self._thread = threading.Thread(target=self._watch, name="live-models", daemon=True)
+        """Begin to look after these models, in a thread, which also imports what that takes; returns at once."""
+        self.close()
+        self._states = {name: self._states.get(name, ModelState()) for name in names}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, args=[self._stop], name="live-models", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -197,6 +208,7 @@ class LiveModels:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+            self._thread = None
 
     def live(self, name: str) -> LiveModel:
         """What answers for a model at this moment; reads memory only.
@@ -215,85 +227,97 @@ class LiveModels:
         """What is known of each model, by name."""
         return dict(self._states)
 
-    def _watch(self) -> None:
+    def _watch(self, stop: threading.Event) -> None:
         from platform_assets.core.artefacts import import_libraries
 
-        import_libraries()
+        # Also where nothing is to be loaded yet: the first champion has to be there within seconds as well. What is
+        # missing is told by whoever loads a model.
+        with suppress(ImportError):
+            import_libraries()
         try:
-            while not self._stop.is_set():
-                self._announced.wait(self._stop, self._look())
+            while not stop.is_set():
+                self._look()
+                self._announced.wait(stop, self._pause())
         finally:
             self._announced.close()
 
-    def _look(self) -> float:
-        """Look once; seconds until the next time."""
+    def _look(self) -> None:
         for name in self._states:
             try:
                 self._follow(name, self._announced.champion(name))
-            except PlatformError as error:
-                self._fail(name, f"which version is the champion cannot be read: {error}")
-            except Exception as error:  # noqa: BLE001 - whatever it is, the thread has to go on
-                self._fail(name, f"looking for the champion failed ({type(error).__name__}: {first_line(error)})")
-        due = [attempt.due for attempt in self._attempts.values()]
-        return max(0.0, min([PACE_SECONDS, *(moment - time.monotonic() for moment in due)]))
+            except (DatabaseError, LedgerError) as error:
+                # The others would wait for the same in vain.
+                for each in self._states:
+                    self._fail(each, f"nobody knows at the moment which version is the champion: {error}")
+                return
+            # One model's damaged evidence must not keep the others from being followed.
+            except Exception as error:  # noqa: BLE001
+                self._fail(name, f"its champion cannot be read: {_told(error)}")
+
+    def _pause(self) -> float:
+        now = time.monotonic()
+        return max(0.0, min([PACE_SECONDS, *(attempt.due - now for attempt in self._attempts.values())]))
 
     def _follow(self, name: str, approved: Approved | None) -> None:
-        before = self._states[name]
-        seen = replace(before, looked_at=datetime.now(UTC))
+        """Make an approved version the live one, unless it is, or was tried in vain a moment ago."""
+        live = self._states[name].live
+        attempt = self._attempts.pop(name, None)
         if approved is None:
-            self._attempts.pop(name, None)
-            self._states[name] = replace(seen, live=None, failure=None, failing_since=None)
-            return
-        if before.live is not None and _same(before.live, approved):
-            self._attempts.pop(name, None)
-            self._well(name, seen)
-            return
-        self._states[name] = seen
-        attempt = self._attempts.get(name)
-        if attempt is None or attempt.approved != approved:
-            attempt = _Attempt(approved)
-        elif time.monotonic() < attempt.due:
-            return
+            if live is not None:
+                LOG.error("%s: version %s answers no more: the ledger knows of no champion", name, live.version)
+            self._succeed(name, None)
+        elif live is not None and live.is_of(approved):
+            self._succeed(name, live)
+        elif attempt is not None and attempt.approved == approved and time.monotonic() < attempt.due:
+            self._attempts[name] = attempt
+        else:
+            self._load(name, approved, attempt)
+
+    def _load(self, name: str, approved: Approved, attempt: _Attempt | None) -> None:
         try:
             live = self._loaded(approved)
-        except Exception as error:  # noqa: BLE001 - a file of another version fails in any way, and the old model serves on
-            self._attempts[name] = attempt.failed()
-            self._states[name] = replace(seen, reload_failures=seen.reload_failures + 1)
+        # A file of another version fails in any way, and whatever happens here, the old model has to go on.
+        except Exception as error:  # noqa: BLE001
+            again = attempt if attempt is not None and attempt.approved == approved else _Attempt(approved)
+            self._attempts[name] = again.later()
+            state = self._states[name]
+            self._states[name] = replace(state, looked_at=_now(), reload_failures=state.reload_failures + 1)
             self._fail(name, f"version {approved.version} cannot be loaded: {_told(error)}")
-            return
-        self._attempts.pop(name, None)
-        self._well(name, replace(seen, live=live))
-        LOG.info("%s: version %s is live, by request %s", name, live.version, live.approval_id)
+        else:
+            self._succeed(name, live)
+            LOG.info("%s: version %s is live, by request %s", name, live.version, live.approval_id)
 
     def _loaded(self, approved: Approved) -> LiveModel:
-        if not (math.isfinite(approved.threshold) and 0 <= approved.threshold <= 1):
+        if not 0 <= approved.threshold <= 1:
             raise ArtefactError(f"its threshold is {approved.threshold}, which is no probability")
         model = self._announced.load(approved.digest)
-        # The first answer is slow, and a single row takes another way than many.
+        # Whatever is done for the first answer alone is done now, and for a single row as well.
+        model.scores(model.golden_rows)
         model.scores(model.golden_rows.head(1))
         return LiveModel(
-            approved.model,
-            approved.version,
-            approved.digest,
-            approved.threshold,
-            approved.approval_id,
-            approved.metrics,
-            approved.demo,
-            model,
-            datetime.now(UTC),
+            name=approved.model,
+            version=approved.version,
+            digest=approved.digest,
+            threshold=approved.threshold,
+            approval_id=approved.approval_id,
+            metrics=approved.metrics,
+            demo=approved.demo,
+            model=model,
+            loaded_at=_now(),
         )
 
-    def _well(self, name: str, state: ModelState) -> None:
-        self._states[name] = replace(state, failure=None, failing_since=None)
-        if self._told.pop(name, None) is not None:
+    def _succeed(self, name: str, live: LiveModel | None) -> None:
+        before = self._states[name]
+        self._states[name] = replace(before, live=live, looked_at=_now(), failure=None, failing_since=None)
+        if before.failure is not None:
             LOG.info("%s: all is well again", name)
 
     def _fail(self, name: str, told: str) -> None:
-        state = self._states[name]
-        self._states[name] = replace(state, failure=told, failing_since=state.failing_since or datetime.now(UTC))
-        if self._told.get(name) != told:
-            self._told[name] = told
-            serving = f"version {state.live.version} answers on" if state.live else "nothing answers"
+        before = self._states[name]
+        self._states[name] = replace(before, failure=told, failing_since=before.failing_since or _now())
+        # Once for each cause, and not at every look.
+        if before.failure != told:
+            serving = f"version {before.live.version} answers on" if before.live else "nothing answers"
             LOG.error("%s: %s; %s", name, told, serving)
 
 
@@ -312,24 +336,26 @@ class LedgerChampions:
         self._connect = connect
         self._load = load
         self._connection: psycopg.Connection[Any] | None = None
-        self._known: dict[str, tuple[Promotion, Approved]] = {}
+        self._listens = False
+        self._known: dict[str, _Known] = {}
 
     def champion(self, model: str) -> Approved | None:
         """The version that is to serve; None before the first promotion.
 
         Raises
         ------
-        PlatformError
+        DatabaseError, LedgerError
             The database does not answer.
         """
-        ledger = Ledger(lambda: nullcontext(self._listening()))
+        connection = self._open()
+        ledger = Ledger(lambda: nullcontext(connection))
         promotion = ledger.champion(model)
         if promotion is None:
             return None
         known = self._known.get(model)
-        if known is None or known[0] != promotion:
-            known = self._known[model] = promotion, _approved(promotion, ledger.request(promotion.request_id).evidence)
-        return known[1]
+        if known is None or known.promotion != promotion:
+            known = self._known[model] = _Known.of(promotion, ledger.request(promotion.request_id).evidence)
+        return known.approved
 
     def load(self, digest: str) -> FittedModel:
         """The model of a file.
@@ -337,19 +363,22 @@ class LedgerChampions:
         Raises
         ------
         ArtefactError
-            It cannot be loaded, or is not what it was.
+            It cannot be loaded, is not what it was, or the ledger contradicts itself about it.
         """
+        for known in self._known.values():
+            if known.approved.digest == digest and known.contradiction:
+                raise ArtefactError(known.contradiction)
         return self._load(digest)
 
     def wait(self, stop: threading.Event, seconds: float) -> None:
         """Return when a champion may be another one, at the latest after some seconds, and soon once `stop` is set."""
         connection = self._connection
-        if connection is None or connection.closed:
+        if connection is None or connection.closed or not self._listens:
             stop.wait(min(seconds, BLIND_PACE_SECONDS))
             return
         end = time.monotonic() + seconds
         while not stop.is_set() and (left := end - time.monotonic()) > 0:
-            if select.select([connection], [], [], min(left, _SLICE_SECONDS))[0] and self._notified(connection):
+            if select.select([connection], [], [], min(left, _SLICE_SECONDS))[0] and _notified(connection):
                 return
 
     def close(self) -> None:
@@ -357,23 +386,20 @@ class LedgerChampions:
         if self._connection is not None:
             self._connection.close()
 
-    def _listening(self) -> psycopg.Connection[Any]:
-        if self._connection is None or self._connection.closed:
-            connection = self._connect()
-            # Before the first look: what changes after it is told.
-            connection.execute(f"listen {CHANNEL}".encode())
-            self._connection = connection
-        return self._connection
-
-    def _notified(self, connection: psycopg.Connection[Any]) -> bool:
+    def _open(self) -> psycopg.Connection[Any]:
         import psycopg
 
-        try:
-            return bool(list(connection.notifies(timeout=0)))
-        except psycopg.Error:
-            # Looking again opens another one.
-            connection.close()
-            return True
+        if self._connection is None or self._connection.closed:
+            connection = self._connection = self._connect()
+            try:
+                # Before it is looked: whatever changes after that is told.
+                connection.execute(f"listen {CHANNEL}".encode())
+                self._listens = True
+            except psycopg.Error as error:
+                # A standby cannot, for example.
+                self._listens = False
+                LOG.warning("the database tells no changes (%s); it is asked instead", first_line(error))
+        return self._connection
 
 
 def metrics_of(evidence: Mapping[str, Any]) -> dict[str, float]:
@@ -384,35 +410,62 @@ def metrics_of(evidence: Mapping[str, Any]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """To load a champion that could not be loaded."""
+    """A version that could not be loaded, and when to try again."""
 
     approved: Approved
-    pause: float = 0.5
+    pause: float = _FIRST_PAUSE_SECONDS / 2
     due: float = 0.0
 
-    def failed(self) -> _Attempt:
+    def later(self) -> _Attempt:
         pause = min(2 * self.pause, LONGEST_PAUSE_SECONDS)
         return replace(self, pause=pause, due=time.monotonic() + pause)
 
 
-def _approved(promotion: Promotion, evidence: Mapping[str, Any]) -> Approved:
-    return Approved(
-        model=promotion.model,
-        version=promotion.version,
-        digest=promotion.digest,
-        threshold=promotion.threshold,
-        approval_id=promotion.request_id,
-        metrics=metrics_of(evidence),
-        demo=evidence.get("demo") is True,
-    )
+@dataclass(frozen=True)
+class _Known:
+    """What was read of a champion, which is never written again."""
+
+    promotion: Promotion
+    approved: Approved
+    contradiction: str | None
+
+    @classmethod
+    def of(cls, promotion: Promotion, evidence: Mapping[str, Any]) -> _Known:
+        approved = Approved(
+            model=promotion.model,
+            version=promotion.version,
+            digest=promotion.digest,
+            threshold=promotion.threshold,
+            approval_id=promotion.request_id,
+            metrics=metrics_of(evidence),
+            demo=evidence.get("demo") is True,
+        )
+        seen = {
+            "threshold": (evidence.get("threshold"), promotion.threshold),
+            "digest": (promotion.event.details.get("digest"), promotion.digest),
+            "version": (promotion.event.details.get("version"), promotion.version),
+        }
+        wrong = [f"{name} {then}, now {now}" for name, (then, now) in seen.items() if then not in (None, now)]
+        contradiction = (
+            f"the ledger is not as it was when request {promotion.request_id} was promoted ({'; '.join(wrong)}): "
+            "`platform-assets audit` says what was altered"
+        )
+        return cls(promotion, approved, contradiction if wrong else None)
 
 
-def _same(live: LiveModel, approved: Approved) -> bool:
-    return (live.approval_id, live.digest, live.threshold) == (
-        approved.approval_id,
-        approved.digest,
-        approved.threshold,
-    )
+def _notified(connection: psycopg.Connection[Any]) -> bool:
+    import psycopg
+
+    try:
+        return bool(list(connection.notifies(timeout=0)))
+    except psycopg.Error:
+        # It broke; whoever looks next opens another one.
+        connection.close()
+        return True
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _no_champion(name: str, state: ModelState | None) -> str:

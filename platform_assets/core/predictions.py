@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from platform_assets.core.errors import DatabaseError, first_line
+from platform_assets.core.plain_json import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ PACE_SECONDS = 0.2
 """Between two writes."""
 LONGEST_PAUSE_SECONDS = 10.0
 """Between two attempts while the database is away."""
+_GRACE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,11 @@ class Predictions:
 class Sink(Protocol):
     """Where the rows go."""
 
-    def write(self, batch: uuid.UUID, rows: Sequence[Predictions], *, again: bool) -> int:
-        """Write them all, or raise; how many could never be written. The same batch `again` is written once."""
+    def write(self, batch: uuid.UUID, answers: Sequence[Predictions]) -> int:
+        """Write all rows, or none and raise; how many of them never can be written.
+
+        After an error the same batch comes again, and if it was written all the same, it is not written twice.
+        """
         ...
 
     def close(self) -> None:
@@ -95,12 +100,12 @@ class PredictionLog:
     sink
         Where they go.
     capacity
-        Rows that wait at most.
+        Rows that wait at most, or are being written.
 
     Attributes
     ----------
     written, dropped, failures
-        Rows that were written, rows that were not and never will be, and attempts that failed.
+        Rows that were written, rows that never will be, and attempts to write that failed.
     """
 
     def __init__(self, sink: Sink, capacity: int = CAPACITY) -> None:
@@ -109,16 +114,18 @@ class PredictionLog:
         self._waiting: deque[Predictions] = deque()
         self._lock = threading.Lock()
         self._rows = 0
-        self._stop = threading.Event()
+        # Rows that found the queue full since it last had room.
+        self._refused = 0
         self._thread: threading.Thread | None = None
-        self._told_of_drops = False
+        self._stop = threading.Event()
+        self._deadline = float("inf")
         self.written = 0
         self.dropped = 0
         self.failures = 0
 
     @property
     def queued(self) -> int:
-        """Rows that wait."""
+        """Rows that wait, or are being written."""
         return self._rows
 
     def add(self, predictions: Predictions) -> None:
@@ -129,61 +136,89 @@ class PredictionLog:
             if fits:
                 self._rows += rows
                 self._waiting.append(predictions)
-            if self._thread is None and fits:
-                self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
-                self._thread.start()
-        if not fits:
-            self._drop(rows)
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
+                    self._thread.start()
+                return
+            first = self._refused == 0
+            self._refused += rows
+            self.dropped += rows
+        if first:
+            why = "the service ends" if self._stop.is_set() else f"{self._rows:,} wait to be written already"
+            LOG.error("predictions are not logged from now on: %s", why)
 
     def close(self, seconds: float = 10.0) -> None:
         """Write what waits, for some seconds at most; what is left then is dropped and counted."""
-        self._stop.set()
+        with self._lock:
+            self._deadline = time.monotonic() + seconds
+            self._stop.set()
         if self._thread is not None:
-            self._thread.join(seconds)
+            # One attempt may be on its way and take longer.
+            self._thread.join(seconds + _GRACE_SECONDS)
         with self._lock:
             left, self._rows = self._rows, 0
+            self.dropped += left
             self._waiting.clear()
         if left:
-            self._drop(left)
+            LOG.error("%s predictions were not logged: they could not be written within %g s", f"{left:,}", seconds)
 
     def _run(self) -> None:
-        while not self._stop.wait(PACE_SECONDS) or self._waiting:
-            while self._waiting:
-                self._write(self._taken())
-        self._sink.close()
+        try:
+            while not self._stop.wait(PACE_SECONDS) or self._waiting:
+                while self._waiting:
+                    if not self._write(self._taken()):
+                        return
+        finally:
+            self._sink.close()
 
     def _taken(self) -> list[Predictions]:
         taken: list[Predictions] = []
         rows = 0
         while self._waiting and rows < ROWS_AT_ONCE:
-            taken.append(self._waiting[0])
-            rows += len(self._waiting.popleft())
+            rows += len(self._waiting[0])
+            taken.append(self._waiting.popleft())
         return taken
 
-    def _write(self, taken: list[Predictions]) -> None:
-        batch, rows, pause, again = uuid.uuid4(), sum(map(len, taken)), PACE_SECONDS, False
-        lost = None
-        while lost is None:
+    def _write(self, taken: list[Predictions]) -> bool:
+        """Write them, however long that takes; False if the end came before."""
+        batch, pause, told = uuid.uuid4(), PACE_SECONDS, ""
+        while True:
             try:
-                lost = self._sink.write(batch, taken, again=again)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the thread has to go on
+                lost = self._sink.write(batch, taken)
+            # Whatever it is, the next attempt may succeed, and rows that wait are not lost yet.
+            except Exception as error:  # noqa: BLE001
                 self.failures += 1
-                if not again:
-                    LOG.warning("%s predictions wait to be written: %s", self._rows, first_line(error))
-                again = True
-                time.sleep(pause)
+                # The end of a server is told in several ways, one after the other.
+                if not told:
+                    told = first_line(error)
+                    LOG.warning("predictions cannot be written and wait: %s", told)
+            else:
+                if told:
+                    LOG.info("predictions are written again")
+                self._count(sum(map(len, taken)), lost)
+                return True
+            if time.monotonic() >= self._deadline:
+                return False
+            if self._stop.is_set():
+                time.sleep(PACE_SECONDS)
+            else:
+                self._stop.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-        with self._lock:
-            self._rows -= rows
-        self.written += rows - lost
-        self.dropped += lost
-        self._told_of_drops = False
 
-    def _drop(self, rows: int) -> None:
-        self.dropped += rows
-        if not self._told_of_drops:
-            self._told_of_drops = True
-            LOG.error("predictions are not logged: %s wait already, and they cannot be written", self._rows)
+    def _count(self, rows: int, lost: int) -> None:
+        with self._lock:
+            if self._rows < rows:
+                # It took longer than `close` waited, which has counted them as dropped.
+                self.dropped -= rows
+            else:
+                self._rows -= rows
+            self.written += rows - lost
+            self.dropped += lost
+            # Half empty, so that a queue that is full again and again is told of once.
+            refused = self._refused if self._rows <= self._capacity // 2 else 0
+            self._refused -= refused
+        if refused:
+            LOG.error("%s predictions were not logged; now there is room again", f"{refused:,}")
 
 
 class TableSink:
@@ -198,33 +233,56 @@ class TableSink:
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self._connect = connect
         self._connection: psycopg.Connection[Any] | None = None
+        self._tried: uuid.UUID | None = None
 
-    def write(self, batch: uuid.UUID, rows: Sequence[Predictions], *, again: bool) -> int:
-        """Write all rows in one statement, or none; how many could never be written."""
+    def write(self, batch: uuid.UUID, answers: Sequence[Predictions]) -> int:
+        """Write all rows in one transaction; how many PostgreSQL can never take."""
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
-        if again and self._connection.execute(f"select from {TABLE} where batch = %s".encode(), [batch]).fetchone():
+        # Whether the last attempt was committed, nobody knows who lost the connection before the answer.
+        if batch == self._tried and self._is_there(self._connection, batch):
             return 0
-        with (
-            self._connection.cursor() as cursor,
-            cursor.copy(f"copy {TABLE} ({', '.join(COLUMNS)}) from stdin".encode()) as copy,
-        ):
-            for place, row in enumerate(_rows(rows)):
-                copy.write_row((batch, place, *row))
-        return 0
+        self._tried = batch
+        rows = [(batch, place, *row) for place, row in enumerate(_rows(answers, _dumped))]
+        with self._connection.transaction():
+            return self._copied(self._connection, rows)
 
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
             self._connection.close()
 
+    def _is_there(self, connection: psycopg.Connection[Any], batch: uuid.UUID) -> bool:
+        query = f"select from {TABLE} where batch = %s limit 1".encode()
+        return connection.execute(query, [batch]).fetchone() is not None
+
+    def _copied(self, connection: psycopg.Connection[Any], rows: Sequence[tuple[Any, ...]]) -> int:
+        import psycopg
+
+        try:
+            with (
+                connection.transaction(),
+                connection.cursor() as cursor,
+                cursor.copy(f"copy {TABLE} ({', '.join(COLUMNS)}) from stdin".encode()) as copy,
+            ):
+                for row in rows:
+                    copy.write_row(row)
+        except psycopg.DataError as error:
+            if len(rows) == 1:
+                LOG.error("a prediction cannot be logged: %s", first_line(error))  # noqa: TRY400 - the row may be private
+                return 1
+            # One row must not take the others with it.
+            middle = len(rows) // 2
+            return self._copied(connection, rows[:middle]) + self._copied(connection, rows[middle:])
+        return 0
+
 
 class LogSink:
     """Writes a line of the log for each prediction, where there is no database."""
 
-    def write(self, batch: uuid.UUID, rows: Sequence[Predictions], *, again: bool) -> int:  # noqa: ARG002 - as `Sink`
+    def write(self, batch: uuid.UUID, answers: Sequence[Predictions]) -> int:  # noqa: ARG002 - as `Sink`
         """Write all rows."""
-        for row in _rows(rows):
+        for row in _rows(answers, dict):
             LOG.info("prediction", extra=dict(zip(COLUMNS[2:], row, strict=True)))
         return 0
 
@@ -260,10 +318,15 @@ def delete_old(connect: Callable[[], psycopg.Connection[Any]], age: timedelta) -
     return deleted
 
 
-def _rows(requests: Sequence[Predictions]) -> Iterator[tuple[Any, ...]]:
-    for one in requests:
-        of_all = (one.at, one.model, one.version, one.approval_id, one.caller, one.request_id)
+def _rows(answers: Sequence[Predictions], form: Callable[[dict[str, Any]], Any]) -> Iterator[tuple[Any, ...]]:
+    """The rows without batch and place, in the order of `COLUMNS`, as PostgreSQL and JSON take them."""
+    for one in answers:
+        who = as_json(one.caller), as_json(one.request_id)
+        of_all = (one.at, one.model, one.version, one.approval_id, *who)
         for subject, features, score in zip(one.subjects, one.features, one.scores, strict=True):
-            name = None if subject is None else str(subject)
-            positive = bool(score >= one.threshold)
-            yield (*of_all, name, json.dumps(features), float(score), positive, one.threshold)
+            name = None if subject is None else as_json(str(subject))
+            yield (*of_all, name, form(as_json(features)), score, score >= one.threshold, one.threshold)
+
+
+def _dumped(features: dict[str, Any]) -> str:
+    return json.dumps(features, default=str)

@@ -7,12 +7,12 @@ these leaves the rest to the next promotion, rollback or `reconcile`; each step 
 
 from __future__ import annotations
 
-import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.core.errors import ArtefactError, PlatformError, RegistryError
 from platform_assets.core.ledger import PLATFORM, Actor, LedgerError, Proposal, State
+from platform_assets.core.plain_json import as_json
 from platform_assets.core.registry import CHALLENGER, CHAMPION, Registration
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def evidence_of(training: Training) -> dict[str, Any]:
         },
         "record": dict(training.record),
     }
-    cleaned: dict[str, Any] = _as_json(evidence)
+    cleaned: dict[str, Any] = as_json(evidence)
     return cleaned
 
 
@@ -430,16 +430,3 @@ def _promotion(request: Request, event: Event) -> Promotion:
     from platform_assets.core.ledger import Promotion
 
     return Promotion(request.id, request.model, request.version, request.digest, request.threshold, event)
-
-
-def _as_json(value: Any) -> Any:
-    """The same as PostgreSQL keeps it: without NaN, and without what is no text in names that data brought."""
-    if isinstance(value, dict):
-        return {_as_json(str(name)): _as_json(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(one) for one in value]
-    if isinstance(value, str):
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

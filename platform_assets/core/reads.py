@@ -69,16 +69,18 @@ class Reads:
     ----------
     connect
         Opens a connection, in autocommit and of little patience; raises `DatabaseError`.
+    seconds
+        Longest wait for one of them while all are in use.
     """
 
-    def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], seconds: float = SILENCE_SECONDS) -> None:
         from sqlalchemy.pool import QueuePool
 
         self._pool: QueuePool = QueuePool(
             connect,  # type: ignore[arg-type]  # SQLAlchemy's own name for such connections lacks psycopg's
             pool_size=CONNECTIONS,
             max_overflow=0,
-            timeout=SILENCE_SECONDS,
+            timeout=seconds,
             # Nothing is left open: each statement is a transaction of its own.
             reset_on_return=None,
             use_lifo=True,

@@ -9,6 +9,7 @@ import json
 import pickle
 import re
 import threading
+import timeit
 import zipfile
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -265,6 +266,60 @@ def test_columns_are_bound_by_name() -> None:
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(ArtefactError, match=r"the columns \['age'\] are missing; the model needs \['amount', 'age'\]"):
         a_model().scores(training_rows()[["amount", "words"]])
+
+
+@cache
+def model_of(kind: str) -> FittedModel:
+    if kind == "numbers":
+        numbers = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), LogisticRegression())
+        return fitted(numbers, ("income", "amount", "age"))
+    return fitted(text(), ("words",)) if kind == "text" else fitted(mixed(), ("income", "children", "house", "has_car"))
+
+
+@pytest.mark.requirement("CRE-5")
+@pytest.mark.parametrize("kind", ["numbers", "text", "mixed"])
+@pytest.mark.parametrize("count", [1, 2, 7, 300])
+def test_rows_of_a_service_give_the_vectors_and_scores_of_a_table_bit_for_bit(kind: str, count: int) -> None:
+    model = model_of(kind)
+    table = training_rows().head(count)
+    plain = table.astype(object).where(table.notna(), None)
+    rows = [dict(row) for _, row in plain.iterrows()]
+    of_table, of_rows = model.vectors(table), model.vectors(rows)
+    pd.testing.assert_frame_equal(of_table, of_rows, check_exact=True)
+    assert of_rows.to_numpy().flags.f_contiguous == of_table.to_numpy().flags.f_contiguous
+    assert model.scores(rows).tobytes() == model.scores(table).tobytes()
+
+
+def test_numbers_of_a_service_may_come_in_any_form() -> None:
+    model = model_of("numbers")
+    forms = [1, 1.0, True, np.int8(1), np.float32(1)]
+    rows = [{"income": None, "amount": one, "age": 2**53 + 1, "more": "ignored"} for one in forms]
+    assert model.vectors(rows).to_numpy().tolist() == [[pytest.approx(float("nan"), nan_ok=True), 1.0, 2.0**53]] * 5
+    assert list(model.vectors(rows).columns) == ["income", "amount", "age"]
+
+
+@pytest.mark.parametrize("kind", ["numbers", "mixed"])
+def test_a_missing_feature_of_a_row_is_named(kind: str) -> None:
+    whole = {"income": 1.0, "amount": 1.0, "age": 1.0, "children": 1, "house": "own", "has_car": True}
+    without = {name: value for name, value in whole.items() if name != "income"}
+    with pytest.raises(ArtefactError, match=r"the columns \['income'\] are missing; the model needs \['income', "):
+        model_of(kind).scores([whole, without])
+
+
+@pytest.mark.parametrize("strange", ["much", 10**400, pd.NA, [1.0], {}, b"x", float("inf"), pd.Timestamp(0), 1j])
+def test_a_value_that_is_no_number_is_refused(strange: Any) -> None:
+    with pytest.raises(ArtefactError, match=r"a value does not fit its feature's type|cannot score these rows"):
+        a_model().scores([{"amount": strange, "age": 1.0}])
+
+
+def test_a_single_row_costs_less_than_it_is_scored_in() -> None:
+    model = model_of("numbers")
+    row = {"income": 1.0, "amount": None, "age": 3}
+
+    def seconds(work: Callable[[], object]) -> float:
+        return min(timeit.repeat(work, number=5, repeat=20))
+
+    assert seconds(lambda: model.vectors([row])) < seconds(lambda: model.estimator.predict_proba(model.golden_rows)) / 4
 
 
 def test_an_estimator_that_writes_into_its_input_does_not_reach_the_frame() -> None:

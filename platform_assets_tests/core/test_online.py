@@ -21,7 +21,7 @@ from platform_assets.core.postgres_watcher import free_port
 from platform_assets_tests.postgres import as_owner, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # Ibis 12 calls DuckDB 2 by names that it will lose.
@@ -103,6 +103,33 @@ def row(number: int, price: float | None, note: str | None = "x", day: dt.date |
 
 
 # One writer
+
+
+@pytest.mark.requirement("CRE-4")
+def test_rows_are_read_by_their_keys(shop: Shop) -> None:
+    shop.publish(prices(_1=1.0, _2=None, _3=3.0))
+    assert shop.online.get(PRICES, id=2) == row(2, None)
+    assert shop.online.get(PRICES, id=2, note="x") == row(2, None)
+    assert shop.online.get(PRICES, id=2, note="y") is None
+    assert shop.online.get(PRICES, id=4) is None
+    assert shop.online.get_many(PRICES, "id", [3, 1, 4, 3]) == {3: row(3, 3.0), 1: row(1, 1.0)}
+    assert shop.online.get_many(PRICES, "note", ["x"]).keys() == {"x"}
+    assert shop.online.get_many(PRICES, "id", []) == {}
+    assert shop.online.get_many(PRICES, "id", list(range(1_000))).keys() == {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        (lambda online: online.get("shop/nothing", id=1), "no table for shop/nothing .*migration"),
+        (lambda online: online.get(PRICES, colour=1), "no table for shop/prices with these columns"),
+        (lambda online: online.get_many("nowhere/prices", "id", [1]), "no table for nowhere/prices"),
+        (lambda online: online.get_many(PRICES, "id", ["x"]), "PostgreSQL refused what shop/prices was to do"),
+    ],
+)
+def test_what_cannot_be_read_is_told(shop: Shop, use: Callable[[OnlineTables], object], told: str) -> None:
+    with pytest.raises(DatabaseError, match=told):
+        use(shop.online)
 
 
 @pytest.mark.requirement("CRE-2")

@@ -84,6 +84,20 @@ def test_versions_that_registered_models_name_are_kept(services: Services) -> No
 
 
 @pytest.mark.requirement("PLT-10")
+def test_predictions_go_when_they_are_older_than_their_log_keeps_them(services: Services) -> None:
+    kept = services.settings.predictions_days
+    with services.database.connect("platform") as connection:
+        connection.execute(
+            "insert into platform.predictions select gen_random_uuid(), 0, now() - age * interval '1 day',"
+            " 'a_model', 1, 1, 'shop', 'r', null, '{}', 0.5, true, 0.5 from unnest(%s::int[]) age",
+            [[0, kept - 1, kept + 1]],
+        )
+        result = do_upkeep(services)
+        assert result.output_for_node("forget_old_predictions") == 1
+        assert connection.execute("select count(*) from platform.predictions").fetchone() == (2,)
+
+
+@pytest.mark.requirement("PLT-10")
 def test_runs_of_dead_processes_are_marked_and_their_files_removed(services: Services) -> None:
     with dagster_instance() as instance:
         dead = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED).run_id
