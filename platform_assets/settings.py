@@ -123,6 +123,15 @@ class Settings(BaseSettings):
         Field(description="The hotels, a table to be kept small: CSV or parquet.", json_schema_extra=SOURCE),
     ] = ""
 
+    sentences_archive_uri: Annotated[
+        str,
+        Field(
+            description="The labelled sentences: a gzip tarball of the base64 text of a SQLite database.",
+            json_schema_extra=SOURCE,
+        ),
+    ] = ""
+    archive_max_bytes: Annotated[int, Field(ge=1, description="Bytes that may come out of a packed source.")] = 1 << 28
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:

@@ -55,6 +55,8 @@ def test_defaults_need_nothing_from_a_person() -> None:
         "credit_loans_uri": "",
         "speed_data_uri": "",
         "memory_data_uri": "",
+        "sentences_archive_uri": "",
+        "archive_max_bytes": 268_435_456,
     }
 
 
@@ -81,6 +83,8 @@ def test_defaults_need_nothing_from_a_person() -> None:
         ("PLATFORM_CREDIT_LOANS_URI", "loans.csv", "credit_loans_uri", "loans.csv"),
         ("PLATFORM_SPEED_DATA_URI", "hotels.parquet", "speed_data_uri", "hotels.parquet"),
         ("PLATFORM_MEMORY_DATA_URI", "hotels.csv", "memory_data_uri", "hotels.csv"),
+        ("PLATFORM_SENTENCES_ARCHIVE_URI", "db.tar.gz", "sentences_archive_uri", "db.tar.gz"),
+        ("PLATFORM_ARCHIVE_MAX_BYTES", "1", "archive_max_bytes", 1),
         ("platform_sources", "live", "sources", "live"),
     ],
 )
@@ -110,6 +114,7 @@ def test_a_variable_sets_its_field(
         ("PLATFORM_DEMO_ROWS", "99", "greater than or equal to 100"),
         ("PLATFORM_RATE_LIMIT", "0/minute", "for example 600/minute; or off"),
         ("PLATFORM_RATE_LIMIT", "many", "for example 600/minute; or off"),
+        ("PLATFORM_ARCHIVE_MAX_BYTES", "0", "greater than or equal to 1"),
     ],
 )
 def test_a_bad_value_is_refused_with_the_variable_and_what_is_allowed(

@@ -1,7 +1,8 @@
 """Source files: fetched, fingerprinted, and opened as rows that know where they came from.
 
 A file that cannot be read as a whole is an error that says why; a line that cannot be read is a
-row like the others, with its error. What the columns mean is for `quarantine.py` and the schemas.
+row like the others, with its error. How archives are unpacked, `archives.py` knows, and what SQLite
+files hold, `sqlite.py`; what the columns mean is for `quarantine.py` and the schemas.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
+import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,9 +23,10 @@ from platform_assets.core.logs import redact, shown
 from platform_assets.core.sql import sql_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
+    from platform_assets.core.archives import Unpacking
     from platform_assets.core.engine import Engine
     from platform_assets.core.frames import Expression
 
@@ -35,6 +39,11 @@ MOST_LINES = 100
 """Lines that a record of a CSV file may span, by line breaks between quotes."""
 _PARQUET_MAGIC = b"PAR1"
 _CHUNK = 1 << 20
+# What fsspec's drivers call it when a file was written, and what tells two of its states apart.
+_MARKS = (
+    *("mtime", "created", "ino", "etag", "last-modified", "lastmodified", "last_modified", "updated"),
+    *("generation", "versionid", "version_id", "content-md5"),
+)
 _OPEN_QUOTE = "unexpected end of data"  # what Python's csv module says of one
 
 
@@ -71,8 +80,8 @@ class Landed:
         The file.
     rows
         Its columns, their names in lower case (CSV: all text, null where empty), and `source_line`
-        (int64: in a CSV file the line on which the row begins, its header being line 1; in a parquet
-        file the row, from 1), `source_error` (why it could not be read) and `source_text` (such
+        (int64: in a CSV file the line on which the row begins, its header being line 1; elsewhere
+        the row, from 1), `source_error` (why it could not be read) and `source_text` (such
         a row as it stands; bytes that are not UTF-8 as `\xff`).
     digest
         SHA-256 of the file's bytes, unpacked.
@@ -99,21 +108,44 @@ class Landed:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def land(source: Source, engine: Engine) -> Landed:
-    """Open a CSV or parquet file, local or remote, packed (by its name's ending, e.g. `.gz`) or not.
+def table_rows(file: Path, source: Source, engine: Engine) -> Expression:
+    """The rows of a CSV or parquet file. In a CSV file, blank lines are skipped; each other is part of one row."""
+    with file.open("rb") as stream:
+        head = stream.read(len(_PARQUET_MAGIC))
+    return _parquet(file, source, engine) if head == _PARQUET_MAGIC else _csv(file, source, engine)
 
-    A private copy is read, so that whoever replaces the file meanwhile does not mix two of them. In a CSV
-    file, blank lines are skipped and every other line is part of exactly one row.
+
+def land(
+    source: Source,
+    engine: Engine,
+    unpacking: Unpacking | None = None,
+    rows: Callable[[Path, Source, Engine], Expression] = table_rows,
+) -> Landed:
+    """Open a file, local or remote. A private copy is read: whoever replaces the file meanwhile mixes no two of them.
+
+    Parameters
+    ----------
+    source
+        The file.
+    engine
+        What reads the rows.
+    unpacking
+        What gets the file out of an archive; without it, a file is unpacked if its name says so, e.g. by `.gz`.
+    rows
+        What reads the file: CSV and parquet, or `sqlite.sqlite_rows`.
 
     Raises
     ------
     SourceError
-        It is missing, unreachable, empty, or neither CSV nor parquet.
+        It is missing, unreachable, empty, damaged, or of another kind.
     """
     folder = engine.folder("landing")
     try:
-        file = fetch(source, folder / "file")
-        return Landed(source, _opened(file, source, engine), _digest(file), folder)
+        file = fetch(source, folder / "file", unpacking)
+        if unpacking:
+            (folder / "unpacked").mkdir()
+            file = unpacking.unpack(file, folder / "unpacked", str(source))
+        return Landed(source, _opened(file, source, engine, rows), _digest(file), folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -131,8 +163,8 @@ def trouble_with(source: Source) -> str | None:
         return f"{source} cannot be reached: {_told(error, source)}"
 
 
-def fetch(source: Source, target: Path) -> Path:
-    """Copy a source's file, unpacked where its name says that it is packed; the copy.
+def look_at(source: Source) -> str:
+    """What its store says of a file, without reading it: other bytes give another answer. Empty if it says too little.
 
     Raises
     ------
@@ -141,18 +173,82 @@ def fetch(source: Source, target: Path) -> Path:
     """
     import fsspec
 
+    with _plain_errors(source, "looked at"):
+        files, path = fsspec.core.url_to_fs(source.uri)
+        # Some keep what they were told before.
+        files.invalidate_cache()
+        told = {name.lower(): value for name, value in files.info(path).items()}
+    marks = {name: str(told[name]) for name in _MARKS if told.get(name) is not None}
+    return json.dumps({"size": told.get("size"), **marks}, sort_keys=True) if marks else ""
+
+
+def digest_of(source: Source) -> str:
+    """SHA-256 of a file's bytes as they lie there, packed or not.
+
+    Raises
+    ------
+    SourceError
+        It is missing or unreachable.
+    """
+    import fsspec
+
+    found = hashlib.sha256()
+    with _plain_errors(source, "read"), fsspec.open(source.uri, "rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def fetch(source: Source, target: Path, unpacking: Unpacking | None = None) -> Path:
+    """Copy a source's file, unpacked where its name says that it is packed; the copy.
+
+    Parameters
+    ----------
+    source
+        The file.
+    target
+        Where the copy goes.
+    unpacking
+        What unpacks the copy afterwards: it is made as the file is, and within that limit.
+
+    Raises
+    ------
+    SourceError
+        It is missing or unreachable, or larger than the limit.
+    """
+    import fsspec
+
     if "://" not in source.uri and not Path(source.uri).is_file():
         state = "is a folder" if Path(source.uri).is_dir() else "does not exist"
-        raise SourceError(f"{source} {state}; point {source.setting} at a CSV or parquet file")
+        raise SourceError(f"{source} {state}; point {source.setting} at the file that is meant")
+    packed = None if unpacking else "infer"
+    with (
+        _plain_errors(source, "fetched"),
+        fsspec.open(source.uri, "rb", compression=packed) as remote,
+        target.open("wb") as local,
+    ):
+        _copy(remote, local, unpacking, str(source))
+    return target
+
+
+@contextmanager
+def _plain_errors(source: Source, done: str) -> Iterator[None]:
     try:
-        with fsspec.open(source.uri, "rb", compression="infer") as remote, target.open("wb") as local:
-            shutil.copyfileobj(remote, local, _CHUNK)
+        yield
+    except SourceError:
+        raise
     except ImportError as error:
         raise SourceError(f"{source} needs a driver that is not installed: {error}") from None
     except Exception as error:  # noqa: BLE001 - each of fsspec's drivers raises what its client library raises
         # What the driver raised may hold the password; whoever logs this error does not log that one.
-        raise SourceError(f"{source} cannot be fetched: {_told(error, source)}") from None
-    return target
+        raise SourceError(f"{source} cannot be {done}: {_told(error, source)}") from None
+
+
+def _copy(remote: BinaryIO, local: BinaryIO, unpacking: Unpacking | None, called: str) -> None:
+    while chunk := remote.read(_CHUNK):
+        local.write(chunk)
+        if unpacking and local.tell() > unpacking.limit:
+            raise unpacking.too_large(called)
 
 
 def _told(error: BaseException, source: Source) -> str:
@@ -168,24 +264,24 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _opened(file: Path, source: Source, engine: Engine) -> Expression:
+def _opened(
+    file: Path, source: Source, engine: Engine, rows: Callable[[Path, Source, Engine], Expression]
+) -> Expression:
     import duckdb
 
-    with file.open("rb") as stream:
-        head = stream.read(len(_PARQUET_MAGIC))
-    if not head:
+    if not file.stat().st_size:
         raise SourceError(f"{source} is empty; it needs a header and rows")
     try:
-        rows = _parquet(file, source, engine) if head == _PARQUET_MAGIC else _csv(file, source, engine)
-        has_rows = rows.limit(1).count().to_pyarrow().as_py()
+        found = rows(file, source, engine)
+        has_rows = found.limit(1).count().to_pyarrow().as_py()
     except duckdb.Error as error:
         raise SourceError(f"{source} cannot be read: {str(error).splitlines()[0]}") from error
     if not has_rows:
         raise SourceError(f"{source} has columns and no rows; it needs at least one")
-    return rows
+    return found
 
 
-def _named(columns: Sequence[str], source: Source) -> list[str]:
+def named(columns: Sequence[str], source: Source) -> list[str]:
     """The columns' names as schemas write them; pandas leaves that of an index column empty."""
     names = [name.strip().lower() or f"unnamed_{place}" for place, name in enumerate(columns, start=1)]
     doubled = sorted({name for name in names if names.count(name) > 1})
@@ -203,7 +299,7 @@ def _parquet(file: Path, source: Source, engine: Engine) -> Expression:
     rows = engine.ibis.read_parquet(glob.escape(str(file)), file_row_number=True, hive_partitioning=False)
     number = rows.file_row_number + 1
     found = rows.drop("file_row_number")
-    names = dict(zip(_named(found.columns, source), found.columns, strict=True))
+    names = dict(zip(named(found.columns, source), found.columns, strict=True))
     return rows.select(
         **{name: rows[old] for name, old in names.items()},
         **{LINE: number, ERROR: ibis.null("string"), TEXT: ibis.null("string")},
@@ -243,7 +339,7 @@ def _header(stream: BinaryIO, source: Source) -> list[str]:
         columns = []
     if len(columns) < 2 or b"\0" in line or not any(name.strip() for name in columns):  # noqa: PLR2004 - one is no table
         raise SourceError(f"{source} is not a CSV file with a header of comma-separated names")
-    return _named(columns, source)
+    return named(columns, source)
 
 
 class _Records:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from platform_assets.core.engine import Engine
 from platform_assets.core.errors import SourceError
-from platform_assets.core.files import ERROR, LINE, LONGEST_RECORD, MOST_LINES, TEXT, Source, land
+from platform_assets.core.files import ERROR, LINE, LONGEST_RECORD, MOST_LINES, TEXT, Source, digest_of, land, look_at
 from platform_assets.core.postgres_watcher import free_port
 from platform_assets_tests.core.object_store import SECRET, ObjectStore, running_object_store
 
@@ -382,6 +382,34 @@ def test_a_file_may_be_in_an_object_store(engine: Engine, bucket: str) -> None:
     assert landed(engine, f"{bucket}/sales.parquet") == [good(1, 1, 2)]  # type: ignore[arg-type]
 
 
+@pytest.mark.requirement("PLT-2")
+def test_a_file_looks_different_once_it_was_written_anew(bucket: str) -> None:
+    for uri in (f"{bucket}/sales.csv.gz", "memory://looks/sales.csv.gz"):
+        source, looks = Source(SETTING, uri), [""]
+        for content in (b"first", b"other"):
+            # Drivers keep what they listed.
+            fsspec.filesystem(uri.split(":")[0]).find(uri.rsplit("/", 1)[0], detail=True)
+            with fsspec.open(uri, "wb") as file:
+                file.write(content)
+            looks.append(look_at(source))
+            assert look_at(source) == looks[-1]
+            # As it lies there, whatever its name says.
+            assert digest_of(source) == hashlib.sha256(content).hexdigest()
+        assert len(set(looks)) == 3, uri
+    with pytest.raises(SourceError, match=f"none .{SETTING}. cannot be looked at: FileNotFoundError"):
+        look_at(Source(SETTING, f"{bucket}/none"))
+
+
+@pytest.mark.requirement("PLT-2")
+def test_a_store_that_says_too_little_has_nothing_to_look_at() -> None:
+    with serving_files() as server:
+        source = Source(SETTING, f"{server}/sales.csv")
+        assert look_at(source) == ""
+        assert digest_of(source) == hashlib.sha256(CONTENT).hexdigest()
+        with pytest.raises(SourceError, match="cannot be read: "):
+            digest_of(Source(SETTING, f"{server}/cut.csv"))
+
+
 @pytest.mark.requirement("PLT-8", "CRE-2")
 def test_what_an_object_store_does_not_have_is_told_without_secrets(
     engine: Engine, bucket: str, monkeypatch: pytest.MonkeyPatch
@@ -470,7 +498,7 @@ def test_a_file_that_is_no_table_is_refused(engine: Engine, tmp_path: Path, cont
 
 
 def test_missing_files_and_folders_are_told(engine: Engine, tmp_path: Path) -> None:
-    point = f"point {SETTING} at a CSV or parquet file"
+    point = f"point {SETTING} at the file that is meant"
     assert refused(engine, tmp_path / "none.csv") == f"<uri> ({SETTING}) does not exist; {point}"
     assert refused(engine, tmp_path) == f"<uri> ({SETTING}) is a folder; {point}"
     assert refused(engine, tmp_path / "none.csv.gz") == f"<uri> ({SETTING}) does not exist; {point}"

@@ -146,7 +146,7 @@ BREAKAGES = [
     (letter, ["is not a CSV file with a header of comma-separated names"]),
     (truncated_parquet, ["cannot be read: "]),
     (parquet_with_a_hole, ["cannot be read"]),
-    (missing, ["does not exist; point PLATFORM_CREDIT_LOANS_URI at a CSV or parquet file"]),
+    (missing, ["does not exist; point PLATFORM_CREDIT_LOANS_URI at the file that is meant"]),
 ]
 
 

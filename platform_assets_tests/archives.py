@@ -1,0 +1,71 @@
+"""Archives as tests need them: packed here, whole or damaged in one place."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import sqlite3
+import tarfile
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+MEMBER = "Users/somebody/Downloads/db.sqlite.base64"
+TABLE = 'CREATE TABLE data ("index" INTEGER, text TEXT, choose_one TEXT, class_label INTEGER)'
+NUMBERS = {"Not Relevant": 0, "Relevant": 1, "Can't Decide": 2}
+
+
+def database(folder: Path, rows: Iterable[tuple[Any, ...]], table: str = TABLE, *more: str) -> bytes:
+    """A SQLite file of one table with its rows, which give the first columns first."""
+    file = folder / "made.sqlite"
+    file.unlink(missing_ok=True)
+    with closing(sqlite3.connect(file)) as connection:
+        for statement in (table, *more):
+            connection.execute(statement)
+        for row in rows:
+            connection.execute(f"INSERT INTO data VALUES ({', '.join('?' * len(row))})", row)
+        connection.commit()
+    return file.read_bytes()
+
+
+def labelled(*texts: tuple[str, str]) -> list[tuple[int, str, str, int]]:
+    """Rows of the table: texts with their labels, numbered from 0."""
+    return [(place, text, label, NUMBERS[label]) for place, (text, label) in enumerate(texts)]
+
+
+def tar(members: Mapping[str, bytes]) -> bytes:
+    """Plain files."""
+    return tar_of(*((tarfile.TarInfo(name), content) for name, content in members.items()))
+
+
+def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    """Members of any kind."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for described, content in members:
+            described.size = len(content)
+            archive.addfile(described, io.BytesIO(content))
+    return made.getvalue()
+
+
+def entry(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    """A member that is no plain file."""
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, target
+    return made
+
+
+def pack(content: bytes, member: str = MEMBER) -> bytes:
+    """Base64 text in lines of 76 characters, in a tar archive, compressed."""
+    return gzip.compress(tar({member: base64.encodebytes(content)}), mtime=0)
+
+
+def archive(folder: Path, *texts: tuple[str, str], name: str = "db.tar.gz") -> Path:
+    """An archive of labelled texts, as the source has it."""
+    file = folder / name
+    file.write_bytes(pack(database(folder, labelled(*texts))))
+    return file
