@@ -187,6 +187,42 @@ def is_one_of(column: str, values: Sequence[Any]) -> Expectation:
     )
 
 
+def has_a_word(column: str) -> Expectation:
+    """Every value of the column holds a letter or a digit of any script."""
+    return Expectation(
+        f"{column}_has_a_word",
+        f"Every {column} holds a letter or a digit.",
+        "ExpectColumnValuesToMatchRegex",
+        {"column": column, "regex": r"\w"},
+        (column,),
+        # The engine's \w means ASCII.
+        lambda t: t[column].re_search(r"[\p{L}\p{N}_]"),
+    )
+
+
+def is_paired_with(column: str, other: str, pairs: Mapping[Any, Any]) -> Expectation:
+    """In every row that has both, the column has the value that `pairs` has for the other one."""
+    return Expectation(
+        f"{column}_follows_from_{other}",
+        f"Every {column} is the one that belongs to its {other}: {dict(pairs)}.",
+        "ExpectColumnPairValuesToBeInSet",
+        {
+            "column_A": column,
+            "column_B": other,
+            "value_pairs_set": [(value, key) for key, value in pairs.items()],
+            "ignore_row_if": "either_value_is_missing",
+        },
+        (column, other),
+        lambda t: _any_of(
+            [
+                t[column].isnull(),
+                t[other].isnull(),
+                *((t[column] == value) & (t[other] == key) for key, value in pairs.items()),
+            ]
+        ),
+    )
+
+
 def is_positive(column: str, at_most: float) -> Expectation:
     """Every value of the column is above zero and no more than a bound that sense sets."""
     # Without an upper bound infinity would pass, and NaN too: DuckDB orders it above every number.
@@ -272,6 +308,28 @@ def is_present_unless(column: str, other: str, value: int) -> Expectation:
     )
 
 
+def is_either(column: str, other: str) -> tuple[Expectation, Expectation]:
+    """Every row has a value in exactly one of the two columns."""
+    return (
+        Expectation(
+            f"{column}_is_present_without_{other}",
+            f"{column} is null only where {other} is not.",
+            "ExpectColumnValuesToNotBeNull",
+            {"column": column, "row_condition": _null(other, is_null=True)},
+            (column, other),
+            lambda t: t[column].notnull() | t[other].notnull(),
+        ),
+        Expectation(
+            f"{column}_is_null_with_{other}",
+            f"{column} is null wherever {other} is not.",
+            "ExpectColumnValuesToBeNull",
+            {"column": column, "row_condition": _null(other, is_null=False)},
+            (column, other),
+            lambda t: t[column].isnull() | t[other].isnull(),
+        ),
+    )
+
+
 def has_rows(at_least: int = 1) -> Expectation:
     """The table is not empty."""
     return Expectation(
@@ -285,6 +343,16 @@ def has_rows(at_least: int = 1) -> Expectation:
 def _where(column: str, operator: str, value: int) -> dict[str, Any]:
     # What Great Expectations' own condition objects look like as data; they would cost its import here.
     return {"type": "comparison", "column": {"name": column}, "operator": operator, "parameter": value}
+
+
+def _null(column: str, *, is_null: bool) -> dict[str, Any]:
+    return {"type": "nullity", "column": {"name": column}, "is_null": is_null}
+
+
+def _any_of(predicates: Sequence[ir.BooleanValue]) -> ir.BooleanValue:
+    import ibis
+
+    return ibis.or_(*predicates)
 
 
 def _as_in_pandas(bound: Any) -> Any:

@@ -21,12 +21,15 @@ from platform_assets.core.errors import PlatformError
 from platform_assets.core.expectations import (
     SAMPLE_ROWS,
     Expectation,
+    has_a_word,
     has_rows,
     is_after,
     is_at_least,
+    is_either,
     is_not_negative,
     is_null_when,
     is_one_of,
+    is_paired_with,
     is_positive,
     is_present,
     is_present_unless,
@@ -77,6 +80,9 @@ ROW_RULES = [
     is_null_when("x", "i", 0),
     is_present_unless("x", "i", 0),
     is_present_unless("s", "j", 1),
+    has_a_word("s"),
+    is_paired_with("j", "s", {"F": 0, "M": 1}),
+    *is_either("x", "s"),
 ]
 whole_numbers = st.none() | st.sampled_from([-1, 0, 1, 2, EXACT - 2, EXACT - 1, EXACT, EXACT + 1])
 dates = st.none() | st.sampled_from([LOW - DAY, LOW, HIGH, HIGH + DAY, dt.date(3021, 9, 18), dt.date(1, 1, 1)])
@@ -89,7 +95,7 @@ rows = st.lists(
             | st.sampled_from([-1e-300, -0.0, 5e-324, 100.0, 100.00000000000001, float("inf"), -float("inf")]),
             "d": dates,
             "e": dates,
-            "s": st.none() | st.sampled_from(["F", "M", "f", "", " "]),
+            "s": st.none() | st.sampled_from(["F", "M", "f", "", " ", "\u00a0\n", "?!", "\u6570", "_"]),
         }
     ),
     max_size=20,
@@ -122,6 +128,8 @@ def test_every_helper_is_compared() -> None:
         "ExpectColumnValuesToBeBetween",
         "ExpectColumnPairValuesAToBeGreaterThanB",
         "ExpectColumnValuesToBeUnique",
+        "ExpectColumnValuesToMatchRegex",
+        "ExpectColumnPairValuesToBeInSet",
         "ExpectTableRowCountToBeBetween",
     }
 
