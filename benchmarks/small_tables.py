@@ -161,7 +161,7 @@ def run() -> None:
 def _prepare(folder: Path) -> tuple[Path, Path]:
     """The good rows of the source as a CSV file that every way can read, and some of them to warm up on."""
     source = Sources(Settings(home=folder / "home", sources="demo", demo_rows=DEMO_ROWS)).find(
-        "memory_data_uri", hotels.generate
+        "memory_data_uri", hotels.HOTELS
     )
     table = read_small(fetch(source, folder / "source"))
     path, few = folder / "hotels.csv", folder / "few.csv"

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from platform_assets.core.predictions import PredictionLog
     from platform_assets.core.promotion import Promoter
     from platform_assets.core.registry import ModelRegistry
+    from platform_assets.demo import Demo
     from platform_assets.settings import Settings
 
 PATIENCE_SECONDS = 10.0
@@ -54,7 +55,18 @@ class Sources:
 
     settings: Settings
 
-    def find(self, field: str, demo: Callable[[Path, int], Path]) -> Source:
+    def given(self, field: str) -> Source | None:
+        """A source by its own setting; None where that is not set.
+
+        Parameters
+        ----------
+        field
+            The field of `Settings` that names the source.
+        """
+        uri: str = getattr(self.settings, field)
+        return Source(variable(field), uri) if uri else None
+
+    def find(self, field: str, demo: Demo) -> Source:
         """A source by its own setting, which always wins, or demo data where those are served.
 
         Parameters
@@ -62,31 +74,30 @@ class Sources:
         field
             The field of `Settings` that names the source.
         demo
-            Writes a file of sample data with a number of rows, always the same.
+            The sample data that stand in for it.
 
         Raises
         ------
         SourceError
             Neither a setting nor demo data; names the setting.
         """
-        uri: str = getattr(self.settings, field)
-        if uri:
-            return Source(variable(field), uri)
+        if source := self.given(field):
+            return source
         if self.settings.sources == "live":
             raise SourceError(
                 f"{variable(field)} is not set; name the source there, or set PLATFORM_SOURCES=demo for sample data"
             )
-        file = self.settings.home / "demo" / f"{field.removesuffix('_uri')}_{self.settings.demo_rows}.csv"
+        file = self.settings.home / "demo" / f"{field.removesuffix('_uri')}_{self.settings.demo_rows}{demo.suffix}"
         if not file.exists():
             self._write(file, demo)
         return Source(variable(field), str(file), demo=True)
 
-    def _write(self, file: Path, demo: Callable[[Path, int], Path]) -> None:
+    def _write(self, file: Path, demo: Demo) -> None:
         # Not in its place: a process that is killed half-way must not leave what the next one takes for the file.
         folder = OwnedFolder(self.settings.home / "scratch", "demo")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            demo(folder.path / file.name, self.settings.demo_rows).replace(file)
+            demo.write(folder.path / file.name, self.settings.demo_rows).replace(file)
         finally:
             folder.remove()
 

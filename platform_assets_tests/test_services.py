@@ -11,6 +11,7 @@ from platform_assets.core.errors import RegistryError, SourceError
 from platform_assets.core.files import Source
 from platform_assets.core.keys import hashed
 from platform_assets.core.ledger import Actor, DecisionRefused
+from platform_assets.demo import Demo
 from platform_assets.services import Services, Sources, open_services
 from platform_assets.settings import Settings
 
@@ -33,7 +34,11 @@ class Generator:
         self.calls = 0
         self.dies = False
 
-    def __call__(self, path: Path, rows: int) -> Path:
+    @property
+    def demo(self) -> Demo:
+        return Demo(self.write, ".tar.gz")
+
+    def write(self, path: Path, rows: int) -> Path:
         self.calls += 1
         path.write_text("a,b\n")
         if self.dies:
@@ -49,7 +54,9 @@ class Generator:
 @pytest.mark.parametrize("sources", ["demo", "live"])
 def test_a_sources_own_setting_always_wins(tmp_path: Path, sources: str) -> None:
     demo = Generator()
-    found = Sources(settings(tmp_path, sources=sources, credit_loans_uri="s3://bucket/loans.csv")).find(FIELD, demo)
+    found = Sources(settings(tmp_path, sources=sources, credit_loans_uri="s3://bucket/loans.csv")).find(
+        FIELD, demo.demo
+    )
     assert found == Source(SETTING, "s3://bucket/loans.csv", demo=False)
     assert demo.calls == 0
 
@@ -58,7 +65,7 @@ def test_a_sources_own_setting_always_wins(tmp_path: Path, sources: str) -> None
 def test_a_live_source_without_its_setting_is_refused_by_name(tmp_path: Path) -> None:
     demo = Generator()
     with pytest.raises(SourceError, match=f"^{SETTING} is not set; .*PLATFORM_SOURCES=demo"):
-        Sources(settings(tmp_path, sources="live")).find(FIELD, demo)
+        Sources(settings(tmp_path, sources="live")).find(FIELD, demo.demo)
     assert demo.calls == 0
     assert list(tmp_path.iterdir()) == []
 
@@ -66,16 +73,16 @@ def test_a_live_source_without_its_setting_is_refused_by_name(tmp_path: Path) ->
 @pytest.mark.requirement("PLT-3", "PLT-4")
 def test_demo_data_are_generated_once_and_reused(tmp_path: Path) -> None:
     demo = Generator()
-    first = Sources(settings(tmp_path)).find(FIELD, demo)
-    again = Sources(settings(tmp_path)).find(FIELD, demo)
-    assert first == again == Source(SETTING, str(tmp_path / "demo" / "credit_loans_100.csv"), demo=True)
+    first = Sources(settings(tmp_path)).find(FIELD, demo.demo)
+    again = Sources(settings(tmp_path)).find(FIELD, demo.demo)
+    assert first == again == Source(SETTING, str(tmp_path / "demo" / "credit_loans_100.tar.gz"), demo=True)
     assert demo.calls == 1
-    assert (tmp_path / "demo" / "credit_loans_100.csv").read_text().count("\n") == 101
-    other = Sources(Settings(home=tmp_path, demo_rows=200)).find(FIELD, demo)
-    assert other.uri == str(tmp_path / "demo" / "credit_loans_200.csv")
+    assert (tmp_path / "demo" / "credit_loans_100.tar.gz").read_text().count("\n") == 101
+    other = Sources(Settings(home=tmp_path, demo_rows=200)).find(FIELD, demo.demo)
+    assert other.uri == str(tmp_path / "demo" / "credit_loans_200.tar.gz")
     assert [path.name for path in sorted((tmp_path / "demo").iterdir())] == [
-        "credit_loans_100.csv",
-        "credit_loans_200.csv",
+        "credit_loans_100.tar.gz",
+        "credit_loans_200.tar.gz",
     ]
 
 
@@ -84,11 +91,11 @@ def test_half_written_demo_data_are_never_used(tmp_path: Path) -> None:
     demo = Generator()
     demo.dies = True
     with pytest.raises(KeyboardInterrupt):
-        Sources(settings(tmp_path)).find(FIELD, demo)
+        Sources(settings(tmp_path)).find(FIELD, demo.demo)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     demo.dies = False
-    found = Sources(settings(tmp_path)).find(FIELD, demo)
-    assert (tmp_path / "demo" / "credit_loans_100.csv").read_text().count("\n") == 101
+    found = Sources(settings(tmp_path)).find(FIELD, demo.demo)
+    assert (tmp_path / "demo" / "credit_loans_100.tar.gz").read_text().count("\n") == 101
     assert found.demo
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,12 +10,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def generators() -> Mapping[str, Callable[[Path, int], Path]]:
-    """What writes each kind of sample data, by the name of the source that it stands in for."""
-    from platform_assets.demo import hotels, loans
+@dataclass(frozen=True)
+class Demo:
+    """What stands in for a source.
+
+    Attributes
+    ----------
+    write
+        Writes a file with a number of rows, always the same; the file.
+    suffix
+        How the name of such a file ends.
+    """
+
+    write: Callable[[Path, int], Path]
+    suffix: str = ".csv"
+
+
+def demos() -> Mapping[str, Demo]:
+    """Each kind of sample data, by the name of the source that it stands in for."""
+    from platform_assets.demo import hotels, loans, sentences
 
     return {
-        "credit_loans": loans.generate,
-        "speed_data": hotels.generate_coordinates,
-        "memory_data": hotels.generate,
+        "credit_loans": loans.LOANS,
+        "speed_data": hotels.COORDINATES,
+        "memory_data": hotels.HOTELS,
+        "sentences_archive": sentences.SENTENCES,
     }

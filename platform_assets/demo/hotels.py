@@ -16,6 +16,8 @@ import csv
 import os
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.demo import Demo
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -181,3 +183,7 @@ def _write(path: Path, lines: list[list[str]], encoding: str) -> Path:
         part.unlink(missing_ok=True)
         raise
     return path
+
+
+HOTELS = Demo(generate)
+COORDINATES = Demo(generate_coordinates)

@@ -24,6 +24,8 @@ import csv
 import os
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.demo import Demo
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -298,3 +300,6 @@ def _write(path: Path, lines: list[list[Any]]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+LOANS = Demo(generate)

@@ -20,4 +20,4 @@ def read_loans(sources: Sources, engine: Engine) -> Landed:
     SourceError
         No source is set, or it is missing, unreachable or no table.
     """
-    return land(sources.find("credit_loans_uri", demo.generate), engine)
+    return land(sources.find("credit_loans_uri", demo.LOANS), engine)

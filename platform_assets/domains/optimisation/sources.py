@@ -31,7 +31,7 @@ def read_distances(sources: Sources, engine: Engine) -> Landed:
     SourceError
         No source is set, or it is missing, unreachable, no table, or without coordinates.
     """
-    landed = land(sources.find("speed_data_uri", demo.generate_coordinates), engine)
+    landed = land(sources.find("speed_data_uri", demo.COORDINATES), engine)
     try:
         return replace(landed, rows=_measured(landed, engine))
     except BaseException:
@@ -68,7 +68,7 @@ def read_compact(sources: Sources, engine: Engine) -> tuple[Landed, SmallTable]:
     SourceError
         No source is set, or it is missing, unreachable or no table.
     """
-    source = sources.find("memory_data_uri", demo.generate)
+    source = sources.find("memory_data_uri", demo.HOTELS)
     folder = engine.folder("landing")
     try:
         file = fetch(source, folder / "file")
