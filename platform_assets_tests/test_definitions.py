@@ -128,7 +128,7 @@ def test_one_setting_says_whether_schedules_and_sensors_of_all_domains_start_by_
     statuses = {it.name: it.default_status.name for it in automations}
     assert set(statuses) >= {
         *("upkeep_nightly", "measure_hourly", "climate_monthly", "run_failed", "thermometer_arrived"),
-        *("train_credit_risk_model_nightly", "credit_risk_model_new_data"),
+        *("train_credit_risk_model_nightly", "credit_risk_model_new_data", "credit_loans_changed"),
     }
     assert set(statuses.values()) == {status}
 

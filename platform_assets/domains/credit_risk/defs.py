@@ -7,6 +7,7 @@ from platform_assets.core.files import Landed
 from platform_assets.core.frames import Expression
 from platform_assets.domains.credit_risk import features, schemas
 from platform_assets.domains.credit_risk.sources import read_loans
+from platform_assets.orchestration.sources import source_changed_sensor
 from platform_assets.orchestration.tables import online_check, table_asset
 from platform_assets.services import Sources
 
@@ -32,3 +33,5 @@ def client_features(loan_features: Expression) -> Expression:
 
 
 client_features_are_current = online_check(schemas.CLIENT_FEATURES, schemas.LOAN_FEATURES, features.newest_per_client)
+
+credit_loans_changed = source_changed_sensor("credit_loans_changed", "credit_loans_uri", "train_credit_risk_model")
