@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from platform_assets import cli_decisions
+from platform_assets import cli_decisions, cli_sentences
 from platform_assets.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ demo = typer.Typer(help="Invented sample data.", no_args_is_help=True)
 app.add_typer(demo, name="demo")
 app.add_typer(cli_decisions.decide, name="decide")
 app.add_typer(cli_decisions.keys, name="keys")
+app.add_typer(cli_sentences.sentences, name="sentences")
 app.command()(cli_decisions.rollback)
 app.command()(cli_decisions.export)
 app.command()(cli_decisions.audit)
@@ -194,11 +195,11 @@ def generate(
     rows: Annotated[int, typer.Option(min=1, help="Rows of each file.")] = 20_000,
 ) -> None:
     """Write the sample data that serves where no source is set."""
-    from platform_assets.demo import generators
+    from platform_assets.demo import demos
 
     folder.mkdir(parents=True, exist_ok=True)
-    for name, write in generators().items():
-        out.print(str(write(folder / f"{name}.csv", rows)), markup=False)
+    for name, sample in demos().items():
+        out.print(str(sample.write(folder / f"{name}{sample.suffix}", rows)), markup=False)
 
 
 def _say_detail(line: str) -> None:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from platform_assets import cli
 from platform_assets.core.postgres_watcher import free_port
-from platform_assets.demo import generators
+from platform_assets.demo import demos
 from platform_assets.orchestration.report import Outcome, Report
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import (
@@ -28,20 +28,7 @@ from platform_assets_tests.postgres import wait_until_stopped
 ROWS = 5_000
 QUARANTINED = 25
 TWICE = 3
-PROGRESS = [
-    "... credit_risk/loans",
-    "ok credit_risk/loans",
-    "... optimisation/compact_table",
-    "ok optimisation/compact_table",
-    "... optimisation/distances",
-    "ok optimisation/distances",
-    "... credit_risk/loan_features",
-    "ok credit_risk/loan_features",
-    "... credit_risk/client_features",
-    "ok credit_risk/client_features",
-    "... credit_risk/credit_risk_model",
-    "ok credit_risk/credit_risk_model",
-]
+CREDIT_RISK = ["loans", "loan_features", "client_features", "credit_risk_model"]
 
 
 def table_of(printed: str) -> dict[str, list[str]]:
@@ -60,7 +47,15 @@ def test_run_on_a_fresh_machine_sets_everything_up_and_says_what_happened(tmp_pa
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"platform-assets: materialising every asset into {home} (demo data unless a source is set)"
-    assert [" ".join(line.split()[:2]) for line in lines if re.match(r"  (\.\.\.|ok) ", line)] == PROGRESS
+    progress = [tuple(line.split()[:2]) for line in lines if re.match(r"  (\.\.\.|ok) ", line)]
+    # One after the other, and what is needed comes first.
+    assert [sign for sign, _ in progress] == ["...", "ok"] * (len(progress) // 2)
+    made = [asset for _, asset in progress[1::2]]
+    assert [asset for _, asset in progress[::2]] == made
+    assert [asset for asset in made if asset.startswith("credit_risk/")] == [
+        f"credit_risk/{name}" for name in CREDIT_RISK
+    ]
+    assert set(made) > {"optimisation/distances", "sentence_relevance/sentences"}
     assert "      2 of 6: logistic regression (model__C=1.0): average_precision 0." in done.stdout
     table = table_of(done.stdout)
     good = ROWS - QUARANTINED - TWICE
@@ -100,7 +95,7 @@ def test_run_again_changes_nothing_and_a_version_is_reproduced(database_url: str
 
     again = platform_assets("reproduce", "credit_risk_model", "1", **variables)
     assert (again.code, again.err) == (0, "")
-    assert "metrics of the holdout, 37 numbers: all equal" in again.out
+    assert "metrics of the holdout, 40 numbers: all equal" in again.out
     assert again.out.splitlines()[-1] == "credit_risk_model version 1 is reproduced"
 
 
@@ -245,8 +240,10 @@ def test_migrate_says_what_it_did_and_then_that_nothing_is_left_to_do(database_u
 def test_demo_generate_writes_each_kind_of_file(tmp_path: Path) -> None:
     done = platform_assets("demo", "generate", str(tmp_path / "[red]" / "folder"), "--rows", "30")
     assert done.code == 0
-    assert [Path(line).name for line in done.out.splitlines()] == [f"{name}.csv" for name in generators()]
-    assert [len(Path(line).read_text().splitlines()) for line in done.out.splitlines()] == [31] * len(generators())
+    files = [Path(line) for line in done.out.splitlines()]
+    assert [file.name for file in files] == [f"{name}{demo.suffix}" for name, demo in demos().items()]
+    assert {len(file.read_text().splitlines()) for file in files if file.suffix == ".csv"} == {31}
+    assert all(file.stat().st_size for file in files)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["demo", "generate", "--help"]])

@@ -1,0 +1,105 @@
+"""From labelled sentences to what is learned from them: table in, table out.
+
+Nothing here reads, writes or looks at the clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from platform_assets.core.near_duplicates import near_duplicates
+from platform_assets.core.texts import clean
+from platform_assets.domains.sentence_relevance.schemas import (
+    CANNOT_DECIDE,
+    CONFLICTING,
+    LABELS,
+    NO_WORDS,
+    REASONS,
+    REPEAT,
+    SENTENCES,
+    UNDECIDED,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from platform_assets.core.frames import Frame
+
+TOPIC_ROWS = 1_000
+"""Rows of a topic block; the real source has about fifty for each of the words that it was searched for."""
+
+
+def label(archived: Frame) -> Frame:
+    """One row for each sentence of the archive, with what is learned from it, or why nothing is.
+
+    Sentences are the same if nothing but cleaning tells them apart. Of the same ones, the first by number that
+    somebody decided about is learned from; if people decided differently, none is, for nobody can tell who was right.
+    What is undecided contradicts nothing.
+
+    Parameters
+    ----------
+    archived
+        Rows of `schemas.ARCHIVED_SENTENCES`, in any order.
+
+    Returns
+    -------
+    Frame
+        Rows of `schemas.SENTENCES`, by number.
+    """
+    rows = archived.sort_values("index", ignore_index=True)
+    words = rows["text"].map(clean)
+    reason = _reason(words, rows["choose_one"])
+    labelled = rows.assign(
+        sentence_id=rows["index"],
+        label=rows["choose_one"],
+        relevant=rows["choose_one"].map(LABELS).astype("Int64").mask(reason.notna()),
+        set_aside=reason,
+        # The oldest first, so that a group keeps its key when sentences are added.
+        near_duplicates=near_duplicates(words.tolist()),
+        words=words.map(lambda text: len(text.split())),
+        topic=rows["index"].map(topic),
+    )
+    return labelled[[column.name for column in SENTENCES.columns]]
+
+
+def topic(index: int) -> str:
+    """The block of numbers in which a sentence lies."""
+    first = index // TOPIC_ROWS * TOPIC_ROWS
+    return f"{first} to {first + TOPIC_ROWS - 1}"
+
+
+def counts(sentences: Frame) -> dict[str, int]:
+    """How many sentences are learned from, are set aside for each reason, and how many groups they form.
+
+    Parameters
+    ----------
+    sentences
+        Rows of `schemas.SENTENCES`.
+    """
+    learned = sentences[sentences["set_aside"].isna()]
+    reasons = {reason: sentences["set_aside"] == reason for reason in REASONS}
+    sizes = learned.groupby("near_duplicates").size()
+    return {
+        "learned_from": len(learned),
+        "relevant": int((learned["relevant"] == 1).sum()),
+        **{f"set_aside_{reason.replace(' ', '_')}": int(rows.sum()) for reason, rows in reasons.items()},
+        "groups_of_near_duplicates": int((sizes > 1).sum()),
+        "rows_in_these_groups": int(sizes[sizes > 1].sum()),
+        "largest_group": int(sizes.max()) if len(sizes) else 0,
+    }
+
+
+def _reason(words: pd.Series[str], chosen: pd.Series[str]) -> pd.Series[str]:
+    """Why each sentence is not learned from; null where it is. Sentences come by number."""
+    import pandas as pd
+
+    decided = (chosen != CANNOT_DECIDE) & (words != "")
+    choices = chosen.where(decided).groupby(words).transform("nunique")
+    repeated = words.where(decided).duplicated() & decided
+    reason = pd.Series(None, index=words.index, dtype="str")
+    # The last that holds is told: what has no words has nothing else.
+    reason[repeated] = REPEAT
+    reason[decided & (choices > 1)] = CONFLICTING
+    reason[~decided] = UNDECIDED
+    reason[words == ""] = NO_WORDS
+    return reason

@@ -1,0 +1,82 @@
+"""Sentence relevance's tables: columns, types, units, and what must hold before they are published.
+
+What becomes of a sentence is in `features.py`; how rows that break a rule are set apart is the platform's business.
+"""
+
+from __future__ import annotations
+
+from platform_assets.core.expectations import (
+    has_a_word,
+    has_rows,
+    is_either,
+    is_not_negative,
+    is_one_of,
+    is_paired_with,
+    is_present,
+    is_unique,
+)
+from platform_assets.core.schemas import Column, TableSchema
+
+RELEVANT = "Relevant"
+NOT_RELEVANT = "Not Relevant"
+CANNOT_DECIDE = "Can't Decide"
+LABELS = {NOT_RELEVANT: 0, RELEVANT: 1, CANNOT_DECIDE: 2}
+"""What people could choose, with the number that stands for it in the archive."""
+
+UNDECIDED = "undecided"
+CONFLICTING = "conflicting labels"
+REPEAT = "repeat"
+NO_WORDS = "no words"
+REASONS = (UNDECIDED, CONFLICTING, REPEAT, NO_WORDS)
+"""Why a sentence is not learned from."""
+
+TABLE = "data"
+"""The table in the archive's database."""
+
+ARCHIVED_SENTENCES = TableSchema(
+    name="sentence_relevance/archived_sentences",
+    columns=(
+        Column("index", "int64", "Number of the row in the source, unique; rows are numbered topic by topic."),
+        Column("text", "string", "The sentence as delivered: lower case, addresses and most punctuation taken away."),
+        Column("choose_one", "string", f"What people chose: {', '.join(LABELS)}."),
+        Column("class_label", "int64", "The same as a number: 0 not relevant, 1 relevant, 2 undecided."),
+    ),
+    key=("index",),
+    source=True,
+    expectations=(
+        has_rows(),
+        is_unique("index"),
+        *(is_present(column) for column in ("index", "text", "choose_one", "class_label")),
+        is_not_negative("index"),
+        has_a_word("text"),
+        is_one_of("choose_one", tuple(LABELS)),
+        is_paired_with("class_label", "choose_one", LABELS),
+    ),
+)
+
+TEXT = Column("text", "string", "The sentence as delivered; the model cleans it by itself.")
+
+SENTENCES = TableSchema(
+    name="sentence_relevance/sentences",
+    columns=(
+        Column("sentence_id", "int64", "Number of the sentence, unique; `index` in the archive."),
+        TEXT,
+        Column("label", "string", f"What people chose: {', '.join(LABELS)}."),
+        Column("relevant", "int64", "1 relevant, 0 not; null where the sentence is not learned from."),
+        Column("set_aside", "string", f"Why it is not learned from: {', '.join(REASONS)}; null where it is."),
+        Column("near_duplicates", "string", "Key of its group: texts of the same words share it, and nearly the same."),
+        Column("words", "int64", "Number of words after cleaning.", "words"),
+        Column("topic", "string", "The block of 1,000 numbers in which it lies; the source is ordered by topic."),
+    ),
+    key=("sentence_id",),
+    expectations=(
+        has_rows(),
+        is_unique("sentence_id"),
+        *(is_present(column) for column in ("sentence_id", "text", "label", "near_duplicates", "words", "topic")),
+        is_one_of("label", tuple(LABELS)),
+        is_one_of("relevant", (0, 1)),
+        is_one_of("set_aside", REASONS),
+        *is_either("relevant", "set_aside"),
+        is_not_negative("words"),
+    ),
+)

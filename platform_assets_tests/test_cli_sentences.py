@@ -1,0 +1,95 @@
+"""`sentences unpack` as a person uses it: the database is there whole, or nothing is and a line says why."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from platform_assets_tests.archives import archive, database, labelled, pack
+from platform_assets_tests.command_line import platform_assets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.requirement("REL-1")
+
+TEXTS = (("a fire", "Relevant"), ("a song", "Not Relevant"), ("a flood", "Relevant"), ("so so", "Can't Decide"))
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_the_database_is_written_and_its_rows_are_told_by_label(tmp_path: Path) -> None:
+    packed = archive(tmp_path, *TEXTS)
+    target = tmp_path / "[red] out.sqlite"
+    done = platform_assets("sentences", "unpack", str(packed), str(target))
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines() == [str(target), "Relevant: 2 rows", "Can't Decide: 1 rows", "Not Relevant: 1 rows"]
+    assert target.read_bytes() == (tmp_path / "made.sqlite").read_bytes()
+    assert files(tmp_path) == {"db.tar.gz", "made.sqlite", target.name}
+
+
+def test_a_file_that_is_there_is_replaced_with_force_only(tmp_path: Path) -> None:
+    packed, target = archive(tmp_path, *TEXTS), tmp_path / "out.sqlite"
+    target.write_text("mine")
+    done = platform_assets("sentences", "unpack", str(packed), str(target))
+    assert done.code == 1
+    assert f"{target} is there already; name another file, or replace it with --force" in done.err
+    assert target.read_text() == "mine"
+    assert platform_assets("sentences", "unpack", f"file://{packed}", str(target), "--force").code == 0
+    with closing(sqlite3.connect(target)) as connection:
+        assert connection.execute("SELECT count(*) FROM data").fetchone() == (4,)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"Dear colleagues", "NotGzipError: {archive} (ARCHIVE) is not compressed with gzip; pack it with"),
+        (pack(b"Dear colleagues"), "NotADatabaseError: {archive} (ARCHIVE) holds no SQLite database"),
+        (pack(b"SQLite format 3\0"), "DamagedDatabaseError: {archive} (ARCHIVE) holds a damaged database"),
+        (None, "SourceError: {archive} (ARCHIVE) does not exist; point ARCHIVE at the file that is meant"),
+    ],
+    ids=["no archive", "no database", "damaged", "missing"],
+)
+def test_a_broken_archive_is_one_line_and_leaves_what_is_there(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    packed, target = tmp_path / "db.tar.gz", tmp_path / "out.sqlite"
+    target.write_text("mine")
+    if content is not None:
+        packed.write_bytes(content)
+    done = platform_assets("sentences", "unpack", str(packed), str(target), "--force")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(message.format(archive=packed)), done.err
+    assert len(done.err.splitlines()) == 1
+    assert target.read_text() == "mine"
+    assert files(tmp_path) <= {"db.tar.gz", "out.sqlite"}
+
+
+def test_a_database_of_something_else_is_named(tmp_path: Path) -> None:
+    packed = tmp_path / "db.tar.gz"
+    packed.write_bytes(pack(database(tmp_path, [], "CREATE TABLE loans (a)")))
+    done = platform_assets("sentences", "unpack", str(packed), str(tmp_path / "out.sqlite"))
+    assert (done.code, "without the table 'data'; it has ['loans']" in done.err) == (1, True)
+    packed.write_bytes(pack(database(tmp_path, labelled(*TEXTS))))
+    limited = platform_assets(
+        "sentences", "unpack", str(packed), str(tmp_path / "out.sqlite"), PLATFORM_ARCHIVE_MAX_BYTES=1_000
+    )
+    assert (limited.code, "raise PLATFORM_ARCHIVE_MAX_BYTES" in limited.err) == (1, True)
+    assert not (tmp_path / "out.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [("", "is a folder; name the file to be written"), ("none/out", "cannot be written: No such file or directory")],
+)
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, target: str, message: str) -> None:
+    packed = archive(tmp_path, *TEXTS)
+    done = platform_assets("sentences", "unpack", str(packed), str(tmp_path / target))
+    assert (done.code, done.out) == (1, "")
+    assert message in done.err
+    assert "Traceback" not in done.err
