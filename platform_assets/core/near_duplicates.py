@@ -68,8 +68,8 @@ def _incidence(texts: Sequence[str]) -> csr_matrix:
     return CountVectorizer(analyzer=shingles, binary=True, dtype="int32").fit_transform(texts)
 
 
-def _connected(incidence: csr_matrix) -> NDArray[np.int32]:
-    """The number of each text's group."""
+def _connected(incidence: csr_matrix, most_cells: int = _MOST_CELLS) -> NDArray[np.int32]:
+    """The number of each text's group; texts are compared in parts of so many pairs."""
     import numpy as np
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -77,7 +77,7 @@ def _connected(incidence: csr_matrix) -> NDArray[np.int32]:
     count = incidence.shape[0]
     sizes = np.asarray(incidence.sum(axis=1)).ravel()
     # A part at a time: were all texts alike, the product would have a cell for every two of them.
-    step = max(1, _MOST_CELLS // count)
+    step = max(1, most_cells // count)
     pairs = [_similar(incidence, sizes, start, start + step) for start in range(0, count, step)]
     one, other = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
     graph = coo_matrix((np.ones(len(one), dtype=bool), (one, other)), shape=(count, count))

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform_assets.core import near_duplicates as module
-from platform_assets.core.near_duplicates import AT_LEAST, near_duplicates, shingles
+from platform_assets.core.near_duplicates import AT_LEAST, _connected, _incidence, near_duplicates, shingles
 
 pytestmark = pytest.mark.requirement("REL-2")
 
@@ -99,8 +98,8 @@ def test_keys_are_the_same_on_every_machine() -> None:
     assert near_duplicates([]) == []
 
 
-def test_in_parts_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = [f"{a} {b} {c} fire" for a in "abcde" for b in "abc" for c in "xyz"] * 2
-    whole = near_duplicates(many)
-    monkeypatch.setattr(module, "_MOST_CELLS", 100)
-    assert near_duplicates(many) == whole
+def test_in_parts_as_all_at_once() -> None:
+    incidence = _incidence([f"{a} {b} {c} fire" for a in "abcde" for b in "abc" for c in "xyz"])
+    whole = _connected(incidence)
+    assert 1 < len(set(whole.tolist())) < incidence.shape[0]
+    assert _connected(incidence, 100).tolist() == _connected(incidence, 1).tolist() == whole.tolist()
