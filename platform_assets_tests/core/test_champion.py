@@ -107,7 +107,6 @@ def test_no_version_answers_before_one_was_promoted(
 
 
 def test_before_the_first_look_it_is_said_that_it_is_on_its_way(office: Office, database: Database) -> None:
-    models = LiveModels(LedgerChampions(connecting(database), office.artefacts.load))
     connecting_was_allowed = threading.Event()
 
     def connect() -> psycopg.Connection[Any]:
