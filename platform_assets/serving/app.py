@@ -127,7 +127,7 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     app.state.access, app.state.decides = access, bundle is None
     app.gates = [*gates(routers), *gates([measured], READ)]
     app.add_middleware(Admission, access=access, gates=app.gates, problems=problems)
-    app.add_middleware(Guard, metrics=kept)
+    app.add_middleware(Guard, metrics=kept, problems=problems)
     problems.answered_by(app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.include_router(live.health(None if bundle else lambda: services.database, services.live_models.state))

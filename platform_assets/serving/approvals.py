@@ -9,12 +9,12 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.responses import JSONResponse, RedirectResponse
@@ -40,6 +40,8 @@ from platform_assets.serving.problems import Problem, documented, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from markdown_it import MarkdownIt
 
 MAX_REASON = 2_000
 DECISIONS = {
@@ -70,8 +72,6 @@ PLOTS = {
 }
 """What people call the plots, in their order; others come after them, and are called by their files' names."""
 _MAX_ID = 2**63 - 1
-_PROSE = MarkdownIt("zero").enable(["emphasis", "list", "backticks"])
-"""Bold, italics, code and lists; no links, no images, and above all no HTML."""
 
 
 class Decision(BaseModel):
@@ -373,7 +373,7 @@ def _page(
         subgroups=evidence.subgroups(approval.evidence),
         plots=_plots(approval),
         # What markdown-it made of it holds tags of emphasis, code and lists alone; the rest it escaped.
-        card=Markup(_PROSE.render(card)) if isinstance(card, str) else None,  # noqa: S704 - rendered without HTML, see _PROSE
+        card=Markup(_prose().render(card)) if isinstance(card, str) else None,  # noqa: S704 - rendered without HTML, see _prose
         facts=_facts(approval),
         history=history,
         happened=HAPPENED,
@@ -386,6 +386,14 @@ def _page(
         form=form,
         max_reason=MAX_REASON,
     )
+
+
+@cache
+def _prose() -> MarkdownIt:
+    """Bold, italics, code and lists; no links, no images, and above all no HTML."""
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("zero").enable(["emphasis", "list", "backticks"])
 
 
 def _form(fields: Mapping[str, str]) -> Form:

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 
-from platform_assets.serving.problems import REQUEST_ID, Problem, answer
+from platform_assets.serving.problems import REQUEST_ID, Problem, Problems, answer
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,11 +53,14 @@ class Guard:
         What it stands before.
     metrics
         Counts what is answered.
+    problems
+        Tells errors to clients.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, problems: Problems) -> None:
         self._app = app
         self._metrics = metrics
+        self._problems = problems
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; what is none, as the application's start and end, passes."""
@@ -67,7 +70,7 @@ class Guard:
         asked = Headers(scope=scope).get(HEADER, "")
         state = scope.setdefault("state", {})
         state[REQUEST_ID] = asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, self._problems)
         try:
             await exchange.run(self._app)
         finally:
@@ -77,8 +80,9 @@ class Guard:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, problems: Problems) -> None:
         self._scope, self._receive, self._send = scope, receive, send
+        self._problems = problems
         self._id: str = scope["state"][REQUEST_ID]
         self._began = time.perf_counter()
         self._received = 0
@@ -95,12 +99,14 @@ class _Exchange:
             else:
                 await app(self._scope, self.receive, self.send)
         # The last place that can keep a stack trace from the client.
-        except Exception:
-            LOG.exception("%s %s failed", self._scope["method"], self._scope["path"], extra={REQUEST_ID: self._id})
+        except Exception as error:
+            problem = self._problems.of(Request(self._scope), error)
+            if problem is None or self.status:
+                LOG.exception("%s %s failed", self._scope["method"], self._scope["path"], extra={REQUEST_ID: self._id})
             if self.status:
                 raise
             told = f"Something went wrong here. Whoever runs this service finds it in the log as {self._id}."
-            await self._answer(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, told))
+            await self._answer(problem or Problem(HTTPStatus.INTERNAL_SERVER_ERROR, told))
         finally:
             self._log()
 

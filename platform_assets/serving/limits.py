@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import math
 import time
+from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from platform_assets.serving.problems import Problem
 from platform_assets.settings import NO_LIMIT
@@ -20,8 +17,11 @@ from platform_assets.settings import NO_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WRONG_KEYS = parse("20/minute")
-"""Attempts with a key that is none, by address."""
+    from limits import RateLimitItem
+    from limits.strategies import RateLimiter
+
+WRONG_KEYS = 20
+"""Attempts a minute with a key that is none, by address."""
 _KEY, _ADDRESS, _GUESS = "key", "address", "guess"
 
 
@@ -35,8 +35,25 @@ class RateLimits:
     """
 
     def __init__(self, limit: str) -> None:
-        self._limit = None if limit == NO_LIMIT else parse(limit)
-        self._windows = MovingWindowRateLimiter(MemoryStorage())
+        self._text = limit
+
+    @property
+    def _windows(self) -> RateLimiter:
+        # Made with the first request: the library takes a tenth of the second in which a service should be there.
+        made: RateLimiter | None = vars(self).get("_made")
+        if made is None:
+            from limits.storage import MemoryStorage
+            from limits.strategies import MovingWindowRateLimiter
+
+            # One for all threads, whichever comes first.
+            made = vars(self).setdefault("_made", MovingWindowRateLimiter(MemoryStorage()))
+        return made
+
+    @cached_property
+    def _limits(self) -> tuple[RateLimitItem | None, RateLimitItem]:
+        from limits import RateLimitItemPerMinute, parse
+
+        return None if self._text == NO_LIMIT else parse(self._text), RateLimitItemPerMinute(WRONG_KEYS)
 
     def count(self, address: str, key: str | None) -> Mapping[str, str]:
         """Count a request; what the answer's headers say of the limit.
@@ -53,13 +70,14 @@ class RateLimits:
         Problem
             429: there were too many.
         """
-        if self._limit is None:
+        limit = self._limits[0]
+        if limit is None:
             return {}
         caller = (_ADDRESS, address) if key is None else (_KEY, key)
-        allowed = self._windows.hit(self._limit, *caller)
-        headers = self._headers(self._limit, caller)
+        allowed = self._windows.hit(limit, *caller)
+        headers = self._headers(limit, caller)
         if not allowed:
-            raise _too_many(f"{self._limit} are answered for one key, or one address without a key", headers)
+            raise _too_many(f"{limit} are answered for one key, or one address without a key", headers)
         return headers
 
     def refuse_guesses(self, address: str) -> None:
@@ -70,13 +88,14 @@ class RateLimits:
         Problem
             429.
         """
-        if not self._windows.test(WRONG_KEYS, _GUESS, address):
-            told = f"{WRONG_KEYS} may come with a key that is not known"
-            raise _too_many(told, self._headers(WRONG_KEYS, (_GUESS, address)))
+        limit = self._limits[1]
+        if not self._windows.test(limit, _GUESS, address):
+            told = f"{limit} may come with a key that is not known"
+            raise _too_many(told, self._headers(limit, (_GUESS, address)))
 
     def count_guess(self, address: str) -> None:
         """Count an attempt with a wrong key."""
-        self._windows.hit(WRONG_KEYS, _GUESS, address)
+        self._windows.hit(self._limits[1], _GUESS, address)
 
     def _headers(self, limit: RateLimitItem, caller: tuple[str, str]) -> dict[str, str]:
         """As in draft-ietf-httpapi-ratelimit-headers-10."""

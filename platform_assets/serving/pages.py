@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-import jinja2
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from platform_assets.serving import evidence
@@ -21,6 +20,7 @@ from platform_assets.serving.access import CSRF_FIELD
 from platform_assets.serving.problems import request_id
 
 if TYPE_CHECKING:
+    import jinja2
     from fastapi import Request
     from starlette.responses import Response
 
@@ -121,6 +121,8 @@ def told_gap(gap: timedelta) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,

@@ -9,7 +9,6 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -31,7 +30,6 @@ RETRY_SECONDS = 5
 REQUEST_ID = "request_id"
 PROBLEM_JSON = "application/problem+json"
 INVALID = "invalid-request"
-_NO_DATABASE = (psycopg.OperationalError, psycopg.InterfaceError)
 PROBLEM_SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance", REQUEST_ID],
@@ -169,7 +167,7 @@ class Problems:
         return self._of_ours(request, error)
 
     def answered_by(self, app: FastAPI) -> None:
-        """Make an application answer every error as a problem; a defect passes on, to `guard.py`."""
+        """Make an application answer its errors as problems; what else there is passes on, to `guard.py`."""
 
         def answered(request: Request, error: Exception) -> Response:
             problem = self.of(request, error)
@@ -177,11 +175,11 @@ class Problems:
                 raise error
             return answer(request, problem)
 
-        for kind in (HTTPException, RequestValidationError, PlatformError, *_NO_DATABASE):
+        for kind in (HTTPException, RequestValidationError, PlatformError):
             app.add_exception_handler(kind, answered)
 
     def _of_ours(self, request: Request, error: Exception) -> Problem | None:
-        if isinstance(error, (DatabaseError, *_NO_DATABASE)) or isinstance(error.__cause__, _NO_DATABASE):
+        if isinstance(error, DatabaseError) or _is_of_driver(error) or _is_of_driver(error.__cause__):
             LOG.warning("the database does not answer: %s", first_line(error), extra={REQUEST_ID: request_id(request)})
             # Its own words name host and user.
             return unavailable("The platform's database does not answer. Try again in a moment.")
@@ -208,6 +206,16 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+def _is_of_driver(error: BaseException | None) -> bool:
+    """Whether PostgreSQL's driver says that the server does not answer."""
+    if error is None:
+        return False
+    # Not at the top: a service is there the sooner, and the thread that looks for champions needs it first.
+    import psycopg
+
+    return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
 
 
 def _plain(text: str) -> str:
