@@ -44,6 +44,7 @@ _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _SAFE = {"GET", "HEAD"}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII)
 _HOW_TO_GET_A_KEY = "`platform-assets keys add NAME --scope read` makes one"
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="platform-assets"'}
 
@@ -343,11 +344,12 @@ def _is_local(request: Request) -> bool:
     A site whose name somebody lets point to 127.0.0.1 is told by the name that the browser sends as the host.
     """
     headers = request.headers
+    # As it was sent: of a host that makes no sense the URL would name the server instead.
+    host = headers.get("host", "")
     own_page = headers.get("sec-fetch-site", "none") in {"none", "same-origin"}
-    host = request.url.hostname
-    origin = headers.get("origin")
-    same = origin is None or origin == f"{request.url.scheme}://{headers.get('host')}"
-    return own_page and same and host in _LOOPBACK and not any(name in headers for name in _FORWARDED)
+    same = headers.get("origin", f"{request.url.scheme}://{host}") == f"{request.url.scheme}://{host}"
+    local = _LOCAL_HOST.fullmatch(host) is not None
+    return local and own_page and same and not any(name in headers for name in _FORWARDED)
 
 
 def _address(request: Request) -> str:
