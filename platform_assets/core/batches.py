@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
@@ -16,8 +16,27 @@ MOST_AT_ONCE = 1_000
 Item = TypeVar("Item")
 UpTo1000 = Annotated[list[Item], Field(max_length=MOST_AT_ONCE)]
 """As many as one request may ask for."""
-INT64 = {"ge": -(2**63), "le": 2**63 - 1}
-"""Bounds of a key that is a whole number: what lies beyond is in no table."""
+
+
+def _without_fraction(value: Any) -> Any:
+    # To JSON and its schemas 5.0 is a whole number.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _of_64_bits(value: int) -> int:
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("It has more than 64 bits; no key in a table does.")
+    return value
+
+
+# No bounds in its schema: OpenAPI's are floats to many who read them, which would round these.
+Key = Annotated[
+    int,
+    BeforeValidator(_without_fraction),
+    AfterValidator(_of_64_bits),
+    Field(json_schema_extra={"format": "int64"}),
+]
+"""A key that is a whole number, as tables have it."""
 
 
 class NothingFound(BaseModel):

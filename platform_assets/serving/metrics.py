@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-NOWHERE = "none"
-"""The route of a request for something that is not there."""
+OTHER = "other"
+"""The route of what is not there, and of files."""
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 _SCORES = tuple(round(step / 20, 2) for step in range(1, 21))
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -84,8 +84,8 @@ class Metrics:
 
     def count_request(self, scope: Scope, status: int, seconds: float) -> None:
         """Count an answer; under the route's template, for its path may hold anything."""
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        route = getattr(scope.get("route"), "path", NOWHERE)
+        method = scope["method"] if scope["method"] in _METHODS else OTHER
+        route = getattr(scope.get("route"), "path", OTHER)
         self._requests.labels(method, route, status).inc()
         self._seconds.labels(method, route).observe(seconds)
 

@@ -78,7 +78,8 @@ def fitted(services: Services, kind: str = "linear") -> FittedModel:
     return dataclasses.replace(model, golden_scores=model.scores(golden))
 
 
-def crown(services: Services, model: FittedModel, version: int, threshold: float = 0.5, **others: Any) -> int:
-    """Make a model the champion, by a person's approval; the number of the request."""
+def crown(services: Services, model: FittedModel | str, version: int, threshold: float = 0.5, **others: Any) -> int:
+    """Make a model, or that of a file, the champion by a person's approval; the number of the request."""
+    digest = model if isinstance(model, str) else services.artefacts.save(model)
     fields = {"model": MODEL.name, "threshold": threshold, "evidence": EVIDENCE, **others}
-    return promote(services.ledger, version, digest=services.artefacts.save(model), **fields)
+    return promote(services.ledger, version, digest=digest, **fields)

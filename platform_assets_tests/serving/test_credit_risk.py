@@ -340,7 +340,7 @@ def test_prometheus_sees_requests_predictions_models_and_features(app: FastAPI, 
     assert (
         values['platform_http_requests_total{method="GET",route="/features/credit-risk/{client_id}",status="404"}'] >= 1
     )
-    assert values['platform_http_requests_total{method="GET",route="none",status="404"}'] >= 1
+    assert values['platform_http_requests_total{method="GET",route="other",status="404"}'] >= 1
     scored = [values[name] for name in values if name.startswith("platform_predictions_total")]
     assert sum(scored) == values['platform_prediction_score_count{model="credit_risk_model"}'] >= 2
     assert any(name.startswith("platform_model_info{") and 'version="3"' in name for name in values)

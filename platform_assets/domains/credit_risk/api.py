@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from platform_assets.core.batches import INT64, NothingFound, OneOrMany, UpTo1000
+from platform_assets.core.batches import Key, NothingFound, OneOrMany, UpTo1000
 from platform_assets.core.errors import NotFound
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, FEATURES
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 JSON = "application/json"
 NAMES = [feature.name for feature in FEATURES]
 TOLD = {feature.name: feature.description for feature in FEATURES}
-ClientId = Annotated[int, Field(**INT64, description="Number of the client.", examples=[5008804])]
+ClientId = Annotated[Key, Field(description="Number of the client.", examples=[5008804])]
 _ONE, _OTHER, _NOBODY = 5008804, 5008806, 9999999
 
 
@@ -87,7 +87,7 @@ _EXAMPLE_FEATURES = {
     "nb_previous_loans": 14,
     "avg_amount_loans_previous": 123.25,
     "age": 38,
-    "years_on_the_job": None,
+    "years_on_the_job": 9,
     "flag_own_car": 1,
 }
 _EXAMPLE = {
@@ -98,7 +98,7 @@ _EXAMPLE = {
     "model_version": "3",
     "approval_id": 7,
     "features": _EXAMPLE_FEATURES,
-    "missing": ["years_on_the_job"],
+    "missing": [],
     "as_of": "2021-04-30",
 }
 _EXAMPLES_ASKED = {
@@ -127,7 +127,7 @@ def router(services: Services) -> APIRouter:
         responses={200: {"content": {JSON: {"example": _flat(_EXAMPLE)}}}},
     )
     def show_features_of_client(
-        client_id: Annotated[int, Path(**INT64, description="Number of the client.", examples=[_ONE])],
+        client_id: Annotated[Key, Path(description="Number of the client.", examples=[_ONE])],
     ) -> Response:
         """The five features of a client, as of the newest loan."""
         row = services.online.get(CLIENT_FEATURES.name, client_id=client_id)

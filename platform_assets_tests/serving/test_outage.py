@@ -1,0 +1,82 @@
+"""PostgreSQL ends and comes back: what needs it says so meanwhile, the rest goes on, and nobody has to help."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+
+from platform_assets.core.database import embedded_database
+from platform_assets.core.postgres_server import APP, ServerFolder
+from platform_assets.core.postgres_watcher import Server, free_port
+from platform_assets.domains.credit_risk.model import MODEL
+from platform_assets.services import Services
+from platform_assets.serving.app import application
+from platform_assets.settings import Settings
+from platform_assets_tests.postgres import copy_home, wait_until
+from platform_assets_tests.serving import credit
+from platform_assets_tests.serving.conftest import api
+from platform_assets_tests.serving.test_app import problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from starlette.testclient import TestClient
+
+CLIENT = credit.FIRST_CLIENT
+FEATURES, PREDICTIONS = f"/features/credit-risk/{CLIENT}", "/predictions/credit-risk"
+
+
+@pytest.fixture
+def server(migrated_home: Path, tmp_path: Path) -> Iterator[Server]:
+    """A server of this test's own, always on one port."""
+    copy_home(migrated_home, tmp_path / "home")
+    port = free_port()
+    server = Server(ServerFolder(tmp_path / "home" / "postgres"), ports=lambda: port)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def services(server: Server, tmp_path: Path) -> Iterator[Services]:
+    password = ServerFolder(tmp_path / "home" / "postgres").password(APP)
+    url = embedded_database(server.port, APP, password).url("platform").set(drivername="postgresql")
+    secret = SecretStr(url.render_as_string(hide_password=False))
+    services = Services(Settings(home=tmp_path / "service", database_url=secret))
+    yield services
+    services.close()
+
+
+def predicted(client: TestClient) -> Any:
+    return client.post(PREDICTIONS, json={"client_id": CLIENT})
+
+
+@pytest.mark.requirement("SRV-1", "PRO-8")
+def test_while_postgresql_is_down_the_service_lives_and_recovers_by_itself(server: Server, services: Services) -> None:
+    credit.publish_features(services, 20)
+    credit.crown(services, credit.fitted(services), 1, 0.5)
+    client = api(application(services, host="127.0.0.1"))
+    with client:
+        wait_until(lambda: predicted(client).status_code == 200, "a prediction was answered")
+        first = predicted(client).json()
+        server.stop()
+        assert client.get("/health/live").status_code == 200
+        for response in (client.get("/health/ready"), client.get(FEATURES), predicted(client)):
+            found = problem(response)
+            assert (found["status"], found["type"]) == (503, "urn:platform-assets:database-unavailable")
+            assert response.headers["retry-after"] == "5"
+            assert str(server.port) not in response.text
+        # What needs no database goes on.
+        [listed] = [one for one in client.get("/models").json() if one["model"] == MODEL.name]
+        assert listed["champion"]["version"] == 1
+        metrics = client.get("/metrics")
+        assert "platform_database_up 0.0" in metrics.text
+        assert "platform_features_age_seconds{" not in metrics.text
+        server.start()
+        wait_until(lambda: client.get("/health/ready").status_code == 200, "it was ready again")
+        wait_until(lambda: predicted(client).json() == first, "predictions were answered again")
+        wait_until(lambda: services.prediction_log.queued == 0, "the log was written")
+    assert services.prediction_log.dropped == 0
