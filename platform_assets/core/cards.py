@@ -34,8 +34,8 @@ def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
         "Label": card.label,
         "Objective": card.objective,
         "Data": f"{card.data} Trained on {tables}." + (" **Sample data, not real ones.**" if record["demo"] else ""),
-        "Splits": f"{split['training_rows']:,} examples to train on; {split['holdout_rows']:,} held out: other "
-        f"{spec.group}s{cut}; {split['left_out_rows']:,} are neither, and left out.",
+        "Splits": f"{split['training_rows']:,} examples to train on; {split['holdout_rows']:,} held out: of "
+        f"other groups by {spec.group}{cut}; {split['left_out_rows']:,} are neither, and left out.",
         "Quality gate": "\n".join(_gate(record["verdict"])),
         "Subgroups": "\n".join(_subgroups(record["subgroups"])) or "None are told apart.",
         "Limits": "\n".join(f"- {limit}" for limit in card.limits),

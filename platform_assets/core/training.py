@@ -531,8 +531,8 @@ def _told(spec: ModelSpec, examples: _Examples) -> str:
     parts = examples.parts
     cut = f" from {parts.cut:%Y-%m-%d} on" if parts.cut is not None else ""
     return (
-        f"{len(parts.train):,} examples to train on, {len(parts.holdout):,} held out (other {spec.group}s{cut}), "
-        f"{parts.left_out:,} that are neither"
+        f"{len(parts.train):,} examples to train on, {len(parts.holdout):,} held out (of other groups by "
+        f"{spec.group}{cut}), {parts.left_out:,} that are neither"
     )
 
 

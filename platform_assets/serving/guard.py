@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 HEADER = "X-Request-ID"
-MAX_BODY_BYTES = 256 * 1024
+MAX_BODY_BYTES = 512 * 1024
+"""A thousand short messages fit in."""
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 SECURE_HEADERS = {
     # No script at all, so that text of others that slipped through could not run.

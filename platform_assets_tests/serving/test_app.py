@@ -238,6 +238,7 @@ def test_the_api_describes_itself(alone: FastAPI) -> None:
         "GET /health/ready",
         "GET /features/credit-risk/{client_id}",
         "POST /predictions/credit-risk",
+        "POST /predictions/sentence-relevance",
         "GET /models",
         "GET /metrics",
     }

@@ -7,6 +7,7 @@ from platform_assets.core.files import Landed
 from platform_assets.core.frames import Frame
 from platform_assets.domains.sentence_relevance import features, schemas
 from platform_assets.domains.sentence_relevance.sources import read_archived
+from platform_assets.orchestration.sources import source_changed_sensor
 from platform_assets.orchestration.tables import table_asset
 from platform_assets.services import Sources
 
@@ -29,3 +30,8 @@ def sentences(context: dg.AssetExecutionContext, archived_sentences: Frame) -> F
     labelled = features.label(archived_sentences)
     context.add_asset_metadata(features.counts(labelled))
     return labelled
+
+
+archive_changed = source_changed_sensor(
+    "sentence_relevance_archive_changed", "sentences_archive_uri", "train_sentence_relevance_model"
+)

@@ -5,6 +5,8 @@ What becomes of a sentence is in `features.py`; how rows that break a rule are s
 
 from __future__ import annotations
 
+from typing import Final
+
 from platform_assets.core.expectations import (
     has_a_word,
     has_rows,
@@ -17,8 +19,8 @@ from platform_assets.core.expectations import (
 )
 from platform_assets.core.schemas import Column, TableSchema
 
-RELEVANT = "Relevant"
-NOT_RELEVANT = "Not Relevant"
+RELEVANT: Final = "Relevant"
+NOT_RELEVANT: Final = "Not Relevant"
 CANNOT_DECIDE = "Can't Decide"
 LABELS = {NOT_RELEVANT: 0, RELEVANT: 1, CANNOT_DECIDE: 2}
 """What people could choose, with the number that stands for it in the archive."""

@@ -1,0 +1,259 @@
+"""What is learned from, and how the model behaves: the same for the same words, however they are written."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from platform_assets.core.artefacts import ArtefactStore, dump
+from platform_assets.core.engine import Engine, as_frame
+from platform_assets.core.evaluation import evaluate, judge
+from platform_assets.core.fitting import REFERENCE, feature_frame, fit
+from platform_assets.core.splits import split
+from platform_assets.domains.sentence_relevance.model import MODEL, length_group
+from platform_assets_tests.core.test_texts import as_in_databases
+from platform_assets_tests.domains.sentence_relevance.archives import demo_sentences, sentences_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from platform_assets.core.artefacts import FittedModel
+    from platform_assets.core.evaluation import Estimate
+    from platform_assets.core.fitting import Fitted
+
+ROWS = 4_000
+ARCHIVE = "sentences/db.sqlite.base64.tar.gz"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    engine = Engine(tmp_path_factory.mktemp("scratch"))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return demo_sentences(tmp_path_factory.mktemp("demo"), ROWS)
+
+
+@pytest.fixture(scope="module")
+def examples(engine: Engine, sentences: pd.DataFrame) -> pd.DataFrame:
+    return examples_of(engine, sentences)
+
+
+@pytest.fixture(scope="module")
+def fitted(examples: pd.DataFrame) -> Fitted:
+    return fit(MODEL, held(examples, out=False), lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def model(fitted: Fitted) -> FittedModel:
+    return fitted.model
+
+
+@pytest.fixture(scope="module")
+def texts(examples: pd.DataFrame) -> list[str]:
+    """Sentences that the model has not seen."""
+    found: list[str] = held(examples, out=True)["text"].tolist()
+    return found
+
+
+def examples_of(engine: Engine, sentences: pd.DataFrame) -> pd.DataFrame:
+    found: pd.DataFrame = as_frame(MODEL.examples(engine.as_expression(sentences)).order_by("sentence_id"))
+    return found
+
+
+def held(examples: pd.DataFrame, *, out: bool) -> pd.DataFrame:
+    parts = split(examples["near_duplicates"], None, MODEL.holdout)
+    return examples.iloc[parts.holdout if out else parts.train]
+
+
+def judged(examples: pd.DataFrame, fitted: Fitted) -> dict[str, Estimate]:
+    rows = held(examples, out=True)
+    scores = fitted.model.scores(feature_frame(rows, MODEL))
+    return evaluate(rows["relevant"], scores, rows["near_duplicates"], fitted.threshold)
+
+
+def scores(model: FittedModel, texts: list[str]) -> Any:
+    return model.scores([{"text": text} for text in texts])
+
+
+# What is learned from
+
+
+@pytest.mark.requirement("REL-2")
+def test_undecided_contradictory_and_repeated_sentences_are_not_learned_from(
+    examples: pd.DataFrame, sentences: pd.DataFrame
+) -> None:
+    assert sentences["set_aside"].nunique() == 3
+    assert len(examples) == sentences["set_aside"].isna().sum()
+    assert set(examples["relevant"]) == {0, 1}
+    assert list(examples.columns) == ["sentence_id", "text", "relevant", "near_duplicates", "topic", "length"]
+    assert MODEL.feature_names == ["text"]
+
+
+@pytest.mark.parametrize(
+    ("words", "group"),
+    [
+        (1, "under 10 words"),
+        (9, "under 10 words"),
+        (10, "10 to 14 words"),
+        (15, "15 to 18 words"),
+        (18, "15 to 18 words"),
+        (19, "19 words and over"),
+        (500, "19 words and over"),
+    ],
+)
+def test_length_groups(engine: Engine, words: int, group: str) -> None:
+    table = engine.as_expression(pd.DataFrame({"words": [words]}))
+    assert table.select(group=length_group(table.words)).to_pyarrow()["group"].to_pylist() == [group]
+
+
+# What it is worth
+
+
+@pytest.mark.requirement("REL-2", "PRO-2")
+def test_on_demo_sentences_the_gate_is_passed(examples: pd.DataFrame, fitted: Fitted) -> None:
+    estimates = judged(examples, fitted)
+    verdict = judge(estimates, MODEL.criteria)
+    assert verdict.passed, verdict
+    assert {"precision", "recall", "f1"} <= {criterion.metric for criterion in MODEL.criteria}
+    assert [line.candidate for line in fitted.leaderboard][-1] == REFERENCE
+    assert {line.candidate for line in fitted.leaderboard} == {REFERENCE, *(one.name for one in MODEL.candidates)}
+
+
+@pytest.mark.requirement("REL-2", "PRO-2")
+def test_without_signal_the_gate_fails(examples: pd.DataFrame) -> None:
+    random = np.random.default_rng(1)
+    drawn = examples.assign(relevant=random.permutation(examples["relevant"]))
+    simple = replace(MODEL, candidates=MODEL.candidates[:1])
+    verdict = judge(judged(drawn, fit(simple, held(drawn, out=False), lambda _: None)), MODEL.criteria)
+    assert "precision_is_at_least_0_65" in {reason.name for reason in verdict.reasons if not reason.passed}
+
+
+@pytest.mark.parametrize("candidate", MODEL.candidates, ids=lambda candidate: candidate.name)
+def test_every_candidate_comes_back_from_its_file(
+    candidate: Any, examples: pd.DataFrame, fitted: Fitted, tmp_path: Path
+) -> None:
+    rows = feature_frame(examples.head(600), MODEL)
+    estimator = candidate.build(1).fit(rows, examples["relevant"].head(600))
+    expected = fitted.model.estimator.__class__(estimator, fitted.model.estimator.sigmoid).predict_proba(rows)[:, 1]
+    store = ArtefactStore(str(tmp_path))
+    whole = replace(
+        fitted.model,
+        estimator=fitted.model.estimator.__class__(estimator, fitted.model.estimator.sigmoid),
+        golden_rows=rows,
+        golden_scores=expected,
+    )
+    assert store.load(store.save(whole)).scores(rows).tolist() == expected.tolist()
+
+
+def test_the_file_is_small_and_opens_at_once(model: FittedModel, tmp_path: Path) -> None:
+    data = dump(model)
+    assert len(data) < 1_000_000
+    store = ArtefactStore(str(tmp_path))
+    digest = store.add(data)
+    store.load(digest)
+    start = time.process_time()
+    store.load(digest)
+    # Measured 0.05 s; with a vocabulary word by word it was 1 s.
+    assert time.process_time() - start < 0.8
+
+
+# How it behaves
+
+
+@pytest.mark.requirement("REL-3")
+def test_raw_and_cleaned_texts_score_alike(model: FittedModel, texts: list[str]) -> None:
+    raw = [
+        f"RT @some_one: {text.capitalize()} &amp; #Fire, don't! http://t.co/a{place}"
+        for place, text in enumerate(texts)
+    ]
+    cleaned = [as_in_databases(text) for text in raw]
+    assert raw[0] != cleaned[0]
+    assert scores(model, raw).tolist() == scores(model, cleaned).tolist()
+
+
+@pytest.mark.requirement("REL-3")
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda text: f"  \n {text} \t ",
+        lambda text: text.upper(),
+        lambda text: f"{text} https://t.co/aB3?x=1&y=2",
+        lambda text: f"@BBC_News {text} @you!",
+        lambda text: f"{text} \N{FIRE}\N{HEAVY BLACK HEART}\ufe0f",
+        lambda text: f"\N{LEFT DOUBLE QUOTATION MARK}{text}\N{RIGHT DOUBLE QUOTATION MARK} \N{EM DASH}!!",
+        lambda text: "\x00" + text.replace(" ", " &nbsp; "),
+        lambda text: text.replace("a", "\u00e4"),
+    ],
+)
+def test_what_is_no_word_changes_no_score(model: FittedModel, texts: list[str], changed: Any) -> None:
+    assert scores(model, [changed(text) for text in texts]).tolist() == scores(model, texts).tolist()
+
+
+@pytest.mark.requirement("REL-2")
+@pytest.mark.parametrize(("words", "direction"), [("police killed homeless", 1), ("love lol album", -1)])
+def test_words_that_tell_move_the_score(model: FittedModel, texts: list[str], words: str, direction: int) -> None:
+    moved = direction * (scores(model, [f"{text} {words}" for text in texts]) - scores(model, texts))
+    assert (moved > 0).mean() > 0.97
+    assert moved.mean() > 0.05
+
+
+@pytest.mark.requirement("REL-2")
+@pytest.mark.parametrize(
+    ("text", "relevant"),
+    [
+        ("BREAKING: police officials say hundreds of residents evacuated, victims injured http://t.co/1", True),
+        ("wildfire: homes destroyed, firefighters and crews struck #emergency", True),
+        ("omg i love this song lol", False),
+        ("@you happy birthday!!! party at the weekend, best dinner", False),
+    ],
+)
+def test_what_anybody_could_tell_the_model_can(fitted: Fitted, text: str, relevant: bool) -> None:
+    assert (scores(fitted.model, [text])[0] >= fitted.threshold) == relevant
+
+
+@pytest.mark.requirement("REL-3")
+def test_one_by_one_or_all_at_once_is_the_same(model: FittedModel, texts: list[str]) -> None:
+    some = texts[:50]
+    assert [scores(model, [text])[0] for text in some] == scores(model, some).tolist()
+
+
+def test_nothing_known_is_no_crash(model: FittedModel) -> None:
+    nothing = ["", " ", "\N{FIRE}", "http://t.co/x", "\u706b\u4e8b", "qqqqqqqqqq", "a" * 100_000]
+    found = scores(model, nothing)
+    assert ((found > 0) & (found < 1)).all()
+    assert len(set(found[:5].tolist())) == 1
+
+
+# On the real archive
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.requirement("REL-1", "REL-2")
+def test_on_the_real_archive_the_gate_is_passed_within_a_minute(
+    real_data: Path, engine: Engine, tmp_path: Path
+) -> None:
+    examples = examples_of(engine, sentences_of(real_data / ARCHIVE, tmp_path))
+    start = time.process_time()
+    fitted = fit(MODEL, held(examples, out=False), lambda _: None)
+    assert time.process_time() - start < 60
+    estimates = judged(examples, fitted)
+    assert judge(estimates, MODEL.criteria).passed
+    # 0.747 was measured, and a nested cross-validation says about the same (benchmarks/sentence_relevance.py).
+    assert estimates["f1"].value > 0.72
+    assert estimates["brier"].value < 0.15
+    texts = examples["text"].head(1_000).tolist()
+    start = time.process_time()
+    scores(fitted.model, texts)
+    assert time.process_time() - start < len(texts) / 1_000
+    assert len(dump(fitted.model)) < 2_000_000
