@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 CLONING = 7_403_611
 _EMPTY: list[str] = []
 """Names of databases of this process, as new."""
+LONGEST_PAUSE_SECONDS = 0.5
 OPEN_ONCE = """
 import sys
 from pathlib import Path
@@ -50,11 +51,13 @@ SETTINGS = ("fsync = off", "full_page_writes = off", "autovacuum = off", "wal_re
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
     """Poll until the condition holds; fails, saying what did not come, after a time no machine needs."""
-    deadline = time.monotonic() + seconds
+    start = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - start
+        if waited > seconds:
             pytest.fail(f"waited {seconds} s in vain until {what}")
-        time.sleep(0.02)
+        # To look is work for those who are waited for as well; what takes long is looked at less often.
+        time.sleep(min(0.02 + waited / 20, LONGEST_PAUSE_SECONDS))
 
 
 def processes_of(home: Path) -> list[str]:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import copy
 import importlib
+import shutil
 import sys
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +39,7 @@ class Bench:
     """Everything that a training needs, in memory and a temporary folder."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.engine = Engine(folder / "scratch")
         self.tables = TableStore(MEMORY, self.engine)
         self.artefacts = ArtefactStore(str(folder))
@@ -49,18 +53,64 @@ class Bench:
     def train(self, spec: ModelSpec = ONE_CANDIDATE, launched_by: str = "user") -> Training:
         return self.trainer.train(spec, launched_by, self.lines.append)
 
+    def take_over(self, other: Bench) -> None:
+        """Stand where another one stands after its trainings on the same readings."""
+        shutil.copytree(other.folder / "models", self.folder / "models")
+        for name in ("_versions", "_records", "_aliases"):
+            setattr(self.registry, name, copy.deepcopy(getattr(other.registry, name)))
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Bench]:
+    bench = Bench(folder)
     bench.publish(readings())
     yield bench
     bench.engine.close()
 
 
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with opened(tmp_path) as bench:
+        yield bench
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A bench on which a first training was done, which nobody may change."""
+
+    bench: Bench
+    first: Training
+
+
+@pytest.fixture(scope="module")
+def of_one_candidate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    with opened(tmp_path_factory.mktemp("of_one_candidate")) as bench:
+        yield Trained(bench, bench.train())
+
+
+@pytest.fixture(scope="module")
+def of_several_candidates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    with opened(tmp_path_factory.mktemp("of_several_candidates")) as bench:
+        yield Trained(bench, bench.train(SPEC, "schedule:nightly"))
+
+
+@pytest.fixture
+def first(bench: Bench, of_one_candidate: Trained) -> Training:
+    """Of the readings, on this test's own bench."""
+    bench.take_over(of_one_candidate.bench)
+    return of_one_candidate.first
+
+
+@pytest.fixture
+def first_of_several(bench: Bench, of_several_candidates: Trained) -> Training:
+    """The same with a search among several candidates."""
+    bench.take_over(of_several_candidates.bench)
+    return of_several_candidates.first
+
+
 @pytest.mark.requirement("PRO-1", "PLT-7")
-def test_a_training_registers_a_challenger_that_says_where_it_comes_from(bench: Bench) -> None:
-    training = bench.train(SPEC, "schedule:nightly")
+def test_a_training_registers_a_challenger_that_says_where_it_comes_from(of_several_candidates: Trained) -> None:
+    bench, training = of_several_candidates.bench, of_several_candidates.first
     version = bench.registry.by_alias("breakage_model", CHALLENGER)
     table = bench.tables.current(TABLE)
     assert table is not None
@@ -76,8 +126,10 @@ def test_a_training_registers_a_challenger_that_says_where_it_comes_from(bench: 
     assert bench.registry.by_alias("breakage_model", CHAMPION) is None
 
 
-def test_every_setting_of_every_candidate_is_tried_and_told_beside_what_is_known_without_features(bench: Bench) -> None:
-    training = bench.train(SPEC)
+def test_every_setting_of_every_candidate_is_tried_and_told_beside_what_is_known_without_features(
+    of_several_candidates: Trained,
+) -> None:
+    bench, training = of_several_candidates.bench, of_several_candidates.first
     lines = training.record["leaderboard"]
     assert sorted((line["candidate"], str(line["parameters"])) for line in lines) == [
         (REFERENCE, "{}"),
@@ -91,8 +143,7 @@ def test_every_setting_of_every_candidate_is_tried_and_told_beside_what_is_known
 
 
 @pytest.mark.requirement("PLT-7")
-def test_the_same_training_again_makes_no_new_version(bench: Bench) -> None:
-    first = bench.train()
+def test_the_same_training_again_makes_no_new_version(bench: Bench, first: Training) -> None:
     again = bench.train()
     assert (again.version, again.is_new) == (first.version, False)
     assert again.assessment.estimates == first.assessment.estimates
@@ -101,8 +152,8 @@ def test_the_same_training_again_makes_no_new_version(bench: Bench) -> None:
 
 
 @pytest.mark.requirement("PRO-1")
+@pytest.mark.usefixtures("first")
 def test_the_challenger_is_what_the_newest_training_came_to(bench: Bench) -> None:
-    bench.train()
     bench.publish(readings(1_300))
     bench.train()
     bench.publish(readings())
@@ -113,8 +164,9 @@ def test_the_challenger_is_what_the_newest_training_came_to(bench: Bench) -> Non
 
 @pytest.mark.requirement("PLT-7")
 @pytest.mark.parametrize("damage", ["removed", "altered"])
-def test_a_known_version_that_is_lost_is_trained_again(bench: Bench, tmp_path: Path, damage: str) -> None:
-    first = bench.train()
+def test_a_known_version_that_is_lost_is_trained_again(
+    bench: Bench, first: Training, tmp_path: Path, damage: str
+) -> None:
     file = tmp_path / "models" / f"{first.version.digest}.skops"
     if damage == "removed":
         file.unlink()
@@ -221,13 +273,13 @@ def test_the_code_of_a_model_is_what_makes_its_examples(
 
 
 @pytest.mark.requirement("PRO-2")
-def test_nothing_about_the_model_is_decided_by_the_holdout(bench: Bench) -> None:
+def test_nothing_about_the_model_is_decided_by_the_holdout(bench: Bench, first_of_several: Training) -> None:
     frame = readings()
     rows = bench.tables.read(TABLE)
     parts = split(rows["device"], rows["day"], SPEC.holdout)
     held_out = frame["reading"].isin(rows["reading"].iloc[parts.holdout])
     assert held_out.sum() > 50
-    before = bench.train(SPEC)
+    before = first_of_several
     bench.publish(frame.assign(broken=np.where(held_out, 1 - frame["broken"], frame["broken"])))
     after = bench.train(SPEC)
     assert after.is_new
@@ -264,8 +316,7 @@ def test_a_challenger_is_compared_with_the_champion_on_the_same_rows(bench: Benc
     assert better.assessment.verdict.passed
 
 
-def test_the_champion_is_not_compared_with_itself(bench: Bench) -> None:
-    first = bench.train()
+def test_the_champion_is_not_compared_with_itself(bench: Bench, first: Training) -> None:
     bench.registry.set_alias("breakage_model", CHAMPION, first.version.version)
     again = bench.train()
     assert again.champion == first.version
@@ -304,8 +355,9 @@ def test_without_signal_the_gate_fails_with_its_reasons_and_the_version_is_regis
     assert "no better than chance (0.5)" in reason.told
 
 
-def test_a_champion_that_cannot_be_loaded_fails_the_comparison_and_says_why(bench: Bench, tmp_path: Path) -> None:
-    first = bench.train()
+def test_a_champion_that_cannot_be_loaded_fails_the_comparison_and_says_why(
+    bench: Bench, first: Training, tmp_path: Path
+) -> None:
     bench.registry.set_alias("breakage_model", CHAMPION, first.version.version)
     (tmp_path / "models" / f"{first.version.digest}.skops").unlink()
     bench.publish(readings(1_300))
@@ -316,21 +368,20 @@ def test_a_champion_that_cannot_be_loaded_fails_the_comparison_and_says_why(benc
 
 
 @pytest.mark.requirement("PLT-7")
-def test_a_version_is_reproduced_from_the_tables_that_it_names(bench: Bench) -> None:
-    first = bench.train(SPEC)
+def test_a_version_is_reproduced_from_the_tables_that_it_names(bench: Bench, first_of_several: Training) -> None:
     bench.publish(readings(1_500, seed=2))
     bench.train(SPEC)
     found = bench.trainer.reproduce(SPEC, 1, bench.lines.append)
     assert found.same
     assert found.largest_difference == 0
-    assert found.rows == first.record["split"]["holdout_rows"]
+    assert found.rows == first_of_several.record["split"]["holdout_rows"]
     assert {then == now for then, now in found.metrics.values()} == {True}
     assert found.told()[-1] == "breakage_model version 1 is reproduced"
 
 
 @pytest.mark.requirement("PLT-7")
+@pytest.mark.usefixtures("first")
 def test_another_training_is_no_reproduction_and_its_differences_are_told(bench: Bench) -> None:
-    bench.train()
     other = replace(SPEC, candidates=(Candidate("forest", forest),))
     found = bench.trainer.reproduce(other, 1, bench.lines.append)
     assert not found.same
@@ -352,8 +403,7 @@ def test_what_cannot_be_reproduced_is_said(bench: Bench) -> None:
 
 
 @pytest.mark.requirement("CRE-3")
-def test_an_evaluation_takes_the_champion_and_what_was_labelled_since(bench: Bench) -> None:
-    first = bench.train()
+def test_an_evaluation_takes_the_champion_and_what_was_labelled_since(bench: Bench, first: Training) -> None:
     bench.registry.set_alias("breakage_model", CHAMPION, 1)
     old = readings()
     bench.publish(pd.concat([old, readings(300, first=10_000)]))
@@ -375,17 +425,17 @@ def test_an_evaluation_takes_the_champion_and_what_was_labelled_since(bench: Ben
     assert groups["seen in training"]["rows"].value == 300 - strangers.sum()
 
 
+@pytest.mark.usefixtures("first")
 @pytest.mark.parametrize("rows", [3, 0])
 def test_few_new_labels_judge_nothing(bench: Bench, rows: int) -> None:
-    bench.train()
     bench.publish(pd.concat([readings(), readings(rows, first=10_000)]))
     told = bench.trainer.evaluate(SPEC).examples
     assert f"of {rows} labelled since it was trained, " in told
     assert f"{FEWEST_OF_A_CLASS} of either class are needed" in told
 
 
+@pytest.mark.usefixtures("first")
 def test_without_a_champion_the_newest_version_is_evaluated(bench: Bench) -> None:
-    bench.train()
     bench.publish(readings(1_300))
     newest = bench.train()
     assert bench.trainer.evaluate(SPEC).version == newest.version
@@ -429,10 +479,9 @@ def test_a_model_that_was_never_trained_and_a_table_that_is_not_there_are_named(
     bench.engine.close()
 
 
-def test_rows_in_any_order_give_the_same_model(bench: Bench) -> None:
-    first = bench.train(SPEC)
+def test_rows_in_any_order_give_the_same_model(bench: Bench, first_of_several: Training) -> None:
     bench.publish(readings().sample(frac=1, random_state=1))
-    assert bench.train(SPEC).version == first.version
+    assert bench.train(SPEC).version == first_of_several.version
 
 
 def test_scores_that_mean_nothing_become_the_base_rate_and_never_turn_round(bench: Bench) -> None:

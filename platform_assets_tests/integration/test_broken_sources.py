@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.requirement("PLT-6")
 
 ROWS = 5_000
+# Of the other domains' sources, which are not the point.
+FEWEST_DEMO_ROWS = 100
 PASSWORD = "hunter2-of-the-source"
 
 
@@ -48,7 +50,11 @@ class Platform:
 
     def run(self, source: str | Path, *, url: str | None = None) -> Done:
         return platform_assets(
-            "run", PLATFORM_HOME=self.home, PLATFORM_DATABASE_URL=url or self.url, PLATFORM_CREDIT_LOANS_URI=source
+            "run",
+            PLATFORM_HOME=self.home,
+            PLATFORM_DATABASE_URL=url or self.url,
+            PLATFORM_CREDIT_LOANS_URI=source,
+            PLATFORM_DEMO_ROWS=FEWEST_DEMO_ROWS,
         )
 
     def digests(self) -> Mapping[str, str | None]:
@@ -228,7 +234,11 @@ def test_a_full_disk(platform: Platform, warm: WarmParent, database_url: str, tm
     lake = tmp_path / "lake"
     lake.mkdir()
     other = generate(tmp_path / "other.csv", ROWS, seed=2)
-    variables = {"PLATFORM_HOME": str(tmp_path / "home"), "PLATFORM_DATABASE_URL": database_url}
+    variables = {
+        "PLATFORM_HOME": str(tmp_path / "home"),
+        "PLATFORM_DATABASE_URL": database_url,
+        "PLATFORM_DEMO_ROWS": str(FEWEST_DEMO_ROWS),
+    }
     with warm.start(full_disk.main, lake, platform.source, other, variables=variables) as process:
         found = json.loads(process.stdout.read())
         assert process.wait() == 0

@@ -137,7 +137,8 @@ def test_after_ten_runs_killed_at_random_moments_one_that_is_not_makes_the_same_
         dg.DagsterRunStatus.SUCCESS,
         dg.DagsterRunStatus.NOT_STARTED,
     }
-    assert statuses[dg.DagsterRunStatus.SUCCESS] == 1 + ends.count(0)
+    # One that was killed may have written before that it succeeded.
+    assert statuses[dg.DagsterRunStatus.SUCCESS] >= 1 + ends.count(0)
     assert statuses[dg.DagsterRunStatus.FAILURE] > 0
 
     assert clean_scratch(home / "scratch") > 0
