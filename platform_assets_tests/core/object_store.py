@@ -6,6 +6,7 @@ Its own process, for some calls of delta-rs hold the interpreter's lock while th
 from __future__ import annotations
 
 import http.client
+import logging
 import subprocess
 import sys
 import threading
@@ -76,13 +77,16 @@ def running_object_store(behind: str = "", refused: str = "") -> Iterator[Object
 
 
 def _serve() -> None:
-    from moto.server import ThreadedMotoServer
+    from moto.moto_server.werkzeug_app import create_backend_app
+    from werkzeug.serving import make_server
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    _announce(f"http://{host}:{port}")
-    server.stop()
+    # To find out of each request which service it is meant for, and to log it, takes as long as to answer it.
+    server = make_server("127.0.0.1", 0, create_backend_app("s3"), threaded=True)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    _announce(f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+    server.server_close()
 
 
 def _serve_badly(behind: str, refused: str) -> None:
