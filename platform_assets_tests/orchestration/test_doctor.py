@@ -142,5 +142,6 @@ def test_everything_is_looked_at_and_nothing_secret_is_told(tmp_path: Path, data
     services.close()
     things = ["environment", "home", "database", "history", "lake", "mlflow", "alerts"]
     things += ["PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SPEED_DATA_URI", "PLATFORM_MEMORY_DATA_URI"]
+    things += ["PLATFORM_SENTENCES_ARCHIVE_URI"]
     assert [finding.thing for finding in findings] == things
     assert "hunter2" not in f"{findings}"
