@@ -70,7 +70,6 @@ class Project:
             "PLATFORM_CREDIT_LOANS_URI": str(self.source),
             "PLATFORM_DEMO_ROWS": OTHER_ROWS,
             "PLATFORM_MAX_BAD_ROWS": "1",
-            "PLATFORM_DEMO_ROWS": "1000",
             "PLATFORM_ALERT_WEBHOOK_URL": WEBHOOK,
         }
 
