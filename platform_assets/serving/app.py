@@ -129,13 +129,14 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     app.add_middleware(Admission, access=access, gates=app.gates, problems=problems)
     app.add_middleware(Guard, metrics=kept, problems=problems)
     problems.answered_by(app)
+    # Programs ask most, and routes are tried in this order.
+    include(app, [*routers, measured])
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.include_router(live.health(None if bundle else lambda: services.database, services.live_models.state))
     _add_docs(app, "/docs" if bundle else "/approvals")
     if not bundle:
         _add_sign_in(app, access)
         app.include_router(approvals.router(lambda: services.ledger, access))
-    include(app, [*routers, measured])
     return app
 
 

@@ -5,6 +5,7 @@ Plain ASGI and outermost, so that nothing leaves without it, whatever fails insi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -13,12 +14,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from platform_assets.serving.problems import REQUEST_ID, Problem, Problems, answer
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from platform_assets.serving.metrics import Metrics
@@ -42,7 +45,10 @@ SECURE_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _DIGITS = 18
-_HSTS = "max-age=31536000"
+_SECURE_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in SECURE_HEADERS.items())
+_REQUEST_ID_HEADER = HEADER.lower().encode()
+_CACHE_CONTROL = b"cache-control"
+_HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 
 class Guard:
@@ -75,7 +81,13 @@ class Guard:
         try:
             await exchange.run(self._app)
         finally:
-            self._metrics.count_request(scope, exchange.status, exchange.seconds)
+            # The loop sends the answer first: nobody waits for what is written down about it.
+            asyncio.get_running_loop().call_soon(self._note, scope, exchange, exchange.seconds)
+
+    def _note(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
+        """Count an answer, and write its line."""
+        self._metrics.count_request(scope, exchange.status, seconds)
+        exchange.log(seconds)
 
 
 class _Exchange:
@@ -108,8 +120,6 @@ class _Exchange:
                 raise
             told = f"Something went wrong here. Whoever runs this service finds it in the log as {self._id}."
             await self._answer(problem or Problem(HTTPStatus.INTERNAL_SERVER_ERROR, told))
-        finally:
-            self._log()
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -121,17 +131,19 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers[HEADER] = self._id
-            for name, value in SECURE_HEADERS.items():
-                headers.setdefault(name, value)
-            # What a page needs besides its text holds nothing of anybody; browsers ask whether it has changed.
-            headers.setdefault(
-                "Cache-Control", "no-cache" if self._scope["path"].startswith("/static/") else "no-store"
-            )
-            if self._scope["scheme"] == "https":
-                headers["Strict-Transport-Security"] = _HSTS
+            message["headers"] = [*message["headers"], *self._added({name for name, _ in message["headers"]})]
         await self._send(message)
+
+    def _added(self, there: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """The headers that every answer has, but those that this one has of its own."""
+        # Written as they go over the line: this is done for each answer.
+        yield _REQUEST_ID_HEADER, self._id.encode()
+        yield from (pair for pair in _SECURE_HEADERS if pair[0] not in there)
+        if _CACHE_CONTROL not in there:
+            # What a page needs besides its text holds nothing of anybody; browsers ask whether it has changed.
+            yield _CACHE_CONTROL, b"no-cache" if self._scope["path"].startswith("/static/") else b"no-store"
+        if self._scope["scheme"] == "https":
+            yield _HSTS
 
     async def _answer(self, problem: Problem) -> None:
         response = await run_in_threadpool(answer, Request(self._scope), problem)
@@ -142,7 +154,7 @@ class _Exchange:
         # Python refuses to read a number of thousands of digits.
         return int(text[:_DIGITS]) if text.isascii() and text.isdigit() else 0
 
-    def _log(self) -> None:
+    def log(self, seconds: float) -> None:
         method, path = self._scope["method"], self._scope["path"]
         LOG.info(
             "%s %s %s",
@@ -152,7 +164,7 @@ class _Exchange:
             extra={
                 REQUEST_ID: self._id,
                 "status": self.status,
-                "milliseconds": round(1000 * self.seconds, 1),
+                "milliseconds": round(1000 * seconds, 1),
                 # Set by `access.py`, once it knows.
                 "asked_by": self._scope["state"].get("asked_by"),
             },
