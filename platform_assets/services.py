@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from platform_assets.core.artefacts import FittedModel
+    from platform_assets.core.async_reads import AsyncReads
     from platform_assets.core.bundles import Bundle
     from platform_assets.core.champion import LiveModels
     from platform_assets.core.database import Database
@@ -158,9 +159,20 @@ class Services:
         return open_database(self.settings.database_url.get_secret_value(), self.settings.home)
 
     @opened
+    def async_reads(self) -> AsyncReads:
+        """Statements that only read from that database, for whoever answers on an event loop."""
+        from platform_assets.core.async_reads import AsyncReads
+
+        return AsyncReads(self._connection_to_read)
+
+    def _connection_to_read(self) -> psycopg.Connection[Any]:
+        # Called in a thread, for opening a database takes a while.
+        return self.database.connect_to_read()
+
+    @opened
     def online(self) -> OnlineTables:
         """The rows that programs read one by one."""
-        return OnlineTables(lambda: self.database, self.engine)
+        return OnlineTables(lambda: self.database, self.engine, self.async_reads)
 
     @opened
     def ledger(self) -> Ledger:
@@ -175,13 +187,18 @@ class Services:
     def _rows(self, query: bytes, values: Sequence[Any]) -> list[Any]:
         return self.database.reads.rows(query, values)
 
+    async def _async_rows(self, query: bytes, values: Sequence[str]) -> list[dict[str, Any]]:
+        return await self.async_reads.rows(query, values)
+
     @opened
     def keys(self) -> KeyRing:
         """Who may use the service: the keys in the database, or the setting's where that is the only place."""
         from platform_assets.core.keys import Keys, KeysFromSettings
 
         given = self.settings.api_keys.get_secret_value()
-        return KeysFromSettings(given) if given or self.bundle else Keys(self._connection, self._rows)
+        if given or self.bundle:
+            return KeysFromSettings(given)
+        return Keys(self._connection, self._rows, self._async_rows)
 
     @opened
     def validator(self) -> Validator:
@@ -309,6 +326,8 @@ class Services:
             self.prediction_log.close()
         if "engine" in vars(self):
             self.engine.close()
+        if "async_reads" in vars(self):
+            self.async_reads.close()
         if "database" in vars(self):
             self.database.close()
 

@@ -62,7 +62,7 @@ class Database:
         self._url = url.set(drivername="postgresql+psycopg")
         self.server = server
         self.embedded = server is not None
-        self.reads = Reads(self._connect_to_read)
+        self.reads = Reads(self.connect_to_read)
 
     def name(self, purpose: Purpose) -> str:
         """The database's name on its server."""
@@ -184,7 +184,15 @@ class Database:
             # Another lock may get the same number; a second `close` must not let go of that one.
             self.server = None
 
-    def _connect_to_read(self) -> psycopg.Connection[Any]:
+    def connect_to_read(self) -> psycopg.Connection[Any]:
+        """A connection of its own for statements that only read and that somebody waits for; see `reads.py`.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+
+        """
         connection = self.connect("platform", SILENCE_SECONDS)
         connection.execute(f"set statement_timeout = {STATEMENT_SECONDS * 1000:.0f}".encode())
         return connection

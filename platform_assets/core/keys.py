@@ -12,19 +12,23 @@ import re
 import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from platform_assets.core.errors import PlatformError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
     import psycopg
 
-SCOPES = ("read", "predict", "approve")
+APPROVE = "approve"
+SCOPES = ("read", "predict", APPROVE)
 """What a key may be for."""
+FRESH_SECONDS = 1.0
+"""How long a program may go on with a key that was revoked; until then its requests are a look-up cheaper."""
 _PREFIX = "pa_"
 _SECRET_BYTES = 32
 _ID_LENGTH = 16
@@ -33,6 +37,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _FIELDS = "k.name, k.owner, k.scopes, k.hash, k.created_at, r.at"
 _KEYS = f"select {_FIELDS} from platform.api_keys k left join platform.api_key_revocations r on r.hash = k.hash"  # noqa: S608 - constants
+_BY_HASH = f"{_KEYS} where k.hash = %s and r.at is null".encode()
 
 
 class KeysError(PlatformError):
@@ -92,6 +97,10 @@ class KeyRing(Protocol):
         """The key with this secret; None if it is none, or was revoked."""
         ...
 
+    async def find(self, secret: str) -> Key | None:
+        """The same as `check`, for whoever answers on an event loop."""
+        ...
+
     def by_id(self, key_id: str) -> Key | None:
         """The key with this `Key.id`; None if there is none, or it was revoked."""
         ...
@@ -109,16 +118,25 @@ class Keys:
     connect
         Lends a connection to it.
     rows
-        The rows of one statement that only reads, with its values; each request asks for a key.
+        The rows of one statement that only reads, with its values.
+    async_rows
+        The same for an event loop, by the names of their columns; each request asks for a key.
+    fresh_seconds
+        How long a key that was found on an event loop is not looked up again.
     """
 
     def __init__(
         self,
         connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]],
         rows: Callable[[bytes, Sequence[Any]], list[Any]],
+        async_rows: Callable[[bytes, Sequence[str]], Awaitable[list[dict[str, Any]]]],
+        fresh_seconds: float = FRESH_SECONDS,
     ) -> None:
         self._connect = connect
         self._rows = rows
+        self._async_rows = async_rows
+        self._fresh_seconds = fresh_seconds
+        self._fresh: dict[str, tuple[Key, float]] = {}
 
     def add(self, name: str, owner: str, scopes: Collection[str]) -> str:
         """Make a key; its secret, which nobody can see again.
@@ -158,14 +176,33 @@ class Keys:
                 " select name from platform.api_keys where name = %(name)s",
                 {"name": name.replace("\0", "")},
             ).fetchone()
+        self._fresh.clear()
         if known is None:
             raise KeysError(f"there is no key {name!r}; `platform-assets keys list` shows those that there are")
 
     def check(self, secret: str) -> Key | None:
         """The key with this secret; None if it is none, or was revoked."""
         wanted = hashed(secret)
-        found = self._find("k.hash = %s", wanted)
-        return next((key for kept, key in found.items() if hmac.compare_digest(kept, wanted)), None)
+        return _with_hash(self._find("k.hash = %s", wanted), wanted)
+
+    async def find(self, secret: str) -> Key | None:
+        """The same as `check`, for whoever answers on an event loop.
+
+        A key that was found is believed for `fresh_seconds`, but for one that may decide about models.
+        """
+        wanted, now = hashed(secret), monotonic()
+        known = self._fresh.get(wanted)
+        if known is not None and now < known[1]:
+            return known[0]
+        with _plain_errors():
+            rows = await self._async_rows(_BY_HASH, [wanted])
+        key = _with_hash(_by_hash(tuple(row.values()) for row in rows), wanted)
+        if key is None or APPROVE in key.scopes:
+            self._fresh.pop(wanted, None)
+        else:
+            # Of keys that are there, so that these cannot become many.
+            self._fresh[wanted] = key, now + self._fresh_seconds
+        return key
 
     def by_id(self, key_id: str) -> Key | None:
         """The key with this `Key.id`; None if there is none, or it was revoked."""
@@ -181,7 +218,7 @@ class Keys:
     def _find(self, where: str, value: str) -> dict[str, Key]:
         with _plain_errors():
             rows = self._rows(f"{_KEYS} where {where} and r.at is null".encode(), [value])
-        return {row[3]: _key(row) for row in rows}
+        return _by_hash(rows)
 
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[Any]]:
@@ -240,8 +277,11 @@ class KeysFromSettings:
 
     def check(self, secret: str) -> Key | None:
         """The key with this secret; None if it is none."""
-        wanted = hashed(secret)
-        return next((key for kept, key in self._keys.items() if hmac.compare_digest(kept, wanted)), None)
+        return _with_hash(self._keys, hashed(secret))
+
+    async def find(self, secret: str) -> Key | None:
+        """The same as `check`, for whoever answers on an event loop."""
+        return self.check(secret)
 
     def by_id(self, key_id: str) -> Key | None:
         """The key with this `Key.id`; None if there is none."""
@@ -269,6 +309,14 @@ def _scopes(thing: str, scopes: Collection[str]) -> frozenset[str]:
     if not wanted or not wanted <= set(SCOPES):
         raise KeysError(f"{thing}: its scopes are {sorted(wanted)}; there must be some of {', '.join(SCOPES)}")
     return wanted
+
+
+def _by_hash(rows: Iterable[tuple[Any, ...]]) -> dict[str, Key]:
+    return {row[3]: _key(row) for row in rows}
+
+
+def _with_hash(found: Mapping[str, Key], wanted: str) -> Key | None:
+    return next((key for kept, key in found.items() if hmac.compare_digest(kept, wanted)), None)
 
 
 def _key(row: tuple[Any, ...]) -> Key:

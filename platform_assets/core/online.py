@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import psycopg
     import pyarrow as pa
-    from psycopg.rows import RowFactory
 
+    from platform_assets.core.async_reads import AsyncReads
     from platform_assets.core.database import Database
     from platform_assets.core.engine import Engine, Staged
 
@@ -59,11 +59,14 @@ class OnlineTables:
         Opens the database when it is first needed.
     engine
         Turns staged rows into what PostgreSQL's COPY reads.
+    reads
+        Reads single rows of the same database.
     """
 
-    def __init__(self, database: Callable[[], Database], engine: Engine) -> None:
+    def __init__(self, database: Callable[[], Database], engine: Engine, reads: AsyncReads) -> None:
         self._database = database
         self._engine = engine
+        self._reads = reads
 
     def publish(self, name: str, staged: Staged, key: Sequence[str], run_id: str | None = None) -> OnlineVersion:
         """Make staged rows the table's content: readers see all of the old rows or all of the new ones.
@@ -121,10 +124,8 @@ class OnlineTables:
         DatabaseError
             The database does not answer.
         """
-        from psycopg.rows import tuple_row
-
         query = b"SELECT name, digest, rows, updated_at FROM platform.online_tables WHERE name = %s"
-        rows = self._rows(name, query, [name], tuple_row)
+        rows = self._rows(name, query, [name])
         return OnlineVersion(*rows[0]) if rows else None
 
     def versions(self) -> list[OnlineVersion]:
@@ -135,12 +136,10 @@ class OnlineTables:
         DatabaseError
             The database does not answer.
         """
-        from psycopg.rows import tuple_row
-
         query = b"SELECT name, digest, rows, updated_at FROM platform.online_tables ORDER BY name"
-        return [OnlineVersion(*row) for row in self._rows("online_tables", query, [], tuple_row)]
+        return [OnlineVersion(*row) for row in self._rows("online_tables", query)]
 
-    def get(self, name: str, **key: Any) -> dict[str, Any] | None:
+    async def get(self, name: str, **key: Any) -> dict[str, Any] | None:
         """One row by its key; None where there is none.
 
         Raises
@@ -148,12 +147,11 @@ class OnlineTables:
         DatabaseError
             The database does not answer, or has no such table.
         """
-        from psycopg.rows import dict_row
-
-        rows = self._rows(name, _one(name, tuple(key)), list(key.values()), dict_row)
+        with _plain_errors(name):
+            rows = await self._reads.rows(_one(name, tuple(key)), list(key.values()))
         return rows[0] if rows else None
 
-    def get_many(self, name: str, column: str, keys: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+    async def get_many(self, name: str, column: str, keys: Sequence[Any]) -> dict[Any, dict[str, Any]]:
         """The rows of some keys in one statement, by key, in no particular order; unknown keys are left out.
 
         Parameters
@@ -170,11 +168,11 @@ class OnlineTables:
         DatabaseError
             The database does not answer, or has no such table.
         """
-        from psycopg.rows import dict_row
-
         if not keys:
             return {}
-        return {row[column]: row for row in self._rows(name, _many(name, column), [list(keys)], dict_row)}
+        with _plain_errors(name):
+            rows = await self._reads.rows(_many(name, column), [keys])
+        return {row[column]: row for row in rows}
 
     def read(self, name: str) -> pa.Table:
         """The whole table, for checks and downstream assets; programs ask for single rows."""
@@ -201,9 +199,9 @@ class OnlineTables:
             while chunk := rows.read(_CHUNK):
                 copy.write(chunk)
 
-    def _rows(self, name: str, query: bytes, values: Sequence[Any], row_factory: RowFactory[Any]) -> list[Any]:
+    def _rows(self, name: str, query: bytes, values: Sequence[Any] = ()) -> list[Any]:
         with _plain_errors(name):
-            return self._database().reads.rows(query, values, row_factory)
+            return self._database().reads.rows(query, values)
 
     @contextmanager
     def _connected(self, name: str) -> Iterator[psycopg.Connection[Any]]:

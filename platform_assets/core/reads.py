@@ -12,14 +12,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg.rows import tuple_row
 
 from platform_assets.core.errors import DatabaseError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from psycopg.rows import RowFactory
     from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 CONNECTIONS = 8
@@ -86,7 +84,7 @@ class Reads:
             use_lifo=True,
         )
 
-    def rows(self, query: bytes, values: Sequence[Any] = (), row_factory: RowFactory[Any] = tuple_row) -> list[Any]:
+    def rows(self, query: bytes, values: Sequence[Any] = ()) -> list[Any]:
         """The rows of one statement.
 
         Parameters
@@ -95,8 +93,6 @@ class Reads:
             With `%s` for each value.
         values
             Its values.
-        row_factory
-            The form of a row; psycopg's.
 
         Raises
         ------
@@ -116,7 +112,7 @@ class Reads:
                     "doctor` says what is reachable"
                 ) from None
             try:
-                return _rows(borrowed, query, values, row_factory)
+                return _rows(borrowed, query, values)
             except psycopg.OperationalError as error:
                 # Each that died meanwhile fails at once, until one is opened anew or none can be.
                 if not _died_in_the_pool(borrowed, error):
@@ -132,12 +128,10 @@ class Reads:
         self._pool.dispose()
 
 
-def _rows(
-    borrowed: PoolProxiedConnection, query: bytes, values: Sequence[Any], row_factory: RowFactory[Any]
-) -> list[Any]:
+def _rows(borrowed: PoolProxiedConnection, query: bytes, values: Sequence[Any]) -> list[Any]:
     driver = borrowed.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows the type
-    with driver.cursor(row_factory=row_factory) as cursor:
+    with driver.cursor() as cursor:
         # From the first time on, so that the server plans it once.
         found = cursor.execute(query, values, prepare=True).fetchall()
     borrowed.info["used"] = True

@@ -199,6 +199,14 @@ class Access:
         self._open_locally = open_locally
         self._known: dict[str, None] = {}
 
+    async def identify(self, request: Request) -> None:
+        """Find out who the header says it is, before anything else asks; once for each request, and in no thread."""
+        request.state.by_header = await self._by_header(request)
+
+    def brings_key(self, request: Request) -> bool:
+        """Whether the header says who asks, rightly or not."""
+        return request.state.by_header is not None
+
     def limited(self, request: Request) -> Mapping[str, str]:
         """Count a request under the key that it brings, or else its address; what to tell of the limit.
 
@@ -275,7 +283,9 @@ class Access:
         Problem
             429: too many wrong keys came from there.
         """
-        key = self._checked(request, secret)
+        self._refuse_guesses(request, secret)
+        key = self._keys().check(secret)
+        self._note(request, secret, key)
         return self.sessions.signed_in(key.id) if key else None
 
     def _noted(self, request: Request, caller: Caller) -> Caller:
@@ -283,15 +293,13 @@ class Access:
         return caller
 
     def _identified(self, request: Request) -> Caller | Exception | None:
-        """Who the header says it is, or why nobody can tell; None without one. Found out once for each request."""
-        if not hasattr(request.state, "by_header"):
-            request.state.by_header = self._by_header(request)
+        """Who the header says it is, or why nobody can tell; None without one. See `identify`."""
         found: Caller | Exception | None = request.state.by_header
         if isinstance(found, Problem) and found.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise found
         return found
 
-    def _by_header(self, request: Request) -> Caller | Exception | None:
+    async def _by_header(self, request: Request) -> Caller | Exception | None:
         header = request.headers.get("authorization")
         if header is None:
             return None
@@ -299,28 +307,32 @@ class Access:
         if not bearer:
             return _unknown("The header Authorization must be `Bearer <key>`.", 'error="invalid_request"')
         try:
-            key = self._checked(request, bearer[1])
+            self._refuse_guesses(request, bearer[1])
+            key = await self._keys().find(bearer[1])
         except (PlatformError, Problem) as error:
             # Told by whatever needs to know who asks; a page for everybody does not.
             return error
+        self._note(request, bearer[1], key)
         if key is None:
             return _unknown(f"This key is not known, or was revoked; {_HOW_TO_GET_A_KEY}.", 'error="invalid_token"')
         return Caller(key, None)
 
-    def _checked(self, request: Request, secret: str) -> Key | None:
-        """The key with this secret, after a look at how often its sender was wrong."""
-        known = hashed(secret)
+    def _refuse_guesses(self, request: Request, secret: str) -> None:
+        """Look at no further key of a sender that was wrong too often."""
         # Whoever shares an address with somebody who guesses goes on with a key that was right before.
-        if self._limits and known not in self._known:
+        if self._limits and hashed(secret) not in self._known:
             self._limits.refuse_guesses(_address(request))
-        key = self._keys().check(secret)
+
+    def _note(self, request: Request, secret: str, key: Key | None) -> None:
+        """Remember what came of a secret."""
+        if self._limits is None:
+            return
+        known = hashed(secret)
         if key is None:
             self._known.pop(known, None)
-            if self._limits:
-                self._limits.count_guess(_address(request))
+            self._limits.count_guess(_address(request))
         elif len(self._known) < _KNOWN_KEYS:
             self._known[known] = None
-        return key
 
     def _by_session(self, request: Request) -> Caller | Problem:
         session = self.sessions.of(request)

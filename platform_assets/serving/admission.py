@@ -85,7 +85,12 @@ class Admission:
             return
         request = Request(scope)
         try:
-            headers = await run_in_threadpool(self._admit, request)
+            await self._access.identify(request)
+            # A session is looked up in the database by whoever needs it; who sends a key is known by now.
+            if self._access.brings_key(request):
+                headers = self._admit(request)
+            else:
+                headers = await run_in_threadpool(self._admit, request)
         except Exception as error:
             problem = self._problems.of(request, error)
             if problem is None:

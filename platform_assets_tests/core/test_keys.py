@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -9,20 +10,29 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from platform_assets.core.async_reads import AsyncReads
 from platform_assets.core.database import Database
-from platform_assets.core.keys import KeyRing, Keys, KeysError, KeysFromSettings, hashed
+from platform_assets.core.keys import FRESH_SECONDS, Key, KeyRing, Keys, KeysError, KeysFromSettings, hashed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 HASHES = [hashlib.sha256(secret.encode()).hexdigest() for secret in ("one", "two", "é😀")]
 
 
 @pytest.fixture
-def keys(database_url: str) -> Iterator[Keys]:
+def hasty(database_url: str) -> Iterator[Callable[[float], Keys]]:
+    """Keys that believe what they found for some seconds."""
     database = Database(make_url(database_url))
-    yield Keys(database.pooled, database.reads.rows)
+    reads = AsyncReads(database.connect_to_read)
+    yield lambda seconds: Keys(database.pooled, database.reads.rows, reads.rows, seconds)
+    reads.close()
     database.close()
+
+
+@pytest.fixture
+def keys(hasty: Callable[[float], Keys]) -> Keys:
+    return hasty(FRESH_SECONDS)
 
 
 @pytest.mark.requirement("SRV-1")
@@ -39,6 +49,46 @@ def test_a_key_is_known_by_its_secret_alone(keys: Keys) -> None:
         assert keys.check(wrong) is None
     for wrong in ("", "anna-laptop", key.id[:-1], key.id + "0", hashed(secret), "\0" * 16, "%" * 16, "f" * 16):
         assert keys.by_id(wrong) is None
+
+
+@pytest.mark.requirement("SRV-1")
+def test_on_an_event_loop_a_key_is_the_same(keys: Keys) -> None:
+    secret = keys.add("shop", "Anna", ["read", "predict"])
+
+    async def found(*secrets: str) -> list[Key | None]:
+        return [await keys.find(one) for one in secrets]
+
+    key = keys.check(secret)
+    assert key is not None
+    wrong = ("", secret[:-1], secret.upper(), hashed(secret), "\0", "\ud800", "x" * 100_000)
+    assert asyncio.run(found(secret, secret, *wrong)) == [key, key, *[None] * len(wrong)]
+
+
+@pytest.mark.requirement("SRV-1")
+def test_a_key_that_was_revoked_elsewhere_opens_nothing_after_a_moment_and_one_that_decides_at_once(
+    keys: Keys, hasty: Callable[[float], Keys]
+) -> None:
+    program, person = keys.add("shop", "Anna", ["predict"]), keys.add("anna", "Anna", ["read", "approve"])
+
+    async def found(ring: Keys) -> list[bool]:
+        return [await ring.find(secret) is not None for secret in (program, person)]
+
+    patient, other = hasty(3_600), hasty(0)
+    assert [asyncio.run(found(ring)) for ring in (patient, other)] == [[True, True]] * 2
+    for name in ("shop", "anna"):
+        keys.revoke(name)
+    assert asyncio.run(found(patient)) == [True, False]
+    assert asyncio.run(found(other)) == [False, False]
+    assert 0 < FRESH_SECONDS <= 1
+
+
+@pytest.mark.requirement("SRV-1")
+def test_a_key_that_was_revoked_here_opens_nothing_at_once(hasty: Callable[[float], Keys]) -> None:
+    keys = hasty(3_600)
+    secret = keys.add("shop", "Anna", ["predict"])
+    assert asyncio.run(keys.find(secret)) is not None
+    keys.revoke("shop")
+    assert asyncio.run(keys.find(secret)) is None
 
 
 @pytest.mark.requirement("SRV-1", "PLT-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import math
 import struct
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
+from platform_assets.core.async_reads import AsyncReads
 from platform_assets.core.database import Database, open_database
 from platform_assets.core.engine import Engine
 from platform_assets.core.errors import DatabaseError
@@ -21,7 +23,7 @@ from platform_assets.core.postgres_watcher import free_port
 from platform_assets_tests.postgres import as_owner, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
 # Ibis 12 calls DuckDB 2 by names that it will lose.
@@ -41,13 +43,20 @@ class Shop:
         self.owner_url = owner_url
         self.database = open_database(url, folder)
         self.engine = Engine(folder / "scratch", "200MB", 1)
-        self.online = OnlineTables(lambda: self.database, self.engine)
+        self.reads = AsyncReads(self.database.connect_to_read)
+        self.online = OnlineTables(lambda: self.database, self.engine, self.reads)
 
     def publish(self, rows: pa.Table, name: str = PRICES, key: tuple[str, ...] = ("id",), **more: Any) -> OnlineVersion:
         with self.engine.stage(rows) as staged:
             version = self.online.publish(name, staged, key, **more)
             assert (version.name, version.digest, version.rows) == (name, staged.digest, staged.rows)
             return version
+
+    def get(self, name: str, **key: Any) -> dict[str, Any] | None:
+        return asyncio.run(self.online.get(name, **key))
+
+    def get_many(self, name: str, column: str, keys: list[Any]) -> dict[Any, dict[str, Any]]:
+        return asyncio.run(self.online.get_many(name, column, keys))
 
     def rows(self, name: str = PRICES) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.online.read(name).to_pylist()
@@ -67,6 +76,7 @@ class Shop:
 
     def close(self) -> None:
         self.engine.close()
+        self.reads.close()
         self.database.close()
 
 
@@ -108,14 +118,14 @@ def row(number: int, price: float | None, note: str | None = "x", day: dt.date |
 @pytest.mark.requirement("CRE-4")
 def test_rows_are_read_by_their_keys(shop: Shop) -> None:
     shop.publish(prices(_1=1.0, _2=None, _3=3.0))
-    assert shop.online.get(PRICES, id=2) == row(2, None)
-    assert shop.online.get(PRICES, id=2, note="x") == row(2, None)
-    assert shop.online.get(PRICES, id=2, note="y") is None
-    assert shop.online.get(PRICES, id=4) is None
-    assert shop.online.get_many(PRICES, "id", [3, 1, 4, 3]) == {3: row(3, 3.0), 1: row(1, 1.0)}
-    assert shop.online.get_many(PRICES, "note", ["x"]).keys() == {"x"}
-    assert shop.online.get_many(PRICES, "id", []) == {}
-    assert shop.online.get_many(PRICES, "id", list(range(1_000))).keys() == {1, 2, 3}
+    assert shop.get(PRICES, id=2) == row(2, None)
+    assert shop.get(PRICES, id=2, note="x") == row(2, None)
+    assert shop.get(PRICES, id=2, note="y") is None
+    assert shop.get(PRICES, id=4) is None
+    assert shop.get_many(PRICES, "id", [3, 1, 4, 3]) == {3: row(3, 3.0), 1: row(1, 1.0)}
+    assert shop.get_many(PRICES, "note", ["x"]).keys() == {"x"}
+    assert shop.get_many(PRICES, "id", []) == {}
+    assert shop.get_many(PRICES, "id", list(range(1_000))).keys() == {1, 2, 3}
 
 
 @pytest.mark.parametrize(
@@ -127,9 +137,11 @@ def test_rows_are_read_by_their_keys(shop: Shop) -> None:
         (lambda online: online.get_many(PRICES, "id", ["x"]), "PostgreSQL refused what shop/prices was to do"),
     ],
 )
-def test_what_cannot_be_read_is_told(shop: Shop, use: Callable[[OnlineTables], object], told: str) -> None:
+def test_what_cannot_be_read_is_told(
+    shop: Shop, use: Callable[[OnlineTables], Coroutine[Any, Any, object]], told: str
+) -> None:
     with pytest.raises(DatabaseError, match=told):
-        use(shop.online)
+        asyncio.run(use(shop.online))
 
 
 @pytest.mark.requirement("CRE-2")
@@ -176,7 +188,7 @@ def test_values_come_back_as_they_were(shop: Shop) -> None:
     ]
     shop.publish(pa.Table.from_pylist(sent, schema=prices().schema))
     for expected in sent:
-        found = shop.online.get(PRICES, id=expected["id"])
+        found = shop.get(PRICES, id=expected["id"])
         assert found == expected
         if expected["price"] is not None:
             assert struct.pack("d", found["price"]) == struct.pack("d", expected["price"])
@@ -193,7 +205,7 @@ def test_other_types_come_back_as_they_were(shop: Shop) -> None:
     ]
     types = {"id": pa.int32(), "raw": pa.binary(), "is_new": pa.bool_(), "at": pa.timestamp("us", "UTC")}
     shop.publish(pa.Table.from_pylist(sent, schema=pa.schema(types.items())), "shop/odd")
-    assert [shop.online.get("shop/odd", id=number) for number in (1, 2, 3)] == sent
+    assert [shop.get("shop/odd", id=number) for number in (1, 2, 3)] == sent
 
 
 def test_a_key_may_have_several_columns(shop: Shop) -> None:
@@ -201,8 +213,8 @@ def test_a_key_may_have_several_columns(shop: Shop) -> None:
     rows = {"place": ["a", "a", "b"], "id": [1, 2, 1], "pieces": [10, 20, 30]}
     shop.publish(pa.table(rows), "shop/stock", ("place", "id"))
     shop.publish(pa.table(rows).slice(1), "shop/stock", ("place", "id"))
-    assert shop.online.get("shop/stock", place="a", id=2) == {"place": "a", "id": 2, "pieces": 20}
-    assert shop.online.get("shop/stock", place="a", id=1) is None
+    assert shop.get("shop/stock", place="a", id=2) == {"place": "a", "id": 2, "pieces": 20}
+    assert shop.get("shop/stock", place="a", id=1) is None
     assert len(shop.rows("shop/stock")) == 2
 
 
@@ -211,16 +223,16 @@ def test_names_and_keys_are_no_sql(shop: Shop) -> None:
     shop.make('create table shop."x""; drop table shop.prices; --" (id text primary key, "it\'s; ""here""" bigint)')
     key = "1' or '1'='1"
     shop.publish(pa.table({"id": [key, "2"], column: [1, 2]}), f"shop/{table}")
-    assert shop.online.get(f"shop/{table}", id=key) == {"id": key, column: 1}
-    assert shop.online.get(f"shop/{table}", id="1' or '2'='2") is None
-    assert shop.online.get(f"shop/{table}", **{column: 2}) == {"id": "2", column: 2}
+    assert shop.get(f"shop/{table}", id=key) == {"id": key, column: 1}
+    assert shop.get(f"shop/{table}", id="1' or '2'='2") is None
+    assert shop.get(f"shop/{table}", **{column: 2}) == {"id": "2", column: 2}
     assert shop.rows() == []
 
 
 def test_an_unknown_key_has_no_row(shop: Shop) -> None:
     shop.publish(prices(_1=1.0))
-    assert shop.online.get(PRICES, id=2) is None
-    assert shop.online.get(PRICES, id=1) == row(1, 1.0)
+    assert shop.get(PRICES, id=2) is None
+    assert shop.get(PRICES, id=1) == row(1, 1.0)
 
 
 def test_the_platforms_own_table_can_be_published(shop: Shop) -> None:
@@ -340,7 +352,7 @@ def test_connections_that_died_while_idle_are_replaced(shop: Shop) -> None:
         "select pg_terminate_backend(pid) from pg_stat_activity "
         "where datname = current_database() and pid <> pg_backend_pid()"
     )
-    assert shop.online.get(PRICES, id=1) == row(1, 1.0)
+    assert shop.get(PRICES, id=1) == row(1, 1.0)
 
 
 # Refusals
@@ -349,7 +361,7 @@ def test_connections_that_died_while_idle_are_replaced(shop: Shop) -> None:
 @pytest.mark.requirement("CRE-2")
 def test_a_missing_table_or_column_asks_for_a_migration(shop: Shop) -> None:
     for name in ("shop/none", "none/prices"):
-        for use in (partial(shop.publish, prices(_1=1.0)), shop.online.read, partial(shop.online.get, id=1)):
+        for use in (partial(shop.publish, prices(_1=1.0)), shop.online.read, partial(shop.get, id=1)):
             with pytest.raises(DatabaseError, match=f"no table for {name} .*; write a migration for it"):
                 use(name)
     with pytest.raises(DatabaseError, match="run `platform-assets migrate`"):
@@ -384,12 +396,12 @@ def test_a_server_that_is_gone_is_told_without_its_password(tmp_path: Path) -> N
 
     engine = Engine(tmp_path / "scratch", "200MB", 1)
     database = Database(make_url(f"postgresql://anna:sesame@127.0.0.1:{free_port()}/shop"))
-    online = OnlineTables(lambda: database, engine)
+    online = OnlineTables(lambda: database, engine, AsyncReads(database.connect_to_read))
     with engine.stage(prices(_1=1.0)) as staged:
         for use in (
             lambda: online.publish(PRICES, staged, ("id",)),
             lambda: online.current(PRICES),
-            lambda: online.get(PRICES, id=1),
+            lambda: asyncio.run(online.get(PRICES, id=1)),
             lambda: online.read(PRICES),
         ):
             with pytest.raises(DatabaseError, match=r"(failed while|cannot open) .*connection.* failed") as caught:

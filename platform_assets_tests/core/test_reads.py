@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 from sqlalchemy import make_url
 
 from platform_assets.core.database import Database
@@ -54,10 +53,10 @@ def hasty(database: Database, statement_milliseconds: int = 0) -> Reads:
     return Reads(connect)
 
 
-def test_rows_come_in_the_form_that_is_asked_for(database: Database) -> None:
+def test_rows_are_tuples_in_the_order_of_the_columns(database: Database) -> None:
     query = b"select g as number, %s::text as text from generate_series(1, 2) g"
     assert database.reads.rows(query, ["a"]) == [(1, "a"), (2, "a")]
-    assert database.reads.rows(query, [None], dict_row) == [{"number": 1, "text": None}, {"number": 2, "text": None}]
+    assert database.reads.rows(query, [None]) == [(1, None), (2, None)]
     assert database.reads.rows(b"select 1 where false") == []
 
 

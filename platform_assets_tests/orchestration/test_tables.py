@@ -1,5 +1,6 @@
 """A little shop: a table from outside, tables made from it, and a table online, through the real wiring."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -425,7 +426,7 @@ def online(shop: Shop, owner_url: str) -> Iterator[Shop]:
     as_owner(owner_url, "create schema shop; create table shop.newest (item text primary key, sale_id bigint)")
     assert shop.run(sales, newest, newest_is_current).success
     yield shop
-    shop.services.database.close()
+    shop.services.close()
 
 
 def online_rows_equal_lake(result: dg.ExecuteInProcessResult) -> bool:
@@ -434,7 +435,7 @@ def online_rows_equal_lake(result: dg.ExecuteInProcessResult) -> bool:
 
 @pytest.mark.requirement("PLT-1", "CRE-5")
 def test_online_rows_are_shown_and_equal_the_lake(online: Shop) -> None:
-    assert online.services.online.get("shop/newest", item="tea") == {"item": "tea", "sale_id": 2}
+    assert asyncio.run(online.services.online.get("shop/newest", item="tea")) == {"item": "tea", "sale_id": 2}
     result = online.run(newest, newest_is_current)
     assert online_rows_equal_lake(result)
     seen = metadata(result, newest)

@@ -6,6 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from platform_assets.core.batches import Key, NothingFound, OneOrMany, UpTo1000
@@ -126,11 +127,11 @@ def router(services: Services) -> APIRouter:
         response_model=FeaturesOfClient,
         responses={200: {"content": {JSON: {"example": _flat(_EXAMPLE)}}}},
     )
-    def show_features_of_client(
+    async def show_features_of_client(
         client_id: Annotated[Key, Path(description="Number of the client.", examples=[_ONE])],
     ) -> Response:
         """The five features of a client, as of the newest loan."""
-        row = services.online.get(CLIENT_FEATURES.name, client_id=client_id)
+        row = await services.online.get(CLIENT_FEATURES.name, client_id=client_id)
         if row is None:
             raise _unknown(client_id)
         return _json(FeaturesOfClient(**row, missing=_missing(row)))
@@ -141,11 +142,12 @@ def router(services: Services) -> APIRouter:
         responses={200: {"content": {JSON: {"examples": _EXAMPLES_ANSWERED}}}},
         openapi_extra={"requestBody": {"content": {JSON: {"examples": _EXAMPLES_ASKED}}}},
     )
-    def predict_credit_risk(clients: Clients, request: Request) -> Response:
+    async def predict_credit_risk(clients: Clients, request: Request) -> Response:
         """How likely it is that a client does not pay a loan back on time: for one client, or for many at once."""
         ids = clients.client_ids if clients.is_many else [clients.client_id]
-        rows = services.online.get_many(CLIENT_FEATURES.name, "client_id", ids)
-        answers = _predictions(services, ids, rows, request.state.asked)
+        rows = await services.online.get_many(CLIENT_FEATURES.name, "client_id", ids)
+        # What scores keeps a processor busy; in a thread, others are answered meanwhile.
+        answers = await run_in_threadpool(_predictions, services, ids, rows, request.state.asked)
         if clients.is_many:
             return _json(Predictions(predictions=answers))
         [answer] = answers
