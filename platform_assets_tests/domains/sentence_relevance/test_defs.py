@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
+from platform_assets import definitions
 from platform_assets.domains.sentence_relevance.defs import archived_sentences, sentences
 from platform_assets.domains.sentence_relevance.schemas import LABELS
 from platform_assets.resources import resources
-from platform_assets.services import Services
+from platform_assets.services import Services, Sources
 from platform_assets.settings import Settings
 from platform_assets_tests.archives import TABLE, archive, database, labelled, pack, tar
 
@@ -204,3 +205,29 @@ def test_the_real_archive(run: Run, real_data: Path) -> None:
     table = outcome.table(SENTENCES)
     assert table["topic"].nunique() == 10
     assert table["words"].between(1, 40).all()
+
+
+@pytest.mark.requirement("PLT-2", "REL-4")
+def test_another_archive_trains_the_model_and_the_same_one_does_not(tmp_path: Path) -> None:
+    repository = definitions.defs().get_repository_def()
+    sensor = repository.get_sensor_def("sentence_relevance_archive_changed")
+    assert sensor.job_name == "train_sentence_relevance_model"
+    assert repository.has_job(sensor.job_name)
+    cursor, launched = None, []
+    for texts in (
+        [("a fire", "Relevant")],
+        [("a fire", "Relevant")],
+        [("a fire", "Relevant"), ("my song", "Not Relevant")],
+    ):
+        packed = archive(tmp_path, *texts)
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_sensor_context(
+                instance=instance,
+                cursor=cursor,
+                resources={"sources": Sources(Settings(sentences_archive_uri=str(packed)))},
+                repository_def=repository,
+            )
+            tick = sensor.evaluate_tick(context)
+        cursor = tick.cursor
+        launched.append(len(tick.run_requests or ()))
+    assert launched == [1, 0, 1]
