@@ -17,7 +17,7 @@ from platform_assets.settings import load_settings
 from platform_assets_tests.command_line import Done, platform_assets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mlflow import MlflowClient
 
@@ -41,7 +41,7 @@ class Platform:
         self.services = open_services(load_settings())
         self.instance = instance
         self.definitions = definitions.defs()
-        self.cursor: str | None = None
+        self.cursors: dict[str, str | None] = {}
 
     def command(self, *arguments: str, **variables: str) -> Done:
         """What `platform-assets` says."""
@@ -62,18 +62,20 @@ class Platform:
 
     def follow_decisions(self) -> list[tuple[str, list[str]]]:
         """Do what the sensor asks for: of each run, the request and the ops that ran."""
-        context = dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, resources={"ledger": self.services.ledger}
-        )
-        tick = self.definitions.get_repository_def().get_sensor_def("model_decided").evaluate_tick(context)
-        self.cursor = tick.cursor
         ran = []
-        for wanted in tick.run_requests or ():
+        for wanted in self.evaluate("model_decided", ledger=self.services.ledger):
             result = self.run("promote_model", run_config=wanted.run_config, tags=wanted.tags)
             assert result.success
             steps = [event.step_key for event in result.all_events if event.is_step_success and event.step_key]
             ran.append((wanted.tags[REQUEST_TAG], steps))
         return ran
+
+    def evaluate(self, sensor: str, **resources: Any) -> Sequence[dg.RunRequest]:
+        """The runs that a sensor asks for, looking once more."""
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursors.get(sensor), resources=resources)
+        tick = self.definitions.get_repository_def().get_sensor_def(sensor).evaluate_tick(context)
+        self.cursors[sensor] = tick.cursor
+        return tick.run_requests or ()
 
     def registry_equals_ledger(self) -> bool:
         """What the check says."""
