@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 REPEATS = 5
 ROWS = 20_000
 """Most held-out examples that a permutation importance is computed from."""
-TEXTS = 3_000
+TEXTS = 2_000
 """Most held-out texts of which words are taken away."""
 FEWEST_TEXTS = 10
 """Texts in which a word has to occur; what fewer say of it is chance."""

@@ -57,7 +57,7 @@ def ledger_at(url: str, **options: Any) -> Iterator[Ledger]:
 
 def promote(ledger: Ledger, version: int, **others: Any) -> int:
     """Bring a version all the way to champion; the number of its request."""
-    champion = ledger.champion(MODEL)
+    champion = ledger.champion(others.get("model", MODEL))
     seen = (champion.version, champion.digest) if champion else None
     request = ledger.open_request(proposal(version, champion=seen, **others))
     ledger.decide(request.id, "approve", ANNA, "better")

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi import checks
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.serving.app import application
 from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.serving import credit
+from platform_assets_tests.serving import credit, sentences
 from platform_assets_tests.serving.conftest import keys_of, served
 
 if TYPE_CHECKING:
@@ -78,9 +78,11 @@ def key(services: Services) -> str:
 
 @pytest.fixture(scope="module")
 def address(services: Services, models: tuple[FittedModel, FittedModel], before: tuple[str, Any]) -> str:
-    """Of the service, with a champion."""
+    """Of the service, with champions."""
     credit.crown(services, models[1], 1, THRESHOLDS[1])
-    wait_until(lambda: services.live_models.state()[MODEL.name].live, "the champion was live")
+    sentences.crown(services, sentences.fitted(), 1)
+    states = services.live_models.state
+    wait_until(lambda: all(state.live for state in states().values()), "the champions were live")
     return before[0]
 
 
@@ -131,7 +133,11 @@ def test_it_answers_as_it_describes_itself(address: str, key: str, mode: Generat
             # Nothing that is wrong can be sent where nothing is asked for.
             assert mode is GenerationMode.NEGATIVE
             assert not operation.path_parameters
-    assert {"GET /features/credit-risk/{client_id}", "POST /predictions/credit-risk"} <= set(asked)
+    assert {
+        "GET /features/credit-risk/{client_id}",
+        "POST /predictions/credit-risk",
+        "POST /predictions/sentence-relevance",
+    } <= set(asked)
 
 
 @pytest.mark.requirement("SRV-1")

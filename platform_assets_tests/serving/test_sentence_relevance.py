@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pytest
 
-from platform_assets.core.artefacts import FittedModel, library_versions
 from platform_assets.domains.sentence_relevance.api import LONGEST
-from platform_assets.domains.sentence_relevance.model import MODEL, logistic_regression
+from platform_assets.domains.sentence_relevance.model import MODEL
 from platform_assets.domains.sentence_relevance.schemas import LABELS
 from platform_assets.serving.app import application
-from platform_assets_tests.core.approvals import promote
 from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.serving import credit
+from platform_assets_tests.serving import sentences
 from platform_assets_tests.serving.conftest import api
 from platform_assets_tests.serving.test_app import problem
 
@@ -25,31 +22,23 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.testclient import TestClient
 
+    from platform_assets.core.artefacts import FittedModel
     from platform_assets.services import Services
     from platform_assets_tests.serving.conftest import People
 
 PREDICTIONS = "/predictions/sentence-relevance"
-THRESHOLD = 0.5
 FIRE, PARTY = "Forest fire near La Ronge, hundreds evacuated", "I love this party song lol"
-TAUGHT = {
-    1: ("forest fire near homes", "hundreds evacuated near fire", "flood killed hundreds", "people killed in fire"),
-    0: ("i love this song", "party party lol", "what a lovely day at the party", "this song is lol i love it"),
-}
 
 
 @pytest.fixture(scope="module")
 def model() -> FittedModel:
-    rows = pd.DataFrame({"text": [text for texts in TAUGHT.values() for text in texts] * 5}, dtype="str")
-    labels = [label for label, texts in TAUGHT.items() for _ in texts] * 5
-    estimator = logistic_regression(1).fit(rows, labels)
-    return FittedModel(estimator, ("text",), rows, estimator.predict_proba(rows)[:, 1], library_versions())
+    return sentences.fitted()
 
 
 @pytest.fixture(scope="module")
 def champion(services: Services, model: FittedModel) -> int:
     """Number of the request by which it became one."""
-    fields: dict[str, Any] = {"model": MODEL.name, "threshold": THRESHOLD, "evidence": credit.EVIDENCE}
-    return promote(services.ledger, 3, digest=services.artefacts.save(model), **fields)
+    return sentences.crown(services, model, 3)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +69,7 @@ def test_a_sentence_is_relevant_or_not_with_its_score_and_what_said_so(
             "relevant": relevant,
             "label": "Relevant" if relevant else "Not Relevant",
             "score": model.scores([{"text": sentence}])[0],
-            "threshold": THRESHOLD,
+            "threshold": sentences.THRESHOLD,
             "model_version": "3",
             "approval_id": champion,
         }
@@ -133,7 +122,7 @@ HALF_A_BODY = "fire " * 50_000
 BODIES: dict[str, tuple[Any, int, str]] = {
     "empty": ({"sentence": ""}, 422, "sentence"),
     "blank": ({"sentence": " \t\n"}, 422, "sentence"),
-    "other blanks": ({"sentence": "\u2003\u00a0"}, 422, "sentence"),
+    "other blanks": ({"sentence": "\u2003\u00a0\u0085\x1f\ufeff"}, 422, "sentence"),
     "one empty of several": ({"sentences": [FIRE, "", FIRE]}, 422, "sentences.1"),
     "none": ({"sentence": None}, 422, "sentence"),
     "a number": ({"sentence": 5}, 422, "sentence"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 JSON = "application/json"
 LONGEST = 10_000
 """Characters of a sentence; who sends more sends something else."""
+NO_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
+"""What a sentence has to have. Spelled out what Python and JavaScript, whose rules are a schema's, differ in."""
 
 
 def _with_text(sentence: str) -> str:
-    if not sentence.strip():
+    if not re.search(NO_BLANK, sentence):
         raise ValueError("Give a sentence; there is no text in this one.")
     try:
         sentence.encode()
@@ -36,6 +39,8 @@ Sentence = Annotated[
     Field(
         min_length=1,
         max_length=LONGEST,
+        # Told by the description, and checked above with words of our own.
+        json_schema_extra={"pattern": NO_BLANK},
         description="What somebody wrote, as it was written: the model cleans it by itself.",
         examples=["Forest fire near La Ronge Sask. Canada http://t.co/x1"],
     ),

@@ -84,7 +84,7 @@ def _words_and_letters() -> Any:
     from platform_assets.core.text_estimators import CompactTfidf
 
     words = CompactTfidf(token_pattern=EVERY_WORD, ngram_range=(1, 2), min_df=FEWEST_TEXTS["words"], sublinear_tf=True)
-    letters = CompactTfidf(analyzer="char_wb", ngram_range=(2, 5), min_df=FEWEST_TEXTS["letters"], sublinear_tf=True)
+    letters = CompactTfidf(analyzer="char_wb", ngram_range=(3, 5), min_df=FEWEST_TEXTS["letters"], sublinear_tf=True)
     return FeatureUnion([("words", words), ("letters", letters)])
 
 
@@ -112,7 +112,7 @@ MODEL = ModelSpec(
     subgroups=("length", "topic"),
     candidates=(
         Candidate("words alone, logistic regression", words_alone),
-        Candidate("logistic regression", logistic_regression, {"model__C": (1.0, 3.0)}),
+        Candidate("logistic regression", logistic_regression, {"model__C": (1.0,)}),
         Candidate("support vector machine", support_vector_machine, {"model__C": (0.05,)}),
         Candidate("complement naive Bayes", naive_bayes, {"model__alpha": (0.3,)}),
     ),
