@@ -170,10 +170,14 @@ class FittedModel:
 
     def _filled_up(self, vectors: Frame, beyond: int) -> Frame:
         """The vectors, and so many others after them that are known to be good."""
+        import numpy as np
         import pandas as pd
 
         if self._only_numbers:
-            return vectors.iloc[[*range(len(vectors)), *([len(vectors) - 1] * beyond)]]
+            # pandas would lay one row, many times, out in another order than several.
+            values = vectors.to_numpy().T
+            filled = np.concatenate([values, np.repeat(values[:, -1:], beyond, axis=1)], axis=1)
+            return self._framed(np.ascontiguousarray(filled))
         return pd.concat([vectors, self._short_rows.iloc[:beyond]], ignore_index=True)
 
     @cached_property

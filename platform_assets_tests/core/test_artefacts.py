@@ -557,3 +557,16 @@ def test_the_last_bits_of_a_score_may_differ(local: ArtefactStore) -> None:
 def test_scores_of_another_shape_are_refused(local: ArtefactStore, scores: Any) -> None:
     with pytest.raises(ArtefactError, match="train the model again"):
         local.load(local.add(dump(dataclasses.replace(a_model(), golden_scores=scores))))
+
+
+@pytest.mark.requirement("CRE-5")
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 16, 17])
+def test_a_score_does_not_depend_on_the_rows_beside_it(size: int) -> None:
+    random = np.random.default_rng(1)
+    rows = pd.DataFrame(random.normal(size=(203, 5)), columns=list("abcde"))
+    estimator = LogisticRegression().fit(rows, rows["a"] + rows["b"] > random.normal(size=len(rows)))
+    model = FittedModel(estimator, tuple("abcde"), rows.head(20), np.zeros(20), library_versions())
+    together = model.scores(rows)
+    apart = [model.scores(rows.iloc[start : start + size]) for start in range(0, len(rows), size)]
+    # To the last bit, not about.
+    assert np.concatenate(apart).tolist() == together.tolist()
