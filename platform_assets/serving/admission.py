@@ -52,9 +52,9 @@ class Gate:
     json_body: bool = False
 
 
-def needs_key(gates: Sequence[Gate], method: str, template: str) -> bool:
-    """Whether a route that is known by the template of its path stands behind a gate."""
-    return any(method in gate.methods and gate.path.match(template) for gate in gates)
+def scopes_of(gates: Sequence[Gate], method: str, template: str) -> list[str]:
+    """What the gate demands that is before a route, known by the template of its path; nothing without a gate."""
+    return [scope for gate in gates if method in gate.methods and gate.path.match(template) for scope in gate.scopes]
 
 
 class Admission:

@@ -21,7 +21,7 @@ from platform_assets.domains import model_spec, model_specs
 from platform_assets.services import open_services
 from platform_assets.serving import approvals, live
 from platform_assets.serving.access import READ, SESSION_SECONDS, Access, Sessions, installation_secret, is_loopback
-from platform_assets.serving.admission import Admission, Gate, needs_key
+from platform_assets.serving.admission import Admission, Gate, scopes_of
 from platform_assets.serving.guard import Guard
 from platform_assets.serving.limits import RateLimits
 from platform_assets.serving.metrics import Metrics
@@ -30,13 +30,14 @@ from platform_assets.serving.problems import Problems
 from platform_assets.serving.routers import domain_routers, gates, include
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from platform_assets.services import Services
     from platform_assets.settings import Settings
 
 KEY = "key"
 """What the API's description calls the key in the header."""
+NEEDS_KEY = str(int(HTTPStatus.UNAUTHORIZED))
 DESCRIPTION = (
     "What the platform's models know, for programs, and the pages where people decide about them. Programs send the "
     "header Authorization: Bearer <key>; errors are problem details (RFC 9457)."
@@ -53,10 +54,9 @@ class Service(FastAPI):
         if self.openapi_schema is None:
             described = super().openapi()
             described.setdefault("components", {})["securitySchemes"] = {KEY: {"type": "http", "scheme": "bearer"}}
-            for path, operations in described["paths"].items():
-                for method, operation in operations.items():
-                    if needs_key(self.gates, method.upper(), path):
-                        operation["security"] = [{KEY: []}]
+            for path, method, operation in _operations(described):
+                if NEEDS_KEY in operation["responses"]:
+                    operation["security"] = [{KEY: scopes_of(self.gates, method, path)}]
         assert self.openapi_schema is not None  # noqa: S101 - what the above makes
         return self.openapi_schema
 
@@ -122,21 +122,22 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     )
     kept, problems = Metrics(services), Problems(settings.secrets())
     domains = {spec.domain for spec in specs} if bundle else None
-    routers = [live.live_models(services.live_models.state), *domain_routers(services, domains)]
+    routers = [*domain_routers(services, domains), live.live_models(services.live_models.state)]
     measured = live.metrics(kept)
     app.state.access, app.state.decides = access, bundle is None
     app.gates = [*gates(routers), *gates([measured], READ)]
     app.add_middleware(Admission, access=access, gates=app.gates, problems=problems)
     app.add_middleware(Guard, metrics=kept, problems=problems)
     problems.answered_by(app)
-    # Programs ask most, and routes are tried in this order.
-    include(app, [*routers, measured])
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.include_router(live.health(None if bundle else lambda: services.database, services.live_models.state))
-    _add_docs(app, "/docs" if bundle else "/approvals")
+    # Programs ask most, and routes are tried in this order; so people read about them.
+    include(app, routers)
     if not bundle:
         _add_sign_in(app, access)
         app.include_router(approvals.router(lambda: services.ledger, access))
+    app.include_router(live.health(None if bundle else lambda: services.database, services.live_models.state))
+    include(app, [measured])
+    _add_docs(app, "/docs" if bundle else "/approvals")
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
 
 
@@ -181,4 +182,14 @@ def _add_docs(app: FastAPI, first_page: str) -> None:
 
     @app.get("/docs", include_in_schema=False)
     def show_api(request: Request) -> Response:
-        return render(request, "docs.html", api=app.openapi())
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for path, method, operation in _operations(app.openapi()):
+            shown = {"path": path, "method": method, "operation": operation}
+            groups.setdefault(operation["tags"][0], []).append(shown)
+        return render(request, "docs.html", api=app.openapi(), groups=groups)
+
+
+def _operations(described: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            yield path, method.upper(), operation

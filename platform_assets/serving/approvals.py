@@ -201,7 +201,7 @@ def router(ledger: Callable[[], Ledger], access: Access) -> APIRouter:  # noqa: 
     access
         Knows who asks.
     """
-    routes = APIRouter(tags=["approvals"], responses=documented(401, 403, 422, 503))
+    routes = APIRouter(tags=["approvals"], responses=documented(401, 403, 422, 429, 503))
 
     @routes.get("/approvals", response_model=list[RequestShown])
     def list_requests_for_approval(
@@ -265,7 +265,7 @@ def router(ledger: Callable[[], Ledger], access: Access) -> APIRouter:  # noqa: 
         response_model=RequestWithEvidence,
         responses={
             303: {"description": "A form's decision was recorded; the request's page."},
-            **documented(404, 409, 415),
+            **documented(404, 409, 413, 415),
         },
         openapi_extra={"requestBody": _BODY},
     )

@@ -130,6 +130,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # In the order in which an answer tells it.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters |= {"time": told_time, "gap": told_gap, "number": evidence.number}
     return environment
 
