@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks import credit_features, definitions, distances, serving, small_tables
+from benchmarks import credit_features, definitions, distances, serving, serving_start, small_tables
 
-BENCHMARKS = (credit_features.run, definitions.main, distances.run, small_tables.run, serving.run)
+BENCHMARKS = (credit_features.run, definitions.main, distances.run, small_tables.run, serving_start.run, serving.run)
 
 if __name__ == "__main__":
     for run in BENCHMARKS:

@@ -1,0 +1,136 @@
+"""How soon the service is there: live when its port answers, ready when the champion does; beside the bare imports.
+
+Processes of their own, in turns: `platform-assets serve` on a platform with a champion, and a Python that does no more
+than import what the service has imported once it is ready. What a start costs beyond that is ours. Processor times
+stand beside, for they depend less on what else the machine does.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from benchmarks.live_platform import live_platform
+from benchmarks.servers import LOOPBACK, Server, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Seconds = tuple[float, float]
+"""By the clock, and of the processor."""
+
+ROUNDS = 5
+MOST_SECONDS_TO_LIVE = 1.5
+MOST_TIMES_THE_IMPORTS = 1.5
+PATIENCE_SECONDS = 120.0
+PROGRAM = Path(sys.executable).with_name("platform-assets")
+LIBRARIES = (
+    *("typer", "rich.console", "rich.table", "pydantic_settings", "fastapi", "uvicorn", "itsdangerous"),
+    *(
+        "prometheus_client",
+        "psycopg",
+        "sqlalchemy",
+        "pyarrow.fs",
+        "deltalake.fs",
+        "skops.io",
+        "threadpoolctl",
+        "pandas",
+    ),
+    *("sklearn.calibration", "sklearn.compose", "sklearn.ensemble", "sklearn.impute", "sklearn.linear_model"),
+    *("sklearn.pipeline", "sklearn.preprocessing"),
+)
+
+
+def run() -> None:
+    """Print the medians, and what they are beside the limits."""
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as name,
+        live_platform(Path(name) / "home") as live,
+    ):
+        seconds_of_imports(), seconds_to_start(live.environment)  # warms the files' caches
+        rounds = [(seconds_of_imports(), *seconds_to_start(live.environment)) for _ in range(ROUNDS)]
+    imports, live_, ready = zip(*rounds, strict=True)
+    ratio = _middle(ready, 0) / _middle(imports, 0)
+    print(f"\nstart of the service, medians of {ROUNDS} rounds, load average {os.getloadavg()[0]:.1f}")
+    print(f"{'':32}{'seconds':>9}{'of processor':>14}")
+    for title, each in (
+        ("bare import of its libraries", imports),
+        ("live", live_),
+        ("ready, with its champion", ready),
+    ):
+        print(f"{title:32}{_middle(each, 0):9.2f}{_middle(each, 1):14.2f}")
+    print(f"live within {MOST_SECONDS_TO_LIVE} s: {_verdict(fine=_middle(live_, 0) <= MOST_SECONDS_TO_LIVE)}")
+    print(f"ready after {ratio:.2f} times the imports; {MOST_TIMES_THE_IMPORTS} is the limit: ", end="")
+    print(_verdict(fine=ratio <= MOST_TIMES_THE_IMPORTS))
+
+
+def seconds_of_imports() -> Seconds:
+    """Of a Python that imports the libraries and ends."""
+    began = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", f"import {', '.join(LIBRARIES)}"], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def seconds_to_start(environment: Mapping[str, str]) -> tuple[Seconds, Seconds]:
+    """Until a new service is live, and until it is ready.
+
+    Raises
+    ------
+    RuntimeError
+        It ends, or is not ready in time.
+    """
+    port = free_port()
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [PROGRAM, "serve"],
+        env={**environment, "PLATFORM_SERVICE_PORT": str(port)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    server = Server(process, port)
+    try:
+        found = []
+        for path in ("/health/live", "/health/ready"):
+            while not _is_ok(port, path):
+                if process.poll() is not None or time.perf_counter() > began + PATIENCE_SECONDS:
+                    raise RuntimeError(f"the service does not answer {path}")
+                time.sleep(0.01)
+            found.append((time.perf_counter() - began, server.processor_seconds()))
+        return found[0], found[1]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _middle(each: Sequence[Seconds], place: int) -> float:
+    return median(one[place] for one in each)
+
+
+def _verdict(*, fine: bool) -> str:
+    return "reached" if fine else "NOT reached"
+
+
+def _is_ok(port: int, path: str) -> bool:
+    connection = HTTPConnection(LOOPBACK, port, timeout=PATIENCE_SECONDS)
+    with suppress(OSError, HTTPException):
+        connection.request("GET", path)
+        return connection.getresponse().status == HTTPStatus.OK
+    connection.close()
+    return False
+
+
+if __name__ == "__main__":
+    run()
