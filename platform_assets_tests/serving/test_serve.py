@@ -23,7 +23,7 @@ from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import PROGRAM
 from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.serving import credit
+from platform_assets_tests.serving import credit, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,9 +101,10 @@ def test_the_service_answers_what_the_readme_asks_and_ends_without_losing_anythi
     services = Services(Settings(home=home, database_url=SecretStr(database_url)))
     credit.publish_features(services, CLIENTS)
     credit.crown(services, credit.fitted(services), 1)
+    sentences.crown(services, sentences.fitted(), 1)
     with serving(tmp_path, database_url) as served:
         wait_until(lambda: served.answers("/health/ready"), "it was ready")
-        wait_until(lambda: '"champion":null' not in served.text("/models"), "the champion was live")
+        assert '"champion":null' not in served.text("/models")
         assert "server" not in requests.get(f"{served.address}/health/live", timeout=60).headers
         page = requests.get(f"{served.address}/", headers={"Accept": "text/html"}, timeout=60)
         assert "<h1>Sign in</h1>" in page.text
