@@ -15,6 +15,7 @@ import re
 import uuid
 import zipfile
 import zlib
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -28,7 +29,7 @@ from platform_assets.core.errors import ArtefactError
 from platform_assets.core.logs import redact, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     import pandas as pd
@@ -124,11 +125,15 @@ class FittedModel:
         """
         import numpy as np
 
-        vectors = self.vectors(rows)
-        count = len(vectors)
+        count = len(rows)
         if not count:
             return np.empty(0)
-        if beyond := -count % ROWS_AT_ONCE:
+        beyond = -count % ROWS_AT_ONCE
+        if beyond and self._only_numbers and isinstance(rows, Sequence):
+            # Before they are a frame, which takes long to lengthen.
+            rows, beyond = [*rows, *[rows[-1]] * beyond], 0
+        vectors = self.vectors(rows)
+        if beyond:
             vectors = self._filled_up(vectors, beyond)
         # On a machine that does other work as well, more threads wait for each other (13 times as long, measured).
         with _threads().limit(limits=1):
