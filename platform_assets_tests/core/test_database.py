@@ -207,6 +207,7 @@ def test_rights_that_an_earlier_version_gave_are_taken_back(external: Database, 
         "platform.approval_requests": ["INSERT", "SELECT"],
         "platform.library_schemas": ["SELECT"],
         "platform.online_tables": everything,
+        "platform.predictions": everything,
     }
     assert row == (False,)
 
