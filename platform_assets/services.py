@@ -320,10 +320,11 @@ class Services:
     def close(self) -> None:
         """Close what was opened."""
         # What was not opened yet would open itself when asked for. First what uses the others.
-        if "live_models" in vars(self):
-            self.live_models.close()
+        # The log at the very first: whoever stops a service may not wait until a model is loaded.
         if "prediction_log" in vars(self):
             self.prediction_log.close()
+        if "live_models" in vars(self):
+            self.live_models.close()
         if "engine" in vars(self):
             self.engine.close()
         if "async_reads" in vars(self):

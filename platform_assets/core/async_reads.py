@@ -235,7 +235,12 @@ class _Line:
                 named = (result.fname(place) or b"" for place in range(result.nfields))
                 names = self._columns[asked.query] = [name.decode() for name in named]
             self._types.set_pgresult(result)
-            rows = self._types.load_rows(0, result.ntuples, tuple)
+            try:
+                rows = self._types.load_rows(0, result.ntuples, tuple)
+            except psycopg.DataError as error:
+                # Python knows no such value: told to whoever asked, while the others go on.
+                asked.failure = error
+                return
             asked.rows = [dict(zip(names, row, strict=True)) for row in rows]
         elif result.status == pq.ExecStatus.FATAL_ERROR:
             asked.failure = psycopg.errors.error_from_result(result)

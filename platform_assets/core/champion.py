@@ -41,6 +41,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 """Between two attempts to load a model that cannot be loaded."""
 _FIRST_PAUSE_SECONDS = 1.0
 _SLICE_SECONDS = 0.2
+_GRACE_SECONDS = 5.0
 
 
 class NoChampion(PlatformError):  # noqa: N818 - says what it is
@@ -204,10 +205,10 @@ class LiveModels:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking; what is live stays so."""
+        """Stop looking; what is live stays so. A load that is on its way is not waited for long."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_GRACE_SECONDS)
             self._thread = None
 
     def live(self, name: str) -> LiveModel:
@@ -237,7 +238,12 @@ class LiveModels:
         try:
             while not stop.is_set():
                 self._look()
-                self._announced.wait(stop, self._pause())
+                try:
+                    self._announced.wait(stop, self._pause())
+                except Exception:
+                    # Whatever it is, the thread has to go on: without it no change would ever be noticed.
+                    LOG.exception("waiting for another champion failed; looking again")
+                    stop.wait(BLIND_PACE_SECONDS)
         finally:
             self._announced.close()
 
@@ -376,9 +382,12 @@ class LedgerChampions:
         if connection is None or connection.closed or not self._listens:
             stop.wait(min(seconds, BLIND_PACE_SECONDS))
             return
+        wire = select.poll()
+        wire.register(connection, select.POLLIN)
         end = time.monotonic() + seconds
         while not stop.is_set() and (left := end - time.monotonic()) > 0:
-            if select.select([connection], [], [], min(left, _SLICE_SECONDS))[0] and _notified(connection):
+            # Not `select`, which knows no descriptor above 1,023: a busy server may have as many.
+            if wire.poll(1000 * min(left, _SLICE_SECONDS)) and _notified(connection):
                 return
 
     def close(self) -> None:

@@ -326,6 +326,9 @@ class Frozen:
     @property
     def intact(self) -> bool:
         """Whether every event has the hash of its texts, and names the request by the digest of its texts."""
+        # By the names as well: the hashes are of the texts in their order alone.
+        if tuple(self.request) != _REQUEST_NAMES or any(tuple(event) != _EVENT_NAMES for event in self.events):
+            return False
         request = digest_of(self.request.values())
         return bool(self.events) and all(
             event["request_digest"] == request and event["hash"] == digest_of([*event.values()][:-1])
@@ -868,6 +871,14 @@ from platform.approval_events frozen
 where %(request)s::bigint is null or frozen.request_id = %(request)s order by frozen.sequence
 """  # noqa: S608 - nothing of it comes from outside
 _EVERY = {"request": None}
+_REQUEST_NAMES = (
+    *("id", "model", "version", "digest", "threshold", "launched_by", "requested_by", "created_at", "expires_at"),
+    *("policy", "evidence", "plots", "champion_version", "champion_digest"),
+)
+_EVENT_NAMES = (
+    *("sequence", "request_id", "state", "kind", "actor", "authenticated", "reason", "override", "delivery"),
+    *("details", "at", "request_digest", "previous_hash", "hash"),
+)
 _FROZEN_PLOTS = """
 select r.id, named.key, p.png is not null, coalesce(encode(sha256(p.png), 'hex') = named.value, false)
 from platform.approval_requests r cross join lateral jsonb_each_text(r.plots) named

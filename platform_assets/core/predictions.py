@@ -174,9 +174,10 @@ class PredictionLog:
     def _taken(self) -> list[Predictions]:
         taken: list[Predictions] = []
         rows = 0
-        while self._waiting and rows < ROWS_AT_ONCE:
-            rows += len(self._waiting[0])
-            taken.append(self._waiting.popleft())
+        with self._lock:
+            while self._waiting and rows < ROWS_AT_ONCE:
+                rows += len(self._waiting[0])
+                taken.append(self._waiting.popleft())
         return taken
 
     def _write(self, taken: list[Predictions]) -> bool:
@@ -267,7 +268,7 @@ class TableSink:
             ):
                 for row in rows:
                     copy.write_row(row)
-        except psycopg.DataError as error:
+        except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as error:
             if len(rows) == 1:
                 LOG.error("a prediction cannot be logged: %s", first_line(error))  # noqa: TRY400 - the row may be private
                 return 1

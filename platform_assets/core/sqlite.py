@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _MAGIC = b"SQLite format 3\x00"
 _BATCH = 50_000
+_BATCH_BYTES = 16 << 20
+_MOST_TIMES_THE_FILE = 4
+"""How much more text than bytes a database may come to: only values that stand for columns' defaults are not stored."""
 
 
 class SqliteError(SourceError):
@@ -73,7 +76,7 @@ def sqlite_rows(table: str, columns: Sequence[str]) -> Callable[[Path, Source, E
             names = named(_columns(database, table), source)
             schema = pa.schema([(LINE, pa.int64()), *((name, pa.string()) for name in (ERROR, TEXT, *names))])
             with pq.ParquetWriter(target, schema) as writer:
-                for batch in _batches(database, table, names):
+                for batch in _batches(database, table, names, most=_MOST_TIMES_THE_FILE * file.stat().st_size):
                     writer.write_table(pa.Table.from_pylist(batch, schema))
         return engine.parquet(target)
 
@@ -168,14 +171,25 @@ def _columns(database: sqlite3.Connection, table: str) -> list[str]:
     return [str(name) for (name,) in database.execute("SELECT name FROM pragma_table_info(?)", (table,))]
 
 
-def _batches(database: sqlite3.Connection, table: str, names: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+def _batches(
+    database: sqlite3.Connection, table: str, names: Sequence[str], most: int
+) -> Iterator[list[dict[str, Any]]]:
     columns = ", ".join(map(sql_name, _columns(database, table)))
     # The order of the table itself, whatever an index would suggest.
     rows = database.execute(f"SELECT {columns} FROM {sql_name(table)} NOT INDEXED")  # noqa: S608 - the names are quoted
-    line = 1
-    while batch := rows.fetchmany(_BATCH):
-        yield [_row(place, names, values) for place, values in enumerate(batch, start=line)]
-        line += len(batch)
+    batch: list[dict[str, Any]] = []
+    total = size = 0
+    for line, values in enumerate(rows, start=1):
+        length = sum(len(value) for value in values if isinstance(value, str | bytes))
+        total, size = total + length, size + length
+        if total > most:
+            raise sqlite3.DataError(f"its rows come to more than {most:,} bytes, {_MOST_TIMES_THE_FILE} times the file")
+        batch.append(_row(line, names, values))
+        if len(batch) == _BATCH or size > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _row(line: int, names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def _add_docs(app: FastAPI, first_page: str) -> None:
         groups: dict[str, list[dict[str, Any]]] = {}
         for path, method, operation in _operations(app.openapi()):
             shown = {"path": path, "method": method, "operation": operation}
-            groups.setdefault(operation["tags"][0], []).append(shown)
+            groups.setdefault(operation.get("tags", ["other"])[0], []).append(shown)
         return render(request, "docs.html", api=app.openapi(), groups=groups)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -92,8 +91,8 @@ def health(database: Callable[[], Database] | None, models: Callable[[], Mapping
     def is_ready() -> Ready:
         """Whether the database answers and every model was looked for, with what is wrong of each; needs no key."""
         if database is not None:
-            with closing(database().connect("platform")) as connection:
-                connection.execute("select 1")
+            # Over the connections of all, with their patience: whoever asks, and however often, opens no new ones.
+            database().reads.rows(b"select 1")
         states = models()
         waiting = [name for name, state in states.items() if state.looked_at is None and state.failure is None]
         if waiting:

@@ -235,3 +235,14 @@ def test_whatever_is_damaged_ends_in_rows_or_in_an_error_of_ours(
     with suppress(SqliteError), opened_sqlite(file, "data", COLUMNS, "it") as connection:
         connection.execute("SELECT * FROM data NOT INDEXED").fetchall()
         counted(connection, "data", "choose_one")
+
+
+def test_rows_that_come_to_more_than_the_file_holds_are_refused(tmp_path: Path, engine: Engine) -> None:
+    file = tmp_path / "bomb.sqlite"
+    with closing(sqlite3.connect(file)) as made:
+        made.execute('CREATE TABLE data ("index" INTEGER)')
+        made.executemany("INSERT INTO data VALUES (?)", [(number,) for number in range(100)])
+        made.execute(f"ALTER TABLE data ADD COLUMN text TEXT DEFAULT '{'x' * 50_000}'")
+        made.commit()
+    with pytest.raises(DamagedDatabaseError, match="its rows come to more than .* bytes, 4 times the file"):
+        sqlite_rows("data", ["index", "text"])(file, Source(SETTING, str(file)), engine)
