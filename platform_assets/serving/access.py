@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from itsdangerous import BadSignature, Signer, URLSafeTimedSerializer
 
 from platform_assets.core.errors import PlatformError
-from platform_assets.core.keys import Key, hashed
+from platform_assets.core.keys import Key
 from platform_assets.serving.problems import Problem
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ SESSION_SECONDS = 8 * 60 * 60
 READ, PREDICT, APPROVE = "read", "predict", "approve"
 CSRF_FIELD = "csrf_token"
 _SECRET_BYTES = 32
-_KNOWN_KEYS = 10_000
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _SAFE = {"GET", "HEAD"}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -197,7 +196,6 @@ class Access:
         self.sessions = sessions
         self._limits = limits
         self._open_locally = open_locally
-        self._known: dict[str, None] = {}
 
     async def identify(self, request: Request) -> None:
         """Find out who the header says it is, before anything else asks; once for each request, and in no thread."""
@@ -283,10 +281,11 @@ class Access:
         Problem
             429: too many wrong keys came from there.
         """
-        self._refuse_guesses(request, secret)
         key = self._keys().check(secret)
-        self._note(request, secret, key)
-        return self.sessions.signed_in(key.id) if key else None
+        if key is None:
+            self._count_guess(request)
+            return None
+        return self.sessions.signed_in(key.id)
 
     def _noted(self, request: Request, caller: Caller) -> Caller:
         request.state.caller, request.state.asked_by = caller, caller.key.name
@@ -307,32 +306,29 @@ class Access:
         if not bearer:
             return _unknown("The header Authorization must be `Bearer <key>`.", 'error="invalid_request"')
         try:
-            self._refuse_guesses(request, bearer[1])
             key = await self._keys().find(bearer[1])
+            if key is None:
+                self._count_guess(request)
         except (PlatformError, Problem) as error:
             # Told by whatever needs to know who asks; a page for everybody does not.
             return error
-        self._note(request, bearer[1], key)
         if key is None:
             return _unknown(f"This key is not known, or was revoked; {_HOW_TO_GET_A_KEY}.", 'error="invalid_token"')
         return Caller(key, None)
 
-    def _refuse_guesses(self, request: Request, secret: str) -> None:
-        """Look at no further key of a sender that was wrong too often."""
-        # Whoever shares an address with somebody who guesses goes on with a key that was right before.
-        if self._limits and hashed(secret) not in self._known:
-            self._limits.refuse_guesses(_address(request))
+    def _count_guess(self, request: Request) -> None:
+        """Count a key that is none.
 
-    def _note(self, request: Request, secret: str, key: Key | None) -> None:
-        """Remember what came of a secret."""
-        if self._limits is None:
-            return
-        known = hashed(secret)
-        if key is None:
-            self._known.pop(known, None)
+        A right one is never refused: callers behind one address, as a cloud's own proxy is, must not be able to shut
+        each other out. A key of 256 bits is not guessed; whoever tries is told to stop.
+
+        Raises
+        ------
+        Problem
+            429: there were too many from there.
+        """
+        if self._limits is not None:
             self._limits.count_guess(_address(request))
-        elif len(self._known) < _KNOWN_KEYS:
-            self._known[known] = None
 
     def _by_session(self, request: Request) -> Caller | Problem:
         session = self.sessions.of(request)

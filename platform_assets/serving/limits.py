@@ -80,22 +80,18 @@ class RateLimits:
             raise _too_many(f"{limit} are answered for one key, or one address without a key", headers)
         return headers
 
-    def refuse_guesses(self, address: str) -> None:
-        """Refuse to look at further keys from an address that sent too many wrong ones.
+    def count_guess(self, address: str) -> None:
+        """Count an attempt with a wrong key.
 
         Raises
         ------
         Problem
-            429.
+            429: there were too many from there.
         """
         limit = self._limits[1]
-        if not self._windows.test(limit, _GUESS, address):
+        if not self._windows.hit(limit, _GUESS, address):
             told = f"{limit} may come with a key that is not known"
             raise _too_many(told, self._headers(limit, (_GUESS, address)))
-
-    def count_guess(self, address: str) -> None:
-        """Count an attempt with a wrong key."""
-        self._windows.hit(self._limits[1], _GUESS, address)
 
     def _headers(self, limit: RateLimitItem, caller: tuple[str, str]) -> dict[str, str]:
         """As in draft-ietf-httpapi-ratelimit-headers-10."""
