@@ -258,8 +258,9 @@ def test_without_a_database_each_answer_is_a_line_of_the_log(caplog: pytest.LogC
         ("prediction", "a", 0.25, False, {"age": 30.0}),
         ("prediction", None, 0.75, True, {"age": 30.0}),
     ]
-    assert {(line["request_id"], line["caller"], line["version"], line["at"]) for line in lines} == {
-        ("r-1", "shop", 3, NOW)
+    # As text, for a handler that another test left may have made it one already.
+    assert {(line["request_id"], line["caller"], line["version"], str(line["at"])) for line in lines} == {
+        ("r-1", "shop", 3, str(NOW))
     }
 
 
