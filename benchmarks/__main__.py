@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from benchmarks import credit_features, definitions, distances, serving, serving_start, small_tables
+from benchmarks import (
+    credit_features,
+    definitions,
+    distances,
+    sentence_relevance,
+    serving,
+    serving_start,
+    small_tables,
+)
 
-BENCHMARKS = (credit_features.run, definitions.main, distances.run, small_tables.run, serving_start.run, serving.run)
+BENCHMARKS = (
+    credit_features.run,
+    definitions.main,
+    distances.run,
+    small_tables.run,
+    serving_start.run,
+    serving.run,
+    sentence_relevance.run,
+)
 
 if __name__ == "__main__":
     for run in BENCHMARKS:

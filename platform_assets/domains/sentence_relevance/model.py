@@ -41,7 +41,7 @@ def length_group(words: ir.IntegerColumn) -> ir.StringColumn:
     """The number of words as one of four groups, about equal in the real data."""
     import ibis
 
-    groups = {10: "under 10 words", 15: "10 to 14 words", 19: "15 to 18 words"}
+    groups = {10: "0 to 9 words", 15: "10 to 14 words", 19: "15 to 18 words"}
     return ibis.cases(*((words < end, name) for end, name in groups.items()), else_="19 words and over")
 
 

@@ -102,8 +102,8 @@ def test_undecided_contradictory_and_repeated_sentences_are_not_learned_from(
 @pytest.mark.parametrize(
     ("words", "group"),
     [
-        (1, "under 10 words"),
-        (9, "under 10 words"),
+        (1, "0 to 9 words"),
+        (9, "0 to 9 words"),
         (10, "10 to 14 words"),
         (15, "15 to 18 words"),
         (18, "15 to 18 words"),

@@ -1,0 +1,132 @@
+"""Sentence relevance: what the model is worth, by nested cross-validation, beside the simplest one there is.
+
+In each of five outer folds, split by groups of near-duplicates, everything that training does is done anew on the other
+four: candidates compared, scores calibrated, the threshold chosen, all on inner folds. So no sentence is judged by a
+model, a setting or a threshold that saw it or a near-duplicate of it. The simplest one is scikit-learn's own TF-IDF of
+words with logistic regression on the texts as they are, in the same folds, calibrated and cut in the same way.
+
+Twice: on the sentences that are learned from, and on all that somebody decided about, repeated and contradictory ones
+included, as the source has them. The archive is that of PLATFORM_SENTENCES_ARCHIVE_URI, else a demo one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+
+from platform_assets.core.artefacts import dump
+from platform_assets.core.engine import as_frame
+from platform_assets.core.evaluation import evaluate
+from platform_assets.core.fitting import feature_frame, fit
+from platform_assets.core.models import Candidate
+from platform_assets.domains.sentence_relevance.features import label
+from platform_assets.domains.sentence_relevance.model import MODEL
+from platform_assets.domains.sentence_relevance.schemas import ARCHIVED_SENTENCES, LABELS, RELEVANT, UNDECIDED
+from platform_assets.domains.sentence_relevance.sources import read_archived
+from platform_assets.services import open_services
+from platform_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from platform_assets.core.models import ModelSpec
+
+OUTER_FOLDS = 5
+SHOWN = ("f1", "precision", "recall", "average_precision", "brier", "calibration_error")
+AT_ONCE, ALONE = 1_000, 200
+
+
+def simplest(seed: int) -> Any:
+    """What anybody would write in a minute."""
+    words = ColumnTransformer([("words", TfidfVectorizer(), "text")])
+    return make_pipeline(words, LogisticRegression(max_iter=1_000, random_state=seed))
+
+
+SIMPLEST = replace(MODEL, candidates=(Candidate("plain TF-IDF, logistic regression", simplest),))
+
+
+def run() -> None:
+    sentences = _sentences()
+    learned = sentences[sentences["set_aside"].isna()]
+    decided = sentences[sentences["set_aside"] != UNDECIDED]
+    decided = decided.assign(relevant=decided["label"].map(LABELS))
+    for name, rows in (("learned from", learned), ("all that are decided", decided)):
+        examples = rows.astype({"relevant": "int64"}).reset_index(drop=True)
+        groups = examples["near_duplicates"].nunique()
+        print(f"\nSentences, {name}: {len(examples):,}, of them {examples['relevant'].mean():.1%} {RELEVANT}")
+        print(f"nested, {OUTER_FOLDS} outer folds by {groups:,} groups of near-duplicates; 95 % intervals by groups")
+        print(f"{'':36}" + "".join(f"{metric:>24}" for metric in SHOWN) + f"{'CPU s a fit':>14}")
+        for title, spec in (("the model", MODEL), (SIMPLEST.candidates[0].name, SIMPLEST)):
+            found, seconds = _nested(spec, examples)
+            cells = (f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for one in (found[name] for name in SHOWN))
+            print(f"{title:36}" + "".join(f"{cell:>24}" for cell in cells) + f"{seconds:14.1f}", flush=True)
+    _costs(learned.astype({"relevant": "int64"}))
+
+
+def _sentences() -> pd.DataFrame:
+    """The table `sentences`, of rows that break no rule."""
+    with tempfile.TemporaryDirectory() as folder:
+        services = open_services(load_settings().model_copy(update={"home": Path(folder)}))
+        landed = read_archived(services.sources, services.engine)
+        validated = services.validator.validate(ARCHIVED_SENTENCES, landed)
+        archived = as_frame(services.engine.staged(validated.table))
+        print(f"{len(archived):,} sentences, demo data: {validated.demo}")
+        validated.discard()
+        services.close()
+    return label(archived)
+
+
+def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], float]:
+    """Metrics of all outer folds together, and CPU seconds of a training, the median."""
+    scores, flags = np.zeros(len(examples)), np.zeros(len(examples))
+    seconds = []
+    groups = examples["near_duplicates"]
+    # Not the platform's own folds: the inner ones are split by the same hash.
+    for training, judging in GroupKFold(OUTER_FOLDS, shuffle=True, random_state=0).split(examples, groups=groups):
+        start = time.process_time()
+        fitted = fit(spec, examples.iloc[training], lambda _: None)
+        seconds.append(time.process_time() - start)
+        scores[judging] = fitted.model.scores(feature_frame(examples.iloc[judging], spec))
+        flags[judging] = scores[judging] >= fitted.threshold
+    labels = examples["relevant"]
+    by_score = evaluate(labels, scores, groups, 0.5, resamples=1_000)
+    # Each fold has a threshold of its own, so that whether a sentence was flagged is what is judged.
+    by_flag = evaluate(labels, flags, groups, 0.5, resamples=1_000)
+    flagged = {name: by_flag[name] for name in ("f1", "precision", "recall")}
+    return {**by_score, **flagged}, float(np.median(seconds))
+
+
+def _costs(examples: pd.DataFrame) -> None:
+    model = fit(MODEL, examples, lambda _: None).model
+    texts = [{"text": text} for text in examples["text"]]
+    model.scores(texts[:1])
+    many = _cpu_seconds(lambda: model.scores(texts[:AT_ONCE])) / len(texts[:AT_ONCE])
+    alone = _cpu_seconds(lambda: [model.scores([text]) for text in texts[:ALONE]]) / len(texts[:ALONE])
+    print(
+        f"\nCPU milliseconds per sentence, one thread: {many * 1e3:.2f} in requests of {AT_ONCE:,}, {alone * 1e3:.2f} "
+        f"alone; the model's file has {len(dump(model)):,} bytes"
+    )
+
+
+def _cpu_seconds(work: Any) -> float:
+    """The least of five, for others may be at work on the machine."""
+    taken = []
+    for _ in range(5):
+        start = time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+if __name__ == "__main__":
+    run()
