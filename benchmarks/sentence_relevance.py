@@ -5,8 +5,9 @@ four: candidates compared, scores calibrated, the threshold chosen, all on inner
 model, a setting or a threshold that saw it or a near-duplicate of it. The simplest one is scikit-learn's own TF-IDF of
 words with logistic regression on the texts as they are, in the same folds, calibrated and cut in the same way.
 
-Twice: on the sentences that are learned from, and on all that somebody decided about, repeated and contradictory ones
-included, as the source has them. The archive is that of PLATFORM_SENTENCES_ARCHIVE_URI, else a demo one.
+On three choices: the sentences that are learned from; all that somebody decided about, repeated and contradictory ones
+included, as the source has them; the same with only identical texts kept together, which shows by how much
+near-duplicates flatter. The archive is that of PLATFORM_SENTENCES_ARCHIVE_URI, else a demo one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from platform_assets.core.engine import as_frame
 from platform_assets.core.evaluation import evaluate
 from platform_assets.core.fitting import feature_frame, fit
 from platform_assets.core.models import Candidate
+from platform_assets.core.texts import clean
 from platform_assets.domains.sentence_relevance.features import label
 from platform_assets.domains.sentence_relevance.model import MODEL
 from platform_assets.domains.sentence_relevance.schemas import ARCHIVED_SENTENCES, LABELS, RELEVANT, UNDECIDED
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from platform_assets.core.models import ModelSpec
 
 OUTER_FOLDS = 5
+RESAMPLES = 1_000
 SHOWN = ("f1", "precision", "recall", "average_precision", "brier", "calibration_error")
 AT_ONCE, ALONE = 1_000, 200
 
@@ -57,14 +60,20 @@ SIMPLEST = replace(MODEL, candidates=(Candidate("plain TF-IDF, logistic regressi
 
 def run() -> None:
     sentences = _sentences()
+    print(f"nested, {OUTER_FOLDS} outer folds by groups; 95 % intervals by groups, {RESAMPLES:,} resamples")
     learned = sentences[sentences["set_aside"].isna()]
     decided = sentences[sentences["set_aside"] != UNDECIDED]
     decided = decided.assign(relevant=decided["label"].map(LABELS))
-    for name, rows in (("learned from", learned), ("all that are decided", decided)):
+    identical = decided.assign(near_duplicates=decided["text"].map(clean))
+    choices = {
+        "learned from, groups of near-duplicates": learned,
+        "all decided about, groups of near-duplicates": decided,
+        "all decided about, groups of identical texts": identical,
+    }
+    for name, rows in choices.items():
         examples = rows.astype({"relevant": "int64"}).reset_index(drop=True)
         groups = examples["near_duplicates"].nunique()
-        print(f"\nSentences, {name}: {len(examples):,}, of them {examples['relevant'].mean():.1%} {RELEVANT}")
-        print(f"nested, {OUTER_FOLDS} outer folds by {groups:,} groups of near-duplicates; 95 % intervals by groups")
+        print(f"\n{name}: {len(examples):,} sentences, {examples['relevant'].mean():.1%} {RELEVANT}, {groups:,} groups")
         print(f"{'':36}" + "".join(f"{metric:>24}" for metric in SHOWN) + f"{'CPU s a fit':>14}")
         for title, spec in (("the model", MODEL), (SIMPLEST.candidates[0].name, SIMPLEST)):
             found, seconds = _nested(spec, examples)
@@ -99,9 +108,9 @@ def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], fl
         scores[judging] = fitted.model.scores(feature_frame(examples.iloc[judging], spec))
         flags[judging] = scores[judging] >= fitted.threshold
     labels = examples["relevant"]
-    by_score = evaluate(labels, scores, groups, 0.5, resamples=1_000)
+    by_score = evaluate(labels, scores, groups, 0.5, resamples=RESAMPLES)
     # Each fold has a threshold of its own, so that whether a sentence was flagged is what is judged.
-    by_flag = evaluate(labels, flags, groups, 0.5, resamples=1_000)
+    by_flag = evaluate(labels, flags, groups, 0.5, resamples=RESAMPLES)
     flagged = {name: by_flag[name] for name in ("f1", "precision", "recall")}
     return {**by_score, **flagged}, float(np.median(seconds))
 

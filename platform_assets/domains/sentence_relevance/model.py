@@ -121,7 +121,7 @@ MODEL = ModelSpec(
     criteria=(
         Criterion("precision", at_least=0.65, why="Of three sentences that are read, two must have been worth it."),
         Criterion("recall", at_least=0.65, why="Of three sentences that matter, two must be seen."),
-        Criterion("f1", at_least=0.7, why="Words alone, without any care, reach about as much on the real archive."),
+        Criterion("f1", at_least=0.68, why="Words alone reach 0.73 on the real archive; much less is a defect."),
         Criterion(
             "calibration_error",
             at_most=0.08,
