@@ -54,7 +54,7 @@ LIBRARIES = (
 def run() -> None:
     """Print the medians, and what they are beside the limits."""
     with (
-        tempfile.TemporaryDirectory(prefix="benchmark-") as name,
+        tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name,
         live_platform(Path(name) / "home") as live,
     ):
         seconds_of_imports(), seconds_to_start(live.environment)  # warms the files' caches
