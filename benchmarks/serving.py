@@ -89,7 +89,7 @@ class ModelItself:
 
 def run(rounds: int = ROUNDS) -> None:
     """Measure predictions and features on one platform."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+    with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with live_platform(folder / "home") as live, _platform(live, folder) as ours:
             _demand_key(live, ours)
