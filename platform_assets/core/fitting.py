@@ -42,7 +42,7 @@ class Tried:
     mean, deviation
         The metric over the folds, mean and standard deviation.
     seconds
-        How long the folds took.
+        How long the folds took. What a candidate prepares as the one before did took its time there.
     """
 
     candidate: str
@@ -150,13 +150,14 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
     _demand_both_classes(spec, labels, parts)
     truth = np.concatenate([labels[judging] for _, judging in parts])
     with one_thread():
-        tried = list(_search(spec, (rows, labels), parts, progress))
+        trial = _Trial(spec.ranked_by, rows, labels, parts)
+        tried = list(_search(spec, trial, progress))
         best = max(tried, key=lambda one: one.line.mean)
         sigmoid, scores = _calibrated(best, truth, progress)
         threshold = spec.threshold.choose(truth, scores)
         progress(f"{best.line.candidate} is best; threshold {threshold:.4f}. {spec.threshold.description}")
         estimator = CalibratedEstimator(best.pipeline.fit(rows, labels), sigmoid)
-        reference = _try((REFERENCE, {}, DummyClassifier(strategy="prior")), spec, (rows, labels), parts)
+        reference = trial.attempt(REFERENCE, {}, DummyClassifier(strategy="prior"))
         golden = rows.iloc[np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)]
         model = FittedModel(
             estimator=estimator,
@@ -185,43 +186,86 @@ class _Attempt:
     raw: NDArray[np.float64]
 
 
-def _search(
-    spec: ModelSpec, examples: tuple[Frame, NDArray[np.int64]], parts: Folds, progress: Callable[[str], None]
-) -> Iterator[_Attempt]:
+class _Trial:
+    """Folds on which pipelines are tried.
+
+    Parameters
+    ----------
+    ranked_by
+        The metric.
+    rows, labels
+        All training examples.
+    parts
+        Of each fold, which to fit on and which to judge on.
+    """
+
+    def __init__(self, ranked_by: str, rows: Frame, labels: NDArray[np.int64], parts: Folds) -> None:
+        from sklearn.metrics import get_scorer
+
+        self._scorer = get_scorer(ranked_by)
+        self._rows = rows
+        self._labels = labels
+        self._parts = parts
+        self._prepared: tuple[str, list[tuple[Any, Any]]] = ("", [])
+
+    def attempt(self, name: str, settings: Mapping[str, Any], pipeline: Any) -> _Attempt:
+        """Fit on each fold, and judge."""
+        import numpy as np
+        from sklearn.base import clone
+
+        from platform_assets.core.calibration import raw_scores
+
+        start = time.monotonic()
+        before, estimator = _divided(pipeline)
+        metric, raw = [], []
+        for (training, judging), (learned, seen) in zip(self._parts, self._prepare(before), strict=True):
+            fitted = clone(estimator).fit(learned, self._labels[training])
+            metric.append(self._scorer(fitted, seen, self._labels[judging]))
+            raw.append(raw_scores(fitted, seen))
+        texts = {key: str(value) for key, value in settings.items()}
+        line = Tried(name, texts, float(np.mean(metric)), float(np.std(metric)), time.monotonic() - start)
+        return _Attempt(line, pipeline, np.concatenate(raw))
+
+    def _prepare(self, before: Any) -> list[tuple[Any, Any]]:
+        """What comes before the estimators, fitted on each fold: its examples to fit on, and those to judge on.
+
+        Candidates mostly differ in the estimator alone, and to prepare texts takes ten times as long as to fit one.
+        """
+        import joblib
+        from sklearn.base import clone
+
+        key = joblib.hash(before)
+        if key != self._prepared[0]:
+            prepared = []
+            for training, judging in self._parts:
+                learned, seen = self._rows.iloc[training], self._rows.iloc[judging]
+                if before is not None:
+                    fitted = clone(before)
+                    learned, seen = fitted.fit_transform(learned, self._labels[training]), fitted.transform(seen)
+                prepared.append((learned, seen))
+            self._prepared = key, prepared
+        return self._prepared[1]
+
+
+def _divided(pipeline: Any) -> tuple[Any, Any]:
+    """A pipeline's transformers, None without any, and its estimator."""
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(pipeline, Pipeline) and len(pipeline) > 1:
+        return pipeline[:-1], pipeline[-1]
+    return None, pipeline
+
+
+def _search(spec: ModelSpec, trial: _Trial, progress: Callable[[str], None]) -> Iterator[_Attempt]:
     attempts = [(candidate, settings) for candidate in spec.candidates for settings in settings_of(candidate)]
     for number, (candidate, settings) in enumerate(attempts, 1):
-        pipeline = candidate.build(spec.seed).set_params(**settings)
-        tried = _try((candidate.name, settings, pipeline), spec, examples, parts)
+        tried = trial.attempt(candidate.name, settings, candidate.build(spec.seed).set_params(**settings))
         line, told = tried.line, ", ".join(f"{name}={value}" for name, value in settings.items()) or "as it is"
         progress(
             f"{number} of {len(attempts)}: {candidate.name} ({told}): "
             f"{spec.ranked_by} {line.mean:.4f} ± {line.deviation:.4f}, {line.seconds:.1f} s"
         )
         yield tried
-
-
-def _try(
-    attempt: tuple[str, Mapping[str, Any], Any],
-    spec: ModelSpec,
-    examples: tuple[Frame, NDArray[np.int64]],
-    parts: Folds,
-) -> _Attempt:
-    import numpy as np
-    from sklearn.base import clone
-    from sklearn.metrics import get_scorer
-
-    from platform_assets.core.calibration import raw_scores
-
-    name, settings, pipeline = attempt
-    (rows, labels), scorer, start = examples, get_scorer(spec.ranked_by), time.monotonic()
-    metric, raw = [], []
-    for training, judging in parts:
-        fitted = clone(pipeline).fit(rows.iloc[training], labels[training])
-        metric.append(scorer(fitted, rows.iloc[judging], labels[judging]))
-        raw.append(raw_scores(fitted, rows.iloc[judging]))
-    texts = {key: str(value) for key, value in settings.items()}
-    line = Tried(name, texts, float(np.mean(metric)), float(np.std(metric)), time.monotonic() - start)
-    return _Attempt(line, pipeline, np.concatenate(raw))
 
 
 def _calibrated(

@@ -40,6 +40,8 @@ def clean(text: str) -> str:
     """
     # Twice, for entities are found escaped twice; the rest of a third time is a word that is dropped.
     decomposed = unicodedata.normalize("NFKD", html.unescape(html.unescape(text)))
-    plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter)).lower()
+    if not decomposed.isascii():
+        decomposed = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    plain = decomposed.lower()
     # Blanks at both ends, so that a word there is found as any other is.
     return _NO_WORD.sub(" ", f" {_ADDRESS.sub(' ', plain)} ").strip()

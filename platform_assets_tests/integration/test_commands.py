@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 ROWS = 5_000
 # Of the sources of other domains, which are not the point; their models need some.
-OTHER_ROWS = "1000"
+OTHER_ROWS = "200"
 # Of the generated lines 25 are spoiled, four of them by a negative amount; three more stand there twice.
 GOOD = ROWS - 25 - 3 - 1
 NEGATIVE_LOANS = 4 + 1

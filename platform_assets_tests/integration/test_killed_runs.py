@@ -33,7 +33,7 @@ KILLS_LATE = 4
 SEED = 20_261_120
 ROWS = 5_000
 # Of the sources of other domains, which are not the point; their models need some.
-OTHER_ROWS = 1_000
+OTHER_ROWS = 200
 LAST = "ok credit_risk/credit_risk_model"
 """What a run says when everything is made."""
 

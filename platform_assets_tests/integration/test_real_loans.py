@@ -53,7 +53,7 @@ def test_all_real_loans_become_features_and_an_honest_verdict_in_less_than_four_
         "PLATFORM_DATABASE_URL": database_url,
         "PLATFORM_CREDIT_LOANS_URI": str(real_data / "credit" / "dataset_credit_risk.parquet"),
         # Of the sources of other domains, which are not the point; their models need some.
-        "PLATFORM_DEMO_ROWS": "1000",
+        "PLATFORM_DEMO_ROWS": "200",
     }
     measured = subprocess.run(
         [sys.executable, "-c", MEASURED, PROGRAM, "run"],
