@@ -141,7 +141,7 @@ def as_frame(expression: Expression) -> Frame:
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         if pa.types.is_integer(column.type) and column.null_count:
             # As floats, numbers beyond 2**53 would change.
-            frame[name] = pd.array(column.cast(pa.int64()).to_pylist(), dtype="Int64")
+            frame[name] = column.cast(pa.int64()).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     return frame
 
 
