@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -133,6 +134,14 @@ def command(*arguments: str) -> None:
 
     sys.argv = ["platform-assets", *arguments]
     cli.main()
+
+
+def measured_command(*arguments: str) -> None:
+    """The same; prints last how much memory it held at most, in KiB."""
+    try:
+        command(*arguments)
+    finally:
+        sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -18,27 +15,24 @@ from platform_assets.domains.credit_risk.model import MODEL, NAMES
 from platform_assets.services import Services
 from platform_assets.serving.app import application
 from platform_assets.settings import Settings
-from platform_assets_tests.command_line import PROGRAM, digests, models
+from platform_assets_tests.command_line import digests, models
 from platform_assets_tests.domains.credit_risk import brute_force
 from platform_assets_tests.domains.credit_risk.brute_force import Loan
 from platform_assets_tests.domains.credit_risk.test_features import LOAN_SCHEMA
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.serving.conftest import api
 from platform_assets_tests.serving.credit import crown
+from platform_assets_tests.warm import measured_command
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from platform_assets_tests.warm import WarmParent
 
 CLIENTS = 500
 AVERAGE = "avg_amount_loans_previous"
 TABLES = {"loans": 615_509, "loans_quarantine": 0, "loan_features": 615_509}
 FOUR_GIB_IN_KIB = 4 * 1024**2
-# The peak of a child is known to whoever waits for it, and for all children together; hence a process between.
-MEASURED = """
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:], stdout=2).returncode
-print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
 
 
 @pytest.mark.slow
@@ -46,7 +40,7 @@ print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-3", "CRE-1", "CRE-2", "CRE-3", "CRE-4", "CRE-5", "PRO-2")
 def test_all_real_loans_become_features_and_an_honest_verdict_in_less_than_four_gibibytes(
-    real_data: Path, database_url: str, tmp_path: Path
+    warm: WarmParent, real_data: Path, database_url: str, tmp_path: Path
 ) -> None:
     variables = {
         "PLATFORM_HOME": str(tmp_path),
@@ -55,16 +49,10 @@ def test_all_real_loans_become_features_and_an_honest_verdict_in_less_than_four_
         # Of the sources of other domains, which are not the point; their models need some.
         "PLATFORM_DEMO_ROWS": "200",
     }
-    measured = subprocess.run(
-        [sys.executable, "-c", MEASURED, PROGRAM, "run"],
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    code, peak_in_kib = map(int, measured.stdout.split())
-    assert code == 0
-    assert peak_in_kib < FOUR_GIB_IN_KIB
+    with warm.start(measured_command, "run", variables=variables) as process:
+        printed = process.stdout.read()
+        assert process.wait() == 0, printed
+    assert int(printed.splitlines()[-1]) < FOUR_GIB_IN_KIB
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
     assert None not in digests(settings).values()
     services = Services(settings)
@@ -74,8 +62,8 @@ def test_all_real_loans_become_features_and_an_honest_verdict_in_less_than_four_
     assert clients is not None
     assert clients.rows == services.tables.scan("credit_risk/loans").id.nunique().to_pyarrow().as_py()
     # Five features do not tell who pays: that has to be said plainly, and is no error.
-    assert "credit_risk/credit_risk_model: quality gate FAILED: ROC AUC is 0.5" in measured.stderr
-    assert "no better than chance (0.5), at least 0.65 is needed" in measured.stderr
+    assert "credit_risk/credit_risk_model: quality gate FAILED: ROC AUC is 0.5" in printed
+    assert "no better than chance (0.5), at least 0.65 is needed" in printed
     [digest] = models(settings).values()
     assert services.artefacts.size(digest) < 50_000_000
     # No person would approve it; what it answers has to be right all the same.
