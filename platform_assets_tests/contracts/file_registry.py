@@ -78,9 +78,12 @@ class FileRegistry:
         registry, path = MemoryRegistry(), self._folder / "registry"
         with (self._folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if path.exists():
-                vars(registry).update(pickle.loads(path.read_bytes()))
+            before = path.read_bytes() if path.exists() else b""
+            if before:
+                vars(registry).update(pickle.loads(before))
             yield registry
-            new = self._folder / uuid.uuid4().hex
-            new.write_bytes(pickle.dumps({part: vars(registry)[part] for part in _PARTS}))
-            new.rename(path)
+            after = pickle.dumps({part: vars(registry)[part] for part in _PARTS})
+            if after != before:
+                new = self._folder / uuid.uuid4().hex
+                new.write_bytes(after)
+                new.rename(path)

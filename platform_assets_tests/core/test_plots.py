@@ -73,7 +73,8 @@ WORDS: dict[str, tuple[Any, Any]] = {
 
 def colours(picture: bytes) -> dict[Any, int]:
     """How many pixels have each colour."""
-    found = Image.open(io.BytesIO(picture)).convert("RGB").getcolors(maxcolors=2**24)
+    # A palette has no more; Pillow clears memory for as many as it is told to expect.
+    found = Image.open(io.BytesIO(picture)).convert("RGB").getcolors(maxcolors=256)
     assert found is not None
     return {colour: count for count, colour in found}
 
@@ -92,8 +93,9 @@ def demand_good(picture: bytes) -> None:
         image.load()
         assert (image.format, image.size) == ("PNG", (640, 440))
     assert len(picture) <= MOST_BYTES
-    assert colours(picture).get(WHITE, 0) > 0
-    assert len(colours(picture)) > 5
+    found = colours(picture)
+    assert found.get(WHITE, 0) > 0
+    assert len(found) > 5
 
 
 @pytest.mark.requirement("PRO-1")

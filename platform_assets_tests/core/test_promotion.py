@@ -29,6 +29,7 @@ from platform_assets_tests.core.approvals import ANNA, BERT, FAILED, MODEL, PLOT
 from platform_assets_tests.core.promotions import Works
 from platform_assets_tests.core.test_training import Bench
 from platform_assets_tests.models import ONE_CANDIDATE, readings
+from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,8 +158,7 @@ def roll_back_champion(works: Works, _: Any) -> None:
 
 def wait_for_the_end(works: Works, _: Any) -> None:
     (request,) = works.ledger.requests(MODEL, [State.APPROVED])
-    while works.ledger.stale(request.id) is None:
-        pass
+    wait_until(lambda: works.ledger.stale(request.id) is not None, "it expired")
 
 
 @pytest.mark.requirement("PRO-3", "PRO-6")
