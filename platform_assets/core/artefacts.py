@@ -440,23 +440,25 @@ def _write(path: Path, data: bytes) -> None:
 
 def _opened(data: bytes, called: str) -> FittedModel:
     import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
 
     if not _is_skops(data):
         raise ArtefactError(
             f"{called} is no skops file: a pickle or something else is in its place, and was not opened; {_TRAIN_AGAIN}"
         )
     try:
+        # It looks at all types before it builds anything.
+        parts = skops.io.loads(data, trusted=list(TRUSTED_TYPES))
+    except UntrustedTypesFoundException:
         untrusted = sorted(set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES))
-        parts = None if untrusted else skops.io.loads(data, trusted=list(TRUSTED_TYPES))
+        raise ArtefactError(
+            f"{called} holds types that the platform does not trust: {untrusted}; build the model without them, "
+            f"and {_TRAIN_AGAIN}"
+        ) from None
     except Exception as error:  # noqa: BLE001 - a dump of another version, or a forged one, fails in any way
         raise ArtefactError(
             f"{called} cannot be read by skops {version('skops')} ({_told(error)}); {_TRAIN_AGAIN}"
         ) from None
-    if untrusted:
-        raise ArtefactError(
-            f"{called} holds types that the platform does not trust: {untrusted}; build the model without them, "
-            f"and {_TRAIN_AGAIN}"
-        )
     if not isinstance(parts, dict) or not parts.keys() >= _FIELDS:
         raise ArtefactError(f"{called} holds no model of the platform, but something else; {_TRAIN_AGAIN}")
     model = FittedModel(
