@@ -16,7 +16,7 @@ import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from psycopg import sql
@@ -30,12 +30,14 @@ from platform_assets.core.postgres_server import APP, ServerFolder, release, try
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    import psycopg
     from sqlalchemy import URL
 
 # Cloning locks its template; two workers at once would be refused.
 CLONING = 7_403_611
 COPIES_BY_LOG = 150_000
 """Version of PostgreSQL from which on it does."""
+LARGE_BYTES = 1_000_000
 _EMPTY: list[str] = []
 """Names of databases of this process, as new."""
 LONGEST_PAUSE_SECONDS = 0.5
@@ -143,8 +145,9 @@ def postgres_server(shared_folder: Path, migrated_home: Path) -> Iterator[Databa
             copy_home(migrated_home, home)
     database = open_owner("", home)
     yield database
-    while _EMPTY:
-        _drop(database, Database(_url(database, _EMPTY.pop())), get_args(Purpose))
+    with database.maintenance() as connection:
+        while _EMPTY:
+            _drop(connection, Database(_url(database, _EMPTY.pop())), get_args(Purpose))
     database.close()
 
 
@@ -205,12 +208,14 @@ class Lent:
 def _lend(postgres_server: Database) -> Iterator[Lent]:
     name = _EMPTY.pop() if _EMPTY else f"test_{uuid.uuid4().hex[:12]}"
     url = _url(postgres_server, name)
-    _clone_missing(postgres_server, Database(url))
-    lent = Lent(url.render_as_string(hide_password=False))
-    yield lent
-    used = _used(postgres_server, Database(url))
-    spoiled = used - {"platform"} if lent.rows_only else used
-    _drop(postgres_server, Database(url), spoiled)
+    clones = Database(url)
+    with postgres_server.maintenance() as connection:
+        _clone_missing(connection, postgres_server, clones)
+        lent = Lent(url.render_as_string(hide_password=False))
+        yield lent
+        used = _used(connection, clones)
+        spoiled = used - {"platform"} if lent.rows_only else used
+        _drop(connection, clones, spoiled)
     if "platform" in used - spoiled:
         _empty(postgres_server, name)
     _EMPTY.append(name)
@@ -224,56 +229,61 @@ def _url(postgres_server: Database, name: str) -> URL:
     return url.set(drivername="postgresql", database=name, username=APP, password=password)
 
 
-def _clone_missing(postgres_server: Database, clones: Database) -> None:
-    with postgres_server.maintenance() as connection:
-        # What 15 and later do by default writes everything twice, the second time into the log.
-        how = sql.SQL("strategy file_copy" if connection.info.server_version >= COPIES_BY_LOG else "")
-        lacking = missing(clones, connection)
-        if lacking:
-            connection.execute("select pg_advisory_lock(%s)", [CLONING])
-        for purpose in lacking:
-            clone, template = (sql.Identifier(one.name(purpose)) for one in (clones, postgres_server))
-            whose = sql.Identifier(postgres_server.role if purpose == "platform" else APP)
-            create = sql.SQL("create database {} template {} owner {} {}").format(clone, template, whose, how)
-            connection.execute(create)
+def _clone_missing(connection: psycopg.Connection[Any], postgres_server: Database, clones: Database) -> None:
+    lacking = missing(clones, connection)
+    if not lacking:
+        return
+    # What 15 and later do by default writes everything twice, the second time into the log.
+    how = sql.SQL("strategy file_copy" if connection.info.server_version >= COPIES_BY_LOG else "")
+    connection.execute("select pg_advisory_lock(%s)", [CLONING])
+    for purpose in lacking:
+        clone, template = (sql.Identifier(one.name(purpose)) for one in (clones, postgres_server))
+        whose = sql.Identifier(postgres_server.role if purpose == "platform" else APP)
+        create = sql.SQL("create database {} template {} owner {} {}").format(clone, template, whose, how)
+        connection.execute(create)
+    connection.execute("select pg_advisory_unlock(%s)", [CLONING])
 
 
-def _used(postgres_server: Database, clones: Database) -> set[Purpose]:
+def _used(connection: psycopg.Connection[Any], clones: Database) -> set[Purpose]:
     """Which of the databases somebody has connected to; disconnects all who still are."""
     names = {clones.name(purpose): purpose for purpose in get_args(Purpose)}
     connected = "from pg_stat_activity where datname = any(%s)"
-    with postgres_server.maintenance() as connection:
-        connection.execute(f"select pg_terminate_backend(pid) {connected}".encode(), [[*names]])
-        wait_until(
-            lambda: not connection.execute(f"select {connected}".encode(), [[*names]]).fetchall(),
-            "nobody was connected",
-        )
-        # A session is counted before it disappears from the list of those that are connected.
-        found = connection.execute(
-            "select datname from pg_stat_database where datname = any(%s) and sessions > 0", [[*names]]
-        )
-        return {names[name] for (name,) in found.fetchall()}
+    connection.execute(f"select pg_terminate_backend(pid) {connected}".encode(), [[*names]])
+    wait_until(
+        lambda: not connection.execute(f"select {connected}".encode(), [[*names]]).fetchall(),
+        "nobody was connected",
+    )
+    # A session is counted before it disappears from the list of those that are connected.
+    found = connection.execute(
+        "select datname from pg_stat_database where datname = any(%s) and sessions > 0", [[*names]]
+    )
+    return {names[name] for (name,) in found.fetchall()}
 
 
-def _drop(postgres_server: Database, clones: Database, purposes: Iterable[Purpose]) -> None:
-    with postgres_server.maintenance() as connection:
-        for purpose in purposes:
-            name = sql.Identifier(clones.name(purpose))
-            connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
+def _drop(connection: psycopg.Connection[Any], clones: Database, purposes: Iterable[Purpose]) -> None:
+    for purpose in purposes:
+        name = sql.Identifier(clones.name(purpose))
+        connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
 
 
 def _empty(postgres_server: Database, name: str) -> None:
     """Empty the tables that the platform's role may write, which is all that it can have changed."""
     with Database(postgres_server.url("platform").set(database=name)).connect("platform") as connection:
         tables = connection.execute(
-            "select format('%%I.%%I', nspname, relname) from pg_class c join pg_namespace n on n.oid = relnamespace"
+            "select format('%%I.%%I', nspname, relname), pg_relation_size(c.oid) > %s"
+            " from pg_class c join pg_namespace n on n.oid = relnamespace"
             " where relkind in ('r', 'p') and nspname !~ '^pg_' and nspname <> 'information_schema'"
             " and has_table_privilege(%s, c.oid, 'insert')",
-            [APP],
+            [LARGE_BYTES, APP],
         ).fetchall()
         # Triggers forbid it for tables whose rows are there for ever.
         connection.execute("set session_replication_role = replica")
-        connection.execute(f"truncate {', '.join(table for (table,) in tables)} restart identity".encode())
+        for table, is_large in tables:
+            # A truncated table gets new files, and so does each of its indexes: few rows are sooner deleted.
+            connection.execute((f"truncate {table} cascade" if is_large else f"delete from {table}").encode())
+        connection.execute(
+            "select setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false) from pg_sequences"
+        )
 
 
 def _shorten_log(data: Path) -> None:
