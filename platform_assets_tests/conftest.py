@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,13 @@ def real_data() -> Path:
 @pytest.fixture
 def browser() -> Iterator[Browser]:
     """A real browser without a window. One for each test: its event loop would disturb the next."""
+    with started_browser() as browser:
+        yield browser
+
+
+@contextmanager
+def started_browser() -> Iterator[Browser]:
+    """The same for as long as the context lasts, for the tests of a module that need no other event loop."""
     from playwright.sync_api import sync_playwright
 
     executable = shutil.which(CHROMIUM)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from platform_assets_tests.conftest import started_browser
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.serving.conftest import served
 from platform_assets_tests.serving.proposals import digest, evidence, proposal
@@ -49,6 +50,12 @@ FAINT_TEXTS = """
   return faint;
 }
 """
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with started_browser() as browser:
+        yield browser
 
 
 @contextmanager
