@@ -138,7 +138,7 @@ def test_a_hundred_changes_of_champion_never_mix_and_never_fail(
 
     def ask(reader: int) -> None:
         try:
-            while not stop.wait(0.004):
+            while not stop.wait(0.01):
                 live = models.live(office.model)
                 if (answer(live), live.digest) != (answers[live.threshold], office.digests[live.threshold * 10]):
                     wrong.append(live)

@@ -436,9 +436,11 @@ def test_of_people_who_decide_at_the_same_moment_one_wins_and_the_others_are_tol
     with ledger_at(database_url) as ledger:
         numbers = [ledger.open_request(proposal(model=f"model_{number}", plots={})).id for number in range(_ROUNDS)]
         # Whole processes, each with a connection of its own, that meet before every request.
-        spawning = multiprocessing.get_context("spawn")
-        barrier = spawning.Barrier(_WORKERS)
-        with ProcessPoolExecutor(_WORKERS, spawning, _meet, (barrier,)) as pool:
+        forking = multiprocessing.get_context("forkserver")
+        # Once for all of them, for these imports take longer than the rounds.
+        forking.set_forkserver_preload([__name__])
+        barrier = forking.Barrier(_WORKERS)
+        with ProcessPoolExecutor(_WORKERS, forking, _meet, (barrier,)) as pool:
             people = [pool.submit(_decide_all, database_url, name, numbers) for name in "abcd"]
             rounds = list(zip(*(one.result() for one in people), strict=True))
         assert len(rounds) == _ROUNDS
