@@ -7,9 +7,11 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
@@ -186,6 +188,14 @@ def test_judgements_come_in_the_order_of_the_expectations_also_when_names_repeat
     judged = judge(frame(i=[1], j=[-1]), [has_rows(2), is_not_negative("j"), has_rows(1), is_not_negative("i")], ("i",))
     assert [judgement.passed for judgement in judged] == [False, False, True, True]
     assert judge(frame(i=[1]), [], ("i",)) == []
+
+
+def test_threads_that_judge_at_once_do_not_see_each_others_rows() -> None:
+    def breaks(count: int) -> int:
+        return judge(pd.DataFrame({"i": [-1] * count}), [is_not_negative("i")], ("i",))[0].broken
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(breaks, range(40))) == [*range(40)]
 
 
 @pytest.mark.parametrize(

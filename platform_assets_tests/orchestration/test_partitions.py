@@ -16,6 +16,7 @@ from platform_assets.orchestration.tables import IO_MANAGER, PARTITION_BY, table
 from platform_assets.resources import resources
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets_tests.instances import empty_instance
 
 MONTHS = dg.StaticPartitionsDefinition(["2026-01", "2026-02", "2026-03"])
 COLUMNS = (Column("month", "string", "The month."), Column("power_mw", "int64", "Power.", "MW"))
@@ -72,7 +73,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
 
 
 def materialise(services: Services, *assets: Any, partition: str | None = None) -> dg.ExecuteInProcessResult:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with empty_instance() as instance:
         return dg.materialize(
             [load, peak, year, plain, without_column, stray],
             selection=list(assets),
@@ -104,7 +105,7 @@ def test_a_run_replaces_its_own_partition_and_leaves_the_others(services: Servic
 
 def test_a_run_for_several_partitions_replaces_them_together(services: Services) -> None:
     assert materialise(services, plain, partition="2026-01").success
-    with dg.DagsterInstance.ephemeral() as instance:
+    with empty_instance() as instance:
         tags = {"dagster/asset_partition_range_start": "2026-02", "dagster/asset_partition_range_end": "2026-03"}
         result = dg.materialize([load], resources=resources(lambda: services), instance=instance, tags=tags)
     assert result.success

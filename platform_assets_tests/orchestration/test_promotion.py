@@ -27,6 +27,7 @@ from platform_assets.orchestration.promotion import (
 )
 from platform_assets_tests.core.approvals import ANNA, MODEL
 from platform_assets_tests.core.promotions import Works
+from platform_assets_tests.instances import empty_instance
 from platform_assets_tests.models import ONE_CANDIDATE
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ class AwayRegistry(MemoryRegistry):
 class Office:
     """The definitions of one model's promotion, with all that they need."""
 
-    def __init__(self, works: Works) -> None:
+    def __init__(self, works: Works, instance: dg.DagsterInstance) -> None:
         self.works = works
-        self.instance = dg.DagsterInstance.ephemeral()
+        self.instance = instance
         self.resources = {"ledger": works.ledger, "promoter": works.promoter}
         self.definitions = dg.Definitions.merge(
             promotion_definitions([SPEC]),
@@ -70,11 +71,6 @@ class Office:
                 },
             ),
         )
-
-    def forget(self) -> None:
-        """Lose everything that Dagster remembers."""
-        self.instance.dispose()
-        self.instance = dg.DagsterInstance.ephemeral()
 
     def run(self, job: str, config: Any) -> dg.ExecuteInProcessResult:
         found = self.definitions.resolve_job_def(job)
@@ -155,10 +151,14 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def office(database: Database, tmp_path: Path) -> Iterator[Office]:
-    office = Office(Works(Ledger(database.pooled), AwayRegistry(), tmp_path, database.lock))
-    yield office
-    office.instance.dispose()
+def instance() -> Iterator[dg.DagsterInstance]:
+    with empty_instance() as instance:
+        yield instance
+
+
+@pytest.fixture
+def office(database: Database, tmp_path: Path, instance: dg.DagsterInstance) -> Office:
+    return Office(Works(Ledger(database.pooled), AwayRegistry(), tmp_path, database.lock), instance)
 
 
 @pytest.fixture
@@ -325,10 +325,10 @@ def test_a_decision_from_the_launchpad_is_recorded_and_marked_as_a_claim(
 
 @pytest.mark.requirement("PRO-4", "PRO-5")
 def test_where_identity_is_required_the_launchpad_is_refused_with_the_way_out(
-    database: Database, tmp_path: Path
+    database: Database, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     office = Office(
-        Works(Ledger(database.pooled, require_identity=True), MemoryRegistry(), tmp_path, database.lock),
+        Works(Ledger(database.pooled, require_identity=True), MemoryRegistry(), tmp_path, database.lock), instance
     )
     number = pending(office.works)
     result = office.decide(number, "approve")
@@ -339,7 +339,6 @@ def test_where_identity_is_required_the_launchpad_is_refused_with_the_way_out(
     config = {"ops": {"roll_back": {"config": {"model": MODEL, "reason": REPORT, "approver": "anna"}}}}
     assert "PLATFORM_APPROVALS_REQUIRE_IDENTITY is on" in failure(office.run("rollback_model", config))
     assert office.champion() == office.works.registry.versions(MODEL)[0].version
-    office.instance.dispose()
 
 
 @pytest.mark.requirement("PRO-4")
@@ -528,7 +527,7 @@ def test_when_dagster_forgets_everything_nothing_is_promoted_twice(office: Offic
     launched = office.tick()
     assert all(result.success for result in office.follow(launched))
     head = office.works.ledger.head()
-    office.forget()
+    office.instance.wipe()
     again = office.tick()
     # A rejection is shown again, which changes nothing.
     assert [request.tags[REQUEST_TAG] for request in again.run_requests or []] == [str(rejected)]
@@ -564,13 +563,14 @@ def test_the_check_fails_when_the_alias_was_moved_by_hand(office: Office) -> Non
 
 
 @pytest.mark.requirement("PRO-5")
-def test_the_check_fails_when_the_champion_was_deleted_from_mlflow(database: Database, tmp_path: Path) -> None:
+def test_the_check_fails_when_the_champion_was_deleted_from_mlflow(
+    database: Database, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     registry = MlflowRegistry(database.psycopg2_url("mlflow"), str(tmp_path / "mlflow"), database.lock)
-    office = Office(Works(Ledger(database.pooled), registry, tmp_path, database.lock))
+    office = Office(Works(Ledger(database.pooled), registry, tmp_path, database.lock), instance)
     office.works.crown("first")
     assert office.check().passed
     registry._client.delete_model_version(MODEL, "1")
     check = office.check()
     assert not check.passed
     assert "the champion (version 1, request 1) is not in the registry: it was deleted" in str(check.description)
-    office.instance.dispose()

@@ -10,6 +10,7 @@ import pytest
 from platform_assets.core.errors import TableError
 from platform_assets.orchestration.report import Outcome, Report, materialise_all
 from platform_assets_tests.command_line import listening_to_interrupts
+from platform_assets_tests.instances import empty_instance
 
 
 @dg.asset
@@ -90,7 +91,7 @@ def report_of(*assets: Any) -> Report:
     definitions = dg.Definitions(
         [one for one in assets if one not in checks], asset_checks=checks, executor=dg.in_process_executor
     )
-    with dg.DagsterInstance.ephemeral() as instance:
+    with empty_instance() as instance:
         return materialise_all(definitions, instance, lambda _: None)
 
 
@@ -165,7 +166,7 @@ def test_a_check_that_does_not_hold_is_named() -> None:
 
 def test_progress_is_told_as_it_happens() -> None:
     seen: list[tuple[str, str]] = []
-    with dg.DagsterInstance.ephemeral() as instance:
+    with empty_instance() as instance:
         materialise_all(
             dg.Definitions([first, failing, third], executor=dg.in_process_executor),
             instance,
@@ -181,7 +182,7 @@ def test_progress_is_told_as_it_happens() -> None:
 
 
 def test_the_run_is_recorded_with_its_assets() -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with empty_instance() as instance:
         report = materialise_all(dg.Definitions([first, second]), instance, lambda _: None)
         run = instance.get_run_by_id(report.run_id)
         assert run is not None

@@ -12,6 +12,7 @@ import pytest
 from platform_assets.orchestration.sources import Seen, source_changed_sensor
 from platform_assets.services import Sources
 from platform_assets.settings import Settings
+from platform_assets_tests.instances import empty_instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ class Watched:
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with empty_instance() as instance:
         yield Watched(tmp_path, instance)
 
 

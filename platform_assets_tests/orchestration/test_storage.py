@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
-from pathlib import Path
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -18,6 +17,9 @@ from platform_assets.orchestration.storage import PROJECT, PlatformEventLog, dag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from platform_assets_tests.warm import WarmParent
 
 SECRET = 'hunter2 "with" Größe'
 MODULE = """
@@ -163,15 +165,25 @@ def test_a_run_shares_few_connections_and_survives_their_loss(instance: dg.Dagst
     assert materialise(harmless, instance) in {run.run_id for run in instance.get_runs() if run.is_success}
 
 
+def dagsters_command(*arguments: str) -> None:
+    """What the program `dagster` does."""
+    (program,) = entry_points(group="console_scripts", name="dagster")
+    sys.argv = ["dagster", *arguments]
+    program.load()()
+
+
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-3")
 def test_dagsters_command_line_shares_the_history_without_dagster_home(
-    instance: dg.DagsterInstance, tmp_path: Path
+    instance: dg.DagsterInstance, tmp_path: Path, warm: WarmParent
 ) -> None:
     shutil.copy(PROJECT / "dagster.yaml", tmp_path)
     (tmp_path / "little.py").write_text(MODULE)
-    command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-f", "little.py"]
-    subprocess.run([*command, "--select", "loans"], cwd=tmp_path, check=True, capture_output=True)
+    with (tmp_path / "told").open("w") as told:
+        arguments = ("asset", "materialize", "-f", "little.py", "--select", "loans")
+        with warm.start(dagsters_command, *arguments, stdout=told, stderr=told) as process:
+            code = process.wait()
+    assert code == 0, (tmp_path / "told").read_text()
     (run,) = instance.get_runs()
     assert run.is_success
     printed = [path.read_text() for path in (tmp_path / "home" / "dagster").rglob("*.out")]

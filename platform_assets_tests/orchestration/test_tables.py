@@ -23,6 +23,7 @@ from platform_assets.orchestration.tables import IO_MANAGER, online_check, table
 from platform_assets.resources import resources
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets_tests.instances import empty_instance
 from platform_assets_tests.postgres import as_owner
 
 OWNERS = ["team:shop"]
@@ -159,7 +160,7 @@ ASSETS = [sales, doubled, totals, independent]
 @pytest.fixture
 def shop(tmp_path: Path, database_url: str) -> Iterator[Shop]:
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url), max_bad_rows=0.5)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with empty_instance() as instance:
         shop = Shop(instance, Services(settings), Source("SHOP_SALES_URI", str(tmp_path / "sales.csv")))
         shop.deliver(GOOD)
         yield shop

@@ -20,6 +20,7 @@ from platform_assets.core.training import Trainer
 from platform_assets.orchestration.report import materialise_all
 from platform_assets.orchestration.tables import IO_MANAGER
 from platform_assets.orchestration.training import LastTraining, launched_by, model_definitions, why_not
+from platform_assets_tests.instances import empty_instance
 from platform_assets_tests.models import ONE_CANDIDATE, TABLE, publish, readings
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ POLICY = Retraining(min_new_rows=100, cool_down=timedelta(hours=6))
 class Workshop:
     """The definitions of one model, with all that they need, in memory and a temporary folder; the ledger is real."""
 
-    def __init__(self, folder: Path, ledger: Ledger) -> None:
+    def __init__(self, folder: Path, ledger: Ledger, instance: dg.DagsterInstance) -> None:
         self.ledger = ledger
         self.engine = Engine(folder / "scratch")
         self.tables = TableStore(MEMORY, self.engine)
         self.registry = MemoryRegistry()
-        self.instance = dg.DagsterInstance.ephemeral()
+        self.instance = instance
         trainer = Trainer(self.tables, ArtefactStore(str(folder)), self.registry)
         self.definitions = dg.Definitions.merge(
             model_definitions(ONE_CANDIDATE),
@@ -75,10 +76,10 @@ class Workshop:
 @pytest.fixture
 def workshop(tmp_path: Path, database_url: str) -> Iterator[Workshop]:
     database = Database(make_url(database_url))
-    workshop = Workshop(tmp_path, Ledger(database.pooled))
-    yield workshop
+    with empty_instance() as instance:
+        workshop = Workshop(tmp_path, Ledger(database.pooled), instance)
+        yield workshop
     workshop.engine.close()
-    workshop.instance.dispose()
     database.close()
 
 

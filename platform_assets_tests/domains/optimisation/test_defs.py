@@ -17,6 +17,7 @@ from platform_assets.domains.optimisation.sources import read_compact, read_dist
 from platform_assets.resources import resources
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets_tests.instances import empty_instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
         settings = Settings(home=tmp_path / "home", lake_uri=str(tmp_path / "lake"), demo_rows=1_000, **more)
         services = Services(settings)
         opened.append(services)
-        with dg.DagsterInstance.ephemeral() as instance:
+        with empty_instance() as instance:
             given = resources(lambda: services)
             result = dg.materialize([asset], resources=given, instance=instance, raise_on_error=False)
             return Outcome(services, result)
