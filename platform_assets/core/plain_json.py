@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+JSON = "application/json"
+"""Its media type."""
+
 
 def as_json(value: Any) -> Any:
     """The same without what JSON has no words for.

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 
+from platform_assets.core.plain_json import JSON
 from platform_assets.core.predicting import Asked
 from platform_assets.serving.problems import Problem, Problems, answer, request_id
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from platform_assets.serving.access import Access
 
-JSON = "application/json"
 UNLIMITED = ("/health/", "/static/")
 """Beginnings of paths that are for everybody, as often as they like."""
 

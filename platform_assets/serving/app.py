@@ -89,11 +89,8 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     """
     settings, bundle = services.settings, services.bundle
     is_open = settings.env == "development" and is_loopback(host)
-    if bundle and not is_open and not settings.api_keys.get_secret_value():
-        raise PlatformError(
-            "nobody could ask this service, for it has no database with keys: set PLATFORM_API_KEYS to "
-            "name:predict+read:sha256, the last of the key (`printf %s KEY | sha256sum`)"
-        )
+    if bundle and not is_open:
+        _demand_keys(settings)
     specs = [model_spec(bundle.model)] if bundle else model_specs()
 
     @asynccontextmanager
@@ -139,6 +136,15 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     _add_docs(app, "/docs" if bundle else "/approvals")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
+
+
+def _demand_keys(settings: Settings) -> None:
+    """Refuse to start where nobody could ever ask."""
+    if not settings.api_keys.get_secret_value():
+        raise PlatformError(
+            "nobody could ask this service, for it has no database with keys: set PLATFORM_API_KEYS to "
+            "name:predict+read:sha256, the last of the key (`printf %s KEY | sha256sum`)"
+        )
 
 
 def _add_sign_in(app: FastAPI, access: Access) -> None:

@@ -33,6 +33,7 @@ from platform_assets.core.ledger import (
 from platform_assets.core.ledger import Request as Approval
 from platform_assets.core.models import ANYONE
 from platform_assets.core.paging import ItemsPerPage, Page, PageNumber
+from platform_assets.core.plain_json import JSON
 from platform_assets.serving import evidence
 from platform_assets.serving.access import APPROVE, CSRF_FIELD, READ, Access, Caller
 from platform_assets.serving.pages import render, wants_page
@@ -184,7 +185,7 @@ _BODY: Mapping[str, Any] = {
     "content": {
         kind: {"schema": Decision.model_json_schema(), **example}
         for kind, example in (
-            ("application/json", {"example": {"decision": "reject", "reason": "Recall of the north fell by a tenth."}}),
+            (JSON, {"example": {"decision": "reject", "reason": "Recall of the north fell by a tenth."}}),
             ("application/x-www-form-urlencoded", {}),
         )
     },
@@ -300,7 +301,7 @@ async def _sent(request: Request) -> Sent:
     if kind in {"application/x-www-form-urlencoded", "multipart/form-data"}:
         form = await request.form(max_files=0, max_fields=20)
         return Sent({name: value for name, value in form.items() if isinstance(value, str)})
-    if kind == "application/json":
+    if kind == JSON:
         return Sent(None, await request.body())
     raise Problem(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from platform_assets.core.champion import ModelState
 from platform_assets.core.paging import ItemsPerPage, Page, PageNumber
+from platform_assets.core.plain_json import JSON
 from platform_assets.serving.metrics import CONTENT_TYPE, Metrics
 from platform_assets.serving.problems import RETRY_SECONDS, Problem, documented
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from platform_assets.core.champion import LiveModel
     from platform_assets.core.database import Database
-
-JSON = "application/json"
 
 
 class Live(BaseModel):

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from platform_assets.core.plain_json import JSON
 from platform_assets.serving import evidence
 from platform_assets.serving.access import CSRF_FIELD
 from platform_assets.serving.problems import request_id
@@ -40,7 +41,7 @@ def wants_page(request: Request) -> bool:
         kind.strip(): _quality(parameters)
         for kind, _, parameters in (one.partition(";") for one in request.headers.get("accept", "").lower().split(","))
     }
-    return wanted.get("text/html", 0.0) > 0 and wanted["text/html"] >= wanted.get("application/json", 0.0)
+    return wanted.get("text/html", 0.0) > 0 and wanted["text/html"] >= wanted.get(JSON, 0.0)
 
 
 def render(request: Request, template: str, status: int = HTTPStatus.OK, **context: Any) -> HTMLResponse:

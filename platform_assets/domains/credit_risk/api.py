@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from platform_assets.core.artefacts import ROWS_AT_ONCE
 from platform_assets.core.batches import Key, NothingFound, OneOrMany, UpTo1000
 from platform_assets.core.errors import NotFound
+from platform_assets.core.plain_json import JSON
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, FEATURES
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from platform_assets.core.predicting import Asked, Predicted
     from platform_assets.services import Services
 
-JSON = "application/json"
 NAMES = [feature.name for feature in FEATURES]
 FEW = ROWS_AT_ONCE
 """Clients who are answered on the event loop."""

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, Field
 
 from platform_assets.core.batches import OneOrMany, UpTo1000
+from platform_assets.core.plain_json import JSON
 from platform_assets.domains.sentence_relevance.model import MODEL
 from platform_assets.domains.sentence_relevance.schemas import NOT_RELEVANT, RELEVANT, TEXT
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from platform_assets.core.predicting import Predicted
     from platform_assets.services import Services
 
-JSON = "application/json"
 LONGEST = 10_000
 """Characters of a sentence; who sends more sends something else."""
 NO_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
