@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -132,6 +132,16 @@ def embedded_home(migrated_home: Path, tmp_path: Path) -> Iterator[Path]:
     if processes_of(home):
         # A test that failed may have left the server without a watcher; the next use brings one.
         open_database("", home).close()
+    wait_until_stopped(home)
+
+
+@pytest.fixture(scope="module")
+def running_home(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One with a server that runs, for tests of a module that do not stop it, and mind no row of another one."""
+    home = tmp_path_factory.mktemp("running") / "home"
+    copy_home(migrated_home, home)
+    with closing(open_database("", home)):
+        yield home
     wait_until_stopped(home)
 
 

@@ -19,7 +19,6 @@ from platform_assets.core.database import MIGRATIONS, Database, head, open_datab
 from platform_assets.core.errors import DatabaseError
 from platform_assets.core.migrate import migrate
 from platform_assets.core.postgres_watcher import free_port
-from platform_assets_tests.postgres import copy_home, wait_until_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,16 +31,6 @@ from platform_assets.core.migrate import migrate
 
 print("\\n".join(migrate(open_database(sys.argv[1], Path("unused"), migrated=False))))
 """
-
-
-@pytest.fixture(scope="module")
-def running_home(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with an embedded server that runs; no test expects it empty."""
-    home = tmp_path_factory.mktemp("running") / "home"
-    copy_home(migrated_home, home)
-    with contextlib.closing(open_database("", home)):
-        yield home
-    wait_until_stopped(home)
 
 
 @pytest.fixture(params=["embedded", "external"])

@@ -256,15 +256,15 @@ def test_started_by_root_below_a_private_folder_the_server_runs_as_nobody_specia
 
 @pytest.mark.requirement("PLT-8")
 @pytest.mark.parametrize(("role", "file"), [(OWNER, "password"), (APP, "password_of_platform_app")])
-def test_a_password_is_its_owners_alone(embedded_home: Path, role: str, file: str) -> None:
-    use = use_server(embedded_home / "postgres")
+def test_a_password_is_its_owners_alone(running_home: Path, role: str, file: str) -> None:
+    use = use_server(running_home / "postgres")
     try:
-        folder = ServerFolder(embedded_home / "postgres")
+        folder = ServerFolder(running_home / "postgres")
         password = use.folder.password(role)
         assert stat.S_IMODE((folder.path / file).stat().st_mode) == 0o600
         assert (folder.path / file).read_text() == password
         assert password not in folder.log.read_text()
-        assert not any(password in command for command in processes_of(embedded_home))
+        assert not any(password in command for command in processes_of(running_home))
         with embedded_database(use.port, role, password).connect("platform") as connection:
             assert connection.info.user == role
         wrong = embedded_database(use.port, role, "wrong")
