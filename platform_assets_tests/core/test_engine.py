@@ -223,8 +223,8 @@ import resource, sys
 from pathlib import Path
 from platform_assets.core.engine import Engine
 scratch = Path(sys.argv[1])
-engine = Engine(scratch, "100MB", 1)
-engine.sql("CREATE VIEW numbers AS SELECT i, hash(i) AS h, hash(i + 1)::VARCHAR AS t FROM range(6_000_000) r(i)")
+engine = Engine(scratch, "50MB", 1)
+engine.sql("CREATE VIEW numbers AS SELECT i, hash(i) AS h, hash(i + 1)::VARCHAR AS t FROM range(3_000_000) r(i)")
 numbers = engine.ibis.table("numbers")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 spilled = 0
@@ -243,13 +243,13 @@ print(staged.rows, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @pytest.mark.slow
 def test_a_table_far_larger_than_memory_is_staged_within_it_and_leaves_nothing(tmp_path: Path) -> None:
-    """Six million rows of 36 bytes and more, sorted, in 100 MB."""
+    """Three million rows of 36 bytes and more, sorted, in 50 MB."""
     done = subprocess.run(
         [sys.executable, "-c", LARGE, str(tmp_path)], check=True, capture_output=True, text=True
     ).stdout
     rows, megabytes, spilled = map(int, done.split())
-    assert rows == 6_000_000
-    assert megabytes < 250
+    assert rows == 3_000_000
+    assert megabytes < 125
     assert spilled > 100
     assert list(tmp_path.iterdir()) == []
 
