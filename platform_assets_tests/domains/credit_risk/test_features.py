@@ -20,6 +20,7 @@ from platform_assets.domains.credit_risk.features import loan_features, newest_p
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FEATURES, LOANS
 from platform_assets_tests.domains.credit_risk import brute_force
 from platform_assets_tests.domains.credit_risk.brute_force import Loan, Row
+from platform_assets_tests.domains.credit_risk.queries import Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,6 +32,7 @@ LOAN_SCHEMA = ibis.schema({column.name: column.type for column in LOANS.columns 
 # Without `explain`, which takes minutes where each example is a query.
 LAW = settings(max_examples=40, phases=set(Phase) - {Phase.explain})
 PENSIONER = dt.date(3021, 9, 18)
+COMPUTE = Query(LOAN_SCHEMA, loan_features)
 
 
 def table(loans: Iterable[Loan]) -> ir.Table:
@@ -43,7 +45,7 @@ def rows(features: ir.Table) -> list[Row]:
 
 
 def compute(loans: Iterable[Loan]) -> list[Row]:
-    return rows(loan_features(table(loans)))
+    return sorted(Row(**row) for row in COMPUTE(loan._asdict() for loan in loans))
 
 
 def day(text: str) -> dt.date:
