@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -150,26 +151,27 @@ def test_nothing_is_registered_yet(registry: ModelRegistry) -> None:
     assert registry.pinned_tables() == {}
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda registry, *version: registry.version(*version),
-        lambda registry, *version: registry.record(*version),
-        lambda registry, *version: registry.ensure_challenger(*version),
-        lambda registry, name, number: registry.set_alias(name, CHAMPION, number),
-    ],
-    ids=["version", "record", "ensure_challenger", "set_alias"],
-)
-def test_what_is_not_there_is_told_with_what_is(make_registry: Callable[[], ModelRegistry], ask: Any) -> None:
-    registry = make_registry()
-    with pytest.raises(RegistryError, match=f"no model {NAME} is registered .registered: none yet.; train it"):
-        ask(registry, NAME, 1)
+def test_what_is_not_there_is_told_with_what_is(registry: ModelRegistry) -> None:
+    def answers(name: str, number: int) -> Iterator[str]:
+        asks: list[Callable[[], Any]] = [
+            lambda: registry.version(name, number),
+            lambda: registry.record(name, number),
+            lambda: registry.ensure_challenger(name, number),
+            lambda: registry.set_alias(name, CHAMPION, number),
+        ]
+        for ask in asks:
+            with pytest.raises(RegistryError) as caught:
+                ask()
+            yield str(caught.value)
+
+    for told in answers(NAME, 1):
+        assert re.search(f"no model {NAME} is registered .registered: none yet.; train it", told)
     registry.register(registration("print-1"))
     registry.register(registration("print-2"))
-    with pytest.raises(RegistryError, match=f"^{NAME} has no version 3; it has 2, 1$"):
-        ask(registry, NAME, 3)
-    with pytest.raises(RegistryError, match=f"no model {OTHER} is registered .registered: {NAME}.; train it"):
-        ask(registry, OTHER, 1)
+    for told in answers(NAME, 3):
+        assert told == f"{NAME} has no version 3; it has 2, 1"
+    for told in answers(OTHER, 1):
+        assert re.search(f"no model {OTHER} is registered .registered: {NAME}.; train it", told)
 
 
 @pytest.mark.requirement("PRO-5", "PRO-7")
