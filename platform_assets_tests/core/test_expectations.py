@@ -39,6 +39,7 @@ from platform_assets.core.expectations import (
     is_within,
     judge,
 )
+from platform_assets_tests.queries import Query
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,15 +114,13 @@ def frame(**columns: list[Any]) -> Frame:
     return as_frame(ibis.memtable(pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})))
 
 
-def broken_lines(rows: ir.Table) -> list[list[int]]:
-    """The lines that break each of the rules; one query for all, for to compile one is most of the work."""
+def which_hold(rows: ir.Table) -> ir.Table:
+    """Whether each row satisfies each of the rules, by their places."""
     holds = [rule.holds(rows).fill_null(True) for rule in ROW_RULES if rule.holds]
-    answers = rows.select("line", **{str(place): one for place, one in enumerate(holds)}).order_by("line").to_pyarrow()
-    lines = answers["line"].to_pylist()
-    return [
-        [line for line, is_good in zip(lines, answers[str(place)].to_pylist(), strict=True) if not is_good]
-        for place in range(len(holds))
-    ]
+    return rows.select("line", **{str(place): one for place, one in enumerate(holds)}).order_by("line")
+
+
+WHICH_HOLD = Query(ibis.Schema.from_pyarrow(SCHEMA), which_hold)
 
 
 def test_every_helper_is_compared() -> None:
@@ -151,7 +150,9 @@ def test_every_helper_is_compared() -> None:
 def test_judgements_and_predicates_say_the_same_of_every_row(drawn: list[dict[str, Any]]) -> None:
     rows = table(drawn)
     judged = judge(as_frame(rows), [*ROW_RULES, is_unique("i"), has_rows(2)], ("line",))
-    for rule, broken, judgement in zip(ROW_RULES, broken_lines(rows), judged[:-2], strict=True):
+    answers = WHICH_HOLD({"line": line, **row} for line, row in enumerate(drawn))
+    for place, (rule, judgement) in enumerate(zip(ROW_RULES, judged[:-2], strict=True)):
+        broken = [row["line"] for row in answers if not row[str(place)]]
         assert (judgement.name, judgement.broken) == (rule.name, len(broken))
         assert (judgement.passed, judgement.rows) == (not broken, len(drawn))
         assert [row["line"] for row in judgement.samples] == broken[:SAMPLE_ROWS]

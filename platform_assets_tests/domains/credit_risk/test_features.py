@@ -20,7 +20,7 @@ from platform_assets.domains.credit_risk.features import loan_features, newest_p
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FEATURES, LOANS
 from platform_assets_tests.domains.credit_risk import brute_force
 from platform_assets_tests.domains.credit_risk.brute_force import Loan, Row
-from platform_assets_tests.domains.credit_risk.queries import Query
+from platform_assets_tests.queries import Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -24,7 +24,7 @@ from platform_assets.domains.credit_risk.schemas import (
     LOAN_FEATURES,
     LOANS,
 )
-from platform_assets_tests.domains.credit_risk.queries import Query
+from platform_assets_tests.queries import Query
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
