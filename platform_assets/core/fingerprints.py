@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from platform_assets.core.artefacts import library_versions
 from platform_assets.core.fitting import settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from platform_assets.core.models import ModelSpec
 
@@ -50,7 +51,7 @@ def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict
     sources = [Path(__file__).with_name(f"{name}.py") for name in TRAINING]
     return {
         "data": _digest(dict(table_digests)),
-        CODE: _digest([_code(file) for file in [*sources, *sorted(_declaring(spec))]]),
+        CODE: _code(tuple(_text(file) for file in [*sources, *sorted(_declaring(spec))])),
         PARAMETERS: _digest(parameters),
         "libraries": _digest(library_versions()),
     }
@@ -67,25 +68,34 @@ def _declaring(spec: ModelSpec) -> set[Path]:
     package = spec.examples.__module__.rpartition(".")[0]
     found, new = {first}, [first]
     while new:
-        files = {first.with_name(f"{name}.py") for name in _imported(new.pop(), package)}
+        files = {first.with_name(f"{name}.py") for name in _imported(_text(new.pop()), package)}
         added = {file for file in files - found if file.exists()}
         found |= added
         new += added
     return found
 
 
-def _imported(file: Path, package: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+@lru_cache(maxsize=64)
+def _imported(text: str, package: str) -> frozenset[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.ImportFrom) or not package:
             continue
         if node.module == package:
-            yield from (alias.name for alias in node.names)
+            names |= {alias.name for alias in node.names}
         elif node.module and node.module.startswith(f"{package}."):
-            yield node.module.removeprefix(f"{package}.").split(".")[0]
+            names.add(node.module.removeprefix(f"{package}.").split(".")[0])
+    return frozenset(names)
 
 
-def _code(file: Path) -> str:
-    return ast.dump(ast.parse(file.read_text(encoding="utf-8")))
+# By the texts, for files may change while a process lives.
+@lru_cache(maxsize=16)
+def _code(texts: tuple[str, ...]) -> str:
+    return _digest([ast.dump(ast.parse(text)) for text in texts])
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
 
 
 def _digest(value: object) -> str:
