@@ -58,7 +58,6 @@ SETTINGS = (
     "fsync = off",
     "full_page_writes = off",
     "autovacuum = off",
-    "wal_recycle = off",
     "wal_init_zero = off",
     "min_wal_size = '32MB'",
 )

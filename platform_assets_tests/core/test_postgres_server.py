@@ -175,12 +175,15 @@ def test_a_forked_child_does_not_keep_the_server_of_a_killed_process(embedded_ho
     ],
 )
 def test_a_start_that_fails_says_so_at_once_with_the_reason(
-    embedded_home: Path, file: str, content: str, message: str
+    tmp_path: Path, file: str, content: str, message: str
 ) -> None:
-    (embedded_home / "postgres" / "data" / file).write_text(content)
+    # Both are read before anything else of the data.
+    data = tmp_path / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / file).write_text(content)
     # Whoever waits in vain for a server is told instead that it "was not ready after .. s".
     with pytest.raises(DatabaseError, match="did not start") as error:
-        open_database("", embedded_home)
+        open_database("", tmp_path)
     assert message in str(error.value)
     assert "Traceback" not in str(error.value)
 
