@@ -170,6 +170,10 @@ class OnlineTables:
         """
         if not keys:
             return {}
+        if len(keys) == 1:
+            # PostgreSQL takes half as long for it.
+            row = await self.get(name, **{column: keys[0]})
+            return {} if row is None else {keys[0]: row}
         with _plain_errors(name):
             rows = await self._reads.rows(_many(name, column), [keys])
         return {row[column]: row for row in rows}
