@@ -97,6 +97,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for mark in {"browser", "real_data"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(mark)
-    # Workers take modules in this order (--no-loadscope-reorder): one that takes long must not be the last.
+    # Workers take modules in this order (--no-loadscope-reorder), and the next one before the last two tests of theirs:
+    # what takes long must not come late, the whole platform least of all, nor what takes long in a module.
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
+
+    def turn(item: pytest.Item) -> tuple[bool | int, ...]:
+        is_whole, is_quick = item.path.parent.name == "integration", item.get_closest_marker("slow") is None
+        return item.path not in slow, not is_whole, place[item.path], is_quick
+
+    items.sort(key=turn)

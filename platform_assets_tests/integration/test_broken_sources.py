@@ -212,6 +212,7 @@ def test_after_a_broken_file_a_good_one_mends_all(platform: Platform, tmp_path: 
     assert platform.digests() == platform.tables
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("PLT-8")
 def test_a_database_that_goes_away_in_the_middle(platform: Platform, tmp_path: Path) -> None:
     source = generate(tmp_path / "loans.csv", ROWS, seed=2)

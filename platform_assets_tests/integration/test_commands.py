@@ -23,13 +23,16 @@ from platform_assets.core.postgres_server import APP, OWNER, ServerFolder
 from platform_assets.core.postgres_watcher import free_port
 from platform_assets.demo.loans import generate
 from platform_assets.orchestration.storage import PROJECT
-from platform_assets_tests.command_line import PROGRAM, listening_to_interrupts
+from platform_assets_tests.command_line import listening_to_interrupts
 from platform_assets_tests.postgres import copy_home, wait_until, wait_until_stopped
+from platform_assets_tests.warm import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
+
+    from platform_assets_tests.warm import WarmParent
 
 # One process for all of them, where tests are dealt out by group: they share a history.
 pytestmark = pytest.mark.slow
@@ -83,7 +86,7 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(migrated_home: Path, warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project in which three commands have run: one that fails, and two that succeed on loans of which one is bad."""
     folder = tmp_path_factory.mktemp("commands")
     root = folder / "root"
@@ -93,13 +96,29 @@ def project(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     (root / "platform_assets").symlink_to(PROJECT / "platform_assets")
     copy_home(migrated_home, folder / "home")
     project = Project(root, folder / "home", with_a_negative_loan(generate(folder / "loans.csv", ROWS)))
-    source = f"ftp://reader:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/loans.csv"
-    assert project.run(PROGRAM, "run", PLATFORM_CREDIT_LOANS_URI=source) == 1, project.printed
+    assert fails_without_sources(project, warm) == 1, project.printed
     select = ["--select", "credit_risk/loans", "-m", "platform_assets.definitions"]
     assert project.run(DAGSTER, "asset", "materialize", *select) == 0, project.printed
     assert project.run(DG, "launch", "--assets", "credit_risk/loan_features") == 0, project.printed
     yield project
     wait_until_stopped(project.home)
+
+
+def fails_without_sources(project: Project, warm: WarmParent) -> int:
+    """Run everything where a source cannot be had; the exit code."""
+    sources = {
+        "PLATFORM_CREDIT_LOANS_URI": f"ftp://reader:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/loans.csv",
+        # Nothing is to be trained here.
+        "PLATFORM_SENTENCES_ARCHIVE_URI": str(project.home / "none"),
+    }
+    with (
+        project.root.with_name("run.txt").open("w+") as printed,
+        warm.start(command, "run", stdout=printed, stderr=printed, variables=project.environment | sources) as process,
+    ):
+        code = process.wait()
+        printed.seek(0)
+        project.printed.append(printed.read())
+    return code
 
 
 @pytest.fixture(scope="module")
