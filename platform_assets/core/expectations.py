@@ -8,10 +8,8 @@ so that they can be set apart (`quarantine.py`). Dagster's side lives in `orches
 from __future__ import annotations
 
 import datetime as dt
-import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.core.errors import PlatformError
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
     import pandas as pd
-    from great_expectations.core.batch_definition import BatchDefinition
 
 SAMPLE_ROWS = 5
 _PLACE = "place"
@@ -108,8 +105,16 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
 
     """
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    batch = _batches(threading.get_ident()).get_batch(batch_parameters={"dataframe": _quickly_compared(frame)})
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    batch = (
+        context.data_sources.add_pandas("rows")
+        .add_dataframe_asset("rows")
+        .add_batch_definition_whole_dataframe("rows")
+        .get_batch(batch_parameters={"dataframe": _quickly_compared(frame)})
+    )
     result_format = {
         "result_format": "SUMMARY",
         "partial_unexpected_count": SAMPLE_ROWS,
@@ -119,21 +124,10 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
     declared = [_declared(expectation, place) for place, expectation in enumerate(expectations)]
     suite = gx.ExpectationSuite(name="rows", expectations=declared)
     found: list[Any] = [result.to_json_dict() for result in batch.validate(suite, result_format=result_format).results]
+    # What the context knows of the rows stays in memory until the next one is made.
+    context.data_sources.delete("rows")
     by_place: dict[int, Any] = {result["expectation_config"]["meta"][_PLACE]: result for result in found}
     return [_judgement(expectation, by_place[place], len(frame)) for place, expectation in enumerate(expectations)]
-
-
-@cache
-def _batches(_thread: int) -> BatchDefinition[Any]:
-    """What makes batches of rows: once, for that takes as long as to judge a little table."""
-    # One for each thread: there is only one batch of it at a time.
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    asset = context.data_sources.add_pandas("rows").add_dataframe_asset("rows")
-    return asset.add_batch_definition_whole_dataframe("rows")
 
 
 def _quickly_compared(frame: pd.DataFrame) -> pd.DataFrame:
