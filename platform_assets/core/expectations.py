@@ -107,6 +107,9 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    # One suite, for what several expectations need (which values of a column are null) is then found once.
+    declared = [_declared(expectation, place) for place, expectation in enumerate(expectations)]
+    suite = gx.ExpectationSuite(name="rows", expectations=declared)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     batch = (
@@ -120,12 +123,11 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
         "partial_unexpected_count": SAMPLE_ROWS,
         "unexpected_index_column_names": list(identified_by),
     }
-    # One suite, for what several expectations need (which values of a column are null) is then found once.
-    declared = [_declared(expectation, place) for place, expectation in enumerate(expectations)]
-    suite = gx.ExpectationSuite(name="rows", expectations=declared)
-    found: list[Any] = [result.to_json_dict() for result in batch.validate(suite, result_format=result_format).results]
-    # What the context knows of the rows stays in memory until the next one is made.
-    context.data_sources.delete("rows")
+    try:
+        found: list[Any] = [one.to_json_dict() for one in batch.validate(suite, result_format=result_format).results]
+    finally:
+        # What the context knows of the rows stays in memory until the next one is made.
+        context.data_sources.delete("rows")
     by_place: dict[int, Any] = {result["expectation_config"]["meta"][_PLACE]: result for result in found}
     return [_judgement(expectation, by_place[place], len(frame)) for place, expectation in enumerate(expectations)]
 
@@ -134,11 +136,11 @@ def _quickly_compared(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with times in nanoseconds where they have that range: others are compared value by value, in Python."""
     import pandas as pd
 
-    in_nanoseconds = {}
+    compared = frame.copy(deep=False)
     for name in frame.select_dtypes("datetime"):
         with suppress(pd.errors.OutOfBoundsDatetime):
-            in_nanoseconds[str(name)] = frame[name].dt.as_unit("ns")
-    return frame.assign(**in_nanoseconds)
+            compared[name] = frame[name].dt.as_unit("ns")
+    return compared
 
 
 def _declared(expectation: Expectation, place: int) -> Any:

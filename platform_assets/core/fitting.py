@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from platform_assets.core.artefacts import GOLDEN_ROWS, FittedModel, library_versions
 from platform_assets.core.errors import TrainingError
@@ -152,6 +154,7 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
     with one_thread():
         trial = _Trial(spec.ranked_by, rows, labels, parts)
         tried = list(_search(spec, trial, progress))
+        trial.forget()
         best = max(tried, key=lambda one: one.line.mean)
         sigmoid, scores = _calibrated(best, truth, progress)
         threshold = spec.threshold.choose(truth, scores)
@@ -219,9 +222,10 @@ class _Trial:
         before, estimator = _divided(pipeline)
         metric, raw = [], []
         for (training, judging), (learned, seen) in zip(self._parts, self._prepare(before), strict=True):
-            fitted = clone(estimator).fit(learned, self._labels[training])
-            metric.append(self._scorer(fitted, seen, self._labels[judging]))
-            raw.append(raw_scores(fitted, seen))
+            # Copies, lest an estimator that works in place spoils them for the next one.
+            fitted = clone(estimator).fit(learned.copy(), self._labels[training])
+            metric.append(self._scorer(fitted, seen.copy(), self._labels[judging]))
+            raw.append(raw_scores(fitted, seen.copy()))
         texts = {key: str(value) for key, value in settings.items()}
         line = Tried(name, texts, float(np.mean(metric)), float(np.std(metric)), time.monotonic() - start)
         return _Attempt(line, pipeline, np.concatenate(raw))
@@ -231,11 +235,11 @@ class _Trial:
 
         Candidates mostly differ in the estimator alone, and to prepare texts takes ten times as long as to fit one.
         """
-        import joblib
         from sklearn.base import clone
 
-        key = joblib.hash(before)
+        key = _identity(before)
         if key != self._prepared[0]:
+            self.forget()
             prepared = []
             for training, judging in self._parts:
                 learned, seen = self._rows.iloc[training], self._rows.iloc[judging]
@@ -245,6 +249,20 @@ class _Trial:
                 prepared.append((learned, seen))
             self._prepared = key, prepared
         return self._prepared[1]
+
+    def forget(self) -> None:
+        """Let go of what was prepared."""
+        self._prepared = ("", [])
+
+
+def _identity(transformers: Any) -> str:
+    """The same for transformers that do the same; for what cannot be compared, another one each time."""
+    import joblib
+
+    try:
+        return str(joblib.hash(transformers))
+    except PicklingError:
+        return uuid4().hex
 
 
 def _divided(pipeline: Any) -> tuple[Any, Any]:

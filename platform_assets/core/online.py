@@ -139,7 +139,7 @@ class OnlineTables:
         query = b"SELECT name, digest, rows, updated_at FROM platform.online_tables ORDER BY name"
         return [OnlineVersion(*row) for row in self._rows("online_tables", query)]
 
-    async def get(self, name: str, **key: Any) -> dict[str, Any] | None:
+    async def get(self, name: str, /, **key: Any) -> dict[str, Any] | None:
         """One row by its key; None where there is none.
 
         Raises
@@ -173,7 +173,7 @@ class OnlineTables:
         if len(keys) == 1:
             # PostgreSQL takes half as long for it.
             row = await self.get(name, **{column: keys[0]})
-            return {} if row is None else {keys[0]: row}
+            return {} if row is None else {row[column]: row}
         with _plain_errors(name):
             rows = await self._reads.rows(_many(name, column), [keys])
         return {row[column]: row for row in rows}

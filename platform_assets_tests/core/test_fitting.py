@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from platform_assets.core.fitting import REFERENCE, feature_frame, fit
 from platform_assets.core.models import Candidate
@@ -40,6 +40,15 @@ class Counted(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         return True
 
 
+class InPlace(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types
+    """Spoils what it is given."""
+
+    def fit(self, rows: Any, labels: Any, sample_weight: Any = None) -> InPlace:
+        super().fit(rows, labels, sample_weight)
+        rows *= 1000
+        return self
+
+
 def logistic(seed: int) -> Any:
     return make_pipeline(Counted(), StandardScaler(), LogisticRegression(random_state=seed))
 
@@ -48,11 +57,20 @@ def bayes(_seed: int) -> Any:
     return make_pipeline(Counted(), StandardScaler(), GaussianNB())
 
 
+def in_place(seed: int) -> Any:
+    return make_pipeline(Counted(), StandardScaler(), InPlace(random_state=seed))
+
+
+def not_comparable(_seed: int) -> Any:
+    return make_pipeline(Counted(), FunctionTransformer(lambda rows: rows * 2), GaussianNB())
+
+
 @pytest.mark.requirement("PRO-1")
 def test_candidates_are_judged_as_by_whole_pipelines_whatever_they_share() -> None:
     spec = replace(
         SPEC,
         candidates=(
+            Candidate("in place", in_place),
             Candidate("logistic", logistic, {"counted__fill": (0.0, 5.0), "logisticregression__C": (0.001, 1.0)}),
             Candidate("bayes", bayes),
             Candidate("linear", linear),
@@ -71,7 +89,17 @@ def test_candidates_are_judged_as_by_whole_pipelines_whatever_they_share() -> No
         pipeline = candidate.build(spec.seed).set_params(**{name: float(v) for name, v in line.parameters.items()})
         alone = cross_val_score(pipeline, rows, labels, scoring="roc_auc", cv=parts)
         assert (line.mean, line.deviation) == (np.mean(alone), np.std(alone))
-    assert len(fitted.leaderboard) == 8
+    assert len(fitted.leaderboard) == 9
+
+
+def test_transformers_that_cannot_be_compared_are_not_shared() -> None:
+    FITTED.clear()
+    fit(
+        replace(SPEC, candidates=(Candidate("one", not_comparable), Candidate("two", not_comparable))),
+        readings(),
+        print,
+    )
+    assert len(FITTED) == 2 * SPEC.folds + 1
 
 
 def test_what_comes_before_several_estimators_is_fitted_once_for_each_fold() -> None:

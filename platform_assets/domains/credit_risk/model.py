@@ -82,7 +82,7 @@ def _pipeline(estimator: Any) -> Any:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    # No `ColumnTransformer` to pick the columns: it takes two fifths of an answer's time, and who asks with other
+    # No `ColumnTransformer` to pick the columns: it takes two fifths of an answer's time, and a frame with other
     # columns, or in another order, is refused anyway.
     filled = SimpleImputer(strategy="median", add_indicator=True)
     return Pipeline([("fill", filled), ("scale", StandardScaler()), ("model", estimator)])
