@@ -39,6 +39,8 @@ LOGGERS = (
 )
 LAKE_TABLES = ("credit_risk/loans", "credit_risk/loans_quarantine", "credit_risk/loan_features")
 ONLINE_TABLES = ("credit_risk/client_features",)
+OTHER_ROWS = 200
+"""PLATFORM_DEMO_ROWS where a test has loans of its own: other sources are not the point, but their models need some."""
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 # Cloning locks its template; two workers at once would be refused.
 CLONING = 7_403_611
 COPIES_BY_LOG = 150_000
-"""Version of PostgreSQL from which on it does."""
+"""The version from which on PostgreSQL clones a database through its log, unless it is told otherwise."""
 LARGE_BYTES = 1_000_000
+"""A table above it is sooner truncated than its rows are deleted."""
 _EMPTY: list[str] = []
 """Names of databases of this process, as new."""
 LONGEST_PAUSE_SECONDS = 0.5

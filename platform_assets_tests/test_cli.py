@@ -18,6 +18,7 @@ from platform_assets.demo.loans import generate
 from platform_assets.orchestration.report import Outcome, Report
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import (
+    OTHER_ROWS,
     PROGRAM,
     digests,
     listening_to_interrupts,
@@ -27,8 +28,6 @@ from platform_assets_tests.command_line import (
 from platform_assets_tests.postgres import wait_until_stopped
 
 ROWS = 5_000
-# Of the sources of other domains, where they are not the point; their models need some.
-OTHER_ROWS = 200
 QUARANTINED = 25
 TWICE = 3
 CREDIT_RISK = ["loans", "loan_features", "client_features", "credit_risk_model"]

@@ -1,4 +1,4 @@
-"""Values as JSON can hold them, and PostgreSQL's `jsonb` as well."""
+"""JSON: its media type, and values as it can hold them, and PostgreSQL's `jsonb` as well."""
 
 from __future__ import annotations
 

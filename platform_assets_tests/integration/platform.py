@@ -15,6 +15,7 @@ from platform_assets.orchestration.promotion import REQUEST_TAG
 from platform_assets.services import open_services
 from platform_assets.settings import load_settings
 from platform_assets_tests.command_line import Done, platform_assets
+from platform_assets_tests.instances import empty_instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -126,7 +127,7 @@ def _services() -> Iterator[None]:
 def platform_of(spec: ModelSpec) -> Iterator[Platform]:
     """The platform that the environment describes."""
     # Its history is proven elsewhere; the decisions' is in the ledger.
-    with dg.DagsterInstance.ephemeral() as instance:
+    with empty_instance() as instance:
         platform = Platform(spec, instance)
         yield platform
         platform.services.close()

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from platform_assets.core.postgres_watcher import free_port
 from platform_assets.demo.loans import generate
 from platform_assets.settings import Settings
-from platform_assets_tests.command_line import Done, digests, platform_assets
+from platform_assets_tests.command_line import OTHER_ROWS, Done, digests, platform_assets
 from platform_assets_tests.integration import full_disk
 from platform_assets_tests.integration.vanishing_database import VanishingDatabase
 from platform_assets_tests.postgres import empty_databases
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.requirement("PLT-6")
 
 ROWS = 5_000
-# Of the sources of other domains, which are not the point; their models need some.
-OTHER_ROWS = 200
 PASSWORD = "hunter2-of-the-source"
 
 

@@ -23,7 +23,7 @@ from platform_assets.core.postgres_server import APP, OWNER, ServerFolder
 from platform_assets.core.postgres_watcher import free_port
 from platform_assets.demo.loans import generate
 from platform_assets.orchestration.storage import PROJECT
-from platform_assets_tests.command_line import listening_to_interrupts
+from platform_assets_tests.command_line import OTHER_ROWS, listening_to_interrupts
 from platform_assets_tests.postgres import copy_home, wait_until, wait_until_stopped
 from platform_assets_tests.warm import command
 
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 ROWS = 5_000
-# Of the sources of other domains, which are not the point; their models need some.
-OTHER_ROWS = "200"
 # Of the generated lines 25 are spoiled, four of them by a negative amount; three more stand there twice.
 GOOD = ROWS - 25 - 3 - 1
 NEGATIVE_LOANS = 4 + 1
@@ -71,7 +69,7 @@ class Project:
         return os.environ | {
             "PLATFORM_HOME": str(self.home),
             "PLATFORM_CREDIT_LOANS_URI": str(self.source),
-            "PLATFORM_DEMO_ROWS": OTHER_ROWS,
+            "PLATFORM_DEMO_ROWS": str(OTHER_ROWS),
             "PLATFORM_MAX_BAD_ROWS": "1",
             "PLATFORM_ALERT_WEBHOOK_URL": WEBHOOK,
         }

@@ -19,7 +19,7 @@ from platform_assets.demo.loans import generate
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services
 from platform_assets.settings import Settings
-from platform_assets_tests.command_line import digests, models
+from platform_assets_tests.command_line import OTHER_ROWS, digests, models
 from platform_assets_tests.postgres import empty_databases, wait_until
 from platform_assets_tests.warm import Process, WarmParent, command
 
@@ -32,8 +32,6 @@ KILLS = 10
 KILLS_LATE = 4
 SEED = 20_261_120
 ROWS = 5_000
-# Of the sources of other domains, which are not the point; their models need some.
-OTHER_ROWS = 200
 LAST = "ok credit_risk/credit_risk_model"
 """What a run says when everything is made."""
 

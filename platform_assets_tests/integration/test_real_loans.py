@@ -15,7 +15,7 @@ from platform_assets.domains.credit_risk.model import MODEL, NAMES
 from platform_assets.services import Services
 from platform_assets.serving.app import application
 from platform_assets.settings import Settings
-from platform_assets_tests.command_line import digests, models
+from platform_assets_tests.command_line import OTHER_ROWS, digests, models
 from platform_assets_tests.domains.credit_risk import brute_force
 from platform_assets_tests.domains.credit_risk.brute_force import Loan
 from platform_assets_tests.domains.credit_risk.test_features import LOAN_SCHEMA
@@ -46,8 +46,7 @@ def test_all_real_loans_become_features_and_an_honest_verdict_in_less_than_four_
         "PLATFORM_HOME": str(tmp_path),
         "PLATFORM_DATABASE_URL": database_url,
         "PLATFORM_CREDIT_LOANS_URI": str(real_data / "credit" / "dataset_credit_risk.parquet"),
-        # Of the sources of other domains, which are not the point; their models need some.
-        "PLATFORM_DEMO_ROWS": "200",
+        "PLATFORM_DEMO_ROWS": str(OTHER_ROWS),
     }
     with warm.start(measured_command, "run", variables=variables) as process:
         printed = process.stdout.read()

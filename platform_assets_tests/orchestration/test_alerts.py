@@ -14,6 +14,7 @@ from platform_assets.core.alerts import Alerts
 from platform_assets.core.errors import PlatformError
 from platform_assets.core.postgres_watcher import free_port
 from platform_assets.orchestration.alerts import run_failed_sensor
+from platform_assets_tests.instances import empty_instance
 
 SECRET_PATH = "/services/hunter2"
 
@@ -57,7 +58,7 @@ def broken() -> None:
 def evaluate(alerts: Alerts) -> dg.DagsterRun:
     """Let an asset fail, and the sensor see it; the run."""
     sensor = run_failed_sensor()
-    with dg.DagsterInstance.ephemeral() as instance:
+    with empty_instance() as instance:
         result = dg.materialize([broken], instance=instance, raise_on_error=False)
         context = dg.build_run_status_sensor_context(
             sensor_name=sensor.name,

@@ -12,6 +12,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from platform_assets.orchestration.dead_runs import fail_dead_runs
 from platform_assets.orchestration.storage import PlatformEventLog, RunLocks, dagster_instance
+from platform_assets_tests.instances import empty_instance
 from platform_assets_tests.orchestration import slow_run
 from platform_assets_tests.postgres import wait_until
 
@@ -159,5 +160,5 @@ def test_a_lock_that_the_server_lost_is_taken_again(instance: dg.DagsterInstance
 
 
 def test_events_that_are_kept_elsewhere_are_not_judged() -> None:
-    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(TypeError, match="PlatformEventLog"):
+    with empty_instance() as instance, pytest.raises(TypeError, match="PlatformEventLog"):
         fail_dead_runs(instance)

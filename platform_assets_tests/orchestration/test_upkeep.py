@@ -19,6 +19,7 @@ from platform_assets.orchestration.upkeep import upkeep_job, upkeep_schedule
 from platform_assets.resources import resources
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets_tests.instances import empty_instance
 
 NAME = "shop/sales"
 
@@ -119,7 +120,7 @@ def test_runs_of_dead_processes_are_marked_and_their_files_removed(services: Ser
 def test_the_schedule_asks_for_the_job_every_night() -> None:
     job = upkeep_job([])
     schedule = upkeep_schedule(job)
-    with dg.DagsterInstance.ephemeral() as instance, dg.build_schedule_context(instance) as context:
+    with empty_instance() as instance, dg.build_schedule_context(instance) as context:
         requests = schedule.evaluate_tick(context).run_requests
     assert len(requests or []) == 1
     assert (schedule.job_name, schedule.cron_schedule, schedule.execution_timezone) == ("upkeep", "30 3 * * *", "UTC")

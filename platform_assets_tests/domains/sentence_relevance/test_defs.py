@@ -15,6 +15,7 @@ from platform_assets.resources import resources
 from platform_assets.services import Services, Sources
 from platform_assets.settings import Settings
 from platform_assets_tests.archives import TABLE, archive, database, labelled, pack, tar
+from platform_assets_tests.instances import empty_instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +58,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
         )
         services = Services(settings)
         opened.append(services)
-        with dg.DagsterInstance.ephemeral() as instance:
+        with empty_instance() as instance:
             given = resources(lambda: services)
             result = dg.materialize(
                 [archived_sentences, sentences], resources=given, instance=instance, raise_on_error=False
@@ -220,7 +221,7 @@ def test_another_archive_trains_the_model_and_the_same_one_does_not(tmp_path: Pa
         [("a fire", "Relevant"), ("my song", "Not Relevant")],
     ):
         packed = archive(tmp_path, *texts)
-        with dg.DagsterInstance.ephemeral() as instance:
+        with empty_instance() as instance:
             context = dg.build_sensor_context(
                 instance=instance,
                 cursor=cursor,
