@@ -4,8 +4,8 @@ One platform with a champion, made for this. Every server is one process that an
 turns by the same clients about the same people in the same order. Ours checks a key each time and writes a line of
 the log, looks a prediction's features up and logs it; MLflow's is given the features, and the others ask for no key.
 The overhead of a prediction is its median over HTTP less the median of the model's own `predict_proba`, called in this
-process with the vector ready. Processor times stand beside, for they depend less on what else the machine does; a
-database's are not among them.
+process with the vector ready, in the form that the model takes. Processor times stand beside, for they depend less on
+what else the machine does; a database's are not among them.
 
 `python -m benchmarks.serving ROUNDS` takes more rounds than `make bench` does.
 """
@@ -68,8 +68,8 @@ class ModelItself:
     def __init__(self, live: Live) -> None:
         assert live.champion
         self.model = live.services.artefacts.load(live.champion.digest)
-        rows = live.clients[NAMES].astype(self.model.golden_rows.dtypes.to_dict())
-        self.rows = [rows.iloc[[place]] for place in range(len(rows))]
+        rows = live.clients[NAMES]
+        self.rows = [self.model.vectors(rows.iloc[[place]]) for place in range(len(rows))]
         self._next = cycle(self.rows)
 
     def take_turn(self, clients: int, seconds: float) -> Turn:
@@ -270,7 +270,7 @@ def _demand_same_predictions(live: Live, itself: ModelItself, ours: Side, theirs
     for place in range(COMPARED):
         answer = ours.answer(place)
         assert (answer["client_id"], answer["approval_id"]) == (live.numbers[place], live.champion.request_id)
-        expected = float(itself.model.scores(itself.rows[place])[0])
+        expected = float(itself.model.estimator.predict_proba(itself.rows[place])[0, 1])
         found = [answer["probability"], *(side.answer(place)["predictions"][0][1] for side in theirs)]
         assert all(abs(one - expected) <= TOLERANCE for one in found), (found, expected)
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from platform_assets.core.frames import Frame
 
+    Vectors = Frame | NDArray[np.float64]
+
 FOLDER = "models"
 """Where the files are, below the lake."""
 GOLDEN_ROWS = 100
@@ -60,6 +62,7 @@ TRUSTED_TYPES = (
     # against their bounds; that they were not altered, the digest says.
     "numpy.dtype",
     "platform_assets.core.calibration.CalibratedEstimator",
+    "platform_assets.core.number_estimators.NumberColumns",
     "platform_assets.core.text_estimators.CompactTfidf",
     "platform_assets.core.text_estimators.TextCleaner",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -93,7 +96,8 @@ class FittedModel:
     Attributes
     ----------
     estimator
-        scikit-learn's; takes a frame of the features, and its `predict_proba` gives (n, 2).
+        scikit-learn's; its `predict_proba` gives (n, 2). It takes a frame of the features; if all are numbers and it
+        has no `feature_names_in_`, a matrix (n, features).
     features
         Names of the columns, in the order in which it was fitted.
     golden_rows
@@ -123,6 +127,12 @@ class FittedModel:
         ArtefactError
             A feature is missing, or a value is not of its type.
         """
+        # On a machine that does other work as well, more threads wait for each other (13 times as long, measured).
+        with _threads().limit(limits=1):
+            return self.scores_unlimited(rows)
+
+    def scores_unlimited(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """The same on as many threads as there are: for a process that keeps to one, see `keep_to_one_thread`."""
         import numpy as np
 
         count = len(rows)
@@ -135,15 +145,13 @@ class FittedModel:
         vectors = self.vectors(rows)
         if beyond:
             vectors = self._filled_up(vectors, beyond)
-        # On a machine that does other work as well, more threads wait for each other (13 times as long, measured).
-        with _threads().limit(limits=1):
-            try:
-                scores = self.estimator.predict_proba(vectors)[:count, 1]
-            except (TypeError, ValueError) as error:
-                raise ArtefactError(f"the model cannot score these rows: {_told(error)}") from None
+        try:
+            scores = self.estimator.predict_proba(vectors)[:count, 1]
+        except (TypeError, ValueError) as error:
+            raise ArtefactError(f"the model cannot score these rows: {_told(error)}") from None
         return np.asarray(scores, dtype=np.float64)
 
-    def vectors(self, rows: Frame | Sequence[Mapping[str, Any]]) -> Frame:
+    def vectors(self, rows: Frame | Sequence[Mapping[str, Any]]) -> Vectors:
         """What the estimator takes, (n, features): the same from a table's reader and from a service.
 
         Parameters
@@ -165,7 +173,7 @@ class FittedModel:
                 return self._of_rows(rows)
             # A table's reader and a service have the same numbers in other forms: with nulls as NA or None.
             typed = rows[list(self.features)].astype(self._types)
-            return self._framed(np.array(typed.to_numpy().T, order="C")) if self._only_numbers else typed
+            return self._of_numbers(np.array(typed.to_numpy().T, order="C")) if self._only_numbers else typed
         except (TypeError, ValueError, OverflowError) as error:
             raise ArtefactError(f"a value does not fit its feature's type: {_told(error)}") from None
         except KeyError:
@@ -173,17 +181,17 @@ class FittedModel:
             missing = [name for name in self.features if not all(name in there for there in columns)]
             raise ArtefactError(f"the columns {missing} are missing; the model needs {list(self.features)}") from None
 
-    def _filled_up(self, vectors: Frame, beyond: int) -> Frame:
+    def _filled_up(self, vectors: Vectors, beyond: int) -> Vectors:
         """The vectors, and so many others after them that are known to be good."""
         import numpy as np
         import pandas as pd
 
-        if self._only_numbers:
-            # pandas would lay one row, many times, out in another order than several.
-            values = vectors.to_numpy().T
-            filled = np.concatenate([values, np.repeat(values[:, -1:], beyond, axis=1)], axis=1)
-            return self._framed(np.ascontiguousarray(filled))
-        return pd.concat([vectors, self._short_rows.iloc[:beyond]], ignore_index=True)
+        if isinstance(vectors, pd.DataFrame) and not self._only_numbers:
+            return pd.concat([vectors, self._short_rows.iloc[:beyond]], ignore_index=True)
+        # pandas would lay one row, many times, out in another order than several.
+        values = np.asarray(vectors).T
+        filled = np.concatenate([values, np.repeat(values[:, -1:], beyond, axis=1)], axis=1)
+        return self._of_numbers(np.ascontiguousarray(filled))
 
     @cached_property
     def _short_rows(self) -> Frame:
@@ -206,22 +214,26 @@ class FittedModel:
 
         return pd.Index(self.features)
 
-    def _of_rows(self, rows: Sequence[Mapping[str, Any]]) -> Frame:
+    @cached_property
+    def _takes_names(self) -> bool:
+        return not self._only_numbers or hasattr(self.estimator, "feature_names_in_")
+
+    def _of_rows(self, rows: Sequence[Mapping[str, Any]]) -> Vectors:
         import numpy as np
         import pandas as pd
 
         if self._only_numbers:
             # A hundred times as fast as by a frame of objects, and a service has one row at a time.
-            return self._framed(np.array([[row[name] for row in rows] for name in self.features], dtype=np.float64))
+            return self._of_numbers(np.array([[row[name] for row in rows] for name in self.features], dtype=np.float64))
         return pd.DataFrame(
             {name: _typed_values([row[name] for row in rows], kind) for name, kind in self._types.items()}
         )
 
-    def _framed(self, values: NDArray[np.float64]) -> Frame:
-        """Numbers (features, n) as a frame, in memory always in the same order, for sums depend on it."""
+    def _of_numbers(self, values: NDArray[np.float64]) -> Vectors:
+        """Numbers (features, n) as the estimator takes them, in memory always in the same order: sums depend on it."""
         import pandas as pd
 
-        return pd.DataFrame(values.T, columns=self._columns, copy=False)
+        return pd.DataFrame(values.T, columns=self._columns, copy=False) if self._takes_names else values.T
 
 
 def import_libraries() -> None:
@@ -232,7 +244,16 @@ def import_libraries() -> None:
     import sklearn.linear_model
     import sklearn.pipeline  # noqa: F401 - loaded, not used
 
-    import platform_assets.core.calibration  # noqa: F401 - loaded, not used
+    import platform_assets.core.calibration
+    import platform_assets.core.number_estimators  # noqa: F401 - loaded, not used
+
+
+def keep_to_one_thread() -> None:
+    """Limit the libraries' threads in this process for good, once they are loaded.
+
+    For a service: its requests are scored at the same time, and limits that each sets and takes back cross.
+    """
+    _threads().limit(limits=1)
 
 
 def library_versions() -> dict[str, str]:

@@ -28,6 +28,14 @@ def raw_scores(estimator: Any, rows: Frame) -> NDArray[np.float64]:
     return probabilities[:, 1]
 
 
+def sigmoid(scores: NDArray[np.float64], slope: float, intercept: float) -> NDArray[np.float64]:
+    """Probabilities for raw scores (n,): 1 / (1 + exp(-(slope * score + intercept))), (n,) float64."""
+    from scipy.special import expit
+
+    probabilities: NDArray[np.float64] = expit(slope * scores + intercept)
+    return probabilities
+
+
 class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A fitted classifier behind a sigmoid (Platt, Probabilistic outputs for support vector machines, 1999).
 
@@ -35,21 +43,30 @@ class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     estimator
         Fitted, of two classes.
-    sigmoid
-        A logistic regression, fitted on raw scores (n, 1) of examples that were not the estimator's, and their labels.
+    slope, intercept
+        Of the sigmoid, fitted on raw scores of examples that were not the estimator's, and their labels.
     """
 
-    def __init__(self, estimator: Any, sigmoid: Any) -> None:
+    def __init__(self, estimator: Any, slope: float, intercept: float) -> None:
         self.estimator = estimator
-        self.sigmoid = sigmoid
+        self.slope = slope
+        self.intercept = intercept
 
     @property
     def classes_(self) -> NDArray[np.int64]:
         """The labels, in the order of the probabilities, (2,)."""
-        labels: NDArray[np.int64] = self.sigmoid.classes_
+        labels: NDArray[np.int64] = self.estimator.classes_
         return labels
+
+    @property
+    def feature_names_in_(self) -> NDArray[np.object_]:
+        """The names of the features, as scikit-learn's estimators have them if they were fitted with some."""
+        names: NDArray[np.object_] = self.estimator.feature_names_in_
+        return names
 
     def predict_proba(self, rows: Frame) -> NDArray[np.float64]:
         """Probabilities of both classes, (n, 2)."""
-        probabilities: NDArray[np.float64] = self.sigmoid.predict_proba(raw_scores(self.estimator, rows)[:, None])
-        return probabilities
+        import numpy as np
+
+        positive = sigmoid(raw_scores(self.estimator, rows), self.slope, self.intercept)
+        return np.column_stack([1 - positive, positive])

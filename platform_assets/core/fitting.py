@@ -145,7 +145,7 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
     import numpy as np
     from sklearn.dummy import DummyClassifier
 
-    from platform_assets.core.calibration import CalibratedEstimator
+    from platform_assets.core.calibration import CalibratedEstimator, sigmoid
 
     rows, labels = feature_frame(examples, spec), examples[spec.label].to_numpy(dtype=np.int64)
     parts = folds(examples[spec.group], examples[spec.time] if spec.time else None, spec.folds, spec.holdout.newest)
@@ -156,10 +156,11 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
         tried = list(_search(spec, trial, progress))
         trial.forget()
         best = max(tried, key=lambda one: one.line.mean)
-        sigmoid, scores = _calibrated(best, truth, progress)
+        slope, intercept = _calibration(best, truth, progress)
+        scores = sigmoid(best.raw, slope, intercept)
         threshold = spec.threshold.choose(truth, scores)
         progress(f"{best.line.candidate} is best; threshold {threshold:.4f}. {spec.threshold.description}")
-        estimator = CalibratedEstimator(best.pipeline.fit(rows, labels), sigmoid)
+        estimator = CalibratedEstimator(best.pipeline.fit(rows, labels), slope, intercept)
         reference = trial.attempt(REFERENCE, {}, DummyClassifier(strategy="prior"))
         golden = rows.iloc[np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)]
         model = FittedModel(
@@ -286,22 +287,20 @@ def _search(spec: ModelSpec, trial: _Trial, progress: Callable[[str], None]) -> 
         yield tried
 
 
-def _calibrated(
-    best: _Attempt, truth: NDArray[np.int64], progress: Callable[[str], None]
-) -> tuple[Any, NDArray[np.float64]]:
-    """The sigmoid of the out-of-fold scores, and the probabilities that it makes of them."""
+def _calibration(best: _Attempt, truth: NDArray[np.int64], progress: Callable[[str], None]) -> tuple[float, float]:
+    """Slope and intercept of the sigmoid that makes probabilities of the out-of-fold scores."""
     import numpy as np
-    from sklearn.dummy import DummyClassifier
+    from scipy.special import logit
     from sklearn.linear_model import LogisticRegression
 
-    raw = best.raw[:, None]
     # Without a penalty: two numbers from hundreds of examples need none.
-    sigmoid = LogisticRegression(C=np.inf).fit(raw, truth)
-    if sigmoid.coef_[0, 0] <= 0:
-        # It would turn the order of the scores round.
-        progress("higher scores do not mean more positives among the newest examples: everyone gets the base rate")
-        sigmoid = DummyClassifier(strategy="prior").fit(raw, truth)
-    return sigmoid, sigmoid.predict_proba(raw)[:, 1]
+    line = LogisticRegression(C=np.inf).fit(best.raw[:, None], truth)
+    slope, intercept = float(line.coef_[0, 0]), float(line.intercept_[0])
+    if slope > 0:
+        return slope, intercept
+    # It would turn the order of the scores round.
+    progress("higher scores do not mean more positives among the newest examples: everyone gets the base rate")
+    return 0.0, float(logit(truth.mean()))
 
 
 def _demand_both_classes(spec: ModelSpec, labels: NDArray[np.int64], parts: Folds) -> None:

@@ -21,7 +21,6 @@ import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
-from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     GradientBoostingClassifier,
@@ -40,11 +39,20 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
 
 from platform_assets.core import artefacts
-from platform_assets.core.artefacts import GOLDEN_ROWS, ArtefactStore, FittedModel, dump, library_versions
+from platform_assets.core.artefacts import (
+    GOLDEN_ROWS,
+    ArtefactStore,
+    FittedModel,
+    dump,
+    keep_to_one_thread,
+    library_versions,
+)
 from platform_assets.core.calibration import CalibratedEstimator, raw_scores
 from platform_assets.core.errors import ArtefactError
+from platform_assets.core.number_estimators import NumberColumns
 from platform_assets_tests.core.object_store import SECRET, ObjectStore, running_object_store
 
 if TYPE_CHECKING:
@@ -177,13 +185,13 @@ def test_every_family_of_estimators_comes_back_with_equal_scores(local: Artefact
 
 
 @pytest.mark.parametrize("estimator", [SVC(random_state=0), RandomForestClassifier(5, random_state=0)])
-@pytest.mark.parametrize("sigmoid", [LogisticRegression(C=np.inf), DummyClassifier(strategy="prior")])
+@pytest.mark.parametrize(("slope", "intercept"), [(2.5, -1.0), (0.0, -1.0)])
 def test_a_calibrated_estimator_comes_back_and_keeps_the_order(
-    local: ArtefactStore, estimator: Any, sigmoid: Any
+    local: ArtefactStore, estimator: Any, slope: float, intercept: float
 ) -> None:
     rows = training_rows()[list(NUMBERS)]
     raw = raw_scores(estimator.fit(rows, labels()), rows)
-    calibrated = CalibratedEstimator(estimator, sigmoid.fit(raw[:, None], labels()))
+    calibrated = CalibratedEstimator(estimator, slope, intercept)
     golden = rows.head(GOLDEN_ROWS)
     model = FittedModel(calibrated, NUMBERS, golden, calibrated.predict_proba(golden)[:, 1], library_versions())
     scores = local.load(local.save(model)).scores(rows)
@@ -202,6 +210,8 @@ def test_what_cannot_be_scored_is_told() -> None:
 
 class Counting(LogisticRegression):  # type: ignore[misc]
     """Says what it is asked, and how many rows of what type."""
+
+    feature_names_in_ = np.array(NUMBERS)
 
     def predict_proba(self, X: pd.DataFrame) -> Any:  # noqa: N803 - scikit-learn's name
         self.asked_ = X
@@ -268,16 +278,22 @@ def test_a_missing_column_is_named() -> None:
         a_model().scores(training_rows()[["amount", "words"]])
 
 
+def bounded() -> list[Any]:
+    return [SimpleImputer(add_indicator=True), StandardScaler(), LogisticRegression()]
+
+
 @cache
 def model_of(kind: str) -> FittedModel:
     if kind == "numbers":
-        numbers = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), LogisticRegression())
+        numbers = make_pipeline(*bounded())
         return fitted(numbers, ("income", "amount", "age"))
+    if kind == "matrix":
+        return fitted(make_pipeline(NumberColumns(), *bounded()), ("income", "amount", "age"))
     return fitted(text(), ("words",)) if kind == "text" else fitted(mixed(), ("income", "children", "house", "has_car"))
 
 
 @pytest.mark.requirement("CRE-5")
-@pytest.mark.parametrize("kind", ["numbers", "text", "mixed"])
+@pytest.mark.parametrize("kind", ["numbers", "matrix", "text", "mixed"])
 @pytest.mark.parametrize("count", [1, 2, 7, 300])
 def test_rows_of_a_service_give_the_vectors_and_scores_of_a_table_bit_for_bit(kind: str, count: int) -> None:
     model = model_of(kind)
@@ -285,8 +301,9 @@ def test_rows_of_a_service_give_the_vectors_and_scores_of_a_table_bit_for_bit(ki
     plain = table.astype(object).where(table.notna(), None)
     rows = [dict(row) for _, row in plain.iterrows()]
     of_table, of_rows = model.vectors(table), model.vectors(rows)
-    pd.testing.assert_frame_equal(of_table, of_rows, check_exact=True)
-    assert of_rows.to_numpy().flags.f_contiguous == of_table.to_numpy().flags.f_contiguous
+    assert type(of_table) is type(of_rows) is (np.ndarray if kind == "matrix" else pd.DataFrame)
+    pd.testing.assert_frame_equal(pd.DataFrame(of_table), pd.DataFrame(of_rows), check_exact=True)
+    assert np.asarray(of_rows).flags.f_contiguous == np.asarray(of_table).flags.f_contiguous
     assert model.scores(rows).tobytes() == model.scores(table).tobytes()
 
 
@@ -294,11 +311,20 @@ def test_numbers_of_a_service_may_come_in_any_form() -> None:
     model = model_of("numbers")
     forms = [1, 1.0, True, np.int8(1), np.float32(1)]
     rows = [{"income": None, "amount": one, "age": 2**53 + 1, "more": "ignored"} for one in forms]
-    assert model.vectors(rows).to_numpy().tolist() == [[pytest.approx(float("nan"), nan_ok=True), 1.0, 2.0**53]] * 5
-    assert list(model.vectors(rows).columns) == ["income", "amount", "age"]
+    vectors = model.vectors(rows)
+    assert isinstance(vectors, pd.DataFrame)
+    assert vectors.to_numpy().tolist() == [[pytest.approx(float("nan"), nan_ok=True), 1.0, 2.0**53]] * 5
+    assert list(vectors.columns) == ["income", "amount", "age"]
 
 
-@pytest.mark.parametrize("kind", ["numbers", "mixed"])
+def test_names_that_are_bound_once_change_no_score() -> None:
+    rows = training_rows()
+    assert model_of("matrix").scores(rows).tolist() == model_of("numbers").scores(rows).tolist()
+    turned = rows[["age", "amount", "income"]]
+    assert model_of("matrix").scores(turned).tolist() == model_of("numbers").scores(rows).tolist()
+
+
+@pytest.mark.parametrize("kind", ["numbers", "matrix", "mixed"])
 def test_a_missing_feature_of_a_row_is_named(kind: str) -> None:
     whole = {"income": 1.0, "amount": 1.0, "age": 1.0, "children": 1, "house": "own", "has_car": True}
     without = {name: value for name, value in whole.items() if name != "income"}
@@ -343,7 +369,11 @@ class Threads:
 
 def test_scoring_takes_one_thread() -> None:
     model = dataclasses.replace(a_model(), estimator=Threads())
-    assert model.scores(training_rows().head(1)).tolist() == [1]
+    row = training_rows().head(1)
+    assert model.scores(row).tolist() == [1]
+    with threadpool_limits():
+        keep_to_one_thread()
+        assert model.scores_unlimited(row).tolist() == [1]
 
 
 # The store

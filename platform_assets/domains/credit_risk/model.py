@@ -82,10 +82,10 @@ def _pipeline(estimator: Any) -> Any:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    # No `ColumnTransformer` to pick the columns: it takes two fifths of an answer's time, and a frame with other
-    # columns, or in another order, is refused anyway.
+    from platform_assets.core.number_estimators import NumberColumns
+
     filled = SimpleImputer(strategy="median", add_indicator=True)
-    return Pipeline([("fill", filled), ("scale", StandardScaler()), ("model", estimator)])
+    return Pipeline([("numbers", NumberColumns()), ("fill", filled), ("scale", StandardScaler()), ("model", estimator)])
 
 
 MODEL = ModelSpec(

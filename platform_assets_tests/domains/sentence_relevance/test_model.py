@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 from platform_assets.core.artefacts import ArtefactStore, dump
 from platform_assets.core.engine import Engine, as_frame
@@ -144,11 +145,12 @@ def test_every_candidate_comes_back_from_its_file(
 ) -> None:
     rows = feature_frame(examples.head(600), MODEL)
     estimator = candidate.build(1).fit(rows, examples["relevant"].head(600))
-    expected = fitted.model.estimator.__class__(estimator, fitted.model.estimator.sigmoid).predict_proba(rows)[:, 1]
+    calibrated = clone(fitted.model.estimator).set_params(estimator=estimator)
+    expected = calibrated.predict_proba(rows)[:, 1]
     store = ArtefactStore(str(tmp_path))
     whole = replace(
         fitted.model,
-        estimator=fitted.model.estimator.__class__(estimator, fitted.model.estimator.sigmoid),
+        estimator=calibrated,
         golden_rows=rows,
         golden_scores=expected,
     )

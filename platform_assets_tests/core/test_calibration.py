@@ -1,0 +1,43 @@
+"""The sigmoid is scikit-learn's own, without what that costs for a single row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from platform_assets.core.calibration import CalibratedEstimator, sigmoid
+from platform_assets.core.number_estimators import NumberColumns
+
+
+def test_the_sigmoid_is_what_a_logistic_regression_says() -> None:
+    random = np.random.default_rng(1)
+    scores = random.normal(size=500)
+    labels = random.random(500) < 1 / (1 + np.exp(1 - 2 * scores))
+    line = LogisticRegression(C=np.inf).fit(scores[:, None], labels)
+    found = sigmoid(scores, float(line.coef_[0, 0]), float(line.intercept_[0]))
+    np.testing.assert_allclose(found, line.predict_proba(scores[:, None])[:, 1], rtol=1e-14)
+
+
+@pytest.mark.parametrize(("score", "probability"), [(-1e9, 0.0), (0.0, 0.5), (1e9, 1.0)])
+def test_no_score_is_too_large(score: float, probability: float) -> None:
+    assert sigmoid(np.array([score]), 1.0, 0.0).tolist() == [probability]
+
+
+def test_it_has_the_classes_of_its_estimator_and_both_probabilities() -> None:
+    rows, labels = pd.DataFrame({"heat": [0.0, 1.0, 2.0, 3.0]}), [0, 0, 1, 1]
+    named = LogisticRegression().fit(rows, labels)
+    calibrated = CalibratedEstimator(named, 2.0, -1.0)
+    assert calibrated.classes_.tolist() == [0, 1]
+    np.testing.assert_allclose(calibrated.predict_proba(rows).sum(axis=1), 1.0)
+    assert (np.diff(calibrated.predict_proba(rows)[:, 1]) > 0).all()
+
+
+def test_whether_it_takes_names_is_as_its_estimator_says() -> None:
+    rows, labels = pd.DataFrame({"heat": [0.0, 1.0]}), [0, 1]
+    named = CalibratedEstimator(LogisticRegression().fit(rows, labels), 1.0, 0.0)
+    bound = CalibratedEstimator(make_pipeline(NumberColumns(), LogisticRegression()).fit(rows, labels), 1.0, 0.0)
+    assert named.feature_names_in_.tolist() == ["heat"]
+    assert not hasattr(bound, "feature_names_in_")
