@@ -146,10 +146,13 @@ class FittedModel:
         if beyond:
             vectors = self._filled_up(vectors, beyond)
         try:
-            scores = self.estimator.predict_proba(vectors)[:count, 1]
+            with _not_looked_through_again(vectors):
+                scores = np.asarray(self.estimator.predict_proba(vectors)[:count, 1], dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ArtefactError(f"the model cannot score these rows: {_told(error)}") from None
-        return np.asarray(scores, dtype=np.float64)
+        if not np.isfinite(scores).all():
+            raise ArtefactError("the model cannot score these rows: a score is no number")
+        return scores
 
     def vectors(self, rows: Frame | Sequence[Mapping[str, Any]]) -> Vectors:
         """What the estimator takes, (n, features): the same from a table's reader and from a service.
@@ -234,6 +237,16 @@ class FittedModel:
         import pandas as pd
 
         return pd.DataFrame(values.T, columns=self._columns, copy=False) if self._takes_names else values.T
+
+
+@contextmanager
+def _not_looked_through_again(vectors: Vectors) -> Iterator[None]:
+    """scikit-learn's steps each look for missing and infinite numbers; where none are, they need not."""
+    import numpy as np
+    from sklearn import config_context
+
+    with config_context(assume_finite=isinstance(vectors, np.ndarray) and bool(np.isfinite(vectors).all())):
+        yield
 
 
 def import_libraries() -> None:

@@ -110,6 +110,8 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
         # Theirs load scripts from elsewhere, which no page of ours may.
         docs_url=None,
         redoc_url=None,
+        # What is counted and logged, `metrics.py` and `guard.py` say.
+        telemetry={"metrics": False, "logs": False},
     )
     access = Access(
         lambda: services.keys,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
@@ -355,6 +356,31 @@ def test_an_estimator_that_writes_into_its_input_does_not_reach_the_frame() -> N
     assert model.scores(rows).tolist() == rows["age"].tolist()
     assert list(model.estimator.asked_.columns) == ["amount", "age"]
     pd.testing.assert_frame_equal(rows, before)
+
+
+class Looking:
+    """Its scores are whether scikit-learn's steps look for missing and infinite numbers."""
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
+        return np.full((len(X), 2), float(not sklearn.get_config()["assume_finite"]))
+
+
+@pytest.mark.parametrize(("amount", "looks"), [(1.0, 0.0), (None, 1.0), (float("inf"), 1.0)])
+def test_numbers_are_looked_through_once_and_by_every_step_if_some_are_not_finite(
+    amount: float | None, looks: float
+) -> None:
+    model = dataclasses.replace(a_model(), estimator=Looking())
+    assert model.scores([{"amount": amount, "age": 2.0}]).tolist() == [looks]
+    assert not sklearn.get_config()["assume_finite"]
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf])
+def test_a_score_that_is_no_number_is_no_answer(strange: float) -> None:
+    estimator = LogisticRegression().fit(np.array([[0.0, 0.0], [1.0, 1.0]]), [0, 1])
+    estimator.coef_ = np.array([[np.nan, strange]])
+    model = dataclasses.replace(a_model(), estimator=estimator)
+    with pytest.raises(ArtefactError, match="the model cannot score these rows: a score is no number"):
+        model.scores([{"amount": 1.0, "age": 2.0}])
 
 
 class Threads:
