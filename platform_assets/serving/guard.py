@@ -18,6 +18,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from platform_assets.serving.problems import REQUEST_ID, Problem, Problems, answer
+from platform_assets.serving.request_log import Line, RequestLog
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -68,11 +69,15 @@ class Guard:
         self._app = app
         self._metrics = metrics
         self._problems = problems
+        self._requests = RequestLog(LOG)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; what is none, as the application's start and end, passes."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._requests.write()
             return
         asked = Headers(scope=scope).get(HEADER, "")
         state = scope.setdefault("state", {})
@@ -87,7 +92,7 @@ class Guard:
     def _note(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         """Count an answer, and write its line."""
         self._metrics.count_request(scope, exchange.status, seconds)
-        exchange.log(seconds)
+        self._requests.add(exchange.line(seconds))
 
 
 class _Exchange:
@@ -154,21 +159,15 @@ class _Exchange:
         # Python refuses to read a number of thousands of digits.
         return int(text[:_DIGITS]) if text.isascii() and text.isdigit() else 0
 
-    def log(self, seconds: float) -> None:
-        method, path = self._scope["method"], self._scope["path"]
-        LOG.info(
-            "%s %s %s",
-            method,
-            path,
-            self.status,
-            extra={
-                REQUEST_ID: self._id,
-                "status": self.status,
-                "milliseconds": round(1000 * seconds, 1),
-                # Set by `access.py`, once it knows.
-                "asked_by": self._scope["state"].get("asked_by"),
-            },
-        )
+    def line(self, seconds: float) -> Line:
+        extra = {
+            REQUEST_ID: self._id,
+            "status": self.status,
+            "milliseconds": round(1000 * seconds, 1),
+            # Set by `access.py`, once it knows.
+            "asked_by": self._scope["state"].get("asked_by"),
+        }
+        return Line(self._scope["method"], self._scope["path"], self.status, extra)
 
 
 def _too_large() -> Problem:
