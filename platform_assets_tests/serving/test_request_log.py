@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from platform_assets.serving.guard import LOG as GUARD_LOG
+from platform_assets.serving.guard import Guard
+from platform_assets.serving.metrics import Metrics
+from platform_assets.serving.problems import Problems
 from platform_assets.serving.request_log import LINES_AT_ONCE, PACE_SECONDS, Line, RequestLog
 
 LOG = logging.getLogger(__name__)
@@ -89,3 +95,26 @@ def test_nothing_is_written_where_nobody_wants_it(caplog: pytest.LogCaptureFixtu
 
     asyncio.run(answer())
     assert caplog.records == []
+
+
+def test_the_end_of_the_service_writes_what_waits(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, GUARD_LOG.name)
+
+    async def application(scope: Any, _: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+    async def served() -> None:
+        async def sent(_: Any) -> None:
+            """Nobody reads it."""
+
+        guard = Guard(application, Mock(spec=Metrics), Problems(()))
+        asked = {"type": "http", "method": "GET", "path": "/here", "scheme": "http", "headers": []}
+        await guard(asked, Mock(), sent)
+        await asyncio.sleep(0)
+        assert caplog.records == []
+        await guard({"type": "lifespan"}, Mock(), sent)
+
+    asyncio.run(served())
+    assert [record.getMessage() for record in caplog.records] == ["GET /here 204"]
