@@ -20,12 +20,10 @@ def run_pytest(folder: Path, *, variables: dict[str, str] | None = None, **modul
     for name, code in modules.items():
         (folder / f"test_{name}.py").write_text(f"import os, pytest\n{code}\n")
     rules = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder), "-p", "platform_assets_tests.conftest")
-    # Of the plugins that are installed, the rules need one alone; the others take longer to import than all the rest.
-    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "pytest_timeout"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *rules, str(folder)],
         cwd=ROOT,
-        env=os.environ | alone | (variables or {}),
+        env=os.environ | (variables or {}),
         check=False,
         capture_output=True,
         text=True,

@@ -1,30 +1,34 @@
 """Processes that need not import anything, for each import of Great Expectations alone costs seconds.
 
-They are forked from one process that has imported all (`warm_parent.py`) and that all workers of a session share.
-Where the start of a process is the point, tests start `command_line.PROGRAM`. Loaded by `conftest.py` as a plugin.
+They are forked from one process that has imported all (`warm_parent.py`), and so are the workers of a session
+(`warm_worker.py`), who share it. Where the start of a process is the point, tests start `command_line.PROGRAM`. Loaded
+by `conftest.py` as a plugin.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
+import gc
 import os
 import resource
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 import pytest
 
-from platform_assets_tests import warm_parent
+from platform_assets_tests import warm_parent, warm_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from execnet import XSpec
 
 
 @dataclass
@@ -108,23 +112,13 @@ class WarmParent:
         variables
             Of the environment, above this process's own.
         """
-        order = {
-            "module": function.__module__,
-            "function": function.__name__,
-            "arguments": [str(argument) for argument in arguments],
-            "environment": os.environ | dict(variables or {}),
-            "folder": str(Path.cwd()),
-        }
         with ExitStack() as handed_over:
             reads, stdin = _pipe()
             result, writes = _pipe()
             handed_over.push(reads)
             handed_over.push(writes)
-            connection = handed_over.enter_context(socket.socket(socket.AF_UNIX))
-            connection.connect(str(self.path))
-            files = [reads.fileno(), (stdout or writes).fileno(), stderr.fileno() if stderr else 2]
-            socket.send_fds(connection, [json.dumps(order).encode()], files)
-            answers = connection.makefile()
+            streams = [reads.fileno(), (stdout or writes).fileno(), stderr.fileno() if stderr else 2]
+            answers = warm_parent.asked(self.path, function, arguments, streams, variables)
         return Process(int(answers.readline()), stdin, result, answers)
 
 
@@ -144,23 +138,45 @@ def measured_command(*arguments: str) -> None:
         sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> None:
+    """Let the workers be warm processes too."""
+    # Where the workers will look for it.
+    path, session = _parent_of(config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
+    config.add_cleanup(session.close)
+    for spec in specs:
+        spec.python = shlex.join([sys.executable, "-m", warm_worker.__name__, str(path)])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # What was collected stays; looking through it for garbage takes a worker seconds.
+    if hasattr(session.config, "workerinput"):
+        gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def warm(shared_folder: Path) -> Iterator[WarmParent]:
     """The parent of warm processes, started by the first who asks and gone with the last."""
-    path = shared_folder / "warm"
-    with (shared_folder / "warm.lock").open("w") as lock:
+    path, session = _parent_of(shared_folder)
+    with session:
+        yield WarmParent(path)
+
+
+def _parent_of(folder: Path) -> tuple[Path, socket.socket]:
+    """The socket of the parent that all share who share a folder, and a session of it."""
+    path = folder / "warm"
+    with (folder / "warm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         session = _session(path)
         if session is None:
             path.unlink(missing_ok=True)
-            with (shared_folder / "warm.log").open("a") as log:
+            with (folder / "warm.log").open("a") as log:
                 start = [sys.executable, "-m", warm_parent.__name__, str(path)]
                 subprocess.run(start, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
             session = _session(path)
     if session is None:
-        pytest.fail((shared_folder / "warm.log").read_text())
-    with session:
-        yield WarmParent(path)
+        pytest.fail((folder / "warm.log").read_text())
+    return path, session
 
 
 def _session(path: Path) -> socket.socket | None:

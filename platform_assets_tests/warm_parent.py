@@ -1,11 +1,12 @@
 """The process that `warm.py` forks from: it has imported what most processes of the platform need, and nothing else.
 
-Argument: a socket. Each connection is an order, answered by lines; with the last connection of a session that
+Argument: a socket. Each connection is an order (`asked`), answered by lines; with the last connection of a session that
 stays open, the process ends.
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -16,7 +17,11 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 # The heaviest first. None of them starts a thread of Python's or opens anything.
 IMPORTED = (
@@ -46,6 +51,37 @@ IMPORTED = (
 STAY = b"stay"
 READY = b"ready\n"
 ORDER_BYTES = 1 << 18
+
+
+def asked(
+    path: Path,
+    function: Callable[..., None],
+    arguments: Sequence[str | Path],
+    streams: Sequence[int],
+    variables: Mapping[str, str] | None = None,
+) -> IO[str]:
+    """Ask for a process that calls a function of a module with these standard streams.
+
+    The answers are its id, and when it has ended, its exit code, or minus the signal that killed it.
+    """
+    order = {
+        "module": function.__module__,
+        "function": function.__name__,
+        "arguments": [str(argument) for argument in arguments],
+        "environment": os.environ | dict(variables or {}),
+        "folder": str(Path.cwd()),
+    }
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        socket.send_fds(connection, [json.dumps(order).encode()], streams)
+        return connection.makefile()
+
+
+def python(program: str) -> None:
+    """What Python does with a program, but for what it does to all its modules at the end, which takes seconds."""
+    atexit.register(os._exit, 0)
+    sys.modules["__main__"] = ModuleType("__main__")
+    exec(program, vars(sys.modules["__main__"]))
 
 
 def main(path: str) -> None:
