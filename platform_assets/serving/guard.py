@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from platform_assets.serving.problems import REQUEST_ID, Problem, Problems, answer
@@ -79,7 +78,7 @@ class Guard:
             finally:
                 self._requests.write()
             return
-        asked = Headers(scope=scope).get(HEADER, "")
+        asked = _header(scope, _REQUEST_ID_HEADER)
         state = scope.setdefault("state", {})
         state[REQUEST_ID] = asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
         exchange = _Exchange(scope, receive, send, self._problems)
@@ -155,7 +154,7 @@ class _Exchange:
         await response(self._scope, self.receive, self.send)
 
     def _declared_length(self) -> int:
-        text = Headers(scope=self._scope).get("content-length", "")
+        text = _header(self._scope, b"content-length")
         # Python refuses to read a number of thousands of digits.
         return int(text[:_DIGITS]) if text.isascii() and text.isdigit() else 0
 
@@ -168,6 +167,12 @@ class _Exchange:
             "asked_by": self._scope["state"].get("asked_by"),
         }
         return Line(self._scope["method"], self._scope["path"], self.status, extra)
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    """What a request says under a name; nothing where it says nothing."""
+    # Names come in small letters; starlette's `Headers` compares one after the other in Python.
+    return str(dict(scope["headers"]).get(name, b""), "latin-1")
 
 
 def _too_large() -> Problem:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
@@ -64,6 +65,8 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        # To find one takes longer than to count. They are few, for methods, routes and statuses are.
+        self._of_requests, self._of_seconds = cache(self._requests.labels), cache(self._seconds.labels)
         self._predictions = Counter(
             "platform_predictions",
             "Rows that a model scored, by what came of it.",
@@ -86,8 +89,8 @@ class Metrics:
         """Count an answer; under the route's template, for its path may hold anything."""
         method = scope["method"] if scope["method"] in _METHODS else OTHER
         route = getattr(scope.get("route"), "path", OTHER)
-        self._requests.labels(method, route, status).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        self._of_requests(method, route, status).inc()
+        self._of_seconds(method, route).observe(seconds)
 
     def _count_predictions(self, predicted: Predicted) -> None:
         live, positive = predicted.live, int(predicted.positive.sum())
