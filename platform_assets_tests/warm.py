@@ -18,6 +18,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import IO, TYPE_CHECKING, Self
 
 import pytest
@@ -128,6 +129,13 @@ def command(*arguments: str) -> None:
 
     sys.argv = ["platform-assets", *arguments]
     cli.main()
+
+
+def script(name: str, *arguments: str) -> None:
+    """What another program of this environment does."""
+    [program] = entry_points(group="console_scripts", name=name)
+    sys.argv = [name, *arguments]
+    program.load()()
 
 
 def measured_command(*arguments: str) -> None:
