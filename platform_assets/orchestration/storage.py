@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import select
 import threading
 import time
 import weakref
@@ -37,10 +38,13 @@ if TYPE_CHECKING:
     from dagster import EventLogEntry
     from dagster._serdes import ConfigurableClassData
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 _log = logging.getLogger(__name__)
 
 KEEP_SECONDS = 5
+IDLE_SECONDS = 1
+GIVEN_BACK = "given back"
 PROJECT = Path(__file__).parents[2]
 RUN_ENDS = frozenset({DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED})
 # What Dagster finds things by. A weak password can be part of a name, and masking it there would lose the event.
@@ -82,7 +86,9 @@ class PlatformStorage(DagsterPostgresStorage):
         from sqlalchemy import create_engine
 
         # Dagster opens a connection for each statement, 500 in a run of three assets: half of that run's time.
-        engine = create_engine(url, isolation_level="AUTOCOMMIT", pool_size=2, max_overflow=-1, pool_pre_ping=True)
+        engine = create_engine(url, isolation_level="AUTOCOMMIT", pool_size=2, max_overflow=-1)
+        # To ask the server each time whether it is there would be every third statement.
+        _ask_when_in_doubt(engine)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine  # noqa: SLF001 - its constructor takes no engine
         _all_engines.add(engine)
@@ -288,6 +294,32 @@ def _leave_connections_to_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_connections_to_parent)
+
+
+def _ask_when_in_doubt(engine: Engine) -> None:
+    """Let the pool see that a connection is still there before it is used again."""
+    from sqlalchemy import event
+    from sqlalchemy.exc import InvalidatePoolError
+
+    def given_back(_: Any, record: ConnectionPoolEntry) -> None:
+        record.info[GIVEN_BACK] = time.monotonic()
+
+    def taken(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+        idle_seconds = time.monotonic() - record.info.get(GIVEN_BACK, time.monotonic())
+        if idle_seconds < IDLE_SECONDS and not _has_a_message(connection):
+            return
+        if not engine.dialect._do_ping_w_event(connection):  # noqa: SLF001 - what `pool_pre_ping` does each time
+            raise InvalidatePoolError
+
+    event.listen(engine, "checkin", given_back)
+    event.listen(engine, "checkout", taken)
+
+
+def _has_a_message(connection: Any) -> bool:
+    """Whether something came in that nobody asked for: a server says goodbye, even one that is killed."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _dagster_home(settings: Settings) -> Path:
