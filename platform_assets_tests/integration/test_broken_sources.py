@@ -1,4 +1,7 @@
-"""What breaks on the way from a source to the tables ends in a clear message, and the last good tables stay."""
+"""What breaks on the way from a source to the tables ends in a clear message, and the last good tables stay.
+
+A good run after it mends all, and changes nothing where nothing has changed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from sqlalchemy import make_url
 from platform_assets.core.postgres_watcher import free_port
 from platform_assets.demo.loans import generate
 from platform_assets.settings import Settings
-from platform_assets_tests.command_line import OTHER_ROWS, Done, digests, platform_assets
+from platform_assets_tests.command_line import OTHER_ROWS, Done, digests, models, platform_assets
 from platform_assets_tests.integration import full_disk
 from platform_assets_tests.integration.vanishing_database import VanishingDatabase
 from platform_assets_tests.postgres import empty_databases
@@ -33,46 +36,79 @@ if TYPE_CHECKING:
 # One process for all of them, where tests are dealt out by group: they share a run.
 pytestmark = pytest.mark.requirement("PLT-6")
 
-ROWS = 5_000
+ROWS = 3_000
 PASSWORD = "hunter2-of-the-source"
+OTHER_SOURCES = ("PLATFORM_SENTENCES_ARCHIVE_URI", "PLATFORM_SPEED_DATA_URI", "PLATFORM_MEMORY_DATA_URI")
 
 
 @dataclass(frozen=True)
 class Platform:
-    """A platform after a first good run."""
+    """A platform after a first good run, what that printed, and what it made."""
 
     home: Path
     url: str
     source: Path
+    first: Done
     tables: Mapping[str, str | None]
+    models: Mapping[int, str]
 
     def run(self, source: str | Path, *, url: str | None = None, **variables: str) -> Done:
-        return platform_assets(
-            "run",
-            PLATFORM_HOME=self.home,
-            PLATFORM_DATABASE_URL=url or self.url,
-            PLATFORM_CREDIT_LOANS_URI=source,
-            PLATFORM_DEMO_ROWS=OTHER_ROWS,
-            **variables,
-        )
+        return run(self.home, url or self.url, source, **variables)
 
     def fail(self, source: str | Path) -> Done:
-        """A run that fails anyway: without the other domain that trains a model, which takes longer than all else."""
-        return self.run(source, PLATFORM_SENTENCES_ARCHIVE_URI=str(self.home / "none"))
+        """A run that fails anyway: without the other domains, which take longer."""
+        return self.run(source, **dict.fromkeys(OTHER_SOURCES, str(self.home / "none")))
 
     def digests(self) -> Mapping[str, str | None]:
-        return digests(Settings(home=self.home, database_url=SecretStr(self.url)))
+        return digests(settings(self.home, self.url))
+
+
+@dataclass(frozen=True)
+class Troubled:
+    """What runs printed one after the other: with a broken file, with a database that goes away, and a good one."""
+
+    broken: Done
+    vanished: Done
+    tables_then: Mapping[str, str | None]
+    good: Done
+
+
+def settings(home: Path, url: str) -> Settings:
+    return Settings(home=home, database_url=SecretStr(url))
+
+
+def run(home: Path, url: str, source: str | Path, **variables: str) -> Done:
+    return platform_assets(
+        "run",
+        PLATFORM_HOME=home,
+        PLATFORM_DATABASE_URL=url,
+        PLATFORM_CREDIT_LOANS_URI=source,
+        PLATFORM_DEMO_ROWS=OTHER_ROWS,
+        **variables,
+    )
 
 
 @pytest.fixture(scope="module")
 def platform(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("platform")
-    source = generate(folder / "loans.csv", ROWS)
+    home, source = folder / "home", generate(folder / "loans.csv", ROWS)
     with empty_databases(postgres_server) as url:
-        first = Platform(folder / "home", url, source, {})
-        done = first.run(source)
-        assert done.code == 0, done
-        yield Platform(first.home, url, source, first.digests())
+        first = run(home, url, source)
+        assert first.code == 0, first
+        yield Platform(home, url, source, first, digests(settings(home, url)), models(settings(home, url)))
+
+
+@pytest.fixture(scope="module")
+def troubled(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Troubled:
+    folder = tmp_path_factory.mktemp("troubled")
+    nothing, other = folder / "nothing.csv", generate(folder / "other.csv", ROWS, seed=2)
+    nothing.touch()
+    broken = platform.fail(nothing)
+    with VanishingDatabase(platform.url, b"COPY new") as database:
+        vanished = platform.run(other, url=database.url)
+        assert database.gone.is_set()
+    tables_then = platform.digests()
+    return Troubled(broken, vanished, tables_then, platform.run(platform.source))
 
 
 def rows_of(source: Path) -> Rows:
@@ -202,21 +238,10 @@ def test_an_unreachable_source(platform: Platform, address: str) -> None:
     assert platform.digests() == platform.tables
 
 
-def test_after_a_broken_file_a_good_one_mends_all(platform: Platform, tmp_path: Path) -> None:
-    (tmp_path / "loans.csv").touch()
-    assert platform.fail(tmp_path / "loans.csv").code == 1
-    done = platform.run(platform.source)
-    assert done.code == 0
-    assert platform.digests() == platform.tables
-
-
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-8")
-def test_a_database_that_goes_away_in_the_middle(platform: Platform, tmp_path: Path) -> None:
-    source = generate(tmp_path / "loans.csv", ROWS, seed=2)
-    with VanishingDatabase(platform.url, b"COPY new") as database:
-        done = platform.run(source, url=database.url)
-        assert database.gone.is_set()
+def test_a_database_that_goes_away_in_the_middle(platform: Platform, troubled: Troubled) -> None:
+    done = troubled.vanished
     assert done.code == 1
     assert "Traceback" not in done.printed
     assert "ok credit_risk/loan_features" in done.out
@@ -224,12 +249,30 @@ def test_a_database_that_goes_away_in_the_middle(platform: Platform, tmp_path: P
     assert "PostgreSQL, which keeps the history of runs, went away (" in done.out
     assert "`platform-assets doctor` says what is reachable; then run again" in done.out
     assert (make_url(platform.url).password or "none") not in done.printed
-    after = platform.digests()
-    assert after["credit_risk/client_features"] == platform.tables["credit_risk/client_features"]
-    done = platform.run(platform.source)
-    assert "was left behind by a process that ended; marked as failed" in done.out
-    assert done.code == 0
+    assert troubled.tables_then["credit_risk/client_features"] == platform.tables["credit_risk/client_features"]
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("PLT-3", "PLT-7")
+def test_after_trouble_a_good_run_mends_all_and_trains_nothing_twice(platform: Platform, troubled: Troubled) -> None:
+    assert [done.code for done in (troubled.broken, troubled.vanished, troubled.good)] == [1, 1, 0], troubled
+    assert "was left behind by a process that ended; marked as failed" in troubled.good.out
+    known = "version 1 was trained on the same data by the same code"
+    assert [known in done.out for done in (platform.first, troubled.good)] == [False, True]
+    assert None not in platform.tables.values()
     assert platform.digests() == platform.tables
+    assert models(settings(platform.home, platform.url)) == platform.models
+    assert list(platform.models) == [1]
+
+
+@pytest.mark.requirement("PLT-7")
+def test_a_version_is_reproduced(platform: Platform) -> None:
+    done = platform_assets(
+        "reproduce", "credit_risk_model", "1", PLATFORM_HOME=platform.home, PLATFORM_DATABASE_URL=platform.url
+    )
+    assert (done.code, done.err) == (0, "")
+    assert "metrics of the holdout, 40 numbers: all equal" in done.out
+    assert done.out.splitlines()[-1] == "credit_risk_model version 1 is reproduced"
 
 
 @pytest.mark.slow

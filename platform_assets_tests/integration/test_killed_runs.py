@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 KILLS = 10
 KILLS_LATE = 4
 SEED = 20_261_120
-ROWS = 5_000
+ROWS = 3_000
 LAST = "ok credit_risk/credit_risk_model"
 """What a run says when everything is made."""
 
