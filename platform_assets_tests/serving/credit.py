@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from platform_assets.core.artefacts import GOLDEN_ROWS, FittedModel, library_versions
 from platform_assets.core.engine import as_frame
+from platform_assets.core.fitting import one_thread
 from platform_assets.domains.credit_risk.features import loan_features, newest_per_client
 from platform_assets.domains.credit_risk.model import MODEL, NAMES, gradient_boosting, logistic_regression
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FEATURES
@@ -72,7 +73,8 @@ def fitted(services: Services, kind: str = "linear") -> FittedModel:
     """A model that learned from the features."""
     frame = training_frame(services)
     estimator = {"linear": logistic_regression, "boosting": gradient_boosting}[kind](1)
-    estimator.fit(frame[NAMES], frame["status"])
+    with one_thread():
+        estimator.fit(frame[NAMES], frame["status"])
     golden = frame[NAMES].head(GOLDEN_ROWS)
     model = FittedModel(estimator, tuple(NAMES), golden, np.zeros(len(golden)), library_versions())
     return dataclasses.replace(model, golden_scores=model.scores(golden))

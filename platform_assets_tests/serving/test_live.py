@@ -41,7 +41,7 @@ CLIENTS = [credit.FIRST_CLIENT + number for number in range(40)]
 EXAMPLES = 25
 SWAPS = 100
 # Between two questions of one asker: the processor is for what comes, and each champion is still asked several times.
-PAUSE_SECONDS = 0.03
+PAUSE_SECONDS = 0.05
 THRESHOLDS = (0.3, 0.6)
 CONFORMS = [
     not_a_server_error,

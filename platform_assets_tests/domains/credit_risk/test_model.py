@@ -10,7 +10,7 @@ import pytest
 
 from platform_assets.core.engine import Engine, as_frame
 from platform_assets.core.evaluation import evaluate, judge
-from platform_assets.core.fitting import feature_frame, fit
+from platform_assets.core.fitting import feature_frame, fit, one_thread
 from platform_assets.core.splits import split
 from platform_assets.demo.loans import generate
 from platform_assets.domains.credit_risk.features import age_group, loan_features, profile
@@ -112,7 +112,8 @@ def test_every_candidate_takes_missing_values_and_refuses_features_in_another_or
     candidate: Candidate, examples: pd.DataFrame
 ) -> None:
     rows = feature_frame(examples.head(2_000), MODEL)
-    pipeline = candidate.build(1).fit(rows, examples["status"].head(2_000))
+    with one_thread():
+        pipeline = candidate.build(1).fit(rows, examples["status"].head(2_000))
     assert rows["avg_amount_loans_previous"].isna().any()
     assert rows["years_on_the_job"].isna().any()
     assert np.isfinite(pipeline.predict_proba(rows)).all()
