@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import threading
 import uuid
 import zipfile
 import zlib
@@ -50,6 +51,8 @@ ROWS_AT_ONCE = 16
 What is left over of a block a BLAS adds in another order than the rest: the last bit of a client's score would
 depend on how many others were asked for with it.
 """
+_FAR_FROM_INFINITE = 2.0**53
+"""Numbers below it are not infinite after a step either, not even in single precision, where trees compare."""
 TOLERANCE = 1e-9
 """Largest difference of a score that passes as the same model.
 
@@ -78,6 +81,7 @@ TRUSTED_TYPES = (
     "sklearn.tree._tree.Tree",
 )
 """Types that a model may consist of, by their full names."""
+_LIMITED = threading.local()
 _LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "skops")
 _FIELDS = {"estimator", "features", "golden_rows", "golden_scores", "libraries"}
 _SUFFIX = ".skops"
@@ -132,7 +136,7 @@ class FittedModel:
             return self.scores_unlimited(rows)
 
     def scores_unlimited(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """The same on as many threads as there are: for a process that keeps to one, see `keep_to_one_thread`."""
+        """The same on as many threads as there are: for a thread that keeps to itself, see `keep_to_one_thread`."""
         import numpy as np
 
         count = len(rows)
@@ -147,12 +151,10 @@ class FittedModel:
             vectors = self._filled_up(vectors, beyond)
         try:
             with _not_looked_through_again(vectors):
-                scores = np.asarray(self.estimator.predict_proba(vectors)[:count, 1], dtype=np.float64)
+                scores = self.estimator.predict_proba(vectors)[:count, 1]
         except (TypeError, ValueError) as error:
             raise ArtefactError(f"the model cannot score these rows: {_told(error)}") from None
-        if not np.isfinite(scores).all():
-            raise ArtefactError("the model cannot score these rows: a score is no number")
-        return scores
+        return np.asarray(scores, dtype=np.float64)
 
     def vectors(self, rows: Frame | Sequence[Mapping[str, Any]]) -> Vectors:
         """What the estimator takes, (n, features): the same from a table's reader and from a service.
@@ -219,7 +221,11 @@ class FittedModel:
 
     @cached_property
     def _takes_names(self) -> bool:
-        return not self._only_numbers or hasattr(self.estimator, "feature_names_in_")
+        if not self._only_numbers or hasattr(self.estimator, "feature_names_in_"):
+            return True
+        # Whoever takes a matrix cannot tell whether its columns are the right ones: once they are shown by name.
+        self.estimator.predict_proba(self.golden_rows[list(self.features)].head(1))
+        return False
 
     def _of_rows(self, rows: Sequence[Mapping[str, Any]]) -> Vectors:
         import numpy as np
@@ -241,11 +247,12 @@ class FittedModel:
 
 @contextmanager
 def _not_looked_through_again(vectors: Vectors) -> Iterator[None]:
-    """scikit-learn's steps each look for missing and infinite numbers; where none are, they need not."""
+    """scikit-learn's steps each look for missing and infinite numbers; where none are or can become, they need not."""
     import numpy as np
     from sklearn import config_context
 
-    with config_context(assume_finite=isinstance(vectors, np.ndarray) and bool(np.isfinite(vectors).all())):
+    fine = isinstance(vectors, np.ndarray) and bool((np.abs(vectors) < _FAR_FROM_INFINITE).all())
+    with config_context(assume_finite=fine):
         yield
 
 
@@ -262,11 +269,13 @@ def import_libraries() -> None:
 
 
 def keep_to_one_thread() -> None:
-    """Limit the libraries' threads in this process for good, once they are loaded.
+    """Let the libraries work for this thread in no other one, for good; they have to be loaded.
 
-    For a service: its requests are scored at the same time, and limits that each sets and takes back cross.
+    For a service: its requests are scored at the same time, and limits that each sets and takes back cross. OpenMP has
+    a limit for each thread that calls it. BLAS has one for the process, which the first thread here sets.
     """
-    _threads().limit(limits=1)
+    if not hasattr(_LIMITED, "limits"):
+        _LIMITED.limits = _threads().limit(limits=1)
 
 
 def library_versions() -> dict[str, str]:
@@ -526,9 +535,10 @@ def _replay(model: FittedModel, called: str) -> None:
     # Not `>`: a score that is no number is no match.
     if not difference <= TOLERANCE:
         then, now = _listed(model.libraries), _listed(library_versions())
+        way_out = _TRAIN_AGAIN if then == now else f"install those versions, or {_TRAIN_AGAIN}"
         raise ArtefactError(
             f"{called} is not the model any more that was trained: {outcome}; trained with {then}, loaded with {now}: "
-            f"install those versions, or {_TRAIN_AGAIN}"
+            f"{way_out}"
         )
 
 

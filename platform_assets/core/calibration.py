@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sklearn.base import BaseEstimator, ClassifierMixin  # noqa: TID253 - an estimator has to inherit these
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -52,6 +54,13 @@ class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.slope = slope
         self.intercept = intercept
 
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Attributes, as they are stored; models that were stored before have an estimator as their sigmoid."""
+        attributes = dict(state)
+        if (line := attributes.pop("sigmoid", None)) is not None:
+            attributes["slope"], attributes["intercept"] = _line_of(line)
+        super().__setstate__(attributes)
+
     @property
     def classes_(self) -> NDArray[np.int64]:
         """The labels, in the order of the probabilities, (2,)."""
@@ -65,8 +74,26 @@ class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return names
 
     def predict_proba(self, rows: Frame) -> NDArray[np.float64]:
-        """Probabilities of both classes, (n, 2)."""
+        """Probabilities of both classes, (n, 2) float64.
+
+        Raises
+        ------
+        ValueError
+            What the estimator says of a row is no number, or infinite.
+        """
         import numpy as np
 
-        positive = sigmoid(raw_scores(self.estimator, rows), self.slope, self.intercept)
+        scores = np.asarray(raw_scores(self.estimator, rows), dtype=np.float64)
+        if not np.isfinite(scores).all():
+            raise ValueError("a score is no number")
+        positive = sigmoid(scores, self.slope, self.intercept)
         return np.column_stack([1 - positive, positive])
+
+
+def _line_of(estimator: Any) -> tuple[float, float]:
+    """Slope and intercept of a logistic regression, or of a dummy that says the base rate."""
+    from scipy.special import logit
+
+    if hasattr(estimator, "coef_"):
+        return float(estimator.coef_[0, 0]), float(estimator.intercept_[0])
+    return 0.0, float(logit(estimator.class_prior_[1]))

@@ -118,6 +118,9 @@ class LiveModel:
 
     def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         """Probability of the positive class, (n,) float64; see `FittedModel.scores`."""
+        from platform_assets.core.artefacts import keep_to_one_thread
+
+        keep_to_one_thread()
         return self.model.scores_unlimited(rows)
 
 
@@ -294,16 +297,10 @@ class LiveModels:
             LOG.info("%s: version %s is live, by request %s", name, live.version, live.approval_id)
 
     def _loaded(self, approved: Approved) -> LiveModel:
-        from platform_assets.core.artefacts import keep_to_one_thread
-
         if not 0 <= approved.threshold <= 1:
             raise ArtefactError(f"its threshold is {approved.threshold}, which is no probability")
         model = self._announced.load(approved.digest)
-        keep_to_one_thread()
-        # Whatever is done for the first answer alone is done now, and for a single row as well.
-        model.scores(model.golden_rows)
-        model.scores(model.golden_rows.head(1))
-        return LiveModel(
+        live = LiveModel(
             name=approved.model,
             version=approved.version,
             digest=approved.digest,
@@ -314,6 +311,10 @@ class LiveModels:
             model=model,
             loaded_at=_now(),
         )
+        # Whatever is done for the first answer alone is done now, and for a single row as well.
+        live.scores(model.golden_rows)
+        live.scores(model.golden_rows.head(1))
+        return live
 
     def _succeed(self, name: str, live: LiveModel | None) -> None:
         before = self._states[name]

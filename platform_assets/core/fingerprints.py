@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from platform_assets.core.models import ModelSpec
 
 TRAINING = (
-    *("calibration", "evaluation", "fitting", "models", "number_estimators", "splits", "text_estimators", "texts"),
+    "calibration",
+    "evaluation",
+    "fitting",
+    "models",
+    "number_estimators",
+    "splits",
+    "text_estimators",
+    "texts",
     "training",
 )
 """Modules beside this one whose code decides what a training comes to, whatever the model."""

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from platform_assets.core.frames import Frame
 
+_NO_REAL_NUMBERS = "cmM"
+"""Kinds of NumPy's that it makes numbers of: complex ones, times, durations."""
+
 
 class NumberColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A frame of numbers, its columns bound by their names, to the matrix that the other steps calculate with.
@@ -47,7 +50,9 @@ class NumberColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # s
         if isinstance(rows, np.ndarray):
             if rows.shape[1:] != (len(self.names_),):
                 raise ValueError(f"there have to be {len(self.names_)} columns, {self.names_}; this is {rows.shape}")
-            return rows
+            return np.asarray(rows, dtype=np.float64)
         if (names := list(rows.columns)) != self.names_:
             raise ValueError(f"the columns have to be {self.names_}, in this order; they are {names}")
+        if others := [name for name, kind in rows.dtypes.items() if kind.kind in _NO_REAL_NUMBERS]:
+            raise ValueError(f"the columns {others} hold no real numbers")
         return rows.to_numpy(dtype=np.float64)

@@ -171,8 +171,7 @@ class _Exchange:
 
 def _header(scope: Scope, name: bytes) -> str:
     """What a request says under a name; nothing where it says nothing."""
-    # Names come in small letters; starlette's `Headers` compares one after the other in Python.
-    return str(dict(scope["headers"]).get(name, b""), "latin-1")
+    return next((str(value, "latin-1") for key, value in scope["headers"] if key == name), "")
 
 
 def _too_large() -> Problem:

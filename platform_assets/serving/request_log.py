@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,29 +51,37 @@ class RequestLog:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._waiting: list[Line] = []
+        self._waiting: deque[Line] = deque()
+        # The loop that is going to write.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, line: Line) -> None:
         """Take a line; it is written soon."""
         self._waiting.append(line)
-        first = self._waiting[0]
-        # The loop that was to write may be gone.
-        if len(self._waiting) >= LINES_AT_ONCE or line.at - first.at > PACE_SECONDS:
+        loop = asyncio.get_running_loop()
+        if len(self._waiting) >= LINES_AT_ONCE:
             self.write()
-        elif line is first:
-            asyncio.get_running_loop().call_later(PACE_SECONDS, self.write)
+        elif self._loop is not loop:
+            self._loop = loop
+            loop.call_later(PACE_SECONDS, self._write_in_time)
 
     def write(self) -> None:
         """Write the lines that wait."""
-        lines, self._waiting = self._waiting, []
-        if self._logger.isEnabledFor(logging.INFO):
-            for line in lines:
+        wanted = self._logger.isEnabledFor(logging.INFO)
+        while self._waiting:
+            # One by one: should one fail, it alone is lost.
+            line = self._waiting.popleft()
+            if wanted:
                 self._logger.handle(self._record(line))
+
+    def _write_in_time(self) -> None:
+        self._loop = None
+        self.write()
 
     def _record(self, line: Line) -> logging.LogRecord:
         told = (line.method, line.path, line.status)
         record = self._logger.makeRecord(
             self._logger.name, logging.INFO, __file__, 0, "%s %s %s", told, None, extra=line.extra
         )
-        record.created = line.at
+        record.created, record.msecs = line.at, 1000 * (line.at % 1)
         return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from platform_assets_tests.postgres import empty_databases, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,15 @@ def test_a_bundle_is_the_champion_with_its_approval_and_needs_neither_database_n
     assert (live.version, live.approval_id, live.demo) == (champion.version, champion.request_id, True)
     assert live.metrics == metrics_of(found.evidence) != {}
     assert np.array_equal(live.scores(theirs.golden_rows), theirs.golden_scores)
+
+
+@pytest.mark.requirement("REL-3")
+def test_the_model_that_the_image_carries_still_scores_as_it_did() -> None:
+    committed = list((Path(__file__).parents[2] / "docker").glob(f"*/{FILE}"))
+    assert committed
+    for path in committed:
+        bundle = open_bundle(path.parent)
+        assert bundle.store.load(bundle.digest).features == ("text",)
 
 
 def test_exporting_again_replaces_the_bundle_and_leaves_one_file(works: Works, bundle: Bundle) -> None:

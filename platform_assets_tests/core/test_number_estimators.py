@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,17 @@ def test_other_columns_are_refused_by_name(others: pd.DataFrame) -> None:
 def test_what_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="could not convert string to float: 'much'"):
         NumberColumns().fit(ROWS).transform(ROWS.assign(heat=["much", "little"]))
+
+
+@pytest.mark.parametrize("values", [pd.to_datetime(["2020-01-01", "2021-01-01"]), pd.to_timedelta([1, 2]), [1j, 2j]])
+def test_times_and_complex_numbers_are_no_real_ones(values: Any) -> None:
+    with pytest.raises(ValueError, match=r"the columns \['heat'\] hold no real numbers"):
+        NumberColumns().fit(ROWS).transform(ROWS.assign(heat=values))
+
+
+def test_a_matrix_of_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match="could not convert string to float: 'x'"):
+        NumberColumns().fit(ROWS).transform(np.array([["x", "y"]], dtype=object))
 
 
 def test_a_matrix_is_taken_as_it_is_if_it_has_as_many_columns() -> None:

@@ -509,7 +509,7 @@ def test_any_setting_of_a_grid_can_be_recorded(bench: Bench) -> None:
 
 
 def test_every_fit_has_one_thread() -> None:
-    from threadpoolctl import threadpool_info
+    from threadpoolctl import threadpool_info, threadpool_limits
 
     seen: list[int] = []
 
@@ -518,7 +518,8 @@ def test_every_fit_has_one_thread() -> None:
         return linear(seed)
 
     frame = readings()
-    fit(replace(SPEC, candidates=(Candidate("linear", counting),)), frame, lambda _: None)
+    with threadpool_limits(2):
+        fit(replace(SPEC, candidates=(Candidate("linear", counting),)), frame, lambda _: None)
     assert seen
     assert set(seen) == {1}
 

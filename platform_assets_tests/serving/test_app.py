@@ -14,7 +14,6 @@ from starlette.testclient import TestClient
 from platform_assets.core.errors import PlatformError
 from platform_assets.core.keys import hashed
 from platform_assets.services import Services
-from platform_assets.serving import request_log
 from platform_assets.serving.app import application, create_app
 from platform_assets.serving.guard import MAX_BODY_BYTES, SECURE_HEADERS
 from platform_assets.settings import Settings
@@ -118,11 +117,12 @@ def test_an_id_that_would_harm_the_log_is_replaced(alone: FastAPI, given: str) -
 
 @pytest.mark.requirement("SRV-1", "PLT-8")
 def test_each_request_is_one_line_of_the_log(
-    app: FastAPI, people: People, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    services: Services, people: People, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(request_log, "LINES_AT_ONCE", 1)
     caplog.set_level(logging.INFO, "platform_assets.serving")
-    response = api(app, people.anna).get("/approvals?token=hunter2", headers={"X-Request-ID": "mine"})
+    # Of its own, for at its end the lines are written.
+    with api(create_app(services.settings), people.anna) as client:
+        response = client.get("/approvals?token=hunter2", headers={"X-Request-ID": "mine"})
     assert response.status_code == 200
     (line,) = [one for one in caplog.records if one.name == "platform_assets.serving.guard"]
     assert line.getMessage() == "GET /approvals 200"

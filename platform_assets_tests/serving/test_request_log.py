@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any
-from unittest.mock import Mock
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from platform_assets.services import Services
 from platform_assets.serving.guard import LOG as GUARD_LOG
 from platform_assets.serving.guard import Guard
 from platform_assets.serving.metrics import Metrics
 from platform_assets.serving.problems import Problems
-from platform_assets.serving.request_log import LINES_AT_ONCE, PACE_SECONDS, Line, RequestLog
+from platform_assets.serving.request_log import LINES_AT_ONCE, Line, RequestLog
+from platform_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 LOG = logging.getLogger(__name__)
 PATIENCE_SECONDS = 10
@@ -35,24 +41,33 @@ class Told(logging.Handler):
         self.written.set()
 
 
+@contextmanager
+def told() -> Iterator[asyncio.Event]:
+    handler = Told()
+    LOG.addHandler(handler)
+    try:
+        yield handler.written
+    finally:
+        LOG.removeHandler(handler)
+
+
 @pytest.mark.requirement("SRV-1")
 def test_a_line_is_written_soon_with_the_time_of_its_request(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, __name__)
 
     async def answer() -> None:
-        told = Told()
-        LOG.addHandler(told)
-        RequestLog(LOG).add(line())
-        assert caplog.records == []
-        await asyncio.wait_for(told.written.wait(), PATIENCE_SECONDS)
-        LOG.removeHandler(told)
+        with told() as written:
+            RequestLog(LOG).add(Line("GET", "/things/1", 200, {"request_id": "mine"}, at=1_700_000_000.25))
+            assert caplog.records == []
+            await asyncio.wait_for(written.wait(), PATIENCE_SECONDS)
 
-    began = time.time()
     asyncio.run(answer())
     (record,) = caplog.records
     assert record.getMessage() == "GET /things/1 200"
-    assert vars(record)["request_id"] == "id-1"
-    assert began <= record.created < began + PACE_SECONDS
+    assert vars(record)["request_id"] == "mine"
+    assert (record.created, record.msecs) == (1_700_000_000.25, 250)
+    before = time.time()
+    assert before <= line().at <= time.time()
 
 
 def test_many_lines_are_written_together_in_their_order(caplog: pytest.LogCaptureFixture) -> None:
@@ -76,13 +91,42 @@ def test_lines_of_a_loop_that_is_gone_are_written_with_the_next(caplog: pytest.L
     caplog.set_level(logging.INFO, __name__)
     log = RequestLog(LOG)
 
-    async def answer(at: float) -> None:
-        log.add(Line("GET", "/", 200, {}, at))
+    async def answer() -> None:
+        log.add(line())
 
-    asyncio.run(answer(time.time() - 1))
+    async def answer_and_wait() -> None:
+        with told() as written:
+            log.add(line())
+            await asyncio.wait_for(written.wait(), PATIENCE_SECONDS)
+
+    asyncio.run(answer())
     assert caplog.records == []
-    asyncio.run(answer(time.time()))
+    asyncio.run(answer_and_wait())
     assert len(caplog.records) == 2
+
+
+def test_a_line_that_cannot_be_written_does_not_keep_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, __name__)
+
+    def refuse(record: logging.LogRecord) -> bool:
+        if record.getMessage() == "GET /things/1 200":
+            raise ValueError("not this one")
+        return True
+
+    async def answer() -> None:
+        log = RequestLog(LOG)
+        for place in range(3):
+            log.add(line(place))
+        with pytest.raises(ValueError, match="not this one"):
+            log.write()
+        log.write()
+
+    LOG.addFilter(refuse)
+    try:
+        asyncio.run(answer())
+    finally:
+        LOG.removeFilter(refuse)
+    assert [record.getMessage() for record in caplog.records] == ["GET /things/0 200", "GET /things/2 200"]
 
 
 def test_nothing_is_written_where_nobody_wants_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -97,7 +141,7 @@ def test_nothing_is_written_where_nobody_wants_it(caplog: pytest.LogCaptureFixtu
     assert caplog.records == []
 
 
-def test_the_end_of_the_service_writes_what_waits(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_end_of_the_service_writes_what_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, GUARD_LOG.name)
 
     async def application(scope: Any, _: Any, send: Any) -> None:
@@ -105,16 +149,19 @@ def test_the_end_of_the_service_writes_what_waits(caplog: pytest.LogCaptureFixtu
             await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body"})
 
-    async def served() -> None:
-        async def sent(_: Any) -> None:
-            """Nobody reads it."""
+    async def receive() -> Any:
+        """Nobody asks for it."""
 
-        guard = Guard(application, Mock(spec=Metrics), Problems(()))
+    async def send(_: Any) -> None:
+        """Nobody reads it."""
+
+    async def served() -> None:
+        guard = Guard(application, Metrics(Services(Settings(home=tmp_path))), Problems(()))
         asked = {"type": "http", "method": "GET", "path": "/here", "scheme": "http", "headers": []}
-        await guard(asked, Mock(), sent)
+        await guard(asked, receive, send)
         await asyncio.sleep(0)
         assert caplog.records == []
-        await guard({"type": "lifespan"}, Mock(), sent)
+        await guard({"type": "lifespan"}, receive, send)
 
     asyncio.run(served())
     assert [record.getMessage() for record in caplog.records] == ["GET /here 204"]
