@@ -8,7 +8,7 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from platform_assets import cli_decisions, cli_sentences
+from platform_assets.core.exits import call_and_leave
 from platform_assets.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -47,8 +48,13 @@ INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 GARBAGE_THRESHOLDS = (10_000, 20, 20)
 
 
+def program() -> NoReturn:
+    """Entry point."""
+    call_and_leave(main)
+
+
 def main() -> None:
-    """Entry point: an error that a person can mend is one line on stderr and exit code 1, not a trace."""
+    """What the program does: an error that a person can mend is one line on stderr and exit code 1, not a trace."""
     from platform_assets.core.errors import PlatformError
 
     gc.set_threshold(*GARBAGE_THRESHOLDS)

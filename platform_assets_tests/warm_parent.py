@@ -6,7 +6,6 @@ stays open, the process ends.
 
 from __future__ import annotations
 
-import atexit
 import gc
 import importlib
 import json
@@ -16,9 +15,12 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any
+
+from platform_assets.core.exits import call_and_leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -78,8 +80,7 @@ def asked(
 
 
 def python(program: str) -> None:
-    """What Python does with a program, but for what it does to all its modules at the end, which takes seconds."""
-    atexit.register(os._exit, 0)
+    """What Python does with a program."""
     sys.modules["__main__"] = ModuleType("__main__")
     exec(program, vars(sys.modules["__main__"]))
 
@@ -157,8 +158,7 @@ def _work(order: dict[str, Any], streams: list[int]) -> None:
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
-    getattr(importlib.import_module(order["module"]), order["function"])(*order["arguments"])
-    sys.exit(0)
+    call_and_leave(partial(getattr(importlib.import_module(order["module"]), order["function"]), *order["arguments"]))
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def test_a_run_shares_few_connections_and_survives_their_loss(instance: dg.Dagst
     assert 0 < len(opened) < 5
     with log.run_connection() as connection:
         connection.exec_driver_sql(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
+            "select pg_terminate_backend(pid, 60000) from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid()"
         )
     assert materialise(harmless, instance) in {run.run_id for run in instance.get_runs() if run.is_success}
