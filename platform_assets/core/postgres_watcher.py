@@ -19,11 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platform_assets.core.database import embedded_database
 from platform_assets.core.errors import DatabaseError
+from platform_assets.core.exits import call_and_leave
 from platform_assets.core.migrate import make_role, migrate
 from platform_assets.core.postgres_binaries import find_binaries, unprivileged_user
 from platform_assets.core.postgres_server import (
@@ -249,4 +251,4 @@ def _main(path: str, watcher_lock: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    call_and_leave(partial(_main, *sys.argv[1:]))
