@@ -44,7 +44,8 @@ _log = logging.getLogger(__name__)
 
 KEEP_SECONDS = 5
 IDLE_SECONDS = 1
-GIVEN_BACK = "given back"
+"""After which nobody believes any more that a connection is still there."""
+_GIVEN_BACK = "given back"
 PROJECT = Path(__file__).parents[2]
 RUN_ENDS = frozenset({DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED})
 # What Dagster finds things by. A weak password can be part of a name, and masking it there would lose the event.
@@ -303,10 +304,10 @@ def _ask_when_in_doubt(engine: Engine) -> None:
     from sqlalchemy.exc import InvalidatePoolError
 
     def given_back(_: Any, record: ConnectionPoolEntry) -> None:
-        record.info[GIVEN_BACK] = time.monotonic()
+        record.info[_GIVEN_BACK] = time.monotonic()
 
     def taken(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
-        idle_seconds = time.monotonic() - record.info.get(GIVEN_BACK, time.monotonic())
+        idle_seconds = time.monotonic() - record.info.get(_GIVEN_BACK, time.monotonic())
         if idle_seconds < IDLE_SECONDS and not _has_a_message(connection):
             return
         if not engine.dialect._do_ping_w_event(connection):  # noqa: SLF001 - what `pool_pre_ping` does each time

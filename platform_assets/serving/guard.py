@@ -89,7 +89,7 @@ class Guard:
             asyncio.get_running_loop().call_soon(self._note, scope, exchange, exchange.seconds)
 
     def _note(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
-        """Count an answer, and write its line."""
+        """Count an answer; its line is written soon."""
         self._metrics.count_request(scope, exchange.status, seconds)
         self._requests.add(exchange.line(seconds))
 

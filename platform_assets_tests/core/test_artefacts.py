@@ -281,17 +281,17 @@ def test_a_missing_column_is_named() -> None:
         a_model().scores(training_rows()[["amount", "words"]])
 
 
-def bounded() -> list[Any]:
+def linear_steps() -> list[Any]:
     return [SimpleImputer(add_indicator=True), StandardScaler(), LogisticRegression()]
 
 
 @cache
 def model_of(kind: str) -> FittedModel:
     if kind == "numbers":
-        numbers = make_pipeline(*bounded())
+        numbers = make_pipeline(*linear_steps())
         return fitted(numbers, ("income", "amount", "age"))
     if kind == "matrix":
-        return fitted(make_pipeline(NumberColumns(), *bounded()), ("income", "amount", "age"))
+        return fitted(make_pipeline(NumberColumns(), *linear_steps()), ("income", "amount", "age"))
     return fitted(text(), ("words",)) if kind == "text" else fitted(mixed(), ("income", "children", "house", "has_car"))
 
 
