@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import threading
@@ -30,7 +31,7 @@ from platform_assets.core.errors import ArtefactError
 from platform_assets.core.logs import redact, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
     import pandas as pd
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     Vectors = Frame | NDArray[np.float64]
 
+LOG = logging.getLogger(__name__)
 FOLDER = "models"
 """Where the files are, below the lake."""
 GOLDEN_ROWS = 100
@@ -151,7 +153,7 @@ class FittedModel:
             vectors = self._filled_up(vectors, beyond)
         try:
             with _not_looked_through_again(vectors):
-                scores = self.estimator.predict_proba(vectors)[:count, 1]
+                scores = self._positive(vectors)[:count]
         except (TypeError, ValueError) as error:
             raise ArtefactError(f"the model cannot score these rows: {_told(error)}") from None
         return np.asarray(scores, dtype=np.float64)
@@ -185,6 +187,30 @@ class FittedModel:
             columns = [set(rows.columns)] if isinstance(rows, pd.DataFrame) else [set(row) for row in rows]
             missing = [name for name in self.features if not all(name in there for there in columns)]
             raise ArtefactError(f"the columns {missing} are missing; the model needs {list(self.features)}") from None
+
+    def _positive(self, vectors: Vectors) -> NDArray[np.float64]:
+        import numpy as np
+
+        # What to say of infinite numbers, the estimator knows itself.
+        if isinstance(vectors, np.ndarray) and self._arithmetic is not None and not np.isinf(vectors).any():
+            return self._arithmetic(vectors)
+        scores: NDArray[np.float64] = self.estimator.predict_proba(vectors)[:, 1]
+        return scores
+
+    @cached_property
+    def _arithmetic(self) -> Callable[[NDArray[np.float64]], NDArray[np.float64]] | None:
+        """The estimator in less time, if it gives the golden rows the same scores, to the last bit."""
+        import numpy as np
+
+        from platform_assets.core.arithmetic import arithmetic_of
+
+        arithmetic, rows = arithmetic_of(self.estimator), self.vectors(self.golden_rows)
+        if arithmetic is None or not isinstance(rows, np.ndarray):
+            return None
+        if np.array_equal(arithmetic(rows), self.estimator.predict_proba(rows)[:, 1]):
+            return arithmetic
+        LOG.warning("scikit-learn %s calculates otherwise than we do: scores take longer", version("scikit-learn"))
+        return None
 
     def _filled_up(self, vectors: Vectors, beyond: int) -> Vectors:
         """The vectors, and so many others after them that are known to be good."""
@@ -264,8 +290,7 @@ def import_libraries() -> None:
     import sklearn.linear_model
     import sklearn.pipeline  # noqa: F401 - loaded, not used
 
-    import platform_assets.core.calibration
-    import platform_assets.core.number_estimators  # noqa: F401 - loaded, not used
+    import platform_assets.core.arithmetic  # noqa: F401 - loaded, not used
 
 
 def keep_to_one_thread() -> None:

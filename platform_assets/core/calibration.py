@@ -83,11 +83,23 @@ class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         import numpy as np
 
-        scores = np.asarray(raw_scores(self.estimator, rows), dtype=np.float64)
+        positive = self.calibrated(raw_scores(self.estimator, rows))
+        return np.column_stack([1 - positive, positive])
+
+    def calibrated(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities of the positive class for what the estimator says, (n,) float64 both.
+
+        Raises
+        ------
+        ValueError
+            A score is no number, or infinite.
+        """
+        import numpy as np
+
+        scores = np.asarray(scores, dtype=np.float64)
         if not np.isfinite(scores).all():
             raise ValueError("a score is no number")
-        positive = sigmoid(scores, self.slope, self.intercept)
-        return np.column_stack([1 - positive, positive])
+        return sigmoid(scores, self.slope, self.intercept)
 
 
 def _line_of(estimator: Any) -> tuple[float, float]:
