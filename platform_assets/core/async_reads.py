@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from platform_assets.core.errors import DatabaseError, first_line
 from platform_assets.core.reads import SILENCE_SECONDS, Silence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _OVER = (
     psycopg.errors.AdminShutdown,
@@ -56,6 +56,26 @@ class AsyncReads:
         self._patience = patience
         self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
         self._opening: dict[asyncio.AbstractEventLoop, asyncio.Task[_Line]] = {}
+        self._meanwhile: dict[asyncio.AbstractEventLoop, Callable[[], object]] = {}
+
+    @contextmanager
+    def meanwhile(self, work: Callable[[], object]) -> Iterator[None]:
+        """Within it, do this on the running loop each time while the database is at a statement of that loop.
+
+        Whoever waits has time, and a processor that falls asleep meanwhile takes a while to wake up: with a line of the
+        log to write, answers were there sooner than with none.
+
+        Parameters
+        ----------
+        work
+            Takes less than an answer, some hundredths of a millisecond.
+        """
+        loop = asyncio.get_running_loop()
+        self._meanwhile[loop] = work
+        try:
+            yield
+        finally:
+            self._meanwhile.pop(loop, None)
 
     async def rows(self, query: bytes, values: Sequence[Value] = ()) -> list[dict[str, Any]]:
         """The rows of one statement, by the names of its columns.
@@ -74,10 +94,14 @@ class AsyncReads:
         psycopg.Error
             It refuses the statement.
         """
+        loop = asyncio.get_running_loop()
         for again in (False, True):
-            line = self._lines.get(asyncio.get_running_loop()) or await self._opened()
+            line = self._lines.get(loop) or await self._opened()
             try:
-                return await line.ask(query, values)
+                answer = line.ask(query, values)
+                if (work := self._meanwhile.get(loop)) is not None:
+                    loop.call_soon(work)
+                return await answer
             except (psycopg.OperationalError, *_OVER) as error:
                 # Asking again is harmless, for this only reads.
                 if again or not isinstance(error, (Lost, *_OVER)):

@@ -6,7 +6,7 @@ of processes can serve.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
@@ -126,7 +126,8 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     app.state.access, app.state.decides = access, bundle is None
     app.gates = [*gates(routers), *gates([measured], READ)]
     app.add_middleware(Admission, access=access, gates=app.gates, problems=problems)
-    app.add_middleware(Guard, metrics=kept, problems=problems)
+    meanwhile = nullcontext if bundle else services.async_reads.meanwhile
+    app.add_middleware(Guard, metrics=kept, problems=problems, meanwhile=meanwhile)
     problems.answered_by(app)
     # Programs ask most, and routes are tried in this order; so people read about them.
     include(app, routers)

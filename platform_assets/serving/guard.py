@@ -10,8 +10,9 @@ import logging
 import re
 import time
 import uuid
+from contextlib import nullcontext
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,7 +21,8 @@ from platform_assets.serving.problems import REQUEST_ID, Problem, Problems, answ
 from platform_assets.serving.request_log import Line, RequestLog
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
+    from contextlib import AbstractContextManager
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -62,19 +64,29 @@ class Guard:
         Counts what is answered.
     problems
         Tells errors to clients.
+    meanwhile
+        A context in which the event loop does what it is given whenever it has time.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, problems: Problems) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        problems: Problems,
+        meanwhile: Callable[[Callable[[], None]], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._problems = problems
+        self._meanwhile = meanwhile
         self._requests = RequestLog(LOG)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; what is none, as the application's start and end, passes."""
         if scope["type"] != "http":
             try:
-                await self._app(scope, receive, send)
+                with self._meanwhile(self._requests.write):
+                    await self._app(scope, receive, send)
             finally:
                 self._requests.write()
             return

@@ -221,6 +221,54 @@ def test_a_table_that_was_altered_is_read_as_it_is_now(connections: Connections,
     run(owner, work)
 
 
+@pytest.mark.requirement("SRV-1")
+def test_what_has_time_is_done_while_the_database_works(connections: Connections) -> None:
+    done: list[str] = []
+
+    async def ask(reads: AsyncReads) -> None:
+        await reads.rows(b"select 1 as number from pg_sleep(0.05)")
+        done.append("answered")
+
+    async def work(reads: AsyncReads) -> None:
+        with reads.meanwhile(lambda: done.append("worked")):
+            await ask(reads)
+            await ask(reads)
+        await ask(reads)
+
+    run(connections, work)
+    assert done == ["worked", "answered", "worked", "answered", "answered"]
+
+
+def test_work_that_fails_meanwhile_fails_no_statement(connections: Connections) -> None:
+    failed: list[object] = []
+
+    def fail() -> None:
+        raise ValueError("no time")
+
+    async def work(reads: AsyncReads) -> Any:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context["exception"]))
+        with reads.meanwhile(fail):
+            return await reads.rows(TWICE, [1])
+
+    assert run(connections, work) == ONE
+    [error] = failed
+    assert isinstance(error, ValueError)
+
+
+def test_another_loop_does_not_do_it(connections: Connections) -> None:
+    done: list[int] = []
+
+    async def read(reads: AsyncReads) -> None:
+        await reads.rows(TWICE, [1])
+
+    async def work(reads: AsyncReads) -> None:
+        with reads.meanwhile(lambda: done.append(1)):
+            await asyncio.to_thread(asyncio.run, read(reads))
+
+    run(connections, work)
+    assert done == []
+
+
 def test_each_event_loop_has_a_connection_and_those_of_ended_loops_are_closed(connections: Connections) -> None:
     with opened(connections) as reads:
         pids = [asyncio.run(reads.rows(BACKEND))[0]["number"] for _ in range(3)]

@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from platform_assets.services import Services
+from platform_assets.serving import request_log
 from platform_assets.serving.guard import LOG as GUARD_LOG
 from platform_assets.serving.guard import Guard
 from platform_assets.serving.metrics import Metrics
 from platform_assets.serving.problems import Problems
 from platform_assets.serving.request_log import LINES_AT_ONCE, Line, RequestLog
 from platform_assets.settings import Settings
+from platform_assets_tests.serving.conftest import api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from fastapi import FastAPI
+
+    from platform_assets_tests.serving.conftest import People
 
 LOG = logging.getLogger(__name__)
 PATIENCE_SECONDS = 10
@@ -139,6 +145,21 @@ def test_nothing_is_written_where_nobody_wants_it(caplog: pytest.LogCaptureFixtu
 
     asyncio.run(answer())
     assert caplog.records == []
+
+
+@pytest.mark.requirement("SRV-1")
+def test_a_line_is_written_while_another_request_waits_for_the_database(
+    app: FastAPI, people: People, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, GUARD_LOG.name)
+    monkeypatch.setattr(request_log, "PACE_SECONDS", 3_600)
+    with api(app, people.rita) as program:
+        for client in range(3):
+            assert program.get(f"/features/credit-risk/{client}").status_code == 404
+            assert len(caplog.records) == client
+    assert [record.getMessage() for record in caplog.records] == [
+        f"GET /features/credit-risk/{client} 404" for client in range(3)
+    ]
 
 
 def test_the_end_of_the_service_writes_what_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
