@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator, TransformerMixin  # noqa: TID253 - an estimator has to inherit these
+from sklearn.utils.validation import check_is_fitted  # noqa: TID253 - as above
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,10 +44,11 @@ class NumberColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # s
         Raises
         ------
         ValueError
-            There are other columns, or in another order; or a value is no number.
+            There are other columns, or in another order; or a value is no number; or it was not fitted.
         """
         import numpy as np
 
+        check_is_fitted(self)
         if isinstance(rows, np.ndarray):
             if rows.shape[1:] != (len(self.names_),):
                 raise ValueError(f"there have to be {len(self.names_)} columns, {self.names_}; this is {rows.shape}")

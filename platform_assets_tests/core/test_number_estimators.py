@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -20,6 +21,11 @@ def test_columns_become_a_matrix() -> None:
     numbers = NumberColumns().fit_transform(ROWS)
     assert numbers.dtype == np.float64
     np.testing.assert_array_equal(numbers, [[1.0, 3.0], [np.nan, 4.0]])
+
+
+def test_before_it_was_fitted_it_says_so() -> None:
+    with pytest.raises(NotFittedError, match="This NumberColumns instance is not fitted yet"):
+        NumberColumns().transform(ROWS)
 
 
 @pytest.mark.parametrize(
