@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,7 +210,7 @@ def revoke(context: typer.Context, name: Annotated[str, typer.Argument(help="Wha
 
 
 def _decide(context: typer.Context, number: int, decision: Verb, reason: str, *, override: bool = False) -> None:
-    from platform_assets.core.ledger import AlreadyDecided
+    from platform_assets.core.ledger import AlreadyDecided, State
 
     with _opened(context) as services:
         try:
@@ -218,6 +219,16 @@ def _decide(context: typer.Context, number: int, decision: Verb, reason: str, *,
             out.print(str(error), markup=False)
             raise typer.Exit(CLOSED) from None
     out.print(f"{request.called} is {request.state}", markup=False)
+    if request.state == State.APPROVED:
+        out.print(_how_it_is_promoted(number), markup=False)
+
+
+def _how_it_is_promoted(number: int) -> str:
+    config = json.dumps({"ops": {"load_request": {"config": {"request": number}}}})
+    return (
+        "where automation is on, as with `make up`, it is the champion within a minute; without, once the job ran:\n"
+        f".venv/bin/dg launch --job promote_model --config-json '{config}'"
+    )
 
 
 def _actor(services: Services, settings: Settings) -> Actor:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import getpass
+import json
 import re
+import shlex
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dagster_dg_cli.cli.launch import launch_command
 from pydantic import SecretStr
 
 from platform_assets.core.bundles import open_bundle
 from platform_assets.core.keys import Keys
 from platform_assets.core.ledger import Ledger, State
 from platform_assets.core.registry import CHAMPION, MemoryRegistry
+from platform_assets.orchestration.promotion import run_config
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import Done, platform_assets
@@ -26,10 +31,10 @@ from platform_assets_tests.serving.proposals import evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from platform_assets.core.ledger import Event, Request
 
+ROOT = Path(__file__).parents[1]
 ASK = ("--reason", "better in the north")
 
 
@@ -167,11 +172,27 @@ def test_who_decides_is_who_holds_the_key(desk: Desk, command: str, state: State
     secret = desk.keys.add("anna-laptop", "Anna Müller", ["approve"])
     desk.ask()
     done = desk.do("decide", command, "1", *ASK, key=secret)
-    assert (done.code, done.out, done.err) == (0, f"request 1 ({MODEL} version 1) is {state}\n", "")
+    told, *then = done.out.splitlines()
+    assert (done.code, told, done.err) == (0, f"request 1 ({MODEL} version 1) is {state}", "")
+    assert bool(then) == (state == State.APPROVED)
     event = desk.last(1)
     assert (event.state, event.actor, event.authenticated) == (state, "Anna Müller", True)
     assert event.reason == "better in the north"
     assert secret not in desk.do("decide", "show", "1", key=secret).printed
+
+
+@pytest.mark.requirement("PRO-3", "PRO-4")
+def test_who_approved_is_told_how_it_is_promoted(desk: Desk) -> None:
+    desk.ask()
+    told = desk.do("decide", "approve", "1", *ASK).out.splitlines()[-1]
+    program, *arguments = shlex.split(told)
+    assert (program, arguments[0]) == (".venv/bin/dg", "launch")
+    options = launch_command.make_context("launch", arguments[1:]).params
+    assert options["job"] == "promote_model"
+    expected = run_config(1).to_config_dict()  # type: ignore[no-untyped-call]
+    assert json.loads(options["config_json"]) == {"ops": expected["ops"]}
+    for page in (ROOT / "README.md", ROOT / "docs" / "approval.md"):
+        assert told.partition("'")[0] in page.read_text()
 
 
 @pytest.mark.requirement("PRO-5")

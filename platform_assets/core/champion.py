@@ -490,7 +490,7 @@ def _no_champion(name: str, state: ModelState | None) -> str:
         return f"{name} is not loaded yet; ask again in a few seconds"
     return (
         f"{name} has no champion: no version was approved and promoted. Train it, then approve the version on the page "
-        f"/approvals or by `platform-assets decide list`"
+        "/approvals or by `platform-assets decide list`; the job promote_model, which `make up` launches, does the rest"
     )
 
 
