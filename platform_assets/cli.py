@@ -143,6 +143,8 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        # There are none.
+        ws="none",
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
     )
 

@@ -9,6 +9,7 @@ Heavy: imports scikit-learn. Import it inside functions.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from sklearn.linear_model import LogisticRegression  # noqa: TID253 - whose arit
 from sklearn.pipeline import Pipeline  # noqa: TID253 - whose arithmetic this is
 from sklearn.preprocessing import StandardScaler  # noqa: TID253 - whose arithmetic this is
 
+from platform_assets.core.artefacts import FAR_FROM_INFINITE
 from platform_assets.core.calibration import CalibratedEstimator, raw_scores
 from platform_assets.core.number_estimators import NumberColumns
 
@@ -28,40 +30,63 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
     Scores = NDArray[np.float64]
+    Transform = Callable[[Matrix], Matrix]
 
 
-def arithmetic_of(estimator: Any) -> Callable[[Matrix], Scores] | None:
-    """What an estimator says of a matrix: (n,) float64, the probability of the positive class.
+@dataclass(frozen=True, eq=False)
+class Arithmetic:
+    """What a pipeline behind a sigmoid calculates.
 
-    A step that is not known here, or is set to something that is not, does its work itself.
-
-    Parameters
+    Attributes
     ----------
-    estimator
-        Fitted.
+    transforms
+        Of its steps but the last, one after the other.
+    raw
+        What the last step says of what they leave, (n,).
+    calibrated
+        The sigmoid.
+    """
 
-    Returns
-    -------
-    Callable or None
-        Takes (n, features) float64 of finite numbers or NaN; raises `ValueError` where a score is no number. None for
-        what is no pipeline behind a sigmoid.
+    transforms: tuple[Transform, ...]
+    raw: Callable[[Matrix], Scores]
+    calibrated: Callable[[Scores], Scores]
+
+    def __call__(self, matrix: Matrix) -> Scores:
+        """Probabilities of the positive class, (n,) float64.
+
+        Parameters
+        ----------
+        matrix
+            (n, features) float64, of NaN and numbers below `FAR_FROM_INFINITE`. It is not changed.
+
+        Raises
+        ------
+        ValueError
+            A score is no number.
+        """
+        for transform in self.transforms:
+            matrix = transform(matrix)
+        return self.calibrated(self.raw(matrix))
+
+
+def arithmetic_of(estimator: Any) -> Arithmetic | None:
+    """What a fitted estimator calculates; None unless it is a pipeline behind a sigmoid, of steps that are known here.
+
+    Its last step may be any: what is not known there does its work itself.
     """
     # Whoever inherits from these may calculate something else.
     if type(estimator) is not CalibratedEstimator or type(estimator.estimator) is not Pipeline:
         return None
     *steps, (_, last) = estimator.estimator.steps
     transforms = [_transform(step) for _, step in steps]
-    raw = _raw(last)
-
-    def probabilities(matrix: Matrix) -> Scores:
-        for transform in transforms:
-            matrix = transform(matrix)
-        return estimator.calibrated(raw(matrix))
-
-    return probabilities
+    known = tuple(transform for transform in transforms if transform is not None)
+    return Arithmetic(known, _raw(last), estimator.calibrated) if len(known) == len(steps) else None
 
 
-def _transform(step: Any) -> Callable[[Matrix], Matrix]:
+def _transform(step: Any) -> Transform | None:
+    if hasattr(step, "_sklearn_output_config"):
+        # It may give a frame.
+        return None
     if type(step) is NumberColumns:
         return _itself
     if type(step) is SimpleImputer and _fills_only_nan(step):
@@ -69,8 +94,10 @@ def _transform(step: Any) -> Callable[[Matrix], Matrix]:
         return partial(_filled, statistics=step.statistics_, indicated=indicated)
     if type(step) is StandardScaler:
         mean, scale = step.mean_ if step.with_mean else 0.0, step.scale_ if step.with_std else 1.0
-        return partial(_scaled, mean=mean, scale=scale)
-    return step.transform  # type: ignore[no-any-return]  # scikit-learn has no types
+        # scikit-learn's next step would refuse what has become infinite.
+        if np.all(np.abs(mean) < FAR_FROM_INFINITE) and np.all(scale > 1 / FAR_FROM_INFINITE):
+            return partial(_scaled, mean=mean, scale=scale)
+    return None
 
 
 def _raw(step: Any) -> Callable[[Matrix], Scores]:
@@ -80,9 +107,10 @@ def _raw(step: Any) -> Callable[[Matrix], Scores]:
 
 
 def _fills_only_nan(step: SimpleImputer) -> bool:
-    # A column of nothing but NaN, which has no statistic, is left out.
-    numbers = step.statistics_.dtype == np.float64 and not np.isnan(step.statistics_).any()
-    return numbers and isinstance(step.missing_values, float) and math.isnan(step.missing_values)
+    statistics = step.statistics_
+    # A column of nothing but NaN has no statistic, and is left out.
+    plain = statistics.dtype == np.float64 and np.all(np.abs(statistics) < FAR_FROM_INFINITE)
+    return bool(plain) and isinstance(step.missing_values, float) and math.isnan(step.missing_values)
 
 
 def _itself(matrix: Matrix) -> Matrix:

@@ -18,7 +18,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -31,13 +31,14 @@ from platform_assets.core.errors import ArtefactError
 from platform_assets.core.logs import redact, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     import pandas as pd
     import pyarrow.fs as pafs
     from numpy.typing import NDArray
 
+    from platform_assets.core.arithmetic import Arithmetic
     from platform_assets.core.frames import Frame
 
     Vectors = Frame | NDArray[np.float64]
@@ -53,7 +54,7 @@ ROWS_AT_ONCE = 16
 What is left over of a block a BLAS adds in another order than the rest: the last bit of a client's score would
 depend on how many others were asked for with it.
 """
-_FAR_FROM_INFINITE = 2.0**53
+FAR_FROM_INFINITE = 2.0**53
 """Numbers below it are not infinite after a step either, not even in single precision, where trees compare."""
 TOLERANCE = 1e-9
 """Largest difference of a score that passes as the same model.
@@ -97,7 +98,7 @@ _TRAIN_AGAIN = "train the model again, which stores a new one"
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A fitted binary classifier, and what it takes to know it again.
+    """A fitted binary classifier, and what it takes to know it again. Once it has scored, nothing of it is changed.
 
     Attributes
     ----------
@@ -152,8 +153,7 @@ class FittedModel:
         if beyond:
             vectors = self._filled_up(vectors, beyond)
         try:
-            with _not_looked_through_again(vectors):
-                scores = self._positive(vectors)[:count]
+            scores = self._positive(vectors)[:count]
         except (TypeError, ValueError) as error:
             raise ArtefactError(f"the model cannot score these rows: {_told(error)}") from None
         return np.asarray(scores, dtype=np.float64)
@@ -190,26 +190,43 @@ class FittedModel:
 
     def _positive(self, vectors: Vectors) -> NDArray[np.float64]:
         import numpy as np
+        from sklearn import config_context
 
-        # What to say of infinite numbers, the estimator knows itself.
-        if isinstance(vectors, np.ndarray) and self._arithmetic is not None and not np.isinf(vectors).any():
-            return self._arithmetic(vectors)
+        if not isinstance(vectors, np.ndarray):
+            return self._asked(vectors)
+        size = np.abs(vectors)
+        # scikit-learn's steps each look for missing and infinite numbers; where none are or can become, they need not.
+        with config_context(assume_finite=bool((size < FAR_FROM_INFINITE).all())):
+            if self._arithmetic is not None and not (size >= FAR_FROM_INFINITE).any():
+                # Why there is no score, the estimator tells better.
+                with suppress(ValueError):
+                    return self._arithmetic(vectors)
+            return self._asked(vectors)
+
+    def _asked(self, vectors: Vectors) -> NDArray[np.float64]:
         scores: NDArray[np.float64] = self.estimator.predict_proba(vectors)[:, 1]
         return scores
 
     @cached_property
-    def _arithmetic(self) -> Callable[[NDArray[np.float64]], NDArray[np.float64]] | None:
+    def _arithmetic(self) -> Arithmetic | None:
         """The estimator in less time, if it gives the golden rows the same scores, to the last bit."""
         import numpy as np
 
         from platform_assets.core.arithmetic import arithmetic_of
 
-        arithmetic, rows = arithmetic_of(self.estimator), self.vectors(self.golden_rows)
-        if arithmetic is None or not isinstance(rows, np.ndarray):
+        try:
+            arithmetic, rows = arithmetic_of(self.estimator), self.vectors(self.golden_rows)
+            if arithmetic is None or not isinstance(rows, np.ndarray):
+                return None
+            found, expected = arithmetic(rows.copy(order="K")), self._asked(rows)
+        except Exception:  # noqa: BLE001 - an estimator that cannot score these says so when it is asked itself
             return None
-        if np.array_equal(arithmetic(rows), self.estimator.predict_proba(rows)[:, 1]):
+        if np.array_equal(found, expected):
             return arithmetic
-        LOG.warning("scikit-learn %s calculates otherwise than we do: scores take longer", version("scikit-learn"))
+        LOG.warning(
+            "scikit-learn %s calculates this pipeline otherwise than we do: its scores take longer",
+            version("scikit-learn"),
+        )
         return None
 
     def _filled_up(self, vectors: Vectors, beyond: int) -> Vectors:
@@ -269,17 +286,6 @@ class FittedModel:
         import pandas as pd
 
         return pd.DataFrame(values.T, columns=self._columns, copy=False) if self._takes_names else values.T
-
-
-@contextmanager
-def _not_looked_through_again(vectors: Vectors) -> Iterator[None]:
-    """scikit-learn's steps each look for missing and infinite numbers; where none are or can become, they need not."""
-    import numpy as np
-    from sklearn import config_context
-
-    fine = isinstance(vectors, np.ndarray) and bool((np.abs(vectors) < _FAR_FROM_INFINITE).all())
-    with config_context(assume_finite=fine):
-        yield
 
 
 def import_libraries() -> None:

@@ -75,7 +75,9 @@ class AsyncReads:
         try:
             yield
         finally:
-            self._meanwhile.pop(loop, None)
+            # Another application on this loop may have put its own in the place.
+            if self._meanwhile.get(loop) is work:
+                del self._meanwhile[loop]
 
     async def rows(self, query: bytes, values: Sequence[Value] = ()) -> list[dict[str, Any]]:
         """The rows of one statement, by the names of its columns.

@@ -65,7 +65,8 @@ class Guard:
     problems
         Tells errors to clients.
     meanwhile
-        A context in which the event loop does what it is given whenever it has time.
+        A context for the application's life, in which the event loop does what it is given while requests wait for the
+        database.
     """
 
     def __init__(
@@ -82,13 +83,16 @@ class Guard:
         self._requests = RequestLog(LOG)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; what is none, as the application's start and end, passes."""
-        if scope["type"] != "http":
+        """Answer a request; what is none passes."""
+        if scope["type"] == "lifespan":
             try:
                 with self._meanwhile(self._requests.write):
                     await self._app(scope, receive, send)
             finally:
                 self._requests.write()
+            return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
             return
         asked = _header(scope, _REQUEST_ID_HEADER)
         state = scope.setdefault("state", {})

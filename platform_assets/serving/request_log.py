@@ -67,12 +67,19 @@ class RequestLog:
 
     def write(self) -> None:
         """Write the lines that wait; on the event loop that took them, whenever there is time."""
-        wanted = self._waiting and self._logger.isEnabledFor(logging.INFO)
+        if not self._waiting:
+            return
+        wanted = self._logger.isEnabledFor(logging.INFO)
+        failure: Exception | None = None
         while self._waiting:
-            # One by one: should one fail, it alone is lost.
             line = self._waiting.popleft()
             if wanted:
-                self._logger.handle(self._record(line))
+                try:
+                    self._logger.handle(self._record(line))
+                except Exception as error:  # noqa: BLE001 - whatever a filter raises, that line alone is lost
+                    failure = error
+        if failure is not None:
+            raise failure
 
     def _write_in_time(self) -> None:
         self._loop = None

@@ -53,8 +53,7 @@ def include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
             if isinstance(route, APIRoute):
                 statuses = (*_OF_ALL, *(_OF_BODIES if route.body_field else ()))
                 route.responses = {**documented(*statuses), **route.responses}
-        # A router within the application would be looked through first, and again by each request that comes to it.
-        app.router.routes.extend(router.routes)
+        app.include_router(router)
 
 
 def _gate(route: APIRoute, scopes: tuple[str, ...]) -> Gate:

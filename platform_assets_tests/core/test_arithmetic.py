@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import QuantileTransformer, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from platform_assets.core import artefacts
@@ -75,28 +76,32 @@ KNOWN: dict[str, Callable[[], Sequence[Any]]] = {
     "the platform's own": lambda: [filled(add_indicator=True), StandardScaler(), LogisticRegression()],
     "not indicated": lambda: [filled(), StandardScaler(), LogisticRegression()],
     "mean": lambda: [SimpleImputer(add_indicator=True), StandardScaler(), LogisticRegression()],
-    "constant": lambda: [SimpleImputer(strategy="constant", fill_value=-1.0), StandardScaler(), LogisticRegression()],
     "not centred": lambda: [filled(), StandardScaler(with_mean=False), LogisticRegression()],
     "not scaled": lambda: [filled(), StandardScaler(with_std=False), LogisticRegression()],
     "neither": lambda: [filled(), StandardScaler(with_mean=False, with_std=False), LogisticRegression()],
     "scaled first": lambda: [StandardScaler(), filled(add_indicator=True), LogisticRegression()],
     "no intercept": lambda: [filled(), LogisticRegression(fit_intercept=False)],
-    "trees": lambda: [filled(add_indicator=True), StandardScaler(), HistGradientBoostingClassifier(max_iter=5)],
-}
-ITSELF: dict[str, Callable[[], Sequence[Any]]] = {
+    # The last step does its work itself.
+    "histograms": lambda: [filled(add_indicator=True), StandardScaler(), HistGradientBoostingClassifier(max_iter=5)],
     "forest": lambda: [filled(), StandardScaler(), RandomForestClassifier(5, random_state=0)],
     "Gaussian process": lambda: [filled(), StandardScaler(), GaussianProcessClassifier(optimizer=None)],
     "support vectors": lambda: [filled(), StandardScaler(), LinearSVC()],
+    "sparse": lambda: [filled(), Sparse()],
+}
+OTHERS: dict[str, Callable[[], Sequence[Any]]] = {
+    "constant": lambda: [SimpleImputer(strategy="constant", fill_value=-1.0), StandardScaler(), LogisticRegression()],
     "other steps": lambda: [filled(), QuantileTransformer(n_quantiles=50), PCA(2), LogisticRegression()],
     "inherits": lambda: [filled(), Doubling(), LogisticRegression()],
     "another mark": lambda: [filled(), filled(missing_values=0.0), LogisticRegression()],
-    "sparse": lambda: [filled(), Sparse()],
+    "no step": lambda: [filled(), "passthrough", LogisticRegression()],
+    "frames": lambda: [filled(), StandardScaler().set_output(transform="pandas"), LogisticRegression()],
+    "in place": lambda: [filled(), MinMaxScaler(copy=False), LogisticRegression()],
 }
 
 
 @pytest.mark.requirement("CRE-5", "SRV-1")
 @pytest.mark.parametrize("count", [ROWS_AT_ONCE, 10 * ROWS_AT_ONCE, 401])
-@pytest.mark.parametrize("steps", [*KNOWN.values(), *ITSELF.values()], ids=[*KNOWN, *ITSELF])
+@pytest.mark.parametrize("steps", KNOWN.values(), ids=KNOWN)
 def test_it_is_what_the_pipeline_says_to_the_last_bit(steps: Callable[[], Sequence[Any]], count: int) -> None:
     estimator = calibrated(*steps())
     arithmetic = arithmetic_of(estimator)
@@ -109,13 +114,31 @@ def test_it_is_what_the_pipeline_says_to_the_last_bit(steps: Callable[[], Sequen
         np.testing.assert_array_equal(matrix, before)
 
 
+@pytest.mark.parametrize("steps", OTHERS.values(), ids=OTHERS)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_with_other_steps_the_pipeline_is_asked(
+    steps: Callable[[], Sequence[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    estimator = calibrated(*steps())
+    assert arithmetic_of(estimator) is None
+    rows = rows_like_loans(ROWS_AT_ONCE)
+    assert model_of(estimator).scores(rows).tolist() == estimator.predict_proba(matrix_of(rows))[:, 1].tolist()
+    assert caplog.messages == []
+
+
 @pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
-def test_a_column_that_was_always_missing_is_left_out_as_scikit_learn_does() -> None:
+def test_a_column_that_was_always_missing_is_left_out_by_the_pipeline() -> None:
     rows = rows_like_loans(400).assign(years=np.nan)
-    estimator = calibrated(filled(add_indicator=True), StandardScaler(), LogisticRegression(), rows=rows)
-    arithmetic, matrix = arithmetic_of(estimator), matrix_of(rows)
-    assert arithmetic
-    assert arithmetic(matrix).tobytes() == estimator.predict_proba(matrix)[:, 1].tobytes()
+    assert arithmetic_of(calibrated(filled(add_indicator=True), LogisticRegression(), rows=rows)) is None
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_numbers_that_a_step_may_make_infinite_are_left_to_the_pipeline(factor: float) -> None:
+    """The step after it would refuse them, and a tree would not."""
+    rows = rows_like_loans(400)
+    rows["amount"] *= factor
+    for steps in ([StandardScaler(), filled()], [filled(), StandardScaler()]):
+        assert arithmetic_of(calibrated(*steps, HistGradientBoostingClassifier(max_iter=5), rows=rows)) is None
 
 
 def test_no_step_of_a_known_pipeline_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +154,7 @@ def test_no_step_of_a_known_pipeline_is_asked(monkeypatch: pytest.MonkeyPatch) -
     assert arithmetic(matrix).tolist() == expected
 
 
-def test_a_score_that_is_no_number_is_refused_as_by_the_estimator() -> None:
+def test_a_score_that_is_no_number_is_refused() -> None:
     estimator = calibrated(StandardScaler(), LogisticRegression(), rows=rows_like_loans(400, ()))
     arithmetic = arithmetic_of(estimator)
     assert arithmetic
@@ -160,6 +183,11 @@ def model_of(estimator: CalibratedEstimator) -> FittedModel:
     return FittedModel(estimator, NAMES, golden, scores, library_versions())
 
 
+def model_of_unscored(estimator: CalibratedEstimator) -> FittedModel:
+    """Its golden rows hold what it cannot score."""
+    return FittedModel(estimator, NAMES, rows_like_loans(100), np.zeros(100), library_versions())
+
+
 @pytest.mark.requirement("SRV-1")
 def test_a_stored_model_scores_without_asking_its_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ArtefactStore(str(tmp_path))
@@ -180,14 +208,33 @@ def test_what_comes_to_something_else_is_not_used(
         assert model.scores(model.golden_rows).tolist() == pytest.approx(model.golden_scores, rel=1e-12)
     [told] = caplog.messages
     assert told.startswith("scikit-learn ")
-    assert told.endswith("calculates otherwise than we do: scores take longer")
+    assert told.endswith("calculates this pipeline otherwise than we do: its scores take longer")
 
 
-@pytest.mark.parametrize("strange", [np.inf, -np.inf])
-def test_what_is_infinite_is_refused(strange: float) -> None:
+@pytest.mark.parametrize(
+    ("strange", "reason"), [(np.inf, "Input X contains infinity"), (-1e308, "Input X contains infinity")]
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_why_there_is_no_score_the_pipeline_tells(strange: float, reason: str) -> None:
+    model = model_of(calibrated(*KNOWN["the platform's own"]()))
+    rows = rows_like_loans(3) * 1e-3
+    assert np.isfinite(model.scores(rows)).all()
+    rows.loc[1, "loans"] = strange
+    with pytest.raises(ArtefactError, match=f"the model cannot score these rows: ValueError: {reason}"):
+        model.scores(rows)
+
+
+def test_a_missing_number_that_nobody_fills_is_told_by_the_pipeline() -> None:
+    estimator = calibrated(StandardScaler(), LogisticRegression(), rows=rows_like_loans(400, ()))
+    unscored = model_of_unscored(estimator)
+    for model in (unscored, dataclasses.replace(unscored, golden_rows=rows_like_loans(100, ()))):
+        with pytest.raises(ArtefactError, match="ValueError: Input X contains NaN. LogisticRegression does not accept"):
+            model.scores(rows_like_loans(3, NAMES))
+        assert np.isfinite(model.scores(rows_like_loans(3, ()))).all()
+
+
+def test_a_model_that_has_scored_can_be_handed_to_another_process() -> None:
     model = model_of(calibrated(*KNOWN["the platform's own"]()))
     rows = rows_like_loans(3)
-    rows.loc[1, "age"] = strange
-    with pytest.raises(ArtefactError, match="the model cannot score these rows: ValueError: Input X contains infinity"):
-        model.scores(rows)
-    assert np.isfinite(dataclasses.replace(model).scores(rows.drop(index=1))).all()
+    scores = model.scores(rows).tolist()
+    assert pickle.loads(pickle.dumps(model)).scores(rows).tolist() == scores

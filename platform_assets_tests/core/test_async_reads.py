@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -253,6 +253,22 @@ def test_work_that_fails_meanwhile_fails_no_statement(connections: Connections) 
     assert run(connections, work) == ONE
     [error] = failed
     assert isinstance(error, ValueError)
+
+
+def test_an_application_that_ends_leaves_the_work_of_another(connections: Connections) -> None:
+    done: list[str] = []
+
+    async def work(reads: AsyncReads) -> None:
+        first, second = ExitStack(), ExitStack()
+        first.enter_context(reads.meanwhile(lambda: done.append("first")))
+        second.enter_context(reads.meanwhile(lambda: done.append("second")))
+        first.close()
+        await reads.rows(TWICE, [1])
+        second.close()
+        await reads.rows(TWICE, [1])
+
+    run(connections, work)
+    assert done == ["second"]
 
 
 def test_another_loop_does_not_do_it(connections: Connections) -> None:

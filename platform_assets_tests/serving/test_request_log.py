@@ -21,7 +21,7 @@ from platform_assets.settings import Settings
 from platform_assets_tests.serving.conftest import api
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from fastapi import FastAPI
@@ -125,7 +125,6 @@ def test_a_line_that_cannot_be_written_does_not_keep_the_others(caplog: pytest.L
             log.add(line(place))
         with pytest.raises(ValueError, match="not this one"):
             log.write()
-        log.write()
 
     LOG.addFilter(refuse)
     try:
@@ -160,6 +159,27 @@ def test_a_line_is_written_while_another_request_waits_for_the_database(
     assert [record.getMessage() for record in caplog.records] == [
         f"GET /features/credit-risk/{client} 404" for client in range(3)
     ]
+
+
+def test_only_the_life_of_the_application_lasts_while_the_database_works(tmp_path: Path) -> None:
+    entered: list[str] = []
+    asked: list[str] = []
+
+    @contextmanager
+    def meanwhile(_: Callable[[], object]) -> Iterator[None]:
+        entered.append("lifespan")
+        yield
+
+    async def application(scope: Any, _: Any, __: Any) -> None:
+        asked.append(scope["type"])
+
+    async def served() -> None:
+        guard = Guard(application, Metrics(Services(Settings(home=tmp_path))), Problems(()), meanwhile)
+        for kind in ("lifespan", "websocket"):
+            await guard({"type": kind}, None, None)  # type: ignore[arg-type]  # nobody uses them
+
+    asyncio.run(served())
+    assert (entered, asked) == (["lifespan"], ["lifespan", "websocket"])
 
 
 def test_the_end_of_the_service_writes_what_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
