@@ -62,8 +62,8 @@ class AsyncReads:
     def meanwhile(self, work: Callable[[], object]) -> Iterator[None]:
         """Within it, do this on the running loop each time while the database is at a statement of that loop.
 
-        Whoever waits has time, and a processor that falls asleep meanwhile takes a while to wake up: with a line of the
-        log to write, answers were there sooner than with none.
+        Whoever waits has time, if nobody else asks; and a processor that falls asleep takes a while to wake up: with a
+        line of the log to write meanwhile, a single client's answers were there sooner than with none.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
 """A line of the log for each request, several written together: alone it takes a sixth of the time of a short answer.
 
-As web servers buffer their access logs. Only these lines wait, for a moment at which there is time, but not for long;
-whatever else is logged is written at once. A process that is killed loses those of its last hundredth of a second.
+As web servers buffer their access logs. Only these lines wait, and not for long; whatever else is logged is written
+at once. A process that is killed loses those of its last hundredth of a second.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class RequestLog:
             loop.call_later(PACE_SECONDS, self._write_in_time)
 
     def write(self) -> None:
-        """Write the lines that wait; on the event loop that took them, whenever there is time."""
+        """Write the lines that wait; on the event loop that took them."""
         if not self._waiting:
             return
         wanted = self._logger.isEnabledFor(logging.INFO)

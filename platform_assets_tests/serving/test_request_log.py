@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from platform_assets.services import Services
+from platform_assets.serving import guard as guard_module
 from platform_assets.serving import request_log
 from platform_assets.serving.guard import LOG as GUARD_LOG
 from platform_assets.serving.guard import Guard
@@ -159,6 +160,53 @@ def test_a_line_is_written_while_another_request_waits_for_the_database(
     assert [record.getMessage() for record in caplog.records] == [
         f"GET /features/credit-risk/{client} 404" for client in range(3)
     ]
+
+
+def test_lines_of_requests_beside_each_other_are_written_together(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, GUARD_LOG.name)
+    monkeypatch.setattr(request_log, "PACE_SECONDS", 3_600)
+    meanwhile: list[Callable[[], object]] = []
+    asked = {"type": "http", "method": "GET", "path": "/here", "scheme": "http", "headers": []}
+
+    @contextmanager
+    def keep(work: Callable[[], object]) -> Iterator[None]:
+        meanwhile.append(work)
+        yield
+
+    async def application(scope: Any, _: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            # As if the database were at work for it.
+            await asyncio.sleep(0)
+            meanwhile[0]()
+            await send({"type": "http.response.body"})
+
+    async def receive() -> Any:
+        """Nobody asks for it."""
+
+    async def send(_: Any) -> None:
+        """Nobody reads it."""
+
+    async def served() -> None:
+        guard = Guard(application, Metrics(Services(Settings(home=tmp_path))), Problems(()), keep)
+
+        async def lines_after(*requests: int) -> list[int]:
+            counts = []
+            for beside in requests:
+                await asyncio.gather(*(guard(dict(asked), receive, send) for _ in range(beside)))
+                await asyncio.sleep(0)
+                counts.append(len(caplog.records))
+            return counts
+
+        await guard({"type": "lifespan"}, receive, send)
+        # Each writes the line of the one before it.
+        assert await lines_after(1, 1, 1) == [0, 1, 2]
+        monkeypatch.setattr(guard_module, "CROWD_SECONDS", 3_600)
+        assert await lines_after(2, 1, 1) == [2, 2, 2]
+
+    asyncio.run(served())
 
 
 def test_only_the_life_of_the_application_lasts_while_the_database_works(tmp_path: Path) -> None:
