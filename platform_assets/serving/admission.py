@@ -101,9 +101,9 @@ class Admission:
         await self._app(scope, receive, _adding(headers, send))
 
     def _admit(self, request: Request) -> Mapping[str, str]:
-        headers = self._access.limited(request)
+        headers, method, path = self._access.limited(request), request.method, request.scope["path"]
         for gate in self._gates:
-            if request.method in gate.methods and gate.path.match(request.scope["path"]):
+            if method in gate.methods and gate.path.match(path):
                 caller = self._access.admit(request, *gate.scopes)
                 request.state.asked = Asked(caller.key.name, request_id(request))
                 if gate.json_body:
