@@ -124,6 +124,9 @@ def serve(
 ) -> None:
     """Serve the API and the pages where people decide about models; stay until Ctrl-C. Logs go to stderr."""
     settings: Settings = context.obj
+    from platform_assets.core.supervisor import demand_free
+
+    demand_free("the service", settings.service_port, host)
     out.print(f"platform-assets: serving on http://{host}:{settings.service_port}", markup=False)
     import uvicorn
 
@@ -143,8 +146,6 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        # There are none.
-        ws="none",
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
     )
 

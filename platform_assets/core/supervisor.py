@@ -57,6 +57,25 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
 
+def demand_free(name: str, port: int, host: str = "127.0.0.1") -> None:
+    """Refuse to start what could not listen.
+
+    Raises
+    ------
+    PlatformError
+        Somebody listens there, or nobody may.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PlatformError(
+                f"{name} cannot listen on port {port} of {host} ({error.strerror}); stop what listens there, or choose "
+                "another port by its setting"
+            ) from None
+
+
 class Supervisor:
     """Runs servers until one ends, or a signal does. A context manager that stops them all.
 
@@ -101,7 +120,8 @@ class Supervisor:
             A port is taken, or a server ended by itself: which one, and its last lines.
         """
         for server in self._servers:
-            _demand_free(server)
+            if server.port is not None:
+                demand_free(server.name, server.port)
         self._logs.mkdir(parents=True, exist_ok=True)
         for server in self._servers:
             self._start(server)
@@ -158,20 +178,6 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
         os.killpg(process.pid, number)
     except ProcessLookupError:
         return
-
-
-def _demand_free(server: Server) -> None:
-    if server.port is None:
-        return
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", server.port))
-        except OSError as error:
-            raise PlatformError(
-                f"port {server.port}, where {server.name} is to listen, is taken ({error.strerror}); "
-                "stop what listens there, or choose another port by its setting"
-            ) from None
 
 
 def _answers(server: Server) -> bool:

@@ -111,5 +111,5 @@ def test_a_taken_port_is_named_and_nothing_is_started(tmp_path: Path, ports: lis
         said, errors = process.communicate(timeout=30)
     assert process.returncode == 1
     assert said == ""
-    assert f"port {ports[1]}, where web {ports[1]} is to listen, is taken" in errors
+    assert f"web {ports[1]} cannot listen on port {ports[1]} of 127.0.0.1 (Address already in use); stop what" in errors
     assert not (tmp_path / "logs").exists()

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from pydantic import SecretStr
 from platform_assets.core.postgres_watcher import free_port
 from platform_assets.services import Services
 from platform_assets.settings import Settings
-from platform_assets_tests.command_line import PROGRAM
+from platform_assets_tests.command_line import PROGRAM, platform_assets
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.serving import credit, sentences
 
@@ -146,3 +147,18 @@ def test_the_service_answers_what_the_readme_asks_and_ends_without_losing_anythi
     ]
     assert [line for line in lines if line["level"] in {"WARNING", "ERROR"}] == []
     assert database_url.split("@", maxsplit=1)[0].rsplit(":", maxsplit=1)[-1] not in served.err.read_text()
+
+
+@pytest.mark.requirement("SRV-1")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "nowhere.invalid"])
+def test_a_port_that_is_taken_or_a_host_that_is_none_is_told(host: str, tmp_path: Path) -> None:
+    address = ("::1", 0, 0, 0) if ":" in host else ("127.0.0.1", 0)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server(address, family=family) as listening:
+        port = listening.getsockname()[1]
+        done = platform_assets("serve", "--host", host, PLATFORM_HOME=tmp_path / "home", PLATFORM_SERVICE_PORT=port)
+    assert (done.code, done.out) == (1, "")
+    told = f"PlatformError: the service cannot listen on port {port} of {host} ("
+    assert told in done.err
+    assert "; stop what listens there, or choose another port by its setting" in done.err
+    assert not (tmp_path / "home").exists()
