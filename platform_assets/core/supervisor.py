@@ -65,15 +65,15 @@ def demand_free(name: str, port: int, host: str = "127.0.0.1") -> None:
     PlatformError
         Somebody listens there, or nobody may.
     """
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError as error:
-            raise PlatformError(
-                f"{name} cannot listen on port {port} of {host} ({error.strerror}); stop what listens there, or choose "
-                "another port by its setting"
-            ) from None
+    except OSError as error:
+        raise PlatformError(
+            f"{name} cannot listen on port {port} of {host} ({error.strerror}); stop what listens there, or choose "
+            "another port by its setting"
+        ) from None
 
 
 class Supervisor:

@@ -84,8 +84,8 @@ class Guard:
         self._meanwhile = meanwhile
         self._requests = RequestLog(LOG)
         self._crowd = _Crowd()
-        # They guard nothing: no reason to ask the kernel for each.
-        self._names = random.Random()  # noqa: S311
+        # Without asking the kernel for each, as `uuid4` does.
+        self._names = random.Random()  # noqa: S311 - they name requests, and guard nothing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; what is none passes."""

@@ -67,8 +67,6 @@ class RequestLog:
 
     def write(self) -> None:
         """Write the lines that wait; on the event loop that took them."""
-        if not self._waiting:
-            return
         wanted = self._logger.isEnabledFor(logging.INFO)
         failure: Exception | None = None
         while self._waiting:

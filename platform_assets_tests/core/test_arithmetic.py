@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -183,11 +182,6 @@ def model_of(estimator: CalibratedEstimator) -> FittedModel:
     return FittedModel(estimator, NAMES, golden, scores, library_versions())
 
 
-def model_of_unscored(estimator: CalibratedEstimator) -> FittedModel:
-    """Its golden rows hold what it cannot score."""
-    return FittedModel(estimator, NAMES, rows_like_loans(100), np.zeros(100), library_versions())
-
-
 @pytest.mark.requirement("SRV-1")
 def test_a_stored_model_scores_without_asking_its_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ArtefactStore(str(tmp_path))
@@ -211,23 +205,21 @@ def test_what_comes_to_something_else_is_not_used(
     assert told.endswith("calculates this pipeline otherwise than we do: its scores take longer")
 
 
-@pytest.mark.parametrize(
-    ("strange", "reason"), [(np.inf, "Input X contains infinity"), (-1e308, "Input X contains infinity")]
-)
+@pytest.mark.parametrize("strange", [np.inf, -1e308])
 @pytest.mark.filterwarnings("ignore:overflow encountered")
-def test_why_there_is_no_score_the_pipeline_tells(strange: float, reason: str) -> None:
+def test_why_there_is_no_score_the_pipeline_tells(strange: float) -> None:
     model = model_of(calibrated(*KNOWN["the platform's own"]()))
     rows = rows_like_loans(3) * 1e-3
     assert np.isfinite(model.scores(rows)).all()
     rows.loc[1, "loans"] = strange
-    with pytest.raises(ArtefactError, match=f"the model cannot score these rows: ValueError: {reason}"):
+    with pytest.raises(ArtefactError, match="the model cannot score these rows: ValueError: Input X contains infinity"):
         model.scores(rows)
 
 
 def test_a_missing_number_that_nobody_fills_is_told_by_the_pipeline() -> None:
     estimator = calibrated(StandardScaler(), LogisticRegression(), rows=rows_like_loans(400, ()))
-    unscored = model_of_unscored(estimator)
-    for model in (unscored, dataclasses.replace(unscored, golden_rows=rows_like_loans(100, ()))):
+    for missing in ((), NAMES):
+        model = FittedModel(estimator, NAMES, rows_like_loans(100, missing), np.zeros(100), library_versions())
         with pytest.raises(ArtefactError, match="ValueError: Input X contains NaN. LogisticRegression does not accept"):
             model.scores(rows_like_loans(3, NAMES))
         assert np.isfinite(model.scores(rows_like_loans(3, ()))).all()

@@ -150,11 +150,9 @@ def test_the_service_answers_what_the_readme_asks_and_ends_without_losing_anythi
 
 
 @pytest.mark.requirement("SRV-1")
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "nowhere.invalid"])
-def test_a_port_that_is_taken_or_a_host_that_is_none_is_told(host: str, tmp_path: Path) -> None:
-    address = ("::1", 0, 0, 0) if ":" in host else ("127.0.0.1", 0)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server(address, family=family) as listening:
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "192.0.2.1", "2001:db8::1"])
+def test_a_port_that_is_taken_or_an_address_of_another_machine_is_told(host: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         done = platform_assets("serve", "--host", host, PLATFORM_HOME=tmp_path / "home", PLATFORM_SERVICE_PORT=port)
     assert (done.code, done.out) == (1, "")
