@@ -466,6 +466,10 @@ class ThresholdRule:
 
     Attributes
     ----------
+    name
+        The rule; with its parameters, all that decides the threshold beside the scores.
+    parameters
+        Its numbers, by name.
     description
         The rule as a sentence.
     choose
@@ -473,6 +477,8 @@ class ThresholdRule:
         and 1, shape (n,)) to the threshold.
     """
 
+    name: str
+    parameters: Mapping[str, float]
     description: str
     choose: Callable[[ArrayLike, ArrayLike], float] = field(compare=False)
 
@@ -502,7 +508,12 @@ def reaching_recall(share: float) -> ThresholdRule:
         # The same division as the metric's, so that the recall reached is not missed by rounding.
         return float(tally.scores[int((caught / positives >= share).argmax())])
 
-    return ThresholdRule(f"The highest threshold that reaches a recall of {share:g}.", choose)
+    return ThresholdRule(
+        "recall",
+        {"at_least": share},
+        description=f"The highest threshold that reaches a recall of {share:g}.",
+        choose=choose,
+    )
 
 
 def best_f1() -> ThresholdRule:
@@ -522,7 +533,7 @@ def best_f1() -> ThresholdRule:
             raise TrainingError("no row is positive, so that F1 is undefined at any threshold; more rows are needed")
         return float(tally.scores[int((2 * caught / (positives + flagged)).argmax())])
 
-    return ThresholdRule("The threshold at which F1 is highest.", choose)
+    return ThresholdRule("best_f1", {}, description="The threshold at which F1 is highest.", choose=choose)
 
 
 def most_wrong(

@@ -1,51 +1,40 @@
-"""What a training comes to is decided by its data, code, parameters and libraries: those as one digest.
+"""Fingerprint of a training: one digest over its data, code, parameters and libraries.
 
-Two trainings with the same fingerprint are the same training, so that only one of them has to be done.
+Two trainings with the same fingerprint give the same model, so only one of them has to run. `code.py`
+beside this file finds the code.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 import json
 from dataclasses import asdict
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from platform_assets.core.artefacts import library_versions
-from platform_assets.core.fitting import settings_of
+from platform_assets.core.artefacts import FittedModel, library_versions
+from platform_assets.core.code import code_digest
+from platform_assets.core.evaluation import evaluate
+from platform_assets.core.fitting import fit, settings_of
+from platform_assets.core.splits import split
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from platform_assets.core.models import ModelSpec
 
-TRAINING = (
-    "calibration",
-    "evaluation",
-    "fitting",
-    "models",
-    "number_estimators",
-    "splits",
-    "text_estimators",
-    "texts",
-    "training",
-)
-"""Modules beside this one whose code decides what a training comes to, whatever the model."""
 CODE = "code"
 PARAMETERS = "parameters"
+TRAINING: tuple[Callable[..., Any], ...] = (split, fit, evaluate)
+"""What every training runs, whatever the model."""
 
 
 def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict[str, str]:
-    """A digest for each thing that decides the outcome: data, code, parameters, libraries.
+    """Return one digest for each thing that decides the outcome: data, code, parameters, libraries.
 
     Parameters
     ----------
     spec
-        The model. Its code is the module that makes its examples, and what that imports from its own package;
-        comments do not count.
+        The model. Its code is whatever its examples, its candidates and its threshold rule run; see `code_digest`.
     table_digests
         Content digest by table.
     """
@@ -55,57 +44,26 @@ def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict
         "holdout": asdict(spec.holdout),
         "folds": spec.folds,
         "ranked_by": spec.ranked_by,
-        "threshold": spec.threshold.description,
+        "threshold": [spec.threshold.name, dict(spec.threshold.parameters)],
         "seed": spec.seed,
     }
-    sources = [Path(__file__).with_name(f"{name}.py") for name in TRAINING]
+    # How a fitted model scores is no part of its training; its golden rows show that the scores stay the same.
+    of_model: tuple[Callable[..., Any], ...] = (
+        spec.examples,
+        spec.threshold.choose,
+        *(one.build for one in spec.candidates),
+    )
     return {
         "data": _digest(dict(table_digests)),
-        CODE: _code(tuple(_text(file) for file in [*sources, *sorted(_declaring(spec))])),
+        CODE: code_digest((*TRAINING, *of_model), without=(FittedModel,)),
         PARAMETERS: _digest(parameters),
         "libraries": _digest(library_versions()),
     }
 
 
 def fingerprint(parts: Mapping[str, str]) -> str:
-    """The parts as one digest, 64 hexadecimal digits."""
+    """Combine the parts into one digest of 64 hexadecimal digits."""
     return _digest(dict(parts))
-
-
-def _declaring(spec: ModelSpec) -> set[Path]:
-    """The file that makes the examples, and those of its package that it imports, directly or not."""
-    first = Path(str(inspect.getsourcefile(spec.examples)))
-    package = spec.examples.__module__.rpartition(".")[0]
-    found, new = {first}, [first]
-    while new:
-        files = {first.with_name(f"{name}.py") for name in _imported(_text(new.pop()), package)}
-        added = {file for file in files - found if file.exists()}
-        found |= added
-        new += added
-    return found
-
-
-@lru_cache(maxsize=64)
-def _imported(text: str, package: str) -> frozenset[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
-        if not isinstance(node, ast.ImportFrom) or not package:
-            continue
-        if node.module == package:
-            names |= {alias.name for alias in node.names}
-        elif node.module and node.module.startswith(f"{package}."):
-            names.add(node.module.removeprefix(f"{package}.").split(".")[0])
-    return frozenset(names)
-
-
-# By the texts, for files may change while a process lives.
-@lru_cache(maxsize=16)
-def _code(texts: tuple[str, ...]) -> str:
-    return _digest([ast.dump(ast.parse(text)) for text in texts])
-
-
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8")
 
 
 def _digest(value: object) -> str:

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import shutil
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -227,49 +225,6 @@ def test_the_fingerprint_is_that_of_the_data_and_not_of_what_is_merely_judged_or
     assert fingerprint_parts(SPEC, {TABLE: "a"}) != fingerprint_parts(SPEC, {TABLE: "b"})
     told = replace(SPEC, description="Other words.", criteria=(Criterion("brier", at_most=0.1),))
     assert fingerprint_parts(told, {TABLE: "a"}) == fingerprint_parts(SPEC, {TABLE: "a"})
-
-
-DECLARATION = """
-from somewhere_else.features import double
-from somewhere_else import schemas
-
-def examples(table):
-    return double(table)
-"""
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "changes"),
-    [
-        ("model.py", DECLARATION + "\n\n# A comment.\n", False),
-        ("model.py", DECLARATION + "\nMORE = 1\n", True),
-        ("features.py", "def double(table):\n    return 3 * table\n", True),
-        ("schemas.py", "COLUMNS = 2\n", True),
-        ("defs.py", "WIRING = 2\n", False),
-    ],
-)
-def test_the_code_of_a_model_is_what_makes_its_examples(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str, changes: bool
-) -> None:
-    package = tmp_path / "somewhere_else"
-    package.mkdir()
-    for name, code in {
-        "__init__.py": "",
-        "model.py": DECLARATION,
-        "features.py": "def double(table):\n    return 2 * table\n",
-        "schemas.py": "COLUMNS = 1\n",
-        "defs.py": "WIRING = 1\n",
-    }.items():
-        (package / name).write_text(code)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    try:
-        spec = replace(SPEC, examples=importlib.import_module("somewhere_else.model").examples)
-        before = fingerprint_parts(spec, {})["code"]
-        (package / file).write_text(text)
-        assert (fingerprint_parts(spec, {})["code"] != before) == changes
-    finally:
-        for name in [name for name in sys.modules if name.startswith("somewhere_else")]:
-            del sys.modules[name]
 
 
 @pytest.mark.requirement("PRO-2")
