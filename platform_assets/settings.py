@@ -26,7 +26,11 @@ USERINFO = re.compile(
 )
 """User and password of a URI."""
 SHORTEST_SECRET = 12
-"""Characters of a value in a URI that counts as a secret whatever its name."""
+"""Length from which a part of a URI counts as a secret whatever it is called."""
+SHORTEST_NAMED_SECRET = 6
+"""Length from which a variable's value is masked because of the variable's name; `on` or `100` is no secret."""
+SECRET_NAME = re.compile(r"token|passw(or)?d|pwd|secret|credential|signature|webhook|(^|_)keys?(_|$)", re.IGNORECASE)
+"""Names of variables that hold secrets."""
 NO_LIMIT = "off"
 SOURCE: JsonDict = {"source": True}
 """Marks a field that names a source of raw data."""
@@ -195,7 +199,11 @@ class Settings(BaseSettings):
         return self.lake.startswith("memory:")
 
     def secrets(self) -> list[str]:
-        """The values that no log, error or metadata may show."""
+        """Return the values that no log, error or metadata may show.
+
+        Beside these settings' own, those of every `PLATFORM_` variable, whoever declares it: the result must not
+        depend on which domains this process has imported.
+        """
         found: list[str] = []
         for name in type(self).model_fields:
             value = getattr(self, name)
@@ -204,7 +212,19 @@ class Settings(BaseSettings):
                 found += _secrets_in_uri(text)
             elif isinstance(value, SecretStr) and text:
                 found.append(text)
-        return found
+        return list(dict.fromkeys([*found, *_secrets_in_environment()]))
+
+
+def _secrets_in_environment() -> list[str]:
+    own = {variable(field) for field in Settings.model_fields}
+    found: list[str] = []
+    for name, value in os.environ.items():
+        if not name.startswith(PREFIX) or name in own:
+            continue
+        found += _secrets_in_uri(value) if "://" in value else []
+        if SECRET_NAME.search(name.removeprefix(PREFIX)) and len(value) >= SHORTEST_NAMED_SECRET:
+            found.append(value)
+    return found
 
 
 def _secrets_in_uri(uri: str) -> list[str]:

@@ -248,6 +248,24 @@ def test_what_is_secret_in_an_address_is_known(
     assert load_settings().secrets() == secrets
 
 
+@pytest.mark.requirement("PLT-8")
+@pytest.mark.parametrize(
+    ("variables", "secrets"),
+    [
+        ({"PLATFORM_STOCKS_TOKEN": "abc123secret"}, ["abc123secret"]),
+        ({"PLATFORM_STOCKS_API_KEY": "abc123secret"}, ["abc123secret"]),
+        ({"PLATFORM_STOCKS_WEBHOOK_URL": "https://hooks.example.org/T0"}, ["https://hooks.example.org/T0"]),
+        ({"PLATFORM_STOCKS_URL": "mssql://sa:pw123@host/x"}, ["sa:pw123", "pw123"]),
+        ({"PLATFORM_STOCKS_TOKEN": "off", "PLATFORM_MONKEY_BUSINESS": "abc123secret"}, []),
+    ],
+)
+def test_secrets_of_variables_that_nobody_here_declares_are_known(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], secrets: list[str]
+) -> None:
+    set_variables(monkeypatch, variables)
+    assert load_settings().secrets() == secrets
+
+
 def test_a_tracking_server_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATFORM_MLFLOW_TRACKING_URI", "postgresql://me:pw123@db/x")
     assert "pw123" not in f"{load_settings()!r}"

@@ -16,14 +16,15 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from dagster import DagsterEventType, DagsterInstance
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.scheduler.instigation import InstigatorTick, TickData
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import deserialize_value, serialize_value
-from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresScheduleStorage
 
 from platform_assets.core.database import Database, open_database
 from platform_assets.core.errors import PlatformError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
 _log = logging.getLogger(__name__)
+Stored = TypeVar("Stored", "EventLogEntry", TickData)
 
 KEEP_SECONDS = 5
 IDLE_SECONDS = 1
@@ -81,6 +83,7 @@ class PlatformStorage(DagsterPostgresStorage):
         url = database.psycopg2_url("dagster")
         super().__init__(url, should_autocreate_tables=False, inst_data=inst_data)
         self._event_log_storage = PlatformEventLog(url, secrets, embedded=database.embedded)
+        self._schedule_storage = PlatformSchedules(url, secrets)
         self._share_connections(url)
 
     def _share_connections(self, url: str) -> None:
@@ -143,10 +146,7 @@ class PlatformEventLog(PostgresEventLogStorage):
     def __init__(self, url: str, secrets: Sequence[str], *, embedded: bool) -> None:
         super().__init__(url, should_autocreate_tables=False)
         self.embedded = embedded
-        # In serialised events, quotes and letters beyond ASCII are escaped, in nested JSON twice.
-        once = [json.dumps(secret)[1:-1] for secret in secrets]
-        twice = [json.dumps(secret)[1:-1] for secret in once]
-        self._written_secrets = tuple({*secrets, *once, *twice})
+        self._redaction = Redaction(secrets)
         self.run_locks = RunLocks(self._engine)
 
     @property
@@ -166,20 +166,53 @@ class PlatformEventLog(PostgresEventLogStorage):
             # Before the event: a run that counts as started is either locked or dead.
             self.run_locks.take(event.run_id)
         # Past PostgreSQL's own, which after each event also notifies those who listen; in this version nobody does.
-        super(PostgresEventLogStorage, self).store_event(self._redacted(event))
+        super(PostgresEventLogStorage, self).store_event(self._redaction.of(event))
         if kind in RUN_ENDS:
             self.run_locks.release(event.run_id)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events without secrets."""
-        super().store_event_batch([self._redacted(event) for event in events])
+        super().store_event_batch([self._redaction.of(event) for event in events])
 
-    def _redacted(self, event: EventLogEntry) -> EventLogEntry:
-        text = serialize_value(event)
+
+class PlatformSchedules(PostgresScheduleStorage):
+    """The ticks of schedules and sensors, whose errors quote what failed, without secrets."""
+
+    def __init__(self, url: str, secrets: Sequence[str]) -> None:
+        super().__init__(url, should_autocreate_tables=False)
+        self._redaction = Redaction(secrets)
+
+    def create_tick(self, tick_data: TickData) -> InstigatorTick:
+        """Store a tick without secrets."""
+        return super().create_tick(self._redaction.of(tick_data))
+
+    def update_tick(self, tick: InstigatorTick) -> InstigatorTick:
+        """Store a tick without secrets."""
+        return super().update_tick(InstigatorTick(tick.tick_id, self._redaction.of(tick.tick_data)))
+
+
+class Redaction:
+    """Masks secrets in what Dagster is about to store.
+
+    Parameters
+    ----------
+    secrets
+        As people write them.
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        # In serialised values, quotes and letters beyond ASCII are escaped, in nested JSON twice.
+        once = [json.dumps(secret)[1:-1] for secret in secrets]
+        twice = [json.dumps(secret)[1:-1] for secret in once]
+        self._written_secrets = tuple({*secrets, *once, *twice})
+
+    def of(self, value: Stored) -> Stored:
+        """Return the value without secrets; the value itself if it has none."""
+        text = serialize_value(value)
         if redact(text, self._written_secrets) == text:
-            return event
+            return value
         # String by string: what looks like a secret in the whole text may reach across its quotes.
-        return deserialize_value(json.dumps(self._cleaned(json.loads(text))), type(event))
+        return deserialize_value(json.dumps(self._cleaned(json.loads(text))), type(value))
 
     def _cleaned(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -14,10 +16,10 @@ from sqlalchemy import event
 
 from platform_assets.core.errors import PlatformError
 from platform_assets.orchestration.storage import PROJECT, PlatformEventLog, dagster_instance
+from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from platform_assets_tests.warm import WarmParent
 
@@ -188,6 +190,51 @@ def test_dagsters_command_line_shares_the_history_without_dagster_home(
     assert run.is_success
     printed = [path.read_text() for path in (tmp_path / "home" / "dagster").rglob("*.out")]
     assert printed == ["printed by the step\n"]
+
+
+SENSOR_THAT_FAILS = """
+import os
+import dagster as dg
+
+@dg.sensor(job_name="none", minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING)
+def failing(context):
+    raise RuntimeError(f"refused: {os.environ['PLATFORM_STOCKS_TOKEN']} at {os.environ['PLATFORM_STOCKS_URL']}")
+
+@dg.job
+def none():
+    pass
+
+defs = dg.Definitions(jobs=[none], sensors=[failing])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("PLT-8")
+def test_the_daemon_stores_no_secret_of_a_domain_that_it_does_not_know(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(PROJECT / "dagster.yaml", tmp_path)
+    (tmp_path / "failing.py").write_text(SENSOR_THAT_FAILS)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("PLATFORM_STOCKS_TOKEN", "token-0815")
+    monkeypatch.setenv("PLATFORM_STOCKS_URL", "https://anna:pass-4711@stocks.example.org/x")
+
+    def ticks() -> list[str]:
+        return [text for text in stored_texts(instance) if "refused: " in text]
+
+    with (tmp_path / "told").open("w") as told:
+        daemon = subprocess.Popen(
+            [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-f", "failing.py"],
+            cwd=tmp_path,
+            stdout=told,
+            stderr=told,
+        )
+        try:
+            wait_until(ticks, "the sensor had failed")
+        finally:
+            daemon.terminate()
+            daemon.wait(30)
+    assert not [text for text in stored_texts(instance) if "token-0815" in text or "pass-4711" in text]
 
 
 def test_without_the_projects_file_no_history_of_its_own_is_begun(tmp_path: Path) -> None:
