@@ -19,11 +19,11 @@ import duckdb
 import pandas as pd
 
 from benchmarks.measuring import Way, compare, take_turns
-from platform_assets.core.frames import Expression
+from platform_assets.base.frames import Expression
 from platform_assets.domains.credit_risk.features import loan_features
 from platform_assets.domains.credit_risk.schemas import FEATURES, LOAN_FEATURES, LOANS
 from platform_assets.domains.credit_risk.sources import read_loans
-from platform_assets.resources import TablesIOManager
+from platform_assets.lake.io_manager import TablesIOManager
 from platform_assets.services import Services, open_services
 from platform_assets.settings import Settings
 

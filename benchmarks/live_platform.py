@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from platform_assets.core.keys import Keys
-from platform_assets.core.ledger import Actor
-from platform_assets.core.promotion import request_approval
+from platform_assets.approval.ledger import Actor
+from platform_assets.approval.promotion import request_approval
 from platform_assets.domains.credit_risk.features import loan_features, newest_per_client
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FEATURES, LOANS
 from platform_assets.domains.credit_risk.sources import read_loans
 from platform_assets.services import Services, open_services
 from platform_assets.settings import PREFIX, Settings
+from platform_assets.web.api_keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from platform_assets.core.frames import Expression
-    from platform_assets.core.ledger import Promotion
-    from platform_assets.core.schemas import TableSchema
+    from platform_assets.approval.ledger import Promotion
+    from platform_assets.base.frames import Expression
+    from platform_assets.lake.schemas import TableSchema
 
 LOANS_OF_A_CHAMPION = 20_000
 """With fewer, the gate fails by chance now and then."""

@@ -25,23 +25,23 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 
-from platform_assets.core.artefacts import dump
-from platform_assets.core.engine import as_frame
-from platform_assets.core.evaluation import evaluate
-from platform_assets.core.fitting import feature_frame, fit
-from platform_assets.core.models import Candidate
-from platform_assets.core.texts import clean
+from platform_assets.base.text_cleaning import clean
 from platform_assets.domains.sentence_relevance.features import label
 from platform_assets.domains.sentence_relevance.model import MODEL
 from platform_assets.domains.sentence_relevance.schemas import ARCHIVED_SENTENCES, LABELS, RELEVANT, UNDECIDED
 from platform_assets.domains.sentence_relevance.sources import read_archived
+from platform_assets.engine.query_engine import as_frame
+from platform_assets.evaluation.metrics import evaluate
+from platform_assets.models.artefacts import dump
 from platform_assets.services import open_services
 from platform_assets.settings import load_settings
+from platform_assets.training.fitting import feature_frame, fit
+from platform_assets.training.model_spec import Candidate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from platform_assets.core.models import ModelSpec
+    from platform_assets.training.model_spec import ModelSpec
 
 OUTER_FOLDS = 5
 RESAMPLES = 1_000

@@ -29,8 +29,8 @@ from benchmarks.feast_server import POSTGRES, SQLITE, feast_environment, feast_s
 from benchmarks.live_platform import Live, live_platform
 from benchmarks.load import Answers, answer_to, request
 from benchmarks.servers import START_SECONDS, Server, Side, Turn, free_port, started
-from platform_assets.core.registry import CHAMPION
 from platform_assets.domains.credit_risk.model import MODEL, NAMES
+from platform_assets.models.registry import CHAMPION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

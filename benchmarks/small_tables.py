@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.core.files import fetch
-from platform_assets.demo import hotels
+from platform_assets.domains.optimisation import demo as hotels
 from platform_assets.domains.optimisation.memory import read_small
+from platform_assets.landing.source_files import fetch
 from platform_assets.services import Sources
 from platform_assets.settings import Settings
 

@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from platform_assets import cli_decisions, cli_sentences
-from platform_assets.core.exits import call_and_leave
+from platform_assets.approval import commands as cli_decisions
+from platform_assets.base.process_exit import call_and_leave
+from platform_assets.domains.sentence_relevance import commands as cli_sentences
 from platform_assets.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from platform_assets.orchestration.report import Outcome, Report
+    from platform_assets.operations.run_report import Outcome, Report
 
 app = typer.Typer(
     name="platform-assets",
@@ -55,7 +56,7 @@ def program() -> NoReturn:
 
 def main() -> None:
     """What the program does: an error that a person can mend is one line on stderr and exit code 1, not a trace."""
-    from platform_assets.core.errors import PlatformError
+    from platform_assets.base.errors import PlatformError
 
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
@@ -67,7 +68,7 @@ def main() -> None:
 
 @app.callback()
 def _settings(context: typer.Context) -> None:
-    from platform_assets.core.logs import configure_logging
+    from platform_assets.base.logs import configure_logging
 
     context.obj = settings = load_settings()
     # What is said to people is printed; what is logged is for machines, and only when it matters.
@@ -81,8 +82,8 @@ def run(context: typer.Context) -> None:
     source = "demo data unless a source is set" if settings.sources == "demo" else "live sources"
     out.print(f"platform-assets: materialising every asset into {settings.home} ({source})", markup=False)
     _quiet()
-    from platform_assets.orchestration.dead_runs import fail_dead_runs
-    from platform_assets.orchestration.report import materialise_all
+    from platform_assets.operations.dead_runs import fail_dead_runs
+    from platform_assets.operations.run_report import materialise_all
     from platform_assets.orchestration.storage import dagster_instance
 
     with dagster_instance(settings) as instance:
@@ -107,8 +108,8 @@ def up(context: typer.Context) -> None:
     """Start database, MLflow, service, Dagster's UI and daemon, with automation on; Ctrl-C stops them all."""
     settings: Settings = context.obj
     out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
-    from platform_assets.core.supervisor import Supervisor
-    from platform_assets.orchestration.servers import servers
+    from platform_assets.operations.servers import servers
+    from platform_assets.operations.supervisor import Supervisor
     from platform_assets.services import make_home, open_services
 
     services = open_services(settings)
@@ -124,15 +125,15 @@ def serve(
 ) -> None:
     """Serve the API and the pages where people decide about models; stay until Ctrl-C. Logs go to stderr."""
     settings: Settings = context.obj
-    from platform_assets.core.supervisor import demand_free
+    from platform_assets.operations.supervisor import demand_free
 
     demand_free("the service", settings.service_port, host)
     out.print(f"platform-assets: serving on http://{host}:{settings.service_port}", markup=False)
     import uvicorn
 
-    from platform_assets.core.logs import configure_logging
+    from platform_assets.app import create_app
+    from platform_assets.base.logs import configure_logging
     from platform_assets.services import make_home
-    from platform_assets.serving.app import create_app
 
     make_home(settings.home)
     configure_logging(settings.secrets(), logging.INFO)
@@ -153,8 +154,8 @@ def serve(
 @app.command()
 def migrate(context: typer.Context) -> None:
     """Bring the databases of the platform, Dagster and MLflow to the versions that this code needs."""
-    from platform_assets.core.database import open_database, open_owner
-    from platform_assets.core.migrate import migrate as migrate_database
+    from platform_assets.database.connections import open_database, open_owner
+    from platform_assets.database.migrate import migrate as migrate_database
 
     settings: Settings = context.obj
     url = settings.database_url.get_secret_value()
@@ -190,7 +191,7 @@ def reproduce(
 def doctor(context: typer.Context) -> None:
     """Say what is configured, reachable or missing, and how to mend it; exit 1 when something is broken."""
     _quiet()
-    from platform_assets.orchestration.doctor import examine
+    from platform_assets.operations.doctor import examine
     from platform_assets.services import open_services
 
     findings = examine(open_services(context.obj))
@@ -209,7 +210,7 @@ def generate(
     rows: Annotated[int, typer.Option(min=1, help="Rows of each file.")] = 20_000,
 ) -> None:
     """Write the sample data that serves where no source is set."""
-    from platform_assets.demo import demos
+    from platform_assets.landing.sample_data import demos
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, sample in demos().items():
@@ -281,7 +282,7 @@ def _say_what_next(report: Report, settings: Settings) -> None:
             out.print(f"{outcome.asset}: the bad rows, with line and reason, are in {outcome.asset}_quarantine")
         if outcome.reason:
             out.print(f"{outcome.asset}: {outcome.reason}", markup=False)
-    from platform_assets.core.logs import shown
+    from platform_assets.base.logs import shown
 
     where = (
         "in memory, gone with this process; PLATFORM_LAKE_URI keeps them"

@@ -10,17 +10,17 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster_shared.record import replace
 
 from platform_assets import domains
-from platform_assets.core.logs import configure_logging
+from platform_assets.approval.defs import promotion_definitions
+from platform_assets.base.logs import configure_logging
 from platform_assets.domains import all_of, model_specs, modules_of
-from platform_assets.orchestration.alerts import run_failed_sensor
+from platform_assets.lake.assets import tables_in_lake
+from platform_assets.lake.io_manager import resources
+from platform_assets.monitoring.defs import run_failed_sensor
+from platform_assets.operations.defs import upkeep_job, upkeep_schedule
 from platform_assets.orchestration.console import console
-from platform_assets.orchestration.promotion import promotion_definitions
-from platform_assets.orchestration.tables import tables_in_lake
-from platform_assets.orchestration.training import model_definitions
-from platform_assets.orchestration.upkeep import upkeep_job, upkeep_schedule
-from platform_assets.resources import resources
 from platform_assets.services import Services, open_services
 from platform_assets.settings import load_settings
+from platform_assets.training.assets import model_definitions
 
 
 @cache

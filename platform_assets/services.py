@@ -13,17 +13,17 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.core.alerts import Alerts
-from platform_assets.core.artefacts import ArtefactStore
-from platform_assets.core.engine import Engine
-from platform_assets.core.errors import PlatformError, SourceError
-from platform_assets.core.files import Source
-from platform_assets.core.online import OnlineTables
-from platform_assets.core.scratch import OwnedFolder
-from platform_assets.core.tables import TableStore
-from platform_assets.core.training import Trainer
-from platform_assets.core.validation import Validator
+from platform_assets.base.errors import PlatformError, SourceError
+from platform_assets.base.scratch import OwnedFolder
+from platform_assets.engine.query_engine import Engine
+from platform_assets.lake.delta_tables import TableStore
+from platform_assets.lake.online_tables import OnlineTables
+from platform_assets.lake.validation import Validator
+from platform_assets.landing.source_files import Source
+from platform_assets.models.artefacts import ArtefactStore
+from platform_assets.monitoring.alerts import Alerts
 from platform_assets.settings import variable
+from platform_assets.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from platform_assets.core.artefacts import FittedModel
-    from platform_assets.core.async_reads import AsyncReads
-    from platform_assets.core.bundles import Bundle
-    from platform_assets.core.champion import LiveModels
-    from platform_assets.core.database import Database
-    from platform_assets.core.keys import KeyRing
-    from platform_assets.core.ledger import Ledger
-    from platform_assets.core.predicting import Predictor
-    from platform_assets.core.predictions import PredictionLog
-    from platform_assets.core.promotion import Promoter
-    from platform_assets.core.registry import ModelRegistry
-    from platform_assets.demo import Demo
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.approval.promotion import Promoter
+    from platform_assets.database.async_reads import AsyncReads
+    from platform_assets.database.connections import Database
+    from platform_assets.landing.sample_data import Demo
+    from platform_assets.models.artefacts import FittedModel
+    from platform_assets.models.registry import ModelRegistry
+    from platform_assets.serving.bundles import Bundle
+    from platform_assets.serving.live_models import LiveModels
+    from platform_assets.serving.prediction_log import PredictionLog
+    from platform_assets.serving.predictor import Predictor
     from platform_assets.settings import Settings
+    from platform_assets.web.api_keys import KeyRing
 
 PATIENCE_SECONDS = 10.0
 """With a database that says nothing, of threads for which nobody waits."""
@@ -149,7 +149,7 @@ class Services:
     @opened
     def database(self) -> Database:
         """PostgreSQL, started when it is the embedded one."""
-        from platform_assets.core.database import open_database
+        from platform_assets.database.connections import open_database
 
         if self.settings.bundle:
             raise PlatformError(
@@ -161,7 +161,7 @@ class Services:
     @opened
     def async_reads(self) -> AsyncReads:
         """Statements that only read from that database, for whoever answers on an event loop."""
-        from platform_assets.core.async_reads import AsyncReads
+        from platform_assets.database.async_reads import AsyncReads
 
         return AsyncReads(self._connection_to_read)
 
@@ -177,7 +177,7 @@ class Services:
     @opened
     def ledger(self) -> Ledger:
         """The record of requests and decisions about models."""
-        from platform_assets.core.ledger import Ledger
+        from platform_assets.approval.ledger import Ledger
 
         return Ledger(self._connection, require_identity=self.settings.identity_required)
 
@@ -193,7 +193,7 @@ class Services:
     @opened
     def keys(self) -> KeyRing:
         """Who may use the service: the keys in the database, or the setting's where that is the only place."""
-        from platform_assets.core.keys import Keys, KeysFromSettings
+        from platform_assets.web.api_keys import Keys, KeysFromSettings
 
         given = self.settings.api_keys.get_secret_value()
         if given or self.bundle:
@@ -219,8 +219,8 @@ class Services:
     @opened
     def registry(self) -> ModelRegistry:
         """The registered models: in MLflow, or in memory with a lake that is."""
-        from platform_assets.core.mlflow_registry import MlflowRegistry
-        from platform_assets.core.registry import MemoryRegistry
+        from platform_assets.models.mlflow_registry import MlflowRegistry
+        from platform_assets.models.registry import MemoryRegistry
 
         if self.settings.lake_is_memory:
             return MemoryRegistry()
@@ -237,8 +237,8 @@ class Services:
     @opened
     def live_models(self) -> LiveModels:
         """The champions that answer in this process, once they are started."""
-        from platform_assets.core.bundles import BundledChampion
-        from platform_assets.core.champion import LedgerChampions, LiveModels
+        from platform_assets.serving.bundles import BundledChampion
+        from platform_assets.serving.live_models import LedgerChampions, LiveModels
 
         if self.bundle:
             return LiveModels(BundledChampion(self.bundle))
@@ -253,7 +253,7 @@ class Services:
         BundleError, ArtefactError
             The setting names a folder that is none, or whose record or file was altered.
         """
-        from platform_assets.core.bundles import open_bundle
+        from platform_assets.serving.bundles import open_bundle
 
         return open_bundle(self.settings.bundle) if self.settings.bundle else None
 
@@ -266,14 +266,14 @@ class Services:
     @opened
     def prediction_log(self) -> PredictionLog:
         """Where predictions go: into the database, or into the service's log where there is none."""
-        from platform_assets.core.predictions import LogSink, PredictionLog, TableSink
+        from platform_assets.serving.prediction_log import LogSink, PredictionLog, TableSink
 
         return PredictionLog(LogSink() if self.bundle else TableSink(self._own_connection))
 
     @opened
     def predictor(self) -> Predictor:
         """What answers with the champions."""
-        from platform_assets.core.predicting import Predictor
+        from platform_assets.serving.predictor import Predictor
 
         return Predictor(self.live_models, self.prediction_log)
 
@@ -285,7 +285,7 @@ class Services:
     @opened
     def promoter(self) -> Promoter:
         """What promotes, rolls back, and keeps the registry to what the ledger says."""
-        from platform_assets.core.promotion import Promoter
+        from platform_assets.approval.promotion import Promoter
 
         return Promoter(self.ledger, self.registry, self.artefacts, self._lock)
 
@@ -303,7 +303,7 @@ class Services:
         return timedelta(days=self.settings.retention_days)
 
     def _forget_predictions(self) -> int:
-        from platform_assets.core.predictions import delete_old
+        from platform_assets.serving.prediction_log import delete_old
 
         return delete_old(self._own_connection, timedelta(days=self.settings.predictions_days))
 

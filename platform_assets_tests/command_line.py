@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from platform_assets import cli, definitions
-from platform_assets.core.registry import CHALLENGER
 from platform_assets.domains.credit_risk.model import MODEL
+from platform_assets.models.registry import CHALLENGER
 from platform_assets.orchestration.storage import _all_run_locks
 from platform_assets.services import Services
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
-pytest_plugins = ["platform_assets_tests.postgres", "platform_assets_tests.warm"]
+pytest_plugins = ["platform_assets_tests.postgres", "platform_assets_tests.service", "platform_assets_tests.warm"]
 
 REAL_DATA = "PLATFORM_REAL_DATA"
 CHROMIUM = "chromium"

@@ -22,10 +22,10 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from platform_assets.core.database import Database, Purpose, missing, open_database, open_owner
-from platform_assets.core.migrate import grant
-from platform_assets.core.postgres_binaries import find_binaries, unprivileged_user
-from platform_assets.core.postgres_server import APP, ServerFolder, release, try_lock
+from platform_assets.database.connections import Database, Purpose, missing, open_database, open_owner
+from platform_assets.database.embedded.binaries import find_binaries, unprivileged_user
+from platform_assets.database.embedded.server import APP, ServerFolder, release, try_lock
+from platform_assets.database.migrate import grant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -45,7 +45,7 @@ LONGEST_PAUSE_SECONDS = 0.5
 OPEN_ONCE = """
 import sys
 from pathlib import Path
-from platform_assets.core.database import open_owner
+from platform_assets.database.connections import open_owner
 
 with open_owner("", Path(sys.argv[1])).maintenance() as connection:
     for setting in sys.argv[2:]:

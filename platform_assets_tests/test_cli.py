@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from platform_assets import cli
-from platform_assets.core.postgres_watcher import free_port
-from platform_assets.demo import demos
-from platform_assets.orchestration.report import Outcome, Report
+from platform_assets.database.embedded.watcher import free_port
+from platform_assets.landing.sample_data import demos
+from platform_assets.operations.run_report import Outcome, Report
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import PROGRAM, listening_to_interrupts, platform_assets
 from platform_assets_tests.postgres import wait_until_stopped

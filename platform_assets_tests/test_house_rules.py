@@ -16,7 +16,7 @@ import dagster as dg
 import pytest
 
 from platform_assets import domains
-from platform_assets.core.schemas import Column, TableSchema
+from platform_assets.lake.schemas import Column, TableSchema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from platform_assets.core.errors import RegistryError, SourceError
-from platform_assets.core.files import Source
-from platform_assets.core.keys import hashed
-from platform_assets.core.ledger import Actor, DecisionRefused
-from platform_assets.demo import Demo
+from platform_assets.approval.ledger import Actor, DecisionRefused
+from platform_assets.base.errors import RegistryError, SourceError
+from platform_assets.landing.sample_data import Demo
+from platform_assets.landing.source_files import Source
 from platform_assets.services import Services, Sources, open_services
 from platform_assets.settings import Settings
+from platform_assets.web.api_keys import hashed
 
 if TYPE_CHECKING:
     from pathlib import Path

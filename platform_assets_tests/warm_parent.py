@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any
 
-from platform_assets.core.exits import call_and_leave
+from platform_assets.base.process_exit import call_and_leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,8 +47,8 @@ IMPORTED = (
     "psycopg",
     "platform_assets.cli",
     "platform_assets.definitions",
-    "platform_assets.orchestration.report",
-    "platform_assets.orchestration.dead_runs",
+    "platform_assets.operations.run_report",
+    "platform_assets.operations.dead_runs",
 )
 STAY = b"stay"
 READY = b"ready\n"

@@ -11,8 +11,8 @@ import pkgutil
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
-from platform_assets.core.errors import PlatformError
-from platform_assets.core.models import ModelSpec
+from platform_assets.base.errors import PlatformError
+from platform_assets.training.model_spec import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

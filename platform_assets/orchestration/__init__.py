@@ -1,1 +1,1 @@
-"""Dagster helpers that every domain shares; none knows a domain."""
+"""Dagster plumbing: storage, run locks, failures, console."""

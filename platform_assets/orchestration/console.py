@@ -5,7 +5,7 @@ import logging
 import dagster as dg
 from dagster._loggers import colored_console_logger
 
-from platform_assets.core.logs import SecretsFilter
+from platform_assets.base.logs import SecretsFilter
 from platform_assets.settings import load_settings
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from platform_assets.core.errors import PlatformError
+from platform_assets.base.errors import PlatformError
 
 
 @contextmanager

@@ -26,9 +26,9 @@ from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import deserialize_value, serialize_value
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresScheduleStorage
 
-from platform_assets.core.database import Database, open_database
-from platform_assets.core.errors import PlatformError
-from platform_assets.core.logs import redact
+from platform_assets.base.errors import PlatformError
+from platform_assets.base.logs import redact
+from platform_assets.database.connections import Database, open_database
 from platform_assets.services import make_home
 from platform_assets.settings import Settings, load_settings
 

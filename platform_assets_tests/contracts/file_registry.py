@@ -8,13 +8,13 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.core.registry import MemoryRegistry
+from platform_assets.models.registry import MemoryRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from platform_assets.core.registry import ModelVersion, Registration
+    from platform_assets.models.registry import ModelVersion, Registration
 
 _PARTS = ("_versions", "_records", "_aliases")
 

@@ -12,8 +12,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 
-from platform_assets.core.artefacts import FittedModel, library_versions
-from platform_assets.core.registry import Registration
+from platform_assets.models.artefacts import FittedModel, library_versions
+from platform_assets.models.registry import Registration
 
 NAME = "credit_risk_model"
 PNG = b"\x89PNG\r\n\x1a\n and so on"

@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 
 from platform_assets import definitions
-from platform_assets.core.registry import CHAMPION
-from platform_assets.orchestration.promotion import REQUEST_TAG
+from platform_assets.approval.defs import REQUEST_TAG
+from platform_assets.models.registry import CHAMPION
 from platform_assets.services import open_services
 from platform_assets.settings import load_settings
 from platform_assets_tests.command_line import Done, platform_assets
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-    from platform_assets.core.ledger import Request
-    from platform_assets.core.models import ModelSpec
+    from platform_assets.approval.ledger import Request
+    from platform_assets.training.model_spec import ModelSpec
 
 
 class Platform:

@@ -15,8 +15,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from platform_assets.core.postgres_watcher import free_port
-from platform_assets.demo.loans import generate
+from platform_assets.database.embedded.watcher import free_port
+from platform_assets.domains.credit_risk.demo import generate
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import OTHER_ROWS, Done, digests, models, platform_assets
 from platform_assets_tests.integration import full_disk
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from platform_assets.core.database import Database
+    from platform_assets.database.connections import Database
     from platform_assets_tests.warm import WarmParent
 
     Rows = list[dict[str, str]]

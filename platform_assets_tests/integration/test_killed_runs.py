@@ -14,8 +14,8 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from platform_assets.core.scratch import clean_scratch
-from platform_assets.demo.loans import generate
+from platform_assets.base.scratch import clean_scratch
+from platform_assets.domains.credit_risk.demo import generate
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services
 from platform_assets.settings import Settings
@@ -26,7 +26,7 @@ from platform_assets_tests.warm import Process, WarmParent, command
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from platform_assets.core.database import Database
+    from platform_assets.database.connections import Database
 
 KILLS = 10
 KILLS_LATE = 4

@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
+from platform_assets.app import application
 from platform_assets.domains.credit_risk.model import MODEL, NAMES
 from platform_assets.services import Services
-from platform_assets.serving.app import application
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import OTHER_ROWS, digests, models
 from platform_assets_tests.domains.credit_risk import brute_force
 from platform_assets_tests.domains.credit_risk.brute_force import Loan
 from platform_assets_tests.domains.credit_risk.test_features import LOAN_SCHEMA
 from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.serving.conftest import api
+from platform_assets_tests.service import api
 from platform_assets_tests.serving.credit import crown
 from platform_assets_tests.warm import measured_command
 

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from platform_assets.core.ledger import State
-from platform_assets.demo.sentences import EVERYDAY, NEWS
+from platform_assets.app import application
+from platform_assets.approval.ledger import State
+from platform_assets.domains.sentence_relevance.demo import EVERYDAY, NEWS
 from platform_assets.domains.sentence_relevance.model import MODEL
-from platform_assets.serving.app import application
 from platform_assets_tests import archives
 from platform_assets_tests.integration.platform import Platform, platform_of
 from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.serving.conftest import served
+from platform_assets_tests.service import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from platform_assets.core.ledger import Request
+    from platform_assets.approval.ledger import Request
 
 FIRST, SECOND = 900, 1_200
 # So clear that a small archive passes the gate, and so unclear that there is something to calibrate.

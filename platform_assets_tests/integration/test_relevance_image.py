@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from platform_assets.core.bundles import FILE, open_bundle
+from platform_assets.serving.bundles import FILE, open_bundle
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:

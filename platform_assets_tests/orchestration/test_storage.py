@@ -14,7 +14,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import deserialize_value, serialize_value
 from sqlalchemy import event
 
-from platform_assets.core.errors import PlatformError
+from platform_assets.base.errors import PlatformError
 from platform_assets.orchestration.storage import PROJECT, PlatformEventLog, dagster_instance
 from platform_assets_tests.postgres import wait_until
 

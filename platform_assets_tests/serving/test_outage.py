@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
-from platform_assets.core.database import embedded_database
-from platform_assets.core.postgres_server import APP, ServerFolder
-from platform_assets.core.postgres_watcher import Server, free_port
+from platform_assets.app import application
+from platform_assets.database.connections import embedded_database
+from platform_assets.database.embedded.server import APP, ServerFolder
+from platform_assets.database.embedded.watcher import Server, free_port
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.services import Services
-from platform_assets.serving.app import application
 from platform_assets.settings import Settings
 from platform_assets_tests.postgres import copy_home, wait_until
+from platform_assets_tests.service import api
 from platform_assets_tests.serving import credit
-from platform_assets_tests.serving.conftest import api
-from platform_assets_tests.serving.test_app import problem
+from platform_assets_tests.test_app import problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

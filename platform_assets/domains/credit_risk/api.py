@@ -9,18 +9,18 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from platform_assets.core.artefacts import ROWS_AT_ONCE
-from platform_assets.core.batches import Key, NothingFound, OneOrMany, UpTo1000
-from platform_assets.core.errors import NotFound
-from platform_assets.core.plain_json import JSON
+from platform_assets.base.errors import NotFound
+from platform_assets.base.json_values import JSON
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, FEATURES
+from platform_assets.models.artefacts import ROWS_AT_ONCE
+from platform_assets.serving.one_or_many import Key, NothingFound, OneOrMany, UpTo1000
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from platform_assets.core.predicting import Asked, Predicted
     from platform_assets.services import Services
+    from platform_assets.serving.predictor import Asked, Predicted
 
 NAMES = [feature.name for feature in FEATURES]
 FEW = ROWS_AT_ONCE

@@ -2,13 +2,13 @@
 
 import dagster as dg
 
-from platform_assets.core.engine import Engine
-from platform_assets.core.files import Landed
-from platform_assets.core.frames import Expression
+from platform_assets.base.frames import Expression
 from platform_assets.domains.credit_risk import features, schemas
 from platform_assets.domains.credit_risk.sources import read_loans
-from platform_assets.orchestration.sources import source_changed_sensor
-from platform_assets.orchestration.tables import online_check, table_asset
+from platform_assets.engine.query_engine import Engine
+from platform_assets.lake.assets import online_check, table_asset
+from platform_assets.landing.sensors import source_changed_sensor
+from platform_assets.landing.source_files import Landed
 from platform_assets.services import Sources
 
 OWNERS = ["team:credit-risk"]

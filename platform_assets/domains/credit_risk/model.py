@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.core.evaluation import Criterion, NotWorse, reaching_recall
-from platform_assets.core.models import Candidate, Card, Kpi, ModelSpec
-from platform_assets.core.splits import Holdout
 from platform_assets.domains.credit_risk.features import age_group, profile
 from platform_assets.domains.credit_risk.schemas import FEATURES, LOAN_FEATURES, LOANS
+from platform_assets.evaluation.metrics import Criterion, NotWorse, reaching_recall
+from platform_assets.evaluation.splits import Holdout
+from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -82,7 +82,7 @@ def _pipeline(estimator: Any) -> Any:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from platform_assets.core.number_estimators import NumberColumns
+    from platform_assets.models.number_estimators import NumberColumns
 
     filled = SimpleImputer(strategy="median", add_indicator=True)
     return Pipeline([("numbers", NumberColumns()), ("fill", filled), ("scale", StandardScaler()), ("model", estimator)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from platform_assets.core.expectations import (
+from platform_assets.lake.expectations import (
     has_rows,
     is_after,
     is_at_least,
@@ -21,7 +21,7 @@ from platform_assets.core.expectations import (
     is_unique,
     is_within,
 )
-from platform_assets.core.schemas import Column, TableSchema
+from platform_assets.lake.schemas import Column, TableSchema
 
 CURRENCY = "currency units"  # the source names no currency
 YEARS = "years"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from platform_assets.core.files import Landed, land
-from platform_assets.demo import loans as demo
+from platform_assets.domains.credit_risk import demo
+from platform_assets.landing.source_files import Landed, land
 
 if TYPE_CHECKING:
-    from platform_assets.core.engine import Engine
+    from platform_assets.engine.query_engine import Engine
     from platform_assets.services import Sources
 
 

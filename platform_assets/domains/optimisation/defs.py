@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from platform_assets.core.engine import Engine
-from platform_assets.core.files import Landed
 from platform_assets.domains.optimisation import report, schemas
 from platform_assets.domains.optimisation.sources import read_compact, read_distances
-from platform_assets.orchestration.tables import table_asset
+from platform_assets.engine.query_engine import Engine
+from platform_assets.lake.assets import table_asset
+from platform_assets.landing.source_files import Landed
 from platform_assets.services import Sources
 
 OWNERS = ["team:platform"]

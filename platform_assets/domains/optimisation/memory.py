@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.core.errors import SourceError
+from platform_assets.base.errors import SourceError
 from platform_assets.domains.optimisation.forms import Facts, bits_of, is_text, restored, same, width_of
 from platform_assets.domains.optimisation.reading import (
     Unread,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from platform_assets.core.frames import Frame
+    from platform_assets.base.frames import Frame
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from platform_assets.core.errors import SourceError, first_line
-from platform_assets.core.files import MOST_LINES
+from platform_assets.base.errors import SourceError, first_line
 from platform_assets.domains.optimisation.forms import LARGEST_EXACT, Facts, all_true
+from platform_assets.landing.source_files import MOST_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

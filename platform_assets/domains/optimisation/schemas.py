@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from platform_assets.core.expectations import has_rows, is_not_negative, is_present, is_unique, is_within
-from platform_assets.core.schemas import Column, TableSchema
+from platform_assets.lake.expectations import has_rows, is_not_negative, is_present, is_unique, is_within
+from platform_assets.lake.schemas import Column, TableSchema
 
 DEGREES = "degrees"
 CURRENCY = "currency units per night"  # the source names no currency

@@ -7,17 +7,17 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from platform_assets.core.errors import SourceError
-from platform_assets.core.files import ERROR, LINE, TEXT, Landed, fetch, land
-from platform_assets.demo import hotels as demo
+from platform_assets.base.errors import SourceError
+from platform_assets.domains.optimisation import demo
 from platform_assets.domains.optimisation.distance import distance
 from platform_assets.domains.optimisation.memory import SmallTable, read_small
+from platform_assets.landing.source_files import ERROR, LINE, TEXT, Landed, fetch, land
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from platform_assets.core.engine import Engine
-    from platform_assets.core.frames import Expression
+    from platform_assets.base.frames import Expression
+    from platform_assets.engine.query_engine import Engine
     from platform_assets.services import Sources
 
 ANGLES = ("latitude", "longitude")

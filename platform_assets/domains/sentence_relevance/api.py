@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, Field
 
-from platform_assets.core.batches import OneOrMany, UpTo1000
-from platform_assets.core.plain_json import JSON
+from platform_assets.base.json_values import JSON
 from platform_assets.domains.sentence_relevance.model import MODEL
 from platform_assets.domains.sentence_relevance.schemas import NOT_RELEVANT, RELEVANT, TEXT
+from platform_assets.serving.one_or_many import OneOrMany, UpTo1000
 
 if TYPE_CHECKING:
-    from platform_assets.core.predicting import Predicted
     from platform_assets.services import Services
+    from platform_assets.serving.predictor import Predicted
 
 LONGEST = 10_000
 """Characters of a sentence; who sends more sends something else."""

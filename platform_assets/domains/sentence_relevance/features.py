@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from platform_assets.core.near_duplicates import near_duplicates
-from platform_assets.core.texts import clean
+from platform_assets.base.text_cleaning import clean
 from platform_assets.domains.sentence_relevance.schemas import (
     CANNOT_DECIDE,
     CONFLICTING,
@@ -19,11 +18,12 @@ from platform_assets.domains.sentence_relevance.schemas import (
     SENTENCES,
     UNDECIDED,
 )
+from platform_assets.evaluation.near_duplicates import near_duplicates
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from platform_assets.core.frames import Frame
+    from platform_assets.base.frames import Frame
 
 TOPIC_ROWS = 1_000
 """Rows of a topic block; the real source has about fifty for each of the words that it was searched for."""

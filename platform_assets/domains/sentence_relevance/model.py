@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.core.evaluation import Criterion, NotWorse, best_f1
-from platform_assets.core.explanations import top_words
-from platform_assets.core.models import Candidate, Card, Kpi, ModelSpec, Retraining
 from platform_assets.domains.sentence_relevance.schemas import SENTENCES, TEXT
+from platform_assets.evaluation.metrics import Criterion, NotWorse, best_f1
+from platform_assets.training.explanations import top_words
+from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec, Retraining
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -47,7 +47,7 @@ def length_group(words: ir.IntegerColumn) -> ir.StringColumn:
 
 def words_alone(seed: int) -> Any:
     """What anybody would try first, to see what the rest is worth."""
-    from platform_assets.core.text_estimators import CompactTfidf
+    from platform_assets.models.text_estimators import CompactTfidf
 
     return _pipeline(CompactTfidf(token_pattern=EVERY_WORD), _logistic_regression(seed))
 
@@ -81,7 +81,7 @@ def _words_and_letters() -> Any:
     """Words say what it is about; letters find `evacuated` in `evacuation`, and hashtags that are several words."""
     from sklearn.pipeline import FeatureUnion
 
-    from platform_assets.core.text_estimators import CompactTfidf
+    from platform_assets.models.text_estimators import CompactTfidf
 
     words = CompactTfidf(token_pattern=EVERY_WORD, ngram_range=(1, 2), min_df=FEWEST_TEXTS["words"], sublinear_tf=True)
     letters = CompactTfidf(analyzer="char_wb", ngram_range=(3, 5), min_df=FEWEST_TEXTS["letters"], sublinear_tf=True)
@@ -92,7 +92,7 @@ def _pipeline(features: Any, estimator: Any) -> Any:
     """Cleaning is part of the model, so that whoever asks it may send what people wrote."""
     from sklearn.pipeline import Pipeline
 
-    from platform_assets.core.text_estimators import TextCleaner
+    from platform_assets.models.text_estimators import TextCleaner
 
     return Pipeline([("clean", TextCleaner()), ("features", features), ("model", estimator)])
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from platform_assets.core.expectations import (
+from platform_assets.lake.expectations import (
     has_a_word,
     has_rows,
     is_either,
@@ -17,7 +17,7 @@ from platform_assets.core.expectations import (
     is_present,
     is_unique,
 )
-from platform_assets.core.schemas import Column, TableSchema
+from platform_assets.lake.schemas import Column, TableSchema
 
 RELEVANT: Final = "Relevant"
 NOT_RELEVANT: Final = "Not Relevant"

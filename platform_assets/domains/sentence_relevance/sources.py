@@ -6,19 +6,19 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platform_assets.core.archives import Unpacking
-from platform_assets.core.errors import SourceError
-from platform_assets.core.files import Landed, fetch, land
-from platform_assets.core.sqlite import counted, opened_sqlite, sqlite_rows
-from platform_assets.demo import sentences as demo
+from platform_assets.base.errors import SourceError
+from platform_assets.domains.sentence_relevance import demo
 from platform_assets.domains.sentence_relevance.schemas import ARCHIVED_SENTENCES, TABLE
+from platform_assets.landing.archives import Unpacking
+from platform_assets.landing.source_files import Landed, fetch, land
+from platform_assets.landing.sqlite_files import counted, opened_sqlite, sqlite_rows
 from platform_assets.settings import variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from platform_assets.core.engine import Engine
-    from platform_assets.core.files import Source
+    from platform_assets.engine.query_engine import Engine
+    from platform_assets.landing.source_files import Source
     from platform_assets.services import Sources
     from platform_assets.settings import Settings
 

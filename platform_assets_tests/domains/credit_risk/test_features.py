@@ -15,7 +15,7 @@ import sqlglot
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from platform_assets.demo.loans import generate
+from platform_assets.domains.credit_risk.demo import generate
 from platform_assets.domains.credit_risk.features import loan_features, newest_per_client
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FEATURES, LOANS
 from platform_assets_tests.domains.credit_risk import brute_force

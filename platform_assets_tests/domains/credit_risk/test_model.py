@@ -8,21 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from platform_assets.core.engine import Engine, as_frame
-from platform_assets.core.evaluation import evaluate, judge
-from platform_assets.core.fitting import feature_frame, fit, one_thread
-from platform_assets.core.splits import split
-from platform_assets.demo.loans import generate
+from platform_assets.domains.credit_risk.demo import generate
 from platform_assets.domains.credit_risk.features import age_group, loan_features, profile
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.schemas import FEATURES, PERSON
+from platform_assets.engine.query_engine import Engine, as_frame
+from platform_assets.evaluation.metrics import evaluate, judge
+from platform_assets.evaluation.splits import split
+from platform_assets.training.fitting import feature_frame, fit, one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from platform_assets.core.evaluation import Verdict
-    from platform_assets.core.models import Candidate
+    from platform_assets.evaluation.metrics import Verdict
+    from platform_assets.training.model_spec import Candidate
 
 DATES = ("birthday", "job_start_date", "loan_date")
 

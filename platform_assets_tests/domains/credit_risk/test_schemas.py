@@ -12,8 +12,6 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from platform_assets.core.engine import as_frame
-from platform_assets.core.expectations import judge
 from platform_assets.domains.credit_risk.features import loan_features
 from platform_assets.domains.credit_risk.schemas import (
     CLIENT_FEATURES,
@@ -24,12 +22,14 @@ from platform_assets.domains.credit_risk.schemas import (
     LOAN_FEATURES,
     LOANS,
 )
+from platform_assets.engine.query_engine import as_frame
+from platform_assets.lake.expectations import judge
 from platform_assets_tests.queries import Query
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-    from platform_assets.core.schemas import TableSchema
+    from platform_assets.lake.schemas import TableSchema
 
 GOOD_LOAN = {
     "loan_id": 1,

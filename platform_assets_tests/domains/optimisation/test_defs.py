@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from platform_assets.core.errors import SourceError
-from platform_assets.demo import hotels
+from platform_assets.base.errors import SourceError
+from platform_assets.domains.optimisation import demo as hotels
 from platform_assets.domains.optimisation.defs import compact_table, distances
 from platform_assets.domains.optimisation.distance import distance
 from platform_assets.domains.optimisation.sources import read_compact, read_distances
-from platform_assets.resources import resources
+from platform_assets.lake.io_manager import resources
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.instances import empty_instance

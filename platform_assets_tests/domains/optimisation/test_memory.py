@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform_assets.core.errors import SourceError
-from platform_assets.demo import hotels
+from platform_assets.base.errors import SourceError
+from platform_assets.domains.optimisation import demo as hotels
 from platform_assets.domains.optimisation import report
 from platform_assets.domains.optimisation.memory import SmallTable, read_small, shrink
 from platform_assets.domains.optimisation.reading import MISSING, Unread, detect_encoding

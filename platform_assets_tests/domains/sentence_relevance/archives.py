@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from platform_assets.core.archives import Unpacking
-from platform_assets.demo.sentences import generate
+from platform_assets.domains.sentence_relevance.demo import generate
 from platform_assets.domains.sentence_relevance.features import label
 from platform_assets.domains.sentence_relevance.schemas import LABELS, TABLE
+from platform_assets.landing.archives import Unpacking
 
 if TYPE_CHECKING:
     from pathlib import Path

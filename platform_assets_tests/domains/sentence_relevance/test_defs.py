@@ -11,7 +11,7 @@ import pytest
 from platform_assets import definitions
 from platform_assets.domains.sentence_relevance.defs import archived_sentences, sentences
 from platform_assets.domains.sentence_relevance.schemas import LABELS
-from platform_assets.resources import resources
+from platform_assets.lake.io_manager import resources
 from platform_assets.services import Services, Sources
 from platform_assets.settings import Settings
 from platform_assets_tests.archives import TABLE, archive, database, labelled, pack, tar
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from platform_assets.core.frames import Frame
+    from platform_assets.base.frames import Frame
 
     Run = Callable[..., "Outcome"]
 

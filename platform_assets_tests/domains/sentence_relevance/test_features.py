@@ -23,7 +23,7 @@ from platform_assets.domains.sentence_relevance.schemas import (
 )
 
 if TYPE_CHECKING:
-    from platform_assets.core.frames import Frame
+    from platform_assets.base.frames import Frame
 
 pytestmark = pytest.mark.requirement("REL-2")
 

@@ -11,22 +11,22 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from platform_assets.core.artefacts import ArtefactStore, dump
-from platform_assets.core.engine import Engine, as_frame
-from platform_assets.core.evaluation import evaluate, judge
-from platform_assets.core.fitting import REFERENCE, feature_frame, fit
-from platform_assets.core.splits import split
 from platform_assets.domains.sentence_relevance.model import MODEL, length_group
-from platform_assets_tests.core.test_texts import as_in_databases
+from platform_assets.engine.query_engine import Engine, as_frame
+from platform_assets.evaluation.metrics import evaluate, judge
+from platform_assets.evaluation.splits import split
+from platform_assets.models.artefacts import ArtefactStore, dump
+from platform_assets.training.fitting import REFERENCE, feature_frame, fit
+from platform_assets_tests.base.test_text_cleaning import as_in_databases
 from platform_assets_tests.domains.sentence_relevance.archives import demo_sentences, sentences_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from platform_assets.core.artefacts import FittedModel
-    from platform_assets.core.evaluation import Estimate
-    from platform_assets.core.fitting import Fitted
+    from platform_assets.evaluation.metrics import Estimate
+    from platform_assets.models.artefacts import FittedModel
+    from platform_assets.training.fitting import Fitted
 
 ROWS = 4_000
 ARCHIVE = "sentences/db.sqlite.base64.tar.gz"

@@ -1,0 +1,1 @@
+"""Who decides about models: policy, ledger, promotion, audit, and the pages where people approve."""

@@ -1,0 +1,559 @@
+"""Requests for approval: the list, each with its evidence, and the form by which a person decides.
+
+Whether somebody may decide is for the ledger alone; here their words are checked and brought to it, and what it
+answers is told.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from markupsafe import Markup
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from starlette.responses import JSONResponse, RedirectResponse
+
+from platform_assets.approval import comparison as evidence
+from platform_assets.approval.ledger import (
+    OPEN,
+    Actor,
+    AlreadyDecided,
+    DecisionRefused,
+    Event,
+    Ledger,
+    LedgerError,
+    NoSuchRequest,
+    State,
+)
+from platform_assets.approval.ledger import Request as Approval
+from platform_assets.base.json_values import JSON
+from platform_assets.training.model_spec import ANYONE
+from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, Access, Caller
+from platform_assets.web.number_formats import number
+from platform_assets.web.pages import render, wants_page
+from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
+from platform_assets.web.problems import Problem, documented, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from markdown_it import MarkdownIt
+
+TEMPLATES = FilePath(__file__).with_name("templates")
+MAX_REASON = 2_000
+DECISIONS = {
+    "approve": ("Approve", "It becomes the champion as soon as the promotion has run."),
+    "reject": ("Reject", "The champion stays. A new training makes a new request."),
+    "withdraw": ("Withdraw", "Take the request back, without judging the model."),
+}
+"""What a person can decide, and what comes of it."""
+HAPPENED = {
+    "request": "Requested",
+    "approve": "Approved",
+    "reject": "Rejected",
+    "withdraw": "Withdrawn",
+    "expire": "Expired",
+    "supersede": "Superseded",
+    "promote": "Promoted",
+    "fail": "Not promoted",
+    "roll_back": "Rolled back",
+}
+"""Kinds of events, for people."""
+PLOTS = {
+    "roc": "ROC curve",
+    "precision_recall": "Precision over recall",
+    "calibration": "Calibration",
+    "confusion": "Confusion matrix",
+    "scores": "Distribution of the scores",
+    "importance": "Importance of the features",
+}
+"""What people call the plots, in their order; others come after them, and are called by their files' names."""
+_MAX_ID = 2**63 - 1
+
+
+class Decision(BaseModel):
+    """What a person decides about a request."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"decision": "reject", "reason": "Recall of the north fell by a tenth."}]},
+    )
+
+    decision: Annotated[Literal["approve", "reject", "withdraw"], Field(description="What to do.")]
+    reason: Annotated[str, Field(description=f"Why, for ever on record; up to {MAX_REASON:,} characters.")]
+    override: Annotated[
+        bool, Field(description="Approve although the quality gate failed, where the model's policy lets you.")
+    ] = False
+    delivery: Annotated[
+        str | None,
+        Field(max_length=100, description="Any text of yours; the same decision sent twice with it counts once."),
+    ] = None
+
+    @field_validator("decision", mode="before")
+    @classmethod
+    def _chosen(cls, decision: object) -> object:
+        if not isinstance(decision, str) or decision not in DECISIONS:
+            raise ValueError(f"Choose one of {', '.join(DECISIONS)}.")
+        return decision
+
+    @field_validator("reason")
+    @classmethod
+    def _told(cls, reason: str) -> str:
+        text = reason.replace("\r\n", "\n").strip()
+        if not text:
+            raise ValueError("Give a reason.")
+        if len(text) > MAX_REASON:
+            raise ValueError(f"The reason has {len(text):,} characters; {MAX_REASON:,} are kept. Shorten it.")
+        return _storable(text)
+
+    @field_validator("delivery")
+    @classmethod
+    def _is_storable(cls, delivery: str | None) -> str | None:
+        return delivery and _storable(delivery)
+
+
+class ChampionShown(BaseModel):
+    """The version that served when the request was made."""
+
+    version: int
+    digest: str
+
+
+class EventShown(BaseModel):
+    """One entry of the ledger."""
+
+    sequence: int
+    kind: str
+    state: State
+    actor: str
+    authenticated: bool
+    reason: str | None
+    override: bool
+    at: datetime
+
+
+class RequestShown(BaseModel):
+    """A request for approval."""
+
+    id: int
+    model: str
+    version: int
+    digest: str
+    state: State
+    gate_passed: bool
+    launched_by: str | None
+    requested_by: str | None
+    created_at: datetime
+    expires_at: datetime
+    champion: ChampionShown | None
+
+
+class RequestWithEvidence(RequestShown):
+    """A request with all that was frozen when it was made, and what became of it."""
+
+    evidence: dict[str, Any]
+    plots: list[str]
+    history: list[EventShown]
+    decision: EventShown | None
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the page's form holds when it is shown."""
+
+    delivery: str
+    decision: str = ""
+    reason: str = ""
+    override: bool = False
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A decision as it came: a form's fields, or JSON."""
+
+    fields: Mapping[str, str] | None
+    json: bytes = b""
+
+
+RequestId = Annotated[int, Path(alias="id", ge=1, le=_MAX_ID, description="The request's number.")]
+_BODY: Mapping[str, Any] = {
+    "required": True,
+    "content": {
+        kind: {"schema": Decision.model_json_schema(), **example}
+        for kind, example in (
+            (JSON, {"example": {"decision": "reject", "reason": "Recall of the north fell by a tenth."}}),
+            ("application/x-www-form-urlencoded", {}),
+        )
+    },
+}
+
+
+def router(ledger: Callable[[], Ledger], access: Access) -> APIRouter:  # noqa: C901 - one function per route
+    """The routes.
+
+    Parameters
+    ----------
+    ledger
+        Gives the ledger.
+    access
+        Knows who asks.
+    """
+    routes = APIRouter(tags=["approvals"], responses=documented(401, 403, 422, 429, 503))
+
+    @routes.get("/approvals", response_model=list[RequestShown])
+    def list_requests_for_approval(
+        request: Request,
+        model: Annotated[str | None, Query(description="Only this model.", max_length=200)] = None,
+        state: Annotated[State | None, Query(description="Only in this state.")] = None,
+        page: PageNumber = 0,
+        items_per_page: ItemsPerPage = 50,
+    ) -> Response:
+        """Requests for approval, those that wait first, then the newest; a page for browsers, JSON for programs."""
+        access.demand(request, READ, APPROVE)
+        every = _requests(ledger())
+        found = [one for one in every if model in {None, one.model} and state in {None, one.state}]
+        found.sort(key=lambda one: (one.state not in OPEN, -one.id))
+        part = Page(page, items_per_page, len(found), request.url.path, request.query_params.multi_items())
+        if not wants_page(request):
+            return _json([_shown(one) for one in part.of(found)], part.headers)
+        return render(
+            request,
+            "approvals.html",
+            folder=TEMPLATES,
+            rows=part.of(found),
+            pending=sum(one.state is State.PENDING for one in every),
+            filters=_filters(every, model, state),
+            page=page,
+            total=len(found),
+            previous_page=part.neighbours.get("prev"),
+            next_page=part.neighbours.get("next"),
+        )
+
+    @routes.get("/approvals/{id}", response_model=RequestWithEvidence, responses=documented(404))  # noqa: FAST003 - by its alias
+    def show_request_for_approval(request: Request, number: RequestId) -> Response:
+        """One request: challenger beside champion, with all evidence; a page for browsers, JSON for programs."""
+        caller = access.demand(request, READ, APPROVE)
+        approval = _found(ledger(), number)
+        if not wants_page(request):
+            return _json(_in_full(ledger(), approval))
+        return _page(request, ledger(), approval, caller, Form(uuid.uuid4().hex))
+
+    @routes.get(
+        "/approvals/{id}/plots/{name}",  # noqa: FAST003 - by its alias
+        response_class=Response,
+        responses={200: {"content": {"image/png": {}}, "description": "The plot."}, **documented(404)},
+    )
+    def show_plot_of_request(
+        request: Request,
+        number: RequestId,
+        name: Annotated[str, Path(max_length=200, description="Its file's name, e.g. roc.png.")],
+    ) -> Response:
+        """A plot of a request's evidence."""
+        access.demand(request, READ, APPROVE)
+        known = _found(ledger(), number).plot_digests
+        plot = ledger().plots(number).get(name)
+        if plot is None:
+            told = f"Request {number} has no plot {name!r}; it has {', '.join(known) or 'none'}."
+            raise Problem(HTTPStatus.NOT_FOUND, told)
+        # Frozen with the request, so that it can be kept; by this browser alone.
+        return Response(plot, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+
+    @routes.post(
+        "/approvals/{id}/decision",
+        response_model=RequestWithEvidence,
+        responses={
+            303: {"description": "A form's decision was recorded; the request's page."},
+            **documented(404, 409, 413, 415),
+        },
+        openapi_extra={"requestBody": _BODY},
+    )
+    def decide_request_for_approval(
+        request: Request,
+        number: RequestId,
+        sent: Annotated[Sent, Depends(_sent)],
+    ) -> Response:
+        """Approve, reject or withdraw. JSON needs a key in the header; forms are those of the page."""
+        caller = access.demand(request, APPROVE)
+        if caller.session and sent.fields is None:
+            raise Problem(HTTPStatus.FORBIDDEN, "JSON is taken with `Authorization: Bearer <key>` only.", "forged-form")
+        if caller.session:
+            access.sessions.demand_token(caller.session, (sent.fields or {}).get(CSRF_FIELD, ""))
+        approval = _found(ledger(), number)
+        try:
+            decided = _decide(ledger(), approval, caller, _decision(sent))
+        except Problem as problem:
+            if caller.session and sent.fields is not None and wants_page(request):
+                # As it stands now: somebody else may have decided meanwhile.
+                return _page(request, ledger(), _found(ledger(), number), caller, _form(sent.fields), problem)
+            raise
+        if sent.fields is not None:
+            return RedirectResponse(f"/approvals/{number}", HTTPStatus.SEE_OTHER)
+        return _json(_in_full(ledger(), decided))
+
+    return routes
+
+
+async def _sent(request: Request) -> Sent:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in {"application/x-www-form-urlencoded", "multipart/form-data"}:
+        form = await request.form(max_files=0, max_fields=20)
+        return Sent({name: value for name, value in form.items() if isinstance(value, str)})
+    if kind == JSON:
+        return Sent(None, await request.body())
+    raise Problem(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        f"The body is {kind or 'of no type'}; send application/json, or a form as application/x-www-form-urlencoded.",
+    )
+
+
+def _decision(sent: Sent) -> Decision:
+    try:
+        if sent.fields is None:
+            return Decision.model_validate_json(sent.json)
+        fields = {name: value for name, value in sent.fields.items() if name != CSRF_FIELD}
+        # A browser leaves out what is not chosen.
+        return Decision.model_validate({"decision": "", "reason": ""} | fields)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_context=False, include_input=False)) from None
+
+
+def _decide(ledger: Ledger, approval: Approval, caller: Caller, decision: Decision) -> Approval:
+    actor = Actor(caller.key.owner, authenticated=True, scopes=frozenset(caller.key.scopes))
+    try:
+        return ledger.decide(
+            approval.id,
+            decision.decision,
+            actor,
+            decision.reason,
+            override=decision.override,
+            delivery=decision.delivery,
+        )
+    except AlreadyDecided as error:
+        standing = {"state": error.request.state, "decision": _event(error.event).model_dump(mode="json")}
+        raise Problem(HTTPStatus.CONFLICT, str(error), "already-decided", more=standing) from None
+    except DecisionRefused as error:
+        raise Problem(HTTPStatus.FORBIDDEN, str(error), "decision-refused") from None
+    except LedgerError as error:
+        if error.__cause__ is not None:
+            raise
+        raise Problem(HTTPStatus.CONFLICT, str(error), "does-not-follow") from None
+
+
+def _requests(ledger: Ledger) -> list[Approval]:
+    # Noticed by whoever looks, for nobody is shown an expired request as one that waits.
+    ledger.expire()
+    return ledger.requests()
+
+
+def _found(ledger: Ledger, number: int) -> Approval:
+    ledger.expire()
+    try:
+        return ledger.request(number)
+    except NoSuchRequest:
+        told = f"There is no request {number}; /approvals lists those that there are."
+        raise Problem(HTTPStatus.NOT_FOUND, told, "no-such-request") from None
+
+
+def _page(
+    request: Request, ledger: Ledger, approval: Approval, caller: Caller, form: Form, problem: Problem | None = None
+) -> Response:
+    history = ledger.history(approval.id)
+    card = approval.evidence.get("card")
+    return render(
+        request,
+        "approval.html",
+        problem.status_code if problem else HTTPStatus.OK,
+        TEMPLATES,
+        problem=problem,
+        request_=approval,
+        demo=approval.evidence.get("demo") is True,
+        reasons=evidence.reasons(approval.evidence),
+        comparisons=evidence.comparisons(approval.evidence),
+        subgroups=evidence.subgroups(approval.evidence),
+        plots=_plots(approval),
+        # What markdown-it made of it holds tags of emphasis, code and lists alone; the rest it escaped.
+        card=Markup(_prose().render(card)) if isinstance(card, str) else None,  # noqa: S704 - rendered without HTML, see _prose
+        facts=_facts(approval),
+        history=history,
+        happened=HAPPENED,
+        outcome=_outcome(history),
+        votes=[event.actor for event in history if event.kind == "approve"],
+        may_decide=APPROVE in caller.key.scopes,
+        may_override=not approval.passed and _is_one_of(caller.key.owner, approval.policy.may_override),
+        rules=_rules(approval),
+        choices=[(value, *told) for value, told in DECISIONS.items()],
+        form=form,
+        max_reason=MAX_REASON,
+    )
+
+
+@cache
+def _prose() -> MarkdownIt:
+    """Bold, italics, code and lists; no links, no images, and above all no HTML."""
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("zero").enable(["emphasis", "list", "backticks"])
+
+
+def _form(fields: Mapping[str, str]) -> Form:
+    return Form(
+        fields.get("delivery") or uuid.uuid4().hex,
+        fields.get("decision", ""),
+        fields.get("reason", ""),
+        override="override" in fields,
+    )
+
+
+def _facts(approval: Approval) -> list[tuple[str, str]]:
+    found = approval.evidence
+    tables, digests = found.get("tables") or {}, found.get("table_digests") or {}
+    record = found.get("record") or {}
+    split = record.get("split") or {}
+    facts = [
+        ("Launched by", approval.launched_by or "nobody knows"),
+        ("Requested by", approval.requested_by),
+        ("Champion at that time", f"version {approval.champion_version}" if approval.champion else "there was none"),
+        ("Kind of model", record.get("candidate")),
+        ("Examples", _examples(split)),
+        ("Threshold", number(approval.threshold)),
+        *((f"Table {name}", f"version {number}, {digests.get(name, '')}") for name, number in tables.items()),
+        ("Code", found.get("git_commit")),
+        ("Libraries (digest of uv.lock)", found.get("lock_digest")),
+        ("Model's file", approval.digest),
+    ]
+    return [(term, str(value)) for term, value in facts if value]
+
+
+def _examples(split: Mapping[str, Any]) -> str:
+    trained, held = split.get("training_rows"), split.get("holdout_rows")
+    return f"{number(trained)} to train on, {number(held)} held out" if trained and held else ""
+
+
+def _rules(approval: Approval) -> list[str]:
+    """The model's policy, for people; the ledger enforces it."""
+    policy = approval.policy
+    who = "whoever has a key with the scope approve" if policy.approvers == ANYONE else ", ".join(policy.approvers)
+    rules = [f"Decided by {who}."]
+    if policy.approvals > 1:
+        rules.append(f"{policy.approvals} different people have to approve; one rejection ends it.")
+    if policy.four_eyes:
+        rules.append("Who launched the training, or made the request, may not approve.")
+    return rules
+
+
+def _is_one_of(name: str, names: Sequence[str]) -> bool:
+    return name.strip().casefold() in {one.strip().casefold() for one in names}
+
+
+def _plots(approval: Approval) -> list[dict[str, str]]:
+    order = list(PLOTS)
+    stems = {name.removesuffix(".png"): name for name in sorted(approval.plot_digests)}
+    return [
+        {
+            "href": f"/approvals/{approval.id}/plots/{quote(stems[stem], safe='')}",
+            "title": PLOTS.get(stem, stem.replace("_", " ").capitalize()),
+        }
+        for stem in sorted(stems, key=lambda stem: order.index(stem) if stem in PLOTS else len(order))
+    ]
+
+
+def _outcome(history: Sequence[Event]) -> list[Event]:
+    """What closed the request, and what came of it last; nothing while it waits."""
+    closing = _closing(history)
+    return [] if closing is None else [closing] if history[-1] == closing else [closing, history[-1]]
+
+
+def _closing(history: Sequence[Event]) -> Event | None:
+    """The decision that stands, or what else closed the request."""
+    return next((event for event in history[1:] if event.state is not State.PENDING), None)
+
+
+def _filters(
+    every: Sequence[Approval], model: str | None, state: State | None
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    def links(field: str, chosen: str | None, values: Sequence[str]) -> list[dict[str, Any]]:
+        others = {"model": model, "state": state} | {field: None}
+        return [
+            {
+                "text": "all" if value is None else value.replace("_", " ").lower() if field == "state" else value,
+                "href": "/approvals" + _query({**others, field: value}),
+                "current": value == chosen,
+            }
+            for value in (None, *values)
+        ]
+
+    models = sorted({one.model for one in every})
+    states = [one for one in State if any(request.state is one for request in every)]
+    return [("State", links("state", state, states)), ("Model", links("model", model, models))]
+
+
+def _query(fields: Mapping[str, str | None]) -> str:
+    chosen = {name: str(value) for name, value in fields.items() if value is not None}
+    return f"?{urlencode(chosen)}" if chosen else ""
+
+
+def _shown(approval: Approval) -> RequestShown:
+    return RequestShown(**_fields(approval))
+
+
+def _fields(approval: Approval) -> dict[str, Any]:
+    return {
+        "id": approval.id,
+        "model": approval.model,
+        "version": approval.version,
+        "digest": approval.digest,
+        "state": approval.state,
+        "gate_passed": approval.passed,
+        "launched_by": approval.launched_by,
+        "requested_by": approval.requested_by,
+        "created_at": approval.created_at,
+        "expires_at": approval.expires_at,
+        "champion": (
+            ChampionShown(version=approval.champion[0], digest=approval.champion[1]) if approval.champion else None
+        ),
+    }
+
+
+def _in_full(ledger: Ledger, approval: Approval) -> RequestWithEvidence:
+    history = ledger.history(approval.id)
+    closing = _closing(history)
+    return RequestWithEvidence(
+        **_fields(approval),
+        evidence=dict(approval.evidence),
+        plots=[plot["href"] for plot in _plots(approval)],
+        history=[_event(event) for event in history],
+        decision=_event(closing) if closing else None,
+    )
+
+
+def _event(event: Event) -> EventShown:
+    return EventShown(
+        sequence=event.sequence,
+        kind=event.kind,
+        state=event.state,
+        actor=event.actor,
+        authenticated=event.authenticated,
+        reason=event.reason,
+        override=event.override,
+        at=event.at,
+    )
+
+
+def _json(shown: BaseModel | Sequence[BaseModel], headers: Mapping[str, str] | None = None) -> JSONResponse:
+    body = shown.model_dump(mode="json") if isinstance(shown, BaseModel) else [o.model_dump(mode="json") for o in shown]
+    return JSONResponse(body, headers={"Vary": "Accept, Authorization, Cookie", **(headers or {})})
+
+
+def _storable(text: str) -> str:
+    """Text that PostgreSQL keeps and people can read: no control characters but line ends and tabs."""
+    odd = sorted({character for character in text if ord(character) < ord(" ") and character not in "\n\t"})
+    if odd:
+        raise ValueError(f"It holds control characters ({', '.join(f'U+{ord(one):04X}' for one in odd)}); remove them.")
+    return text

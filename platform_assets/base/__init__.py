@@ -1,0 +1,1 @@
+"""Errors, logs, frames, JSON, SQL quoting, scratch folders and other small things that every room uses."""

@@ -1,1 +1,0 @@
-"""Plain Python that every domain shares: no Dagster, no FastAPI, no domain's words."""

@@ -1,0 +1,329 @@
+"""The platform's PostgreSQL: three databases on one server, embedded or by URL, and their migrations.
+
+Whoever stores something asks here for an engine or a URL. How the embedded server lives and dies
+is `postgres_server.py`'s business; our tables are made in `platform_assets/migrations`, those of
+Dagster and MLflow by the libraries, both through `migrate.py`.
+
+Two roles connect. The platform's own, by `open_database`, reads and writes rows, and of what is there
+for ever (`ledger.py`, `keys.py`) it can only read and add. The one that owns those tables, by
+`open_owner`, serves migrations alone; what each role may do, `migrate.py` grants.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing, contextmanager
+from functools import cached_property
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from platform_assets.base.errors import DatabaseError, first_line
+from platform_assets.database.blocking_reads import SILENCE_SECONDS, STATEMENT_SECONDS, ImpatientConnection, Reads
+from platform_assets.database.embedded.server import APP, OWNER, ServerUse, use_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+    from sqlalchemy import URL, Engine
+
+Purpose = Literal["platform", "dagster", "mlflow"]
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+EMBEDDED_NAME = "platform"
+CONNECT_SECONDS = 10
+LOCK_SECONDS = 600
+"""Longest wait for a lock of the platform; whoever holds one is done in seconds."""
+
+
+class Database:
+    """Three databases on one server: the platform's own, Dagster's and MLflow's.
+
+    Parameters
+    ----------
+    url
+        Of the platform's database; the other two are named after it.
+    server
+        The use of an embedded server, given back by `close`.
+
+    Attributes
+    ----------
+    server
+        The use of the embedded server; None without one, and once it is given back.
+    embedded
+        Whether the server is the platform's own.
+    reads
+        Single statements that read from the platform's database, as fast as they can be, or not at all.
+
+    """
+
+    def __init__(self, url: URL, server: ServerUse | None = None) -> None:
+        self._url = url.set(drivername="postgresql+psycopg")
+        self.server = server
+        self.embedded = server is not None
+        self.reads = Reads(self.connect_to_read)
+
+    def name(self, purpose: Purpose) -> str:
+        """The database's name on its server."""
+        return f"{self._url.database}" if purpose == "platform" else f"{self._url.database}_{purpose}"
+
+    @property
+    def role(self) -> str:
+        """Who connects; empty where the URL names nobody, so that the driver decides."""
+        return self._url.username or ""
+
+    def url(self, purpose: Purpose) -> URL:
+        """Where the database is, for SQLAlchemy with psycopg 3."""
+        return self._url.set(database=self.name(purpose))
+
+    def psycopg2_url(self, purpose: Purpose) -> str:
+        """Where the database is, with its password, for Dagster and MLflow, which need psycopg2."""
+        return self.url(purpose).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The platform's database."""
+        from sqlalchemy import create_engine
+
+        return create_engine(self.url("platform"), pool_size=2, max_overflow=8, pool_pre_ping=True)
+
+    @contextmanager
+    def pooled(self) -> Iterator[psycopg.Connection[Any]]:
+        """One of the engine's connections to the platform's database; what is not committed is rolled back.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+
+        """
+        import psycopg
+        from sqlalchemy.exc import OperationalError
+        from sqlalchemy.exc import TimeoutError as AllInUseError
+
+        try:
+            borrowed = self.engine.connect()
+        except (OperationalError, AllInUseError) as error:
+            raise DatabaseError(
+                f"the database {self.name('platform')} does not answer ({first_line(error)}); "
+                "`platform-assets doctor` says what is reachable"
+            ) from None
+        with borrowed:
+            driver = borrowed.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows the type
+            yield driver
+
+    def connect(self, purpose: Purpose, patience: float | None = None) -> psycopg.Connection[Any]:
+        """A plain connection of its own, in autocommit.
+
+        Parameters
+        ----------
+        purpose
+            Of the database.
+        patience
+            Seconds without a word from the server after which a statement fails; None for ever.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+
+        """
+        return self._connect(self.name(purpose), patience)
+
+    def maintenance(self) -> psycopg.Connection[Any]:
+        """A connection for statements about whole databases, which works before ours is there."""
+        try:
+            return self._connect("postgres")
+        except DatabaseError:
+            # A role may be kept out of the server's own database.
+            return self._connect(self.name("platform"))
+
+    @contextmanager
+    def lock(self, name: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+        """Hold a lock that one process has at a time, and loses when it ends, however it ends.
+
+        Not for a thread that holds it already: it would wait for itself.
+
+        Parameters
+        ----------
+        name
+            The same lock for all who work with this database.
+        seconds
+            Longest wait for whoever holds it.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer, or somebody held the lock for too long.
+
+        """
+        from psycopg import errors
+
+        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        with closing(self.connect("platform")) as connection:
+            connection.execute(f"set lock_timeout = {round(seconds * 1000)}".encode())
+            try:
+                connection.execute("select pg_advisory_lock(%s)", [key])
+            except errors.LockNotAvailable:
+                raise DatabaseError(
+                    f"another process has been at {name!r} for more than {seconds:g} s; wait until it is done, or end "
+                    f"it, and run this again"
+                ) from None
+            # Closing the connection gives it back, also when the connection is lost.
+            yield
+
+    def close(self) -> None:
+        """Close the engine's connections and let go of the embedded server."""
+        if "engine" in vars(self):
+            self.engine.dispose()
+        self.reads.close()
+        if self.server:
+            self.server.close()
+            # Another lock may get the same number; a second `close` must not let go of that one.
+            self.server = None
+
+    def connect_to_read(self) -> psycopg.Connection[Any]:
+        """A connection of its own for statements that only read and that somebody waits for; see `reads.py`.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+
+        """
+        connection = self.connect("platform", SILENCE_SECONDS)
+        connection.execute(f"set statement_timeout = {STATEMENT_SECONDS * 1000:.0f}".encode())
+        return connection
+
+    def _connect(self, name: str, patience: float | None = None) -> psycopg.Connection[Any]:
+        import psycopg
+
+        arguments = self._url.set(database=name).translate_connect_args(database="dbname", username="user")
+        options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, **arguments, **self._url.query}
+        if patience is not None:
+            options["connect_timeout"] = ceil(patience)
+        try:
+            connection = ImpatientConnection.connect(autocommit=True, **options)
+        except psycopg.OperationalError as error:
+            where = f"{name} on {self._url.host or 'the local server'}"
+            if f'database "{name}" does not exist' in str(error):
+                raise DatabaseError(
+                    f"there is no database {where}; run `platform-assets migrate`, which makes it"
+                ) from None
+            mend = (
+                "\nA server that an older version of the platform started lacks what this one needs: end what uses it"
+                if self.embedded
+                else "\nStart that server, or mend PLATFORM_DATABASE_URL; empty, it stands for an embedded one"
+            )
+            raise DatabaseError(f"cannot open the database {where}: {error}{mend}") from None
+        connection.patience = patience
+        return connection
+
+
+def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
+    """Open the databases behind a URL; without one, those of the embedded server below `home`.
+
+    Parameters
+    ----------
+    url
+        `postgresql://user:password@host/name`, or empty.
+    home
+        The platform's folder.
+    migrated
+        Whether an external database must be at this code's version. The embedded one always is.
+
+    Raises
+    ------
+    DatabaseError
+        The URL is none, the server is not there, or its database is not at this code's version.
+
+    """
+    if not url:
+        server = use_server(home / "postgres")
+        return embedded_database(server.port, APP, server.folder.password(APP), server)
+    database = Database(_parsed(url))
+    if migrated:
+        _require_head(database)
+    return database
+
+
+def open_owner(url: str, home: Path) -> Database:
+    """Open the same databases as the role that owns the platform's tables, which only migrations do.
+
+    Parameters
+    ----------
+    url
+        As for `open_database`, with the name of that role; empty for the embedded server.
+    home
+        The platform's folder.
+
+    Raises
+    ------
+    DatabaseError
+        The URL is none, or the embedded server cannot be started.
+
+    """
+    if url:
+        return Database(_parsed(url, "PLATFORM_MIGRATION_DATABASE_URL"))
+    server = use_server(home / "postgres")
+    return embedded_database(server.port, OWNER, server.folder.password(OWNER), server)
+
+
+def embedded_database(port: int, role: str, password: str, server: ServerUse | None = None) -> Database:
+    """The databases of an embedded server that is known to run."""
+    from sqlalchemy import URL
+
+    # Said here, because PGSSLMODE and PGGSSENCMODE of a person's shell are meant for another server.
+    query = {"sslmode": "disable", "gssencmode": "disable"}
+    return Database(URL.create("postgresql", role, password, "127.0.0.1", port, EMBEDDED_NAME, query), server)
+
+
+def head() -> str:
+    """Our newest migration, told by the names of the files, which is faster than asking Alembic."""
+    return max(path.stem.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def revision(connection: psycopg.Connection[Any], table: str = "platform.alembic_version") -> str | None:
+    """The migration that a database is at; None before the first."""
+    from psycopg import sql
+
+    found = connection.execute("select to_regclass(%s)", [table]).fetchone()
+    if found is None or found[0] is None:
+        return None
+    row = connection.execute(sql.SQL("select version_num from {}").format(sql.Identifier(*table.split(".")))).fetchone()
+    return str(row[0]) if row else None
+
+
+def _parsed(url: str, variable: str = "PLATFORM_DATABASE_URL") -> URL:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    wanted = f"{variable} must be postgresql://user:password@host/name, or empty for an embedded server"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise DatabaseError(f"{wanted}; what it holds is no URL") from None
+    if parsed.drivername.split("+")[0] not in {"postgresql", "postgres"}:
+        raise DatabaseError(f"{wanted}; it is one of {parsed.drivername}")
+    if not parsed.database:
+        raise DatabaseError(f"{wanted}; it names no database")
+    return parsed
+
+
+def _require_head(database: Database) -> None:
+    with database.connect("platform") as connection:
+        found = revision(connection)
+        lacking = missing(database, connection)
+    if found != head() or lacking:
+        state = f"is at version {found or 'none'}, this code needs {head()}"
+        if lacking:
+            state = f"has no {' and no '.join(database.name(purpose) for purpose in lacking)} beside it"
+        raise DatabaseError(f"the database {database.name('platform')} {state}; run `platform-assets migrate`")
+
+
+def missing(database: Database, connection: psycopg.Connection[Any]) -> list[Purpose]:
+    """Which of the three databases are not there."""
+    there = {row[0] for row in connection.execute("select datname from pg_database")}
+    return [purpose for purpose in get_args(Purpose) if database.name(purpose) not in there]

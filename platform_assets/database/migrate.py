@@ -1,0 +1,239 @@
+"""Bringing the databases to the versions that this code needs: ours by Alembic, Dagster's and MLflow's by themselves.
+
+Here, below the layers that know Dagster, because whoever starts the embedded server must report
+it ready only when all three databases can be used. Six processes that each let MLflow create its
+tables broke them for good: all migrating is done under one lock.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.base.errors import DatabaseError, first_line
+from platform_assets.database.connections import MIGRATIONS, head, missing, revision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import psycopg
+
+    from platform_assets.database.connections import Database, Purpose
+
+# Any number that no other program takes in the same database; it spells "platform".
+MIGRATION_LOCK = int.from_bytes(b"platform", "big")
+APPEND_ONLY = "append_only"
+"""Name of the trigger that marks a table whose rows are there for ever: the platform's role may read and add."""
+_FOR_MIGRATIONS = {("platform", "alembic_version"), ("platform", "library_schemas")}
+_LIBRARIES: tuple[Purpose, ...] = ("dagster", "mlflow")
+
+
+def migrate(database: Database, owner: Database | None = None) -> list[str]:
+    """Create the databases that are missing and bring all three to the versions that this code needs.
+
+    Parameters
+    ----------
+    database
+        As the platform connects. Its role gets Dagster's and MLflow's databases for its own, since their
+        libraries alter tables; in the platform's it gets the rights on rows that it needs, and no other.
+    owner
+        The same databases as the role that owns the platform's tables; None where it is the same role.
+
+    Returns
+    -------
+    What was done, a line each; nothing when all was in place.
+
+    Raises
+    ------
+    DatabaseError
+        A database is missing and the role may not create it, or a right cannot be given.
+
+    """
+    if owner is None or owner.role == database.role:
+        owner = database
+    done = [f"created {database.name(purpose)}" for purpose in _create_missing(owner, database.role)]
+    with owner.connect("platform") as connection:
+        connection.execute("select pg_advisory_lock(%s)", [MIGRATION_LOCK])
+        if (found := revision(connection)) != head():
+            _migrate_platform(owner)
+            done.append(f"migrated {database.name('platform')} from {found} to {head()}")
+        if owner is not database:
+            grant(connection, database.role)
+            done += [line for purpose in _LIBRARIES for line in _hand_over(owner, purpose, database.role)]
+        return done + _migrate_libraries(database, connection)
+
+
+def make_role(owner: Database, role: str, password: str) -> None:
+    """See that a role can sign in with a password, which is never sent as it is."""
+    from psycopg import sql
+
+    with owner.maintenance() as connection:
+        secret = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+        there = connection.execute("select from pg_roles where rolname = %s", [role]).fetchone()
+        statement = "alter role {} login password {}" if there is not None else "create role {} login password {}"
+        connection.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(secret)))
+
+
+def _create_missing(owner: Database, role: str) -> list[Purpose]:
+    from psycopg import errors, sql
+
+    with owner.maintenance() as connection:
+        created = []
+        for purpose in missing(owner, connection):
+            name = owner.name(purpose)
+            its_owner = owner.role if purpose == "platform" else role
+            whose = sql.SQL(" owner {}").format(sql.Identifier(its_owner)) if its_owner else sql.SQL("")
+            try:
+                connection.execute(sql.SQL("create database {}{}").format(sql.Identifier(name), whose))
+                created.append(purpose)
+            except (errors.InsufficientPrivilege, errors.UndefinedObject):
+                user = connection.info.user
+                raise DatabaseError(
+                    f"the database {name} is missing, and the role {user} may not create databases for {its_owner}; "
+                    f'let an administrator run: create database "{name}" owner "{its_owner or user}"'
+                ) from None
+            except (errors.DuplicateDatabase, errors.UniqueViolation):
+                # Another process migrates as well; it waits with us for the lock.
+                continue
+    return created
+
+
+def grant(connection: psycopg.Connection[Any], role: str) -> None:
+    """Give the platform's role the rights on rows that it needs in the platform's database, and no other."""
+    from psycopg import errors, sql
+
+    tables = connection.execute(
+        "select n.nspname, c.relname,"
+        " exists (select from pg_trigger t where t.tgrelid = c.oid and t.tgname = %s)"
+        " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname not in ('public', 'information_schema')"
+        " and pg_has_role(current_user, n.nspowner, 'usage')",
+        [APPEND_ONLY],
+    ).fetchall()
+    try:
+        with connection.transaction():
+            database = sql.Identifier(connection.info.dbname)
+            connection.execute(
+                sql.SQL("grant connect, temporary on database {} to {}").format(database, sql.Identifier(role))
+            )
+            for schema in sorted({schema for schema, _, _ in tables}):
+                _give(connection, sql.SQL("usage"), sql.SQL("schema {}").format(sql.Identifier(schema)), role)
+            for schema, table, append_only in tables:
+                rights = "select, insert" if append_only else "select, insert, update, delete"
+                if (schema, table) in _FOR_MIGRATIONS:
+                    rights = "select"
+                _give(connection, sql.SQL(rights), sql.SQL("table {}").format(sql.Identifier(schema, table)), role)
+    except (errors.InsufficientPrivilege, errors.UndefinedObject) as error:
+        raise DatabaseError(
+            f"the role {connection.info.user} cannot give the role {role} its rights ({first_line(error)}); "
+            "PLATFORM_DATABASE_URL must name a role that exists, and PLATFORM_MIGRATION_DATABASE_URL the one that "
+            "owns the tables"
+        ) from None
+
+
+def _give(connection: psycopg.Connection[Any], rights: Any, thing: Any, role: str) -> None:
+    from psycopg import sql
+
+    # What an earlier version gave, and this one does not, goes; nobody sees the moment between.
+    connection.execute(sql.SQL("revoke all on {} from {}").format(thing, sql.Identifier(role)))
+    connection.execute(sql.SQL("grant {} on {} to {}").format(rights, thing, sql.Identifier(role)))
+
+
+def _hand_over(owner: Database, purpose: Purpose, role: str) -> list[str]:
+    """Make the platform's role the owner of a library's database and of what is in it."""
+    from psycopg import errors, sql
+
+    name = owner.name(purpose)
+    with owner.connect(purpose) as connection:
+        theirs = connection.execute(
+            "select format('database %%I', datname) from pg_database"
+            " where datname = current_database() and datdba <> to_regrole(%(role)s)"
+            " union all select format('%%s %%I.%%I', case relkind when 'v' then 'view' when 'S' then 'sequence'"
+            " else 'table' end, nspname, relname) from pg_class c join pg_namespace n on n.oid = relnamespace"
+            " where nspname = 'public' and relkind in ('r', 'p', 'v', 'S') and relowner <> to_regrole(%(role)s)"
+            # The sequence of an identity or serial column goes with its table.
+            " and not exists (select from pg_depend d where d.objid = c.oid and d.deptype in ('a', 'i'))"
+            " union all select format('type %%I.%%I', nspname, typname) from pg_type t"
+            " join pg_namespace n on n.oid = typnamespace"
+            " where nspname = 'public' and typtype = 'e' and typowner <> to_regrole(%(role)s)",
+            {"role": f'"{role}"'},
+        ).fetchall()
+        try:
+            with connection.transaction():
+                for (thing,) in theirs:
+                    connection.execute(sql.SQL("alter {} owner to {}").format(sql.SQL(thing), sql.Identifier(role)))
+        except errors.InsufficientPrivilege as error:
+            raise DatabaseError(
+                f"the database {name} must belong to the role {role}, and {connection.info.user} may not hand it over "
+                f'({first_line(error)}); let an administrator run: grant "{role}" to "{connection.info.user}"'
+            ) from None
+    return [f"handed {name} over to {role}"] if theirs else []
+
+
+def _migrate_platform(database: Database) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _migrate_libraries(database: Database, connection: psycopg.Connection[Any]) -> list[str]:
+    """Migrate what is not at the installed libraries' versions; says what was done.
+
+    Importing the libraries takes seconds. So `platform.library_schemas` keeps, for each database,
+    which versions migrated it and where they left it; while both still hold, nothing is imported.
+    """
+    done = []
+    work: list[tuple[Purpose, str, Callable[[Database], None]]] = [
+        ("dagster", f"dagster {version('dagster')}, dagster-postgres {version('dagster-postgres')}", _migrate_dagster),
+        ("mlflow", f"mlflow {version('mlflow')}", _migrate_mlflow),
+    ]
+    for purpose, versions, migrate in work:
+        known = connection.execute(
+            "select versions, revision from platform.library_schemas where name = %s", [purpose]
+        ).fetchone()
+        with database.connect(purpose) as its_connection:
+            if known == (versions, revision(its_connection, "alembic_version")):
+                continue
+            migrate(database)
+            connection.execute(
+                "insert into platform.library_schemas (name, versions, revision) values (%s, %s, %s)"
+                " on conflict (name) do update"
+                " set versions = excluded.versions, revision = excluded.revision, migrated_at = now()",
+                [purpose, versions, revision(its_connection, "alembic_version")],
+            )
+            done.append(f"migrated {database.name(purpose)} to {versions}")
+    return done
+
+
+def _migrate_dagster(database: Database) -> None:
+    from dagster_postgres import DagsterPostgresStorage
+
+    # Creates the tables where there are none, at the newest version.
+    storage = DagsterPostgresStorage(database.psycopg2_url("dagster"), should_autocreate_tables=True)
+    # What `dagster instance migrate` does; that command would open our storage, which waits for us.
+    storage._run_storage.upgrade()  # noqa: SLF001 - the library has no public way
+    storage._run_storage.migrate()  # noqa: SLF001 - the library has no public way
+    storage._event_log_storage.upgrade()  # noqa: SLF001 - the library has no public way
+    storage._event_log_storage.reindex_assets()  # noqa: SLF001 - the library has no public way
+    storage._schedule_storage.upgrade()  # noqa: SLF001 - the library has no public way
+    storage._schedule_storage.migrate()  # noqa: SLF001 - the library has no public way
+
+
+def _migrate_mlflow(database: Database) -> None:
+    # MLflow reads it when it is imported.
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    from mlflow.store.db import utils
+    from sqlalchemy import create_engine
+
+    engine = create_engine(database.psycopg2_url("mlflow"))
+    try:
+        utils._safe_initialize_tables(engine)  # noqa: SLF001 - the library has no public way
+        utils._upgrade_db(engine)  # type: ignore[no-untyped-call]  # noqa: SLF001 - MLflow has no public way, nor types
+    finally:
+        engine.dispose()

@@ -1,0 +1,15 @@
+"""How Alembic runs our migrations: on the connection that `database/connections.py` hands over, in one transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+connection: Connection = context.config.attributes["connection"]
+# In the platform's schema, because `public` belongs to whoever runs the server.
+connection.execute(text("create schema if not exists platform"))
+connection.commit()
+context.configure(connection=connection, version_table_schema="platform", transactional_ddl=True)
+with context.begin_transaction():
+    context.run_migrations()
+connection.commit()

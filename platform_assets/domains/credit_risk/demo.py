@@ -1,0 +1,305 @@
+"""Invented loans, in the form and with the quirks of the credit bureau's file.
+
+No value comes from a real person. What is odd in the real file is odd here too:
+
+- ties: about 4 % of the loans share client and day with another one, and `loan_id` does not
+  follow the dates;
+- pensioners, 16.5 % of the loans: `days_employed` is 365243, so `job_start_date` is 3021-09-18;
+- clients have 1 to 61 loans, about 18 in the middle, and the file is ordered by date, not by client;
+- several ids stand behind one profile, i.e. share birthday, income, flags and all else;
+- some birthdays fall on 29 February, some jobs start after the loan;
+- `occupation_type` is empty for most pensioners and some others; `cnt_children` reaches 19;
+- two columns more than are documented, `days_birth` and `days_employed`, counted from 2021-09-17;
+- one line in 200 is bad: a negative amount, a flag outside its set, a date that is none, no client,
+  a line twice, a loan twice with different amounts, a field too many. From 1,400 rows on
+  each of them occurs.
+
+The label can be learned from the five features: young clients, short jobs, no car, few earlier
+loans and large earlier amounts raise the risk, around 8 % of all loans.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.landing.sample_data import Demo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Columns = dict[str, NDArray[Any]]
+
+SEED = 20_260_101
+REFERENCE_DATE = "2021-09-17"  # `days_birth` and `days_employed` count from here
+FIRST_LOAN_DATE = "2019-01-01"
+LOAN_DAYS = 730
+NO_JOB_DAYS = 365_243
+FIRST_LOAN_ID = 1_000
+FIRST_CLIENT_ID = 5_000_001
+CLIENTS_PER_PROFILE = 3.7
+MOST_LOANS = 61
+SHARE_OF_PENSIONERS = 0.165
+SHARE_OF_BAD_LINES = 0.005
+SHARE_OF_DEFAULTS = 0.08
+
+COLUMNS = (
+    "loan_id",
+    "id",
+    "code_gender",
+    "flag_own_car",
+    "flag_own_realty",
+    "cnt_children",
+    "amt_income_total",
+    "name_income_type",
+    "name_education_type",
+    "name_family_status",
+    "name_housing_type",
+    "days_birth",
+    "days_employed",
+    "flag_mobil",
+    "flag_work_phone",
+    "flag_phone",
+    "flag_email",
+    "occupation_type",
+    "cnt_fam_members",
+    "status",
+    "birthday",
+    "job_start_date",
+    "loan_date",
+    "loan_amount",
+)
+
+
+def generate(path: Path, rows: int, seed: int = SEED) -> Path:
+    """Write a CSV file of invented loans; the same rows and seed give the same bytes.
+
+    Parameters
+    ----------
+    path
+        The file to write. It appears whole or not at all.
+    rows
+        Lines after the header, bad ones included.
+    seed
+        Of everything random.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        `rows` is not positive.
+    OSError
+        The file cannot be written.
+
+    """
+    import numpy as np
+
+    if rows < 1:
+        raise ValueError(f"demo loans: {rows} rows were asked for; at least 1 is needed")
+    random = np.random.default_rng(seed)
+    bad = round(rows * SHARE_OF_BAD_LINES)
+    # A bad line of these kinds is one more; the others spoil a line that is there.
+    more = sum(spoil in (_repeat, _contradict) for spoil, _ in _spoilers(bad))
+    loans = _loans(random, rows - more)
+    lines = [list(line) for line in zip(*(loans[name].tolist() for name in COLUMNS), strict=True)]
+    places = random.choice(len(lines), size=bad, replace=False).tolist()
+    for place, (spoil, column) in zip(sorted(places, reverse=True), _spoilers(bad), strict=True):
+        spoil(lines, place, COLUMNS.index(column))
+    _write(path, lines)
+    return path
+
+
+def _loans(random: np.random.Generator, rows: int) -> Columns:
+    """All loans, in the file's order, as text and numbers ready to be written."""
+    import numpy as np
+
+    client = _clients_of_loans(random, rows)
+    clients = int(client[-1]) + 1
+    profile = np.sort(random.integers(0, max(1, round(clients / CLIENTS_PER_PROFILE)), clients))[client]
+    people = {name: values[profile] for name, values in _profiles(random, int(profile[-1]) + 1).items()}
+    wealth = random.lognormal(0, 0.5, clients)[client]
+    day = random.integers(0, LOAN_DAYS, rows)
+    columns = people | {
+        "loan_id": FIRST_LOAN_ID + np.arange(rows),
+        "id": FIRST_CLIENT_ID + client,
+        "loan_date": np.datetime64(FIRST_LOAN_DATE) + day,
+        "loan_amount": np.round(100 + 22 * wealth * random.exponential(size=rows), 6),
+    }
+    columns["status"] = _defaults(random, columns)
+    order = np.lexsort((random.random(rows), day))
+    texts = {name: columns[name].astype(str) for name in ("birthday", "job_start_date", "loan_date")}
+    return {name: values[order] for name, values in (columns | texts).items()}
+
+
+def _clients_of_loans(random: np.random.Generator, rows: int) -> NDArray[Any]:
+    """The client of each loan, numbered from 0, ascending."""
+    import numpy as np
+
+    sizes = 1 + (MOST_LOANS * random.beta(1.0, 2.0, rows)).astype(int)
+    return np.repeat(np.arange(rows), sizes)[:rows]
+
+
+def _profiles(random: np.random.Generator, count: int) -> Columns:
+    """What is known of people, one value per profile."""
+    import numpy as np
+
+    def pick(shares: dict[str, float]) -> NDArray[Any]:
+        return random.choice(np.array(list(shares)), size=count, p=np.array(list(shares.values())))
+
+    def dealt(share: float) -> NDArray[Any]:
+        # Not drawn: a small sample would miss a small share, or have none of it.
+        return random.permutation(count) < max(1, round(count * share))
+
+    def flag(share: float) -> NDArray[Any]:
+        return (random.random(count) < share).astype(int)
+
+    pensioner = dealt(SHARE_OF_PENSIONERS)
+    age = np.where(pensioner, random.uniform(52, 68, count), random.uniform(21.5, 66, count))
+    birthday = np.datetime64(REFERENCE_DATE) - (age * 365.25).astype(int)
+    birthday = np.where(dealt(0.01), _nearest_leap_day(birthday), birthday)
+    employed = np.minimum(random.exponential(2_400, count), (age - 18.5) * 365.25).astype(int) + 20
+    days_employed = np.where(pensioner, NO_JOB_DAYS, -employed)
+    children = np.where(pensioner, 0, np.minimum(random.poisson(0.5, count), 5))
+    children = np.where(dealt(0.003), random.integers(7, 20, count), children)
+    family = pick(
+        {"Married": 0.69, "Single / not married": 0.13, "Civil marriage": 0.08, "Separated": 0.06, "Widow": 0.04}
+    )
+    couple = np.isin(family, ["Married", "Civil marriage"])
+    occupation = pick({"Laborers": 0.3, "Core staff": 0.2, "Sales staff": 0.2, "Managers": 0.16, "Drivers": 0.14})
+    return {
+        "code_gender": pick({"F": 0.66, "M": 0.34}),
+        "flag_own_car": pick({"N": 0.6, "Y": 0.4}),
+        "flag_own_realty": pick({"Y": 0.66, "N": 0.34}),
+        "cnt_children": children,
+        "amt_income_total": 4_500.0 * np.maximum(6, random.lognormal(3.6, 0.45, count).astype(int)),
+        "name_income_type": np.where(
+            pensioner, "Pensioner", pick({"Working": 0.62, "Commercial associate": 0.28, "State servant": 0.1})
+        ),
+        "name_education_type": pick(
+            {"Secondary / secondary special": 0.68, "Higher education": 0.27, "Incomplete higher": 0.05}
+        ),
+        "name_family_status": family,
+        "name_housing_type": pick({"House / apartment": 0.9, "With parents": 0.06, "Rented apartment": 0.04}),
+        "days_birth": (birthday - np.datetime64(REFERENCE_DATE)).astype(int),
+        "days_employed": days_employed,
+        "flag_mobil": np.ones(count, dtype=int),
+        "flag_work_phone": flag(0.23),
+        "flag_phone": flag(0.3),
+        "flag_email": flag(0.09),
+        "occupation_type": np.where(random.random(count) < np.where(pensioner, 0.95, 0.18), "", occupation),
+        "cnt_fam_members": 1.0 + couple + children,
+        "birthday": birthday,
+        "job_start_date": np.datetime64(REFERENCE_DATE) + days_employed,
+    }
+
+
+def _nearest_leap_day(birthday: NDArray[Any]) -> NDArray[Any]:
+    import numpy as np
+
+    year = 1970 + birthday.astype("datetime64[Y]").astype(int)
+    first = (year - year % 4).astype(str)
+    return np.char.add(first, "-02-29").astype("datetime64[D]")
+
+
+def _defaults(random: np.random.Generator, loans: Columns) -> NDArray[Any]:
+    """The label, drawn with a probability that the five features decide."""
+    import numpy as np
+
+    order = np.lexsort((loans["loan_id"], loans["loan_date"], loans["id"]))
+    client, amount = loans["id"][order], loans["loan_amount"][order]
+    first = np.searchsorted(client, client)  # where the client's loans begin
+    previous = np.arange(len(client)) - first
+    paid = np.concatenate(([0.0], np.cumsum(amount)))
+    average = np.where(previous > 0, (paid[:-1] - paid[first]) / np.maximum(previous, 1), 130.0)
+    date = loans["loan_date"][order]
+    age = (date - loans["birthday"][order]).astype(int) / 365.25
+    tenure = (date - loans["job_start_date"][order]).astype(int) / 365.25
+    score = (
+        -0.08 * (age - 42)
+        - 0.9 * np.sqrt(np.clip(tenure, 0, 25))
+        - 1.0 * (loans["flag_own_car"][order] == "Y")
+        - 0.02 * previous
+        + 0.03 * np.clip(average - 125, -25, 60)
+    )
+    low, high = -20.0, 20.0
+    for _ in range(60):  # the intercept that gives the stated share of defaults
+        middle = (low + high) / 2
+        low, high = (low, middle) if _logistic(score + middle).mean() > SHARE_OF_DEFAULTS else (middle, high)
+    status = np.empty(len(order), dtype=int)
+    status[order] = random.random(len(order)) < _logistic(score + low)
+    return status
+
+
+def _logistic(score: NDArray[Any]) -> NDArray[Any]:
+    import numpy as np
+
+    return np.asarray(1 / (1 + np.exp(-score)))
+
+
+def _negate(lines: list[list[Any]], place: int, column: int) -> None:
+    lines[place][column] = -lines[place][column]
+
+
+def _mistype(lines: list[list[Any]], place: int, column: int) -> None:
+    lines[place][column] = "?"
+
+
+def _break_date(lines: list[list[Any]], place: int, column: int) -> None:
+    lines[place][column] = "2020-02-31"
+
+
+def _empty(lines: list[list[Any]], place: int, column: int) -> None:
+    lines[place][column] = ""
+
+
+def _repeat(lines: list[list[Any]], place: int, _column: int) -> None:
+    lines.insert(place + 1, list(lines[place]))
+
+
+def _contradict(lines: list[list[Any]], place: int, column: int) -> None:
+    _repeat(lines, place, column)
+    lines[place + 1][column] = round(lines[place][column] + 1, 6)
+
+
+def _lengthen(lines: list[list[Any]], place: int, _column: int) -> None:
+    lines[place].append("surplus")
+
+
+SPOILERS = (
+    (_negate, "loan_amount"),
+    (_mistype, "flag_own_car"),
+    (_break_date, "loan_date"),
+    (_empty, "id"),
+    (_repeat, "loan_id"),
+    (_contradict, "loan_amount"),
+    (_lengthen, "loan_id"),
+)
+
+
+def _spoilers(count: int) -> list[Any]:
+    return [SPOILERS[i % len(SPOILERS)] for i in range(count)]
+
+
+def _write(path: Path, lines: list[list[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(lines)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+LOANS = Demo(generate)

@@ -1,0 +1,35 @@
+"""The commands of sentence relevance: `sentences unpack`. Thin, as `cli.py` is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from platform_assets.approval.commands import out
+
+sentences = typer.Typer(help="The packed database of labelled sentences.", no_args_is_help=True)
+
+
+@sentences.callback()
+def _group() -> None:
+    # With one command alone, Typer would take its name away.
+    pass
+
+
+@sentences.command()
+def unpack(
+    context: typer.Context,
+    archive: Annotated[str, typer.Argument(help="The gzip tarball: a path, or any fsspec URI.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The SQLite file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,  # noqa: FBT002 - how Typer declares a flag
+) -> None:
+    """Get the SQLite database out of its archive, whole or not at all, and say how many rows have each label."""
+    from platform_assets.domains.sentence_relevance import sources
+    from platform_assets.landing.source_files import Source
+
+    rows = sources.unpack(Source("ARCHIVE", archive), target, sources.unpacking(context.obj), replace=force)
+    out.print(str(target), markup=False)
+    for label, count in rows.items():
+        out.print(f"{label}: {count:,} rows", markup=False)

@@ -1,0 +1,1 @@
+"""Tables: schemas, checks, quarantine, Delta Lake, online tables in PostgreSQL, and the table assets."""

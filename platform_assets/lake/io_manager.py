@@ -1,0 +1,120 @@
+"""The services as Dagster resources, and the IO manager through which every table goes; nothing else."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import dagster as dg
+
+from platform_assets.base.errors import TableError
+from platform_assets.base.frames import Expression, Frame
+from platform_assets.base.logs import shown
+from platform_assets.base.provenance import code_version
+from platform_assets.engine.query_engine import Staged, as_frame
+from platform_assets.lake.assets import IO_MANAGER, KEY, PARTITION_BY, QUARANTINE, STORE
+from platform_assets.lake.validation import Validated
+from platform_assets.orchestration.failures import plain_failures
+from platform_assets.services import Services
+
+PREVIEW_ROWS = 5
+
+
+class TablesIOManager(dg.IOManager):
+    """Publishes what assets return, and hands it to those downstream.
+
+    An asset returns a pandas frame, an Ibis expression, or (by `table_asset`) rows already validated;
+    it takes the form that its parameter is annotated with, `Frame` or `Expression`.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def handle_output(self, context: dg.OutputContext, obj: Validated | Frame | Expression) -> None:
+        """Publish in one commit, and say what was published. A run for some partitions replaces just those."""
+        with plain_failures():
+            partitions = _partitions(context)
+            column = _declared(context).get(PARTITION_BY)
+            validated = obj if isinstance(obj, Validated) else Validated(self._services.engine.stage(obj, column), [])
+            try:
+                self._publish(context, validated, partitions)
+            finally:
+                validated.discard()
+
+    def load_input(self, context: dg.InputContext) -> Frame | Expression:
+        """The upstream table's current version; of a partitioned one, the partitions that this run needs."""
+        if context.upstream_output is None:
+            raise dg.DagsterInvariantViolationError("only assets are read through the tables' IO manager")
+        name, declared = _name(context.asset_key), _declared(context.upstream_output)
+        with plain_failures():
+            if declared.get(STORE) == "online":
+                rows = self._services.engine.as_expression(self._services.online.read(name))
+            else:
+                rows = self._services.tables.scan(name)
+            if context.has_asset_partitions:
+                rows = rows.filter(rows[_partition_column(name, declared)].isin(context.asset_partition_keys))
+            return rows if context.dagster_type.typing_type is Expression else as_frame(rows)
+
+    def _publish(self, context: dg.OutputContext, validated: Validated, partitions: Sequence[str]) -> None:
+        name, staged, declared = _name(context.asset_key), validated.table, _declared(context)
+        said = {
+            key: context.output_metadata[key].value
+            for key in ("demo", "inputs", "source_digest")
+            if key in context.output_metadata
+        }
+        metadata = {"asset": name, "run": context.run_id, "code": code_version(), **said}
+        if validated.quarantine:
+            self._services.tables.publish(declared[QUARANTINE], validated.quarantine, metadata=metadata)
+        facts: dict[str, Any] = {"digest": staged.digest, "code": code_version()}
+        if declared.get(STORE) == "online":
+            self._services.online.publish(name, staged, declared[KEY], context.run_id)
+            rows = staged.rows
+        else:
+            version = self._services.tables.publish(name, staged, metadata=metadata, partitions=partitions)
+            rows = version.rows
+            facts |= {"version": version.version, "dagster/uri": shown(self._services.tables.uri(name))}
+        facts |= {"dagster/partition_row_count": staged.rows} if partitions else {}
+        context.add_output_metadata({"dagster/row_count": rows, **facts, "preview": _preview(staged)})
+
+
+def _partitions(context: dg.OutputContext) -> Sequence[str]:
+    if not context.has_asset_partitions:
+        return ()
+    _partition_column(_name(context.asset_key), _declared(context))
+    return context.asset_partition_keys
+
+
+def _partition_column(name: str, declared: Mapping[str, Any]) -> str:
+    if PARTITION_BY not in declared:
+        raise TableError(f"{name} is partitioned; its metadata must name the column of the keys: {PARTITION_BY}")
+    return str(declared[PARTITION_BY])
+
+
+def _preview(staged: Staged) -> dg.MarkdownMetadataValue:
+    """Some rows, straight from a staged file: a query would read more of it."""
+    import pyarrow.parquet as pq
+
+    files = (file for part in staged.parts.values() for file in part.files)
+    batches = (batch for file in files for batch in pq.ParquetFile(file).iter_batches(batch_size=PREVIEW_ROWS))
+    rows = next(batches, None)
+    return dg.MetadataValue.md(rows.to_pandas().to_markdown(index=False) if rows else "no rows")
+
+
+def _name(key: dg.AssetKey) -> str:
+    return "/".join(key.path)
+
+
+def _declared(context: dg.OutputContext) -> Mapping[str, Any]:
+    return context.definition_metadata or {}
+
+
+def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefinition]:
+    """Every service under its own name, and the IO manager. What a run asks for is made before its first step."""
+    names = [name for name, value in vars(Services).items() if isinstance(value, cached_property | property)]
+
+    def service(name: str) -> dg.ResourceDefinition:
+        return dg.ResourceDefinition(lambda _: getattr(services(), name), description=getattr(Services, name).__doc__)
+
+    return {
+        **{name: service(name) for name in names},
+        IO_MANAGER: dg.IOManagerDefinition(lambda _: TablesIOManager(services())),
+    }

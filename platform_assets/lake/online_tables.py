@@ -1,0 +1,270 @@
+"""Rows that programs read one by one: tables in PostgreSQL, replaced in one transaction.
+
+A table `<domain>/<table>` is the SQL table `<domain>.<table>`, which a migration makes. What the
+rows are, and that they are right, is settled before they come here (`validation.py`).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.base.errors import DatabaseError, first_line
+from platform_assets.base.sql_quoting import sql_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    import psycopg
+    import pyarrow as pa
+
+    from platform_assets.database.async_reads import AsyncReads
+    from platform_assets.database.connections import Database
+    from platform_assets.engine.query_engine import Engine, Staged
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class OnlineVersion:
+    """What an online table holds.
+
+    Attributes
+    ----------
+    name
+        The table.
+    digest
+        Content digest of its rows.
+    rows
+        Number of rows.
+    updated_at
+        When they last changed, with time zone.
+    """
+
+    name: str
+    digest: str
+    rows: int
+    updated_at: datetime
+
+
+class OnlineTables:
+    """The online tables of the platform's database.
+
+    Parameters
+    ----------
+    database
+        Opens the database when it is first needed.
+    engine
+        Turns staged rows into what PostgreSQL's COPY reads.
+    reads
+        Reads single rows of the same database.
+    """
+
+    def __init__(self, database: Callable[[], Database], engine: Engine, reads: AsyncReads) -> None:
+        self._database = database
+        self._engine = engine
+        self._reads = reads
+
+    def publish(self, name: str, staged: Staged, key: Sequence[str], run_id: str | None = None) -> OnlineVersion:
+        """Make staged rows the table's content: readers see all of the old rows or all of the new ones.
+
+        Only rows that differ are written, so that the same rows again change nothing.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer, or has no such table. Its rows are as they were.
+        """
+        from psycopg import sql
+
+        columns = [sql.Identifier(column) for column in staged.schema.names]
+        keys = [sql.Identifier(column) for column in key]
+        parts = {
+            "table": _identifier(name),
+            "columns": sql.SQL(", ").join(columns),
+            "keys": sql.SQL(", ").join(keys),
+            "same_key": sql.SQL(" AND ").join(sql.SQL("old.{0} = new.{0}").format(column) for column in keys),
+            "updates": sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(column) for column in columns),
+            "old": sql.SQL(", ").join(sql.SQL("old.{}").format(column) for column in columns),
+            "excluded": sql.SQL(", ").join(sql.SQL("excluded.{}").format(column) for column in columns),
+        }
+        with self._connected(name) as connection, connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
+            connection.execute(
+                sql.SQL("CREATE TEMP TABLE new (LIKE {table} INCLUDING DEFAULTS) ON COMMIT DROP").format(**parts)
+            )
+            self._copy(connection, staged, sql.SQL("COPY new ({columns}) FROM STDIN (FORMAT csv)").format(**parts))
+            connection.execute(
+                sql.SQL("DELETE FROM {table} old WHERE NOT EXISTS (SELECT FROM new WHERE {same_key})").format(**parts)
+            )
+            connection.execute(
+                sql.SQL(
+                    "INSERT INTO {table} AS old ({columns}) SELECT {columns} FROM new "
+                    "ON CONFLICT ({keys}) DO UPDATE SET {updates} WHERE ({old}) IS DISTINCT FROM ({excluded})"
+                ).format(**parts)
+            )
+            row = connection.execute(
+                "INSERT INTO platform.online_tables AS old (name, digest, rows, run_id) VALUES (%s, %s, %s, %s) "
+                "ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, rows = excluded.rows, "
+                "run_id = excluded.run_id, "
+                "updated_at = CASE WHEN old.digest = excluded.digest THEN old.updated_at ELSE now() END "
+                "RETURNING name, digest, rows, updated_at",
+                (name, staged.digest, staged.rows, run_id),
+            ).fetchone()
+        return OnlineVersion(*row or ())
+
+    def current(self, name: str) -> OnlineVersion | None:
+        """What the table holds; None before it was first published.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+        """
+        query = b"SELECT name, digest, rows, updated_at FROM platform.online_tables WHERE name = %s"
+        rows = self._rows(name, query, [name])
+        return OnlineVersion(*rows[0]) if rows else None
+
+    def versions(self) -> list[OnlineVersion]:
+        """What every online table holds that was published, by name.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+        """
+        query = b"SELECT name, digest, rows, updated_at FROM platform.online_tables ORDER BY name"
+        return [OnlineVersion(*row) for row in self._rows("online_tables", query)]
+
+    async def get(self, name: str, /, **key: Any) -> dict[str, Any] | None:
+        """One row by its key; None where there is none.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer, or has no such table.
+        """
+        with _plain_errors(name):
+            rows = await self._reads.rows(_one(name, tuple(key)), list(key.values()))
+        return rows[0] if rows else None
+
+    async def get_many(self, name: str, column: str, keys: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+        """The rows of some keys in one statement, by key, in no particular order; unknown keys are left out.
+
+        Parameters
+        ----------
+        name
+            The table.
+        column
+            Its key, of one column.
+        keys
+            All of one type; repeated ones are asked for once.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer, or has no such table.
+        """
+        if not keys:
+            return {}
+        if len(keys) == 1:
+            # PostgreSQL takes half as long for it.
+            row = await self.get(name, **{column: keys[0]})
+            return {} if row is None else {row[column]: row}
+        with _plain_errors(name):
+            rows = await self._reads.rows(_many(name, column), [keys])
+        return {row[column]: row for row in rows}
+
+    def read(self, name: str) -> pa.Table:
+        """The whole table, for checks and downstream assets; programs ask for single rows."""
+        import pyarrow as pa
+        from psycopg import sql
+
+        with self._connected(name) as connection:
+            cursor = connection.execute(sql.SQL("SELECT * FROM {}").format(_identifier(name)))
+            names = [column.name for column in cursor.description or ()]
+            rows = cursor.fetchall()
+        columns = zip(*rows, strict=True) if rows else ([] for _ in names)
+        return pa.table({name: pa.array(column) for name, column in zip(names, columns, strict=True)})
+
+    def _copy(self, connection: psycopg.Connection[Any], staged: Staged, command: Any) -> None:
+        files = [str(file) for part in staged.parts.values() for file in part.files]
+        text = staged.folder / "rows.csv"
+        # How either side writes bytes, the other misreads.
+        columns = (
+            f"'\\x' || hex({sql_name(field.name)})" if "binary" in str(field.type) else sql_name(field.name)
+            for field in staged.schema
+        )
+        self._engine.duckdb.read_parquet(files).project(", ".join(columns)).write_csv(str(text), header=False)
+        with connection.cursor() as cursor, cursor.copy(command) as copy, text.open("rb") as rows:
+            while chunk := rows.read(_CHUNK):
+                copy.write(chunk)
+
+    def _rows(self, name: str, query: bytes, values: Sequence[Any] = ()) -> list[Any]:
+        with _plain_errors(name):
+            return self._database().reads.rows(query, values)
+
+    @contextmanager
+    def _connected(self, name: str) -> Iterator[psycopg.Connection[Any]]:
+        import psycopg
+
+        with _plain_errors(name), self._database().engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows the type
+            yield driver
+            driver.commit()
+
+
+@contextmanager
+def _plain_errors(name: str) -> Iterator[None]:
+    import psycopg
+    import sqlalchemy as sa
+
+    try:
+        yield
+    except (
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.InvalidSchemaName,
+        psycopg.errors.UndefinedColumn,
+    ) as error:
+        raise DatabaseError(
+            f"PostgreSQL has no table for {name} with these columns; write a migration for it "
+            "(see platform_assets/migrations), then run `platform-assets migrate`"
+        ) from error
+    except (psycopg.OperationalError, sa.exc.OperationalError) as error:
+        raise DatabaseError(
+            f"PostgreSQL failed while {name} was in use ({first_line(error)}); its rows are as they were. "
+            "`platform-assets doctor` says what is reachable"
+        ) from error
+    except psycopg.Error as error:
+        raise DatabaseError(
+            f"PostgreSQL refused what {name} was to do ({first_line(error)}); its rows are as they were"
+        ) from error
+
+
+# Tables and columns are named by code, so that these are few; writing one takes longer than asking it.
+
+
+@cache
+def _one(name: str, columns: tuple[str, ...]) -> bytes:
+    from psycopg import sql
+
+    where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in columns)
+    return sql.SQL("SELECT * FROM {} WHERE {}").format(_identifier(name), where).as_bytes(None)
+
+
+@cache
+def _many(name: str, column: str) -> bytes:
+    from psycopg import sql
+
+    query = sql.SQL("SELECT * FROM {} WHERE {} = ANY(%s)")
+    return query.format(_identifier(name), sql.Identifier(column)).as_bytes(None)
+
+
+def _identifier(name: str) -> Any:
+    from psycopg import sql
+
+    return sql.Identifier(*name.split("/"))

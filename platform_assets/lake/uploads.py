@@ -1,0 +1,106 @@
+"""Staged files on their way into a table's folder; that they are part of the table, a commit says (`tables.py`)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import pyarrow.fs as pafs
+    from deltalake.transaction import AddAction
+
+    from platform_assets.engine.query_engine import Staged
+
+
+class Uploads:
+    """The files of staged rows in the table's folder, each copied at most once.
+
+    Their names say nothing: a partition's value may be anything, and Delta Lake keeps it in the log.
+
+    Parameters
+    ----------
+    files
+        The table's folder as a file system.
+    folder
+        The same as a path, where it is a local one.
+    staged
+        The rows.
+    """
+
+    def __init__(self, files: pafs.FileSystem, folder: Path | None, staged: Staged) -> None:
+        self._files = files
+        self._folder = folder
+        self._staged = staged
+        self._done: dict[str, list[AddAction]] = {}
+        self._offered = False
+
+    def actions(self, values: Iterable[str]) -> list[AddAction]:
+        """Delta's actions that add these parts, whose files are there.
+
+        Raises
+        ------
+        OSError
+            A file did not arrive whole; what was copied in vain is removed.
+        """
+        wanted = list(values)
+        try:
+            for value in wanted:
+                self._upload(value)
+        except BaseException:
+            # Once offered, a file may be part of a commit that landed although its answer got lost.
+            if not self._offered:
+                self._remove()
+            raise
+        self._offered = True
+        return [action for value in wanted for action in self._done[value]]
+
+    def _upload(self, value: str) -> None:
+        import pyarrow.parquet as pq
+        from deltalake.transaction import AddAction
+
+        if value in self._done:
+            return
+        column = self._staged.partition_by
+        actions = self._done[value] = []
+        try:
+            for file in self._staged.parts[value].files:
+                path = f"{uuid.uuid4()}.parquet"
+                action = AddAction(
+                    path=path,
+                    size=file.stat().st_size,
+                    partition_values={column: value} if column else {},
+                    modification_time=int(time.time() * 1000),
+                    data_change=True,
+                    stats=json.dumps({"numRecords": pq.read_metadata(file).num_rows}),
+                )
+                actions.append(action)
+                self._copy(file, path)
+        except BaseException:
+            self._remove(value)
+            raise
+
+    def _copy(self, file: Path, path: str) -> None:
+        import pyarrow.fs as pafs
+
+        if self._folder is not None:
+            shutil.copyfile(file, self._folder / path)
+            return
+        # Arrow drops the errors of closing, and files below a few megabytes are sent only then.
+        pafs.copy_files(str(file), path, pafs.LocalFileSystem(), self._files)
+        wanted, found = file.stat().st_size, self._files.get_file_info(path).size
+        if found != wanted:
+            raise OSError(f"{path} was refused or cut off by the store: {found or 0} of {wanted} bytes are there")
+
+    def _remove(self, *values: str) -> None:
+        for value in values or tuple(self._done):
+            for action in self._done.pop(value):
+                # The first error says what is wrong; what stays behind is the vacuum's.
+                with suppress(OSError):
+                    self._files.delete_file(action.path)

@@ -1,0 +1,133 @@
+"""A fitted pipeline as the arithmetic that it comes to: what its steps calculate, without what they check.
+
+scikit-learn's steps each find out anew what they are given and whether they were fitted. Of one row that is nine
+tenths of the time, and whoever has a matrix of the right columns knows both. The results are the same, bit for bit.
+
+Heavy: imports scikit-learn. Import it inside functions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.impute import SimpleImputer  # noqa: TID253 - whose arithmetic this is
+from sklearn.linear_model import LogisticRegression  # noqa: TID253 - whose arithmetic this is
+from sklearn.pipeline import Pipeline  # noqa: TID253 - whose arithmetic this is
+from sklearn.preprocessing import StandardScaler  # noqa: TID253 - whose arithmetic this is
+
+from platform_assets.models.artefacts import FAR_FROM_INFINITE
+from platform_assets.models.calibration import CalibratedEstimator, raw_scores
+from platform_assets.models.number_estimators import NumberColumns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Matrix = NDArray[np.float64]
+    Scores = NDArray[np.float64]
+    Transform = Callable[[Matrix], Matrix]
+
+
+@dataclass(frozen=True, eq=False)
+class Arithmetic:
+    """What a pipeline behind a sigmoid calculates.
+
+    Attributes
+    ----------
+    transforms
+        Of its steps but the last, one after the other.
+    raw
+        What the last step says of what they leave, (n,).
+    calibrated
+        The sigmoid.
+    """
+
+    transforms: tuple[Transform, ...]
+    raw: Callable[[Matrix], Scores]
+    calibrated: Callable[[Scores], Scores]
+
+    def __call__(self, matrix: Matrix) -> Scores:
+        """Probabilities of the positive class, (n,) float64.
+
+        Parameters
+        ----------
+        matrix
+            (n, features) float64, of NaN and numbers below `FAR_FROM_INFINITE`. It is not changed.
+
+        Raises
+        ------
+        ValueError
+            A score is no number.
+        """
+        for transform in self.transforms:
+            matrix = transform(matrix)
+        return self.calibrated(self.raw(matrix))
+
+
+def arithmetic_of(estimator: Any) -> Arithmetic | None:
+    """What a fitted estimator calculates; None unless it is a pipeline behind a sigmoid, of steps that are known here.
+
+    Its last step may be any: what is not known there does its work itself.
+    """
+    # Whoever inherits from these may calculate something else.
+    if type(estimator) is not CalibratedEstimator or type(estimator.estimator) is not Pipeline:
+        return None
+    *steps, (_, last) = estimator.estimator.steps
+    transforms = [_transform(step) for _, step in steps]
+    known = tuple(transform for transform in transforms if transform is not None)
+    return Arithmetic(known, _raw(last), estimator.calibrated) if len(known) == len(steps) else None
+
+
+def _transform(step: Any) -> Transform | None:
+    if hasattr(step, "_sklearn_output_config"):
+        # It may give a frame.
+        return None
+    if type(step) is NumberColumns:
+        return _itself
+    if type(step) is SimpleImputer and _fills_only_nan(step):
+        indicated = step.indicator_.features_ if step.add_indicator else None
+        return partial(_filled, statistics=step.statistics_, indicated=indicated)
+    if type(step) is StandardScaler:
+        mean, scale = step.mean_ if step.with_mean else 0.0, step.scale_ if step.with_std else 1.0
+        # scikit-learn's next step would refuse what has become infinite.
+        if np.all(np.abs(mean) < FAR_FROM_INFINITE) and np.all(scale > 1 / FAR_FROM_INFINITE):
+            return partial(_scaled, mean=mean, scale=scale)
+    return None
+
+
+def _raw(step: Any) -> Callable[[Matrix], Scores]:
+    if type(step) is LogisticRegression and isinstance(step.coef_, np.ndarray) and len(step.coef_) == 1:
+        return partial(_linear, weights=step.coef_.T, intercept=step.intercept_)
+    return partial(raw_scores, step)
+
+
+def _fills_only_nan(step: SimpleImputer) -> bool:
+    statistics = step.statistics_
+    # A column of nothing but NaN has no statistic, and is left out.
+    plain = statistics.dtype == np.float64 and np.all(np.abs(statistics) < FAR_FROM_INFINITE)
+    return bool(plain) and isinstance(step.missing_values, float) and math.isnan(step.missing_values)
+
+
+def _itself(matrix: Matrix) -> Matrix:
+    return matrix
+
+
+def _filled(matrix: Matrix, statistics: Matrix, indicated: NDArray[np.intp] | None) -> Matrix:
+    missing = np.isnan(matrix)
+    filled = np.where(missing, statistics, matrix)
+    return filled if indicated is None else np.hstack((filled, missing[:, indicated]))
+
+
+def _scaled(matrix: Matrix, mean: Matrix | float, scale: Matrix | float) -> Matrix:
+    scaled: Matrix = (matrix - mean) / scale
+    return scaled
+
+
+def _linear(matrix: Matrix, weights: Matrix, intercept: Matrix) -> Scores:
+    scores: Scores = (matrix @ weights + intercept).ravel()
+    return scores

@@ -1,0 +1,413 @@
+"""The registry in MLflow, so that people can look at models, compare them and load them with MLflow's own tools.
+
+A version appears all at once: first a finished run with parameters, metrics, plots, record and a copy of the
+model, then the version with all its tags (in MLflow's SQL store one transaction), then the alias. A process that
+is killed leaves at worst a run without a version, which the next registration marks as killed, or a
+version without its alias, which whoever finds the version sets.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+import warnings
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.base.errors import RegistryError, first_line
+from platform_assets.base.logs import redact, shown
+from platform_assets.base.scratch import OwnedFolder
+from platform_assets.models.registry import (
+    CHALLENGER,
+    PREFIX,
+    TABLES_TAG,
+    ModelVersion,
+    Registration,
+    finite,
+    pinned,
+    refuse_field_tags,
+    refuse_no_alias,
+    unknown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+
+    from platform_assets.base.frames import Frame
+    from platform_assets.models.artefacts import FittedModel
+
+MODEL = "model"
+"""Folder of a run's artifacts with MLflow's copy of the model."""
+PLOTS = "plots"
+"""Folder of a run's artifacts with the plots."""
+RECORD = "record.json"
+"""The run's artifact with the record."""
+_FINGERPRINT = f"{PREFIX}fingerprint"
+_DIGEST = f"{PREFIX}digest"
+_THRESHOLD = f"{PREFIX}threshold"
+_TABLE_DIGESTS = f"{PREFIX}table_digests"
+_METRICS = f"{PREFIX}metrics"
+_PARAMETERS = f"{PREFIX}parameters"
+_EXAMPLES = 5
+_CONNECT_SECONDS = 5
+_LONGEST_REASON = 500
+# What a person sets in the environment wins. By default MLflow tries for four minutes, and prints.
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+class MlflowRegistry:
+    """`ModelRegistry` in MLflow.
+
+    Parameters
+    ----------
+    tracking_uri
+        MLflow's tracking server, or a database that MLflow has migrated.
+    artifact_root
+        Where runs put their files if the tracking URI is a database; None leaves that to the server.
+    lock
+        Makes a lock of a name, which one process holds at a time and loses when it ends.
+    scratch
+        Folder for files on their way; by default the system's.
+    client
+        What speaks to MLflow, instead of a client made of the tracking URI.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        artifact_root: str | None,
+        lock: Callable[[str], AbstractContextManager[Any]],
+        *,
+        scratch: Path | None = None,
+        client: MlflowClient | None = None,
+    ) -> None:
+        self._uri = tracking_uri
+        self._artifact_root = artifact_root
+        self._lock = lock
+        self._scratch = scratch or Path(tempfile.gettempdir())
+        self._given = client
+
+    def register(self, registration: Registration) -> ModelVersion:
+        """Make a version, or give the one with this fingerprint; see `ModelRegistry`."""
+        name = registration.name
+        with self._plain_errors(), self._registering(name):
+            version = self.find(name, registration.fingerprint)
+            if version is None:
+                version = self._made(registration)
+            self._give_challenger(version)
+            return version
+
+    def ensure_challenger(self, name: str, number: int) -> None:
+        """Give the alias `challenger` to a version; see `ModelRegistry`."""
+        with self._plain_errors(), self._registering(name):
+            self._give_challenger(self.version(name, number))
+
+    def find(self, name: str, fingerprint: str) -> ModelVersion | None:
+        """The version with a fingerprint, or None."""
+        found = self._search(f"name = '{name}' and tags.`{_FINGERPRINT}` = '{fingerprint}'")
+        # MLflow's client asks again when an answer is lost, and may so have made a second one.
+        return min(map(_read, found), key=lambda version: version.version, default=None)
+
+    def version(self, name: str, number: int) -> ModelVersion:
+        """One version; see `ModelRegistry`."""
+        from mlflow.exceptions import MlflowException
+
+        with self._plain_errors():
+            try:
+                found = self._client.get_model_version(name, str(number))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                raise unknown(name, number, self.versions(name), self._names()) from None
+        if _FINGERPRINT not in found.tags:
+            raise RegistryError(f"{name} version {number} was not registered by the platform; train the model here")
+        return _read(found)
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions that the platform registered, newest first."""
+        ours = [_read(found) for found in self._search(f"name = '{name}'") if _FINGERPRINT in found.tags]
+        return sorted(ours, key=lambda version: version.version, reverse=True)
+
+    def by_alias(self, name: str, alias: str) -> ModelVersion | None:
+        """The version that has an alias, or None."""
+        with self._plain_errors():
+            found = self._client.search_registered_models(f"name = '{name}'")
+        number = found[0].aliases.get(alias) if found else None
+        return None if number is None else self.version(name, int(number))
+
+    def set_alias(self, name: str, alias: str, number: int) -> None:
+        """Move an alias to a version; see `ModelRegistry`."""
+        refuse_no_alias(alias)
+        self.version(name, number)
+        with self._plain_errors():
+            self._client.set_registered_model_alias(name, alias, str(number))
+
+    def drop_alias(self, name: str, alias: str) -> None:
+        """Take an alias away; nothing where there is none."""
+        refuse_no_alias(alias)
+        with self._plain_errors():
+            if self._client.search_registered_models(f"name = '{name}'"):
+                self._client.delete_registered_model_alias(name, alias)
+
+    def set_tags(self, name: str, number: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version; see `ModelRegistry`."""
+        refuse_field_tags(name, tags)
+        self.version(name, number)
+        with self._plain_errors():
+            for tag, value in tags.items():
+                self._client.set_model_version_tag(name, str(number), tag, value)
+
+    def names(self) -> list[str]:
+        """The models with versions that the platform registered; see `ModelRegistry`."""
+        return sorted({found.name for found in self._search() if _FINGERPRINT in found.tags})
+
+    def record(self, name: str, number: int) -> dict[str, Any]:
+        """The record that a version was registered with; see `ModelRegistry`."""
+        version = self.version(name, number)
+        with self._plain_errors(), self._folder() as folder:
+            path = self._client.download_artifacts(version.run_id, RECORD, str(folder))
+            found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        return found
+
+    def pinned_tables(self) -> Mapping[str, set[int]]:
+        """Versions of tables that any registered version was trained on, by table; see `ModelRegistry`."""
+        return pinned(_tables(version) for version in self._search())
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        if self._given is not None:
+            return self._given
+        for variable, value in _ENVIRONMENT.items():
+            os.environ.setdefault(variable, value)
+        _refuse_silence(self._uri)
+        from mlflow import MlflowClient
+
+        # What goes wrong is raised as well; these records would go to stderr past the platform's own log.
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+        return MlflowClient(self._uri, self._uri)
+
+    def _registering(self, name: str) -> AbstractContextManager[Any]:
+        return self._lock(f"register {name}")
+
+    def _search(self, wanted: str | None = None) -> list[MlflowVersion]:
+        found: list[MlflowVersion] = []
+        token = None
+        with self._plain_errors():
+            while True:
+                page = self._client.search_model_versions(wanted, page_token=token)
+                found += page
+                if not (token := page.token):
+                    return found
+
+    def _names(self) -> list[str]:
+        # A model without versions is what a killed process left.
+        return sorted({found.name for found in self._search()})
+
+    def _made(self, registration: Registration) -> ModelVersion:
+        name = registration.name
+        experiment = self._experiment(name)
+        self._mark_killed(experiment, registration.fingerprint)
+        run_id, artifacts = self._log(experiment, registration)
+        if not self._client.search_registered_models(f"name = '{name}'"):
+            self._client.create_registered_model(name)
+        made = self._client.create_model_version(name, f"{artifacts}/{MODEL}", run_id, tags=_tags(registration))
+        return _read(made)
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            location = f"{self._artifact_root}/{name}" if self._artifact_root else None
+            return self._client.create_experiment(name, location)
+        if found.lifecycle_stage != "active":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _mark_killed(self, experiment: str, fingerprint: str) -> None:
+        """Mark the runs of registrations that did not end; whoever holds the lock knows that none is at work."""
+        unfinished = (
+            f"tags.`{_FINGERPRINT}` = '{fingerprint}' and attributes.status != 'KILLED'",
+            f"tags.`{_FINGERPRINT}` LIKE '%' and attributes.status = 'RUNNING'",
+        )
+        for wanted in unfinished:
+            for run in self._client.search_runs([experiment], wanted):
+                self._client.set_terminated(run.info.run_id, "KILLED")
+
+    def _log(self, experiment: str, registration: Registration) -> tuple[str, str]:
+        """A finished run with everything but the version; its id, and where its files are."""
+        from mlflow.entities import Metric, Param
+
+        tags = {_FINGERPRINT: registration.fingerprint, _DIGEST: registration.digest, **registration.tags}
+        run = self._client.create_run(experiment, tags=tags, run_name=registration.fingerprint[:12])
+        run_id, now = run.info.run_id, run.info.start_time
+        parameters = {**registration.parameters, "threshold": registration.threshold}
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in finite(registration.metrics).items()],
+            params=[Param(name, str(value)) for name, value in parameters.items()],
+        )
+        with self._folder() as folder:
+            (folder / RECORD).write_text(json.dumps(dict(registration.record), indent=1), encoding="utf-8")
+            (folder / PLOTS).mkdir()
+            for name, png in registration.plots.items():
+                (folder / PLOTS / name).write_bytes(png)
+            _save_copy(registration.model, folder / MODEL, run_id)
+            self._client.log_artifacts(run_id, str(folder))
+        self._client.set_terminated(run_id, "FINISHED")
+        return run_id, run.info.artifact_uri
+
+    def _give_challenger(self, version: ModelVersion) -> None:
+        self._client.set_registered_model_alias(version.name, CHALLENGER, str(version.version))
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        folder = OwnedFolder(self._scratch, "registry")
+        try:
+            # One below, for that is private, and MLflow copies a folder's rights with it.
+            (open_to_others := folder.path / "run").mkdir()
+            yield open_to_others
+        finally:
+            folder.remove()
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        import requests
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (requests.RequestException, SQLAlchemyError, OSError) as error:
+            raise self._failed(error) from None
+        except Exception as error:
+            if type(error).__module__.split(".")[0] != "mlflow":
+                raise
+            raise self._failed(error) from None
+
+    def _failed(self, error: Exception) -> RegistryError:
+        reason = redact(shown(first_line(error)), (self._uri,))[:_LONGEST_REASON]
+        return RegistryError(
+            f"the registry in MLflow ({shown(self._uri)}) did not do it: {type(error).__name__}: {reason}; see that it "
+            "runs, or mend PLATFORM_MLFLOW_TRACKING_URI; `platform-assets doctor` looks at both"
+        )
+
+
+def _refuse_silence(uri: str) -> None:
+    """Raise what keeps MLflow from answering, at once: its own client tries a database for minutes."""
+    import requests
+    from sqlalchemy import create_engine, make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if re.match(r"https?://", uri):
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_CONNECT_SECONDS)
+        return
+    try:
+        is_postgres = make_url(uri).get_backend_name() == "postgresql"
+    except ArgumentError:
+        return
+    if is_postgres:
+        engine = create_engine(uri, connect_args={"connect_timeout": _CONNECT_SECONDS})
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+
+
+def _save_copy(model: FittedModel, folder: Path, run_id: str) -> None:
+    """Write the model as MLflow's tools load it; it answers both classes' probabilities."""
+    from mlflow import sklearn
+    from mlflow.models import Model, infer_signature
+
+    from platform_assets.models.artefacts import TRUSTED_TYPES
+
+    rows = _plain(model.golden_rows[list(model.features)])
+    with warnings.catch_warnings():
+        # Whole numbers without nulls, and MLflow's own use of pandas.
+        warnings.simplefilter("ignore")
+        sklearn.save_model(
+            model.estimator,
+            folder,
+            mlflow_model=Model(artifact_path=MODEL, run_id=run_id),
+            serialization_format=sklearn.SERIALIZATION_FORMAT_SKOPS,
+            skops_trusted_types=list(TRUSTED_TYPES),
+            signature=infer_signature(rows, model.estimator.predict_proba(rows)),
+            input_example=rows.head(_EXAMPLES),
+            # Without, MLflow would load the model in a process of its own to see what it imports, for 5 s.
+            pip_requirements=[f"{name}=={number}" for name, number in model.libraries.items() if name != "python"],
+            pyfunc_predict_fn="predict_proba",
+        )
+
+
+def _plain(rows: Frame) -> Frame:
+    """The rows with numbers that may be null as floats, for MLflow's own types know no others."""
+    import numpy as np
+
+    masked = {
+        name: rows[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        for name in rows.columns
+        if hasattr(rows[name].dtype, "numpy_dtype")
+    }
+    return rows.assign(**masked)
+
+
+def _tags(registration: Registration) -> dict[str, str]:
+    return {
+        **registration.tags,
+        _FINGERPRINT: registration.fingerprint,
+        _DIGEST: registration.digest,
+        _THRESHOLD: repr(float(registration.threshold)),
+        TABLES_TAG: json.dumps(dict(registration.tables)),
+        _TABLE_DIGESTS: json.dumps(dict(registration.table_digests)),
+        _METRICS: json.dumps(finite(registration.metrics)),
+        _PARAMETERS: json.dumps(dict(registration.parameters)),
+    }
+
+
+def _read(found: MlflowVersion) -> ModelVersion:
+    tags = dict(found.tags)
+    try:
+        return ModelVersion(
+            name=found.name,
+            version=int(found.version),
+            digest=tags[_DIGEST],
+            fingerprint=tags[_FINGERPRINT],
+            threshold=float(tags[_THRESHOLD]),
+            tables=_tables(found),
+            table_digests=json.loads(tags[_TABLE_DIGESTS]),
+            metrics=json.loads(tags[_METRICS]),
+            parameters=json.loads(tags[_PARAMETERS]),
+            tags={name: value for name, value in tags.items() if not name.startswith(PREFIX)},
+            created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+            run_id=found.run_id or "",
+        )
+    except (KeyError, ValueError) as error:
+        raise RegistryError(
+            f"the tags of {found.name} version {found.version} are not as the platform wrote them ({error!r}); train "
+            "the model again, and delete that version"
+        ) from None
+
+
+def _tables(version: MlflowVersion) -> dict[str, int]:
+    tag = version.tags.get(TABLES_TAG, "{}")
+    try:
+        return {str(table): int(number) for table, number in json.loads(tag).items()}
+    except (ValueError, TypeError, AttributeError):
+        raise RegistryError(
+            f"the tag {TABLES_TAG} of {version.name} version {version.version} is {tag!r}; it must be JSON that names "
+            "tables and their versions, or be removed"
+        ) from None

@@ -1,0 +1,23 @@
+"""Sensors that turn what Dagster sees into alerts."""
+
+import dagster as dg
+
+from platform_assets.monitoring.alerts import Alert, Alerts
+
+
+def run_failed_sensor() -> dg.SensorDefinition:
+    """An alert for each run that failed, whatever launched it."""
+
+    @dg.run_failure_sensor(name="run_failed", description="Send an alert for each failed run.")
+    def run_failed(context: dg.RunFailureSensorContext, alerts: dg.ResourceParam[Alerts]) -> None:
+        run = context.dagster_run
+        alerts.send(
+            Alert(
+                event="run_failed",
+                subject=run.run_id,
+                text=f"run {run.run_id} of {run.job_name} failed: {context.failure_event.message}",
+                link=f"/runs/{run.run_id}",
+            )
+        )
+
+    return run_failed

@@ -1,0 +1,1 @@
+"""Running the platform: run, up, doctor, supervisor, dead runs, upkeep."""

@@ -1,0 +1,75 @@
+"""The `upkeep` job: old versions of tables, old predictions, and what killed processes left behind.
+
+A schedule runs it every night when automation is on; `dg launch --job upkeep` does at any time.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+
+from platform_assets.base.scratch import clean_scratch
+from platform_assets.lake.delta_tables import TableStore
+
+SCHEDULE = "30 3 * * *"
+
+
+def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
+    """The job for the given tables of the lake."""
+
+    @dg.op(description="Remove the files that only versions older than the retention need.")
+    def vacuum_tables(
+        context: dg.OpExecutionContext,
+        tables: dg.ResourceParam[TableStore],
+        retention: dg.ResourceParam[timedelta],
+        pinned_tables: dg.ResourceParam[Callable[[], Mapping[str, set[int]]]],
+    ) -> dict[str, int]:
+        pinned = pinned_tables()
+        removed = {
+            name: tables.vacuum(name, retention, pinned.get(name, set())) for name in tables_kept if tables.exists(name)
+        }
+        context.log.info("files removed, by table: %s", removed)
+        return removed
+
+    @dg.op(description="Mark the runs failed whose process is gone.")
+    def fail_runs_of_dead_processes(context: dg.OpExecutionContext) -> list[str]:
+        from platform_assets.operations.dead_runs import fail_dead_runs
+
+        marked = fail_dead_runs(context.instance)
+        context.log.info("runs marked as failed: %s", marked)
+        return marked
+
+    @dg.op(description="Remove the scratch files of processes that are gone.")
+    def remove_leftovers(context: dg.OpExecutionContext, scratch: dg.ResourceParam[Path]) -> int:
+        removed = clean_scratch(scratch)
+        context.log.info("scratch folders removed: %s", removed)
+        return removed
+
+    @dg.op(description="Delete the predictions that are older than their log keeps them.")
+    def forget_old_predictions(
+        context: dg.OpExecutionContext, forget_predictions: dg.ResourceParam[Callable[[], int]]
+    ) -> int:
+        forgotten = forget_predictions()
+        context.log.info("predictions deleted: %s", forgotten)
+        return forgotten
+
+    @dg.job(description="Look after the platform: old table versions and predictions, dead runs, leftover files.")
+    def upkeep() -> None:
+        vacuum_tables()
+        forget_old_predictions()
+        fail_runs_of_dead_processes()
+        remove_leftovers()
+
+    return upkeep
+
+
+def upkeep_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """Every night, when few people work."""
+    return dg.ScheduleDefinition(
+        name="upkeep_nightly",
+        job=job,
+        cron_schedule=SCHEDULE,
+        execution_timezone="UTC",
+        description="Run `upkeep` every night.",
+    )

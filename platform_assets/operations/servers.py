@@ -1,0 +1,79 @@
+"""The servers that `platform-assets up` runs: MLflow, the service, Dagster's webserver and its daemon.
+
+All bound to loopback: none of them asks who is there.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platform_assets.operations.supervisor import Server
+from platform_assets.orchestration.storage import PROJECT
+
+if TYPE_CHECKING:
+    from platform_assets.services import Services
+
+LOOPBACK = "127.0.0.1"
+
+
+def servers(services: Services) -> list[Server]:
+    """What makes up the platform on one machine; MLflow only where no other tracking server is named."""
+    settings = services.settings
+    return [
+        *([] if settings.mlflow_tracking_uri else [_mlflow(services)]),
+        Server(
+            name="Dagster UI",
+            command=[_program("dagster-webserver"), "-h", LOOPBACK, "-p", str(settings.dagster_port), *_workspace()],
+            environment=_dagster_environment(),
+            port=settings.dagster_port,
+            health_path="/server_info",
+        ),
+        Server(
+            name="service",
+            command=[_program("platform-assets"), "serve"],
+            environment={},
+            port=settings.service_port,
+            health_path="/health/live",
+        ),
+        Server(
+            name="Dagster daemon",
+            command=[_program("dagster-daemon"), "run", *_workspace()],
+            environment=_dagster_environment(),
+        ),
+    ]
+
+
+def _mlflow(services: Services) -> Server:
+    settings = services.settings
+    return Server(
+        name="MLflow",
+        command=[
+            *(_program("mlflow"), "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port)),
+            # By default it starts 24 processes, and takes three times as long.
+            *("--workers", "1", "--artifacts-destination", str(settings.home / "mlflow")),
+        ],
+        environment={
+            # Not among the arguments, which every user of the machine can read.
+            "MLFLOW_BACKEND_STORE_URI": services.mlflow_tracking_uri,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        },
+        port=settings.mlflow_port,
+        health_path="/health",
+    )
+
+
+def _workspace() -> list[str]:
+    return ["-w", str(PROJECT / "workspace.yaml")]
+
+
+def _dagster_environment() -> dict[str, str]:
+    # The daemon insists on a home; ours holds dagster.yaml, which puts everything below PLATFORM_HOME.
+    return {"DAGSTER_HOME": str(PROJECT), "PLATFORM_AUTOMATION": "on"}
+
+
+def _program(name: str) -> str:
+    """A program of this environment, which need not be on the PATH."""
+    return str(Path(sys.executable).with_name(name))

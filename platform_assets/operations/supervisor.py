@@ -1,0 +1,189 @@
+"""Several servers as one: started together, watched, and stopped together, leaving no process.
+
+Each server runs in a process group of its own and writes to a log file. What the servers are is
+for who calls (`cli.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from platform_assets.base.errors import PlatformError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from types import FrameType, TracebackType
+
+LAST_LINES = 15
+POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 15.0
+"""How long a server may take to end by itself before it is killed."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server.
+
+    Attributes
+    ----------
+    name
+        For people.
+    command
+        What starts it.
+    environment
+        Variables besides this process's own.
+    port
+        Where it listens on loopback; None for a process that serves nobody.
+    health_path
+        Answers 200 over HTTP as soon as it works.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    port: int | None = None
+    health_path: str = "/"
+
+    @property
+    def address(self) -> str:
+        """Where people find it."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+def demand_free(name: str, port: int, host: str = "127.0.0.1") -> None:
+    """Refuse to start what could not listen.
+
+    Raises
+    ------
+    PlatformError
+        Somebody listens there, or nobody may.
+    """
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise PlatformError(
+            f"{name} cannot listen on port {port} of {host} ({error.strerror}); stop what listens there, or choose "
+            "another port by its setting"
+        ) from None
+
+
+class Supervisor:
+    """Runs servers until one ends, or a signal does. A context manager that stops them all.
+
+    Parameters
+    ----------
+    servers
+        In the order in which they start.
+    logs
+        Folder of one log file for each.
+    say
+        Tells a person what happens.
+    """
+
+    def __init__(self, servers: Sequence[Server], logs: Path, say: Callable[[str], None]) -> None:
+        self._servers = servers
+        self._logs = logs
+        self._say = say
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopping: str | None = None
+        self._former: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._former[number] = signal.signal(number, self._stop_asked)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._stop_all()
+        finally:
+            for number, handler in self._former.items():
+                signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal` itself gave back
+
+    def run(self) -> None:
+        """Start every server, say its address when it answers, and stay until the end.
+
+        Raises
+        ------
+        PlatformError
+            A port is taken, or a server ended by itself: which one, and its last lines.
+        """
+        for server in self._servers:
+            if server.port is not None:
+                demand_free(server.name, server.port)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        for server in self._servers:
+            self._start(server)
+        waiting = [server for server in self._servers if server.port]
+        while not self._stopping:
+            self._demand_alive()
+            for server in [server for server in waiting if _answers(server)]:
+                waiting.remove(server)
+                self._say(f"{server.name}: {server.address}")
+                if not waiting:
+                    self._say("everything answers; Ctrl-C stops it")
+            time.sleep(POLL_SECONDS)
+        self._say(f"stopping, for {self._stopping} was received")
+
+    def _start(self, server: Server) -> None:
+        with self._log(server).open("wb") as log:
+            self._running[server.name] = subprocess.Popen(  # noqa: S603 - the commands are our own
+                server.command,
+                env=os.environ | dict(server.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _log(self, server: Server) -> Path:
+        return self._logs / f"{server.name}.log"
+
+    def _demand_alive(self) -> None:
+        for server in self._servers:
+            code = self._running[server.name].poll()
+            if code is not None:
+                lines = self._log(server).read_text(errors="replace").splitlines()[-LAST_LINES:]
+                last = "\n  ".join(["", *lines])
+                raise PlatformError(f"{server.name} ended with exit code {code}; its last lines:{last}")
+
+    def _stop_asked(self, number: int, _frame: FrameType | None) -> None:
+        self._stopping = signal.Signals(number).name
+
+    def _stop_all(self) -> None:
+        for process in reversed(self._running.values()):
+            _signal_group(process, signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        for process in self._running.values():
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS / 4)
+            # Also where it has ended: what it started may go on.
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _answers(server: Server) -> bool:
+    import requests
+
+    try:
+        return requests.get(server.address + server.health_path, timeout=2).ok
+    except requests.RequestException:
+        return False

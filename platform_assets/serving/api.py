@@ -1,0 +1,176 @@
+"""What is alive: the process, its database, the models that answer, and all that in numbers for Prometheus."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field, TypeAdapter
+
+from platform_assets.base.json_values import JSON
+from platform_assets.serving.live_models import ModelState
+from platform_assets.serving.prometheus import CONTENT_TYPE, Metrics
+from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
+from platform_assets.web.problems import RETRY_SECONDS, Problem, documented
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from platform_assets.database.connections import Database
+    from platform_assets.serving.live_models import LiveModel
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: Literal["live"] = "live"
+
+
+class ReadyModel(BaseModel):
+    """How a model is, for whoever watches the service."""
+
+    model: str
+    version: Annotated[int | None, Field(description="The version that answers; null while none does.")]
+    failure: Annotated[str | None, Field(description="Why the champion cannot be loaded; null while all is well.")]
+    failing_since: datetime | None
+    reload_failures: Annotated[int, Field(description="How often a champion could not be loaded, since the start.")]
+
+
+class Ready(BaseModel):
+    """The service answers, if not with every model."""
+
+    status: Literal["ready"] = "ready"
+    without_champion: Annotated[list[str], Field(description="Models of which no version answers.")]
+    models: list[ReadyModel]
+
+
+class ChampionLive(BaseModel):
+    """The version of a model that answers."""
+
+    version: int
+    digest: Annotated[str, Field(description="SHA-256 of its file.")]
+    approval_id: Annotated[int, Field(description="The request by which a person approved it.")]
+    threshold: Annotated[float, Field(description="The score from which an answer is positive.")]
+    metrics: Annotated[dict[str, float], Field(description="Of the holdout, as frozen with the approval.")]
+    demo: Annotated[bool, Field(description="Whether it was trained on sample data.")]
+    loaded_since: datetime
+
+
+class ModelLive(BaseModel):
+    """A model that the platform declares."""
+
+    model: str
+    champion: Annotated[ChampionLive | None, Field(description="Null while no version answers.")]
+    failure: Annotated[str | None, Field(description="Why the champion cannot be loaded; null while all is well.")]
+
+
+_MODELS = TypeAdapter(list[ModelLive])
+
+
+def health(database: Callable[[], Database] | None, models: Callable[[], Mapping[str, ModelState]]) -> APIRouter:
+    """The routes that say how the service is; nobody needs a key.
+
+    Parameters
+    ----------
+    database
+        Opens the platform's database; None for a service that has none, and is of no use without its model.
+    models
+        What is known of each model.
+    """
+    routes = APIRouter(tags=["health"])
+
+    @routes.get("/health/live", response_model=Live)
+    async def is_live() -> Live:
+        """Whether the process answers; needs no key."""
+        return Live()
+
+    @routes.get("/health/ready", response_model=Ready, responses=documented(HTTPStatus.SERVICE_UNAVAILABLE))
+    def is_ready() -> Ready:
+        """Whether the database answers and every model was looked for, with what is wrong of each; needs no key."""
+        if database is not None:
+            # Over the connections of all, with their patience: whoever asks, and however often, opens no new ones.
+            database().reads.rows(b"select 1")
+        states = models()
+        waiting = [name for name, state in states.items() if state.looked_at is None and state.failure is None]
+        if waiting:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"The service has just started and still loads {', '.join(waiting)}.",
+                "starting",
+                headers={"Retry-After": str(RETRY_SECONDS)},
+            )
+        broken = [state.failure for state in states.values() if state.live is None]
+        if database is None and broken:
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(map(str, broken)), "no-champion")
+        return Ready(
+            without_champion=[name for name, state in states.items() if state.live is None],
+            models=[_ready(name, state) for name, state in states.items()],
+        )
+
+    return routes
+
+
+def live_models(models: Callable[[], Mapping[str, ModelState]]) -> APIRouter:
+    """The route that says which versions answer.
+
+    Parameters
+    ----------
+    models
+        What is known of each model.
+    """
+    routes = APIRouter(tags=["models"])
+
+    @routes.get("/models", response_model=list[ModelLive])
+    def list_live_models(request: Request, page: PageNumber = 0, items_per_page: ItemsPerPage = 50) -> Response:
+        """Every model that the platform declares, with the champion that answers; null where there is none."""
+        states = models()
+        shown = Page(page, items_per_page, len(states), request.url.path, request.query_params.multi_items())
+        found = [
+            ModelLive(model=name, champion=_champion(state.live), failure=state.failure)
+            for name, state in shown.of(sorted(states.items(), key=lambda one: one[0]))
+        ]
+        return Response(_MODELS.dump_json(found), media_type=JSON, headers=dict(shown.headers))
+
+    return routes
+
+
+def metrics(kept: Metrics) -> APIRouter:
+    """The route that Prometheus reads."""
+    routes = APIRouter(tags=["health"])
+
+    @routes.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The metrics."}},
+    )
+    def show_metrics() -> Response:
+        """Requests, predictions, models and features in numbers, as Prometheus reads them."""
+        return Response(kept.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    return routes
+
+
+def _ready(name: str, state: ModelState) -> ReadyModel:
+    return ReadyModel(
+        model=name,
+        version=state.live.version if state.live else None,
+        failure=state.failure,
+        failing_since=state.failing_since,
+        reload_failures=state.reload_failures,
+    )
+
+
+def _champion(live: LiveModel | None) -> ChampionLive | None:
+    if live is None:
+        return None
+    return ChampionLive(
+        version=live.version,
+        digest=live.digest,
+        approval_id=live.approval_id,
+        threshold=live.threshold,
+        metrics=dict(live.metrics),
+        demo=live.demo,
+        loaded_since=live.loaded_at,
+    )

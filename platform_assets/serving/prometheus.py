@@ -1,0 +1,163 @@
+"""What Prometheus reads: of requests here, of models and predictions where they are made.
+
+Every application has a registry of its own, so that two in one process do not count together.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from platform_assets.base.errors import PlatformError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from starlette.types import Scope
+
+    from platform_assets.services import Services
+    from platform_assets.serving.live_models import ModelState
+    from platform_assets.serving.predictor import Predicted
+
+LOG = logging.getLogger(__name__)
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+OTHER = "other"
+"""The route of what is not there, and of files."""
+_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
+_SCORES = tuple(round(step / 20, 2) for step in range(1, 21))
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The metrics of one application.
+
+    Parameters
+    ----------
+    services
+        Where models, predictions and features are.
+
+    Attributes
+    ----------
+    registry
+        Holds them; others add theirs.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "platform_http_requests",
+            "Requests that were answered.",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "platform_http_request_seconds",
+            "Seconds from a request's head to the end of its answer.",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        # To find one takes longer than to count. They are few, for methods, routes and statuses are.
+        self._of_requests, self._of_seconds = cache(self._requests.labels), cache(self._seconds.labels)
+        self._predictions = Counter(
+            "platform_predictions",
+            "Rows that a model scored, by what came of it.",
+            ["model", "version", "outcome"],
+            registry=self.registry,
+        )
+        self._scores = Histogram(
+            "platform_prediction_score",
+            "Scores of those rows.",
+            ["model"],
+            buckets=_SCORES,
+            registry=self.registry,
+        )
+        services.predictor.tell(self._count_predictions)
+        self.registry.register(_Platform(services))
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+
+    def count_request(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count an answer; under the route's template, for its path may hold anything."""
+        method = scope["method"] if scope["method"] in _METHODS else OTHER
+        route = getattr(scope.get("route"), "path", OTHER)
+        self._of_requests(method, route, status).inc()
+        self._of_seconds(method, route).observe(seconds)
+
+    def _count_predictions(self, predicted: Predicted) -> None:
+        live, positive = predicted.live, int(predicted.positive.sum())
+        for outcome, rows in (("positive", positive), ("negative", len(predicted.scores) - positive)):
+            if rows:
+                self._predictions.labels(live.name, str(live.version), outcome).inc(rows)
+        histogram = self._scores.labels(live.name)
+        for score in predicted.scores.tolist():
+            histogram.observe(score)
+
+    def text(self) -> bytes:
+        """All of them, as Prometheus reads them."""
+        return generate_latest(self.registry)
+
+
+class _Platform(Collector):
+    """What is known when somebody asks: nothing of it is counted per request."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def describe(self) -> list[Metric]:
+        """Nothing: the registry would ask the database for it."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The state of models, log and features."""
+        yield from _of_models(self._services.live_models.state())
+        log = self._services.prediction_log
+        yield CounterMetricFamily("platform_prediction_log_rows", "Predictions that were logged.", log.written)
+        yield CounterMetricFamily("platform_prediction_log_dropped", "Predictions that were not logged.", log.dropped)
+        yield CounterMetricFamily("platform_prediction_log_failures", "Writes of the log that failed.", log.failures)
+        yield GaugeMetricFamily("platform_prediction_log_queue", "Predictions that wait to be logged.", log.queued)
+        if not self._services.bundle:
+            yield from self._of_features()
+
+    def _of_features(self) -> Iterator[Metric]:
+        answers = GaugeMetricFamily("platform_database_up", "Whether the database answers.")
+        age = GaugeMetricFamily(
+            "platform_features_age_seconds", "Seconds since the rows of an online table last changed.", labels=["table"]
+        )
+        try:
+            found = self._services.online.versions()
+        except PlatformError as error:
+            LOG.warning("the age of features is not known: %s", first_line(error))
+            found = None
+        answers.add_metric([], float(found is not None))
+        for one in found or ():
+            age.add_metric([one.name], (datetime.now(UTC) - one.updated_at).total_seconds())
+        yield answers
+        yield age
+
+
+def _of_models(states: Mapping[str, ModelState]) -> Iterator[Metric]:
+    serving = InfoMetricFamily("platform_model", "The version of a model that answers.", labels=["model"])
+    up = GaugeMetricFamily("platform_model_live", "Whether a version of a model answers.", labels=["model"])
+    failures = CounterMetricFamily(
+        "platform_model_reload_failures", "How often a champion could not be loaded.", labels=["model"]
+    )
+    failing = GaugeMetricFamily(
+        "platform_model_failing", "Whether the champion is one that cannot be loaded.", labels=["model"]
+    )
+    for name, state in states.items():
+        if state.live:
+            told = {"version": str(state.live.version), "digest": state.live.digest, "demo": str(state.live.demo)}
+            serving.add_metric([name], told)
+        up.add_metric([name], float(state.live is not None))
+        failures.add_metric([name], state.reload_failures)
+        failing.add_metric([name], float(state.failure is not None))
+    yield from (serving, up, failures, failing)

@@ -1,0 +1,224 @@
+"""A model's declaration to its asset, checks, jobs, schedule and sensor. What training is, `training/trainer.py` says."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.promotion import request_approval
+from platform_assets.evaluation.metrics import Criterion, NotWorse
+from platform_assets.lake.assets import IO_MANAGER
+from platform_assets.lake.delta_tables import TableStore
+from platform_assets.orchestration.failures import plain_failures
+from platform_assets.training import metadata as model_metadata
+from platform_assets.training.model_spec import ModelSpec, Retraining
+from platform_assets.training.trainer import Assessment, Trainer
+
+USER = "user"
+UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+SENSOR_SECONDS = 60
+
+
+def model_definitions(spec: ModelSpec) -> dg.Definitions:
+    """Everything that Dagster shows and runs of a model.
+
+    Parameters
+    ----------
+    spec
+        The model. Its asset is `<domain>/<name>`; its jobs are `train_<name>` and `evaluate_<name>`.
+    """
+    asset = model_asset(spec)
+    train = dg.define_asset_job(
+        f"train_{spec.name}",
+        # Its tables as well: trained on yesterday's, a nightly model would never see a new row. And what else is
+        # made of them, for what is served online must not stay behind.
+        selection=dg.AssetSelection.assets(asset).upstream().downstream(),
+        description=f"Bring the tables of {spec.key} up to date, train it, judge it, register it as challenger.",
+    )
+    return dg.Definitions(
+        assets=[asset],
+        jobs=[train, evaluation_job(spec)],
+        schedules=[
+            dg.ScheduleDefinition(
+                name=f"train_{spec.name}_nightly",
+                job=train,
+                cron_schedule=spec.retraining.cron,
+                execution_timezone="UTC",
+                description=f"Train {spec.key} every night; where nothing has changed, its version stands.",
+            )
+        ],
+        sensors=[new_data_sensor(spec, train)],
+    )
+
+
+def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
+    """The asset: trained, judged and registered by one materialisation. No check of it blocks."""
+
+    @dg.asset(
+        name=spec.name,
+        key_prefix=spec.domain,
+        group_name=spec.domain,
+        description=spec.description,
+        owners=list(spec.owners),
+        kinds={"scikitlearn", "mlflow"},
+        deps=[dg.AssetKey(name.split("/")) for name in spec.tables],
+        # Nothing is handed on: who wants a model asks the registry for it.
+        io_manager_key=IO_MANAGER,
+        check_specs=[
+            dg.AssetCheckSpec(one.name, asset=spec.key.split("/"), description=one.description)
+            for one in _demands(spec)
+        ],
+    )
+    def model(
+        context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer], ledger: dg.ResourceParam[Ledger]
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
+        with plain_failures():
+            training = trainer.train(spec, launched_by(context.run.tags), context.log.info)
+            request = request_approval(ledger, spec, training)
+        verdict = training.assessment.verdict
+        if not verdict.passed:
+            context.log.warning("%s: the gate FAILED: %s", spec.key, "; ".join(model_metadata.faults(verdict)))
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(training.version.digest),
+            metadata=model_metadata.of_training(spec, training, request),
+            check_results=list(_check_results(spec, training.assessment)),
+        )
+
+    return model
+
+
+def evaluation_job(spec: ModelSpec) -> dg.JobDefinition:
+    """The job that judges the champion, or the newest version, on newly labelled data; trains and changes nothing."""
+
+    @dg.op(
+        name=f"evaluate_{spec.name}_on_new_labels",
+        description=f"Judge {spec.key} on the examples that were labelled since it was trained.",
+    )
+    def evaluate(context: dg.OpExecutionContext, trainer: dg.ResourceParam[Trainer]) -> None:
+        with plain_failures():
+            evaluation = trainer.evaluate(spec)
+        context.log.info("version %s, on %s", evaluation.version.version, evaluation.examples)
+        context.log_event(
+            dg.AssetObservation(asset_key=spec.key.split("/"), metadata=model_metadata.of_evaluation(evaluation))
+        )
+
+    @dg.job(
+        name=f"evaluate_{spec.name}",
+        description=f"Judge the champion of {spec.key}, or its newest version, on newly labelled data.",
+    )
+    def job() -> None:
+        evaluate()
+
+    return job
+
+
+def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
+    """Trains when enough rows were added to the model's first table since it was last trained."""
+    first = spec.tables[0]
+    asset_key = dg.AssetKey(spec.key.split("/"))
+
+    @dg.sensor(
+        name=f"{spec.name}_new_data",
+        job=job,
+        minimum_interval_seconds=SENSOR_SECONDS,
+        description=(
+            f"Train {spec.key} when {first} has {spec.retraining.min_new_rows:,} rows more than at its last "
+            f"training, at most every {spec.retraining.cool_down}."
+        ),
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, tables: dg.ResourceParam[TableStore]
+    ) -> dg.RunRequest | dg.SkipReason:
+        with plain_failures():
+            current = tables.current(first)
+        if current is None:
+            return dg.SkipReason(f"there is no table {first} yet")
+        if busy := _at_work(context.instance, asset_key):
+            return dg.SkipReason(f"run {busy} is at work on it")
+        last = last_training(context.instance.get_latest_materialization_event(asset_key))
+        reason = why_not(spec.retraining, current.rows, last, datetime.now(UTC))
+        # The key carries the table's version: what failed on it is tried again by the schedule, or by a person.
+        return dg.SkipReason(reason) if reason else dg.RunRequest(run_key=f"{first} version {current.version}")
+
+    return sensor
+
+
+def _at_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
+    """A run that is not finished and makes the asset, be it one of its own job or of all assets."""
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
+        run = record.dagster_run
+        if key in (run.asset_selection or ()) or run.job_name == f"train_{key.path[-1]}":
+            return run.run_id
+    return None
+
+
+@dataclass(frozen=True)
+class LastTraining:
+    """When a model was last trained, and how many rows its first table had."""
+
+    at: datetime
+    rows: int
+
+
+def last_training(event: dg.EventLogEntry | None) -> LastTraining | None:
+    """What the asset's newest materialisation says; None without one."""
+    materialisation = event.asset_materialization if event else None
+    if event is None or materialisation is None or model_metadata.FIRST_TABLE_ROWS not in materialisation.metadata:
+        return None
+    rows: Any = materialisation.metadata[model_metadata.FIRST_TABLE_ROWS].value
+    return LastTraining(datetime.fromtimestamp(event.timestamp, UTC), int(rows))
+
+
+def why_not(policy: Retraining, rows: int, last: LastTraining | None, now: datetime) -> str | None:
+    """Why a training is not due; None when it is.
+
+    Parameters
+    ----------
+    policy
+        When to train.
+    rows
+        Rows of the model's first table now.
+    last
+        The training before, if any.
+    now
+        With time zone.
+    """
+    new = rows - (last.rows if last else 0)
+    if new < policy.min_new_rows:
+        return f"{new:,} rows are new; {policy.min_new_rows:,} are needed"
+    if last and now - last.at < policy.cool_down:
+        return f"trained {last.at:%Y-%m-%d %H:%M} UTC, and again {policy.cool_down} later at the earliest"
+    return None
+
+
+def launched_by(tags: Mapping[str, str]) -> str:
+    """Who launched a run, by its tags: `schedule:<name>`, `sensor:<name>` or `user`."""
+    for kind in ("schedule", "sensor"):
+        if name := tags.get(f"dagster/{kind}_name"):
+            return f"{kind}:{name}"
+    return USER
+
+
+def _check_results(spec: ModelSpec, assessment: Assessment) -> Iterator[dg.AssetCheckResult]:
+    for demand, reason in zip(_demands(spec), assessment.verdict.reasons, strict=True):
+        yield dg.AssetCheckResult(
+            passed=reason.passed,
+            asset_key=spec.key.split("/"),
+            check_name=reason.name,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=reason.told,
+            metadata=model_metadata.of_check(assessment, demand),
+        )
+
+
+def _demands(spec: ModelSpec) -> list[Criterion | NotWorse]:
+    """What the gate demands, in the order of the verdict's reasons."""
+    return [*spec.criteria, spec.not_worse]

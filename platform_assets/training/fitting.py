@@ -1,0 +1,326 @@
+"""Fitting: labelled examples in, the best candidate out, calibrated, with its decision threshold.
+
+Sees the training examples only. What the result is worth on the holdout, `evaluation.py` says.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pickle import PicklingError
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from platform_assets.base.errors import TrainingError
+from platform_assets.evaluation.splits import folds
+from platform_assets.models.artefacts import GOLDEN_ROWS, FittedModel, library_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from platform_assets.base.frames import Frame
+    from platform_assets.training.model_spec import Candidate, ModelSpec
+
+    Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+REFERENCE = "always the base rate"
+"""A row of the leaderboard, not a candidate: what is known without looking at any feature."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One line of the leaderboard.
+
+    Attributes
+    ----------
+    candidate
+        Its name.
+    parameters
+        The settings tried, as text.
+    mean, deviation
+        The metric over the folds, mean and standard deviation.
+    seconds
+        How long the folds took. What a candidate prepares as the one before did took its time there.
+    """
+
+    candidate: str
+    parameters: Mapping[str, str]
+    mean: float
+    deviation: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The best candidate.
+
+    Attributes
+    ----------
+    model
+        Fitted on all training examples, and calibrated.
+    threshold
+        A score at or above it counts as positive.
+    best
+        Its line of the leaderboard.
+    leaderboard
+        All lines, best first, with the reference.
+    """
+
+    model: FittedModel
+    threshold: float
+    best: Tried
+    leaderboard: tuple[Tried, ...]
+
+
+def demand_sound(spec: ModelSpec, examples: Frame) -> None:
+    """Refuse examples that nothing can be learned from, before anything is.
+
+    Raises
+    ------
+    TrainingError
+        A column is missing; examples share an id; a label is neither 0 nor 1; a number is infinite.
+    """
+    import numpy as np
+
+    told = f"{spec.key}: {spec.examples.__name__} of {', '.join(spec.tables)}"
+    wanted = [
+        spec.id,
+        *spec.feature_names,
+        spec.label,
+        spec.group,
+        *([spec.time] if spec.time else []),
+        *spec.subgroups,
+        *spec.error_columns,
+    ]
+    if missing := [name for name in wanted if name not in examples.columns]:
+        raise TrainingError(
+            f"{told} gives no column {', '.join(missing)}; it has {', '.join(map(str, examples.columns))}"
+        )
+    if twins := int(examples[spec.id].duplicated().sum()):
+        raise TrainingError(f"{told}: {twins} examples have the {spec.id} of another one; one row for each is needed")
+    if strange := int((~examples[spec.label].isin([0, 1])).sum()):
+        raise TrainingError(f"{told}: {strange} examples have a {spec.label} that is neither 0 nor 1; leave them out")
+    numbers = feature_frame(examples, spec).select_dtypes("number")
+    if infinite := [name for name in numbers if np.isinf(numbers[name]).any()]:
+        raise TrainingError(
+            f"{told} gives infinite values of {', '.join(map(str, infinite))}; only finite or missing ones are taken"
+        )
+
+
+def feature_frame(frame: Frame, spec: ModelSpec) -> Frame:
+    """The features alone, in the forms that estimators take: numbers as float64, text as str, missing ones as NaN."""
+    forms = {
+        feature.name: "str" if feature.type == "string" else "float64"
+        for feature in spec.features
+        if feature.type.startswith(("int", "uint", "float", "string"))
+    }
+    return frame[spec.feature_names].astype(forms)
+
+
+def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fitted:
+    """Find the best candidate by cross-validation, calibrate it, and choose its threshold.
+
+    Groups and time are respected: what a fold is judged on is of other groups, and later, than what it was
+    fitted on. The same out-of-fold predictions of the best candidate calibrate its probabilities and choose the
+    threshold. What is returned was fitted once on all examples, with one thread: the same examples give the same model.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    examples
+        Training examples, one row each, with the columns that `spec` names; in a stable order.
+    progress
+        Told what was tried, line by line.
+
+    Raises
+    ------
+    TrainingError
+        The examples are too few, or some fold has but one class.
+    """
+    import numpy as np
+    from sklearn.dummy import DummyClassifier
+
+    from platform_assets.models.calibration import CalibratedEstimator, sigmoid
+
+    rows, labels = feature_frame(examples, spec), examples[spec.label].to_numpy(dtype=np.int64)
+    parts = folds(examples[spec.group], examples[spec.time] if spec.time else None, spec.folds, spec.holdout.newest)
+    _demand_both_classes(spec, labels, parts)
+    truth = np.concatenate([labels[judging] for _, judging in parts])
+    with one_thread():
+        trial = _Trial(spec.ranked_by, rows, labels, parts)
+        tried = list(_search(spec, trial, progress))
+        trial.forget()
+        best = max(tried, key=lambda one: one.line.mean)
+        slope, intercept = _calibration(best, truth, progress)
+        scores = sigmoid(best.raw, slope, intercept)
+        threshold = spec.threshold.choose(truth, scores)
+        progress(f"{best.line.candidate} is best; threshold {threshold:.4f}. {spec.threshold.description}")
+        estimator = CalibratedEstimator(best.pipeline.fit(rows, labels), slope, intercept)
+        reference = trial.attempt(REFERENCE, {}, DummyClassifier(strategy="prior"))
+        golden = rows.iloc[np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)]
+        model = FittedModel(
+            estimator=estimator,
+            features=tuple(spec.feature_names),
+            golden_rows=golden.reset_index(drop=True),
+            golden_scores=estimator.predict_proba(golden)[:, 1],
+            libraries=library_versions(),
+        )
+    leaderboard = sorted((one.line for one in [*tried, reference]), key=lambda line: -line.mean)
+    return Fitted(model, threshold, best.line, tuple(leaderboard))
+
+
+def settings_of(candidate: Candidate) -> list[dict[str, Any]]:
+    """Every combination of a candidate's grid."""
+    from sklearn.model_selection import ParameterGrid
+
+    return list(ParameterGrid({name: list(values) for name, values in candidate.grid.items()}))
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What was tried: its line, its pipeline, not fitted, and its raw scores for what the folds judge on."""
+
+    line: Tried
+    pipeline: Any
+    raw: NDArray[np.float64]
+
+
+class _Trial:
+    """Folds on which pipelines are tried.
+
+    Parameters
+    ----------
+    ranked_by
+        The metric.
+    rows, labels
+        All training examples.
+    parts
+        Of each fold, which to fit on and which to judge on.
+    """
+
+    def __init__(self, ranked_by: str, rows: Frame, labels: NDArray[np.int64], parts: Folds) -> None:
+        from sklearn.metrics import get_scorer
+
+        self._scorer = get_scorer(ranked_by)
+        self._rows = rows
+        self._labels = labels
+        self._parts = parts
+        self._prepared: tuple[str, list[tuple[Any, Any]]] = ("", [])
+
+    def attempt(self, name: str, settings: Mapping[str, Any], pipeline: Any) -> _Attempt:
+        """Fit on each fold, and judge."""
+        import numpy as np
+        from sklearn.base import clone
+
+        from platform_assets.models.calibration import raw_scores
+
+        start = time.monotonic()
+        before, estimator = _divided(pipeline)
+        metric, raw = [], []
+        for (training, judging), (learned, seen) in zip(self._parts, self._prepare(before), strict=True):
+            # Copies, lest an estimator that works in place spoils them for the next one.
+            fitted = clone(estimator).fit(learned.copy(), self._labels[training])
+            metric.append(self._scorer(fitted, seen.copy(), self._labels[judging]))
+            raw.append(raw_scores(fitted, seen.copy()))
+        texts = {key: str(value) for key, value in settings.items()}
+        line = Tried(name, texts, float(np.mean(metric)), float(np.std(metric)), time.monotonic() - start)
+        return _Attempt(line, pipeline, np.concatenate(raw))
+
+    def _prepare(self, before: Any) -> list[tuple[Any, Any]]:
+        """What comes before the estimators, fitted on each fold: its examples to fit on, and those to judge on.
+
+        Candidates mostly differ in the estimator alone, and to prepare texts takes ten times as long as to fit one.
+        """
+        from sklearn.base import clone
+
+        key = _identity(before)
+        if key != self._prepared[0]:
+            self.forget()
+            prepared = []
+            for training, judging in self._parts:
+                learned, seen = self._rows.iloc[training], self._rows.iloc[judging]
+                if before is not None:
+                    fitted = clone(before)
+                    learned, seen = fitted.fit_transform(learned, self._labels[training]), fitted.transform(seen)
+                prepared.append((learned, seen))
+            self._prepared = key, prepared
+        return self._prepared[1]
+
+    def forget(self) -> None:
+        """Let go of what was prepared."""
+        self._prepared = ("", [])
+
+
+def _identity(transformers: Any) -> str:
+    """The same for transformers that do the same; for what cannot be compared, another one each time."""
+    import joblib
+
+    try:
+        return str(joblib.hash(transformers))
+    except PicklingError:
+        return uuid4().hex
+
+
+def _divided(pipeline: Any) -> tuple[Any, Any]:
+    """A pipeline's transformers, None without any, and its estimator."""
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(pipeline, Pipeline) and len(pipeline) > 1:
+        return pipeline[:-1], pipeline[-1]
+    return None, pipeline
+
+
+def _search(spec: ModelSpec, trial: _Trial, progress: Callable[[str], None]) -> Iterator[_Attempt]:
+    attempts = [(candidate, settings) for candidate in spec.candidates for settings in settings_of(candidate)]
+    for number, (candidate, settings) in enumerate(attempts, 1):
+        tried = trial.attempt(candidate.name, settings, candidate.build(spec.seed).set_params(**settings))
+        line, told = tried.line, ", ".join(f"{name}={value}" for name, value in settings.items()) or "as it is"
+        progress(
+            f"{number} of {len(attempts)}: {candidate.name} ({told}): "
+            f"{spec.ranked_by} {line.mean:.4f} ± {line.deviation:.4f}, {line.seconds:.1f} s"
+        )
+        yield tried
+
+
+def _calibration(best: _Attempt, truth: NDArray[np.int64], progress: Callable[[str], None]) -> tuple[float, float]:
+    """Slope and intercept of the sigmoid that makes probabilities of the out-of-fold scores."""
+    import numpy as np
+    from scipy.special import logit
+    from sklearn.linear_model import LogisticRegression
+
+    # Without a penalty: two numbers from hundreds of examples need none.
+    line = LogisticRegression(C=np.inf).fit(best.raw[:, None], truth)
+    slope, intercept = float(line.coef_[0, 0]), float(line.intercept_[0])
+    if slope > 0:
+        return slope, intercept
+    # It would turn the order of the scores round.
+    progress("higher scores do not mean more positives among the newest examples: everyone gets the base rate")
+    return 0.0, float(logit(truth.mean()))
+
+
+def _demand_both_classes(spec: ModelSpec, labels: NDArray[np.int64], parts: Folds) -> None:
+    """Every fold, on either side, needs examples of both: nothing can be fitted or measured on one."""
+    for indices in (indices for fold in parts for indices in fold):
+        positives = int(labels[indices].sum())
+        if not 0 < positives < len(indices):
+            raise TrainingError(
+                f"{spec.key}: {int(labels.sum())} of {len(labels)} training examples are {spec.positive}; in one of "
+                f"{spec.folds} folds {positives} of {len(indices)}; each fold needs examples of both. Load more data"
+            )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """BLAS and OpenMP with one thread: on few cores several fight each other, and sums depend on their number."""
+    # Only libraries that are loaded can be limited.
+    import sklearn.ensemble
+    import sklearn.linear_model  # noqa: F401 - loaded, not used
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield

@@ -1,0 +1,182 @@
+"""What people see of a model in Dagster: tables of metrics, plots as images, the card."""
+
+import base64
+import math
+import re
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from platform_assets.approval.ledger import Request, State
+from platform_assets.evaluation.metrics import METRICS, Criterion, Estimate, NotWorse, Verdict
+from platform_assets.training.model_spec import ModelSpec
+from platform_assets.training.trainer import Assessment, Evaluation, Training
+
+VERDICT = "verdict"
+"""What the quality gate says, in one line."""
+APPROVAL = "approval"
+"""What a person has to do about it, in one line."""
+LONGEST_TEXT = 300
+FIRST_TABLE_ROWS = "first_table_rows"
+SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "f1", "flagged", "calibration_error")
+
+
+def of_training(spec: ModelSpec, training: Training, request: Request | None) -> dict[str, Any]:
+    """Metadata of a materialisation, with the request that it led to."""
+    version, split = training.version, training.record["split"]
+    return {
+        VERDICT: told(training.assessment.verdict),
+        APPROVAL: awaited(request),
+        "model_version": version.version,
+        "newly_trained": training.is_new,
+        "champion": f"version {training.champion.version}" if training.champion else "there is none",
+        "card": dg.MetadataValue.md(training.record["card"]),
+        **_of_assessment(training.assessment),
+        "leaderboard": dg.MetadataValue.md(_leaderboard(spec, training.record["leaderboard"])),
+        # As numbers, for Dagster draws those over time.
+        **{one.metric: training.assessment.estimates[one.metric].value for one in spec.criteria},
+        "threshold": version.threshold,
+        "training_rows": split["training_rows"],
+        "holdout_rows": split["holdout_rows"],
+        "left_out_rows": split["left_out_rows"],
+        FIRST_TABLE_ROWS: training.first_table_rows,
+        "inputs": dg.MetadataValue.json(
+            {name: {"version": version.tables[name], "digest": version.table_digests[name]} for name in version.tables}
+        ),
+        "digest": version.digest,
+        "fingerprint": version.fingerprint,
+        "tags": dg.MetadataValue.json(dict(version.tags)),
+        "demo": training.demo,
+    }
+
+
+def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
+    """Metadata of an observation."""
+    return {
+        "model_version": evaluation.version.version,
+        "examples": evaluation.examples,
+        VERDICT: told(evaluation.assessment.verdict),
+        **_of_assessment(evaluation.assessment),
+    }
+
+
+def of_check(assessment: Assessment, demand: Criterion | NotWorse) -> dict[str, Any]:
+    """Metadata of the check of one demand: numbers, for Dagster draws those over time; none where undefined."""
+    found = assessment.estimates if isinstance(demand, Criterion) else assessment.difference or {}
+    estimate = found.get(demand.metric)
+    numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high} if estimate else {}
+    return {name: number for name, number in numbers.items() if not math.isnan(number)}
+
+
+def told(verdict: Verdict) -> str:
+    """The verdict in one line."""
+    return "passed" if verdict.passed else f"FAILED: {'; '.join(faults(verdict))}"
+
+
+def awaited(request: Request | None) -> str:
+    """What a person has to do about a version, in one line."""
+    if request is None:
+        return "nothing waits for a person: this version was decided about"
+    if request.state is State.PENDING:
+        return f"request {request.id} waits for a person: platform-assets decide show {request.id}"
+    return f"request {request.id} is {request.state}"
+
+
+def faults(verdict: Verdict) -> list[str]:
+    """What a failed gate found."""
+    return [reason.told for reason in verdict.reasons if not reason.passed]
+
+
+def _of_assessment(assessment: Assessment) -> dict[str, Any]:
+    return {
+        "metrics": dg.MetadataValue.md(_metrics(assessment)),
+        **{
+            f"metrics_by_{column}": dg.MetadataValue.md(_subgroups(column, values))
+            for column, values in assessment.subgroups.items()
+        },
+        **{f"errors_{kind}": dg.MetadataValue.md(_errors(rows)) for kind, rows in assessment.errors.items()},
+        **{
+            f"plot_{name.removesuffix('.png')}": dg.MetadataValue.md(_image(name, png))
+            for name, png in assessment.plots.items()
+        },
+    }
+
+
+def _metrics(assessment: Assessment) -> str:
+    difference = assessment.difference
+    headings = ["metric", "value", "95 % interval", *(["minus champion"] if difference else []), "what it says"]
+    rows = [
+        [
+            name,
+            _number(one.value),
+            _interval(one),
+            *([f"{_number(difference[name].value)} ({_interval(difference[name])})"] if difference else []),
+            METRICS[name].description,
+        ]
+        for name, one in assessment.estimates.items()
+    ]
+    return _table(headings, rows)
+
+
+def _subgroups(column: str, values: Mapping[str, Mapping[str, Estimate]]) -> str:
+    rows = [
+        [value, *(_with_interval(found[name]) for name in SUBGROUP_METRICS)] for value, found in sorted(values.items())
+    ]
+    return _table([column, *SUBGROUP_METRICS], rows)
+
+
+def _leaderboard(spec: ModelSpec, lines: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            line["candidate"],
+            ", ".join(f"{name}={value}" for name, value in line["parameters"].items()),
+            f"{line['mean']:.4f} ± {line['deviation']:.4f}",
+            f"{line['seconds']:.1f}",
+        ]
+        for line in lines
+    ]
+    return _table(["candidate", "parameters", f"{spec.ranked_by}, mean ± sd over {spec.folds} folds", "seconds"], rows)
+
+
+def _errors(rows: Any) -> str:
+    cells = [[_quoted(value) for value in row] for row in rows.itertuples(index=False)]
+    return _table(map(str, rows.columns), cells) if cells else "There are none."
+
+
+def _quoted(value: Any) -> str:
+    """A value as Markdown shows it, and nothing else: texts of strangers hold links, pictures and bars."""
+    if isinstance(value, float):
+        return _number(value)
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(value)).split())
+    cut = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} .."
+    return re.sub(rf"([{re.escape(string.punctuation)}])", r"\\\1", cut)
+
+
+def _with_interval(one: Estimate) -> str:
+    interval = _interval(one)
+    return f"{_number(one.value)} ({interval})" if interval else _number(one.value)
+
+
+def _interval(one: Estimate) -> str:
+    if one.low == one.high or math.isnan(one.low):
+        return ""
+    # Kept on one line, however narrow the column.
+    return f"{_number(one.low)} to {_number(one.high)}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "undefined"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3g}"
+
+
+def _table(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    from tabulate import tabulate
+
+    return tabulate(rows, headers=list(headings), tablefmt="github", disable_numparse=True)
+
+
+def _image(name: str, png: bytes) -> str:
+    return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"

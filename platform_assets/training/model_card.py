@@ -1,0 +1,72 @@
+"""A model's card: what people have to know before they rely on it, from its declaration and its training's record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from platform_assets.training.model_spec import ModelSpec
+
+TOLD_BY_SUBGROUP = {"roc_auc": "ROC AUC", "recall": "recall", "precision": "precision", "flagged": "share flagged"}
+
+
+def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
+    """The card of a trained version, as Markdown.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    record
+        What is recorded of the training: `tables`, `split`, `verdict`, `subgroups`, `demo`.
+    """
+    card, split = spec.card, record["split"]
+    tables = "; ".join(f"{name} version {number}" for name, number in record["tables"].items())
+    cut = f", from {split['cut']} on" if split["cut"] else ""
+    paragraphs = {
+        "Purpose": card.purpose,
+        "Who acts on it": card.acted_on_by,
+        "Business KPI": f"{card.business_kpi.name}. Owner: {card.business_kpi.owner}. "
+        f"Target: {card.business_kpi.target}.",
+        "Technical KPI": card.technical_kpi,
+        "Label": card.label,
+        "Objective": card.objective,
+        "Data": f"{card.data} Trained on {tables}." + (" **Sample data, not real ones.**" if record["demo"] else ""),
+        "Splits": f"{split['training_rows']:,} examples to train on; {split['holdout_rows']:,} held out: of "
+        f"other groups by {spec.group}{cut}; {split['left_out_rows']:,} are neither, and left out.",
+        "Quality gate": "\n".join(_gate(record["verdict"])),
+        "Subgroups": "\n".join(_subgroups(record["subgroups"])) or "None are told apart.",
+        "Limits": "\n".join(f"- {limit}" for limit in card.limits),
+    }
+    return "\n\n".join(f"**{title}**\n\n{text}" for title, text in paragraphs.items())
+
+
+def _gate(verdict: Mapping[str, Any]) -> Iterator[str]:
+    yield "Passed." if verdict["passed"] else "**FAILED.**"
+    yield from (f"- {reason['told']}" for reason in verdict["reasons"] if verdict["passed"] or not reason["passed"])
+
+
+def _subgroups(subgroups: Mapping[str, Any]) -> Iterator[str]:
+    for column, values in subgroups.items():
+        for value, metrics in sorted(values.items()):
+            told = (f"{label} {told_estimate(metrics[name])}" for name, label in TOLD_BY_SUBGROUP.items())
+            yield f"- {column} {value}, {metrics['rows']['value']:,.0f} examples: {', '.join(told)}"
+
+
+def told_estimate(metric: Mapping[str, float | None], digits: int = 3) -> str:
+    """A recorded value and its interval, for people.
+
+    Parameters
+    ----------
+    metric
+        As `Estimate.as_dict` gives it.
+    digits
+        Significant ones.
+    """
+    value, low, high = metric["value"], metric["low"], metric["high"]
+    if value is None:
+        return "undefined"
+    interval = "" if low is None or high is None else f" ({low:.{digits}g} to {high:.{digits}g})"
+    return f"{value:.{digits}g}{interval}"

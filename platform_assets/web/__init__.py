@@ -1,0 +1,1 @@
+"""HTTP without a word of any domain: keys, sessions, limits, problems, base pages, middleware."""

@@ -1,0 +1,79 @@
+"""A model with versions, files and requests, for everything that promotes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.approval.promotion import Promoter
+from platform_assets.models.artefacts import ArtefactStore
+from platform_assets_tests.approval.proposals import ANNA, MODEL, PASSED, PLOTS, proposal
+from platform_assets_tests.contracts.registrations import registration, small_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from platform_assets.approval.ledger import Ledger, Request
+    from platform_assets.models.registry import ModelRegistry, ModelVersion
+
+
+class Works:
+    """Everything between training and champion."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        registry: ModelRegistry,
+        folder: Path,
+        lock: Callable[[str], AbstractContextManager[Any]],
+        artefacts: Any = None,
+    ) -> None:
+        self.ledger = ledger
+        self.registry = registry
+        self.folder = folder
+        self.artefacts = artefacts or ArtefactStore(str(folder))
+        self.promoter = Promoter(ledger, registry, self.artefacts, lock)
+
+    def train(self, fingerprint: str = "print-1", model: str = MODEL) -> ModelVersion:
+        """A new version, of a file of its own: no two dumps are alike."""
+        digest = self.artefacts.save(small_model())
+        return self.registry.register(registration(fingerprint, name=model, digest=digest, plots=PLOTS))
+
+    def ask(self, version: ModelVersion, **others: Any) -> Request:
+        """A request as training makes it."""
+        champion = self.ledger.champion(version.name)
+        fields: dict[str, Any] = {
+            "model": version.name,
+            "digest": version.digest,
+            "threshold": version.threshold,
+            "evidence": {
+                **PASSED,
+                "tables": dict(version.tables),
+                "table_digests": dict(version.table_digests),
+                "fingerprint": version.fingerprint,
+                "registered": {
+                    "metrics": dict(version.metrics),
+                    "parameters": dict(version.parameters),
+                    "tags": dict(version.tags),
+                },
+                "record": self.registry.record(version.name, version.version),
+            },
+            "champion": (champion.version, champion.digest) if champion else None,
+        }
+        return self.ledger.open_request(proposal(version.version, **{**fields, **others}))
+
+    def approve(self, version: ModelVersion, **others: Any) -> int:
+        """An approved request of a version; its number."""
+        request = self.ask(version, **others)
+        return self.ledger.decide(request.id, "approve", ANNA, "better").id
+
+    def crown(self, fingerprint: str = "print-1", model: str = MODEL) -> ModelVersion:
+        """A new version that is the champion."""
+        version = self.train(fingerprint, model)
+        self.promoter.promote(self.approve(version))
+        return version
+
+    def file(self, version: ModelVersion) -> Path:
+        """The file of a version."""
+        return self.folder / "models" / f"{version.digest}.skops"

@@ -1,0 +1,474 @@
+"""The commands by which people decide, over a real ledger; on a real MLflow where it is the point."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+import shlex
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from dagster_dg_cli.cli.launch import launch_command
+from pydantic import SecretStr
+
+from platform_assets.approval.defs import run_config
+from platform_assets.approval.ledger import Ledger, State
+from platform_assets.models.registry import CHAMPION, MemoryRegistry
+from platform_assets.services import Services
+from platform_assets.serving.bundles import open_bundle
+from platform_assets.settings import Settings
+from platform_assets.web.api_keys import Keys
+from platform_assets_tests.approval.evidence_proposals import evidence
+from platform_assets_tests.approval.promotions import Works
+from platform_assets_tests.approval.proposals import ANNA, MODEL
+from platform_assets_tests.approval.proposals import proposal as bare
+from platform_assets_tests.command_line import Done, platform_assets
+from platform_assets_tests.postgres import as_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from platform_assets.approval.ledger import Event, Request
+
+ROOT = Path(__file__).parents[2]
+ASK = ("--reason", "better in the north")
+
+
+@dataclass
+class Desk:
+    """A database of this test's own, what is in it, and the commands over it."""
+
+    url: str
+    home: Path
+    services: Services
+    lake: str
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.services.ledger
+
+    @property
+    def keys(self) -> Keys:
+        assert isinstance(self.services.keys, Keys)
+        return self.services.keys
+
+    def do(self, *arguments: str, key: str = "", **variables: str) -> Done:
+        everything: dict[str, str | Path | float] = {
+            "PLATFORM_HOME": self.home,
+            "PLATFORM_DATABASE_URL": self.url,
+            "PLATFORM_LAKE_URI": self.lake,
+            "PLATFORM_API_KEY": key,
+            **variables,
+        }
+        return platform_assets(*arguments, **everything)
+
+    def ask(self, version: int = 1, *, passed: bool = True, **others: Any) -> Request:
+        return self.ledger.open_request(bare(version, **{"evidence": evidence(passed=passed), **others}))
+
+    def last(self, number: int) -> Event:
+        return self.ledger.history(number)[-1]
+
+    def works(self) -> Works:
+        services = self.services
+        return Works(services.ledger, services.registry, self.home / "lake", services._lock, services.artefacts)
+
+
+def opened(url: str, home: Path, lake: str) -> Desk:
+    return Desk(url, home, Services(Settings(home=home, database_url=SecretStr(url), lake_uri=lake)), lake)
+
+
+@pytest.fixture
+def desk(database_url: str, tmp_path: Path) -> Iterator[Desk]:
+    desk = opened(database_url, tmp_path, "memory://")
+    yield desk
+    desk.services.close()
+
+
+@pytest.fixture
+def mlflow_desk(database_url: str, tmp_path: Path) -> Iterator[Desk]:
+    """The same, with models in MLflow and files in a folder."""
+    desk = opened(database_url, tmp_path, "")
+    yield desk
+    desk.services.close()
+
+
+def refused(done: Done, said: str) -> None:
+    """A person sees one sentence, and no trace."""
+    assert (done.code, done.out) == (1, "")
+    assert re.search(said, done.err), done.err
+    assert "Traceback" not in done.err
+
+
+# decide list, show
+
+
+@pytest.mark.requirement("PRO-4")
+def test_the_list_shows_what_waits_for_somebody(desk: Desk) -> None:
+    assert desk.do("decide", "list").out == "no request is open\n"
+    assert desk.do("decide", "list", "--all").out == "there are no requests\n"
+    desk.ask(1)
+    desk.ask(2, passed=False)
+    desk.ask(1, model="demand_model", launched_by=None)
+    done = desk.do("decide", "list")
+    assert (done.code, done.err) == (0, "")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.out.splitlines() if line.startswith("│")]
+    assert [row[:6] for row in rows] == [
+        ["3", "demand_model", "1", "PENDING", "passed", "unknown"],
+        ["2", MODEL, "2", "PENDING", "FAILED", "schedule:train_credit_risk_model_nightly"],
+    ]
+    assert MODEL not in desk.do("decide", "list", "--model", "demand_model").out
+    everything = desk.do("decide", "list", "--all").out
+    assert "SUPERSEDED" in everything
+
+
+@pytest.mark.requirement("PRO-6")
+def test_what_has_expired_is_not_open(desk: Desk) -> None:
+    request = desk.ask(lifetime=timedelta(0))
+    assert desk.do("decide", "list").out == "no request is open\n"
+    assert desk.ledger.request(request.id).state is State.EXPIRED
+
+
+@pytest.mark.requirement("PRO-4", "PRO-5")
+def test_a_request_is_shown_with_all_that_somebody_who_decides_has_to_know(desk: Desk) -> None:
+    desk.ask(passed=False, champion=(7, "f" * 64))
+    desk.ledger.decide(1, "reject", ANNA, "worse [in the north]")
+    done = desk.do("decide", "show", "1")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[0].startswith(f"request 1 ({MODEL} version 1): REJECTED; expires 20")
+    assert lines[1] == "launched by schedule:train_credit_risk_model_nightly; champion then: version 7"
+    assert lines[2] == "code 0.1.0+1a2b3c4d5e6f; data somewhere/readings version 3"
+    assert "gate: FAILED" in lines
+    assert "  + ROC AUC is 0.77, at least 0.7." in lines
+    assert "  - Recall is 0.8 (0.77 to 0.83)." in lines
+    assert "  roc_auc: 0.77 (0.75 to 0.79); minus champion 0.02 (0.01 to 0.03)" in lines
+    assert "  precision: undefined; minus champion undefined" in lines
+    assert lines[-1].startswith("  rejected by anna at 20")
+    assert lines[-1].endswith(": worse [in the north]")
+
+
+@pytest.mark.requirement("PRO-4")
+@pytest.mark.parametrize("command", [("show",), ("approve", *ASK), ("reject", *ASK), ("withdraw", *ASK)])
+def test_a_request_that_is_not_there_is_told(desk: Desk, command: tuple[str, ...]) -> None:
+    name, *options = command
+    refused(
+        desk.do("decide", name, "7", *options), "NoSuchRequest: there is no request 7; `platform-assets decide list`"
+    )
+
+
+# decide approve, reject, withdraw
+
+
+@pytest.mark.requirement("PRO-4", "PRO-5")
+@pytest.mark.parametrize(
+    ("command", "state"),
+    [("approve", State.APPROVED), ("reject", State.REJECTED), ("withdraw", State.WITHDRAWN)],
+)
+def test_who_decides_is_who_holds_the_key(desk: Desk, command: str, state: State) -> None:
+    secret = desk.keys.add("anna-laptop", "Anna Müller", ["approve"])
+    desk.ask()
+    done = desk.do("decide", command, "1", *ASK, key=secret)
+    told, *then = done.out.splitlines()
+    assert (done.code, told, done.err) == (0, f"request 1 ({MODEL} version 1) is {state}", "")
+    assert bool(then) == (state == State.APPROVED)
+    event = desk.last(1)
+    assert (event.state, event.actor, event.authenticated) == (state, "Anna Müller", True)
+    assert event.reason == "better in the north"
+    assert secret not in desk.do("decide", "show", "1", key=secret).printed
+
+
+@pytest.mark.requirement("PRO-3", "PRO-4")
+def test_who_approved_is_told_how_it_is_promoted(desk: Desk) -> None:
+    desk.ask()
+    told = desk.do("decide", "approve", "1", *ASK).out.splitlines()[-1]
+    program, *arguments = shlex.split(told)
+    assert (program, arguments[0]) == (".venv/bin/dg", "launch")
+    options = launch_command.make_context("launch", arguments[1:]).params
+    assert options["job"] == "promote_model"
+    expected = run_config(1).to_config_dict()  # type: ignore[no-untyped-call]
+    assert json.loads(options["config_json"]) == {"ops": expected["ops"]}
+    for page in (ROOT / "README.md", ROOT / "docs" / "approval.md"):
+        assert told.partition("'")[0] in page.read_text()
+
+
+@pytest.mark.requirement("PRO-5")
+def test_without_a_key_a_decision_is_marked_as_a_claim(desk: Desk) -> None:
+    desk.ask()
+    assert desk.do("decide", "approve", "1", *ASK).code == 0
+    event = desk.last(1)
+    assert (event.actor, event.authenticated) == (f"{getpass.getuser()} on the command line", False)
+    assert "(no key proved who)" in desk.do("decide", "show", "1").out
+
+
+@pytest.mark.requirement("PRO-5")
+@pytest.mark.parametrize("command", ["approve", "reject", "withdraw"])
+def test_without_a_key_nobody_decides_where_identity_is_required(desk: Desk, command: str) -> None:
+    desk.ask()
+    done = desk.do("decide", command, "1", *ASK, PLATFORM_APPROVALS_REQUIRE_IDENTITY="on")
+    refused(done, "DecisionRefused: .*PLATFORM_APPROVALS_REQUIRE_IDENTITY is on; decide on the page or by")
+    assert desk.last(1).kind == "request"
+    secret = desk.keys.add("anna", "anna", ["approve"])
+    variables = {"PLATFORM_APPROVALS_REQUIRE_IDENTITY": "on"}
+    assert desk.do("decide", command, "1", *ASK, key=secret, **variables).code == 0
+
+
+@pytest.mark.requirement("PRO-5")
+@pytest.mark.parametrize(
+    ("scopes", "revoked", "said"),
+    [
+        (["approve"], True, "KeysError: PLATFORM_API_KEY is no key of this platform, or was revoked"),
+        (["read", "predict"], False, "the key of anna lacks the scope approve; .*keys add NAME --scope approve"),
+    ],
+)
+def test_a_key_that_does_not_open_this_is_refused(desk: Desk, scopes: list[str], revoked: bool, said: str) -> None:
+    secret = desk.keys.add("anna", "anna", scopes)
+    if revoked:
+        assert desk.do("keys", "revoke", "anna").out == "the key anna is revoked\n"
+    desk.ask()
+    for command in ("approve", "reject"):
+        done = desk.do("decide", command, "1", *ASK, key=secret)
+        refused(done, said)
+        assert secret not in done.printed
+    refused(desk.do("rollback", MODEL, *ASK, key=secret), said)
+    assert desk.last(1).kind == "request"
+
+
+def test_a_forged_key_is_refused_and_not_repeated(desk: Desk) -> None:
+    desk.ask()
+    done = desk.do("decide", "approve", "1", *ASK, key="pa_forged")
+    refused(done, "PLATFORM_API_KEY is no key of this platform")
+    assert "pa_forged" not in done.printed
+
+
+@pytest.mark.requirement("PRO-5")
+@pytest.mark.parametrize("command", ["approve", "reject", "withdraw"])
+def test_who_comes_second_is_told_which_decision_stands(desk: Desk, command: str) -> None:
+    desk.ask()
+    desk.ledger.decide(1, "reject", ANNA, "worse [/in] the north")
+    head = desk.ledger.head()
+    done = desk.do("decide", command, "1", *ASK)
+    assert (done.code, done.err) == (3, "")
+    assert done.out.startswith(f"request 1 ({MODEL} version 1) is closed: rejected by anna at 20")
+    assert done.out.endswith("UTC: worse [/in] the north\n")
+    assert desk.ledger.head() == head
+
+
+@pytest.mark.requirement("PRO-6")
+def test_who_comes_after_the_end_is_told_that_it_expired(desk: Desk) -> None:
+    desk.ask(lifetime=timedelta(0))
+    done = desk.do("decide", "approve", "1", *ASK)
+    assert done.code == 3
+    assert "is closed: expired by platform" in done.out
+
+
+@pytest.mark.requirement("PRO-5")
+def test_a_reason_is_needed(desk: Desk) -> None:
+    desk.ask()
+    assert desk.do("decide", "approve", "1").code == 2
+    refused(desk.do("decide", "approve", "1", "--reason", " "), "say why; a decision without a reason is not recorded")
+
+
+@pytest.mark.requirement("PRO-2", "PRO-5")
+def test_a_failed_gate_is_overridden_by_who_may_and_says_so(desk: Desk) -> None:
+    anna, bert = (desk.keys.add(name, name, ["approve"]) for name in ("anna", "bert"))
+    desk.ask(passed=False, may_override=("bert",))
+    refused(desk.do("decide", "approve", "1", *ASK, key=bert), "did not pass the gate; bert may override that")
+    refused(desk.do("decide", "approve", "1", *ASK, "--override", key=anna), "anna may not override")
+    assert desk.do("decide", "approve", "1", *ASK, "--override", key=bert).code == 0
+    assert desk.last(1).override
+    assert "approved by bert at " in desk.do("decide", "show", "1").out
+    assert ", overriding a failed verdict: better in the north" in desk.do("decide", "show", "1").out
+
+
+@pytest.mark.requirement("PRO-6")
+def test_with_four_eyes_who_asked_may_withdraw_and_not_approve(desk: Desk) -> None:
+    secret = desk.keys.add("anna", "anna", ["approve"])
+    desk.ask(requested_by="anna", four_eyes=True)
+    refused(desk.do("decide", "approve", "1", *ASK, key=secret), "with four eyes may not approve it")
+    assert desk.do("decide", "withdraw", "1", *ASK, key=secret).code == 0
+
+
+# decide request
+
+
+@pytest.mark.requirement("PRO-6")
+def test_asking_again_gives_fresh_evidence(mlflow_desk: Desk, tmp_path: Path) -> None:
+    desk = mlflow_desk
+    secret = desk.keys.add("anna", "anna", ["approve"])
+    refused(desk.do("decide", "request", "no_model", "1"), "there is no model 'no_model'; there are credit_risk_model")
+    publish_loans(desk.services, tmp_path / "first.csv", 3_000)
+    trained = train(desk.services)
+    refused(desk.do("decide", "request", MODEL, "9"), "RegistryError: .*9")
+    done = desk.do("decide", "request", MODEL, "1", key=secret)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"request 1 ({MODEL} version 1): PENDING")
+    request = desk.ledger.request(1)
+    assert (request.requested_by, request.digest, request.champion) == ("anna", trained, None)
+    assert desk.do("decide", "reject", "1", *ASK, key=secret).code == 0
+
+    publish_loans(desk.services, tmp_path / "second.csv", 4_000)
+    assert desk.do("decide", "request", MODEL, "1", key=secret).code == 0
+    again = desk.ledger.request(2)
+    assert (again.state, again.digest) == (State.PENDING, trained)
+    rows = [one.evidence["metrics"]["rows"]["value"] for one in (request, again)]
+    assert rows[1] > rows[0]
+
+    desk.do("decide", "withdraw", "2", *ASK, key=secret)
+    # Whether so few invented loans pass the gate is chance.
+    desk.ask(1, digest=trained)
+    desk.ledger.decide(3, "approve", ANNA, "good")
+    desk.services.promoter.promote(3)
+    done = desk.do("decide", "request", MODEL, "1", key=secret)
+    assert (done.code, done.out) == (0, f"{MODEL} version 1 is the champion; there is nothing to decide\n")
+
+
+@pytest.mark.requirement("PRO-5", "PRO-6")
+def test_without_a_key_nobody_asks_where_identity_is_required(desk: Desk) -> None:
+    done = desk.do("decide", "request", MODEL, "1", PLATFORM_APPROVALS_REQUIRE_IDENTITY="on")
+    refused(done, "PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: .*set PLATFORM_API_KEY to your own key")
+
+
+def publish_loans(services: Services, file: Path, rows: int) -> None:
+    """Loans and their features as the domain's assets publish them."""
+    from platform_assets.domains.credit_risk.features import loan_features
+    from platform_assets.domains.credit_risk.schemas import LOAN_FEATURES, LOANS
+    from platform_assets_tests.domains.credit_risk.test_model import good_loans
+
+    loans = services.engine.as_expression(good_loans(file, rows))
+    for table, content in ((LOANS, loans), (LOAN_FEATURES, loan_features(loans))):
+        with services.engine.stage(content) as staged:
+            services.tables.publish(table.name, staged, metadata={"demo": True})
+
+
+def train(services: Services) -> str:
+    """Version 1 of the domain's model, of its quickest candidate; the digest of its file."""
+    from platform_assets.domains.credit_risk.model import MODEL as SPEC
+
+    quick = replace(SPEC, candidates=(replace(SPEC.candidates[0], grid={}),), resamples=50)
+    return services.trainer.train(quick, "user", lambda _: None).version.digest
+
+
+# rollback, audit
+
+
+@pytest.mark.requirement("PRO-7")
+def test_a_rollback_without_a_previous_champion_says_so(desk: Desk) -> None:
+    done = desk.do("rollback", MODEL, *ASK)
+    refused(done, f"the champion of {MODEL} cannot be rolled back: there is none; approve another version")
+
+
+@pytest.mark.requirement("PRO-5", "PRO-7")
+def test_a_rollback_is_one_command_and_an_alias_moved_by_hand_is_found(mlflow_desk: Desk) -> None:
+    desk, works = mlflow_desk, mlflow_desk.works()
+    secret = desk.keys.add("carla", "carla", ["approve"])
+    works.crown("first")
+    refused(desk.do("rollback", MODEL, *ASK, key=secret), "version 1 is its only one so far")
+    works.crown("second")
+    assert desk.do("audit").code == 0
+    done = desk.do("rollback", MODEL, "--reason", "it flags everybody", key=secret)
+    assert (done.code, done.out, done.err) == (0, f"{MODEL} version 1 is the champion again\n", "")
+    champion = works.registry.by_alias(MODEL, CHAMPION)
+    assert champion is not None
+    assert champion.version == 1
+    event = desk.ledger.changes(MODEL)[-1]
+    assert (event.kind, event.actor, event.authenticated, event.reason) == (
+        "roll_back",
+        "carla",
+        True,
+        "it flags everybody",
+    )
+    done = desk.do("audit")
+    assert (done.code, done.out) == (0, f"nothing was altered; the newest event is {event.head}\n")
+    works.registry.set_alias(MODEL, CHAMPION, 2)
+    done = desk.do("audit")
+    assert (done.code, done.err) == (1, "")
+    assert done.out == f"{MODEL}: the alias champion is at version 2; the champion is version 1, request 1\n"
+
+
+# export
+
+
+@pytest.mark.requirement("REL-3")
+def test_a_champion_is_exported_with_who_approved_it(mlflow_desk: Desk, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    refused(mlflow_desk.do("export", MODEL, str(folder)), f"{MODEL} has no champion to export; train it, let a person")
+    services = mlflow_desk.services
+    works = Works(services.ledger, MemoryRegistry(), tmp_path, services._lock, services.artefacts)
+    version = works.train()
+    request = works.ask(version, evidence=evidence(demo=True))
+    services.ledger.decide(request.id, "approve", ANNA, "better")
+    works.promoter.promote(request.id)
+    done = mlflow_desk.do("export", MODEL, str(folder))
+    assert (done.code, done.err) == (0, "")
+    assert f"{MODEL} version 1, trained on sample data, digest {version.digest}\n" in done.out
+    assert re.search(rf"request {request.id}, approved by anna at \S+ UTC: better\n", done.out)
+    assert f"PLATFORM_BUNDLE={folder} platform-assets serve" in done.out
+    assert open_bundle(folder).version == 1
+    refused(
+        mlflow_desk.do("decide", "list", PLATFORM_BUNDLE=str(folder), PLATFORM_DATABASE_URL=""),
+        "PLATFORM_BUNDLE is for `platform-assets serve`",
+    )
+
+
+@pytest.mark.requirement("PRO-5")
+def test_the_audit_names_the_row_that_somebody_altered(desk: Desk, owner_url: str) -> None:
+    assert desk.do("audit").out == "nothing was altered; the newest event is none yet\n"
+    desk.ask()
+    desk.ledger.decide(1, "reject", ANNA, "worse")
+    done = desk.do("audit")
+    assert (done.code, done.out) == (0, f"nothing was altered; the newest event is {desk.ledger.head()}\n")
+    as_owner(
+        owner_url,
+        "alter table platform.approval_events disable trigger all;"
+        "update platform.approval_events set actor = 'bert' where sequence = 2;"
+        "alter table platform.approval_events enable trigger all",
+    )
+    done = desk.do("audit")
+    assert (done.code, done.out, done.err) == (1, "event 2: altered after it was written\n", "")
+
+
+# keys
+
+
+@pytest.mark.requirement("PRO-5", "PLT-8")
+def test_a_key_shows_its_secret_once_and_is_listed_without_it(desk: Desk) -> None:
+    scopes = ("--scope", "approve", "--scope", "read")
+    done = desk.do("keys", "add", "anna-laptop", *scopes, "--owner", "Anna [/b] [red]Müller")
+    assert (done.code, done.err) == (0, "")
+    secret = done.out.strip()
+    assert done.out == f"{secret}\n"
+    key = desk.keys.check(secret)
+    assert key is not None
+    assert (key.name, key.owner, key.scopes) == ("anna-laptop", "Anna [/b] [red]Müller", frozenset({"approve", "read"}))
+    desk.do("keys", "add", "program", "--scope", "predict")
+    desk.do("keys", "revoke", "program")
+    listed = desk.do("keys", "list")
+    assert (listed.code, listed.err) == (0, "")
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in listed.out.splitlines() if line.startswith("│")
+    ]
+    assert [row[:3] for row in rows] == [
+        ["anna-laptop", "Anna [/b] [red]Müller", "approve, read"],
+        ["program", "program", "predict"],
+    ]
+    assert [bool(row[4]) for row in rows] == [False, True]
+    assert secret not in listed.printed
+    assert secret.removeprefix("pa_") not in listed.printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("add", "anna", "--scope", "rule"), "there must be some of read, predict, approve"),
+        (("add", "anna smith", "--scope", "read"), "'anna smith' is no name"),
+        (("add", "known", "--scope", "read"), "there is a key known; choose another name"),
+        (("revoke", "nobody"), "there is no key 'nobody'; `platform-assets keys list`"),
+    ],
+)
+def test_what_no_key_can_be_is_refused(desk: Desk, arguments: tuple[str, ...], said: str) -> None:
+    desk.keys.add("known", "known", ["read"])
+    refused(desk.do("keys", *arguments), said)

@@ -1,0 +1,499 @@
+"""Promotion and rollback on a real PostgreSQL; on a real MLflow where the registry loses or changes something."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from sqlalchemy import make_url
+
+from platform_assets.approval.ledger import Actor, DecisionRefused, Finding, Ledger, LedgerError, State
+from platform_assets.approval.promotion import (
+    APPROVAL_TAG,
+    HEAD_TAG,
+    RESTORED_TAG,
+    PromotionRefused,
+    evidence_of,
+    request_approval,
+)
+from platform_assets.base.errors import RegistryError
+from platform_assets.database.connections import Database
+from platform_assets.models.mlflow_registry import MlflowRegistry
+from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
+from platform_assets.training.model_spec import ApprovalPolicy
+from platform_assets_tests.approval import killed_promotion
+from platform_assets_tests.approval.promotions import Works
+from platform_assets_tests.approval.proposals import ANNA, BERT, FAILED, MODEL, PLOTS, person
+from platform_assets_tests.postgres import wait_until
+from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, readings
+from platform_assets_tests.training.test_trainer import Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mlflow import MlflowClient
+
+    from platform_assets_tests.warm import WarmParent
+
+REPORT = "it flags everybody"
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(make_url(database_url))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def works(database: Database, tmp_path: Path) -> Works:
+    return Works(Ledger(database.pooled), MemoryRegistry(), tmp_path, database.lock)
+
+
+@pytest.fixture
+def mlflow_works(database: Database, tmp_path: Path) -> Works:
+    registry = MlflowRegistry(database.psycopg2_url("mlflow"), str(tmp_path / "mlflow"), database.lock)
+    return Works(Ledger(database.pooled), registry, tmp_path, database.lock)
+
+
+def client(works: Works) -> MlflowClient:
+    assert isinstance(works.registry, MlflowRegistry)
+    return works.registry._client
+
+
+def champion(works: Works) -> int | None:
+    """The number of the champion in the registry, which is the ledger's as well."""
+    alias, decided = works.registry.by_alias(MODEL, CHAMPION), works.ledger.champion(MODEL)
+    assert (alias.digest if alias else None) == (decided.digest if decided else None)
+    assert works.promoter.drifted(MODEL) == []
+    return alias.version if alias else None
+
+
+# Promotion
+
+
+@pytest.mark.requirement("PRO-3", "PRO-5")
+def test_an_approved_version_becomes_champion_in_ledger_and_registry(works: Works) -> None:
+    version = works.train()
+    number = works.approve(version)
+    promotion = works.promoter.promote(number, BERT)
+    assert (promotion.request_id, promotion.version, promotion.digest) == (number, 1, version.digest)
+    assert (promotion.threshold, promotion.event.actor) == (version.threshold, "bert")
+    assert works.ledger.champion(MODEL) == promotion
+    assert champion(works) == 1
+    tags = works.registry.version(MODEL, 1).tags
+    assert (tags[APPROVAL_TAG], tags[HEAD_TAG]) == (str(number), works.ledger.head())
+    assert works.ledger.request(number).state is State.PROMOTED
+    assert works.promoter.audit() == []
+
+
+def test_the_same_promotion_again_changes_nothing(works: Works) -> None:
+    number = works.approve(works.train())
+    first = works.promoter.promote(number)
+    head = works.ledger.head()
+    assert works.promoter.promote(number) == first
+    assert works.ledger.head() == head
+
+
+def decided(works: Works, version: Any, verb: Any) -> int:
+    return works.ledger.decide(works.ask(version).id, verb, ANNA, "worse").id
+
+
+def superseded(works: Works, version: Any) -> int:
+    number = works.ask(version).id
+    works.ask(works.train("third"))
+    return number
+
+
+def rolled_back(works: Works, version: Any) -> int:
+    number = works.approve(version)
+    works.promoter.promote(number)
+    works.promoter.rollback(MODEL, ANNA, REPORT)
+    return number
+
+
+@pytest.mark.requirement("PRO-3", "PRO-6")
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (lambda works, version: works.ask(version).id, "it is PENDING, requested by platform.*`platform-assets decide"),
+        (lambda works, version: decided(works, version, "reject"), "it is REJECTED, rejected by anna .*: worse; train"),
+        (lambda works, version: decided(works, version, "withdraw"), "it is WITHDRAWN.*decide request credit_risk_"),
+        (superseded, "it is SUPERSEDED"),
+        (rolled_back, "it is ROLLED_BACK, rolled back by anna"),
+    ],
+)
+def test_what_nobody_approved_is_refused_and_the_way_out_is_told(
+    works: Works, prepare: Callable[[Works, Any], int], said: str
+) -> None:
+    works.crown("first")
+    version = works.train("second")
+    number = prepare(works, version)
+    before = works.ledger.head()
+    with pytest.raises(PromotionRefused, match=said):
+        works.promoter.promote(number)
+    assert works.ledger.head() == before
+    assert champion(works) == 1
+
+
+def lose_file(works: Works, version: Any) -> None:
+    works.file(version).unlink()
+
+
+def alter_file(works: Works, version: Any) -> None:
+    works.file(version).write_bytes(works.file(version).read_bytes()[:-1] + b"x")
+
+
+def change_champion(works: Works, _: Any) -> None:
+    works.crown("third")
+
+
+def roll_back_champion(works: Works, _: Any) -> None:
+    works.promoter.rollback(MODEL, ANNA, REPORT)
+
+
+def wait_for_the_end(works: Works, _: Any) -> None:
+    (request,) = works.ledger.requests(MODEL, [State.APPROVED])
+    wait_until(lambda: works.ledger.stale(request.id) is not None, "it expired")
+
+
+@pytest.mark.requirement("PRO-3", "PRO-6")
+@pytest.mark.parametrize(
+    ("happens", "lifetime", "said"),
+    [
+        (lose_file, timedelta(days=1), "the model file .* is not there; restore it"),
+        (alter_file, timedelta(days=1), "was altered"),
+        (change_champion, timedelta(days=1), "the champion is version 4, and whoever approved it saw version 2"),
+        (roll_back_champion, timedelta(days=1), "the champion is version 1, and whoever approved it saw version 2"),
+        (wait_for_the_end, timedelta(seconds=1), "it expired at .* before it was promoted"),
+    ],
+)
+def test_an_approval_that_went_stale_fails_with_its_reason_and_another_request_can_be_made(
+    works: Works, happens: Callable[[Works, Any], None], lifetime: timedelta, said: str
+) -> None:
+    works.crown("first")
+    works.crown("second")
+    version = works.train("new")
+    number = works.approve(version, lifetime=lifetime)
+    happens(works, version)
+    before = champion(works)
+    for _ in range(2):
+        with pytest.raises(PromotionRefused, match=f"it is FAILED, failed by platform .*{said}.*decide request"):
+            works.promoter.promote(number)
+    assert [event.kind for event in works.ledger.history(number)] == ["request", "approve", "fail"]
+    assert champion(works) == before
+    again = works.ask(version)
+    assert (again.id > number, again.state) == (True, State.PENDING)
+
+
+@pytest.mark.requirement("PRO-2", "PRO-5")
+def test_a_failed_verdict_is_promoted_only_when_it_was_overridden(works: Works) -> None:
+    request = works.ask(works.train(), evidence=FAILED, may_override=("bert",))
+    with pytest.raises(DecisionRefused):
+        works.ledger.decide(request.id, "approve", ANNA, "good")
+    with pytest.raises(PromotionRefused, match="PENDING"):
+        works.promoter.promote(request.id)
+    works.ledger.decide(request.id, "approve", BERT, "we need it", override=True)
+    works.promoter.promote(request.id)
+    assert champion(works) == 1
+
+
+@pytest.mark.requirement("PRO-5")
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update platform.approval_requests set digest = digest || ''  || 'f', threshold = 0 where id = {0}",
+        "update platform.approval_events set actor = 'bert' where request_id = {0} and kind = 'approve'",
+        "update platform.approval_events set state = 'APPROVED' where request_id = {0}",
+    ],
+)
+def test_what_an_owner_made_of_a_request_is_not_promoted(works: Works, owner_url: str, change: str) -> None:
+    works.crown("first")
+    number = works.approve(works.train("second"))
+    with Database(make_url(owner_url)).connect("platform") as owner:
+        for table in ("approval_requests", "approval_events"):
+            owner.execute(f"alter table platform.{table} disable trigger all".encode())
+        owner.execute(change.format(number).encode())
+        for table in ("approval_requests", "approval_events"):
+            owner.execute(f"alter table platform.{table} enable trigger all".encode())
+    with pytest.raises(PromotionRefused, match="it is FAILED.*the ledger was tampered with"):
+        works.promoter.promote(number)
+    assert champion(works) == 1
+
+
+@pytest.mark.requirement("PRO-3")
+def test_a_registry_that_is_down_leaves_nothing_half_done(works: Works, database: Database) -> None:
+    number = works.approve(works.train())
+    head = works.ledger.head()
+    down = MlflowRegistry("http://127.0.0.1:1", None, database.lock)
+    away = Works(works.ledger, down, works.folder, database.lock)
+    with pytest.raises(RegistryError):
+        away.promoter.promote(number)
+    assert works.ledger.head() == head
+    assert works.ledger.request(number).state is State.APPROVED
+    works.promoter.promote(number)
+    with pytest.raises(RegistryError):
+        away.promoter.promote(number)
+    assert champion(works) == 1
+
+
+class FailingAlias(MemoryRegistry):
+    """A registry that goes away between two calls."""
+
+    down = False
+
+    def set_alias(self, name: str, alias: str, number: int) -> None:
+        if self.down and alias == CHAMPION:
+            raise RegistryError("it is down")
+        super().set_alias(name, alias, number)
+
+
+@pytest.mark.requirement("PRO-3")
+def test_what_the_registry_missed_the_next_promotion_rollback_or_reconciliation_brings(
+    database: Database, tmp_path: Path
+) -> None:
+    registry = FailingAlias()
+    works = Works(Ledger(database.pooled), registry, tmp_path, database.lock)
+    works.crown("first")
+    for complete, expected in (("promote", 2), ("reconcile", 3), ("rollback", 3)):
+        request = works.approve(works.train(complete))
+        registry.down = True
+        with pytest.raises(RegistryError, match="it is down"):
+            works.promoter.promote(request)
+        (told,) = works.promoter.drifted(MODEL)
+        assert "the alias champion is at version" in told
+        registry.down = False
+        if complete == "promote":
+            works.promoter.promote(request)
+        elif complete == "reconcile":
+            assert works.promoter.reconcile(MODEL) == [f"mended: {told}"]
+            assert works.promoter.reconcile(MODEL) == []
+        else:
+            works.promoter.rollback(MODEL, ANNA, REPORT)
+        assert champion(works) == expected
+        assert works.ledger.unprojected(MODEL) == []
+
+
+# Rollback
+
+
+@pytest.mark.requirement("PRO-7")
+def test_a_rollback_brings_the_previous_champion_back_and_is_recorded(works: Works) -> None:
+    works.crown("first")
+    works.crown("second")
+    back = works.promoter.rollback(MODEL, person("carla"), REPORT)
+    assert (back.version, champion(works)) == (1, 1)
+    event = works.ledger.changes(MODEL)[-1]
+    assert (event.kind, event.actor, event.reason, event.state) == ("roll_back", "carla", REPORT, State.ROLLED_BACK)
+    assert works.registry.version(MODEL, 1).tags[HEAD_TAG] == event.head
+    with pytest.raises(LedgerError, match="cannot be rolled back: version 1 is its only one"):
+        works.promoter.rollback(MODEL, ANNA, "again")
+    assert champion(works) == 1
+
+
+@pytest.mark.requirement("PRO-7")
+@pytest.mark.parametrize(
+    ("actor", "reason", "said"),
+    [(ANNA, " ", "say why"), (person("anna", "read"), REPORT, "lacks the scope"), (Actor(""), REPORT, "say who")],
+)
+def test_a_rollback_needs_a_reason_and_somebody_who_may(works: Works, actor: Actor, reason: str, said: str) -> None:
+    works.crown("first")
+    works.crown("second")
+    with pytest.raises(DecisionRefused, match=said):
+        works.promoter.rollback(MODEL, actor, reason)
+    assert champion(works) == 2
+
+
+@pytest.mark.requirement("PRO-7")
+def test_a_rollback_that_is_delivered_twice_is_one(works: Works) -> None:
+    for fingerprint in ("first", "second", "third"):
+        works.crown(fingerprint)
+    for _ in range(2):
+        assert works.promoter.rollback(MODEL, ANNA, REPORT, delivery="run 1").version == 2
+    assert works.promoter.rollback(MODEL, ANNA, REPORT, delivery="run 2").version == 1
+
+
+@pytest.mark.requirement("PRO-7")
+def test_nothing_goes_back_to_a_file_that_is_not_whole(works: Works) -> None:
+    first = works.crown("first")
+    works.crown("second")
+    alter_file(works, first)
+    with pytest.raises(PromotionRefused, match="cannot go back to version 1: the model file .* was altered"):
+        works.promoter.rollback(MODEL, ANNA, REPORT)
+    assert champion(works) == 2
+
+
+# A registry that says something else
+
+
+@pytest.mark.requirement("PRO-5", "PRO-7")
+def test_a_version_that_mlflow_lost_is_made_again_of_the_ledger_and_the_lake(mlflow_works: Works) -> None:
+    works = mlflow_works
+    lost = works.crown("first")
+    bad = works.crown("second")
+    newest = works.train("third")
+    client(works).delete_model_version(MODEL, "1")
+    # What is rolled back is gone as well, from everywhere.
+    client(works).delete_model_version(MODEL, "2")
+    works.file(bad).unlink()
+    assert works.promoter.rollback(MODEL, ANNA, REPORT).version == 1
+    made = works.registry.by_alias(MODEL, CHAMPION)
+    assert made is not None
+    assert champion(works) == made.version == 4
+    assert (made.digest, made.fingerprint, made.threshold) == (lost.digest, lost.fingerprint, lost.threshold)
+    assert (made.tables, made.metrics, made.parameters) == (lost.tables, lost.metrics, lost.parameters)
+    assert made.tags[RESTORED_TAG] == "1"
+    challenger = works.registry.by_alias(MODEL, CHALLENGER)
+    assert challenger is not None
+    assert challenger.version == newest.version
+    names = [file.path for file in client(works).list_artifacts(made.run_id, "plots")]
+    assert names == [f"plots/{name}" for name in PLOTS]
+    assert works.promoter.reconcile(MODEL) == []
+
+
+@pytest.mark.requirement("PRO-5")
+def test_an_alias_that_was_moved_or_a_champion_that_was_deleted_is_found_and_mended(mlflow_works: Works) -> None:
+    works = mlflow_works
+    works.train("first")
+    client(works).set_registered_model_alias(MODEL, CHAMPION, "1")
+    assert works.promoter.drifted(MODEL) == [f"{MODEL}: the alias champion is at version 1, and nothing was promoted"]
+    assert len(works.promoter.reconcile(MODEL)) == 1
+    assert champion(works) is None
+    works.crown("second")
+    client(works).set_registered_model_alias(MODEL, CHAMPION, "1")
+    (told,) = works.promoter.drifted(MODEL)
+    assert "the alias champion is at version 1; the champion is version 2, request 1" in told
+    works.promoter.reconcile(MODEL)
+    assert champion(works) == 2
+    client(works).delete_registered_model_alias(MODEL, CHAMPION)
+    assert "is at no version" in works.promoter.drifted(MODEL)[0]
+    works.promoter.reconcile(MODEL)
+    client(works).create_model_version(MODEL, "file:/nowhere")
+    client(works).set_registered_model_alias(MODEL, CHAMPION, "3")
+    assert "not the platform's" in works.promoter.drifted(MODEL)[0]
+    works.promoter.reconcile(MODEL)
+    client(works).set_model_version_tag(MODEL, "2", HEAD_TAG, "x")
+    assert "the tag ledger_head is 'x'; it must be" in works.promoter.drifted(MODEL)[0]
+    assert works.promoter.audit() == [Finding(f"{MODEL} version 2", "names no event of the ledger: 'x'")]
+    works.promoter.reconcile(MODEL)
+    client(works).delete_model_version(MODEL, "2")
+    assert "it was deleted" in works.promoter.drifted(MODEL)[0]
+    works.promoter.reconcile(MODEL)
+    assert champion(works) == 4
+    assert works.promoter.models() == [MODEL]
+
+
+@pytest.mark.requirement("PRO-5")
+def test_a_ledger_whose_end_was_cut_is_found_by_what_the_registry_carries(works: Works, owner_url: str) -> None:
+    works.crown("first")
+    works.crown("second", "other_model")
+    with Database(make_url(owner_url)).connect("platform") as owner:
+        for table in ("approval_requests", "approval_plots", "approval_events", "approval_projections"):
+            owner.execute(f"alter table platform.{table} disable trigger all".encode())
+        owner.execute("delete from platform.approval_events where sequence > 3")
+        owner.execute("delete from platform.approval_plots where request_id = 2")
+        owner.execute("delete from platform.approval_requests where id = 2")
+    assert works.ledger.audit() == []
+    assert [finding.row for finding in works.promoter.audit()] == ["event 6"]
+
+
+# Requests of trainings
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "bench")
+    bench.publish(readings())
+    yield bench
+    bench.engine.close()
+
+
+@pytest.mark.requirement("PRO-2", "PRO-5")
+def test_a_training_asks_for_a_decision_with_its_evidence(bench: Bench, works: Works) -> None:
+    training = bench.train()
+    request = request_approval(works.ledger, ONE_CANDIDATE, training)
+    assert request is not None
+    assert (request.version, request.digest, request.state) == (1, training.version.digest, State.PENDING)
+    assert (request.launched_by, request.requested_by, request.champion) == ("user", None, None)
+    assert request.policy == ONE_CANDIDATE.approval == ApprovalPolicy()
+    evidence = request.evidence
+    assert evidence == evidence_of(training)
+    assert evidence["metrics"]["roc_auc"] == training.assessment.estimates["roc_auc"].as_dict()
+    assert evidence["verdict"] == training.assessment.verdict.as_dict()
+    assert evidence["difference"] is None
+    assert set(evidence["subgroups"]["site"]) == {"north", "south"}
+    assert evidence["table_digests"] == training.version.table_digests
+    assert evidence["git_commit"] == training.version.tags["git_commit"]
+    assert "Which device will break?" in evidence["card"]
+    assert works.ledger.plots(request.id) == training.assessment.plots
+    assert request_approval(works.ledger, ONE_CANDIDATE, bench.train()) == request
+
+
+@pytest.mark.requirement("PRO-2", "PRO-6")
+def test_what_was_decided_is_asked_for_again_only_by_a_person(bench: Bench, works: Works) -> None:
+    first = request_approval(works.ledger, ONE_CANDIDATE, bench.train())
+    assert first is not None
+    works.ledger.decide(first.id, "reject", ANNA, "worse in the north")
+    assert request_approval(works.ledger, ONE_CANDIDATE, bench.train()) is None
+    judged = bench.trainer.judge(ONE_CANDIDATE, 1)
+    again = request_approval(works.ledger, ONE_CANDIDATE, judged, "bert")
+    assert again is not None
+    assert (again.id > first.id, again.requested_by, again.evidence["metrics"]) == (
+        True,
+        "bert",
+        first.evidence["metrics"],
+    )
+
+
+@pytest.mark.requirement("PRO-2")
+def test_the_champion_that_the_challenger_was_compared_with_is_frozen(
+    bench: Bench, works: Works, database: Database, tmp_path: Path
+) -> None:
+    promoter = Works(works.ledger, bench.registry, tmp_path / "bench", database.lock).promoter
+    first = bench.train()
+    request = request_approval(works.ledger, ONE_CANDIDATE, first)
+    assert request is not None
+    works.ledger.decide(request.id, "approve", ANNA, "good")
+    promoter.promote(request.id)
+    assert request_approval(works.ledger, ONE_CANDIDATE, bench.train(), "anna") is None
+    bench.publish(pd.concat([readings(), readings(300, first=10_000)]))
+    second = request_approval(works.ledger, ONE_CANDIDATE, bench.train())
+    assert second is not None
+    assert second.champion == (1, first.version.digest)
+    assert second.evidence["champion"] == {"version": 1, "digest": first.version.digest}
+    assert second.evidence["difference"]["roc_auc"]["low"] is not None
+    works.ledger.decide(second.id, "approve", ANNA, "good")
+    assert promoter.promote(second.id).version == 2
+
+
+def test_what_is_no_number_and_no_text_is_frozen_as_something_that_is(bench: Bench, works: Works) -> None:
+    training = bench.train()
+    training.record["leaderboard"][0]["mean"] = math.nan
+    training.record["leaderboard"][0]["candidate"] = "a\0b\ud800"
+    request = request_approval(works.ledger, ONE_CANDIDATE, training)
+    assert request is not None
+    first = request.evidence["record"]["leaderboard"][0]
+    assert (first["mean"], first["candidate"]) == (None, "a\N{REPLACEMENT CHARACTER}b?")
+
+
+# Killed anywhere
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("PRO-3", "PRO-7")
+@pytest.mark.parametrize("action", ["promote", "rollback"])
+@pytest.mark.parametrize("next_run", ["promote", "reconcile"])
+def test_killed_at_any_call_the_next_run_ends_well(
+    warm: WarmParent, database_url: str, tmp_path: Path, action: str, next_run: str
+) -> None:
+    with warm.start(killed_promotion.main, database_url, tmp_path, action, next_run) as process:
+        lines = [line.rstrip().split(" ", 2) for line in process.stdout]
+        assert process.wait() == 0
+    assert [wrong for _, _, wrong in lines if wrong != "well"] == []
+    kills = [how for _, how, _ in lines]
+    assert kills == ["killed"] * (len(kills) - 1) + ["completed"]
+    assert len(kills) > 20

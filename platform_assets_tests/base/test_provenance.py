@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from platform_assets.base import provenance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    return subprocess.run(
+        ["git", "-C", folder, *identity, *arguments], check=True, capture_output=True, text=True
+    ).stdout
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(provenance, "_PROJECT", tmp_path)
+    monkeypatch.setattr(provenance, "version", lambda _: "1.2.3")
+    provenance.code_version.cache_clear()
+    return tmp_path
+
+
+@pytest.mark.requirement("PLT-7")
+def test_the_code_version_names_the_commit_and_whether_files_differ_from_it(project: Path) -> None:
+    git(project, "init", "-q")
+    (project / "code.py").write_text("one")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "one")
+    commit = git(project, "rev-parse", "--short=12", "HEAD").strip()
+    assert provenance.code_version() == f"1.2.3+{commit}"
+    (project / "code.py").write_text("two")
+    assert provenance.code_version() == f"1.2.3+{commit}"  # as it was when this process began
+    provenance.code_version.cache_clear()
+    assert provenance.code_version() == f"1.2.3+{commit}.dirty"
+
+
+def test_an_installed_package_is_not_taken_for_the_checkout_around_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(project, "init", "-q")
+    git(project, "commit", "-q", "--allow-empty", "-m", "somebody else's")
+    (project / "site-packages").mkdir()
+    monkeypatch.setattr(provenance, "_PROJECT", project / "site-packages")
+    assert provenance.code_version() == "1.2.3"
+
+
+def test_without_git_the_release_alone_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / ".git").mkdir()
+    monkeypatch.setenv("PATH", str(project))
+    assert provenance.code_version() == "1.2.3"

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from platform_assets.base.scratch import OwnedFolder, clean_scratch
+
+OWNER = """
+import sys
+from pathlib import Path
+from platform_assets.base.scratch import OwnedFolder
+folder = OwnedFolder(Path(sys.argv[1]), "work")
+(folder.path / "inner").mkdir()
+(folder.path / "inner" / "file").write_text("rows")
+print(folder.path, flush=True)
+sys.stdin.read()
+"""
+
+
+def _owner(scratch: Path) -> tuple[subprocess.Popen[str], Path]:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(scratch)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    return owner, Path(owner.stdout.readline().strip())
+
+
+def _end(owner: subprocess.Popen[str]) -> None:
+    owner.communicate()
+
+
+@pytest.mark.requirement("PLT-10")
+def test_the_folder_of_a_killed_process_is_removed_and_that_of_one_at_work_is_not(tmp_path: Path) -> None:
+    killed, litter = _owner(tmp_path)
+    at_work, kept = _owner(tmp_path)
+    mine = OwnedFolder(tmp_path, "work")
+    killed.send_signal(signal.SIGKILL)
+    _end(killed)
+    assert (litter / "inner" / "file").exists()
+    assert clean_scratch(tmp_path) == 1
+    assert not litter.exists()
+    assert (kept / "inner" / "file").exists()
+    assert mine.path.exists()
+    assert clean_scratch(tmp_path) == 0
+    _end(at_work)
+    mine.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_the_process_removes_its_folder(tmp_path: Path) -> None:
+    owner, folder = _owner(tmp_path)
+    assert folder.exists()
+    _end(owner)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_removing_twice_is_fine_and_a_name_is_never_shared(tmp_path: Path) -> None:
+    first, second = OwnedFolder(tmp_path, "work"), OwnedFolder(tmp_path, "work")
+    assert first.path != second.path
+    first.remove()
+    first.remove()
+    assert not first.path.exists()
+    assert second.path.exists()
+    second.remove()
+
+
+def test_a_forked_child_leaves_the_folder_to_its_parent(tmp_path: Path) -> None:
+    folder = OwnedFolder(tmp_path, "work")
+    child = os.fork()
+    if child == 0:
+        folder.remove()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert folder.path.exists()
+    folder.remove()
+
+
+def test_what_is_not_ours_stays(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("keep")
+    (tmp_path / "folder").mkdir()
+    assert clean_scratch(tmp_path) == 0
+    assert clean_scratch(tmp_path / "missing") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "folder"}

@@ -1,0 +1,105 @@
+"""Near-duplicates are found by comparing every two texts, and a group keeps its key while texts are added."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform_assets.evaluation.near_duplicates import AT_LEAST, _connected, _incidence, near_duplicates, shingles
+
+pytestmark = pytest.mark.requirement("REL-2")
+
+HEADLINE = "officials say a home in the north was quarantined"
+words = st.sampled_from(["a", "fire", "in", "the", "north", "0", "é"])
+texts = st.lists(st.lists(words, max_size=6).map(" ".join), max_size=14)
+
+
+def by_brute_force(given: list[str]) -> list[set[int]]:
+    """Groups of places, found by comparing every two texts until nothing is joined any more."""
+    groups = [{place} for place in range(len(given))]
+
+    def similar(one: str, other: str) -> bool:
+        a, b = shingles(one), shingles(other)
+        return Fraction(len(a & b), len(a | b)) >= AT_LEAST
+
+    for one, other in combinations(range(len(given)), 2):
+        if similar(given[one], given[other]):
+            first, second = (next(group for group in groups if place in group) for place in (one, other))
+            if first is not second:
+                first |= second
+                groups.remove(second)
+    return groups
+
+
+@settings(max_examples=50)
+@given(texts)
+def test_groups_are_what_comparing_every_two_texts_gives(drawn: list[str]) -> None:
+    keys = near_duplicates(drawn)
+    expected = {frozenset(group) for group in by_brute_force(drawn)}
+    assert {frozenset(place for place, key in enumerate(keys) if key == one) for one in keys} == expected
+
+
+@settings(max_examples=50)
+@given(texts, texts)
+def test_texts_that_are_added_never_part_a_group_and_leave_the_key_of_what_they_do_not_join(
+    before: list[str], more: list[str]
+) -> None:
+    old, new = near_duplicates(before), near_duplicates(before + more)
+    joined: dict[str, set[str]] = {}
+    for one, other in zip(old, new, strict=False):
+        joined.setdefault(other, set()).add(one)
+    assert all(len({new[place] for place, key in enumerate(old) if key == one}) == 1 for one in old)
+    # Where two groups became one, it has the key of the older one.
+    assert all(key in groups for key, groups in joined.items())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (HEADLINE, HEADLINE, True),
+        (HEADLINE, f"breaking {HEADLINE} via abc", True),
+        (
+            HEADLINE,
+            "officials say a home in the north was quarantined and then much more was said of it by others",
+            True,
+        ),
+        (HEADLINE, "officials say a ship in the south was lost", False),
+        ("fire", "fire", True),
+        ("fire", "fire fire", False),
+        ("", "", True),
+        ("", "a", False),
+        # Exactly two fifths: two of five pairs.
+        ("a b c d e f", "a b c", True),
+        ("a b c d e f g", "a b c", False),
+        ("a b", "b a", False),
+    ],
+)
+def test_which_texts_are_near_duplicates(one: str, other: str, same: bool) -> None:
+    first, second = near_duplicates([one, other])
+    assert (first == second) == same
+
+
+def test_a_chain_of_near_duplicates_is_one_group() -> None:
+    chain = ["a b c d e", "c d e f g", "e f g h i"]
+    assert len(set(near_duplicates([chain[0], chain[2]]))) == 2
+    assert len(set(near_duplicates(["a b c d e", "b c d e f", "c d e f g", "d e f g h"]))) == 1
+
+
+def test_keys_are_the_same_on_every_machine() -> None:
+    assert near_duplicates(["a fire in the north", "nothing", "a fire in the north again"]) == [
+        "6448377d9ae757b3",
+        "1785cfc3bc6ac773",
+        "6448377d9ae757b3",
+    ]
+    assert near_duplicates([]) == []
+
+
+def test_in_parts_as_all_at_once() -> None:
+    incidence = _incidence([f"{a} {b} {c} fire" for a in "abcde" for b in "abc" for c in "xyz"])
+    whole = _connected(incidence)
+    assert 1 < len(set(whole.tolist())) < incidence.shape[0]
+    assert _connected(incidence, 100).tolist() == _connected(incidence, 1).tolist() == whole.tolist()

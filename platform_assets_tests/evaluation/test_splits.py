@@ -1,0 +1,333 @@
+"""Who is held out follows from the group alone; what judges is unknown and, with times, later."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from platform_assets.base.errors import TrainingError
+from platform_assets.evaluation.splits import Holdout, folds, group_keys, in_holdout, split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+FIRST = dt.date(2020, 1, 1)
+KEYS = st.one_of(st.integers(-(2**70), 2**70), st.text(max_size=8))
+NUMBERS_HELD_OUT = [5000002, 5000017, 5000026, 5000031, 5000033]
+WORDS_HELD_OUT = ["alpha", "beta", "é", "device-1"]
+NUMBERS_HELD_OUT_BY_ANOTHER_SALT = [5000000, 5000011, 5000014, 5000015, 5000019, 5000020, 5000022, 5000024]
+GROUPS_BY_FOLD = [
+    [5000000, 5000007, 5000010, 5000011],
+    [5000001, 5000002, 5000004, 5000005, 5000006],
+    [5000003, 5000008, 5000009],
+]
+ROWS = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 60)), min_size=1, max_size=120)
+
+
+def days(*offsets: int) -> Any:
+    return [FIRST + dt.timedelta(offset) for offset in offsets]
+
+
+def loans(rows: int, groups: int, seed: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Groups, and times spread evenly over two years."""
+    random = np.random.default_rng(seed)
+    times = np.datetime64("2019-01-01") + random.integers(0, 730, rows).astype("timedelta64[D]")
+    return random.integers(0, groups, rows), times
+
+
+# Groups
+
+
+@pytest.mark.parametrize(
+    ("groups", "keys", "codes"),
+    [
+        pytest.param([2, 10, 2], ["10", "2"], [1, 0, 1], id="whole numbers"),
+        pytest.param(
+            [7, 7.0, "7", np.int64(7), np.float32(7), Decimal(7)], ["7"], [0] * 6, id="one number in six types"
+        ),
+        pytest.param(np.array([1.0, 2.0]), ["1", "2"], [0, 1], id="whole numbers that pandas made floats"),
+        pytest.param([True, 1, False], ["0", "1"], [1, 1, 0], id="truth is a number, whatever comes first"),
+        pytest.param([1, True, False], ["0", "1"], [1, 1, 0], id="truth is a number, whatever comes last"),
+        pytest.param([2**70, -1, -0.0], ["-1", "0", str(2**70)], [2, 0, 1], id="large, negative, zero"),
+        pytest.param(["b", "a", "", "nan"], ["", "a", "b", "nan"], [2, 1, 0, 3], id="text"),
+        pytest.param(pd.Series(["é", "e"], index=[5, 3]), ["e", "é"], [1, 0], id="a column with an index of its own"),
+        pytest.param([], [], [], id="no rows"),
+    ],
+)
+def test_keys_are_text_and_sorted(groups: Any, keys: list[str], codes: list[int]) -> None:
+    found, texts = group_keys(groups)
+    assert (texts, found.tolist()) == (keys, codes)
+    assert found.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([1, None], "1 of 2 rows have no group"),
+        (["a", float("nan"), None], "2 of 3 rows have no group"),
+        (np.array([1.0, np.nan]), "1 of 2 rows have no group"),
+        ([pd.NA, "a"], "1 of 2 rows have no group"),
+        ([1.5], "the group 1.5 is neither text nor a whole number"),
+        ([float("inf")], "the group inf is neither text nor a whole number"),
+        ([1j], "the group 1j is neither text nor a whole number"),
+        ([dt.date(2020, 1, 1)], "is neither text nor a whole number; turn it into text first"),
+        ([UUID(int=1)], "is neither text nor a whole number"),
+    ],
+)
+def test_a_group_that_has_no_stable_text_is_refused(groups: Any, message: str) -> None:
+    with pytest.raises(TrainingError) as error:
+        in_holdout(groups, 0.5)
+    assert message in str(error.value)
+
+
+# Membership
+
+
+@pytest.mark.requirement("PLT-7")
+def test_membership_never_changes() -> None:
+    # Literals: another hash would move clients from the holdout into what models learn from.
+    numbers = np.arange(5_000_000, 5_000_040)
+    assert numbers[in_holdout(numbers, 0.2)].tolist() == NUMBERS_HELD_OUT
+    words = ["alpha", "beta", "é", "", "7", "-1", "device-1", "device-2", "device-3", "device-4"]
+    assert [word for word, held in zip(words, in_holdout(words, 0.5), strict=True) if held] == WORDS_HELD_OUT
+    assert numbers[in_holdout(numbers, 0.2, "other")].tolist() == NUMBERS_HELD_OUT_BY_ANOTHER_SALT
+
+
+@given(st.lists(KEYS, min_size=1, max_size=40), st.randoms(use_true_random=False), st.floats(0, 1))
+def test_membership_depends_on_the_group_alone(groups: list[Any], random: Any, share: float) -> None:
+    alone = [bool(in_holdout([group], share)[0]) for group in groups]
+    assert in_holdout(groups, share).tolist() == alone
+    order = random.choices(range(len(groups)), k=2 * len(groups))
+    assert in_holdout([groups[place] for place in order], share).tolist() == [alone[place] for place in order]
+
+
+@given(st.lists(KEYS, min_size=1, max_size=40), st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_share_only_adds_groups(groups: list[Any], one: float, other: float) -> None:
+    assert not (in_holdout(groups, min(one, other)) & ~in_holdout(groups, max(one, other))).any()
+
+
+@given(st.lists(KEYS, min_size=1))
+def test_the_whole_and_nothing_can_be_held_out(groups: list[Any]) -> None:
+    assert in_holdout(groups, 1).all()
+    assert not in_holdout(groups, 0).any()
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_the_share_of_groups_is_near_what_was_asked_for(share: float) -> None:
+    held_out = in_holdout(np.arange(20_000), share)
+    assert held_out.mean() == pytest.approx(share, abs=0.01)
+    # Another salt chooses independently.
+    assert (held_out & in_holdout(np.arange(20_000), share, "other")).mean() == pytest.approx(share**2, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: in_holdout([1], 1.1), "the share of groups is 1.1; it must lie between 0 and 1"),
+        (lambda: in_holdout([1], float("nan")), "the share of groups is nan"),
+        (lambda: Holdout(groups=0), "the holdout's share of groups is 0; it must lie between 0 and 1"),
+        (lambda: Holdout(newest=1), "the holdout's share of newest is 1; it must lie between 0 and 1"),
+        (lambda: folds([1, 2], None, 1, 0.25), "1 folds are asked for; two or more are needed"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TrainingError) as error:
+        act()
+    assert message in str(error.value)
+
+
+# Split
+
+
+def test_an_example_by_hand() -> None:
+    held, other = NUMBERS_HELD_OUT[0], 5_000_000
+    assert not in_holdout([other], 0.2)[0]
+    groups = [held, other, held, other, held, other, held, other]
+    found = split(groups, days(0, 0, 1, 1, 2, 2, 3, 3), Holdout(0.2, 0.25))
+    assert (found.train.tolist(), found.holdout.tolist(), found.left_out) == ([1, 3, 5], [6], 4)
+    assert found.cut == pd.Timestamp(2020, 1, 4)
+    plain = split(groups, None, Holdout(0.2, 0.25))
+    assert (plain.train.tolist(), plain.holdout.tolist()) == ([1, 3, 5, 7], [0, 2, 4, 6])
+    assert (plain.left_out, plain.cut) == (0, None)
+    assert {side.dtype for side in (found.train, found.holdout, plain.train)} == {np.dtype(np.int64)}
+
+
+@pytest.mark.parametrize(
+    ("offsets", "newest", "cut"),
+    [
+        pytest.param([0, 1, 2, 3], 0.25, 3, id="exactly"),
+        pytest.param([0, 1, 2, 3], 0.3, 3, id="the closest below"),
+        pytest.param([0, 1, 2, 3], 0.45, 2, id="the closest above"),
+        pytest.param([0, 1, 2, 3], 0.375, 3, id="the later of two"),
+        pytest.param([0, 1, 1, 1], 0.1, 1, id="one day with most rows"),
+        pytest.param([0, 0, 0, 1], 0.9, 1, id="never the first day"),
+        pytest.param([0, 1, 2, 30_000], 0.5, 2, id="an odd date counts as one row"),
+        pytest.param([-40_000, 1, 2, 3], 0.5, 2, id="so does an odd early one"),
+    ],
+)
+def test_the_cut_is_a_quantile_of_the_rows(offsets: list[int], newest: float, cut: int) -> None:
+    held, other = NUMBERS_HELD_OUT[0], 5_000_000
+    groups = [held, other] * len(offsets)
+    found = split(groups, np.repeat(np.array(days(*offsets)), 2), Holdout(0.2, newest))
+    assert found.cut == pd.Timestamp(FIRST) + pd.Timedelta(days=cut)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pytest.param([dt.datetime(2020, 1, day, 23, 59) for day in (1, 2, 3, 4)], id="moments of a day share its side"),
+        pytest.param([dt.datetime(2020, 1, day, tzinfo=dt.UTC) for day in (1, 2, 3, 4)], id="with a zone"),
+        pytest.param(np.array(days(0, 1, 2, 3), dtype="datetime64[D]"), id="NumPy's days"),
+        pytest.param(pd.Series(pd.to_datetime(days(0, 1, 2, 3)), index=[9, 8, 7, 6]), id="a column with its own index"),
+    ],
+)
+def test_times_come_in_several_forms(times: Any) -> None:
+    held, other = NUMBERS_HELD_OUT[0], 5_000_000
+    found = split([other, other, held, held], times, Holdout(0.2, 0.25))
+    assert (found.train.tolist(), found.holdout.tolist(), found.left_out) == ([0, 1], [3], 1)
+    assert found.cut is not None
+    assert f"{found.cut:%Y-%m-%d %H:%M}" == "2020-01-04 00:00"
+
+
+def test_the_split_has_about_the_asked_for_sizes() -> None:
+    groups, times = loans(20_000, 2_000)
+    found = split(groups, times, Holdout(0.2, 0.25))
+    assert len(found.holdout) / 20_000 == pytest.approx(0.2 * 0.25, abs=0.01)
+    assert len(found.train) / 20_000 == pytest.approx(0.8 * 0.75, abs=0.02)
+    assert len(found.train) + len(found.holdout) + found.left_out == 20_000
+
+
+@given(ROWS, st.floats(0.05, 0.95), st.floats(0.05, 0.95), st.booleans(), st.randoms(use_true_random=False))
+def test_laws_of_the_split(rows: list[tuple[int, int]], share: float, newest: float, timed: bool, random: Any) -> None:
+    def of(some: list[tuple[int, int]]) -> tuple[set[tuple[int, int]], set[tuple[int, int]], Any]:
+        times = days(*(day for _, day in some)) if timed else None
+        found = split([group for group, _ in some], times, Holdout(share, newest))
+        train, held = ([some[place] for place in side] for side in (found.train, found.holdout))
+        assert len(train) + len(held) + found.left_out == len(some)
+        return set(train), set(held), found.cut
+
+    try:
+        train, held, cut = of(rows)
+    except TrainingError:
+        assume(False)
+        raise
+    assert not {group for group, _ in train} & {group for group, _ in held}
+    if timed:
+        day_of_cut = (cut.date() - FIRST).days
+        assert all(day < day_of_cut for _, day in train)
+        assert all(day >= day_of_cut for _, day in held)
+    else:
+        assert len(train | held) == len(set(rows))
+    assert of(random.sample(rows, len(rows))) == (train, held, cut)
+
+
+@given(ROWS, ROWS)
+def test_later_rows_never_move_a_group_from_the_holdout_to_training(
+    rows: list[tuple[int, int]], more: list[tuple[int, int]]
+) -> None:
+    later = [*rows, *((group, day + 61) for group, day in more)]
+    try:
+        before, after = (
+            split([group for group, _ in some], days(*(day for _, day in some)), Holdout(0.3, 0.4))
+            for some in (rows, later)
+        )
+    except TrainingError:
+        assume(False)
+        raise
+    assert not {rows[place][0] for place in before.holdout} & {later[place][0] for place in after.train}
+    assert before.cut is not None
+    assert after.cut is not None
+    assert after.cut >= before.cut
+
+
+@pytest.mark.parametrize(
+    ("groups", "times", "message"),
+    [
+        ([], None, "there are no rows to split"),
+        ([5_000_000], None, "none of the groups are held out at a share of 0.2; more groups are needed"),
+        (["held"], None, "all of the groups are held out at a share of 0.2"),
+        (["held", 5_000_000], days(0, 1), "the holdout has no rows to judge by on or after 2020-01-02"),
+        ([5_000_000, "held"], days(1, 1), "the rows are of 1 days; a cut in time needs two or more"),
+        (["held", 5_000_000, "held"], days(0, 1, 1), "the holdout has no rows to learn from before 2020-01-02"),
+        (["held", 5_000_000], [*days(0), None], "1 of 2 rows have no time"),
+        (["held", 5_000_000], days(0), "there are 1 times for 2 rows"),
+        (["held", 5_000_000], [1, 2], "the times are of type int64; dates or timestamps are needed"),
+        (
+            ["held", 5_000_000],
+            ["2020-01-02", "01/02/2020"],
+            "the times are of type str; dates or timestamps are needed",
+        ),
+        (
+            ["held", 5_000_000],
+            [dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)],
+            "the times are not all dates or timestamps of one zone",
+        ),
+    ],
+)
+def test_a_split_with_an_empty_side_says_what_is_missing(groups: list[Any], times: Any, message: str) -> None:
+    named = [NUMBERS_HELD_OUT[0] if group == "held" else group for group in groups]
+    with pytest.raises(TrainingError) as error:
+        split(named, times, Holdout(0.2, 0.25))
+    assert message in str(error.value)
+
+
+# Folds
+
+
+@given(ROWS, st.integers(2, 4), st.booleans(), st.randoms(use_true_random=False))
+def test_laws_of_folds(rows: list[tuple[int, int]], count: int, timed: bool, random: Any) -> None:
+    groups, times = [group for group, _ in rows], days(*(day for _, day in rows)) if timed else None
+    try:
+        found = folds(groups, times, count, 0.4)
+    except TrainingError:
+        assume(False)
+        raise
+    assert len(found) == count
+    tested = [place for _, test in found for place in test]
+    assert len(tested) == len(set(tested))
+    for train, test in found:
+        assert not {groups[place] for place in train} & {groups[place] for place in test}
+        if timed:
+            assert max(rows[place][1] for place in train) < min(rows[place][1] for place in test)
+    if not timed:
+        assert sorted(tested) == list(range(len(rows)))
+    order = random.sample(range(len(rows)), len(rows))
+    again = folds([groups[place] for place in order], times and [times[place] for place in order], count, 0.4)
+    assert [sorted(order[place] for place in test) for _, test in again] == [test.tolist() for _, test in found]
+
+
+def test_the_fold_of_a_group_never_changes() -> None:
+    groups = np.arange(5_000_000, 5_000_012)
+    of_few = [groups[test].tolist() for _, test in folds(groups, None, 3, 0.25)]
+    assert of_few == GROUPS_BY_FOLD
+    more = np.arange(5_000_000, 5_003_000)
+    of_many = [set(more[test].tolist()) for _, test in folds(more, None, 3, 0.25)]
+    assert all(set(few) <= many for few, many in zip(of_few, of_many, strict=True))
+    assert [len(many) for many in of_many] == pytest.approx([1000] * 3, abs=80)
+
+
+def test_folds_do_not_follow_from_the_holdout() -> None:
+    groups = np.arange(6_000)
+    learned = groups[~in_holdout(groups, 0.5)]
+    assert [len(test) for _, test in folds(learned, None, 3, 0.25)] == pytest.approx([1000] * 3, abs=100)
+
+
+def test_a_fold_without_rows_is_named() -> None:
+    with pytest.raises(TrainingError, match="^fold . of 3 has no rows to judge by; more groups are needed$"):
+        folds([1, 2], None, 3, 0.25)
+
+
+def test_the_sides_of_many_rows_have_their_shares() -> None:
+    groups, times = loans(700_000, 9_000)
+    found = split(groups, times, Holdout())
+    assert len(found.holdout) == pytest.approx(700_000 * 0.05, rel=0.05)

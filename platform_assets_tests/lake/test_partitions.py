@@ -1,0 +1,153 @@
+"""A partitioned table through the real wiring: a run replaces its own partitions and no others."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from platform_assets.base.frames import Expression, Frame
+from platform_assets.base.provenance import code_version
+from platform_assets.lake.assets import IO_MANAGER, PARTITION_BY, table_asset
+from platform_assets.lake.expectations import has_rows
+from platform_assets.lake.io_manager import resources
+from platform_assets.lake.schemas import Column, TableSchema
+from platform_assets.services import Services
+from platform_assets.settings import Settings
+from platform_assets_tests.instances import empty_instance
+
+MONTHS = dg.StaticPartitionsDefinition(["2026-01", "2026-02", "2026-03"])
+COLUMNS = (Column("month", "string", "The month."), Column("power_mw", "int64", "Power.", "MW"))
+LOAD = TableSchema("grid/load", COLUMNS, key=("month",), expectations=(has_rows(),), partition_by="month")
+PEAK = TableSchema("grid/peak", COLUMNS, key=("month",), partition_by="month")
+YEAR = TableSchema("grid/year", (COLUMNS[1],), key=("power_mw",))
+OWNERS = ["team:grid"]
+factor = {"value": 1}
+
+
+@table_asset(LOAD, owners=OWNERS, partitions_def=MONTHS)
+def load(context: dg.AssetExecutionContext) -> Frame:
+    """A row for each month that the run is for."""
+    months = list(context.partition_keys)
+    return pd.DataFrame({"month": months, "power_mw": [int(month[-1]) * factor["value"] for month in months]})
+
+
+@table_asset(PEAK, owners=OWNERS, partitions_def=MONTHS)
+def peak(load: Expression) -> Expression:
+    """The same months, at ten times the power."""
+    return load.mutate(power_mw=load.power_mw * 10)
+
+
+@table_asset(YEAR, owners=OWNERS)
+def year(load: Frame) -> Frame:
+    """All months together."""
+    return pd.DataFrame({"power_mw": [int(load.power_mw.sum())]})
+
+
+@dg.asset(key_prefix="grid", io_manager_key=IO_MANAGER, partitions_def=MONTHS, metadata={PARTITION_BY: "month"})
+def plain(context: dg.AssetExecutionContext) -> Frame:
+    return pd.DataFrame({"month": [context.partition_key], "power_mw": [1]})
+
+
+@dg.asset(key_prefix="grid", io_manager_key=IO_MANAGER, partitions_def=MONTHS)
+def without_column(context: dg.AssetExecutionContext) -> Frame:
+    return pd.DataFrame({"month": [context.partition_key]})
+
+
+@table_asset(
+    TableSchema("grid/stray", COLUMNS, key=("month",), partition_by="month"), owners=OWNERS, partitions_def=MONTHS
+)
+def stray() -> Frame:
+    """Rows of another month than the run is for."""
+    return pd.DataFrame({"month": ["2026-03"], "power_mw": [3]})
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    factor["value"] = 1
+    services = Services(Settings(home=tmp_path))
+    yield services
+    services.engine.close()
+
+
+def materialise(services: Services, *assets: Any, partition: str | None = None) -> dg.ExecuteInProcessResult:
+    with empty_instance() as instance:
+        return dg.materialize(
+            [load, peak, year, plain, without_column, stray],
+            selection=list(assets),
+            partition_key=partition,
+            resources=resources(lambda: services),
+            instance=instance,
+            raise_on_error=False,
+        )
+
+
+def rows(services: Services, name: str) -> dict[str, int]:
+    table = services.tables.read(name)
+    return dict(zip(table.month, table.power_mw, strict=True))
+
+
+@pytest.mark.requirement("PLT-1", "PLT-7")
+def test_a_run_replaces_its_own_partition_and_leaves_the_others(services: Services) -> None:
+    assert materialise(services, load, peak, partition="2026-01").success
+    assert materialise(services, load, peak, partition="2026-02").success
+    assert rows(services, "grid/load") == {"2026-01": 1, "2026-02": 2}
+    factor["value"] = 5
+    result = materialise(services, load, peak, partition="2026-02")
+    assert rows(services, "grid/load") == {"2026-01": 1, "2026-02": 10}
+    assert rows(services, "grid/peak") == {"2026-01": 10, "2026-02": 100}
+    [metadata] = [one.metadata for one in result.asset_materializations_for_node("grid__load")]
+    assert services.tables.current("grid/load").metadata["code"] == metadata["code"].value == code_version()  # type: ignore[union-attr]
+    assert (metadata["dagster/row_count"].value, metadata["dagster/partition_row_count"].value) == (2, 1)
+
+
+def test_a_run_for_several_partitions_replaces_them_together(services: Services) -> None:
+    assert materialise(services, plain, partition="2026-01").success
+    with empty_instance() as instance:
+        tags = {"dagster/asset_partition_range_start": "2026-02", "dagster/asset_partition_range_end": "2026-03"}
+        result = dg.materialize([load], resources=resources(lambda: services), instance=instance, tags=tags)
+    assert result.success
+    assert rows(services, "grid/load") == {"2026-02": 2, "2026-03": 3}
+    assert [version.version for version in services.tables.versions("grid/load")] == [0]
+
+
+def test_what_is_made_from_all_partitions_sees_all_of_them(services: Services) -> None:
+    for month in ("2026-01", "2026-02", "2026-03"):
+        assert materialise(services, load, partition=month).success
+    assert materialise(services, year).success
+    assert services.tables.read("grid/year").power_mw.tolist() == [6]
+
+
+def test_a_plain_asset_names_the_column_of_its_partitions(services: Services) -> None:
+    assert materialise(services, plain, partition="2026-01").success
+    assert materialise(services, plain, partition="2026-02").success
+    assert rows(services, "grid/plain") == {"2026-01": 1, "2026-02": 1}
+
+
+@pytest.mark.parametrize(
+    ("asset", "told"),
+    [
+        (without_column, "grid/without_column is partitioned; its metadata must name the column of the keys"),
+        (stray, "rows of partitions ['2026-03'] among those of ['2026-01']"),
+    ],
+)
+def test_what_would_replace_other_partitions_is_refused(services: Services, asset: Any, told: str) -> None:
+    result = materialise(services, asset, partition="2026-01")
+    [failure] = [event for event in result.all_node_events if event.is_step_failure]
+    assert told in str(failure.step_failure_data.error)
+    assert not services.tables.exists("/".join(asset.key.path))
+
+
+@pytest.mark.parametrize("partitions_def", [None, MONTHS])
+def test_schema_and_asset_are_partitioned_together(partitions_def: dg.PartitionsDefinition[str] | None) -> None:
+    schema = YEAR if partitions_def else LOAD
+    with pytest.raises(ValueError, match="partitions_def and the schema's partition_by go together"):
+        table_asset(schema, owners=OWNERS, partitions_def=partitions_def)
+
+
+@pytest.mark.parametrize("kind", [{"source": True}, {"store": "online"}])
+def test_only_derived_tables_of_the_lake_are_partitioned(kind: Any) -> None:
+    with pytest.raises(ValueError, match="only a derived table of the lake can be partitioned"):
+        TableSchema("grid/load", COLUMNS, key=("month",), partition_by="month", **kind)

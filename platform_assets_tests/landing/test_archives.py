@@ -1,0 +1,263 @@
+"""An archive is unpacked whole, or refused with what is wrong with it; nothing is ever written beside its folder."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import random
+import tarfile
+import tracemalloc
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform_assets.landing.archives import (
+    MOST_FOLDERS,
+    ArchiveError,
+    DamagedGzipError,
+    NoMemberError,
+    NotBase64Error,
+    NotGzipError,
+    NotTarError,
+    SeveralMembersError,
+    TooLargeError,
+    Unpacking,
+    WrongMemberError,
+)
+from platform_assets_tests.archives import MEMBER, entry, pack, tar, tar_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.requirement("REL-1")
+
+SETTING = "PLATFORM_ARCHIVE_MAX_BYTES"
+HOW = Unpacking(1 << 20, SETTING)
+CONTENT = random.Random(1).randbytes(20_000)
+GOOD = pack(CONTENT)
+TEXT = base64.encodebytes(CONTENT)
+
+
+def unpacked(folder: Path, packed: bytes, how: Unpacking = HOW) -> bytes:
+    """What comes out; and that nothing else is left anywhere."""
+    inner = folder / "inside" / "unpacked"
+    inner.mkdir(parents=True, exist_ok=True)
+    archive = folder / "archive"
+    archive.write_bytes(packed)
+    try:
+        return how.unpack(archive, inner, "the archive").read_bytes()
+    finally:
+        assert {path.name for path in folder.rglob("*")} <= {"inside", "archive", "unpacked", "text"}
+        for file in inner.iterdir():
+            file.unlink()
+
+
+@pytest.mark.parametrize("name", [MEMBER, "db", "./a/./b.txt", "a/..b/c", "Łódź/数", "x" * 200])
+def test_what_was_packed_comes_out_whatever_its_name(tmp_path: Path, name: str) -> None:
+    assert unpacked(tmp_path, pack(CONTENT, name)) == CONTENT
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 57, 58, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
+@pytest.mark.parametrize("width", [76, 0])
+def test_base64_of_any_length_in_lines_or_not(tmp_path: Path, size: int, width: int) -> None:
+    content = random.Random(size).randbytes(size)
+    text = base64.encodebytes(content) if width else base64.b64encode(content)
+    assert (
+        unpacked(tmp_path, gzip.compress(tar({"db": text.replace(b"\n", b"\r\n")})), Unpacking(1 << 22, "")) == content
+    )
+
+
+def test_folders_may_stand_before_the_file(tmp_path: Path) -> None:
+    packed = tar_of((entry("Users", tarfile.DIRTYPE), b""), (tarfile.TarInfo("Users/db"), TEXT))
+    assert unpacked(tmp_path, gzip.compress(packed)) == CONTENT
+
+
+def with_file(*others: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    return gzip.compress(tar_of(*others, (tarfile.TarInfo("db"), TEXT)))
+
+
+def sparse() -> bytes:
+    """A file of which the archive says that it is mostly a hole of a terabyte."""
+    made = tarfile.TarInfo("db")
+    made.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 40)}
+    return gzip.compress(tar_of((made, b"1\n0\n0\n".ljust(512, b"\0"))))
+
+
+def claims(size: int) -> bytes:
+    """A header that claims a size, and little behind it."""
+    made = tarfile.TarInfo("db")
+    made.size = size
+    return gzip.compress(made.tobuf(tarfile.GNU_FORMAT) + TEXT[:1_024])
+
+
+BREAKAGES: list[tuple[bytes, type[ArchiveError], str]] = [
+    (b"", NotGzipError, "the archive is not compressed with gzip; pack it with `tar czf ARCHIVE FILE`"),
+    (b"PK\x03\x04 a zip file", NotGzipError, "the archive is not compressed with gzip; pack it with"),
+    (b"SQLite format 3\0", NotGzipError, "the archive is not compressed with gzip"),
+    (GOOD[:1_000], DamagedGzipError, "the archive is cut off: its compressed data have no end; fetch it again"),
+    (GOOD[:-1], DamagedGzipError, "the archive is cut off: its compressed data have no end; fetch it again"),
+    (GOOD[:12], DamagedGzipError, "the archive is cut off"),
+    (GOOD[:-8] + b"\0" * 8, DamagedGzipError, "the archive was altered on its way (CRC check failed"),
+    (GOOD + b"and more", DamagedGzipError, "the archive was altered on its way"),
+    (gzip.compress(b""), NotTarError, "the archive is compressed, but is no whole tar archive: "),
+    (gzip.compress(TEXT), NotTarError, "the archive is compressed, but is no whole tar archive: "),
+    (gzip.compress(tar({"db": TEXT})[:5_000]), NotTarError, "is no whole tar archive: unexpected end of data"),
+    (claims(1 << 40), NotTarError, "is no whole tar archive: "),
+    (gzip.compress(tar({})), NoMemberError, "the archive holds no file; pack one with `tar czf ARCHIVE FILE`"),
+    (gzip.compress(tar_of((entry("a", tarfile.DIRTYPE), b""))), NoMemberError, "the archive holds no file"),
+    (
+        gzip.compress(tar({"a": TEXT, "b": TEXT})),
+        SeveralMembersError,
+        "holds several files, 'a' and 'b' among them; pack",
+    ),
+    (pack(CONTENT, "/etc/passwd"), WrongMemberError, "holds '/etc/passwd', which points out of the archive"),
+    (pack(CONTENT, "a/../../b"), WrongMemberError, "holds 'a/../../b', which points out of the archive"),
+    (pack(CONTENT, "..\\b"), WrongMemberError, r"holds '..\\b', which points out of the archive"),
+    (pack(CONTENT, "\\b"), WrongMemberError, "which points out of the archive"),
+    (with_file((entry("../x", tarfile.DIRTYPE), b"")), WrongMemberError, "holds '../x', which points out"),
+    (
+        with_file((entry("a", tarfile.SYMTYPE, "/etc/passwd"), b"")),
+        WrongMemberError,
+        "holds 'a', which is a link; pack the",
+    ),
+    (
+        with_file((entry("a", tarfile.LNKTYPE, "db"), b"")),
+        WrongMemberError,
+        "holds 'a', which is a link; pack the file",
+    ),
+    (
+        with_file((entry("a", tarfile.CHRTYPE), b"")),
+        WrongMemberError,
+        "holds 'a', which is no file; pack the file itself",
+    ),
+    (with_file((entry("a", tarfile.BLKTYPE), b"")), WrongMemberError, "holds 'a', which is no file"),
+    (with_file((entry("a", tarfile.FIFOTYPE), b"")), WrongMemberError, "holds 'a', which is no file"),
+    (sparse(), WrongMemberError, "which is a sparse file; pack the file itself"),
+    (
+        with_file(*((entry(f"{n}", tarfile.DIRTYPE), b"") for n in range(MOST_FOLDERS + 1))),
+        WrongMemberError,
+        f"holds more than {MOST_FOLDERS} folders",
+    ),
+    (
+        gzip.compress(tar({"db": b""})),
+        NotBase64Error,
+        "the archive: its file 'db' is empty; it should hold base64 text",
+    ),
+    (gzip.compress(tar({"db": b"\n \n"})), NotBase64Error, "is empty; it should hold base64 text"),
+    (gzip.compress(tar({"db": CONTENT})), NotBase64Error, "is not base64 text: byte "),
+    (gzip.compress(tar({"db": b"QUJD\nQU%D"})), NotBase64Error, "byte 8 is '%'; encode it with `base64 FILE`"),
+    (gzip.compress(tar({"db": b"QUI\nD="})), NotBase64Error, "is cut off: base64 text has groups of 4, its last has 1"),
+    (gzip.compress(tar({"db": TEXT[:-3]})), NotBase64Error, "is cut off: base64 text has groups of 4"),
+    (gzip.compress(tar({"db": b"QQ==QUJD"})), NotBase64Error, "is not base64 text: "),
+    (gzip.compress(tar({"db": b"A" * ((1 << 20) - 4) + b"QQ==QUJD"})), NotBase64Error, "it goes on behind its end"),
+]
+
+
+@pytest.mark.parametrize(("packed", "kind", "message"), BREAKAGES, ids=range(len(BREAKAGES)))
+def test_each_damage_is_an_error_of_its_own(
+    tmp_path: Path, packed: bytes, kind: type[ArchiveError], message: str
+) -> None:
+    with pytest.raises(ArchiveError) as raised:
+        unpacked(tmp_path, packed, Unpacking(1 << 22, SETTING))
+    assert (type(raised.value), message in str(raised.value)) == (kind, True), str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_names_that_somebody_chose_stay_on_one_short_line(tmp_path: Path) -> None:
+    with pytest.raises(WrongMemberError) as raised:
+        unpacked(tmp_path, pack(CONTENT, "/\x1b[31m\n" + "x" * 200))
+    assert str(raised.value).startswith("the archive holds '/\\x1b[31m\\nxxx")
+    assert len(str(raised.value)) < 300
+
+
+def bomb(layers: int = 1) -> bytes:
+    """A megabyte of packed zeros that are a gigabyte."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
+    described = tarfile.TarInfo("db")
+    described.size = 1 << 30
+    zeros = bytes(1 << 20)
+    parts = [compressor.compress(described.tobuf())]
+    parts += [compressor.compress(zeros) for _ in range(layers << 10)]
+    return b"".join([*parts, compressor.flush()])
+
+
+def test_a_bomb_is_put_down_at_the_limit(tmp_path: Path) -> None:
+    packed = bomb()
+    assert len(packed) < 1 << 21
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLargeError) as raised:
+            unpacked(tmp_path, packed, Unpacking(50_000_000, SETTING))
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+    assert str(raised.value) == (
+        "the archive holds more than 50,000,000 bytes once it is unpacked; "
+        "if that is what it should hold, raise PLATFORM_ARCHIVE_MAX_BYTES"
+    )
+
+
+def test_headers_of_a_bomb_count_as_well(tmp_path: Path) -> None:
+    long = tarfile.TarInfo("db")
+    long.pax_headers = {"comment": "x" * 2_000_000}
+    with pytest.raises(TooLargeError):
+        unpacked(tmp_path, gzip.compress(tar_of((long, TEXT))))
+
+
+def test_the_limit_itself_is_allowed(tmp_path: Path) -> None:
+    layer = tar({"db": TEXT})
+    assert unpacked(tmp_path, gzip.compress(layer), Unpacking(len(layer), "")) == CONTENT
+    with pytest.raises(TooLargeError):
+        unpacked(tmp_path, gzip.compress(layer), Unpacking(len(layer) - 1, ""))
+
+
+# Damage as it comes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("damaged")
+
+
+def damaged(whole: bytes, cut: int, flips: list[tuple[int, int]]) -> bytes:
+    kept = bytearray(whole[: len(whole) - cut % len(whole)])
+    for place, bit in flips:
+        kept[place % len(kept)] ^= 1 << bit
+    return bytes(kept)
+
+
+SMALL = random.Random(2).randbytes(300)
+LAYERS: dict[str, tuple[bytes, Callable[[bytes], bytes]]] = {
+    "gzip": (pack(SMALL), lambda damaged: damaged),
+    "tar": (tar({MEMBER: base64.encodebytes(SMALL)}), gzip.compress),
+    "long names": (tar({"x" * 150: base64.encodebytes(SMALL)}), gzip.compress),
+    "base64": (base64.encodebytes(SMALL), lambda damaged: gzip.compress(tar({"db": damaged}))),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@settings(max_examples=150)
+@given(
+    cut=st.just(0) | st.integers(0, 5_000),
+    flips=st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 7)), max_size=4),
+)
+def test_whatever_is_damaged_ends_in_the_content_or_in_an_error_of_ours(
+    folder: Path, layer: str, cut: int, flips: list[tuple[int, int]]
+) -> None:
+    whole, rest = LAYERS[layer]
+    # Only the checksum of gzip notices what was changed; what was changed before it was compressed may go unnoticed.
+    with suppress(ArchiveError):
+        assert unpacked(folder, rest(damaged(whole, cut, flips))) == SMALL or layer != "gzip"
+
+
+@settings(max_examples=100)
+@given(st.binary(max_size=2_000))
+def test_any_bytes_at_all(folder: Path, content: bytes) -> None:
+    for packed in (content, b"\x1f\x8b" + content, gzip.compress(content), gzip.compress(content.ljust(1_024, b"\0"))):
+        with pytest.raises(ArchiveError):
+            unpacked(folder, packed)

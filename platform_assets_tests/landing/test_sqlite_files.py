@@ -1,0 +1,248 @@
+"""A table of a SQLite file lands as rows with their place; what is no such file is refused with the reason."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform_assets.base.errors import SourceError
+from platform_assets.engine.query_engine import Engine
+from platform_assets.landing.archives import Unpacking
+from platform_assets.landing.source_files import ERROR, LINE, TEXT, Source, land
+from platform_assets.landing.sqlite_files import (
+    DamagedDatabaseError,
+    MissingColumnError,
+    MissingTableError,
+    NotADatabaseError,
+    SqliteError,
+    counted,
+    opened_sqlite,
+    sqlite_rows,
+)
+from platform_assets_tests.archives import TABLE, database, labelled, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.requirement("REL-1")
+
+COLUMNS = ("index", "text")
+AB = "CREATE TABLE data (A, b)"
+SETTING = "PLATFORM_SHOP_SALES_URI"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    engine = Engine(tmp_path_factory.mktemp("scratch"), "300MB", 2)
+    yield engine
+    engine.close()
+
+
+def landed(engine: Engine, folder: Path, content: bytes, columns: tuple[str, ...] = COLUMNS) -> list[dict[str, Any]]:
+    file = folder / "a b?#%.sqlite"
+    file.write_bytes(content)
+    with land(Source(SETTING, str(file)), engine, rows=sqlite_rows("data", columns)) as found:
+        rows: list[dict[str, Any]] = found.rows.order_by(LINE).to_pyarrow().to_pylist()
+    assert sorted(path.name for path in folder.iterdir()) == ["a b?#%.sqlite", "made.sqlite"]
+    return rows
+
+
+def good(line: int, a: str | None, b: str | None) -> dict[str, Any]:
+    return {LINE: line, ERROR: None, TEXT: None, "a": a, "b": b}
+
+
+def bad(line: int, error: str, text: str) -> dict[str, Any]:
+    return {LINE: line, ERROR: error, TEXT: text, "a": None, "b": None}
+
+
+@pytest.mark.requirement("PLT-6")
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (1, "x", good(1, "1", "x")),
+        (-(2**63), 2**63 - 1, good(1, "-9223372036854775808", "9223372036854775807")),
+        (0.1, 1e300, good(1, "0.1", "1e+300")),
+        (None, "", good(1, None, "")),
+        (" Łódź\n数 ", 'a,"b"\'', good(1, " Łódź\n数 ", 'a,"b"\'')),
+        (b"\x00\x01", "x", bad(1, "a holds bytes and no text", '{"a": "\\u0000\\u0001", "b": "x"}')),
+        ("x", "a\0b", bad(1, "b holds a zero byte", '{"a": "x", "b": "a\\u0000b"}')),
+    ],
+)
+def test_a_value_keeps_its_text(engine: Engine, tmp_path: Path, a: object, b: object, expected: dict[str, Any]) -> None:
+    assert landed(engine, tmp_path, database(tmp_path, [(a, b)], AB), ("A",)) == [expected]
+
+
+@pytest.mark.requirement("PLT-6")
+def test_a_text_that_is_not_utf_8_is_a_row_with_its_error(engine: Engine, tmp_path: Path) -> None:
+    content = database(tmp_path, [(1, "fine"), (2, "caf\xe9".encode("latin-1")), (3, "good")], AB)
+    file = tmp_path / "made.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("UPDATE data SET b = CAST(b AS TEXT)")
+        connection.commit()
+    assert file.read_bytes() != content
+    assert landed(engine, tmp_path, file.read_bytes(), ("A",)) == [
+        good(1, "1", "fine"),
+        bad(2, "b is not in UTF-8", '{"a": "2", "b": "caf\\\\xe9"}'),
+        good(3, "3", "good"),
+    ]
+
+
+def test_rows_come_in_the_tables_own_order_whatever_its_indexes(engine: Engine, tmp_path: Path) -> None:
+    rows = [(f"{n:04d}", f"{1_000 - n:04d}") for n in range(1_000)]
+    content = database(tmp_path, rows, AB, "CREATE INDEX by_b ON data (b, A)")
+    found = landed(engine, tmp_path, content, ("A",))
+    assert [(row[LINE], row["a"]) for row in found] == [(n + 1, f"{n:04d}") for n in range(1_000)]
+
+
+def test_more_rows_than_fit_in_one_batch(engine: Engine, tmp_path: Path) -> None:
+    content = database(tmp_path, [], TABLE)
+    file = tmp_path / "made.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120001) "
+            "INSERT INTO data SELECT i, 'text ' || i, 'Relevant', 1 FROM n"
+        )
+        connection.commit()
+    assert file.read_bytes() != content
+    with land(Source(SETTING, str(file)), engine, rows=sqlite_rows("data", COLUMNS)) as found:
+        assert (
+            found.rows.filter(found.rows["index"] == found.rows[LINE].cast("string")).count().to_pyarrow().as_py()
+            == 120_001
+        )
+
+
+def test_an_archive_lands_as_its_database(engine: Engine, tmp_path: Path) -> None:
+    content = database(tmp_path, labelled(("a fire", "Relevant")))
+    for name in ("db.tar.gz", "db"):
+        file = tmp_path / name
+        file.write_bytes(pack(content))
+        with land(Source(SETTING, str(file)), engine, Unpacking(1 << 20, ""), sqlite_rows("data", COLUMNS)) as found:
+            [row] = found.rows.to_pyarrow().to_pylist()
+            (tmp_path / "plain").write_bytes(content)
+            with land(Source(SETTING, str(tmp_path / "plain")), engine, rows=sqlite_rows("data", COLUMNS)) as plain:
+                assert found.digest == plain.digest
+        assert (row[LINE], row["index"], row["text"], row["class_label"]) == (1, "0", "a fire", "1")
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_an_archive_above_the_limit_is_not_even_fetched(engine: Engine, tmp_path: Path, remote: bool) -> None:
+    file = tmp_path / "db.tar.gz"
+    file.write_bytes(pack(random.Random(1).randbytes(100_000)))
+    uri = f"file://{file}" if remote else str(file)
+    with pytest.raises(
+        SourceError, match=r"db\.tar\.gz .* holds more than 1,000 bytes once it is unpacked; .*raise LIMIT"
+    ):
+        land(Source(SETTING, uri), engine, Unpacking(1_000, "LIMIT"), sqlite_rows("data", COLUMNS))
+
+
+VIEW = (
+    "CREATE VIEW data AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS a, i AS b FROM n"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "message"),
+    [
+        (lambda _: b"", SourceError, "is empty"),
+        (lambda _: b"PAR1 and so on", NotADatabaseError, "holds no SQLite database: it does not begin as one"),
+        (lambda _: b"SQLite format 3\0", DamagedDatabaseError, "holds a damaged database: "),
+        (lambda good: good[:4_096], DamagedDatabaseError, "holds a damaged database: "),
+        (lambda good: good[:8_000] + bytes(8_000) + good[16_000:], DamagedDatabaseError, "holds a damaged database: "),
+    ],
+    ids=["empty", "another file", "magic alone", "cut off", "with a hole"],
+)
+def test_what_is_no_whole_database_is_refused(
+    engine: Engine, tmp_path: Path, content: Any, kind: type[Exception], message: str
+) -> None:
+    whole = database(tmp_path, labelled(*[(f"text {n}", "Relevant") for n in range(2_000)]))
+    with pytest.raises(SourceError) as raised:
+        landed(engine, tmp_path, content(whole))
+    assert (type(raised.value), message in str(raised.value)) == (kind, True), str(raised.value)
+    assert f"sqlite ({SETTING})" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "kind", "message"),
+    [
+        ("CREATE TABLE other (a)", MissingTableError, "without the table 'data'; it has ['other']"),
+        (VIEW, MissingTableError, "without the table 'data'; it has []"),
+        ("CREATE VIRTUAL TABLE data USING fts5(a, text)", MissingTableError, "without the table 'data'"),
+        (
+            'CREATE TABLE data ("index" INTEGER, sentence TEXT)',
+            MissingColumnError,
+            "the table 'data' lacks the columns ['text']; it has ['index', 'sentence']",
+        ),
+    ],
+    ids=["another table", "a view without an end", "a virtual table", "another column"],
+)
+def test_what_lacks_the_table_or_a_column_is_refused(
+    engine: Engine, tmp_path: Path, table: str, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(SqliteError) as raised:
+        landed(engine, tmp_path, database(tmp_path, [], table))
+    assert (type(raised.value), message in str(raised.value)) == (kind, True), str(raised.value)
+
+
+def test_a_table_without_rows_is_refused(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="has columns and no rows; it needs at least one"):
+        landed(engine, tmp_path, database(tmp_path, []))
+
+
+def test_a_value_that_the_schema_makes_up_is_no_bomb(engine: Engine, tmp_path: Path) -> None:
+    table = "CREATE TABLE data (a, text AS (hex(zeroblob(400000000))))"
+    content = database(tmp_path, [], table, "INSERT INTO data (a) VALUES (1)")
+    with pytest.raises(SqliteError, match="lacks the columns|damaged database"):
+        landed(engine, tmp_path, content, ("a", "text"))
+
+
+def test_rows_are_counted_by_value(tmp_path: Path) -> None:
+    file = tmp_path / "db"
+    file.write_bytes(database(tmp_path, labelled(("a", "Relevant"), ("b", "Not Relevant"), ("c", "Relevant"))))
+    with opened_sqlite(file, "data", COLUMNS, "it") as connection:
+        assert counted(connection, "data", "choose_one") == {"Relevant": 2, "Not Relevant": 1}
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute("DELETE FROM data")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    texts = [(f"text {n} about something", "Relevant") for n in range(200)]
+    return database(
+        tmp_path_factory.mktemp("whole"), labelled(*texts), TABLE, 'CREATE INDEX ix_data_index ON data ("index")'
+    )
+
+
+@settings(max_examples=150)
+@given(
+    cut=st.just(0) | st.integers(0, 20_000),
+    flips=st.lists(st.tuples(st.integers(0, 200) | st.integers(0, 20_000), st.integers(0, 7)), max_size=6),
+)
+def test_whatever_is_damaged_ends_in_rows_or_in_an_error_of_ours(
+    tmp_path_factory: pytest.TempPathFactory, whole: bytes, cut: int, flips: list[tuple[int, int]]
+) -> None:
+    kept = bytearray(whole[: len(whole) - cut % len(whole)])
+    for place, bit in flips:
+        kept[place % len(kept)] ^= 1 << bit
+    file = tmp_path_factory.getbasetemp() / "damaged.sqlite"
+    file.write_bytes(kept)
+    with suppress(SqliteError), opened_sqlite(file, "data", COLUMNS, "it") as connection:
+        connection.execute("SELECT * FROM data NOT INDEXED").fetchall()
+        counted(connection, "data", "choose_one")
+
+
+def test_rows_that_come_to_more_than_the_file_holds_are_refused(tmp_path: Path, engine: Engine) -> None:
+    file = tmp_path / "bomb.sqlite"
+    with closing(sqlite3.connect(file)) as made:
+        made.execute('CREATE TABLE data ("index" INTEGER)')
+        made.executemany("INSERT INTO data VALUES (?)", [(number,) for number in range(100)])
+        made.execute(f"ALTER TABLE data ADD COLUMN text TEXT DEFAULT '{'x' * 50_000}'")
+        made.commit()
+    with pytest.raises(DamagedDatabaseError, match="its rows come to more than .* bytes, 4 times the file"):
+        sqlite_rows("data", ["index", "text"])(file, Source(SETTING, str(file)), engine)

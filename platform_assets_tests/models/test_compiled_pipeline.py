@@ -1,0 +1,234 @@
+"""What a pipeline comes to is what it says, to the last bit, in a small part of the time."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
+from sklearn.svm import LinearSVC
+
+from platform_assets.base.errors import ArtefactError
+from platform_assets.models import artefacts
+from platform_assets.models.artefacts import ROWS_AT_ONCE, ArtefactStore, FittedModel, library_versions
+from platform_assets.models.calibration import CalibratedEstimator
+from platform_assets.models.compiled_pipeline import arithmetic_of
+from platform_assets.models.number_estimators import NumberColumns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+NAMES = ("amount", "age", "years", "loans")
+
+
+def rows_like_loans(count: int, missing: Sequence[str] = ("amount", "years")) -> pd.DataFrame:
+    """Numbers of several magnitudes, a fifth of them missing in some columns."""
+    random = np.random.default_rng(count)
+    rows = pd.DataFrame(random.normal(size=(count, len(NAMES))) * [1e4, 40, 1, 1e-3], columns=list(NAMES))
+    for name in missing:
+        rows.loc[random.random(count) < 0.2, name] = np.nan
+    return rows
+
+
+def calibrated(*steps: Any, rows: pd.DataFrame | None = None) -> CalibratedEstimator:
+    """A fitted pipeline behind a sigmoid."""
+    rows = rows_like_loans(400) if rows is None else rows
+    labels = rows["age"] + rows["loans"] * 1e4 > 0
+    return CalibratedEstimator(make_pipeline(NumberColumns(), *steps).fit(rows, labels), 0.7, -1.3)
+
+
+def matrix_of(rows: pd.DataFrame) -> Any:
+    """As `FittedModel.vectors` makes it."""
+    return np.array(rows.to_numpy().T, order="C").T
+
+
+def filled(**settings: Any) -> SimpleImputer:
+    return SimpleImputer(strategy="median", **settings)
+
+
+class Doubling(StandardScaler):  # type: ignore[misc]  # scikit-learn has no types
+    """Inherits, and calculates something else."""
+
+    def transform(self, X: Any, copy: bool | None = None) -> Any:  # noqa: N803 - scikit-learn's name
+        return 2 * super().transform(X, copy)
+
+
+class Sparse(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types
+    """Its coefficients are no array."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:  # noqa: N803 - scikit-learn's name
+        return super().fit(X, y, sample_weight).sparsify()
+
+
+KNOWN: dict[str, Callable[[], Sequence[Any]]] = {
+    "the platform's own": lambda: [filled(add_indicator=True), StandardScaler(), LogisticRegression()],
+    "not indicated": lambda: [filled(), StandardScaler(), LogisticRegression()],
+    "mean": lambda: [SimpleImputer(add_indicator=True), StandardScaler(), LogisticRegression()],
+    "not centred": lambda: [filled(), StandardScaler(with_mean=False), LogisticRegression()],
+    "not scaled": lambda: [filled(), StandardScaler(with_std=False), LogisticRegression()],
+    "neither": lambda: [filled(), StandardScaler(with_mean=False, with_std=False), LogisticRegression()],
+    "scaled first": lambda: [StandardScaler(), filled(add_indicator=True), LogisticRegression()],
+    "no intercept": lambda: [filled(), LogisticRegression(fit_intercept=False)],
+    # The last step does its work itself.
+    "histograms": lambda: [filled(add_indicator=True), StandardScaler(), HistGradientBoostingClassifier(max_iter=5)],
+    "forest": lambda: [filled(), StandardScaler(), RandomForestClassifier(5, random_state=0)],
+    "Gaussian process": lambda: [filled(), StandardScaler(), GaussianProcessClassifier(optimizer=None)],
+    "support vectors": lambda: [filled(), StandardScaler(), LinearSVC()],
+    "sparse": lambda: [filled(), Sparse()],
+}
+OTHERS: dict[str, Callable[[], Sequence[Any]]] = {
+    "constant": lambda: [SimpleImputer(strategy="constant", fill_value=-1.0), StandardScaler(), LogisticRegression()],
+    "other steps": lambda: [filled(), QuantileTransformer(n_quantiles=50), PCA(2), LogisticRegression()],
+    "inherits": lambda: [filled(), Doubling(), LogisticRegression()],
+    "another mark": lambda: [filled(), filled(missing_values=0.0), LogisticRegression()],
+    "no step": lambda: [filled(), "passthrough", LogisticRegression()],
+    "frames": lambda: [filled(), StandardScaler().set_output(transform="pandas"), LogisticRegression()],
+    "in place": lambda: [filled(), MinMaxScaler(copy=False), LogisticRegression()],
+}
+
+
+@pytest.mark.requirement("CRE-5", "SRV-1")
+@pytest.mark.parametrize("count", [ROWS_AT_ONCE, 10 * ROWS_AT_ONCE, 401])
+@pytest.mark.parametrize("steps", KNOWN.values(), ids=KNOWN)
+def test_it_is_what_the_pipeline_says_to_the_last_bit(steps: Callable[[], Sequence[Any]], count: int) -> None:
+    estimator = calibrated(*steps())
+    arithmetic = arithmetic_of(estimator)
+    assert arithmetic
+    for missing in (("amount", "years"), (), NAMES):
+        matrix = matrix_of(rows_like_loans(count, missing))
+        before = matrix.copy()
+        expected = estimator.predict_proba(matrix)[:, 1]
+        assert arithmetic(matrix).tobytes() == expected.tobytes()
+        np.testing.assert_array_equal(matrix, before)
+
+
+@pytest.mark.parametrize("steps", OTHERS.values(), ids=OTHERS)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_with_other_steps_the_pipeline_is_asked(
+    steps: Callable[[], Sequence[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    estimator = calibrated(*steps())
+    assert arithmetic_of(estimator) is None
+    rows = rows_like_loans(ROWS_AT_ONCE)
+    assert model_of(estimator).scores(rows).tolist() == estimator.predict_proba(matrix_of(rows))[:, 1].tolist()
+    assert caplog.messages == []
+
+
+@pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
+def test_a_column_that_was_always_missing_is_left_out_by_the_pipeline() -> None:
+    rows = rows_like_loans(400).assign(years=np.nan)
+    assert arithmetic_of(calibrated(filled(add_indicator=True), LogisticRegression(), rows=rows)) is None
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_numbers_that_a_step_may_make_infinite_are_left_to_the_pipeline(factor: float) -> None:
+    """The step after it would refuse them, and a tree would not."""
+    rows = rows_like_loans(400)
+    rows["amount"] *= factor
+    for steps in ([StandardScaler(), filled()], [filled(), StandardScaler()]):
+        assert arithmetic_of(calibrated(*steps, HistGradientBoostingClassifier(max_iter=5), rows=rows)) is None
+
+
+def test_no_step_of_a_known_pipeline_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimator = calibrated(*KNOWN["the platform's own"]())
+    matrix = matrix_of(rows_like_loans(16))
+    expected = estimator.predict_proba(matrix)[:, 1].tolist()
+    arithmetic = arithmetic_of(estimator)
+    assert arithmetic
+    for _, step in estimator.estimator.steps:
+        for name in ("transform", "decision_function", "predict_proba"):
+            if hasattr(step, name):
+                monkeypatch.setattr(type(step), name, None)
+    assert arithmetic(matrix).tolist() == expected
+
+
+def test_a_score_that_is_no_number_is_refused() -> None:
+    estimator = calibrated(StandardScaler(), LogisticRegression(), rows=rows_like_loans(400, ()))
+    arithmetic = arithmetic_of(estimator)
+    assert arithmetic
+    with pytest.raises(ValueError, match="a score is no number"):
+        arithmetic(matrix_of(rows_like_loans(16)))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        CalibratedEstimator(LogisticRegression(), 1.0, 0.0),
+    ],
+)
+def test_of_other_estimators_nothing_is_known(estimator: Any) -> None:
+    assert arithmetic_of(estimator) is None
+
+
+# In a model
+
+
+def model_of(estimator: CalibratedEstimator) -> FittedModel:
+    golden = rows_like_loans(100)
+    scores = estimator.predict_proba(golden)[:, 1]
+    return FittedModel(estimator, NAMES, golden, scores, library_versions())
+
+
+@pytest.mark.requirement("SRV-1")
+def test_a_stored_model_scores_without_asking_its_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ArtefactStore(str(tmp_path))
+    model = store.load(store.save(model_of(calibrated(*KNOWN["the platform's own"]()))))
+    rows = rows_like_loans(7)
+    expected = model.estimator.predict_proba(rows)[:, 1]
+    monkeypatch.setattr(CalibratedEstimator, "predict_proba", None)
+    np.testing.assert_allclose(model.scores(rows), expected, rtol=1e-12)
+
+
+def test_what_comes_to_something_else_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after an update that lets a step of scikit-learn calculate otherwise."""
+    monkeypatch.setattr(
+        "platform_assets.models.compiled_pipeline._scaled", lambda matrix, mean, scale: (matrix - mean) * scale
+    )
+    model = model_of(calibrated(*KNOWN["the platform's own"]()))
+    with caplog.at_level(logging.WARNING, artefacts.__name__):
+        assert model.scores(model.golden_rows).tolist() == pytest.approx(model.golden_scores, rel=1e-12)
+    [told] = caplog.messages
+    assert told.startswith("scikit-learn ")
+    assert told.endswith("calculates this pipeline otherwise than we do: its scores take longer")
+
+
+@pytest.mark.parametrize("strange", [np.inf, -1e308])
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_why_there_is_no_score_the_pipeline_tells(strange: float) -> None:
+    model = model_of(calibrated(*KNOWN["the platform's own"]()))
+    rows = rows_like_loans(3) * 1e-3
+    assert np.isfinite(model.scores(rows)).all()
+    rows.loc[1, "loans"] = strange
+    with pytest.raises(ArtefactError, match="the model cannot score these rows: ValueError: Input X contains infinity"):
+        model.scores(rows)
+
+
+def test_a_missing_number_that_nobody_fills_is_told_by_the_pipeline() -> None:
+    estimator = calibrated(StandardScaler(), LogisticRegression(), rows=rows_like_loans(400, ()))
+    for missing in ((), NAMES):
+        model = FittedModel(estimator, NAMES, rows_like_loans(100, missing), np.zeros(100), library_versions())
+        with pytest.raises(ArtefactError, match="ValueError: Input X contains NaN. LogisticRegression does not accept"):
+            model.scores(rows_like_loans(3, NAMES))
+        assert np.isfinite(model.scores(rows_like_loans(3, ()))).all()
+
+
+def test_a_model_that_has_scored_can_be_handed_to_another_process() -> None:
+    model = model_of(calibrated(*KNOWN["the platform's own"]()))
+    rows = rows_like_loans(3)
+    scores = model.scores(rows).tolist()
+    assert pickle.loads(pickle.dumps(model)).scores(rows).tolist() == scores

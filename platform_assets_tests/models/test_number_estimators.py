@@ -1,0 +1,71 @@
+"""Names are bound once, and never wrongly."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from platform_assets.models.number_estimators import NumberColumns
+
+ROWS = pd.DataFrame({"heat": [1.0, np.nan], "noise": [3, 4]})
+
+
+def test_columns_become_a_matrix() -> None:
+    numbers = NumberColumns().fit_transform(ROWS)
+    assert numbers.dtype == np.float64
+    np.testing.assert_array_equal(numbers, [[1.0, 3.0], [np.nan, 4.0]])
+
+
+def test_before_it_was_fitted_it_says_so() -> None:
+    with pytest.raises(NotFittedError, match="This NumberColumns instance is not fitted yet"):
+        NumberColumns().transform(ROWS)
+
+
+@pytest.mark.parametrize(
+    "others", [ROWS[["noise", "heat"]], ROWS[["heat"]], ROWS.assign(more=1.0), ROWS.rename(columns={"heat": "cold"})]
+)
+def test_other_columns_are_refused_by_name(others: pd.DataFrame) -> None:
+    fitted = NumberColumns().fit(ROWS)
+    with pytest.raises(ValueError, match=r"the columns have to be \['heat', 'noise'\], in this order; they are \["):
+        fitted.transform(others)
+
+
+def test_what_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="could not convert string to float: 'much'"):
+        NumberColumns().fit(ROWS).transform(ROWS.assign(heat=["much", "little"]))
+
+
+@pytest.mark.parametrize("values", [pd.to_datetime(["2020-01-01", "2021-01-01"]), pd.to_timedelta([1, 2]), [1j, 2j]])
+def test_times_and_complex_numbers_are_no_real_ones(values: Any) -> None:
+    with pytest.raises(ValueError, match=r"the columns \['heat'\] hold no real numbers"):
+        NumberColumns().fit(ROWS).transform(ROWS.assign(heat=values))
+
+
+def test_a_matrix_of_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match="could not convert string to float: 'x'"):
+        NumberColumns().fit(ROWS).transform(np.array([["x", "y"]], dtype=object))
+
+
+def test_a_matrix_is_taken_as_it_is_if_it_has_as_many_columns() -> None:
+    fitted = NumberColumns().fit(ROWS)
+    matrix = np.array([[1.0, 2.0]])
+    assert fitted.transform(matrix) is matrix
+    for wrong in (np.ones((1, 3)), np.ones(2)):
+        with pytest.raises(ValueError, match=r"there have to be 2 columns, \['heat', 'noise'\]; this is"):
+            fitted.transform(wrong)
+
+
+def test_the_steps_after_it_say_nothing_about_names() -> None:
+    rows = ROWS.fillna(0.0)
+    pipeline = make_pipeline(NumberColumns(), LogisticRegression()).fit(rows, [0, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        of_frame, of_matrix = pipeline.predict_proba(rows), pipeline.predict_proba(rows.to_numpy(dtype=np.float64))
+    assert of_frame.tolist() == of_matrix.tolist()

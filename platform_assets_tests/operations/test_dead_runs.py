@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from platform_assets.operations.dead_runs import fail_dead_runs
+from platform_assets.orchestration.storage import PlatformEventLog, RunLocks, dagster_instance
+from platform_assets_tests.instances import empty_instance
+from platform_assets_tests.operations import slow_run
+from platform_assets_tests.postgres import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from platform_assets_tests.warm import Process, WarmParent
+
+
+@pytest.fixture
+def instance(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
+    with dagster_instance() as instance:
+        yield instance
+
+
+@contextlib.contextmanager
+def running(warm: WarmParent, note: Path, *arguments: str) -> Iterator[tuple[Process, str]]:
+    """A process in the middle of a run, and the run's id."""
+    with warm.start(slow_run.main, note, *arguments) as process:
+        wait_until(note.exists, "the run was in its middle")
+        yield process, note.read_text().split()[0]
+
+
+def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status
+
+
+def set_row(instance: dg.DagsterInstance, run_id: str, assignment: str) -> None:
+    with event_log(instance).run_connection() as connection:
+        connection.exec_driver_sql(f"update runs set {assignment} where run_id = %s", (run_id,))
+
+
+def event_log(instance: dg.DagsterInstance) -> PlatformEventLog:
+    log = instance.event_log_storage
+    assert isinstance(log, PlatformEventLog)
+    return log
+
+
+@pytest.mark.requirement("PLT-10")
+def test_a_killed_run_is_failed_and_a_live_one_goes_on(
+    instance: dg.DagsterInstance, warm: WarmParent, tmp_path: Path
+) -> None:
+    with running(warm, tmp_path / "one") as (doomed, dead), running(warm, tmp_path / "two") as (survivor, live):
+        assert fail_dead_runs(instance) == []
+        doomed.kill()
+        doomed.wait()
+        assert status(instance, dead) == dg.DagsterRunStatus.STARTED
+        assert fail_dead_runs(instance) == [dead]
+        assert fail_dead_runs(instance) == []
+        assert status(instance, dead) == dg.DagsterRunStatus.FAILURE
+        (failure,) = instance.all_logs(dead, of_type=dg.DagsterEventType.RUN_FAILURE)
+        assert failure.get_dagster_event().message is not None
+        assert "the process of this run is gone" in str(failure.get_dagster_event().message)
+        survivor.stdin.write("go on\n")
+        survivor.stdin.flush()
+        assert survivor.wait() == 0
+        assert status(instance, live) == dg.DagsterRunStatus.SUCCESS
+
+
+@pytest.mark.requirement("PLT-10")
+def test_a_cancelled_run_whose_process_is_gone_is_failed(
+    instance: dg.DagsterInstance, warm: WarmParent, tmp_path: Path
+) -> None:
+    with running(warm, tmp_path / "note") as (process, run_id):
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        instance.report_run_canceling(run)
+        assert fail_dead_runs(instance) == []
+        process.kill()
+        process.wait()
+        assert fail_dead_runs(instance) == [run_id]
+
+
+@pytest.mark.requirement("PLT-10")
+def test_a_child_of_a_killed_run_does_not_keep_it_alive(
+    instance: dg.DagsterInstance, warm: WarmParent, tmp_path: Path
+) -> None:
+    with running(warm, tmp_path / "note", "fork") as (process, run_id):
+        process.kill()
+        process.wait()
+        child = int((tmp_path / "note").read_text().split()[1])
+        try:
+            assert fail_dead_runs(instance) == [run_id]
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("run_status", "minutes", "expected"),
+    [
+        (dg.DagsterRunStatus.NOT_STARTED, 11, dg.DagsterRunStatus.FAILURE),
+        (dg.DagsterRunStatus.STARTING, 11, dg.DagsterRunStatus.FAILURE),
+        (dg.DagsterRunStatus.NOT_STARTED, 9, dg.DagsterRunStatus.NOT_STARTED),
+        (dg.DagsterRunStatus.STARTING, 9, dg.DagsterRunStatus.STARTING),
+    ],
+)
+def test_a_run_that_never_started_is_failed_after_ten_minutes(
+    instance: dg.DagsterInstance, run_status: dg.DagsterRunStatus, minutes: int, expected: dg.DagsterRunStatus
+) -> None:
+    run = create_run_for_test(instance, status=run_status)
+    past = f"now() at time zone 'utc' - interval '{minutes} minutes'"
+    set_row(instance, run.run_id, f"create_timestamp = {past}, update_timestamp = {past}")
+    assert fail_dead_runs(instance) == ([run.run_id] if expected == dg.DagsterRunStatus.FAILURE else [])
+    assert status(instance, run.run_id) == expected
+
+
+def test_a_run_killed_after_its_last_event_gets_the_status_that_it_earned(instance: dg.DagsterInstance) -> None:
+    @dg.asset
+    def done() -> None: ...
+
+    run_id = dg.materialize([done], instance=instance).run_id
+    set_row(instance, run_id, "status = 'STARTED'")
+    assert fail_dead_runs(instance) == []
+    assert status(instance, run_id) == dg.DagsterRunStatus.SUCCESS
+
+
+def test_after_a_restart_of_the_server_runs_have_time_to_take_their_locks_again(instance: dg.DagsterInstance) -> None:
+    run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
+    set_row(instance, run.run_id, "start_time = 0")
+    assert fail_dead_runs(instance, locks_are_back=timedelta(days=1)) == []
+    assert fail_dead_runs(instance, locks_are_back=timedelta(0)) == [run.run_id]
+
+
+def test_a_lock_that_the_server_lost_is_taken_again(instance: dg.DagsterInstance) -> None:
+    engine = event_log(instance)._engine
+    locks = RunLocks(engine, keep_seconds=0.05)
+    locks.take("a run")
+    with engine.connect() as connection:
+
+        def holders() -> list[int]:
+            query = "select pid from pg_locks join pg_database on oid = database where locktype = 'advisory'"
+            return list(connection.exec_driver_sql(f"{query} and datname = current_database()").scalars())
+
+        (first,) = holders()
+        connection.exec_driver_sql("select pg_terminate_backend(%s)", (first,))
+        wait_until(lambda: holders() not in ([], [first]), "the lock was taken again")
+    assert not RunLocks(engine).try_take("a run")
+    locks.release("a run")
+    assert RunLocks(engine).try_take("a run")
+
+
+def test_events_that_are_kept_elsewhere_are_not_judged() -> None:
+    with empty_instance() as instance, pytest.raises(TypeError, match="PlatformEventLog"):
+        fail_dead_runs(instance)

@@ -1,0 +1,126 @@
+"""The job `upkeep`, run in this process on the platform's own resources."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+from dagster._core.test_utils import create_run_for_test
+from pydantic import SecretStr
+
+from platform_assets.base.errors import TableError
+from platform_assets.lake.io_manager import resources
+from platform_assets.models.registry import TABLES_TAG
+from platform_assets.operations.defs import upkeep_job, upkeep_schedule
+from platform_assets.orchestration.storage import dagster_instance
+from platform_assets.services import Services
+from platform_assets.settings import Settings
+from platform_assets_tests.instances import empty_instance
+
+NAME = "shop/sales"
+
+
+@pytest.fixture
+def services(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
+    monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
+    services = Services(Settings(home=tmp_path, database_url=SecretStr(database_url)))
+    for number in range(3):
+        with services.engine.stage(pd.DataFrame({"number": [number]})) as staged:
+            services.tables.publish(NAME, staged)
+    yield services
+    services.engine.close()
+
+
+def do_upkeep(services: Services, **others: Any) -> dg.ExecuteInProcessResult:
+    available: Mapping[str, Any] = {**resources(lambda: services), "pinned_tables": dict, **others}
+    job = upkeep_job([NAME, "shop/not_made_yet"])
+    with dagster_instance() as instance:
+        return job.execute_in_process(instance=instance, resources=available)
+
+
+def readable(services: Services) -> list[int]:
+    versions = []
+    for number in range(3):
+        try:
+            services.tables.read(NAME, version=number)
+        except TableError:
+            continue
+        versions.append(number)
+    return versions
+
+
+@pytest.mark.requirement("PLT-10")
+@pytest.mark.parametrize(
+    ("retention", "pinned", "kept"),
+    [
+        (timedelta(days=1), {}, [0, 1, 2]),
+        (timedelta(0), {}, [2]),
+        (timedelta(0), {NAME: {0}}, [0, 2]),
+        (timedelta(0), {"shop/other": {0}}, [2]),
+        (timedelta(0), {NAME: {1, 7}}, [1, 2]),
+    ],
+)
+def test_old_versions_go_unless_young_or_named_by_a_model(
+    services: Services, retention: timedelta, pinned: Mapping[str, set[int]], kept: list[int]
+) -> None:
+    result = do_upkeep(services, retention=retention, pinned_tables=lambda: pinned)
+    assert result.output_for_node("vacuum_tables") == {NAME: 3 - len(kept)}
+    assert readable(services) == kept
+
+
+@pytest.mark.requirement("PLT-7", "PLT-10")
+def test_versions_that_registered_models_name_are_kept(services: Services) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(services.mlflow_tracking_uri, services.mlflow_tracking_uri)
+    client.create_registered_model("a_model")
+    client.create_model_version("a_model", "file:///nowhere", tags={TABLES_TAG: json.dumps({NAME: 1})})
+    do_upkeep(services, retention=timedelta(0), pinned_tables=services.pinned_tables)
+    assert readable(services) == [1, 2]
+
+
+@pytest.mark.requirement("PLT-10")
+def test_predictions_go_when_they_are_older_than_their_log_keeps_them(services: Services) -> None:
+    kept = services.settings.predictions_days
+    with services.database.connect("platform") as connection:
+        connection.execute(
+            "insert into platform.predictions select gen_random_uuid(), 0, now() - age * interval '1 day',"
+            " 'a_model', 1, 1, 'shop', 'r', null, '{}', 0.5, true, 0.5 from unnest(%s::int[]) age",
+            [[0, kept - 1, kept + 1]],
+        )
+        result = do_upkeep(services)
+        assert result.output_for_node("forget_old_predictions") == 1
+        assert connection.execute("select count(*) from platform.predictions").fetchone() == (2,)
+
+
+@pytest.mark.requirement("PLT-10")
+def test_runs_of_dead_processes_are_marked_and_their_files_removed(services: Services) -> None:
+    with dagster_instance() as instance:
+        dead = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED).run_id
+    (services.scratch / "engine-dead").mkdir(parents=True)
+    (services.scratch / "engine-dead.owned").touch()
+    result = do_upkeep(services)
+    assert result.output_for_node("fail_runs_of_dead_processes") == [dead]
+    assert result.output_for_node("remove_leftovers") == 1
+    with dagster_instance() as instance:
+        run = instance.get_run_by_id(dead)
+    assert run is not None
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert not (services.scratch / "engine-dead").exists()
+    # What a process at work holds stays.
+    assert readable(services) == [0, 1, 2]
+
+
+@pytest.mark.requirement("PLT-2")
+def test_the_schedule_asks_for_the_job_every_night() -> None:
+    job = upkeep_job([])
+    schedule = upkeep_schedule(job)
+    with empty_instance() as instance, dg.build_schedule_context(instance) as context:
+        requests = schedule.evaluate_tick(context).run_requests
+    assert len(requests or []) == 1
+    assert (schedule.job_name, schedule.cron_schedule, schedule.execution_timezone) == ("upkeep", "30 3 * * *", "UTC")

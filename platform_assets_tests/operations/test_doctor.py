@@ -1,0 +1,147 @@
+"""What doctor finds, each thing really looked at."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform_assets.database.embedded.watcher import free_port
+from platform_assets.operations import doctor
+from platform_assets.operations.doctor import Finding, examine
+from platform_assets.services import Services
+from platform_assets.settings import Settings
+
+
+@contextmanager
+def web_server(status: int) -> Iterator[str]:
+    """A server that answers `/health` with a status, and nothing else with anything but 404."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/health" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def found(look: doctor.Look, home: Path, **settings: Any) -> Finding:
+    """The one finding of a look."""
+    services = Services(Settings(home=home, **settings))
+    try:
+        (finding,) = doctor._safely("thing", look, services)
+    finally:
+        services.close()
+    return finding
+
+
+@pytest.mark.requirement("PLT-8")
+def test_mlflow_is_asked_for_its_health(tmp_path: Path) -> None:
+    with web_server(200) as address:
+        uri = f"http://me:hunter2@{address}/"
+        shown = f"http://{address}/"
+        assert found(doctor._mlflow, tmp_path, mlflow_tracking_uri=uri) == Finding("mlflow", "ok", shown)
+    with web_server(503) as address:
+        finding = found(doctor._mlflow, tmp_path, mlflow_tracking_uri=f"http://{address}")
+    assert (finding.state, finding.found) == ("broken", f"http://{address} answers 503 when asked for its health")
+    assert "PLATFORM_MLFLOW_TRACKING_URI" in finding.mend
+
+
+@pytest.mark.parametrize(
+    ("uri", "state", "said"),
+    [
+        ("http://127.0.0.1:{port}", "broken", "http://127.0.0.1:{port} does not answer: ConnectionError"),
+        ("http://[x", "broken", "http://[x does not answer: InvalidURL"),
+        ("postgresql://me:hunter2@db/x", "ok", "postgresql://db/x, not looked at: no web address"),
+    ],
+)
+@pytest.mark.requirement("PLT-8")
+def test_mlflow_that_is_not_there_is_told(tmp_path: Path, uri: str, state: str, said: str) -> None:
+    port = free_port()
+    finding = found(doctor._mlflow, tmp_path, mlflow_tracking_uri=uri.format(port=port))
+    assert (finding.state, finding.found) == (state, said.format(port=port))
+
+
+def test_mlflow_in_our_database_is_looked_for(tmp_path: Path, database_url: str) -> None:
+    finding = found(doctor._mlflow, tmp_path, database_url=database_url)
+    assert finding == Finding("mlflow", "ok", "in the platform's database")
+    services = Services(Settings(home=tmp_path, database_url=database_url))  # type: ignore[arg-type]
+    mlflow = services.database.name("mlflow")
+    with services.database.maintenance() as connection:
+        connection.execute(f'drop database "{mlflow}" with (force)'.encode())
+    (finding,) = doctor._safely("mlflow", doctor._mlflow, services)
+    services.database.close()
+    assert (finding.state, finding.found.split(";")[0]) == ("broken", f"there is no database {mlflow} on 127.0.0.1")
+
+
+@pytest.mark.requirement("PRO-5")
+def test_a_role_that_could_alter_the_record_of_decisions_is_told(
+    tmp_path: Path, database_url: str, owner_url: str
+) -> None:
+    limited, owner = (found(doctor._database, tmp_path, database_url=url) for url in (database_url, owner_url))
+    assert (limited.state, owner.state) == ("ok", "warning")
+    assert "which only triggers protect" in owner.found
+    assert "PLATFORM_MIGRATION_DATABASE_URL" in owner.mend
+
+
+@pytest.mark.parametrize(
+    ("uri", "state", "said"),
+    [
+        ("", "ok", "lake"),
+        ("memory://", "warning", "in memory: the tables end with the process that writes them"),
+    ],
+)
+def test_a_lake_that_is_not_kept_is_told(tmp_path: Path, uri: str, state: str, said: str) -> None:
+    finding = found(doctor._lake, tmp_path, lake_uri=uri)
+    assert (finding.state, finding.found.removeprefix(f"{tmp_path}/")) == (state, said)
+
+
+@pytest.mark.requirement("PLT-8")
+@pytest.mark.parametrize(
+    ("url", "state"),
+    [
+        ("", "ok"),
+        ("https://hooks.example.org/services/hunter2", "ok"),
+        ("hooks.example.org/hunter2", "broken"),
+        ("ftp://hooks.example.org/hunter2", "broken"),
+        ("https:///hunter2", "broken"),
+    ],
+)
+def test_the_form_of_the_webhook_is_looked_at(tmp_path: Path, url: str, state: str) -> None:
+    finding = found(doctor._alerts, tmp_path, alert_webhook_url=url)
+    assert finding.state == state
+    assert "hunter2" not in f"{finding}"
+
+
+def test_below_a_home_that_cannot_be_written_nothing_else_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    findings = examine(Services(Settings(home=tmp_path / "file")))
+    assert [(finding.thing, finding.state) for finding in findings] == [("environment", "ok"), ("home", "broken")]
+
+
+@pytest.mark.requirement("PLT-8")
+def test_everything_is_looked_at_and_nothing_secret_is_told(tmp_path: Path, database_url: str) -> None:
+    settings: dict[str, Any] = {
+        "database_url": database_url,
+        "lake_uri": f"file://{tmp_path}/lake?sig=hunter2",
+        "mlflow_tracking_uri": f"http://me:hunter2@127.0.0.1:{free_port()}",
+        "credit_loans_uri": f"ftp://me:hunter2@127.0.0.1:{free_port()}/x.csv?sig=hunter2",
+    }
+    services = Services(Settings(home=tmp_path, **settings))
+    findings = examine(services)
+    services.close()
+    things = ["environment", "home", "database", "history", "lake", "mlflow", "alerts"]
+    things += ["PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SPEED_DATA_URI", "PLATFORM_MEMORY_DATA_URI"]
+    things += ["PLATFORM_SENTENCES_ARCHIVE_URI"]
+    assert [finding.thing for finding in findings] == things
+    assert "hunter2" not in f"{findings}"

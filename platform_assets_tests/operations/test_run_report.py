@@ -1,0 +1,190 @@
+"""Assets that succeed, fail, and wait for others, and what the report makes of them."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from platform_assets.base.errors import TableError
+from platform_assets.operations.run_report import Outcome, Report, materialise_all
+from platform_assets_tests.command_line import listening_to_interrupts
+from platform_assets_tests.instances import empty_instance
+
+
+@dg.asset
+def first() -> dg.MaterializeResult[None]:
+    return dg.MaterializeResult(metadata={"dagster/row_count": 1_234, "quarantined_rows": 5})
+
+
+@dg.asset(deps=[first])
+def second() -> None: ...
+
+
+@dg.asset(deps=[second])
+def third() -> None: ...
+
+
+@dg.asset
+def alone() -> None: ...
+
+
+@dg.asset(deps=[first])
+def zz_last() -> None: ...
+
+
+@dg.asset(name="second", deps=[first])
+def raising() -> None:
+    raise ValueError("[/no markup] the disk is blue") from RuntimeError("the sky fell")
+
+
+@dg.asset(name="second", deps=[first])
+def failing() -> None:
+    raise dg.Failure("the source is empty", allow_retries=False)
+
+
+@dg.asset(name="second", deps=[first])
+def refusing() -> None:
+    raise TableError("the disk is full")
+
+
+@dg.asset(name="second", deps=[first])
+def interrupted() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+@dg.asset(name="second", deps=[first])
+def interrupted_in_duckdb() -> None:
+    # What DuckDB makes of the signal in the middle of a query.
+    raise RuntimeError("Query interrupted")
+
+
+@dg.asset(name="second", deps=[first], check_specs=[dg.AssetCheckSpec("rows_are_blue", asset="second", blocking=True)])
+def blocked() -> Iterator[Any]:
+    yield dg.AssetCheckResult(passed=False, check_name="rows_are_blue")
+    raise dg.Failure("second is not published", allow_retries=False)
+
+
+@dg.asset_check(asset=second)
+def rows_are_many() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+@dg.asset_check(asset=second)
+def rows_are_red() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN)
+
+
+@dg.asset_check(asset=second, blocking=True)
+def rows_are_green() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False)
+
+
+@dg.asset_check(asset=second)
+def rows_are_present() -> dg.AssetCheckResult:
+    raise dg.Failure("the database is away")
+
+
+def report_of(*assets: Any) -> Report:
+    checks = [one for one in assets if isinstance(one, dg.AssetChecksDefinition)]
+    definitions = dg.Definitions(
+        [one for one in assets if one not in checks], asset_checks=checks, executor=dg.in_process_executor
+    )
+    with empty_instance() as instance:
+        return materialise_all(definitions, instance, lambda _: None)
+
+
+def states(report: Report) -> dict[str, str]:
+    return {outcome.asset: outcome.state for outcome in report.outcomes}
+
+
+def outcome(report: Report, asset: str = "second") -> Outcome:
+    return next(one for one in report.outcomes if one.asset == asset)
+
+
+def test_all_is_well() -> None:
+    report = report_of(third, second, first, rows_are_many)
+    assert report.complete
+    assert [(one.asset, one.state, one.reason) for one in report.outcomes] == [
+        ("first", "done", ""),
+        ("second", "done", ""),
+        ("third", "done", ""),
+    ]
+    assert (outcome(report, "first").rows, outcome(report, "first").quarantined) == (1_234, 5)
+    assert (outcome(report).rows, outcome(report).quarantined) == (None, None)
+    assert (outcome(report).passed, outcome(report).failed) == (["rows_are_many"], [])
+    assert all(one.seconds > 0 for one in report.outcomes)
+
+
+@pytest.mark.requirement("PLT-3", "PLT-5")
+@pytest.mark.parametrize(
+    ("assets", "complete", "reason"),
+    [
+        pytest.param([second, rows_are_red], True, "", id="a warning"),
+        pytest.param([second, rows_are_green], False, "", id="a blocking check that fails"),
+        pytest.param([second, rows_are_present], False, "the database is away", id="a check that cannot be made"),
+        pytest.param([failing], False, "the source is empty", id="a failure that says why"),
+        pytest.param([refusing], False, "the disk is full", id="an error of ours"),
+        pytest.param([raising], False, "RuntimeError: the sky fell", id="any error"),
+        pytest.param([blocked], False, "second is not published", id="an asset that its own check blocks"),
+    ],
+)
+def test_what_counts_as_done(assets: list[Any], complete: bool, reason: str) -> None:
+    report = report_of(first, *assets)
+    assert report.complete is complete
+    assert outcome(report).reason == reason
+    assert states(report)["first"] == "done"
+
+
+@pytest.mark.requirement("PLT-5")
+def test_what_depends_on_a_failure_is_skipped_with_the_reason_and_the_rest_goes_on() -> None:
+    report = report_of(first, failing, third, alone)
+    assert states(report) == {"first": "done", "second": "failed", "third": "skipped", "alone": "done"}
+    assert outcome(report, "third").reason == "needs second"
+
+
+@pytest.mark.parametrize("asset", [interrupted, interrupted_in_duckdb])
+def test_an_interruption_ends_the_run_and_is_told(asset: Any) -> None:
+    with listening_to_interrupts():
+        report = report_of(first, asset, third, zz_last)
+    assert report.interrupted
+    assert not report.complete
+    assert states(report) == {"first": "done", "second": "failed", "third": "skipped", "zz_last": "skipped"}
+    assert outcome(report).reason == "interrupted; run again"
+    assert outcome(report, "zz_last").reason == "the run ended before: interrupted; run again"
+    assert not report_of(first, failing).interrupted
+
+
+def test_a_check_that_does_not_hold_is_named() -> None:
+    assert outcome(report_of(first, second, rows_are_red, rows_are_many)).failed == ["rows_are_red"]
+    assert (outcome(report_of(first, blocked)).failed, outcome(report_of(first, blocked)).blocked) == (
+        ["rows_are_blue"],
+        True,
+    )
+
+
+def test_progress_is_told_as_it_happens() -> None:
+    seen: list[tuple[str, str]] = []
+    with empty_instance() as instance:
+        materialise_all(
+            dg.Definitions([first, failing, third], executor=dg.in_process_executor),
+            instance,
+            lambda outcome: seen.append((outcome.asset, outcome.state)),
+        )
+    assert seen == [
+        ("first", "running"),
+        ("first", "done"),
+        ("second", "running"),
+        ("second", "failed"),
+        ("third", "skipped"),
+    ]
+
+
+def test_the_run_is_recorded_with_its_assets() -> None:
+    with empty_instance() as instance:
+        report = materialise_all(dg.Definitions([first, second]), instance, lambda _: None)
+        run = instance.get_run_by_id(report.run_id)
+        assert run is not None
+        assert run.is_success
+        assert run.asset_selection == {first.key, second.key}

@@ -1,0 +1,53 @@
+"""The servers of `up`: which there are, where they listen, and what they are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from platform_assets.app import application
+from platform_assets.operations.servers import servers
+from platform_assets.services import Services
+from platform_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from platform_assets.operations.supervisor import Server
+
+TRACKING = "http://mlflow.invalid:5000"
+
+
+def of(home: Path, **settings: str | int | SecretStr) -> dict[str, Server]:
+    return {server.name: server for server in servers(Services(Settings(home=home, **settings)))}  # type: ignore[arg-type]
+
+
+@pytest.mark.requirement("PLT-2", "PRO-4")
+def test_ui_daemon_service_and_mlflow_make_up_the_platform(tmp_path: Path, database_url: str) -> None:
+    ports = {"dagster_port": 3001, "mlflow_port": 5001, "service_port": 8001}
+    found = of(tmp_path, database_url=SecretStr(database_url), **ports)
+    assert {name: server.port for name, server in found.items()} == {
+        "MLflow": 5001,
+        "Dagster UI": 3001,
+        "service": 8001,
+        "Dagster daemon": None,
+    }
+    for server in found.values():
+        assert Path(server.command[0]).is_file()
+        # Arguments can be read by every user of the machine.
+        assert not any("postgresql" in argument for argument in server.command)
+    automatic = {name for name, server in found.items() if server.environment.get("PLATFORM_AUTOMATION") == "on"}
+    assert automatic == {"Dagster UI", "Dagster daemon"}
+
+
+def test_another_tracking_server_is_not_started(tmp_path: Path) -> None:
+    assert set(of(tmp_path, mlflow_tracking_uri=SecretStr(TRACKING))) == {"Dagster UI", "service", "Dagster daemon"}
+
+
+def test_the_service_answers_where_the_supervisor_asks(tmp_path: Path, database_url: str) -> None:
+    settings = Settings(home=tmp_path, mlflow_tracking_uri=SecretStr(TRACKING), database_url=SecretStr(database_url))
+    services = Services(settings)
+    service = next(server for server in servers(services) if server.name == "service")
+    assert service.health_path in application(services).openapi()["paths"]
+    services.close()

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from platform_assets_tests.postgres import wait_until
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+from platform_assets.base.errors import PlatformError
+from platform_assets.operations.supervisor import Server, Supervisor
+
+folder, *ports = sys.argv[1:]
+serve = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "-d", folder]
+web = [Server(f"web {port}", [*serve, port], port=int(port)) for port in ports]
+# A process that starts another one and does not look after it.
+parent = Server("parent", ["sh", "-c", "sh -c 'sleep 300; true' " + folder + " & wait"])
+try:
+    with Supervisor([*web, parent], Path(folder, "logs"), lambda line: print(line, flush=True)) as supervisor:
+        supervisor.run()
+except PlatformError as error:
+    sys.exit(f"refused: {error}")
+"""
+
+
+@pytest.fixture
+def ports() -> list[int]:
+    with closing(socket.socket()) as one, closing(socket.socket()) as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1], other.getsockname()[1]]
+
+
+def supervised(folder: Path, ports: list[int]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(folder), *map(str, ports)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def said_when_all_answer(process: subprocess.Popen[str]) -> list[str]:
+    assert process.stdout
+    said = []
+    for line in process.stdout:
+        said.append(line.rstrip())
+        if line.startswith("everything answers"):
+            break
+    return said
+
+
+def processes_naming(folder: Path) -> dict[int, str]:
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if str(folder) in command:
+            found[int(process.name)] = command
+    return found
+
+
+def everyone_is_gone(folder: Path) -> None:
+    wait_until(lambda: not processes_naming(folder), "every supervised process had ended")
+
+
+@pytest.mark.requirement("PLT-2")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_every_server_and_what_it_started(
+    number: signal.Signals, tmp_path: Path, ports: list[int]
+) -> None:
+    process = supervised(tmp_path, ports)
+    said = said_when_all_answer(process)
+    process.send_signal(number)
+    last, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+    assert sorted(said[:2]) == sorted(f"web {port}: http://127.0.0.1:{port}" for port in ports)
+    assert number.name in last
+    everyone_is_gone(tmp_path)
+
+
+def test_a_server_that_dies_stops_the_others_and_is_named_with_its_last_lines(tmp_path: Path, ports: list[int]) -> None:
+    process = supervised(tmp_path, ports)
+    said_when_all_answer(process)
+    assert len(processes_naming(tmp_path)) == 5  # supervisor, two web servers, parent and its child
+    web = {pid: command for pid, command in processes_naming(tmp_path).items() if "-m http.server" in command}
+    (victim,) = (pid for pid, command in web.items() if command.split()[-1] == str(ports[1]))
+    os.kill(victim, signal.SIGKILL)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert f"refused: web {ports[1]} ended with exit code -9; its last lines:" in errors
+    assert "GET / HTTP" in errors
+    everyone_is_gone(tmp_path)
+
+
+def test_a_taken_port_is_named_and_nothing_is_started(tmp_path: Path, ports: list[int]) -> None:
+    with closing(socket.create_server(("127.0.0.1", ports[1]))):
+        process = supervised(tmp_path, ports)
+        said, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said == ""
+    assert f"web {ports[1]} cannot listen on port {ports[1]} of 127.0.0.1 (Address already in use); stop what" in errors
+    assert not (tmp_path / "logs").exists()

@@ -1,0 +1,133 @@
+"""The application over a real ledger, with a key for each role."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvicorn
+from pydantic import SecretStr
+from starlette.testclient import TestClient
+
+from platform_assets.app import application
+from platform_assets.services import Services
+from platform_assets.settings import Settings
+from platform_assets.web.api_keys import Keys
+from platform_assets_tests.approval.evidence_proposals import proposal
+from platform_assets_tests.postgres import empty_databases, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi import FastAPI
+    from httpx2 import Response
+
+    from platform_assets.database.connections import Database
+
+HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+LOOPBACK = "http://localhost"
+
+
+@pytest.fixture(scope="module")
+def services(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """Real ones, shared by the tests of a module: each has requests of a model of its own."""
+    with empty_databases(postgres_server) as url:
+        home = tmp_path_factory.mktemp("home")
+        # Tests ask faster than people; the limit has tests of its own.
+        services = Services(Settings(home=home, database_url=SecretStr(url), rate_limit="off"))
+        yield services
+        services.close()
+
+
+@pytest.fixture(scope="module")
+def app(services: Services) -> FastAPI:
+    return application(services)
+
+
+@dataclass(frozen=True)
+class People:
+    """Secrets of keys."""
+
+    anna: str
+    """Approves."""
+    bert: str
+    """Approves as well."""
+    rita: str
+    """Reads."""
+    program: str
+    """Predicts."""
+
+
+@pytest.fixture(scope="module")
+def people(services: Services) -> People:
+    add = keys_of(services).add
+    return People(
+        anna=add("anna-laptop", "anna", {"read", "approve"}),
+        bert=add("bert-laptop", "bert", {"approve"}),
+        rita=add("rita-laptop", "rita", {"read"}),
+        program=add("shop", "shop", {"predict"}),
+    )
+
+
+@pytest.fixture
+def pending(services: Services) -> int:
+    """Number of a request that waits."""
+    return services.ledger.open_request(proposal()).id
+
+
+def keys_of(services: Services) -> Keys:
+    """The keys in the database."""
+    assert isinstance(services.keys, Keys)
+    return services.keys
+
+
+def api(app: FastAPI, secret: str = "", **options: Any) -> TestClient:
+    """A program with a key."""
+    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    return TestClient(app, base_url=LOOPBACK, headers=headers, follow_redirects=False, **options)
+
+
+class Visitor:
+    """A person's browser, without the browser: cookies, and the token of the form that is shown."""
+
+    def __init__(self, app: FastAPI, base_url: str = LOOPBACK) -> None:
+        self.client = TestClient(app, base_url=base_url, headers={"Accept": HTML}, follow_redirects=False)
+        self.token = ""
+
+    def see(self, path: str, **headers: str) -> Response:
+        """Open a page, and keep its token."""
+        response = self.client.get(path, headers=headers)
+        found = re.search(r'name="csrf_token" value="([^"]+)"', response.text)
+        self.token = found[1] if found else self.token
+        return response
+
+    def send(self, path: str, **fields: str) -> Response:
+        """Send the form of the page that is open."""
+        return self.client.post(path, data={"csrf_token": self.token} | fields)
+
+    def sign_in(self, secret: str) -> Visitor:
+        self.see("/sign-in")
+        response = self.send("/sign-in", key=secret)
+        assert response.status_code == 303, response.text
+        self.see("/approvals")
+        return self
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """The application on a real server and a free port."""
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, server_header=False))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            wait_until(lambda: server.started, "the server listened")
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

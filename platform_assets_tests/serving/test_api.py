@@ -1,0 +1,227 @@
+"""A real server under load: whatever is sent it answers as its own description says, whichever champion comes."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import jsonschema_rs
+import pytest
+import requests
+import schemathesis
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi import checks
+
+from platform_assets.app import application
+from platform_assets.domains.credit_risk.model import MODEL
+from platform_assets_tests.postgres import wait_until
+from platform_assets_tests.service import keys_of, served
+from platform_assets_tests.serving import credit, sentences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schemathesis.generation.case import Case
+
+    from platform_assets.models.artefacts import FittedModel
+    from platform_assets.services import Services
+
+# A hundred champions are loaded one after the other.
+pytestmark = pytest.mark.slow
+
+PREDICTIONS = "/predictions/credit-risk"
+CLIENTS = [credit.FIRST_CLIENT + number for number in range(40)]
+EXAMPLES = 25
+SWAPS = 100
+# Between two questions of one asker: the processor is for what comes, and each champion is still asked several times.
+PAUSE_SECONDS = 0.05
+THRESHOLDS = (0.3, 0.6)
+CONFORMS = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+
+
+@pytest.fixture(scope="module")
+def models(services: Services) -> tuple[FittedModel, FittedModel]:
+    """Two, of which each gives every client another score."""
+    credit.publish_features(services, len(CLIENTS))
+    return credit.fitted(services), credit.fitted(services, "boosting")
+
+
+@pytest.fixture(scope="module")
+def before(services: Services, models: tuple[FittedModel, FittedModel], key: str) -> Iterator[tuple[str, Any]]:
+    """The address of the service, and what it answered before there was a champion."""
+    assert models
+    with served(application(services)) as address:
+        asks = {"headers": {"Authorization": f"Bearer {key}"}, "timeout": 60}
+        wait_until(lambda: requests.get(f"{address}/health/ready", timeout=60).ok, "it was ready")
+        answer = requests.post(f"{address}{PREDICTIONS}", json={"client_id": CLIENTS[0]}, **asks)  # type: ignore[arg-type]
+        ready = requests.get(f"{address}/health/ready", timeout=60).json()
+        listed = requests.get(f"{address}/models", **asks).json()  # type: ignore[arg-type]
+        yield address, (answer, ready, listed)
+
+
+@pytest.fixture(scope="module")
+def key(services: Services) -> str:
+    """A key for everything."""
+    return keys_of(services).add("all", "all", {"read", "predict", "approve"})
+
+
+@pytest.fixture(scope="module")
+def address(services: Services, models: tuple[FittedModel, FittedModel], before: tuple[str, Any]) -> str:
+    """Of the service, with champions."""
+    credit.crown(services, models[1], 1, THRESHOLDS[1])
+    sentences.crown(services, sentences.fitted(), 1)
+    states = services.live_models.state
+    wait_until(lambda: all(state.live for state in states().values()), "the champions were live")
+    return before[0]
+
+
+@pytest.fixture(scope="module")
+def described(address: str) -> dict[str, Any]:
+    """The service's description of itself."""
+    found: dict[str, Any] = requests.get(f"{address}/openapi.json", timeout=60).json()
+    return found
+
+
+@pytest.mark.requirement("CRE-4", "PRO-8")
+def test_without_a_champion_it_says_what_would_open_it(before: tuple[str, Any]) -> None:
+    answer, ready, listed = before[1]
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["retry-after"] == "5"
+    found = answer.json()
+    assert found["type"] == "urn:platform-assets:no-champion"
+    assert "/approvals" in found["detail"]
+    assert ready["status"] == "ready"
+    assert MODEL.name in ready["without_champion"]
+    assert {"model": MODEL.name, "champion": None, "failure": None} in listed
+
+
+@pytest.mark.requirement("SRV-1")
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_it_answers_as_it_describes_itself(address: str, key: str, mode: GenerationMode) -> None:
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+    session = requests.Session()
+    asked: Counter[str] = Counter()
+    for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
+        operation = result.ok()
+
+        def ask(case: Case[Any]) -> None:
+            response = case.call(session=session, headers={"Authorization": f"Bearer {key}"})
+            # What a person writes has rules that no schema tells.
+            wanted = [] if case.path.endswith("/decision") else [checks.positive_data_acceptance]
+            case.validate_response(response, checks=[*CONFORMS, *wanted])
+            asked[f"{case.method} {case.path}"] += 1
+
+        try:
+            strategy = operation.as_strategy(mode)
+            hypothesis.settings(
+                max_examples=EXAMPLES, database=None, suppress_health_check=list(hypothesis.HealthCheck)
+            )(hypothesis.given(case=strategy)(ask))()
+        except hypothesis.errors.Unsatisfiable:
+            # Nothing that is wrong can be sent where nothing is asked for.
+            assert mode is GenerationMode.NEGATIVE
+            assert not operation.path_parameters
+    assert {
+        "GET /features/credit-risk/{client_id}",
+        "POST /predictions/credit-risk",
+        "POST /predictions/sentence-relevance",
+    } <= set(asked)
+
+
+@pytest.mark.requirement("SRV-1")
+def test_the_examples_of_the_description_are_right(address: str, key: str, described: dict[str, Any]) -> None:
+    told = 0
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+                for example in examples(content, described):
+                    if kind == "application/json" and path.startswith("/predictions/"):
+                        headers = {"Authorization": f"Bearer {key}"}
+                        answer = requests.post(f"{address}{path}", json=example, headers=headers, timeout=60)
+                        assert answer.status_code in {200, 404}, answer.text
+                        told += 1
+            for response in operation["responses"].values():
+                for content in response.get("content", {}).values():
+                    told += len(examples(content, described))
+    assert told >= 5
+
+
+def is_live(services: Services, version: int) -> bool:
+    return services.live_models.live(MODEL.name).version == version
+
+
+def logged(services: Services) -> int:
+    with services.database.connect("platform") as connection:
+        [(count,)] = connection.execute("select count(*) from platform.predictions").fetchall()
+    return int(count)
+
+
+def examples(content: dict[str, Any], described: dict[str, Any]) -> list[Any]:
+    """The examples of a body, each held against its schema."""
+    found = [one["value"] for one in content.get("examples", {}).values()]
+    found += [content["example"]] if "example" in content else []
+    validator = jsonschema_rs.validator_for({**content.get("schema", {}), "components": described["components"]})
+    for one in found:
+        validator.validate(one)
+    return found
+
+
+@pytest.mark.requirement("PRO-8", "SRV-2", "CRE-4")
+def test_a_hundred_champions_come_and_no_answer_is_lost_or_mixed(
+    services: Services, models: tuple[FittedModel, FittedModel], address: str, key: str
+) -> None:
+    newest = credit.newest_rows(services)
+    scores = [dict(zip(newest.index, model.scores(newest), strict=True)) for model in models]
+    first = services.live_models.live(MODEL.name).version + 1
+    digests = [services.artefacts.save(model) for model in models]
+    wait_until(lambda: services.prediction_log.queued == 0, "what came before was logged")
+    logged_before = logged(services)
+    stop = threading.Event()
+    seen: set[str] = set()
+
+    def ask(number: int) -> int:
+        session = requests.Session()
+        session.headers["Authorization"] = f"Bearer {key}"
+        rows = 0
+        for turn in itertools.count(number):
+            if stop.wait(PAUSE_SECONDS):
+                return rows
+            asks = {"client_ids": CLIENTS} if turn % 2 else {"client_id": CLIENTS[turn % len(CLIENTS)]}
+            answer = session.post(f"{address}{PREDICTIONS}", json=asks, timeout=60)
+            assert answer.status_code == 200, answer.text
+            found = answer.json().get("predictions", [answer.json()])
+            [version] = {one["model_version"] for one in found}
+            which = int(version) % 2
+            seen.add(version)
+            assert {one["threshold"] for one in found} == {THRESHOLDS[which]}
+            assert len({one["approval_id"] for one in found}) == 1
+            assert [one["probability"] for one in found] == [scores[which][one["client_id"]] for one in found]
+            rows += len(found)
+        raise AssertionError
+
+    with ThreadPoolExecutor(3) as threads:
+        asking = [threads.submit(ask, number) for number in range(3)]
+        try:
+            for version in range(first, first + SWAPS):
+                credit.crown(services, digests[version % 2], version, THRESHOLDS[version % 2])
+                wait_until(partial(is_live, services, version), "it was live")
+        finally:
+            stop.set()
+        rows = sum(one.result() for one in asking)
+    assert len(seen) > SWAPS / 2
+    assert rows > SWAPS
+    wait_until(lambda: logged(services) == logged_before + rows, "all was logged")

@@ -1,0 +1,180 @@
+"""A champion exported from a real ledger, and what may not be served of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from sqlalchemy import make_url
+
+from platform_assets.approval.ledger import Ledger
+from platform_assets.base.errors import ArtefactError
+from platform_assets.database.connections import Database
+from platform_assets.models.registry import MemoryRegistry
+from platform_assets.serving.bundles import FILE, Bundle, BundledChampion, BundleError, export, open_bundle
+from platform_assets.serving.live_models import LiveModel, LiveModels, NoChampion, metrics_of
+from platform_assets_tests.approval.promotions import Works
+from platform_assets_tests.approval.proposals import ANNA, MODEL
+from platform_assets_tests.postgres import empty_databases, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(scope="module")
+def works(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Works]:
+    with empty_databases(postgres_server) as url:
+        database = Database(make_url(url))
+        works = Works(Ledger(database.pooled), MemoryRegistry(), tmp_path_factory.mktemp("lake"), database.lock)
+        crown(works, "first")
+        yield works
+        database.close()
+
+
+def crown(works: Works, fingerprint: str) -> None:
+    version = works.train(fingerprint)
+    request = works.ask(version)
+    evidence = {**request.evidence, "demo": True}
+    works.ledger.decide(request.id, "withdraw", ANNA, "asked again with more evidence")
+    works.promoter.promote(works.approve(version, evidence=evidence))
+
+
+def live_model(bundle: Bundle, name: str = MODEL) -> LiveModel:
+    models = LiveModels(BundledChampion(bundle))
+    models.start([name])
+    wait_until(lambda: models.state()[name].looked_at, "the bundle was looked at")
+    models.close()
+    return models.live(name)
+
+
+@pytest.fixture
+def bundle(works: Works, tmp_path: Path) -> Bundle:
+    return export(works.ledger, works.artefacts, MODEL, tmp_path / "bundle")
+
+
+@pytest.mark.requirement("REL-3")
+def test_a_bundle_is_the_champion_with_its_approval_and_needs_neither_database_nor_lake(
+    works: Works, bundle: Bundle
+) -> None:
+    champion = works.ledger.champion(MODEL)
+    assert champion is not None
+    found = open_bundle(bundle.folder)
+    assert (found.model, found.version, found.digest, found.threshold, found.approval_id, found.demo) == (
+        MODEL,
+        champion.version,
+        champion.digest,
+        champion.threshold,
+        champion.request_id,
+        True,
+    )
+    [approved] = found.approved
+    assert approved.startswith("approved by anna at ")
+    assert approved.endswith("UTC: better")
+    assert found.evidence["verdict"]["passed"] is True
+    theirs = works.artefacts.load(champion.digest)
+    live = live_model(found)
+    assert (live.version, live.approval_id, live.demo) == (champion.version, champion.request_id, True)
+    assert live.metrics == metrics_of(found.evidence) != {}
+    assert np.array_equal(live.scores(theirs.golden_rows), theirs.golden_scores)
+
+
+@pytest.mark.requirement("REL-3")
+def test_the_model_that_the_image_carries_still_scores_as_it_did() -> None:
+    committed = list((Path(__file__).parents[2] / "docker").glob(f"*/{FILE}"))
+    assert committed
+    for path in committed:
+        bundle = open_bundle(path.parent)
+        assert bundle.store.load(bundle.digest).features == ("text",)
+
+
+def test_exporting_again_replaces_the_bundle_and_leaves_one_file(works: Works, bundle: Bundle) -> None:
+    crown(works, "second")
+    newer = export(works.ledger, works.artefacts, MODEL, bundle.folder)
+    assert newer.digest != bundle.digest
+    assert open_bundle(bundle.folder) == newer
+    assert [file.stem for file in (bundle.folder / "models").iterdir()] == [newer.digest]
+    assert sorted(file.name for file in bundle.folder.iterdir()) == [FILE, "models"]
+
+
+def test_a_model_without_a_champion_is_not_exported(works: Works, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="other_model has no champion to export; train it, let a person approve it"):
+        export(works.ledger, works.artefacts, "other_model", tmp_path / "bundle")
+
+
+def test_a_folder_with_something_else_is_left_as_it_is(works: Works, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="holds something else than a bundle; name a folder that is new or empty"):
+        export(works.ledger, works.artefacts, MODEL, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.requirement("REL-3")
+def test_a_bundle_with_another_file_is_refused(bundle: Bundle) -> None:
+    [file] = (bundle.folder / "models").iterdir()
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ArtefactError, match="was altered: the digest of its"):
+        open_bundle(bundle.folder)
+
+
+def test_a_bundle_knows_no_other_model(bundle: Bundle) -> None:
+    with pytest.raises(NoChampion, match="other_model has no champion"):
+        live_model(bundle, "other_model")
+
+
+def set_request(name: str, value: str) -> Callable[[dict[str, Any]], None]:
+    return lambda written: written["request"].update({name: value})
+
+
+def exchange(one: str, other: str) -> Callable[[dict[str, Any]], None]:
+    """The same texts in the same order, under each other's names."""
+    names = {one: other, other: one}
+
+    def altered(written: dict[str, Any]) -> None:
+        written["request"] = {names.get(name, name): text for name, text in written["request"].items()}
+
+    return altered
+
+
+@pytest.mark.parametrize(
+    ("alter", "told"),
+    [
+        (set_request("threshold", "0.01"), "was altered: its hashes are not those of its texts"),
+        (set_request("digest", "0" * 64), "was altered: its hashes are not those of its texts"),
+        (lambda written: written["events"][-1].update(actor="eve"), "was altered"),
+        (lambda written: written["events"].clear(), "was altered"),
+        (exchange("model", "launched_by"), "was altered"),
+        (exchange("digest", "champion_digest"), "was altered"),
+        (lambda written: written["events"].pop(), "was not promoted"),
+        (lambda written: written.update(threshold=0.01), "does not say what the record of its approval says"),
+        (lambda written: written.update(demo=False), "does not say what the record of its approval says"),
+        (lambda written: written.update(bundle=2), "is a bundle of form 2, and this code reads form 1"),
+        (lambda written: written.pop("request"), "is no description of a bundle"),
+        (lambda written: written.update(request=[]), "was altered"),
+        (lambda written: written.update(events=["approve"]), "was altered"),
+    ],
+)
+def test_an_altered_record_is_refused(bundle: Bundle, alter: Callable[[dict[str, Any]], Any], told: str) -> None:
+    path = bundle.folder / FILE
+    written = json.loads(path.read_text())
+    alter(written)
+    path.write_text(json.dumps(written))
+    with pytest.raises(BundleError, match=told) as error:
+        open_bundle(bundle.folder)
+    assert "export it again: `platform-assets export MODEL DIR`" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", '"bundle"', "\x00"])
+def test_what_is_no_bundle_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(BundleError, match="is no description of a bundle"):
+        open_bundle(tmp_path)
+
+
+def test_a_missing_bundle_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"there is no bundle in .* \(No such file or directory: bundle.json\)"):
+        open_bundle(tmp_path / "nowhere")

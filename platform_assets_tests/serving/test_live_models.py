@@ -1,0 +1,273 @@
+"""Live models follow a real ledger in a real PostgreSQL, also behind a network that fails."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from sqlalchemy import make_url
+
+from platform_assets.database.connections import Database
+from platform_assets.serving.live_models import PACE_SECONDS, LedgerChampions, LiveModels, NoChampion
+from platform_assets_tests.gate import Gate
+from platform_assets_tests.postgres import as_owner, empty_databases, wait_until
+from platform_assets_tests.serving.live import ROW, Office, model_of, threshold_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import psycopg
+
+    from platform_assets.serving.live_models import LiveModel
+
+WITHIN_SECONDS = 5.0
+"""A change has to be live by then."""
+# A machine with other work may take longer; how long it took otherwise is in the log.
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def url(postgres_server: Database) -> Iterator[str]:
+    with empty_databases(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = Database(make_url(url))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def office(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Office:
+    """For a model of this test's own."""
+    return Office(database, tmp_path, request.node.name)
+
+
+@pytest.fixture
+def follow() -> Iterator[Callable[..., LiveModels]]:
+    """Starts live models of an office, by default on a connection to its own database."""
+    started: list[LiveModels] = []
+
+    def start(office: Office, connect: Callable[[], psycopg.Connection[Any]], *more: str) -> LiveModels:
+        models = LiveModels(LedgerChampions(connect, office.artefacts.load))
+        started.append(models)
+        models.start([office.model, *more])
+        wait_until(lambda: state_is(models, office, looked=True), "it was looked once")
+        return models
+
+    yield start
+    for models in started:
+        models.close()
+
+
+def connecting(database: Database) -> Callable[[], psycopg.Connection[Any]]:
+    return lambda: database.connect("platform", 2.0)
+
+
+def state_is(models: LiveModels, office: Office, *, looked: bool = True, slope: float = 0, failing: str = "") -> bool:
+    state = models.state()[office.model]
+    if failing:
+        return failing in (state.failure or "")
+    if slope:
+        return state.live is not None and state.live.digest == office.digests[slope]
+    return looked == (state.looked_at is not None or state.failure is not None)
+
+
+def answer(live: LiveModel) -> float:
+    return float(live.scores([ROW])[0])
+
+
+def expected(slope: float) -> float:
+    return float(model_of(slope).scores([ROW])[0])
+
+
+@pytest.mark.requirement("PRO-8")
+def test_no_version_answers_before_one_was_promoted(
+    office: Office, database: Database, follow: Callable[..., LiveModels]
+) -> None:
+    models = follow(office, connecting(database))
+    with pytest.raises(NoChampion, match=f"{office.model} has no champion: .*approve") as caught:
+        models.live(office.model)
+    assert caught.value.model == office.model
+    with pytest.raises(NoChampion, match="other is not among the models that answer here"):
+        models.live("other")
+    number = office.promote(1.0)
+    wait_until(lambda: state_is(models, office, slope=1.0), "the first champion was live")
+    live = models.live(office.model)
+    assert (live.name, live.version, live.approval_id, live.threshold) == (office.model, 1, number, threshold_of(1.0))
+    assert (dict(live.metrics), live.demo, answer(live)) == ({"roc_auc": 0.8}, True, expected(1.0))
+
+
+def test_before_the_first_look_it_is_said_that_it_is_on_its_way(office: Office, database: Database) -> None:
+    connecting_was_allowed = threading.Event()
+
+    def connect() -> psycopg.Connection[Any]:
+        connecting_was_allowed.wait()
+        return database.connect("platform")
+
+    models = LiveModels(LedgerChampions(connect, office.artefacts.load))
+    models.start([office.model])
+    with pytest.raises(NoChampion, match="is not loaded yet; ask again in a few seconds"):
+        models.live(office.model)
+    assert models.state()[office.model].looked_at is None
+    connecting_was_allowed.set()
+    models.close()
+
+
+@pytest.mark.requirement("PRO-7", "PRO-8")
+def test_a_hundred_changes_of_champion_never_mix_and_never_fail(
+    office: Office,
+    database: Database,
+    follow: Callable[..., LiveModels],
+    record_property: Callable[[str, object], None],
+) -> None:
+    office.promote(1.0)
+    models = follow(office, connecting(database), "another_model")
+    wait_until(lambda: state_is(models, office, slope=1.0), "the first was live")
+    answers = {threshold_of(slope): expected(slope) for slope in (1.0, 2.0)}
+    stop, counted = threading.Event(), [0, 0]
+    wrong: list[object] = []
+
+    def ask(reader: int) -> None:
+        try:
+            while not stop.wait(0.01):
+                live = models.live(office.model)
+                if (answer(live), live.digest) != (answers[live.threshold], office.digests[live.threshold * 10]):
+                    wrong.append(live)
+                counted[reader] += 1
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test has to fail
+            wrong.append(error)
+
+    office.digests[2.0] = office.artefacts.save(model_of(2.0))
+    readers = [threading.Thread(target=ask, args=[reader]) for reader in range(2)]
+    for reader in readers:
+        reader.start()
+    took = []
+    for number in range(100):
+        if number % 2:
+            office.roll_back()
+        else:
+            office.promote(2.0)
+        began = time.monotonic()
+        slope = 1.0 if number % 2 else 2.0
+        wait_until(partial(state_is, models, office, slope=slope), "the change was live", PATIENCE)
+        took.append(time.monotonic() - began)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    assert min(counted) > 100
+    # Told, not found by looking again.
+    assert np.median(took) < PACE_SECONDS / 2
+    record_property("median seconds until live", float(np.median(took)))
+    assert models.state()[office.model].reload_failures == 0
+
+
+@pytest.mark.requirement("PRO-8")
+def test_a_change_that_nobody_tells_is_found_by_looking(
+    database_url: str, owner_url: str, tmp_path: Path, follow: Callable[..., LiveModels]
+) -> None:
+    as_owner(owner_url, "alter table platform.approval_events disable trigger announce_champion")
+    database = Database(make_url(database_url))
+    office = Office(database, tmp_path, "untold")
+    models = follow(office, connecting(database))
+    office.promote(1.0)
+    began = time.monotonic()
+    wait_until(lambda: state_is(models, office, slope=1.0), "the change was found", PATIENCE)
+    assert time.monotonic() - began < WITHIN_SECONDS
+    models.close()
+    database.close()
+
+
+@pytest.mark.requirement("PRO-8")
+def test_a_model_that_cannot_be_loaded_leaves_the_old_one_in_its_place(
+    office: Office, database: Database, follow: Callable[..., LiveModels], caplog: pytest.LogCaptureFixture
+) -> None:
+    office.promote(1.0)
+    models = follow(office, connecting(database))
+    wait_until(lambda: state_is(models, office, slope=1.0), "the first was live")
+    before = models.live(office.model)
+    office.digests[2.0] = office.artefacts.save(model_of(2.0))
+    whole = office.file(2.0).read_bytes()
+    office.file(2.0).write_bytes(whole[:-1] + b"x")
+    office.promote(2.0)
+    wait_until(lambda: models.state()[office.model].reload_failures >= 2, "it was tried twice", PATIENCE)
+    state = models.state()[office.model]
+    assert models.live(office.model) is before
+    assert state.failure is not None
+    assert "version 2 cannot be loaded" in state.failure
+    assert "was altered" in state.failure
+    assert state.failing_since is not None
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(told) == 1
+    assert "version 1 answers on" in told[0].getMessage()
+    # Mended, it comes by itself; and what was promoted meanwhile does not wait for that.
+    office.file(2.0).write_bytes(whole)
+    wait_until(lambda: state_is(models, office, slope=2.0), "the mended one was live", PATIENCE)
+    assert models.state()[office.model].failure is None
+
+
+@pytest.mark.requirement("PRO-8")
+def test_another_promotion_does_not_wait_for_one_that_cannot_be_loaded(
+    office: Office, database: Database, follow: Callable[..., LiveModels]
+) -> None:
+    models = follow(office, connecting(database))
+    office.promote_digest("f" * 64)
+    wait_until(lambda: state_is(models, office, failing="is not there"), "the lost file was missed")
+    with pytest.raises(NoChampion, match="no version of .* answers: .*is not there"):
+        models.live(office.model)
+    office.promote(1.0)
+    wait_until(lambda: state_is(models, office, slope=1.0), "the next one was live", PATIENCE)
+
+
+@pytest.mark.requirement("PRO-8")
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ({"evidence": {"verdict": {"passed": True}, "threshold": 0.2}}, "threshold 0.2, now 0.1"),
+        ({"threshold": 1.5}, "its threshold is 1.5, which is no probability"),
+        ({"threshold": float("nan")}, "its threshold is nan, which is no probability"),
+    ],
+)
+def test_a_version_that_does_not_match_its_approval_does_not_answer(
+    database: Database, tmp_path: Path, follow: Callable[..., LiveModels], others: dict[str, Any], told: str
+) -> None:
+    office = Office(database, tmp_path, f"mismatch {told}")
+    models = follow(office, connecting(database))
+    office.promote(1.0, **others)
+    wait_until(lambda: state_is(models, office, failing=told), "the mismatch was found")
+    assert models.state()[office.model].live is None
+
+
+@pytest.mark.requirement("PRO-8", "SRV-1")
+def test_live_models_answer_on_while_the_database_is_away_and_follow_when_it_is_back(
+    office: Office, url: str, follow: Callable[..., LiveModels], caplog: pytest.LogCaptureFixture
+) -> None:
+    at = make_url(url)
+    office.promote(1.0)
+    with Gate((str(at.host), int(at.port or 0))) as gate:
+        models = follow(office, connecting(Database(at.set(port=gate.port))))
+        wait_until(lambda: state_is(models, office, slope=1.0), "the first was live")
+        gate.shut()
+        wait_until(lambda: state_is(models, office, failing="nobody knows at the moment"), "it was noticed")
+        assert answer(models.live(office.model)) == expected(1.0)
+        assert models.state()[office.model].reload_failures == 0
+        office.promote(2.0)
+        gate.open()
+        began = time.monotonic()
+        wait_until(lambda: state_is(models, office, slope=2.0), "what was missed was live", PATIENCE)
+        assert time.monotonic() - began < WITHIN_SECONDS
+        assert models.state()[office.model].failure is None
+        # Told again, on a connection of its own.
+        office.roll_back()
+        wait_until(lambda: state_is(models, office, slope=1.0), "the rollback was live", PATIENCE)
+        models.close()
+    assert not [record for record in caplog.records if record.exc_info]

@@ -1,0 +1,272 @@
+"""What holds for every request: ids, headers, limits, errors without a trace, health, the description of the API."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+from starlette.testclient import TestClient
+
+from platform_assets.app import application, create_app
+from platform_assets.base.errors import PlatformError
+from platform_assets.services import Services
+from platform_assets.settings import Settings
+from platform_assets.web.api_keys import hashed
+from platform_assets.web.middleware import MAX_BODY_BYTES, SECURE_HEADERS
+from platform_assets_tests.postgres import wait_until
+from platform_assets_tests.service import HTML, LOOPBACK, People, api, served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fastapi import FastAPI
+
+NOWHERE = "postgresql://me:hunter2hunter2@127.0.0.1:1/none"
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> FastAPI:
+    """The application while its database is down."""
+    return create_app(Settings(home=tmp_path, database_url=SecretStr(NOWHERE)))
+
+
+class Failing(Services):
+    """Services of which the ledger does not work."""
+
+    error: Exception = RuntimeError("hunter2 at line 1")
+
+    @property
+    def ledger(self) -> Any:
+        raise self.error
+
+
+@pytest.fixture
+def failing(services: Services) -> Failing:
+    return Failing(services.settings)
+
+
+def problem(response: Any) -> dict[str, Any]:
+    assert response.headers["content-type"] == "application/problem+json"
+    found: dict[str, Any] = response.json()
+    assert {"type", "title", "status", "detail", "instance", "request_id"} <= set(found)
+    assert found["status"] == response.status_code
+    assert found["request_id"] == response.headers["x-request-id"]
+    return found
+
+
+@pytest.mark.requirement("SRV-1")
+@pytest.mark.parametrize("accept", [HTML, "application/json"])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health/live", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/docs", 200),
+        ("GET", "/sign-in", 200),
+        ("GET", "/static/style.css", 200),
+        ("GET", "/", 303),
+        ("GET", "/nothing", 404),
+        ("GET", "/static/..%2fapp.py", 404),
+        ("GET", "/static/nothing.css", 404),
+        ("DELETE", "/approvals", 405),
+        ("POST", "/sign-in", 403),
+    ],
+)
+def test_every_answer_has_its_headers(alone: FastAPI, accept: str, method: str, path: str, status: int) -> None:
+    response = api(alone).request(method, path, headers={"Accept": accept, "Origin": "https://evil.example"})
+    assert response.status_code == status
+    assert {name: response.headers.get(name) for name in SECURE_HEADERS} == SECURE_HEADERS
+    assert response.headers["cache-control"] == ("no-cache" if path.startswith("/static/") else "no-store")
+    assert response.headers["x-request-id"]
+    assert not [name for name in response.headers if name.startswith("access-control-")]
+    if status >= 400:
+        assert response.headers["content-type"].startswith("text/html" if accept == HTML else "application/problem")
+
+
+def test_the_policy_allows_no_script() -> None:
+    policy = SECURE_HEADERS["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert "script" not in policy
+
+
+def test_over_tls_browsers_are_told_to_stay_with_it(alone: FastAPI) -> None:
+    assert "strict-transport-security" in TestClient(alone, base_url="https://here").get("/health/live").headers
+    assert "strict-transport-security" not in TestClient(alone, base_url="http://here").get("/health/live").headers
+
+
+@pytest.mark.requirement("SRV-1")
+@pytest.mark.parametrize("given", ["a", "req-1.2:3_4", "x" * 128])
+def test_a_request_keeps_the_id_that_it_brings(alone: FastAPI, given: str) -> None:
+    assert api(alone).get("/health/live", headers={"X-Request-ID": given}).headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "two words", "x" * 129, '"}\t{"', "<b>", "ä"])
+def test_an_id_that_would_harm_the_log_is_replaced(alone: FastAPI, given: str) -> None:
+    headers = {"X-Request-ID": given.encode("latin-1")}
+    found = [api(alone).get("/health/live", headers=headers).headers["x-request-id"] for _ in range(2)]  # type: ignore[arg-type]
+    assert all(len(one) == 32 and one.isalnum() for one in found)
+    assert found[0] != found[1]
+
+
+@pytest.mark.requirement("SRV-1", "PLT-8")
+def test_each_request_is_one_line_of_the_log(
+    services: Services, people: People, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "platform_assets.serving")
+    # Of its own, for at its end the lines are written.
+    with api(create_app(services.settings), people.anna) as client:
+        response = client.get("/approvals?token=hunter2", headers={"X-Request-ID": "mine"})
+    assert response.status_code == 200
+    (line,) = [one for one in caplog.records if one.name == "platform_assets.web.middleware"]
+    assert line.getMessage() == "GET /approvals 200"
+    shown = vars(line)
+    assert (shown["request_id"], shown["status"], shown["asked_by"]) == ("mine", 200, "anna-laptop")
+    assert shown["milliseconds"] > 0
+    assert people.anna not in str(shown)
+
+
+@pytest.mark.requirement("SRV-1")
+@pytest.mark.parametrize("accept", [HTML, "application/json"])
+def test_a_defect_is_told_by_its_id_alone(
+    failing: Failing, people: People, caplog: pytest.LogCaptureFixture, accept: str
+) -> None:
+    response = api(application(failing), people.anna).get("/approvals", headers={"Accept": accept})
+    assert response.status_code == 500
+    assert "hunter2" not in response.text
+    assert "Traceback" not in response.text
+    assert response.headers["x-request-id"] in response.text
+    assert "hunter2" in caplog.text
+
+
+def test_an_error_for_people_is_told_without_secrets(services: Services, people: People) -> None:
+    class Telling(Failing):
+        error = PlatformError(f"cannot do it at {services.settings.database_url.get_secret_value()}; do that")
+
+    response = api(application(Telling(services.settings)), people.anna).get("/approvals")
+    assert problem(response)["detail"] == "cannot do it at ***; do that"
+    assert response.status_code == 500
+
+
+@pytest.mark.requirement("SRV-1")
+def test_without_its_database_the_service_lives_and_is_not_ready(alone: FastAPI) -> None:
+    client = api(alone, "some-key")
+    assert client.get("/health/live").json() == {"status": "live"}
+    for path in ("/health/ready", "/approvals", "/approvals/1"):
+        response = client.get(path)
+        assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+        found = problem(response)
+        assert found["type"] == "urn:platform-assets:database-unavailable"
+        assert "hunter2" not in response.text
+        assert "127.0.0.1" not in response.text
+
+
+def test_without_its_database_people_see_a_page(alone: FastAPI) -> None:
+    response = api(alone, "some-key").get("/approvals", headers={"Accept": HTML})
+    assert response.status_code == 503
+    assert "<h1>Database unavailable</h1>" in response.text
+
+
+@pytest.mark.requirement("SRV-1")
+def test_with_its_database_it_is_ready(app: FastAPI) -> None:
+    assert api(app).get("/health/ready").json() == {"status": "ready", "without_champion": [], "models": []}
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    for _ in range(size // 1024):
+        yield b"x" * 1024
+
+
+@pytest.mark.requirement("SRV-1")
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "in chunks"])
+def test_a_huge_body_is_refused(app: FastAPI, people: People, pending: int, declared: bool) -> None:
+    body: Any = b"x" * 1_000_000 if declared else chunks(1_000_000)
+    response = api(app, people.anna).post(
+        f"/approvals/{pending}/decision", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code == 413
+    assert f"{MAX_BODY_BYTES:,}" in problem(response)["detail"]
+
+
+@pytest.mark.parametrize("length", ["-1", "many", "9" * 5_000, "\N{ARABIC-INDIC DIGIT ONE}"])
+def test_a_senseless_length_is_no_defect(alone: FastAPI, length: str) -> None:
+    headers = {"Content-Length": length.encode()}
+    assert api(alone).get("/health/live", headers=headers).status_code in {200, 413}  # type: ignore[arg-type]
+
+
+def raw(address: str, request: bytes) -> bytes:
+    """What a server answers to bytes that no client library would send."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+@pytest.mark.parametrize("path", [b"/sign-in", b"/approvals/", b"/approvals?page=%ff", b"/%ff%00", b"//evil.example/"])
+def test_hostile_requests_are_no_defects(alone: FastAPI, path: bytes) -> None:
+    headers = [
+        *(b"Host: " + host for host in (b"", b"[", b"[::1", b"a b", b"localhost:x", b'"><script>', b"\xff", b"a@b")),
+        *(b"Host: a\r\nCookie: " + text for text in (b"platform_session", b"=;;=", b"platform_session=\xff", b"\xff")),
+        *(b"Host: a\r\nAccept: " + text for text in (b"\xff;q=9", b"text/html;q=1.00000", b"," * 5_000)),
+        b"Host: a\r\nX-Forwarded-Proto: \xff",
+        b"Host: a\r\nX-Forwarded-For: \xff, ::::",
+        b"Host: a\r\nContent-Length: 99999999999999999999",
+        b"Host: a\r\nAuthorization: \xff",
+    ]
+    with served(alone) as address:
+        for header in headers:
+            request = b"GET %s HTTP/1.1\r\nAccept: text/html\r\nConnection: close\r\n%s\r\n\r\n" % (path, header)
+            answer = raw(address, request)
+            # 503: its database is down.
+            assert int(answer.split()[1]) in {200, 303, 307, 400, 401, 404, 413, 422, 503}, (header, answer)
+            assert b"<script" not in answer
+
+
+@pytest.mark.requirement("SRV-1")
+def test_the_api_describes_itself(alone: FastAPI) -> None:
+    client = api(alone)
+    described = client.get("/openapi.json").json()
+    routes = {f"{method.upper()} {path}" for path, found in described["paths"].items() for method in found}
+    assert routes == {
+        "GET /approvals",
+        "GET /approvals/{id}",
+        "GET /approvals/{id}/plots/{name}",
+        "POST /approvals/{id}/decision",
+        "GET /health/live",
+        "GET /health/ready",
+        "GET /features/credit-risk/{client_id}",
+        "POST /predictions/credit-risk",
+        "POST /predictions/sentence-relevance",
+        "GET /models",
+        "GET /metrics",
+    }
+    page = client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    for route in routes:
+        assert route in page.text
+    body = described["paths"]["/approvals/{id}/decision"]["post"]["requestBody"]["content"]["application/json"]
+    assert set(body["example"]) <= set(body["schema"]["properties"])
+    assert json.dumps(described).count('"$ref": "#/components/schemas/') == sum(
+        json.dumps(described).count(f'"$ref": "#/components/schemas/{name}"')
+        for name in described["components"]["schemas"]
+    )
+
+
+def test_keys_of_the_settings_are_known_without_a_database(tmp_path: Path) -> None:
+    keys = f"shop:predict:{hashed('sesame')},audit:read+approve:{hashed('open')}"
+    app = create_app(Settings(home=tmp_path, api_keys=SecretStr(keys)))
+    assert api(app, "sesam").get("/approvals").status_code == 401
+    assert problem(api(app, "sesame").get("/approvals"))["type"] == "urn:platform-assets:scope-missing"
+    assert not (tmp_path / "postgres").exists()
+
+
+def test_the_application_closes_what_it_opened(database_url: str, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
+    with TestClient(create_app(settings), base_url=LOOPBACK) as client:
+        wait_until(lambda: client.get("/health/ready").status_code == 200, "it was ready")

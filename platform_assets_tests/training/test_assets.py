@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
+from sqlalchemy import make_url
+
+from platform_assets.approval.ledger import Ledger, State
+from platform_assets.database.connections import Database
+from platform_assets.engine.query_engine import Engine
+from platform_assets.lake.assets import IO_MANAGER
+from platform_assets.lake.delta_tables import MEMORY, TableStore
+from platform_assets.models.artefacts import ArtefactStore
+from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
+from platform_assets.operations.run_report import materialise_all
+from platform_assets.training.assets import LastTraining, launched_by, model_definitions, why_not
+from platform_assets.training.model_spec import Retraining
+from platform_assets.training.trainer import Trainer
+from platform_assets_tests.instances import empty_instance
+from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, TABLE, publish, readings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KEY = dg.AssetKey(["somewhere", "breakage_model"])
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+POLICY = Retraining(min_new_rows=100, cool_down=timedelta(hours=6))
+
+
+class Workshop:
+    """The definitions of one model, with all that they need, in memory and a temporary folder; the ledger is real."""
+
+    def __init__(self, folder: Path, ledger: Ledger, instance: dg.DagsterInstance) -> None:
+        self.ledger = ledger
+        self.engine = Engine(folder / "scratch")
+        self.tables = TableStore(MEMORY, self.engine)
+        self.registry = MemoryRegistry()
+        self.instance = instance
+        trainer = Trainer(self.tables, ArtefactStore(str(folder)), self.registry)
+        self.definitions = dg.Definitions.merge(
+            model_definitions(ONE_CANDIDATE),
+            dg.Definitions(
+                executor=dg.in_process_executor,
+                resources={
+                    "trainer": dg.ResourceDefinition.hardcoded_resource(trainer),
+                    "tables": dg.ResourceDefinition.hardcoded_resource(self.tables),
+                    "ledger": dg.ResourceDefinition.hardcoded_resource(ledger),
+                    IO_MANAGER: dg.mem_io_manager,
+                },
+            ),
+        )
+
+    def publish(self, frame: Any) -> None:
+        publish(self.tables, self.engine, frame)
+
+    def run(self, job: str, *, tags: dict[str, str] | None = None) -> dg.ExecuteInProcessResult:
+        found = self.definitions.resolve_job_def(job)
+        return found.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
+
+    def evaluate_sensor(self) -> dg.RunRequest | dg.SkipReason:
+        sensor = self.definitions.get_repository_def().get_sensor_def("breakage_model_new_data")
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            resources={"tables": self.tables},
+            repository_def=self.definitions.get_repository_def(),
+        )
+        data = sensor.evaluate_tick(context)
+        return data.run_requests[0] if data.run_requests else dg.SkipReason(data.skip_message)
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, database_url: str) -> Iterator[Workshop]:
+    database = Database(make_url(database_url))
+    with empty_instance() as instance:
+        workshop = Workshop(tmp_path, Ledger(database.pooled), instance)
+        yield workshop
+    workshop.engine.close()
+    database.close()
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {check.check_name: check for check in result.get_asset_check_evaluations()}
+
+
+@pytest.mark.requirement("PLT-1", "PRO-1", "PRO-2")
+def test_a_materialisation_shows_what_a_person_wants_to_see(workshop: Workshop) -> None:
+    workshop.publish(readings())
+    result = workshop.run("train_breakage_model", tags={"dagster/schedule_name": "nightly"})
+    assert result.success
+    [materialisation] = result.asset_materializations_for_node("somewhere__breakage_model")
+    metadata = materialisation.metadata
+    assert metadata["verdict"].value == "passed"
+    for plot in ("calibration", "roc", "precision_recall", "confusion", "importance", "scores"):
+        text = str(metadata[f"plot_{plot}"].value)
+        assert text.startswith(f"![{plot}.png](data:image/png;base64,")
+        assert base64.b64decode(text.split(",")[1].rstrip(")")).startswith(b"\x89PNG")
+    assert "| roc_auc" in str(metadata["metrics"].value)
+    assert "95 % interval" in str(metadata["metrics"].value)
+    assert "| north" in str(metadata["metrics_by_site"].value)
+    assert "always the base rate" in str(metadata["leaderboard"].value)
+    assert "Which device will break?" in str(metadata["card"].value)
+    assert metadata["first_table_rows"].value == 1_200
+    split = sum(int(str(metadata[f"{part}_rows"].value)) for part in ("training", "holdout", "left_out"))
+    assert split == 1_200
+    assert {name: check.passed for name, check in checks(result).items()} == {
+        "roc_auc_is_at_least_0_7": True,
+        "recall_is_at_least_0_5": True,
+        "roc_auc_is_not_worse_than_champion": True,
+    }
+    target = checks(result)["roc_auc_is_at_least_0_7"].target_materialization_data
+    assert target is not None
+    assert target.run_id == result.run_id
+    numbers = {name: value.value for name, value in checks(result)["roc_auc_is_at_least_0_7"].metadata.items()}
+    assert set(numbers) == {"low", "value", "high"}
+    assert numbers["value"] == metadata["roc_auc"].value
+    assert checks(result)["roc_auc_is_not_worse_than_champion"].metadata == {}
+    version = workshop.registry.by_alias("breakage_model", CHALLENGER)
+    assert version is not None
+    assert version.tags["launched_by"] == "schedule:nightly"
+    assert metadata["digest"].value == version.digest
+
+
+@pytest.mark.requirement("PRO-3", "PRO-6")
+def test_a_training_asks_a_person_once_and_a_newer_one_takes_its_place(workshop: Workshop) -> None:
+    def said() -> list[str]:
+        result = workshop.run("train_breakage_model")
+        [materialisation] = result.asset_materializations_for_node("somewhere__breakage_model")
+        return str(materialisation.metadata["approval"].value).split()
+
+    def asked() -> list[tuple[int, int, State]]:
+        return [(one.id, one.version, one.state) for one in workshop.ledger.requests()]
+
+    workshop.publish(readings())
+    assert {"request", "1"} <= {word.strip(",;:.()") for word in said()}
+    assert asked() == [(1, 1, State.PENDING)]
+    said()
+    assert asked() == [(1, 1, State.PENDING)]
+    workshop.publish(readings(1_400))
+    said()
+    assert asked() == [(2, 2, State.PENDING), (1, 1, State.SUPERSEDED)]
+    assert workshop.ledger.request(2).launched_by == "user"
+    assert workshop.registry.by_alias("breakage_model", CHAMPION) is None
+
+
+@pytest.mark.requirement("PRO-2")
+def test_a_failed_gate_is_a_result_and_no_error(workshop: Workshop) -> None:
+    workshop.publish(readings(signal=0.0))
+    report = materialise_all(workshop.definitions, workshop.instance, lambda _: None)
+    [outcome] = report.outcomes
+    assert report.complete
+    assert outcome.failed == ["roc_auc_is_at_least_0_7"]
+    assert outcome.verdict.startswith("FAILED: ROC AUC is 0.")
+    result = workshop.run("train_breakage_model")
+    check = checks(result)["roc_auc_is_at_least_0_7"]
+    assert (check.passed, check.blocking, check.severity) == (False, False, dg.AssetCheckSeverity.WARN)
+    assert "at least 0.7 is needed" in str(check.description)
+
+
+def test_the_search_is_told_while_it_runs(workshop: Workshop) -> None:
+    workshop.publish(readings())
+    lines: list[str] = []
+    materialise_all(workshop.definitions, workshop.instance, lambda _: None, lines.append)
+    assert [line.split(" ")[0] for line in lines if "linear (as it is): roc_auc" in line] == ["1"]
+
+
+def test_what_a_person_can_mend_is_one_sentence(workshop: Workshop) -> None:
+    result = workshop.run("train_breakage_model")
+    assert not result.success
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_failure_data.error is not None
+    assert failure.step_failure_data.error.message.endswith(
+        "there is no table somewhere/readings yet; materialise the asset first\n"
+    )
+
+
+@pytest.mark.requirement("CRE-3")
+def test_an_evaluation_is_an_observation_and_changes_nothing(workshop: Workshop) -> None:
+    workshop.publish(readings())
+    workshop.run("train_breakage_model")
+    workshop.registry.set_alias("breakage_model", CHAMPION, 1)
+    workshop.publish(readings(1_400))
+    result = workshop.run("evaluate_breakage_model")
+    assert result.success
+    [observation] = [
+        event.asset_observation_data.asset_observation for event in result.all_events if event.is_asset_observation
+    ]
+    assert observation.asset_key == KEY
+    assert observation.metadata["model_version"].value == 1
+    assert observation.metadata["examples"].value == "the 200 examples labelled since it was trained"
+    assert len(workshop.registry.versions("breakage_model")) == 1
+    assert not result.get_asset_materialization_events()
+
+
+@pytest.mark.requirement("PLT-2", "CRE-3")
+@pytest.mark.parametrize(
+    ("rows", "last", "reason"),
+    [
+        (100, None, None),
+        (99, None, "99 rows are new; 100 are needed"),
+        (600, LastTraining(NOW - timedelta(hours=7), 500), None),
+        (599, LastTraining(NOW - timedelta(hours=7), 500), "99 rows are new; 100 are needed"),
+        (400, LastTraining(NOW - timedelta(days=7), 500), "-100 rows are new; 100 are needed"),
+        (900, LastTraining(NOW - timedelta(hours=6), 500), None),
+        (
+            900,
+            LastTraining(NOW - timedelta(hours=5, minutes=59), 500),
+            "trained 2026-01-02 06:01 UTC, and again 6:00:00 later at the earliest",
+        ),
+    ],
+)
+def test_when_a_training_is_due(rows: int, last: LastTraining | None, reason: str | None) -> None:
+    assert why_not(POLICY, rows, last, NOW) == reason
+
+
+@pytest.mark.requirement("PLT-2", "CRE-3")
+def test_the_sensor_follows_the_first_table(workshop: Workshop) -> None:
+    assert workshop.evaluate_sensor() == dg.SkipReason(f"there is no table {TABLE} yet")
+    workshop.publish(readings(1_200))
+    request = workshop.evaluate_sensor()
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_key == f"{TABLE} version 0"
+    workshop.run("train_breakage_model", tags={"dagster/sensor_name": "breakage_model_new_data"})
+    version = workshop.registry.by_alias("breakage_model", CHALLENGER)
+    assert version is not None
+    assert version.tags["launched_by"] == "sensor:breakage_model_new_data"
+    assert workshop.evaluate_sensor() == dg.SkipReason("0 rows are new; 1,000 are needed")
+    workshop.publish(readings(2_200))
+    skipped = workshop.evaluate_sensor()
+    assert isinstance(skipped, dg.SkipReason)
+    assert str(skipped.skip_message).startswith("trained 20")
+
+
+@pytest.mark.parametrize(
+    ("job", "selection"), [("train_breakage_model", None), (IMPLICIT_ASSET_JOB_NAME, frozenset({KEY}))]
+)
+def test_the_sensor_waits_for_whoever_is_at_work_on_the_model(
+    workshop: Workshop, job: str, selection: frozenset[dg.AssetKey] | None
+) -> None:
+    workshop.publish(readings())
+    run = workshop.instance.create_run_for_job(
+        job_def=workshop.definitions.resolve_job_def(job),
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=selection,
+    )
+    assert workshop.evaluate_sensor() == dg.SkipReason(f"run {run.run_id} is at work on it")
+
+
+def test_the_sensor_does_not_wait_for_other_runs(workshop: Workshop) -> None:
+    workshop.publish(readings())
+    job = workshop.definitions.resolve_job_def("evaluate_breakage_model")
+    workshop.instance.create_run_for_job(job_def=job, status=dg.DagsterRunStatus.STARTED)
+    assert isinstance(workshop.evaluate_sensor(), dg.RunRequest)
+
+
+@pytest.mark.requirement("PLT-2", "CRE-3")
+def test_the_nightly_schedule_trains(workshop: Workshop) -> None:
+    schedule = workshop.definitions.get_repository_def().get_schedule_def("train_breakage_model_nightly")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 2 * * *", "UTC")
+    context = dg.build_schedule_context(instance=workshop.instance, scheduled_execution_time=NOW)
+    [request] = schedule.evaluate_tick(context).run_requests or []
+    assert request.job_name in {None, "train_breakage_model"}
+    assert schedule.job_name == "train_breakage_model"
+
+
+def test_the_training_job_brings_the_tables_and_what_is_made_of_them_up_to_date(workshop: Workshop) -> None:
+    @dg.asset(key=["somewhere", "readings"])
+    def table() -> None:
+        """Readings."""
+
+    @dg.asset(key=["somewhere", "newest"], deps=[table])
+    def online() -> None:
+        """What is served of them."""
+
+    job = dg.Definitions.merge(dg.Definitions(assets=[table, online]), workshop.definitions).resolve_job_def(
+        "train_breakage_model"
+    )
+    assert job.asset_layer.executable_asset_keys == {
+        KEY,
+        dg.AssetKey(["somewhere", "readings"]),
+        dg.AssetKey(["somewhere", "newest"]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({}, "user"),
+        ({"dagster/schedule_name": "nightly"}, "schedule:nightly"),
+        ({"dagster/sensor_name": "new_data"}, "sensor:new_data"),
+        ({"dagster/sensor_name": ""}, "user"),
+    ],
+)
+def test_who_launched_a_run(tags: dict[str, str], expected: str) -> None:
+    assert launched_by(tags) == expected

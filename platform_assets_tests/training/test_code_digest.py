@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from platform_assets.training.code_digest import code_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+PACKAGE = "somewhere_else"
+FILES = {
+    "__init__": "",
+    "model": '''
+"""A model."""
+
+from __future__ import annotations
+
+from somewhere_else import schemas
+from somewhere_else.features import double
+
+def examples(table):
+    """Make the examples."""
+    return double(table)[schemas.NAMES]
+
+def build(seed: int) -> object:
+    from sklearn.linear_model import LogisticRegression
+    from somewhere_else.steps import Step
+
+    progress(f"building with {seed}")
+    return Step(LogisticRegression(random_state=seed), description="A step.")
+''',
+    "features": '''
+FACTOR = 2
+
+def double(table):
+    """Double it."""
+    if table is None:
+        raise ValueError("there is no table")
+    return FACTOR * table
+
+def unused(table):
+    return -table
+''',
+    "schemas": """
+from somewhere_else.steps import Column
+
+NAMES = [column.name for column in (Column("heat", "float64", "How hot it is.", "degrees"),)]
+OTHER = 1
+""",
+    "steps": """
+class Step:
+    def __init__(self, estimator, description):
+        self.estimator = estimator
+
+class Column:
+    def __init__(self, name, type, description, unit):
+        self.name = name
+""",
+    "defs": "WIRING = 1\n",
+}
+
+
+@pytest.fixture
+def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Mapping[str, str]], str]]:
+    """The digest of the model in a package of these files."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / PACKAGE).mkdir()
+
+    def of(files: Mapping[str, str]) -> str:
+        for name, text in files.items():
+            (tmp_path / PACKAGE / f"{name}.py").write_text(text)
+        importlib.invalidate_caches()
+        for name in [name for name in sys.modules if name.split(".")[0] == PACKAGE]:
+            del sys.modules[name]
+        model = importlib.import_module(f"{PACKAGE}.model")
+        return code_digest([model.examples, model.build])
+
+    yield of
+    for name in [name for name in sys.modules if name.split(".")[0] == PACKAGE]:
+        del sys.modules[name]
+
+
+@pytest.mark.requirement("PLT-7")
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        ("model", "double(table)", "double(-table)"),
+        ("model", "random_state=seed", "random_state=1"),
+        ("features", "FACTOR = 2", "FACTOR = 3"),
+        ("features", "table is None", "table is FACTOR"),
+        ("features", "ValueError", "TypeError"),
+        ("schemas", '"heat"', '"noise"'),
+        ("schemas", '"float64"', '"int64"'),
+        ("steps", "self.estimator = estimator", "self.estimator = None"),
+    ],
+)
+def test_code_that_decides_the_outcome_changes_the_digest(
+    digest: Callable[[Mapping[str, str]], str], file: str, before: str, after: str
+) -> None:
+    assert before in FILES[file]
+    assert digest(FILES) != digest({**FILES, file: FILES[file].replace(before, after)})
+
+
+@pytest.mark.requirement("PLT-14")
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        ("model", '"""Make the examples."""', '"""Build training examples."""'),
+        ("model", '"""Make the examples."""\n    ', ""),
+        ("model", "building with", "with the seed"),
+        ("model", '"A step."', '"One step of two."'),
+        ("model", "seed: int) -> object", "seed)"),
+        ("model", "def examples", "import os\n\n# A comment.\ndef examples"),
+        ("features", "there is no table", "the table is missing"),
+        ("features", "return -table", "return table"),
+        ("features", "FACTOR = 2\n", "import math\n\nFACTOR = 2\n"),
+        ("schemas", "How hot it is.", "Temperature."),
+        ("schemas", '"degrees"', '"°C"'),
+        ("schemas", "OTHER = 1", "OTHER = 2"),
+        ("defs", "WIRING = 1", "WIRING = 2"),
+    ],
+)
+def test_words_and_code_that_is_not_used_leave_the_digest_alone(
+    digest: Callable[[Mapping[str, str]], str], file: str, before: str, after: str
+) -> None:
+    assert before in FILES[file]
+    assert digest(FILES) == digest({**FILES, file: FILES[file].replace(before, after)})
+
+
+@pytest.mark.requirement("PLT-14")
+def test_moving_code_to_other_modules_leaves_the_digest_alone(digest: Callable[[Mapping[str, str]], str]) -> None:
+    before = digest(FILES)
+    moved = {
+        **{name: text.replace("somewhere_else.steps", "somewhere_else.parts") for name, text in FILES.items()},
+        "parts": FILES["steps"],
+        "tables": FILES["schemas"].replace("somewhere_else.steps", "somewhere_else.parts"),
+        "numbers": "FACTOR = 2\n",
+        "features": FILES["features"].replace("FACTOR = 2", "from somewhere_else.numbers import FACTOR"),
+    }
+    moved["model"] = moved["model"].replace("import schemas", "import tables").replace("schemas.NAMES", "tables.NAMES")
+    for gone in ("steps", "schemas"):
+        moved[gone] = ""
+    assert digest(moved) == before
+
+
+def test_what_is_left_out_is_not_followed(digest: Callable[[Mapping[str, str]], str]) -> None:
+    digest(FILES)
+    model, features = (importlib.import_module(f"{PACKAGE}.{name}") for name in ("model", "features"))
+    whole, part = code_digest([model.examples]), code_digest([model.examples], without=[features.double])
+    assert whole != part
+    digest({**FILES, "features": FILES["features"].replace("FACTOR = 2", "FACTOR = 3")})
+    model, features = (importlib.import_module(f"{PACKAGE}.{name}") for name in ("model", "features"))
+    assert code_digest([model.examples], without=[features.double]) == part

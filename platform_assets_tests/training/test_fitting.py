@@ -1,0 +1,115 @@
+"""The search: what candidates share is done once, and nothing is different for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from platform_assets.evaluation.splits import folds
+from platform_assets.training.fitting import REFERENCE, feature_frame, fit
+from platform_assets.training.model_spec import Candidate
+from platform_assets_tests.training.breakage_model import SPEC, forest, linear, readings
+
+FITTED: list[float] = []
+"""What every `Counted` was fitted with, in turn."""
+
+
+class Counted(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Missing values to a number."""
+
+    def __init__(self, fill: float = 0.0) -> None:
+        self.fill = fill
+
+    def fit(self, _rows: Any, _labels: Any = None) -> Counted:
+        FITTED.append(self.fill)
+        return self
+
+    def transform(self, rows: Any) -> Any:
+        return rows.fillna(self.fill)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+class InPlace(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types
+    """Spoils what it is given."""
+
+    def fit(self, rows: Any, labels: Any, sample_weight: Any = None) -> InPlace:
+        super().fit(rows, labels, sample_weight)
+        rows *= 1000
+        return self
+
+
+def logistic(seed: int) -> Any:
+    return make_pipeline(Counted(), StandardScaler(), LogisticRegression(random_state=seed))
+
+
+def bayes(_seed: int) -> Any:
+    return make_pipeline(Counted(), StandardScaler(), GaussianNB())
+
+
+def in_place(seed: int) -> Any:
+    return make_pipeline(Counted(), StandardScaler(), InPlace(random_state=seed))
+
+
+def not_comparable(_seed: int) -> Any:
+    return make_pipeline(Counted(), FunctionTransformer(lambda rows: rows * 2), GaussianNB())
+
+
+@pytest.mark.requirement("PRO-1")
+def test_candidates_are_judged_as_by_whole_pipelines_whatever_they_share() -> None:
+    spec = replace(
+        SPEC,
+        candidates=(
+            Candidate("in place", in_place),
+            Candidate("logistic", logistic, {"counted__fill": (0.0, 5.0), "logisticregression__C": (0.001, 1.0)}),
+            Candidate("bayes", bayes),
+            Candidate("linear", linear),
+            # Takes the features as they are.
+            Candidate("forest", forest),
+        ),
+    )
+    examples = readings().sort_values("day", ignore_index=True)
+    fitted = fit(spec, examples, lambda _: None)
+    rows, labels = feature_frame(examples, spec), examples["broken"].to_numpy()
+    parts = folds(examples["device"], examples["day"], spec.folds, spec.holdout.newest)
+    for line in fitted.leaderboard:
+        if line.candidate == REFERENCE:
+            continue
+        [candidate] = [one for one in spec.candidates if one.name == line.candidate]
+        pipeline = candidate.build(spec.seed).set_params(**{name: float(v) for name, v in line.parameters.items()})
+        alone = cross_val_score(pipeline, rows, labels, scoring="roc_auc", cv=parts)
+        assert (line.mean, line.deviation) == (np.mean(alone), np.std(alone))
+    assert len(fitted.leaderboard) == 9
+
+
+def test_transformers_that_cannot_be_compared_are_not_shared() -> None:
+    FITTED.clear()
+    fit(
+        replace(SPEC, candidates=(Candidate("one", not_comparable), Candidate("two", not_comparable))),
+        readings(),
+        print,
+    )
+    assert len(FITTED) == 2 * SPEC.folds + 1
+
+
+def test_what_comes_before_several_estimators_is_fitted_once_for_each_fold() -> None:
+    grid = {"counted__fill": (0.0, 5.0), "logisticregression__C": (0.001, 1.0)}
+    spec = replace(
+        SPEC,
+        candidates=(Candidate("bayes", bayes), Candidate("logistic", logistic, grid)),
+    )
+    FITTED.clear()
+    fitted = fit(spec, readings(), lambda _: None)
+    final = 5.0 if fitted.best.parameters.get("counted__fill") == "5.0" else 0.0
+    expected = [*[0.0] * spec.folds, *[5.0] * spec.folds, final]
+    assert expected == FITTED

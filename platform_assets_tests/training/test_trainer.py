@@ -1,0 +1,501 @@
+from __future__ import annotations
+
+import copy
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from platform_assets.base.errors import RegistryError, TableError, TrainingError
+from platform_assets.engine.query_engine import Engine
+from platform_assets.evaluation.metrics import Criterion, reaching_recall
+from platform_assets.evaluation.splits import Holdout, in_holdout, split
+from platform_assets.lake.delta_tables import MEMORY, TableStore
+from platform_assets.lake.schemas import Column
+from platform_assets.models.artefacts import ArtefactStore
+from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
+from platform_assets.training.fingerprints import fingerprint_parts
+from platform_assets.training.fitting import REFERENCE, feature_frame, fit
+from platform_assets.training.model_spec import Candidate
+from platform_assets.training.trainer import FEWEST_OF_A_CLASS, Trainer
+from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, SPEC, TABLE, forest, linear, publish, readings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from platform_assets.models.registry import ModelVersion, Registration
+    from platform_assets.training.model_spec import ModelSpec
+    from platform_assets.training.trainer import Training
+
+
+class Bench:
+    """Everything that a training needs, in memory and a temporary folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.engine = Engine(folder / "scratch")
+        self.tables = TableStore(MEMORY, self.engine)
+        self.artefacts = ArtefactStore(str(folder))
+        self.registry = MemoryRegistry()
+        self.trainer = Trainer(self.tables, self.artefacts, self.registry)
+        self.lines: list[str] = []
+
+    def publish(self, frame: pd.DataFrame, **options: Any) -> None:
+        publish(self.tables, self.engine, frame, **options)
+
+    def train(self, spec: ModelSpec = ONE_CANDIDATE, launched_by: str = "user") -> Training:
+        return self.trainer.train(spec, launched_by, self.lines.append)
+
+    def take_over(self, other: Bench) -> None:
+        """Stand where another one stands after its trainings on the same readings."""
+        shutil.copytree(other.folder / "models", self.folder / "models")
+        for name in ("_versions", "_records", "_aliases"):
+            setattr(self.registry, name, copy.deepcopy(getattr(other.registry, name)))
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Bench]:
+    bench = Bench(folder)
+    bench.publish(readings())
+    yield bench
+    bench.engine.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with opened(tmp_path) as bench:
+        yield bench
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A bench on which a first training was done, which nobody may change."""
+
+    bench: Bench
+    first: Training
+
+
+@pytest.fixture(scope="module")
+def of_one_candidate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    with opened(tmp_path_factory.mktemp("of_one_candidate")) as bench:
+        yield Trained(bench, bench.train())
+
+
+@pytest.fixture(scope="module")
+def of_several_candidates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    with opened(tmp_path_factory.mktemp("of_several_candidates")) as bench:
+        yield Trained(bench, bench.train(SPEC, "schedule:nightly"))
+
+
+@pytest.fixture
+def first(bench: Bench, of_one_candidate: Trained) -> Training:
+    """Of the readings, on this test's own bench."""
+    bench.take_over(of_one_candidate.bench)
+    return of_one_candidate.first
+
+
+@pytest.fixture
+def first_of_several(bench: Bench, of_several_candidates: Trained) -> Training:
+    """The same with a search among several candidates."""
+    bench.take_over(of_several_candidates.bench)
+    return of_several_candidates.first
+
+
+@pytest.mark.requirement("PRO-1", "PLT-7")
+def test_a_training_registers_a_challenger_that_says_where_it_comes_from(of_several_candidates: Trained) -> None:
+    bench, training = of_several_candidates.bench, of_several_candidates.first
+    version = bench.registry.by_alias("breakage_model", CHALLENGER)
+    table = bench.tables.current(TABLE)
+    assert table is not None
+    assert version == training.version
+    assert version.tables == {TABLE: table.version}
+    assert version.table_digests == {TABLE: table.digest}
+    assert version.tags["launched_by"] == "schedule:nightly"
+    assert version.tags["git_commit"]
+    assert len(version.tags["lock_digest"]) == 64
+    assert version.parameters["candidate"] == "linear"
+    assert version.metrics["roc_auc_low"] < version.metrics["roc_auc"] < version.metrics["roc_auc_high"]
+    assert bench.artefacts.load(version.digest).features == ("heat", "noise")
+    assert bench.registry.by_alias("breakage_model", CHAMPION) is None
+
+
+def test_every_setting_of_every_candidate_is_tried_and_told_beside_what_is_known_without_features(
+    of_several_candidates: Trained,
+) -> None:
+    bench, training = of_several_candidates.bench, of_several_candidates.first
+    lines = training.record["leaderboard"]
+    assert sorted((line["candidate"], str(line["parameters"])) for line in lines) == [
+        (REFERENCE, "{}"),
+        ("forest", "{}"),
+        ("linear", "{'logisticregression__C': '0.1'}"),
+        ("linear", "{'logisticregression__C': '1.0'}"),
+    ]
+    assert [line["mean"] for line in lines] == sorted((line["mean"] for line in lines), reverse=True)
+    assert [line["mean"] for line in lines if line["candidate"] == REFERENCE] == [0.5]
+    assert [line.split(":")[0] for line in bench.lines if " of 3" in line] == ["1 of 3", "2 of 3", "3 of 3"]
+
+
+@pytest.mark.requirement("PLT-7")
+def test_the_same_training_again_makes_no_new_version(bench: Bench, first: Training) -> None:
+    again = bench.train()
+    assert (again.version, again.is_new) == (first.version, False)
+    assert again.assessment.estimates == first.assessment.estimates
+    assert [version.version for version in bench.registry.versions("breakage_model")] == [1]
+    assert bench.artefacts.digests() == [first.version.digest]
+
+
+@pytest.mark.requirement("PRO-1")
+@pytest.mark.usefixtures("first")
+def test_the_challenger_is_what_the_newest_training_came_to(bench: Bench) -> None:
+    bench.publish(readings(1_300))
+    bench.train()
+    bench.publish(readings())
+    back = bench.train()
+    assert (back.version.version, back.is_new) == (1, False)
+    assert bench.registry.by_alias("breakage_model", CHALLENGER) == back.version
+
+
+@pytest.mark.requirement("PLT-7")
+@pytest.mark.parametrize("damage", ["removed", "altered"])
+def test_a_known_version_that_is_lost_is_trained_again(
+    bench: Bench, first: Training, tmp_path: Path, damage: str
+) -> None:
+    file = tmp_path / "models" / f"{first.version.digest}.skops"
+    if damage == "removed":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    second = bench.train()
+    assert (second.version.version, second.is_new) == (2, True)
+    assert any(
+        "version 1 cannot be used any more, and is trained again: the model file" in line for line in bench.lines
+    )
+    third = bench.train()
+    assert (third.version, third.is_new) == (second.version, False)
+    assert bench.registry.by_alias("breakage_model", CHALLENGER) == second.version
+
+
+class Slow(MemoryRegistry):
+    """Somebody else registers the same training between looking for it and registering it."""
+
+    other: Trainer | None = None
+
+    def register(self, registration: Registration) -> ModelVersion:
+        if self.other:
+            other, self.other = self.other, None
+            other.train(ONE_CANDIDATE, "somebody else", lambda _: None)
+        return super().register(registration)
+
+
+def test_of_two_trainings_at_once_the_second_tells_of_the_first_ones_version(bench: Bench) -> None:
+    registry = Slow()
+    registry.other = trainer = Trainer(bench.tables, bench.artefacts, registry)
+    training = trainer.train(ONE_CANDIDATE, "user", bench.lines.append)
+    assert (training.version.version, training.is_new) == (1, False)
+    assert training.version.tags["launched_by"] == "somebody else"
+    assert len(registry.versions("breakage_model")) == 1
+
+
+@pytest.mark.requirement("PLT-7")
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(SPEC, seed=2),
+        replace(SPEC, folds=4),
+        replace(SPEC, holdout=Holdout(groups=0.3, newest=0.3)),
+        replace(SPEC, threshold=reaching_recall(0.9)),
+        replace(SPEC, ranked_by="average_precision"),
+        replace(SPEC, candidates=SPEC.candidates[:1]),
+        replace(SPEC, candidates=(Candidate("linear", linear, {"logisticregression__C": (0.1, 2.0)}),)),
+        replace(SPEC, features=(*SPEC.features, Column("weight", "float64", "How heavy."))),
+        # Of another folder, whose code is other code.
+        replace(SPEC, examples=feature_frame),
+    ],
+)
+def test_whatever_decides_the_outcome_changes_the_fingerprint(changed: ModelSpec) -> None:
+    assert fingerprint_parts(changed, {TABLE: "a"}) != fingerprint_parts(SPEC, {TABLE: "a"})
+
+
+def test_the_fingerprint_is_that_of_the_data_and_not_of_what_is_merely_judged_or_told() -> None:
+    assert fingerprint_parts(SPEC, {TABLE: "a"}) != fingerprint_parts(SPEC, {TABLE: "b"})
+    told = replace(SPEC, description="Other words.", criteria=(Criterion("brier", at_most=0.1),))
+    assert fingerprint_parts(told, {TABLE: "a"}) == fingerprint_parts(SPEC, {TABLE: "a"})
+
+
+@pytest.mark.requirement("PRO-2")
+def test_nothing_about_the_model_is_decided_by_the_holdout(bench: Bench, first_of_several: Training) -> None:
+    frame = readings()
+    rows = bench.tables.read(TABLE)
+    parts = split(rows["device"], rows["day"], SPEC.holdout)
+    held_out = frame["reading"].isin(rows["reading"].iloc[parts.holdout])
+    assert held_out.sum() > 50
+    before = first_of_several
+    bench.publish(frame.assign(broken=np.where(held_out, 1 - frame["broken"], frame["broken"])))
+    after = bench.train(SPEC)
+    assert after.is_new
+    assert after.version.threshold == before.version.threshold
+    assert [line["mean"] for line in after.record["leaderboard"]] == [
+        line["mean"] for line in before.record["leaderboard"]
+    ]
+    old, new = (bench.artefacts.load(training.version.digest) for training in (before, after))
+    assert np.array_equal(old.scores(frame), new.scores(frame))
+    assert after.version.metrics["roc_auc"] == pytest.approx(1 - before.version.metrics["roc_auc"])
+
+
+@pytest.mark.requirement("PRO-2")
+def test_what_is_held_out_once_is_held_out_for_ever() -> None:
+    """A champion has never trained on rows on which it is compared, however the table grows."""
+    old = readings()
+    grown = pd.concat([old, readings(600, first=5_000).assign(day=pd.Timestamp("2024-06-01"))], ignore_index=True)
+    learned = old["device"].iloc[split(old["device"], old["day"], SPEC.holdout).train]
+    judged = grown["device"].iloc[split(grown["device"], grown["day"], SPEC.holdout).holdout]
+    assert len(judged) > 50
+    assert not set(learned) & set(judged)
+
+
+@pytest.mark.requirement("PRO-2")
+def test_a_challenger_is_compared_with_the_champion_on_the_same_rows(bench: Bench) -> None:
+    bench.publish(readings(signal=0.0))
+    useless = bench.train()
+    bench.registry.set_alias("breakage_model", CHAMPION, useless.version.version)
+    bench.publish(readings())
+    better = bench.train()
+    assert better.champion == useless.version
+    assert better.assessment.difference is not None
+    assert better.assessment.difference["roc_auc"].low > 0.1
+    assert better.assessment.verdict.passed
+
+
+def test_the_champion_is_not_compared_with_itself(bench: Bench, first: Training) -> None:
+    bench.registry.set_alias("breakage_model", CHAMPION, first.version.version)
+    again = bench.train()
+    assert again.champion == first.version
+    assert again.assessment.difference is None
+    assert again.assessment.verdict.reasons[-1].told == "this version is the champion"
+
+
+@pytest.mark.requirement("PRO-2")
+@pytest.mark.parametrize(
+    "then",
+    [replace(ONE_CANDIDATE, holdout=Holdout(groups=0.1, newest=0.4)), replace(ONE_CANDIDATE, group="site")],
+)
+def test_a_champion_that_may_know_the_holdout_is_not_compared(bench: Bench, then: ModelSpec) -> None:
+    if then.group == "site":
+        bench.publish(readings().assign(site=lambda rows: rows["device"] % 40))
+    champion = bench.train(replace(then, folds=2))
+    bench.registry.set_alias("breakage_model", CHAMPION, champion.version.version)
+    reason = bench.train().assessment.verdict.reasons[-1]
+    assert not reason.passed
+    assert "it may have been trained on what it would be judged by" in reason.told
+
+
+@pytest.mark.requirement("PRO-2")
+def test_without_signal_the_gate_fails_with_its_reasons_and_the_version_is_registered_all_the_same(
+    bench: Bench,
+) -> None:
+    bench.publish(readings(signal=0.0))
+    training = bench.train()
+    verdict = training.assessment.verdict
+    assert not verdict.passed
+    [reason] = [reason for reason in verdict.reasons if not reason.passed]
+    assert reason.name == "roc_auc_is_at_least_0_7"
+    assert "at least 0.7 is needed" in reason.told
+    assert training.version.tags["verdict"] == "failed"
+    assert "**FAILED.**\n- ROC AUC is" in training.record["card"]
+    assert "no better than chance (0.5)" in reason.told
+
+
+def test_a_champion_that_cannot_be_loaded_fails_the_comparison_and_says_why(
+    bench: Bench, first: Training, tmp_path: Path
+) -> None:
+    bench.registry.set_alias("breakage_model", CHAMPION, first.version.version)
+    (tmp_path / "models" / f"{first.version.digest}.skops").unlink()
+    bench.publish(readings(1_300))
+    verdict = bench.train().assessment.verdict
+    assert not verdict.passed
+    assert verdict.reasons[-1].name == "roc_auc_is_not_worse_than_champion"
+    assert "champion, version 1: the model file" in verdict.reasons[-1].told
+
+
+@pytest.mark.requirement("PLT-7")
+def test_a_version_is_reproduced_from_the_tables_that_it_names(bench: Bench, first_of_several: Training) -> None:
+    bench.publish(readings(1_500, seed=2))
+    bench.train(SPEC)
+    found = bench.trainer.reproduce(SPEC, 1, bench.lines.append)
+    assert found.same
+    assert found.largest_difference == 0
+    assert found.rows == first_of_several.record["split"]["holdout_rows"]
+    assert {then == now for then, now in found.metrics.values()} == {True}
+    assert found.told()[-1] == "breakage_model version 1 is reproduced"
+
+
+@pytest.mark.requirement("PLT-7")
+@pytest.mark.usefixtures("first")
+def test_another_training_is_no_reproduction_and_its_differences_are_told(bench: Bench) -> None:
+    other = replace(SPEC, candidates=(Candidate("forest", forest),))
+    found = bench.trainer.reproduce(other, 1, bench.lines.append)
+    assert not found.same
+    assert "roc_auc" in found.other_metrics
+    assert found.told()[-1] == "breakage_model version 1 is NOT reproduced"
+    assert any(line.startswith("metrics of the holdout") and "roc_auc:" in line for line in found.told())
+
+
+def test_what_cannot_be_reproduced_is_said(bench: Bench) -> None:
+    with pytest.raises(RegistryError, match="breakage_model"):
+        bench.trainer.reproduce(SPEC, 1, bench.lines.append)
+    bench.train()
+    other = Bench(bench.engine.folder("other"))
+    other.registry = bench.registry
+    other.publish(readings(seed=3))
+    with pytest.raises(TrainingError, match="the table was replaced"):
+        Trainer(other.tables, bench.artefacts, bench.registry).reproduce(SPEC, 1, bench.lines.append)
+    other.engine.close()
+
+
+@pytest.mark.requirement("CRE-3")
+def test_an_evaluation_takes_the_champion_and_what_was_labelled_since(bench: Bench, first: Training) -> None:
+    bench.registry.set_alias("breakage_model", CHAMPION, 1)
+    old = readings()
+    bench.publish(pd.concat([old, readings(300, first=10_000)]))
+    second = bench.train()
+    assert second.version.version == 2
+    evaluation = bench.trainer.evaluate(SPEC)
+    assert evaluation.version == first.version
+    assert evaluation.examples == "the 300 examples labelled since it was trained"
+    assert evaluation.assessment.estimates["rows"].value == 300
+    assert evaluation.assessment.difference is None
+    assert [reason.name for reason in evaluation.assessment.verdict.reasons] == [
+        "roc_auc_is_at_least_0_7",
+        "recall_is_at_least_0_5",
+    ]
+    fresh = readings(300, first=10_000)
+    strangers = in_holdout(fresh["device"], SPEC.holdout.groups) | ~fresh["device"].isin(old["device"])
+    groups = evaluation.assessment.subgroups["groups"]
+    assert groups["never seen"]["rows"].value == strangers.sum()
+    assert groups["seen in training"]["rows"].value == 300 - strangers.sum()
+
+
+@pytest.mark.usefixtures("first")
+@pytest.mark.parametrize("rows", [3, 0])
+def test_few_new_labels_judge_nothing(bench: Bench, rows: int) -> None:
+    bench.publish(pd.concat([readings(), readings(rows, first=10_000)]))
+    told = bench.trainer.evaluate(SPEC).examples
+    assert f"of {rows} labelled since it was trained, " in told
+    assert f"{FEWEST_OF_A_CLASS} of either class are needed" in told
+
+
+@pytest.mark.usefixtures("first")
+def test_without_a_champion_the_newest_version_is_evaluated(bench: Bench) -> None:
+    bench.publish(readings(1_300))
+    newest = bench.train()
+    assert bench.trainer.evaluate(SPEC).version == newest.version
+
+
+@pytest.mark.parametrize(
+    ("frame", "error", "message"),
+    [
+        (readings().assign(broken=0), TrainingError, "0 of .* training examples are broken"),
+        (readings().head(40), TrainingError, "more groups|each fold needs examples of both|folds"),
+        (readings().assign(device=1), TrainingError, "groups are held out"),
+        (readings().assign(day=readings()["day"].iloc[0]), TrainingError, "a cut in time needs two or more"),
+        (readings().drop(columns="heat"), TrainingError, "examples of somewhere/readings gives no column heat; it has"),
+        (readings().drop(columns="site"), TrainingError, "gives no column site"),
+        (readings().assign(reading=1), TrainingError, "1199 examples have the reading of another one"),
+        (readings().assign(broken=2), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
+        (readings().assign(broken="no"), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
+        (
+            readings().assign(broken=pd.array([None, *[1] * 1_199], dtype="Int64")),
+            TrainingError,
+            "1 examples have a broken that is neither 0 nor 1",
+        ),
+        (readings().assign(noise=np.inf), TrainingError, "gives infinite values of noise"),
+    ],
+)
+def test_examples_that_do_not_allow_it_are_refused(
+    bench: Bench, frame: pd.DataFrame, error: type[Exception], message: str
+) -> None:
+    bench.publish(frame)
+    with pytest.raises(error, match=message):
+        bench.train()
+    assert bench.registry.versions("breakage_model") == []
+
+
+def test_a_model_that_was_never_trained_and_a_table_that_is_not_there_are_named(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    with pytest.raises(TableError, match="there is no table somewhere/readings yet"):
+        bench.train()
+    with pytest.raises(TrainingError, match="somewhere/breakage_model was never trained"):
+        bench.trainer.evaluate(SPEC)
+    bench.engine.close()
+
+
+def test_rows_in_any_order_give_the_same_model(bench: Bench, first_of_several: Training) -> None:
+    bench.publish(readings().sample(frac=1, random_state=1))
+    assert bench.train(SPEC).version == first_of_several.version
+
+
+def test_scores_that_mean_nothing_become_the_base_rate_and_never_turn_round(bench: Bench) -> None:
+    """A candidate whose order is wrong on the newest examples."""
+    frame = readings(2_000, signal=2.0)
+    newest = frame["day"] >= frame["day"].quantile(0.6)
+    frame["heat"] = np.where(newest, -frame["heat"], frame["heat"])
+    fitted = fit(ONE_CANDIDATE, frame, bench.lines.append)
+    scores = fitted.model.scores(frame)
+    assert len(set(scores)) == 1
+    assert fitted.threshold == scores[0]
+    assert any("everyone gets the base rate" in line for line in bench.lines)
+
+
+def test_any_setting_of_a_grid_can_be_recorded(bench: Bench) -> None:
+    def features(seed: int) -> Any:
+        return linear(seed)
+
+    grid: dict[str, Any] = {"logisticregression__C": np.array([0.5]), "logisticregression__tol": (np.float64(1e-4),)}
+    training = bench.train(replace(SPEC, candidates=(Candidate("linear", features, grid),)))
+    assert training.record["leaderboard"][0]["parameters"] == {
+        "logisticregression__C": "0.5",
+        "logisticregression__tol": "0.0001",
+    }
+
+
+def test_every_fit_has_one_thread() -> None:
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    seen: list[int] = []
+
+    def counting(seed: int) -> Any:
+        seen.extend(pool["num_threads"] for pool in threadpool_info())
+        return linear(seed)
+
+    frame = readings()
+    with threadpool_limits(2):
+        fit(replace(SPEC, candidates=(Candidate("linear", counting),)), frame, lambda _: None)
+    assert seen
+    assert set(seen) == {1}
+
+
+@pytest.mark.requirement("PLT-11")
+def test_the_card_tells_what_the_declaration_and_the_training_know(bench: Bench) -> None:
+    bench.publish(readings(), demo=True)
+    bench.publish(readings(1_250), demo=True)
+    training = bench.train()
+    card = training.record["card"]
+    for said in (
+        "Which device will break?",
+        "A mechanic looks at it.",
+        "hours of standstill. Owner: head of operations. Target: halved within a year.",
+        "It broke within a week.",
+        "Only devices with a thermometer.",
+        "somewhere/readings version",
+        "Sample data, not real ones.",
+        f"{training.record['split']['training_rows']:,} examples to train on",
+        "- site north, ",
+        "Passed.\n- ROC AUC is 0.",
+    ):
+        assert said in card
+    assert training.demo
