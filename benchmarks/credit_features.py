@@ -73,7 +73,8 @@ def platform(folder: Path) -> Callable[[], None]:
     given = dg.build_output_context(asset_key=LOAN_FEATURES.name.split("/"))
 
     def work() -> None:
-        manager = TablesIOManager(_services(folder))
+        services = _services(folder)
+        manager = TablesIOManager(services.tables, services.online, services.engine)
         loans = manager.load_input(taken)
         assert isinstance(loans, Expression)
         manager.handle_output(given, loan_features(loans))

@@ -76,13 +76,11 @@ class Live:
 @contextmanager
 def live_platform(home: Path) -> Iterator[Live]:
     """A platform below a folder that holds nothing yet, on the loans that are set or on demo loans."""
-    uri = os.environ.get("PLATFORM_CREDIT_LOANS_URI", "")
     settings = Settings(
         home=home,
         lake_uri="",
         sources="demo",
         demo_rows=LOANS_OF_A_CHAMPION,
-        credit_loans_uri=uri,
         # Not a database that somebody works with.
         database_url=SecretStr(""),
         mlflow_tracking_uri=SecretStr(""),

@@ -17,10 +17,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.domains.optimisation import demo as hotels
 from platform_assets.domains.optimisation.memory import read_small
+from platform_assets.domains.optimisation.sources import HOTELS
+from platform_assets.landing.declared_sources import Sources
 from platform_assets.landing.source_files import fetch
-from platform_assets.services import Sources
 from platform_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -160,9 +160,7 @@ def run() -> None:
 
 def _prepare(folder: Path) -> tuple[Path, Path]:
     """The good rows of the source as a CSV file that every way can read, and some of them to warm up on."""
-    source = Sources(Settings(home=folder / "home", sources="demo", demo_rows=DEMO_ROWS)).find(
-        "memory_data_uri", hotels.HOTELS
-    )
+    source = Sources(Settings(home=folder / "home", sources="demo", demo_rows=DEMO_ROWS)).find(HOTELS)
     table = read_small(fetch(source, folder / "source"))
     path, few = folder / "hotels.csv", folder / "few.csv"
     frame = table.frame()

@@ -1,7 +1,8 @@
-"""The code location: every domain that is there, the shared jobs and sensors, the resources."""
+"""The Dagster entrance: one code location out of the `defs.py` of every room and domain."""
 
 import copy
-from functools import cache
+from collections.abc import Callable
+from functools import cache, cached_property
 from typing import Any
 
 import dagster as dg
@@ -10,65 +11,37 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster_shared.record import replace
 
 from platform_assets import domains
-from platform_assets.approval.defs import promotion_definitions
+from platform_assets.base.discovery import modules_named
 from platform_assets.base.logs import configure_logging
-from platform_assets.domains import all_of, model_specs, modules_of
-from platform_assets.lake.assets import tables_in_lake
-from platform_assets.lake.io_manager import resources
-from platform_assets.monitoring.defs import run_failed_sensor
-from platform_assets.operations.defs import upkeep_job, upkeep_schedule
+from platform_assets.lake.assets import IO_MANAGER
+from platform_assets.lake.io_manager import TablesIOManager
 from platform_assets.orchestration.console import console
+from platform_assets.orchestration.declared import Declared
 from platform_assets.services import Services, open_services
 from platform_assets.settings import load_settings
-from platform_assets.training.assets import model_definitions
+
+PACKAGE = "platform_assets"
 
 
 @cache
 def services() -> Services:
-    """The services of this process, as its environment says."""
+    """Return the services of this process, as its environment says."""
     return open_services(load_settings())
-
-
-def domain_definitions() -> dg.Definitions:
-    """What the domains define. A folder with a `defs.py` is a domain; nobody lists them, nor what is in it."""
-    modules = modules_of("defs")
-    declared = dg.Definitions(
-        assets=dg.load_assets_from_modules(modules),
-        asset_checks=dg.load_asset_checks_from_modules(modules),
-        jobs=[*all_of(dg.JobDefinition, modules), *all_of(UnresolvedAssetJobDefinition, modules)],
-        schedules=[
-            *all_of(dg.ScheduleDefinition, modules),
-            *all_of(UnresolvedPartitionedAssetScheduleDefinition, modules),
-        ],
-        sensors=all_of(dg.SensorDefinition, modules),
-    )
-    return dg.Definitions.merge(declared, *(model_definitions(spec) for spec in model_specs()))
-
-
-def shared_definitions(of_domains: dg.Definitions) -> dg.Definitions:
-    """What serves all domains."""
-    upkeep = upkeep_job(tables_in_lake(of_domains))
-    return dg.Definitions.merge(
-        promotion_definitions(model_specs()),
-        dg.Definitions(
-            jobs=[upkeep],
-            schedules=[upkeep_schedule(upkeep)],
-            sensors=[run_failed_sensor()],
-            resources=resources(services),
-            executor=dg.in_process_executor,
-            loggers={"console": console},
-        ),
-    )
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything that Dagster shows and runs; schedules and sensors start switched on with automation only."""
+    """Return everything that Dagster shows and runs; schedules and sensors start switched on with automation only."""
     settings = load_settings()
+    domains.check_settings()
     # Our own lines only: Dagster's processes have handlers for theirs.
-    configure_logging(settings.secrets(), name=domains.__name__.split(".")[0])
-    of_domains = domain_definitions()
-    merged = dg.Definitions.merge(of_domains, shared_definitions(of_domains))
+    configure_logging(settings.secrets(), name=PACKAGE)
+    declared = Declared(domains.model_specs(), domain_definitions())
+    rooms = [module.definitions(declared) for module in modules_named("defs", PACKAGE)]
+    shared = dg.Definitions(
+        resources=resources(services), executor=dg.in_process_executor, loggers={"console": console}
+    )
+    merged = dg.Definitions.merge(declared.definitions, *rooms, shared)
     if settings.automation == "off":
         return merged
     return dg.Definitions(
@@ -83,8 +56,42 @@ def defs() -> dg.Definitions:
     )
 
 
+def domain_definitions() -> dg.Definitions:
+    """Return what the domains' `defs.py` name."""
+    modules = modules_named("defs", domains.__name__)
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules(modules),
+        asset_checks=dg.load_asset_checks_from_modules(modules),
+        jobs=[*domains.all_of(dg.JobDefinition, modules), *domains.all_of(UnresolvedAssetJobDefinition, modules)],
+        schedules=[
+            *domains.all_of(dg.ScheduleDefinition, modules),
+            *domains.all_of(UnresolvedPartitionedAssetScheduleDefinition, modules),
+        ],
+        sensors=domains.all_of(dg.SensorDefinition, modules),
+    )
+
+
+def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefinition]:
+    """Return every service under its own name, and the IO manager; a run opens those it needs before its first step.
+
+    Parameters
+    ----------
+    services
+        Returns the services.
+    """
+    names = [name for name, value in vars(Services).items() if isinstance(value, cached_property | property)]
+
+    def service(name: str) -> dg.ResourceDefinition:
+        return dg.ResourceDefinition(lambda _: getattr(services(), name), description=getattr(Services, name).__doc__)
+
+    def io_manager(_: dg.InitResourceContext) -> TablesIOManager:
+        return TablesIOManager(services().tables, services().online, services().engine)
+
+    return {**{name: service(name) for name in names}, IO_MANAGER: dg.IOManagerDefinition(io_manager)}
+
+
 def _switched_on(automation: Any, status: dg.DefaultScheduleStatus | dg.DefaultSensorStatus) -> Any:
-    """The same, switched on from the start. Dagster takes that at construction only, where no settings are known."""
+    """Return the same, switched on from the start, which Dagster takes at construction only."""
     if isinstance(automation, UnresolvedPartitionedAssetScheduleDefinition):
         return replace(automation, default_status=status)
     running = copy.copy(automation)

@@ -1,7 +1,7 @@
 """Settings turned into plain objects, each opened when it is first asked for.
 
 The one place that decides which implementation serves. Dagster gets the same objects through
-`resources.py`; tests build their own `Services` from other settings.
+`definitions.py`; tests build their own `Services` from other settings.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.base.errors import PlatformError, SourceError
-from platform_assets.base.scratch import OwnedFolder
+from platform_assets.base.errors import PlatformError
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.validation import Validator
-from platform_assets.landing.source_files import Source
+from platform_assets.landing.declared_sources import Sources
 from platform_assets.models.artefacts import ArtefactStore
 from platform_assets.monitoring.alerts import Alerts
-from platform_assets.settings import variable
 from platform_assets.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -36,71 +34,17 @@ if TYPE_CHECKING:
     from platform_assets.approval.promotion import Promoter
     from platform_assets.database.async_reads import AsyncReads
     from platform_assets.database.connections import Database
-    from platform_assets.landing.sample_data import Demo
     from platform_assets.models.artefacts import FittedModel
     from platform_assets.models.registry import ModelRegistry
     from platform_assets.serving.bundles import Bundle
     from platform_assets.serving.live_models import LiveModels
     from platform_assets.serving.prediction_log import PredictionLog
     from platform_assets.serving.predictor import Predictor
-    from platform_assets.settings import Settings
+    from platform_assets.settings import DomainSettings, Settings
     from platform_assets.web.api_keys import KeyRing
 
 PATIENCE_SECONDS = 10.0
 """With a database that says nothing, of threads for which nobody waits."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The settings' answer to where raw data come from."""
-
-    settings: Settings
-
-    def given(self, field: str) -> Source | None:
-        """A source by its own setting; None where that is not set.
-
-        Parameters
-        ----------
-        field
-            The field of `Settings` that names the source.
-        """
-        uri: str = getattr(self.settings, field)
-        return Source(variable(field), uri) if uri else None
-
-    def find(self, field: str, demo: Demo) -> Source:
-        """A source by its own setting, which always wins, or demo data where those are served.
-
-        Parameters
-        ----------
-        field
-            The field of `Settings` that names the source.
-        demo
-            The sample data that stand in for it.
-
-        Raises
-        ------
-        SourceError
-            Neither a setting nor demo data; names the setting.
-        """
-        if source := self.given(field):
-            return source
-        if self.settings.sources == "live":
-            raise SourceError(
-                f"{variable(field)} is not set; name the source there, or set PLATFORM_SOURCES=demo for sample data"
-            )
-        file = self.settings.home / "demo" / f"{field.removesuffix('_uri')}_{self.settings.demo_rows}{demo.suffix}"
-        if not file.exists():
-            self._write(file, demo)
-        return Source(variable(field), str(file), demo=True)
-
-    def _write(self, file: Path, demo: Demo) -> None:
-        # Not in its place: a process that is killed half-way must not leave what the next one takes for the file.
-        folder = OwnedFolder(self.settings.home / "scratch", "demo")
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            demo.write(folder.path / file.name, self.settings.demo_rows).replace(file)
-        finally:
-            folder.remove()
 
 
 if TYPE_CHECKING:
@@ -125,9 +69,12 @@ class Services:
     ----------
     settings
         Read once from the environment, or made by a test.
+    of_domains
+        Settings of domains that are known already; others are read from the environment.
     """
 
     settings: Settings
+    of_domains: tuple[DomainSettings, ...] = ()
     # One for all, since most need others. What is open is found without it.
     _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
@@ -335,7 +282,7 @@ class Services:
     @opened
     def sources(self) -> Sources:
         """Where raw data come from."""
-        return Sources(self.settings)
+        return Sources(self.settings, self.of_domains)
 
 
 def open_services(settings: Settings) -> Services:

@@ -1,7 +1,7 @@
-"""Every environment variable that the platform reads, validated once.
+"""The platform's environment variables, validated once, and what the variables of domains have in common.
 
-Nothing else in the package looks at the environment. What the values are turned into
-(stores, engines, databases) lives in `services.py`.
+Nothing else in the package reads the environment. A domain declares its variables in a `settings.py` of its own.
+What the values are turned into (stores, engines, databases) lives in `services.py`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
-    from pydantic.config import JsonDict
+    from collections.abc import Iterable
 
 PREFIX = "PLATFORM_"
 # A password may hold a slash; digits behind a host's colon are a port. Azure's schemes have a container before the @.
@@ -32,20 +32,45 @@ SHORTEST_NAMED_SECRET = 6
 SECRET_NAME = re.compile(r"token|passw(or)?d|pwd|secret|credential|signature|webhook|(^|_)keys?(_|$)", re.IGNORECASE)
 """Names of variables that hold secrets."""
 NO_LIMIT = "off"
-SOURCE: JsonDict = {"source": True}
-"""Marks a field that names a source of raw data."""
+
+
+Group = TypeVar("Group", bound="SettingsGroup")
 
 
 class SettingsError(Exception):
     """A variable has a value that the platform cannot work with; says which, and what is allowed."""
 
 
-class Settings(BaseSettings):
-    """The platform's configuration. Each field is the variable `PLATFORM_<FIELD>`."""
+class SettingsGroup(BaseSettings):
+    """Variables that belong together. Each field is the variable `PLATFORM_<FIELD>`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", hide_input_in_errors=True
     )
+
+
+class DomainSettings(SettingsGroup):
+    """The variables of one domain; a base class for the class in its `settings.py`.
+
+    Raises
+    ------
+    TypeError
+        A secret's variable is not called like one: processes that do not import the domain would not mask its value.
+    """
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Check the names of secrets."""
+        for name, field in cls.model_fields.items():
+            if field.annotation is SecretStr and not SECRET_NAME.search(name):
+                raise TypeError(
+                    f"{variable(name)} in {cls.__module__} is a secret, but its name does not say so; let the name "
+                    "contain token, password, secret, credential, signature, webhook or key"
+                )
+
+
+class Settings(SettingsGroup):
+    """The platform's own configuration."""
 
     env: Annotated[
         Literal["development", "production"],
@@ -114,26 +139,6 @@ class Settings(BaseSettings):
         Field(description="Whether only who signed in with a key may decide; empty: in production."),
     ] = None
     demo_rows: Annotated[int, Field(ge=100, description="Rows of a demo source.")] = 20_000
-    credit_loans_uri: Annotated[
-        str,
-        Field(description="The loans: CSV or parquet, a path or any fsspec URI.", json_schema_extra=SOURCE),
-    ] = ""
-    speed_data_uri: Annotated[
-        str,
-        Field(description="Rows with latitude and longitude: CSV or parquet.", json_schema_extra=SOURCE),
-    ] = ""
-    memory_data_uri: Annotated[
-        str,
-        Field(description="The hotels, a table to be kept small: CSV or parquet.", json_schema_extra=SOURCE),
-    ] = ""
-
-    sentences_archive_uri: Annotated[
-        str,
-        Field(
-            description="The labelled sentences: a gzip tarball of the base64 text of a SQLite database.",
-            json_schema_extra=SOURCE,
-        ),
-    ] = ""
     archive_max_bytes: Annotated[int, Field(ge=1, description="Bytes that may come out of a packed source.")] = 1 << 28
 
     @field_validator("home")
@@ -243,7 +248,17 @@ def variable(field: str) -> str:
 
 
 def load_settings() -> Settings:
-    """Read the environment once.
+    """Read the platform's own variables from the environment; see `read_settings`."""
+    return read_settings(Settings)
+
+
+def read_settings(kind: type[Group]) -> Group:
+    """Read the variables of a class from the environment.
+
+    Parameters
+    ----------
+    kind
+        The platform's own settings, or a domain's.
 
     Raises
     ------
@@ -251,7 +266,7 @@ def load_settings() -> Settings:
         A value is not allowed; the message names variable, problem and permitted values.
     """
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
         lines = (
             (f"{variable(str(problem['loc'][0]))}: " if problem["loc"] else "")
@@ -261,8 +276,14 @@ def load_settings() -> Settings:
         raise SettingsError("\n".join(lines)) from None
 
 
-def unknown_variables() -> dict[str, str | None]:
-    """Variables that start like ours and are read by nobody, with the nearest known name."""
-    known = {variable(name) for name in Settings.model_fields}
+def unknown_variables(kinds: Iterable[type[SettingsGroup]]) -> dict[str, str | None]:
+    """Return variables that start like ours and belong to no class, each with the nearest known name.
+
+    Parameters
+    ----------
+    kinds
+        The classes: the platform's and all domains'.
+    """
+    known = {variable(name) for kind in kinds for name in kind.model_fields}
     found = (name for name in os.environ if name.startswith(PREFIX) and name not in known)
     return {name: next(iter(difflib.get_close_matches(name, known, n=1)), None) for name in sorted(found)}

@@ -119,7 +119,7 @@ def test_an_id_that_would_harm_the_log_is_replaced(alone: FastAPI, given: str) -
 def test_each_request_is_one_line_of_the_log(
     services: Services, people: People, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "platform_assets.serving")
+    caplog.set_level(logging.INFO, "platform_assets.web")
     # Of its own, for at its end the lines are written.
     with api(create_app(services.settings), people.anna) as client:
         response = client.get("/approvals?token=hunter2", headers={"X-Request-ID": "mine"})

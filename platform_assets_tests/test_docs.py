@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
+from platform_assets import domains
 from platform_assets.settings import Settings, variable
 from platform_assets_tests.conftest import REAL_DATA
 
@@ -51,7 +52,8 @@ def command_line() -> TyperGroup:
 
 
 def variables() -> set[str]:
-    return {variable(field) for field in Settings.model_fields} | {REAL_DATA}
+    kinds = (Settings, *domains.settings_classes())
+    return {variable(field) for kind in kinds for field in kind.model_fields} | {REAL_DATA}
 
 
 def code_in(text: str) -> list[str]:

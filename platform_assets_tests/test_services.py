@@ -1,4 +1,4 @@
-"""Settings decide which implementation serves, nothing is opened before it is needed, and sources are found."""
+"""Settings decide which implementation serves, and nothing is opened before it is needed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from platform_assets.approval.ledger import Actor, DecisionRefused
-from platform_assets.base.errors import RegistryError, SourceError
-from platform_assets.landing.sample_data import Demo
-from platform_assets.landing.source_files import Source
-from platform_assets.services import Services, Sources, open_services
+from platform_assets.base.errors import RegistryError
+from platform_assets.services import Services, open_services
 from platform_assets.settings import Settings
 from platform_assets.web.api_keys import hashed
 
@@ -20,86 +18,9 @@ if TYPE_CHECKING:
 
 # MLflow 3.17 asks SQLAlchemy 2.1 for what it will lose.
 
-FIELD, SETTING = "credit_loans_uri", "PLATFORM_CREDIT_LOANS_URI"
-
 
 def settings(home: Path, **more: Any) -> Settings:
     return Settings(home=home, demo_rows=100, **more)
-
-
-class Generator:
-    """Writes sample data, unless it is killed in the middle; counts how often it was asked."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.dies = False
-
-    @property
-    def demo(self) -> Demo:
-        return Demo(self.write, ".tar.gz")
-
-    def write(self, path: Path, rows: int) -> Path:
-        self.calls += 1
-        path.write_text("a,b\n")
-        if self.dies:
-            raise KeyboardInterrupt
-        path.write_text("a,b\n" + "1,2\n" * rows)
-        return path
-
-
-# Sources
-
-
-@pytest.mark.requirement("PLT-4")
-@pytest.mark.parametrize("sources", ["demo", "live"])
-def test_a_sources_own_setting_always_wins(tmp_path: Path, sources: str) -> None:
-    demo = Generator()
-    found = Sources(settings(tmp_path, sources=sources, credit_loans_uri="s3://bucket/loans.csv")).find(
-        FIELD, demo.demo
-    )
-    assert found == Source(SETTING, "s3://bucket/loans.csv", demo=False)
-    assert demo.calls == 0
-
-
-@pytest.mark.requirement("PLT-4")
-def test_a_live_source_without_its_setting_is_refused_by_name(tmp_path: Path) -> None:
-    demo = Generator()
-    with pytest.raises(SourceError, match=f"^{SETTING} is not set; .*PLATFORM_SOURCES=demo"):
-        Sources(settings(tmp_path, sources="live")).find(FIELD, demo.demo)
-    assert demo.calls == 0
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.requirement("PLT-3", "PLT-4")
-def test_demo_data_are_generated_once_and_reused(tmp_path: Path) -> None:
-    demo = Generator()
-    first = Sources(settings(tmp_path)).find(FIELD, demo.demo)
-    again = Sources(settings(tmp_path)).find(FIELD, demo.demo)
-    assert first == again == Source(SETTING, str(tmp_path / "demo" / "credit_loans_100.tar.gz"), demo=True)
-    assert demo.calls == 1
-    assert (tmp_path / "demo" / "credit_loans_100.tar.gz").read_text().count("\n") == 101
-    other = Sources(Settings(home=tmp_path, demo_rows=200)).find(FIELD, demo.demo)
-    assert other.uri == str(tmp_path / "demo" / "credit_loans_200.tar.gz")
-    assert [path.name for path in sorted((tmp_path / "demo").iterdir())] == [
-        "credit_loans_100.tar.gz",
-        "credit_loans_200.tar.gz",
-    ]
-
-
-@pytest.mark.requirement("PLT-3")
-def test_half_written_demo_data_are_never_used(tmp_path: Path) -> None:
-    demo = Generator()
-    demo.dies = True
-    with pytest.raises(KeyboardInterrupt):
-        Sources(settings(tmp_path)).find(FIELD, demo.demo)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-    demo.dies = False
-    found = Sources(settings(tmp_path)).find(FIELD, demo.demo)
-    assert (tmp_path / "demo" / "credit_loans_100.tar.gz").read_text().count("\n") == 101
-    assert found.demo
-
-
-# Services
 
 
 def test_opening_services_opens_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from platform_assets.settings import Settings, SettingsError, load_settings, unknown_variables, variable
+from platform_assets import domains
+from platform_assets.landing.declared_sources import DeclaredSource, Sources
+from platform_assets.landing.source_files import Source
+from platform_assets.settings import (
+    DomainSettings,
+    Settings,
+    SettingsError,
+    load_settings,
+    unknown_variables,
+    variable,
+)
 
 PRODUCTION = {
     "PLATFORM_ENV": "production",
@@ -28,36 +38,22 @@ def set_variables(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) ->
 
 
 def test_defaults_need_nothing_from_a_person() -> None:
-    assert load_settings().model_dump() == {
-        "env": "development",
-        "home": Path(".platform").absolute(),
-        "sources": "demo",
-        "lake_uri": "",
-        "database_url": SecretStr(""),
-        "migration_database_url": SecretStr(""),
-        "mlflow_tracking_uri": SecretStr(""),
-        "automation": "off",
-        "max_bad_rows": 0.05,
-        "retention_days": 30,
-        "predictions_days": 365,
-        "engine_memory": "2GB",
-        "engine_threads": None,
-        "alert_webhook_url": SecretStr(""),
-        "api_keys": SecretStr(""),
-        "bundle": None,
-        "api_key": SecretStr(""),
-        "approvals_require_identity": None,
-        "dagster_port": 3000,
-        "mlflow_port": 5000,
-        "service_port": 8000,
-        "rate_limit": "600/minute",
-        "demo_rows": 20_000,
-        "credit_loans_uri": "",
-        "speed_data_uri": "",
-        "memory_data_uri": "",
-        "sentences_archive_uri": "",
-        "archive_max_bytes": 268_435_456,
-    }
+    domains.check_settings()
+    settings = load_settings()
+    assert (settings.env, settings.sources, settings.automation) == ("development", "demo", "off")
+    assert (settings.home, settings.lake) == (Path(".platform").absolute(), str(Path(".platform/lake").absolute()))
+    assert [one.variable for one in domains.declared_sources() if Sources(settings).given(one)] == []
+
+
+@pytest.mark.parametrize("source", [pytest.param(one, id=one.variable) for one in domains.declared_sources()])
+def test_a_source_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch, source: DeclaredSource) -> None:
+    monkeypatch.setenv(source.variable, "file.csv")
+    assert Sources(load_settings()).given(source) == Source(source.variable, "file.csv")
+
+
+def test_a_secret_whose_name_does_not_say_so_is_refused() -> None:
+    with pytest.raises(TypeError, match="PLATFORM_STOCKS_PIN in .* is a secret, but its name does not say so"):
+        type("StocksSettings", (DomainSettings,), {"__annotations__": {"stocks_pin": SecretStr}, "stocks_pin": "x"})
 
 
 @pytest.mark.parametrize(
@@ -80,10 +76,6 @@ def test_defaults_need_nothing_from_a_person() -> None:
         ("PLATFORM_DEMO_ROWS", "100", "demo_rows", 100),
         ("PLATFORM_RATE_LIMIT", "5/second", "rate_limit", "5/second"),
         ("PLATFORM_RATE_LIMIT", "off", "rate_limit", "off"),
-        ("PLATFORM_CREDIT_LOANS_URI", "loans.csv", "credit_loans_uri", "loans.csv"),
-        ("PLATFORM_SPEED_DATA_URI", "hotels.parquet", "speed_data_uri", "hotels.parquet"),
-        ("PLATFORM_MEMORY_DATA_URI", "hotels.csv", "memory_data_uri", "hotels.csv"),
-        ("PLATFORM_SENTENCES_ARCHIVE_URI", "db.tar.gz", "sentences_archive_uri", "db.tar.gz"),
         ("PLATFORM_ARCHIVE_MAX_BYTES", "1", "archive_max_bytes", 1),
         ("platform_sources", "live", "sources", "live"),
     ],
@@ -296,11 +288,14 @@ def test_an_unknown_variable_is_found_with_the_nearest_known_name(
     monkeypatch: pytest.MonkeyPatch, name: str, nearest: str | None
 ) -> None:
     set_variables(monkeypatch, {"PLATFORM_SOURCES": "demo", "OTHER_SOURCE": "x", name: "x"})
-    assert unknown_variables() == {name: nearest}
+    assert unknown_variables([Settings, *domains.settings_classes()]) == {name: nearest}
 
 
 def test_every_field_says_what_it_is_for() -> None:
-    undescribed = [variable(name) for name, field in Settings.model_fields.items() if not field.description]
+    kinds = [Settings, *domains.settings_classes()]
+    undescribed = [
+        variable(name) for kind in kinds for name, field in kind.model_fields.items() if not field.description
+    ]
     assert undescribed == []
 
 

@@ -35,16 +35,19 @@ from platform_assets.approval.ledger import (
 from platform_assets.approval.ledger import Request as Approval
 from platform_assets.base.json_values import JSON
 from platform_assets.training.model_spec import ANYONE
-from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, Access, Caller
+from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, Caller, access_of
 from platform_assets.web.number_formats import number
 from platform_assets.web.pages import render, wants_page
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import Problem, documented, invalid
+from platform_assets.web.routers import checks_access_itself
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from markdown_it import MarkdownIt
+
+    from platform_assets.services import Services
 
 TEMPLATES = FilePath(__file__).with_name("templates")
 MAX_REASON = 2_000
@@ -195,19 +198,24 @@ _BODY: Mapping[str, Any] = {
 }
 
 
-def router(ledger: Callable[[], Ledger], access: Access) -> APIRouter:  # noqa: C901 - one function per route
-    """The routes.
+def router(services: Services) -> APIRouter:  # noqa: C901 - one function per route
+    """Return the routes; none without a database, where nothing is decided.
 
     Parameters
     ----------
-    ledger
-        Gives the ledger.
-    access
-        Knows who asks.
+    services
+        Where the ledger is.
     """
+    if services.bundle:
+        return APIRouter()
+
+    def ledger() -> Ledger:
+        return services.ledger
+
     routes = APIRouter(tags=["approvals"], responses=documented(401, 403, 422, 429, 503))
 
     @routes.get("/approvals", response_model=list[RequestShown])
+    @checks_access_itself
     def list_requests_for_approval(
         request: Request,
         model: Annotated[str | None, Query(description="Only this model.", max_length=200)] = None,
@@ -216,7 +224,7 @@ def router(ledger: Callable[[], Ledger], access: Access) -> APIRouter:  # noqa: 
         items_per_page: ItemsPerPage = 50,
     ) -> Response:
         """Requests for approval, those that wait first, then the newest; a page for browsers, JSON for programs."""
-        access.demand(request, READ, APPROVE)
+        access_of(request).demand(request, READ, APPROVE)
         every = _requests(ledger())
         found = [one for one in every if model in {None, one.model} and state in {None, one.state}]
         found.sort(key=lambda one: (one.state not in OPEN, -one.id))
@@ -237,9 +245,10 @@ def router(ledger: Callable[[], Ledger], access: Access) -> APIRouter:  # noqa: 
         )
 
     @routes.get("/approvals/{id}", response_model=RequestWithEvidence, responses=documented(404))  # noqa: FAST003 - by its alias
+    @checks_access_itself
     def show_request_for_approval(request: Request, number: RequestId) -> Response:
         """One request: challenger beside champion, with all evidence; a page for browsers, JSON for programs."""
-        caller = access.demand(request, READ, APPROVE)
+        caller = access_of(request).demand(request, READ, APPROVE)
         approval = _found(ledger(), number)
         if not wants_page(request):
             return _json(_in_full(ledger(), approval))
@@ -250,13 +259,14 @@ def router(ledger: Callable[[], Ledger], access: Access) -> APIRouter:  # noqa: 
         response_class=Response,
         responses={200: {"content": {"image/png": {}}, "description": "The plot."}, **documented(404)},
     )
+    @checks_access_itself
     def show_plot_of_request(
         request: Request,
         number: RequestId,
         name: Annotated[str, Path(max_length=200, description="Its file's name, e.g. roc.png.")],
     ) -> Response:
         """A plot of a request's evidence."""
-        access.demand(request, READ, APPROVE)
+        access_of(request).demand(request, READ, APPROVE)
         known = _found(ledger(), number).plot_digests
         plot = ledger().plots(number).get(name)
         if plot is None:
@@ -274,17 +284,18 @@ def router(ledger: Callable[[], Ledger], access: Access) -> APIRouter:  # noqa: 
         },
         openapi_extra={"requestBody": _BODY},
     )
+    @checks_access_itself
     def decide_request_for_approval(
         request: Request,
         number: RequestId,
         sent: Annotated[Sent, Depends(_sent)],
     ) -> Response:
         """Approve, reject or withdraw. JSON needs a key in the header; forms are those of the page."""
-        caller = access.demand(request, APPROVE)
+        caller = access_of(request).demand(request, APPROVE)
         if caller.session and sent.fields is None:
             raise Problem(HTTPStatus.FORBIDDEN, "JSON is taken with `Authorization: Bearer <key>` only.", "forged-form")
         if caller.session:
-            access.sessions.demand_token(caller.session, (sent.fields or {}).get(CSRF_FIELD, ""))
+            access_of(request).sessions.demand_token(caller.session, (sent.fields or {}).get(CSRF_FIELD, ""))
         approval = _found(ledger(), number)
         try:
             decided = _decide(ledger(), approval, caller, _decision(sent))

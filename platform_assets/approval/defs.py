@@ -12,6 +12,7 @@ import dagster as dg
 
 from platform_assets.approval.ledger import PLATFORM, Actor, Event, Ledger, State
 from platform_assets.approval.promotion import Promoter
+from platform_assets.orchestration.declared import Declared
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets.training.model_spec import ModelSpec
 
@@ -54,6 +55,11 @@ class RollbackConfig(dg.Config):
     model: str
     reason: str
     approver: str
+
+
+def definitions(declared: Declared) -> dg.Definitions:
+    """Return the jobs, the sensor, and a check of each model."""
+    return promotion_definitions(list(declared.models))
 
 
 def promotion_definitions(specs: list[ModelSpec]) -> dg.Definitions:

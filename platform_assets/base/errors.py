@@ -1,14 +1,34 @@
-"""The errors that a person can do something about.
+"""The errors that a person can do something about, each with its HTTP status and exit code.
 
-Each says what was found, what is needed, and what gets there. Whoever shows them to a person
-(command line, Dagster, HTTP) prints the message alone; any other exception is a defect.
+The message says what was found, what is needed, and how to get there. The command line, Dagster and the HTTP
+service show it alone, without knowing who raised it; any other exception is a defect.
 """
 
 from __future__ import annotations
 
+from http import HTTPStatus
+from typing import ClassVar
+
 
 class PlatformError(Exception):
-    """The platform cannot go on, and the message tells a person why and what would help."""
+    """The platform cannot go on, and the message tells a person why and what would help.
+
+    Attributes
+    ----------
+    status
+        HTTP status of an answer that fails with it.
+    problem
+        Type of the problem for programs, without its prefix; empty where the status says it all.
+    is_temporary
+        Whether it makes sense to ask again in a moment.
+    exit_code
+        Of a command that fails with it.
+    """
+
+    status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
+    problem: ClassVar[str] = ""
+    is_temporary: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
 
 
 class SourceError(PlatformError):
@@ -34,9 +54,16 @@ class RegistryError(PlatformError):
 class NotFound(PlatformError):  # noqa: N818 - says what it is
     """What was asked for by its key is not there."""
 
+    status = HTTPStatus.NOT_FOUND
+    problem = "not-found"
+
 
 class DatabaseError(PlatformError):
     """PostgreSQL is missing, unreachable, or not at the version that this code needs."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    problem = "database-unavailable"
+    is_temporary = True
 
 
 class TrainingError(PlatformError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import warnings
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -161,6 +162,16 @@ def configure_logging(secrets: Sequence[str], level: int | str = logging.INFO, n
         logger.setLevel(level)
         # Some libraries set the level of their own loggers, and pass the root's by.
         handler.setLevel(level)
+
+
+def quiet_libraries() -> None:
+    """Libraries' own chatter off the screen: what matters is in Dagster's history and in our table."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+    # When the database goes away, each connection and each lock would tell it with a trace; the report says it once.
+    for name in ("sqlalchemy", "platform_assets.orchestration.storage"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _json_handler(logger: logging.Logger) -> logging.Handler | None:

@@ -1,54 +1,96 @@
 """The use cases, one folder each. They never import each other; they meet by asset key.
 
-A folder is a domain by what is in it: nobody lists them. Whoever works on all of them asks here for one
-module of each (`defs`, `model`, `api`), or for the models that they declare.
+A folder is a domain by what is in it: nobody lists them. Whoever works on all domains asks here for one module of
+each, or for what they declare: models, sources, settings.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
+from platform_assets.base.discovery import modules_named
 from platform_assets.base.errors import PlatformError
-from platform_assets.training.model_spec import ModelSpec
+from platform_assets.settings import DomainSettings, Settings, SettingsError, read_settings, variable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from types import ModuleType
 
+    from platform_assets.landing.declared_sources import DeclaredSource
+    from platform_assets.training.model_spec import ModelSpec
+
 Found = TypeVar("Found")
 
 
-def modules_of(room: str, domains: Collection[str] | None = None) -> list[ModuleType]:
-    """That module of every domain which has it, or of some domains only, by their names; imports no other."""
-    found = [domain.name for domain in pkgutil.iter_modules(__path__)]
-    names = [f"{__name__}.{name}" for name in found if domains is None or name in domains]
-    return [
-        importlib.import_module(f"{name}.{room}") for name in sorted(names) if find_spec(f"{name}.{room}") is not None
-    ]
-
-
 def all_of(kind: type[Found], modules: Iterable[ModuleType]) -> list[Found]:
-    """Every object of a kind that some modules name."""
+    """Return every object of a kind that some modules name."""
     return [value for module in modules for value in vars(module).values() if isinstance(value, kind)]
 
 
+def api_modules(domains: Collection[str] | None = None) -> list[ModuleType]:
+    """Return the `api.py` of every domain, or of some domains only, by their names."""
+    return modules_named("api", __name__, domains)
+
+
 def model_specs() -> list[ModelSpec]:
-    """Every model that a domain's `model.py` declares."""
-    return all_of(ModelSpec, modules_of("model"))
+    """Return every model that a domain's `model.py` declares."""
+    from platform_assets.training.model_spec import ModelSpec
+
+    return all_of(ModelSpec, modules_named("model", __name__))
 
 
 def model_spec(name: str) -> ModelSpec:
-    """The model that is registered under a name.
+    """Return the model that is registered under a name.
 
     Raises
     ------
     PlatformError
-        No domain declares it; names those that are.
+        No domain declares it; names those that are declared.
     """
     specs = {spec.name: spec for spec in model_specs()}
     if name not in specs:
         raise PlatformError(f"there is no model {name!r}; there are {', '.join(specs)}")
     return specs[name]
+
+
+def declared_sources() -> list[DeclaredSource]:
+    """Return every source that a domain's `sources.py` declares."""
+    from platform_assets.landing.declared_sources import DeclaredSource
+
+    return all_of(DeclaredSource, modules_named("sources", __name__))
+
+
+def settings_classes() -> list[type[DomainSettings]]:
+    """Return the class of settings that each domain's `settings.py` defines.
+
+    Raises
+    ------
+    SettingsError
+        Two classes declare the same variable.
+    """
+    modules = modules_named("settings", __name__)
+    classes = [
+        one
+        for module in modules
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, DomainSettings) and one.__module__ == module.__name__
+    ]
+    declared: dict[str, str] = dict.fromkeys(Settings.model_fields, Settings.__module__)
+    for one in classes:
+        for name in one.model_fields:
+            if name in declared:
+                raise SettingsError(f"{variable(name)} is declared in {declared[name]} and again in {one.__module__}")
+            declared[name] = one.__module__
+    return classes
+
+
+def check_settings() -> None:
+    """Read the settings of all domains, so that a wrong value is reported at the start.
+
+    Raises
+    ------
+    SettingsError
+        A value is not allowed.
+    """
+    for one in settings_classes():
+        read_settings(one)

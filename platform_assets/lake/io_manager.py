@@ -1,7 +1,6 @@
-"""The services as Dagster resources, and the IO manager through which every table goes; nothing else."""
+"""The IO manager through which every table goes between assets and the lake."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -10,11 +9,12 @@ from platform_assets.base.errors import TableError
 from platform_assets.base.frames import Expression, Frame
 from platform_assets.base.logs import shown
 from platform_assets.base.provenance import code_version
-from platform_assets.engine.query_engine import Staged, as_frame
-from platform_assets.lake.assets import IO_MANAGER, KEY, PARTITION_BY, QUARANTINE, STORE
+from platform_assets.engine.query_engine import Engine, Staged, as_frame
+from platform_assets.lake.assets import KEY, PARTITION_BY, QUARANTINE, STORE
+from platform_assets.lake.delta_tables import TableStore
+from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.validation import Validated
 from platform_assets.orchestration.failures import plain_failures
-from platform_assets.services import Services
 
 PREVIEW_ROWS = 5
 
@@ -26,15 +26,17 @@ class TablesIOManager(dg.IOManager):
     it takes the form that its parameter is annotated with, `Frame` or `Expression`.
     """
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, tables: TableStore, online: OnlineTables, engine: Engine) -> None:
+        self._tables = tables
+        self._online = online
+        self._engine = engine
 
     def handle_output(self, context: dg.OutputContext, obj: Validated | Frame | Expression) -> None:
         """Publish in one commit, and say what was published. A run for some partitions replaces just those."""
         with plain_failures():
             partitions = _partitions(context)
             column = _declared(context).get(PARTITION_BY)
-            validated = obj if isinstance(obj, Validated) else Validated(self._services.engine.stage(obj, column), [])
+            validated = obj if isinstance(obj, Validated) else Validated(self._engine.stage(obj, column), [])
             try:
                 self._publish(context, validated, partitions)
             finally:
@@ -47,9 +49,9 @@ class TablesIOManager(dg.IOManager):
         name, declared = _name(context.asset_key), _declared(context.upstream_output)
         with plain_failures():
             if declared.get(STORE) == "online":
-                rows = self._services.engine.as_expression(self._services.online.read(name))
+                rows = self._engine.as_expression(self._online.read(name))
             else:
-                rows = self._services.tables.scan(name)
+                rows = self._tables.scan(name)
             if context.has_asset_partitions:
                 rows = rows.filter(rows[_partition_column(name, declared)].isin(context.asset_partition_keys))
             return rows if context.dagster_type.typing_type is Expression else as_frame(rows)
@@ -63,15 +65,15 @@ class TablesIOManager(dg.IOManager):
         }
         metadata = {"asset": name, "run": context.run_id, "code": code_version(), **said}
         if validated.quarantine:
-            self._services.tables.publish(declared[QUARANTINE], validated.quarantine, metadata=metadata)
+            self._tables.publish(declared[QUARANTINE], validated.quarantine, metadata=metadata)
         facts: dict[str, Any] = {"digest": staged.digest, "code": code_version()}
         if declared.get(STORE) == "online":
-            self._services.online.publish(name, staged, declared[KEY], context.run_id)
+            self._online.publish(name, staged, declared[KEY], context.run_id)
             rows = staged.rows
         else:
-            version = self._services.tables.publish(name, staged, metadata=metadata, partitions=partitions)
+            version = self._tables.publish(name, staged, metadata=metadata, partitions=partitions)
             rows = version.rows
-            facts |= {"version": version.version, "dagster/uri": shown(self._services.tables.uri(name))}
+            facts |= {"version": version.version, "dagster/uri": shown(self._tables.uri(name))}
         facts |= {"dagster/partition_row_count": staged.rows} if partitions else {}
         context.add_output_metadata({"dagster/row_count": rows, **facts, "preview": _preview(staged)})
 
@@ -105,16 +107,3 @@ def _name(key: dg.AssetKey) -> str:
 
 def _declared(context: dg.OutputContext) -> Mapping[str, Any]:
     return context.definition_metadata or {}
-
-
-def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefinition]:
-    """Every service under its own name, and the IO manager. What a run asks for is made before its first step."""
-    names = [name for name, value in vars(Services).items() if isinstance(value, cached_property | property)]
-
-    def service(name: str) -> dg.ResourceDefinition:
-        return dg.ResourceDefinition(lambda _: getattr(services(), name), description=getattr(Services, name).__doc__)
-
-    return {
-        **{name: service(name) for name in names},
-        IO_MANAGER: dg.IOManagerDefinition(lambda _: TablesIOManager(services())),
-    }

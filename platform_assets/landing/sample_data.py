@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -24,17 +24,3 @@ class Demo:
 
     write: Callable[[Path, int], Path]
     suffix: str = ".csv"
-
-
-def demos() -> Mapping[str, Demo]:
-    """Each kind of sample data, by the name of the source that it stands in for."""
-    from platform_assets.domains.credit_risk import demo as loans
-    from platform_assets.domains.optimisation import demo as hotels
-    from platform_assets.domains.sentence_relevance import demo as sentences
-
-    return {
-        "credit_loans": loans.LOANS,
-        "speed_data": hotels.COORDINATES,
-        "memory_data": hotels.HOTELS,
-        "sentences_archive": sentences.SENTENCES,
-    }

@@ -6,10 +6,9 @@ from typing import Self
 
 import dagster as dg
 
+from platform_assets.landing.declared_sources import DeclaredSource, Sources
 from platform_assets.landing.source_files import digest_of, look_at
 from platform_assets.orchestration.failures import plain_failures
-from platform_assets.services import Sources
-from platform_assets.settings import variable
 from platform_assets.training.assets import UNFINISHED
 
 SENSOR_SECONDS = 60
@@ -47,7 +46,7 @@ class Seen:
         return json.dumps(asdict(self))
 
 
-def source_changed_sensor(name: str, field: str, job: str) -> dg.SensorDefinition:
+def source_changed_sensor(name: str, declared: DeclaredSource, job: str) -> dg.SensorDefinition:
     """Launches a job once for each new content of a source; sample data never change.
 
     The file is read only when its store says something else of it than before (size, time, entity tag); the job is
@@ -57,8 +56,8 @@ def source_changed_sensor(name: str, field: str, job: str) -> dg.SensorDefinitio
     ----------
     name
         The sensor's.
-    field
-        The field of `Settings` that names the source.
+    declared
+        The source.
     job
         Name of the job.
     """
@@ -68,14 +67,14 @@ def source_changed_sensor(name: str, field: str, job: str) -> dg.SensorDefinitio
         # By name: of the job itself, Dagster 1.13 makes the sensor anew with its resources, and warns of doing so.
         job_name=job,
         minimum_interval_seconds=SENSOR_SECONDS,
-        description=f"Launch {job} when the file that {variable(field)} names has other bytes than before.",
+        description=f"Launch {job} when the file that {declared.variable} names has other bytes than before.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, sources: dg.ResourceParam[Sources]
     ) -> dg.SensorResult | dg.SkipReason:
-        source = sources.given(field)
+        source = sources.given(declared)
         if source is None:
-            return dg.SkipReason(f"{variable(field)} is not set")
+            return dg.SkipReason(f"{declared.variable} is not set")
         if busy := context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1):
             return dg.SkipReason(f"run {busy[0].run_id} of {job} is at work")
         seen = Seen.of(context.cursor)
@@ -91,7 +90,7 @@ def source_changed_sensor(name: str, field: str, job: str) -> dg.SensorDefinitio
             )
         changed = Seen(look, digest, seen.changes + 1)
         # With the change, for run keys are remembered for ever, and a file may go back to what it was.
-        key = f"{variable(field)} {digest[:_KEY_DIGITS]}, change {changed.changes}"
+        key = f"{declared.variable} {digest[:_KEY_DIGITS]}, change {changed.changes}"
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key)], cursor=changed.cursor())
 
     return sensor

@@ -3,6 +3,12 @@
 import dagster as dg
 
 from platform_assets.monitoring.alerts import Alert, Alerts
+from platform_assets.orchestration.declared import Declared
+
+
+def definitions(_: Declared) -> dg.Definitions:
+    """Return the sensors."""
+    return dg.Definitions(sensors=[run_failed_sensor()])
 
 
 def run_failed_sensor() -> dg.SensorDefinition:

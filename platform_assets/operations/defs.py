@@ -10,9 +10,17 @@ from pathlib import Path
 import dagster as dg
 
 from platform_assets.base.scratch import clean_scratch
+from platform_assets.lake.assets import tables_in_lake
 from platform_assets.lake.delta_tables import TableStore
+from platform_assets.orchestration.declared import Declared
 
 SCHEDULE = "30 3 * * *"
+
+
+def definitions(declared: Declared) -> dg.Definitions:
+    """Return the job and its schedule."""
+    upkeep = upkeep_job(tables_in_lake(declared.definitions))
+    return dg.Definitions(jobs=[upkeep], schedules=[upkeep_schedule(upkeep)])
 
 
 def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:

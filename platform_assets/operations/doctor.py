@@ -12,12 +12,13 @@ from typing import Literal
 
 from dagster import DagsterRunStatus, RunsFilter
 
+from platform_assets import domains
 from platform_assets.base.errors import PlatformError
 from platform_assets.base.logs import shown
-from platform_assets.landing.source_files import Source, trouble_with
+from platform_assets.landing.source_files import trouble_with
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services, make_home
-from platform_assets.settings import SOURCE, Settings, unknown_variables, variable
+from platform_assets.settings import Settings, unknown_variables
 
 State = Literal["ok", "warning", "broken"]
 LEAST_FREE_BYTES = 2 << 30
@@ -81,7 +82,7 @@ def _environment(services: Services) -> Iterator[Finding]:
     settings = services.settings
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding("environment", "ok", f"{settings.env}, sources {settings.sources}, Python {python}")
-    for name, near in unknown_variables().items():
+    for name, near in unknown_variables([Settings, *domains.settings_classes()]).items():
         yield Finding(name, "warning", "is set and read by nobody", f"did you mean {near}?" if near else "unset it")
 
 
@@ -164,17 +165,12 @@ def _alerts(services: Services) -> Iterator[Finding]:
 
 def _sources(services: Services) -> Iterator[Finding]:
     settings = services.settings
-    for field in source_fields():
-        uri = getattr(settings, field)
-        if uri:
-            trouble = trouble_with(Source(variable(field), uri))
-            yield Finding(variable(field), "broken" if trouble else "ok", trouble or "is set and can be reached")
+    for declared in domains.declared_sources():
+        source = services.sources.given(declared)
+        if source:
+            trouble = trouble_with(source)
+            yield Finding(declared.variable, "broken" if trouble else "ok", trouble or "is set and can be reached")
         elif settings.sources == "demo":
-            yield Finding(variable(field), "ok", f"not set: {settings.demo_rows:,} rows of demo data")
+            yield Finding(declared.variable, "ok", f"not set: {settings.demo_rows:,} rows of demo data")
         else:
-            yield Finding(variable(field), "broken", "not set", "name the source, or set PLATFORM_SOURCES=demo")
-
-
-def source_fields() -> list[str]:
-    """The settings that name a source."""
-    return [name for name, field in Settings.model_fields.items() if field.json_schema_extra == SOURCE]
+            yield Finding(declared.variable, "broken", "not set", "name the source, or set PLATFORM_SOURCES=demo")

@@ -11,14 +11,14 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from platform_assets.base.json_values import JSON
 from platform_assets.serving.live_models import ModelState
-from platform_assets.serving.prometheus import CONTENT_TYPE, Metrics
+from platform_assets.serving.prometheus import CONTENT_TYPE
+from platform_assets.web.authentication import READ
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import RETRY_SECONDS, Problem, documented
+from platform_assets.web.routers import checks_access_itself, requires
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from platform_assets.database.connections import Database
+    from platform_assets.services import Services
     from platform_assets.serving.live_models import LiveModel
 
 
@@ -69,30 +69,50 @@ class ModelLive(BaseModel):
 _MODELS = TypeAdapter(list[ModelLive])
 
 
-def health(database: Callable[[], Database] | None, models: Callable[[], Mapping[str, ModelState]]) -> APIRouter:
-    """The routes that say how the service is; nobody needs a key.
+def router(services: Services) -> APIRouter:
+    """Return the routes that say how the service is.
 
     Parameters
     ----------
-    database
-        Opens the platform's database; None for a service that has none, and is of no use without its model.
-    models
-        What is known of each model.
+    services
+        Where database and models are.
     """
-    routes = APIRouter(tags=["health"])
+    routes = APIRouter()
+    _add_models(routes, services)
+    _add_health(routes, services)
+    return routes
 
-    @routes.get("/health/live", response_model=Live)
+
+def _add_models(routes: APIRouter, services: Services) -> None:
+    @routes.get("/models", response_model=list[ModelLive], tags=["models"])
+    def list_live_models(request: Request, page: PageNumber = 0, items_per_page: ItemsPerPage = 50) -> Response:
+        """Every model that the platform declares, with the champion that answers; null where there is none."""
+        states = services.live_models.state()
+        shown = Page(page, items_per_page, len(states), request.url.path, request.query_params.multi_items())
+        found = [
+            ModelLive(model=name, champion=_champion(state.live), failure=state.failure)
+            for name, state in shown.of(sorted(states.items(), key=lambda one: one[0]))
+        ]
+        return Response(_MODELS.dump_json(found), media_type=JSON, headers=dict(shown.headers))
+
+
+def _add_health(routes: APIRouter, services: Services) -> None:
+    @routes.get("/health/live", response_model=Live, tags=["health"])
+    @checks_access_itself
     async def is_live() -> Live:
         """Whether the process answers; needs no key."""
         return Live()
 
-    @routes.get("/health/ready", response_model=Ready, responses=documented(HTTPStatus.SERVICE_UNAVAILABLE))
+    @routes.get(
+        "/health/ready", response_model=Ready, responses=documented(HTTPStatus.SERVICE_UNAVAILABLE), tags=["health"]
+    )
+    @checks_access_itself
     def is_ready() -> Ready:
         """Whether the database answers and every model was looked for, with what is wrong of each; needs no key."""
-        if database is not None:
+        if services.bundle is None:
             # Over the connections of all, with their patience: whoever asks, and however often, opens no new ones.
-            database().reads.rows(b"select 1")
-        states = models()
+            services.database.reads.rows(b"select 1")
+        states = services.live_models.state()
         waiting = [name for name, state in states.items() if state.looked_at is None and state.failure is None]
         if waiting:
             raise Problem(
@@ -102,54 +122,24 @@ def health(database: Callable[[], Database] | None, models: Callable[[], Mapping
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
         broken = [state.failure for state in states.values() if state.live is None]
-        if database is None and broken:
+        if services.bundle and broken:
+            # Without a database, a service is of no use without its model.
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(map(str, broken)), "no-champion")
         return Ready(
             without_champion=[name for name, state in states.items() if state.live is None],
             models=[_ready(name, state) for name, state in states.items()],
         )
 
-    return routes
-
-
-def live_models(models: Callable[[], Mapping[str, ModelState]]) -> APIRouter:
-    """The route that says which versions answer.
-
-    Parameters
-    ----------
-    models
-        What is known of each model.
-    """
-    routes = APIRouter(tags=["models"])
-
-    @routes.get("/models", response_model=list[ModelLive])
-    def list_live_models(request: Request, page: PageNumber = 0, items_per_page: ItemsPerPage = 50) -> Response:
-        """Every model that the platform declares, with the champion that answers; null where there is none."""
-        states = models()
-        shown = Page(page, items_per_page, len(states), request.url.path, request.query_params.multi_items())
-        found = [
-            ModelLive(model=name, champion=_champion(state.live), failure=state.failure)
-            for name, state in shown.of(sorted(states.items(), key=lambda one: one[0]))
-        ]
-        return Response(_MODELS.dump_json(found), media_type=JSON, headers=dict(shown.headers))
-
-    return routes
-
-
-def metrics(kept: Metrics) -> APIRouter:
-    """The route that Prometheus reads."""
-    routes = APIRouter(tags=["health"])
-
     @routes.get(
         "/metrics",
         response_class=Response,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The metrics."}},
+        tags=["health"],
     )
-    def show_metrics() -> Response:
+    @requires(READ)
+    def show_metrics(request: Request) -> Response:
         """Requests, predictions, models and features in numbers, as Prometheus reads them."""
-        return Response(kept.text(), headers={"Content-Type": CONTENT_TYPE})
-
-    return routes
+        return Response(request.app.state.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
 def _ready(name: str, state: ModelState) -> ReadyModel:

@@ -14,6 +14,7 @@ import time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from platform_assets.approval.ledger import Ledger, LedgerError
@@ -52,6 +53,10 @@ class NoChampion(PlatformError):  # noqa: N818 - says what it is
     model
         The model.
     """
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    problem = "no-champion"
+    is_temporary = True
 
     def __init__(self, model: str, told: str) -> None:
         super().__init__(told)

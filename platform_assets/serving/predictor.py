@@ -16,22 +16,7 @@ if TYPE_CHECKING:
 
     from platform_assets.serving.live_models import LiveModel, LiveModels
     from platform_assets.serving.prediction_log import PredictionLog
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Whose request it is.
-
-    Attributes
-    ----------
-    caller
-        The name of the key; empty where nobody needs one.
-    request_id
-        Names the request in the logs.
-    """
-
-    caller: str
-    request_id: str
+    from platform_assets.web.request_identity import Asked
 
 
 @dataclass(frozen=True, slots=True, eq=False)

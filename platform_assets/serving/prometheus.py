@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -18,13 +18,12 @@ from prometheus_client.registry import Collector
 from platform_assets.base.errors import PlatformError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from starlette.types import Scope
-
-    from platform_assets.services import Services
+    from platform_assets.lake.online_tables import OnlineTables
     from platform_assets.serving.live_models import ModelState
-    from platform_assets.serving.predictor import Predicted
+    from platform_assets.serving.prediction_log import PredictionLog
+    from platform_assets.serving.predictor import Predicted, Predictor
 
 LOG = logging.getLogger(__name__)
 
@@ -41,8 +40,14 @@ class Metrics:
 
     Parameters
     ----------
-    services
-        Where models, predictions and features are.
+    predictor
+        Makes the predictions that are counted.
+    models
+        Returns what is known of each model.
+    log
+        The log of predictions.
+    online
+        The online tables; None without a database.
 
     Attributes
     ----------
@@ -50,7 +55,13 @@ class Metrics:
         Holds them; others add theirs.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        models: Callable[[], Mapping[str, ModelState]],
+        log: PredictionLog,
+        online: OnlineTables | None,
+    ) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "platform_http_requests",
@@ -80,12 +91,12 @@ class Metrics:
             buckets=_SCORES,
             registry=self.registry,
         )
-        services.predictor.tell(self._count_predictions)
-        self.registry.register(_Platform(services))
+        predictor.tell(self._count_predictions)
+        self.registry.register(_Platform(models, log, online))
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
 
-    def count_request(self, scope: Scope, status: int, seconds: float) -> None:
+    def count_request(self, scope: Mapping[str, Any], status: int, seconds: float) -> None:
         """Count an answer; under the route's template, for its path may hold anything."""
         method = scope["method"] if scope["method"] in _METHODS else OTHER
         route = getattr(scope.get("route"), "path", OTHER)
@@ -109,8 +120,12 @@ class Metrics:
 class _Platform(Collector):
     """What is known when somebody asks: nothing of it is counted per request."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(
+        self, models: Callable[[], Mapping[str, ModelState]], log: PredictionLog, online: OnlineTables | None
+    ) -> None:
+        self._models = models
+        self._log = log
+        self._online = online
 
     def describe(self) -> list[Metric]:
         """Nothing: the registry would ask the database for it."""
@@ -118,22 +133,22 @@ class _Platform(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The state of models, log and features."""
-        yield from _of_models(self._services.live_models.state())
-        log = self._services.prediction_log
+        yield from _of_models(self._models())
+        log = self._log
         yield CounterMetricFamily("platform_prediction_log_rows", "Predictions that were logged.", log.written)
         yield CounterMetricFamily("platform_prediction_log_dropped", "Predictions that were not logged.", log.dropped)
         yield CounterMetricFamily("platform_prediction_log_failures", "Writes of the log that failed.", log.failures)
         yield GaugeMetricFamily("platform_prediction_log_queue", "Predictions that wait to be logged.", log.queued)
-        if not self._services.bundle:
-            yield from self._of_features()
+        if self._online is not None:
+            yield from self._of_features(self._online)
 
-    def _of_features(self) -> Iterator[Metric]:
+    def _of_features(self, online: OnlineTables) -> Iterator[Metric]:
         answers = GaugeMetricFamily("platform_database_up", "Whether the database answers.")
         age = GaugeMetricFamily(
             "platform_features_age_seconds", "Seconds since the rows of an online table last changed.", labels=["table"]
         )
         try:
-            found = self._services.online.versions()
+            found = online.versions()
         except PlatformError as error:
             LOG.warning("the age of features is not known: %s", first_line(error))
             found = None

@@ -1,4 +1,4 @@
-"""A model's declaration to its asset, checks, jobs, schedule and sensor. What training is, `training/trainer.py` says."""
+"""A model's declaration to its asset, checks, jobs, schedule and sensor; `trainer.py` does the training."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -338,6 +338,12 @@ class Access:
         return Caller(key, session)
 
 
+def access_of(request: Request) -> Access:
+    """Return what the application knows about who may ask."""
+    access: Access = request.app.state.access
+    return access
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches what listens there."""
     try:

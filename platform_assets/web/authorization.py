@@ -15,8 +15,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 
 from platform_assets.base.json_values import JSON
-from platform_assets.serving.predictor import Asked
-from platform_assets.web.problems import Problem, Problems, answer, request_id
+from platform_assets.web.error_answers import Problems, answer
+from platform_assets.web.problems import Problem, request_id
+from platform_assets.web.request_identity import Asked
 
 if TYPE_CHECKING:
     import re

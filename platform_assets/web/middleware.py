@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from platform_assets.web.problems import REQUEST_ID, Problem, Problems, answer
+from platform_assets.web.error_answers import Problems, answer
+from platform_assets.web.problems import REQUEST_ID, Problem
 from platform_assets.web.request_log import Line, RequestLog
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from platform_assets.serving.prometheus import Metrics
 
 LOG = logging.getLogger(__name__)
 HEADER = "X-Request-ID"
@@ -62,8 +62,8 @@ class Guard:
     ----------
     app
         What it stands before.
-    metrics
-        Counts what is answered.
+    count
+        Called after each answer, with the request's scope, the status and the seconds that it took.
     problems
         Tells errors to clients.
     meanwhile
@@ -74,12 +74,12 @@ class Guard:
     def __init__(
         self,
         app: ASGIApp,
-        metrics: Metrics,
+        count: Callable[[Scope, int, float], None],
         problems: Problems,
         meanwhile: Callable[[Callable[[], None]], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self._app = app
-        self._metrics = metrics
+        self._count = count
         self._problems = problems
         self._meanwhile = meanwhile
         self._requests = RequestLog(LOG)
@@ -117,7 +117,7 @@ class Guard:
 
     def _note(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         """Count an answer; its line is written soon."""
-        self._metrics.count_request(scope, exchange.status, seconds)
+        self._count(scope, exchange.status, seconds)
         self._requests.add(exchange.line(seconds))
 
 
@@ -210,7 +210,7 @@ class _Exchange:
             REQUEST_ID: self._id,
             "status": self.status,
             "milliseconds": round(1000 * seconds, 1),
-            # Set by `access.py`, once it knows.
+            # Set by `authentication.py`, once it knows.
             "asked_by": self._scope["state"].get("asked_by"),
         }
         return Line(self._scope["method"], self._scope["path"], self.status, extra)

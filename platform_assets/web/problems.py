@@ -1,29 +1,21 @@
-"""Errors as clients see them: problem details (RFC 9457), or a page where a browser asks for one.
+"""Problem details (RFC 9457): what an answer that is no success tells programs.
 
-What a person can mend is told in full; of anything else a client learns no more than the request's id.
+How errors become problems, and problems answers, is in `error_answers.py`.
 """
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from platform_assets.base.errors import DatabaseError, NotFound, PlatformError, first_line
-from platform_assets.base.logs import redact
-from platform_assets.serving.live_models import NoChampion
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    from fastapi import FastAPI, Request
-    from starlette.responses import Response
+    from fastapi import Request
 
-LOG = logging.getLogger(__name__)
 TYPE = "urn:platform-assets:"
 """How the types of our own problems begin; those that say no more than their status are `about:blank`."""
 RETRY_SECONDS = 5
@@ -93,15 +85,6 @@ class Problem(HTTPException):
         return self.name.replace("-", " ").capitalize() or HTTPStatus(self.status_code).phrase
 
 
-def answer(request: Request, problem: Problem) -> Response:
-    """The answer that tells a problem: a page if that is asked for, else JSON."""
-    from platform_assets.web.pages import problem_page, wants_page
-
-    if wants_page(request):
-        return problem_page(request, problem)
-    return problem_response(problem, request.url.path, request_id(request))
-
-
 def problem_response(problem: Problem, path: str, request_id: str) -> JSONResponse:
     """The problem as `application/problem+json`."""
     body: dict[str, Any] = {
@@ -132,69 +115,9 @@ def invalid(problems: Iterable[Mapping[str, Any]], *, status: int = HTTPStatus.U
     return Problem(status, told, INVALID, errors=errors)
 
 
-def unavailable(told: str) -> Problem:
-    """PostgreSQL does not answer."""
-    return Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, told, "database-unavailable", headers={"Retry-After": str(RETRY_SECONDS)}
-    )
-
-
 def request_id(request: Request) -> str:
-    """What `guard.py` gave the request."""
+    """Return the id that `middleware.py` gave the request."""
     return str(request.scope["state"][REQUEST_ID])
-
-
-class Problems:
-    """Errors of every kind as problems, with no secret in them.
-
-    Parameters
-    ----------
-    secrets
-        What no message may show.
-    """
-
-    def __init__(self, secrets: Sequence[str]) -> None:
-        self._secrets = tuple(secrets)
-
-    def of(self, request: Request, error: Exception) -> Problem | None:
-        """The problem that an error is to a client; None for one that is a defect."""
-        if isinstance(error, Problem):
-            return error
-        if isinstance(error, HTTPException):
-            return _of_http(request, error)
-        if isinstance(error, RequestValidationError):
-            return invalid(error.errors())
-        return self._of_ours(request, error)
-
-    def answered_by(self, app: FastAPI) -> None:
-        """Make an application answer its errors as problems; what else there is passes on, to `guard.py`."""
-
-        def answered(request: Request, error: Exception) -> Response:
-            problem = self.of(request, error)
-            if problem is None:
-                raise error
-            return answer(request, problem)
-
-        for kind in (HTTPException, RequestValidationError, PlatformError):
-            app.add_exception_handler(kind, answered)
-
-    def _of_ours(self, request: Request, error: Exception) -> Problem | None:
-        if isinstance(error, DatabaseError) or _is_of_driver(error) or _is_of_driver(error.__cause__):
-            LOG.warning("the database does not answer: %s", first_line(error), extra={REQUEST_ID: request_id(request)})
-            # Its own words name host and user.
-            return unavailable("The platform's database does not answer. Try again in a moment.")
-        if isinstance(error, NotFound):
-            return Problem(HTTPStatus.NOT_FOUND, self._told(error), "not-found")
-        if isinstance(error, NoChampion):
-            retry = {"Retry-After": str(RETRY_SECONDS)}
-            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, self._told(error), "no-champion", headers=retry)
-        if isinstance(error, PlatformError):
-            LOG.error("%s", error, extra={REQUEST_ID: request_id(request)})
-            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, self._told(error))
-        return None
-
-    def _told(self, error: Exception) -> str:
-        return redact(str(error), self._secrets)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -208,33 +131,6 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _is_of_driver(error: BaseException | None) -> bool:
-    """Whether PostgreSQL's driver says that the server does not answer."""
-    if error is None:
-        return False
-    # Not at the top: a service is there the sooner, and the thread that looks for champions needs it first.
-    import psycopg
-
-    return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
-
-
 def _plain(text: str) -> str:
     """What a client sent may come back in it, half a surrogate pair too, which is no UTF-8."""
     return text.encode(errors="replace").decode()
-
-
-def _of_http(request: Request, error: HTTPException) -> Problem:
-    if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
-        # What FastAPI says of a body that no JSON reader takes: nested too deeply, not UTF-8, a number without end.
-        told = "The body cannot be read as JSON."
-        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, INVALID, errors={"body": told})
-    return Problem(error.status_code, _told(error, request), headers=error.headers)
-
-
-def _told(error: HTTPException, request: Request) -> str:
-    if error.status_code == HTTPStatus.NOT_FOUND:
-        return f"There is nothing at {request.url.path}; /docs lists what there is."
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "")
-        return f"{request.method} is not possible at {request.url.path}; {allowed} is."
-    return str(error.detail)

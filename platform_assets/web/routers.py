@@ -1,30 +1,31 @@
-"""The domains' routes: found, documented alike, and behind the same gates.
+"""Rules that apply to the routes of every `api.py`: which key they need, and which problems they can answer.
 
-A domain's `api.py` has `router(services)`, and finds who asks in `request.state.asked`. It says what is answered; who
-may ask, how often, what a wrong body is told and how an error looks is the same for all of them, and is said here.
+An `api.py` has `router(services)`. Its routes need a key with the scope `read` or `predict`, or `predict` alone below
+`/predictions/`, unless their functions are marked with `requires` or `checks_access_itself`. They find who asks in
+`request.state.asked`.
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi.routing import APIRoute
 
-from platform_assets.domains import modules_of
 from platform_assets.web.authentication import PREDICT, READ
 from platform_assets.web.authorization import Gate
 from platform_assets.web.problems import documented
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from fastapi import APIRouter, FastAPI
 
-    from platform_assets.services import Services
-
+Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 PREDICTIONS = "/predictions/"
-"""Paths below which a key has to be one that may predict."""
+"""Beginning of the paths that make predictions."""
+_SCOPES = "platform_scopes"
+"""Attribute of a route's function: the scopes of which a key needs one; empty where it checks access itself."""
 _OF_ALL = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
@@ -36,28 +37,50 @@ _OF_ALL = (
 _OF_BODIES = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
-def domain_routers(services: Services, domains: Collection[str] | None = None) -> list[APIRouter]:
-    """What each domain with an `api.py` answers, or some of them only."""
-    return [module.router(services) for module in modules_of("api", domains)]
+def requires(*scopes: str) -> Callable[[Endpoint], Endpoint]:
+    """Mark the function of a route that needs a key with one of these scopes."""
+
+    def marked(endpoint: Endpoint) -> Endpoint:
+        setattr(endpoint, _SCOPES, scopes)
+        return endpoint
+
+    return marked
 
 
-def gates(routers: Iterable[APIRouter], *scopes: str) -> list[Gate]:
-    """What each of their routes demands: some scopes; by default `predict` to predict, else `read` or `predict`."""
-    return [_gate(route, scopes) for router in routers for route in router.routes if isinstance(route, APIRoute)]
+def checks_access_itself(endpoint: Endpoint) -> Endpoint:
+    """Mark the function of a route that is for everybody, or that checks access and documents its problems itself."""
+    return requires()(endpoint)
+
+
+def gates(routers: Iterable[APIRouter]) -> list[Gate]:
+    """Return what the routes demand of a key."""
+    return [_gate(route) for route in _gated(routers)]
 
 
 def include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Add routers to an application, with the problems that any of their routes can answer."""
+    """Add routers to an application, and to their routes the problems that any of them can answer."""
+    routers = list(routers)
+    for route in _gated(routers):
+        statuses = (*_OF_ALL, *(_OF_BODIES if route.body_field else ()))
+        route.responses = {**documented(*statuses), **route.responses}
     for router in routers:
-        for route in router.routes:
-            if isinstance(route, APIRoute):
-                statuses = (*_OF_ALL, *(_OF_BODIES if route.body_field else ()))
-                route.responses = {**documented(*statuses), **route.responses}
         app.include_router(router)
 
 
-def _gate(route: APIRoute, scopes: tuple[str, ...]) -> Gate:
-    methods = frozenset(route.methods or ())
-    predicts = route.path.startswith(PREDICTIONS) and methods != {"GET"}
-    needed = scopes or ((PREDICT,) if predicts else (READ, PREDICT))
-    return Gate(route.path_regex, methods, needed, json_body=route.body_field is not None)
+def _gated(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and _scopes(route):
+                yield route
+
+
+def _scopes(route: APIRoute) -> tuple[str, ...]:
+    predicts = route.path.startswith(PREDICTIONS) and (route.methods or set()) != {"GET"}
+    scopes: tuple[str, ...] = getattr(route.endpoint, _SCOPES, (PREDICT,) if predicts else (READ, PREDICT))
+    return scopes
+
+
+def _gate(route: APIRoute) -> Gate:
+    return Gate(
+        route.path_regex, frozenset(route.methods or ()), _scopes(route), json_body=route.body_field is not None
+    )

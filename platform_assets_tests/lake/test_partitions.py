@@ -10,9 +10,9 @@ import pytest
 
 from platform_assets.base.frames import Expression, Frame
 from platform_assets.base.provenance import code_version
+from platform_assets.definitions import resources
 from platform_assets.lake.assets import IO_MANAGER, PARTITION_BY, table_asset
 from platform_assets.lake.expectations import has_rows
-from platform_assets.lake.io_manager import resources
 from platform_assets.lake.schemas import Column, TableSchema
 from platform_assets.services import Services
 from platform_assets.settings import Settings

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
+from platform_assets.domains.credit_risk.settings import CreditRiskSettings
+from platform_assets.domains.credit_risk.sources import LOANS
+from platform_assets.landing.declared_sources import Sources
 from platform_assets.landing.sensors import Seen, source_changed_sensor
-from platform_assets.services import Sources
 from platform_assets.settings import Settings
 from platform_assets_tests.instances import empty_instance
 
@@ -32,7 +34,7 @@ def train() -> None:
     nothing()
 
 
-SENSOR = source_changed_sensor("breakage_readings_changed", "credit_loans_uri", JOB)
+SENSOR = source_changed_sensor("breakage_readings_changed", LOANS, JOB)
 
 
 class Watched:
@@ -56,7 +58,7 @@ class Watched:
         context = dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursor,
-            resources={"sources": Sources(Settings(credit_loans_uri=self.uri))},
+            resources={"sources": Sources(Settings(), (CreditRiskSettings(credit_loans_uri=self.uri),))},
             repository_def=dg.Definitions(jobs=[train], sensors=[SENSOR]).get_repository_def(),
         )
         data = SENSOR.evaluate_tick(context)

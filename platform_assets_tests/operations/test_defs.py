@@ -13,7 +13,7 @@ from dagster._core.test_utils import create_run_for_test
 from pydantic import SecretStr
 
 from platform_assets.base.errors import TableError
-from platform_assets.lake.io_manager import resources
+from platform_assets.definitions import resources
 from platform_assets.models.registry import TABLES_TAG
 from platform_assets.operations.defs import upkeep_job, upkeep_schedule
 from platform_assets.orchestration.storage import dagster_instance

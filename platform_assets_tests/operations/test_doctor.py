@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from platform_assets.database.embedded.watcher import free_port
+from platform_assets.domains.credit_risk.settings import CreditRiskSettings
 from platform_assets.operations import doctor
 from platform_assets.operations.doctor import Finding, examine
 from platform_assets.services import Services
@@ -135,9 +136,9 @@ def test_everything_is_looked_at_and_nothing_secret_is_told(tmp_path: Path, data
         "database_url": database_url,
         "lake_uri": f"file://{tmp_path}/lake?sig=hunter2",
         "mlflow_tracking_uri": f"http://me:hunter2@127.0.0.1:{free_port()}",
-        "credit_loans_uri": f"ftp://me:hunter2@127.0.0.1:{free_port()}/x.csv?sig=hunter2",
     }
-    services = Services(Settings(home=tmp_path, **settings))
+    loans = CreditRiskSettings(credit_loans_uri=f"ftp://me:hunter2@127.0.0.1:{free_port()}/x.csv?sig=hunter2")
+    services = Services(Settings(home=tmp_path, **settings), (loans,))
     findings = examine(services)
     services.close()
     things = ["environment", "home", "database", "history", "lake", "mlflow", "alerts"]

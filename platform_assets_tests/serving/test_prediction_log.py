@@ -131,7 +131,7 @@ def test_rows_wait_while_the_database_is_away_and_are_written_once(
         wait_until(lambda: log.written == 6, "all were written")
         log.close()
     assert count(database) == 6
-    told = [record.levelname for record in caplog.records if "predictions" in record.name]
+    told = [record.levelname for record in caplog.records if "prediction_log" in record.name]
     assert told == ["WARNING", "INFO"]
 
 

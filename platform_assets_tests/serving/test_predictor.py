@@ -14,7 +14,8 @@ import pytest
 from platform_assets.base.errors import ArtefactError
 from platform_assets.serving.live_models import Approved, LiveModels, NoChampion
 from platform_assets.serving.prediction_log import PredictionLog
-from platform_assets.serving.predictor import Asked, Predicted, Predictor
+from platform_assets.serving.predictor import Predicted, Predictor
+from platform_assets.web.request_identity import Asked
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.serving.live import model_of
 

@@ -10,20 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from platform_assets.services import Services
-from platform_assets.serving.prometheus import Metrics
-from platform_assets.settings import Settings
 from platform_assets.web import middleware as guard_module
 from platform_assets.web import request_log
+from platform_assets.web.error_answers import Problems
 from platform_assets.web.middleware import LOG as GUARD_LOG
 from platform_assets.web.middleware import Guard
-from platform_assets.web.problems import Problems
 from platform_assets.web.request_log import LINES_AT_ONCE, Line, RequestLog
 from platform_assets_tests.service import api
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from fastapi import FastAPI
 
@@ -56,6 +52,10 @@ def told() -> Iterator[asyncio.Event]:
         yield handler.written
     finally:
         LOG.removeHandler(handler)
+
+
+def counted(scope: object, status: int, seconds: float) -> None:
+    """Take no notice of an answer."""
 
 
 @pytest.mark.requirement("SRV-1")
@@ -163,7 +163,7 @@ def test_a_line_is_written_while_another_request_waits_for_the_database(
 
 
 def test_lines_of_requests_beside_each_other_are_written_together(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, GUARD_LOG.name)
     monkeypatch.setattr(request_log, "PACE_SECONDS", 3_600)
@@ -190,7 +190,7 @@ def test_lines_of_requests_beside_each_other_are_written_together(
         """Nobody reads it."""
 
     async def served() -> None:
-        guard = Guard(application, Metrics(Services(Settings(home=tmp_path))), Problems(()), keep)
+        guard = Guard(application, counted, Problems(()), keep)
 
         async def lines_after(*requests: int) -> list[int]:
             counts = []
@@ -209,7 +209,7 @@ def test_lines_of_requests_beside_each_other_are_written_together(
     asyncio.run(served())
 
 
-def test_only_the_life_of_the_application_lasts_while_the_database_works(tmp_path: Path) -> None:
+def test_only_the_life_of_the_application_lasts_while_the_database_works() -> None:
     entered: list[str] = []
     asked: list[str] = []
 
@@ -222,7 +222,7 @@ def test_only_the_life_of_the_application_lasts_while_the_database_works(tmp_pat
         asked.append(scope["type"])
 
     async def served() -> None:
-        guard = Guard(application, Metrics(Services(Settings(home=tmp_path))), Problems(()), meanwhile)
+        guard = Guard(application, counted, Problems(()), meanwhile)
         for kind in ("lifespan", "websocket"):
             await guard({"type": kind}, None, None)  # type: ignore[arg-type]  # nobody uses them
 
@@ -230,7 +230,7 @@ def test_only_the_life_of_the_application_lasts_while_the_database_works(tmp_pat
     assert (entered, asked) == (["lifespan"], ["lifespan", "websocket"])
 
 
-def test_the_end_of_the_service_writes_what_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_end_of_the_service_writes_what_waits(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, GUARD_LOG.name)
 
     async def application(scope: Any, _: Any, send: Any) -> None:
@@ -245,7 +245,7 @@ def test_the_end_of_the_service_writes_what_waits(tmp_path: Path, caplog: pytest
         """Nobody reads it."""
 
     async def served() -> None:
-        guard = Guard(application, Metrics(Services(Settings(home=tmp_path))), Problems(()))
+        guard = Guard(application, counted, Problems(()))
         asked = {"type": "http", "method": "GET", "path": "/here", "scheme": "http", "headers": []}
         await guard(asked, receive, send)
         await asyncio.sleep(0)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from platform_assets.services import Services
-    from platform_assets.serving.predictor import Asked, Predicted
+    from platform_assets.serving.predictor import Predicted
+    from platform_assets.web.request_identity import Asked
 
 NAMES = [feature.name for feature in FEATURES]
 FEW = ROWS_AT_ONCE

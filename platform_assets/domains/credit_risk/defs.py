@@ -4,12 +4,12 @@ import dagster as dg
 
 from platform_assets.base.frames import Expression
 from platform_assets.domains.credit_risk import features, schemas
-from platform_assets.domains.credit_risk.sources import read_loans
+from platform_assets.domains.credit_risk.sources import LOANS, read_loans
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import online_check, table_asset
+from platform_assets.landing.declared_sources import Sources
 from platform_assets.landing.sensors import source_changed_sensor
 from platform_assets.landing.source_files import Landed
-from platform_assets.services import Sources
 
 OWNERS = ["team:credit-risk"]
 
@@ -34,4 +34,4 @@ def client_features(loan_features: Expression) -> Expression:
 
 client_features_are_current = online_check(schemas.CLIENT_FEATURES, schemas.LOAN_FEATURES, features.newest_per_client)
 
-credit_loans_changed = source_changed_sensor("credit_loans_changed", "credit_loans_uri", "train_credit_risk_model")
+credit_loans_changed = source_changed_sensor("credit_loans_changed", LOANS, "train_credit_risk_model")

@@ -11,6 +11,8 @@ from platform_assets.base.errors import SourceError
 from platform_assets.domains.optimisation import demo
 from platform_assets.domains.optimisation.distance import distance
 from platform_assets.domains.optimisation.memory import SmallTable, read_small
+from platform_assets.domains.optimisation.settings import OptimisationSettings
+from platform_assets.landing.declared_sources import DeclaredSource
 from platform_assets.landing.source_files import ERROR, LINE, TEXT, Landed, fetch, land
 
 if TYPE_CHECKING:
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
 
     from platform_assets.base.frames import Expression
     from platform_assets.engine.query_engine import Engine
-    from platform_assets.services import Sources
+    from platform_assets.landing.declared_sources import Sources
 
+COORDINATES = DeclaredSource(OptimisationSettings, "speed_data_uri", demo.COORDINATES)
+HOTELS = DeclaredSource(OptimisationSettings, "memory_data_uri", demo.HOTELS)
 ANGLES = ("latitude", "longitude")
 
 
@@ -31,7 +35,7 @@ def read_distances(sources: Sources, engine: Engine) -> Landed:
     SourceError
         No source is set, or it is missing, unreachable, no table, or without coordinates.
     """
-    landed = land(sources.find("speed_data_uri", demo.COORDINATES), engine)
+    landed = land(sources.find(COORDINATES), engine)
     try:
         return replace(landed, rows=_measured(landed, engine))
     except BaseException:
@@ -68,7 +72,7 @@ def read_compact(sources: Sources, engine: Engine) -> tuple[Landed, SmallTable]:
     SourceError
         No source is set, or it is missing, unreachable or no table.
     """
-    source = sources.find("memory_data_uri", demo.HOTELS)
+    source = sources.find(HOTELS)
     folder = engine.folder("landing")
     try:
         file = fetch(source, folder / "file")

@@ -1,4 +1,4 @@
-"""The commands of sentence relevance: `sentences unpack`. Thin, as `cli.py` is."""
+"""The commands of sentence relevance: `sentences unpack`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from platform_assets.approval.commands import out
+from platform_assets.base.command_line import say
 
+commands = typer.Typer()
 sentences = typer.Typer(help="The packed database of labelled sentences.", no_args_is_help=True)
+commands.add_typer(sentences, name="sentences")
 
 
 @sentences.callback()
@@ -29,7 +31,7 @@ def unpack(
     from platform_assets.domains.sentence_relevance import sources
     from platform_assets.landing.source_files import Source
 
-    rows = sources.unpack(Source("ARCHIVE", archive), target, sources.unpacking(context.obj), replace=force)
-    out.print(str(target), markup=False)
+    rows = sources.unpack(Source("ARCHIVE", archive), target, sources.unpacking(context.obj.settings), replace=force)
+    say(str(target))
     for label, count in rows.items():
-        out.print(f"{label}: {count:,} rows", markup=False)
+        say(f"{label}: {count:,} rows")

@@ -4,12 +4,12 @@ import dagster as dg
 
 from platform_assets.base.frames import Frame
 from platform_assets.domains.sentence_relevance import features, schemas
-from platform_assets.domains.sentence_relevance.sources import read_archived
+from platform_assets.domains.sentence_relevance.sources import ARCHIVE, read_archived
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import table_asset
+from platform_assets.landing.declared_sources import Sources
 from platform_assets.landing.sensors import source_changed_sensor
 from platform_assets.landing.source_files import Landed
-from platform_assets.services import Sources
 
 OWNERS = ["team:sentence-relevance"]
 
@@ -32,6 +32,4 @@ def sentences(context: dg.AssetExecutionContext, archived_sentences: Frame) -> F
     return labelled
 
 
-archive_changed = source_changed_sensor(
-    "sentence_relevance_archive_changed", "sentences_archive_uri", "train_sentence_relevance_model"
-)
+archive_changed = source_changed_sensor("sentence_relevance_archive_changed", ARCHIVE, "train_sentence_relevance_model")

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from platform_assets.base.errors import SourceError
 from platform_assets.domains.sentence_relevance import demo
 from platform_assets.domains.sentence_relevance.schemas import ARCHIVED_SENTENCES, TABLE
+from platform_assets.domains.sentence_relevance.settings import SentenceRelevanceSettings
 from platform_assets.landing.archives import Unpacking
+from platform_assets.landing.declared_sources import DeclaredSource
 from platform_assets.landing.source_files import Landed, fetch, land
 from platform_assets.landing.sqlite_files import counted, opened_sqlite, sqlite_rows
 from platform_assets.settings import variable
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from platform_assets.engine.query_engine import Engine
+    from platform_assets.landing.declared_sources import Sources
     from platform_assets.landing.source_files import Source
-    from platform_assets.services import Sources
     from platform_assets.settings import Settings
 
+ARCHIVE = DeclaredSource(SentenceRelevanceSettings, "sentences_archive_uri", demo.SENTENCES)
 COLUMNS = [column.name for column in ARCHIVED_SENTENCES.columns]
 
 
@@ -33,7 +36,7 @@ def read_archived(sources: Sources, engine: Engine) -> Landed:
     SourceError
         No source is set, or it is missing, unreachable, damaged, or not packed as it should be.
     """
-    source = sources.find("sentences_archive_uri", demo.SENTENCES)
+    source = sources.find(ARCHIVE)
     return land(source, engine, unpacking(sources.settings), sqlite_rows(TABLE, COLUMNS))
 
 

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from platform_assets.base.errors import SourceError
+from platform_assets.definitions import resources
 from platform_assets.domains.optimisation import demo as hotels
 from platform_assets.domains.optimisation.defs import compact_table, distances
 from platform_assets.domains.optimisation.distance import distance
+from platform_assets.domains.optimisation.settings import OptimisationSettings
 from platform_assets.domains.optimisation.sources import read_compact, read_distances
-from platform_assets.lake.io_manager import resources
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.instances import empty_instance
@@ -49,9 +50,10 @@ class Outcome:
 def run(tmp_path: Path) -> Iterator[Run]:
     opened: list[Services] = []
 
-    def materialise(asset: dg.AssetsDefinition, **more: Any) -> Outcome:
-        settings = Settings(home=tmp_path / "home", lake_uri=str(tmp_path / "lake"), demo_rows=1_000, **more)
-        services = Services(settings)
+    def materialise(asset: dg.AssetsDefinition, max_bad_rows: float = 0.05, **sources: str) -> Outcome:
+        home, lake = tmp_path / "home", str(tmp_path / "lake")
+        settings = Settings(home=home, lake_uri=lake, demo_rows=1_000, max_bad_rows=max_bad_rows)
+        services = Services(settings, (OptimisationSettings(**sources),))
         opened.append(services)
         with empty_instance() as instance:
             given = resources(lambda: services)
@@ -156,7 +158,8 @@ def test_a_parquet_file_will_do(run: Run, tmp_path: Path) -> None:
 def test_a_failure_names_the_source_and_leaves_no_file_behind(tmp_path: Path, read: Callable[..., Any]) -> None:
     path = tmp_path / "broken.csv"
     path.write_bytes(b"PAR1 and nothing more")
-    services = Services(Settings(home=tmp_path / "home", memory_data_uri=str(path), speed_data_uri=str(path)))
+    given = OptimisationSettings(memory_data_uri=str(path), speed_data_uri=str(path))
+    services = Services(Settings(home=tmp_path / "home"), (given,))
     with pytest.raises(SourceError, match=r"broken\.csv \(PLATFORM_"):
         read(services.sources, services.engine)
     assert [found for found in services.scratch.rglob("*") if found.is_file() and found.name == "file"] == []

@@ -9,10 +9,12 @@ import dagster as dg
 import pytest
 
 from platform_assets import definitions
+from platform_assets.definitions import resources
 from platform_assets.domains.sentence_relevance.defs import archived_sentences, sentences
 from platform_assets.domains.sentence_relevance.schemas import LABELS
-from platform_assets.lake.io_manager import resources
-from platform_assets.services import Services, Sources
+from platform_assets.domains.sentence_relevance.settings import SentenceRelevanceSettings
+from platform_assets.landing.declared_sources import Sources
+from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.archives import TABLE, archive, database, labelled, pack, tar
 from platform_assets_tests.instances import empty_instance
@@ -53,10 +55,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
     opened: list[Services] = []
 
     def materialise(source: Path | str = "", **more: Any) -> Outcome:
-        settings = Settings(
-            home=tmp_path / "home", lake_uri=str(tmp_path / "lake"), sentences_archive_uri=str(source), **more
-        )
-        services = Services(settings)
+        settings = Settings(home=tmp_path / "home", lake_uri=str(tmp_path / "lake"), **more)
+        services = Services(settings, (SentenceRelevanceSettings(sentences_archive_uri=str(source)),))
         opened.append(services)
         with empty_instance() as instance:
             given = resources(lambda: services)
@@ -221,11 +221,12 @@ def test_another_archive_trains_the_model_and_the_same_one_does_not(tmp_path: Pa
         [("a fire", "Relevant"), ("my song", "Not Relevant")],
     ):
         packed = archive(tmp_path, *texts)
+        given = SentenceRelevanceSettings(sentences_archive_uri=str(packed))
         with empty_instance() as instance:
             context = dg.build_sensor_context(
                 instance=instance,
                 cursor=cursor,
-                resources={"sources": Sources(Settings(sentences_archive_uri=str(packed)))},
+                resources={"sources": Sources(Settings(), (given,))},
                 repository_def=repository,
             )
             tick = sensor.evaluate_tick(context)

@@ -1,0 +1,148 @@
+"""`run`, `up`, `migrate`, `doctor`: run the platform and look after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+from rich.table import Table
+
+from platform_assets.base.command_line import out, say
+from platform_assets.base.logs import quiet_libraries
+
+if TYPE_CHECKING:
+    from platform_assets.operations.run_report import Outcome, Report
+    from platform_assets.settings import Settings
+
+INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C ended, as shells report it."""
+STATES = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red]broken[/]"}
+SIGNS = {"running": "[cyan]...[/]", "done": "[green]ok[/]", "failed": "[red]FAILED[/]", "skipped": "[yellow]skipped[/]"}
+
+commands = typer.Typer()
+
+
+@commands.command()
+def run(context: typer.Context) -> None:
+    """Materialise everything once, say what happened, and exit: 0 when all is well, 1 when not, 130 after Ctrl-C."""
+    settings: Settings = context.obj.settings
+    source = "demo data unless a source is set" if settings.sources == "demo" else "live sources"
+    out.print(f"platform-assets: materialising every asset into {settings.home} ({source})", markup=False)
+    quiet_libraries()
+    from platform_assets.operations.dead_runs import fail_dead_runs
+    from platform_assets.operations.run_report import materialise_all
+    from platform_assets.orchestration.storage import dagster_instance
+
+    with dagster_instance(settings) as instance:
+        for dead in fail_dead_runs(instance):
+            out.print(f"run {dead} was left behind by a process that ended; marked as failed")
+        report = materialise_all(context.obj.find_definitions(), instance, _say, _say_detail)
+    out.print(_table(report))
+    _say_what_next(report, settings)
+    if report.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if not report.complete:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def up(context: typer.Context) -> None:
+    """Start database, MLflow, service, Dagster's UI and daemon, with automation on; Ctrl-C stops them all."""
+    settings: Settings = context.obj.settings
+    out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
+    from platform_assets.operations.servers import servers
+    from platform_assets.operations.supervisor import Supervisor
+    from platform_assets.services import make_home
+
+    services = context.obj.services
+    make_home(settings.home / "logs")
+    with Supervisor(servers(services), settings.home / "logs", say) as supervisor:
+        supervisor.run()
+
+
+@commands.command()
+def migrate(context: typer.Context) -> None:
+    """Bring the databases of the platform, Dagster and MLflow to the versions that this code needs."""
+    from platform_assets.database.connections import open_database, open_owner
+    from platform_assets.database.migrate import migrate as migrate_database
+
+    settings: Settings = context.obj.settings
+    url = settings.database_url.get_secret_value()
+    database = open_database(url, settings.home, migrated=False)
+    owner = open_owner(settings.migration_database_url.get_secret_value() or url, settings.home)
+    done = migrate_database(database, owner)
+    out.print("\n".join(done) if done else "every database is at the version that this code needs", markup=False)
+
+
+@commands.command()
+def doctor(context: typer.Context) -> None:
+    """Say what is configured, reachable or missing, and how to mend it; exit 1 when something is broken."""
+    quiet_libraries()
+    from platform_assets.operations.doctor import examine
+
+    findings = examine(context.obj.services)
+    for finding in findings:
+        out.print(f"{STATES[finding.state]} {finding.thing}: ", end="")
+        out.print(finding.found, markup=False)
+        if finding.mend:
+            out.print(f"   -> {finding.mend}", markup=False)
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _say(outcome: Outcome) -> None:
+    rows = f" {outcome.rows:,} rows" if outcome.rows is not None else ""
+    seconds = f" {outcome.seconds:.1f} s" if outcome.state in {"done", "failed"} else ""
+    reason = f" {outcome.reason}" if outcome.reason else ""
+    out.print(f"  {SIGNS[outcome.state]} {outcome.asset}{rows}{seconds}", end="")
+    out.print(reason, markup=False)
+
+
+def _sign(outcome: Outcome) -> str:
+    """A model that does not pass its gate is there, and may not be used: neither fine nor a failure of the run."""
+    return "[yellow]gate FAILED[/]" if outcome.verdict.startswith("FAILED") else SIGNS[outcome.state]
+
+
+def _table(report: Report) -> Table:
+    table = Table(title="What happened")
+    for heading in ("asset", ""):
+        table.add_column(heading)
+    for heading in ("rows", "seconds", "checks passed", "failed", "quarantined"):
+        table.add_column(heading, justify="right")
+    for outcome in report.outcomes:
+        table.add_row(
+            outcome.asset,
+            _sign(outcome),
+            "" if outcome.rows is None else f"{outcome.rows:,}",
+            f"{outcome.seconds:.1f}",
+            str(len(outcome.passed)),
+            str(len(outcome.failed)),
+            "" if outcome.quarantined is None else f"{outcome.quarantined:,}",
+        )
+    return table
+
+
+def _say_what_next(report: Report, settings: Settings) -> None:
+    for outcome in report.outcomes:
+        if outcome.verdict:
+            out.print(f"{outcome.asset}: quality gate {outcome.verdict}", markup=False)
+            out.print(f"{outcome.asset}: {outcome.approval}", markup=False)
+        elif outcome.failed:
+            out.print(f"{outcome.asset}: these checks do not hold: {', '.join(outcome.failed)}", markup=False)
+        if outcome.quarantined:
+            out.print(f"{outcome.asset}: the bad rows, with line and reason, are in {outcome.asset}_quarantine")
+        if outcome.reason:
+            out.print(f"{outcome.asset}: {outcome.reason}", markup=False)
+    from platform_assets.base.logs import shown
+
+    where = (
+        "in memory, gone with this process; PLATFORM_LAKE_URI keeps them"
+        if settings.lake_is_memory
+        else shown(settings.lake)
+    )
+    where = f"Tables: {where}. Run {report.run_id}; look at it with `.venv/bin/dagster dev`."
+    out.print(where, markup=False)
+
+
+def _say_detail(line: str) -> None:
+    say(f"      {line}")

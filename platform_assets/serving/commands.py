@@ -1,0 +1,30 @@
+"""`export`: write a champion into a folder that a service can serve from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from platform_assets.base.command_line import say
+
+commands = typer.Typer()
+
+
+@commands.command()
+def export(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Name of a registered model.")],
+    folder: Annotated[Path, typer.Argument(help="New, empty, or with an older export.")],
+) -> None:
+    """Write the champion and the record of its approval into a folder that a service can serve from by itself."""
+    from platform_assets.serving.bundles import export as write_bundle
+
+    services = context.obj.services
+    bundle = write_bundle(services.ledger, services.artefacts, model, folder)
+    demo = ", trained on sample data" if bundle.demo else ""
+    say(f"{model} version {bundle.version}{demo}, digest {bundle.digest}")
+    for line in bundle.approved:
+        say(f"request {bundle.approval_id}, {line}")
+    say(f"serve it with PLATFORM_BUNDLE={folder} platform-assets serve")

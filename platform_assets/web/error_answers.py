@@ -1,0 +1,123 @@
+"""Errors as clients see them: problem details, or a page where a browser asks for one.
+
+What a person can mend is told in full; of anything else a client learns no more than the request's id.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from platform_assets.base.errors import DatabaseError, PlatformError, first_line
+from platform_assets.base.logs import redact
+from platform_assets.web.pages import problem_page, wants_page
+from platform_assets.web.problems import (
+    INVALID,
+    REQUEST_ID,
+    RETRY_SECONDS,
+    Problem,
+    invalid,
+    problem_response,
+    request_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastapi import FastAPI, Request
+    from starlette.responses import Response
+
+LOG = logging.getLogger(__name__)
+
+
+def answer(request: Request, problem: Problem) -> Response:
+    """The answer that tells a problem: a page if that is asked for, else JSON."""
+    if wants_page(request):
+        return problem_page(request, problem)
+    return problem_response(problem, request.url.path, request_id(request))
+
+
+class Problems:
+    """Errors of every kind as problems, with no secret in them.
+
+    Parameters
+    ----------
+    secrets
+        What no message may show.
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._secrets = tuple(secrets)
+
+    def of(self, request: Request, error: Exception) -> Problem | None:
+        """The problem that an error is to a client; None for one that is a defect."""
+        if isinstance(error, Problem):
+            return error
+        if isinstance(error, HTTPException):
+            return _of_http(request, error)
+        if isinstance(error, RequestValidationError):
+            return invalid(error.errors())
+        return self._of_ours(request, error)
+
+    def answered_by(self, app: FastAPI) -> None:
+        """Make an application answer these errors as problems; everything else passes on to `middleware.py`."""
+
+        def answered(request: Request, error: Exception) -> Response:
+            problem = self.of(request, error)
+            if problem is None:
+                raise error
+            return answer(request, problem)
+
+        for kind in (HTTPException, RequestValidationError, PlatformError):
+            app.add_exception_handler(kind, answered)
+
+    def _of_ours(self, request: Request, error: Exception) -> Problem | None:
+        if isinstance(error, DatabaseError) or _is_of_driver(error) or _is_of_driver(error.__cause__):
+            LOG.warning("the database does not answer: %s", first_line(error), extra={REQUEST_ID: request_id(request)})
+            # Its own words name host and user.
+            return Problem(
+                DatabaseError.status,
+                "The platform's database does not answer. Try again in a moment.",
+                DatabaseError.problem,
+                headers={"Retry-After": str(RETRY_SECONDS)},
+            )
+        if not isinstance(error, PlatformError):
+            return None
+        if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            LOG.error("%s", error, extra={REQUEST_ID: request_id(request)})
+        retry = {"Retry-After": str(RETRY_SECONDS)} if error.is_temporary else {}
+        return Problem(error.status, self._told(error), error.problem, headers=retry)
+
+    def _told(self, error: Exception) -> str:
+        return redact(str(error), self._secrets)
+
+
+def _is_of_driver(error: BaseException | None) -> bool:
+    """Whether PostgreSQL's driver says that the server does not answer."""
+    if error is None:
+        return False
+    # Not at the top: a service is there the sooner, and the thread that looks for champions needs it first.
+    import psycopg
+
+    return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+
+
+def _of_http(request: Request, error: HTTPException) -> Problem:
+    if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
+        # What FastAPI says of a body that no JSON reader takes: nested too deeply, not UTF-8, a number without end.
+        told = "The body cannot be read as JSON."
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, INVALID, errors={"body": told})
+    return Problem(error.status_code, _told(error, request), headers=error.headers)
+
+
+def _told(error: HTTPException, request: Request) -> str:
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return f"There is nothing at {request.url.path}; /docs lists what there is."
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "")
+        return f"{request.method} is not possible at {request.url.path}; {allowed} is."
+    return str(error.detail)

@@ -1,0 +1,94 @@
+"""A declared source is found by its setting, or replaced by sample data that are written once and whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from platform_assets.base.errors import SourceError
+from platform_assets.domains.credit_risk.settings import CreditRiskSettings
+from platform_assets.landing.declared_sources import DeclaredSource, Sources
+from platform_assets.landing.sample_data import Demo
+from platform_assets.landing.source_files import Source
+from platform_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FIELD, SETTING = "credit_loans_uri", "PLATFORM_CREDIT_LOANS_URI"
+
+
+def settings(home: Path, **more: Any) -> Settings:
+    return Settings(home=home, demo_rows=100, **more)
+
+
+class Generator:
+    """Writes sample data, unless it is killed in the middle; counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.dies = False
+
+    @property
+    def declared(self) -> DeclaredSource:
+        return DeclaredSource(CreditRiskSettings, FIELD, Demo(self.write, ".tar.gz"))
+
+    def write(self, path: Path, rows: int) -> Path:
+        self.calls += 1
+        path.write_text("a,b\n")
+        if self.dies:
+            raise KeyboardInterrupt
+        path.write_text("a,b\n" + "1,2\n" * rows)
+        return path
+
+
+@pytest.mark.requirement("PLT-4")
+@pytest.mark.parametrize("sources", ["demo", "live"])
+def test_a_sources_own_setting_always_wins(tmp_path: Path, sources: str) -> None:
+    demo = Generator()
+    given = CreditRiskSettings(credit_loans_uri="s3://bucket/loans.csv")
+    found = Sources(settings(tmp_path, sources=sources), (given,)).find(demo.declared)
+    assert found == Source(SETTING, "s3://bucket/loans.csv", demo=False)
+    assert demo.calls == 0
+
+
+@pytest.mark.requirement("PLT-4")
+def test_a_live_source_without_its_setting_is_refused_by_name(tmp_path: Path) -> None:
+    demo = Generator()
+    with pytest.raises(SourceError, match=f"^{SETTING} is not set; .*PLATFORM_SOURCES=demo"):
+        Sources(settings(tmp_path, sources="live")).find(demo.declared)
+    assert demo.calls == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.requirement("PLT-3", "PLT-4")
+def test_demo_data_are_generated_once_and_reused(tmp_path: Path) -> None:
+    demo = Generator()
+    first = Sources(settings(tmp_path)).find(demo.declared)
+    again = Sources(settings(tmp_path)).find(demo.declared)
+    assert first == again == Source(SETTING, str(tmp_path / "demo" / "credit_loans_100.tar.gz"), demo=True)
+    assert demo.calls == 1
+    assert (tmp_path / "demo" / "credit_loans_100.tar.gz").read_text().count("\n") == 101
+    other = Sources(Settings(home=tmp_path, demo_rows=200)).find(demo.declared)
+    assert other.uri == str(tmp_path / "demo" / "credit_loans_200.tar.gz")
+    assert [path.name for path in sorted((tmp_path / "demo").iterdir())] == [
+        "credit_loans_100.tar.gz",
+        "credit_loans_200.tar.gz",
+    ]
+
+
+@pytest.mark.requirement("PLT-3")
+def test_half_written_demo_data_are_never_used(tmp_path: Path) -> None:
+    demo = Generator()
+    demo.dies = True
+    with pytest.raises(KeyboardInterrupt):
+        Sources(settings(tmp_path)).find(demo.declared)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    demo.dies = False
+    found = Sources(settings(tmp_path)).find(demo.declared)
+    assert (tmp_path / "demo" / "credit_loans_100.tar.gz").read_text().count("\n") == 101
+    assert found.demo
+
+
+# Services
