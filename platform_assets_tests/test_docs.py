@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from platform_assets import domains
-from platform_assets.settings import Settings, variable
+from platform_assets.settings import Settings, SettingsGroup, variable
 from platform_assets_tests.conftest import REAL_DATA
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def command_line() -> TyperGroup:
 
 
 def variables() -> set[str]:
-    kinds = (Settings, *domains.settings_classes())
+    kinds: list[type[SettingsGroup]] = [Settings, *domains.settings_classes()]
     return {variable(field) for kind in kinds for field in kind.model_fields} | {REAL_DATA}
 
 

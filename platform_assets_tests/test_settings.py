@@ -15,6 +15,7 @@ from platform_assets.settings import (
     DomainSettings,
     Settings,
     SettingsError,
+    SettingsGroup,
     load_settings,
     unknown_variables,
     variable,
@@ -292,7 +293,7 @@ def test_an_unknown_variable_is_found_with_the_nearest_known_name(
 
 
 def test_every_field_says_what_it_is_for() -> None:
-    kinds = [Settings, *domains.settings_classes()]
+    kinds: list[type[SettingsGroup]] = [Settings, *domains.settings_classes()]
     undescribed = [
         variable(name) for kind in kinds for name, field in kind.model_fields.items() if not field.description
     ]
