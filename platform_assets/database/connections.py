@@ -1,8 +1,8 @@
 """The platform's PostgreSQL: three databases on one server, embedded or by URL, and their migrations.
 
 Whoever stores something asks here for an engine or a URL. How the embedded server lives and dies
-is `postgres_server.py`'s business; our tables are made in `platform_assets/migrations`, those of
-Dagster and MLflow by the libraries, both through `migrate.py`.
+is `postgres_server.py`'s business; our tables are made by migrations, those of Dagster and MLflow by the
+libraries, both through `migrate.py`.
 
 Two roles connect. The platform's own, by `open_database`, reads and writes rows, and of what is there
 for ever (`ledger.py`, `keys.py`) it can only read and add. The one that owns those tables, by
@@ -15,22 +15,22 @@ import hashlib
 from contextlib import closing, contextmanager
 from functools import cached_property
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from platform_assets.base.errors import DatabaseError, first_line
 from platform_assets.database.blocking_reads import SILENCE_SECONDS, STATEMENT_SECONDS, ImpatientConnection, Reads
 from platform_assets.database.embedded.server import APP, OWNER, ServerUse, use_server
+from platform_assets.database.revisions import DOMAINS, current_heads, listed, refuse_unknown, wanted_heads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import psycopg
     from sqlalchemy import URL, Engine
 
 Purpose = Literal["platform", "dagster", "mlflow"]
 
-MIGRATIONS = Path(__file__).with_name("migrations")
 EMBEDDED_NAME = "platform"
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 600
@@ -245,7 +245,7 @@ def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
         return embedded_database(server.port, APP, server.folder.password(APP), server)
     database = Database(_parsed(url))
     if migrated:
-        _require_head(database)
+        require_heads(database)
     return database
 
 
@@ -280,22 +280,6 @@ def embedded_database(port: int, role: str, password: str, server: ServerUse | N
     return Database(URL.create("postgresql", role, password, "127.0.0.1", port, EMBEDDED_NAME, query), server)
 
 
-def head() -> str:
-    """Our newest migration, told by the names of the files, which is faster than asking Alembic."""
-    return max(path.stem.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
-
-
-def revision(connection: psycopg.Connection[Any], table: str = "platform.alembic_version") -> str | None:
-    """The migration that a database is at; None before the first."""
-    from psycopg import sql
-
-    found = connection.execute("select to_regclass(%s)", [table]).fetchone()
-    if found is None or found[0] is None:
-        return None
-    row = connection.execute(sql.SQL("select version_num from {}").format(sql.Identifier(*table.split(".")))).fetchone()
-    return str(row[0]) if row else None
-
-
 def _parsed(url: str, variable: str = "PLATFORM_DATABASE_URL") -> URL:
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
@@ -312,12 +296,28 @@ def _parsed(url: str, variable: str = "PLATFORM_DATABASE_URL") -> URL:
     return parsed
 
 
-def _require_head(database: Database) -> None:
+def require_heads(database: Database, domains: Path = DOMAINS) -> None:
+    """Refuse databases that are not at this code's version.
+
+    Parameters
+    ----------
+    database
+        As the platform connects.
+    domains
+        The folder that holds a folder for each domain.
+
+    Raises
+    ------
+    DatabaseError
+        A revision is missing, or not one of this code's, or one of the three databases is not there.
+
+    """
     with database.connect("platform") as connection:
-        found = revision(connection)
+        found, wanted = current_heads(connection), wanted_heads(domains)
         lacking = missing(database, connection)
-    if found != head() or lacking:
-        state = f"is at version {found or 'none'}, this code needs {head()}"
+    refuse_unknown(found, database.name("platform"), domains)
+    if found != wanted or lacking:
+        state = f"is at version {listed(found) or 'none'}, this code needs {listed(wanted)}"
         if lacking:
             state = f"has no {' and no '.join(database.name(purpose) for purpose in lacking)} beside it"
         raise DatabaseError(f"the database {database.name('platform')} {state}; run `platform-assets migrate`")

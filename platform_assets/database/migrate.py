@@ -1,8 +1,25 @@
 """Bringing the databases to the versions that this code needs: ours by Alembic, Dagster's and MLflow's by themselves.
 
-Here, below the layers that know Dagster, because whoever starts the embedded server must report
-it ready only when all three databases can be used. Six processes that each let MLflow create its
-tables broke them for good: all migrating is done under one lock.
+Our tables come from several branches of migrations. The rooms share the branch `platform`, in
+`database/migrations/versions`. A domain that owns tables puts its migrations into a flat folder of its own:
+
+    domains/shop/migrations/shop_0001_orders.py     revision = "shop_0001", branch_labels = ("shop",)
+    domains/shop/migrations/shop_0002_customers.py  revision = "shop_0002", down_revision = "shop_0001"
+
+- A file's name begins with its revision, and the revision with the domain's name, so that a database tells
+  whose tables it holds even when the domain is gone.
+- The first migration has `down_revision = None`, and none has `depends_on`: `platform` is at its head before
+  the domains' branches are upgraded, by name.
+- The folder is found on the disk. No domain is imported, and nobody lists them.
+- The first migration makes the schema, named after the domain (`create schema if not exists shop`), and the
+  tables in it. A migration grants nothing: afterwards `grant` gives the platform's role rights on the rows of
+  every table. A table with a trigger named `append_only` can only be read and added to; `platform.refuse_change()`
+  is a function for that trigger. Number rows by identity columns: a serial column's sequence needs a right of
+  its own, which the role does not get.
+
+Dagster's and MLflow's schemas are here, below the layers that know Dagster, because whoever starts the embedded
+server must report it ready only when all three databases can be used. Six processes that each let MLflow create
+its tables broke them for good: all migrating is done under one lock.
 """
 
 from __future__ import annotations
@@ -12,14 +29,26 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import DatabaseError, first_line
-from platform_assets.database.connections import MIGRATIONS, head, missing, revision
+from platform_assets.database.connections import missing
+from platform_assets.database.revisions import (
+    DOMAINS,
+    MIGRATIONS,
+    current_heads,
+    find_branches,
+    listed,
+    refuse_unknown,
+    wanted_heads,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import psycopg
+    from alembic.config import Config
 
     from platform_assets.database.connections import Database, Purpose
+    from platform_assets.database.revisions import Branch
 
 # Any number that no other program takes in the same database; it spells "platform".
 MIGRATION_LOCK = int.from_bytes(b"platform", "big")
@@ -29,7 +58,7 @@ _FOR_MIGRATIONS = {("platform", "alembic_version"), ("platform", "library_schema
 _LIBRARIES: tuple[Purpose, ...] = ("dagster", "mlflow")
 
 
-def migrate(database: Database, owner: Database | None = None) -> list[str]:
+def migrate(database: Database, owner: Database | None = None, domains: Path = DOMAINS) -> list[str]:
     """Create the databases that are missing and bring all three to the versions that this code needs.
 
     Parameters
@@ -39,6 +68,8 @@ def migrate(database: Database, owner: Database | None = None) -> list[str]:
         libraries alter tables; in the platform's it gets the rights on rows that it needs, and no other.
     owner
         The same databases as the role that owns the platform's tables; None where it is the same role.
+    domains
+        The folder that holds a folder for each domain, some with migrations.
 
     Returns
     -------
@@ -47,7 +78,8 @@ def migrate(database: Database, owner: Database | None = None) -> list[str]:
     Raises
     ------
     DatabaseError
-        A database is missing and the role may not create it, or a right cannot be given.
+        A database is missing and the role may not create it, or a right cannot be given; a database is at a
+        revision that this code does not have, or a migration breaks the rules above.
 
     """
     if owner is None or owner.role == database.role:
@@ -55,9 +87,11 @@ def migrate(database: Database, owner: Database | None = None) -> list[str]:
     done = [f"created {database.name(purpose)}" for purpose in _create_missing(owner, database.role)]
     with owner.connect("platform") as connection:
         connection.execute("select pg_advisory_lock(%s)", [MIGRATION_LOCK])
-        if (found := revision(connection)) != head():
-            _migrate_platform(owner)
-            done.append(f"migrated {database.name('platform')} from {found} to {head()}")
+        found, wanted = current_heads(connection), wanted_heads(domains)
+        refuse_unknown(found, database.name("platform"), domains)
+        if found != wanted:
+            _migrate_platform(owner, domains)
+            done.append(f"migrated {database.name('platform')} from {listed(found) or None} to {listed(wanted)}")
         if owner is not database:
             grant(connection, database.role)
             done += [line for purpose in _LIBRARIES for line in _hand_over(owner, purpose, database.role)]
@@ -171,15 +205,52 @@ def _hand_over(owner: Database, purpose: Purpose, role: str) -> list[str]:
     return [f"handed {name} over to {role}"] if theirs else []
 
 
-def _migrate_platform(database: Database) -> None:
+def _migrate_platform(database: Database, domains: Path) -> None:
+    """Upgrade each branch to its head, the platform's first; each branch in a transaction of its own."""
     from alembic import command
-    from alembic.config import Config
 
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    branches = find_branches(domains)
+    for branch in branches:
+        _check_branch(branch)
+    config = alembic_config(branches)
     with database.engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        for branch in branches:
+            command.upgrade(config, f"{branch.label}@head")
+
+
+def alembic_config(branches: list[Branch]) -> Config:
+    """Return Alembic's configuration for some branches; `attributes["connection"]` is still to be set."""
+    from alembic.config import Config
+
+    folders = dict.fromkeys(str(path.parent) for branch in branches for path in branch.files.values())
+    config = Config()
+    for option, value in {
+        "script_location": str(MIGRATIONS),
+        "path_separator": "newline",
+        "version_locations": "\n".join(folders),
+    }.items():
+        config.set_main_option(option, value.replace("%", "%%"))
+    return config
+
+
+def _check_branch(branch: Branch) -> None:
+    """Refuse a migration that does not stand in the chain where its file name puts it."""
+    from alembic.util import load_python_file
+
+    before = None
+    for revision, path in branch.files.items():
+        module = load_python_file(str(path.parent), path.name)
+        needed = {
+            "revision": revision,
+            "down_revision": before,
+            "branch_labels": None if before else (branch.label,),
+            "depends_on": None,
+        }
+        for name, value in needed.items():
+            if (found := getattr(module, name, None)) != value:
+                raise DatabaseError(f"the migration {path} has {name} = {found!r}; it must be {value!r}")
+        before = revision
 
 
 def _migrate_libraries(database: Database, connection: psycopg.Connection[Any]) -> list[str]:
@@ -198,17 +269,21 @@ def _migrate_libraries(database: Database, connection: psycopg.Connection[Any]) 
             "select versions, revision from platform.library_schemas where name = %s", [purpose]
         ).fetchone()
         with database.connect(purpose) as its_connection:
-            if known == (versions, revision(its_connection, "alembic_version")):
+            if known == (versions, _library_revision(its_connection)):
                 continue
             migrate(database)
             connection.execute(
                 "insert into platform.library_schemas (name, versions, revision) values (%s, %s, %s)"
                 " on conflict (name) do update"
                 " set versions = excluded.versions, revision = excluded.revision, migrated_at = now()",
-                [purpose, versions, revision(its_connection, "alembic_version")],
+                [purpose, versions, _library_revision(its_connection)],
             )
             done.append(f"migrated {database.name(purpose)} to {versions}")
     return done
+
+
+def _library_revision(connection: psycopg.Connection[Any]) -> str | None:
+    return listed(current_heads(connection, "alembic_version")) or None
 
 
 def _migrate_dagster(database: Database) -> None:

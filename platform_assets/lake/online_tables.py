@@ -232,7 +232,7 @@ def _plain_errors(name: str) -> Iterator[None]:
     ) as error:
         raise DatabaseError(
             f"PostgreSQL has no table for {name} with these columns; write a migration for it "
-            "(see platform_assets/migrations), then run `platform-assets migrate`"
+            "(see platform_assets/database/migrate.py), then run `platform-assets migrate`"
         ) from error
     except (psycopg.OperationalError, sa.exc.OperationalError) as error:
         raise DatabaseError(

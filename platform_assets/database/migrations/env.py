@@ -1,4 +1,4 @@
-"""How Alembic runs our migrations: on the connection that `database/connections.py` hands over, in one transaction."""
+"""How Alembic runs our migrations: on the connection that `database/migrate.py` hands over, in one transaction."""
 
 from __future__ import annotations
 

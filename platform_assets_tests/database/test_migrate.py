@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from psycopg import sql
+from sqlalchemy import make_url
+
+from platform_assets.base.errors import DatabaseError
+from platform_assets.database.connections import Database, open_database, open_owner, require_heads
+from platform_assets.database.migrate import alembic_config, migrate
+from platform_assets.database.revisions import DOMAINS, current_heads, find_branches, wanted_heads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from alembic.config import Config
+
+    from platform_assets_tests.warm import WarmParent
+
+MIGRATE = """
+import sys
+from pathlib import Path
+from platform_assets.database.connections import open_database
+from platform_assets.database.migrate import migrate
+
+print("\\n".join(migrate(open_database(sys.argv[1], Path("unused"), migrated=False))))
+"""
+
+
+def test_migrating_again_does_nothing_and_imports_no_library(external: Database) -> None:
+    code = f"{MIGRATE}\nassert not {{'mlflow', 'dagster', 'alembic'}} & set(sys.modules), sorted(sys.modules)"
+    url = external.url("platform").render_as_string(hide_password=False)
+    answer = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stdout.strip()) == (0, ""), answer.stderr
+
+
+def print_migrations(url: str) -> None:
+    """What `MIGRATE` does, in a process that has imported all."""
+    sys.stdout.write("\n".join(migrate(open_database(url, Path("unused"), migrated=False))) + "\n")
+
+
+@pytest.mark.slow
+def test_missing_databases_are_made_and_migrated_once_by_two_at_the_same_time(
+    external: Database, warm: WarmParent
+) -> None:
+    names = [external.name(purpose) for purpose in ("platform", "dagster", "mlflow")]
+    with contextlib.closing(external.maintenance()) as connection:
+        for name in names:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    url = external.url("platform").render_as_string(hide_password=False)
+    with contextlib.ExitStack() as ended:
+        both = [ended.enter_context(warm.start(print_migrations, url)) for _ in range(2)]
+        answers = [process.stdout.read() for process in both]
+        assert [process.wait() for process in both] == [0, 0], answers
+    done = [line.split(" to ")[0] for out in answers for line in out.splitlines() if line]
+    assert sorted(done) == sorted(
+        [f"created {name}" for name in names]
+        + [f"migrated {names[0]} from None", f"migrated {names[1]}", f"migrated {names[2]}"]
+    )
+    open_database(url, Path("unused")).close()
+
+
+@pytest.mark.requirement("PRO-5")
+def test_what_the_libraries_made_as_the_owner_is_handed_over_to_the_role_that_the_platform_connects_with(
+    external: Database, database_url: str
+) -> None:
+    limited = Database(make_url(database_url))
+    role = sql.Identifier(external.role)
+    names = {"dagster": "event_logs", "mlflow": "registered_models"}
+    for purpose, table in names.items():
+        with external.connect(purpose) as connection:  # type: ignore[arg-type]
+            for thing in ("database {}", "table {}"):
+                name = external.name(purpose) if "database" in thing else table  # type: ignore[arg-type]
+                statement = sql.SQL(f"alter {thing} owner to {{}}").format(sql.Identifier(name), role)
+                connection.execute(statement)
+    assert migrate(limited, external) == [
+        f"handed {external.name(purpose)} over to {limited.role}"  # type: ignore[arg-type]
+        for purpose in names
+    ]
+    for purpose, table in names.items():
+        with limited.connect(purpose) as connection:  # type: ignore[arg-type]
+            connection.execute(f"alter table {table} add column new_column int".encode())
+            connection.execute(b"create table another (id int)")
+    assert migrate(limited, external) == []
+
+
+@pytest.mark.requirement("PRO-5")
+def test_rights_that_an_earlier_version_gave_are_taken_back(external: Database, database_url: str) -> None:
+    limited = Database(make_url(database_url))
+    with external.connect("platform") as connection:
+        connection.execute(f"grant all on all tables in schema platform to {limited.role}".encode())
+        connection.execute(f"grant create on schema platform to {limited.role}".encode())
+    migrate(limited, external)
+    with limited.connect("platform") as connection:
+        rows = connection.execute(
+            "select n.nspname || '.' || relname, array_agg(privilege_type order by privilege_type)"
+            " from pg_class c join pg_namespace n on n.oid = relnamespace, aclexplode(relacl) given"
+            " where relkind = 'r' and grantee = current_user::regrole and n.nspname in ('platform', 'credit_risk')"
+            " group by 1 order by 1"
+        ).fetchall()
+        row = connection.execute("select has_schema_privilege('platform', 'create')").fetchone()
+    everything = ["DELETE", "INSERT", "SELECT", "UPDATE"]
+    assert dict(rows) == {
+        "credit_risk.client_features": everything,
+        "platform.alembic_version": ["SELECT"],
+        "platform.api_key_revocations": ["INSERT", "SELECT"],
+        "platform.api_keys": ["INSERT", "SELECT"],
+        "platform.approval_events": ["INSERT", "SELECT"],
+        "platform.approval_plots": ["INSERT", "SELECT"],
+        "platform.approval_projections": ["INSERT", "SELECT"],
+        "platform.approval_requests": ["INSERT", "SELECT"],
+        "platform.library_schemas": ["SELECT"],
+        "platform.online_tables": everything,
+        "platform.predictions": everything,
+    }
+    assert row == (False,)
+
+
+@pytest.fixture
+def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
+    """URLs of databases that are not there, as the platform's role and as one that may make them, no superuser."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    roles = [f"{name}_app", f"{name}_owner"]
+    app, owner = map(sql.Identifier, roles)
+    url = postgres_server.url("platform").set(drivername="postgresql", database=name, password="p")
+    with contextlib.closing(postgres_server.maintenance()) as connection:
+        connection.execute(sql.SQL("create role {} login password 'p'").format(app))
+        connection.execute(sql.SQL("create role {} login createdb password 'p' in role {}").format(owner, app))
+        yield tuple(url.set(username=role).render_as_string(hide_password=False) for role in roles)  # type: ignore[misc]
+        for purpose in ("platform", "dagster", "mlflow"):
+            clone = sql.Identifier(Database(url).name(purpose))
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(clone))
+        connection.execute(sql.SQL("drop role {}, {}").format(owner, app))
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("PRO-5", "PLT-4")
+def test_two_roles_of_a_server_that_is_not_ours_divide_the_rights(two_roles: tuple[str, str], tmp_path: Path) -> None:
+    limited, owner = open_database(two_roles[0], tmp_path, migrated=False), open_owner(two_roles[1], tmp_path)
+    with contextlib.closing(owner):
+        assert [line.split(" ")[0] for line in migrate(limited, owner)] == ["created"] * 3 + ["migrated"] * 3
+        assert migrate(limited, owner) == []
+    with open_database(two_roles[0], tmp_path).connect("platform") as connection:
+        connection.execute("insert into platform.online_tables (name, digest, rows) values ('x', 'd', 1)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("delete from platform.approval_events")
+
+
+@pytest.mark.parametrize(("take", "said"), [("revoke {app} from {owner}", 'owner "{app}"'), ("", "")])
+def test_an_owner_that_may_not_give_databases_away_is_told_what_to_ask_for(
+    two_roles: tuple[str, str], postgres_server: Database, tmp_path: Path, take: str, said: str
+) -> None:
+    limited, owner = open_database(two_roles[0], tmp_path, migrated=False), open_owner(two_roles[1], tmp_path)
+    if not take:
+        missing = make_url(two_roles[0]).set(username="never_made")
+        with pytest.raises(DatabaseError, match='owner "never_made"'):
+            migrate(Database(missing), owner)
+        return
+    with contextlib.closing(postgres_server.maintenance()) as connection:
+        connection.execute(take.format(app=limited.role, owner=owner.role).encode())
+    with pytest.raises(DatabaseError) as error:
+        migrate(limited, owner)
+    assert "let an administrator run: create database" in str(error.value)
+    assert said.format(app=limited.role) in str(error.value)
+
+
+def test_a_role_that_may_not_create_databases_is_told_what_to_ask_for(external: Database) -> None:
+    role = f"{external.name('platform')}_limited"
+    with contextlib.closing(external.maintenance()) as connection:
+        connection.execute(sql.SQL("create role {} login password 'p'").format(sql.Identifier(role)))
+        try:
+            url = external.url("platform").set(username=role, password="p", database=f"{role}_db")
+            with pytest.raises(DatabaseError) as error:
+                migrate(Database(url))
+        finally:
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
+    assert f'create database "{role}_db" owner "{role}"' in str(error.value)
+
+
+def alembic(database: Database, step: Callable[[Config, str], None], revision: str, domains: Path = DOMAINS) -> None:
+    """Run one of Alembic's commands as `migrate` does."""
+    config = alembic_config(find_branches(domains))
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        step(config, revision)
+
+
+def heads_of(database: Database) -> set[str]:
+    with database.connect("platform") as connection:
+        return set(current_heads(connection))
+
+
+def test_the_file_names_tell_the_heads() -> None:
+    heads = ScriptDirectory.from_config(alembic_config(find_branches())).get_heads()
+    assert sorted(heads) == sorted(wanted_heads())
+
+
+def test_the_migrations_can_be_taken_back_and_made_again(external: Database) -> None:
+    alembic(external, command.downgrade, "base")
+    assert heads_of(external) == set()
+    alembic(external, command.upgrade, "heads")
+    assert heads_of(external) == wanted_heads()
+
+
+def write_migration(domains: Path, name: str, upgrade: str = "", downgrade: str = "", **changed: Any) -> Path:
+    """Write the migration `<domain>_<number>_<what>`, which follows the one before."""
+    domain, number, _ = name.split("_")
+    first = int(number) == 1
+    values = {
+        "revision": f"{domain}_{number}",
+        "down_revision": None if first else f"{domain}_{int(number) - 1:04}",
+        "branch_labels": (domain,) if first else None,
+        "depends_on": None,
+    } | changed
+    lines = ["from alembic import op", *(f"{key} = {value!r}" for key, value in values.items())]
+    lines += ["def upgrade():", f"    op.execute({upgrade!r})", "def downgrade():", f"    op.execute({downgrade!r})"]
+    path = domains / domain / "migrations" / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture
+def domains(tmp_path: Path) -> Path:
+    """Two domains with tables of their own; those of `bakery`, the first by name, need a table of the newest room."""
+    domains = tmp_path / "100%" / "domains"
+    write_migration(
+        domains,
+        "bakery_0001_loaves",
+        "create schema bakery; create table bakery.loaves (batch uuid, place int,"
+        " foreign key (batch, place) references platform.predictions)",
+        "drop schema bakery cascade",
+    )
+    write_migration(
+        domains,
+        "shop_0001_orders",
+        "create schema if not exists shop;"
+        "create table shop.orders (id bigint generated always as identity primary key, item text)",
+        "drop schema shop cascade",
+    )
+    write_migration(
+        domains,
+        "shop_0002_receipts",
+        "create table shop.receipts (id bigint);"
+        "create trigger append_only before update or delete or truncate on shop.receipts"
+        " for each statement execute function platform.refuse_change()",
+        "drop table shop.receipts",
+    )
+    return domains
+
+
+@pytest.fixture
+def limited(database_url: str) -> Iterator[Database]:
+    """The same databases as `external`, as the role that the platform connects with."""
+    with contextlib.closing(Database(make_url(database_url))) as database:
+        yield database
+
+
+def test_a_domain_s_branch_is_upgraded_after_the_rooms_and_needs_no_second_time(
+    external: Database, limited: Database, domains: Path
+) -> None:
+    alembic(external, command.downgrade, "0002")
+    assert heads_of(external) == {"0002"}
+    heads = "0003, bakery_0001, shop_0002"
+    assert migrate(limited, external, domains) == [
+        f"migrated {external.name('platform')} from 0002 to {heads}",
+    ]
+    assert heads_of(external) == set(heads.split(", "))
+    require_heads(limited, domains)
+    assert migrate(limited, external, domains) == []
+
+
+def test_the_platform_s_role_gets_its_rights_on_a_domain_s_tables(
+    external: Database, limited: Database, domains: Path
+) -> None:
+    migrate(limited, external, domains)
+    with limited.connect("platform") as connection:
+        connection.execute("insert into shop.orders (item) values ('bread'), ('cake')")
+        connection.execute("delete from shop.orders where item = 'cake'")
+        assert connection.execute("update shop.orders set item = 'roll' returning id, item").fetchall() == [(1, "roll")]
+        connection.execute("insert into shop.receipts values (1)")
+        for forbidden in (b"delete from shop.receipts", b"drop table shop.orders", b"create table shop.more (id int)"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(forbidden)
+
+
+def test_a_database_of_the_rooms_alone_stays_as_it_is_until_a_domain_brings_migrations(
+    external: Database, limited: Database, domains: Path
+) -> None:
+    with external.connect("platform") as connection:
+        assert connection.execute("select version_num from platform.alembic_version").fetchall() == [("0003",)]
+    assert migrate(limited, external, domains.parent) == []
+    require_heads(limited, domains.parent)
+    with pytest.raises(DatabaseError, match="is at version 0003, this code needs 0003, bakery_0001, shop_0002; run"):
+        require_heads(limited, domains)
+
+
+def test_a_domain_that_is_gone_is_named_with_what_to_do(external: Database, limited: Database, domains: Path) -> None:
+    migrate(limited, external, domains)
+    shutil.rmtree(domains / "shop")
+    for use in (lambda: migrate(limited, external, domains), lambda: require_heads(limited, domains)):
+        with pytest.raises(DatabaseError) as error:
+            use()
+        assert str(error.value) == (
+            f"the database {external.name('platform')} has tables of the domain shop at revision shop_0002, and this "
+            f"code has no {domains}/shop/migrations; put that folder back, or, to remove the domain for good, let the "
+            "tables' owner drop them and delete the row shop_0002 of platform.alembic_version"
+        )
+    with external.connect("platform") as connection:
+        connection.execute("drop schema shop cascade")
+        connection.execute("delete from platform.alembic_version where version_num = 'shop_0002'")
+    assert migrate(limited, external, domains) == []
+
+
+def test_a_domain_s_branch_is_taken_back_alone(external: Database, limited: Database, domains: Path) -> None:
+    migrate(limited, external, domains)
+    alembic(external, command.downgrade, "shop@base", domains)
+    assert heads_of(external) == {"0003", "bakery_0001"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "said"),
+    [
+        ("shop_0001_orders", {"revision": "0001"}, "revision = '0001'; it must be 'shop_0001'"),
+        ("shop_0001_orders", {"down_revision": "0003"}, "down_revision = '0003'; it must be None"),
+        ("shop_0001_orders", {"depends_on": "0003"}, "depends_on = '0003'; it must be None"),
+        ("shop_0001_orders", {"branch_labels": None}, "branch_labels = None; it must be ('shop',)"),
+        ("shop_0001_orders", {"branch_labels": ("platform",)}, "= ('platform',); it must be ('shop',)"),
+        ("shop_0002_receipts", {"down_revision": None}, "down_revision = None; it must be 'shop_0001'"),
+    ],
+)
+def test_a_migration_that_is_not_on_its_domain_s_branch_is_refused_and_nothing_migrated(
+    external: Database, domains: Path, name: str, changed: dict[str, Any], said: str
+) -> None:
+    path = write_migration(domains, name, **changed)
+    with pytest.raises(DatabaseError) as error:
+        migrate(external, domains=domains)
+    assert str(error.value).startswith(f"the migration {path} has ")
+    assert str(error.value).endswith(said)
+    assert heads_of(external) == {"0003"}
