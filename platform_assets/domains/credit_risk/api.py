@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from platform_assets.base.errors import NotFound
@@ -14,21 +14,28 @@ from platform_assets.base.json_values import JSON
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, FEATURES
 from platform_assets.models.artefacts import ROWS_AT_ONCE
-from platform_assets.serving.one_or_many import Key, NothingFound, OneOrMany, UpTo1000
+from platform_assets.serving.prediction_fields import ApprovalId, common_fields, version_of_all
+from platform_assets.web.one_or_many import (
+    Example,
+    Key,
+    NothingFound,
+    OneOrMany,
+    UpTo1000,
+    documentation,
+    in_their_places,
+    respond,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from platform_assets.services import Services
-    from platform_assets.serving.predictor import Predicted
     from platform_assets.web.request_identity import Asked
 
 NAMES = [feature.name for feature in FEATURES]
-FEW = ROWS_AT_ONCE
-"""Clients who are answered on the event loop."""
 TOLD = {feature.name: feature.description for feature in FEATURES}
 ClientId = Annotated[Key, Field(description="Number of the client.", examples=[5008804])]
-_ONE, _OTHER, _NOBODY = 5008804, 5008806, 9999999
+_ONE, _NOBODY = 5008804, 9999999
 
 
 class Features(BaseModel):
@@ -62,8 +69,8 @@ class Prediction(BaseModel):
         Literal["high_risk", "low_risk"], Field(description="Whether the probability reaches the threshold.")
     ]
     threshold: float
-    model_version: Annotated[str, Field(description="The version that answered; one for all clients of a request.")]
-    approval_id: Annotated[int, Field(description="The request by which a person approved that version.")]
+    model_version: Annotated[str, version_of_all("clients")]
+    approval_id: ApprovalId
     features: Features
     missing: Missing
     as_of: AsOf
@@ -73,6 +80,12 @@ class UnknownClient(NothingFound):
     """In the place of a client of whom there is nothing."""
 
     client_id: ClientId
+
+    def problem(self) -> NotFound:
+        """Return the error that answers for this client alone."""
+        return NotFound(
+            f"There is no client {self.client_id}: no loan of such a client is among those that were delivered."
+        )
 
 
 class Predictions(BaseModel):
@@ -106,14 +119,14 @@ _EXAMPLE = {
     "missing": [],
     "as_of": "2021-04-30",
 }
-_EXAMPLES_ASKED = {
-    "one client": {"value": {"client_id": _ONE}},
-    "several clients": {"value": {"client_ids": [_ONE, _NOBODY]}},
-}
-_EXAMPLES_ANSWERED = {
-    "one client": {"value": _EXAMPLE},
-    "several clients": {"value": {"predictions": [_EXAMPLE, {"client_id": _NOBODY, "error": "not_found"}]}},
-}
+_EXAMPLES = (
+    Example("one client", {"client_id": _ONE}, _EXAMPLE),
+    Example(
+        "several clients",
+        {"client_ids": [_ONE, _NOBODY]},
+        {"predictions": [_EXAMPLE, {"client_id": _NOBODY, "error": "not_found"}]},
+    ),
+)
 
 
 def router(services: Services) -> APIRouter:
@@ -137,74 +150,42 @@ def router(services: Services) -> APIRouter:
         """The five features of a client, as of the newest loan."""
         row = await services.online.get(CLIENT_FEATURES.name, client_id=client_id)
         if row is None:
-            raise _unknown(client_id)
-        return _json(FeaturesOfClient(**row, missing=_missing(row)))
+            raise UnknownClient(client_id=client_id).problem()
+        return Response(FeaturesOfClient(**row, missing=_missing(row)).model_dump_json(), media_type=JSON)
 
-    @routes.post(
-        "/predictions/credit-risk",
-        response_model=Prediction | Predictions,
-        responses={200: {"content": {JSON: {"examples": _EXAMPLES_ANSWERED}}}},
-        openapi_extra={"requestBody": {"content": {JSON: {"examples": _EXAMPLES_ASKED}}}},
-    )
+    @routes.post("/predictions/credit-risk", **documentation(Prediction | Predictions, _EXAMPLES))
     async def predict_credit_risk(clients: Clients, request: Request) -> Response:
         """How likely it is that a client does not pay a loan back on time: for one client, or for many at once."""
-        ids = clients.client_ids if clients.is_many else [clients.client_id]
+        ids = clients.items
         rows = await services.online.get_many(CLIENT_FEATURES.name, "client_id", ids)
-        # A thread costs a third of what few rows take, and would hold the interpreter just as long; many would keep all
-        # others waiting.
-        if len(ids) <= FEW:
-            answers = _predictions(services, ids, rows, request.state.asked)
-        else:
-            answers = await run_in_threadpool(_predictions, services, ids, rows, request.state.asked)
-        if clients.is_many:
-            return _json(Predictions(predictions=answers))
-        [answer] = answers
-        if isinstance(answer, UnknownClient):
-            raise _unknown(answer.client_id)
-        return _json(answer)
+        predict = partial(_predictions, services, request.state.asked)
+        answers = partial(in_their_places, ids, rows, predict, lambda client: UnknownClient(client_id=client))
+        return await respond(clients, answers, Predictions, few=ROWS_AT_ONCE)
 
     return routes
 
 
 def _predictions(
-    services: Services, ids: Sequence[int], rows: Mapping[int, Mapping[str, Any]], asked: Asked
-) -> list[Prediction | UnknownClient]:
-    known = [client for client in ids if client in rows]
-    if not known:
-        return [UnknownClient(client_id=client) for client in ids]
-    predicted = services.predictor.predict(MODEL.name, known, [rows[client] for client in known], asked)
-    scores = iter(range(len(known)))
+    services: Services, asked: Asked, clients: Sequence[int], rows: Sequence[Mapping[str, Any]]
+) -> list[Prediction]:
+    predicted = services.predictor.predict(MODEL.name, clients, rows, asked)
+    common = common_fields(predicted)
     return [
-        _prediction(rows[client], predicted, next(scores)) if client in rows else UnknownClient(client_id=client)
-        for client in ids
+        Prediction(
+            client_id=row["client_id"],
+            probability=probability,
+            decision="high_risk" if positive else "low_risk",
+            features=Features(**{name: row[name] for name in NAMES}),
+            missing=_missing(row),
+            as_of=row["as_of"],
+            **common,
+        )
+        for row, probability, positive in zip(rows, predicted.scores.tolist(), predicted.positive.tolist(), strict=True)
     ]
-
-
-def _prediction(row: Mapping[str, Any], predicted: Predicted, place: int) -> Prediction:
-    live = predicted.live
-    return Prediction(
-        client_id=row["client_id"],
-        probability=float(predicted.scores[place]),
-        decision="high_risk" if predicted.positive[place] else "low_risk",
-        threshold=live.threshold,
-        model_version=str(live.version),
-        approval_id=live.approval_id,
-        features=Features(**{name: row[name] for name in NAMES}),
-        missing=_missing(row),
-        as_of=row["as_of"],
-    )
 
 
 def _missing(row: Mapping[str, Any]) -> list[str]:
     return [name for name in NAMES if row[name] is None]
-
-
-def _unknown(client_id: int) -> NotFound:
-    return NotFound(f"There is no client {client_id}: no loan of such a client is among those that were delivered.")
-
-
-def _json(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(), media_type=JSON)
 
 
 def _flat(prediction: Mapping[str, Any]) -> dict[str, Any]:

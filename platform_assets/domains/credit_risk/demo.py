@@ -20,10 +20,9 @@ loans and large earlier amounts raise the risk, around 8 % of all loans.
 
 from __future__ import annotations
 
-import csv
-import os
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.landing.file_writer import write_csv
 from platform_assets.landing.sample_data import Demo
 
 if TYPE_CHECKING:
@@ -113,8 +112,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
     places = random.choice(len(lines), size=bad, replace=False).tolist()
     for place, (spoil, column) in zip(sorted(places, reverse=True), _spoilers(bad), strict=True):
         spoil(lines, place, COLUMNS.index(column))
-    _write(path, lines)
-    return path
+    return write_csv(path, COLUMNS, lines)
 
 
 def _loans(random: np.random.Generator, rows: int) -> Columns:
@@ -286,20 +284,6 @@ SPOILERS = (
 
 def _spoilers(count: int) -> list[Any]:
     return [SPOILERS[i % len(SPOILERS)] for i in range(count)]
-
-
-def _write(path: Path, lines: list[list[Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(lines)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 LOANS = Demo(generate)

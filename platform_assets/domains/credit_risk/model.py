@@ -9,6 +9,7 @@ from platform_assets.domains.credit_risk.schemas import FEATURES, LOAN_FEATURES,
 from platform_assets.evaluation.metrics import Criterion, NotWorse, reaching_recall
 from platform_assets.evaluation.splits import Holdout
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec
+from platform_assets.training.pipelines import tabular_pipeline
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -43,25 +44,28 @@ def examples(loan_features: ir.Table, loans: ir.Table) -> ir.Table:
     )
 
 
+# A first loan has no average before it, and a pensioner has no job: `tabular_pipeline` fills both in, and marks them.
+
+
 def logistic_regression(seed: int) -> Any:
     """A linear model of the log-odds."""
     from sklearn.linear_model import LogisticRegression
 
-    return _pipeline(LogisticRegression(class_weight="balanced", max_iter=1_000, random_state=seed))
+    return tabular_pipeline(LogisticRegression(class_weight="balanced", max_iter=1_000, random_state=seed))
 
 
 def random_forest(seed: int) -> Any:
     """The notebook's model, with classes weighed instead of loans invented."""
     from sklearn.ensemble import RandomForestClassifier
 
-    return _pipeline(RandomForestClassifier(NOTEBOOK_TREES, class_weight="balanced", random_state=seed))
+    return tabular_pipeline(RandomForestClassifier(NOTEBOOK_TREES, class_weight="balanced", random_state=seed))
 
 
 def gradient_boosting(seed: int) -> Any:
     """Trees that correct each other, on binned features."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return _pipeline(
+    return tabular_pipeline(
         HistGradientBoostingClassifier(
             max_iter=TREES,
             learning_rate=0.05,
@@ -70,22 +74,6 @@ def gradient_boosting(seed: int) -> Any:
             random_state=seed,
         )
     )
-
-
-def _pipeline(estimator: Any) -> Any:
-    """What comes before every estimator, so that all of them see missing values alike.
-
-    A first loan has no average before it, and a pensioner no job: the median stands in, and a column of its own
-    says so, for the absence itself tells something.
-    """
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from platform_assets.models.number_estimators import NumberColumns
-
-    filled = SimpleImputer(strategy="median", add_indicator=True)
-    return Pipeline([("numbers", NumberColumns()), ("fill", filled), ("scale", StandardScaler()), ("model", estimator)])
 
 
 MODEL = ModelSpec(

@@ -12,10 +12,9 @@ No hotel is real. What is odd in the real files is odd here too:
 
 from __future__ import annotations
 
-import csv
-import os
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.landing.file_writer import write_csv
 from platform_assets.landing.sample_data import Demo
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
             lines[place].append("surplus")
         else:
             lines[place][1] = _ODD_NAMES[number // 2 % len(_ODD_NAMES)].format(lines[place][1])
-    return _write(path, lines, "cp1252")
+    return write_csv(path, COLUMNS, lines, "cp1252")
 
 
 def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
@@ -106,7 +105,7 @@ def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
             lines[place][_LATITUDE] = "unknown"
         else:
             lines[place].append("surplus")
-    return _write(path, lines, "utf-8")
+    return write_csv(path, COLUMNS, lines)
 
 
 def _lines(rows: int, seed: int) -> tuple[list[list[str]], list[int]]:
@@ -168,21 +167,6 @@ def _hotels(random: np.random.Generator, count: int) -> list[list[str]]:
             )
         )
     ]
-
-
-def _write(path: Path, lines: list[list[str]], encoding: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding=encoding, newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(lines)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return path
 
 
 HOTELS = Demo(generate)

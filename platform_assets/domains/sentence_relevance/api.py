@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, Field
 
-from platform_assets.base.json_values import JSON
 from platform_assets.domains.sentence_relevance.model import MODEL
 from platform_assets.domains.sentence_relevance.schemas import NOT_RELEVANT, RELEVANT, TEXT
-from platform_assets.serving.one_or_many import OneOrMany, UpTo1000
+from platform_assets.serving.prediction_fields import ApprovalId, common_fields, version_of_all
+from platform_assets.web.one_or_many import Example, OneOrMany, UpTo1000, documentation, respond
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from platform_assets.services import Services
-    from platform_assets.serving.predictor import Predicted
+    from platform_assets.web.request_identity import Asked
 
 LONGEST = 10_000
 """Characters of a sentence; who sends more sends something else."""
@@ -61,8 +64,8 @@ class Prediction(BaseModel):
     label: Annotated[Literal["Relevant", "Not Relevant"], Field(description="The same, as people label sentences.")]
     score: Annotated[float, Field(ge=0, le=1, description="Probability that the sentence is relevant.")]
     threshold: float
-    model_version: Annotated[str, Field(description="The version that answered; one for all sentences of a request.")]
-    approval_id: Annotated[int, Field(description="The request by which a person approved that version.")]
+    model_version: Annotated[str, version_of_all("sentences")]
+    approval_id: ApprovalId
 
 
 class Predictions(BaseModel):
@@ -75,14 +78,10 @@ _ANSWER = {"threshold": 0.434, "model_version": "3", "approval_id": 7}
 _YES = {"relevant": True, "label": RELEVANT, "score": 0.9312, **_ANSWER}
 _NO = {"relevant": False, "label": NOT_RELEVANT, "score": 0.0871, **_ANSWER}
 _FIRE, _PARTY = "Forest fire near La Ronge Sask. Canada", "This party is on fire!!! @you"
-_EXAMPLES_ASKED = {
-    "one sentence": {"value": {"sentence": _FIRE}},
-    "several sentences": {"value": {"sentences": [_FIRE, _PARTY]}},
-}
-_EXAMPLES_ANSWERED = {
-    "one sentence": {"value": _YES},
-    "several sentences": {"value": {"predictions": [_YES, _NO]}},
-}
+_EXAMPLES = (
+    Example("one sentence", {"sentence": _FIRE}, _YES),
+    Example("several sentences", {"sentences": [_FIRE, _PARTY]}, {"predictions": [_YES, _NO]}),
+)
 
 
 def router(services: Services) -> APIRouter:
@@ -95,32 +94,20 @@ def router(services: Services) -> APIRouter:
     """
     routes = APIRouter(tags=["sentence relevance"])
 
-    @routes.post(
-        "/predictions/sentence-relevance",
-        response_model=Prediction | Predictions,
-        responses={200: {"content": {JSON: {"examples": _EXAMPLES_ANSWERED}}}},
-        openapi_extra={"requestBody": {"content": {JSON: {"examples": _EXAMPLES_ASKED}}}},
-    )
-    def predict_sentence_relevance(sent: Sentences, request: Request) -> Response:
+    @routes.post("/predictions/sentence-relevance", **documentation(Prediction | Predictions, _EXAMPLES))
+    async def predict_sentence_relevance(sent: Sentences, request: Request) -> Response:
         """Whether a sentence tells of a real disaster: for one sentence, or for many at once."""
-        sentences = sent.sentences if sent.is_many else [sent.sentence]
-        rows = [{TEXT.name: sentence} for sentence in sentences]
-        # A sentence has no name by which it could be found in the log.
-        predicted = services.predictor.predict(MODEL.name, [None] * len(rows), rows, request.state.asked)
-        answers = [_prediction(predicted, place) for place in range(len(rows))]
-        answer = Predictions(predictions=answers) if sent.is_many else answers[0]
-        return Response(answer.model_dump_json(), media_type=JSON)
+        return await respond(sent, partial(_predictions, services, request.state.asked, sent.items), Predictions)
 
     return routes
 
 
-def _prediction(predicted: Predicted, place: int) -> Prediction:
-    live, relevant = predicted.live, bool(predicted.positive[place])
-    return Prediction(
-        relevant=relevant,
-        label=RELEVANT if relevant else NOT_RELEVANT,
-        score=float(predicted.scores[place]),
-        threshold=live.threshold,
-        model_version=str(live.version),
-        approval_id=live.approval_id,
-    )
+def _predictions(services: Services, asked: Asked, sentences: Sequence[str]) -> list[Prediction]:
+    rows = [{TEXT.name: sentence} for sentence in sentences]
+    # A sentence has no name by which it could be found in the log.
+    predicted = services.predictor.predict(MODEL.name, [None] * len(rows), rows, asked)
+    common = common_fields(predicted)
+    return [
+        Prediction(relevant=relevant, label=RELEVANT if relevant else NOT_RELEVANT, score=score, **common)
+        for score, relevant in zip(predicted.scores.tolist(), predicted.positive.tolist(), strict=True)
+    ]

@@ -18,7 +18,6 @@ from __future__ import annotations
 import base64
 import gzip
 import io
-import os
 import sqlite3
 import tarfile
 import tempfile
@@ -26,6 +25,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.landing.file_writer import write_bytes
 from platform_assets.landing.sample_data import Demo
 
 if TYPE_CHECKING:
@@ -112,15 +112,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
     bad = round(rows * SHARE_OF_BAD_ROWS)
     for number, place in enumerate(sorted(random.choice(rows, size=bad, replace=False).tolist())):
         SPOILERS[number % len(SPOILERS)](table, place)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(packed(_database(table)))
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return path
+    return write_bytes(path, packed(_database(table)))
 
 
 def packed(database: bytes, member: str = MEMBER) -> bytes:

@@ -8,6 +8,7 @@ from platform_assets.domains.sentence_relevance.schemas import SENTENCES, TEXT
 from platform_assets.evaluation.metrics import Criterion, NotWorse, best_f1
 from platform_assets.training.explanations import top_words
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec, Retraining
+from platform_assets.training.pipelines import text_pipeline
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -49,26 +50,26 @@ def words_alone(seed: int) -> Any:
     """What anybody would try first, to see what the rest is worth."""
     from platform_assets.models.text_estimators import CompactTfidf
 
-    return _pipeline(CompactTfidf(token_pattern=EVERY_WORD), _logistic_regression(seed))
+    return text_pipeline(CompactTfidf(token_pattern=EVERY_WORD), _logistic_regression(seed))
 
 
 def logistic_regression(seed: int) -> Any:
     """A linear model of the log-odds, on words, pairs of words, and groups of letters within words."""
-    return _pipeline(_words_and_letters(), _logistic_regression(seed))
+    return text_pipeline(_words_and_letters(), _logistic_regression(seed))
 
 
 def support_vector_machine(seed: int) -> Any:
     """The same, but only sentences near the border count."""
     from sklearn.svm import LinearSVC
 
-    return _pipeline(_words_and_letters(), LinearSVC(random_state=seed))
+    return text_pipeline(_words_and_letters(), LinearSVC(random_state=seed))
 
 
 def naive_bayes(seed: int) -> Any:  # noqa: ARG001 - as all candidates; nothing of it is random
     """Words weighed one by one, against those of the other class."""
     from sklearn.naive_bayes import ComplementNB
 
-    return _pipeline(_words_and_letters(), ComplementNB())
+    return text_pipeline(_words_and_letters(), ComplementNB())
 
 
 def _logistic_regression(seed: int) -> Any:
@@ -86,15 +87,6 @@ def _words_and_letters() -> Any:
     words = CompactTfidf(token_pattern=EVERY_WORD, ngram_range=(1, 2), min_df=FEWEST_TEXTS["words"], sublinear_tf=True)
     letters = CompactTfidf(analyzer="char_wb", ngram_range=(3, 5), min_df=FEWEST_TEXTS["letters"], sublinear_tf=True)
     return FeatureUnion([("words", words), ("letters", letters)])
-
-
-def _pipeline(features: Any, estimator: Any) -> Any:
-    """Cleaning is part of the model, so that whoever asks it may send what people wrote."""
-    from sklearn.pipeline import Pipeline
-
-    from platform_assets.models.text_estimators import TextCleaner
-
-    return Pipeline([("clean", TextCleaner()), ("features", features), ("model", estimator)])
 
 
 MODEL = ModelSpec(

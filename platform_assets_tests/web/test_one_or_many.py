@@ -1,0 +1,201 @@
+"""One or many: what is asked for, how it is answered, and where, by example."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI, Response
+from pydantic import BaseModel, Field, ValidationError
+
+from platform_assets.base.errors import NotFound
+from platform_assets.web.one_or_many import (
+    MOST_AT_ONCE,
+    Example,
+    Key,
+    NothingFound,
+    OneOrMany,
+    UpTo1000,
+    documentation,
+    in_their_places,
+    respond,
+)
+
+
+class Things(OneOrMany):
+    thing: Key = 0
+    things: UpTo1000[Key] = Field(default_factory=list)
+
+
+class Answer(BaseModel):
+    thing: int
+    word: str
+
+
+class UnknownThing(NothingFound):
+    thing: int
+
+    def problem(self) -> NotFound:
+        return NotFound(f"There is no thing {self.thing}.")
+
+
+class Answers(BaseModel):
+    answers: list[Answer | UnknownThing]
+
+
+WORDS = {1: "one", 2: "two"}
+
+
+def found(things: list[int]) -> list[Answer | UnknownThing]:
+    return in_their_places(
+        things,
+        WORDS,
+        lambda known, words: [Answer(thing=thing, word=word) for thing, word in zip(known, words, strict=True)],
+        lambda thing: UnknownThing(thing=thing),
+    )
+
+
+def answered(sent: dict[str, Any], few: int | None = None) -> tuple[str, bool]:
+    """The body of the answer, and whether the event loop made it."""
+    asked = Things.model_validate(sent)
+    threads = []
+
+    def answers() -> list[Answer | UnknownThing]:
+        threads.append(threading.current_thread())
+        return found(asked.items)
+
+    response = asyncio.run(respond(asked, answers, Answers, few))
+    assert response.media_type == "application/json"
+    return bytes(response.body).decode(), threads == [threading.current_thread()]
+
+
+@pytest.mark.requirement("SRV-2")
+@pytest.mark.parametrize(
+    ("sent", "many", "kept"),
+    [
+        ({"thing": 5}, False, 5),
+        ({"thing": 5.0}, False, 5),
+        ({"thing": -(2**63)}, False, -(2**63)),
+        ({"thing": 2**63 - 1}, False, 2**63 - 1),
+        ({"things": []}, True, []),
+        ({"things": [2, 1, 2]}, True, [2, 1, 2]),
+        ({"things": [1] * MOST_AT_ONCE}, True, [1] * MOST_AT_ONCE),
+    ],
+)
+def test_one_or_many(sent: Any, many: bool, kept: Any) -> None:
+    asked = Things.model_validate(sent)
+    assert (asked.is_many, asked.things if many else asked.thing) == (many, kept)
+    assert asked.items == (kept if many else [kept])
+
+
+@pytest.mark.requirement("SRV-2")
+@pytest.mark.parametrize(
+    ("sent", "field"),
+    [
+        ({}, ()),
+        ({"thing": 1, "things": [1]}, ()),
+        ([], ()),
+        (None, ()),
+        ({"thing": None}, ("thing",)),
+        ({"things": None}, ("things",)),
+        ({"thing": True}, ("thing",)),
+        ({"thing": "5"}, ("thing",)),
+        ({"thing": 5.5}, ("thing",)),
+        ({"thing": float("nan")}, ("thing",)),
+        ({"thing": float("inf")}, ("thing",)),
+        ({"thing": 2**63}, ("thing",)),
+        ({"things": [1, 10**30]}, ("things", 1)),
+        ({"things": [1] * (MOST_AT_ONCE + 1)}, ("things",)),
+        ({"thing": 1, "other": 1}, ("other",)),
+    ],
+)
+def test_whatever_else_is_refused_with_its_field(sent: Any, field: tuple[str | int, ...]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Things.model_validate(sent)
+    [told] = caught.value.errors()
+    assert told["loc"] == field
+
+
+def test_the_schema_says_the_same() -> None:
+    schema = Things.model_json_schema()
+    assert schema["oneOf"] == [{"required": ["thing"]}, {"required": ["things"]}]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["thing"] == {"format": "int64", "title": "Thing", "type": "integer"}
+    assert schema["properties"]["things"]["maxItems"] == MOST_AT_ONCE
+
+
+@pytest.mark.requirement("SRV-2")
+@pytest.mark.parametrize(
+    ("sent", "body"),
+    [
+        ({"thing": 2}, '{"thing":2,"word":"two"}'),
+        ({"things": []}, '{"answers":[]}'),
+        ({"things": [2]}, '{"answers":[{"thing":2,"word":"two"}]}'),
+        (
+            {"things": [1, 3, 1]},
+            '{"answers":[{"thing":1,"word":"one"},{"error":"not_found","thing":3},{"thing":1,"word":"one"}]}',
+        ),
+    ],
+)
+@pytest.mark.parametrize("few", [None, 0, 4])
+def test_one_is_answered_alone_and_many_as_a_list(sent: dict[str, Any], body: str, few: int | None) -> None:
+    assert answered(sent, few)[0] == body
+
+
+def test_one_that_is_not_there_is_a_problem() -> None:
+    with pytest.raises(NotFound, match="There is no thing 3"):
+        answered({"thing": 3})
+    with pytest.raises(NotFound, match="no such item"):
+        raise NothingFound().problem()
+
+
+def test_nothing_is_looked_for_when_nothing_is_known() -> None:
+    def never(*_: Any) -> list[Answer]:
+        raise AssertionError
+
+    missing = in_their_places([3, 4], WORDS, never, lambda thing: UnknownThing(thing=thing))
+    assert [one.model_dump() for one in missing] == [
+        {"error": "not_found", "thing": 3},
+        {"error": "not_found", "thing": 4},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "few", "on_loop"),
+    [
+        ({"thing": 1}, None, False),
+        ({"thing": 1}, 2, True),
+        ({"things": []}, None, False),
+        ({"things": [1, 2]}, 2, True),
+        ({"things": [1, 2, 1]}, 2, False),
+    ],
+)
+def test_few_are_answered_on_the_event_loop_and_many_in_a_thread(
+    sent: dict[str, Any], few: int | None, on_loop: bool
+) -> None:
+    assert answered(sent, few)[1] is on_loop
+
+
+def test_an_example_shows_a_request_with_its_answer() -> None:
+    routes = APIRouter()
+    examples = (
+        Example("one", {"thing": 1}, {"thing": 1, "word": "one"}),
+        Example("several", {"things": []}, {"answers": []}),
+    )
+
+    @routes.post("/things", **documentation(Answer | Answers, examples))
+    async def describe_things(asked: Things) -> Response:
+        return await respond(asked, lambda: found(asked.items), Answers)
+
+    app = FastAPI()
+    app.include_router(routes)
+    described = app.openapi()["paths"]["/things"]["post"]
+    ok = described["responses"]["200"]["content"]["application/json"]
+    assert described["requestBody"]["content"]["application/json"]["examples"] == {
+        "one": {"value": {"thing": 1}},
+        "several": {"value": {"things": []}},
+    }
+    assert ok["examples"] == {"one": {"value": {"thing": 1, "word": "one"}}, "several": {"value": {"answers": []}}}
+    assert [one["$ref"].rpartition("/")[2] for one in ok["schema"]["anyOf"]] == ["Answer", "Answers"]
