@@ -11,7 +11,7 @@ unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PYTHONHOME PYTHONPATH
 # Without compiled files each of the many processes of a run compiles all that it imports: twice the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run up test lint format bench requirements clean sync
+.PHONY: help run up test lint format bench docs requirements clean sync
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -38,6 +38,9 @@ format: sync ## mend what can be mended by itself
 
 bench: sync ## measure against hand-written code
 	@.uv/$(UV_VERSION)/bin/uv run --frozen --group bench python -m benchmarks $(ARGS)
+
+docs: sync ## write the pages that are generated from the code
+	@$(VENV)/python -m platform_assets.operations.settings_page
 
 requirements: sync ## each requirement with the tests that prove it, and the gaps
 	@$(VENV)/python -m platform_assets_tests.requirements

@@ -74,32 +74,47 @@ class Settings(SettingsGroup):
 
     env: Annotated[
         Literal["development", "production"],
-        Field(description="Production demands an external database and live sources."),
+        Field(description="`development` or `production`; production demands a database of your own and live sources."),
     ] = "development"
     home: Annotated[Path, Field(description="Folder of everything that the platform keeps on this machine.")] = Path(
         ".platform"
     )
     sources: Annotated[
         Literal["demo", "live"],
-        Field(description="`demo` serves seeded sample data where a source has no setting of its own."),
+        Field(
+            description="`demo`: seeded sample data where a source is not set; `live`: such a source fails and "
+            "names its variable."
+        ),
     ] = "demo"
     lake_uri: Annotated[
         str,
-        Field(description="Where the tables are: a folder, `s3://..`, `abfss://..`, `gs://..`, or `memory://`."),
+        Field(
+            description="Where the tables are: a folder, `s3://..`, `abfss://..`, `gs://..` or `memory://`; empty: "
+            "`lake` below the home."
+        ),
     ] = ""
     database_url: Annotated[
         SecretStr,
-        Field(description="PostgreSQL, `postgresql://user:password@host/name`; empty: an embedded server."),
+        Field(
+            description="PostgreSQL, `postgresql://user:password@host/name`, prepared by `platform-assets "
+            "migrate`; empty: an embedded server."
+        ),
     ] = SecretStr("")
     migration_database_url: Annotated[
         SecretStr,
-        Field(description="The same database as the role that owns its tables, for `migrate`; empty: the same role."),
+        Field(
+            description="The same database as the role that owns its tables, for `platform-assets migrate`; empty: "
+            "the same role."
+        ),
     ] = SecretStr("")
     mlflow_tracking_uri: Annotated[
         SecretStr, Field(description="MLflow's tracking server; empty: the platform's own database.")
     ] = SecretStr("")
     automation: Annotated[
-        Literal["off", "on"], Field(description="Whether schedules and sensors start switched on.")
+        Literal["off", "on"],
+        Field(
+            description="Whether schedules and sensors start switched on, `on` or `off`; `make up` switches them on."
+        ),
     ] = "off"
     max_bad_rows: Annotated[float, Field(ge=0, le=1, description="Share of bad rows above which a load stops.")] = 0.05
     retention_days: Annotated[int, Field(ge=1, description="Days for which old versions of a table can be read.")] = 30
@@ -111,34 +126,42 @@ class Settings(SettingsGroup):
     engine_threads: Annotated[int | None, Field(ge=1, description="Threads of the query engine; empty: all cores.")] = (
         None
     )
-    dagster_port: Annotated[int, Field(ge=1, le=65535, description="Where `up` serves the Dagster UI.")] = 3000
-    mlflow_port: Annotated[int, Field(ge=1, le=65535, description="Where `up` serves MLflow.")] = 5000
-    service_port: Annotated[int, Field(ge=1, le=65535, description="Where `serve` answers programs and people.")] = 8000
+    dagster_port: Annotated[int, Field(ge=1, le=65535, description="Port of Dagster's UI under `make up`.")] = 3000
+    mlflow_port: Annotated[int, Field(ge=1, le=65535, description="Port of MLflow under `make up`.")] = 5000
+    service_port: Annotated[
+        int, Field(ge=1, le=65535, description="Port on which `platform-assets serve` answers.")
+    ] = 8000
     rate_limit: Annotated[
         str,
-        Field(description="Requests that the service answers per key, such as 600/minute or 20/second; `off`: any."),
+        Field(
+            description="Requests that the service answers per key, or per address without a key; `off`: any number."
+        ),
     ] = "600/minute"
     alert_webhook_url: Annotated[
-        SecretStr, Field(description="Gets one JSON message for each failed run; empty: the log only.")
+        SecretStr, Field(description="Receives one JSON message for each failed run; empty: alerts go to the log only.")
     ] = SecretStr("")
     api_keys: Annotated[
         SecretStr,
         Field(
-            description="Keys of a service without a database: `name:scope:sha256`, comma-separated, scopes with `+`."
+            description="Keys of a service without a database: `name:scope:sha256`, separated by commas, several "
+            "scopes with `+`."
         ),
     ] = SecretStr("")
     bundle: Annotated[
         Path | None,
-        Field(description="An exported model, all that `serve` serves then, without database and lake; see `export`."),
+        Field(
+            description="Folder that `platform-assets export` wrote; `serve` then serves this model alone, without "
+            "database and lake."
+        ),
     ] = None
-    api_key: Annotated[SecretStr, Field(description="Your own key, by which the command line knows who decides.")] = (
-        SecretStr("")
-    )
+    api_key: Annotated[
+        SecretStr, Field(description="Your own key, by which `platform-assets decide` and `rollback` know who decides.")
+    ] = SecretStr("")
     approvals_require_identity: Annotated[
         Literal["off", "on"] | None,
-        Field(description="Whether only who signed in with a key may decide; empty: in production."),
+        Field(description="`on`: only people who signed in with a key may decide about a model; empty: in production."),
     ] = None
-    demo_rows: Annotated[int, Field(ge=100, description="Rows of a demo source.")] = 20_000
+    demo_rows: Annotated[int, Field(ge=100, description="Rows of each sample source.")] = 20_000
     archive_max_bytes: Annotated[int, Field(ge=1, description="Bytes that may come out of a packed source.")] = 1 << 28
 
     @field_validator("home")

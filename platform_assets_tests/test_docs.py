@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from platform_assets import domains
+from platform_assets.operations.settings_page import PAGE, settings_page
 from platform_assets.settings import Settings, SettingsGroup, variable
 from platform_assets_tests.conftest import REAL_DATA
 
@@ -120,3 +121,7 @@ def test_a_page_that_names_an_unknown_command_is_found(tmp_path: Path, text: str
     page = tmp_path / "page.md"
     page.write_text(text)
     assert list(faults(page)) == expected
+
+
+def test_the_page_of_settings_is_the_one_that_the_code_gives() -> None:
+    assert (ROOT / PAGE).read_text() == settings_page(), "run `make docs`"
