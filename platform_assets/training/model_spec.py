@@ -1,8 +1,7 @@
 """What a model is, as data: what it learns from, what competes, what it must reach, and its card.
 
 A domain's `model.py` declares one with these. Nothing here fits, reads or writes: that is for
-`training.py`; in Dagster it becomes an asset, checks, jobs, a schedule and a sensor
-(`training/assets.py`).
+`trainer.py`; in Dagster it becomes an asset, checks, jobs, a schedule and a sensor (`assets.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from platform_assets.base.frames import Expression
-    from platform_assets.evaluation.metrics import Criterion, NotWorse, ThresholdRule
+    from platform_assets.evaluation.gate import Criterion, NotWorse
+    from platform_assets.evaluation.thresholds import ThresholdRule
     from platform_assets.lake.schemas import Column
     from platform_assets.training.explanations import Explain
 
@@ -209,7 +209,7 @@ class ModelSpec:
     approval
         Who may make a version the champion.
     seed
-        Of everything random.
+        Random seed.
     """
 
     key: str
