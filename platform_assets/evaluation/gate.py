@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TrainingError
-from platform_assets.evaluation.metrics import metric_named
+from platform_assets.evaluation.metrics import METRICS, metric_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class Criterion:
     Attributes
     ----------
     metric
-        One of `METRICS`.
+        One of `METRICS`, which the model's declaration checks.
     at_least
         Lowest value that passes.
     at_most
@@ -33,7 +33,7 @@ class Criterion:
     Raises
     ------
     TrainingError
-        There is no such metric; not exactly one bound.
+        Not exactly one bound.
     """
 
     metric: str
@@ -42,7 +42,6 @@ class Criterion:
     why: str = ""
 
     def __post_init__(self) -> None:
-        metric_named(self.metric)
         if (self.at_least is None) == (self.at_most is None) or not math.isfinite(self.bound):
             raise TrainingError(f"the criterion for {self.metric} needs one finite bound, at_least or at_most")
 
@@ -87,7 +86,7 @@ class NotWorse:
     Raises
     ------
     TrainingError
-        There is no such metric; neither direction is better; the margin is out of its bounds.
+        Neither direction is better; the margin is out of its bounds.
     """
 
     metric: str
@@ -95,7 +94,8 @@ class NotWorse:
     why: str = ""
 
     def __post_init__(self) -> None:
-        if metric_named(self.metric).higher_is_better is None:
+        # The model's declaration refuses an unknown metric: only there is it known whose it is.
+        if self.metric in METRICS and METRICS[self.metric].higher_is_better is None:
             raise TrainingError(f"neither a higher nor a lower {self.metric} is better, so that none can be worse")
         if not 0 <= self.by < math.inf:
             raise TrainingError(f"the margin for {self.metric} is {self.by:g}; it must be 0 or above")

@@ -54,13 +54,13 @@ def test_a_demand_is_named_as_a_fact(demand: Criterion | NotWorse, name: str, de
     ("act", "message"),
     [
         (
-            lambda: Criterion("magic", at_least=1),
+            lambda: Criterion("magic", at_least=1).description,
             "there is no metric magic; there are roc_auc",
         ),
         (lambda: Criterion("recall"), "the criterion for recall needs one finite bound, at_least or at_most"),
         (lambda: Criterion("recall", 0.1, 0.2), "needs one finite bound"),
         (lambda: Criterion("recall", at_least=NAN), "needs one finite bound"),
-        (lambda: NotWorse("magic"), "there is no metric magic"),
+        (lambda: NotWorse("magic").description, "there is no metric magic"),
         (lambda: NotWorse("flagged"), "neither a higher nor a lower flagged is better"),
         (lambda: NotWorse("recall", by=-0.1), "the margin for recall is -0.1; it must be 0 or above"),
     ],
