@@ -31,8 +31,8 @@ from platform_assets.domains.sentence_relevance.model import MODEL
 from platform_assets.domains.sentence_relevance.schemas import ARCHIVED_SENTENCES, LABELS, RELEVANT, UNDECIDED
 from platform_assets.domains.sentence_relevance.sources import read_archived
 from platform_assets.engine.query_engine import as_frame
-from platform_assets.evaluation.metrics import evaluate
-from platform_assets.models.artefacts import dump
+from platform_assets.evaluation.binary_classification import evaluate
+from platform_assets.models.artefact_format import dump
 from platform_assets.services import open_services
 from platform_assets.settings import load_settings
 from platform_assets.training.fitting import feature_frame, fit

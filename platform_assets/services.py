@@ -19,7 +19,7 @@ from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.validation import Validator
 from platform_assets.landing.declared_sources import Sources
-from platform_assets.models.artefacts import ArtefactStore
+from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.monitoring.alerts import Alerts
 from platform_assets.training.trainer import Trainer
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.promotion import Promoter
     from platform_assets.database.async_reads import AsyncReads
     from platform_assets.database.connections import Database
-    from platform_assets.models.artefacts import FittedModel
+    from platform_assets.models.fitted_model import FittedModel
     from platform_assets.models.registry import ModelRegistry
     from platform_assets.serving.bundles import Bundle
     from platform_assets.serving.live_models import LiveModels

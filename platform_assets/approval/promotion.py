@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from platform_assets.approval.ledger import Event, Finding, Ledger, Promotion, Request
-    from platform_assets.models.artefacts import ArtefactStore
+    from platform_assets.models.artefact_store import ArtefactStore
     from platform_assets.models.registry import ModelRegistry, ModelVersion
     from platform_assets.training.model_spec import ModelSpec
-    from platform_assets.training.trainer import Training
+    from platform_assets.training.training_results import Training
 
 APPROVAL_TAG = "approval"
 """Tag of a version: the request by which it became champion."""

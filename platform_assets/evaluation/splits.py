@@ -2,7 +2,7 @@
 
 The group of a row (a client, a device, a text) decides, by a stable hash and never by a draw: what
 was once held out stays held out when rows are added, reordered or repeated. Where rows have times,
-what judges also lies after what was learned from. Metrics are in `evaluation.py`.
+what judges also lies after what was learned from. Metrics are in `binary_classification.py`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from sklearn.linear_model import LogisticRegression  # noqa: TID253 - whose arit
 from sklearn.pipeline import Pipeline  # noqa: TID253 - whose arithmetic this is
 from sklearn.preprocessing import StandardScaler  # noqa: TID253 - whose arithmetic this is
 
-from platform_assets.models.artefacts import FAR_FROM_INFINITE
 from platform_assets.models.calibration import CalibratedEstimator, raw_scores
 from platform_assets.models.number_estimators import NumberColumns
 
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
     Scores = NDArray[np.float64]
     Transform = Callable[[Matrix], Matrix]
+
+FAR_FROM_INFINITE = 2.0**53
+"""Numbers below it are not infinite after a step either, not even in single precision, where trees compare."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,7 @@ import logging
 import os
 import re
 import tempfile
-import warnings
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.base.errors import RegistryError, first_line
 from platform_assets.base.logs import redact, shown
 from platform_assets.base.scratch import OwnedFolder
+from platform_assets.models.mlflow_copy import MODEL, save_copy
+from platform_assets.models.mlflow_tags import DIGEST_TAG, FINGERPRINT_TAG, read_version, table_versions, version_tags
 from platform_assets.models.registry import (
     CHALLENGER,
-    PREFIX,
-    TABLES_TAG,
     ModelVersion,
     Registration,
     finite,
@@ -43,22 +41,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
-    from platform_assets.base.frames import Frame
-    from platform_assets.models.artefacts import FittedModel
-
-MODEL = "model"
-"""Folder of a run's artifacts with MLflow's copy of the model."""
 PLOTS = "plots"
 """Folder of a run's artifacts with the plots."""
 RECORD = "record.json"
 """The run's artifact with the record."""
-_FINGERPRINT = f"{PREFIX}fingerprint"
-_DIGEST = f"{PREFIX}digest"
-_THRESHOLD = f"{PREFIX}threshold"
-_TABLE_DIGESTS = f"{PREFIX}table_digests"
-_METRICS = f"{PREFIX}metrics"
-_PARAMETERS = f"{PREFIX}parameters"
-_EXAMPLES = 5
 _CONNECT_SECONDS = 5
 _LONGEST_REASON = 500
 # What a person sets in the environment wins. By default MLflow tries for four minutes, and prints.
@@ -121,9 +107,9 @@ class MlflowRegistry:
 
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
         """The version with a fingerprint, or None."""
-        found = self._search(f"name = '{name}' and tags.`{_FINGERPRINT}` = '{fingerprint}'")
+        found = self._search(f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'")
         # MLflow's client asks again when an answer is lost, and may so have made a second one.
-        return min(map(_read, found), key=lambda version: version.version, default=None)
+        return min(map(read_version, found), key=lambda version: version.version, default=None)
 
     def version(self, name: str, number: int) -> ModelVersion:
         """One version; see `ModelRegistry`."""
@@ -136,13 +122,13 @@ class MlflowRegistry:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 raise unknown(name, number, self.versions(name), self._names()) from None
-        if _FINGERPRINT not in found.tags:
+        if FINGERPRINT_TAG not in found.tags:
             raise RegistryError(f"{name} version {number} was not registered by the platform; train the model here")
-        return _read(found)
+        return read_version(found)
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions that the platform registered, newest first."""
-        ours = [_read(found) for found in self._search(f"name = '{name}'") if _FINGERPRINT in found.tags]
+        ours = [read_version(found) for found in self._search(f"name = '{name}'") if FINGERPRINT_TAG in found.tags]
         return sorted(ours, key=lambda version: version.version, reverse=True)
 
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
@@ -176,7 +162,7 @@ class MlflowRegistry:
 
     def names(self) -> list[str]:
         """The models with versions that the platform registered; see `ModelRegistry`."""
-        return sorted({found.name for found in self._search() if _FINGERPRINT in found.tags})
+        return sorted({found.name for found in self._search() if FINGERPRINT_TAG in found.tags})
 
     def record(self, name: str, number: int) -> dict[str, Any]:
         """The record that a version was registered with; see `ModelRegistry`."""
@@ -188,7 +174,7 @@ class MlflowRegistry:
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
         """Versions of tables that any registered version was trained on, by table; see `ModelRegistry`."""
-        return pinned(_tables(version) for version in self._search())
+        return pinned(table_versions(version) for version in self._search())
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -227,8 +213,8 @@ class MlflowRegistry:
         run_id, artifacts = self._log(experiment, registration)
         if not self._client.search_registered_models(f"name = '{name}'"):
             self._client.create_registered_model(name)
-        made = self._client.create_model_version(name, f"{artifacts}/{MODEL}", run_id, tags=_tags(registration))
-        return _read(made)
+        made = self._client.create_model_version(name, f"{artifacts}/{MODEL}", run_id, tags=version_tags(registration))
+        return read_version(made)
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -242,8 +228,8 @@ class MlflowRegistry:
     def _mark_killed(self, experiment: str, fingerprint: str) -> None:
         """Mark the runs of registrations that did not end; whoever holds the lock knows that none is at work."""
         unfinished = (
-            f"tags.`{_FINGERPRINT}` = '{fingerprint}' and attributes.status != 'KILLED'",
-            f"tags.`{_FINGERPRINT}` LIKE '%' and attributes.status = 'RUNNING'",
+            f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}' and attributes.status != 'KILLED'",
+            f"tags.`{FINGERPRINT_TAG}` LIKE '%' and attributes.status = 'RUNNING'",
         )
         for wanted in unfinished:
             for run in self._client.search_runs([experiment], wanted):
@@ -253,7 +239,7 @@ class MlflowRegistry:
         """A finished run with everything but the version; its id, and where its files are."""
         from mlflow.entities import Metric, Param
 
-        tags = {_FINGERPRINT: registration.fingerprint, _DIGEST: registration.digest, **registration.tags}
+        tags = {FINGERPRINT_TAG: registration.fingerprint, DIGEST_TAG: registration.digest, **registration.tags}
         run = self._client.create_run(experiment, tags=tags, run_name=registration.fingerprint[:12])
         run_id, now = run.info.run_id, run.info.start_time
         parameters = {**registration.parameters, "threshold": registration.threshold}
@@ -267,7 +253,7 @@ class MlflowRegistry:
             (folder / PLOTS).mkdir()
             for name, png in registration.plots.items():
                 (folder / PLOTS / name).write_bytes(png)
-            _save_copy(registration.model, folder / MODEL, run_id)
+            save_copy(registration.model, folder / MODEL, run_id)
             self._client.log_artifacts(run_id, str(folder))
         self._client.set_terminated(run_id, "FINISHED")
         return run_id, run.info.artifact_uri
@@ -326,88 +312,3 @@ def _refuse_silence(uri: str) -> None:
             engine.connect().close()
         finally:
             engine.dispose()
-
-
-def _save_copy(model: FittedModel, folder: Path, run_id: str) -> None:
-    """Write the model as MLflow's tools load it; it answers both classes' probabilities."""
-    from mlflow import sklearn
-    from mlflow.models import Model, infer_signature
-
-    from platform_assets.models.artefacts import TRUSTED_TYPES
-
-    rows = _plain(model.golden_rows[list(model.features)])
-    with warnings.catch_warnings():
-        # Whole numbers without nulls, and MLflow's own use of pandas.
-        warnings.simplefilter("ignore")
-        sklearn.save_model(
-            model.estimator,
-            folder,
-            mlflow_model=Model(artifact_path=MODEL, run_id=run_id),
-            serialization_format=sklearn.SERIALIZATION_FORMAT_SKOPS,
-            skops_trusted_types=list(TRUSTED_TYPES),
-            signature=infer_signature(rows, model.estimator.predict_proba(rows)),
-            input_example=rows.head(_EXAMPLES),
-            # Without, MLflow would load the model in a process of its own to see what it imports, for 5 s.
-            pip_requirements=[f"{name}=={number}" for name, number in model.libraries.items() if name != "python"],
-            pyfunc_predict_fn="predict_proba",
-        )
-
-
-def _plain(rows: Frame) -> Frame:
-    """The rows with numbers that may be null as floats, for MLflow's own types know no others."""
-    import numpy as np
-
-    masked = {
-        name: rows[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        for name in rows.columns
-        if hasattr(rows[name].dtype, "numpy_dtype")
-    }
-    return rows.assign(**masked)
-
-
-def _tags(registration: Registration) -> dict[str, str]:
-    return {
-        **registration.tags,
-        _FINGERPRINT: registration.fingerprint,
-        _DIGEST: registration.digest,
-        _THRESHOLD: repr(float(registration.threshold)),
-        TABLES_TAG: json.dumps(dict(registration.tables)),
-        _TABLE_DIGESTS: json.dumps(dict(registration.table_digests)),
-        _METRICS: json.dumps(finite(registration.metrics)),
-        _PARAMETERS: json.dumps(dict(registration.parameters)),
-    }
-
-
-def _read(found: MlflowVersion) -> ModelVersion:
-    tags = dict(found.tags)
-    try:
-        return ModelVersion(
-            name=found.name,
-            version=int(found.version),
-            digest=tags[_DIGEST],
-            fingerprint=tags[_FINGERPRINT],
-            threshold=float(tags[_THRESHOLD]),
-            tables=_tables(found),
-            table_digests=json.loads(tags[_TABLE_DIGESTS]),
-            metrics=json.loads(tags[_METRICS]),
-            parameters=json.loads(tags[_PARAMETERS]),
-            tags={name: value for name, value in tags.items() if not name.startswith(PREFIX)},
-            created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
-            run_id=found.run_id or "",
-        )
-    except (KeyError, ValueError) as error:
-        raise RegistryError(
-            f"the tags of {found.name} version {found.version} are not as the platform wrote them ({error!r}); train "
-            "the model again, and delete that version"
-        ) from None
-
-
-def _tables(version: MlflowVersion) -> dict[str, int]:
-    tag = version.tags.get(TABLES_TAG, "{}")
-    try:
-        return {str(table): int(number) for table, number in json.loads(tag).items()}
-    except (ValueError, TypeError, AttributeError):
-        raise RegistryError(
-            f"the tag {TABLES_TAG} of {version.name} version {version.version} is {tag!r}; it must be JSON that names "
-            "tables and their versions, or be removed"
-        ) from None

@@ -1,7 +1,7 @@
 """What is registered of a model: its versions, with all that is needed to judge and repeat them, and aliases.
 
 `ModelRegistry` is what the platform asks for; `MemoryRegistry` serves tests and demonstrations, and
-`mlflow_registry.py` people. The model itself is a file (`artefacts.py`); who decided what about a version is
+`mlflow_registry.py` people. The model itself is a file (`artefact_store.py`); who decided what about a version is
 not kept here, for an alias has no history.
 """
 
@@ -21,7 +21,7 @@ from platform_assets.base.errors import RegistryError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from platform_assets.models.artefacts import FittedModel
+    from platform_assets.models.fitted_model import FittedModel
 
 CHALLENGER = "challenger"
 """Alias of what the newest training came to."""

@@ -1,8 +1,8 @@
 """A champion in a folder of its own: its file, and the record of who approved it.
 
 For a service that runs without the platform's database and lake. Who opens a bundle proves that the file is the one
-that was approved, and the approval as the ledger's chain of hashes froze it; loading is `artefacts.py`'s matter, here
-as everywhere. That nobody wrote a whole new chain, only the ledger itself can tell: its `audit` knows the hashes.
+that was approved, and the approval as the ledger's chain of hashes froze it; `artefact_store.py` loads it, here as
+everywhere. That nobody wrote a whole new chain, only the ledger itself can tell: its `audit` knows the hashes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.approval.ledger import Frozen, State
 from platform_assets.base.errors import PlatformError
-from platform_assets.models.artefacts import FOLDER, ArtefactStore
+from platform_assets.models.artefact_store import FOLDER, ArtefactStore
 from platform_assets.serving.live_models import Approved, metrics_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from platform_assets.approval.ledger import Ledger
-    from platform_assets.models.artefacts import FittedModel
+    from platform_assets.models.fitted_model import FittedModel
 
 FILE = "bundle.json"
 FORMAT = 1

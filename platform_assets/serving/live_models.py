@@ -1,7 +1,7 @@
 """The live model of a name: the champion, in memory, replaced within seconds when the ledger names another one.
 
 Which version is the champion, the ledger says (`ledger.py`); its file comes through the one loader
-(`artefacts.py`). One thread looks and loads; whoever answers a request reads an attribute. What cannot be loaded
+(`artefact_store.py`). One thread looks and loads; whoever answers a request reads an attribute. What cannot be loaded
 leaves the model that serves in its place. MLflow is not asked.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from platform_assets.approval.ledger import Promotion
     from platform_assets.base.frames import Frame
-    from platform_assets.models.artefacts import FittedModel
+    from platform_assets.models.fitted_model import FittedModel
 
 LOG = logging.getLogger(__name__)
 CHANNEL = "platform_champions"
@@ -123,7 +123,7 @@ class LiveModel:
 
     def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         """Probability of the positive class, (n,) float64; see `FittedModel.scores`."""
-        from platform_assets.models.artefacts import keep_to_one_thread
+        from platform_assets.models.thread_limits import keep_to_one_thread
 
         keep_to_one_thread()
         return self.model.scores_unlimited(rows)
@@ -237,7 +237,7 @@ class LiveModels:
         return dict(self._states)
 
     def _watch(self, stop: threading.Event) -> None:
-        from platform_assets.models.artefacts import import_libraries
+        from platform_assets.models.fitted_model import import_libraries
 
         # Also where nothing is to be loaded yet: the first champion has to be there within seconds as well. What is
         # missing is told by whoever loads a model.

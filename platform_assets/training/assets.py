@@ -9,13 +9,14 @@ import dagster as dg
 
 from platform_assets.approval.ledger import Ledger
 from platform_assets.approval.promotion import request_approval
-from platform_assets.evaluation.metrics import Criterion, NotWorse
+from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets.training import metadata as model_metadata
 from platform_assets.training.model_spec import ModelSpec, Retraining
-from platform_assets.training.trainer import Assessment, Trainer
+from platform_assets.training.trainer import Trainer
+from platform_assets.training.training_results import Assessment
 
 USER = "user"
 UNFINISHED = [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from platform_assets.base.text_cleaning import clean
 
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from platform_assets.base.frames import Frame
-    from platform_assets.models.artefacts import FittedModel
-    from platform_assets.training.model_spec import ModelSpec
+    from platform_assets.models.fitted_model import FittedModel
 
-    Explain = Callable[[ModelSpec, FittedModel, Frame, NDArray[np.int64]], "Explanation"]
-    """From the declaration, the model, and features and labels of held-out examples."""
+    Explain = Callable[["Explained", FittedModel, Frame, NDArray[np.int64]], "Explanation"]
+    """From the declaration, the fitted model, and features and labels of held-out examples."""
 
 REPEATS = 5
 ROWS = 20_000
@@ -31,6 +30,26 @@ TEXTS = 2_000
 """Most held-out texts of which words are taken away."""
 FEWEST_TEXTS = 10
 """Texts in which a word has to occur; what fewer say of it is chance."""
+
+
+class Explained(Protocol):
+    """What an explanation needs of a model's declaration; see `ModelSpec`, which names its explanations."""
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of the features, in order."""
+
+    @property
+    def positive(self) -> str:
+        """What the label 1 stands for."""
+
+    @property
+    def ranked_by(self) -> str:
+        """Name of the scikit-learn scorer by which the search ranks."""
+
+    @property
+    def seed(self) -> int:
+        """Random seed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +71,14 @@ class Explanation:
     draw: Callable[[], Mapping[str, bytes]]
 
 
-def permutation_importance(spec: ModelSpec, model: FittedModel, rows: Frame, labels: NDArray[np.int64]) -> Explanation:
+def permutation_importance(spec: Explained, model: FittedModel, rows: Frame, labels: NDArray[np.int64]) -> Explanation:
     """How much the ranking metric loses when the values of one feature are shuffled."""
     import numpy as np
     from sklearn import inspection
     from sklearn.frozen import FrozenEstimator
 
-    from platform_assets.evaluation import plots
-    from platform_assets.training.fitting import one_thread
+    from platform_assets.evaluation.explanation_plots import importance
+    from platform_assets.models.thread_limits import one_thread
 
     chosen = _spread(len(rows), ROWS)
     with one_thread():
@@ -76,7 +95,7 @@ def permutation_importance(spec: ModelSpec, model: FittedModel, rows: Frame, lab
     return Explanation(
         "importance",
         found,
-        lambda: {"importance.png": plots.importance(names, np.array(means), np.array(deviations), spec.ranked_by)},
+        lambda: {"importance.png": importance(names, np.array(means), np.array(deviations), spec.ranked_by)},
     )
 
 
@@ -92,10 +111,10 @@ def top_words(column: str) -> Explain:
         The feature that holds the text.
     """
 
-    def explain(spec: ModelSpec, model: FittedModel, rows: Frame, labels: NDArray[np.int64]) -> Explanation:  # noqa: ARG001 - as all explain
+    def explain(spec: Explained, model: FittedModel, rows: Frame, labels: NDArray[np.int64]) -> Explanation:  # noqa: ARG001 - as all explain
         import numpy as np
 
-        from platform_assets.evaluation import plots
+        from platform_assets.evaluation.explanation_plots import word_effects
 
         texts = rows.iloc[_spread(len(rows), TEXTS)].reset_index(drop=True)
         places, removed, without = _without_each([clean(text).split() for text in texts[column].fillna("")])
@@ -110,7 +129,7 @@ def top_words(column: str) -> Explain:
         return Explanation(
             "top_words",
             found,
-            lambda: {"top_words.png": plots.word_effects(list(found), list(found.values()), spec.positive, below)},
+            lambda: {"top_words.png": word_effects(list(found), list(found.values()), spec.positive, below)},
         )
 
     return explain

@@ -1,6 +1,6 @@
 """Fingerprint of a training: one digest over its data, code, parameters and libraries.
 
-Two trainings with the same fingerprint give the same model, so only one of them has to run. `code.py`
+Two trainings with the same fingerprint give the same model, so only one of them has to run. `code_digest.py`
 beside this file finds the code.
 """
 
@@ -11,9 +11,9 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.evaluation.metrics import evaluate
+from platform_assets.evaluation.binary_classification import evaluate
 from platform_assets.evaluation.splits import split
-from platform_assets.models.artefacts import FittedModel, library_versions
+from platform_assets.models.fitted_model import FittedModel, library_versions
 from platform_assets.training.code_digest import code_digest
 from platform_assets.training.fitting import fit, settings_of
 

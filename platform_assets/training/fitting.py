@@ -1,12 +1,11 @@
 """Fitting: labelled examples in, the best candidate out, calibrated, with its decision threshold.
 
-Sees the training examples only. What the result is worth on the holdout, `evaluation.py` says.
+It sees the training examples only. What the result is worth on the holdout, `trainer.py` finds out.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,8 @@ from uuid import uuid4
 
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.splits import folds
-from platform_assets.models.artefacts import GOLDEN_ROWS, FittedModel, library_versions
+from platform_assets.models.fitted_model import GOLDEN_ROWS, FittedModel, library_versions
+from platform_assets.models.thread_limits import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -312,15 +312,3 @@ def _demand_both_classes(spec: ModelSpec, labels: NDArray[np.int64], parts: Fold
                 f"{spec.key}: {int(labels.sum())} of {len(labels)} training examples are {spec.positive}; in one of "
                 f"{spec.folds} folds {positives} of {len(indices)}; each fold needs examples of both. Load more data"
             )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """BLAS and OpenMP with one thread: on few cores several fight each other, and sums depend on their number."""
-    # Only libraries that are loaded can be limited.
-    import sklearn.ensemble
-    import sklearn.linear_model  # noqa: F401 - loaded, not used
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
-        yield

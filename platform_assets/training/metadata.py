@@ -10,9 +10,11 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.approval.ledger import Request, State
-from platform_assets.evaluation.metrics import METRICS, Criterion, Estimate, NotWorse, Verdict
+from platform_assets.evaluation.gate import Criterion, NotWorse, Verdict
+from platform_assets.evaluation.intervals import Estimate
+from platform_assets.evaluation.metrics import METRICS
 from platform_assets.training.model_spec import ModelSpec
-from platform_assets.training.trainer import Assessment, Evaluation, Training
+from platform_assets.training.training_results import Assessment, Evaluation, Training
 
 VERDICT = "verdict"
 """What the quality gate says, in one line."""

@@ -1,27 +1,47 @@
 """What a model is, as data: what it learns from, what competes, what it must reach, and its card.
 
 A domain's `model.py` declares one with these. Nothing here fits, reads or writes: that is for
-`training.py`; in Dagster it becomes an asset, checks, jobs, a schedule and a sensor
-(`training/assets.py`).
+`trainer.py`; in Dagster it becomes an asset, checks, jobs, a schedule and a sensor (`assets.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from inspect import currentframe
+from traceback import walk_stack
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.base.errors import TrainingError
+from platform_assets.evaluation.metrics import METRICS
 from platform_assets.evaluation.splits import Holdout
 from platform_assets.training.explanations import permutation_importance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from platform_assets.base.frames import Expression
-    from platform_assets.evaluation.metrics import Criterion, NotWorse, ThresholdRule
+    from platform_assets.evaluation.gate import Criterion, NotWorse
+    from platform_assets.evaluation.thresholds import ThresholdRule
     from platform_assets.lake.schemas import Column
     from platform_assets.training.explanations import Explain
 
+RANKINGS = (
+    "accuracy",
+    "average_precision",
+    "balanced_accuracy",
+    "d2_brier_score",
+    "d2_log_loss_score",
+    "f1",
+    "jaccard",
+    "matthews_corrcoef",
+    "neg_brier_score",
+    "neg_log_loss",
+    "precision",
+    "recall",
+    "roc_auc",
+)
+"""Names of scikit-learn's scorers for two classes, by which a search can rank; a list, so that none is imported."""
 ANYONE = "anyone"
 """Whoever has a key with the scope to approve."""
 
@@ -184,7 +204,7 @@ class ModelSpec:
     candidates
         What competes.
     ranked_by
-        The metric of scikit-learn by which the search ranks, e.g. `average_precision`; more is better.
+        Which of scikit-learn's scorers ranks the candidates, e.g. `average_precision`; one of `RANKINGS`.
     threshold
         How the decision threshold is chosen.
     criteria
@@ -209,7 +229,14 @@ class ModelSpec:
     approval
         Who may make a version the champion.
     seed
-        Of everything random.
+        Random seed.
+
+    Raises
+    ------
+    ValueError
+        The key is not `<domain>/<name>`.
+    TrainingError
+        A criterion, `not_worse` or `ranked_by` names a metric that does not exist.
     """
 
     key: str
@@ -242,6 +269,10 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if self.key.count("/") != 1:
             raise ValueError(f"{self.key}: a model's key is <domain>/<name>")
+        for criterion in self.criteria:
+            self._demand_metric("criteria", criterion.metric, METRICS)
+        self._demand_metric("not_worse", self.not_worse.metric, METRICS)
+        self._demand_metric("ranked_by", self.ranked_by, RANKINGS)
 
     @property
     def name(self) -> str:
@@ -257,3 +288,19 @@ class ModelSpec:
     def feature_names(self) -> list[str]:
         """Names of the features, in order."""
         return [feature.name for feature in self.features]
+
+    def _demand_metric(self, field_name: str, metric: str, known: Collection[str]) -> None:
+        if metric not in known:
+            raise TrainingError(
+                f"{self.key}, declared in {_declared_in()}: {field_name} names the unknown metric {metric!r}. "
+                f"Use one of: {', '.join(known)}"
+            )
+
+
+def _declared_in() -> str:
+    """Return file and line of the declaration that is being made."""
+    # Between it and this module are the constructor that `dataclasses` generates, and `dataclasses.replace`.
+    between = {__name__, "dataclasses", "copy"}
+    calls = walk_stack(currentframe())
+    frame, line = next((frame, line) for frame, line in calls if frame.f_globals["__name__"] not in between)
+    return f"{frame.f_code.co_filename}, line {line}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.approval.promotion import Promoter
-from platform_assets.models.artefacts import ArtefactStore
+from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets_tests.approval.proposals import ANNA, MODEL, PASSED, PLOTS, proposal
 from platform_assets_tests.contracts.registrations import registration, small_model
 

@@ -28,8 +28,8 @@ from platform_assets_tests.approval import killed_promotion
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import ANNA, BERT, FAILED, MODEL, PLOTS, person
 from platform_assets_tests.postgres import wait_until
+from platform_assets_tests.training.bench import Bench
 from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, readings
-from platform_assets_tests.training.test_trainer import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

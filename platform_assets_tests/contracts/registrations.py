@@ -12,7 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 
-from platform_assets.models.artefacts import FittedModel, library_versions
+from platform_assets.models.fitted_model import FittedModel, library_versions
 from platform_assets.models.registry import Registration
 
 NAME = "credit_risk_model"

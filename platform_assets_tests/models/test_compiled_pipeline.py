@@ -19,10 +19,11 @@ from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardSca
 from sklearn.svm import LinearSVC
 
 from platform_assets.base.errors import ArtefactError
-from platform_assets.models import artefacts
-from platform_assets.models.artefacts import ROWS_AT_ONCE, ArtefactStore, FittedModel, library_versions
+from platform_assets.models import fitted_model
+from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.calibration import CalibratedEstimator
 from platform_assets.models.compiled_pipeline import arithmetic_of
+from platform_assets.models.fitted_model import ROWS_AT_ONCE, FittedModel, library_versions
 from platform_assets.models.number_estimators import NumberColumns
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def test_what_comes_to_something_else_is_not_used(
         "platform_assets.models.compiled_pipeline._scaled", lambda matrix, mean, scale: (matrix - mean) * scale
     )
     model = model_of(calibrated(*KNOWN["the platform's own"]()))
-    with caplog.at_level(logging.WARNING, artefacts.__name__):
+    with caplog.at_level(logging.WARNING, fitted_model.__name__):
         assert model.scores(model.golden_rows).tolist() == pytest.approx(model.golden_scores, rel=1e-12)
     [told] = caplog.messages
     assert told.startswith("scikit-learn ")

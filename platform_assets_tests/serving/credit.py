@@ -14,8 +14,8 @@ from platform_assets.domains.credit_risk.features import loan_features, newest_p
 from platform_assets.domains.credit_risk.model import MODEL, NAMES, gradient_boosting, logistic_regression
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FEATURES
 from platform_assets.engine.query_engine import as_frame
-from platform_assets.models.artefacts import GOLDEN_ROWS, FittedModel, library_versions
-from platform_assets.training.fitting import one_thread
+from platform_assets.models.fitted_model import GOLDEN_ROWS, FittedModel, library_versions
+from platform_assets.models.thread_limits import one_thread
 from platform_assets_tests.approval.proposals import promote
 from platform_assets_tests.domains.credit_risk.brute_force import Loan
 from platform_assets_tests.domains.credit_risk.test_features import LOAN_SCHEMA

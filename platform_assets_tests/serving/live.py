@@ -12,7 +12,8 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
 from platform_assets.approval.ledger import Ledger
-from platform_assets.models.artefacts import ArtefactStore, FittedModel, library_versions
+from platform_assets.models.artefact_store import ArtefactStore
+from platform_assets.models.fitted_model import FittedModel, library_versions
 from platform_assets_tests.approval.proposals import ANNA, proposal
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from platform_assets.domains.sentence_relevance.model import MODEL, logistic_regression
-from platform_assets.models.artefacts import FittedModel, library_versions
+from platform_assets.models.fitted_model import FittedModel, library_versions
 from platform_assets_tests.approval.proposals import promote
 from platform_assets_tests.serving.credit import EVIDENCE
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from schemathesis.generation.case import Case
 
-    from platform_assets.models.artefacts import FittedModel
+    from platform_assets.models.fitted_model import FittedModel
     from platform_assets.services import Services
 
 # A hundred champions are loaded one after the other.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import uuid
     from collections.abc import Iterator, Sequence
 
-    from platform_assets.models.artefacts import FittedModel
+    from platform_assets.models.fitted_model import FittedModel
     from platform_assets.serving.prediction_log import Predictions
 
 ASKED = Asked("shop", "r-1")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from platform_assets.evaluation.metrics import Criterion, NotWorse, reaching_recall
+from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.evaluation.splits import Holdout
+from platform_assets.evaluation.thresholds import reaching_recall
 from platform_assets.lake.schemas import Column
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec
 

@@ -14,7 +14,7 @@ from platform_assets.database.connections import Database
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.delta_tables import MEMORY, TableStore
-from platform_assets.models.artefacts import ArtefactStore
+from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
 from platform_assets.operations.run_report import materialise_all
 from platform_assets.training.assets import LastTraining, launched_by, model_definitions, why_not

@@ -12,12 +12,13 @@ import pytest
 
 from platform_assets.base.errors import TrainingError
 from platform_assets.engine.query_engine import Engine
-from platform_assets.evaluation.metrics import Criterion, best_f1
+from platform_assets.evaluation.gate import Criterion
 from platform_assets.evaluation.splits import Holdout
+from platform_assets.evaluation.thresholds import best_f1
 from platform_assets.lake.delta_tables import MEMORY, TableStore
 from platform_assets.lake.schemas import Column
-from platform_assets.models import mlflow_registry
-from platform_assets.models.artefacts import ArtefactStore
+from platform_assets.models import mlflow_copy
+from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.registry import MemoryRegistry
 from platform_assets.training import explanations
 from platform_assets.training import metadata as model_metadata
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from platform_assets.training.trainer import Training
+    from platform_assets.training.training_results import Training
 
 TELLING = {1: ["fire", "flood", "killed"], 0: ["love", "party", "lol"]}
 
@@ -123,7 +124,7 @@ def test_a_copy_with_text_is_one_that_tools_of_mlflow_load(
     from mlflow.models import Model
 
     training, artefacts = trained
-    mlflow_registry._save_copy(artefacts.load(training.version.digest), tmp_path / "copy", "run")
+    mlflow_copy.save_copy(artefacts.load(training.version.digest), tmp_path / "copy", "run")
     copy = Model.load(str(tmp_path / "copy"))
     assert copy.signature is not None
     assert [(column.name, column.type.name) for column in copy.signature.inputs] == [("text", "string")]

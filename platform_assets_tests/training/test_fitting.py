@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,10 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from platform_assets.evaluation.splits import folds
 from platform_assets.training.fitting import REFERENCE, feature_frame, fit
 from platform_assets.training.model_spec import Candidate
-from platform_assets_tests.training.breakage_model import SPEC, forest, linear, readings
+from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, SPEC, forest, linear, readings
+
+if TYPE_CHECKING:
+    from platform_assets_tests.training.bench import Bench
 
 FITTED: list[float] = []
 """What every `Counted` was fitted with, in turn."""
@@ -113,3 +116,31 @@ def test_what_comes_before_several_estimators_is_fitted_once_for_each_fold() -> 
     final = 5.0 if fitted.best.parameters.get("counted__fill") == "5.0" else 0.0
     expected = [*[0.0] * spec.folds, *[5.0] * spec.folds, final]
     assert expected == FITTED
+
+
+def test_scores_that_mean_nothing_become_the_base_rate_and_never_turn_round(bench: Bench) -> None:
+    """A candidate whose order is wrong on the newest examples."""
+    frame = readings(2_000, signal=2.0)
+    newest = frame["day"] >= frame["day"].quantile(0.6)
+    frame["heat"] = np.where(newest, -frame["heat"], frame["heat"])
+    fitted = fit(ONE_CANDIDATE, frame, bench.lines.append)
+    scores = fitted.model.scores(frame)
+    assert len(set(scores)) == 1
+    assert fitted.threshold == scores[0]
+    assert any("everyone gets the base rate" in line for line in bench.lines)
+
+
+def test_every_fit_has_one_thread() -> None:
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    seen: list[int] = []
+
+    def counting(seed: int) -> Any:
+        seen.extend(pool["num_threads"] for pool in threadpool_info())
+        return linear(seed)
+
+    frame = readings()
+    with threadpool_limits(2):
+        fit(replace(SPEC, candidates=(Candidate("linear", counting),)), frame, lambda _: None)
+    assert seen
+    assert set(seen) == {1}

@@ -1,8 +1,7 @@
+"""A training as a whole: what it registers, what it is compared with, and how it is done again."""
+
 from __future__ import annotations
 
-import copy
-import shutil
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +10,13 @@ import pandas as pd
 import pytest
 
 from platform_assets.base.errors import RegistryError, TableError, TrainingError
-from platform_assets.engine.query_engine import Engine
-from platform_assets.evaluation.metrics import Criterion, reaching_recall
 from platform_assets.evaluation.splits import Holdout, in_holdout, split
-from platform_assets.lake.delta_tables import MEMORY, TableStore
-from platform_assets.lake.schemas import Column
-from platform_assets.models.artefacts import ArtefactStore
 from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
-from platform_assets.training.fingerprints import fingerprint_parts
-from platform_assets.training.fitting import REFERENCE, feature_frame, fit
+from platform_assets.training.fitting import REFERENCE
 from platform_assets.training.model_spec import Candidate
 from platform_assets.training.trainer import FEWEST_OF_A_CLASS, Trainer
-from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, SPEC, TABLE, forest, linear, publish, readings
+from platform_assets_tests.training.bench import Bench, opened
+from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, SPEC, TABLE, forest, linear, readings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,46 +24,7 @@ if TYPE_CHECKING:
 
     from platform_assets.models.registry import ModelVersion, Registration
     from platform_assets.training.model_spec import ModelSpec
-    from platform_assets.training.trainer import Training
-
-
-class Bench:
-    """Everything that a training needs, in memory and a temporary folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.engine = Engine(folder / "scratch")
-        self.tables = TableStore(MEMORY, self.engine)
-        self.artefacts = ArtefactStore(str(folder))
-        self.registry = MemoryRegistry()
-        self.trainer = Trainer(self.tables, self.artefacts, self.registry)
-        self.lines: list[str] = []
-
-    def publish(self, frame: pd.DataFrame, **options: Any) -> None:
-        publish(self.tables, self.engine, frame, **options)
-
-    def train(self, spec: ModelSpec = ONE_CANDIDATE, launched_by: str = "user") -> Training:
-        return self.trainer.train(spec, launched_by, self.lines.append)
-
-    def take_over(self, other: Bench) -> None:
-        """Stand where another one stands after its trainings on the same readings."""
-        shutil.copytree(other.folder / "models", self.folder / "models")
-        for name in ("_versions", "_records", "_aliases"):
-            setattr(self.registry, name, copy.deepcopy(getattr(other.registry, name)))
-
-
-@contextmanager
-def opened(folder: Path) -> Iterator[Bench]:
-    bench = Bench(folder)
-    bench.publish(readings())
-    yield bench
-    bench.engine.close()
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with opened(tmp_path) as bench:
-        yield bench
+    from platform_assets.training.training_results import Training
 
 
 @dataclass(frozen=True)
@@ -201,32 +156,6 @@ def test_of_two_trainings_at_once_the_second_tells_of_the_first_ones_version(ben
     assert len(registry.versions("breakage_model")) == 1
 
 
-@pytest.mark.requirement("PLT-7")
-@pytest.mark.parametrize(
-    "changed",
-    [
-        replace(SPEC, seed=2),
-        replace(SPEC, folds=4),
-        replace(SPEC, holdout=Holdout(groups=0.3, newest=0.3)),
-        replace(SPEC, threshold=reaching_recall(0.9)),
-        replace(SPEC, ranked_by="average_precision"),
-        replace(SPEC, candidates=SPEC.candidates[:1]),
-        replace(SPEC, candidates=(Candidate("linear", linear, {"logisticregression__C": (0.1, 2.0)}),)),
-        replace(SPEC, features=(*SPEC.features, Column("weight", "float64", "How heavy."))),
-        # Of another folder, whose code is other code.
-        replace(SPEC, examples=feature_frame),
-    ],
-)
-def test_whatever_decides_the_outcome_changes_the_fingerprint(changed: ModelSpec) -> None:
-    assert fingerprint_parts(changed, {TABLE: "a"}) != fingerprint_parts(SPEC, {TABLE: "a"})
-
-
-def test_the_fingerprint_is_that_of_the_data_and_not_of_what_is_merely_judged_or_told() -> None:
-    assert fingerprint_parts(SPEC, {TABLE: "a"}) != fingerprint_parts(SPEC, {TABLE: "b"})
-    told = replace(SPEC, description="Other words.", criteria=(Criterion("brier", at_most=0.1),))
-    assert fingerprint_parts(told, {TABLE: "a"}) == fingerprint_parts(SPEC, {TABLE: "a"})
-
-
 @pytest.mark.requirement("PRO-2")
 def test_nothing_about_the_model_is_decided_by_the_holdout(bench: Bench, first_of_several: Training) -> None:
     frame = readings()
@@ -245,17 +174,6 @@ def test_nothing_about_the_model_is_decided_by_the_holdout(bench: Bench, first_o
     old, new = (bench.artefacts.load(training.version.digest) for training in (before, after))
     assert np.array_equal(old.scores(frame), new.scores(frame))
     assert after.version.metrics["roc_auc"] == pytest.approx(1 - before.version.metrics["roc_auc"])
-
-
-@pytest.mark.requirement("PRO-2")
-def test_what_is_held_out_once_is_held_out_for_ever() -> None:
-    """A champion has never trained on rows on which it is compared, however the table grows."""
-    old = readings()
-    grown = pd.concat([old, readings(600, first=5_000).assign(day=pd.Timestamp("2024-06-01"))], ignore_index=True)
-    learned = old["device"].iloc[split(old["device"], old["day"], SPEC.holdout).train]
-    judged = grown["device"].iloc[split(grown["device"], grown["day"], SPEC.holdout).holdout]
-    assert len(judged) > 50
-    assert not set(learned) & set(judged)
 
 
 @pytest.mark.requirement("PRO-2")
@@ -396,35 +314,6 @@ def test_without_a_champion_the_newest_version_is_evaluated(bench: Bench) -> Non
     assert bench.trainer.evaluate(SPEC).version == newest.version
 
 
-@pytest.mark.parametrize(
-    ("frame", "error", "message"),
-    [
-        (readings().assign(broken=0), TrainingError, "0 of .* training examples are broken"),
-        (readings().head(40), TrainingError, "more groups|each fold needs examples of both|folds"),
-        (readings().assign(device=1), TrainingError, "groups are held out"),
-        (readings().assign(day=readings()["day"].iloc[0]), TrainingError, "a cut in time needs two or more"),
-        (readings().drop(columns="heat"), TrainingError, "examples of somewhere/readings gives no column heat; it has"),
-        (readings().drop(columns="site"), TrainingError, "gives no column site"),
-        (readings().assign(reading=1), TrainingError, "1199 examples have the reading of another one"),
-        (readings().assign(broken=2), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
-        (readings().assign(broken="no"), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
-        (
-            readings().assign(broken=pd.array([None, *[1] * 1_199], dtype="Int64")),
-            TrainingError,
-            "1 examples have a broken that is neither 0 nor 1",
-        ),
-        (readings().assign(noise=np.inf), TrainingError, "gives infinite values of noise"),
-    ],
-)
-def test_examples_that_do_not_allow_it_are_refused(
-    bench: Bench, frame: pd.DataFrame, error: type[Exception], message: str
-) -> None:
-    bench.publish(frame)
-    with pytest.raises(error, match=message):
-        bench.train()
-    assert bench.registry.versions("breakage_model") == []
-
-
 def test_a_model_that_was_never_trained_and_a_table_that_is_not_there_are_named(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     with pytest.raises(TableError, match="there is no table somewhere/readings yet"):
@@ -439,18 +328,6 @@ def test_rows_in_any_order_give_the_same_model(bench: Bench, first_of_several: T
     assert bench.train(SPEC).version == first_of_several.version
 
 
-def test_scores_that_mean_nothing_become_the_base_rate_and_never_turn_round(bench: Bench) -> None:
-    """A candidate whose order is wrong on the newest examples."""
-    frame = readings(2_000, signal=2.0)
-    newest = frame["day"] >= frame["day"].quantile(0.6)
-    frame["heat"] = np.where(newest, -frame["heat"], frame["heat"])
-    fitted = fit(ONE_CANDIDATE, frame, bench.lines.append)
-    scores = fitted.model.scores(frame)
-    assert len(set(scores)) == 1
-    assert fitted.threshold == scores[0]
-    assert any("everyone gets the base rate" in line for line in bench.lines)
-
-
 def test_any_setting_of_a_grid_can_be_recorded(bench: Bench) -> None:
     def features(seed: int) -> Any:
         return linear(seed)
@@ -461,41 +338,3 @@ def test_any_setting_of_a_grid_can_be_recorded(bench: Bench) -> None:
         "logisticregression__C": "0.5",
         "logisticregression__tol": "0.0001",
     }
-
-
-def test_every_fit_has_one_thread() -> None:
-    from threadpoolctl import threadpool_info, threadpool_limits
-
-    seen: list[int] = []
-
-    def counting(seed: int) -> Any:
-        seen.extend(pool["num_threads"] for pool in threadpool_info())
-        return linear(seed)
-
-    frame = readings()
-    with threadpool_limits(2):
-        fit(replace(SPEC, candidates=(Candidate("linear", counting),)), frame, lambda _: None)
-    assert seen
-    assert set(seen) == {1}
-
-
-@pytest.mark.requirement("PLT-11")
-def test_the_card_tells_what_the_declaration_and_the_training_know(bench: Bench) -> None:
-    bench.publish(readings(), demo=True)
-    bench.publish(readings(1_250), demo=True)
-    training = bench.train()
-    card = training.record["card"]
-    for said in (
-        "Which device will break?",
-        "A mechanic looks at it.",
-        "hours of standstill. Owner: head of operations. Target: halved within a year.",
-        "It broke within a week.",
-        "Only devices with a thermometer.",
-        "somewhere/readings version",
-        "Sample data, not real ones.",
-        f"{training.record['split']['training_rows']:,} examples to train on",
-        "- site north, ",
-        "Passed.\n- ROC AUC is 0.",
-    ):
-        assert said in card
-    assert training.demo

@@ -13,7 +13,7 @@ from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import JSON
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, FEATURES
-from platform_assets.models.artefacts import ROWS_AT_ONCE
+from platform_assets.models.fitted_model import ROWS_AT_ONCE
 from platform_assets.serving.prediction_fields import ApprovalId, common_fields, version_of_all
 from platform_assets.web.one_or_many import (
     Example,

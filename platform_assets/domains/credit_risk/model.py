@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.domains.credit_risk.features import age_group, profile
 from platform_assets.domains.credit_risk.schemas import FEATURES, LOAN_FEATURES, LOANS
-from platform_assets.evaluation.metrics import Criterion, NotWorse, reaching_recall
+from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.evaluation.splits import Holdout
+from platform_assets.evaluation.thresholds import reaching_recall
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec
 from platform_assets.training.pipelines import tabular_pipeline
 

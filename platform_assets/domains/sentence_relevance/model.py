@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.domains.sentence_relevance.schemas import SENTENCES, TEXT
-from platform_assets.evaluation.metrics import Criterion, NotWorse, best_f1
+from platform_assets.evaluation.gate import Criterion, NotWorse
+from platform_assets.evaluation.thresholds import best_f1
 from platform_assets.training.explanations import top_words
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec, Retraining
 from platform_assets.training.pipelines import text_pipeline

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.testclient import TestClient
 
-    from platform_assets.models.artefacts import FittedModel
+    from platform_assets.models.fitted_model import FittedModel
     from platform_assets.services import Services
     from platform_assets_tests.service import People
 

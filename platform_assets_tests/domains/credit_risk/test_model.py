@@ -13,15 +13,17 @@ from platform_assets.domains.credit_risk.features import age_group, loan_feature
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.schemas import FEATURES, PERSON
 from platform_assets.engine.query_engine import Engine, as_frame
-from platform_assets.evaluation.metrics import evaluate, judge
+from platform_assets.evaluation.binary_classification import evaluate
+from platform_assets.evaluation.gate import judge
 from platform_assets.evaluation.splits import split
-from platform_assets.training.fitting import feature_frame, fit, one_thread
+from platform_assets.models.thread_limits import one_thread
+from platform_assets.training.fitting import feature_frame, fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from platform_assets.evaluation.metrics import Verdict
+    from platform_assets.evaluation.gate import Verdict
     from platform_assets.training.model_spec import Candidate
 
 DATES = ("birthday", "job_start_date", "loan_date")

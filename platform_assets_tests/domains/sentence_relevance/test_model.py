@@ -13,9 +13,11 @@ from sklearn.base import clone
 
 from platform_assets.domains.sentence_relevance.model import MODEL, length_group
 from platform_assets.engine.query_engine import Engine, as_frame
-from platform_assets.evaluation.metrics import evaluate, judge
+from platform_assets.evaluation.binary_classification import evaluate
+from platform_assets.evaluation.gate import judge
 from platform_assets.evaluation.splits import split
-from platform_assets.models.artefacts import ArtefactStore, dump
+from platform_assets.models.artefact_format import dump
+from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.training.fitting import REFERENCE, feature_frame, fit
 from platform_assets_tests.base.test_text_cleaning import as_in_databases
 from platform_assets_tests.domains.sentence_relevance.archives import demo_sentences, sentences_of
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from platform_assets.evaluation.metrics import Estimate
-    from platform_assets.models.artefacts import FittedModel
+    from platform_assets.evaluation.intervals import Estimate
+    from platform_assets.models.fitted_model import FittedModel
     from platform_assets.training.fitting import Fitted
 
 ROWS = 4_000

@@ -1,0 +1,310 @@
+"""Plots of how a binary classifier does, as PNG bytes: for Dagster's metadata, MLflow and the page of approval.
+
+The metrics in them are computed in `ranked_scores.py`; the look that they share is in `plot_style.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.evaluation.plot_style import INK, MODEL, OTHER, THRESHOLD, as_png, new_plot, note, rounded
+from platform_assets.evaluation.ranked_scores import Ranking, Tally
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+_DARK = 0.7
+_HALF = 0.5
+_STEADY_RECALL = 0.02
+_SCORE_BINS = (10, 40)
+# From here on the smaller bars cannot be told from nothing on a linear axis.
+_LOG_FROM = 50
+
+
+def calibration(labels: ArrayLike, scores: ArrayLike) -> bytes:
+    """Whether scores are probabilities: share of positives over mean score, in ten bins of equal size by score.
+
+    Bars are 95 % intervals (Wilson, 1927) of a bin's share, as if its rows were independent.
+
+    Parameters
+    ----------
+    labels
+        0 or 1, shape (n,).
+    scores
+        Between 0 and 1, shape (n,).
+
+    Raises
+    ------
+    TrainingError
+        Shapes differ, or there are other values.
+    """
+    import numpy as np
+
+    tally = Ranking(labels, scores).tally()
+    metrics = tally.metrics(1.0)
+    mean, share, size = tally.bins()
+    low, high = _wilson(share, size)
+    with new_plot("Calibration", f"calibration error {rounded(metrics['calibration_error'])}", _rows(metrics)) as axes:
+        end = min(1.0, 1.08 * float(np.max(np.concatenate([mean, high])))) if len(size) else 1.0
+        axes.plot([0, end], [0, end], color=OTHER, linestyle="--", label="perfectly calibrated")
+        if len(size):
+            bars = np.array([np.maximum(share - low, 0), np.maximum(high - share, 0)])
+            axes.errorbar(
+                mean, share, bars, color=MODEL, marker="o", markersize=5, capsize=2, label="model, with 95 % intervals"
+            )
+        else:
+            note(axes, "undefined: rows are needed")
+        axes.set(xlabel="mean score of the bin", ylabel="share of positive rows")
+        _square(axes, end)
+        return as_png(axes)
+
+
+def roc(labels: ArrayLike, scores: ArrayLike) -> bytes:
+    """Share of the positive rows found, over the share of negative ones flagged with them.
+
+    Parameters
+    ----------
+    labels
+        0 or 1, shape (n,).
+    scores
+        Between 0 and 1, shape (n,).
+
+    Raises
+    ------
+    TrainingError
+        Shapes differ, or there are other values.
+    """
+    tally = Ranking(labels, scores).tally()
+    metrics = tally.metrics(1.0)
+    above, caught = tally.above()
+    negatives = metrics["rows"] - metrics["positives"]
+    with new_plot("ROC curve", f"AUC {rounded(metrics['roc_auc'])}", _rows(metrics)) as axes:
+        axes.plot([0, 1], [0, 1], color=OTHER, linestyle="--", label="chance, AUC 0.5")
+        if metrics["positives"] and negatives:
+            axes.plot(_from_zero((above - caught) / negatives), _from_zero(caught / caught[-1]), **_line("model"))
+        else:
+            note(axes, "undefined: rows of both classes are needed")
+        axes.set(xlabel="false alarms: share of the negative rows flagged", ylabel="recall: share of the positive rows")
+        _square(axes)
+        return as_png(axes)
+
+
+def precision_recall(labels: ArrayLike, scores: ArrayLike, threshold: float) -> bytes:
+    """Share of positives among the flagged rows, over the share of the positive rows found; the threshold marked.
+
+    Parameters
+    ----------
+    labels
+        0 or 1, shape (n,).
+    scores
+        Between 0 and 1, shape (n,).
+    threshold
+        A row is flagged when its score is equal to it or above.
+
+    Raises
+    ------
+    TrainingError
+        Shapes differ, or there are other values.
+    """
+    import numpy as np
+
+    tally = Ranking(labels, scores).tally()
+    metrics = tally.metrics(threshold)
+    above, caught = tally.above()
+    number = f"average precision {rounded(metrics['average_precision'])}"
+    at_threshold = f"recall {rounded(metrics['recall'])}, precision {rounded(metrics['precision'])} at the threshold"
+    with new_plot("Precision and recall", number, f"{_rows(metrics)}; {at_threshold}") as axes:
+        top = 1.0
+        if metrics["positives"]:
+            recall, precision = caught / caught[-1], caught / above
+            top = _top_of(precision[recall >= _STEADY_RECALL], metrics)
+            # Steps, as average precision adds them up.
+            axes.step(np.append(0.0, recall), np.append(precision[0], precision), where="pre", **_line("model"))
+            base_rate = metrics["base_rate"]
+            axes.axhline(base_rate, color=OTHER, linestyle="--", label=f"base rate {rounded(base_rate)}")
+            _mark_threshold(axes, metrics, threshold)
+        else:
+            note(axes, "undefined: positive rows are needed")
+        axes.set(xlabel="recall: share of the positive rows flagged", ylabel="precision: positives among the flagged")
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02 * top, 1.03 * top))
+        return as_png(axes)
+
+
+def confusion(labels: ArrayLike, scores: ArrayLike, threshold: float) -> bytes:
+    """How many rows of each class are flagged, and what share of their class that is.
+
+    Parameters
+    ----------
+    labels
+        0 or 1, shape (n,).
+    scores
+        Between 0 and 1, shape (n,).
+    threshold
+        A row is flagged when its score is equal to it or above.
+
+    Raises
+    ------
+    TrainingError
+        Shapes differ, or there are other values.
+    """
+    import numpy as np
+
+    tally = Ranking(labels, scores).tally()
+    metrics = tally.metrics(threshold)
+    counts = _confusion(tally, threshold)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    number = f"recall {rounded(metrics['recall'])}, precision {rounded(metrics['precision'])}"
+    with new_plot("Confusion", number, f"{_rows(metrics)}, threshold {rounded(threshold)}") as axes:
+        axes.imshow(shares, cmap=_colour_map(), vmin=0, vmax=1, aspect="auto")
+        for row, column in np.ndindex(2, 2):
+            share = f"{shares[row, column]:.1%} of them" if totals[row, 0] else "no such rows"
+            axes.text(
+                column,
+                row,
+                f"{counts[row, column]:,.0f}\n{share}",
+                ha="center",
+                va="center",
+                fontsize=14,
+                color="white" if shares[row, column] > _DARK else INK,
+            )
+        axes.set_xticks([0, 1], ["not flagged", "flagged"])
+        axes.set_yticks([0, 1], [f"negative\n({totals[0, 0]:,.0f})", f"positive\n({totals[1, 0]:,.0f})"])
+        axes.set(xlabel="what the model says", ylabel="what is true (rows)")
+        axes.grid(visible=False)
+        return as_png(axes)
+
+
+def score_distribution(labels: ArrayLike, scores: ArrayLike, threshold: float) -> bytes:
+    """How the scores of each class are spread, as shares of the class, with the threshold.
+
+    Parameters
+    ----------
+    labels
+        0 or 1, shape (n,).
+    scores
+        Between 0 and 1, shape (n,).
+    threshold
+        A row is flagged when its score is equal to it or above.
+
+    Raises
+    ------
+    TrainingError
+        Shapes differ, or there are other values.
+    """
+    import numpy as np
+
+    tally = Ranking(labels, scores).tally()
+    metrics = tally.metrics(threshold)
+    edges = _score_edges(tally)
+    with new_plot("Scores", f"share flagged {rounded(metrics['flagged'])}", _rows(metrics)) as axes:
+        shown = []
+        for name, rows, colour in (
+            ("negative rows", tally.rows - tally.positives, OTHER),
+            ("positive rows", tally.positives, MODEL),
+        ):
+            if rows.sum():
+                share = 100 * np.histogram(tally.scores, edges, weights=rows)[0] / rows.sum()
+                axes.stairs(share, edges, fill=True, alpha=0.35, color=colour)
+                axes.stairs(share, edges, color=colour, linewidth=1.6, label=f"{name} ({rows.sum():,.0f})")
+                shown.append(share[share > 0])
+        axes.set_xlim(edges[0], edges[-1])
+        _threshold_line(axes, threshold, edges)
+        _scale_shares(axes, shown)
+        if not shown:
+            note(axes, "undefined: rows are needed")
+        axes.set(xlabel="score", ylabel="share of the class's rows (%)")
+        return as_png(axes)
+
+
+def _line(label: str) -> dict[str, Any]:
+    return {"color": MODEL, "linewidth": 2, "label": label}
+
+
+def _rows(metrics: dict[str, float]) -> str:
+    return f"n = {metrics['rows']:,.0f} rows, {metrics['positives']:,.0f} of them positive"
+
+
+def _from_zero(values: Floats) -> Floats:
+    import numpy as np
+
+    return np.append(0.0, values)
+
+
+def _square(axes: Axes, end: float = 1.0) -> None:
+    axes.set(xlim=(-0.02 * end, 1.02 * end), ylim=(-0.02 * end, 1.03 * end))
+
+
+def _top_of(precision: Floats, metrics: dict[str, float]) -> float:
+    # The first few rows make the curve jump up to 1 or down to 0; they must not flatten what follows.
+    at_threshold = metrics["precision"] if metrics["flagged"] else 0.0
+    top = 1.1 * max(float(precision.max()), 2 * metrics["base_rate"], at_threshold)
+    return top if top < _HALF else 1.0
+
+
+def _wilson(share: Floats, size: Floats) -> tuple[Floats, Floats]:
+    import numpy as np
+
+    z = 1.96
+    middle = (share + z**2 / (2 * size)) / (1 + z**2 / size)
+    half = z / (1 + z**2 / size) * np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))
+    return middle - half, middle + half
+
+
+def _confusion(tally: Tally, threshold: float) -> Floats:
+    import numpy as np
+
+    flagged = tally.scores >= threshold
+    classes = (tally.rows - tally.positives, tally.positives)
+    return np.array([[rows[~flagged].sum(), rows[flagged].sum()] for rows in classes])
+
+
+def _mark_threshold(axes: Axes, metrics: dict[str, float], threshold: float) -> None:
+    if metrics["flagged"]:
+        look: dict[str, Any] = {"color": THRESHOLD, "markersize": 8, "zorder": 5, "clip_on": False}
+        axes.plot(metrics["recall"], metrics["precision"], "o", label=f"threshold {rounded(threshold)}", **look)
+
+
+def _score_edges(tally: Tally) -> Floats:
+    import numpy as np
+
+    low, high = (float(tally.scores[-1]), float(tally.scores[0])) if len(tally.scores) else (0.0, 1.0)
+    margin = 0.02 * (high - low) or 0.05
+    bins = int(np.clip(np.sqrt(tally.rows.sum()), *_SCORE_BINS))
+    return np.linspace(max(0.0, low - margin), min(1.0, high + margin), bins + 1)
+
+
+def _threshold_line(axes: Axes, threshold: float, edges: Floats) -> None:
+    within = edges[0] <= threshold <= edges[-1]
+    beyond = "" if within else ", to the right" if threshold > edges[-1] else ", to the left"
+    drawn = [threshold] if within else []
+    axes.vlines(
+        drawn,
+        0,
+        1,
+        transform=axes.get_xaxis_transform(),
+        color=THRESHOLD,
+        linewidth=1.6,
+        label=f"threshold {rounded(threshold)}{beyond}",
+    )
+
+
+def _scale_shares(axes: Axes, shown: list[Floats]) -> None:
+    heights = [share for share in shown if len(share)]
+    if heights and max(share.max() for share in heights) > _LOG_FROM * min(share.min() for share in heights):
+        from matplotlib.ticker import FuncFormatter
+
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axes.set_ylim(bottom=0)
+
+
+def _colour_map() -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("shares", ["white", MODEL])

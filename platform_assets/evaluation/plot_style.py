@@ -1,0 +1,112 @@
+"""The look that all plots share, and how they become PNG bytes.
+
+640 x 440 pixels, the model in blue, what it is compared with in grey, the threshold in orange; the title says what is
+seen and the number that matters, the line below it how many rows it comes from.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT, DPI = 640, 440, 100
+MODEL, OTHER, THRESHOLD = "#1f5fa8", "#8a8f98", "#d9660a"
+INK, _FAINT_INK, _FAINT = "#22262b", "#5a6068", "#e4e6ea"
+_SMALL = 0.1
+_COLOURS = 96
+_LONGEST_NAME = 32
+
+
+@contextmanager
+def new_plot(what: str, number: str, below: str) -> Iterator[Axes]:
+    """Draw a new plot: what it shows and the number that matters as title, and a line of explanation below that."""
+    with _quiet():
+        from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, 0.88))
+    title = figure.text(0.015, 0.935, f"{what}: {number}", fontsize=12, fontweight="bold", color=INK)
+    title.set_parse_math(False)
+    figure.text(0.015, 0.89, below, fontsize=9, color=_FAINT_INK)
+    axes = figure.add_subplot()
+    axes.set_axisbelow(True)
+    axes.grid(color=_FAINT, linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9, colors=INK)
+    yield axes
+    figure.clear()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # On its first import Matplotlib warns where it cannot keep its list of fonts (a home that is read-only),
+    # and while it takes more than five seconds to make one. Neither is news to whoever wants a picture.
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def as_png(axes: Axes) -> bytes:
+    """Return the finished plot, with a legend below it if something has a label."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    figure = cast("Figure", axes.figure)
+    if axes.get_legend_handles_labels()[1]:
+        # Below the axes, where it covers nothing.
+        figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    buffer = io.BytesIO()
+    # A palette makes a third of the size, and nobody sees it: there are four colours and their edges.
+    image.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def rounded(number: float) -> str:
+    """Return a number with about three digits, or `undefined` for NaN."""
+    if math.isnan(number):
+        return "undefined"
+    # Where positives are rare, scores and shares are small, and three decimals would not tell them apart.
+    return f"{number:.3f}" if abs(number) >= _SMALL or number == 0 else f"{number:.3g}"
+
+
+def short_name(name: str) -> str:
+    """Return a name that fits beside an axis, in letters that the font has."""
+    # Matplotlib warns of characters that its font lacks.
+    plain = (
+        "".join(letter if letter.isprintable() else " " for letter in name)
+        .encode("latin-1", "replace")
+        .decode("latin-1")
+    )
+    return plain if len(plain) <= _LONGEST_NAME else f"{plain[: _LONGEST_NAME - 3]}..."
+
+
+def note(axes: Axes, text: str) -> None:
+    """Write a text in the middle of the plot."""
+    axes.text(
+        0.5,
+        0.5,
+        text,
+        ha="center",
+        va="center",
+        transform=axes.transAxes,
+        color=INK,
+        fontsize=11,
+        backgroundcolor="white",
+    )

@@ -1,0 +1,212 @@
+"""Where fitted models are kept: files that are written once, named by their digest; and the one loader for everybody.
+
+What is in a file is the matter of `artefact_format.py`. What a model is called, and which one is live, is the
+registry's (`registry.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platform_assets.base.errors import ArtefactError
+from platform_assets.base.logs import redact, shown
+from platform_assets.engine.query_engine import is_full
+from platform_assets.models.artefact_format import TRAIN_AGAIN, dump, open_artefact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pyarrow.fs as pafs
+
+    from platform_assets.models.fitted_model import FittedModel
+
+FOLDER = "models"
+"""Where the files are, below the lake."""
+_SUFFIX = ".skops"
+_DIGEST = re.compile("[0-9a-f]{64}")
+_TELLING = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE)
+# As for tables: a store that is down should be reported before delta-rs' own 3 minutes.
+_PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
+_LONGEST_REASON = 500
+
+
+class ArtefactStore:
+    """The model files below one location, `models/<sha256>.skops`. None is ever changed.
+
+    Parameters
+    ----------
+    uri
+        A folder, or an object store's URI; where the lake is.
+    storage_options
+        Options for the object store; its usual environment variables count as well, as they do for tables.
+    """
+
+    def __init__(self, uri: str, storage_options: Mapping[str, str] | None = None) -> None:
+        path = uri.removeprefix("file://")
+        self._is_remote = "://" in path
+        self._root = f"{path.rstrip('/') if self._is_remote else Path(path).absolute()}/{FOLDER}"
+        self._options = (_PATIENCE if self._is_remote else {}) | dict(storage_options or {})
+
+    def save(self, model: FittedModel) -> str:
+        """Store a model, if `load` would give it back; its digest.
+
+        Raises
+        ------
+        ArtefactError
+            It could not be loaded again, or the store cannot be written.
+        """
+        data = dump(model)
+        open_artefact(data, "the fitted model cannot be stored: it")
+        return self.add(data)
+
+    def load(self, digest: str) -> FittedModel:
+        """Open a model after it has proved to be the one that was stored.
+
+        Raises
+        ------
+        ArtefactError
+            It is missing, was altered, is no skops file, holds types that are not in `TRUSTED_TYPES`, or scores
+            its golden rows differently. Nothing of it was run in the first four cases.
+        """
+        return open_artefact(self.read(digest), self._called(digest))
+
+    def add(self, data: bytes) -> str:
+        """Store the bytes of a model's file under their digest, all or nothing; the digest.
+
+        Raises
+        ------
+        ArtefactError
+            The store cannot be written.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        if self.exists(digest):
+            return digest
+        with self._plain_errors(f"{digest} was not stored"):
+            if self._is_remote:
+                self._put(digest + _SUFFIX, data)
+            else:
+                _write(Path(self._root) / (digest + _SUFFIX), data)
+        return digest
+
+    def read(self, digest: str) -> bytes:
+        """The bytes of a model's file, as they were stored.
+
+        Raises
+        ------
+        ArtefactError
+            It is missing, was altered, or the store cannot be reached.
+        """
+        self._require(digest)
+        with self._plain_errors(f"{digest} cannot be read"), self._files.open_input_file(digest + _SUFFIX) as file:
+            data: bytes = file.read()
+        found = hashlib.sha256(data).hexdigest()
+        if found != digest:
+            raise ArtefactError(
+                f"{self._called(digest)} was altered: the digest of its {len(data)} bytes is {found}; restore the "
+                f"file from a copy, or {TRAIN_AGAIN}"
+            )
+        return data
+
+    def exists(self, digest: str) -> bool:
+        """Whether a model is stored.
+
+        Raises
+        ------
+        ArtefactError
+            It is no digest, or the store cannot be reached.
+        """
+        return bool(self._info(digest).is_file)
+
+    def size(self, digest: str) -> int:
+        """Bytes of a model's file.
+
+        Raises
+        ------
+        ArtefactError
+            It is missing, or the store cannot be reached.
+        """
+        return int(self._require(digest).size)
+
+    def digests(self) -> list[str]:
+        """The stored models, in the order of their digests.
+
+        Raises
+        ------
+        ArtefactError
+            The store cannot be reached.
+        """
+        import pyarrow.fs as pafs
+
+        with self._plain_errors("the models cannot be listed"):
+            found = self._files.get_file_info(pafs.FileSelector("", allow_not_found=True))
+        names = (info.base_name.removesuffix(_SUFFIX) for info in found if info.base_name.endswith(_SUFFIX))
+        return sorted(name for name in names if _DIGEST.fullmatch(name))
+
+    @cached_property
+    def _files(self) -> pafs.FileSystem:
+        import pyarrow.fs as pafs
+
+        if not self._is_remote:
+            return pafs.SubTreeFileSystem(self._root, pafs.LocalFileSystem())
+        from deltalake.fs import DeltaStorageHandler
+
+        return pafs.PyFileSystem(DeltaStorageHandler(self._root, self._options))
+
+    def _info(self, digest: str) -> pafs.FileInfo:
+        if not _DIGEST.fullmatch(digest):
+            raise ArtefactError(f"{digest!r} is no digest of a model, 64 hexadecimal digits in lower case")
+        with self._plain_errors(f"{digest} cannot be looked for"):
+            return self._files.get_file_info(digest + _SUFFIX)
+
+    def _require(self, digest: str) -> pafs.FileInfo:
+        info = self._info(digest)
+        if not info.is_file:
+            raise ArtefactError(f"{self._called(digest)} is not there; restore the file from a copy, or {TRAIN_AGAIN}")
+        return info
+
+    def _called(self, digest: str) -> str:
+        return f"the model file {digest}{_SUFFIX} in {shown(self._root)}"
+
+    def _put(self, name: str, data: bytes) -> None:
+        # Held in Arrow's own buffer until the end: delta-rs takes bytes, and Arrow would hand on what it is given.
+        with self._files.open_output_stream(name, buffer_size=len(data) + 1) as stream:
+            stream.write(data)
+        # Arrow drops the errors of closing, and a small file is sent only then.
+        found = self._files.get_file_info(name).size
+        if found != len(data):
+            raise OSError(f"the store refused it or cut it off: {found or 0} of {len(data)} bytes are there")
+
+    @contextmanager
+    def _plain_errors(self, outcome: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = shown(self._root)
+            if is_full(error):
+                raise ArtefactError(f"{outcome}: no space left on {where}; make some and run again") from None
+            secrets = [value for key, value in self._options.items() if _TELLING.search(key)]
+            plain = redact(shown(re.sub(r"\x1b\[[0-9;]*m", "", str(error))), secrets)
+            reason = " ".join(plain.replace("↳", " ").split())[:_LONGEST_REASON]
+            raise ArtefactError(f"{outcome}, in {where}: {reason}") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            # A name that outlives a loss of power must not stand for a file that did not.
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,85 @@
+"""The fields of a model version as tags of its MLflow version, and back."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from platform_assets.base.errors import RegistryError
+from platform_assets.models.registry import PREFIX, TABLES_TAG, ModelVersion, finite
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+
+    from platform_assets.models.registry import Registration
+
+FINGERPRINT_TAG = f"{PREFIX}fingerprint"
+DIGEST_TAG = f"{PREFIX}digest"
+THRESHOLD_TAG = f"{PREFIX}threshold"
+TABLE_DIGESTS_TAG = f"{PREFIX}table_digests"
+METRICS_TAG = f"{PREFIX}metrics"
+PARAMETERS_TAG = f"{PREFIX}parameters"
+
+
+def version_tags(registration: Registration) -> dict[str, str]:
+    """Return all tags of a new version: the registration's own, and its fields."""
+    return {
+        **registration.tags,
+        FINGERPRINT_TAG: registration.fingerprint,
+        DIGEST_TAG: registration.digest,
+        THRESHOLD_TAG: repr(float(registration.threshold)),
+        TABLES_TAG: json.dumps(dict(registration.tables)),
+        TABLE_DIGESTS_TAG: json.dumps(dict(registration.table_digests)),
+        METRICS_TAG: json.dumps(finite(registration.metrics)),
+        PARAMETERS_TAG: json.dumps(dict(registration.parameters)),
+    }
+
+
+def read_version(found: MlflowVersion) -> ModelVersion:
+    """Return the version that the tags describe.
+
+    Raises
+    ------
+    RegistryError
+        The tags are not as the platform wrote them.
+    """
+    tags = dict(found.tags)
+    try:
+        return ModelVersion(
+            name=found.name,
+            version=int(found.version),
+            digest=tags[DIGEST_TAG],
+            fingerprint=tags[FINGERPRINT_TAG],
+            threshold=float(tags[THRESHOLD_TAG]),
+            tables=table_versions(found),
+            table_digests=json.loads(tags[TABLE_DIGESTS_TAG]),
+            metrics=json.loads(tags[METRICS_TAG]),
+            parameters=json.loads(tags[PARAMETERS_TAG]),
+            tags={name: value for name, value in tags.items() if not name.startswith(PREFIX)},
+            created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+            run_id=found.run_id or "",
+        )
+    except (KeyError, ValueError) as error:
+        raise RegistryError(
+            f"the tags of {found.name} version {found.version} are not as the platform wrote them ({error!r}); train "
+            "the model again, and delete that version"
+        ) from None
+
+
+def table_versions(version: MlflowVersion) -> dict[str, int]:
+    """Return the tables that a version was trained on, each with its version in the lake; none without the tag.
+
+    Raises
+    ------
+    RegistryError
+        The tag is not as the platform wrote it.
+    """
+    tag = version.tags.get(TABLES_TAG, "{}")
+    try:
+        return {str(table): int(number) for table, number in json.loads(tag).items()}
+    except (ValueError, TypeError, AttributeError):
+        raise RegistryError(
+            f"the tag {TABLES_TAG} of {version.name} version {version.version} is {tag!r}; it must be JSON that names "
+            "tables and their versions, or be removed"
+        ) from None

@@ -1,0 +1,101 @@
+"""Intervals cover the truth, and come from whole groups."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from platform_assets.base.errors import TrainingError
+from platform_assets.evaluation.binary_classification import (
+    evaluate,
+)
+from platform_assets.evaluation.intervals import Estimate
+from platform_assets_tests.evaluation.scored_rows import scored, values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+NAN = math.nan
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    # Rows come in groups of one label each: intervals that took rows for independent would be too narrow.
+    covered = []
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        of_group = random.random(150) < 0.3
+        groups = np.repeat(np.arange(150), 8)
+        found = evaluate(of_group[groups], np.full(1200, 0.3), groups, 0.5)["base_rate"]
+        covered.append(found.low <= 0.3 <= found.high)
+    assert 0.85 <= np.mean(covered) <= 1.0
+
+
+def test_whole_groups_are_drawn() -> None:
+    labels, scores, _ = scored(2_000, 1)
+    by_row = evaluate(labels, scores, np.arange(2_000), 0.1)["roc_auc"]
+    doubled = (np.repeat(labels, 4), np.repeat(scores, 4), np.repeat(np.arange(2_000), 4))
+    by_group = evaluate(*doubled, 0.1)["roc_auc"]
+    assert (by_group.low, by_group.high) == pytest.approx((by_row.low, by_row.high))
+    assert by_row.low < by_row.value < by_row.high
+    as_rows = evaluate(doubled[0], doubled[1], np.arange(8_000), 0.1)["roc_auc"]
+    assert as_rows.high - as_rows.low == pytest.approx((by_row.high - by_row.low) / 2, rel=0.3)
+
+
+@pytest.mark.requirement("PLT-7")
+def test_intervals_are_the_same_again_in_any_order() -> None:
+    labels, scores, groups = scored(500, 40)
+    order = np.random.default_rng(1).permutation(500)
+    first = evaluate(labels, scores, groups, 0.1)
+    assert evaluate(labels, scores, groups, 0.1) == first
+    assert evaluate(labels[order], scores[order], groups[order].astype(str), 0.1) == first
+    assert evaluate(labels, scores, groups, 0.1, seed=1) != first
+    assert values(evaluate(labels, scores, groups, 0.1, seed=1)) == values(first)
+
+
+def test_counts_are_facts() -> None:
+    labels, scores, groups = scored(500, 40)
+    found = evaluate(labels, scores, groups, 0.1)
+    assert found["rows"] == Estimate(500, 500, 500)
+    assert found["positives"] == Estimate(labels.sum(), labels.sum(), labels.sum())
+
+
+def test_a_single_group_has_no_interval() -> None:
+    found = evaluate([0, 1, 1], [0.1, 0.2, 0.3], ["a"] * 3, 0.25)["roc_auc"]
+    assert found.value == 1.0
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+def test_a_resample_without_positives_does_not_count() -> None:
+    labels, scores = [1, *[0] * 9], [0.95, *[place / 10 for place in range(9)]]
+    found = evaluate(labels, scores, range(10), 0.5)["roc_auc"]
+    assert found == Estimate(1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: evaluate([0, 1], [0.5, 0.5], ["a"], 0.5), "there are 1 groups for 2 rows"),
+        (lambda: evaluate([0, 1], [0.5, 0.5], np.array(["a", None]), 0.5), "1 of 2 rows have no group"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TrainingError) as error:
+        act()
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "expected"),
+    [
+        (Estimate(0.5, 0.25, 0.75), {"value": 0.5, "low": 0.25, "high": 0.75}),
+        (Estimate(NAN, NAN, NAN), {"value": None, "low": None, "high": None}),
+    ],
+)
+def test_an_estimate_goes_into_json(estimate: Estimate, expected: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(estimate.as_dict(), allow_nan=False)) == expected

@@ -1,0 +1,71 @@
+"""A rule's threshold is the best one by what the rule says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from platform_assets.base.errors import TrainingError
+from platform_assets.evaluation.binary_classification import (
+    measure,
+)
+from platform_assets.evaluation.thresholds import best_f1, reaching_recall
+from platform_assets_tests.evaluation.scored_rows import ROWS, columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@given(ROWS, st.floats(0.01, 1))
+def test_the_highest_threshold_that_reaches_the_recall(rows: list[tuple[int, float, int]], share: float) -> None:
+    labels, scores, _ = columns(rows)
+    assume(labels.any())
+    rule = reaching_recall(share)
+    threshold = rule.choose(labels, scores)
+    assert measure(labels, scores, threshold)["recall"] >= share
+    higher = [score for score in scores if score > threshold]
+    assert all(measure(labels, scores, score)["recall"] < share for score in higher)
+
+
+@pytest.mark.parametrize(
+    ("share", "threshold"), [(0.2, 0.9), (0.21, 0.7), (0.6, 0.5), (0.61, 0.5), (0.8, 0.5), (1, 0.1)]
+)
+def test_a_threshold_by_hand(share: float, threshold: float) -> None:
+    labels, scores = [1, 1, 0, 1, 1, 0, 1, 0], [0.9, 0.7, 0.6, 0.5, 0.5, 0.3, 0.1, 0.0]
+    assert reaching_recall(share).choose(labels, scores) == threshold
+
+
+@given(ROWS)
+def test_no_other_threshold_has_a_higher_f1(rows: list[tuple[int, float, int]]) -> None:
+    labels, scores, _ = columns(rows)
+    assume(labels.any())
+    threshold = best_f1().choose(labels, scores)
+    reached = measure(labels, scores, threshold)["f1"]
+    others = {score: measure(labels, scores, score)["f1"] for score in scores}
+    assert reached == max(others.values())
+    assert threshold == max(score for score, f1 in others.items() if f1 == reached)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: reaching_recall(0), "the recall to reach is 0; it must lie above 0 and be at most 1"),
+        (lambda: reaching_recall(1.1), "the recall to reach is 1.1"),
+        (lambda: reaching_recall(0.5).choose([0, 0], [0.1, 0.2]), "no row is positive"),
+        (lambda: best_f1().choose([0, 0], [0.1, 0.2]), "no row is positive, so that F1 is undefined"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TrainingError) as error:
+        act()
+    assert message in str(error.value)
+
+
+def test_a_threshold_rule_says_what_it_does() -> None:
+    assert best_f1().description == "The threshold at which F1 is highest."
+    assert best_f1() == best_f1() != reaching_recall(0.9)
+    assert reaching_recall(0.8).description == "The highest threshold that reaches a recall of 0.8."
+    assert reaching_recall(0.8) == reaching_recall(0.8) != reaching_recall(0.9)

@@ -1,0 +1,87 @@
+"""Small fitted models, over columns of every kind."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import ComplementNB
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from platform_assets.models.fitted_model import GOLDEN_ROWS, FittedModel, library_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NUMBERS = ("amount", "age")
+ABSENT = "0" * 64
+"""A digest of no model."""
+
+
+@cache
+def training_rows() -> pd.DataFrame:
+    """Three hundred rows of every kind of column that models are trained on, nulls included."""
+    random = np.random.default_rng(7)
+    amount = random.normal(size=300)
+    rows = pd.DataFrame(
+        {
+            "amount": amount,
+            "age": random.normal(size=300),
+            "children": pd.array(random.integers(0, 5, 300), dtype="Int64"),
+            "house": random.choice(np.array(["own", "rent", None], dtype=object), 300),
+            "has_car": amount + random.normal(size=300) > 0,
+            "words": random.choice(["late payment", "new client", "late client"], 300),
+        }
+    )
+    rows["income"] = rows["amount"].mask(rows.index % 7 == 0)
+    rows.loc[::11, "children"] = pd.NA
+    return rows
+
+
+def labels() -> np.ndarray[Any, Any]:
+    """Label each of them."""
+    return (training_rows()["amount"] + training_rows()["has_car"] > 0.5).to_numpy()
+
+
+def fitted(estimator: Any, features: Sequence[str] = NUMBERS) -> FittedModel:
+    """A model with golden rows whose scores are its own."""
+    rows = training_rows()[list(features)]
+    estimator.fit(rows, labels())
+    golden = rows.head(GOLDEN_ROWS)
+    model = FittedModel(estimator, tuple(features), golden, np.zeros(len(golden)), library_versions())
+    return dataclasses.replace(model, golden_scores=model.scores(golden))
+
+
+@cache
+def a_model() -> FittedModel:
+    """Two numbers, one logistic regression."""
+    return fitted(LogisticRegression())
+
+
+def mixed() -> Any:
+    """A pipeline over columns of every kind."""
+    numbers = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
+    columns = ColumnTransformer(
+        [
+            ("numbers", numbers, ["income", "children"]),
+            ("names", OneHotEncoder(handle_unknown="ignore"), ["house"]),
+            ("rest", "passthrough", ["has_car"]),
+        ]
+    )
+    return make_pipeline(columns, LogisticRegression())
+
+
+def text() -> Any:
+    """A pipeline over one column of text."""
+    words = FeatureUnion(
+        [("words", TfidfVectorizer(ngram_range=(1, 2))), ("parts", TfidfVectorizer(analyzer="char_wb"))]
+    )
+    return make_pipeline(ColumnTransformer([("text", words, "words")]), ComplementNB())

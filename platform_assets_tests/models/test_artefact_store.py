@@ -1,0 +1,149 @@
+"""A model's file is written once and whole, and comes back as it was stored."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from sklearn.tree import DecisionTreeClassifier
+
+from platform_assets.base.errors import ArtefactError
+from platform_assets.models.artefact_format import dump
+from platform_assets.models.artefact_store import ArtefactStore
+from platform_assets_tests.models.small_models import (
+    ABSENT,
+    a_model,
+    fitted,
+)
+from platform_assets_tests.object_store import SECRET, ObjectStore, running_object_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def object_store() -> Iterator[ObjectStore]:
+    with running_object_store() as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtefactStore:
+    if request.param == "folder":
+        return ArtefactStore(str(tmp_path / "lake"))
+    server: ObjectStore = request.getfixturevalue("object_store")
+    return ArtefactStore(server.lake(), server.options)
+
+
+@pytest.mark.requirement("PRO-1")
+def test_a_model_is_stored_once_under_its_digest(store: ArtefactStore) -> None:
+    assert store.digests() == []
+    digest = store.save(a_model())
+    data = store.read(digest)
+    assert hashlib.sha256(data).hexdigest() == digest
+    assert store.exists(digest)
+    assert not store.exists(ABSENT)
+    assert store.size(digest) == len(data)
+    other = store.add(dump(fitted(DecisionTreeClassifier(random_state=0))))
+    assert store.digests() == sorted([digest, other])
+    np.testing.assert_array_equal(store.load(digest).golden_scores, a_model().golden_scores)
+    assert store.add(data) == digest
+    assert len(store.digests()) == 2
+
+
+def test_the_file_lies_where_the_page_says(local: ArtefactStore, folder: Path) -> None:
+    digest = local.save(a_model())
+    assert [path.name for path in folder.iterdir()] == [f"{digest}.skops"]
+    written = (folder / f"{digest}.skops").stat()
+    local.add(local.read(digest))
+    again = (folder / f"{digest}.skops").stat()
+    assert (again.st_ino, again.st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+    assert ArtefactStore(f"file://{folder.parent}").digests() == [digest]
+
+
+def test_writers_of_the_same_bytes_do_not_disturb_each_other(store: ArtefactStore) -> None:
+    data = dump(a_model())
+    together, found, errors = threading.Barrier(6), [], []
+
+    def write() -> None:
+        together.wait()
+        try:
+            found.append(store.add(data))
+            store.load(found[-1])
+        except Exception as error:  # noqa: BLE001 - shown below
+            errors.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert set(found) == set(store.digests()) == {hashlib.sha256(data).hexdigest()}
+
+
+def test_a_half_written_file_is_no_model(local: ArtefactStore, folder: Path) -> None:
+    data = dump(a_model())
+    digest = hashlib.sha256(data).hexdigest()
+    folder.mkdir(parents=True)
+    (folder / f".{digest}.skops.0123").write_bytes(data[:100])
+    assert local.digests() == []
+    assert not local.exists(digest)
+    assert local.add(data) == digest
+    assert local.digests() == [digest]
+
+
+def test_a_folder_that_cannot_be_written_is_told(local: ArtefactStore, folder: Path) -> None:
+    folder.parent.write_text("a file where the lake should be")
+    with pytest.raises(ArtefactError, match=f"was not stored, in {folder}"):
+        local.save(a_model())
+
+
+@pytest.mark.parametrize("digest", ["", "../../etc/passwd", ABSENT[1:], ABSENT.upper().replace("0", "A")])
+def test_what_is_no_digest_is_no_path(local: ArtefactStore, digest: str) -> None:
+    for ask in (local.load, local.read, local.exists, local.size):
+        with pytest.raises(ArtefactError, match="is no digest of a model"):
+            ask(digest)
+
+
+@pytest.mark.requirement("PLT-8")
+def test_an_object_store_that_cannot_be_used_is_told_without_secrets(object_store: ObjectStore) -> None:
+    nowhere = ArtefactStore("s3://never-made/lake", object_store.options)
+    with pytest.raises(
+        ArtefactError, match="cannot be looked for, in s3://never-made/lake/models: .*NoSuchB"
+    ) as caught:
+        nowhere.save(a_model())
+    assert SECRET not in str(caught.value)
+    lake = object_store.lake()
+    with (
+        running_object_store(behind=object_store.endpoint, refused=".skops") as bad_line,
+        pytest.raises(ArtefactError, match=f"was not stored, in {lake}/models: .*AccessDenied"),
+    ):
+        ArtefactStore(lake, bad_line.options).save(a_model())
+    assert ArtefactStore(lake, object_store.options).digests() == []
+
+
+def test_a_missing_file_is_told(store: ArtefactStore) -> None:
+    for ask in (store.load, store.read, store.size):
+        with pytest.raises(ArtefactError, match=f"{ABSENT}.skops in .*/models is not there; .*train the model again"):
+            ask(ABSENT)
+
+
+@pytest.mark.requirement("PRO-1")
+@pytest.mark.parametrize("change", ["one byte", "cut off", "emptied", "longer"])
+def test_an_altered_file_is_refused(local: ArtefactStore, folder: Path, change: str) -> None:
+    digest = local.save(a_model())
+    path = folder / f"{digest}.skops"
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle] ^= 1
+    changed = {"one byte": bytes(data), "cut off": bytes(data[:middle]), "emptied": b"", "longer": bytes(data) + b"\0"}[
+        change
+    ]
+    path.write_bytes(changed)
+    with pytest.raises(ArtefactError, match=f"{digest}.skops in {folder} was altered: .*train the model again"):
+        local.load(digest)

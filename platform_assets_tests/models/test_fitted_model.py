@@ -1,0 +1,224 @@
+"""Rows of a table and of a service get the same scores, to the last bit, on one thread."""
+
+from __future__ import annotations
+
+import dataclasses
+import timeit
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.ensemble import (
+    RandomForestClassifier,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from platform_assets.base.errors import ArtefactError
+from platform_assets.models.fitted_model import FittedModel, library_versions
+from platform_assets.models.number_estimators import NumberColumns
+from platform_assets.serving.live_models import LiveModel
+from platform_assets_tests.models.small_models import (
+    ABSENT,
+    NUMBERS,
+    a_model,
+    fitted,
+    labels,
+    mixed,
+    text,
+    training_rows,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def test_what_cannot_be_scored_is_told() -> None:
+    model = fitted(text(), ["words"])
+    for words in (None, float("nan")):
+        with pytest.raises(ArtefactError, match="the model cannot score these rows"):
+            model.scores(pd.DataFrame({"words": ["a", words]}))
+    with pytest.raises(ArtefactError, match="a value does not fit its feature's type"):
+        a_model().scores(pd.DataFrame({"amount": ["much"], "age": [1]}))
+
+
+class Counting(LogisticRegression):  # type: ignore[misc]
+    """Says what it is asked, and how many rows of what type."""
+
+    feature_names_in_ = np.array(NUMBERS)
+
+    def predict_proba(self, X: pd.DataFrame) -> Any:  # noqa: N803 - scikit-learn's name
+        self.asked_ = X
+        X.iloc[0, 0] = 99.0
+        return np.column_stack([X["amount"], X["age"]])
+
+
+def test_columns_are_bound_by_name() -> None:
+    rows = training_rows()
+    expected = a_model().scores(rows)
+    turned = rows[["age", "words", "amount"]]
+    np.testing.assert_array_equal(a_model().scores(turned), expected)
+    assert expected.dtype == np.float64
+    assert expected.shape == (300,)
+
+
+def test_a_missing_column_is_named() -> None:
+    with pytest.raises(ArtefactError, match=r"the columns \['age'\] are missing; the model needs \['amount', 'age'\]"):
+        a_model().scores(training_rows()[["amount", "words"]])
+
+
+def linear_steps() -> list[Any]:
+    return [SimpleImputer(add_indicator=True), StandardScaler(), LogisticRegression()]
+
+
+@cache
+def model_of(kind: str) -> FittedModel:
+    if kind == "numbers":
+        numbers = make_pipeline(*linear_steps())
+        return fitted(numbers, ("income", "amount", "age"))
+    if kind == "matrix":
+        return fitted(make_pipeline(NumberColumns(), *linear_steps()), ("income", "amount", "age"))
+    return fitted(text(), ("words",)) if kind == "text" else fitted(mixed(), ("income", "children", "house", "has_car"))
+
+
+@pytest.mark.requirement("CRE-5")
+@pytest.mark.parametrize("kind", ["numbers", "matrix", "text", "mixed"])
+@pytest.mark.parametrize("count", [1, 2, 7, 300])
+def test_rows_of_a_service_give_the_vectors_and_scores_of_a_table_bit_for_bit(kind: str, count: int) -> None:
+    model = model_of(kind)
+    table = training_rows().head(count)
+    plain = table.astype(object).where(table.notna(), None)
+    rows = [dict(row) for _, row in plain.iterrows()]
+    of_table, of_rows = model.vectors(table), model.vectors(rows)
+    assert type(of_table) is type(of_rows) is (np.ndarray if kind == "matrix" else pd.DataFrame)
+    pd.testing.assert_frame_equal(pd.DataFrame(of_table), pd.DataFrame(of_rows), check_exact=True)
+    assert np.asarray(of_rows).flags.f_contiguous == np.asarray(of_table).flags.f_contiguous
+    assert model.scores(rows).tobytes() == model.scores(table).tobytes()
+
+
+def test_numbers_of_a_service_may_come_in_any_form() -> None:
+    model = model_of("numbers")
+    forms = [1, 1.0, True, np.int8(1), np.float32(1)]
+    rows = [{"income": None, "amount": one, "age": 2**53 + 1, "more": "ignored"} for one in forms]
+    vectors = model.vectors(rows)
+    assert isinstance(vectors, pd.DataFrame)
+    assert vectors.to_numpy().tolist() == [[pytest.approx(float("nan"), nan_ok=True), 1.0, 2.0**53]] * 5
+    assert list(vectors.columns) == ["income", "amount", "age"]
+
+
+def test_names_that_are_bound_once_change_no_score() -> None:
+    rows = training_rows()
+    assert model_of("matrix").scores(rows).tolist() == model_of("numbers").scores(rows).tolist()
+    turned = rows[["age", "amount", "income"]]
+    assert model_of("matrix").scores(turned).tolist() == model_of("numbers").scores(rows).tolist()
+
+
+@pytest.mark.parametrize("kind", ["numbers", "matrix", "mixed"])
+def test_a_missing_feature_of_a_row_is_named(kind: str) -> None:
+    whole = {"income": 1.0, "amount": 1.0, "age": 1.0, "children": 1, "house": "own", "has_car": True}
+    without = {name: value for name, value in whole.items() if name != "income"}
+    with pytest.raises(ArtefactError, match=r"the columns \['income'\] are missing; the model needs \['income', "):
+        model_of(kind).scores([whole, without])
+
+
+@pytest.mark.parametrize("strange", ["much", 10**400, pd.NA, [1.0], {}, b"x", float("inf"), pd.Timestamp(0), 1j])
+def test_a_value_that_is_no_number_is_refused(strange: Any) -> None:
+    with pytest.raises(ArtefactError, match=r"a value does not fit its feature's type|cannot score these rows"):
+        a_model().scores([{"amount": strange, "age": 1.0}])
+
+
+def test_a_single_row_costs_less_than_it_is_scored_in() -> None:
+    model = model_of("numbers")
+    row = {"income": 1.0, "amount": None, "age": 3}
+
+    def seconds(work: Callable[[], object]) -> float:
+        return min(timeit.repeat(work, number=5, repeat=20))
+
+    assert seconds(lambda: model.vectors([row])) < seconds(lambda: model.estimator.predict_proba(model.golden_rows)) / 4
+
+
+def test_an_estimator_that_writes_into_its_input_does_not_reach_the_frame() -> None:
+    rows = training_rows().head(3).copy()
+    before = rows.copy()
+    model = dataclasses.replace(a_model(), estimator=Counting())
+    assert model.scores(rows).tolist() == rows["age"].tolist()
+    assert list(model.estimator.asked_.columns) == ["amount", "age"]
+    pd.testing.assert_frame_equal(rows, before)
+
+
+class Looking:
+    """Its scores are whether scikit-learn's steps look for missing and infinite numbers."""
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
+        return np.full((len(X), 2), float(not sklearn.get_config()["assume_finite"]))
+
+
+@pytest.mark.parametrize(("amount", "looks"), [(1.0, 0.0), (None, 1.0), (float("inf"), 1.0), (1e39, 1.0)])
+def test_numbers_are_looked_through_once_and_by_every_step_if_some_are_not_finite(
+    amount: float | None, looks: float
+) -> None:
+    model = dataclasses.replace(a_model(), estimator=Looking())
+    assert model.scores([{"amount": amount, "age": 2.0}]).tolist() == [looks]
+    assert not sklearn.get_config()["assume_finite"]
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("strange", [1e39, -1e39])
+def test_a_number_that_becomes_infinite_on_its_way_is_refused_whoever_else_is_asked_for(strange: float) -> None:
+    rows = training_rows()[list(NUMBERS)]
+    forest = make_pipeline(NumberColumns(), RandomForestClassifier(5, random_state=0)).fit(rows, labels())
+    model = dataclasses.replace(a_model(), estimator=forest)
+    for others in ([], [{"amount": None, "age": 1.0}]):
+        with pytest.raises(ArtefactError, match="the model cannot score these rows: ValueError"):
+            model.scores([{"amount": strange, "age": 2.0}, *others])
+
+
+def test_features_in_another_order_than_the_model_learned_are_refused() -> None:
+    learned = make_pipeline(NumberColumns(), LogisticRegression()).fit(training_rows()[["amount", "age"]], labels())
+    model = FittedModel(learned, ("age", "amount"), training_rows()[["age", "amount"]], np.zeros(300), {})
+    with pytest.raises(ArtefactError, match=r"the columns have to be \['amount', 'age'\], in this order"):
+        model.scores([{"amount": 1.0, "age": 2.0}])
+
+
+class Threads:
+    """Its scores are the threads that libraries may use; OpenMP's alone, for BLAS obeys one thread of a process."""
+
+    def predict_proba(self, X: pd.DataFrame) -> Any:  # noqa: N803 - scikit-learn's name
+        import threadpoolctl
+
+        of_openmp = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "openmp"]
+        return np.full((len(X), 2), max(of_openmp))
+
+
+def test_scoring_takes_one_thread() -> None:
+    model = dataclasses.replace(a_model(), estimator=Threads())
+    with threadpool_limits(2):
+        assert model.scores(training_rows().head(1)).tolist() == [1]
+
+
+def test_a_live_model_takes_one_thread_whoever_asks() -> None:
+    model = dataclasses.replace(a_model(), estimator=Threads())
+    live = LiveModel("risk", 1, ABSENT, 0.5, 1, {}, demo=True, model=model, loaded_at=datetime.now(UTC))
+    with threadpool_limits(2), ThreadPoolExecutor(1) as threads:
+        assert threads.submit(live.scores, [{"amount": 1.0, "age": 2.0}]).result().tolist() == [1]
+
+
+@pytest.mark.requirement("CRE-5")
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 16, 17])
+def test_a_score_does_not_depend_on_the_rows_beside_it(size: int) -> None:
+    random = np.random.default_rng(1)
+    rows = pd.DataFrame(random.normal(size=(203, 5)), columns=list("abcde"))
+    estimator = LogisticRegression().fit(rows, rows["a"] + rows["b"] > random.normal(size=len(rows)))
+    model = FittedModel(estimator, tuple("abcde"), rows.head(20), np.zeros(20), library_versions())
+    together = model.scores(rows)
+    apart = [model.scores(rows.iloc[start : start + size]) for start in range(0, len(rows), size)]
+    # To the last bit, not about.
+    assert np.concatenate(apart).tolist() == together.tolist()

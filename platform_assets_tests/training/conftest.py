@@ -1,0 +1,20 @@
+"""Fixtures for tests of training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from platform_assets_tests.training.bench import Bench, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A bench of this test's own, with readings."""
+    with opened(tmp_path) as bench:
+        yield bench

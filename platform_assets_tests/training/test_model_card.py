@@ -1,0 +1,34 @@
+"""The card says what the declaration and the training know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from platform_assets_tests.training.breakage_model import readings
+
+if TYPE_CHECKING:
+    from platform_assets_tests.training.bench import Bench
+
+
+@pytest.mark.requirement("PLT-11")
+def test_the_card_tells_what_the_declaration_and_the_training_know(bench: Bench) -> None:
+    bench.publish(readings(), demo=True)
+    bench.publish(readings(1_250), demo=True)
+    training = bench.train()
+    card = training.record["card"]
+    for said in (
+        "Which device will break?",
+        "A mechanic looks at it.",
+        "hours of standstill. Owner: head of operations. Target: halved within a year.",
+        "It broke within a week.",
+        "Only devices with a thermometer.",
+        "somewhere/readings version",
+        "Sample data, not real ones.",
+        f"{training.record['split']['training_rows']:,} examples to train on",
+        "- site north, ",
+        "Passed.\n- ROC AUC is 0.",
+    ):
+        assert said in card
+    assert training.demo
