@@ -18,9 +18,9 @@ from platform_assets.domains import api_modules, model_spec, model_specs
 from platform_assets.services import open_services
 from platform_assets.serving.prometheus import Metrics
 from platform_assets.web.authentication import Access, Sessions, installation_secret, is_loopback
-from platform_assets.web.authorization import Admission
+from platform_assets.web.authorization import AuthorizationMiddleware
 from platform_assets.web.error_answers import Problems
-from platform_assets.web.middleware import Guard
+from platform_assets.web.middleware import RequestMiddleware
 from platform_assets.web.openapi import DescribedApp
 from platform_assets.web.pages import STATIC
 from platform_assets.web.rate_limits import RateLimits
@@ -96,9 +96,9 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     app.state.access, app.state.metrics, app.state.decides = access, metrics, bundle is None
     routers = _routers(services, specs)
     app.gates = gates(routers)
-    app.add_middleware(Admission, access=access, gates=app.gates, problems=problems)
+    app.add_middleware(AuthorizationMiddleware, access=access, gates=app.gates, problems=problems)
     meanwhile = nullcontext if bundle else services.async_reads.meanwhile
-    app.add_middleware(Guard, count=metrics.count_request, problems=problems, meanwhile=meanwhile)
+    app.add_middleware(RequestMiddleware, count=metrics.count_request, problems=problems, meanwhile=meanwhile)
     problems.answered_by(app)
     include(app, routers)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -58,8 +58,8 @@ def scopes_of(gates: Sequence[Gate], method: str, template: str) -> list[str]:
     return [scope for gate in gates if method in gate.methods and gate.path.match(template) for scope in gate.scopes]
 
 
-class Admission:
-    """Middleware inside `Guard`.
+class AuthorizationMiddleware:
+    """Middleware inside `RequestMiddleware`.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ _CACHE_CONTROL = b"cache-control"
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 
-class Guard:
+class RequestMiddleware:
     """Middleware around the whole application.
 
     Parameters

@@ -14,7 +14,7 @@ from platform_assets.web import middleware as guard_module
 from platform_assets.web import request_log
 from platform_assets.web.error_answers import Problems
 from platform_assets.web.middleware import LOG as GUARD_LOG
-from platform_assets.web.middleware import Guard
+from platform_assets.web.middleware import RequestMiddleware
 from platform_assets.web.request_log import LINES_AT_ONCE, Line, RequestLog
 from platform_assets_tests.service import api
 
@@ -190,7 +190,7 @@ def test_lines_of_requests_beside_each_other_are_written_together(
         """Nobody reads it."""
 
     async def served() -> None:
-        guard = Guard(application, counted, Problems(()), keep)
+        guard = RequestMiddleware(application, counted, Problems(()), keep)
 
         async def lines_after(*requests: int) -> list[int]:
             counts = []
@@ -222,7 +222,7 @@ def test_only_the_life_of_the_application_lasts_while_the_database_works() -> No
         asked.append(scope["type"])
 
     async def served() -> None:
-        guard = Guard(application, counted, Problems(()), meanwhile)
+        guard = RequestMiddleware(application, counted, Problems(()), meanwhile)
         for kind in ("lifespan", "websocket"):
             await guard({"type": kind}, None, None)  # type: ignore[arg-type]  # nobody uses them
 
@@ -245,7 +245,7 @@ def test_the_end_of_the_service_writes_what_waits(caplog: pytest.LogCaptureFixtu
         """Nobody reads it."""
 
     async def served() -> None:
-        guard = Guard(application, counted, Problems(()))
+        guard = RequestMiddleware(application, counted, Problems(()))
         asked = {"type": "http", "method": "GET", "path": "/here", "scheme": "http", "headers": []}
         await guard(asked, receive, send)
         await asyncio.sleep(0)
