@@ -33,8 +33,8 @@ from platform_assets.approval.ledger import (
     State,
 )
 from platform_assets.approval.ledger import Request as Approval
+from platform_assets.approval.policy import ANYONE
 from platform_assets.base.json_values import JSON
-from platform_assets.training.model_spec import ANYONE
 from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, Caller, access_of
 from platform_assets.web.number_formats import number
 from platform_assets.web.pages import render, wants_page

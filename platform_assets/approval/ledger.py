@@ -16,8 +16,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from platform_assets.approval.policy import ANYONE, ApprovalPolicy
 from platform_assets.base.errors import PlatformError, first_line
-from platform_assets.training.model_spec import ANYONE, ApprovalPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

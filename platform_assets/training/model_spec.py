@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.evaluation.splits import Holdout
 from platform_assets.training.explanations import permutation_importance
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from platform_assets.evaluation.metrics import Criterion, NotWorse, ThresholdRule
     from platform_assets.lake.schemas import Column
     from platform_assets.training.explanations import Explain
-
-ANYONE = "anyone"
-"""Whoever has a key with the scope to approve."""
 
 
 @dataclass(frozen=True)
@@ -115,40 +113,6 @@ class Retraining:
     cron: str = "0 2 * * *"
     min_new_rows: int = 1_000
     cool_down: timedelta = timedelta(hours=6)
-
-
-@dataclass(frozen=True)
-class ApprovalPolicy:
-    """Who may make a version of the model the champion.
-
-    Attributes
-    ----------
-    approvers
-        Names of those who may decide, or `anyone` whose key has the scope `approve`.
-    four_eyes
-        Whether who launched the training, or asked for the decision, may not approve; of an unknown launcher
-        nobody may.
-    lifetime
-        Time from the request until it expires; what was approved must be promoted by then as well.
-    approvals
-        How many different people have to approve. One rejection ends it.
-    may_override
-        Names of those who may approve a version that failed the gate.
-    """
-
-    approvers: str | tuple[str, ...] = ANYONE
-    four_eyes: bool = False
-    lifetime: timedelta = timedelta(days=7)
-    approvals: int = 1
-    may_override: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if isinstance(self.approvers, str) and self.approvers != ANYONE:
-            raise ValueError(f"{self.approvers!r}: approvers are a tuple of names, or {ANYONE!r}")
-        if self.approvals < 1 or self.lifetime < timedelta(0):
-            raise ValueError("a policy needs one approval or more, and a lifetime that is not negative")
-        if self.approvers != ANYONE and len(set(self.approvers)) < self.approvals:
-            raise ValueError(f"{self.approvals} approvals cannot come from {len(set(self.approvers))} approvers")
 
 
 @dataclass(frozen=True)

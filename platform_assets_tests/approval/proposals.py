@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from platform_assets.approval.ledger import Actor, Ledger, Proposal
-from platform_assets.training.model_spec import ApprovalPolicy
+from platform_assets.approval.policy import ApprovalPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

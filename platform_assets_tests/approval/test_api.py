@@ -12,7 +12,7 @@ import pytest
 
 from platform_assets.approval.api import MAX_REASON
 from platform_assets.approval.ledger import Actor, State
-from platform_assets.training.model_spec import ApprovalPolicy
+from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets_tests.approval.evidence_proposals import MODEL, OVER, PNG, SCRIPT, digest, evidence, proposal
 from platform_assets_tests.service import People, Visitor, api, keys_of
 from platform_assets_tests.test_app import problem

@@ -29,8 +29,8 @@ from platform_assets.approval.ledger import (
     State,
     Verb,
 )
+from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.database.connections import Database, open_database
-from platform_assets.training.model_spec import ApprovalPolicy
 from platform_assets_tests.approval.proposals import (
     ANNA,
     BERT,

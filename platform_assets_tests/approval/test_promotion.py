@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from platform_assets.approval.ledger import Actor, DecisionRefused, Finding, Ledger, LedgerError, State
+from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.approval.promotion import (
     APPROVAL_TAG,
     HEAD_TAG,
@@ -23,7 +24,6 @@ from platform_assets.base.errors import RegistryError
 from platform_assets.database.connections import Database
 from platform_assets.models.mlflow_registry import MlflowRegistry
 from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
-from platform_assets.training.model_spec import ApprovalPolicy
 from platform_assets_tests.approval import killed_promotion
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import ANNA, BERT, FAILED, MODEL, PLOTS, person
