@@ -14,11 +14,10 @@ import time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from platform_assets.approval.ledger import Ledger, LedgerError
-from platform_assets.base.errors import ArtefactError, DatabaseError, PlatformError, first_line
+from platform_assets.base.errors import ArtefactError, DatabaseError, NoChampion, PlatformError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -43,24 +42,6 @@ LONGEST_PAUSE_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 1.0
 _SLICE_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
-
-
-class NoChampion(PlatformError):  # noqa: N818 - says what it is
-    """No version of a model can answer; what would open it is told.
-
-    Attributes
-    ----------
-    model
-        The model.
-    """
-
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    problem = "no-champion"
-    is_temporary = True
-
-    def __init__(self, model: str, told: str) -> None:
-        super().__init__(told)
-        self.model = model
 
 
 @dataclass(frozen=True)
