@@ -160,7 +160,7 @@ def actor_of(context: Context) -> Actor:
 
 def told(request: Request) -> Iterator[str]:
     """Yield what people should know of a request, line by line."""
-    from platform_assets.training.model_card import told_estimate
+    from platform_assets.evaluation.estimate_text import told_estimate
 
     evidence: Any = request.evidence
     champion = f"version {request.champion[0]}" if request.champion else "none"
