@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from platform_assets.approval.ledger import Actor
 from platform_assets.approval.promotion import request_approval
+from platform_assets.approval.requests import Actor
 from platform_assets.domains.credit_risk.features import loan_features, newest_per_client
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FEATURES, LOANS
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from platform_assets.approval.ledger import Promotion
+    from platform_assets.approval.ledger_events import Promotion
     from platform_assets.base.frames import Expression
     from platform_assets.lake.schemas import TableSchema
 

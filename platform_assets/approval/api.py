@@ -21,19 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from starlette.responses import JSONResponse, RedirectResponse
 
 from platform_assets.approval import comparison as evidence
-from platform_assets.approval.ledger import (
-    OPEN,
-    Actor,
-    AlreadyDecided,
-    DecisionRefused,
-    Event,
-    Ledger,
-    LedgerError,
-    NoSuchRequest,
-    State,
-)
-from platform_assets.approval.ledger import Request as Approval
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.ledger_errors import AlreadyDecided, DecisionRefused, LedgerError, NoSuchRequest
+from platform_assets.approval.ledger_events import Event
 from platform_assets.approval.policy import ANYONE
+from platform_assets.approval.requests import OPEN, Actor, State
+from platform_assets.approval.requests import Request as Approval
 from platform_assets.base.json_values import JSON
 from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, Caller, access_of
 from platform_assets.web.number_formats import number

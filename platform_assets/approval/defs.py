@@ -10,8 +10,10 @@ from enum import Enum
 
 import dagster as dg
 
-from platform_assets.approval.ledger import PLATFORM, Actor, Event, Ledger, State
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.ledger_events import Event
 from platform_assets.approval.promotion import Promoter
+from platform_assets.approval.requests import PLATFORM, Actor, State
 from platform_assets.orchestration.declared import Declared
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets.training.model_spec import ModelSpec

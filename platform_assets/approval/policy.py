@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ANYONE = "anyone"
 """Whoever has a key with the scope to approve."""
@@ -41,3 +45,26 @@ class ApprovalPolicy:
             raise ValueError("a policy needs one approval or more, and a lifetime that is not negative")
         if self.approvers != ANYONE and len(set(self.approvers)) < self.approvals:
             raise ValueError(f"{self.approvals} approvals cannot come from {len(set(self.approvers))} approvers")
+
+
+def policy_as_json(policy: ApprovalPolicy) -> dict[str, Any]:
+    """Return the policy as it is frozen with a request."""
+    return {
+        "approvers": policy.approvers if policy.approvers == ANYONE else list(policy.approvers),
+        "four_eyes": policy.four_eyes,
+        "lifetime_seconds": policy.lifetime.total_seconds(),
+        "approvals": policy.approvals,
+        "may_override": list(policy.may_override),
+    }
+
+
+def policy_from_json(frozen: Mapping[str, Any]) -> ApprovalPolicy:
+    """Return the policy that was frozen with a request."""
+    approvers = frozen["approvers"]
+    return ApprovalPolicy(
+        approvers=approvers if approvers == ANYONE else tuple(approvers),
+        four_eyes=frozen["four_eyes"],
+        lifetime=timedelta(seconds=frozen["lifetime_seconds"]),
+        approvals=frozen["approvals"],
+        may_override=tuple(frozen["may_override"]),
+    )

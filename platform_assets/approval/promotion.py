@@ -10,7 +10,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.approval.ledger import PLATFORM, Actor, LedgerError, Proposal, State
+from platform_assets.approval.ledger_errors import LedgerError
+from platform_assets.approval.requests import PLATFORM, Actor, Proposal, State
 from platform_assets.base.errors import ArtefactError, PlatformError, RegistryError
 from platform_assets.base.json_values import as_json
 from platform_assets.models.registry import CHALLENGER, CHAMPION, Registration
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from platform_assets.approval.ledger import Event, Finding, Ledger, Promotion, Request
+    from platform_assets.approval.audit import Finding
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.approval.ledger_events import Event, Promotion
+    from platform_assets.approval.requests import Request
     from platform_assets.models.artefacts import ArtefactStore
     from platform_assets.models.registry import ModelRegistry, ModelVersion
     from platform_assets.training.model_spec import ModelSpec
@@ -427,6 +431,6 @@ class Promoter:
 
 
 def _promotion(request: Request, event: Event) -> Promotion:
-    from platform_assets.approval.ledger import Promotion
+    from platform_assets.approval.ledger_events import Promotion
 
     return Promotion(request.id, request.model, request.version, request.digest, request.threshold, event)

@@ -11,7 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.approval.ledger import Frozen, State
+from platform_assets.approval.hash_chain import Frozen
+from platform_assets.approval.requests import State
 from platform_assets.base.errors import PlatformError
 from platform_assets.models.artefacts import FOLDER, ArtefactStore
 from platform_assets.serving.live_models import Approved, metrics_of

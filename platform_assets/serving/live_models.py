@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from platform_assets.approval.ledger import Ledger, LedgerError
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.ledger_errors import LedgerError
 from platform_assets.base.errors import ArtefactError, DatabaseError, NoChampion, PlatformError, first_line
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import psycopg
     from numpy.typing import NDArray
 
-    from platform_assets.approval.ledger import Promotion
+    from platform_assets.approval.ledger_events import Promotion
     from platform_assets.base.frames import Frame
     from platform_assets.models.artefacts import FittedModel
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from platform_assets.approval.ledger import Request, State
+from platform_assets.approval.requests import Request, State
 from platform_assets.evaluation.metrics import METRICS, Criterion, Estimate, NotWorse, Verdict
 from platform_assets.training.model_spec import ModelSpec
 from platform_assets.training.trainer import Assessment, Evaluation, Training

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from platform_assets.approval.ledger import Ledger, Request
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.approval.requests import Request
     from platform_assets.models.registry import ModelRegistry, ModelVersion
 
 

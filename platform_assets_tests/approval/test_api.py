@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from platform_assets.approval.api import MAX_REASON
-from platform_assets.approval.ledger import Actor, State
 from platform_assets.approval.policy import ApprovalPolicy
+from platform_assets.approval.requests import Actor, State
 from platform_assets_tests.approval.evidence_proposals import MODEL, OVER, PNG, SCRIPT, digest, evidence, proposal
 from platform_assets_tests.service import People, Visitor, api, keys_of
 from platform_assets_tests.test_app import problem

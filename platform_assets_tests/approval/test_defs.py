@@ -20,7 +20,8 @@ from platform_assets.approval.defs import (
     run_key,
     to_promote,
 )
-from platform_assets.approval.ledger import Ledger, State
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.requests import State
 from platform_assets.base.errors import RegistryError
 from platform_assets.database.connections import Database
 from platform_assets.models.mlflow_registry import MlflowRegistry

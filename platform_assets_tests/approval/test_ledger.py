@@ -17,19 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from psycopg.types.json import Jsonb
 
-from platform_assets.approval.ledger import (
-    OPEN,
-    Actor,
-    AlreadyDecided,
-    DecisionRefused,
-    Finding,
-    Ledger,
-    LedgerError,
-    NoSuchRequest,
-    State,
-    Verb,
-)
+from platform_assets.approval.audit import Finding
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.ledger_errors import AlreadyDecided, DecisionRefused, LedgerError, NoSuchRequest
 from platform_assets.approval.policy import ApprovalPolicy
+from platform_assets.approval.requests import OPEN, Actor, State
 from platform_assets.database.connections import Database, open_database
 from platform_assets_tests.approval.proposals import (
     ANNA,
@@ -51,6 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.synchronize import Barrier
     from pathlib import Path
+
+    from platform_assets.approval.decision_rules import Verb
 
 
 @pytest.fixture

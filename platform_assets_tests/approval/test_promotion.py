@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from sqlalchemy import make_url
 
-from platform_assets.approval.ledger import Actor, DecisionRefused, Finding, Ledger, LedgerError, State
+from platform_assets.approval.audit import Finding
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.ledger_errors import DecisionRefused, LedgerError
 from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.approval.promotion import (
     APPROVAL_TAG,
@@ -20,6 +22,7 @@ from platform_assets.approval.promotion import (
     evidence_of,
     request_approval,
 )
+from platform_assets.approval.requests import Actor, State
 from platform_assets.base.errors import RegistryError
 from platform_assets.database.connections import Database
 from platform_assets.models.mlflow_registry import MlflowRegistry
