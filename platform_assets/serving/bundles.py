@@ -15,7 +15,7 @@ from platform_assets.approval.hash_chain import Frozen
 from platform_assets.approval.requests import State
 from platform_assets.base.errors import PlatformError
 from platform_assets.models.artefacts import FOLDER, ArtefactStore
-from platform_assets.serving.live_models import Approved, metrics_of
+from platform_assets.serving.champion_source import Approved, metrics_of
 
 if TYPE_CHECKING:
     import threading
@@ -79,7 +79,7 @@ class Bundle:
 
 
 class BundledChampion:
-    """A bundle's model as the only champion there is, and for ever; see `champion.Announced`.
+    """A bundle's model as the only champion there is, and for ever; see `champion_source.ChampionSource`.
 
     Parameters
     ----------
