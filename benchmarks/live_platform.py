@@ -21,6 +21,7 @@ from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FE
 from platform_assets.domains.credit_risk.sources import read_loans
 from platform_assets.services import Services, open_services
 from platform_assets.settings import PREFIX, Settings
+from platform_assets.training.approval_proposal import proposal_of
 from platform_assets.web.api_keys import Keys
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _publish(services: Services, schema: TableSchema, rows: Expression, *, demo:
 
 def _champion(services: Services) -> Promotion | None:
     training = services.trainer.train(MODEL, "user", lambda _: None)
-    request = request_approval(services.ledger, MODEL, training)
+    request = request_approval(services.ledger, proposal_of(MODEL, training))
     assert request is not None
     if not request.passed:
         return None
