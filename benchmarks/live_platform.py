@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from platform_assets.approval.ledger import Actor
 from platform_assets.approval.promotion import request_approval
+from platform_assets.approval.requests import Actor
 from platform_assets.domains.credit_risk.features import loan_features, newest_per_client
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FEATURES, LOANS
 from platform_assets.domains.credit_risk.sources import read_loans
 from platform_assets.services import Services, open_services
 from platform_assets.settings import PREFIX, Settings
+from platform_assets.training.approval_proposal import proposal_of
 from platform_assets.web.api_keys import Keys
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from platform_assets.approval.ledger import Promotion
+    from platform_assets.approval.ledger_events import Promotion
     from platform_assets.base.frames import Expression
     from platform_assets.lake.schemas import TableSchema
 
@@ -117,7 +118,7 @@ def _publish(services: Services, schema: TableSchema, rows: Expression, *, demo:
 
 def _champion(services: Services) -> Promotion | None:
     training = services.trainer.train(MODEL, "user", lambda _: None)
-    request = request_approval(services.ledger, MODEL, training)
+    request = request_approval(services.ledger, proposal_of(MODEL, training))
     assert request is not None
     if not request.passed:
         return None

@@ -185,7 +185,8 @@ class Services:
     def live_models(self) -> LiveModels:
         """The champions that answer in this process, once they are started."""
         from platform_assets.serving.bundles import BundledChampion
-        from platform_assets.serving.live_models import LedgerChampions, LiveModels
+        from platform_assets.serving.ledger_champions import LedgerChampions
+        from platform_assets.serving.live_models import LiveModels
 
         if self.bundle:
             return LiveModels(BundledChampion(self.bundle))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from platform_assets.approval.ledger import Actor, DecisionRefused
+from platform_assets.approval.ledger_errors import DecisionRefused
+from platform_assets.approval.requests import Actor
 from platform_assets.base.errors import RegistryError
 from platform_assets.services import Services, open_services
 from platform_assets.settings import Settings

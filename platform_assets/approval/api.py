@@ -1,7 +1,6 @@
-"""Requests for approval: the list, each with its evidence, and the form by which a person decides.
+"""Requests for approval over HTTP: read them, see their plots, decide; JSON for programs, `pages.py` for browsers.
 
-Whether somebody may decide is for the ledger alone; here their words are checked and brought to it, and what it
-answers is told.
+The ledger alone says whether somebody may decide; here the words are checked and brought to it.
 """
 
 from __future__ import annotations
@@ -9,75 +8,33 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from http import HTTPStatus
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.responses import JSONResponse, RedirectResponse
 
-from platform_assets.approval import comparison as evidence
-from platform_assets.approval.ledger import (
-    OPEN,
-    Actor,
-    AlreadyDecided,
-    DecisionRefused,
-    Event,
-    Ledger,
-    LedgerError,
-    NoSuchRequest,
-    State,
-)
-from platform_assets.approval.ledger import Request as Approval
+from platform_assets.approval.ledger_errors import AlreadyDecided, DecisionRefused, LedgerError, NoSuchRequest
+from platform_assets.approval.ledger_events import closing_event
+from platform_assets.approval.pages import DECISIONS, MAX_REASON, Form, list_page, plot_links, request_page, sent_form
+from platform_assets.approval.requests import OPEN, Actor, State
 from platform_assets.base.json_values import JSON
-from platform_assets.training.model_spec import ANYONE
-from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, Caller, access_of
-from platform_assets.web.number_formats import number
-from platform_assets.web.pages import render, wants_page
+from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, access_of
+from platform_assets.web.pages import wants_page
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import Problem, documented, invalid
 from platform_assets.web.routers import checks_access_itself
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from markdown_it import MarkdownIt
-
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.approval.ledger_events import Event
+    from platform_assets.approval.requests import Request as Approval
     from platform_assets.services import Services
+    from platform_assets.web.authentication import Caller
 
-TEMPLATES = FilePath(__file__).with_name("templates")
-MAX_REASON = 2_000
-DECISIONS = {
-    "approve": ("Approve", "It becomes the champion as soon as the promotion has run."),
-    "reject": ("Reject", "The champion stays. A new training makes a new request."),
-    "withdraw": ("Withdraw", "Take the request back, without judging the model."),
-}
-"""What a person can decide, and what comes of it."""
-HAPPENED = {
-    "request": "Requested",
-    "approve": "Approved",
-    "reject": "Rejected",
-    "withdraw": "Withdrawn",
-    "expire": "Expired",
-    "supersede": "Superseded",
-    "promote": "Promoted",
-    "fail": "Not promoted",
-    "roll_back": "Rolled back",
-}
-"""Kinds of events, for people."""
-PLOTS = {
-    "roc": "ROC curve",
-    "precision_recall": "Precision over recall",
-    "calibration": "Calibration",
-    "confusion": "Confusion matrix",
-    "scores": "Distribution of the scores",
-    "importance": "Importance of the features",
-}
-"""What people call the plots, in their order; others come after them, and are called by their files' names."""
 _MAX_ID = 2**63 - 1
 
 
@@ -168,16 +125,6 @@ class RequestWithEvidence(RequestShown):
 
 
 @dataclass(frozen=True)
-class Form:
-    """What the page's form holds when it is shown."""
-
-    delivery: str
-    decision: str = ""
-    reason: str = ""
-    override: bool = False
-
-
-@dataclass(frozen=True)
 class Sent:
     """A decision as it came: a form's fields, or JSON."""
 
@@ -198,7 +145,7 @@ _BODY: Mapping[str, Any] = {
 }
 
 
-def router(services: Services) -> APIRouter:  # noqa: C901 - one function per route
+def router(services: Services) -> APIRouter:
     """Return the routes; none without a database, where nothing is decided.
 
     Parameters
@@ -213,7 +160,14 @@ def router(services: Services) -> APIRouter:  # noqa: C901 - one function per ro
         return services.ledger
 
     routes = APIRouter(tags=["approvals"], responses=documented(401, 403, 422, 429, 503))
+    _add_list(routes, ledger)
+    _add_request(routes, ledger)
+    _add_plot(routes, ledger)
+    _add_decision(routes, ledger)
+    return routes
 
+
+def _add_list(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
     @routes.get("/approvals", response_model=list[RequestShown])
     @checks_access_itself
     def list_requests_for_approval(
@@ -231,19 +185,10 @@ def router(services: Services) -> APIRouter:  # noqa: C901 - one function per ro
         part = Page(page, items_per_page, len(found), request.url.path, request.query_params.multi_items())
         if not wants_page(request):
             return _json([_shown(one) for one in part.of(found)], part.headers)
-        return render(
-            request,
-            "approvals.html",
-            folder=TEMPLATES,
-            rows=part.of(found),
-            pending=sum(one.state is State.PENDING for one in every),
-            filters=_filters(every, model, state),
-            page=page,
-            total=len(found),
-            previous_page=part.neighbours.get("prev"),
-            next_page=part.neighbours.get("next"),
-        )
+        return list_page(request, every, part.of(found), part, model=model, state=state)
 
+
+def _add_request(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
     @routes.get("/approvals/{id}", response_model=RequestWithEvidence, responses=documented(404))  # noqa: FAST003 - by its alias
     @checks_access_itself
     def show_request_for_approval(request: Request, number: RequestId) -> Response:
@@ -252,8 +197,10 @@ def router(services: Services) -> APIRouter:  # noqa: C901 - one function per ro
         approval = _found(ledger(), number)
         if not wants_page(request):
             return _json(_in_full(ledger(), approval))
-        return _page(request, ledger(), approval, caller, Form(uuid.uuid4().hex))
+        return request_page(request, approval, ledger().history(number), caller, Form(uuid.uuid4().hex))
 
+
+def _add_plot(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
     @routes.get(
         "/approvals/{id}/plots/{name}",  # noqa: FAST003 - by its alias
         response_class=Response,
@@ -275,6 +222,8 @@ def router(services: Services) -> APIRouter:  # noqa: C901 - one function per ro
         # Frozen with the request, so that it can be kept; by this browser alone.
         return Response(plot, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
+
+def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
     @routes.post(
         "/approvals/{id}/decision",
         response_model=RequestWithEvidence,
@@ -302,13 +251,14 @@ def router(services: Services) -> APIRouter:  # noqa: C901 - one function per ro
         except Problem as problem:
             if caller.session and sent.fields is not None and wants_page(request):
                 # As it stands now: somebody else may have decided meanwhile.
-                return _page(request, ledger(), _found(ledger(), number), caller, _form(sent.fields), problem)
+                standing = _found(ledger(), number)
+                return request_page(
+                    request, standing, ledger().history(number), caller, sent_form(sent.fields), problem
+                )
             raise
         if sent.fields is not None:
             return RedirectResponse(f"/approvals/{number}", HTTPStatus.SEE_OTHER)
         return _json(_in_full(ledger(), decided))
-
-    return routes
 
 
 async def _sent(request: Request) -> Sent:
@@ -372,144 +322,6 @@ def _found(ledger: Ledger, number: int) -> Approval:
         raise Problem(HTTPStatus.NOT_FOUND, told, "no-such-request") from None
 
 
-def _page(
-    request: Request, ledger: Ledger, approval: Approval, caller: Caller, form: Form, problem: Problem | None = None
-) -> Response:
-    history = ledger.history(approval.id)
-    card = approval.evidence.get("card")
-    return render(
-        request,
-        "approval.html",
-        problem.status_code if problem else HTTPStatus.OK,
-        TEMPLATES,
-        problem=problem,
-        request_=approval,
-        demo=approval.evidence.get("demo") is True,
-        reasons=evidence.reasons(approval.evidence),
-        comparisons=evidence.comparisons(approval.evidence),
-        subgroups=evidence.subgroups(approval.evidence),
-        plots=_plots(approval),
-        # What markdown-it made of it holds tags of emphasis, code and lists alone; the rest it escaped.
-        card=Markup(_prose().render(card)) if isinstance(card, str) else None,  # noqa: S704 - rendered without HTML, see _prose
-        facts=_facts(approval),
-        history=history,
-        happened=HAPPENED,
-        outcome=_outcome(history),
-        votes=[event.actor for event in history if event.kind == "approve"],
-        may_decide=APPROVE in caller.key.scopes,
-        may_override=not approval.passed and _is_one_of(caller.key.owner, approval.policy.may_override),
-        rules=_rules(approval),
-        choices=[(value, *told) for value, told in DECISIONS.items()],
-        form=form,
-        max_reason=MAX_REASON,
-    )
-
-
-@cache
-def _prose() -> MarkdownIt:
-    """Bold, italics, code and lists; no links, no images, and above all no HTML."""
-    from markdown_it import MarkdownIt
-
-    return MarkdownIt("zero").enable(["emphasis", "list", "backticks"])
-
-
-def _form(fields: Mapping[str, str]) -> Form:
-    return Form(
-        fields.get("delivery") or uuid.uuid4().hex,
-        fields.get("decision", ""),
-        fields.get("reason", ""),
-        override="override" in fields,
-    )
-
-
-def _facts(approval: Approval) -> list[tuple[str, str]]:
-    found = approval.evidence
-    tables, digests = found.get("tables") or {}, found.get("table_digests") or {}
-    record = found.get("record") or {}
-    split = record.get("split") or {}
-    facts = [
-        ("Launched by", approval.launched_by or "nobody knows"),
-        ("Requested by", approval.requested_by),
-        ("Champion at that time", f"version {approval.champion_version}" if approval.champion else "there was none"),
-        ("Kind of model", record.get("candidate")),
-        ("Examples", _examples(split)),
-        ("Threshold", number(approval.threshold)),
-        *((f"Table {name}", f"version {number}, {digests.get(name, '')}") for name, number in tables.items()),
-        ("Code", found.get("git_commit")),
-        ("Libraries (digest of uv.lock)", found.get("lock_digest")),
-        ("Model's file", approval.digest),
-    ]
-    return [(term, str(value)) for term, value in facts if value]
-
-
-def _examples(split: Mapping[str, Any]) -> str:
-    trained, held = split.get("training_rows"), split.get("holdout_rows")
-    return f"{number(trained)} to train on, {number(held)} held out" if trained and held else ""
-
-
-def _rules(approval: Approval) -> list[str]:
-    """The model's policy, for people; the ledger enforces it."""
-    policy = approval.policy
-    who = "whoever has a key with the scope approve" if policy.approvers == ANYONE else ", ".join(policy.approvers)
-    rules = [f"Decided by {who}."]
-    if policy.approvals > 1:
-        rules.append(f"{policy.approvals} different people have to approve; one rejection ends it.")
-    if policy.four_eyes:
-        rules.append("Who launched the training, or made the request, may not approve.")
-    return rules
-
-
-def _is_one_of(name: str, names: Sequence[str]) -> bool:
-    return name.strip().casefold() in {one.strip().casefold() for one in names}
-
-
-def _plots(approval: Approval) -> list[dict[str, str]]:
-    order = list(PLOTS)
-    stems = {name.removesuffix(".png"): name for name in sorted(approval.plot_digests)}
-    return [
-        {
-            "href": f"/approvals/{approval.id}/plots/{quote(stems[stem], safe='')}",
-            "title": PLOTS.get(stem, stem.replace("_", " ").capitalize()),
-        }
-        for stem in sorted(stems, key=lambda stem: order.index(stem) if stem in PLOTS else len(order))
-    ]
-
-
-def _outcome(history: Sequence[Event]) -> list[Event]:
-    """What closed the request, and what came of it last; nothing while it waits."""
-    closing = _closing(history)
-    return [] if closing is None else [closing] if history[-1] == closing else [closing, history[-1]]
-
-
-def _closing(history: Sequence[Event]) -> Event | None:
-    """The decision that stands, or what else closed the request."""
-    return next((event for event in history[1:] if event.state is not State.PENDING), None)
-
-
-def _filters(
-    every: Sequence[Approval], model: str | None, state: State | None
-) -> list[tuple[str, list[dict[str, Any]]]]:
-    def links(field: str, chosen: str | None, values: Sequence[str]) -> list[dict[str, Any]]:
-        others = {"model": model, "state": state} | {field: None}
-        return [
-            {
-                "text": "all" if value is None else value.replace("_", " ").lower() if field == "state" else value,
-                "href": "/approvals" + _query({**others, field: value}),
-                "current": value == chosen,
-            }
-            for value in (None, *values)
-        ]
-
-    models = sorted({one.model for one in every})
-    states = [one for one in State if any(request.state is one for request in every)]
-    return [("State", links("state", state, states)), ("Model", links("model", model, models))]
-
-
-def _query(fields: Mapping[str, str | None]) -> str:
-    chosen = {name: str(value) for name, value in fields.items() if value is not None}
-    return f"?{urlencode(chosen)}" if chosen else ""
-
-
 def _shown(approval: Approval) -> RequestShown:
     return RequestShown(**_fields(approval))
 
@@ -534,11 +346,11 @@ def _fields(approval: Approval) -> dict[str, Any]:
 
 def _in_full(ledger: Ledger, approval: Approval) -> RequestWithEvidence:
     history = ledger.history(approval.id)
-    closing = _closing(history)
+    closing = closing_event(history)
     return RequestWithEvidence(
         **_fields(approval),
         evidence=dict(approval.evidence),
-        plots=[plot["href"] for plot in _plots(approval)],
+        plots=[plot["href"] for plot in plot_links(approval)],
         history=[_event(event) for event in history],
         decision=_event(closing) if closing else None,
     )

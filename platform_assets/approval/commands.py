@@ -12,8 +12,10 @@ import typer
 from platform_assets.base.command_line import Context, out, print_table, say
 
 if TYPE_CHECKING:
-    from platform_assets.approval.ledger import Actor, Ledger, Request, Verb
+    from platform_assets.approval.decision_rules import Verb
+    from platform_assets.approval.ledger import Ledger
     from platform_assets.approval.promotion import Promoter
+    from platform_assets.approval.requests import Actor, Request
 
 DIGITS = 4
 """Significant digits of metrics."""
@@ -35,7 +37,7 @@ def list_requests(
     everything: Annotated[bool, typer.Option("--all", help="Closed requests as well.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
     """List the requests that wait for somebody."""
-    from platform_assets.approval.ledger import OPEN
+    from platform_assets.approval.requests import OPEN
 
     ledger: Ledger = context.obj.services.ledger
     ledger.expire()
@@ -121,7 +123,8 @@ def audit(context: typer.Context) -> None:
 
 
 def _decide(context: typer.Context, number: int, decision: Verb, reason: str, *, override: bool = False) -> None:
-    from platform_assets.approval.ledger import AlreadyDecided, State
+    from platform_assets.approval.ledger_errors import AlreadyDecided
+    from platform_assets.approval.requests import State
 
     ledger: Ledger = context.obj.services.ledger
     try:
@@ -144,7 +147,7 @@ def _how_it_is_promoted(number: int) -> str:
 
 def actor_of(context: Context) -> Actor:
     """Whoever holds the key in PLATFORM_API_KEY; without one, who is signed in here, which proves nothing."""
-    from platform_assets.approval.ledger import Actor
+    from platform_assets.approval.requests import Actor
     from platform_assets.web.api_keys import KeysError
 
     secret = context.settings.api_key.get_secret_value()
@@ -160,7 +163,7 @@ def actor_of(context: Context) -> Actor:
 
 def told(request: Request) -> Iterator[str]:
     """Yield what people should know of a request, line by line."""
-    from platform_assets.training.model_card import told_estimate
+    from platform_assets.evaluation.estimate_text import told_estimate
 
     evidence: Any = request.evidence
     champion = f"version {request.champion[0]}" if request.champion else "none"

@@ -10,11 +10,12 @@ from enum import Enum
 
 import dagster as dg
 
-from platform_assets.approval.ledger import PLATFORM, Actor, Event, Ledger, State
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.ledger_events import Event
 from platform_assets.approval.promotion import Promoter
+from platform_assets.approval.requests import PLATFORM, Actor, State
 from platform_assets.orchestration.declared import Declared
 from platform_assets.orchestration.failures import plain_failures
-from platform_assets.training.model_spec import ModelSpec
 
 LAUNCHPAD = "Launchpad"
 REQUEST_TAG = "platform/request"
@@ -59,20 +60,20 @@ class RollbackConfig(dg.Config):
 
 def definitions(declared: Declared) -> dg.Definitions:
     """Return the jobs, the sensor, and a check of each model."""
-    return promotion_definitions(list(declared.models))
+    return promotion_definitions({spec.name: spec.key for spec in declared.models})
 
 
-def promotion_definitions(specs: list[ModelSpec]) -> dg.Definitions:
+def promotion_definitions(models: Mapping[str, str]) -> dg.Definitions:
     """The jobs, the sensor, and for each model the check that the registry shows what the ledger says.
 
     Parameters
     ----------
-    specs
-        The models.
+    models
+        The asset's key by registered model.
     """
-    promote_model = promotion_job({spec.name: spec.key for spec in specs})
+    promote_model = promotion_job(models)
     return dg.Definitions(
-        asset_checks=[registry_check(spec) for spec in specs],
+        asset_checks=[registry_check(name, key) for name, key in models.items()],
         jobs=[decision_job(), promote_model, rollback_job()],
         sensors=[decision_sensor(promote_model.name)],
     )
@@ -110,14 +111,32 @@ def decision_job() -> dg.JobDefinition:
     return decide
 
 
-def promotion_job(keys: Mapping[str, str]) -> dg.JobDefinition:
+def promotion_job(models: Mapping[str, str]) -> dg.JobDefinition:
     """The job `promote_model`: the request, the manual approval, then one of two branches.
 
     Parameters
     ----------
-    keys
+    models
         The asset's key by registered model.
     """
+    load_request, manual_approval = load_request_op(), manual_approval_op()
+    promote, reject = promote_op(models), reject_op(models)
+
+    @dg.job(
+        name="promote_model",
+        description="Follow the decision about a request: promote or reject. Without a decision nothing is promoted.",
+        tags=NO_RETRIES,
+    )
+    def promote_model() -> None:
+        approved, rejected = manual_approval(load_request())
+        promote(approved)
+        reject(rejected)
+
+    return promote_model
+
+
+def load_request_op() -> dg.OpDefinition:
+    """The op that begins `promote_model`."""
 
     @dg.op(description="Read the request that the job is launched for.")
     def load_request(context: dg.OpExecutionContext, config: RequestConfig, ledger: dg.ResourceParam[Ledger]) -> int:
@@ -125,6 +144,12 @@ def promotion_job(keys: Mapping[str, str]) -> dg.JobDefinition:
             request = ledger.request(config.request)
         context.log.info("%s is %s", request.called, request.state)
         return request.id
+
+    return load_request
+
+
+def manual_approval_op() -> dg.OpDefinition:
+    """The op of `promote_model` that goes on only with a person's decision."""
 
     @dg.op(
         description="Pass on what a person decided; without a decision, end and say who can decide, and how.",
@@ -145,6 +170,12 @@ def promotion_job(keys: Mapping[str, str]) -> dg.JobDefinition:
         context.log.info(ledger.history(number)[-1].told)
         yield dg.Output(number, "approved")
 
+    return manual_approval
+
+
+def promote_op(models: Mapping[str, str]) -> dg.OpDefinition:
+    """The op of `promote_model` after an approval; the asset's key by registered model."""
+
     @dg.op(description="Make the approved version the champion: ledger first, then the registry.")
     def promote(
         context: dg.OpExecutionContext,
@@ -154,25 +185,21 @@ def promotion_job(keys: Mapping[str, str]) -> dg.JobDefinition:
     ) -> None:
         with plain_failures():
             champion = promoter.promote(number, Actor(PLATFORM))
-            context.log_event(_observation(ledger, number, keys))
+            context.log_event(_observation(ledger, number, models))
         context.log.info("%s version %s is the champion", champion.model, champion.version)
+
+    return promote
+
+
+def reject_op(models: Mapping[str, str]) -> dg.OpDefinition:
+    """The op of `promote_model` after a rejection; the asset's key by registered model."""
 
     @dg.op(description="Leave the champion as it is, and show the rejection beside the model.")
     def reject(context: dg.OpExecutionContext, number: int, ledger: dg.ResourceParam[Ledger]) -> None:
         with plain_failures():
-            context.log_event(_observation(ledger, number, keys))
+            context.log_event(_observation(ledger, number, models))
 
-    @dg.job(
-        name="promote_model",
-        description="Follow the decision about a request: promote or reject. Without a decision nothing is promoted.",
-        tags=NO_RETRIES,
-    )
-    def promote_model() -> None:
-        approved, rejected = manual_approval(load_request())
-        promote(approved)
-        reject(rejected)
-
-    return promote_model
+    return reject
 
 
 def rollback_job() -> dg.JobDefinition:
@@ -262,17 +289,17 @@ def run_config(number: int) -> dg.RunConfig:
     return dg.RunConfig({"load_request": RequestConfig(request=number)})
 
 
-def registry_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
+def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
     """The check that MLflow's alias and tags are where the ledger says."""
 
     @dg.asset_check(
-        asset=spec.key.split("/"),
+        asset=key.split("/"),
         name="registry_equals_ledger",
-        description=f"The alias champion of {spec.name} is at the version that a person approved, and is there.",
+        description=f"The alias champion of {model} is at the version that a person approved, and is there.",
     )
     def check(promoter: dg.ResourceParam[Promoter]) -> dg.AssetCheckResult:
         with plain_failures():
-            drift = promoter.drifted(spec.name)
+            drift = promoter.drifted(model)
         return dg.AssetCheckResult(
             passed=not drift,
             severity=dg.AssetCheckSeverity.ERROR,
@@ -288,11 +315,11 @@ def _claimed(name: str) -> Actor:
     return Actor(f"{LAUNCHPAD}: {name.strip()}" if name.strip() else "")
 
 
-def _observation(ledger: Ledger, number: int, keys: Mapping[str, str]) -> dg.AssetObservation:
+def _observation(ledger: Ledger, number: int, models: Mapping[str, str]) -> dg.AssetObservation:
     """What became of a request, beside its model."""
     request, history = ledger.request(number), ledger.history(number)
     return dg.AssetObservation(
-        asset_key=keys.get(request.model, request.model).split("/"),
+        asset_key=models.get(request.model, request.model).split("/"),
         description=f"{request.called} is {request.state}",
         metadata={
             "request": request.id,

@@ -1,8 +1,9 @@
-"""From a training to a champion: the request with its evidence, promotion, rollback, and the registry as a mirror.
+"""From a training to a champion: the request, the promotion, the rollback.
 
 The ledger decides and the registry shows it: a promotion is first one entry in the ledger, then tags and the alias
 `champion` in the registry, then a mark in the ledger that the registry has it. Whoever is killed between any two of
-these leaves the rest to the next promotion, rollback or `reconcile`; each step does nothing where it was done.
+these leaves the rest to the next promotion, rollback or `reconcile`; each step does nothing where it was done. The
+steps in the registry stand in `reconciliation.py`.
 """
 
 from __future__ import annotations
@@ -10,27 +11,22 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.approval.ledger import PLATFORM, Actor, LedgerError, Proposal, State
-from platform_assets.base.errors import ArtefactError, PlatformError, RegistryError
-from platform_assets.base.json_values import as_json
-from platform_assets.models.registry import CHALLENGER, CHAMPION, Registration
+from platform_assets.approval.ledger_errors import LedgerError
+from platform_assets.approval.ledger_events import Promotion
+from platform_assets.approval.reconciliation import Reconciler
+from platform_assets.approval.requests import OPEN, PLATFORM, Actor, State
+from platform_assets.base.errors import ArtefactError, PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from platform_assets.approval.ledger import Event, Finding, Ledger, Promotion, Request
+    from platform_assets.approval.audit import Finding
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.approval.requests import Proposal, Request
     from platform_assets.models.artefact_store import ArtefactStore
-    from platform_assets.models.registry import ModelRegistry, ModelVersion
-    from platform_assets.training.model_spec import ModelSpec
-    from platform_assets.training.training_results import Training
+    from platform_assets.models.registry import ModelRegistry
 
-APPROVAL_TAG = "approval"
-"""Tag of a version: the request by which it became champion."""
-HEAD_TAG = "ledger_head"
-"""Tag of a version: the ledger's newest event when the alias was moved, so that a cut ledger is found."""
-RESTORED_TAG = "restored_from"
-"""Tag of a version that was made again of a lost one: the number of that one."""
 _WAYS_OUT = {
     State.PENDING: "a person must approve it: `platform-assets decide approve {id}`, or on the page",
     State.REJECTED: "train a better version",
@@ -46,94 +42,32 @@ class PromotionRefused(PlatformError):  # noqa: N818 - says what it is
     """A version is not made the champion; what would open it is told. Trying again does not help."""
 
 
-def evidence_of(training: Training) -> dict[str, Any]:
-    """What a person who decides has to know of a version, frozen: JSON, with null for what is no number.
-
-    Parameters
-    ----------
-    training
-        A model's training, or a version judged again.
-
-    Returns
-    -------
-    `metrics`, `difference` and `subgroups` with intervals; `verdict`; `threshold`; `tables` and `table_digests`;
-    `git_commit` and `lock_digest`; `champion`; `demo`; `card`; and of what a lost version is made again:
-    `fingerprint`, `registered` and `record`.
-    """
-    version, found, champion = training.version, training.assessment, training.champion
-    evidence: dict[str, Any] = {
-        "metrics": {name: one.as_dict() for name, one in found.estimates.items()},
-        "difference": {name: one.as_dict() for name, one in (found.difference or {}).items()} or None,
-        "subgroups": {
-            column: {value: {name: one.as_dict() for name, one in each.items()} for value, each in values.items()}
-            for column, values in found.subgroups.items()
-        },
-        "verdict": found.verdict.as_dict(),
-        "threshold": found.threshold,
-        "tables": dict(version.tables),
-        "table_digests": dict(version.table_digests),
-        "git_commit": version.tags.get("git_commit"),
-        "lock_digest": version.tags.get("lock_digest"),
-        "champion": {"version": champion.version, "digest": champion.digest} if champion else None,
-        "demo": training.demo,
-        "card": training.record["card"],
-        "fingerprint": version.fingerprint,
-        "registered": {
-            "metrics": dict(version.metrics),
-            "parameters": dict(version.parameters),
-            "tags": dict(version.tags),
-        },
-        "record": dict(training.record),
-    }
-    cleaned: dict[str, Any] = as_json(evidence)
-    return cleaned
-
-
-def request_approval(
-    ledger: Ledger, spec: ModelSpec, training: Training, requested_by: str | None = None
-) -> Request | None:
+def request_approval(ledger: Ledger, proposal: Proposal) -> Request | None:
     """Ask for a decision about what came of a training.
 
     A training that found its version known asks only if nobody ever did, so that what was rejected is not
-    asked for again every night.
+    asked for again every night. A person who asks for it again does so whatever became of earlier requests.
 
     Parameters
     ----------
     ledger
         Where to ask.
-    spec, training
-        The model, and its training, or the version judged again.
-    requested_by
-        The person who asks for it again, whatever became of earlier requests; None for the training itself.
+    proposal
+        The version, with its evidence; `requested_by` is None where the training itself asks.
 
     Returns
     -------
     The request, also one that was open before; None where there is nothing to decide: the version is the champion, or
     was decided about.
     """
-    version = training.version
-    champion = ledger.champion(spec.name)
-    if champion and champion.digest == version.digest:
+    champion = ledger.champion(proposal.model)
+    if champion and champion.digest == proposal.digest:
         return None
-    if requested_by is None:
-        earlier = [one for one in ledger.requests(spec.name) if one.digest == version.digest]
+    if proposal.requested_by is None:
+        earlier = [one for one in ledger.requests(proposal.model) if one.digest == proposal.digest]
         if earlier:
-            return next((one for one in earlier if one.state in (State.PENDING, State.APPROVED)), None)
-    seen = training.champion
-    return ledger.open_request(
-        Proposal(
-            model=spec.name,
-            version=version.version,
-            digest=version.digest,
-            threshold=version.threshold,
-            launched_by=version.tags.get("launched_by"),
-            requested_by=requested_by,
-            policy=spec.approval,
-            evidence=evidence_of(training),
-            plots=training.assessment.plots,
-            champion=(seen.version, seen.digest) if seen else None,
-        )
-    )
+            return next((one for one in earlier if one.state in OPEN), None)
+    return ledger.open_request(proposal)
 
 
 class Promoter:
@@ -162,6 +96,7 @@ class Promoter:
         self._registry = registry
         self._artefacts = artefacts
         self._lock = lock
+        self._reconciler = Reconciler(ledger, registry, artefacts)
 
     def promote(self, number: int, actor: Actor | None = None) -> Promotion:
         """Make an approved version the champion, or complete what a killed process began.
@@ -193,9 +128,9 @@ class Promoter:
                 self._record_promotion(request, actor)
             elif request.state is not State.PROMOTED:
                 raise PromotionRefused(self._refusal(request))
-            self._show(request.model)
+            self._reconciler.project(request.model)
         event = next(one for one in self._ledger.history(number) if one.kind == "promote")
-        return _promotion(request, event)
+        return Promotion(request.id, request.model, request.version, request.digest, request.threshold, event)
 
     def demand_approved(self, number: int) -> None:
         """Refuse a request that no person approved, and tell what would open it; looks only.
@@ -242,7 +177,7 @@ class Promoter:
             if previous and not done and (why := self._unusable(previous.digest)):
                 raise PromotionRefused(f"{model} cannot go back to version {previous.version}: {why}")
             self._ledger.rolled_back(model, actor, reason, delivery=delivery)
-            self._show(model)
+            self._reconciler.project(model)
             champion = self._ledger.champion(model)
         assert champion is not None  # noqa: S101 - a rollback leaves one
         return champion
@@ -256,12 +191,7 @@ class Promoter:
             One of them does not answer, or a lost version cannot be made again.
         """
         with self._alone(model):
-            drift = self.drifted(model)
-            if self._ledger.champion(model) is not None:
-                self._show(model)
-            elif drift:
-                self._registry.drop_alias(model, CHAMPION)
-        return [f"mended: {told}" for told in drift]
+            return self._reconciler.reconcile(model)
 
     def drifted(self, model: str) -> list[str]:
         """In what the registry does not show what the ledger says; looks only.
@@ -271,29 +201,7 @@ class Promoter:
         RegistryError, LedgerError
             One of them does not answer.
         """
-        champion = self._ledger.champion(model)
-        there = self._registry.versions(model)
-        shown, stranger = self._shown(model)
-        found = f"version {shown.version}" if shown else stranger
-        if champion is None:
-            return [f"{model}: the alias {CHAMPION} is at {found}, and nothing was promoted"] if found else []
-        wanted = f"version {champion.version}, request {champion.request_id}"
-        told = []
-        if all(version.digest != champion.digest for version in there):
-            told.append(f"{model}: the champion ({wanted}) is not in the registry: it was deleted")
-        if shown is None or shown.digest != champion.digest:
-            told.append(f"{model}: the alias {CHAMPION} is at {found or 'no version'}; the champion is {wanted}")
-        else:
-            tags = self._tags(champion)
-            told += [
-                f"{model} version {shown.version}: the tag {name} is {shown.tags.get(name)!r}; it must be {value!r}"
-                for name, value in tags.items()
-                if shown.tags.get(name) != value
-            ]
-        waiting = [str(event.sequence) for event in self._ledger.unprojected(model)]
-        if waiting and not told:
-            told.append(f"{model}: it is not recorded that the registry shows event {', '.join(waiting)}")
-        return told
+        return self._reconciler.drifted(model)
 
     def models(self) -> list[str]:
         """The models that the ledger or the registry knows."""
@@ -301,13 +209,7 @@ class Promoter:
 
     def audit(self) -> list[Finding]:
         """What somebody altered in the ledger, held against the ends of it that the registry's versions carry."""
-        heads = {
-            f"{version.name} version {version.version}": version.tags[HEAD_TAG]
-            for name in self._registry.names()
-            for version in self._registry.versions(name)
-            if HEAD_TAG in version.tags
-        }
-        return self._ledger.audit(heads)
+        return self._ledger.audit(self._reconciler.heads())
 
     @contextmanager
     def _alone(self, model: str) -> Iterator[None]:
@@ -354,79 +256,3 @@ class Promoter:
         last = self._ledger.history(request.id)[-1]
         way_out = _WAYS_OUT[request.state].format(id=request.id, model=request.model, version=request.version)
         return f"{request.called} is not promoted: it is {request.state}, {last.told}; {way_out}"
-
-    def _show(self, model: str) -> None:
-        """Bring the ledger's champion to the registry, and mark that it is there."""
-        champion = self._ledger.champion(model)
-        if champion is None:
-            return
-        waiting = self._ledger.unprojected(model)
-        version = self._registered(champion)
-        tags = self._tags(champion)
-        if any(version.tags.get(name) != value for name, value in tags.items()):
-            self._registry.set_tags(model, version.version, tags)
-        shown, _ = self._shown(model)
-        if shown is None or shown.version != version.version:
-            self._registry.set_alias(model, CHAMPION, version.version)
-        for event in waiting:
-            self._ledger.projected(event.sequence)
-
-    def _tags(self, champion: Promotion) -> dict[str, str]:
-        newest: Event = self._ledger.changes(champion.model)[-1]
-        return {APPROVAL_TAG: str(champion.request_id), HEAD_TAG: newest.head}
-
-    def _shown(self, model: str) -> tuple[ModelVersion | None, str]:
-        """The version that has the alias; or, where it is none that the platform knows, what the registry says."""
-        try:
-            return self._registry.by_alias(model, CHAMPION), ""
-        except RegistryError as error:
-            return None, f"a version that is not the platform's ({error})"
-
-    def _registered(self, champion: Promotion) -> ModelVersion:
-        """The champion's version in the registry, made again of its file and evidence if it was lost."""
-        there = self._registry.versions(champion.model)
-        same = [version for version in there if version.digest == champion.digest]
-        found = next((version for version in same if version.version == champion.version), None)
-        found = found or next(iter(same), None) or self._restored(champion)
-        self._keep_challenger(champion.model)
-        return found
-
-    def _restored(self, champion: Promotion) -> ModelVersion:
-        request = self._ledger.request(champion.request_id)
-        evidence = request.evidence
-        registered = evidence.get("registered") or {}
-        fingerprint = str(evidence.get("fingerprint") or champion.digest)
-        if self._registry.find(champion.model, fingerprint):
-            # Trained again since, which made another file.
-            fingerprint = f"{fingerprint}:{champion.digest}"
-        return self._registry.register(
-            Registration(
-                name=champion.model,
-                fingerprint=fingerprint,
-                digest=champion.digest,
-                threshold=champion.threshold,
-                tables=evidence.get("tables") or {},
-                table_digests=evidence.get("table_digests") or {},
-                metrics=registered.get("metrics") or {},
-                parameters=registered.get("parameters") or {},
-                tags={**(registered.get("tags") or {}), RESTORED_TAG: str(champion.version)},
-                record=evidence.get("record") or {},
-                plots=self._ledger.plots(request.id),
-                model=self._artefacts.load(champion.digest),
-            )
-        )
-
-    def _keep_challenger(self, model: str) -> None:
-        """A version that was made again is the registry's newest, and still no challenger."""
-        challenger = self._registry.by_alias(model, CHALLENGER)
-        if challenger is None or RESTORED_TAG not in challenger.tags:
-            return
-        trained = [version for version in self._registry.versions(model) if RESTORED_TAG not in version.tags]
-        if trained:
-            self._registry.set_alias(model, CHALLENGER, trained[0].version)
-
-
-def _promotion(request: Request, event: Event) -> Promotion:
-    from platform_assets.approval.ledger import Promotion
-
-    return Promotion(request.id, request.model, request.version, request.digest, request.threshold, event)

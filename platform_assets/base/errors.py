@@ -70,6 +70,24 @@ class TrainingError(PlatformError):
     """A model cannot be trained or judged on these rows, or what is demanded of it makes no sense."""
 
 
+class NoChampion(PlatformError):  # noqa: N818 - says what it is
+    """No version of a model can answer; what would open it is told.
+
+    Attributes
+    ----------
+    model
+        The model.
+    """
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    problem = "no-champion"
+    is_temporary = True
+
+    def __init__(self, model: str, told: str) -> None:
+        super().__init__(told)
+        self.model = model
+
+
 def first_line(error: BaseException) -> str:
     """What an error of a library says first; what follows is for its developers."""
     return next(iter(str(error).splitlines()), "no reason given")

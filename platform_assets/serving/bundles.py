@@ -11,10 +11,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.approval.ledger import Frozen, State
+from platform_assets.approval.hash_chain import Frozen
+from platform_assets.approval.requests import State
 from platform_assets.base.errors import PlatformError
 from platform_assets.models.artefact_store import FOLDER, ArtefactStore
-from platform_assets.serving.live_models import Approved, metrics_of
+from platform_assets.serving.champion_source import Approved, metrics_of
 
 if TYPE_CHECKING:
     import threading
@@ -78,7 +79,7 @@ class Bundle:
 
 
 class BundledChampion:
-    """A bundle's model as the only champion there is, and for ever; see `champion.Announced`.
+    """A bundle's model as the only champion there is, and for ever; see `champion_source.ChampionSource`.
 
     Parameters
     ----------

@@ -1,91 +1,41 @@
-"""The live model of a name: the champion, in memory, replaced within seconds when the ledger names another one.
+"""The live model of a name: the champion, in memory, replaced within seconds when there is another one.
 
-Which version is the champion, the ledger says (`ledger.py`); its file comes through the one loader
-(`artefact_store.py`). One thread looks and loads; whoever answers a request reads an attribute. What cannot be loaded
-leaves the model that serves in its place. MLflow is not asked.
+A source says which version that is (`champion_source.py`); its file comes through the one loader (`artefact_store.py`).
+One thread looks and loads; whoever answers a request reads an attribute. What cannot be loaded leaves the model that
+serves in its place. MLflow is not asked.
 """
 
 from __future__ import annotations
 
 import logging
-import select
 import threading
 import time
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from platform_assets.approval.ledger import Ledger, LedgerError
-from platform_assets.base.errors import ArtefactError, DatabaseError, PlatformError, first_line
+from platform_assets.approval.ledger_errors import LedgerError
+from platform_assets.base.errors import ArtefactError, DatabaseError, NoChampion, PlatformError, first_line
+from platform_assets.serving.champion_source import BLIND_PACE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import numpy as np
-    import psycopg
     from numpy.typing import NDArray
 
-    from platform_assets.approval.ledger import Promotion
     from platform_assets.base.frames import Frame
     from platform_assets.models.fitted_model import FittedModel
+    from platform_assets.serving.champion_source import Approved, ChampionSource
 
 LOG = logging.getLogger(__name__)
-CHANNEL = "platform_champions"
-"""Where the database says that a champion may be another one (migration 0003)."""
 PACE_SECONDS = 3.0
-"""Time between two looks while the database says what changes: should that be lost, nobody waits for long."""
-BLIND_PACE_SECONDS = 2.0
-"""The same while it cannot."""
+"""Time between two looks while the source tells of changes: should that be lost, nobody waits for long."""
 LONGEST_PAUSE_SECONDS = 60.0
 """Between two attempts to load a model that cannot be loaded."""
 _FIRST_PAUSE_SECONDS = 1.0
-_SLICE_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
-
-
-class NoChampion(PlatformError):  # noqa: N818 - says what it is
-    """No version of a model can answer; what would open it is told.
-
-    Attributes
-    ----------
-    model
-        The model.
-    """
-
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    problem = "no-champion"
-    is_temporary = True
-
-    def __init__(self, model: str, told: str) -> None:
-        super().__init__(told)
-        self.model = model
-
-
-@dataclass(frozen=True)
-class Approved:
-    """The version of a model that is to serve, as it was approved.
-
-    Attributes
-    ----------
-    model, version, digest, threshold
-        The registered version, its file, and the score from which a row counts as positive.
-    approval_id
-        Number of the request in the ledger.
-    metrics
-        Of the holdout, by name, as frozen with the approval; those that are numbers.
-    demo
-        Whether it was trained on sample data.
-    """
-
-    model: str
-    version: int
-    digest: str
-    threshold: float
-    approval_id: int
-    metrics: Mapping[str, float]
-    demo: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,49 +105,17 @@ class ModelState:
     reload_failures: int = 0
 
 
-class Announced(Protocol):
-    """Where it is said which version of a model is to serve. Used by one thread."""
-
-    def champion(self, model: str) -> Approved | None:
-        """The version that is to serve; None where there is none.
-
-        Raises
-        ------
-        DatabaseError, LedgerError
-            Nobody can say at the moment.
-        """
-        ...
-
-    def load(self, digest: str) -> FittedModel:
-        """The model of a file.
-
-        Raises
-        ------
-        ArtefactError
-            It cannot be loaded, or is not what it was.
-        """
-        ...
-
-    def wait(self, stop: threading.Event, seconds: float) -> None:
-        """Return when a champion may be another one, at the latest after some seconds, and soon once `stop` is set."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what is open."""
-        ...
-
-
 class LiveModels:
     """The models that answer in this process.
 
     Parameters
     ----------
-    announced
+    source
         Says which versions those are.
     """
 
-    def __init__(self, announced: Announced) -> None:
-        self._announced = announced
+    def __init__(self, source: ChampionSource) -> None:
+        self._source = source
         # Their values are replaced and never changed: whoever reads one has a whole one.
         self._states: dict[str, ModelState] = {}
         self._attempts: dict[str, _Attempt] = {}
@@ -247,18 +165,18 @@ class LiveModels:
             while not stop.is_set():
                 self._look()
                 try:
-                    self._announced.wait(stop, self._pause())
+                    self._source.wait(stop, self._pause())
                 except Exception:
                     # Whatever it is, the thread has to go on: without it no change would ever be noticed.
                     LOG.exception("waiting for another champion failed; looking again")
                     stop.wait(BLIND_PACE_SECONDS)
         finally:
-            self._announced.close()
+            self._source.close()
 
     def _look(self) -> None:
         for name in self._states:
             try:
-                self._follow(name, self._announced.champion(name))
+                self._follow(name, self._source.champion(name))
             except (DatabaseError, LedgerError) as error:
                 # The others would wait for the same in vain.
                 for each in self._states:
@@ -304,7 +222,7 @@ class LiveModels:
     def _loaded(self, approved: Approved) -> LiveModel:
         if not 0 <= approved.threshold <= 1:
             raise ArtefactError(f"its threshold is {approved.threshold}, which is no probability")
-        model = self._announced.load(approved.digest)
+        model = self._source.load(approved.digest)
         live = LiveModel(
             name=approved.model,
             version=approved.version,
@@ -336,96 +254,6 @@ class LiveModels:
             LOG.error("%s: %s; %s", name, told, serving)
 
 
-class LedgerChampions:
-    """The champions that the ledger names, on a connection of its own that listens for changes.
-
-    Parameters
-    ----------
-    connect
-        Opens a connection to the platform's database, in autocommit.
-    load
-        Opens a model's file by its digest.
-    """
-
-    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], load: Callable[[str], FittedModel]) -> None:
-        self._connect = connect
-        self._load = load
-        self._connection: psycopg.Connection[Any] | None = None
-        self._listens = False
-        self._known: dict[str, _Known] = {}
-
-    def champion(self, model: str) -> Approved | None:
-        """The version that is to serve; None before the first promotion.
-
-        Raises
-        ------
-        DatabaseError, LedgerError
-            The database does not answer.
-        """
-        connection = self._open()
-        ledger = Ledger(lambda: nullcontext(connection))
-        promotion = ledger.champion(model)
-        if promotion is None:
-            return None
-        known = self._known.get(model)
-        if known is None or known.promotion != promotion:
-            known = self._known[model] = _Known.of(promotion, ledger.request(promotion.request_id).evidence)
-        return known.approved
-
-    def load(self, digest: str) -> FittedModel:
-        """The model of a file.
-
-        Raises
-        ------
-        ArtefactError
-            It cannot be loaded, is not what it was, or the ledger contradicts itself about it.
-        """
-        for known in self._known.values():
-            if known.approved.digest == digest and known.contradiction:
-                raise ArtefactError(known.contradiction)
-        return self._load(digest)
-
-    def wait(self, stop: threading.Event, seconds: float) -> None:
-        """Return when a champion may be another one, at the latest after some seconds, and soon once `stop` is set."""
-        connection = self._connection
-        if connection is None or connection.closed or not self._listens:
-            stop.wait(min(seconds, BLIND_PACE_SECONDS))
-            return
-        wire = select.poll()
-        wire.register(connection, select.POLLIN)
-        end = time.monotonic() + seconds
-        while not stop.is_set() and (left := end - time.monotonic()) > 0:
-            # Not `select`, which knows no descriptor above 1,023: a busy server may have as many.
-            if wire.poll(1000 * min(left, _SLICE_SECONDS)) and _notified(connection):
-                return
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
-
-    def _open(self) -> psycopg.Connection[Any]:
-        import psycopg
-
-        if self._connection is None or self._connection.closed:
-            connection = self._connection = self._connect()
-            try:
-                # Before it is looked: whatever changes after that is told.
-                connection.execute(f"listen {CHANNEL}".encode())
-                self._listens = True
-            except psycopg.Error as error:
-                # A standby cannot, for example.
-                self._listens = False
-                LOG.warning("the database tells no changes (%s); it is asked instead", first_line(error))
-        return self._connection
-
-
-def metrics_of(evidence: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics that are numbers, of the evidence that whoever approved a version saw."""
-    values = {name: estimate.get("value") for name, estimate in (evidence.get("metrics") or {}).items()}
-    return {name: float(value) for name, value in values.items() if value is not None}
-
-
 @dataclass(frozen=True)
 class _Attempt:
     """A version that could not be loaded, and when to try again."""
@@ -437,49 +265,6 @@ class _Attempt:
     def later(self) -> _Attempt:
         pause = min(2 * self.pause, LONGEST_PAUSE_SECONDS)
         return replace(self, pause=pause, due=time.monotonic() + pause)
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What was read of a champion, which is never written again."""
-
-    promotion: Promotion
-    approved: Approved
-    contradiction: str | None
-
-    @classmethod
-    def of(cls, promotion: Promotion, evidence: Mapping[str, Any]) -> _Known:
-        approved = Approved(
-            model=promotion.model,
-            version=promotion.version,
-            digest=promotion.digest,
-            threshold=promotion.threshold,
-            approval_id=promotion.request_id,
-            metrics=metrics_of(evidence),
-            demo=evidence.get("demo") is True,
-        )
-        seen = {
-            "threshold": (evidence.get("threshold"), promotion.threshold),
-            "digest": (promotion.event.details.get("digest"), promotion.digest),
-            "version": (promotion.event.details.get("version"), promotion.version),
-        }
-        wrong = [f"{name} {then}, now {now}" for name, (then, now) in seen.items() if then not in (None, now)]
-        contradiction = (
-            f"the ledger is not as it was when request {promotion.request_id} was promoted ({'; '.join(wrong)}): "
-            "`platform-assets audit` says what was altered"
-        )
-        return cls(promotion, approved, contradiction if wrong else None)
-
-
-def _notified(connection: psycopg.Connection[Any]) -> bool:
-    import psycopg
-
-    try:
-        return bool(list(connection.notifies(timeout=0)))
-    except psycopg.Error:
-        # It broke; whoever looks next opens another one.
-        connection.close()
-        return True
 
 
 def _now() -> datetime:

@@ -14,6 +14,7 @@ from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets.training import metadata as model_metadata
+from platform_assets.training.approval_proposal import proposal_of
 from platform_assets.training.model_spec import ModelSpec, Retraining
 from platform_assets.training.trainer import Trainer
 from platform_assets.training.training_results import Assessment
@@ -83,7 +84,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
         with plain_failures():
             training = trainer.train(spec, launched_by(context.run.tags), context.log.info)
-            request = request_approval(ledger, spec, training)
+            request = request_approval(ledger, proposal_of(spec, training))
         verdict = training.assessment.verdict
         if not verdict.passed:
             context.log.warning("%s: the gate FAILED: %s", spec.key, "; ".join(model_metadata.faults(verdict)))

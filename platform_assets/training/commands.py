@@ -37,6 +37,7 @@ def request_decision(
 ) -> None:
     """Ask for a decision about a version: its artefact is judged again today, beside today's champion."""
     from platform_assets.approval.promotion import request_approval
+    from platform_assets.training.approval_proposal import proposal_of
     from platform_assets.web.api_keys import KeysError
 
     platform: Context = context.obj
@@ -47,7 +48,7 @@ def request_decision(
             "eyes who asks may not approve; set PLATFORM_API_KEY to your own key"
         )
     training = platform.services.trainer.judge(spec, version)
-    request = request_approval(platform.services.ledger, spec, training, actor.name)
+    request = request_approval(platform.services.ledger, proposal_of(spec, training, actor.name))
     if request is None:
         say(f"{model} version {version} is the champion; there is nothing to decide")
         return

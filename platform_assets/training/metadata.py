@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from platform_assets.approval.ledger import Request, State
+from platform_assets.approval.requests import Request, State
 from platform_assets.evaluation.gate import Criterion, NotWorse, Verdict
 from platform_assets.evaluation.intervals import Estimate
 from platform_assets.evaluation.metrics import METRICS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.evaluation.estimate_text import told_estimate
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -53,20 +55,3 @@ def _subgroups(subgroups: Mapping[str, Any]) -> Iterator[str]:
         for value, metrics in sorted(values.items()):
             told = (f"{label} {told_estimate(metrics[name])}" for name, label in TOLD_BY_SUBGROUP.items())
             yield f"- {column} {value}, {metrics['rows']['value']:,.0f} examples: {', '.join(told)}"
-
-
-def told_estimate(metric: Mapping[str, float | None], digits: int = 3) -> str:
-    """A recorded value and its interval, for people.
-
-    Parameters
-    ----------
-    metric
-        As `Estimate.as_dict` gives it.
-    digits
-        Significant ones.
-    """
-    value, low, high = metric["value"], metric["low"], metric["high"]
-    if value is None:
-        return "undefined"
-    interval = "" if low is None or high is None else f" ({low:.{digits}g} to {high:.{digits}g})"
-    return f"{value:.{digits}g}{interval}"

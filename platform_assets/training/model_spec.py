@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from inspect import currentframe
-from traceback import walk_stack
+from inspect import getfile
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.metrics import METRICS
 from platform_assets.evaluation.splits import Holdout
@@ -42,8 +42,6 @@ RANKINGS = (
     "roc_auc",
 )
 """Names of scikit-learn's scorers for two classes, by which a search can rank; a list, so that none is imported."""
-ANYONE = "anyone"
-"""Whoever has a key with the scope to approve."""
 
 
 @dataclass(frozen=True)
@@ -135,40 +133,6 @@ class Retraining:
     cron: str = "0 2 * * *"
     min_new_rows: int = 1_000
     cool_down: timedelta = timedelta(hours=6)
-
-
-@dataclass(frozen=True)
-class ApprovalPolicy:
-    """Who may make a version of the model the champion.
-
-    Attributes
-    ----------
-    approvers
-        Names of those who may decide, or `anyone` whose key has the scope `approve`.
-    four_eyes
-        Whether who launched the training, or asked for the decision, may not approve; of an unknown launcher
-        nobody may.
-    lifetime
-        Time from the request until it expires; what was approved must be promoted by then as well.
-    approvals
-        How many different people have to approve. One rejection ends it.
-    may_override
-        Names of those who may approve a version that failed the gate.
-    """
-
-    approvers: str | tuple[str, ...] = ANYONE
-    four_eyes: bool = False
-    lifetime: timedelta = timedelta(days=7)
-    approvals: int = 1
-    may_override: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if isinstance(self.approvers, str) and self.approvers != ANYONE:
-            raise ValueError(f"{self.approvers!r}: approvers are a tuple of names, or {ANYONE!r}")
-        if self.approvals < 1 or self.lifetime < timedelta(0):
-            raise ValueError("a policy needs one approval or more, and a lifetime that is not negative")
-        if self.approvers != ANYONE and len(set(self.approvers)) < self.approvals:
-            raise ValueError(f"{self.approvals} approvals cannot come from {len(set(self.approvers))} approvers")
 
 
 @dataclass(frozen=True)
@@ -292,15 +256,6 @@ class ModelSpec:
     def _demand_metric(self, field_name: str, metric: str, known: Collection[str]) -> None:
         if metric not in known:
             raise TrainingError(
-                f"{self.key}, declared in {_declared_in()}: {field_name} names the unknown metric {metric!r}. "
+                f"{self.key}, declared in {getfile(self.examples)}: {field_name} names the unknown metric {metric!r}. "
                 f"Use one of: {', '.join(known)}"
             )
-
-
-def _declared_in() -> str:
-    """Return file and line of the declaration that is being made."""
-    # Between it and this module are the constructor that `dataclasses` generates, and `dataclasses.replace`.
-    between = {__name__, "dataclasses", "copy"}
-    calls = walk_stack(currentframe())
-    frame, line = next((frame, line) for frame, line in calls if frame.f_globals["__name__"] not in between)
-    return f"{frame.f_code.co_filename}, line {line}"

@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.approval.ledger import Proposal
-from platform_assets.training.model_spec import ApprovalPolicy
+from platform_assets.approval.policy import ApprovalPolicy
+from platform_assets.approval.requests import Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

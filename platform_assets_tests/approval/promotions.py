@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.approval.promotion import Promoter
 from platform_assets.models.artefact_store import ArtefactStore
+from platform_assets.models.registry import CHAMPION
 from platform_assets_tests.approval.proposals import ANNA, MODEL, PASSED, PLOTS, proposal
 from platform_assets_tests.contracts.registrations import registration, small_model
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from platform_assets.approval.ledger import Ledger, Request
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.approval.requests import Request
     from platform_assets.models.registry import ModelRegistry, ModelVersion
 
 
@@ -77,3 +79,11 @@ class Works:
     def file(self, version: ModelVersion) -> Path:
         """The file of a version."""
         return self.folder / "models" / f"{version.digest}.skops"
+
+
+def champion(works: Works) -> int | None:
+    """The number of the champion in the registry, which is the ledger's as well."""
+    alias, decided = works.registry.by_alias(MODEL, CHAMPION), works.ledger.champion(MODEL)
+    assert (alias.digest if alias else None) == (decided.digest if decided else None)
+    assert works.promoter.drifted(MODEL) == []
+    return alias.version if alias else None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from platform_assets.approval.ledger import Actor, Ledger, Proposal
-from platform_assets.training.model_spec import ApprovalPolicy
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.policy import ApprovalPolicy
+from platform_assets.approval.requests import Actor, Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

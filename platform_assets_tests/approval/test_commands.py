@@ -16,7 +16,7 @@ from dagster_dg_cli.cli.launch import launch_command
 from pydantic import SecretStr
 
 from platform_assets.approval.defs import run_config
-from platform_assets.approval.ledger import Ledger, State
+from platform_assets.approval.requests import State
 from platform_assets.models.registry import CHAMPION, MemoryRegistry
 from platform_assets.services import Services
 from platform_assets.serving.bundles import open_bundle
@@ -32,7 +32,9 @@ from platform_assets_tests.postgres import as_owner
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from platform_assets.approval.ledger import Event, Request
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.approval.ledger_events import Event
+    from platform_assets.approval.requests import Request
 
 ROOT = Path(__file__).parents[2]
 ASK = ("--reason", "better in the north")

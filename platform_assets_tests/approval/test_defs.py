@@ -1,153 +1,43 @@
-"""What follows a person's decision: the jobs, the sensor and the check, over a real ledger."""
+"""What follows a person's decision: the jobs and the check, over a real ledger."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
-from sqlalchemy import make_url
 
-from platform_assets.approval.defs import (
-    REQUEST_TAG,
-    RETRY_SECONDS,
-    promotion_definitions,
-    run_config,
-    run_key,
-    to_promote,
-)
-from platform_assets.approval.ledger import Ledger, State
-from platform_assets.base.errors import RegistryError
-from platform_assets.database.connections import Database
+from platform_assets.approval.defs import run_config
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.requests import State
 from platform_assets.models.mlflow_registry import MlflowRegistry
 from platform_assets.models.registry import CHAMPION, MemoryRegistry
+from platform_assets_tests.approval.promotion_jobs import (
+    KEY,
+    REPORT,
+    AwayRegistry,
+    Office,
+    decided,
+    failure,
+    observations,
+    pending,
+    rolled_back,
+    states,
+)
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import ANNA, MODEL
 from platform_assets_tests.instances import empty_instance
-from platform_assets_tests.training.breakage_model import ONE_CANDIDATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from dagster._core.definitions.sensor_definition import SensorExecutionData
+    from platform_assets.database.connections import Database
 
-SPEC = replace(ONE_CANDIDATE, key=f"somewhere/{MODEL}")
-KEY = dg.AssetKey(["somewhere", MODEL])
-REPORT = "it flags everybody"
 TRIES = ("STEP_START", "STEP_UP_FOR_RETRY", "STEP_RESTARTED", "STEP_FAILURE")
 OPS = ("load_request", "manual_approval", "promote", "reject")
-
-
-class AwayRegistry(MemoryRegistry):
-    """A registry that can be read and not written while it is away."""
-
-    away = False
-
-    def set_tags(self, name: str, number: int, tags: Mapping[str, str]) -> None:
-        if self.away:
-            raise RegistryError("MLflow is away")
-        super().set_tags(name, number, tags)
-
-
-class Office:
-    """The definitions of one model's promotion, with all that they need."""
-
-    def __init__(self, works: Works, instance: dg.DagsterInstance) -> None:
-        self.works = works
-        self.instance = instance
-        self.resources = {"ledger": works.ledger, "promoter": works.promoter}
-        self.definitions = dg.Definitions.merge(
-            promotion_definitions([SPEC]),
-            dg.Definitions(
-                assets=[dg.AssetSpec(KEY)],
-                executor=dg.in_process_executor,
-                resources={
-                    name: dg.ResourceDefinition.hardcoded_resource(value) for name, value in self.resources.items()
-                },
-            ),
-        )
-
-    def run(self, job: str, config: Any) -> dg.ExecuteInProcessResult:
-        found = self.definitions.resolve_job_def(job)
-        return found.execute_in_process(run_config=config, instance=self.instance, raise_on_error=False)
-
-    def promote(self, number: int) -> dg.ExecuteInProcessResult:
-        return self.run("promote_model", run_config(number))
-
-    def decide(self, number: int, decision: str, **others: Any) -> dg.ExecuteInProcessResult:
-        return self.run("decide", decided(number, decision, **others))
-
-    def tick(self, cursor: str | None = None) -> SensorExecutionData:
-        repository = self.definitions.get_repository_def()
-        context = dg.build_sensor_context(
-            instance=self.instance,
-            cursor=cursor,
-            resources={"ledger": self.works.ledger},
-            repository_def=repository,
-        )
-        return repository.get_sensor_def("model_decided").evaluate_tick(context)
-
-    def follow(self, data: SensorExecutionData) -> list[dg.ExecuteInProcessResult]:
-        """Launch what the sensor asked for."""
-        return [self.run("promote_model", request.run_config) for request in data.run_requests or []]
-
-    def check(self) -> dg.AssetCheckEvaluation:
-        selection = dg.AssetSelection.checks(dg.AssetCheckKey(KEY, "registry_equals_ledger"))
-        job = dg.Definitions.merge(
-            self.definitions, dg.Definitions(jobs=[dg.define_asset_job("look", selection)])
-        ).resolve_job_def("look")
-        [evaluation] = job.execute_in_process(instance=self.instance).get_asset_check_evaluations()
-        return evaluation
-
-    def champion(self) -> int | None:
-        found = self.works.registry.by_alias(MODEL, CHAMPION)
-        return found.version if found else None
-
-    def kinds(self, number: int) -> list[str]:
-        return [event.kind for event in self.works.ledger.history(number)]
-
-
-def decided(number: int, decision: str, **others: Any) -> dict[str, Any]:
-    """What a person types into the Launchpad."""
-    config = {"request": number, "decision": decision, "reason": "better", "approver": "anna"} | others
-    return {"ops": {"record_decision": {"config": config}}}
-
-
-def keys(data: SensorExecutionData) -> list[str | None]:
-    return [request.run_key for request in data.run_requests or []]
-
-
-def states(result: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """What became of each op."""
-    said = {"STEP_SUCCESS": "done", "STEP_FAILURE": "failed", "STEP_SKIPPED": "skipped"}
-    return {
-        str(event.step_key): said[event.event_type_value]
-        for event in result.all_events
-        if event.event_type_value in said
-    }
-
-
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    """Why the run failed, in the words that Dagster shows."""
-    [event] = [event for event in result.all_events if event.is_step_failure]
-    assert event.step_failure_data.error is not None
-    return event.step_failure_data.error.message
-
-
-def observations(result: dg.ExecuteInProcessResult) -> list[dg.AssetObservation]:
-    return [event.asset_observation_data.asset_observation for event in result.all_events if event.is_asset_observation]
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(make_url(database_url))
-    yield database
-    database.close()
 
 
 @pytest.fixture
@@ -161,21 +51,7 @@ def office(database: Database, tmp_path: Path, instance: dg.DagsterInstance) -> 
     return Office(Works(Ledger(database.pooled), AwayRegistry(), tmp_path, database.lock), instance)
 
 
-@pytest.fixture
-def works(office: Office) -> Works:
-    return office.works
-
-
-def registry_goes(office: Office, *, away: bool) -> None:
-    assert isinstance(office.works.registry, AwayRegistry)
-    office.works.registry.away = away
-
-
 # promote_model
-
-
-def pending(works: Works) -> int:
-    return works.ask(works.train("new")).id
 
 
 def withdrawn(works: Works) -> int:
@@ -378,11 +254,6 @@ def test_a_run_that_is_executed_again_delivers_one_decision(office: Office) -> N
 # rollback_model
 
 
-def rolled_back(office: Office, **others: Any) -> dg.ExecuteInProcessResult:
-    config = {"model": MODEL, "reason": REPORT, "approver": "carla"} | others
-    return office.run("rollback_model", {"ops": {"roll_back": {"config": config}}})
-
-
 @pytest.mark.requirement("PRO-7")
 def test_the_rollback_job_brings_the_previous_champion_back_and_is_recorded(office: Office) -> None:
     office.works.crown("first")
@@ -422,120 +293,6 @@ def test_a_rollback_whose_run_is_executed_again_is_one(office: Office) -> None:
     )
     assert execute_run(InMemoryJob(job), again, office.instance).success
     assert office.champion() == 2
-
-
-# The sensor
-
-
-@pytest.mark.requirement("PLT-2", "PRO-3")
-def test_the_sensor_waits_for_a_decision(office: Office) -> None:
-    assert office.tick().skip_message == "no decision waits to be followed"
-    pending(office.works)
-    assert office.tick().skip_message == "no decision waits to be followed"
-
-
-@pytest.mark.requirement("PLT-2", "PRO-3")
-def test_the_sensor_launches_what_was_approved_until_it_is_promoted(office: Office) -> None:
-    number = office.works.approve(office.works.train())
-    data = office.tick()
-    [request] = data.run_requests or []
-    assert (request.run_key, request.tags[REQUEST_TAG]) == ("event 2, attempt 1", str(number))
-    # The same key again: Dagster launches it once.
-    assert keys(office.tick()) == ["event 2, attempt 1"]
-    [result] = office.follow(data)
-    assert result.success
-    assert office.champion() == 1
-    assert office.tick().skip_message == "no decision waits to be followed"
-
-
-@pytest.mark.requirement("PLT-2", "PRO-3")
-def test_the_sensor_launches_a_rejection_once(office: Office) -> None:
-    office.works.ledger.decide(pending(office.works), "reject", ANNA, "worse")
-    data = office.tick()
-    assert (keys(data), data.cursor) == (["event 2, attempt 1"], "2")
-    [result] = office.follow(data)
-    assert states(result)["reject"] == "done"
-    after = office.tick(data.cursor)
-    assert (after.run_requests, after.skip_message) == ([], "no decision waits to be followed")
-    office.works.ledger.decide(office.works.ask(office.works.train("next")).id, "reject", ANNA, "worse")
-    office.works.approve(office.works.train("good"))
-    later = office.tick(data.cursor)
-    assert (keys(later), later.cursor) == (["event 6, attempt 1", "event 4, attempt 1"], "4")
-    assert keys(office.tick(later.cursor)) == ["event 6, attempt 1"]
-
-
-@pytest.mark.requirement("PLT-2", "PRO-3")
-@pytest.mark.parametrize(
-    ("age", "attempt"),
-    [(-60.0, 1), (0.0, 1), (RETRY_SECONDS - 1.0, 1), (RETRY_SECONDS, 2), (10.0 * RETRY_SECONDS, 11)],
-)
-def test_the_attempt_grows_with_the_age_of_what_is_not_complete(office: Office, age: float, attempt: int) -> None:
-    number = office.works.approve(office.works.train())
-    approval = office.works.ledger.history(number)[-1]
-    assert run_key(approval, age) == f"event 2, attempt {attempt}"
-    assert to_promote(office.works.ledger, approval.at + timedelta(seconds=age)) == {run_key(approval, age): number}
-
-
-@pytest.mark.requirement("PLT-2", "PRO-3")
-def test_a_promotion_that_the_registry_does_not_show_is_launched_again(office: Office) -> None:
-    number = office.works.approve(office.works.train())
-    registry_goes(office, away=True)
-    [failed] = office.follow(office.tick())
-    assert "MLflow is away" in failure(failed)
-    assert office.works.ledger.request(number).state is State.PROMOTED
-    data = office.tick()
-    assert keys(data) == ["event 3, attempt 1"]
-    assert not office.follow(data)[0].success
-    registry_goes(office, away=False)
-    [result] = office.follow(data)
-    assert result.success
-    assert (office.champion(), office.kinds(number)) == (1, ["request", "approve", "promote"])
-    assert office.tick().skip_message == "no decision waits to be followed"
-
-
-@pytest.mark.requirement("PLT-2", "PRO-7")
-@pytest.mark.parametrize("also_the_promotion", [False, True])
-def test_a_rollback_that_the_registry_does_not_show_is_completed(office: Office, also_the_promotion: bool) -> None:
-    office.works.crown("first")
-    registry_goes(office, away=also_the_promotion)
-    office.promote(office.works.approve(office.works.train("second")))
-    registry_goes(office, away=True)
-    assert "MLflow is away" in failure(rolled_back(office))
-    registry_goes(office, away=False)
-    data = office.tick()
-    assert keys(data) == ["event 7, attempt 1"]
-    [result] = office.follow(data)
-    assert result.success
-    assert office.champion() == 1
-    assert office.check().passed
-    assert office.tick().skip_message == "no decision waits to be followed"
-
-
-@pytest.mark.requirement("PLT-2", "PRO-6")
-def test_the_sensor_records_what_has_expired(office: Office) -> None:
-    number = office.works.ask(office.works.train(), lifetime=timedelta(0)).id
-    assert office.tick().skip_message == "no decision waits to be followed"
-    assert office.works.ledger.request(number).state is State.EXPIRED
-    office.tick()
-    assert office.kinds(number) == ["request", "expire"]
-
-
-@pytest.mark.requirement("PLT-2", "PRO-3")
-def test_when_dagster_forgets_everything_nothing_is_promoted_twice(office: Office) -> None:
-    rejected = office.works.ledger.decide(pending(office.works), "reject", ANNA, "worse").id
-    number = office.works.approve(office.works.train("good"))
-    launched = office.tick()
-    assert all(result.success for result in office.follow(launched))
-    head = office.works.ledger.head()
-    office.instance.wipe()
-    again = office.tick()
-    # A rejection is shown again, which changes nothing.
-    assert [request.tags[REQUEST_TAG] for request in again.run_requests or []] == [str(rejected)]
-    assert all(result.success for result in office.follow(again))
-    # Nor does what the lost storage had in its queue.
-    assert all(result.success for result in office.follow(launched))
-    assert office.works.ledger.head() == head
-    assert (office.champion(), office.kinds(number)) == (2, ["request", "approve", "promote"])
 
 
 # The check

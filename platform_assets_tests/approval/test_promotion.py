@@ -1,76 +1,34 @@
-"""Promotion and rollback on a real PostgreSQL; on a real MLflow where the registry loses or changes something."""
+"""Promotion and rollback on a real PostgreSQL."""
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pytest
 from sqlalchemy import make_url
 
-from platform_assets.approval.ledger import Actor, DecisionRefused, Finding, Ledger, LedgerError, State
-from platform_assets.approval.promotion import (
-    APPROVAL_TAG,
-    HEAD_TAG,
-    RESTORED_TAG,
-    PromotionRefused,
-    evidence_of,
-    request_approval,
-)
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.ledger_errors import DecisionRefused, LedgerError
+from platform_assets.approval.promotion import PromotionRefused
+from platform_assets.approval.reconciliation import APPROVAL_TAG, HEAD_TAG
+from platform_assets.approval.requests import Actor, State
 from platform_assets.base.errors import RegistryError
 from platform_assets.database.connections import Database
 from platform_assets.models.mlflow_registry import MlflowRegistry
-from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
-from platform_assets.training.model_spec import ApprovalPolicy
+from platform_assets.models.registry import CHAMPION, MemoryRegistry
 from platform_assets_tests.approval import killed_promotion
-from platform_assets_tests.approval.promotions import Works
-from platform_assets_tests.approval.proposals import ANNA, BERT, FAILED, MODEL, PLOTS, person
+from platform_assets_tests.approval.promotions import Works, champion
+from platform_assets_tests.approval.proposals import ANNA, BERT, FAILED, MODEL, person
 from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.training.bench import Bench
-from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, readings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-
-    from mlflow import MlflowClient
 
     from platform_assets_tests.warm import WarmParent
 
 REPORT = "it flags everybody"
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(make_url(database_url))
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def works(database: Database, tmp_path: Path) -> Works:
-    return Works(Ledger(database.pooled), MemoryRegistry(), tmp_path, database.lock)
-
-
-@pytest.fixture
-def mlflow_works(database: Database, tmp_path: Path) -> Works:
-    registry = MlflowRegistry(database.psycopg2_url("mlflow"), str(tmp_path / "mlflow"), database.lock)
-    return Works(Ledger(database.pooled), registry, tmp_path, database.lock)
-
-
-def client(works: Works) -> MlflowClient:
-    assert isinstance(works.registry, MlflowRegistry)
-    return works.registry._client
-
-
-def champion(works: Works) -> int | None:
-    """The number of the champion in the registry, which is the ledger's as well."""
-    alias, decided = works.registry.by_alias(MODEL, CHAMPION), works.ledger.champion(MODEL)
-    assert (alias.digest if alias else None) == (decided.digest if decided else None)
-    assert works.promoter.drifted(MODEL) == []
-    return alias.version if alias else None
 
 
 # Promotion
@@ -325,159 +283,6 @@ def test_nothing_goes_back_to_a_file_that_is_not_whole(works: Works) -> None:
     with pytest.raises(PromotionRefused, match="cannot go back to version 1: the model file .* was altered"):
         works.promoter.rollback(MODEL, ANNA, REPORT)
     assert champion(works) == 2
-
-
-# A registry that says something else
-
-
-@pytest.mark.requirement("PRO-5", "PRO-7")
-def test_a_version_that_mlflow_lost_is_made_again_of_the_ledger_and_the_lake(mlflow_works: Works) -> None:
-    works = mlflow_works
-    lost = works.crown("first")
-    bad = works.crown("second")
-    newest = works.train("third")
-    client(works).delete_model_version(MODEL, "1")
-    # What is rolled back is gone as well, from everywhere.
-    client(works).delete_model_version(MODEL, "2")
-    works.file(bad).unlink()
-    assert works.promoter.rollback(MODEL, ANNA, REPORT).version == 1
-    made = works.registry.by_alias(MODEL, CHAMPION)
-    assert made is not None
-    assert champion(works) == made.version == 4
-    assert (made.digest, made.fingerprint, made.threshold) == (lost.digest, lost.fingerprint, lost.threshold)
-    assert (made.tables, made.metrics, made.parameters) == (lost.tables, lost.metrics, lost.parameters)
-    assert made.tags[RESTORED_TAG] == "1"
-    challenger = works.registry.by_alias(MODEL, CHALLENGER)
-    assert challenger is not None
-    assert challenger.version == newest.version
-    names = [file.path for file in client(works).list_artifacts(made.run_id, "plots")]
-    assert names == [f"plots/{name}" for name in PLOTS]
-    assert works.promoter.reconcile(MODEL) == []
-
-
-@pytest.mark.requirement("PRO-5")
-def test_an_alias_that_was_moved_or_a_champion_that_was_deleted_is_found_and_mended(mlflow_works: Works) -> None:
-    works = mlflow_works
-    works.train("first")
-    client(works).set_registered_model_alias(MODEL, CHAMPION, "1")
-    assert works.promoter.drifted(MODEL) == [f"{MODEL}: the alias champion is at version 1, and nothing was promoted"]
-    assert len(works.promoter.reconcile(MODEL)) == 1
-    assert champion(works) is None
-    works.crown("second")
-    client(works).set_registered_model_alias(MODEL, CHAMPION, "1")
-    (told,) = works.promoter.drifted(MODEL)
-    assert "the alias champion is at version 1; the champion is version 2, request 1" in told
-    works.promoter.reconcile(MODEL)
-    assert champion(works) == 2
-    client(works).delete_registered_model_alias(MODEL, CHAMPION)
-    assert "is at no version" in works.promoter.drifted(MODEL)[0]
-    works.promoter.reconcile(MODEL)
-    client(works).create_model_version(MODEL, "file:/nowhere")
-    client(works).set_registered_model_alias(MODEL, CHAMPION, "3")
-    assert "not the platform's" in works.promoter.drifted(MODEL)[0]
-    works.promoter.reconcile(MODEL)
-    client(works).set_model_version_tag(MODEL, "2", HEAD_TAG, "x")
-    assert "the tag ledger_head is 'x'; it must be" in works.promoter.drifted(MODEL)[0]
-    assert works.promoter.audit() == [Finding(f"{MODEL} version 2", "names no event of the ledger: 'x'")]
-    works.promoter.reconcile(MODEL)
-    client(works).delete_model_version(MODEL, "2")
-    assert "it was deleted" in works.promoter.drifted(MODEL)[0]
-    works.promoter.reconcile(MODEL)
-    assert champion(works) == 4
-    assert works.promoter.models() == [MODEL]
-
-
-@pytest.mark.requirement("PRO-5")
-def test_a_ledger_whose_end_was_cut_is_found_by_what_the_registry_carries(works: Works, owner_url: str) -> None:
-    works.crown("first")
-    works.crown("second", "other_model")
-    with Database(make_url(owner_url)).connect("platform") as owner:
-        for table in ("approval_requests", "approval_plots", "approval_events", "approval_projections"):
-            owner.execute(f"alter table platform.{table} disable trigger all".encode())
-        owner.execute("delete from platform.approval_events where sequence > 3")
-        owner.execute("delete from platform.approval_plots where request_id = 2")
-        owner.execute("delete from platform.approval_requests where id = 2")
-    assert works.ledger.audit() == []
-    assert [finding.row for finding in works.promoter.audit()] == ["event 6"]
-
-
-# Requests of trainings
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "bench")
-    bench.publish(readings())
-    yield bench
-    bench.engine.close()
-
-
-@pytest.mark.requirement("PRO-2", "PRO-5")
-def test_a_training_asks_for_a_decision_with_its_evidence(bench: Bench, works: Works) -> None:
-    training = bench.train()
-    request = request_approval(works.ledger, ONE_CANDIDATE, training)
-    assert request is not None
-    assert (request.version, request.digest, request.state) == (1, training.version.digest, State.PENDING)
-    assert (request.launched_by, request.requested_by, request.champion) == ("user", None, None)
-    assert request.policy == ONE_CANDIDATE.approval == ApprovalPolicy()
-    evidence = request.evidence
-    assert evidence == evidence_of(training)
-    assert evidence["metrics"]["roc_auc"] == training.assessment.estimates["roc_auc"].as_dict()
-    assert evidence["verdict"] == training.assessment.verdict.as_dict()
-    assert evidence["difference"] is None
-    assert set(evidence["subgroups"]["site"]) == {"north", "south"}
-    assert evidence["table_digests"] == training.version.table_digests
-    assert evidence["git_commit"] == training.version.tags["git_commit"]
-    assert "Which device will break?" in evidence["card"]
-    assert works.ledger.plots(request.id) == training.assessment.plots
-    assert request_approval(works.ledger, ONE_CANDIDATE, bench.train()) == request
-
-
-@pytest.mark.requirement("PRO-2", "PRO-6")
-def test_what_was_decided_is_asked_for_again_only_by_a_person(bench: Bench, works: Works) -> None:
-    first = request_approval(works.ledger, ONE_CANDIDATE, bench.train())
-    assert first is not None
-    works.ledger.decide(first.id, "reject", ANNA, "worse in the north")
-    assert request_approval(works.ledger, ONE_CANDIDATE, bench.train()) is None
-    judged = bench.trainer.judge(ONE_CANDIDATE, 1)
-    again = request_approval(works.ledger, ONE_CANDIDATE, judged, "bert")
-    assert again is not None
-    assert (again.id > first.id, again.requested_by, again.evidence["metrics"]) == (
-        True,
-        "bert",
-        first.evidence["metrics"],
-    )
-
-
-@pytest.mark.requirement("PRO-2")
-def test_the_champion_that_the_challenger_was_compared_with_is_frozen(
-    bench: Bench, works: Works, database: Database, tmp_path: Path
-) -> None:
-    promoter = Works(works.ledger, bench.registry, tmp_path / "bench", database.lock).promoter
-    first = bench.train()
-    request = request_approval(works.ledger, ONE_CANDIDATE, first)
-    assert request is not None
-    works.ledger.decide(request.id, "approve", ANNA, "good")
-    promoter.promote(request.id)
-    assert request_approval(works.ledger, ONE_CANDIDATE, bench.train(), "anna") is None
-    bench.publish(pd.concat([readings(), readings(300, first=10_000)]))
-    second = request_approval(works.ledger, ONE_CANDIDATE, bench.train())
-    assert second is not None
-    assert second.champion == (1, first.version.digest)
-    assert second.evidence["champion"] == {"version": 1, "digest": first.version.digest}
-    assert second.evidence["difference"]["roc_auc"]["low"] is not None
-    works.ledger.decide(second.id, "approve", ANNA, "good")
-    assert promoter.promote(second.id).version == 2
-
-
-def test_what_is_no_number_and_no_text_is_frozen_as_something_that_is(bench: Bench, works: Works) -> None:
-    training = bench.train()
-    training.record["leaderboard"][0]["mean"] = math.nan
-    training.record["leaderboard"][0]["candidate"] = "a\0b\ud800"
-    request = request_approval(works.ledger, ONE_CANDIDATE, training)
-    assert request is not None
-    first = request.evidence["record"]["leaderboard"][0]
-    assert (first["mean"], first["candidate"]) == (None, "a\N{REPLACEMENT CHARACTER}b?")
 
 
 # Killed anywhere

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-    from platform_assets.approval.ledger import Request
+    from platform_assets.approval.requests import Request
     from platform_assets.training.model_spec import ModelSpec
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from platform_assets.app import application
-from platform_assets.approval.ledger import State
+from platform_assets.approval.requests import State
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.models.registry import CHAMPION
 from platform_assets_tests.approval.test_browser import DESK, page_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import dagster as dg
     from playwright.sync_api import Browser, Page
 
-    from platform_assets.approval.ledger import Request
+    from platform_assets.approval.requests import Request
 
 # Of those that are approved. With fewer, the gate fails by chance now and then.
 FIRST, THIRD = 20_000, 22_000

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from platform_assets.app import application
-from platform_assets.approval.ledger import State
+from platform_assets.approval.requests import State
 from platform_assets.domains.sentence_relevance.demo import EVERYDAY, NEWS
 from platform_assets.domains.sentence_relevance.model import MODEL
 from platform_assets_tests import archives
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from platform_assets.approval.ledger import Request
+    from platform_assets.approval.requests import Request
 
 FIRST, SECOND = 900, 1_200
 # So clear that a small archive passes the gate, and so unclear that there is something to calibrate.

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import make_url
 
 from platform_assets.approval.ledger import Ledger
-from platform_assets.base.errors import ArtefactError
+from platform_assets.base.errors import ArtefactError, NoChampion
 from platform_assets.database.connections import Database
 from platform_assets.models.registry import MemoryRegistry
 from platform_assets.serving.bundles import FILE, Bundle, BundledChampion, BundleError, export, open_bundle
-from platform_assets.serving.live_models import LiveModel, LiveModels, NoChampion, metrics_of
+from platform_assets.serving.champion_source import metrics_of
+from platform_assets.serving.live_models import LiveModel, LiveModels
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import ANNA, MODEL
 from platform_assets_tests.postgres import empty_databases, wait_until

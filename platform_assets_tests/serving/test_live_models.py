@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from sqlalchemy import make_url
 
+from platform_assets.base.errors import NoChampion
 from platform_assets.database.connections import Database
-from platform_assets.serving.live_models import PACE_SECONDS, LedgerChampions, LiveModels, NoChampion
+from platform_assets.serving.ledger_champions import LedgerChampions
+from platform_assets.serving.live_models import PACE_SECONDS, LiveModels
 from platform_assets_tests.gate import Gate
 from platform_assets_tests.postgres import as_owner, empty_databases, wait_until
 from platform_assets_tests.serving.live import ROW, Office, model_of, threshold_of

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from platform_assets.base.errors import ArtefactError
-from platform_assets.serving.live_models import Approved, LiveModels, NoChampion
+from platform_assets.base.errors import ArtefactError, NoChampion
+from platform_assets.serving.champion_source import Approved
+from platform_assets.serving.live_models import LiveModels
 from platform_assets.serving.prediction_log import PredictionLog
 from platform_assets.serving.predictor import Predicted, Predictor
 from platform_assets.web.request_identity import Asked

@@ -9,7 +9,8 @@ import pytest
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from sqlalchemy import make_url
 
-from platform_assets.approval.ledger import Ledger, State
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.requests import State
 from platform_assets.database.connections import Database
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import IO_MANAGER

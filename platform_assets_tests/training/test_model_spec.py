@@ -12,6 +12,7 @@ from sklearn.metrics import get_scorer_names
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.training.model_spec import RANKINGS, ModelSpec
+from platform_assets_tests.training import breakage_model
 from platform_assets_tests.training.breakage_model import SPEC
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def declared(changes: dict[str, Any]) -> ModelSpec:
 def test_an_unknown_metric_is_refused_with_the_model_and_its_file(
     declare: Callable[[dict[str, Any]], ModelSpec], changes: dict[str, Any], said: str
 ) -> None:
-    where = rf"somewhere/breakage_model, declared in {re.escape(__file__)}, line \d+: "
+    where = f"somewhere/breakage_model, declared in {re.escape(breakage_model.__file__)}: "
     with pytest.raises(TrainingError, match=where + re.escape(said)):
         declare(changes)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from platform_assets.approval.ledger import Actor
+from platform_assets.approval.requests import Actor
 from platform_assets_tests.approval.evidence_proposals import MODEL, OVER, proposal
 from platform_assets_tests.service import People, Visitor, api
 from platform_assets_tests.test_app import problem

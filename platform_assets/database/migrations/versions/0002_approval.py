@@ -2,7 +2,7 @@
 
 Whoever owns these tables can alter them, so the platform connects as another role, which may read and
 add (`database/migrate.py` grants that to it on every table with the trigger `append_only`). That an owner did it
-all the same, `approval/ledger.py` finds by the chain of hashes; it computes them without these functions.
+all the same, `approval/audit.py` finds by the chain of hashes; it computes them without these functions.
 """
 
 from __future__ import annotations

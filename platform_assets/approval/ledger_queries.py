@@ -1,0 +1,241 @@
+"""What can be asked of the ledger: requests, events, champions, the audit. Nothing here writes."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.approval.audit import findings, read_ledger
+from platform_assets.approval.decision_rules import why_stale
+from platform_assets.approval.hash_chain import read_frozen
+from platform_assets.approval.ledger_errors import LedgerError, NoSuchRequest
+from platform_assets.approval.ledger_events import Event, Promotion
+from platform_assets.approval.policy import policy_from_json
+from platform_assets.approval.requests import Request, State
+from platform_assets.base.errors import first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    import psycopg
+
+    from platform_assets.approval.audit import Finding
+    from platform_assets.approval.hash_chain import Frozen
+
+    Connection = psycopg.Connection[Any]
+
+OF_MODEL = "request_id in (select id from platform.approval_requests where model = %s)"
+_REQUESTS = """
+select r.id, r.model, r.version, r.digest, r.threshold, r.launched_by, r.requested_by, r.created_at, r.expires_at,
+    r.policy, r.evidence, r.plots, r.champion_version, r.champion_digest, latest.state
+from platform.approval_requests r
+cross join lateral (
+    select state from platform.approval_events where request_id = r.id order by sequence desc limit 1
+) latest
+"""
+_EVENTS = """
+select sequence, request_id, state, kind, actor, authenticated, reason, override, delivery, details, at, hash
+from platform.approval_events
+"""
+_CHAMPIONS = """
+select r.id, r.model, r.version, r.digest, r.threshold, latest.sequence
+from platform.approval_requests r
+cross join lateral (
+    select state, sequence from platform.approval_events where request_id = r.id order by sequence desc limit 1
+) latest
+where r.model = %s and latest.state = 'PROMOTED' order by latest.sequence desc limit 2
+"""
+
+
+class LedgerQueries:
+    """The record of requests and decisions, to read.
+
+    Parameters
+    ----------
+    connect
+        Lends a connection to the platform's database; what is open on it is rolled back afterwards.
+    """
+
+    def __init__(self, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._connect = connect
+
+    def request(self, number: int) -> Request:
+        """One request.
+
+        Raises
+        ------
+        NoSuchRequest
+            There is none of this number.
+        """
+        with self._reading() as connection:
+            return select_request(connection, number)
+
+    def requests(self, model: str | None = None, states: Iterable[State] | None = None) -> list[Request]:
+        """The requests, newest first; of one model, or in some states."""
+        wanted = None if states is None else [str(state) for state in states]
+        with self._reading() as connection:
+            return select_requests(
+                connection,
+                "(%s::text is null or r.model = %s) and (%s::text[] is null or latest.state = any(%s))",
+                [model, model, wanted, wanted],
+            )
+
+    def history(self, number: int) -> list[Event]:
+        """What became of a request, step by step.
+
+        Raises
+        ------
+        NoSuchRequest
+            There is none of this number.
+        """
+        with self._reading() as connection:
+            select_request(connection, number)
+            return select_events(connection, "request_id = %s", [number])
+
+    def plots(self, number: int) -> dict[str, bytes]:
+        """The plots of a request: file name to PNG."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "select name, png from platform.approval_plots where request_id = %s order by name", [number]
+            )
+            return {name: bytes(png) for name, png in rows}
+
+    def stale(self, number: int) -> str | None:
+        """Why an approved request cannot be promoted any more as far as the ledger knows; None if it can."""
+        with self._reading() as connection:
+            return select_stale(connection, select_request(connection, number))
+
+    def champion(self, model: str) -> Promotion | None:
+        """The version that is to serve; None before the first promotion."""
+        with self._reading() as connection:
+            return next(iter(select_champions(connection, model)), None)
+
+    def previous_champion(self, model: str) -> Promotion | None:
+        """The version that a rollback brings back; None where there is none."""
+        with self._reading() as connection:
+            return next(iter(select_champions(connection, model)[1:]), None)
+
+    def models(self) -> list[str]:
+        """The models of which there are requests."""
+        with self._reading() as connection:
+            return [row[0] for row in connection.execute("select distinct model from platform.approval_requests")]
+
+    def unprojected(self, model: str) -> list[Event]:
+        """Promotions and rollbacks of a model that the registry may not show yet, oldest first."""
+        with self._reading() as connection:
+            return select_events(
+                connection,
+                f"kind in ('promote', 'roll_back') and {OF_MODEL} and not exists"
+                " (select from platform.approval_projections p where p.sequence = approval_events.sequence)",
+                [model],
+            )
+
+    def rejections(self, after: int) -> list[Event]:
+        """Rejections later than an event, oldest first."""
+        with self._reading() as connection:
+            return select_events(connection, "kind = 'reject' and sequence > %s", [after])
+
+    def changes(self, model: str) -> list[Event]:
+        """Promotions and rollbacks of a model, oldest first."""
+        with self._reading() as connection:
+            return select_events(connection, f"kind in ('promote', 'roll_back') and {OF_MODEL}", [model])
+
+    def head(self) -> str | None:
+        """The newest event, as `Event.head`; None before the first."""
+        with self._reading() as connection:
+            row = connection.execute(
+                "select sequence || ':' || hash from platform.approval_events order by sequence desc limit 1"
+            ).fetchone()
+        return str(row[0]) if row else None
+
+    def frozen(self, number: int) -> Frozen:
+        """A request and its events, as the chain froze them.
+
+        Raises
+        ------
+        NoSuchRequest
+            There is none of this number.
+        """
+        with self._reading() as connection:
+            select_request(connection, number)
+            return read_frozen(connection, number)
+
+    def audit(self, heads: Mapping[str, str] | None = None) -> list[Finding]:
+        """What is not as it was written, by hashes that are computed here and not in the database.
+
+        Parameters
+        ----------
+        heads
+            Ends of the chain that somebody else kept, as `Event.head`, by who that is: without them, a cut
+            tail, or a chain that was computed anew, cannot be told.
+        """
+        with self._reading() as connection:
+            written = read_ledger(connection)
+        return findings(written, heads or {})
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        # One statement may read what several writers wrote meanwhile, but never half of what one did.
+        with self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        import psycopg
+
+        try:
+            with self._connect() as connection, connection.transaction():
+                yield connection
+        except psycopg.Error as error:
+            raise LedgerError(
+                f"PostgreSQL did not do what the ledger asked for ({first_line(error)}); nothing was recorded. "
+                "`platform-assets doctor` says what is reachable"
+            ) from error
+
+
+def select_now(connection: Connection) -> datetime:
+    """Return the time by the database's clock."""
+    row = connection.execute("select clock_timestamp()").fetchone()
+    assert row is not None  # noqa: S101 - narrows the type
+    moment: datetime = row[0]
+    return moment
+
+
+def select_request(connection: Connection, number: int) -> Request:
+    """Return one request.
+
+    Raises
+    ------
+    NoSuchRequest
+        There is none of this number.
+    """
+    found = select_requests(connection, "r.id = %s", [number])
+    if not found:
+        raise NoSuchRequest(f"there is no request {number}; `platform-assets decide list` shows those that there are")
+    return found[0]
+
+
+def select_requests(connection: Connection, where: str, parameters: list[Any]) -> list[Request]:
+    """Return the requests `r`, with their `latest` event, for which a condition holds; newest first."""
+    rows = connection.execute(f"{_REQUESTS} where {where} order by r.id desc".encode(), parameters)
+    return [Request(*[*row[:9], policy_from_json(row[9]), *row[10:14], State(row[14])]) for row in rows]
+
+
+def select_events(connection: Connection, where: str, parameters: list[Any]) -> list[Event]:
+    """Return the events for which a condition holds; oldest first."""
+    rows = connection.execute(f"{_EVENTS} where {where} order by sequence".encode(), parameters)
+    return [Event(*[*row[:2], State(row[2]), *row[3:]]) for row in rows]
+
+
+def select_champions(connection: Connection, model: str) -> list[Promotion]:
+    """The champion and the one before, as far as there are any."""
+    rows = connection.execute(_CHAMPIONS, [model]).fetchall()
+    return [Promotion(*[*row[:5], *select_events(connection, "sequence = %s", [row[5]])]) for row in rows]
+
+
+def select_stale(connection: Connection, request: Request) -> str | None:
+    """Return why an approved request cannot be promoted any more; None if it can."""
+    now = select_now(connection)
+    return why_stale(request, now, next(iter(select_champions(connection, request.model)), None))

@@ -1,0 +1,70 @@
+"""A model's approval policy: who may decide about its versions, and what an approval needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ANYONE = "anyone"
+"""Whoever has a key with the scope to approve."""
+
+
+@dataclass(frozen=True)
+class ApprovalPolicy:
+    """Who may make a version of the model the champion.
+
+    Attributes
+    ----------
+    approvers
+        Names of those who may decide, or `anyone` whose key has the scope `approve`.
+    four_eyes
+        Whether who launched the training, or asked for the decision, may not approve; of an unknown launcher
+        nobody may.
+    lifetime
+        Time from the request until it expires; what was approved must be promoted by then as well.
+    approvals
+        How many different people have to approve. One rejection ends it.
+    may_override
+        Names of those who may approve a version that failed the gate.
+    """
+
+    approvers: str | tuple[str, ...] = ANYONE
+    four_eyes: bool = False
+    lifetime: timedelta = timedelta(days=7)
+    approvals: int = 1
+    may_override: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.approvers, str) and self.approvers != ANYONE:
+            raise ValueError(f"{self.approvers!r}: approvers are a tuple of names, or {ANYONE!r}")
+        if self.approvals < 1 or self.lifetime < timedelta(0):
+            raise ValueError("a policy needs one approval or more, and a lifetime that is not negative")
+        if self.approvers != ANYONE and len(set(self.approvers)) < self.approvals:
+            raise ValueError(f"{self.approvals} approvals cannot come from {len(set(self.approvers))} approvers")
+
+
+def policy_as_json(policy: ApprovalPolicy) -> dict[str, Any]:
+    """Return the policy as it is frozen with a request."""
+    return {
+        "approvers": policy.approvers if policy.approvers == ANYONE else list(policy.approvers),
+        "four_eyes": policy.four_eyes,
+        "lifetime_seconds": policy.lifetime.total_seconds(),
+        "approvals": policy.approvals,
+        "may_override": list(policy.may_override),
+    }
+
+
+def policy_from_json(frozen: Mapping[str, Any]) -> ApprovalPolicy:
+    """Return the policy that was frozen with a request."""
+    approvers = frozen["approvers"]
+    return ApprovalPolicy(
+        approvers=approvers if approvers == ANYONE else tuple(approvers),
+        four_eyes=frozen["four_eyes"],
+        lifetime=timedelta(seconds=frozen["lifetime_seconds"]),
+        approvals=frozen["approvals"],
+        may_override=tuple(frozen["may_override"]),
+    )

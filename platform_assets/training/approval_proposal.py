@@ -1,0 +1,66 @@
+"""What a training proposes for approval: the version with its evidence, as the approval room freezes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from platform_assets.approval.evidence import Evidence
+from platform_assets.approval.requests import Proposal
+
+if TYPE_CHECKING:
+    from platform_assets.training.model_spec import ModelSpec
+    from platform_assets.training.training_results import Training
+
+
+def proposal_of(spec: ModelSpec, training: Training, requested_by: str | None = None) -> Proposal:
+    """Return what a person is asked to approve.
+
+    Parameters
+    ----------
+    spec, training
+        The model, and its training, or the version judged again.
+    requested_by
+        The person who asks for it again; None for the training itself.
+    """
+    version, seen = training.version, training.champion
+    return Proposal(
+        model=spec.name,
+        version=version.version,
+        digest=version.digest,
+        threshold=version.threshold,
+        launched_by=version.tags.get("launched_by"),
+        requested_by=requested_by,
+        policy=spec.approval,
+        evidence=evidence_of(training).as_json(),
+        plots=training.assessment.plots,
+        champion=(seen.version, seen.digest) if seen else None,
+    )
+
+
+def evidence_of(training: Training) -> Evidence:
+    """Return what a training, or a version judged again, shows."""
+    version, found, champion = training.version, training.assessment, training.champion
+    return Evidence(
+        metrics={name: one.as_dict() for name, one in found.estimates.items()},
+        difference={name: one.as_dict() for name, one in (found.difference or {}).items()} or None,
+        subgroups={
+            column: {value: {name: one.as_dict() for name, one in each.items()} for value, each in values.items()}
+            for column, values in found.subgroups.items()
+        },
+        verdict=found.verdict.as_dict(),
+        threshold=found.threshold,
+        tables=dict(version.tables),
+        table_digests=dict(version.table_digests),
+        git_commit=version.tags.get("git_commit"),
+        lock_digest=version.tags.get("lock_digest"),
+        champion={"version": champion.version, "digest": champion.digest} if champion else None,
+        demo=training.demo,
+        card=training.record["card"],
+        fingerprint=version.fingerprint,
+        registered={
+            "metrics": dict(version.metrics),
+            "parameters": dict(version.parameters),
+            "tags": dict(version.tags),
+        },
+        record=dict(training.record),
+    )

@@ -1,0 +1,36 @@
+"""What the tests of approval share: a ledger, and the works of a model with its promotions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import make_url
+
+from platform_assets.approval.ledger import Ledger
+from platform_assets.database.connections import Database
+from platform_assets.models.registry import MemoryRegistry
+from platform_assets_tests.approval.promotions import Works
+from platform_assets_tests.approval.proposals import ledger_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def ledger(database_url: str) -> Iterator[Ledger]:
+    with ledger_at(database_url) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(make_url(database_url))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def works(database: Database, tmp_path: Path) -> Works:
+    return Works(Ledger(database.pooled), MemoryRegistry(), tmp_path, database.lock)

@@ -1,0 +1,162 @@
+"""Steps that come in any order, or at the same moment: the database lets only those through that follow."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from psycopg.types.json import Jsonb
+
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.ledger_errors import AlreadyDecided
+from platform_assets.approval.requests import OPEN, State
+from platform_assets_tests.approval.proposals import (
+    PASSED,
+    ledger_at,
+    person,
+    proposal,
+)
+from platform_assets_tests.postgres import empty_databases
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Barrier
+
+    from platform_assets.database.connections import Database
+
+
+# Two at the same moment
+
+_ROUNDS, _WORKERS = 1_000, 4
+_meeting: list[Barrier] = []
+
+
+def _meet(barrier: Barrier) -> None:
+    _meeting.append(barrier)
+
+
+def _decide_all(url: str, name: str, numbers: list[int]) -> list[tuple[str, str]]:
+    """What became of this person's decision on each request, and whose stands."""
+    outcomes = []
+    with ledger_at(url) as ledger:
+        for number in numbers:
+            _meeting[0].wait()
+            try:
+                request = ledger.decide(number, "approve" if name < "c" else "reject", person(name), f"{name} says so")
+                outcomes.append(("won", f"{name} {request.state}"))
+            except AlreadyDecided as error:
+                outcomes.append(("told", f"{error.event.actor} {error.event.state}"))
+    return outcomes
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("PRO-5")
+def test_of_people_who_decide_at_the_same_moment_one_wins_and_the_others_are_told(database_url: str) -> None:
+    with ledger_at(database_url) as ledger:
+        numbers = [ledger.open_request(proposal(model=f"model_{number}", plots={})).id for number in range(_ROUNDS)]
+        # Whole processes, each with a connection of its own, that meet before every request.
+        forking = multiprocessing.get_context("forkserver")
+        # Once for all of them, for these imports take longer than the rounds.
+        forking.set_forkserver_preload([__name__])
+        barrier = forking.Barrier(_WORKERS)
+        with ProcessPoolExecutor(_WORKERS, forking, _meet, (barrier,)) as pool:
+            people = [pool.submit(_decide_all, database_url, name, numbers) for name in "abcd"]
+            rounds = list(zip(*(one.result() for one in people), strict=True))
+        assert len(rounds) == _ROUNDS
+        for outcomes in rounds:
+            assert sorted(kind for kind, _ in outcomes) == ["told", "told", "told", "won"]
+            assert len({stands for _, stands in outcomes}) == 1
+        winners = {stands for outcomes in rounds for kind, stands in outcomes if kind == "won"}
+        assert len(winners) > 1
+        assert ledger.audit() == []
+        assert all(len(ledger.history(number)) == 2 for number in numbers)
+
+
+# Any order of steps
+
+STEPS: dict[str, list[tuple[State | None, State]]] = {
+    "request": [(None, State.PENDING)],
+    "approve": [(State.PENDING, State.PENDING), (State.PENDING, State.APPROVED)],
+    "reject": [(State.PENDING, State.REJECTED)],
+    "withdraw": [(State.PENDING, State.WITHDRAWN)],
+    "expire": [],
+    "supersede": [(State.PENDING, State.SUPERSEDED)],
+    "promote": [(State.APPROVED, State.PROMOTED)],
+    "fail": [(State.APPROVED, State.FAILED)],
+    "roll_back": [(State.PROMOTED, State.ROLLED_BACK)],
+}
+NEEDS_REASON = {"approve", "reject", "withdraw", "fail", "roll_back"}
+
+
+@pytest.mark.requirement("PRO-5")
+def test_no_order_of_steps_leads_anywhere_it_should_not(postgres_server: Database) -> None:
+    """Rows written past the ledger, by the platform's own role: the database refuses each step that does not follow."""
+    with empty_databases(postgres_server) as url, psycopg.connect(url, autocommit=True) as connection:
+
+        class Steps(RuleBasedStateMachine):
+            @initialize()
+            def begin(self) -> None:
+                self.states: dict[int, State | None] = {}
+                self.versions: dict[int, int] = {}
+                # Models are told apart, so that no example sees another's requests.
+                row = connection.execute("select count(*) from platform.approval_requests").fetchone()
+                self.model = f"model_{row[0] if row else 0}"
+
+            @rule(version=st.integers(1, 2))
+            def ask(self, version: int) -> None:
+                row = connection.execute(
+                    "insert into platform.approval_requests (model, version, digest, threshold, created_at, expires_at,"
+                    " policy, evidence, plots) values (%s, %s, 'd', 0.5, '2000-01-01', '2000-01-01', %s, %s, '{}')"
+                    " returning id, expires_at > now()",
+                    [self.model, version, Jsonb({"lifetime_seconds": 3600}), Jsonb(PASSED)],
+                ).fetchone()
+                assert row is not None
+                assert row[1]
+                self.states[row[0]], self.versions[row[0]] = None, version
+
+            @rule(
+                data=st.data(),
+                kind=st.sampled_from(sorted(STEPS)),
+                state=st.sampled_from(State),
+                why=st.sampled_from(["because", " ", None]),
+            )
+            def step(self, data: st.DataObject, kind: str, state: State, why: str | None) -> None:
+                if not self.states:
+                    return
+                number = data.draw(st.sampled_from(sorted(self.states)))
+                open_ones = {self.versions[one] for one, standing in self.states.items() if standing in OPEN}
+                allowed = (
+                    (self.states[number], state) in STEPS[kind]
+                    and (kind not in NEEDS_REASON or why == "because")
+                    and (kind != "request" or self.versions[number] not in open_ones)
+                )
+                try:
+                    connection.execute(
+                        "insert into platform.approval_events values"
+                        " (99, %s, %s, %s, 'x', false, %s, false, null, '{}', '2000-01-01', '', '', '')",
+                        [number, state, kind, why],
+                    )
+                    code = None
+                except psycopg.errors.DatabaseError as error:
+                    code = error.sqlstate
+                assert code == (None if allowed else "PA001")
+                if allowed:
+                    self.states[number] = state
+
+            @invariant()
+            def the_ledger_agrees(self) -> None:
+                if not getattr(self, "states", None):
+                    return
+                ledger = Ledger(lambda: nullcontext(connection))
+                there = {one.id: one.state for one in ledger.requests(self.model)}
+                assert there == {number: state for number, state in self.states.items() if state}
+
+        run_state_machine_as_test(Steps, settings=settings(max_examples=40, stateful_step_count=25))
+        with ledger_at(url) as ledger:
+            assert [finding for finding in ledger.audit() if "none of its events" not in finding.told] == []

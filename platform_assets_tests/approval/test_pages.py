@@ -1,0 +1,295 @@
+"""The pages of requests for approval, where people see them and decide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from platform_assets.approval.policy import ApprovalPolicy
+from platform_assets.approval.requests import Actor, State
+from platform_assets_tests.approval.evidence_proposals import MODEL, PNG, SCRIPT, digest, evidence, proposal
+from platform_assets_tests.service import People, Visitor, api, keys_of
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from platform_assets.services import Services
+
+BERT = Actor("bert", authenticated=True, scopes=frozenset({"approve"}))
+APPROVAL = {"decision": "approve", "reason": "Better in every respect."}
+
+
+def kinds(services: Services, number: int) -> list[str]:
+    return [event.kind for event in services.ledger.history(number)]
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read(page: str) -> _Reader:
+    reader = _Reader()
+    reader.feed(page)
+    return reader
+
+
+def tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
+    return read(page).tags
+
+
+def text_of(page: str) -> str:
+    return " ".join(" ".join(read(page).text).split())
+
+
+# One request
+
+
+@pytest.mark.requirement("PRO-4")
+def test_the_page_shows_challenger_beside_champion(app: FastAPI, services: Services, people: People) -> None:
+    first = services.ledger.open_request(proposal(1, model=MODEL)).id
+    services.ledger.decide(first, "approve", BERT, "The first.")
+    services.ledger.promoted(first, BERT)
+    number = services.ledger.open_request(proposal(2, model=MODEL, champion=(1, digest(1)))).id
+    shown = text_of(Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").text)
+    for expected in (
+        "breakage_model version 2",
+        "Metrics of version 2 and of the champion, version 1",
+        "ROC AUC",
+        "0.75 0.77 [0.75 to 0.79] +0.02 [+0.01 to +0.03] better",
+        "worse",
+        "no clear difference",
+        "Quality gate: passed",
+        "Met: Recall is 0.8 (0.77 to 0.83).",
+        "By site, 2 values",
+        "version 3, duckdb2:00ff",
+        "0.1.0+1a2b3c4d5e6f",
+        "Kind of model forest",
+        "3,600 to train on, 1,200 held out",
+        "schedule:train_breakage_model",
+        "Which device will break?",
+        "sample data",
+        "Requested by schedule:train_breakage_model",
+    ):
+        assert expected in shown
+    assert (
+        f'<img src="/approvals/{number}/plots/roc.png"'
+        in Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").text
+    )
+
+
+def test_without_a_champion_the_page_compares_nothing(app: FastAPI, services: Services, people: People) -> None:
+    number = services.ledger.open_request(proposal(1, evidence=evidence(difference=None))).id
+    shown = text_of(Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").text)
+    assert "There was no champion to compare with." in shown
+    assert "Reading" not in shown
+    assert "Challenger" in shown
+
+
+@pytest.mark.parametrize(
+    "frozen",
+    [
+        {},
+        {"metrics": {}},
+        evidence(difference=None),
+        evidence(demo="yes", card=5, tables=None, verdict=None),
+    ],
+)
+def test_evidence_that_lacks_something_is_still_shown(
+    app: FastAPI, services: Services, people: People, frozen: dict[str, Any]
+) -> None:
+    number = services.ledger.open_request(proposal(1, evidence=frozen, plots={}, launched_by=None)).id
+    assert Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").status_code == 200
+    assert api(app, people.anna).get(f"/approvals/{number}").json()["evidence"] == frozen
+
+
+def test_text_of_others_is_never_markup(app: FastAPI, services: Services) -> None:
+    bad = f'{SCRIPT}"onload="x" {{{{1234567*2}}}}'
+    frozen = evidence(
+        passed=False,
+        card=f"**{bad}** [a](javascript:alert(1)) ![b](x)",
+        subgroups={bad: {bad: {"recall": {"value": 0.1, "low": None, "high": None}}}},
+        tables={bad: bad},
+        table_digests={bad: bad},
+        git_commit=bad,
+        verdict={"passed": False, "reasons": [{"name": bad, "passed": False, "told": bad}]},
+        metrics={bad: {"value": 0.1, "low": None, "high": None}},
+    )
+    wanted = replace(proposal(1), model=bad, launched_by=bad, requested_by=bad, evidence=frozen, plots={"x.png": PNG})
+    number = services.ledger.open_request(wanted).id
+    secret = keys_of(services).add("evil", bad, {"read", "approve"})
+    visitor = Visitor(app).sign_in(secret)
+    pages = [visitor.see("/approvals").text, visitor.see(f"/approvals/{number}").text]
+    pages.append(visitor.send(f"/approvals/{number}/decision", decision=bad, reason=bad, delivery=bad).text)
+    services.ledger.decide(number, "reject", replace(BERT, name=bad), bad)
+    pages += [visitor.see(f"/approvals/{number}").text, visitor.see(f"/nothing{bad}").text]
+    for page in pages:
+        assert "alert(" in page or "nothing" in page
+        assert "<script" not in page.lower()
+        assert 'href="javascript' not in page
+        assert "2469134" not in page
+        assert not [attribute for _, attributes in tags(page) for attribute in attributes if attribute.startswith("on")]
+
+
+# Decisions of people
+
+
+@pytest.mark.requirement("PRO-4", "PRO-5")
+@pytest.mark.parametrize(("decision", "state"), [("approve", State.APPROVED), ("reject", State.REJECTED)])
+def test_a_person_decides_on_the_page(
+    app: FastAPI, services: Services, people: People, pending: int, decision: str, state: State
+) -> None:
+    visitor = Visitor(app).sign_in(people.anna)
+    visitor.see(f"/approvals/{pending}")
+    response = visitor.send(f"/approvals/{pending}/decision", decision=decision, reason="Grüße \N{PILE OF POO}")
+    assert (response.status_code, response.headers["location"]) == (303, f"/approvals/{pending}")
+    event = services.ledger.history(pending)[-1]
+    assert (event.state, event.actor, event.authenticated, event.reason) == (
+        state,
+        "anna",
+        True,
+        "Grüße \N{PILE OF POO}",
+    )
+    shown = visitor.see(f"/approvals/{pending}").text
+    assert f"{decision.capitalize()}{'d' if decision == 'approve' else 'ed'} by <strong>anna</strong>" in shown
+    assert "Record my decision" not in shown
+
+
+@pytest.mark.requirement("PRO-4")
+@pytest.mark.parametrize(
+    ("sent", "errors"),
+    [
+        ({}, {"decision", "reason"}),
+        ({"reason": "kept"}, {"decision"}),
+        ({"decision": "reject", "reason": " "}, {"reason"}),
+        ({"decision": "reject", "reason": "k\0ept"}, {"reason"}),
+        ({"decision": "nonsense", "reason": "kept"}, {"decision"}),
+        ({"decision": "reject", "reason": "kept" * 501}, {"reason"}),
+    ],
+)
+def test_an_incomplete_form_comes_back_with_what_was_written(
+    app: FastAPI, services: Services, people: People, pending: int, sent: dict[str, str], errors: set[str]
+) -> None:
+    visitor = Visitor(app).sign_in(people.anna)
+    visitor.see(f"/approvals/{pending}")
+    response = visitor.send(f"/approvals/{pending}/decision", **sent)
+    assert response.status_code == 422
+    assert {field for field in ("decision", "reason") if f'id="{field}-error"' in response.text} == errors
+    assert {field for field in ("decision", "reason") if f'<a href="#{field}">' in response.text} == errors
+    assert "<title>Error: " in response.text
+    assert f">\n{sent.get('reason', '')}</textarea>" in response.text
+    assert ('value="reject" required aria-describedby="decision-reject-hint" checked' in response.text) == (
+        sent.get("decision") == "reject"
+    )
+    assert kinds(services, pending) == ["request"]
+
+
+@pytest.mark.requirement("PRO-5")
+def test_whoever_comes_second_sees_what_stands(app: FastAPI, services: Services, people: People, pending: int) -> None:
+    anna, bert = Visitor(app).sign_in(people.anna), Visitor(app).sign_in(people.bert)
+    for visitor in (anna, bert):
+        visitor.see(f"/approvals/{pending}")
+    assert anna.send(f"/approvals/{pending}/decision", **APPROVAL).status_code == 303
+    response = bert.send(f"/approvals/{pending}/decision", decision="reject", reason="Too late.")
+    assert response.status_code == 409
+    assert "Your decision was not recorded" in response.text
+    assert "Approved by <strong>anna</strong>" in response.text
+    assert kinds(services, pending) == ["request", "approve"]
+
+
+def test_a_double_click_is_one_decision(app: FastAPI, services: Services, people: People, pending: int) -> None:
+    visitor = Visitor(app).sign_in(people.anna)
+    shown = visitor.see(f"/approvals/{pending}").text
+    delivery = shown.split('name="delivery" value="')[1].split('"')[0]
+    for _ in range(2):
+        response = visitor.send(f"/approvals/{pending}/decision", **APPROVAL, delivery=delivery)
+        assert response.status_code == 303
+    assert kinds(services, pending) == ["request", "approve"]
+    assert delivery not in visitor.see(f"/approvals/{pending}").text
+
+
+@pytest.mark.requirement("PRO-4")
+@pytest.mark.parametrize(
+    ("passed", "allowed", "offered"), [(False, ("Anna",), True), (False, ("bert",), False), (True, ("anna",), False)]
+)
+def test_an_override_is_offered_where_it_is_needed_and_allowed(
+    app: FastAPI, services: Services, people: People, passed: bool, allowed: tuple[str, ...], offered: bool
+) -> None:
+    policy = ApprovalPolicy(may_override=allowed)
+    number = services.ledger.open_request(proposal(1, evidence=evidence(passed=passed), policy=policy)).id
+    visitor = Visitor(app).sign_in(people.anna)
+    shown = visitor.see(f"/approvals/{number}").text
+    assert ('name="override"' in shown) is offered
+    assert ("you may not override it" in shown) is (not passed and not offered)
+    if offered:
+        response = visitor.send(f"/approvals/{number}/decision", **APPROVAL, override="true")
+        assert response.status_code == 303
+        assert services.ledger.history(number)[-1].override
+        assert "overriding the failed gate" in visitor.see(f"/approvals/{number}").text
+
+
+def test_who_may_only_read_is_offered_no_form(app: FastAPI, people: People, pending: int) -> None:
+    shown = Visitor(app).sign_in(people.rita).see(f"/approvals/{pending}").text
+    assert "<textarea" not in shown
+    assert "one that has the scope approve" in shown
+
+
+def test_votes_are_counted(app: FastAPI, services: Services, people: People) -> None:
+    number = services.ledger.open_request(proposal(1, policy=ApprovalPolicy(approvals=2))).id
+    visitor = Visitor(app).sign_in(people.anna)
+    visitor.see(f"/approvals/{number}")
+    assert visitor.send(f"/approvals/{number}/decision", **APPROVAL).status_code == 303
+    assert "1 of 2 approvals given" in text_of(visitor.see(f"/approvals/{number}").text)
+    assert services.ledger.request(number).state is State.PENDING
+    response = api(app, people.bert).post(f"/approvals/{number}/decision", json=APPROVAL)
+    assert response.json()["decision"]["actor"] == "bert"
+
+
+# Pages for everybody
+
+
+@pytest.mark.requirement("PRO-4")
+@pytest.mark.parametrize("path", ["/sign-in", "/approvals", "request", "error", "/docs", "/nothing"])
+def test_pages_can_be_read_by_everybody(app: FastAPI, people: People, pending: int, path: str) -> None:
+    visitor = Visitor(app).sign_in(people.anna)
+    page = visitor.see(f"/approvals/{pending}" if path in {"request", "error"} else path).text
+    if path == "error":
+        page = visitor.send(f"/approvals/{pending}/decision").text
+    found = tags(page)
+    ids = [attributes["id"] for _, attributes in found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    named = dict(found)
+    assert named["html"]["lang"] == "en"
+    assert named["meta"]
+    levels = [int(tag[1]) for tag, _ in found if tag in {"h1", "h2", "h3"}]
+    assert levels.count(1) == 1
+    first = next(attributes for tag, attributes in found if tag == "a")
+    assert (first["href"], "content" in ids) == ("#content", True)
+    labels = {attributes.get("for") for tag, attributes in found if tag == "label"}
+    fields = [
+        attributes
+        for tag, attributes in found
+        if tag in {"input", "textarea", "select"} and attributes.get("type") != "hidden"
+    ]
+    assert {attributes["id"] for attributes in fields} == labels
+    for tag, attributes in found:
+        for reference in ("aria-describedby", "aria-labelledby"):
+            assert set((attributes.get(reference) or "").split()) <= set(ids), attributes
+        if attributes.get("href", "").startswith("#"):  # type: ignore[union-attr]
+            assert attributes["href"][1:] in ids  # type: ignore[index]
+        assert "style" not in attributes
+        assert tag not in {"script", "style", "iframe"}
+        assert tag != "img" or attributes["alt"]
+        assert tag != "th" or attributes["scope"] in {"row", "col"}
+    assert [tag for tag, _ in found].count("table") == [tag for tag, _ in found].count("caption")
