@@ -108,9 +108,10 @@ def up(context: typer.Context) -> None:
     """Start database, MLflow, service, Dagster's UI and daemon, with automation on; Ctrl-C stops them all."""
     settings: Settings = context.obj
     out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
+    from platform_assets.base.home_folder import make_home
     from platform_assets.operations.servers import servers
     from platform_assets.operations.supervisor import Supervisor
-    from platform_assets.services import make_home, open_services
+    from platform_assets.services import open_services
 
     services = open_services(settings)
     make_home(settings.home / "logs")
@@ -132,8 +133,8 @@ def serve(
     import uvicorn
 
     from platform_assets.app import create_app
+    from platform_assets.base.home_folder import make_home
     from platform_assets.base.logs import configure_logging
-    from platform_assets.services import make_home
 
     make_home(settings.home)
     configure_logging(settings.secrets(), logging.INFO)
@@ -231,7 +232,7 @@ def _quiet() -> None:
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     logging.getLogger("dagster").setLevel(logging.ERROR)
     # When the database goes away, each connection and each lock would tell it with a trace; the report says it once.
-    for name in ("sqlalchemy", "platform_assets.orchestration.storage"):
+    for name in ("sqlalchemy", "platform_assets.orchestration.run_locks"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

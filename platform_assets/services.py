@@ -6,7 +6,6 @@ The one place that decides which implementation serves. Dagster gets the same ob
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -341,22 +340,3 @@ class Services:
 def open_services(settings: Settings) -> Services:
     """The services for some settings. Nothing is opened yet."""
     return Services(settings)
-
-
-def make_home(home: Path) -> Path:
-    """Make the platform's folder, or one below it, and see that it can be written.
-
-    Raises
-    ------
-    PlatformError
-        It cannot.
-    """
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        # Rights alone say nothing of a file system that is mounted read-only.
-        tempfile.TemporaryFile(dir=home).close()
-    except OSError as error:
-        raise PlatformError(
-            f"PLATFORM_HOME cannot be written ({error.strerror}: {home}); set it to a folder of your own"
-        ) from None
-    return home

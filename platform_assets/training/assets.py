@@ -1,4 +1,4 @@
-"""A model's declaration to its asset, checks, jobs, schedule and sensor. What training is, `training/trainer.py` says."""
+"""A model's declaration to its asset, checks, jobs, schedule and sensor; `trainer.py` says what training is."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,17 +13,12 @@ from platform_assets.evaluation.metrics import Criterion, NotWorse
 from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.orchestration.failures import plain_failures
+from platform_assets.orchestration.run_states import UNFINISHED
 from platform_assets.training import metadata as model_metadata
 from platform_assets.training.model_spec import ModelSpec, Retraining
 from platform_assets.training.trainer import Assessment, Trainer
 
 USER = "user"
-UNFINISHED = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
 SENSOR_SECONDS = 60
 
 
