@@ -155,8 +155,8 @@ def serve(
 @app.command()
 def migrate(context: typer.Context) -> None:
     """Bring the databases of the platform, Dagster and MLflow to the versions that this code needs."""
-    from platform_assets.database.connections import open_database, open_owner
     from platform_assets.database.migrate import migrate as migrate_database
+    from platform_assets.database.opening import open_database, open_owner
 
     settings: Settings = context.obj
     url = settings.database_url.get_secret_value()

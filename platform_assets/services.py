@@ -148,7 +148,7 @@ class Services:
     @opened
     def database(self) -> Database:
         """PostgreSQL, started when it is the embedded one."""
-        from platform_assets.database.connections import open_database
+        from platform_assets.database.opening import open_database
 
         if self.settings.bundle:
             raise PlatformError(

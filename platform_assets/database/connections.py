@@ -1,12 +1,8 @@
-"""The platform's PostgreSQL: three databases on one server, embedded or by URL, and their migrations.
+"""Connections to the platform's PostgreSQL: three databases on one server, and which migration each is at.
 
-Whoever stores something asks here for an engine or a URL. How the embedded server lives and dies
-is `postgres_server.py`'s business; our tables are made in `platform_assets/migrations`, those of
+Whoever stores something asks a `Database` for an engine or a URL, and gets the `Database` from `opening.py`.
+How the embedded server starts and stops is up to `embedded/`; our tables are made in `migrations/`, those of
 Dagster and MLflow by the libraries, both through `migrate.py`.
-
-Two roles connect. The platform's own, by `open_database`, reads and writes rows, and of what is there
-for ever (`ledger.py`, `keys.py`) it can only read and add. The one that owns those tables, by
-`open_owner`, serves migrations alone; what each role may do, `migrate.py` grants.
 """
 
 from __future__ import annotations
@@ -16,11 +12,10 @@ from contextlib import closing, contextmanager
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from platform_assets.base.errors import DatabaseError, first_line
 from platform_assets.database.blocking_reads import SILENCE_SECONDS, STATEMENT_SECONDS, ImpatientConnection, Reads
-from platform_assets.database.embedded.server import APP, OWNER, ServerUse, use_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +30,13 @@ EMBEDDED_NAME = "platform"
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 600
 """Longest wait for a lock of the platform; whoever holds one is done in seconds."""
+
+
+class Closeable(Protocol):
+    """What a database closes when it is closed; for the embedded server a `ServerUse`."""
+
+    def close(self) -> None:
+        """Close it."""
 
 
 class Database:
@@ -58,7 +60,7 @@ class Database:
 
     """
 
-    def __init__(self, url: URL, server: ServerUse | None = None) -> None:
+    def __init__(self, url: URL, server: Closeable | None = None) -> None:
         self._url = url.set(drivername="postgresql+psycopg")
         self.server = server
         self.embedded = server is not None
@@ -185,7 +187,7 @@ class Database:
             self.server = None
 
     def connect_to_read(self) -> psycopg.Connection[Any]:
-        """A connection of its own for statements that only read and that somebody waits for; see `reads.py`.
+        """A connection of its own for statements that only read and that somebody waits for; see `blocking_reads.py`.
 
         Raises
         ------
@@ -222,56 +224,7 @@ class Database:
         return connection
 
 
-def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
-    """Open the databases behind a URL; without one, those of the embedded server below `home`.
-
-    Parameters
-    ----------
-    url
-        `postgresql://user:password@host/name`, or empty.
-    home
-        The platform's folder.
-    migrated
-        Whether an external database must be at this code's version. The embedded one always is.
-
-    Raises
-    ------
-    DatabaseError
-        The URL is none, the server is not there, or its database is not at this code's version.
-
-    """
-    if not url:
-        server = use_server(home / "postgres")
-        return embedded_database(server.port, APP, server.folder.password(APP), server)
-    database = Database(_parsed(url))
-    if migrated:
-        _require_head(database)
-    return database
-
-
-def open_owner(url: str, home: Path) -> Database:
-    """Open the same databases as the role that owns the platform's tables, which only migrations do.
-
-    Parameters
-    ----------
-    url
-        As for `open_database`, with the name of that role; empty for the embedded server.
-    home
-        The platform's folder.
-
-    Raises
-    ------
-    DatabaseError
-        The URL is none, or the embedded server cannot be started.
-
-    """
-    if url:
-        return Database(_parsed(url, "PLATFORM_MIGRATION_DATABASE_URL"))
-    server = use_server(home / "postgres")
-    return embedded_database(server.port, OWNER, server.folder.password(OWNER), server)
-
-
-def embedded_database(port: int, role: str, password: str, server: ServerUse | None = None) -> Database:
+def embedded_database(port: int, role: str, password: str, server: Closeable | None = None) -> Database:
     """The databases of an embedded server that is known to run."""
     from sqlalchemy import URL
 
@@ -294,33 +247,6 @@ def revision(connection: psycopg.Connection[Any], table: str = "platform.alembic
         return None
     row = connection.execute(sql.SQL("select version_num from {}").format(sql.Identifier(*table.split(".")))).fetchone()
     return str(row[0]) if row else None
-
-
-def _parsed(url: str, variable: str = "PLATFORM_DATABASE_URL") -> URL:
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    wanted = f"{variable} must be postgresql://user:password@host/name, or empty for an embedded server"
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise DatabaseError(f"{wanted}; what it holds is no URL") from None
-    if parsed.drivername.split("+")[0] not in {"postgresql", "postgres"}:
-        raise DatabaseError(f"{wanted}; it is one of {parsed.drivername}")
-    if not parsed.database:
-        raise DatabaseError(f"{wanted}; it names no database")
-    return parsed
-
-
-def _require_head(database: Database) -> None:
-    with database.connect("platform") as connection:
-        found = revision(connection)
-        lacking = missing(database, connection)
-    if found != head() or lacking:
-        state = f"is at version {found or 'none'}, this code needs {head()}"
-        if lacking:
-            state = f"has no {' and no '.join(database.name(purpose) for purpose in lacking)} beside it"
-        raise DatabaseError(f"the database {database.name('platform')} {state}; run `platform-assets migrate`")
 
 
 def missing(database: Database, connection: psycopg.Connection[Any]) -> list[Purpose]:

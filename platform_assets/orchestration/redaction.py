@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dagster import EventLogEntry
+
 Stored = TypeVar("Stored", "EventLogEntry", TickData)
 # What Dagster finds things by. A weak password can be part of a name, and masking it there would lose the event.
 IDENTITIES = frozenset(

@@ -23,7 +23,8 @@ from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, Po
 
 from platform_assets.base.errors import PlatformError
 from platform_assets.base.home_folder import make_home
-from platform_assets.database.connections import Database, open_database
+from platform_assets.database.connections import Database
+from platform_assets.database.opening import open_database
 from platform_assets.orchestration.redaction import Redaction
 from platform_assets.orchestration.run_locks import RunLocks
 from platform_assets.settings import Settings, load_settings
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from dagster._serdes import ConfigurableClassData
     from sqlalchemy import Engine
     from sqlalchemy.pool import ConnectionPoolEntry
-
 
 IDLE_SECONDS = 1
 """After which nobody believes any more that a connection is still there."""

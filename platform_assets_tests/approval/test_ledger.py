@@ -29,7 +29,7 @@ from platform_assets.approval.ledger import (
     State,
     Verb,
 )
-from platform_assets.database.connections import Database, open_database
+from platform_assets.database.opening import open_database
 from platform_assets.training.model_spec import ApprovalPolicy
 from platform_assets_tests.approval.proposals import (
     ANNA,
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.synchronize import Barrier
     from pathlib import Path
+
+    from platform_assets.database.connections import Database
 
 
 @pytest.fixture

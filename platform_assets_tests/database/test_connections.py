@@ -16,9 +16,9 @@ from psycopg import sql
 from sqlalchemy import create_engine, make_url, text
 
 from platform_assets.base.errors import DatabaseError
-from platform_assets.database.connections import MIGRATIONS, Database, head, open_database, open_owner, revision
-from platform_assets.database.embedded.watcher import free_port
+from platform_assets.database.connections import MIGRATIONS, Database, head, revision
 from platform_assets.database.migrate import migrate
+from platform_assets.database.opening import open_database, open_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MIGRATE = """
 import sys
 from pathlib import Path
-from platform_assets.database.connections import open_database
+from platform_assets.database.opening import open_database
 from platform_assets.database.migrate import migrate
 
 print("\\n".join(migrate(open_database(sys.argv[1], Path("unused"), migrated=False))))
@@ -42,13 +42,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     else:
         url, home = request.getfixturevalue("database_url"), tmp_path
     with contextlib.closing(open_database(url, home)) as database:
-        yield database
-
-
-@pytest.fixture
-def external(owner_url: str, tmp_path: Path) -> Iterator[Database]:
-    """As the role that owns the tables."""
-    with contextlib.closing(open_owner(owner_url, tmp_path)) as database:
         yield database
 
 
@@ -140,25 +133,6 @@ def test_missing_databases_are_made_and_migrated_once_by_two_at_the_same_time(
         + [f"migrated {names[0]} from None", f"migrated {names[1]}", f"migrated {names[2]}"]
     )
     open_database(url, Path("unused")).close()
-
-
-@pytest.mark.parametrize(
-    ("statement", "message"),
-    [
-        ("update platform.alembic_version set version_num = '0000'", "is at version 0000, this code needs"),
-        ("drop schema platform cascade", "is at version none, this code needs"),
-        ("drop database {mlflow}", "has no {mlflow} beside it"),
-    ],
-)
-def test_an_external_database_that_is_not_migrated_is_refused(external: Database, statement: str, message: str) -> None:
-    names = {"mlflow": external.name("mlflow")}
-    with external.connect("platform") as connection:
-        connection.execute(statement.format(**names).encode())
-    url = external.url("platform").render_as_string(hide_password=False)
-    with pytest.raises(DatabaseError) as error:
-        open_database(url, Path("unused"))
-    assert message.format(**names) in str(error.value)
-    assert str(error.value).endswith("run `platform-assets migrate`")
 
 
 @pytest.mark.requirement("PRO-5")
@@ -276,39 +250,6 @@ def test_a_role_that_may_not_create_databases_is_told_what_to_ask_for(external: 
         finally:
             connection.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
     assert f'create database "{role}_db" owner "{role}"' in str(error.value)
-
-
-@pytest.mark.requirement("PLT-8")
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("hunter2", "what it holds is no URL"),
-        ("postgresql://user:hunter2@host:port/name", "what it holds is no URL"),
-        ("mysql://user:hunter2@host/name", "it is one of mysql"),
-        ("postgresql://user:hunter2@host", "it names no database"),
-    ],
-)
-def test_a_url_that_cannot_be_used_is_refused_without_showing_it(url: str, message: str) -> None:
-    with pytest.raises(DatabaseError) as error:
-        open_database(url, Path("unused"))
-    assert message in str(error.value)
-    assert "hunter2" not in str(error.value)
-
-
-@pytest.mark.requirement("PLT-8")
-def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
-    with pytest.raises(DatabaseError, match=r"cannot open the database name on 127\.0\.0\.1") as error:
-        open_database(f"postgresql://user:hunter2@127.0.0.1:{free_port()}/name", Path("unused"))
-    assert "hunter2" not in str(error.value)
-    assert "Start that server, or mend PLATFORM_DATABASE_URL" in str(error.value)
-
-
-def test_a_database_that_is_not_there_is_made_by_migrate(external: Database) -> None:
-    url = external.url("platform").set(database="never_made").render_as_string(hide_password=False)
-    with pytest.raises(DatabaseError) as error:
-        open_database(url, Path("unused"))
-    made = "run `platform-assets migrate`, which makes it"
-    assert str(error.value) == f"there is no database never_made on 127.0.0.1; {made}"
 
 
 def test_the_file_names_tell_the_head() -> None:
