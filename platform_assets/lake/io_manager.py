@@ -10,7 +10,8 @@ from platform_assets.base.errors import TableError
 from platform_assets.base.frames import Expression, Frame
 from platform_assets.base.logs import shown
 from platform_assets.base.provenance import code_version
-from platform_assets.engine.query_engine import Staged, as_frame
+from platform_assets.engine.query_engine import as_frame
+from platform_assets.engine.staged_files import Staged
 from platform_assets.lake.assets import IO_MANAGER, KEY, PARTITION_BY, QUARANTINE, STORE
 from platform_assets.lake.validation import Validated
 from platform_assets.orchestration.failures import plain_failures

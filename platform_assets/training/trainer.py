@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Frame
     from platform_assets.evaluation.metrics import Estimate, Verdict
     from platform_assets.evaluation.splits import Split
-    from platform_assets.lake.delta_tables import TableStore, TableVersion
+    from platform_assets.lake.delta_tables import TableStore
+    from platform_assets.lake.table_versions import TableVersion
     from platform_assets.models.artefacts import ArtefactStore, FittedModel
     from platform_assets.models.registry import ModelRegistry, ModelVersion
     from platform_assets.training.explanations import Explanation

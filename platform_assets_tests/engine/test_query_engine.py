@@ -20,7 +20,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from platform_assets.base.errors import SchemaError, TableError
-from platform_assets.engine.query_engine import Engine, as_frame, combined_digest
+from platform_assets.engine.query_engine import Engine, as_frame
+from platform_assets.engine.staged_files import combined_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ from deltalake import DeltaTable, write_deltalake
 from platform_assets.base.errors import TableError
 from platform_assets.base.scratch import clean_scratch
 from platform_assets.engine.query_engine import Engine
-from platform_assets.lake.delta_tables import MEMORY, TableStore, TableVersion
+from platform_assets.lake.delta_tables import MEMORY, TableStore
 from platform_assets_tests.lake import full_disk, lake_writer
 from platform_assets_tests.lake.lake_writer import Job, work
 from platform_assets_tests.object_store import SECRET, ObjectStore, running_object_store
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from platform_assets.base.frames import Frame
+    from platform_assets.lake.table_versions import TableVersion
     from platform_assets_tests.warm import WarmParent
 
 # Ibis 12 calls DuckDB 2 by names that it will lose.

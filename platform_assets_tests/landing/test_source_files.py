@@ -22,17 +22,9 @@ from hypothesis import strategies as st
 from platform_assets.base.errors import SourceError
 from platform_assets.database.embedded.watcher import free_port
 from platform_assets.engine.query_engine import Engine
-from platform_assets.landing.source_files import (
-    ERROR,
-    LINE,
-    LONGEST_RECORD,
-    MOST_LINES,
-    TEXT,
-    Source,
-    digest_of,
-    land,
-    look_at,
-)
+from platform_assets.landing.csv_records import LONGEST_RECORD, MOST_LINES
+from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, land
+from platform_assets.landing.source_files import Source, digest_of, look_at
 from platform_assets_tests.object_store import SECRET, ObjectStore, running_object_store
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from platform_assets.domains.credit_risk import demo
-from platform_assets.landing.source_files import Landed, land
+from platform_assets.landing.landed_rows import Landed, land
 
 if TYPE_CHECKING:
     from platform_assets.engine.query_engine import Engine

@@ -6,7 +6,7 @@ from platform_assets.domains.optimisation import report, schemas
 from platform_assets.domains.optimisation.sources import read_compact, read_distances
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import table_asset
-from platform_assets.landing.source_files import Landed
+from platform_assets.landing.landed_rows import Landed
 from platform_assets.services import Sources
 
 OWNERS = ["team:platform"]

@@ -11,7 +11,8 @@ from platform_assets.base.errors import SourceError
 from platform_assets.domains.optimisation import demo
 from platform_assets.domains.optimisation.distance import distance
 from platform_assets.domains.optimisation.memory import SmallTable, read_small
-from platform_assets.landing.source_files import ERROR, LINE, TEXT, Landed, fetch, land
+from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, Landed, land
+from platform_assets.landing.source_files import fetch
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,8 @@ from platform_assets.base.errors import SourceError
 from platform_assets.domains.sentence_relevance import demo
 from platform_assets.domains.sentence_relevance.schemas import ARCHIVED_SENTENCES, TABLE
 from platform_assets.landing.archives import Unpacking
-from platform_assets.landing.source_files import Landed, fetch, land
+from platform_assets.landing.landed_rows import Landed, land
+from platform_assets.landing.source_files import fetch
 from platform_assets.landing.sqlite_files import counted, opened_sqlite, sqlite_rows
 from platform_assets.settings import variable
 
