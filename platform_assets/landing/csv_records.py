@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from platform_assets.landing.source_files import Source
+
 LONGEST_RECORD = 1 << 17
 """Bytes of the longest record of a CSV file that is read; what the csv module takes in one field."""
 MOST_LINES = 100

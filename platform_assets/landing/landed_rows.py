@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from platform_assets.engine.query_engine import Engine
     from platform_assets.landing.archives import Unpacking
     from platform_assets.landing.source_files import Source
+
 LINE = "source_line"
 ERROR = "source_error"
 TEXT = "source_text"

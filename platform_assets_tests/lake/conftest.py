@@ -8,14 +8,12 @@ import pytest
 
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.delta_tables import MEMORY, TableStore
+from platform_assets_tests.lake.sales_lake import Lake
 from platform_assets_tests.object_store import ObjectStore, running_object_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-from platform_assets_tests.lake.sales_lake import Lake
 
 
 @pytest.fixture(scope="package")

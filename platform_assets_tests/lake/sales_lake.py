@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Frame
     from platform_assets.engine.query_engine import Engine
     from platform_assets.lake.table_versions import TableVersion
+
 NAME = "shop/sales"
 NOW = timedelta(0)
 

@@ -24,6 +24,7 @@ from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets_tests.lake import full_disk, lake_writer
 from platform_assets_tests.lake.lake_writer import Job, work
+from platform_assets_tests.lake.sales_lake import NAME, NOW, Lake, by_month, contents, sales
 from platform_assets_tests.object_store import ObjectStore, running_object_store
 from platform_assets_tests.small_disk import needs_root
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from platform_assets.lake.table_versions import TableVersion
     from platform_assets_tests.warm import WarmParent
 
-
-from platform_assets_tests.lake.sales_lake import NAME, NOW, Lake, by_month, contents, sales
 
 WRITERS = ["anna", "berta", "carla", "doris"]
 ROUNDS = 3

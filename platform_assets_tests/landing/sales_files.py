@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from platform_assets.engine.query_engine import Engine
+
 SETTING = "PLATFORM_SHOP_SALES_URI"
 PASSWORD = "sesame"
 CONTENT = b"a,b\n1,2\n"

@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from platform_assets.landing.csv_records import LONGEST_RECORD, MOST_LINES
 from platform_assets.landing.landed_rows import ERROR, LINE, TEXT
+from platform_assets_tests.landing.sales_files import Row, bad, good, read
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from platform_assets.engine.query_engine import Engine
 
-
-from platform_assets_tests.landing.sales_files import Row, bad, good, read
 
 OPEN_QUOTE = "a quote is not closed"
 

@@ -11,14 +11,13 @@ import pytest
 
 from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, land
 from platform_assets.landing.source_files import Source
+from platform_assets_tests.landing.sales_files import CONTENT, SETTING, folders, good, landed, read, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from platform_assets.engine.query_engine import Engine
 
-
-from platform_assets_tests.landing.sales_files import CONTENT, SETTING, folders, good, landed, read, refused
 
 NOT_CSV = f"<uri> ({SETTING}) is not a CSV file with a header of comma-separated names"
 NOT_UTF8 = f"<uri> ({SETTING}) is neither parquet nor a CSV file in UTF-8"
