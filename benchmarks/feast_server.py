@@ -20,7 +20,7 @@ import pandas as pd
 from benchmarks import feast_store
 from benchmarks.load import request
 from benchmarks.servers import Side, free_port, started
-from platform_assets.database.connections import open_owner
+from platform_assets.database.opening import open_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -78,8 +78,8 @@ def serve(
     import uvicorn
 
     from platform_assets.app import create_app
+    from platform_assets.base.home_folder import make_home
     from platform_assets.base.logs import configure_logging
-    from platform_assets.services import make_home
 
     make_home(settings.home)
     configure_logging(settings.secrets(), logging.INFO)

@@ -6,7 +6,6 @@ The one place that decides which implementation serves. Dagster gets the same ob
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -96,7 +95,7 @@ class Services:
     @opened
     def database(self) -> Database:
         """PostgreSQL, started when it is the embedded one."""
-        from platform_assets.database.connections import open_database
+        from platform_assets.database.opening import open_database
 
         if self.settings.bundle:
             raise PlatformError(
@@ -289,22 +288,3 @@ class Services:
 def open_services(settings: Settings) -> Services:
     """The services for some settings. Nothing is opened yet."""
     return Services(settings)
-
-
-def make_home(home: Path) -> Path:
-    """Make the platform's folder, or one below it, and see that it can be written.
-
-    Raises
-    ------
-    PlatformError
-        It cannot.
-    """
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        # Rights alone say nothing of a file system that is mounted read-only.
-        tempfile.TemporaryFile(dir=home).close()
-    except OSError as error:
-        raise PlatformError(
-            f"PLATFORM_HOME cannot be written ({error.strerror}: {home}); set it to a folder of your own"
-        ) from None
-    return home

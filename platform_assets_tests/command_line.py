@@ -20,7 +20,7 @@ import pytest
 from platform_assets import cli, definitions
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.models.registry import CHALLENGER
-from platform_assets.orchestration.storage import _all_run_locks
+from platform_assets.orchestration.run_locks import _all_run_locks
 from platform_assets.services import Services
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ LOGGERS = (
     "dagster",
     "sqlalchemy",
     "platform_assets",
-    "platform_assets.orchestration.storage",
+    "platform_assets.orchestration.run_locks",
 )
 LAKE_TABLES = ("credit_risk/loans", "credit_risk/loans_quarantine", "credit_risk/loan_features")
 ONLINE_TABLES = ("credit_risk/client_features",)

@@ -22,10 +22,11 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from platform_assets.database.connections import Database, Purpose, missing, open_database, open_owner
+from platform_assets.database.connections import Database, Purpose, missing
 from platform_assets.database.embedded.binaries import find_binaries, unprivileged_user
-from platform_assets.database.embedded.server import APP, ServerFolder, release, try_lock
+from platform_assets.database.embedded.server import APP, ServerFolder, ServerUse, release, try_lock
 from platform_assets.database.migrate import grant
+from platform_assets.database.opening import open_database, open_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -45,7 +46,7 @@ LONGEST_PAUSE_SECONDS = 0.5
 OPEN_ONCE = """
 import sys
 from pathlib import Path
-from platform_assets.database.connections import open_owner
+from platform_assets.database.opening import open_owner
 
 with open_owner("", Path(sys.argv[1])).maintenance() as connection:
     for setting in sys.argv[2:]:
@@ -233,7 +234,7 @@ def _lend(postgres_server: Database) -> Iterator[Lent]:
 
 def _url(postgres_server: Database, name: str) -> URL:
     # Roles are the whole server's; a test that changed this one would be seen by the others.
-    assert postgres_server.server is not None
+    assert isinstance(postgres_server.server, ServerUse)
     password = postgres_server.server.folder.password(APP)
     url = postgres_server.url("platform")
     return url.set(drivername="postgresql", database=name, username=APP, password=password)

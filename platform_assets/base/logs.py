@@ -170,7 +170,7 @@ def quiet_libraries() -> None:
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     logging.getLogger("dagster").setLevel(logging.ERROR)
     # When the database goes away, each connection and each lock would tell it with a trace; the report says it once.
-    for name in ("sqlalchemy", "platform_assets.orchestration.storage"):
+    for name in ("sqlalchemy", "platform_assets.orchestration.run_locks"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

@@ -1,1 +1,1 @@
-"""PostgreSQL: connections, reads for threads and for the event loop, migrations."""
+"""PostgreSQL: opening it, connections, reads for threads and for the event loop, migrations."""

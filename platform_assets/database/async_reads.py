@@ -1,4 +1,4 @@
-"""The same as `reads.py`, for an event loop: whoever asks takes no thread, and waits for no other's answer.
+"""The same as `blocking_reads.py`, for an event loop: whoever asks takes no thread, and waits for no other's answer.
 
 One connection for a loop. Statements are sent as they come, behind those that are not answered yet (libpq's pipeline
 mode), so that one connection serves all requests of a process. psycopg's own asynchronous connection takes three times

@@ -1,12 +1,8 @@
-"""The platform's PostgreSQL: three databases on one server, embedded or by URL, and their migrations.
+"""Connections to the platform's PostgreSQL: three databases on one server, and which migration each is at.
 
-Whoever stores something asks here for an engine or a URL. How the embedded server lives and dies
-is `postgres_server.py`'s business; our tables are made by migrations, those of Dagster and MLflow by the
-libraries, both through `migrate.py`.
-
-Two roles connect. The platform's own, by `open_database`, reads and writes rows, and of what is there
-for ever (`ledger.py`, `keys.py`) it can only read and add. The one that owns those tables, by
-`open_owner`, serves migrations alone; what each role may do, `migrate.py` grants.
+Whoever stores something asks a `Database` for an engine or a URL, and gets the `Database` from `opening.py`.
+How the embedded server starts and stops is up to `embedded/`; our tables are made in `migrations/`, those of
+Dagster and MLflow by the libraries, both through `migrate.py`.
 """
 
 from __future__ import annotations
@@ -15,16 +11,13 @@ import hashlib
 from contextlib import closing, contextmanager
 from functools import cached_property
 from math import ceil
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from platform_assets.base.errors import DatabaseError, first_line
 from platform_assets.database.blocking_reads import SILENCE_SECONDS, STATEMENT_SECONDS, ImpatientConnection, Reads
-from platform_assets.database.embedded.server import APP, OWNER, ServerUse, use_server
-from platform_assets.database.revisions import DOMAINS, current_heads, listed, refuse_unknown, wanted_heads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import psycopg
     from sqlalchemy import URL, Engine
@@ -35,6 +28,13 @@ EMBEDDED_NAME = "platform"
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 600
 """Longest wait for a lock of the platform; whoever holds one is done in seconds."""
+
+
+class Closeable(Protocol):
+    """What a database closes when it is closed; for the embedded server a `ServerUse`."""
+
+    def close(self) -> None:
+        """Close it."""
 
 
 class Database:
@@ -58,7 +58,7 @@ class Database:
 
     """
 
-    def __init__(self, url: URL, server: ServerUse | None = None) -> None:
+    def __init__(self, url: URL, server: Closeable | None = None) -> None:
         self._url = url.set(drivername="postgresql+psycopg")
         self.server = server
         self.embedded = server is not None
@@ -185,7 +185,7 @@ class Database:
             self.server = None
 
     def connect_to_read(self) -> psycopg.Connection[Any]:
-        """A connection of its own for statements that only read and that somebody waits for; see `reads.py`.
+        """A connection of its own for statements that only read and that somebody waits for; see `blocking_reads.py`.
 
         Raises
         ------
@@ -222,105 +222,13 @@ class Database:
         return connection
 
 
-def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
-    """Open the databases behind a URL; without one, those of the embedded server below `home`.
-
-    Parameters
-    ----------
-    url
-        `postgresql://user:password@host/name`, or empty.
-    home
-        The platform's folder.
-    migrated
-        Whether an external database must be at this code's version. The embedded one always is.
-
-    Raises
-    ------
-    DatabaseError
-        The URL is none, the server is not there, or its database is not at this code's version.
-
-    """
-    if not url:
-        server = use_server(home / "postgres")
-        return embedded_database(server.port, APP, server.folder.password(APP), server)
-    database = Database(_parsed(url))
-    if migrated:
-        require_heads(database)
-    return database
-
-
-def open_owner(url: str, home: Path) -> Database:
-    """Open the same databases as the role that owns the platform's tables, which only migrations do.
-
-    Parameters
-    ----------
-    url
-        As for `open_database`, with the name of that role; empty for the embedded server.
-    home
-        The platform's folder.
-
-    Raises
-    ------
-    DatabaseError
-        The URL is none, or the embedded server cannot be started.
-
-    """
-    if url:
-        return Database(_parsed(url, "PLATFORM_MIGRATION_DATABASE_URL"))
-    server = use_server(home / "postgres")
-    return embedded_database(server.port, OWNER, server.folder.password(OWNER), server)
-
-
-def embedded_database(port: int, role: str, password: str, server: ServerUse | None = None) -> Database:
+def embedded_database(port: int, role: str, password: str, server: Closeable | None = None) -> Database:
     """The databases of an embedded server that is known to run."""
     from sqlalchemy import URL
 
     # Said here, because PGSSLMODE and PGGSSENCMODE of a person's shell are meant for another server.
     query = {"sslmode": "disable", "gssencmode": "disable"}
     return Database(URL.create("postgresql", role, password, "127.0.0.1", port, EMBEDDED_NAME, query), server)
-
-
-def _parsed(url: str, variable: str = "PLATFORM_DATABASE_URL") -> URL:
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    wanted = f"{variable} must be postgresql://user:password@host/name, or empty for an embedded server"
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise DatabaseError(f"{wanted}; what it holds is no URL") from None
-    if parsed.drivername.split("+")[0] not in {"postgresql", "postgres"}:
-        raise DatabaseError(f"{wanted}; it is one of {parsed.drivername}")
-    if not parsed.database:
-        raise DatabaseError(f"{wanted}; it names no database")
-    return parsed
-
-
-def require_heads(database: Database, domains: Path = DOMAINS) -> None:
-    """Refuse databases that are not at this code's version.
-
-    Parameters
-    ----------
-    database
-        As the platform connects.
-    domains
-        The folder that holds a folder for each domain.
-
-    Raises
-    ------
-    DatabaseError
-        A revision is missing, or not one of this code's, or one of the three databases is not there.
-
-    """
-    with database.connect("platform") as connection:
-        found, wanted = current_heads(connection), wanted_heads(domains)
-        lacking = missing(database, connection)
-    refuse_unknown(found, database.name("platform"), domains)
-    if found != wanted or lacking:
-        state = f"is at version {listed(found) or 'none'}, this code needs {listed(wanted)}"
-        if lacking:
-            state = f"has no {' and no '.join(database.name(purpose) for purpose in lacking)} beside it"
-        raise DatabaseError(f"the database {database.name('platform')} {state}; run `platform-assets migrate`")
 
 
 def missing(database: Database, connection: psycopg.Connection[Any]) -> list[Purpose]:

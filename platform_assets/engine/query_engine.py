@@ -1,134 +1,37 @@
 """The query engine: DuckDB behind Ibis, within stated bounds of memory, threads and disk.
 
 Everything that moves rows goes through here: opening files as Ibis expressions, and staging a
-frame or an expression as parquet files on local disk, from where `tables.py` and `online.py`
-publish them. Staging is what lets a table be validated before anyone can see it.
+frame or an expression as parquet files on local disk. `staged_files.py` says what is staged, and
+`stored_types.py` which types of columns can be.
 """
 
 from __future__ import annotations
 
 import atexit
-import hashlib
-import json
 import shutil
 import tempfile
 import uuid
 import weakref
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import SchemaError, TableError, first_line
 from platform_assets.base.frames import Expression, Frame
 from platform_assets.base.scratch import OwnedFolder
 from platform_assets.base.sql_quoting import sql_name, sql_text
+from platform_assets.engine.staged_files import WHOLE, Part, Staged, files_by_partition, short_sha
+from platform_assets.engine.stored_types import REFUSED, stored_column, stored_types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from types import TracebackType
+    from collections.abc import Iterator
 
     import duckdb
     import pyarrow as pa
     import pyarrow.dataset as pads
     from ibis.backends.duckdb import Backend
-
-WHOLE = ""
-"""The name of the only part of a table that has no partitions."""
-
-# Ibis types to what a column of a table is stored as. Lists and structs are left out on purpose: DuckDB
-# hashes [[1], [2]] and [[1, 2]] alike, so the digest would not notice that one became the other.
-_STORED = {
-    "boolean": "BOOLEAN",
-    "int8": "TINYINT",
-    "int16": "SMALLINT",
-    "int32": "INTEGER",
-    "int64": "BIGINT",
-    "uint8": "SMALLINT",
-    "uint16": "INTEGER",
-    "uint32": "BIGINT",
-    "uint64": "BIGINT",
-    "float32": "FLOAT",
-    "float64": "DOUBLE",
-    "string": "VARCHAR",
-    "binary": "BLOB",
-    "date": "DATE",
-}
-_PARTITIONS = {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "VARCHAR", "DATE"}
-# A file name has at most 255 bytes, and DuckDB makes one of each value.
-_LONGEST_PARTITION = 180
-
-
-@dataclass(frozen=True)
-class Part:
-    """The staged rows of one partition.
-
-    Attributes
-    ----------
-    files
-        The parquet files, the partition's own column included.
-    rows
-        Number of rows.
-    digest
-        Digest of the rows in any order; see `Engine.stage`.
-    """
-
-    files: tuple[Path, ...]
-    rows: int
-    digest: str
-
-
-@dataclass(frozen=True)
-class Staged:
-    """Rows on local disk, ready to be checked and published. A context manager that removes its files.
-
-    Attributes
-    ----------
-    folder
-        Where the files are.
-    schema
-        Arrow schema of the rows, the partition's column included.
-    parts
-        The rows by value of the partition column; one part named `WHOLE` without one.
-    partition_by
-        Name of the partition column.
-    """
-
-    folder: Path
-    schema: pa.Schema
-    parts: Mapping[str, Part]
-    partition_by: str | None
-
-    @property
-    def rows(self) -> int:
-        """Number of rows in all parts."""
-        return sum(part.rows for part in self.parts.values())
-
-    @property
-    def digest(self) -> str:
-        """Digest of all rows, in any order and file layout."""
-        return combined_digest({name: part.digest for name, part in self.parts.items()})
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.discard()
-
-    def discard(self) -> None:
-        """Remove the files."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def combined_digest(parts: Mapping[str, str]) -> str:
-    """One digest for a table from the digests of its partitions; that of the only part where there is one."""
-    if set(parts) == {WHOLE}:
-        return parts[WHOLE]
-    return _sha(sorted(parts.items()))
 
 
 def as_frame(expression: Expression) -> Frame:
@@ -295,8 +198,10 @@ class Engine:
             raise
 
     def _stage(self, expression: Expression, folder: Path, partition_by: str | None) -> Staged:
-        types = _stored_types(expression, partition_by)
-        columns = ", ".join(_stored(name, kind, is_partition=name == partition_by) for name, kind in types.items())
+        types = stored_types(expression, partition_by)
+        columns = ", ".join(
+            stored_column(name, kind, is_partition=name == partition_by) for name, kind in types.items()
+        )
         view = f"staging_{uuid.uuid4().hex}"
         # A view, for a compiled expression knows nothing of Ibis' own in-memory tables; the casts, for DuckDB's
         # types differ from those that Ibis states (the sum of integers is one of 128 bits, and written as a double).
@@ -309,7 +214,7 @@ class Engine:
             schema = self.duckdb.sql(f"{rows} LIMIT 0").to_arrow_table().schema
         finally:
             self.sql(f"DROP VIEW {view}")
-        files = {WHOLE: (target,)} if partition_by is None else _files_by_partition(target)
+        files = {WHOLE: (target,)} if partition_by is None else files_by_partition(target)
         return Staged(folder, schema, {name: self._part(these) for name, these in files.items()}, partition_by)
 
     def _part(self, files: tuple[Path, ...]) -> Part:
@@ -325,7 +230,7 @@ class Engine:
             " (SELECT hash(hash(t)) AS h FROM read_parquet(?, hive_partitioning = false) t)",
             paths,
         )
-        return Part(files, rows, f"duckdb-{duckdb.__version__}:{_sha([columns, mixed, str(total), rows])}")
+        return Part(files, rows, f"duckdb-{duckdb.__version__}:{short_sha([columns, mixed, str(total), rows])}")
 
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:
@@ -344,9 +249,9 @@ class Engine:
         except duckdb.ConversionException as error:
             raise SchemaError(f"a value does not fit its column's type: {first_line(error)}") from error
         except duckdb.InvalidInputException as error:
-            if _REFUSED not in str(error):
+            if REFUSED not in str(error):
                 raise
-            raise TableError(str(error).split(_REFUSED, 1)[1].strip()) from None
+            raise TableError(str(error).split(REFUSED, 1)[1].strip()) from None
 
 
 def is_full(error: BaseException) -> bool:
@@ -354,64 +259,11 @@ def is_full(error: BaseException) -> bool:
     return any(words in str(error) for words in ("No space left", "os error 28", "Errno 28", "errno 28"))
 
 
-_REFUSED = "refused by the platform: "
-
-
 def _refuse_twins(names: list[str]) -> None:
     counts = Counter(name.lower() for name in names)
     twins = sorted(name for name in names if counts[name.lower()] > 1)
     if twins:
         raise SchemaError(f"columns {twins} have the same name, or differ only in case; rename all but one")
-
-
-def _stored_types(expression: Expression, partition_by: str | None) -> dict[str, str]:
-    types = {name: _stored_type(name, dtype) for name, dtype in expression.schema().items()}
-    if partition_by is not None and types.get(partition_by) not in _PARTITIONS:
-        found = types.get(partition_by, "no such column")
-        raise SchemaError(f"cannot partition by {partition_by} ({found}); it must be one of {sorted(_PARTITIONS)}")
-    return types
-
-
-def _stored_type(name: str, dtype: Any) -> str:
-    if dtype.is_timestamp():
-        return "TIMESTAMPTZ" if dtype.timezone else "TIMESTAMP"
-    if dtype.is_decimal() and dtype.precision is not None:
-        return f"DECIMAL({dtype.precision}, {dtype.scale})"
-    stored = _STORED.get(str(dtype.copy(nullable=True)))
-    if stored is None:
-        kind = "no type (all its values are missing)" if '"NULL"' in str(dtype) or dtype.is_null() else f"type {dtype}"
-        raise SchemaError(f"column {name} has {kind}, which tables do not keep; cast it first, e.g. to string")
-    return stored
-
-
-def _stored(name: str, kind: str, *, is_partition: bool) -> str:
-    column = sql_name(name)
-    if is_partition:
-        return f"{_checked_partition(name)}::{kind} AS {column}"
-    if kind == "TIMESTAMP":
-        lossy = sql_text(f"{_REFUSED}column {name} has times finer than a microsecond; round them first")
-        return f"CASE WHEN epoch_ns({column}) % 1000 <> 0 THEN error({lossy}) ELSE {column}::{kind} END AS {column}"
-    return f"{column}::{kind} AS {column}"
-
-
-def _checked_partition(name: str) -> str:
-    # Delta Lake reads an empty partition value as null, and DuckDB writes null under the third name.
-    column = sql_name(name)
-    text = f"{column}::VARCHAR"
-    reason = sql_text(
-        f"{_REFUSED}partition column {name} has a value that is missing, empty or very long; fill or filter"
-    )
-    return (
-        f"CASE WHEN {column} IS NULL OR {text} IN ('', '__HIVE_DEFAULT_PARTITION__')"
-        f" OR strlen(url_encode({text})) > {_LONGEST_PARTITION} THEN error({reason}) ELSE {column} END"
-    )
-
-
-def _files_by_partition(folder: Path) -> dict[str, tuple[Path, ...]]:
-    from urllib.parse import unquote
-
-    inner = sorted(folder.glob("*=*")) if folder.is_dir() else []
-    return {unquote(part.name.split("=", 1)[1]): tuple(sorted(part.glob("*.parquet"))) for part in inner}
 
 
 def _in_microseconds(table: pa.Table) -> pa.Table:
@@ -422,7 +274,3 @@ def _in_microseconds(table: pa.Table) -> pa.Table:
         for field in table.schema
     ]
     return table.cast(pa.schema(fields))
-
-
-def _sha(value: object) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]

@@ -71,15 +71,6 @@ def table_asset(
 
     def decorate(work: Callable[..., Any]) -> dg.AssetsDefinition:
         resources = {parameter.name for parameter in get_resource_args(work)}
-
-        def compute(context: dg.AssetExecutionContext, **inputs: Any) -> Iterator[Any]:
-            given = inputs | {name: getattr(context.resources, name) for name in resources}
-            if CONTEXT in inspect.signature(work).parameters:
-                given[CONTEXT] = context
-            yield from _validated(context, schema, lambda: work(**given))
-
-        compute.__name__ = work.__name__
-        compute.__signature__ = _of_step(work, resources)  # type: ignore[attr-defined]  # mypy does not know a function's own
         *prefix, name = schema.name.split("/")
         asset: dg.AssetsDefinition = dg.asset(
             name=name,
@@ -88,21 +79,14 @@ def table_asset(
             description=inspect.getdoc(work),
             owners=list(owners),
             kinds={_kind(schema), *(kinds or ())},
-            metadata={
-                "dagster/column_schema": column_schema(schema),
-                "dagster/table_name": schema.name.replace("/", "."),
-                STORE: schema.store,
-                KEY: list(schema.key),
-                **({QUARANTINE: schema.quarantine} if schema.source else {}),
-                **({PARTITION_BY: schema.partition_by} if schema.partition_by else {}),
-            },
+            metadata=_table_metadata(schema),
             check_specs=[_check_spec(schema, check) for check in checks_of(schema)],
             io_manager_key=IO_MANAGER,
             required_resource_keys={"validator", "tables", *resources},
             ins=ins,
             deps=list(deps),
             partitions_def=partitions_def,
-        )(compute)
+        )(_step(schema, work, resources))
         return asset
 
     return decorate
@@ -169,6 +153,17 @@ def column_schema(schema: TableSchema) -> dg.TableSchema:
     )
 
 
+def _table_metadata(schema: TableSchema) -> dict[str, Any]:
+    return {
+        "dagster/column_schema": column_schema(schema),
+        "dagster/table_name": schema.name.replace("/", "."),
+        STORE: schema.store,
+        KEY: list(schema.key),
+        **({QUARANTINE: schema.quarantine} if schema.source else {}),
+        **({PARTITION_BY: schema.partition_by} if schema.partition_by else {}),
+    }
+
+
 def _kind(schema: TableSchema) -> str:
     return "deltalake" if schema.store == "lake" else "postgres"
 
@@ -177,6 +172,20 @@ def _check_spec(schema: TableSchema, check: Check) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         check.name, asset=schema.name.split("/"), description=check.description, blocking=check.blocking
     )
+
+
+def _step(schema: TableSchema, work: Callable[..., Any], resources: set[str]) -> Callable[..., Iterator[Any]]:
+    """What Dagster runs: the function between its inputs and the checks of what it returns."""
+
+    def compute(context: dg.AssetExecutionContext, **inputs: Any) -> Iterator[Any]:
+        given = inputs | {name: getattr(context.resources, name) for name in resources}
+        if CONTEXT in inspect.signature(work).parameters:
+            given[CONTEXT] = context
+        yield from _validated(context, schema, lambda: work(**given))
+
+    compute.__name__ = work.__name__
+    compute.__signature__ = _of_step(work, resources)  # type: ignore[attr-defined]  # mypy does not know a function's own
+    return compute
 
 
 def _of_step(work: Callable[..., Any], resources: set[str]) -> inspect.Signature:

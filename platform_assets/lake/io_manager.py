@@ -9,7 +9,8 @@ from platform_assets.base.errors import TableError
 from platform_assets.base.frames import Expression, Frame
 from platform_assets.base.logs import shown
 from platform_assets.base.provenance import code_version
-from platform_assets.engine.query_engine import Engine, Staged, as_frame
+from platform_assets.engine.query_engine import Engine, as_frame
+from platform_assets.engine.staged_files import Staged
 from platform_assets.lake.assets import KEY, PARTITION_BY, QUARANTINE, STORE
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.online_tables import OnlineTables

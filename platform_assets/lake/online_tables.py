@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from platform_assets.database.async_reads import AsyncReads
     from platform_assets.database.connections import Database
-    from platform_assets.engine.query_engine import Engine, Staged
+    from platform_assets.engine.query_engine import Engine
+    from platform_assets.engine.staged_files import Staged
 
 _CHUNK = 1 << 20
 

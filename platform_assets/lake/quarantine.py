@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import SourceError
-from platform_assets.landing.source_files import ERROR, LINE, TEXT
+from platform_assets.landing.landed_rows import ERROR, LINE, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import ibis.expr.types as ir
 
-    from platform_assets.engine.query_engine import Engine, Staged
+    from platform_assets.engine.query_engine import Engine
+    from platform_assets.engine.staged_files import Staged
     from platform_assets.lake.schemas import Column, TableSchema
-    from platform_assets.landing.source_files import Landed
+    from platform_assets.landing.landed_rows import Landed
 
 RULES = "broken_rules"
 READABLE = "line_is_readable"

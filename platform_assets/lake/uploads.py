@@ -1,4 +1,4 @@
-"""Staged files on their way into a table's folder; that they are part of the table, a commit says (`tables.py`)."""
+"""Uploads: copy staged files into a table's folder; the commit of `publishing.py` makes them part of the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow.fs as pafs
     from deltalake.transaction import AddAction
 
-    from platform_assets.engine.query_engine import Staged
+    from platform_assets.engine.staged_files import Staged
 
 
 class Uploads:

@@ -1,7 +1,7 @@
 """Validate, then publish: what a table must be before anyone can read it.
 
 Takes what an asset returned, gives back staged rows with their judgements. Rows from outside
-are sifted first, and their bad ones set apart. Publishing is for `tables.py` and `online.py`.
+are sifted first, and their bad ones set apart. Publishing is for `publishing.py` and `online_tables.py`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import SchemaError
-from platform_assets.engine.query_engine import Engine, Staged, as_frame
+from platform_assets.engine.query_engine import Engine, as_frame
 from platform_assets.lake.expectations import SAMPLE_ROWS, Judgement, judge
 from platform_assets.lake.quarantine import Sifted, breaking, count_by_rule, quarantined, reading, reading_rules, sift
-from platform_assets.landing.source_files import LINE, Landed
+from platform_assets.landing.landed_rows import LINE, Landed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from platform_assets.base.frames import Expression, Frame
+    from platform_assets.engine.staged_files import Staged
     from platform_assets.lake.schemas import TableSchema
 
 WITHIN_LIMIT = "bad_rows_are_within_limit"

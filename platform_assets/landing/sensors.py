@@ -9,7 +9,7 @@ import dagster as dg
 from platform_assets.landing.declared_sources import DeclaredSource, Sources
 from platform_assets.landing.source_files import digest_of, look_at
 from platform_assets.orchestration.failures import plain_failures
-from platform_assets.training.assets import UNFINISHED
+from platform_assets.orchestration.run_states import UNFINISHED
 
 SENSOR_SECONDS = 60
 _KEY_DIGITS = 16

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import SourceError, first_line
 from platform_assets.base.sql_quoting import sql_name
-from platform_assets.landing.source_files import ERROR, LINE, TEXT, named
+from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -50,9 +50,9 @@ def up(context: typer.Context) -> None:
     """Start database, MLflow, service, Dagster's UI and daemon, with automation on; Ctrl-C stops them all."""
     settings: Settings = context.obj.settings
     out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
+    from platform_assets.base.home_folder import make_home
     from platform_assets.operations.servers import servers
     from platform_assets.operations.supervisor import Supervisor
-    from platform_assets.services import make_home
 
     services = context.obj.services
     make_home(settings.home / "logs")
@@ -63,8 +63,8 @@ def up(context: typer.Context) -> None:
 @commands.command()
 def migrate(context: typer.Context) -> None:
     """Bring the databases of the platform, Dagster and MLflow to the versions that this code needs."""
-    from platform_assets.database.connections import open_database, open_owner
     from platform_assets.database.migrate import migrate as migrate_database
+    from platform_assets.database.opening import open_database, open_owner
 
     settings: Settings = context.obj.settings
     url = settings.database_url.get_secret_value()

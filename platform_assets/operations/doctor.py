@@ -14,10 +14,11 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from platform_assets import domains
 from platform_assets.base.errors import PlatformError
+from platform_assets.base.home_folder import make_home
 from platform_assets.base.logs import shown
 from platform_assets.landing.source_files import trouble_with
 from platform_assets.orchestration.storage import dagster_instance
-from platform_assets.services import Services, make_home
+from platform_assets.services import Services
 from platform_assets.settings import Settings, unknown_variables
 
 State = Literal["ok", "warning", "broken"]

@@ -1,63 +1,47 @@
 """Dagster's storage in the platform's PostgreSQL, named by `dagster.yaml`, and how to open an instance on it.
 
 Dagster reads no configuration here: the settings say where the database and the folders are, so that
-every command shares one history without DAGSTER_HOME. What tells a live run from a dead one is held
-here too (`RunLocks`); what follows from it is `dead_runs.py`'s business.
+every command shares one history without DAGSTER_HOME. `run_locks.py` tells a live run from a dead one;
+`redaction.py` keeps secrets out of what is stored.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import os
 import select
-import threading
 import time
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from dagster import DagsterEventType, DagsterInstance
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.scheduler.instigation import InstigatorTick, TickData
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
-from dagster._serdes import deserialize_value, serialize_value
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresScheduleStorage
 
 from platform_assets.base.errors import PlatformError
-from platform_assets.base.logs import redact
-from platform_assets.database.connections import Database, open_database
-from platform_assets.services import make_home
+from platform_assets.base.home_folder import make_home
+from platform_assets.database.connections import Database
+from platform_assets.database.opening import open_database
+from platform_assets.orchestration.redaction import Redaction
+from platform_assets.orchestration.run_locks import RunLocks
 from platform_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from dagster import EventLogEntry
     from dagster._serdes import ConfigurableClassData
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
     from sqlalchemy.pool import ConnectionPoolEntry
 
-_log = logging.getLogger(__name__)
-Stored = TypeVar("Stored", "EventLogEntry", TickData)
-
-KEEP_SECONDS = 5
 IDLE_SECONDS = 1
 """After which nobody believes any more that a connection is still there."""
 _GIVEN_BACK = "given back"
 PROJECT = Path(__file__).parents[2]
 RUN_ENDS = frozenset({DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED})
-# What Dagster finds things by. A weak password can be part of a name, and masking it there would lose the event.
-IDENTITIES = frozenset(
-    {
-        *("__class__", "__enum__", "asset_key", "check_name", "event_type_value", "job_name", "logging_tags"),
-        *("mapping_key", "output_name", "partition", "pipeline_name", "run_id", "solid_handle", "step_handle"),
-        *("step_key", "step_kind_value", "step_output_handle"),
-    }
-)
 
 
 def dagster_instance(settings: Settings | None = None, project: Path = PROJECT) -> DagsterInstance:
@@ -191,139 +175,10 @@ class PlatformSchedules(PostgresScheduleStorage):
         return super().update_tick(InstigatorTick(tick.tick_id, self._redaction.of(tick.tick_data)))
 
 
-class Redaction:
-    """Masks secrets in what Dagster is about to store.
-
-    Parameters
-    ----------
-    secrets
-        As people write them.
-    """
-
-    def __init__(self, secrets: Sequence[str]) -> None:
-        # In serialised values, quotes and letters beyond ASCII are escaped, in nested JSON twice.
-        once = [json.dumps(secret)[1:-1] for secret in secrets]
-        twice = [json.dumps(secret)[1:-1] for secret in once]
-        self._written_secrets = tuple({*secrets, *once, *twice})
-
-    def of(self, value: Stored) -> Stored:
-        """Return the value without secrets; the value itself if it has none."""
-        text = serialize_value(value)
-        if redact(text, self._written_secrets) == text:
-            return value
-        # String by string: what looks like a secret in the whole text may reach across its quotes.
-        return deserialize_value(json.dumps(self._cleaned(json.loads(text))), type(value))
-
-    def _cleaned(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return redact(value, self._written_secrets)
-        if isinstance(value, list):
-            return [self._cleaned(item) for item in value]
-        if isinstance(value, dict):
-            return {key: item if key in IDENTITIES else self._cleaned(item) for key, item in value.items()}
-        return value
-
-
-class RunLocks:
-    """Who runs a run is alive: a session lock per run in PostgreSQL, which ends with its process.
-
-    Needs a direct connection or a pooler in session mode. A thread takes the locks again when the
-    server was restarted under a run that goes on.
-    """
-
-    def __init__(self, engine: Engine, keep_seconds: float = KEEP_SECONDS) -> None:
-        from sqlalchemy import NullPool, create_engine
-
-        # No pool: a connection that went back to one would keep its locks.
-        self._engine = create_engine(engine.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-        self._keep_seconds = keep_seconds
-        self._held: dict[str, Connection] = {}
-        self._mutex = threading.Lock()
-        self._keeper: threading.Thread | None = None
-        _all_run_locks.add(self)
-
-    def take(self, run_id: str) -> None:
-        """Hold the run's lock on a connection of its own, until `release` or the end of this process."""
-        with self._mutex:
-            if run_id in self._held:
-                return
-            self._held[run_id] = self._locked(run_id)
-            if self._keeper is None:
-                self._keeper = threading.Thread(target=self._keep, name="run-locks", daemon=True)
-                self._keeper.start()
-
-    def try_take(self, run_id: str) -> bool:
-        """Hold the run's lock if no process does, this one included."""
-        with self._mutex:
-            connection = self._engine.connect()
-            query = "select pg_try_advisory_lock(%s)"
-            if run_id in self._held or not connection.exec_driver_sql(query, (_lock_key(run_id),)).scalar():
-                connection.close()
-                return False
-            self._held[run_id] = connection
-            return True
-
-    def release(self, run_id: str) -> None:
-        """Give the run's lock back, if it is held here."""
-        with self._mutex:
-            if connection := self._held.pop(run_id, None):
-                connection.close()
-
-    def server_start(self) -> datetime:
-        """When the server was started: a lock that was taken earlier may not be back yet."""
-        with self._engine.connect() as connection:
-            moment = connection.exec_driver_sql("select pg_postmaster_start_time()").scalar_one()
-        return cast("datetime", moment)
-
-    def leave_to_parent(self) -> None:
-        """In a forked child, let go of the sockets: the locks would outlive a killed parent in them."""
-        for connection in self._held.values():
-            # Replaced, not closed: the driver says goodbye on this number when it is collected.
-            null = os.open(os.devnull, os.O_RDWR)
-            os.dup2(null, connection.connection.driver_connection.fileno(), inheritable=False)  # type: ignore[union-attr]  # an open connection has a driver
-            os.close(null)
-        # The parent's thread may have been in the middle of something.
-        self._held, self._mutex, self._keeper = {}, threading.Lock(), None
-
-    def _locked(self, run_id: str) -> Connection:
-        connection = self._engine.connect()
-        # A machine that is switched off says no goodbye; by default the server would wait for it for two hours.
-        connection.exec_driver_sql("set tcp_keepalives_idle = 30")
-        connection.exec_driver_sql("set tcp_keepalives_interval = 10")
-        connection.exec_driver_sql("set tcp_keepalives_count = 3")
-        connection.exec_driver_sql("select pg_advisory_lock(%s)", (_lock_key(run_id),))
-        return connection
-
-    def _keep(self) -> None:
-        while True:
-            time.sleep(self._keep_seconds)
-            with self._mutex:
-                if not self._held:
-                    self._keeper = None
-                    return
-                for run_id in self._held:
-                    self._keep_one(run_id)
-
-    def _keep_one(self, run_id: str) -> None:
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            self._held[run_id].exec_driver_sql("select 1")
-        except SQLAlchemyError:
-            self._held[run_id].invalidate()
-            try:
-                self._held[run_id] = self._locked(run_id)
-            except SQLAlchemyError as error:
-                _log.warning("the lock of run %s is lost until the database is back: %s", run_id, error)
-
-
-_all_run_locks: weakref.WeakSet[RunLocks] = weakref.WeakSet()
 _all_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 def _leave_connections_to_parent() -> None:
-    for locks in _all_run_locks:
-        locks.leave_to_parent()
     for engine in _all_engines:
         engine.dispose(close=False)
 
@@ -359,8 +214,3 @@ def _has_a_message(connection: Any) -> bool:
 
 def _dagster_home(settings: Settings) -> Path:
     return make_home(settings.home / "dagster")
-
-
-def _lock_key(run_id: str) -> int:
-    # 64 bits: among a million runs at a time, two share a key once in 37 million.
-    return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:8], "big", signed=True)

@@ -13,6 +13,7 @@ from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.orchestration.failures import plain_failures
+from platform_assets.orchestration.run_states import UNFINISHED
 from platform_assets.training import metadata as model_metadata
 from platform_assets.training.approval_proposal import proposal_of
 from platform_assets.training.model_spec import ModelSpec, Retraining
@@ -20,12 +21,6 @@ from platform_assets.training.trainer import Trainer
 from platform_assets.training.training_results import Assessment
 
 USER = "user"
-UNFINISHED = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
 SENSOR_SECONDS = 60
 
 

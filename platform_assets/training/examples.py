@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from platform_assets.base.frames import Frame
     from platform_assets.evaluation.splits import Split
-    from platform_assets.lake.delta_tables import TableStore, TableVersion
+    from platform_assets.lake.delta_tables import TableStore
+    from platform_assets.lake.table_versions import TableVersion
     from platform_assets.training.model_spec import ModelSpec
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from platform_assets.approval.audit import Finding
 from platform_assets.approval.ledger import Ledger
-from platform_assets.database.connections import Database, open_database
+from platform_assets.database.opening import open_database
 from platform_assets_tests.approval.proposals import (
     BERT,
     ledger_at,
@@ -22,6 +22,8 @@ from platform_assets_tests.approval.proposals import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from platform_assets.database.connections import Database
 
 
 # What nobody may do

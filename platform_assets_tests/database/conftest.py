@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from platform_assets.database.connections import Database, open_owner
+from platform_assets.database.opening import open_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from platform_assets.database.connections import Database
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from platform_assets.base.errors import DatabaseError
-from platform_assets.database.connections import Database, open_database
 from platform_assets.database.embedded.watcher import free_port
+from platform_assets.database.opening import open_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from platform_assets.database.connections import Database
 
 
 @pytest.fixture(params=["embedded", "external"])

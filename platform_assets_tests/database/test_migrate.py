@@ -16,8 +16,9 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from platform_assets.base.errors import DatabaseError
-from platform_assets.database.connections import Database, open_database, open_owner, require_heads
+from platform_assets.database.connections import Database
 from platform_assets.database.migrate import alembic_config, migrate
+from platform_assets.database.opening import open_database, open_owner, require_heads
 from platform_assets.database.revisions import DOMAINS, current_heads, find_branches, wanted_heads
 
 if TYPE_CHECKING:

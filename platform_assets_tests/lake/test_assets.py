@@ -16,10 +16,12 @@ from platform_assets.base.frames import Expression, Frame
 from platform_assets.definitions import resources
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import IO_MANAGER, online_check, table_asset, tables_in_lake
-from platform_assets.lake.delta_tables import TableStore, TableVersion
+from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.expectations import has_rows, is_positive, is_unique
 from platform_assets.lake.schemas import Column, TableSchema
-from platform_assets.landing.source_files import Landed, Source, land
+from platform_assets.lake.table_versions import TableVersion
+from platform_assets.landing.landed_rows import Landed, land
+from platform_assets.landing.source_files import Source
 from platform_assets.operations.run_report import Report, materialise_all
 from platform_assets.services import Services
 from platform_assets.settings import Settings

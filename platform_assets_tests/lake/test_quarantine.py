@@ -21,7 +21,8 @@ from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.expectations import is_positive, is_present
 from platform_assets.lake.quarantine import RULES, breaking, count_by_rule, quarantined, reading_rules, sift
 from platform_assets.lake.schemas import Column, TableSchema
-from platform_assets.landing.source_files import LINE, Source, land
+from platform_assets.landing.landed_rows import LINE, land
+from platform_assets.landing.source_files import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

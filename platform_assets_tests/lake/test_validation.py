@@ -15,7 +15,8 @@ from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.expectations import Expectation, has_rows, is_positive, is_present, is_unique
 from platform_assets.lake.schemas import Column, TableSchema
 from platform_assets.lake.validation import READ_WELL, WITHIN_LIMIT, Validator, checks_of, conform
-from platform_assets.landing.source_files import ERROR, LINE, TEXT, Landed, Source, land
+from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, Landed, land
+from platform_assets.landing.source_files import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

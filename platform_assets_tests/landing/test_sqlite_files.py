@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from platform_assets.base.errors import SourceError
 from platform_assets.engine.query_engine import Engine
 from platform_assets.landing.archives import Unpacking
-from platform_assets.landing.source_files import ERROR, LINE, TEXT, Source, land
+from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, land
+from platform_assets.landing.source_files import Source
 from platform_assets.landing.sqlite_files import (
     DamagedDatabaseError,
     MissingColumnError,

@@ -11,7 +11,7 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from platform_assets.operations.dead_runs import fail_dead_runs
-from platform_assets.orchestration.storage import PlatformEventLog, RunLocks, dagster_instance
+from platform_assets.orchestration.storage import PlatformEventLog, dagster_instance
 from platform_assets_tests.instances import empty_instance
 from platform_assets_tests.operations import slow_run
 from platform_assets_tests.postgres import wait_until
@@ -139,24 +139,6 @@ def test_after_a_restart_of_the_server_runs_have_time_to_take_their_locks_again(
     set_row(instance, run.run_id, "start_time = 0")
     assert fail_dead_runs(instance, locks_are_back=timedelta(days=1)) == []
     assert fail_dead_runs(instance, locks_are_back=timedelta(0)) == [run.run_id]
-
-
-def test_a_lock_that_the_server_lost_is_taken_again(instance: dg.DagsterInstance) -> None:
-    engine = event_log(instance)._engine
-    locks = RunLocks(engine, keep_seconds=0.05)
-    locks.take("a run")
-    with engine.connect() as connection:
-
-        def holders() -> list[int]:
-            query = "select pid from pg_locks join pg_database on oid = database where locktype = 'advisory'"
-            return list(connection.exec_driver_sql(f"{query} and datname = current_database()").scalars())
-
-        (first,) = holders()
-        connection.exec_driver_sql("select pg_terminate_backend(%s)", (first,))
-        wait_until(lambda: holders() not in ([], [first]), "the lock was taken again")
-    assert not RunLocks(engine).try_take("a run")
-    locks.release("a run")
-    assert RunLocks(engine).try_take("a run")
 
 
 def test_events_that_are_kept_elsewhere_are_not_judged() -> None:

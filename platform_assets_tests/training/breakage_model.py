@@ -17,7 +17,8 @@ from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec
 if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
     from platform_assets.engine.query_engine import Engine
-    from platform_assets.lake.delta_tables import TableStore, TableVersion
+    from platform_assets.lake.delta_tables import TableStore
+    from platform_assets.lake.table_versions import TableVersion
 
 TABLE = "somewhere/readings"
 

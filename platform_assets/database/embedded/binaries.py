@@ -1,6 +1,6 @@
 """PostgreSQL's own programs: where they are, which version, and as whom they run.
 
-Nothing here starts a server; `postgres_server.py` does.
+Nothing here starts a server; `server.py` does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An embedded PostgreSQL server, shared by every process that uses its folder, gone after the last.
 
 This is the users' side: each holds a shared lock on `users.lock` until it closes or ends, however it
-ends, and sees to it that a watcher runs. The watcher (`postgres_watcher.py`) owns the server.
+ends, and sees to it that a watcher runs. The watcher (`watcher.py`) owns the server.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The watcher: owns one embedded PostgreSQL server from its start until nobody uses it any more.
 
-Run as a program by `postgres_server.py`, detached from whoever started it. It starts the server, has
+Run as a program by `server.py`, detached from whoever started it. It starts the server, has
 `migrate.py` migrate it, writes `server.json`, waits until it gets `users.lock` exclusively, stops
 the server and exits.
 """

@@ -8,8 +8,8 @@ from platform_assets.domains.credit_risk.sources import LOANS, read_loans
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import online_check, table_asset
 from platform_assets.landing.declared_sources import Sources
+from platform_assets.landing.landed_rows import Landed
 from platform_assets.landing.sensors import source_changed_sensor
-from platform_assets.landing.source_files import Landed
 
 OWNERS = ["team:credit-risk"]
 

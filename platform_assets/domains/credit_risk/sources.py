@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from platform_assets.domains.credit_risk import demo
 from platform_assets.domains.credit_risk.settings import CreditRiskSettings
 from platform_assets.landing.declared_sources import DeclaredSource
-from platform_assets.landing.source_files import Landed, land
+from platform_assets.landing.landed_rows import Landed, land
 
 if TYPE_CHECKING:
     from platform_assets.engine.query_engine import Engine

@@ -7,7 +7,7 @@ from platform_assets.domains.optimisation.sources import read_compact, read_dist
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import table_asset
 from platform_assets.landing.declared_sources import Sources
-from platform_assets.landing.source_files import Landed
+from platform_assets.landing.landed_rows import Landed
 
 OWNERS = ["team:platform"]
 

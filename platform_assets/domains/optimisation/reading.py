@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from platform_assets.base.errors import SourceError, first_line
 from platform_assets.domains.optimisation.forms import LARGEST_EXACT, Facts, all_true
-from platform_assets.landing.source_files import MOST_LINES
+from platform_assets.landing.csv_records import MOST_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -8,8 +8,8 @@ from platform_assets.domains.sentence_relevance.sources import ARCHIVE, read_arc
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import table_asset
 from platform_assets.landing.declared_sources import Sources
+from platform_assets.landing.landed_rows import Landed
 from platform_assets.landing.sensors import source_changed_sensor
-from platform_assets.landing.source_files import Landed
 
 OWNERS = ["team:sentence-relevance"]
 

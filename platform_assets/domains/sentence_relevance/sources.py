@@ -12,7 +12,8 @@ from platform_assets.domains.sentence_relevance.schemas import ARCHIVED_SENTENCE
 from platform_assets.domains.sentence_relevance.settings import SentenceRelevanceSettings
 from platform_assets.landing.archives import Unpacking
 from platform_assets.landing.declared_sources import DeclaredSource
-from platform_assets.landing.source_files import Landed, fetch, land
+from platform_assets.landing.landed_rows import Landed, land
+from platform_assets.landing.source_files import fetch
 from platform_assets.landing.sqlite_files import counted, opened_sqlite, sqlite_rows
 from platform_assets.settings import variable
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from platform_assets.base.errors import DatabaseError
-from platform_assets.database.connections import embedded_database, open_database
+from platform_assets.database.connections import embedded_database
 from platform_assets.database.embedded.server import APP, OWNER, ServerFolder, use_server
 from platform_assets.database.embedded.watcher import Server, free_port
+from platform_assets.database.opening import open_database
 from platform_assets_tests.postgres import is_watched, processes_of, wait_until, wait_until_stopped
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ linux = pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc 
 USER = """
 import sys
 from pathlib import Path
-from platform_assets.database.connections import open_database
+from platform_assets.database.opening import open_database
 
 database = open_database("", Path(sys.argv[1]))
 with database.connect("platform") as connection:
@@ -37,7 +38,7 @@ sys.stdin.read()
 FORKING_USER = """
 import os, sys, time
 from pathlib import Path
-from platform_assets.database.connections import open_database
+from platform_assets.database.opening import open_database
 
 database = open_database("", Path(sys.argv[1]))
 if os.fork() == 0:

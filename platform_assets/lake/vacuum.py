@@ -1,0 +1,52 @@
+"""Vacuum: remove the files that only versions older than the retention need, and what killed writers left."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from deltalake import DeltaTable
+
+    from platform_assets.lake.lake_location import LakeLocation
+
+
+def vacuum(
+    location: LakeLocation, name: str, table: DeltaTable, retention: timedelta, keep_versions: Collection[int]
+) -> int:
+    """Remove files of a table that was opened; says how many. See `TableStore.vacuum`."""
+    with location.plain_errors(name, "was not cleaned"):
+        # What delta-rs reports includes files that went long ago, as long as the log names them.
+        before = _stored_files(location, name)
+        table.vacuum(
+            retention_hours=math.ceil(retention / timedelta(hours=1)),
+            dry_run=False,
+            enforce_retention_duration=False,
+            full=True,
+            # Models outlive a lake that was lost.
+            keep_versions=sorted(version for version in keep_versions if version <= table.version()),
+        )
+        return len(before - _stored_files(location, name)) + _remove_halves(location, name, retention)
+
+
+def _remove_halves(location: LakeLocation, name: str, retention: timedelta) -> int:
+    # In a folder delta-rs writes to `<file>#<number>` and renames. It does not see those of killed writers
+    # any more; an object store drops uploads that were not completed by a rule of the bucket.
+    if location.is_remote:
+        return 0
+    oldest = time.time() - retention.total_seconds()
+    halves = [path for path in Path(location.uri(name)).rglob("*#*") if path.stat().st_mtime < oldest]
+    for half in halves:
+        half.unlink()
+    return len(halves)
+
+
+def _stored_files(location: LakeLocation, name: str) -> set[str]:
+    import pyarrow.fs as pafs
+
+    return {info.path for info in location.files(name).get_file_info(pafs.FileSelector("")) if info.is_file}

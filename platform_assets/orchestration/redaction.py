@@ -1,0 +1,59 @@
+"""Redaction: events and ticks without secrets, before Dagster stores them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dagster._core.scheduler.instigation import TickData
+from dagster._serdes import deserialize_value, serialize_value
+
+from platform_assets.base.logs import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dagster import EventLogEntry
+
+Stored = TypeVar("Stored", "EventLogEntry", TickData)
+# What Dagster finds things by. A weak password can be part of a name, and masking it there would lose the event.
+IDENTITIES = frozenset(
+    {
+        *("__class__", "__enum__", "asset_key", "check_name", "event_type_value", "job_name", "logging_tags"),
+        *("mapping_key", "output_name", "partition", "pipeline_name", "run_id", "solid_handle", "step_handle"),
+        *("step_key", "step_kind_value", "step_output_handle"),
+    }
+)
+
+
+class Redaction:
+    """Masks secrets in what Dagster is about to store.
+
+    Parameters
+    ----------
+    secrets
+        As people write them.
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        # In serialised values, quotes and letters beyond ASCII are escaped, in nested JSON twice.
+        once = [json.dumps(secret)[1:-1] for secret in secrets]
+        twice = [json.dumps(secret)[1:-1] for secret in once]
+        self._written_secrets = tuple({*secrets, *once, *twice})
+
+    def of(self, value: Stored) -> Stored:
+        """Return the value without secrets; the value itself if it has none."""
+        text = serialize_value(value)
+        if redact(text, self._written_secrets) == text:
+            return value
+        # String by string: what looks like a secret in the whole text may reach across its quotes.
+        return deserialize_value(json.dumps(self._cleaned(json.loads(text))), type(value))
+
+    def _cleaned(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return redact(value, self._written_secrets)
+        if isinstance(value, list):
+            return [self._cleaned(item) for item in value]
+        if isinstance(value, dict):
+            return {key: item if key in IDENTITIES else self._cleaned(item) for key, item in value.items()}
+        return value

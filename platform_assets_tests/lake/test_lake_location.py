@@ -1,0 +1,69 @@
+"""Stores that cannot be reached, folders that cannot be a lake's, and what their errors say."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from platform_assets.base.errors import TableError
+from platform_assets.lake.delta_tables import TableStore
+from platform_assets.lake.lake_location import LakeLocation
+from platform_assets_tests.lake.sales_lake import NAME, Lake, by_month, contents, sales
+from platform_assets_tests.object_store import SECRET, ObjectStore, running_object_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from platform_assets.engine.query_engine import Engine
+
+
+@pytest.mark.requirement("PLT-8")
+def test_an_unreachable_store_is_named_without_secrets_and_soon(engine: Engine) -> None:
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    store = TableStore("s3://nowhere/lake", engine, ObjectStore(endpoint).options)
+    with pytest.raises(TableError, match="shop/sales in s3://nowhere/lake cannot be opened: .*127.0.0.1") as caught:
+        store.read(NAME)
+    # Not the three minutes of the client's own.
+    assert "retry_timeout 20s" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_failures_that_pass_are_not_noticed(object_store: ObjectStore, engine: Engine) -> None:
+    """Each request of each kind is answered by 503, then by 500, and only then by the store."""
+    uri = object_store.lake()
+    with running_object_store(behind=object_store.endpoint) as bad_line:
+        lake = Lake(TableStore(uri, engine, bad_line.options), engine, uri, bad_line.options)
+        lake.publish(by_month(jan=1), "month")
+        lake.publish(by_month(feb=2), "month", partitions=["feb"])
+        assert contents(lake.store.read(NAME)) == [("feb", 2.0), ("jan", 1.0)]
+        assert [version.version for version in lake.store.versions(NAME)] == [1, 0]
+
+
+def test_secrets_in_options_and_addresses_are_kept_out_of_errors() -> None:
+    options = {"AZURE_STORAGE_SAS_TOKEN": "sig=very-secret", "AWS_SECRET_ACCESS_KEY": SECRET}
+    location = LakeLocation("s3://user:pass@bucket/lake?sig=signed", options)
+    reason = f"GET http://user:pass@host/a?sig=signed with {SECRET} and sig=very-secret failed"
+    with pytest.raises(TableError) as caught, location.plain_errors(NAME, "cannot be read"):
+        raise OSError(reason)
+    expected = "GET http://host/a with *** and *** failed"
+    assert str(caught.value) == f"{NAME} in s3://bucket/lake cannot be read: {expected}"
+
+
+def test_a_missing_bucket_is_named(object_store: ObjectStore, engine: Engine) -> None:
+    store = TableStore("s3://never-made/lake", engine, object_store.options)
+    with engine.stage(sales(1)) as staged, pytest.raises(TableError, match="s3://never-made/lake .*NoSuchBucket"):
+        store.publish(NAME, staged)
+
+
+def test_a_folder_that_delta_misreads_is_refused(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="has a % in its path"):
+        TableStore(str(tmp_path / "a%20b"), engine)
+
+
+def test_a_file_uri_is_a_folder(engine: Engine, tmp_path: Path) -> None:
+    assert TableStore(f"file://{tmp_path}/lake/", engine).uri(NAME) == f"{tmp_path}/lake/{NAME}"
