@@ -12,7 +12,6 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.base.errors import PlatformError
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.online_tables import OnlineTables
@@ -80,12 +79,17 @@ class Services:
     @property
     def scratch(self) -> Path:
         """Folder of files that do not outlive their process."""
-        return self.settings.home / "scratch"
+        return self.settings.scratch
 
     @opened
     def engine(self) -> Engine:
         """The query engine."""
         return Engine(self.scratch, self.settings.engine_memory, self.settings.engine_threads)
+
+    @opened
+    def sources(self) -> Sources:
+        """Where raw data come from."""
+        return Sources(self.settings, self.of_domains)
 
     @opened
     def tables(self) -> TableStore:
@@ -95,14 +99,9 @@ class Services:
     @opened
     def database(self) -> Database:
         """PostgreSQL, started when it is the embedded one."""
-        from platform_assets.database.opening import open_database
+        from platform_assets.database.opening import open_configured_database
 
-        if self.settings.bundle:
-            raise PlatformError(
-                "PLATFORM_BUNDLE is for `platform-assets serve`, with one exported model and no database; unset it for "
-                "everything else"
-            )
-        return open_database(self.settings.database_url.get_secret_value(), self.settings.home)
+        return open_configured_database(self.settings)
 
     @opened
     def async_reads(self) -> AsyncReads:
@@ -139,12 +138,9 @@ class Services:
     @opened
     def keys(self) -> KeyRing:
         """Who may use the service: the keys in the database, or the setting's where that is the only place."""
-        from platform_assets.web.api_keys import Keys, KeysFromSettings
+        from platform_assets.web.api_keys import Keys, open_keys
 
-        given = self.settings.api_keys.get_secret_value()
-        if given or self.bundle:
-            return KeysFromSettings(given)
-        return Keys(self._connection, self._rows, self._async_rows)
+        return open_keys(self.settings, lambda: Keys(self._connection, self._rows, self._async_rows))
 
     @opened
     def validator(self) -> Validator:
@@ -165,16 +161,9 @@ class Services:
     @opened
     def registry(self) -> ModelRegistry:
         """The registered models: in MLflow, or in memory with a lake that is."""
-        from platform_assets.models.mlflow_registry import MlflowRegistry
-        from platform_assets.models.registry import MemoryRegistry
+        from platform_assets.models.mlflow_registry import open_registry
 
-        if self.settings.lake_is_memory:
-            return MemoryRegistry()
-
-        uri = self.mlflow_tracking_uri
-        # A tracking server knows itself where to put files; of a database MLflow would use the current folder.
-        artifact_root = None if uri.startswith(("http://", "https://")) else str(self.settings.home / "mlflow")
-        return MlflowRegistry(uri, artifact_root, self._lock, scratch=self.scratch)
+        return open_registry(self.settings, lambda: self.mlflow_tracking_uri, self._lock)
 
     def _lock(self, name: str) -> AbstractContextManager[None]:
         # A registry that is only read needs no database of ours.
@@ -278,11 +267,6 @@ class Services:
             self.async_reads.close()
         if "database" in vars(self):
             self.database.close()
-
-    @opened
-    def sources(self) -> Sources:
-        """Where raw data come from."""
-        return Sources(self.settings, self.of_domains)
 
 
 def open_services(settings: Settings) -> Services:

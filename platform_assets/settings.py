@@ -217,6 +217,11 @@ class Settings(SettingsGroup):
         )
 
     @property
+    def scratch(self) -> Path:
+        """Folder of files that do not outlive their process."""
+        return self.home / "scratch"
+
+    @property
     def lake(self) -> str:
         """The lake's location, below the home unless it was set."""
         return self.lake_uri or str(self.home / "lake")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from platform_assets.base.errors import DatabaseError
+from platform_assets.base.errors import DatabaseError, PlatformError
 from platform_assets.database.connections import Database, embedded_database, missing
 from platform_assets.database.embedded.server import APP, OWNER, use_server
 from platform_assets.database.revisions import DOMAINS, current_heads, listed, refuse_unknown, wanted_heads
@@ -18,6 +18,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import URL
+
+    from platform_assets.settings import Settings
+
+
+def open_configured_database(settings: Settings) -> Database:
+    """Open the databases that the settings ask for.
+
+    Raises
+    ------
+    PlatformError
+        The settings are those of a service without a database.
+    DatabaseError
+        As for `open_database`.
+    """
+    if settings.bundle:
+        raise PlatformError(
+            "PLATFORM_BUNDLE is for `platform-assets serve`, with one exported model and no database; unset it for "
+            "everything else"
+        )
+    return open_database(settings.database_url.get_secret_value(), settings.home)
 
 
 def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:

@@ -25,6 +25,7 @@ from platform_assets.models.mlflow_copy import MODEL, save_copy
 from platform_assets.models.mlflow_tags import DIGEST_TAG, FINGERPRINT_TAG, read_version, table_versions, version_tags
 from platform_assets.models.registry import (
     CHALLENGER,
+    MemoryRegistry,
     ModelVersion,
     Registration,
     finite,
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
+    from platform_assets.models.registry import ModelRegistry
+    from platform_assets.settings import Settings
+
 PLOTS = "plots"
 """Folder of a run's artifacts with the plots."""
 RECORD = "record.json"
@@ -56,6 +60,28 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+
+
+def open_registry(
+    settings: Settings, tracking_uri: Callable[[], str], lock: Callable[[str], AbstractContextManager[Any]]
+) -> ModelRegistry:
+    """Open the registry that the settings ask for: in MLflow, or in memory with a lake that is.
+
+    Parameters
+    ----------
+    settings
+        The platform's.
+    tracking_uri
+        Returns MLflow's tracking server, or the database that MLflow has migrated.
+    lock
+        As for `MlflowRegistry`.
+    """
+    if settings.lake_is_memory:
+        return MemoryRegistry()
+    uri = tracking_uri()
+    # A tracking server knows itself where to put files; of a database MLflow would use the current folder.
+    artifact_root = None if uri.startswith(("http://", "https://")) else str(settings.home / "mlflow")
+    return MlflowRegistry(uri, artifact_root, lock, scratch=settings.scratch)
 
 
 class MlflowRegistry:

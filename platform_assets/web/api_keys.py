@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from platform_assets.settings import Settings
+
 APPROVE = "approve"
 SCOPES = ("read", "predict", APPROVE)
 """What a key may be for."""
@@ -224,6 +226,20 @@ class Keys:
     def _connected(self) -> Iterator[psycopg.Connection[Any]]:
         with _plain_errors(), self._connect() as connection, connection.transaction():
             yield connection
+
+
+def open_keys(settings: Settings, keys: Callable[[], KeyRing]) -> KeyRing:
+    """Open the keys of a service: the setting's where it has no database, else those of the database.
+
+    Parameters
+    ----------
+    settings
+        The platform's.
+    keys
+        Returns those of the database.
+    """
+    given = settings.api_keys.get_secret_value()
+    return KeysFromSettings(given) if given or settings.bundle else keys()
 
 
 class KeysFromSettings:
