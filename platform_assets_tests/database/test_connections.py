@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from platform_assets.base.errors import DatabaseError
-from platform_assets.database.embedded.watcher import free_port
 from platform_assets.database.opening import open_database
 
 if TYPE_CHECKING:
@@ -82,55 +80,3 @@ def test_only_the_embedded_history_trades_its_last_lines_for_speed(database: Dat
         with database.connect(purpose) as connection:
             settings[purpose] = connection.execute("show synchronous_commit").fetchone()
     assert settings == {"platform": ("on",), "dagster": ("off" if database.embedded else "on",)}
-
-
-@pytest.mark.parametrize(
-    ("statement", "message"),
-    [
-        ("update platform.alembic_version set version_num = '0002'", "is at version 0002, this code needs"),
-        ("drop schema platform cascade", "is at version none, this code needs"),
-        ("drop database {mlflow}", "has no {mlflow} beside it"),
-    ],
-)
-def test_an_external_database_that_is_not_migrated_is_refused(external: Database, statement: str, message: str) -> None:
-    names = {"mlflow": external.name("mlflow")}
-    with external.connect("platform") as connection:
-        connection.execute(statement.format(**names).encode())
-    url = external.url("platform").render_as_string(hide_password=False)
-    with pytest.raises(DatabaseError) as error:
-        open_database(url, Path("unused"))
-    assert message.format(**names) in str(error.value)
-    assert str(error.value).endswith("run `platform-assets migrate`")
-
-
-@pytest.mark.requirement("PLT-8")
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("hunter2", "what it holds is no URL"),
-        ("postgresql://user:hunter2@host:port/name", "what it holds is no URL"),
-        ("mysql://user:hunter2@host/name", "it is one of mysql"),
-        ("postgresql://user:hunter2@host", "it names no database"),
-    ],
-)
-def test_a_url_that_cannot_be_used_is_refused_without_showing_it(url: str, message: str) -> None:
-    with pytest.raises(DatabaseError) as error:
-        open_database(url, Path("unused"))
-    assert message in str(error.value)
-    assert "hunter2" not in str(error.value)
-
-
-@pytest.mark.requirement("PLT-8")
-def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
-    with pytest.raises(DatabaseError, match=r"cannot open the database name on 127\.0\.0\.1") as error:
-        open_database(f"postgresql://user:hunter2@127.0.0.1:{free_port()}/name", Path("unused"))
-    assert "hunter2" not in str(error.value)
-    assert "Start that server, or mend PLATFORM_DATABASE_URL" in str(error.value)
-
-
-def test_a_database_that_is_not_there_is_made_by_migrate(external: Database) -> None:
-    url = external.url("platform").set(database="never_made").render_as_string(hide_password=False)
-    with pytest.raises(DatabaseError) as error:
-        open_database(url, Path("unused"))
-    made = "run `platform-assets migrate`, which makes it"
-    assert str(error.value) == f"there is no database never_made on 127.0.0.1; {made}"

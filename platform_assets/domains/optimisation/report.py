@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from platform_assets.domains.optimisation.memory import SmallTable
+    from platform_assets.domains.optimisation.small_table import SmallTable
 
 OURS = "this platform"
 MEGABYTE = 1e6

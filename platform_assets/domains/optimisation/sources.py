@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from platform_assets.base.errors import SourceError
 from platform_assets.domains.optimisation import demo
 from platform_assets.domains.optimisation.distance import distance
-from platform_assets.domains.optimisation.memory import SmallTable, read_small
+from platform_assets.domains.optimisation.memory import read_small
 from platform_assets.domains.optimisation.settings import OptimisationSettings
 from platform_assets.landing.declared_sources import DeclaredSource
 from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, Landed, land
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from platform_assets.base.frames import Expression
+    from platform_assets.domains.optimisation.small_table import SmallTable
     from platform_assets.engine.query_engine import Engine
     from platform_assets.landing.declared_sources import Sources
 

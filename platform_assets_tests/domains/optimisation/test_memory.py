@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 from platform_assets.base.errors import SourceError
 from platform_assets.domains.optimisation import demo as hotels
 from platform_assets.domains.optimisation import report
-from platform_assets.domains.optimisation.memory import SmallTable, read_small, shrink
+from platform_assets.domains.optimisation.memory import read_small, shrink
 from platform_assets.domains.optimisation.reading import MISSING, Unread, detect_encoding
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from platform_assets.domains.optimisation.small_table import SmallTable
 
 NAN = float("nan")
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)

@@ -171,8 +171,22 @@ def column(name: str, kind: Any, comment: str, *more: Any, **options: Any) -> sa
     return sa.Column(name, kind, *more, comment=comment, **{"nullable": False, **options})
 
 
+MOMENT, JSON = sa.DateTime(timezone=True), postgresql.JSONB
+
+
 def upgrade() -> None:
-    moment, json = sa.DateTime(timezone=True), postgresql.JSONB
+    create_requests()
+    create_events()
+    create_keys()
+    op.execute(FUNCTIONS)
+    for table in TABLES:
+        op.execute(
+            f"create trigger append_only before update or delete or truncate on platform.{table}"
+            " for each statement execute function platform.refuse_change()"
+        )
+
+
+def create_requests() -> None:
     op.create_table(
         "approval_requests",
         column("id", sa.BigInteger, "The request.", sa.Identity(always=True)),
@@ -182,11 +196,11 @@ def upgrade() -> None:
         column("threshold", sa.Double, "Score from which a row counts as positive."),
         column("launched_by", sa.Text, "Who launched the training; null where nobody knows.", nullable=True),
         column("requested_by", sa.Text, "Who asked; null where nobody knows.", nullable=True),
-        column("created_at", moment, "When, by the database's clock."),
-        column("expires_at", moment, "From when on it cannot be decided any more."),
-        column("policy", json, "Who may decide, as it was then."),
-        column("evidence", json, "What the person who decides sees: metrics, verdict, data, code."),
-        column("plots", json, "File name to SHA-256 of each plot."),
+        column("created_at", MOMENT, "When, by the database's clock."),
+        column("expires_at", MOMENT, "From when on it cannot be decided any more."),
+        column("policy", JSON, "Who may decide, as it was then."),
+        column("evidence", JSON, "What the person who decides sees: metrics, verdict, data, code."),
+        column("plots", JSON, "File name to SHA-256 of each plot."),
         column("champion_version", sa.Integer, "The champion at that time; null without one.", nullable=True),
         column("champion_digest", sa.Text, "Of the champion's file; null without one.", nullable=True),
         sa.PrimaryKeyConstraint("id"),
@@ -205,6 +219,9 @@ def upgrade() -> None:
         schema="platform",
         comment="The plots of each request.",
     )
+
+
+def create_events() -> None:
     op.create_table(
         "approval_events",
         column("sequence", sa.BigInteger, "1, 2, 3 .. over all requests.", autoincrement=False),
@@ -216,8 +233,8 @@ def upgrade() -> None:
         column("reason", sa.Text, "Why, in that person's words.", nullable=True),
         column("override", sa.Boolean, "Whether a failed verdict was overridden."),
         column("delivery", sa.Text, "Tells a decision that was sent twice.", nullable=True),
-        column("details", json, "What a program has to know of it."),
-        column("at", moment, "When, by the database's clock."),
+        column("details", JSON, "What a program has to know of it."),
+        column("at", MOMENT, "When, by the database's clock."),
         column("request_digest", sa.Text, "Of the request's row."),
         column("previous_hash", sa.Text, "Of the event before; zeros for the first."),
         column("hash", sa.Text, "Of all other columns."),
@@ -230,18 +247,21 @@ def upgrade() -> None:
     op.create_table(
         "approval_projections",
         column("sequence", sa.BigInteger, "The event.", sa.ForeignKey("platform.approval_events.sequence")),
-        column("at", moment, "When the registry had it.", server_default=NOW),
+        column("at", MOMENT, "When the registry had it.", server_default=NOW),
         sa.PrimaryKeyConstraint("sequence"),
         schema="platform",
         comment="Which promotions and rollbacks the registry shows.",
     )
+
+
+def create_keys() -> None:
     op.create_table(
         "api_keys",
         column("hash", sa.Text, "SHA-256 of the secret."),
         column("name", sa.Text, "The key's name; one of those that are not revoked."),
         column("owner", sa.Text, "The person or program that holds it."),
         column("scopes", postgresql.ARRAY(sa.Text), "What it may do: read, predict, approve."),
-        column("created_at", moment, "When it was made.", server_default=NOW),
+        column("created_at", MOMENT, "When it was made.", server_default=NOW),
         sa.PrimaryKeyConstraint("hash"),
         sa.CheckConstraint("scopes <@ array['read', 'predict', 'approve'] and cardinality(scopes) > 0"),
         schema="platform",
@@ -250,17 +270,11 @@ def upgrade() -> None:
     op.create_table(
         "api_key_revocations",
         column("hash", sa.Text, "Of the key.", sa.ForeignKey("platform.api_keys.hash")),
-        column("at", moment, "From when on it opens nothing.", server_default=NOW),
+        column("at", MOMENT, "From when on it opens nothing.", server_default=NOW),
         sa.PrimaryKeyConstraint("hash"),
         schema="platform",
         comment="Keys that open nothing any more.",
     )
-    op.execute(FUNCTIONS)
-    for table in TABLES:
-        op.execute(
-            f"create trigger append_only before update or delete or truncate on platform.{table}"
-            " for each statement execute function platform.refuse_change()"
-        )
 
 
 def downgrade() -> None:

@@ -1,0 +1,133 @@
+"""A table in memory, each column in the smallest of the forms of `forms.py` that keeps its values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.domains.optimisation.forms import restored
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from platform_assets.base.frames import Frame
+    from platform_assets.domains.optimisation.reading import (
+        Unread,
+    )
+
+
+@dataclass(frozen=True)
+class SmallColumn:
+    """One column of a small table.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    type
+        Its type in the original.
+    form
+        The form in which it is kept.
+    before
+        Bytes that it takes in pandas, objects included.
+    after
+        Bytes that it takes here, dictionary included.
+    data
+        The values; a pandas series as it was where Arrow cannot hold them (a list of mixed types, for one).
+    """
+
+    name: str
+    type: str
+    form: str
+    before: int
+    after: int
+    data: pa.Array | pd.Series[Any]
+    _stands_for: pa.DataType | None
+    _dtype: Any
+
+    def series(self) -> pd.Series[Any]:
+        """The original column."""
+        if self._stands_for is None:
+            return self.data
+        return in_pandas(restored(self.data, self._stands_for), self._dtype)
+
+
+@dataclass(frozen=True)
+class SmallTable:
+    """A table in its smallest form.
+
+    Attributes
+    ----------
+    columns
+        What it holds, in order.
+    rows
+        How many rows.
+    encoding
+        How the texts of the file are encoded; empty for a frame or a parquet file.
+    unread
+        Lines of the CSV file that are no rows.
+    jumps
+        Rows, counted from 0, and the lines on which they begin, wherever those do not follow the last row's.
+    """
+
+    columns: tuple[SmallColumn, ...]
+    rows: int
+    encoding: str = ""
+    unread: tuple[Unread, ...] = ()
+    jumps: tuple[tuple[int, int], ...] = ()
+    _labels: Any = None
+    _index: Any = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns; without the frame's index, which stays as it is."""
+        return sum(column.after for column in self.columns)
+
+    @property
+    def arrow(self) -> pa.Table:
+        """The columns without a copy, in the forms in which they are kept, save those that Arrow cannot hold.
+
+        Each value is still the value (a decimal the number, a dictionary the text), so that DuckDB and
+        Ibis can work on it.
+        """
+        import pyarrow as pa
+
+        held = [column for column in self.columns if isinstance(column.data, pa.Array)]
+        return pa.Table.from_arrays([column.data for column in held], names=[column.name for column in held])
+
+    def lines(self) -> NDArray[np.int64]:
+        """The line of a CSV file on which each row begins, the header's being 1; else the row, from 1."""
+        import numpy as np
+
+        jumps = self.jumps or ((0, 1),)
+        begin = np.array([row for row, _ in jumps])
+        lead = np.array([line - row for row, line in jumps])
+        lines: NDArray[np.int64] = np.arange(self.rows) + np.repeat(lead, np.diff(begin, append=self.rows))
+        return lines
+
+    def frame(self) -> Frame:
+        """The original, value for value and type for type."""
+        import pandas as pd
+
+        index = pd.RangeIndex(self.rows) if self._index is None else self._index
+        columns = {place: column.series().set_axis(index) for place, column in enumerate(self.columns)}
+        frame = pd.DataFrame(columns, index=index)
+        frame.columns = pd.Index([column.name for column in self.columns]) if self._labels is None else self._labels
+        return frame
+
+
+def in_pandas(values: pa.Array, dtype: Any) -> pd.Series[Any]:
+    """Return Arrow values as a pandas series of a dtype."""
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(dtype, np.dtype) and dtype.kind == "O":
+        return pd.Series(values.to_pylist(), dtype=object)
+    if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
+        return pd.Series(values.to_numpy(zero_copy_only=False).astype(dtype))
+    mapper = {values.type: dtype}.get if hasattr(dtype, "__from_arrow__") else None
+    series: pd.Series[Any] = values.to_pandas(types_mapper=mapper)
+    return series if dtype is None or series.dtype == dtype else series.astype(dtype)
