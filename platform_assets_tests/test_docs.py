@@ -33,6 +33,7 @@ _SPAN = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
 _MAKE = re.compile(r"(?<![\w-])make((?:[ \t]+[A-Z]\w*=(?:\"[^\"]*\"|'[^']*'|\S*))*)[ \t]+([a-z][\w-]*)")
 _COMMAND = re.compile(r"(?<![\w./-])(?:\.venv/bin/)?platform-assets[ \t]+([a-z][\w-]*)(?:[ \t]+([a-z][\w-]*))?")
 _VARIABLE = re.compile(r"(?<!\w)PLATFORM_[A-Z0-9_]*[A-Z0-9](?![\w*<])")
+_MODULE = re.compile(r"(?<![\w./:-])(?:[\w-]+/)*\w+\.py(?!\w)")
 _LINK = re.compile(
     r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)|^\[[^\]]+\]:\s*(\S+)|(?:src|href)=\"([^\"]+)\"", re.MULTILINE
 )
@@ -41,6 +42,12 @@ _LINK = re.compile(
 @cache
 def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@cache
+def modules() -> list[str]:
+    folders = ("platform_assets", "platform_assets_tests", "benchmarks")
+    return [f"/{file.relative_to(ROOT)}" for folder in folders for file in (ROOT / folder).rglob("*.py")]
 
 
 @cache
@@ -69,6 +76,7 @@ def faults(page: Path) -> Iterator[str]:
     for code in code_in(text):
         yield from (f"make {target}" for _, target in _MAKE.findall(code) if target not in make_targets())
         yield from (name for name in _VARIABLE.findall(code) if name not in variables())
+        yield from (name for name in _MODULE.findall(code) if not any(file.endswith(f"/{name}") for file in modules()))
         yield from (f"platform-assets {' '.join(words)}" for words in _COMMAND.findall(code) if not is_command(*words))
     for target in (next(filter(None, groups)) for groups in _LINK.findall(_BLOCK.sub("", text))):
         path = target.split("#")[0]
@@ -96,6 +104,8 @@ def test_what_a_page_names_exists(page: Path) -> None:
         ("to make sense in prose", []),
         ("`PLATFORM_HOME`, `PLATFORM_<FIELD>` and `PLATFORM_*`", []),
         ("`PLATFORM_HOUSE=x make run`", ["PLATFORM_HOUSE"]),
+        ("`settings.py`, `platform_assets/web/pages.py` and `web/test_paging.py`", []),
+        ("`web/gone.py`", ["web/gone.py"]),
         ("[here](page.md), [there](page.md#part), [far](https://example.org/x), [up](#part)", []),
         ("[here](gone.md#part)", ["link to gone.md#part"]),
         ("![a picture](gone.png)", ["link to gone.png"]),

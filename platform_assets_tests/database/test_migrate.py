@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MIGRATE = """
 import sys
 from pathlib import Path
-from platform_assets.database.connections import open_database
+from platform_assets.database.opening import open_database
 from platform_assets.database.migrate import migrate
 
 print("\\n".join(migrate(open_database(sys.argv[1], Path("unused"), migrated=False))))
