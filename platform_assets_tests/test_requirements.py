@@ -73,6 +73,13 @@ def test_a_skipped_test_says_why_and_what_to_install(tmp_path: Path) -> None:
     assert "test_example.py::test_b - Skipped: needs the real data sets (no apt package)" in printed
 
 
+def test_what_takes_long_runs_before_a_release_only(tmp_path: Path) -> None:
+    code = "@pytest.mark.release\ndef test_a(): pass"
+    told = "test_example.py::test_a - Skipped: takes long (no apt package): .ci/run runs it, or set RELEASE_TESTS=1"
+    assert told in run_pytest(tmp_path, example=code, variables={"RELEASE_TESTS": ""})
+    assert "1 passed" in run_pytest(tmp_path, example=code, variables={"RELEASE_TESTS": "1"})
+
+
 def test_the_browser_is_a_real_one(browser: Browser) -> None:
     page = browser.new_page()
     page.set_content("<title>before</title><script>document.title = 'after'</script>")
