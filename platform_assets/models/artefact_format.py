@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import ArtefactError
+from platform_assets.base.moved_modules import MOVED
 from platform_assets.models.fitted_model import FittedModel, library_versions, one_line
 
 if TYPE_CHECKING:
@@ -56,14 +57,7 @@ STABLE_MODULES = (
     "platform_assets.models.number_estimators",
     "platform_assets.models.text_estimators",
 )
-"""Modules whose classes artefacts name by path: a class moves out of them only with an entry in `MOVED`."""
-MOVED = {
-    "platform_assets.core.calibration.CalibratedEstimator": "platform_assets.models.calibration.CalibratedEstimator",
-    "platform_assets.core.number_estimators.NumberColumns": "platform_assets.models.number_estimators.NumberColumns",
-    "platform_assets.core.text_estimators.CompactTfidf": "platform_assets.models.text_estimators.CompactTfidf",
-    "platform_assets.core.text_estimators.TextCleaner": "platform_assets.models.text_estimators.TextCleaner",
-}
-"""Where a class is now, by the path under which older artefacts name it. Entries stay for ever."""
+"""Modules whose classes artefacts name by path; one moves only with an entry in `base/moved_modules.py`."""
 TRAIN_AGAIN = "train the model again, which stores a new one"
 """The remedy for a file that cannot be used."""
 _FIELDS = {"estimator", "features", "golden_rows", "golden_scores", "libraries"}
@@ -173,10 +167,10 @@ def _move_classes(node: Any) -> bool:
         return sum([_move_classes(one) for one in node]) > 0
     if not isinstance(node, dict):
         return False
-    moved = MOVED.get(f"{node.get('__module__')}.{node.get('__class__')}")
+    moved = node.get("__module__") in MOVED
     if moved:
-        node["__module__"], _, node["__class__"] = moved.rpartition(".")
-    return sum([_move_classes(one) for one in node.values()]) + bool(moved) > 0
+        node["__module__"] = MOVED[node["__module__"]]
+    return sum([_move_classes(one) for one in node.values()]) + moved > 0
 
 
 def _replay(model: FittedModel, called: str) -> None:

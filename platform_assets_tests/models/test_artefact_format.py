@@ -34,6 +34,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from platform_assets.base.errors import ArtefactError
+from platform_assets.base.moved_modules import MOVED
 from platform_assets.models import artefact_format
 from platform_assets.models.artefact_format import dump
 from platform_assets.models.artefact_store import ArtefactStore
@@ -221,7 +222,7 @@ def test_an_artefact_that_names_classes_by_their_old_paths_gives_its_old_scores(
     model = ArtefactStore(str(Path(__file__).with_name("artefacts"))).load(OLD_CREDIT_MODEL)
     clients = [(0, None, 31, 4, 0), (14, 123.25, 38, 9, 1), (3, 90.5, 64, None, 0)]
     scores = model.scores([dict(zip(FEATURES, client, strict=True)) for client in clients])
-    assert scores.tolist() == [0.1853093956374852, 0.026230096599734274, 0.03262724071153192]
+    assert scores.tolist() == pytest.approx([0.1853093956374852, 0.026230096599734274, 0.03262724071153192], abs=1e-12)
 
 
 @pytest.mark.requirement("PLT-14")
@@ -231,14 +232,14 @@ def test_the_model_in_the_image_gives_its_old_scores() -> None:
     scores = store.load(digest).scores(
         [{"text": "Forest fire near La Ronge Sask. Canada"}, {"text": "My new song is fire"}]
     )
-    assert scores.tolist() == [0.2178399528444317, 0.01090234889264887]
+    assert scores.tolist() == pytest.approx([0.2178399528444317, 0.01090234889264887], abs=1e-12)
 
 
 def test_a_class_that_artefacts_name_stands_in_a_stable_module() -> None:
     ours = {name for name in artefact_format.TRUSTED_TYPES if name.startswith("platform_assets.")}
-    assert set(artefact_format.MOVED.values()) <= ours
-    assert not ours & artefact_format.MOVED.keys()
-    assert {name.rpartition(".")[0] for name in ours} == set(artefact_format.STABLE_MODULES)
+    modules = {name.rpartition(".")[0] for name in ours}
+    assert modules == set(artefact_format.STABLE_MODULES)
+    assert set(MOVED.values()) <= modules
 
 
 def test_the_trusted_types_are_data_and_estimators() -> None:
