@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 pytest_plugins = ["platform_assets_tests.postgres", "platform_assets_tests.service", "platform_assets_tests.warm"]
 
 REAL_DATA = "PLATFORM_REAL_DATA"
+RELEASE = "RELEASE_TESTS"
 CHROMIUM = "chromium"
+
+# Its imports hold where it is a domain; there `test_example_domain.py` runs its tests.
+collect_ignore = ["integration/example_domain"]
 
 # The same examples on every machine; a slow machine is no failure.
 hypothesis.settings.register_profile("platform", derandomize=True, deadline=None)
@@ -97,6 +101,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for mark in {"browser", "real_data"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(mark)
+        if item.get_closest_marker("release") and os.environ.get(RELEASE) != "1":
+            item.add_marker(pytest.mark.skip(f"takes long (no apt package): .ci/run runs it, or set {RELEASE}=1"))
     # Workers take modules in this order (--no-loadscope-reorder), and the next one before the last two tests of theirs:
     # what takes long must not come late, the whole platform least of all, nor what takes long in a module.
     slow = {item.path for item in items if item.get_closest_marker("slow")}
