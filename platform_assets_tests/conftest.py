@@ -24,6 +24,9 @@ REAL_DATA = "PLATFORM_REAL_DATA"
 RELEASE = "RELEASE_TESTS"
 CHROMIUM = "chromium"
 
+# Its imports hold where it is a domain; there `test_example_domain.py` runs its tests.
+collect_ignore = ["integration/example_domain"]
+
 # The same examples on every machine; a slow machine is no failure.
 hypothesis.settings.register_profile("platform", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("platform")

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from platform_assets import domains
-from platform_assets.operations.settings_page import PAGE, settings_page
+from platform_assets.operations.settings_page import settings_pages
 from platform_assets.settings import Settings, SettingsGroup, variable
 from platform_assets_tests.conftest import REAL_DATA
 
@@ -133,5 +133,6 @@ def test_a_page_that_names_an_unknown_command_is_found(tmp_path: Path, text: str
     assert list(faults(page)) == expected
 
 
-def test_the_page_of_settings_is_the_one_that_the_code_gives() -> None:
-    assert (ROOT / PAGE).read_text() == settings_page(), "run `make docs`"
+@pytest.mark.parametrize(("page", "text"), settings_pages().items())
+def test_a_page_of_settings_is_the_one_that_the_code_gives(page: str, text: str) -> None:
+    assert (ROOT / page).read_text() == text, "run `make docs`"

@@ -6,16 +6,16 @@ A rule is a function that says what breaks it. Each is also held against definit
 from __future__ import annotations
 
 import inspect
-import pkgutil
 import re
 from dataclasses import dataclass
-from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
 
 from platform_assets import domains
+from platform_assets.base.discovery import modules_named, subpackages
 from platform_assets.lake.schemas import Column, TableSchema
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def load() -> dg.Definitions:
 def declared_tables() -> dict[str, TableSchema]:
     """Every table that a domain's `schemas.py` declares, by name."""
     tables: dict[str, TableSchema] = {}
-    for domain in pkgutil.iter_modules(domains.__path__, f"{domains.__name__}."):
-        for value in vars(import_module(f"{domain.name}.schemas")).values():
+    for module in modules_named("schemas", domains.__name__):
+        for value in vars(module).values():
             values = value if isinstance(value, tuple | list) else (value,)
             tables |= {table.name: table for table in values if isinstance(table, TableSchema)}
     return tables
@@ -208,6 +208,13 @@ def test_there_is_something_to_judge() -> None:
     assert HOUSE.jobs()
     assert HOUSE.automations()
     assert set(HOUSE.tables) <= set(HOUSE.assets())
+
+
+@pytest.mark.parametrize("domain", subpackages(domains.__name__))
+def test_a_domain_has_a_readme(domain: str) -> None:
+    readme = Path(domains.__path__[0], domain, "README.md")
+    assert readme.is_file(), "write it: what was decided, and why"
+    assert readme.read_text().startswith("# ")
 
 
 @pytest.mark.requirement("PLT-2")

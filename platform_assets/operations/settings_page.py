@@ -1,4 +1,7 @@
-"""The page `docs/settings.md`, written from the classes of settings: `make docs` runs this module."""
+"""Pages of settings, written from their classes: `make docs` runs this module.
+
+The platform's page is in `docs/`. A domain's page is in its own folder, so that a further domain changes no other file.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from platform_assets.settings import Settings, SettingsGroup, variable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = "docs/settings.md"
 HEAD = """# Settings
 
 Environment variables, read once and validated when a command starts. `platform-assets doctor` says what is configured,
@@ -23,21 +25,28 @@ Object stores take their credentials from their own variables, for sources and l
 `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, .. The lake speaks to S3, Azure and Google Cloud Storage without further
 packages.
 
+A domain's settings are in the `settings.md` of its folder below [domains](../platform_assets/domains).
+
 This page is generated from the code by `make docs`.
+"""
+HEAD_OF_DOMAIN = """# Settings
+
+Environment variables of [this domain](README.md). The platform's own are in
+[docs/settings.md](../../../docs/settings.md). This page is generated from the code by `make docs`.
 """
 
 
-def settings_page() -> str:
-    """Return the page as Markdown: one table for the platform, and one for each domain."""
-    tables = [_table("The platform", Settings)]
+def settings_pages() -> dict[str, str]:
+    """Return each page as Markdown, by its path in the project: the platform's, and that of each domain."""
+    pages = {"docs/settings.md": f"{HEAD}\n{_table(Settings)}"}
     for kind in domains.settings_classes():
-        name = kind.__module__.split(".")[-2]
-        tables.append(_table(f"[{name}](../platform_assets/domains/{name}/README.md)", kind))
-    return "\n".join([HEAD, *tables])
+        folder = "/".join(kind.__module__.split(".")[:-1])
+        pages[f"{folder}/settings.md"] = f"{HEAD_OF_DOMAIN}\n{_table(kind)}"
+    return pages
 
 
-def _table(title: str, kind: type[SettingsGroup]) -> str:
-    return "\n".join([f"## {title}", "", "| variable | default | meaning |", "|---|---|---|", *_rows(kind), ""])
+def _table(kind: type[SettingsGroup]) -> str:
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *_rows(kind), ""])
 
 
 def _rows(kind: type[SettingsGroup]) -> Iterator[str]:
@@ -51,4 +60,5 @@ def _shown(default: Any) -> str:
 
 
 if __name__ == "__main__":
-    Path(PAGE).write_text(settings_page(), encoding="utf-8")
+    for path, text in settings_pages().items():
+        Path(path).write_text(text, encoding="utf-8")

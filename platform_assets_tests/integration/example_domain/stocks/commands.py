@@ -1,0 +1,33 @@
+"""The commands of stocks: `stocks newest`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from platform_assets.base.command_line import print_table
+
+commands = typer.Typer()
+stocks = typer.Typer(help="Prices of shares, and their features.", no_args_is_help=True)
+commands.add_typer(stocks, name="stocks")
+
+
+@stocks.callback()
+def _group() -> None:
+    # With one command alone, Typer would take its name away.
+    pass
+
+
+@stocks.command()
+def newest(context: typer.Context, symbol: Annotated[str, typer.Argument(help="Symbol of the share.")]) -> None:
+    """Print the features of a share's newest trading day."""
+    from platform_assets.domains.stocks.schemas import NEWEST_FEATURES
+
+    from platform_assets.base.errors import NotFound
+
+    row = asyncio.run(context.obj.services.online.get(NEWEST_FEATURES.name, symbol=symbol))
+    if row is None:
+        raise NotFound(f"There is no share {symbol} among the prices that were delivered.")
+    print_table(("feature", "value"), ((name, str(value)) for name, value in row.items()))

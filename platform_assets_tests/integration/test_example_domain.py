@@ -1,0 +1,247 @@
+"""A further domain is one folder and its tests: an example works in a copy of the project of which nothing is edited.
+
+The example is in `example_domain`, and `docs/add-a-domain.md` walks through it.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from platform_assets.database.embedded.watcher import free_port
+from platform_assets.domains.credit_risk.demo import generate
+from platform_assets_tests.command_line import PROGRAM
+from platform_assets_tests.postgres import copy_home, wait_until, wait_until_stopped
+from platform_assets_tests.requirements import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLE = Path(__file__).with_name("example_domain")
+PAGE = ROOT / "docs" / "add-a-domain.md"
+# What the example adds to the project: the folder, and its tests.
+ADDED = {"stocks": "platform_assets/domains/stocks", "stocks_tests": "platform_assets_tests/domains/stocks"}
+PROJECT = ("platform_assets", "platform_assets_tests", "docs", "benchmarks", "docker", ".ci", "Makefile", "Dockerfile")
+PROJECT += ("README.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml", "uv.lock", "dagster.yaml", "workspace.yaml")
+TABLES_AND_MODEL = ("stocks/prices", "stocks/price_features", "stocks/newest_features", "stocks/stocks_model")
+VARIABLE = "PLATFORM_STOCKS_PRICES_URI"
+# About the fewest from which each model can be trained; the example's passes its gate.
+ROWS, LOANS = 400, 3_200
+# Tests that judge every domain, and know none by name.
+OF_ALL_DOMAINS = ("test_house_rules.py", "test_definitions.py", "test_settings.py", "test_docs.py", "test_imports.py")
+MANY_FILES = 300
+PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SETTINGS_PAGES = """
+from platform_assets.operations.settings_page import settings_pages
+
+print(settings_pages()["platform_assets/domains/stocks/settings.md"], end="")
+"""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of the project that has the example's domain, and a home of its own."""
+
+    root: Path
+    home: Path
+
+    def start(self, *command: str | Path, **variables: str) -> subprocess.Popen[str]:
+        """Start a command as a person does in the project's folder; both of its outputs go into one pipe."""
+        own = {"PYTHONPATH": str(self.root), "PLATFORM_HOME": str(self.home), "PLATFORM_DEMO_ROWS": str(ROWS)}
+        return subprocess.Popen(
+            [*map(str, command)],
+            cwd=self.root,
+            env=os.environ | own | variables,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the commands printed, by name, and what the service answered, by path."""
+
+    copy: Copy
+    printed: dict[str, str]
+    answers: dict[str, requests.Response]
+
+
+@pytest.fixture(scope="module")
+def found(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
+    """Everything that a person does with a new domain, on a home that was there before it."""
+    folder = tmp_path_factory.mktemp("example_domain")
+    copy = Copy(copy_of_the_project(folder / "project"), folder / "home")
+    copy_home(migrated_home, copy.home)
+    loans = generate(folder / "loans.csv", LOANS)
+    printed = {
+        "migrate first": ended(copy.start(PROGRAM, "migrate")),
+        "run": ended(copy.start(PROGRAM, "run", PLATFORM_CREDIT_LOANS_URI=str(loans))),
+    }
+    tests = [f"platform_assets_tests/{name}" for name in (*OF_ALL_DOMAINS, "domains/stocks")]
+    with served(copy) as address:
+        answers = {path: requests.get(address + path, timeout=60) for path in ("/features/stocks/AAA", "/openapi.json")}
+        path = "/predictions/stocks"
+        answers[path] = requests.post(address + path, json={"symbol": "AAA"}, timeout=60)
+        # All at once: most of each is importing the libraries.
+        started = {
+            "migrate": copy.start(PROGRAM, "migrate"),
+            "doctor": copy.start(PROGRAM, "doctor"),
+            "newest": copy.start(PROGRAM, "stocks", "newest", "AAA"),
+            "dg": copy.start(beside("dg"), "check", "defs"),
+            "settings": copy.start(sys.executable, "-c", SETTINGS_PAGES),
+            "tests": copy.start(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests),
+            "ruff": copy.start(beside("ruff"), "check", "--no-cache", *ADDED.values()),
+            "format": copy.start(beside("ruff"), "format", "--no-cache", "--check", *ADDED.values()),
+            "layers": copy.start(beside("lint-imports"), "--no-cache"),
+        }
+        printed |= {name: ended(process) for name, process in started.items()}
+    yield Found(copy, printed, answers)
+    wait_until_stopped(copy.home)
+
+
+def copy_of_the_project(root: Path) -> Path:
+    root.mkdir()
+    for name in PROJECT:
+        source = ROOT / name
+        # With what Python compiled, which saves each command its seconds.
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, root / name)
+    shutil.rmtree(root / EXAMPLE.relative_to(ROOT))
+    for name, place in ADDED.items():
+        shutil.copytree(EXAMPLE / name, root / place)
+    return root
+
+
+def beside(program: str) -> Path:
+    """A program of the same environment."""
+    return Path(sys.executable).with_name(program)
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What a command printed, which has to succeed."""
+    printed, _ = process.communicate()
+    assert process.returncode == 0, f"{process.args}\n{printed}"
+    return printed
+
+
+@contextmanager
+def served(copy: Copy) -> Iterator[str]:
+    """The service of a copy; its address."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with copy.start(PROGRAM, "serve", PLATFORM_SERVICE_PORT=str(port)) as service:
+
+        def answers() -> bool:
+            assert service.poll() is None, service.communicate()[0]
+            try:
+                return requests.get(f"{address}/health/live", timeout=10).ok
+            except requests.ConnectionError:
+                return False
+
+        try:
+            wait_until(answers, "the service answered")
+            yield address
+        finally:
+            service.terminate()
+
+
+def files(root: Path) -> list[Path]:
+    """The files below a folder, apart from what Python compiled."""
+    return [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+
+
+def sections(page: str) -> list[tuple[str, list[str]]]:
+    """The file that each heading of a page names, with the Python blocks below it."""
+    parts = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    named = [(re.findall(r"`([^`]+)`", part.partition("\n")[0]), part) for part in parts]
+    return [(names[0], PYTHON_BLOCK.findall(part)) for names, part in named if names]
+
+
+@pytest.mark.release
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.requirement("PLT-13")
+class TestTheExample:
+    def test_the_run_materialises_its_tables_and_its_model(self, found: Found) -> None:
+        printed = found.printed["run"]
+        assert [asset for asset in TABLES_AND_MODEL if not re.search(rf"│ {asset} +│ ok ", printed)] == []
+        assert "stocks/prices: the bad rows, with line and reason, are in stocks/prices_quarantine" in printed
+        assert "stocks/stocks_model: quality gate passed" in printed
+
+    def test_its_migration_is_found_and_done_once(self, found: Found) -> None:
+        assert re.search(r"^migrated platform from .* to .*stocks_0001", found.printed["migrate first"])
+        assert found.printed["migrate"] == "every database is at the version that this code needs\n"
+
+    def test_the_service_answers_with_its_features(self, found: Found) -> None:
+        answer = found.answers["/features/stocks/AAA"]
+        assert answer.status_code == 200, answer.text
+        assert set(answer.json()) == {"symbol", "as_of", "return_1d", "return_3d", "volume_ratio"}
+
+    def test_the_service_predicts_nothing_before_somebody_approves(self, found: Found) -> None:
+        answer = found.answers["/predictions/stocks"]
+        problem: dict[str, Any] = answer.json()
+        assert answer.status_code == 503, answer.text
+        assert problem["type"].endswith("no-champion")
+        assert "stocks_model" in problem["detail"]
+
+    def test_the_service_describes_its_routes(self, found: Found) -> None:
+        paths = found.answers["/openapi.json"].json()["paths"]
+        assert set(paths) >= {"/features/stocks/{symbol}", "/predictions/stocks"}
+
+    def test_the_doctor_and_the_page_of_settings_name_its_source(self, found: Found) -> None:
+        assert f"ok {VARIABLE}: not set: {ROWS} rows of demo data" in found.printed["doctor"]
+        assert found.printed["settings"] == (EXAMPLE / "stocks" / "settings.md").read_text()
+        assert VARIABLE in found.printed["settings"]
+
+    def test_its_command_is_there(self, found: Found) -> None:
+        as_of = found.answers["/features/stocks/AAA"].json()["as_of"]
+        assert re.search(rf"│ as_of +│ {as_of} +│", found.printed["newest"])
+
+    def test_dagster_accepts_its_definitions(self, found: Found) -> None:
+        assert "All definitions loaded successfully" in found.printed["dg"]
+
+    def test_its_own_tests_and_those_of_all_domains_pass(self, found: Found) -> None:
+        assert re.search(r"^\d+ passed", found.printed["tests"], re.MULTILINE)
+
+    def test_nothing_else_was_edited(self, found: Found) -> None:
+        added = {found.copy.root / place for place in ADDED.values()}
+        rest = [path for path in files(found.copy.root) if not added & set(path.parents)]
+        originals = [ROOT / path.relative_to(found.copy.root) for path in rest]
+        assert len(rest) > MANY_FILES
+        assert [path for path, own in zip(rest, originals, strict=True) if not own.is_file()] == []
+        assert [path for path, own in zip(rest, originals, strict=True) if not filecmp.cmp(path, own, False)] == []
+
+
+@pytest.mark.requirement("PLT-13")
+def test_the_walk_through_quotes_the_example() -> None:
+    quoted = sections(PAGE.read_text())
+    texts = {name: (EXAMPLE / name).read_text() for name, _ in quoted}
+    wrong = [f"{name}:\n{block}" for name, blocks in quoted for block in blocks if block not in texts[name]]
+    assert "\n\n".join(wrong) == ""
+    # Nobody can follow a walk-through that leaves out a file.
+    written = {str(path.relative_to(EXAMPLE)) for path in EXAMPLE.rglob("*.py") if path.stat().st_size}
+    assert set(texts) == written | {"stocks/README.md"}
+    assert sum(len(blocks) for _, blocks in quoted) >= len(texts) - 2
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("## 1. [`a.py`](a.py)\n\n```python\nx = 1\n```\n", [("a.py", ["x = 1\n"])]),
+        ("## `a`\n```python\nx\n```\n```python\ny\n```\n## `b`\n", [("a", ["x\n", "y\n"]), ("b", [])]),
+        ("## No file\n\n```sh\nx\n```\n", []),
+    ],
+)
+def test_quotes_are_found(page: str, expected: list[tuple[str, list[str]]]) -> None:
+    assert sections(page) == expected
