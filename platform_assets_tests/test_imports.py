@@ -35,6 +35,15 @@ import dagster as dg
 from platform_assets.definitions import defs
 dg.Definitions.validate_loadable(defs())
 """
+IMPORT_THE_DOORS = """
+from platform_assets import domains
+from platform_assets.base.discovery import modules_named
+
+for door in ("api", "commands"):
+    for package in ("platform_assets", domains.__name__):
+        assert modules_named(door, package), (door, package)
+"""
+NOT_IN_THE_IMAGE = {"alembic", "dagster", "deltalake", "duckdb", "great_expectations", "ibis", "mlflow", "pyarrow"}
 
 
 def run(code: str, folder: Path) -> set[str]:
@@ -62,5 +71,9 @@ def test_nothing_heavy_is_imported_and_nothing_is_written_until_it_is_needed(cod
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_test_above_sees_what_is_imported(tmp_path: Path) -> None:
+def test_routes_and_commands_import_with_the_libraries_of_the_service_alone(tmp_path: Path) -> None:
+    assert run(IMPORT_THE_DOORS, tmp_path) & NOT_IN_THE_IMAGE == set()
+
+
+def test_the_tests_above_see_what_is_imported(tmp_path: Path) -> None:
     assert run("import pyarrow.lib", tmp_path) & HEAVY == {"pyarrow"}
