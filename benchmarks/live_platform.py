@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from platform_assets.approval.promotion import request_approval
-from platform_assets.approval.requests import Actor
+from platform_assets.approval.requests import Actor, request_approval
 from platform_assets.domains.credit_risk.features import loan_features, newest_per_client
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FEATURES, LOANS
 from platform_assets.domains.credit_risk.sources import read_loans
 from platform_assets.services import Services, open_services
 from platform_assets.settings import PREFIX, Settings
-from platform_assets.training.approval_proposal import proposal_of
+from platform_assets.training.proposal import proposal_of
 from platform_assets.web.api_keys import Keys
 
 if TYPE_CHECKING:

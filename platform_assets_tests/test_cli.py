@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from platform_assets import cli, domains
 from platform_assets.base.command_line import out
-from platform_assets.database.embedded.watcher import free_port
+from platform_assets.database.embedded.server import free_port
 from platform_assets.operations import commands
 from platform_assets.operations.run_report import Outcome, Report
 from platform_assets.settings import Settings

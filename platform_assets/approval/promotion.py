@@ -1,4 +1,4 @@
-"""From a training to a champion: the request, the promotion, the rollback.
+"""From an approved request to a champion: the promotion, the rollback.
 
 The ledger decides and the registry shows it: a promotion is first one entry in the ledger, then tags and the alias
 `champion` in the registry, then a mark in the ledger that the registry has it. Whoever is killed between any two of
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.approval.ledger_errors import LedgerError
 from platform_assets.approval.ledger_events import Promotion
 from platform_assets.approval.reconciliation import Reconciler
-from platform_assets.approval.requests import OPEN, PLATFORM, Actor, State
+from platform_assets.approval.requests import PLATFORM, Actor, State
 from platform_assets.base.errors import ArtefactError, PlatformError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from platform_assets.approval.audit import Finding
     from platform_assets.approval.ledger import Ledger
-    from platform_assets.approval.requests import Proposal, Request
+    from platform_assets.approval.requests import Request
     from platform_assets.models.artefact_store import ArtefactStore
     from platform_assets.models.registry import ModelRegistry
 
@@ -40,34 +40,6 @@ _WAYS_OUT = {
 
 class PromotionRefused(PlatformError):  # noqa: N818 - says what it is
     """A version is not made the champion; what would open it is told. Trying again does not help."""
-
-
-def request_approval(ledger: Ledger, proposal: Proposal) -> Request | None:
-    """Ask for a decision about what came of a training.
-
-    A training that found its version known asks only if nobody ever did, so that what was rejected is not
-    asked for again every night. A person who asks for it again does so whatever became of earlier requests.
-
-    Parameters
-    ----------
-    ledger
-        Where to ask.
-    proposal
-        The version, with its evidence; `requested_by` is None where the training itself asks.
-
-    Returns
-    -------
-    The request, also one that was open before; None where there is nothing to decide: the version is the champion, or
-    was decided about.
-    """
-    champion = ledger.champion(proposal.model)
-    if champion and champion.digest == proposal.digest:
-        return None
-    if proposal.requested_by is None:
-        earlier = [one for one in ledger.requests(proposal.model) if one.digest == proposal.digest]
-        if earlier:
-            return next((one for one in earlier if one.state in OPEN), None)
-    return ledger.open_request(proposal)
 
 
 class Promoter:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from platform_assets.approval.policy import ApprovalPolicy
@@ -142,3 +142,52 @@ class Request:
     def is_expired(self, moment: datetime) -> bool:
         """Whether it cannot be decided any more at a moment."""
         return moment >= self.expires_at
+
+
+class OpensRequests(Protocol):
+    """The part of the ledger that requests are opened with."""
+
+    def champion(self, model: str) -> HasDigest | None:
+        """Return the champion of a model, if there is one."""
+
+    def requests(self, model: str) -> Sequence[Request]:
+        """Return the requests of a model, the newest first."""
+
+    def open_request(self, proposal: Proposal) -> Request:
+        """Open a request."""
+
+
+class HasDigest(Protocol):
+    """A version of a model."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its file."""
+
+
+def request_approval(ledger: OpensRequests, proposal: Proposal) -> Request | None:
+    """Ask for a decision about what came of a training.
+
+    A training that found its version known asks only if nobody ever did, so that what was rejected is not
+    asked for again every night. A person who asks for it again does so whatever became of earlier requests.
+
+    Parameters
+    ----------
+    ledger
+        Where to ask.
+    proposal
+        The version, with its evidence; `requested_by` is None where the training itself asks.
+
+    Returns
+    -------
+    The request, also one that was open before; None where there is nothing to decide: the version is the champion, or
+    was decided about.
+    """
+    champion = ledger.champion(proposal.model)
+    if champion and champion.digest == proposal.digest:
+        return None
+    if proposal.requested_by is None:
+        earlier = [one for one in ledger.requests(proposal.model) if one.digest == proposal.digest]
+        if earlier:
+            return next((one for one in earlier if one.state in OPEN), None)
+    return ledger.open_request(proposal)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import SchemaError
 from platform_assets.engine.query_engine import Engine, as_frame
+from platform_assets.lake.broken_rules import breaking, count_by_rule
 from platform_assets.lake.expectations import SAMPLE_ROWS, Judgement, judge
-from platform_assets.lake.quarantine import Sifted, breaking, count_by_rule, quarantined, reading, reading_rules, sift
+from platform_assets.lake.field_types import reading_rules
+from platform_assets.lake.quarantine import Sifted, quarantined, reading, sift
 from platform_assets.landing.landed_rows import LINE, Landed
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from platform_assets.base.errors import ArtefactError
 from platform_assets.base.logs import redact, shown
 from platform_assets.engine.query_engine import is_full
-from platform_assets.models.artefact_format import TRAIN_AGAIN, dump, open_artefact
+from platform_assets.models.artefact_format import dump
+from platform_assets.models.artefact_loader import TRAIN_AGAIN, open_artefact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

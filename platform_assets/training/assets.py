@@ -8,15 +8,15 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.approval.ledger import Ledger
-from platform_assets.approval.promotion import request_approval
+from platform_assets.approval.requests import request_approval
 from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets.orchestration.run_states import UNFINISHED
 from platform_assets.training import metadata as model_metadata
-from platform_assets.training.approval_proposal import proposal_of
 from platform_assets.training.model_spec import ModelSpec, Retraining
+from platform_assets.training.proposal import proposal_of
 from platform_assets.training.trainer import Trainer
 from platform_assets.training.training_results import Assessment
 

@@ -36,8 +36,8 @@ def request_decision(
     version: Annotated[int, typer.Argument(min=1, help="Its version in the registry.")],
 ) -> None:
     """Ask for a decision about a version: its artefact is judged again today, beside today's champion."""
-    from platform_assets.approval.promotion import request_approval
-    from platform_assets.training.approval_proposal import proposal_of
+    from platform_assets.approval.requests import request_approval
+    from platform_assets.training.proposal import proposal_of
     from platform_assets.web.api_keys import KeysError
 
     platform: Context = context.obj

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from platform_assets.base.errors import DatabaseError
-from platform_assets.database.embedded.watcher import free_port
+from platform_assets.database.embedded.server import free_port
 from platform_assets.database.opening import open_database
 
 if TYPE_CHECKING:

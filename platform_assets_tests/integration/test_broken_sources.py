@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from platform_assets.database.embedded.watcher import free_port
+from platform_assets.database.embedded.server import free_port
 from platform_assets.domains.credit_risk.demo import generate
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import OTHER_ROWS, Done, digests, models, platform_assets

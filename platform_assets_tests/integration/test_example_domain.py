@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from platform_assets.database.embedded.watcher import free_port
+from platform_assets.database.embedded.server import free_port
 from platform_assets.domains.credit_risk.demo import generate
 from platform_assets_tests.command_line import PROGRAM
 from platform_assets_tests.postgres import copy_home, wait_until, wait_until_stopped

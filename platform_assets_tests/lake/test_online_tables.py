@@ -17,7 +17,7 @@ import pytest
 from platform_assets.base.errors import DatabaseError
 from platform_assets.database.async_reads import AsyncReads
 from platform_assets.database.connections import Database
-from platform_assets.database.embedded.watcher import free_port
+from platform_assets.database.embedded.server import free_port
 from platform_assets.database.opening import open_database
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.online_tables import OnlineTables, OnlineVersion

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 
 from platform_assets.base.errors import SourceError
 from platform_assets.engine.query_engine import Engine
+from platform_assets.lake.broken_rules import RULES, breaking, count_by_rule
 from platform_assets.lake.expectations import is_positive, is_present
-from platform_assets.lake.quarantine import RULES, breaking, count_by_rule, quarantined, reading_rules, sift
+from platform_assets.lake.field_types import reading_rules
+from platform_assets.lake.quarantine import quarantined, sift
 from platform_assets.lake.schemas import Column, TableSchema
 from platform_assets.landing.landed_rows import LINE, land
 from platform_assets.landing.source_files import Source

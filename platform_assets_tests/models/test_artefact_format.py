@@ -1,110 +1,27 @@
-"""A model comes back from its bytes as it was, or it does not come back."""
+"""Columns of golden rows come back from a model's file exactly as they were."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
-import json
-import pickle
 import re
-import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
-from sklearn.gaussian_process import GaussianProcessClassifier
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
-from sklearn.kernel_approximation import Nystroem
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
-from sklearn.svm import SVC
-from sklearn.tree import DecisionTreeClassifier
 
 from platform_assets.base.errors import ArtefactError
-from platform_assets.base.moved_modules import MOVED
 from platform_assets.models import artefact_format
-from platform_assets.models.artefact_format import dump
-from platform_assets.models.artefact_store import ArtefactStore
-from platform_assets.models.calibration import CalibratedEstimator, raw_scores
-from platform_assets.models.fitted_model import GOLDEN_ROWS, FittedModel, library_versions
 from platform_assets_tests.models.small_models import (
-    NUMBERS,
     a_model,
-    fitted,
-    labels,
-    mixed,
-    text,
-    training_rows,
 )
-from platform_assets_tests.requirements import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
-
-def gaussian(kernel: Any) -> Any:
-    return GaussianProcessClassifier(kernel, optimizer=None, random_state=0)
-
-
-# Every family that a model of the platform may be chosen from.
-FAMILIES: Mapping[str, tuple[Callable[[], Any], Sequence[str]]] = {
-    "pipeline": (mixed, ("income", "children", "house", "has_car")),
-    "text": (text, ("words",)),
-    "logistic": (LogisticRegression, NUMBERS),
-    "forest": (lambda: RandomForestClassifier(10, random_state=0), NUMBERS),
-    "extra_trees": (lambda: ExtraTreesClassifier(10, random_state=0), NUMBERS),
-    "tree": (lambda: DecisionTreeClassifier(random_state=0), NUMBERS),
-    "histograms": (lambda: HistGradientBoostingClassifier(max_iter=10, random_state=0), ("income", "age")),
-    "boosting": (lambda: GradientBoostingClassifier(n_estimators=5, random_state=0), NUMBERS),
-    "gaussian_rbf": (lambda: gaussian(ConstantKernel() * RBF() + WhiteKernel()), NUMBERS),
-    "gaussian_matern": (lambda: gaussian(Matern(nu=1.5)), NUMBERS),
-    "neighbours": (KNeighborsClassifier, NUMBERS),
-    "nystroem": (lambda: make_pipeline(Nystroem(n_components=20, random_state=0), LogisticRegression()), NUMBERS),
-}
-
-
-@pytest.mark.requirement("PRO-1", "PLT-7")
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_of_estimators_comes_back_with_equal_scores(local: ArtefactStore, family: str) -> None:
-    estimator, features = FAMILIES[family]
-    model = fitted(estimator(), features)
-    loaded = local.load(local.save(model))
-    rows = training_rows()
-    np.testing.assert_array_equal(loaded.scores(rows), model.scores(rows))
-    assert 0 <= loaded.scores(rows).min() < loaded.scores(rows).max() <= 1
-    assert loaded.features == tuple(features)
-    assert loaded.libraries == library_versions()
-    pd.testing.assert_frame_equal(loaded.golden_rows, model.golden_rows)
-    np.testing.assert_array_equal(loaded.golden_scores, model.golden_scores)
-
-
-@pytest.mark.parametrize("estimator", [SVC(random_state=0), RandomForestClassifier(5, random_state=0)])
-@pytest.mark.parametrize(("slope", "intercept"), [(2.5, -1.0), (0.0, -1.0)])
-def test_a_calibrated_estimator_comes_back_and_keeps_the_order(
-    local: ArtefactStore, estimator: Any, slope: float, intercept: float
-) -> None:
-    rows = training_rows()[list(NUMBERS)]
-    raw = raw_scores(estimator.fit(rows, labels()), rows)
-    calibrated = CalibratedEstimator(estimator, slope, intercept)
-    golden = rows.head(GOLDEN_ROWS)
-    model = FittedModel(calibrated, NUMBERS, golden, calibrated.predict_proba(golden)[:, 1], library_versions())
-    scores = local.load(local.save(model)).scores(rows)
-    np.testing.assert_array_equal(scores, calibrated.predict_proba(rows)[:, 1])
-    assert (np.diff(scores[np.argsort(raw, kind="stable")]) >= 0).all()
-
+    from platform_assets.models.artefact_store import ArtefactStore
 
 COLUMNS: Mapping[str, pd.Series[Any]] = {
     "floats": pd.Series([1.5, None, -0.0, 1e300, float("inf")]),
@@ -127,14 +44,14 @@ COLUMNS: Mapping[str, pd.Series[Any]] = {
 @pytest.mark.parametrize("kind", COLUMNS)
 def test_golden_rows_come_back_exactly(kind: str) -> None:
     column = COLUMNS[kind].rename("x")
-    stored = skops.io.loads(skops.io.dumps([artefact_format._column("x", column)]), trusted=["numpy.dtype"])
-    pd.testing.assert_frame_equal(artefact_format._frame(stored), column.to_frame(), check_exact=True)
+    stored = skops.io.loads(skops.io.dumps([artefact_format.stored_column("x", column)]), trusted=["numpy.dtype"])
+    pd.testing.assert_frame_equal(artefact_format.frame_of(stored), column.to_frame(), check_exact=True)
 
 
 @given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1)), st.lists(st.none() | st.text()))
 def test_any_nullable_column_comes_back_exactly(numbers: list[int | None], texts: list[str | None]) -> None:
     for column in (pd.Series(numbers, dtype="Int64"), pd.Series(texts, dtype="str")):
-        (back,) = (artefact_format._frame([artefact_format._column("x", column)])[name] for name in ["x"])
+        (back,) = (artefact_format.frame_of([artefact_format.stored_column("x", column)])[name] for name in ["x"])
         pd.testing.assert_series_equal(back, column.rename("x"), check_exact=True)
 
 
@@ -146,132 +63,3 @@ def test_a_column_that_could_not_come_back_is_refused(local: ArtefactStore, colu
     with pytest.raises(ArtefactError, match=re.escape(f"column age of the golden rows is of type {column.dtype}")):
         local.save(dataclasses.replace(a_model(), golden_rows=golden))
     assert local.digests() == []
-
-
-class Bomb:
-    """Leaves a file where it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return (open, (str(self.path), "w"))
-
-
-@pytest.mark.requirement("PRO-1")
-def test_a_pickle_is_never_opened(local: ArtefactStore, tmp_path: Path) -> None:
-    trace = tmp_path / "unpickled"
-    data = pickle.dumps(Bomb(trace))
-    digest = local.add(data)
-    with pytest.raises(ArtefactError, match="is no skops file: a pickle or something else is in its place"):
-        local.load(digest)
-    assert not trace.exists()
-    pickle.loads(data).close()
-    assert trace.exists()
-
-
-def packed(**files: str) -> bytes:
-    with zipfile.ZipFile(packing := io.BytesIO(), "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name.replace("_json", ".json"), content)
-    return packing.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        (b"", "is no skops file"),
-        (b"PK\x03\x04 and more", "is no skops file"),
-        (packed(other="x"), "is no skops file"),
-        (packed(schema_json="not JSON"), "is no skops file"),
-        (packed(schema_json="[]"), "is no skops file"),
-        (packed(schema_json="{}"), "cannot be read by skops"),
-        (packed(schema_json=json.dumps({"protocol": 999})), "cannot be read by skops"),
-        (skops.io.dumps([1]), "holds no model of the platform"),
-        (skops.io.dumps({"estimator": None}), "holds no model of the platform"),
-    ],
-)
-def test_something_else_in_its_place_is_refused(local: ArtefactStore, data: bytes, said: str) -> None:
-    with pytest.raises(ArtefactError, match=f"{said}.*train the model again"):
-        local.load(local.add(data))
-
-
-def shout(values: Any) -> Any:
-    return values
-
-
-@pytest.mark.requirement("PRO-1")
-def test_types_of_others_are_refused_by_name(local: ArtefactStore) -> None:
-    model = fitted(make_pipeline(FunctionTransformer(shout), LogisticRegression()))
-    said = r"holds types that the platform does not trust: \['.*_format.shout'\]; build the model without them"
-    with pytest.raises(ArtefactError, match=f"the fitted model cannot be stored: it {said}"):
-        local.save(model)
-    assert local.digests() == []
-    digest = local.add(dump(model))
-    with pytest.raises(ArtefactError, match=said):
-        local.load(digest)
-
-
-OLD_CREDIT_MODEL = "9b6d3f646ee520c9f3b4eace0b83eee16ffabcda89fd1521c53aec99ab6961f4"
-"""Trained on sample data by the version that named its classes `platform_assets.core.*`."""
-FEATURES = ("nb_previous_loans", "avg_amount_loans_previous", "age", "years_on_the_job", "flag_own_car")
-
-
-@pytest.mark.requirement("PLT-14")
-def test_an_artefact_that_names_classes_by_their_old_paths_gives_its_old_scores() -> None:
-    model = ArtefactStore(str(Path(__file__).with_name("artefacts"))).load(OLD_CREDIT_MODEL)
-    clients = [(0, None, 31, 4, 0), (14, 123.25, 38, 9, 1), (3, 90.5, 64, None, 0)]
-    scores = model.scores([dict(zip(FEATURES, client, strict=True)) for client in clients])
-    assert scores.tolist() == pytest.approx([0.1853093956374852, 0.026230096599734274, 0.03262724071153192], abs=1e-12)
-
-
-@pytest.mark.requirement("PLT-14")
-def test_the_model_in_the_image_gives_its_old_scores() -> None:
-    store = ArtefactStore(str(ROOT / "docker" / "sentence_relevance"))
-    (digest,) = store.digests()
-    scores = store.load(digest).scores(
-        [{"text": "Forest fire near La Ronge Sask. Canada"}, {"text": "My new song is fire"}]
-    )
-    assert scores.tolist() == pytest.approx([0.2178399528444317, 0.01090234889264887], abs=1e-12)
-
-
-def test_a_class_that_artefacts_name_stands_in_a_stable_module() -> None:
-    ours = {name for name in artefact_format.TRUSTED_TYPES if name.startswith("platform_assets.")}
-    modules = {name.rpartition(".")[0] for name in ours}
-    assert modules == set(artefact_format.STABLE_MODULES)
-    assert set(MOVED.values()) <= modules
-
-
-def test_the_trusted_types_are_data_and_estimators() -> None:
-    for name in artefact_format.TRUSTED_TYPES:
-        module, _, kind = name.rpartition(".")
-        assert isinstance(getattr(__import__(module, fromlist=[kind]), kind), type), name
-    assert not [
-        name for name in artefact_format.TRUSTED_TYPES if name.startswith(("builtins", "functools", "operator"))
-    ]
-
-
-@pytest.mark.requirement("PLT-7", "PRO-1")
-@pytest.mark.parametrize(
-    ("moved", "said"), [(1e-6, "by up to 1e-06"), (-0.25, "by up to 0.25"), (float("nan"), "by up to nan")]
-)
-def test_scores_that_do_not_hold_any_more_are_refused(local: ArtefactStore, moved: float, said: str) -> None:
-    scores = a_model().golden_scores.copy()
-    scores[3] += moved
-    other = dataclasses.replace(a_model(), golden_scores=scores, libraries={"scikit-learn": "0.1"})
-    now = library_versions()["scikit-learn"]
-    with pytest.raises(ArtefactError, match=rf"{said} .*trained with scikit-learn 0.1, .*loaded.*scikit-learn {now}"):
-        local.load(local.add(dump(other)))
-    with pytest.raises(ArtefactError, match=f"the fitted model cannot be stored: it is not the model.*{said}"):
-        local.save(other)
-
-
-def test_the_last_bits_of_a_score_may_differ(local: ArtefactStore) -> None:
-    near = dataclasses.replace(a_model(), golden_scores=a_model().golden_scores + 1e-12)
-    assert local.load(local.save(near)).features == NUMBERS
-
-
-@pytest.mark.parametrize("scores", [np.zeros(3), np.zeros((GOLDEN_ROWS, 2, 1))])
-def test_scores_of_another_shape_are_refused(local: ArtefactStore, scores: Any) -> None:
-    with pytest.raises(ArtefactError, match="train the model again"):
-        local.load(local.add(dump(dataclasses.replace(a_model(), golden_scores=scores))))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from platform_assets.base.errors import PlatformError
-from platform_assets.database.embedded.watcher import free_port
+from platform_assets.database.embedded.server import free_port
 from platform_assets.monitoring import alerts
 from platform_assets.monitoring.alerts import Alert, Alerts
 

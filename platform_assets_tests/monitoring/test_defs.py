@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from platform_assets.base.errors import PlatformError
-from platform_assets.database.embedded.watcher import free_port
+from platform_assets.database.embedded.server import free_port
 from platform_assets.monitoring.alerts import Alerts
 from platform_assets.monitoring.defs import run_failed_sensor
 from platform_assets_tests.instances import empty_instance

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from platform_assets.database.embedded.watcher import free_port
+from platform_assets.database.embedded.server import free_port
 from platform_assets.domains.credit_risk.settings import CreditRiskSettings
 from platform_assets.operations import doctor
 from platform_assets.operations.doctor import Finding, examine

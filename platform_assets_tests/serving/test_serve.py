@@ -19,7 +19,7 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-from platform_assets.database.embedded.watcher import free_port
+from platform_assets.database.embedded.server import free_port
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import PROGRAM, platform_assets

@@ -1,0 +1,48 @@
+"""The names of the rules that a row breaks, kept in one column and counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from platform_assets.landing.landed_rows import LINE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import ibis.expr.types as ir
+
+RULES = "broken_rules"
+"""The column."""
+_SEPARATOR = ", "
+
+
+def names_of_broken(broken: Mapping[str, ir.BooleanValue]) -> ir.StringValue:
+    """Return the names of the rules whose test is true."""
+    import ibis
+
+    return joined(*(ibis.ifelse(is_broken, name, ibis.null("string")) for name, is_broken in broken.items()))
+
+
+def joined(*texts: ir.StringValue) -> ir.StringValue:
+    """Join the texts that are not null, comma-separated."""
+    import ibis
+
+    return ibis.literal(_SEPARATOR).join(list(texts))
+
+
+def breaking(bad: ir.Table, rules: list[str]) -> ir.Table:
+    """The bad rows that break at least one of the given rules."""
+    return bad.semi_join(_by_rule(bad).filter(lambda t: t.rule.isin(rules)), LINE)
+
+
+def count_by_rule(bad: ir.Table) -> list[tuple[str, int]]:
+    """How many rows break each rule, most broken first."""
+    rules = _by_rule(bad)
+    counted = rules.group_by("rule").agg(rows=rules.count())
+    ordered = counted.order_by([counted.rows.desc(), counted.rule]).to_pyarrow().to_pylist()
+    return [(row["rule"], row["rows"]) for row in ordered]
+
+
+def _by_rule(bad: ir.Table) -> ir.Table:
+    """One row for each row and rule that it breaks: `source_line`, `rule`."""
+    return bad.select(LINE, rule=bad[RULES].split(_SEPARATOR).unnest())

@@ -1,0 +1,34 @@
+"""Rows that share a key: identical ones collapse to the first, and those that differ are all bad."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from platform_assets.lake.broken_rules import RULES, joined
+from platform_assets.landing.landed_rows import LINE
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from platform_assets.lake.schemas import TableSchema
+
+
+def without_duplicates(typed: ir.Table, schema: TableSchema) -> ir.Table:
+    """Return all rows but the later ones of identical rows; the rule `<key>_is_unique` joins the broken ones."""
+    import ibis
+
+    keys = list(schema.key)
+    doubled = typed.group_by(keys).having(typed.count() > 1).agg(copies=typed.count())
+    # Rows without a key are copies of nothing: null equals nothing, null included.
+    copies = typed.semi_join(doubled, keys)
+    # Rows whose values could not be read are the same only if their texts are.
+    content = ibis.struct({name: copies[name] for name in copies.columns if name != LINE})
+    verdict = copies.group_by(keys).agg(contents=content.nunique(), first_line=copies[LINE].min())
+    judged = typed.left_join(verdict, keys)
+    conflicting = judged.contents > 1
+    twin = (judged.contents == 1) & (judged[LINE] != judged.first_line)
+    rule = f"{'_and_'.join(keys)}_is_unique"
+    rules = joined(judged[RULES].nullif(""), ibis.ifelse(conflicting, rule, ibis.null("string")))
+    return judged.filter(~twin.fill_null(False)).select(  # noqa: FBT003 - Ibis takes no keyword
+        *(column.name for column in schema.columns), LINE, **{RULES: rules}
+    )
