@@ -232,8 +232,13 @@ def write_migration(domains: Path, name: str, upgrade: str = "", downgrade: str 
 
 
 @pytest.fixture
-def domains(tmp_path: Path) -> Path:
-    """Two domains with tables of their own; those of `bakery`, the first by name, need a table of the newest room."""
+def domains(tmp_path: Path, external: Database) -> Path:
+    """Two domains with tables of their own; those of `bakery`, the first by name, need a table of the newest room.
+
+    They stand for all domains: the database has tables of the rooms alone.
+    """
+    for branch in find_branches()[1:]:
+        alembic(external, command.downgrade, f"{branch.label}@base")
     domains = tmp_path / "100%" / "domains"
     write_migration(
         domains,

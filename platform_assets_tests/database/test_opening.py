@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("update platform.alembic_version set version_num = '0002'", "is at version 0002, this code needs"),
+        (
+            "delete from platform.alembic_version; insert into platform.alembic_version values ('0002')",
+            "is at version 0002, this code needs",
+        ),
         ("drop schema platform cascade", "is at version none, this code needs"),
         ("drop database {mlflow}", "has no {mlflow} beside it"),
     ],

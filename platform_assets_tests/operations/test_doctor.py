@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from platform_assets.database.embedded.server import free_port
+from platform_assets.domains import declared_sources
 from platform_assets.domains.credit_risk.settings import CreditRiskSettings
 from platform_assets.operations import doctor
 from platform_assets.operations.doctor import Finding, examine
@@ -131,7 +132,12 @@ def test_below_a_home_that_cannot_be_written_nothing_else_is_looked_at(tmp_path:
 
 
 @pytest.mark.requirement("PLT-8")
-def test_everything_is_looked_at_and_nothing_secret_is_told(tmp_path: Path, database_url: str) -> None:
+def test_everything_is_looked_at_and_nothing_secret_is_told(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Dagster's storage reads the environment, and would start a server of its own in this folder.
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
+    monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
     settings: dict[str, Any] = {
         "database_url": database_url,
         "lake_uri": f"file://{tmp_path}/lake?sig=hunter2",
@@ -142,7 +148,8 @@ def test_everything_is_looked_at_and_nothing_secret_is_told(tmp_path: Path, data
     findings = examine(services)
     services.close()
     things = ["environment", "home", "database", "history", "lake", "mlflow", "alerts"]
-    things += ["PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SPEED_DATA_URI", "PLATFORM_MEMORY_DATA_URI"]
-    things += ["PLATFORM_SENTENCES_ARCHIVE_URI"]
+    sources = [source.variable for source in declared_sources()]
+    assert {"PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SENTENCES_ARCHIVE_URI"} <= {*sources}
+    things += sources
     assert [finding.thing for finding in findings] == things
     assert "hunter2" not in f"{findings}"

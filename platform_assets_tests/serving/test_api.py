@@ -21,6 +21,7 @@ from schemathesis.specs.openapi import checks
 
 from platform_assets.app import application
 from platform_assets.domains.credit_risk.model import MODEL
+from platform_assets.domains.sentence_relevance.model import MODEL as SENTENCES
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.service import keys_of, served
 from platform_assets_tests.serving import credit, sentences
@@ -84,7 +85,7 @@ def address(services: Services, models: tuple[FittedModel, FittedModel], before:
     credit.crown(services, models[1], 1, THRESHOLDS[1])
     sentences.crown(services, sentences.fitted(), 1)
     states = services.live_models.state
-    wait_until(lambda: all(state.live for state in states().values()), "the champions were live")
+    wait_until(lambda: all(states()[name].live for name in (MODEL.name, SENTENCES.name)), "they were live")
     return before[0]
 
 

@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
-from platform_assets.domains.stocks.model import MODEL
-from platform_assets.domains.stocks.schemas import NEWEST_FEATURES
 from pydantic import BaseModel, Field
 
 from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import JSON
+from platform_assets.domains.stocks.model import MODEL
+from platform_assets.domains.stocks.schemas import NEWEST_FEATURES
 from platform_assets.serving.prediction_fields import ApprovalId, common_fields, version_of_all
 from platform_assets.web.one_or_many import (
     Example,

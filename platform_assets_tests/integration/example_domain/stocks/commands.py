@@ -23,9 +23,8 @@ def _group() -> None:
 @stocks.command()
 def newest(context: typer.Context, symbol: Annotated[str, typer.Argument(help="Symbol of the share.")]) -> None:
     """Print the features of a share's newest trading day."""
-    from platform_assets.domains.stocks.schemas import NEWEST_FEATURES
-
     from platform_assets.base.errors import NotFound
+    from platform_assets.domains.stocks.schemas import NEWEST_FEATURES
 
     row = asyncio.run(context.obj.services.online.get(NEWEST_FEATURES.name, symbol=symbol))
     if row is None:

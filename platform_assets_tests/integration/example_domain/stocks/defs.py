@@ -1,10 +1,10 @@
 """Stocks in Dagster: wiring only. What is computed, and from what, is next door."""
 
 import dagster as dg
-from platform_assets.domains.stocks import features, schemas
-from platform_assets.domains.stocks.sources import PRICES, read_prices
 
 from platform_assets.base.frames import Expression
+from platform_assets.domains.stocks import features, schemas
+from platform_assets.domains.stocks.sources import PRICES, read_prices
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import online_check, table_asset
 from platform_assets.landing.declared_sources import Sources

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.domains.stocks.schemas import FEATURES, PRICE_FEATURES
-
 from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.evaluation.thresholds import best_f1
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from platform_assets.domains.stocks import demo
 from platform_assets.domains.stocks.settings import StocksSettings
-
 from platform_assets.landing.declared_sources import DeclaredSource
 from platform_assets.landing.landed_rows import Landed, land
 

@@ -5,6 +5,7 @@ import datetime as dt
 import ibis
 import pyarrow as pa
 import pytest
+
 from platform_assets.domains.stocks.features import newest_per_symbol, price_features
 
 ROWS = [("AAA", 10.0, 100), ("AAA", 11.0, 200), ("AAA", 11.0, 300), ("AAA", 22.0, 400), ("BBB", 5.0, 0)]
