@@ -24,7 +24,8 @@ from sqlalchemy import make_url
 
 from platform_assets.database.connections import Database, Purpose, missing
 from platform_assets.database.embedded.binaries import find_binaries, unprivileged_user
-from platform_assets.database.embedded.shared_use import APP, ServerFolder, ServerUse, release, try_lock
+from platform_assets.database.embedded.server import APP, ServerFolder
+from platform_assets.database.embedded.shared_use import ServerUse, release, try_lock
 from platform_assets.database.migrate import grant
 from platform_assets.database.opening import open_database, open_owner
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import DatabaseError, PlatformError
 from platform_assets.database.connections import Database, embedded_database, missing
-from platform_assets.database.embedded.shared_use import APP, OWNER, use_server
+from platform_assets.database.embedded.server import APP, OWNER
+from platform_assets.database.embedded.shared_use import use_server
 from platform_assets.database.revisions import DOMAINS, current_heads, listed, refuse_unknown, wanted_heads
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Staged files: rows as parquet files on local disk with their digest, checked before anyone can see them.
 
-`Engine.stage` of `query_engine.py` writes them; `lake/publishing.py` and `lake/online_tables.py` publish them.
+`Engine.stage` of `query_engine.py` writes them; `lake/delta_commits.py` and `lake/online_tables.py` publish them.
 """
 
 from __future__ import annotations

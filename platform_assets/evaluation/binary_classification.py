@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.intervals import RESAMPLES, SEED, Estimate, grouped_bootstrap
-from platform_assets.evaluation.ranked_scores import Ranking, number_column
+from platform_assets.evaluation.metrics import Ranking, number_column
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,14 +1,14 @@
 """Plots of how a binary classifier does, as PNG bytes: for Dagster's metadata, MLflow and the page of approval.
 
-The metrics in them are computed in `ranked_scores.py`; the look that they share is in `plot_style.py`.
+The metrics in them are computed in `metrics.py`; the look that they share is in `plot_style.py`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.evaluation.metrics import Ranking, Tally
 from platform_assets.evaluation.plot_style import INK, MODEL, OTHER, THRESHOLD, as_png, new_plot, note, rounded
-from platform_assets.evaluation.ranked_scores import Ranking, Tally
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import TrainingError
-from platform_assets.evaluation.ranked_scores import Ranking
+from platform_assets.evaluation.metrics import Ranking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

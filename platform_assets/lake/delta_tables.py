@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TableError
 from platform_assets.engine.query_engine import as_frame
+from platform_assets.lake.delta_commits import publish
 from platform_assets.lake.lake_location import LakeLocation
-from platform_assets.lake.publishing import publish
 from platform_assets.lake.table_versions import newest, published_versions
 from platform_assets.lake.vacuum import vacuum
 

@@ -1,4 +1,4 @@
-"""Uploads: copy staged files into a table's folder; the commit of `publishing.py` makes them part of the table."""
+"""Uploads: copy staged files into a table's folder; the commit of `delta_commits.py` makes them part of the table."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Validate, then publish: what a table must be before anyone can read it.
 
 Takes what an asset returned, gives back staged rows with their judgements. Rows from outside
-are sifted first, and their bad ones set apart. Publishing is for `publishing.py` and `online_tables.py`.
+are sifted first, and their bad ones set apart. Publishing is for `delta_commits.py` and `online_tables.py`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Self
 import dagster as dg
 
 from platform_assets.landing.declared_sources import DeclaredSource, Sources
-from platform_assets.landing.source_files import digest_of, look_at
+from platform_assets.landing.source_changes import digest_of, look_at
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets.orchestration.run_states import UNFINISHED
 

@@ -1,12 +1,10 @@
-"""Source files: where one is, whether it can be reached, whether it changed, and a copy of it on disk.
+"""Source files: where one is, whether it can be reached, and a copy of it on disk.
 
 A driver's error becomes one without passwords. `archives.py` unpacks archives; `landed_rows.py` reads the copy.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +18,7 @@ if TYPE_CHECKING:
 
     from platform_assets.landing.archives import Unpacking
 
-_CHUNK = 1 << 20
-# What fsspec's drivers call it when a file was written, and what tells two of its states apart.
-_MARKS = (
-    *("mtime", "created", "ino", "etag", "last-modified", "lastmodified", "last_modified", "updated"),
-    *("generation", "versionid", "version_id", "content-md5"),
-)
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -63,42 +56,6 @@ def trouble_with(source: Source) -> str | None:
         return f"{source} cannot be reached: {_told(error, source)}"
 
 
-def look_at(source: Source) -> str:
-    """What its store says of a file, without reading it: other bytes give another answer. Empty if it says too little.
-
-    Raises
-    ------
-    SourceError
-        It is missing or unreachable.
-    """
-    import fsspec
-
-    with _plain_errors(source, "looked at"):
-        files, path = fsspec.core.url_to_fs(source.uri)
-        # Some keep what they were told before.
-        files.invalidate_cache()
-        told = {name.lower(): value for name, value in files.info(path).items()}
-    marks = {name: str(told[name]) for name in _MARKS if told.get(name) is not None}
-    return json.dumps({"size": told.get("size"), **marks}, sort_keys=True) if marks else ""
-
-
-def digest_of(source: Source) -> str:
-    """SHA-256 of a file's bytes as they lie there, packed or not.
-
-    Raises
-    ------
-    SourceError
-        It is missing or unreachable.
-    """
-    import fsspec
-
-    found = hashlib.sha256()
-    with _plain_errors(source, "read"), fsspec.open(source.uri, "rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
-
-
 def fetch(source: Source, target: Path, unpacking: Unpacking | None = None) -> Path:
     """Copy a source's file, unpacked where its name says that it is packed; the copy.
 
@@ -123,7 +80,7 @@ def fetch(source: Source, target: Path, unpacking: Unpacking | None = None) -> P
         raise SourceError(f"{source} {state}; point {source.setting} at the file that is meant")
     packed = None if unpacking else "infer"
     with (
-        _plain_errors(source, "fetched"),
+        plain_errors(source, "fetched"),
         fsspec.open(source.uri, "rb", compression=packed) as remote,
         target.open("wb") as local,
     ):
@@ -132,7 +89,8 @@ def fetch(source: Source, target: Path, unpacking: Unpacking | None = None) -> P
 
 
 @contextmanager
-def _plain_errors(source: Source, done: str) -> Iterator[None]:
+def plain_errors(source: Source, done: str) -> Iterator[None]:
+    """Turn whatever a driver raises into a `SourceError` without passwords."""
     try:
         yield
     except SourceError:
@@ -145,7 +103,7 @@ def _plain_errors(source: Source, done: str) -> Iterator[None]:
 
 
 def _copy(remote: BinaryIO, local: BinaryIO, unpacking: Unpacking | None, called: str) -> None:
-    while chunk := remote.read(_CHUNK):
+    while chunk := remote.read(CHUNK_BYTES):
         local.write(chunk)
         if unpacking and local.tell() > unpacking.limit:
             raise unpacking.too_large(called)

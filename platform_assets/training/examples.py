@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import TableError
 from platform_assets.engine.query_engine import as_frame
-from platform_assets.evaluation.splits import split
+from platform_assets.evaluation.splits import in_holdout, split
 from platform_assets.training.fitting import demand_sound
 
 if TYPE_CHECKING:
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from platform_assets.evaluation.splits import Split
     from platform_assets.lake.delta_tables import TableStore
     from platform_assets.lake.table_versions import TableVersion
+    from platform_assets.models.registry import ModelVersion
     from platform_assets.training.model_spec import ModelSpec
+
+KNOWN = "groups"
+"""Column by which an evaluation tells groups that the model was trained on from others."""
+FEWEST_OF_A_CLASS = 20
+"""Examples of either class without which newly labelled ones judge nothing."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,32 @@ def read_examples(tables: TableStore, spec: ModelSpec, versions: Mapping[str, in
     frame = as_frame(spec.examples(*scans).order_by(spec.id))
     demand_sound(spec, frame)
     return Examples(frame, split(frame[spec.group], frame[spec.time] if spec.time else None, spec.holdout), inputs)
+
+
+def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, examples: Examples) -> tuple[str, Frame]:
+    """Choose the examples that were labelled since a version was trained, or the holdout where they are too few.
+
+    Returns
+    -------
+    Which examples these are, as a sentence for people, and the examples, with the column `KNOWN`.
+    """
+    import numpy as np
+
+    then = spec.examples(*(tables.scan(name, version=version.tables[name]) for name in spec.tables))
+    known = as_frame(then.select(spec.id, spec.group))
+    fresh = examples.frame[~examples.frame[spec.id].isin(known[spec.id])]
+    positives = int(fresh[spec.label].sum())
+    if min(positives, len(fresh) - positives) >= FEWEST_OF_A_CLASS:
+        told, chosen = f"the {len(fresh):,} examples labelled since it was trained", fresh
+    else:
+        chosen = examples.holdout
+        told = (
+            f"the {len(chosen):,} examples held out: of {len(fresh):,} labelled since it was trained, {positives} "
+            f"are {spec.positive}, and {FEWEST_OF_A_CLASS} of either class are needed"
+        )
+    # It learned from earlier examples of some groups, which flatters it.
+    seen = ~in_holdout(chosen[spec.group], spec.holdout.groups) & chosen[spec.group].isin(known[spec.group])
+    return told, chosen.assign(**{KNOWN: np.where(seen, "seen in training", "never seen")})
 
 
 def split_summary(spec: ModelSpec, examples: Examples) -> str:

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import ArtefactError, RegistryError, TrainingError
 from platform_assets.base.provenance import code_version, lock_digest
-from platform_assets.engine.query_engine import as_frame
 from platform_assets.evaluation.binary_classification import by_subgroup, compare, evaluate, most_wrong
 from platform_assets.evaluation.gate import Reason, judge, keeps_up
-from platform_assets.evaluation.splits import in_holdout
 from platform_assets.models.registry import CHAMPION, Registration
-from platform_assets.training.examples import Examples, read_examples, split_summary
+from platform_assets.training.examples import KNOWN, Examples, labelled_since, read_examples, split_summary
 from platform_assets.training.fingerprints import CODE, PARAMETERS, fingerprint, fingerprint_parts
 from platform_assets.training.fitting import feature_frame, fit
 from platform_assets.training.training_results import Assessment, Evaluation, Reproduction, Training
@@ -36,10 +34,6 @@ if TYPE_CHECKING:
     from platform_assets.models.registry import ModelRegistry, ModelVersion
     from platform_assets.training.model_spec import ModelSpec
 
-KNOWN = "groups"
-"""Column by which an evaluation tells groups that the model was trained on from others."""
-FEWEST_OF_A_CLASS = 20
-"""Examples of either class without which newly labelled ones judge nothing."""
 MOST_ERRORS = 10
 """Examples of either kind of error that are shown, where any are."""
 
@@ -192,29 +186,9 @@ class Trainer:
         if version is None:
             raise TrainingError(f"{spec.key} was never trained; materialise it, or run the job train_{spec.name}")
         examples = read_examples(self._tables, spec)
-        told, chosen = self._labelled_since(spec, version, examples)
+        told, chosen = labelled_since(self._tables, spec, version, examples)
         model = self._artefacts.load(version.digest)
         return Evaluation(version, told, self._assess(spec, (model, version.threshold), chosen, None, by=(KNOWN,)))
-
-    def _labelled_since(self, spec: ModelSpec, version: ModelVersion, examples: Examples) -> tuple[str, Frame]:
-        """What the version's tables did not have, or else the holdout; and a column that tells groups apart."""
-        import numpy as np
-
-        then = spec.examples(*(self._tables.scan(name, version=version.tables[name]) for name in spec.tables))
-        known = as_frame(then.select(spec.id, spec.group))
-        fresh = examples.frame[~examples.frame[spec.id].isin(known[spec.id])]
-        positives = int(fresh[spec.label].sum())
-        if min(positives, len(fresh) - positives) >= FEWEST_OF_A_CLASS:
-            told, chosen = f"the {len(fresh):,} examples labelled since it was trained", fresh
-        else:
-            chosen = examples.holdout
-            told = (
-                f"the {len(chosen):,} examples held out: of {len(fresh):,} labelled since it was trained, {positives} "
-                f"are {spec.positive}, and {FEWEST_OF_A_CLASS} of either class are needed"
-            )
-        # It learned from earlier examples of some groups, which flatters it.
-        seen = ~in_holdout(chosen[spec.group], spec.holdout.groups) & chosen[spec.group].isin(known[spec.group])
-        return told, chosen.assign(**{KNOWN: np.where(seen, "seen in training", "never seen")})
 
     def reproduce(self, spec: ModelSpec, number: int, progress: Callable[[str], None]) -> Reproduction:
         """Do a version's training again, from the tables' versions that it names, and compare.

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from platform_assets.base.json_values import JSON
 from platform_assets.web.error_answers import Problems, answer
 from platform_assets.web.problems import Problem, request_id
+from platform_assets.web.rate_limits import UNLIMITED_PATHS
 from platform_assets.web.request_identity import Asked
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from platform_assets.web.authentication import Access
-
-UNLIMITED = ("/health/", "/static/")
-"""Beginnings of paths that are for everybody, as often as they like."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class AuthorizationMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass, or tell why it does not."""
-        if scope["type"] != "http" or scope["path"].startswith(UNLIMITED):
+        if scope["type"] != "http" or scope["path"].startswith(UNLIMITED_PATHS):
             await self._app(scope, receive, send)
             return
         request = Request(scope)

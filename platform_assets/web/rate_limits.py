@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.strategies import RateLimiter
 
+UNLIMITED_PATHS = ("/health/", "/static/")
+"""Beginnings of the paths that are not counted, and for everybody."""
 WRONG_KEYS = 20
 """Attempts a minute with a key that is none, by address."""
 _KEY, _ADDRESS, _GUESS = "key", "address", "guess"

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from platform_assets.database.embedded.server import free_port
-from platform_assets.database.embedded.shared_use import APP, OWNER, ServerFolder
+from platform_assets.database.embedded.server import APP, OWNER, ServerFolder, free_port
 from platform_assets.database.opening import open_database
 from platform_assets.domains.credit_risk.demo import generate
 from platform_assets.orchestration.storage import PROJECT

@@ -15,7 +15,8 @@ import pytest
 from platform_assets.base.errors import SourceError
 from platform_assets.database.embedded.server import free_port
 from platform_assets.landing.landed_rows import land
-from platform_assets.landing.source_files import Source, digest_of, look_at
+from platform_assets.landing.source_changes import digest_of, look_at
+from platform_assets.landing.source_files import Source
 from platform_assets_tests.landing.sales_files import (
     CONTENT,
     PASSWORD,

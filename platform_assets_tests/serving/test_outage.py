@@ -9,8 +9,7 @@ from pydantic import SecretStr
 
 from platform_assets.app import application
 from platform_assets.database.connections import embedded_database
-from platform_assets.database.embedded.server import Server, free_port
-from platform_assets.database.embedded.shared_use import APP, ServerFolder
+from platform_assets.database.embedded.server import APP, Server, ServerFolder, free_port
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.services import Services
 from platform_assets.settings import Settings

@@ -12,9 +12,10 @@ import pytest
 from platform_assets.base.errors import RegistryError, TableError, TrainingError
 from platform_assets.evaluation.splits import Holdout, in_holdout, split
 from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
+from platform_assets.training.examples import FEWEST_OF_A_CLASS
 from platform_assets.training.fitting import REFERENCE
 from platform_assets.training.model_spec import Candidate
-from platform_assets.training.trainer import FEWEST_OF_A_CLASS, Trainer
+from platform_assets.training.trainer import Trainer
 from platform_assets_tests.training.bench import Bench, opened
 from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, SPEC, TABLE, forest, linear, readings
 

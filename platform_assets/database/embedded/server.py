@@ -1,26 +1,102 @@
-"""One PostgreSQL server process: its data folder, its options, its start and its end. `watcher.py` owns it."""
+"""One PostgreSQL server: its files, its roles, its options, its start and its end. `watcher.py` owns the process."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import DatabaseError
 from platform_assets.database.embedded.binaries import find_binaries, unprivileged_user
-from platform_assets.database.embedded.shared_use import OWNER, POLL_SECONDS, START_SECONDS, ServerFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+OWNER = "platform_owner"
+"""The role that owns the platform's tables, a superuser; only migrations connect with it."""
+APP = "platform_app"
+"""The role that the platform connects with."""
+START_SECONDS = 180
+POLL_SECONDS = 0.02
+LOG_BYTES = 5_000_000
+"""Size from which the log is moved aside at the next start."""
 _log = logging.getLogger("platform_assets.postgres_watcher")
+
+
+@dataclass(frozen=True)
+class ServerFolder:
+    """The files of one embedded server."""
+
+    path: Path
+
+    @property
+    def data(self) -> Path:
+        """PostgreSQL's own folder."""
+        return self.path / "data"
+
+    @property
+    def address(self) -> Path:
+        """Says where the server listens; there only while it is ready."""
+        return self.path / "server.json"
+
+    @property
+    def log(self) -> Path:
+        """What watcher and server print."""
+        return self.path / "server.log"
+
+    @property
+    def users_lock(self) -> Path:
+        """Held shared by each user, exclusively by a watcher that stops the server."""
+        return self.path / "users.lock"
+
+    @property
+    def start_lock(self) -> Path:
+        """Held by the one user that sees to the server's start."""
+        return self.path / "start.lock"
+
+    @property
+    def watcher_lock(self) -> Path:
+        """Held by the watcher as long as it lives."""
+        return self.path / "watcher.lock"
+
+    def port(self) -> int | None:
+        """The port of a server that is ready."""
+        try:
+            return int(json.loads(self.address.read_text())["port"])
+        except FileNotFoundError:
+            return None
+
+    def password(self, role: str) -> str:
+        """A role's password, made at the first call and readable by the files' owner only."""
+        path = self.path / ("password" if role == OWNER else f"password_of_{role}")
+        if not path.exists():
+            with tempfile.NamedTemporaryFile("w", dir=self.path, prefix="password.", delete=False) as file:
+                file.write(secrets.token_urlsafe(24))
+            Path(file.name).rename(path)
+        return path.read_text()
+
+    def log_since(self, offset: int) -> str:
+        """What was printed after a position in the log."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as file:
+            file.seek(offset)
+            return file.read().decode(errors="replace")
+
+    def rotate_log(self) -> None:
+        """Move a log that has grown too large aside, in the place of the one before."""
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
 
 
 def free_port() -> int:

@@ -22,14 +22,8 @@ from pathlib import Path
 from platform_assets.base.errors import DatabaseError
 from platform_assets.base.process_exit import call_and_leave
 from platform_assets.database.connections import embedded_database
-from platform_assets.database.embedded.server import Server
-from platform_assets.database.embedded.shared_use import (
-    APP,
-    OWNER,
-    ServerFolder,
-    adopt,
-    try_lock,
-)
+from platform_assets.database.embedded.server import APP, OWNER, Server, ServerFolder
+from platform_assets.database.embedded.shared_use import adopt, try_lock
 from platform_assets.database.migrate import make_role, migrate
 
 WATCH_SECONDS = 0.2

@@ -14,8 +14,8 @@ import pytest
 
 from platform_assets.base.errors import DatabaseError
 from platform_assets.database.connections import embedded_database
-from platform_assets.database.embedded.server import Server, free_port
-from platform_assets.database.embedded.shared_use import APP, OWNER, ServerFolder, use_server
+from platform_assets.database.embedded.server import APP, OWNER, Server, ServerFolder, free_port
+from platform_assets.database.embedded.shared_use import use_server
 from platform_assets.database.opening import open_database
 from platform_assets_tests.postgres import is_watched, processes_of, wait_until, wait_until_stopped
 
