@@ -17,8 +17,9 @@ from starlette.responses import JSONResponse, RedirectResponse
 
 from platform_assets.approval.ledger_errors import AlreadyDecided, DecisionRefused, LedgerError, NoSuchRequest
 from platform_assets.approval.ledger_events import closing_event
+from platform_assets.approval.ledger_queries import open_first
 from platform_assets.approval.pages import DECISIONS, MAX_REASON, Form, list_page, plot_links, request_page, sent_form
-from platform_assets.approval.requests import OPEN, Actor, State
+from platform_assets.approval.requests import Actor, State
 from platform_assets.base.json_values import JSON
 from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, access_of
 from platform_assets.web.pages import wants_page
@@ -181,7 +182,6 @@ def _add_list(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
         access_of(request).demand(request, READ, APPROVE)
         every = _requests(ledger())
         found = [one for one in every if model in {None, one.model} and state in {None, one.state}]
-        found.sort(key=lambda one: (one.state not in OPEN, -one.id))
         part = Page(page, items_per_page, len(found), request.url.path, request.query_params.multi_items())
         if not wants_page(request):
             return _json([_shown(one) for one in part.of(found)], part.headers)
@@ -310,7 +310,7 @@ def _decide(ledger: Ledger, approval: Approval, caller: Caller, decision: Decisi
 def _requests(ledger: Ledger) -> list[Approval]:
     # Noticed by whoever looks, for nobody is shown an expired request as one that waits.
     ledger.expire()
-    return ledger.requests()
+    return open_first(ledger.requests())
 
 
 def _found(ledger: Ledger, number: int) -> Approval:

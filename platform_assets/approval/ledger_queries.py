@@ -11,7 +11,7 @@ from platform_assets.approval.hash_chain import read_frozen
 from platform_assets.approval.ledger_errors import LedgerError, NoSuchRequest
 from platform_assets.approval.ledger_events import Event, Promotion
 from platform_assets.approval.policy import policy_from_json
-from platform_assets.approval.requests import Request, State
+from platform_assets.approval.requests import OPEN, Request, State
 from platform_assets.base.errors import first_line
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ cross join lateral (
 ) latest
 where r.model = %s and latest.state = 'PROMOTED' order by latest.sequence desc limit 2
 """
+
+
+def open_first(requests: Iterable[Request]) -> list[Request]:
+    """Return requests in the order of lists for people: those that await something first, then the newest."""
+    return sorted(requests, key=lambda one: (one.state not in OPEN, -one.id))
 
 
 class LedgerQueries:

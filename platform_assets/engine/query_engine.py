@@ -12,14 +12,13 @@ import shutil
 import tempfile
 import uuid
 import weakref
-from collections import Counter
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import SchemaError, TableError, first_line
-from platform_assets.base.frames import Expression, Frame
+from platform_assets.base.frames import Expression, Frame, refuse_doubled_columns
 from platform_assets.base.scratch import OwnedFolder
 from platform_assets.base.sql_quoting import sql_name, sql_text
 from platform_assets.engine.staged_files import WHOLE, Part, Staged, files_by_partition, short_sha
@@ -150,7 +149,7 @@ class Engine:
             reason = "; ".join(map(str, error.args))
             needed = "each column needs one type, and times no finer than a microsecond"
             raise SchemaError(f"the frame cannot become a table: {reason}; {needed}") from None
-        _refuse_twins(rows.schema.names)
+        refuse_doubled_columns(rows.schema.names)
         return self._registered(rows)
 
     def _registered(self, rows: pads.Dataset | pa.Table) -> Expression:
@@ -257,13 +256,6 @@ class Engine:
 def is_full(error: BaseException) -> bool:
     """Whether an error of DuckDB, Arrow or delta-rs says that the disk is full."""
     return any(words in str(error) for words in ("No space left", "os error 28", "Errno 28", "errno 28"))
-
-
-def _refuse_twins(names: list[str]) -> None:
-    counts = Counter(name.lower() for name in names)
-    twins = sorted(name for name in names if counts[name.lower()] > 1)
-    if twins:
-        raise SchemaError(f"columns {twins} have the same name, or differ only in case; rename all but one")
 
 
 def _in_microseconds(table: pa.Table) -> pa.Table:

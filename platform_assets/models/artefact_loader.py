@@ -13,6 +13,7 @@ from platform_assets.base.errors import ArtefactError
 from platform_assets.base.moved_modules import MOVED
 from platform_assets.models.artefact_format import frame_of
 from platform_assets.models.fitted_model import FittedModel, library_versions, one_line
+from platform_assets.models.trusted_types import TRUSTED_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,34 +24,6 @@ TOLERANCE = 1e-9
 Another processor or BLAS adds in another order, which moves a probability by about 1e-15; another algorithm, or
 one damaged parameter, moves it by far more than this.
 """
-TRUSTED_TYPES = (
-    # Beyond the public estimators of scikit-learn, which skops trusts. Data and estimators only: no function,
-    # nor `functools.partial`, for those are called when the model is used. Trees hold indices that nobody checks
-    # against their bounds; that they were not altered, the digest says.
-    "numpy.dtype",
-    "platform_assets.models.calibration.CalibratedEstimator",
-    "platform_assets.models.number_estimators.NumberColumns",
-    "platform_assets.models.text_estimators.CompactTfidf",
-    "platform_assets.models.text_estimators.TextCleaner",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
-    "sklearn.gaussian_process.kernels.ConstantKernel",
-    "sklearn.gaussian_process.kernels.Matern",
-    "sklearn.gaussian_process.kernels.Product",
-    "sklearn.gaussian_process.kernels.RBF",
-    "sklearn.gaussian_process.kernels.Sum",
-    "sklearn.gaussian_process.kernels.WhiteKernel",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.tree._tree.Tree",
-)
-"""Types that a model may consist of, by their full names."""
-STABLE_MODULES = (
-    "platform_assets.models.calibration",
-    "platform_assets.models.number_estimators",
-    "platform_assets.models.text_estimators",
-)
-"""Modules whose classes artefacts name by path; one moves only with an entry in `base/moved_modules.py`."""
 TRAIN_AGAIN = "train the model again, which stores a new one"
 """The remedy for a file that cannot be used."""
 _FIELDS = {"estimator", "features", "golden_rows", "golden_scores", "libraries"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from platform_assets.models.artefact_loader import TRUSTED_TYPES
+from platform_assets.models.trusted_types import TRUSTED_TYPES
 
 if TYPE_CHECKING:
     from pathlib import Path

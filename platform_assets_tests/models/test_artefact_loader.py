@@ -32,7 +32,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from platform_assets.base.errors import ArtefactError
 from platform_assets.base.moved_modules import MOVED
-from platform_assets.models import artefact_loader
+from platform_assets.models import trusted_types
 from platform_assets.models.artefact_format import dump
 from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.calibration import CalibratedEstimator, raw_scores
@@ -191,19 +191,17 @@ def test_the_model_in_the_image_gives_its_old_scores() -> None:
 
 
 def test_a_class_that_artefacts_name_stands_in_a_stable_module() -> None:
-    ours = {name for name in artefact_loader.TRUSTED_TYPES if name.startswith("platform_assets.")}
+    ours = {name for name in trusted_types.TRUSTED_TYPES if name.startswith("platform_assets.")}
     modules = {name.rpartition(".")[0] for name in ours}
-    assert modules == set(artefact_loader.STABLE_MODULES)
+    assert modules == set(trusted_types.STABLE_MODULES)
     assert set(MOVED.values()) <= modules
 
 
 def test_the_trusted_types_are_data_and_estimators() -> None:
-    for name in artefact_loader.TRUSTED_TYPES:
+    for name in trusted_types.TRUSTED_TYPES:
         module, _, kind = name.rpartition(".")
         assert isinstance(getattr(__import__(module, fromlist=[kind]), kind), type), name
-    assert not [
-        name for name in artefact_loader.TRUSTED_TYPES if name.startswith(("builtins", "functools", "operator"))
-    ]
+    assert not [name for name in trusted_types.TRUSTED_TYPES if name.startswith(("builtins", "functools", "operator"))]
 
 
 @pytest.mark.requirement("PLT-7", "PRO-1")

@@ -10,7 +10,7 @@ from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.evaluation.splits import Holdout
 from platform_assets.evaluation.thresholds import reaching_recall
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec
-from platform_assets.training.pipelines import tabular_pipeline
+from platform_assets.training.preprocessing import tabular_pipeline
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

@@ -9,7 +9,7 @@ from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.evaluation.thresholds import best_f1
 from platform_assets.training.explanations import top_words
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec, Retraining
-from platform_assets.training.pipelines import text_pipeline
+from platform_assets.training.preprocessing import text_pipeline
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

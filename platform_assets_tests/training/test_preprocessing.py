@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 
-from platform_assets.training.pipelines import tabular_pipeline, text_pipeline
+from platform_assets.training.preprocessing import tabular_pipeline, text_pipeline
 
 
 def test_numbers_are_filled_marked_and_scaled() -> None:
