@@ -170,8 +170,8 @@ def served(copy: Copy) -> Iterator[str]:
 
 
 def files(root: Path) -> list[Path]:
-    """The files below a folder, apart from what Python compiled."""
-    return [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+    """The files below a folder, apart from what was compiled."""
+    return [path for path in sorted(root.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 
 
 def sections(page: str) -> list[tuple[str, list[str]]]:
