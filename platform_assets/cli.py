@@ -59,7 +59,7 @@ def _context(context: typer.Context) -> None:
     domains.check_settings()
     # What is said to people is printed; what is logged is for machines, and only when it matters.
     configure_logging(settings.secrets(), logging.WARNING)
-    context.obj = Context(settings, _open_services, _models, _definitions, domains.declared_sources)
+    context.obj = Context(settings, _open_services, domains.model_spec, _definitions, domains.declared_sources)
     context.call_on_close(context.obj.close)
     context.call_on_close(_close_definitions)
 
@@ -101,10 +101,6 @@ def _open_services(settings: Settings) -> Services:
     from platform_assets.services import open_services
 
     return open_services(settings)
-
-
-def _models() -> dict[str, Any]:
-    return {spec.name: spec for spec in domains.model_specs()}
 
 
 def _definitions() -> Any:

@@ -14,10 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from platform_assets.base.errors import PlatformError
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from platform_assets.settings import Settings
 
@@ -41,8 +39,8 @@ class Context:
         The platform's.
     open_services
         Opens the services for settings.
-    find_models
-        Finds every model that a domain declares, by name.
+    find_model
+        Finds the declaration of a model by the model's name; a `PlatformError` names those that there are.
     find_definitions
         Loads Dagster's code location.
     find_sources
@@ -51,7 +49,7 @@ class Context:
 
     settings: Settings
     open_services: Callable[[Settings], Any]
-    find_models: Callable[[], Mapping[str, Any]]
+    find_model: Callable[[str], Any]
     find_definitions: Callable[[], Any]
     find_sources: Callable[[], Iterable[Any]]
     _closing: list[Callable[[], None]] = field(default_factory=list, repr=False, compare=False)
@@ -62,19 +60,6 @@ class Context:
         services = self.open_services(self.settings)
         self._closing.append(services.close)
         return services
-
-    def model(self, name: str) -> Any:
-        """Return the declaration of a model.
-
-        Raises
-        ------
-        PlatformError
-            No domain declares it; names those that are declared.
-        """
-        models = self.find_models()
-        if name not in models:
-            raise PlatformError(f"there is no model {name!r}; there are {', '.join(models)}")
-        return models[name]
 
     def close(self) -> None:
         """Close what was opened."""

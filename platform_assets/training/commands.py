@@ -22,7 +22,7 @@ def reproduce(
     from platform_assets.base.logs import quiet_libraries
 
     quiet_libraries()
-    found = context.obj.services.trainer.reproduce(context.obj.model(model), version, say)
+    found = context.obj.services.trainer.reproduce(context.obj.find_model(model), version, say)
     for line in found.told():
         say(line)
     if not found.same:
@@ -41,7 +41,7 @@ def request_decision(
     from platform_assets.web.api_keys import KeysError
 
     platform: Context = context.obj
-    spec, actor = platform.model(model), actor_of(platform)
+    spec, actor = platform.find_model(model), actor_of(platform)
     if platform.settings.identity_required and not actor.authenticated:
         raise KeysError(
             f"nobody knows that this is {actor.name}, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: with four "
