@@ -1,4 +1,4 @@
-"""Connections to the platform's PostgreSQL: three databases on one server, and which migration each is at.
+"""Connections to the platform's PostgreSQL: three databases on one server (platform, Dagster, MLflow).
 
 Whoever stores something asks a `Database` for an engine or a URL, and gets the `Database` from `opening.py`.
 How the embedded server starts and stops is up to `embedded/`; our tables are made in `migrations/`, those of

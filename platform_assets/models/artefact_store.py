@@ -1,4 +1,4 @@
-"""Where fitted models are kept: files that are written once, named by their digest; and the one loader for everybody.
+"""Where fitted models are kept: files that are written once, named by their digest.
 
 What is in a file is the matter of `artefact_format.py`. What a model is called, and which one is live, is the
 registry's (`registry.py`).
