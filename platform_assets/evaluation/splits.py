@@ -235,7 +235,7 @@ def _newest(
         raise TrainingError(f"there are {len(days)} times for {len(rows)} rows; pass one time per row")
     counts = days.value_counts().sort_index()
     if len(counts) < 2:  # noqa: PLR2004 - one to train on, one to test on
-        raise TrainingError(f"all rows are from {len(counts)} day(s); a split by time needs two or more days")
+        raise TrainingError("all rows are from one day; a split by time needs two or more days")
     share_from = counts.to_numpy()[::-1].cumsum()[::-1] / len(days)
     distances = np.abs(share_from[1:] - newest)
     cut = counts.index[len(distances) - int(distances[::-1].argmin())]

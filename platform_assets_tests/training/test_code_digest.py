@@ -1,3 +1,5 @@
+"""Digest of training code: which changes of the code change it, and which do not."""
+
 from __future__ import annotations
 
 import importlib
@@ -67,7 +69,7 @@ class Column:
 
 @pytest.fixture
 def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Mapping[str, str]], str]]:
-    """The digest of the model in a package of these files."""
+    """Function from the files of a package to the digest of its model."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / PACKAGE).mkdir()
 
@@ -99,7 +101,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         ("steps", "self.estimator = estimator", "self.estimator = None"),
     ],
 )
-def test_code_that_decides_the_outcome_changes_the_digest(
+def test_changes_of_code_change_the_digest(
     digest: Callable[[Mapping[str, str]], str], file: str, before: str, after: str
 ) -> None:
     assert before in FILES[file]
@@ -125,7 +127,7 @@ def test_code_that_decides_the_outcome_changes_the_digest(
         ("defs", "WIRING = 1", "WIRING = 2"),
     ],
 )
-def test_words_and_code_that_is_not_used_leave_the_digest_alone(
+def test_changes_of_texts_and_of_unused_code_keep_the_digest(
     digest: Callable[[Mapping[str, str]], str], file: str, before: str, after: str
 ) -> None:
     assert before in FILES[file]
@@ -133,7 +135,7 @@ def test_words_and_code_that_is_not_used_leave_the_digest_alone(
 
 
 @pytest.mark.requirement("PLT-14")
-def test_moving_code_to_other_modules_leaves_the_digest_alone(digest: Callable[[Mapping[str, str]], str]) -> None:
+def test_moving_code_to_other_modules_keeps_the_digest(digest: Callable[[Mapping[str, str]], str]) -> None:
     before = digest(FILES)
     moved = {
         **{name: text.replace("somewhere_else.steps", "somewhere_else.parts") for name, text in FILES.items()},
@@ -148,7 +150,7 @@ def test_moving_code_to_other_modules_leaves_the_digest_alone(digest: Callable[[
     assert digest(moved) == before
 
 
-def test_what_is_left_out_is_not_followed(digest: Callable[[Mapping[str, str]], str]) -> None:
+def test_excluded_functions_are_not_followed(digest: Callable[[Mapping[str, str]], str]) -> None:
     digest(FILES)
     model, features = (importlib.import_module(f"{PACKAGE}.{name}") for name in ("model", "features"))
     whole, part = code_digest([model.examples]), code_digest([model.examples], without=[features.double])
