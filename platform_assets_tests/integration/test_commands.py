@@ -293,7 +293,7 @@ def test_a_person_trains_a_model_with_a_click_and_sees_what_it_is_worth(
     page.goto(f"{dagster_dev}/assets/credit_risk/credit_risk_model?view=events")
     sees(page, "verdict", "model_version", "leaderboard")
     for key, text in {
-        "card": "Credit officers look at applications above the threshold by hand",
+        "card": "Credit officers review applications above the threshold",
         "metrics": "Probability that a positive row scores above a negative one",
     }.items():
         opened(page, key)
