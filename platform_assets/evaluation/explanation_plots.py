@@ -12,7 +12,8 @@ from platform_assets.evaluation.plot_style import INK, MODEL, OTHER, as_png, new
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 _MOST_BARS = 15
 _MOST_WORDS = 12
@@ -75,8 +76,7 @@ def word_effects(words: Sequence[str], effects: ArrayLike, positive: str, below:
     raising = [place for place in order[:_MOST_WORDS] if effect[place] > 0]
     lowering = [place for place in order[-_MOST_WORDS:] if effect[place] < 0]
     drawn = np.array([*raising, *lowering], dtype=np.int64)
-    number = f"strongest is {short_name(words[drawn[0]])} ({effect[drawn[0]]:+.3f})" if len(drawn) else "undefined"
-    with new_plot("Top words", number, below) as axes:
+    with new_plot("Top words", _strongest(words, effect), below) as axes:
         places = np.arange(len(drawn))
         colours = [MODEL if value > 0 else OTHER for value in effect[drawn]]
         axes.barh(places, effect[drawn], color=colours, height=0.75)
@@ -90,3 +90,10 @@ def word_effects(words: Sequence[str], effects: ArrayLike, positive: str, below:
         if not len(drawn):
             note(axes, "no word occurs in enough texts")
         return as_png(axes)
+
+
+def _strongest(words: Sequence[str], effect: NDArray[np.float64]) -> str:
+    if not effect.any():
+        return "no effect"
+    place = max(range(len(effect)), key=lambda at: (abs(effect[at]), effect[at]))
+    return f"strongest is {short_name(words[place])} ({effect[place]:+.3f})"

@@ -241,10 +241,6 @@ def _shown(number: float, bound: float, sign: str = "") -> str:
         return f"{number:{sign},.0f}"
     digits = max(3, len(_plain(bound).partition(".")[2]))
     # 0.64996 rounded to 0.650 would seem to reach a bound of 0.65.
-    while _side(round(number, digits), bound) != _side(number, bound):
+    while round(number, digits) == bound != number:
         digits += 1
     return f"{number:{sign}.{digits}f}"
-
-
-def _side(number: float, bound: float) -> int:
-    return (number > bound) - (number < bound)

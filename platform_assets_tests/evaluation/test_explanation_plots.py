@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from platform_assets.evaluation.explanation_plots import importance, word_effects
+from platform_assets.evaluation.explanation_plots import _strongest, importance, word_effects
 from platform_assets_tests.evaluation.pictures import MODEL, demand_good, near
 
 if TYPE_CHECKING:
@@ -58,3 +58,17 @@ def test_plot_of_top_words(case: str) -> None:
     demand_good(picture)
     assert word_effects(words[::-1], effects[::-1], "relevant", "n = 3 words") == picture
     assert (near(picture, MODEL) > 1_000) == any(np.array(effects) > 0)
+
+
+@pytest.mark.parametrize(
+    ("effects", "title"),
+    [
+        ([0.1, -0.2, 0.0], "strongest is love (-0.200)"),
+        ([0.3, -0.2, 0.0], "strongest is fire (+0.300)"),
+        ([-0.1, -0.2, 0.0], "strongest is love (-0.200)"),
+        ([0.0, 0.0, 0.0], "no effect"),
+        ([], "no effect"),
+    ],
+)
+def test_the_title_names_the_word_with_the_strongest_effect(effects: list[float], title: str) -> None:
+    assert _strongest(["fire", "love", "the"], np.array(effects)) == title

@@ -121,6 +121,12 @@ def test_reject_invalid_declarations(act: Callable[[], Any], message: str) -> No
             "Number of rows is 12,345, at least 1000 is needed",
         ),
         (
+            Criterion("lift_top_decile", at_least=1.5),
+            Estimate(1.25, 1.125, 2),
+            False,
+            "Lift of the top decile is 1.250 (1.125 to 2), at least 1.5 is needed",
+        ),
+        (
             Criterion("recall", at_least=0.5),
             Estimate(0.6, NAN, NAN),
             True,

@@ -13,7 +13,7 @@ from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.binary_classification import (
     evaluate,
 )
-from platform_assets.evaluation.intervals import Estimate
+from platform_assets.evaluation.intervals import Estimate, grouped_bootstrap
 from platform_assets_tests.evaluation.scored_rows import scored, values
 
 if TYPE_CHECKING:
@@ -33,6 +33,28 @@ def test_coverage_of_the_interval() -> None:
         found = evaluate(of_group[groups], np.full(1200, 0.3), groups, 0.5)["base_rate"]
         covered.append(found.low <= 0.3 <= found.high)
     assert 0.85 <= np.mean(covered) <= 1.0
+
+
+def test_the_interval_contains_the_middle_95_percent_of_the_resamples() -> None:
+    values, groups, means = np.arange(30.0), np.arange(30) // 3, []
+
+    def mean(weights: Any) -> dict[str, float]:
+        drawn = np.ones(30) if weights is None else weights
+        means.append(float(np.average(values, weights=drawn)))
+        # Ten groups of three rows are drawn.
+        assert drawn.sum() == 30
+        assert (drawn.reshape(10, 3) == drawn[::3, None]).all()
+        return {"mean": means[-1]}
+
+    found = grouped_bootstrap(mean, 30, groups, 100, 7)["mean"]
+    assert found.value == means[0] == 14.5
+    assert len(set(means)) > 30
+    assert [found.low, found.high] == np.percentile(means[1:], [2.5, 97.5]).tolist()
+
+
+def test_two_groups_have_an_interval() -> None:
+    found = evaluate([0, 1], [0.5, 0.5], ["a", "b"], 0.5)["base_rate"]
+    assert (found.low, found.value, found.high) == (0.0, 0.5, 1.0)
 
 
 def test_groups_are_resampled() -> None:

@@ -134,6 +134,7 @@ def test_the_share_of_held_out_groups_is_about_the_requested_share(share: float)
     ("act", "message"),
     [
         (lambda: in_holdout([1], 1.1), "the share of groups is 1.1; it must be between 0 and 1"),
+        (lambda: in_holdout([1], -0.1), "the share of groups is -0.1"),
         (lambda: in_holdout([1], float("nan")), "the share of groups is nan"),
         (lambda: Holdout(groups=0), "the holdout's share of groups is 0; it must be above 0 and below 1"),
         (lambda: Holdout(newest=1), "the holdout's share of newest is 1; it must be above 0 and below 1"),
@@ -320,6 +321,14 @@ def test_the_fold_of_a_group_never_changes() -> None:
     of_many = [set(more[test].tolist()) for _, test in folds(more, None, 3, 0.25)]
     assert all(set(few) <= many for few, many in zip(of_few, of_many, strict=True))
     assert [len(many) for many in of_many] == pytest.approx([1000] * 3, abs=80)
+
+
+@pytest.mark.parametrize(("newest", "first_test_day"), [(0.25, 3), (0.5, 2), (0.75, 1)])
+def test_folds_are_cut_at_the_requested_share_of_rows(newest: float, first_test_day: int) -> None:
+    groups = [group for fold in GROUPS_BY_FOLD for group in fold]
+    found = folds(np.repeat(groups, 4), days(*[0, 1, 2, 3] * len(groups)), 3, newest)
+    assert [sorted(set(test % 4)) for _, test in found] == [list(range(first_test_day, 4))] * 3
+    assert [sorted(set(train % 4)) for train, _ in found] == [list(range(first_test_day))] * 3
 
 
 def test_folds_are_independent_of_the_holdout() -> None:
