@@ -37,21 +37,39 @@ def build(seed: int) -> object:
     return Step(LogisticRegression(random_state=seed), description="A step.")
 ''',
     "features": '''
+from typing import TYPE_CHECKING
+
 FACTOR = 2
+FACTOR += 1
+FLAG = True
+
+if FLAG:
+    OFFSET = 4
+
+if TYPE_CHECKING:
+    SCALE = 5
+
+try:
+    SCALE = 6
+except ImportError:
+    pass
 
 def double(table):
     """Double it."""
     if table is None:
         raise ValueError("there is no table")
-    return FACTOR * table
+    table.validate()
+    LOG.info("doubling")
+    return FACTOR * table * SCALE + OFFSET
 
 def unused(table):
     return -table
 ''',
     "schemas": """
-from somewhere_else.steps import Column
+from somewhere_else.steps import Column, Metric
 
-NAMES = [column.name for column in (Column("heat", "float64", "How hot it is.", "degrees"),)]
+NAMES = [column.name for column in (Column("heat", "float64", "How hot it is.", "degrees", "nullable"),)]
+NAMES += [Metric("Recall", "Share found.", "positive rows")]
 OTHER = 1
 """,
     "steps": """
@@ -60,8 +78,12 @@ class Step:
         self.estimator = estimator
 
 class Column:
-    def __init__(self, name, type, description, unit):
+    def __init__(self, name, type, description, unit, nulls):
         self.name = name
+
+class Metric:
+    def __init__(self, label, description, needs):
+        self.needs = needs
 """,
     "defs": "WIRING = 1\n",
 }
@@ -94,10 +116,17 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         ("model", "double(table)", "double(-table)"),
         ("model", "random_state=seed", "random_state=1"),
         ("features", "FACTOR = 2", "FACTOR = 3"),
+        ("features", "FACTOR += 1", "FACTOR += 2"),
+        ("features", "OFFSET = 4", "OFFSET = 3"),
+        ("features", "SCALE = 6", "SCALE = 7"),
+        ("features", "table.validate()", "table.repair()"),
+        ("features", "table.validate()", "pass"),
         ("features", "table is None", "table is FACTOR"),
         ("features", "ValueError", "TypeError"),
         ("schemas", '"heat"', '"noise"'),
         ("schemas", '"float64"', '"int64"'),
+        ("schemas", '"nullable"', '"required"'),
+        ("schemas", '"positive rows"', '"rows"'),
         ("steps", "self.estimator = estimator", "self.estimator = None"),
     ],
 )
@@ -119,10 +148,14 @@ def test_changes_of_code_change_the_digest(
         ("model", "seed: int) -> object", "seed)"),
         ("model", "def examples", "import os\n\n# A comment.\ndef examples"),
         ("features", "there is no table", "the table is missing"),
+        ("features", 'LOG.info("doubling")', 'LOG.debug("%s", table)'),
+        ("features", "SCALE = 5", "SCALE = 8"),
         ("features", "return -table", "return table"),
         ("features", "FACTOR = 2\n", "import math\n\nFACTOR = 2\n"),
         ("schemas", "How hot it is.", "Temperature."),
         ("schemas", '"degrees"', '"°C"'),
+        ("schemas", '"Recall"', '"Sensitivity"'),
+        ("schemas", '"Share found."', '"Share of positive rows found."'),
         ("schemas", "OTHER = 1", "OTHER = 2"),
         ("defs", "WIRING = 1", "WIRING = 2"),
     ],
@@ -141,8 +174,8 @@ def test_moving_code_to_other_modules_keeps_the_digest(digest: Callable[[Mapping
         **{name: text.replace("somewhere_else.steps", "somewhere_else.parts") for name, text in FILES.items()},
         "parts": FILES["steps"],
         "tables": FILES["schemas"].replace("somewhere_else.steps", "somewhere_else.parts"),
-        "numbers": "FACTOR = 2\n",
-        "features": FILES["features"].replace("FACTOR = 2", "from somewhere_else.numbers import FACTOR"),
+        "numbers": "FACTOR = 2\nFACTOR += 1\n",
+        "features": FILES["features"].replace("FACTOR = 2\nFACTOR += 1", "from somewhere_else.numbers import FACTOR"),
     }
     moved["model"] = moved["model"].replace("import schemas", "import tables").replace("schemas.NAMES", "tables.NAMES")
     for gone in ("steps", "schemas"):
