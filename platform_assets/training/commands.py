@@ -44,8 +44,8 @@ def request_decision(
     spec, actor = platform.find_model(model), actor_of(platform)
     if platform.settings.identity_required and not actor.authenticated:
         raise KeysError(
-            f"{actor.name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on, because the requester "
-            "may not approve their own request; set PLATFORM_API_KEY to your own key"
+            f"{actor.name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: the requester must "
+            "be known, because they may not approve their own request; set PLATFORM_API_KEY to your own key"
         )
     training = platform.services.trainer.judge(spec, version)
     request = request_approval(platform.services.ledger, proposal_of(spec, training, actor.name))

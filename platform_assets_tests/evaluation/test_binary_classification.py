@@ -173,6 +173,19 @@ def test_every_metric_has_a_label_and_a_description() -> None:
     assert all(metric.label and metric.description.endswith(".") for metric in METRICS.values())
 
 
+def test_higher_is_better_is_the_direction_of_a_perfect_classifier() -> None:
+    labels = np.array([0, 1] * 10)
+    perfect, wrong = measure(labels, labels, 0.5), measure(labels, 1 - labels, 0.5)
+    directions = {name: None if perfect[name] == wrong[name] else perfect[name] > wrong[name] for name in METRICS}
+    assert {name: metric.higher_is_better for name, metric in METRICS.items()} == directions
+
+
+def test_chance_is_the_value_of_constant_scores() -> None:
+    found = measure([0, 0, 0, 1] * 10, [0.5] * 40, 0.5)
+    chance = {name: metric.chance for name, metric in METRICS.items() if metric.chance is not None}
+    assert chance == {name: found[name] for name in ("roc_auc", "lift_top_decile")}
+
+
 def test_evaluate_returns_the_values_of_measure() -> None:
     labels, scores, groups = scored(500, 40)
     assert values(evaluate(labels, scores, groups, 0.1, resamples=2)) == measure(labels, scores, 0.1)
