@@ -206,7 +206,7 @@ def test_split_accepts_dates_and_timestamps(times: Any) -> None:
 
 def test_the_sides_have_about_the_requested_sizes() -> None:
     groups, times = loans(20_000, 2_000)
-    found = split(groups, times, Holdout(0.2, 0.25))
+    found = split(groups, times, Holdout())
     assert len(found.holdout) / 20_000 == pytest.approx(0.2 * 0.25, abs=0.01)
     assert len(found.train) / 20_000 == pytest.approx(0.8 * 0.75, abs=0.02)
     assert len(found.train) + len(found.holdout) + found.left_out == 20_000
@@ -340,9 +340,3 @@ def test_folds_are_independent_of_the_holdout() -> None:
 def test_reject_a_fold_without_test_rows() -> None:
     with pytest.raises(TrainingError, match="^fold 2 of 3 has no test rows; load data with more groups$"):
         folds([GROUPS_BY_FOLD[0][0], GROUPS_BY_FOLD[2][0]], None, 3, 0.25)
-
-
-def test_the_default_holdout_of_many_rows_is_a_twentieth() -> None:
-    groups, times = loans(700_000, 9_000)
-    found = split(groups, times, Holdout())
-    assert len(found.holdout) == pytest.approx(700_000 * 0.05, rel=0.05)
