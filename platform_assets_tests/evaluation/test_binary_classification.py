@@ -159,6 +159,10 @@ def test_undefined_metrics_are_nan_without_a_warning(
         (lambda: measure([0], [0.5], 0.5, [NAN]), "weights must be finite"),
         (lambda: measure([0], [0.5], 0.5, [1, 1]), "weights must be finite"),
         (lambda: compare([0, 1], [1, 2], ([0.5, 0.5], 0.5), ([0.5], 0.5)), "there are 2 labels and 1 scores"),
+        (lambda: most_wrong(["no"], [0.5], 0.5, 1), "the labels are not all numbers"),
+        (lambda: most_wrong([0], ["no"], 0.5, 1), "the scores are not all numbers"),
+        (lambda: by_subgroup([0, 1], [0.5, 0.5], [1], 0.5, ["a", "b"]), "1 groups and 2 subgroup values"),
+        (lambda: by_subgroup([0, 1], [0.5, 0.5], [1, 2], 0.5, ["a", "b", "c"]), "2 groups and 3 subgroup values"),
         (lambda: by_subgroup([0, 1], [0.5, 0.5], [1, 2], 0.5, ["a"]), "2 groups and 1 subgroup values"),
     ],
 )
@@ -234,6 +238,7 @@ def test_each_subgroup_is_evaluated_separately() -> None:
         ([0.5, 1_234_567.0, 1_234_568.0], ["0.5", "1234567", "1234568"]),
         (["b", None, UNKNOWN], ["b", UNKNOWN]),
         ([True, False, True], ["False", "True"]),
+        (["a", "a\0", "a"], ["a", "a\0"]),
         (pd.Series(["x", pd.NA, "y"], dtype="category", index=[7, 8, 9]), [UNKNOWN, "x", "y"]),
     ],
 )
@@ -242,7 +247,8 @@ def test_names_of_subgroups(given_values: Any, names: list[str]) -> None:
 
 
 def test_most_wrong_sorts_errors_by_score() -> None:
-    labels, scores = [0, 1, 0, 1, 1, 0, 0, 1], [0.9, 0.1, 0.5, 0.4, 0.6, 0.9, 0.2, 0.1]
+    # The scores of the third row (false positive) and the last row (true positive) are at the threshold.
+    labels, scores = [0, 1, 0, 1, 1, 0, 0, 1, 1], [0.9, 0.1, 0.5, 0.4, 0.6, 0.9, 0.2, 0.1, 0.5]
     false_alarms, missed = most_wrong(labels, scores, 0.5, 2)
     assert (false_alarms.tolist(), missed.tolist()) == ([0, 5], [1, 7])
     false_alarms, missed = most_wrong(labels, scores, 0.5, 9)
