@@ -113,7 +113,8 @@ def audit(context: typer.Context) -> None:
     """Look for what somebody altered: in the record of decisions, and in what MLflow shows of it; exit 1 if any."""
     promoter: Promoter = context.obj.services.promoter
     found = [f"{finding.row}: {finding.told}" for finding in promoter.audit()]
-    found += [drift for model in promoter.models() for drift in promoter.drifted(model)]
+    for model in promoter.models():
+        found += [*promoter.drifted(model), *promoter.altered(model)]
     head = context.obj.services.ledger.head()
     for line in found:
         say(line)

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.base.errors import RegistryError, first_line
 from platform_assets.base.logs import redact, shown
 from platform_assets.base.scratch import OwnedFolder
+from platform_assets.models.artifact_locations import follow_home
 from platform_assets.models.mlflow_copy import MODEL, save_copy
 from platform_assets.models.mlflow_tags import DIGEST_TAG, FINGERPRINT_TAG, read_version, table_versions, version_tags
 from platform_assets.models.registry import (
@@ -36,7 +37,7 @@ from platform_assets.models.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from mlflow import MlflowClient
@@ -134,8 +135,8 @@ class MlflowRegistry:
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
         """The version with a fingerprint, or None."""
         found = self._search(f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'")
-        # MLflow's client asks again when an answer is lost, and may so have made a second one.
-        return min(map(read_version, found), key=lambda version: version.version, default=None)
+        # MLflow's client repeats a request whose answer is lost, which can create a second version.
+        return min(_readable(found), key=lambda version: version.version, default=None)
 
     def version(self, name: str, number: int) -> ModelVersion:
         """One version; see `ModelRegistry`."""
@@ -153,9 +154,20 @@ class MlflowRegistry:
         return read_version(found)
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions that the platform registered, newest first."""
-        ours = [read_version(found) for found in self._search(f"name = '{name}'") if FINGERPRINT_TAG in found.tags]
+        """Return all readable versions that the platform registered, newest first."""
+        ours = _readable(self._search(f"name = '{name}'"))
         return sorted(ours, key=lambda version: version.version, reverse=True)
+
+    def unreadable_versions(self, name: str) -> Mapping[int, str]:
+        """Return the platform's versions whose tags cannot be read; see `ModelRegistry`."""
+        reasons = {}
+        for found in self._search(f"name = '{name}'"):
+            if FINGERPRINT_TAG in found.tags:
+                try:
+                    read_version(found)
+                except RegistryError as error:
+                    reasons[int(found.version)] = str(error)
+        return reasons
 
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         """The version that has an alias, or None."""
@@ -192,15 +204,28 @@ class MlflowRegistry:
 
     def record(self, name: str, number: int) -> dict[str, Any]:
         """The record that a version was registered with; see `ModelRegistry`."""
-        version = self.version(name, number)
+        return self._record(self.version(name, number).run_id)
+
+    def _record(self, run_id: str) -> dict[str, Any]:
         with self._plain_errors(), self._folder() as folder:
-            path = self._client.download_artifacts(version.run_id, RECORD, str(folder))
+            path = self._client.download_artifacts(run_id, RECORD, str(folder))
             found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         return found
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
-        """Versions of tables that any registered version was trained on, by table; see `ModelRegistry`."""
-        return pinned(table_versions(version) for version in self._search())
+        """Return the table versions that registered versions were trained on; see `ModelRegistry`."""
+        return pinned(self._tables(found) for found in self._search())
+
+    def _tables(self, found: MlflowVersion) -> dict[str, int]:
+        """Return the tables of a version from its tag; from its record if the tag cannot be read."""
+        try:
+            return table_versions(found)
+        except RegistryError as unreadable:
+            try:
+                tables = self._record(str(found.run_id or ""))["tables"]
+                return {str(table): int(number) for table, number in tables.items()}
+            except (RegistryError, KeyError, TypeError, ValueError, AttributeError):
+                raise unreadable from None
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -213,7 +238,11 @@ class MlflowRegistry:
 
         # What goes wrong is raised as well; these records would go to stderr past the platform's own log.
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-        return MlflowClient(self._uri, self._uri)
+        client = MlflowClient(self._uri, self._uri)
+        if self._artifact_root:
+            # After the client, which creates MLflow's own experiment in a new database.
+            follow_home(self._uri, Path(self._artifact_root))
+        return client
 
     def _registering(self, name: str) -> AbstractContextManager[Any]:
         return self._lock(f"register {name}")
@@ -317,6 +346,14 @@ class MlflowRegistry:
             f"the registry in MLflow ({shown(self._uri)}) did not do it: {type(error).__name__}: {reason}; see that it "
             "runs, or mend PLATFORM_MLFLOW_TRACKING_URI; `platform-assets doctor` looks at both"
         )
+
+
+def _readable(found: Iterable[MlflowVersion]) -> Iterator[ModelVersion]:
+    """Yield the versions of the platform whose tags can be read; `unreadable_versions` names the others."""
+    for version in found:
+        if FINGERPRINT_TAG in version.tags:
+            with suppress(RegistryError):
+                yield read_version(version)
 
 
 def _refuse_silence(uri: str) -> None:

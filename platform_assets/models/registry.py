@@ -153,7 +153,11 @@ class ModelRegistry(Protocol):
         ...
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions, newest first; none of a model that was never trained."""
+        """Return all readable versions, newest first; empty for a model that was never trained."""
+        ...
+
+    def unreadable_versions(self, name: str) -> Mapping[int, str]:
+        """Return the numbers of the versions whose tags cannot be read, each with the reason."""
         ...
 
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
@@ -246,9 +250,13 @@ class MemoryRegistry:
         return found
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions, newest first."""
+        """Return all versions, newest first."""
         with self._lock:
             return [_copy(version) for version in reversed(self._versions.get(name, []))]
+
+    def unreadable_versions(self, name: str) -> Mapping[int, str]:  # noqa: ARG002 - as `ModelRegistry` has it
+        """Return nothing, because a version in memory can always be read."""
+        return {}
 
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         """The version that has an alias, or None."""

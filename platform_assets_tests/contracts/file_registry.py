@@ -45,6 +45,10 @@ class FileRegistry:
         with self._opened() as registry:
             return registry.versions(name)
 
+    def unreadable_versions(self, name: str) -> Mapping[int, str]:
+        with self._opened() as registry:
+            return registry.unreadable_versions(name)
+
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         with self._opened() as registry:
             return registry.by_alias(name, alias)

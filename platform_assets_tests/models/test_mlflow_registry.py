@@ -6,6 +6,7 @@ What every registry keeps to is in `contracts/test_model_registry.py`.
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import stat
@@ -124,11 +125,39 @@ def test_versions_of_others_are_left_alone(registry: MlflowRegistry, client: Mlf
     assert registry.by_alias(NAME, CHALLENGER) == made
 
 
-def test_tags_that_somebody_changed_are_told(registry: MlflowRegistry, client: MlflowClient) -> None:
-    registry.register(registration())
-    client.set_model_version_tag(NAME, "1", "platform.metrics", "{")
-    with pytest.raises(RegistryError, match=f"the tags of {NAME} version 1 are not as the platform wrote them"):
+@pytest.mark.requirement("PRO-9", "PLT-12")
+@pytest.mark.parametrize(
+    ("tag", "value", "reason"),
+    [
+        ("platform.metrics", "{", "the tag platform.metrics is not JSON as the platform writes it"),
+        ("platform.metrics", '{"roc_auc": "high"}', "the tag platform.metrics is not JSON as the platform writes it"),
+        ("platform.parameters", "[]", "the tag platform.parameters is not JSON as the platform writes it"),
+        ("platform.threshold", "half", "the tag platform.threshold is 'half', not a number"),
+        ("platform.tables", "3", "the tag platform.tables of "),
+        ("platform.digest", None, "the tag platform.digest is missing"),
+    ],
+)
+def test_a_version_with_an_unreadable_tag_is_named_and_stops_no_other(
+    registry: MlflowRegistry, client: MlflowClient, tag: str, value: str | None, reason: str
+) -> None:
+    record = {**registration().record, "tables": {"credit_risk/loans": 8}}
+    registry.register(registration("print-1", record=record, tables={"credit_risk/loans": 8}))
+    second = registry.register(registration("print-2", tables={"credit_risk/loans": 9}))
+    if value is None:
+        client.delete_model_version_tag(NAME, "1", tag)
+    else:
+        client.set_model_version_tag(NAME, "1", tag, value)
+    [(number, told)] = registry.unreadable_versions(NAME).items()
+    assert number == 1
+    assert reason in told
+    with pytest.raises(RegistryError, match=re.escape(told)):
         registry.version(NAME, 1)
+    assert registry.versions(NAME) == [second]
+    assert registry.names() == [NAME]
+    assert registry.find(NAME, "print-1") is None
+    # The record says which tables a version needs if its tag does not.
+    assert registry.pinned_tables() == {"credit_risk/loans": {8, 9}}
+    assert registry.register(registration("print-1")).version == 3
 
 
 def test_an_experiment_that_somebody_deleted_comes_back(registry: MlflowRegistry, client: MlflowClient) -> None:
