@@ -66,14 +66,24 @@ SETTINGS = (
 )
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
-    """Poll until the condition holds; fails, saying what did not come, after a time no machine needs."""
+def wait_until(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 120) -> None:
+    """Poll a condition until it holds, and fail after a time-out.
+
+    Parameters
+    ----------
+    condition
+        Returns a true value as soon as it holds.
+    what
+        Describes the condition for the failure, as a text or as a function that also reads the last state.
+    seconds
+        The time-out; by default longer than any machine needs.
+    """
     start = time.monotonic()
     while not condition():
         waited = time.monotonic() - start
         if waited > seconds:
-            pytest.fail(f"waited {seconds} s in vain until {what}")
-        # To look is work for those who are waited for as well; what takes long is looked at less often.
+            pytest.fail(f"waited {seconds} s in vain until {what if isinstance(what, str) else what()}")
+        # Polling slows the awaited work down, so the interval grows.
         time.sleep(min(0.02 + waited / 20, LONGEST_PAUSE_SECONDS))
 
 
@@ -182,8 +192,7 @@ def database_url(_lent: Lent) -> str:
 def owner_url(postgres_server: Database, _lent: Lent) -> str:
     """The same databases as the role that owns their tables, as for PLATFORM_MIGRATION_DATABASE_URL."""
     _lent.rows_only = False
-    url = postgres_server.url("platform").set(drivername="postgresql", database=make_url(_lent.url).database)
-    return url.render_as_string(hide_password=False)
+    return _plain_url(postgres_server, make_url(_lent.url).database or "").render_as_string(hide_password=False)
 
 
 def as_owner(owner_url: str, statements: str) -> None:
@@ -237,8 +246,13 @@ def _url(postgres_server: Database, name: str) -> URL:
     # Roles are the whole server's; a test that changed this one would be seen by the others.
     assert isinstance(postgres_server.server, ServerUse)
     password = postgres_server.server.folder.password(APP)
-    url = postgres_server.url("platform")
-    return url.set(drivername="postgresql", database=name, username=APP, password=password)
+    return _plain_url(postgres_server, name).set(username=APP, password=password)
+
+
+def _plain_url(postgres_server: Database, name: str) -> URL:
+    """Return a URL as a person writes it, without the session settings that the platform adds."""
+    url = postgres_server.url("platform").set(drivername="postgresql", database=name)
+    return url.difference_update_query(["client_encoding", "options"])
 
 
 def _clone_missing(connection: psycopg.Connection[Any], postgres_server: Database, clones: Database) -> None:
