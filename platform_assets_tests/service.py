@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from httpx2 import Response
 
     from platform_assets.database.connections import Database
+    from platform_assets.serving.live_models import ModelState
 
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 LOOPBACK = "http://localhost"
@@ -116,6 +117,16 @@ class Visitor:
         assert response.status_code == 303, response.text
         self.see("/approvals")
         return self
+
+
+def wait_until_live(services: Services, *models: str) -> None:
+    """Wait until each model has a live champion; a failure shows the state of the models that have none."""
+
+    def waiting() -> dict[str, ModelState]:
+        states = services.live_models.state()
+        return {model: states[model] for model in models if not states[model].live}
+
+    wait_until(lambda: not waiting(), lambda: f"the champions of {', '.join(models)} were live; state: {waiting()}")
 
 
 @contextmanager

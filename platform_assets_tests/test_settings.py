@@ -53,7 +53,7 @@ def test_a_source_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch, sour
 
 
 def test_a_secret_whose_name_does_not_say_so_is_refused() -> None:
-    with pytest.raises(TypeError, match="PLATFORM_STOCKS_PIN in .* is a secret, but its name does not say so"):
+    with pytest.raises(TypeError, match="PLATFORM_STOCKS_PIN in .* is a secret, but its name does not show it"):
         type("StocksSettings", (DomainSettings,), {"__annotations__": {"stocks_pin": SecretStr}, "stocks_pin": "x"})
 
 
@@ -105,8 +105,8 @@ def test_a_variable_sets_its_field(
         ("PLATFORM_ENGINE_THREADS", "0", "greater than or equal to 1"),
         ("PLATFORM_APPROVALS_REQUIRE_IDENTITY", "yes", "'off' or 'on'"),
         ("PLATFORM_DEMO_ROWS", "99", "greater than or equal to 100"),
-        ("PLATFORM_RATE_LIMIT", "0/minute", "for example 600/minute; or off"),
-        ("PLATFORM_RATE_LIMIT", "many", "for example 600/minute; or off"),
+        ("PLATFORM_RATE_LIMIT", "0/minute", "for example 600/minute, or off"),
+        ("PLATFORM_RATE_LIMIT", "many", "for example 600/minute, or off"),
         ("PLATFORM_ARCHIVE_MAX_BYTES", "0", "greater than or equal to 1"),
     ],
 )
@@ -159,7 +159,7 @@ def test_production_refuses_what_is_for_development(
         ),
         (
             {"PLATFORM_BUNDLE": "/service/bundle", "PLATFORM_DATABASE_URL": "postgresql://me@db/x"},
-            "PLATFORM_BUNDLE serves without a database",
+            "PLATFORM_BUNDLE serves one model without a database",
         ),
     ],
 )

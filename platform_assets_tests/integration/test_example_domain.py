@@ -212,7 +212,7 @@ class TestTheExample:
         assert set(paths) >= {"/features/stocks/{symbol}", "/predictions/stocks"}
 
     def test_the_doctor_and_the_page_of_settings_name_its_source(self, found: Found) -> None:
-        assert f"ok {VARIABLE}: not set: {ROWS} rows of demo data" in found.printed["doctor"]
+        assert f"ok {VARIABLE}: not set; {ROWS} rows of demo data are used" in found.printed["doctor"]
         assert found.printed["settings"] == (EXAMPLE / "stocks" / "settings.md").read_text()
         assert VARIABLE in found.printed["settings"]
 

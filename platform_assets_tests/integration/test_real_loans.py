@@ -19,8 +19,7 @@ from platform_assets_tests.command_line import OTHER_ROWS, digests, models
 from platform_assets_tests.domains.credit_risk import brute_force
 from platform_assets_tests.domains.credit_risk.brute_force import Loan
 from platform_assets_tests.domains.credit_risk.test_features import LOAN_SCHEMA
-from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.service import api
+from platform_assets_tests.service import api, wait_until_live
 from platform_assets_tests.serving.credit import crown
 from platform_assets_tests.warm import measured_command
 
@@ -80,7 +79,7 @@ def assert_answers_are_brute_force(services: Services, source: Path, digest: str
     wanted = {row.client_id: row for row in brute_force.newest_per_client(brute_force.loan_features(loans))}
     model = services.artefacts.load(digest)
     with api(application(services, host="127.0.0.1")) as client:
-        wait_until(lambda: services.live_models.state()[MODEL.name].live, "the model was live")
+        wait_until_live(services, MODEL.name)
         answers = client.post("/predictions/credit-risk", json={"client_ids": drawn}).json()["predictions"]
         alone = [client.get(f"/features/credit-risk/{number}").json() for number in drawn[:20]]
     assert [{**answer["features"], "as_of": answer["as_of"]} for answer in answers[:20]] == [
