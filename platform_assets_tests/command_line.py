@@ -6,6 +6,7 @@ Where a process is the point, tests start `PROGRAM`, or a warm one (`warm.py`).
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -37,6 +38,15 @@ LOGGERS = (
     "platform_assets",
     "platform_assets.orchestration.run_locks",
 )
+NO_USER = 54_321
+"""A user id without an entry in /etc/passwd."""
+AS_NO_USER = (
+    *("setpriv", f"--reuid={NO_USER}", f"--regid={NO_USER}", "--clear-groups"),
+    # Python may be installed below a folder that only root may enter.
+    *("--inh-caps=+dac_override", "--ambient-caps=+dac_override"),
+)
+"""Prefix of a command that root runs as that user."""
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to change its user: run the tests as root")
 LAKE_TABLES = ("credit_risk/loans", "credit_risk/loans_quarantine", "credit_risk/loan_features")
 ONLINE_TABLES = ("credit_risk/client_features",)
 OTHER_ROWS = 200

@@ -18,6 +18,7 @@ from platform_assets.database.embedded.server import APP, OWNER, Server, ServerF
 from platform_assets.database.embedded.shared_use import use_server
 from platform_assets.database.opening import open_database, open_owner
 from platform_assets.database.revisions import find_branches
+from platform_assets_tests.command_line import AS_NO_USER, NO_USER, needs_root
 from platform_assets_tests.postgres import is_watched, processes_of, wait_until, wait_until_stopped
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 linux = pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc to see which processes are left")
 
-NO_USER = 54_321
-"""A user id without an entry in /etc/passwd."""
 USER = """
 import sys
 from pathlib import Path
@@ -197,16 +196,14 @@ def test_a_database_of_newer_code_is_refused_in_one_sentence(embedded_home: Path
 
 @linux
 @pytest.mark.requirement("PLT-3")
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs to change its user: run the tests as root")
+@needs_root
 def test_a_user_without_an_entry_in_passwd_gets_one_sentence(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     os.chown(home, NO_USER, NO_USER)
-    # The user may not enter pytest's private folder by its path.
-    command = ["setpriv", f"--reuid={NO_USER}", f"--regid={NO_USER}", "--clear-groups", "--inh-caps=+dac_override"]
     code = "import sys; from platform_assets import cli; sys.argv = ['', 'doctor']; cli.main()"
     done = subprocess.run(
-        [*command, "--ambient-caps=+dac_override", sys.executable, "-c", code],
+        [*AS_NO_USER, sys.executable, "-c", code],
         env=os.environ | {"PLATFORM_HOME": str(home), "HOME": str(home)},
         capture_output=True,
         text=True,
