@@ -118,7 +118,7 @@ def test_a_pickle_is_never_opened(local: ArtefactStore, tmp_path: Path) -> None:
     trace = tmp_path / "unpickled"
     data = pickle.dumps(Bomb(trace))
     digest = local.add(data)
-    with pytest.raises(ArtefactError, match="is no skops file: a pickle or something else is in its place"):
+    with pytest.raises(ArtefactError, match="is not a skops file but a pickle or something else"):
         local.load(digest)
     assert not trace.exists()
     pickle.loads(data).close()
@@ -135,15 +135,15 @@ def packed(**files: str) -> bytes:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "is no skops file"),
-        (b"PK\x03\x04 and more", "is no skops file"),
-        (packed(other="x"), "is no skops file"),
-        (packed(schema_json="not JSON"), "is no skops file"),
-        (packed(schema_json="[]"), "is no skops file"),
+        (b"", "is not a skops file"),
+        (b"PK\x03\x04 and more", "is not a skops file"),
+        (packed(other="x"), "is not a skops file"),
+        (packed(schema_json="not JSON"), "is not a skops file"),
+        (packed(schema_json="[]"), "is not a skops file"),
         (packed(schema_json="{}"), "cannot be read by skops"),
         (packed(schema_json=json.dumps({"protocol": 999})), "cannot be read by skops"),
-        (skops.io.dumps([1]), "holds no model of the platform"),
-        (skops.io.dumps({"estimator": None}), "holds no model of the platform"),
+        (skops.io.dumps([1]), "is not a model of the platform"),
+        (skops.io.dumps({"estimator": None}), "is not a model of the platform"),
     ],
 )
 def test_something_else_in_its_place_is_refused(local: ArtefactStore, data: bytes, said: str) -> None:
@@ -158,7 +158,7 @@ def shout(values: Any) -> Any:
 @pytest.mark.requirement("PRO-1")
 def test_types_of_others_are_refused_by_name(local: ArtefactStore) -> None:
     model = fitted(make_pipeline(FunctionTransformer(shout), LogisticRegression()))
-    said = r"holds types that the platform does not trust: \['.*_loader.shout'\]; build the model without them"
+    said = r"contains types that the platform does not trust: \['.*_loader.shout'\]; build the model without them"
     with pytest.raises(ArtefactError, match=f"the fitted model cannot be stored: it {said}"):
         local.save(model)
     assert local.digests() == []
@@ -215,7 +215,7 @@ def test_scores_that_do_not_hold_any_more_are_refused(local: ArtefactStore, move
     now = library_versions()["scikit-learn"]
     with pytest.raises(ArtefactError, match=rf"{said} .*trained with scikit-learn 0.1, .*loaded.*scikit-learn {now}"):
         local.load(local.add(dump(other)))
-    with pytest.raises(ArtefactError, match=f"the fitted model cannot be stored: it is not the model.*{said}"):
+    with pytest.raises(ArtefactError, match=f"the fitted model cannot be stored: it is no longer the model.*{said}"):
         local.save(other)
 
 

@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_written_is_told(local: ArtefactStore, folder: P
 @pytest.mark.parametrize("digest", ["", "../../etc/passwd", ABSENT[1:], ABSENT.upper().replace("0", "A")])
 def test_what_is_no_digest_is_no_path(local: ArtefactStore, digest: str) -> None:
     for ask in (local.load, local.read, local.exists, local.size):
-        with pytest.raises(ArtefactError, match="is no digest of a model"):
+        with pytest.raises(ArtefactError, match="is not the digest of a model"):
             ask(digest)
 
 
