@@ -1,4 +1,4 @@
-"""The fields of a model version as tags of its MLflow version, and back."""
+"""Conversion of a model version's fields to tags of its MLflow version, and back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PARAMETERS_TAG = f"{PREFIX}parameters"
 
 
 def version_tags(registration: Registration) -> dict[str, str]:
-    """Return all tags of a new version: the registration's own, and its fields."""
+    """Return all tags of a new version: the registration's own tags and its fields."""
     return {
         **registration.tags,
         FINGERPRINT_TAG: registration.fingerprint,
@@ -42,7 +42,7 @@ def read_version(found: MlflowVersion) -> ModelVersion:
     Raises
     ------
     RegistryError
-        The tags are not as the platform wrote them.
+        A tag is missing or unreadable.
     """
     tags = dict(found.tags)
     try:
@@ -92,12 +92,12 @@ def _unreadable(found: MlflowVersion, reason: str) -> RegistryError:
 
 
 def table_versions(version: MlflowVersion) -> dict[str, int]:
-    """Return the tables that a version was trained on, each with its version in the lake; none without the tag.
+    """Return the tables of a version's training with their versions in the lake; empty without the tag.
 
     Raises
     ------
     RegistryError
-        The tag is not as the platform wrote it.
+        The tag is unreadable.
     """
     tag = version.tags.get(TABLES_TAG, "{}")
     try:
