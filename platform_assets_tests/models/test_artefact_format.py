@@ -60,6 +60,6 @@ def test_nullable_columns_round_trip_exactly(numbers: list[int | None], texts: l
 )
 def test_a_column_of_an_unsupported_type_is_refused(local: ArtefactStore, column: pd.Series[Any]) -> None:
     golden = a_model().golden_rows.head(1).assign(age=column)
-    with pytest.raises(ArtefactError, match=re.escape(f"column age of the golden rows is of type {column.dtype}")):
+    with pytest.raises(ArtefactError, match=re.escape(f"column age of the golden rows has the type {column.dtype}")):
         local.save(dataclasses.replace(a_model(), golden_rows=golden))
     assert local.digests() == []
