@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from functools import cache
 from itertools import dropwhile
 from pathlib import Path
@@ -226,3 +227,12 @@ def test_a_wrong_command_is_reported(tmp_path: Path, text: str, expected: list[s
 @pytest.mark.parametrize(("page", "text"), settings_pages().items())
 def test_the_settings_pages_are_up_to_date(page: str, text: str) -> None:
     assert (ROOT / page).read_text() == text, "run `make docs`"
+
+
+def test_the_architecture_lists_the_rooms_in_the_order_of_their_imports() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
+    rows = re.findall(r"^\| (`[^|]*`) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    listed = [{name.removesuffix(".py") for name in re.findall(r"`([^`]+)`", row)} for row in rows]
+    # The table of changes follows; its first column has no code spans.
+    assert listed == [set(re.findall(r"\w+", layer)) for layer in layers]
