@@ -57,8 +57,8 @@ def sync(uv: Path) -> None:
         say("The last installation did not finish. Starting again.")
         shutil.rmtree(ENVIRONMENT)
     unfinished.touch()
-    # Compile bytecode at the first installation, as pip does. Otherwise each of the first processes compiles its imports
-    # on one core. Later syncs skip this, because checking for compiled files takes longer than the rest of the sync.
+    # Compile bytecode at the first installation, as pip does. Otherwise each of the first processes compiles its
+    # imports on one core. Later syncs skip this, because checking all files takes longer than the rest of the sync.
     compiled = [] if ENVIRONMENT.exists() else ["--compile-bytecode"]
     run([uv, "sync", "--frozen", "--python", INTERPRETER, *compiled])
     unfinished.unlink()

@@ -1,7 +1,7 @@
-"""The documentation names only things that exist: make targets, commands with their options, jobs, assets, variables,
-modules, files and headings.
+"""The documentation names only things that exist.
 
-`serving/test_serve.py` runs the curl commands. `integration/test_example_domain.py` runs the Python example of the tour.
+Checked are make targets, commands with their options, jobs, assets, variables, modules, files and headings.
+`serving/test_serve.py` runs the curl commands, `integration/test_example_domain.py` the Python example of the tour.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def wrong_command(words: list[str]) -> Iterator[str]:
     """Yield what the program's own parser, or the list of jobs and assets, rejects."""
     if words[0] in TESTED_ELSEWHERE:
         return
-    command = programs().get(words[0])
+    command: Any = programs().get(words[0])
     given = shlex.join(words)
     while words and hasattr(command, "commands"):
         words = words[1:]

