@@ -167,6 +167,7 @@ def is_command(name: str, second: str) -> bool:
     return second in command.commands if isinstance(command, TyperGroup) and second else command is not None
 
 
+@pytest.mark.requirement("OPS-4")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_names_only_things_that_exist(page: Path) -> None:
     assert list(faults(page)) == []
@@ -229,6 +230,7 @@ def test_the_settings_pages_are_up_to_date(page: str, text: str) -> None:
     assert (ROOT / page).read_text() == text, "run `make docs`"
 
 
+@pytest.mark.requirement("OPS-4")
 def test_the_architecture_lists_the_rooms_in_the_order_of_their_imports() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["id"] == "layers")

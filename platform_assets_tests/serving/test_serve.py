@@ -95,7 +95,7 @@ def curls() -> list[str]:
 
 def asked(served: Served, command: str) -> tuple[int, str]:
     """Run a documented command against the service's port. Return the status and the body."""
-    words = shlex.split(command.replace(ADDRESS, served.address))
+    words = shlex.split(command.replace(ADDRESS, served.address).replace("\\\n", ""))
     done = subprocess.run([*words, "--write-out", "\n%{http_code}"], capture_output=True, text=True, check=True)
     body, _, status = done.stdout.rpartition("\n")
     return int(status), body
