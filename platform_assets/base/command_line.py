@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -65,6 +66,13 @@ class Context:
         """Close what was opened."""
         while self._closing:
             self._closing.pop()()
+
+
+def escape_what_cannot_be_shown() -> None:
+    """Print characters that the output's encoding lacks as escape sequences, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:

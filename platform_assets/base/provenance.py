@@ -24,6 +24,12 @@ def code_version() -> str:
 
 
 @cache
+def git_commit() -> str:
+    """Return the full hash of the checkout's commit; empty outside a checkout."""
+    return _git("rev-parse", "HEAD") if (_PROJECT / ".git").exists() else ""
+
+
+@cache
 def lock_digest() -> str:
     """Digest of the libraries at work: that of `uv.lock` in a checkout, else of what is installed, name and version."""
     lock = _PROJECT / "uv.lock"

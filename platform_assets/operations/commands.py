@@ -53,10 +53,15 @@ def up(context: typer.Context) -> None:
     from platform_assets.base.home_folder import make_home
     from platform_assets.operations.servers import servers
     from platform_assets.operations.supervisor import Supervisor
+    from platform_assets.operations.up_lock import only_one_up
 
     services = context.obj.services
-    make_home(settings.home / "logs")
-    with Supervisor(servers(services), settings.home / "logs", say) as supervisor:
+    make_home(settings.home, "logs")
+    started = servers(services)
+    with (
+        only_one_up(settings.home, started),
+        Supervisor(started, settings.home / "logs", say) as supervisor,
+    ):
         supervisor.run()
 
 

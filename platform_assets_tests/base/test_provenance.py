@@ -23,6 +23,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(provenance, "_PROJECT", tmp_path)
     monkeypatch.setattr(provenance, "version", lambda _: "1.2.3")
     provenance.code_version.cache_clear()
+    provenance.git_commit.cache_clear()
     return tmp_path
 
 
@@ -38,6 +39,15 @@ def test_the_code_version_names_the_commit_and_whether_files_differ_from_it(proj
     assert provenance.code_version() == f"1.2.3+{commit}"  # as it was when this process began
     provenance.code_version.cache_clear()
     assert provenance.code_version() == f"1.2.3+{commit}.dirty"
+
+
+def test_the_git_commit_is_the_full_hash(project: Path) -> None:
+    assert provenance.git_commit() == ""
+    git(project, "init", "-q")
+    git(project, "commit", "-q", "--allow-empty", "-m", "one")
+    provenance.git_commit.cache_clear()
+    assert provenance.git_commit() == git(project, "rev-parse", "HEAD").strip()
+    provenance.git_commit.cache_clear()
 
 
 def test_an_installed_package_is_not_taken_for_the_checkout_around_it(

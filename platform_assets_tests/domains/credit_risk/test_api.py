@@ -10,8 +10,7 @@ import pytest
 
 from platform_assets.app import application
 from platform_assets.domains.credit_risk.model import MODEL, NAMES
-from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.service import api
+from platform_assets_tests.service import api, wait_until_live
 from platform_assets_tests.serving import credit
 from platform_assets_tests.test_app import problem
 
@@ -48,7 +47,7 @@ def app(services: Services, champion: int) -> Iterator[FastAPI]:
     assert champion
     app = application(services)
     with api(app):
-        wait_until(lambda: services.live_models.state()[MODEL.name].live, "the champion was live")
+        wait_until_live(services, MODEL.name)
         yield app
 
 

@@ -12,7 +12,7 @@ from platform_assets.domains.sentence_relevance.api import LONGEST
 from platform_assets.domains.sentence_relevance.model import MODEL
 from platform_assets.domains.sentence_relevance.schemas import LABELS
 from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.service import api
+from platform_assets_tests.service import api, wait_until_live
 from platform_assets_tests.serving import sentences
 from platform_assets_tests.test_app import problem
 
@@ -46,7 +46,7 @@ def app(services: Services, champion: int) -> Iterator[FastAPI]:
     assert champion
     app = application(services)
     with api(app):
-        wait_until(lambda: services.live_models.state()[MODEL.name].live, "the champion was live")
+        wait_until_live(services, MODEL.name)
         yield app
 
 
