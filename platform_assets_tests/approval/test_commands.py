@@ -328,7 +328,7 @@ def test_asking_again_gives_fresh_evidence(mlflow_desk: Desk, tmp_path: Path) ->
     desk.ledger.decide(3, "approve", ANNA, "good")
     desk.services.promoter.promote(3)
     done = desk.do("decide", "request", MODEL, "1", key=secret)
-    assert (done.code, done.out) == (0, f"{MODEL} version 1 is the champion; there is nothing to decide\n")
+    assert (done.code, done.out) == (0, f"{MODEL} version 1 is already the champion; no request was opened\n")
 
 
 @pytest.mark.requirement("PRO-5", "PRO-6")

@@ -273,7 +273,7 @@ def test_reproducing_a_version(platform: Platform) -> None:
         "reproduce", "credit_risk_model", "1", PLATFORM_HOME=platform.home, PLATFORM_DATABASE_URL=platform.url
     )
     assert (done.code, done.err) == (0, "")
-    assert "metrics of the holdout, 40 numbers: all equal" in done.out
+    assert "40 holdout metrics: all equal" in done.out
     assert done.out.splitlines()[-1] == "credit_risk_model version 1 is reproduced"
 
 

@@ -289,7 +289,7 @@ def test_the_ui_trains_a_model_and_shows_its_metrics(page: Page, dagster_dev: st
     page.goto(f"{dagster_dev}/assets/credit_risk/credit_risk_model?view=events")
     sees(page, "verdict", "model_version", "leaderboard")
     for key, text in {
-        "card": "Credit officers look at applications above the threshold by hand",
+        "card": "Credit officers review applications above the threshold",
         "metrics": "Probability that a positive row scores above a negative one",
     }.items():
         opened(page, key)

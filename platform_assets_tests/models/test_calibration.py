@@ -11,7 +11,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from platform_assets.models.calibration import CalibratedEstimator, sigmoid
+from platform_assets.models.calibration import CalibratedEstimator, raw_scores, sigmoid
 from platform_assets.models.number_estimators import NumberColumns
 
 ONE_ROW = pd.DataFrame({"heat": [1.0]})
@@ -24,6 +24,13 @@ def test_the_sigmoid_equals_a_logistic_regression() -> None:
     line = LogisticRegression(C=np.inf).fit(scores[:, None], labels)
     found = sigmoid(scores, float(line.coef_[0, 0]), float(line.intercept_[0]))
     np.testing.assert_allclose(found, line.predict_proba(scores[:, None])[:, 1], rtol=1e-14)
+
+
+def test_raw_scores_are_the_decision_function_or_else_the_probability_of_the_positive_class() -> None:
+    rows, labels = np.array([[0.0], [1.0], [2.0]]), [0, 0, 1]
+    linear, prior = LogisticRegression().fit(rows, labels), DummyClassifier(strategy="prior").fit(rows, labels)
+    assert raw_scores(linear, rows).tolist() == linear.decision_function(rows).tolist()
+    assert raw_scores(prior, rows).tolist() == [1 / 3] * 3
 
 
 @pytest.mark.parametrize(("score", "probability"), [(-1e9, 0.0), (0.0, 0.5), (1e9, 1.0)])
