@@ -74,11 +74,12 @@ def answers(address: str, version: int) -> list[dict[str, Any]]:
 
 
 def trained_because_of_the_archive(platform: Platform) -> Request:
-    """What comes of the training that the sensor on the archive launches, once."""
+    """Train as the sensor on the archive requests, once; return the approval request."""
     sensor = f"{MODEL.domain}_archive_changed"
     [_] = platform.evaluate(sensor, sources=platform.services.sources)
+    request = platform.train()
     assert platform.evaluate(sensor, sources=platform.services.sources) == ()
-    return platform.train()
+    return request
 
 
 def promoted(platform: Platform, request: Request) -> None:

@@ -34,4 +34,4 @@ def client_features(loan_features: Expression) -> Expression:
 
 client_features_are_current = online_check(schemas.CLIENT_FEATURES, schemas.LOAN_FEATURES, features.newest_per_client)
 
-credit_loans_changed = source_changed_sensor("credit_loans_changed", LOANS, "train_credit_risk_model")
+credit_loans_changed = source_changed_sensor("credit_loans_changed", LOANS, loans, "train_credit_risk_model")

@@ -32,4 +32,6 @@ def sentences(context: dg.AssetExecutionContext, archived_sentences: Frame) -> F
     return labelled
 
 
-archive_changed = source_changed_sensor("sentence_relevance_archive_changed", ARCHIVE, "train_sentence_relevance_model")
+archive_changed = source_changed_sensor(
+    "sentence_relevance_archive_changed", ARCHIVE, archived_sentences, "train_sentence_relevance_model"
+)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from platform_assets.landing.source_files import Source
     from platform_assets.settings import Settings
 
-ARCHIVE = DeclaredSource(SentenceRelevanceSettings, "sentences_archive_uri", demo.SENTENCES)
+ARCHIVE = DeclaredSource(SentenceRelevanceSettings, "sentences_archive_uri", demo.SENTENCES, is_archive=True)
 COLUMNS = [column.name for column in ARCHIVED_SENTENCES.columns]
 
 
@@ -38,7 +38,7 @@ def read_archived(sources: Sources, engine: Engine) -> Landed:
         No source is set, or it is missing, unreachable, damaged, or not packed as it should be.
     """
     source = sources.find(ARCHIVE)
-    return land(source, engine, unpacking(sources.settings), sqlite_rows(TABLE, COLUMNS))
+    return land(source, engine, sources.unpacking(ARCHIVE), sqlite_rows(TABLE, COLUMNS))
 
 
 def unpack(archive: Source, target: Path, how: Unpacking, *, replace: bool = False) -> Mapping[str, int]:

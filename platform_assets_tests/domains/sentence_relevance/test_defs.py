@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -133,7 +136,7 @@ def test_bad_rows_are_set_apart_with_their_place_and_never_stop_the_others(run: 
 
 
 BROKEN = [
-    (b"Dear colleagues", "is not compressed with gzip"),
+    (b"Dear colleagues", "is not a compressed tar archive"),
     (gzip.compress(tar({"a": b"", "b": b""})), "holds several files"),
     (pack(b"no database"), "holds no SQLite database"),
     (None, "does not exist; point PLATFORM_SENTENCES_ARCHIVE_URI at the file that is meant"),
@@ -209,27 +212,35 @@ def test_the_real_archive(run: Run, real_data: Path) -> None:
 
 
 @pytest.mark.requirement("PLT-2", "REL-4")
-def test_another_archive_trains_the_model_and_the_same_one_does_not(tmp_path: Path) -> None:
+def test_an_archive_that_the_table_was_not_made_from_trains_the_model(tmp_path: Path) -> None:
     repository = definitions.defs().get_repository_def()
     sensor = repository.get_sensor_def("sentence_relevance_archive_changed")
     assert sensor.job_name == "train_sentence_relevance_model"
     assert repository.has_job(sensor.job_name)
+    first, second = [("a fire", "Relevant")], [("a fire", "Relevant"), ("my song", "Not Relevant")]
     cursor, launched = None, []
-    for texts in (
-        [("a fire", "Relevant")],
-        [("a fire", "Relevant")],
-        [("a fire", "Relevant"), ("my song", "Not Relevant")],
-    ):
-        packed = archive(tmp_path, *texts)
-        given = SentenceRelevanceSettings(sentences_archive_uri=str(packed))
-        with empty_instance() as instance:
+    with empty_instance() as instance:
+        for made_from, texts in ((None, first), (first, first), (first, second)):
+            if made_from:
+                digest = hashlib.sha256(unpacked(archive(tmp_path, *made_from))).hexdigest()
+                made = dg.AssetMaterialization(archived_sentences.key, metadata={"source_digest": digest})
+                instance.report_runless_asset_event(made)
+            given = SentenceRelevanceSettings(sentences_archive_uri=str(archive(tmp_path, *texts)))
             context = dg.build_sensor_context(
                 instance=instance,
                 cursor=cursor,
-                resources={"sources": Sources(Settings(), (given,))},
+                resources={"sources": Sources(Settings(home=tmp_path), (given,))},
                 repository_def=repository,
             )
             tick = sensor.evaluate_tick(context)
-        cursor = tick.cursor
-        launched.append(len(tick.run_requests or ()))
+            cursor = tick.cursor
+            launched.append(len(tick.run_requests or ()))
     assert launched == [1, 0, 1]
+
+
+def unpacked(packed: Path) -> bytes:
+    """Return the database in an archive."""
+    with tarfile.open(packed) as archive:
+        content = archive.extractfile(archive.getmembers()[-1])
+        assert content
+        return base64.decodebytes(content.read())
