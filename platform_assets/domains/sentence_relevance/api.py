@@ -45,7 +45,7 @@ Sentence = Annotated[
         # Told by the description, and checked above with words of our own.
         json_schema_extra={"pattern": NO_BLANK},
         description="What somebody wrote, as it was written: the model cleans it by itself.",
-        examples=["Forest fire near La Ronge Sask. Canada http://t.co/x1"],
+        examples=["Forest fire near La Ronge, hundreds evacuated http://t.co/x1"],
     ),
 ]
 
@@ -77,8 +77,8 @@ class Predictions(BaseModel):
 _ANSWER = {"threshold": 0.434, "model_version": "3", "approval_id": 7}
 _YES = {"relevant": True, "label": RELEVANT, "score": 0.9312, **_ANSWER}
 _NO = {"relevant": False, "label": NOT_RELEVANT, "score": 0.0871, **_ANSWER}
-_FIRE, _PARTY = "Forest fire near La Ronge Sask. Canada", "This party is on fire!!! @you"
-_EXAMPLES = (
+_FIRE, _PARTY = "Forest fire near La Ronge, hundreds evacuated", "This party is on fire!!! @you"
+EXAMPLES = (
     Example("one sentence", {"sentence": _FIRE}, _YES),
     Example("several sentences", {"sentences": [_FIRE, _PARTY]}, {"predictions": [_YES, _NO]}),
 )
@@ -94,7 +94,7 @@ def router(services: Services) -> APIRouter:
     """
     routes = APIRouter(tags=["sentence relevance"])
 
-    @routes.post("/predictions/sentence-relevance", **documentation(Prediction | Predictions, _EXAMPLES))
+    @routes.post("/predictions/sentence-relevance", **documentation(Prediction | Predictions, EXAMPLES))
     async def predict_sentence_relevance(sent: Sentences, request: Request) -> Response:
         """Whether a sentence tells of a real disaster: for one sentence, or for many at once."""
         return await respond(sent, partial(_predictions, services, request.state.asked, sent.items), Predictions)

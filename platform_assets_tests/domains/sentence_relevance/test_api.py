@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 from platform_assets.app import application
-from platform_assets.domains.sentence_relevance.api import LONGEST
+from platform_assets.domains import sentence_relevance
+from platform_assets.domains.sentence_relevance.api import EXAMPLES, LONGEST
 from platform_assets.domains.sentence_relevance.model import MODEL
-from platform_assets.domains.sentence_relevance.schemas import LABELS
+from platform_assets.domains.sentence_relevance.schemas import LABELS, TEXT
+from platform_assets.serving.bundles import BundledChampion, open_bundle
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.service import api
 from platform_assets_tests.serving import sentences
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from platform_assets.services import Services
     from platform_assets_tests.service import People
 
+ROOT = Path(sentence_relevance.__file__).parents[3]
 PREDICTIONS = "/predictions/sentence-relevance"
 FIRE, PARTY = "Forest fire near La Ronge, hundreds evacuated", "I love this party song lol"
 
@@ -54,6 +60,26 @@ def app(services: Services, champion: int) -> Iterator[FastAPI]:
 def desk(app: FastAPI, people: People) -> TestClient:
     """A program that may predict."""
     return api(app, people.program)
+
+
+@pytest.mark.requirement("REL-4")
+def test_the_examples_in_the_docs_are_answered_sensibly_by_the_shipped_model() -> None:
+    pages = [
+        ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        Path(sentence_relevance.__file__).with_name("README.md"),
+    ]
+    shown = {found for page in pages for found in re.findall(r'"sentence": "([^"]+)"', page.read_text("utf-8"))}
+    assert FIRE in shown
+    bundle = open_bundle(ROOT / "docker" / "sentence_relevance")
+    shipped = BundledChampion(bundle).load(bundle.digest)
+    expected = dict.fromkeys(shown, True) | {PARTY: False}
+    for _, asked, answered in EXAMPLES:
+        answers = answered.get("predictions", [answered])
+        sent = asked.get("sentences", [asked.get("sentence")])
+        expected |= {sentence: answer["relevant"] for sentence, answer in zip(sent, answers, strict=True)}
+    scores = shipped.scores(pd.DataFrame({TEXT.name: list(expected)}))
+    assert dict(zip(expected, scores >= bundle.threshold, strict=True)) == expected
 
 
 # What is answered
