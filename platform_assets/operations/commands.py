@@ -133,6 +133,14 @@ def _say_what_next(report: Report, settings: Settings) -> None:
             out.print(f"{outcome.asset}: the bad rows, with line and reason, are in {outcome.asset}_quarantine")
         if outcome.reason:
             out.print(f"{outcome.asset}: {outcome.reason}", markup=False)
+    planted = [outcome for outcome in report.outcomes if outcome.demo and outcome.quarantined]
+    if planted:
+        checks, rows = (sum(len(one.failed) for one in planted), sum(one.quarantined or 0 for one in planted))
+        out.print(
+            f"The {checks} failed checks and {rows} quarantined rows of {', '.join(one.asset for one in planted)} are "
+            "expected: the sample data contain errors on purpose, to show what the checks find.",
+            markup=False,
+        )
     from platform_assets.base.logs import shown
 
     where = (

@@ -17,6 +17,7 @@ import pytest
 from platform_assets.base.errors import SourceError
 from platform_assets.database.embedded.server import free_port
 from platform_assets.landing import source_files
+from platform_assets.landing.file_remarks import NO_FINAL_LINE_BREAK
 from platform_assets.landing.landed_rows import land
 from platform_assets.landing.source_files import Source, fetch, look_at, trouble_with
 from platform_assets_tests.landing.sales_files import CONTENT, PASSWORD, SETTING, good, landed, refused
@@ -253,6 +254,14 @@ def test_errors_of_an_object_store_hold_no_secrets(
     assert message.startswith(f"<uri> ({SETTING}) cannot be fetched: EndpointConnectionError: ")
     assert endpoint in message
     assert SECRET not in message
+
+
+@pytest.mark.requirement("PLT-12")
+def test_a_landed_file_carries_remarks_on_what_may_be_missing(engine: Engine, tmp_path: Path) -> None:
+    for content, remarks in ((CONTENT, []), (CONTENT.rstrip(), [NO_FINAL_LINE_BREAK])):
+        (tmp_path / "sales.csv").write_bytes(gzip.compress(content))
+        with land(Source(SETTING, str(tmp_path / "sales.csv")), engine) as landed_file:
+            assert landed_file.remarks == remarks
 
 
 def test_missing_files_and_folders_are_named(engine: Engine, tmp_path: Path) -> None:
