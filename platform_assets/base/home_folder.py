@@ -1,4 +1,4 @@
-"""The platform's folder (PLATFORM_HOME): make it, and check that it can be written."""
+"""The platform's folder (PLATFORM_HOME): create it, and check that it is writable."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 def make_home(home: Path) -> Path:
-    """Make the platform's folder, or one below it, and see that it can be written.
+    """Create the platform's folder, or a folder below it, and check that it is writable.
 
     Raises
     ------
     PlatformError
-        It cannot.
+        The folder cannot be created or written.
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
-        # Rights alone say nothing of a file system that is mounted read-only.
+        # Permissions do not show whether the file system is mounted read-only.
         tempfile.TemporaryFile(dir=home).close()
     except OSError as error:
         raise PlatformError(
