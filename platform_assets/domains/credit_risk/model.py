@@ -1,4 +1,4 @@
-"""Credit risk's model, as a declaration: from features to the probability that a loan is not paid on time."""
+"""Declaration of credit risk's model: the probability that a loan is not paid on time, from five features."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 NAMES = [feature.name for feature in FEATURES]
-# The notebook's forest had five trees of any depth, which learn single clients by heart.
+# The original notebook's forest had five trees of unlimited depth, which memorise single clients.
 NOTEBOOK_TREES = 5
 TREES = 100
 SMALLEST_LEAF = 200
 
 
 def examples(loan_features: ir.Table, loans: ir.Table) -> ir.Table:
-    """One row per loan whose outcome is known: features, label, profile, date, and the groups it is told by.
+    """Return one row per loan with a known outcome: features, label, profile, date and subgroups.
 
     Parameters
     ----------
@@ -45,25 +45,25 @@ def examples(loan_features: ir.Table, loans: ir.Table) -> ir.Table:
     )
 
 
-# A first loan has no average before it, and a pensioner has no job: `tabular_pipeline` fills both in, and marks them.
+# A first loan has no previous average and a pensioner has no job. `tabular_pipeline` imputes both, with indicators.
 
 
 def logistic_regression(seed: int) -> Any:
-    """A linear model of the log-odds."""
+    """Return an unfitted logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
     return tabular_pipeline(LogisticRegression(class_weight="balanced", max_iter=1_000, random_state=seed))
 
 
 def random_forest(seed: int) -> Any:
-    """The notebook's model, with classes weighed instead of loans invented."""
+    """Return the original notebook's forest, with class weights in place of synthetic loans."""
     from sklearn.ensemble import RandomForestClassifier
 
     return tabular_pipeline(RandomForestClassifier(NOTEBOOK_TREES, class_weight="balanced", random_state=seed))
 
 
 def gradient_boosting(seed: int) -> Any:
-    """Trees that correct each other, on binned features."""
+    """Return unfitted gradient-boosted trees on binned features."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     return tabular_pipeline(
@@ -98,41 +98,45 @@ MODEL = ModelSpec(
     ranked_by="average_precision",
     threshold=reaching_recall(0.7),
     criteria=(
-        Criterion("roc_auc", at_least=0.65, why="Below it the order of applicants is little better than chance."),
-        Criterion("lift_top_decile", at_least=1.5, why="The tenth looked at first must hold clearly more bad loans."),
+        Criterion("roc_auc", at_least=0.65, why="Below this, ranking applicants is little better than chance."),
+        Criterion(
+            "lift_top_decile",
+            at_least=1.5,
+            why="The top tenth of applicants must contain clearly more bad loans than average.",
+        ),
         Criterion(
             "recall",
             at_least=0.5,
-            why="The threshold was chosen to find 70 % of bad loans; of people it never saw it must find half.",
+            why="The threshold is chosen to find 70 % of bad loans; among unseen people it must find half.",
         ),
         Criterion(
             "calibration_error",
             at_most=0.03,
-            why="Limits are set by the probability itself; a perfect one shows up to 0.02 by chance on 1,000 loans.",
+            why="Limits depend on the probability. A perfect model reaches 0.02 by chance on 1,000 loans.",
         ),
     ),
-    not_worse=NotWorse("roc_auc", by=0.02, why="A newer model has to order applicants as well."),
+    not_worse=NotWorse("roc_auc", by=0.02, why="A new version must rank applicants as well as the champion."),
     holdout=Holdout(groups=0.25, newest=0.25),
     card=Card(
         purpose="How likely is it that this client does not pay a loan back on time?",
-        acted_on_by="Credit officers look at applications above the threshold by hand before they are granted.",
+        acted_on_by="Credit officers review applications above the threshold by hand before granting them.",
         business_kpi=Kpi(
             name="share of granted loans that are not paid on time",
             owner="head of credit risk",
-            target="a fifth below the share before the model, within two quarters of its promotion",
+            target="20 % below the share before the model, within two quarters of its promotion",
         ),
-        technical_kpi="ROC AUC on held-out profiles, with its interval; calibration error of the probability",
-        label="`status` 1: the loan was not paid on time. Known once the loan is due; the source does not say when.",
+        technical_kpi="ROC AUC on the test set (held-out profiles), with its interval; calibration error",
+        label="`status` 1: the loan was not paid on time. Known once the loan is due; the source has no date for it.",
         objective=(
-            "Log-loss with classes weighed equally, calibrated to the true share afterwards; the threshold is the "
-            "highest that still finds 70 % of bad loans among people the model was not fitted on."
+            "Log-loss with balanced class weights, then calibrated to the true base rate. The threshold is the highest "
+            "one with a recall of 70 % on people that the model was not fitted on."
         ),
-        data="One row per loan, features as of its date. People are told apart by profile, not by client number.",
+        data="One row per loan, with features as of its date. People are identified by profile, not by client number.",
         limits=(
-            "Five features, none of them income, debts or payment history: it cannot carry a decision alone.",
-            "Only loans that were granted are known; for applicants who were refused it extrapolates.",
-            "Gender is no feature, age is: whether age may be used for a credit decision is for the law to say.",
-            "Not to be used for other products, countries or currencies than those of the loans it learned from.",
+            "It has five features, without income, debts and payment history, so it must not decide alone.",
+            "It is trained on granted loans only, and extrapolates to applicants who were refused.",
+            "Age is a feature and gender is not. Check whether the law allows age in credit decisions.",
+            "Do not use it for products, countries or currencies that its training loans do not cover.",
         ),
     ),
 )

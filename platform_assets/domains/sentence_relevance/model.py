@@ -1,4 +1,4 @@
-"""Sentence relevance's model, as a declaration: from a sentence to the probability that it tells of a disaster."""
+"""Declaration of sentence relevance's model: the probability that a sentence is about a real disaster."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from platform_assets.training.preprocessing import text_pipeline
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-# Of a cleaned text every word counts, also one of a single letter: `don t`, `i m`.
+# Every word of a cleaned text counts, also single letters: `don t`, `i m`.
 EVERY_WORD = r"\S+"
 FEWEST_TEXTS = {"words": 2, "letters": 3}
-"""Texts in which words, pairs of words and groups of letters have to occur; the rest is two thirds of the file."""
+"""Minimum document frequency of words and word pairs, and of letter groups. Rarer ones are two thirds of the file."""
 
 
 def examples(sentences: ir.Table) -> ir.Table:
-    """One row per sentence that is learned from: text, label, near-duplicates, and the groups it is told by.
+    """Return one row per sentence that is used: text, label, group of near-duplicates and subgroups.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def examples(sentences: ir.Table) -> ir.Table:
 
 
 def length_group(words: ir.IntegerColumn) -> ir.StringColumn:
-    """The number of words as one of four groups, about equal in the real data."""
+    """Return the length group of a number of words. The four groups are about equal in the real data."""
     import ibis
 
     groups = {10: "0 to 9 words", 15: "10 to 14 words", 19: "15 to 18 words"}
@@ -48,26 +48,26 @@ def length_group(words: ir.IntegerColumn) -> ir.StringColumn:
 
 
 def words_alone(seed: int) -> Any:
-    """What anybody would try first, to see what the rest is worth."""
+    """Return the simplest pipeline, a baseline for the other candidates."""
     from platform_assets.models.text_estimators import CompactTfidf
 
     return text_pipeline(CompactTfidf(token_pattern=EVERY_WORD), _logistic_regression(seed))
 
 
 def logistic_regression(seed: int) -> Any:
-    """A linear model of the log-odds, on words, pairs of words, and groups of letters within words."""
+    """Return a logistic regression on words, word pairs and letter groups within words."""
     return text_pipeline(_words_and_letters(), _logistic_regression(seed))
 
 
 def support_vector_machine(seed: int) -> Any:
-    """The same, but only sentences near the border count."""
+    """Return a linear support vector machine on the features of `logistic_regression`."""
     from sklearn.svm import LinearSVC
 
     return text_pipeline(_words_and_letters(), LinearSVC(random_state=seed))
 
 
-def naive_bayes(seed: int) -> Any:  # noqa: ARG001 - as all candidates; nothing of it is random
-    """Words weighed one by one, against those of the other class."""
+def naive_bayes(seed: int) -> Any:  # noqa: ARG001 - all candidates take a seed
+    """Return complement naive Bayes on the features of `logistic_regression`."""
     from sklearn.naive_bayes import ComplementNB
 
     return text_pipeline(_words_and_letters(), ComplementNB())
@@ -80,7 +80,7 @@ def _logistic_regression(seed: int) -> Any:
 
 
 def _words_and_letters() -> Any:
-    """Words say what it is about; letters find `evacuated` in `evacuation`, and hashtags that are several words."""
+    """Return features of words and letters. Letters match `evacuated` with `evacuation`, and joined hashtags."""
     from sklearn.pipeline import FeatureUnion
 
     from platform_assets.models.text_estimators import CompactTfidf
@@ -92,7 +92,7 @@ def _words_and_letters() -> Any:
 
 MODEL = ModelSpec(
     key="sentence_relevance/sentence_relevance_model",
-    description="Probability that a sentence tells of a real disaster, from its words.",
+    description="Probability that a sentence is about a real disaster, from its words.",
     owners=("team:sentence-relevance",),
     tables=(SENTENCES.name,),
     examples=examples,
@@ -112,47 +112,49 @@ MODEL = ModelSpec(
     ranked_by="average_precision",
     threshold=best_f1(),
     criteria=(
-        Criterion("precision", at_least=0.65, why="Of three sentences that are read, two must have been worth it."),
-        Criterion("recall", at_least=0.65, why="Of three sentences that matter, two must be seen."),
-        Criterion("f1", at_least=0.68, why="Words alone reach 0.73 on the real archive; much less is a defect."),
+        Criterion("precision", at_least=0.65, why="Two of three flagged sentences must be relevant."),
+        Criterion("recall", at_least=0.65, why="Two of three relevant sentences must be flagged."),
+        Criterion(
+            "f1", at_least=0.68, why="Single words reach 0.73 on the real archive, so a much lower value is a defect."
+        ),
         Criterion(
             "calibration_error",
             at_most=0.08,
-            why="Readers sort by the probability; a perfect one shows up to 0.05 by chance on 600 sentences.",
+            why="Analysts sort by probability. A perfect model reaches 0.05 by chance on 600 sentences.",
         ),
     ),
-    not_worse=NotWorse("f1", by=0.03, why="A newer model has to find as much at as few false alarms."),
+    not_worse=NotWorse("f1", by=0.03, why="A new version must have about the F1 of the champion."),
     explanations=(top_words(TEXT.name),),
     error_columns=("sentence_id", "text"),
     retraining=Retraining(min_new_rows=200),
     card=Card(
-        purpose="Does this sentence tell of a real disaster, so that somebody should read it?",
-        acted_on_by="Analysts read what is relevant first, in the order of the score; nobody acts on a score alone.",
+        purpose="Is this sentence about a real disaster, so that an analyst should read it?",
+        acted_on_by="Analysts read the relevant sentences first, by score. No action follows from a score alone.",
         business_kpi=Kpi(
             name="share of relevant sentences among those that an analyst reads",
             owner="head of media monitoring",
-            target="seven of ten, while three of four relevant ones are read, within a quarter of its promotion",
+            target="70 %, while 75 % of the relevant sentences are read, within a quarter of its promotion",
         ),
-        technical_kpi="F1 of the relevant ones on held-out groups of near-duplicates, with its interval; Brier score",
+        technical_kpi="F1 on the test set (held-out groups of near-duplicates), with its interval; Brier score",
         label=(
-            "What one person chose for a sentence: relevant is 1, not relevant 0. Sentences that nobody could decide "
-            "about, or about which people disagree, are not learned from; of repeated ones, the first is."
+            "One person's label of a sentence: relevant is 1, not relevant is 0. Undecided sentences and sentences "
+            "with contradictory labels are excluded. Of repeated sentences, the first one is used."
         ),
         objective=(
-            "Log-loss, or its like of the other candidates, calibrated afterwards; the threshold is where F1 of the "
-            "relevant ones was highest on sentences that the model was not fitted on."
+            "Log-loss, or the loss of the chosen candidate, then calibrated. The threshold is the one with the highest "
+            "F1 on sentences that the model was not fitted on."
         ),
         data=(
-            "One row per sentence: short messages in English that contain a word of disasters, as they were searched "
-            "for, mostly of the summer of 2015."
+            "One row per sentence: short messages in English that were found by disaster-related search words, mostly "
+            "from the summer of 2015."
         ),
         limits=(
-            "English only. Of other scripts nothing is left after cleaning, and the score is that of an empty text.",
-            "It knows the words, names and places of 2015: news of today have others. Watch drift; label new ones.",
-            "Messages were searched for by words of disasters; of messages at large it flags more than it should.",
-            "Words without their sense: irony, films, songs and games about disasters are its usual false alarms.",
-            "Labels are opinions of single people: the same text was labelled differently about 70 times.",
-            "The file of the model holds words, and a hundred texts that it learned from, to prove itself by.",
+            "English only. Cleaning removes other scripts, so such a sentence gets the score of an empty text.",
+            "It knows the words, names and places of 2015. Monitor drift, and label new sentences.",
+            "The messages were found by disaster-related words, so it flags too many messages of other kinds.",
+            "It ignores context: irony, films, songs and games about disasters are typical false positives.",
+            "Each label is one person's opinion. About 70 texts have contradictory labels.",
+            "The artifact contains words and 100 training texts, which verify it when it is loaded.",
         ),
     ),
 )
