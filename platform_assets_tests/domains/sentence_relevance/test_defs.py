@@ -1,4 +1,4 @@
-"""The two tables through the real wiring: sample data, bad rows, broken archives, the real archive."""
+"""The two tables through Dagster: sample data, bad rows, broken archives and the real archive."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ARCHIVED, SENTENCES = "archived_sentences", "sentences"
 
 
 class Outcome:
-    """What a run of both assets left behind."""
+    """Results of a run of both assets."""
 
     def __init__(self, services: Services, result: dg.ExecuteInProcessResult) -> None:
         self.services = services
@@ -99,7 +99,7 @@ def test_sample_data_become_both_tables(run: Run) -> None:
 
 
 @pytest.mark.requirement("REL-1", "PLT-6")
-def test_bad_rows_are_set_apart_with_their_place_and_never_stop_the_others(run: Run, tmp_path: Path) -> None:
+def test_bad_rows_are_quarantined_with_their_line_and_the_others_are_published(run: Run, tmp_path: Path) -> None:
     rows: list[tuple[Any, ...]] = [
         *labelled(("a fire in the north", "Relevant"), ("my song", "Not Relevant"), ("so so", "Can't Decide")),
         (3, " \n\u00a0", "Relevant", 1),
@@ -147,7 +147,7 @@ BROKEN = [
 
 
 @pytest.mark.requirement("REL-1")
-def test_a_broken_archive_is_told_in_a_line_and_the_last_good_tables_stay(run: Run, tmp_path: Path) -> None:
+def test_a_broken_archive_is_reported_in_one_line_and_the_last_good_tables_stay(run: Run, tmp_path: Path) -> None:
     first = run(archive(tmp_path, ("a fire", "Relevant"), ("a song", "Not Relevant")))
     assert first.success, first.failures
     broken = tmp_path / "broken"
@@ -199,7 +199,7 @@ def test_the_real_archive(run: Run, real_data: Path) -> None:
     assert archived["text"].duplicated().sum() == 566
     assert (archived.groupby("text")["choose_one"].nunique() > 1).sum() == 72
     told = outcome.metadata[SENTENCES]
-    # Texts that cleaning makes the same are more than those that are.
+    # More texts are equal after cleaning than before.
     assert {name: told[name] for name in told if name.startswith(("learned", "relevant", "set_aside"))} == {
         "learned_from": 8_495,
         "relevant": 3_442,

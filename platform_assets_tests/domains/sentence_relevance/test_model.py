@@ -1,4 +1,4 @@
-"""What is learned from, and how the model behaves: the same for the same words, however they are written."""
+"""Training examples, quality and behaviour of the model: equal words get equal scores in any spelling."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ def scores(model: FittedModel, texts: list[str]) -> Any:
     return model.scores([{"text": text} for text in texts])
 
 
-# What is learned from
+# Training examples
 
 
 @pytest.mark.requirement("REL-2")
-def test_undecided_contradictory_and_repeated_sentences_are_not_learned_from(
+def test_undecided_contradictory_and_repeated_sentences_are_excluded(
     examples: pd.DataFrame, sentences: pd.DataFrame
 ) -> None:
     assert sentences["set_aside"].nunique() == 3
@@ -119,7 +119,7 @@ def test_length_groups(engine: Engine, words: int, group: str) -> None:
     assert table.select(group=length_group(table.words)).to_pyarrow()["group"].to_pylist() == [group]
 
 
-# What it is worth
+# Quality
 
 
 @pytest.mark.requirement("REL-2", "PRO-2")
@@ -142,7 +142,7 @@ def test_without_signal_the_gate_fails(examples: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("candidate", MODEL.candidates, ids=lambda candidate: candidate.name)
-def test_every_candidate_comes_back_from_its_file(
+def test_every_candidate_can_be_saved_and_loaded(
     candidate: Any, examples: pd.DataFrame, fitted: Fitted, tmp_path: Path
 ) -> None:
     rows = feature_frame(examples.head(600), MODEL)
@@ -159,7 +159,7 @@ def test_every_candidate_comes_back_from_its_file(
     assert store.load(store.save(whole)).scores(rows).tolist() == expected.tolist()
 
 
-def test_the_file_is_small_and_opens_at_once(model: FittedModel, tmp_path: Path) -> None:
+def test_the_artifact_is_small_and_loads_fast(model: FittedModel, tmp_path: Path) -> None:
     data = dump(model)
     assert len(data) < 1_000_000
     store = ArtefactStore(str(tmp_path))
@@ -171,7 +171,7 @@ def test_the_file_is_small_and_opens_at_once(model: FittedModel, tmp_path: Path)
     assert time.process_time() - start < 0.8
 
 
-# How it behaves
+# Behaviour
 
 
 @pytest.mark.requirement("REL-3")
@@ -199,13 +199,13 @@ def test_raw_and_cleaned_texts_score_alike(model: FittedModel, texts: list[str])
         lambda text: text.replace("a", "\u00e4"),
     ],
 )
-def test_what_is_no_word_changes_no_score(model: FittedModel, texts: list[str], changed: Any) -> None:
+def test_noise_changes_no_score(model: FittedModel, texts: list[str], changed: Any) -> None:
     assert scores(model, [changed(text) for text in texts]).tolist() == scores(model, texts).tolist()
 
 
 @pytest.mark.requirement("REL-2")
 @pytest.mark.parametrize(("words", "direction"), [("police killed homeless", 1), ("love lol album", -1)])
-def test_words_that_tell_move_the_score(model: FittedModel, texts: list[str], words: str, direction: int) -> None:
+def test_class_specific_words_move_the_score(model: FittedModel, texts: list[str], words: str, direction: int) -> None:
     moved = direction * (scores(model, [f"{text} {words}" for text in texts]) - scores(model, texts))
     assert (moved > 0).mean() > 0.97
     assert moved.mean() > 0.05
@@ -221,17 +221,17 @@ def test_words_that_tell_move_the_score(model: FittedModel, texts: list[str], wo
         ("@you happy birthday!!! party at the weekend, best dinner", False),
     ],
 )
-def test_what_anybody_could_tell_the_model_can(fitted: Fitted, text: str, relevant: bool) -> None:
+def test_clear_sentences_are_classified_correctly(fitted: Fitted, text: str, relevant: bool) -> None:
     assert (scores(fitted.model, [text])[0] >= fitted.threshold) == relevant
 
 
 @pytest.mark.requirement("REL-3")
-def test_one_by_one_or_all_at_once_is_the_same(model: FittedModel, texts: list[str]) -> None:
+def test_batches_and_single_sentences_score_alike(model: FittedModel, texts: list[str]) -> None:
     some = texts[:50]
     assert [scores(model, [text])[0] for text in some] == scores(model, some).tolist()
 
 
-def test_nothing_known_is_no_crash(model: FittedModel) -> None:
+def test_unknown_words_can_be_scored(model: FittedModel) -> None:
     nothing = ["", " ", "\N{FIRE}", "http://t.co/x", "\u706b\u4e8b", "qqqqqqqqqq", "a" * 100_000]
     found = scores(model, nothing)
     assert ((found > 0) & (found < 1)).all()

@@ -1,4 +1,4 @@
-"""Stocks in Dagster: wiring only. What is computed, and from what, is next door."""
+"""Stocks in Dagster: wiring only. `sources.py` and `features.py` do the work."""
 
 import dagster as dg
 
