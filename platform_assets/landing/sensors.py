@@ -79,7 +79,11 @@ def source_changed_sensor(
         # By name, because with a job object Dagster 1.13 rebuilds the sensor with its resources, and warns.
         job_name=job,
         minimum_interval_seconds=SENSOR_SECONDS,
-        description=f"Launch {job} until {table.key.to_user_string()} is made from the file in {declared.variable}.",
+        description=(
+            f"Launch {job} if {table.key.to_user_string()} was not made from the current file in {declared.variable}. "
+            "A failed run is retried after 5 minutes, 1 hour and 6 hours; after that, launch the job by hand or "
+            "deliver a new file."
+        ),
     )
     def sensor(
         context: dg.SensorEvaluationContext, sources: dg.ResourceParam[Sources]

@@ -111,6 +111,7 @@ def test_a_web_file_is_one_get_request_without_a_range(server: Server, tmp_path:
         Page(CONTENT, {"Content-Encoding": "gzip"}),
         Page(gzip.compress(CONTENT)),
         Page(CONTENT, {"ETag": '"1"'}, head={"ETag": 'W/"1"'}),
+        Page(CONTENT, {"Last-Modified": "then"}, head={"ETag": '"1"'}),
     ],
 )
 def test_a_web_file_is_unpacked_by_its_first_bytes_whatever_its_headers_say(
@@ -226,8 +227,8 @@ def test_the_facts_about_a_web_file_are_its_entity_tag_or_time(server: Server) -
     for head, facts in (
         (None, {}),
         ({}, {}),
-        ({"ETag": '"1"', "Last-Modified": "then"}, {"version": '"1"', "size": ""}),
-        ({"Last-Modified": "then", "Content-Length": "8"}, {"version": "then", "size": "8"}),
+        ({"ETag": '"1"', "Last-Modified": "then"}, {"ETag": '"1"', "Last-Modified": "then", "size": ""}),
+        ({"Last-Modified": "then", "Content-Length": "8"}, {"Last-Modified": "then", "size": "8"}),
     ):
         server.pages["/watched.csv"] = Page(CONTENT, head=head)
         assert look_at(source) == facts

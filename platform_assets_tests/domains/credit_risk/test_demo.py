@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from platform_assets.domains.credit_risk.demo import COLUMNS, generate
+from platform_assets.domains.credit_risk.demo import COLUMNS, FEWEST, generate
 from platform_assets.domains.credit_risk.schemas import LOANS
+from platform_assets.domains.credit_risk.sources import LOANS as LOANS_SOURCE
+from platform_assets.landing.declared_sources import Sources
+from platform_assets.settings import Settings
 from platform_assets_tests.domains.credit_risk import brute_force
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from platform_assets_tests.domains.credit_risk.brute_force import Loan, Row
 
 ROWS = 20_000
@@ -46,6 +48,12 @@ def test_the_same_rows_and_seed_give_the_same_bytes(tmp_path: Path, path: Path) 
 def test_a_file_has_as_many_lines_as_asked_for(tmp_path: Path, rows: int) -> None:
     path = generate(tmp_path / "new folder" / "loans.csv", rows)
     assert len(path.read_text(encoding="utf-8").splitlines()) == 1 + rows
+
+
+@pytest.mark.requirement("PLT-3")
+def test_a_small_demo_has_the_loans_that_the_model_needs(tmp_path: Path) -> None:
+    found = Sources(Settings(home=tmp_path, demo_rows=2_000)).find(LOANS_SOURCE)
+    assert len(Path(found.uri).read_text(encoding="utf-8").splitlines()) == 1 + FEWEST
 
 
 def test_it_has_the_documented_columns_and_two_undocumented_ones(lines: list[list[str]]) -> None:
