@@ -110,7 +110,7 @@ def test_a_web_file_is_one_get_request_without_a_range(server: Server, tmp_path:
         Page(gzip.compress(gzip.compress(CONTENT)), {"Content-Encoding": "x-gzip"}),
         Page(CONTENT, {"Content-Encoding": "gzip"}),
         Page(gzip.compress(CONTENT)),
-        Page(CONTENT, {"ETag": '"1"'}, head={"ETag": 'W/"1"'}),
+        Page(CONTENT, {"ETag": '"1"', "Last-Modified": "a"}, head={"ETag": 'W/"1"', "Last-Modified": "b"}),
         Page(CONTENT, {"Last-Modified": "then"}, head={"ETag": '"1"'}),
     ],
 )
