@@ -118,7 +118,7 @@ def _location(uri: str) -> str:
     if refused := sorted(set(_REFUSED.findall(folder))):
         named = " ".join(repr(one)[1:-1] for one in refused)
         raise TableError(
-            f"the lake's folder {folder!r} has {named} in its path, which delta-rs reads as parts of a URL; set "
+            f"the lake's folder {shown(uri)!r} has {named} in its path, which delta-rs reads as parts of a URL; set "
             "PLATFORM_LAKE_URI, or PLATFORM_HOME, to another folder"
         )
     return folder

@@ -137,8 +137,8 @@ def _say_what_next(report: Report, settings: Settings) -> None:
     if planted:
         checks, rows = (sum(len(one.failed) for one in planted), sum(one.quarantined or 0 for one in planted))
         out.print(
-            f"The {checks} failed checks and {rows} quarantined rows of {', '.join(one.asset for one in planted)} are "
-            "expected: the sample data contain errors on purpose, to show what the checks find.",
+            "Expected, because the sample data contain errors on purpose to show the checks: "
+            f"{', '.join(one.asset for one in planted)} (failed checks: {checks}, quarantined rows: {rows})",
             markup=False,
         )
     from platform_assets.base.logs import shown
