@@ -186,7 +186,12 @@ class Settings(SettingsGroup):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        folder = home.expanduser().absolute()
+        # DuckDB takes a backslash for an escape, and PostgreSQL's tools refuse control characters.
+        if refused := sorted(set(re.findall(r"[\\\x00-\x1f\x7f\ud800-\udfff]", str(folder)))):
+            named = " ".join(repr(one)[1:-1] for one in refused)
+            raise ValueError(f"a folder without {named} in its path; not {str(folder)!r}")
+        return folder
 
     @field_validator("engine_memory")
     @classmethod

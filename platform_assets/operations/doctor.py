@@ -193,6 +193,8 @@ def _sources(services: Services) -> Iterator[Finding]:
             trouble = trouble_with(source)
             yield Finding(declared.variable, "broken" if trouble else "ok", trouble or "is set and reachable")
         elif settings.sources == "demo":
-            yield Finding(declared.variable, "ok", f"not set; {settings.demo_rows:,} rows of demo data are used")
+            yield Finding(
+                declared.variable, "ok", f"not set: {services.sources.demo_rows(declared):,} rows of demo data"
+            )
         else:
             yield Finding(declared.variable, "broken", "not set", "set it to the source, or set PLATFORM_SOURCES=demo")

@@ -77,8 +77,9 @@ def trained_because_of_the_archive(platform: Platform) -> Request:
     """Run the training that the archive's sensor launches once; return its request."""
     sensor = f"{MODEL.domain}_archive_changed"
     [_] = platform.evaluate(sensor, sources=platform.services.sources)
+    request = platform.train()
     assert platform.evaluate(sensor, sources=platform.services.sources) == ()
-    return platform.train()
+    return request
 
 
 def promoted(platform: Platform, request: Request) -> None:
