@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import ArtefactError, RegistryError, TrainingError
-from platform_assets.base.provenance import code_version, lock_digest
+from platform_assets.base.provenance import code_version, git_commit, lock_digest
 from platform_assets.evaluation.binary_classification import by_subgroup, compare, evaluate, most_wrong
 from platform_assets.evaluation.gate import Reason, judge, keeps_up
 from platform_assets.models.registry import CHAMPION, Registration
@@ -145,7 +145,8 @@ class Trainer:
                 metrics=flat_metrics(assessment.estimates),
                 parameters=recorded_parameters(spec, fitted),
                 tags={
-                    "git_commit": code_version(),
+                    **({"git_commit": commit} if (commit := git_commit()) else {}),
+                    "code_version": code_version(),
                     "lock_digest": lock_digest(),
                     "code_digest": parts[CODE],
                     "parameters_digest": parts[PARAMETERS],
@@ -322,7 +323,9 @@ def _changed(
     version: ModelVersion, parts: Mapping[str, str], models: tuple[FittedModel, FittedModel]
 ) -> tuple[str, ...]:
     then, now = (model.libraries for model in models)
-    commits = f"was {version.tags.get('git_commit', 'unknown')}, is {code_version()}"
+    # Versions of older platforms have the code version in the tag `git_commit`.
+    code = version.tags.get("code_version") or version.tags.get("git_commit", "unknown")
+    commits = f"was {code}, is {code_version()}"
     return (
         *([f"training code: {commits}"] if version.tags.get("code_digest") != parts[CODE] else []),
         *(["model parameters"] if version.tags.get("parameters_digest") != parts[PARAMETERS] else []),

@@ -60,7 +60,7 @@ def test_the_request_contains_the_evidence_of_the_training(bench: Bench, works: 
     assert evidence["difference"] is None
     assert set(evidence["subgroups"]["site"]) == {"north", "south"}
     assert evidence["table_digests"] == training.version.table_digests
-    assert evidence["git_commit"] == training.version.tags["git_commit"]
+    assert evidence["git_commit"] == training.version.tags.get("git_commit")
     assert "Which device will break?" in evidence["card"]
     assert works.ledger.plots(request.id) == training.assessment.plots
     assert request_approval(works.ledger, proposal_of(ONE_CANDIDATE, bench.train())) == request

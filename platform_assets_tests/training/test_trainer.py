@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from platform_assets.base.errors import RegistryError, TableError, TrainingError
+from platform_assets.base.provenance import code_version, git_commit
 from platform_assets.evaluation.splits import Holdout, in_holdout, split
 from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
 from platform_assets.training.examples import FEWEST_OF_A_CLASS
@@ -72,7 +73,8 @@ def test_a_training_registers_a_challenger_with_its_provenance(of_several_candid
     assert version.tables == {TABLE: table.version}
     assert version.table_digests == {TABLE: table.digest}
     assert version.tags["launched_by"] == "schedule:nightly"
-    assert version.tags["git_commit"]
+    assert version.tags["code_version"] == code_version()
+    assert version.tags.get("git_commit", "") == git_commit()
     assert len(version.tags["lock_digest"]) == 64
     assert version.parameters["candidate"] == "linear"
     assert version.metrics["roc_auc_low"] < version.metrics["roc_auc"] < version.metrics["roc_auc_high"]
