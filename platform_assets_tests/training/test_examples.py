@@ -29,6 +29,7 @@ if TYPE_CHECKING:
             "examples of somewhere/readings returns no column heat; it returns",
         ),
         (readings().drop(columns="site"), TrainingError, "returns no column site"),
+        (readings().drop(columns="day"), TrainingError, "returns no column day"),
         (readings().assign(reading=1), TrainingError, "1199 examples repeat the reading of another example"),
         (readings().assign(broken=2), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
         (readings().assign(broken="no"), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
