@@ -26,12 +26,12 @@ def domains(tmp_path: Path) -> Path:
 
 def test_the_rooms_branch_comes_first_and_each_branch_in_the_order_of_its_numbers(domains: Path) -> None:
     assert {branch.label: list(branch.files) for branch in find_branches(domains)} == {
-        "platform": ["0001", "0002", "0003"],
+        "platform": ["0001", "0002", "0003", "0004", "0005"],
         "bakery_2": ["bakery_2_0001"],
         "shop": ["shop_0001", "shop_0002", "shop_0010"],
     }
     assert [branch.label for branch in find_branches(domains)] == ["platform", "bakery_2", "shop"]
-    assert wanted_heads(domains) == {"0003", "bakery_2_0001", "shop_0010"}
+    assert wanted_heads(domains) == {"0005", "bakery_2_0001", "shop_0010"}
 
 
 @pytest.mark.parametrize("name", ["orders.py", "0003_orders.py", "shop_1_orders.py", "bakery_2_0003_orders.py"])

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -305,7 +305,7 @@ def test_bad_rows_are_warned_of_and_kept_apart_while_the_good_ones_go_on(shop: S
         "broken_rows": 1,
         "samples": [{"source_line": 5, "price_eur": -7.0}],
     }
-    assert str(warning.description).startswith("price_eur_is_positive does not hold: 1 of 5 rows break it, e.g. {")
+    assert str(warning.description).startswith("price_eur_is_positive failed: 1 of 5 rows break it, e.g. {")
     quarantine = shop.services.tables.read("shop/sales_quarantine").sort_values("source_line")
     assert list(zip(quarantine.source_line, quarantine.broken_rules, strict=True)) == [
         (5, "price_eur_is_positive"),
@@ -364,7 +364,7 @@ def test_too_many_bad_rows_stop_the_load(shop: Shop) -> None:
     good = shop.current("shop/sales")
     shop.deliver(GOOD + "".join(f"{number},tea,-1\n" for number in range(4, 8)))
     result = shop.run(sales)
-    assert "bad_rows_are_within_limit does not hold: 57.14% of 7 rows are bad; 50.00% are allowed" in failure(result)
+    assert "bad_rows_are_within_limit failed: 57.14% of 7 rows are bad; 50.00% are allowed" in failure(result)
     assert shop.current("shop/sales") == good
     assert not result.get_asset_materialization_events()
 
@@ -408,19 +408,95 @@ def test_upstream_assets_and_parameters_may_be_called_like_ours(shop: Shop) -> N
     assert shop.rows("shop/totals") == [("1", 20.0), ("2", 40.0), ("3", 10.0)]
 
 
-def test_our_own_resources_can_be_asked_for(shop: Shop) -> None:
+@pytest.mark.requirement("PLT-7")
+def test_a_dependency_is_read_at_the_version_that_is_recorded(shop: Shop) -> None:
     shop.run(sales)
-    seen = {}
 
     @table_asset(TOTALS, owners=OWNERS, deps=[sales])
     def asking(tables: dg.ResourceParam[TableStore]) -> Expression:
-        """Reads the lake itself."""
-        seen["tables"] = tables
-        return tables.scan("shop/sales").select("item", total_eur="price_eur")
+        """Read the lake through a resource, after a newer version was published."""
+        publish_sales(shop, [(9, "oil", 9.0)])
+        assert shop.current("shop/sales").version == 1
+        assert tables.exists("shop/sales")
+        return tables.scan("shop/sales").group_by("item").agg(total_eur=lambda rows: rows.price_eur.sum())
 
-    dg.materialize([sales, asking], selection=[asking], resources=shop._resources(), instance=shop.instance)
-    assert seen == {"tables": shop.services.tables}
+    result = dg.materialize([sales, asking], selection=[asking], resources=shop._resources(), instance=shop.instance)
+    assert result.success
+    assert shop.rows("shop/totals") == [("salt", 5.0), ("tea", 30.0)]
     assert shop.current("shop/totals").metadata["inputs"]["shop/sales"]["version"] == 0
+
+
+# Runs that are overtaken by a newer run
+
+
+@pytest.mark.requirement("PLT-7")
+def test_an_overtaken_run_does_not_replace_rows_made_from_newer_inputs(shop: Shop) -> None:
+    shop.run(sales)
+
+    def overtaken(sales: Expression) -> Expression:
+        shop.deliver(MORE)
+        assert shop.run(globals()["sales"], independent).success
+        return sales.group_by("item").agg(total_eur=sales.price_eur.sum())
+
+    told = run_overtaken(shop, INDEPENDENT, overtaken)
+    assert "shop/independent was not published: a newer run published it first, from version 1 of shop/sales; " in told
+    assert "this run read version 0" in told
+    assert shop.rows("shop/independent") == [("salt", 12.0), ("tea", 30.0)]
+
+
+@pytest.mark.requirement("PLT-7")
+def test_an_overtaken_run_does_not_replace_newer_inputs_that_give_the_same_rows(shop: Shop) -> None:
+    shop.run(sales, independent)
+
+    def overtaken(sales: Expression) -> Expression:
+        publish_sales(shop, [(1, "tea", 30.0), (3, "salt", 5.0)])
+        assert shop.run(independent).success
+        return sales.group_by("item").agg(total_eur=sales.price_eur.max())
+
+    version = shop.current("shop/independent")
+    assert "from version 1 of shop/sales" in run_overtaken(shop, INDEPENDENT, overtaken)
+    after = shop.current("shop/independent")
+    assert (after.version, after.digest, after.made_from) == (0, version.digest, {"": {"shop/sales": 1}})
+
+
+@pytest.mark.requirement("PLT-7")
+def test_of_two_deliveries_at_once_the_first_that_is_published_stays(shop: Shop) -> None:
+    shop.run(sales)
+
+    @table_asset(SALES, owners=OWNERS)
+    def overtaken(delivery: dg.ResourceParam[Source], engine: dg.ResourceParam[Engine]) -> Landed:
+        """Land the old file; a newer run lands the new one meanwhile."""
+        landed = land(delivery, engine)
+        shop.deliver(MORE + "5,oil,-1\n")
+        assert shop.run(sales).success
+        return landed
+
+    shop.deliver(GOOD + "7,oil,-7\n")
+    result = dg.materialize([overtaken], resources=shop._resources(), instance=shop.instance, raise_on_error=False)
+    assert "was not published: another run published it after this run had begun" in failure(result)
+    assert len(shop.rows("shop/sales")) == 4
+    assert shop.services.tables.read("shop/sales_quarantine").source_line.tolist() == [6]
+    shop.deliver(GOOD)
+    assert shop.run(sales).success
+    assert len(shop.rows("shop/sales")) == 3
+
+
+def publish_sales(shop: Shop, rows: list[tuple[int, str, float]]) -> None:
+    frame = pd.DataFrame(rows, columns=["sale_id", "item", "price_eur"])
+    with shop.services.engine.stage(frame) as staged:
+        shop.services.tables.publish("shop/sales", staged)
+
+
+def run_overtaken(shop: Shop, schema: TableSchema, work: Callable[[Expression], Expression]) -> str:
+    """Materialise a table by a function that is overtaken while it works; return the failure."""
+    work.__doc__ = "Overtaken."
+    work.__annotations__ = {"sales": Expression, "return": Expression}
+    asset = table_asset(schema, owners=OWNERS)(work)
+    result = dg.materialize(
+        [sales, asset], selection=[asset], resources=shop._resources(), instance=shop.instance, raise_on_error=False
+    )
+    return failure(result)
+
 
 
 @pytest.fixture
@@ -454,7 +530,7 @@ def test_online_rows_that_were_tampered_with_are_found_and_mended(online: Shop) 
     result = online.run(newest_is_current)
     assert not online_rows_equal_lake(result)
     (evaluation,) = result.get_asset_check_evaluations()
-    assert evaluation.description == "materialise shop/newest to mend it"
+    assert evaluation.description == "To fix this, materialise shop/newest."
     assert online_rows_equal_lake(online.run(newest, newest_is_current))
 
 
@@ -475,3 +551,19 @@ def test_assets_read_online_tables_too(online: Shop) -> None:
         [sales, newest, reading], selection=[reading], resources=online._resources(), instance=online.instance
     )
     assert online.rows("shop/doubled") == [(2, 2.0), (3, 3.0)]
+
+
+@pytest.mark.requirement("PLT-7", "CRE-2")
+def test_an_overtaken_run_does_not_replace_newer_online_rows(online: Shop) -> None:
+
+    def overtaken(sales: Expression) -> Expression:
+        publish_sales(online, [(8, "tea", 1.0)])
+        assert online.run(newest).success
+        return newest_sales(sales)
+
+    told = run_overtaken(online, NEWEST, overtaken)
+    assert "shop/newest was not published: a newer run published it first, from version 1 of shop/sales" in told
+    assert online.services.online.read("shop/newest").to_pylist() == [{"item": "tea", "sale_id": 8}]
+    current = online.services.online.current("shop/newest")
+    assert current is not None
+    assert current.inputs == {"shop/sales": 1}

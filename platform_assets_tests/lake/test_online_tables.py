@@ -135,7 +135,7 @@ def test_rows_are_read_by_their_keys(shop: Shop) -> None:
         (lambda online: online.get("shop/nothing", id=1), "no table for shop/nothing .*migration"),
         (lambda online: online.get(PRICES, colour=1), "no table for shop/prices with these columns"),
         (lambda online: online.get_many("nowhere/prices", "id", [1]), "no table for nowhere/prices"),
-        (lambda online: online.get_many(PRICES, "id", ["x"]), "PostgreSQL refused what shop/prices was to do"),
+        (lambda online: online.get_many(PRICES, "id", ["x"]), "PostgreSQL refused a statement about shop/prices"),
     ],
 )
 def test_what_cannot_be_read_is_told(
@@ -385,7 +385,7 @@ def test_a_missing_table_or_column_asks_for_a_migration(shop: Shop) -> None:
 )
 def test_rows_that_postgres_refuses_leave_the_old_ones(shop: Shop, rows: pa.Table, reason: str) -> None:
     version = shop.publish(prices(_1=1.0))
-    with pytest.raises(DatabaseError, match=f"refused what shop/prices was to do .*{reason}.*as they were"):
+    with pytest.raises(DatabaseError, match=f"refused a statement about shop/prices .*{reason}.*as they were"):
         shop.publish(rows)
     assert shop.rows() == [row(1, 1.0)]
     assert shop.online.current(PRICES) == version
