@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from contextlib import suppress
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.base.errors import TableError
 from platform_assets.engine.staged_files import WHOLE
 from platform_assets.lake.lineage import Lineage, newest_of
-from platform_assets.lake.table_damage import broken_files, broken_partitions, refuse_foreign_features
+from platform_assets.lake.table_damage import refuse_foreign_features
+from platform_assets.lake.table_files import broken_files, broken_partitions, sync_commit, sync_files
 from platform_assets.lake.table_versions import commit_metadata, commit_properties, newest, version_in_commit
 from platform_assets.lake.uploads import Uploads
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from deltalake import DeltaTable, Schema
-    from deltalake.transaction import AddAction
+    from deltalake.transaction import AddAction, RemoveAction
 
     from platform_assets.engine.staged_files import Staged
     from platform_assets.lake.lake_location import LakeLocation
@@ -121,9 +121,9 @@ def _publish_once(location: LakeLocation, publication: Publication, uploads: Upl
         return None
     is_whole = not staged.partition_by or changed >= set(base.parts)
     committed = commit_metadata(table.version() + 1, parts, publication.metadata, made_from)
-    actions = uploads.actions(sorted(changed & set(staged.parts)))
+    actions: list[AddAction | RemoveAction] = [*uploads.actions(sorted(changed & set(staged.parts)))]
     filters = None if is_whole else [(staged.partition_by or WHOLE, "in", sorted(changed))]
-    return _commit(location, table, name, committed, actions, "overwrite", schema, filters)
+    return _commit(location, table, name, committed, actions, (schema, filters))
 
 
 def _unchanged(
@@ -145,7 +145,7 @@ def _unchanged(
         return base
     at = round(base.committed_at.timestamp() * 1000)
     committed = commit_metadata(base.version, base.parts, publication.metadata, made_from, at)
-    return _commit(location, table, base.name, committed, [], "append", table.schema(), None)
+    return _commit(location, table, base.name, committed, [], None)
 
 
 def _commit(
@@ -153,19 +153,31 @@ def _commit(
     table: DeltaTable,
     name: str,
     committed: Mapping[str, Any],
-    actions: list[AddAction],
-    mode: Any,
-    schema: Schema,
-    filters: Any,
+    actions: list[AddAction | RemoveAction],
+    replaced: tuple[Schema, list[tuple[str, str, Any]] | None] | None,
 ) -> TableVersion | None:
+    """Commit files and metadata. Return None if another writer committed first.
+
+    Parameters
+    ----------
+    location, table, name
+        The table, open at its newest version.
+    committed
+        Metadata of the commit.
+    actions
+        Files to add.
+    replaced
+        The schema after the commit, and which partitions are replaced (None for all). None to replace nothing.
+    """
     from deltalake.exceptions import CommitFailedError
 
+    schema, filters = replaced or (table.schema(), None)
     number = table.version() + 1
-    _sync_files(location, name, actions)
+    sync_files(location, name, actions)
     try:
         table.create_write_transaction(
             actions,
-            mode,
+            "overwrite" if replaced else "append",
             schema,
             partition_by=table.metadata().partition_columns or None,
             partition_filters=filters,
@@ -173,7 +185,7 @@ def _commit(
         )
     except CommitFailedError:
         return None
-    _sync_commit(location, name, number)
+    sync_commit(location, name, number)
     return version_in_commit(name, committed, number)
 
 
@@ -185,7 +197,7 @@ def _create(location: LakeLocation, publication: Publication, uploads: Uploads) 
     parts, made_from = publication.parts_after(None), publication.made_from_after(None)
     committed = commit_metadata(0, parts, publication.metadata, made_from)
     actions = uploads.actions(staged.parts)
-    _sync_files(location, name, actions)
+    sync_files(location, name, actions)
     try:
         create_table_with_add_actions(
             location.uri(name),
@@ -203,7 +215,7 @@ def _create(location: LakeLocation, publication: Publication, uploads: Uploads) 
         if location.find(name) is None:
             raise
         return None
-    _sync_commit(location, name, 0)
+    sync_commit(location, name, 0)
     return version_in_commit(name, committed, 0)
 
 
@@ -211,9 +223,7 @@ def _refuse_stale(lineage: Lineage, base: TableVersion, changed: Collection[str]
     if not changed:
         return
     recorded = [base.made_from.get(value, {}) for value in changed if value in base.parts or value in base.made_from]
-    lineage.refuse_stale(
-        base.name, recorded, has_changed=_has_changed(lineage, base, changed if in_part else None)
-    )
+    lineage.refuse_stale(base.name, recorded, has_changed=_has_changed(lineage, base, changed if in_part else None))
 
 
 def _has_changed(lineage: Lineage, base: TableVersion, partitions: Iterable[str] | None) -> bool:
@@ -226,37 +236,6 @@ def _has_changed(lineage: Lineage, base: TableVersion, partitions: Iterable[str]
         (parts.get(value), made_from.get(value)) != (base.parts.get(value), base.made_from.get(value))
         for value in partitions
     )
-
-
-def _sync_files(location: LakeLocation, name: str, actions: Collection[AddAction]) -> None:
-    """Write data files through to the disk: a commit must never name a file that a power failure can lose."""
-    folder = Path(location.uri(name))
-    if location.is_durable and actions:
-        for path in (*(folder / action.path for action in actions), folder):
-            _sync(path)
-
-
-def _sync_commit(location: LakeLocation, name: str, number: int) -> None:
-    """Write a commit through to the disk; delta-rs leaves that to the operating system."""
-    if not location.is_durable:
-        return
-    log = Path(location.uri(name), "_delta_log")
-    _sync(log / f"{number:020d}.json")
-    _sync(log)
-    if number == 0:
-        root = Path(location.root)
-        for folder in [log.parent, *log.parent.parents]:
-            _sync(folder)
-            if folder in (root, root.parent):
-                break
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _refuse_strays(name: str, staged: Staged, partitions: Collection[str]) -> None:

@@ -14,7 +14,8 @@ from platform_assets.base.errors import TableError
 from platform_assets.engine.query_engine import as_frame
 from platform_assets.lake.delta_commits import Publication, publish
 from platform_assets.lake.lake_location import LakeLocation
-from platform_assets.lake.table_damage import broken_files, refuse_foreign_features
+from platform_assets.lake.table_damage import refuse_foreign_features
+from platform_assets.lake.table_files import broken_files
 from platform_assets.lake.table_versions import newest, published_versions
 from platform_assets.lake.vacuum import vacuum
 

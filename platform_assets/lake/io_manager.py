@@ -84,9 +84,7 @@ class TablesIOManager(dg.IOManager):
     def _publish(self, context: dg.OutputContext, validated: Validated, partitions: Sequence[str]) -> None:
         name, staged, declared = _name(context.asset_key), validated.table, _declared(context)
         given = {
-            key: context.output_metadata[key].value
-            for key in ("demo", SOURCE_DIGEST)
-            if key in context.output_metadata
+            key: context.output_metadata[key].value for key in ("demo", SOURCE_DIGEST) if key in context.output_metadata
         }
         step = step_tables(context.step_context, self._tables, self._online)
         lineage = step.lineage(name)

@@ -7,14 +7,13 @@ not replace the newer ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from platform_assets.lake.online_tables import OnlineVersion
     from platform_assets.lake.table_versions import TableVersion
 
 
@@ -31,13 +30,14 @@ class Lineage:
     inputs
         The version of each input that the step read. None for an input without versions, such as an online table.
     before
-        The version of the step's own table when the step began. None if the table did not exist.
+        The version of the step's own table when the step began: a `TableVersion`, an `OnlineVersion`, or None if the
+        table did not exist.
     newest
         Returns the number of a table's newest version, or None if there is no such table.
     """
 
     inputs: Mapping[str, TableVersion | None]
-    before: TableVersion | OnlineVersion | None
+    before: Any
     newest: Callable[[str], int | None]
 
     @property

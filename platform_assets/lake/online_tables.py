@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 """Bytes that are sent to PostgreSQL at a time."""
-_VERSION = "name, digest, rows, updated_at, inputs"
-"""Columns of an `OnlineVersion`."""
+_ONE_VERSION = b"SELECT name, digest, rows, updated_at, inputs FROM platform.online_tables WHERE name = %s"
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ class OnlineTables:
                 "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, "
                 "rows = excluded.rows, run_id = excluded.run_id, inputs = excluded.inputs, "
                 "updated_at = CASE WHEN old.digest = excluded.digest THEN old.updated_at ELSE now() END "
-                f"RETURNING {_VERSION}".encode(),
+                "RETURNING name, digest, rows, updated_at, inputs",
                 (name, staged.digest, staged.rows, run_id, json.dumps(inputs)),
             ).fetchone()
         return OnlineVersion(*row or ())
@@ -157,8 +156,7 @@ class OnlineTables:
         DatabaseError
             The database does not answer.
         """
-        query = f"SELECT {_VERSION} FROM platform.online_tables WHERE name = %s"  # noqa: S608 - a constant
-        rows = self._rows(name, query.encode(), [name])
+        rows = self._rows(name, _ONE_VERSION, [name])
         return OnlineVersion(*rows[0]) if rows else None
 
     def versions(self) -> list[OnlineVersion]:
@@ -169,8 +167,8 @@ class OnlineTables:
         DatabaseError
             The database does not answer.
         """
-        query = f"SELECT {_VERSION} FROM platform.online_tables ORDER BY name"  # noqa: S608 - a constant
-        return [OnlineVersion(*row) for row in self._rows("online_tables", query.encode())]
+        query = b"SELECT name, digest, rows, updated_at, inputs FROM platform.online_tables ORDER BY name"
+        return [OnlineVersion(*row) for row in self._rows("online_tables", query)]
 
     async def get(self, name: str, /, **key: Any) -> dict[str, Any] | None:
         """Return the row with this key, or None.
@@ -288,8 +286,7 @@ def _refuse_stale(
     StaleError
         The table's rows differ from the new rows and were made from newer inputs.
     """
-    query = f"SELECT {_VERSION} FROM platform.online_tables WHERE name = %s"  # noqa: S608 - a constant
-    row = connection.execute(query.encode(), (name,)).fetchone()
+    row = connection.execute(_ONE_VERSION, (name,)).fetchone()
     if lineage is None:
         return {}
     if row is None:

@@ -50,8 +50,7 @@ class StepTables:
         self._inputs = sorted(set(inputs) - set(outputs))
         # First the outputs: a change of an output while the inputs are pinned must count as a later one.
         self._before: dict[str, TableVersion | OnlineVersion | None] = {
-            name: online.current(name) if store == "online" else tables.current(name)
-            for name, store in outputs.items()
+            name: online.current(name) if store == "online" else tables.current(name) for name, store in outputs.items()
         }
         self._pins = {name: tables.current(name) for name in self._inputs}
         self.store = tables.pinned(self._pins)

@@ -1,171 +1,34 @@
-"""A little shop: a table from outside, tables made from it, and a table online, through the real wiring."""
+"""Table assets through the real wiring: validation, publication, records, and runs that overtake each other."""
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 import pytest
-from pydantic import SecretStr
 
 from platform_assets.base.frames import Expression, Frame
-from platform_assets.definitions import resources
 from platform_assets.engine.query_engine import Engine
-from platform_assets.lake.assets import IO_MANAGER, online_check, table_asset, tables_in_lake
-from platform_assets.lake.delta_tables import TableStore
-from platform_assets.lake.expectations import has_rows, is_positive, is_unique
-from platform_assets.lake.schemas import Column, TableSchema
-from platform_assets.lake.table_versions import TableVersion
-from platform_assets.landing.landed_rows import Landed, land
-from platform_assets.landing.source_files import Source
-from platform_assets.operations.run_report import Report, materialise_all
-from platform_assets.services import Services
-from platform_assets.settings import Settings
-from platform_assets_tests.instances import empty_instance
-from platform_assets_tests.postgres import as_owner
-
-OWNERS = ["team:shop"]
-SALE_ID = Column("sale_id", "int64", "Number of the sale.")
-PRICE = Column("price_eur", "float64", "What was paid.", "EUR")
-
-SALES = TableSchema(
-    name="shop/sales",
-    columns=(SALE_ID, Column("item", "string", "What was sold."), PRICE),
-    key=("sale_id",),
-    source=True,
-    expectations=(has_rows(), is_unique("sale_id"), is_positive("price_eur", at_most=1_000)),
+from platform_assets.lake.assets import table_asset, tables_in_lake
+from platform_assets_tests.lake.shop import (
+    ASSETS,
+    DOUBLED,
+    GOOD,
+    MORE,
+    OWNERS,
+    TOO_DEAR,
+    TOTALS,
+    Shop,
+    doubled,
+    failure,
+    newest,
+    newest_is_current,
+    plain_expression,
+    plain_frame,
+    sales,
+    totals,
 )
-DOUBLED = TableSchema(
-    name="shop/doubled",
-    columns=(SALE_ID, PRICE),
-    key=("sale_id",),
-    expectations=(is_unique("sale_id"), is_positive("price_eur", at_most=100)),
-)
-TOTALS = TableSchema(
-    name="shop/totals",
-    columns=(Column("item", "string", "What was sold."), Column("total_eur", "float64", "Its sales.", "EUR")),
-    key=("item",),
-    expectations=(has_rows(),),
-)
-NEWEST = TableSchema(
-    name="shop/newest",
-    columns=(Column("item", "string", "What was sold."), Column("sale_id", "int64", "Its newest sale.")),
-    key=("item",),
-    store="online",
-)
-INDEPENDENT = replace(TOTALS, name="shop/independent")
-
-GOOD = "sale_id,item,price_eur\n1,tea,10\n2,tea,20\n3,salt,5\n"
-MORE = GOOD + "4,salt,7\n"
-TOO_DEAR = GOOD + "4,salt,60\n"
-
-
-@table_asset(SALES, owners=OWNERS)
-def sales(delivery: dg.ResourceParam[Source], engine: dg.ResourceParam[Engine]) -> Landed:
-    """One row per sale."""
-    return land(delivery, engine)
-
-
-@table_asset(DOUBLED, owners=OWNERS)
-def doubled(sales: Expression) -> Expression:
-    """Each sale at twice its price; more than 100 EUR stops the table."""
-    return sales.select("sale_id", price_eur=sales.price_eur * 2)
-
-
-@table_asset(TOTALS, owners=OWNERS, kinds={"pandas"})
-def totals(doubled: Frame, sales: Frame) -> Frame:
-    """Sum of the doubled prices per item."""
-    joined = doubled.merge(sales[["sale_id", "item"]], on="sale_id")
-    return joined.groupby("item", as_index=False).agg(total_eur=("price_eur", "sum"))
-
-
-@table_asset(INDEPENDENT, owners=OWNERS)
-def independent(sales: Expression) -> Expression:
-    """Sum of the prices per item."""
-    return sales.group_by("item").agg(total_eur=sales.price_eur.sum())
-
-
-def newest_sales(sales: Expression) -> Expression:
-    return sales.group_by("item").agg(sale_id=sales.sale_id.max())
-
-
-@table_asset(NEWEST, owners=OWNERS)
-def newest(sales: Expression) -> Expression:
-    """The newest sale of each item."""
-    return newest_sales(sales)
-
-
-newest_is_current = online_check(NEWEST, SALES, newest_sales)
-
-
-@dg.asset(key_prefix="shop", io_manager_key=IO_MANAGER, ins={"sales": dg.AssetIn(key_prefix="shop")})
-def plain_frame(sales: Frame) -> Frame:
-    """Columns that nobody declared."""
-    return sales.assign(rank=sales.price_eur.rank())
-
-
-@dg.asset(key_prefix="shop", io_manager_key=IO_MANAGER, ins={"plain_frame": dg.AssetIn(key_prefix="shop")})
-def plain_expression(plain_frame: Expression) -> Expression:
-    """An expression from another plain asset."""
-    return plain_frame.filter(plain_frame["rank"] > 1).select("item", "rank")
-
-
-@dataclass
-class Shop:
-    """The platform as it is, with these assets and a delivered file."""
-
-    instance: dg.DagsterInstance
-    services: Services
-    delivery: Source
-
-    def deliver(self, text: str, *, demo: bool = False) -> None:
-        Path(self.delivery.uri).write_text(text)
-        self.delivery = replace(self.delivery, demo=demo)
-
-    def run(self, *selected: dg.AssetsDefinition | dg.AssetChecksDefinition) -> dg.ExecuteInProcessResult:
-        """Materialise or check these; what they need besides is read from the tables."""
-        checks = [one for one in selected if isinstance(one, dg.AssetChecksDefinition)]
-        assets = [one for one in selected if one not in checks]
-        return dg.materialize(
-            [*ASSETS, newest, newest_is_current, *(one for one in assets if one not in [*ASSETS, newest])],
-            selection=dg.AssetSelection.assets(*assets) | dg.AssetSelection.checks(*checks),
-            resources=self._resources(),
-            instance=self.instance,
-            raise_on_error=False,
-        )
-
-    def run_all(self) -> Report:
-        return materialise_all(self.definitions(), self.instance, lambda _: None)
-
-    def definitions(self) -> dg.Definitions:
-        return dg.Definitions(ASSETS, resources=self._resources(), executor=dg.in_process_executor)
-
-    def current(self, name: str) -> TableVersion:
-        version = self.services.tables.current(name)
-        assert version is not None
-        return version
-
-    def rows(self, name: str) -> list[tuple[Any, ...]]:
-        return sorted(self.services.tables.read(name).itertuples(index=False, name=None))
-
-    def _resources(self) -> dict[str, Any]:
-        return {**resources(lambda: self.services), "delivery": self.delivery}
-
-
-ASSETS = [sales, doubled, totals, independent]
-
-
-@pytest.fixture
-def shop(tmp_path: Path, database_url: str) -> Iterator[Shop]:
-    settings = Settings(home=tmp_path, database_url=SecretStr(database_url), max_bad_rows=0.5)
-    with empty_instance() as instance:
-        shop = Shop(instance, Services(settings), Source("SHOP_SALES_URI", str(tmp_path / "sales.csv")))
-        shop.deliver(GOOD)
-        yield shop
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: dg.AssetsDefinition) -> dict[str, Any]:
@@ -175,11 +38,6 @@ def metadata(result: dg.ExecuteInProcessResult, asset: dg.AssetsDefinition) -> d
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     return {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
-
-
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    (event,) = (one for one in result.all_events if one.is_step_failure)
-    return str(event.step_failure_data.error)
 
 
 @pytest.mark.requirement("PLT-1")
@@ -408,106 +266,6 @@ def test_upstream_assets_and_parameters_may_be_called_like_ours(shop: Shop) -> N
     assert shop.rows("shop/totals") == [("1", 20.0), ("2", 40.0), ("3", 10.0)]
 
 
-@pytest.mark.requirement("PLT-7")
-def test_a_dependency_is_read_at_the_version_that_is_recorded(shop: Shop) -> None:
-    shop.run(sales)
-
-    @table_asset(TOTALS, owners=OWNERS, deps=[sales])
-    def asking(tables: dg.ResourceParam[TableStore]) -> Expression:
-        """Read the lake through a resource, after a newer version was published."""
-        publish_sales(shop, [(9, "oil", 9.0)])
-        assert shop.current("shop/sales").version == 1
-        assert tables.exists("shop/sales")
-        return tables.scan("shop/sales").group_by("item").agg(total_eur=lambda rows: rows.price_eur.sum())
-
-    result = dg.materialize([sales, asking], selection=[asking], resources=shop._resources(), instance=shop.instance)
-    assert result.success
-    assert shop.rows("shop/totals") == [("salt", 5.0), ("tea", 30.0)]
-    assert shop.current("shop/totals").metadata["inputs"]["shop/sales"]["version"] == 0
-
-
-# Runs that are overtaken by a newer run
-
-
-@pytest.mark.requirement("PLT-7")
-def test_an_overtaken_run_does_not_replace_rows_made_from_newer_inputs(shop: Shop) -> None:
-    shop.run(sales)
-
-    def overtaken(sales: Expression) -> Expression:
-        shop.deliver(MORE)
-        assert shop.run(globals()["sales"], independent).success
-        return sales.group_by("item").agg(total_eur=sales.price_eur.sum())
-
-    told = run_overtaken(shop, INDEPENDENT, overtaken)
-    assert "shop/independent was not published: a newer run published it first, from version 1 of shop/sales; " in told
-    assert "this run read version 0" in told
-    assert shop.rows("shop/independent") == [("salt", 12.0), ("tea", 30.0)]
-
-
-@pytest.mark.requirement("PLT-7")
-def test_an_overtaken_run_does_not_replace_newer_inputs_that_give_the_same_rows(shop: Shop) -> None:
-    shop.run(sales, independent)
-
-    def overtaken(sales: Expression) -> Expression:
-        publish_sales(shop, [(1, "tea", 30.0), (3, "salt", 5.0)])
-        assert shop.run(independent).success
-        return sales.group_by("item").agg(total_eur=sales.price_eur.max())
-
-    version = shop.current("shop/independent")
-    assert "from version 1 of shop/sales" in run_overtaken(shop, INDEPENDENT, overtaken)
-    after = shop.current("shop/independent")
-    assert (after.version, after.digest, after.made_from) == (0, version.digest, {"": {"shop/sales": 1}})
-
-
-@pytest.mark.requirement("PLT-7")
-def test_of_two_deliveries_at_once_the_first_that_is_published_stays(shop: Shop) -> None:
-    shop.run(sales)
-
-    @table_asset(SALES, owners=OWNERS)
-    def overtaken(delivery: dg.ResourceParam[Source], engine: dg.ResourceParam[Engine]) -> Landed:
-        """Land the old file; a newer run lands the new one meanwhile."""
-        landed = land(delivery, engine)
-        shop.deliver(MORE + "5,oil,-1\n")
-        assert shop.run(sales).success
-        return landed
-
-    shop.deliver(GOOD + "7,oil,-7\n")
-    result = dg.materialize([overtaken], resources=shop._resources(), instance=shop.instance, raise_on_error=False)
-    assert "was not published: another run published it after this run had begun" in failure(result)
-    assert len(shop.rows("shop/sales")) == 4
-    assert shop.services.tables.read("shop/sales_quarantine").source_line.tolist() == [6]
-    shop.deliver(GOOD)
-    assert shop.run(sales).success
-    assert len(shop.rows("shop/sales")) == 3
-
-
-def publish_sales(shop: Shop, rows: list[tuple[int, str, float]]) -> None:
-    frame = pd.DataFrame(rows, columns=["sale_id", "item", "price_eur"])
-    with shop.services.engine.stage(frame) as staged:
-        shop.services.tables.publish("shop/sales", staged)
-
-
-def run_overtaken(shop: Shop, schema: TableSchema, work: Callable[[Expression], Expression]) -> str:
-    """Materialise a table by a function that is overtaken while it works; return the failure."""
-    work.__doc__ = "Overtaken."
-    work.__annotations__ = {"sales": Expression, "return": Expression}
-    asset = table_asset(schema, owners=OWNERS)(work)
-    result = dg.materialize(
-        [sales, asset], selection=[asset], resources=shop._resources(), instance=shop.instance, raise_on_error=False
-    )
-    return failure(result)
-
-
-
-@pytest.fixture
-def online(shop: Shop, owner_url: str) -> Iterator[Shop]:
-    """A shop whose newest sales are online."""
-    as_owner(owner_url, "create schema shop; create table shop.newest (item text primary key, sale_id bigint)")
-    assert shop.run(sales, newest, newest_is_current).success
-    yield shop
-    shop.services.close()
-
-
 def online_rows_equal_lake(result: dg.ExecuteInProcessResult) -> bool:
     return checks(result)["online_rows_equal_lake"]
 
@@ -551,19 +309,3 @@ def test_assets_read_online_tables_too(online: Shop) -> None:
         [sales, newest, reading], selection=[reading], resources=online._resources(), instance=online.instance
     )
     assert online.rows("shop/doubled") == [(2, 2.0), (3, 3.0)]
-
-
-@pytest.mark.requirement("PLT-7", "CRE-2")
-def test_an_overtaken_run_does_not_replace_newer_online_rows(online: Shop) -> None:
-
-    def overtaken(sales: Expression) -> Expression:
-        publish_sales(online, [(8, "tea", 1.0)])
-        assert online.run(newest).success
-        return newest_sales(sales)
-
-    told = run_overtaken(online, NEWEST, overtaken)
-    assert "shop/newest was not published: a newer run published it first, from version 1 of shop/sales" in told
-    assert online.services.online.read("shop/newest").to_pylist() == [{"item": "tea", "sale_id": 8}]
-    current = online.services.online.current("shop/newest")
-    assert current is not None
-    assert current.inputs == {"shop/sales": 1}
