@@ -1,4 +1,4 @@
-"""Lakes of all kinds: in a folder, in memory and in an object store."""
+"""Lakes in a folder, in memory and in an object store, and a shop on the platform."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def shop(tmp_path: Path, database_url: str) -> Iterator[Shop]:
 
 @pytest.fixture
 def online(shop: Shop, owner_url: str) -> Iterator[Shop]:
-    """A shop whose newest sales are online."""
+    """A shop with an online table of the newest sales."""
     as_owner(owner_url, "create schema shop; create table shop.newest (item text primary key, sale_id bigint)")
     assert shop.run(sales, newest, newest_is_current).success
     yield shop

@@ -62,7 +62,7 @@ def sales(delivery: dg.ResourceParam[Source], engine: dg.ResourceParam[Engine]) 
 
 @table_asset(DOUBLED, owners=OWNERS)
 def doubled(sales: Expression) -> Expression:
-    """Each sale at twice its price; more than 100 EUR stops the table."""
+    """Each sale at twice its price. A price above 100 EUR prevents publication."""
     return sales.select("sale_id", price_eur=sales.price_eur * 2)
 
 
@@ -94,19 +94,19 @@ newest_is_current = online_check(NEWEST, SALES, newest_sales)
 
 @dg.asset(key_prefix="shop", io_manager_key=IO_MANAGER, ins={"sales": dg.AssetIn(key_prefix="shop")})
 def plain_frame(sales: Frame) -> Frame:
-    """Columns that nobody declared."""
+    """A table without a schema."""
     return sales.assign(rank=sales.price_eur.rank())
 
 
 @dg.asset(key_prefix="shop", io_manager_key=IO_MANAGER, ins={"plain_frame": dg.AssetIn(key_prefix="shop")})
 def plain_expression(plain_frame: Expression) -> Expression:
-    """An expression from another plain asset."""
+    """An expression made from another plain asset."""
     return plain_frame.filter(plain_frame["rank"] > 1).select("item", "rank")
 
 
 @dataclass
 class Shop:
-    """The platform as it is, with these assets and a delivered file."""
+    """The platform with these assets and a delivered file."""
 
     instance: dg.DagsterInstance
     services: Services
@@ -117,7 +117,7 @@ class Shop:
         self.delivery = replace(self.delivery, demo=demo)
 
     def run(self, *selected: dg.AssetsDefinition | dg.AssetChecksDefinition) -> dg.ExecuteInProcessResult:
-        """Materialise or check these; what they need besides is read from the tables."""
+        """Materialise these assets and run these checks. Other inputs are read from the lake."""
         checks = [one for one in selected if isinstance(one, dg.AssetChecksDefinition)]
         assets = [one for one in selected if one not in checks]
         return dg.materialize(

@@ -41,7 +41,7 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 @pytest.mark.requirement("PLT-1")
-def test_expressions_and_frames_go_in_and_come_out(shop: Shop) -> None:
+def test_assets_take_and_return_expressions_and_frames(shop: Shop) -> None:
     assert shop.run(*ASSETS).success
     assert shop.rows("shop/sales") == [(1, "tea", 10.0), (2, "tea", 20.0), (3, "salt", 5.0)]
     assert shop.rows("shop/doubled") == [(1, 20.0), (2, 40.0), (3, 10.0)]
@@ -49,7 +49,7 @@ def test_expressions_and_frames_go_in_and_come_out(shop: Shop) -> None:
 
 
 @pytest.mark.requirement("PLT-1")
-def test_plain_assets_use_the_same_tables(shop: Shop) -> None:
+def test_plain_dagster_assets_read_and_write_tables(shop: Shop) -> None:
     result = shop.run(sales, plain_frame, plain_expression)
     assert result.success
     assert shop.rows("shop/plain_expression") == [("tea", 2.0), ("tea", 3.0)]
@@ -59,7 +59,7 @@ def test_plain_assets_use_the_same_tables(shop: Shop) -> None:
 
 
 @pytest.mark.requirement("PLT-1")
-def test_a_person_sees_rows_columns_version_digest_preview_and_source(shop: Shop) -> None:
+def test_the_metadata_show_rows_columns_version_digest_preview_and_source(shop: Shop) -> None:
     shop.run(sales)
     seen = metadata(shop.run(sales), sales)
     version = shop.current("shop/sales")
@@ -79,21 +79,21 @@ def test_a_person_sees_rows_columns_version_digest_preview_and_source(shop: Shop
 
 
 @pytest.mark.requirement("PLT-1")
-def test_an_asset_says_what_it_is(shop: Shop) -> None:
+def test_an_asset_has_description_group_kinds_and_owners(shop: Shop) -> None:
     spec = shop.definitions().resolve_asset_graph().get(totals.key)
     assert (spec.group_name, spec.owners, spec.kinds) == ("shop", OWNERS, {"deltalake", "pandas"})
     assert spec.description == "Sum of the doubled prices per item."
     assert newest.specs_by_key[newest.key].kinds == {"postgres"}
 
 
-def test_the_lakes_tables_are_known_by_name(shop: Shop) -> None:
+def test_tables_in_lake_lists_tables_and_quarantines(shop: Shop) -> None:
     names = ["shop/sales", "shop/sales_quarantine", "shop/doubled", "shop/totals", "shop/independent"]
     assert tables_in_lake(shop.definitions()) == names
     assert tables_in_lake(dg.Definitions([newest])) == []
 
 
 @pytest.mark.requirement("PLT-7")
-def test_data_version_is_the_digest_and_inputs_are_named_with_theirs(shop: Shop) -> None:
+def test_the_data_version_is_the_digest_and_inputs_are_recorded(shop: Shop) -> None:
     shop.run(*ASSETS)
     event = shop.instance.get_latest_materialization_event(totals.key)
     assert event is not None
@@ -107,7 +107,7 @@ def test_data_version_is_the_digest_and_inputs_are_named_with_theirs(shop: Shop)
 
 
 @pytest.mark.requirement("PLT-7")
-def test_the_commit_names_asset_run_and_source(shop: Shop) -> None:
+def test_the_commit_records_asset_run_and_source(shop: Shop) -> None:
     result = shop.run(sales)
     said = shop.current("shop/sales").metadata
     assert (said["asset"], said["run"]) == ("shop/sales", result.run_id)
@@ -115,7 +115,7 @@ def test_the_commit_names_asset_run_and_source(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("demo", [True, False])
-def test_the_demo_mark_goes_downstream(shop: Shop, demo: bool) -> None:
+def test_the_demo_mark_is_inherited_downstream(shop: Shop, demo: bool) -> None:
     shop.deliver(GOOD, demo=demo)
     result = shop.run(*ASSETS)
     assert [metadata(result, asset)["demo"] for asset in ASSETS] == [demo] * len(ASSETS)
@@ -123,7 +123,7 @@ def test_the_demo_mark_goes_downstream(shop: Shop, demo: bool) -> None:
 
 
 @pytest.mark.requirement("PLT-7")
-def test_the_same_data_again_make_no_new_version(shop: Shop) -> None:
+def test_unchanged_data_make_no_new_version(shop: Shop) -> None:
     shop.run(*ASSETS)
     before = {name: shop.services.tables.versions(name) for name in tables_in_lake(shop.definitions())}
     assert shop.run(*ASSETS).success
@@ -136,7 +136,7 @@ def test_the_same_data_again_make_no_new_version(shop: Shop) -> None:
 
 
 @pytest.mark.requirement("PLT-5")
-def test_checks_that_hold_are_recorded(shop: Shop) -> None:
+def test_passed_checks_are_recorded(shop: Shop) -> None:
     assert checks(shop.run(sales)) == {
         "bad_rows_are_within_limit": True,
         "every_value_has_its_type": True,
@@ -147,7 +147,7 @@ def test_checks_that_hold_are_recorded(shop: Shop) -> None:
 
 
 @pytest.mark.requirement("PLT-5", "PLT-6")
-def test_bad_rows_are_warned_of_and_kept_apart_while_the_good_ones_go_on(shop: Shop) -> None:
+def test_bad_rows_are_quarantined_with_a_warning_and_good_rows_are_published(shop: Shop) -> None:
     shop.deliver(GOOD + "4,salt,-7\n5,salt,cheap\n")
     result = shop.run(*ASSETS)
     assert result.success
@@ -176,7 +176,7 @@ def test_bad_rows_are_warned_of_and_kept_apart_while_the_good_ones_go_on(shop: S
 
 
 @pytest.mark.requirement("PLT-5")
-def test_a_blocking_check_that_fails_is_recorded_and_nothing_is_published(shop: Shop) -> None:
+def test_a_failed_blocking_check_is_recorded_and_prevents_publication(shop: Shop) -> None:
     shop.run(*ASSETS)
     good = shop.current("shop/doubled")
     shop.deliver(TOO_DEAR)
@@ -194,7 +194,7 @@ def test_a_blocking_check_that_fails_is_recorded_and_nothing_is_published(shop: 
 
 
 @pytest.mark.requirement("PLT-5")
-def test_what_is_downstream_of_a_failure_waits_and_what_is_not_goes_on(shop: Shop) -> None:
+def test_a_failure_skips_only_its_downstream_assets(shop: Shop) -> None:
     shop.deliver(TOO_DEAR)
     report = shop.run_all()
     assert {one.asset: one.state for one in report.outcomes} == {
@@ -207,7 +207,7 @@ def test_what_is_downstream_of_a_failure_waits_and_what_is_not_goes_on(shop: Sho
 
 
 @pytest.mark.requirement("PLT-5")
-def test_a_later_run_reads_the_last_good_version_of_what_was_not_published(shop: Shop) -> None:
+def test_a_later_run_reads_the_last_good_version(shop: Shop) -> None:
     shop.run(*ASSETS)
     shop.deliver(TOO_DEAR)
     shop.run(sales, doubled)
@@ -217,7 +217,7 @@ def test_a_later_run_reads_the_last_good_version_of_what_was_not_published(shop:
 
 
 @pytest.mark.requirement("PLT-6")
-def test_too_many_bad_rows_stop_the_load(shop: Shop) -> None:
+def test_too_many_bad_rows_prevent_publication(shop: Shop) -> None:
     shop.run(sales)
     good = shop.current("shop/sales")
     shop.deliver(GOOD + "".join(f"{number},tea,-1\n" for number in range(4, 8)))
@@ -227,28 +227,28 @@ def test_too_many_bad_rows_stop_the_load(shop: Shop) -> None:
     assert not result.get_asset_materialization_events()
 
 
-def test_nothing_staged_stays_behind(shop: Shop) -> None:
+def test_staged_files_are_removed_after_the_run(shop: Shop) -> None:
     shop.run(*ASSETS)
     shop.deliver(TOO_DEAR)
     shop.run(*ASSETS)
     assert list(shop.services.scratch.rglob("staged*")) == []
 
 
-def test_a_table_that_is_not_there_yet_is_named(shop: Shop) -> None:
+def test_a_missing_upstream_table_is_named(shop: Shop) -> None:
     assert "there is no table shop/doubled yet; materialise the asset first" in failure(shop.run(totals))
 
 
-def test_columns_that_were_not_declared_are_named(shop: Shop) -> None:
+def test_undeclared_columns_are_named(shop: Shop) -> None:
     @table_asset(DOUBLED, owners=OWNERS)
     def wrong() -> Frame:
-        """Other columns."""
+        """Columns that differ from the schema."""
         return pd.DataFrame({"sale_id": [1], "price": [2.0]})
 
     result = dg.materialize([wrong], resources=shop._resources(), instance=shop.instance, raise_on_error=False)
     assert "shop/doubled lacks the columns ['price_eur'] and has ['price'] without declaring them" in failure(result)
 
 
-def test_upstream_assets_and_parameters_may_be_called_like_ours(shop: Shop) -> None:
+def test_upstream_assets_may_have_the_names_of_resources(shop: Shop) -> None:
     shop.run(sales, doubled)
     seen: dict[str, object] = {}
     renamed = {"tables": "sales", "validator": "doubled"}
@@ -257,7 +257,7 @@ def test_upstream_assets_and_parameters_may_be_called_like_ours(shop: Shop) -> N
     def own(
         tables: Frame, validator: Expression, engine: dg.ResourceParam[Engine], context: dg.AssetExecutionContext
     ) -> Expression:
-        """Parameters of all kinds."""
+        """A parameter of each kind."""
         seen.update(rows=len(tables), engine=engine, run=context.run.run_id)
         return validator.select(item=validator.sale_id.cast("string"), total_eur="price_eur")
 
@@ -271,7 +271,7 @@ def online_rows_equal_lake(result: dg.ExecuteInProcessResult) -> bool:
 
 
 @pytest.mark.requirement("PLT-1", "CRE-5")
-def test_online_rows_are_shown_and_equal_the_lake(online: Shop) -> None:
+def test_published_online_rows_equal_the_lake(online: Shop) -> None:
     assert asyncio.run(online.services.online.get("shop/newest", item="tea")) == {"item": "tea", "sale_id": 2}
     result = online.run(newest, newest_is_current)
     assert online_rows_equal_lake(result)
@@ -282,7 +282,7 @@ def test_online_rows_are_shown_and_equal_the_lake(online: Shop) -> None:
 
 
 @pytest.mark.requirement("CRE-5")
-def test_online_rows_that_were_tampered_with_are_found_and_mended(online: Shop) -> None:
+def test_altered_online_rows_are_found_and_replaced(online: Shop) -> None:
     with online.services.database.engine.begin() as connection:
         connection.exec_driver_sql("update shop.newest set sale_id = 1 where item = 'tea'")
     result = online.run(newest_is_current)
@@ -293,16 +293,16 @@ def test_online_rows_that_were_tampered_with_are_found_and_mended(online: Shop) 
 
 
 @pytest.mark.requirement("CRE-5")
-def test_online_rows_behind_the_lake_are_found(online: Shop) -> None:
+def test_outdated_online_rows_are_found(online: Shop) -> None:
     online.deliver(MORE)
     online.run(sales)
     assert not online_rows_equal_lake(online.run(newest_is_current))
 
 
-def test_assets_read_online_tables_too(online: Shop) -> None:
+def test_an_asset_reads_an_online_table(online: Shop) -> None:
     @table_asset(DOUBLED, owners=OWNERS)
     def reading(newest: Expression) -> Expression:
-        """Made from the online table."""
+        """Rows made from the online table."""
         return newest.select("sale_id", price_eur=newest.sale_id.cast("float64"))
 
     dg.materialize(

@@ -103,7 +103,7 @@ class Run:
 @pytest.mark.requirement("PLT-7")
 @settings(max_examples=8)
 @given(turns=st.lists(st.integers(0, 2), min_size=12, max_size=18))
-def test_whatever_the_order_no_rows_replace_newer_ones(engine: Engine, turns: list[int]) -> None:
+def test_in_every_interleaving_no_rows_replace_newer_rows(engine: Engine, turns: list[int]) -> None:
     world = World(TableStore(MEMORY, engine), engine)
     runs = [Run(world, part) for part in ("a", "b", "a")]
     newest: dict[tuple[str, str, str], int] = {}
@@ -171,12 +171,12 @@ def test_a_partition_that_became_empty_is_not_filled_from_older_inputs(lake: Lak
         lake.publish(by_month(feb=3), "month", partitions=["feb"], lineage=lineage(lake, source=1))
 
 
-def test_the_same_rows_from_older_inputs_are_no_conflict(lake: Lake) -> None:
+def test_publishing_the_same_rows_from_older_inputs_changes_nothing(lake: Lake) -> None:
     newer = lake.publish(sales(7), lineage=lineage(lake, source=2))
     assert lake.publish(sales(7), lineage=lineage(lake, source=1)) == newer
 
 
-def test_inputs_that_were_deleted_or_restored_count_anew(lake: Lake) -> None:
+def test_versions_of_a_restored_input_are_not_compared(lake: Lake) -> None:
     """The record names version 9 of an input whose newest version is 2, as after a restored backup."""
     ahead = replace(lake.store.versions("source")[0], version=9)
     published = lake.publish(sales(2), lineage=Lineage({"source": ahead}, None, lambda _: 9))

@@ -1,4 +1,4 @@
-"""The job `upkeep`, run in this process on the platform's own resources."""
+"""The job `upkeep`, run in this process with the platform's resources."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -65,7 +65,7 @@ def readable(services: Services) -> list[int]:
         (timedelta(0), {NAME: {1, 7}}, [1, 2]),
     ],
 )
-def test_old_versions_go_unless_young_or_named_by_a_model(
+def test_upkeep_keeps_recent_versions_and_versions_named_by_a_model(
     services: Services, retention: timedelta, pinned: Mapping[str, set[int]], kept: list[int]
 ) -> None:
     result = do_upkeep(services, retention=retention, pinned_tables=lambda: pinned)
@@ -74,7 +74,7 @@ def test_old_versions_go_unless_young_or_named_by_a_model(
 
 
 @pytest.mark.requirement("PLT-7", "PLT-10")
-def test_versions_that_registered_models_name_are_kept(services: Services) -> None:
+def test_upkeep_keeps_versions_named_by_registered_models(services: Services) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(services.mlflow_tracking_uri, services.mlflow_tracking_uri)
@@ -85,7 +85,7 @@ def test_versions_that_registered_models_name_are_kept(services: Services) -> No
 
 
 @pytest.mark.requirement("PLT-10")
-def test_predictions_go_when_they_are_older_than_their_log_keeps_them(services: Services) -> None:
+def test_upkeep_deletes_predictions_older_than_their_retention(services: Services) -> None:
     kept = services.settings.predictions_days
     with services.database.connect("platform") as connection:
         connection.execute(
@@ -99,7 +99,7 @@ def test_predictions_go_when_they_are_older_than_their_log_keeps_them(services: 
 
 
 @pytest.mark.requirement("PLT-10")
-def test_runs_of_dead_processes_are_marked_and_their_files_removed(services: Services) -> None:
+def test_upkeep_marks_dead_runs_and_removes_their_files(services: Services) -> None:
     with dagster_instance() as instance:
         dead = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED).run_id
     (services.scratch / "engine-dead").mkdir(parents=True)
@@ -112,12 +112,12 @@ def test_runs_of_dead_processes_are_marked_and_their_files_removed(services: Ser
     assert run is not None
     assert run.status == dg.DagsterRunStatus.FAILURE
     assert not (services.scratch / "engine-dead").exists()
-    # What a process at work holds stays.
+    # The scratch folder of a live process stays.
     assert readable(services) == [0, 1, 2]
 
 
 @pytest.mark.requirement("PLT-2")
-def test_the_schedule_asks_for_the_job_every_night() -> None:
+def test_the_schedule_launches_the_job_every_night() -> None:
     job = upkeep_job([])
     schedule = upkeep_schedule(job)
     with empty_instance() as instance, dg.build_schedule_context(instance) as context:
