@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from platform_assets.base.errors import TableError
 from platform_assets.base.scratch import clean_scratch
 from platform_assets.lake.assets import tables_in_lake
 from platform_assets.lake.delta_tables import TableStore
@@ -34,10 +35,16 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
         pinned_tables: dg.ResourceParam[Callable[[], Mapping[str, set[int]]]],
     ) -> dict[str, int]:
         pinned = pinned_tables()
-        removed = {
-            name: tables.vacuum(name, retention, pinned.get(name, set())) for name in tables_kept if tables.exists(name)
-        }
+        removed, failures = {}, []
+        for name in tables_kept:
+            try:
+                if tables.exists(name):
+                    removed[name] = tables.vacuum(name, retention, pinned.get(name, set()))
+            except TableError as error:
+                failures.append(str(error))
         context.log.info("files removed, by table: %s", removed)
+        if failures:
+            raise dg.Failure("; ".join(failures), allow_retries=False)
         return removed
 
     @dg.op(description="Mark runs as failed whose process has died.")

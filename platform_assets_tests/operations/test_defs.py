@@ -21,7 +21,7 @@ from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.instances import empty_instance
 
-NAME = "shop/sales"
+NAME, OTHER = "shop/sales", "shop/prices"
 
 
 @pytest.fixture
@@ -36,11 +36,11 @@ def services(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch)
     services.engine.close()
 
 
-def do_upkeep(services: Services, **others: Any) -> dg.ExecuteInProcessResult:
+def do_upkeep(services: Services, *, raise_on_error: bool = True, **others: Any) -> dg.ExecuteInProcessResult:
     available: Mapping[str, Any] = {**resources(lambda: services), "pinned_tables": dict, **others}
-    job = upkeep_job([NAME, "shop/not_made_yet"])
+    job = upkeep_job([NAME, "shop/not_made_yet", OTHER])
     with dagster_instance() as instance:
-        return job.execute_in_process(instance=instance, resources=available)
+        return job.execute_in_process(instance=instance, resources=available, raise_on_error=raise_on_error)
 
 
 def readable(services: Services) -> list[int]:
@@ -82,6 +82,20 @@ def test_upkeep_keeps_versions_named_by_registered_models(services: Services) ->
     client.create_model_version("a_model", "file:///nowhere", tags={TABLES_TAG: json.dumps({NAME: 1})})
     do_upkeep(services, retention=timedelta(0), pinned_tables=services.pinned_tables)
     assert readable(services) == [1, 2]
+
+
+@pytest.mark.requirement("PLT-10")
+def test_a_damaged_table_is_named_and_the_other_tables_are_vacuumed(services: Services, tmp_path: Path) -> None:
+    for number in range(2):
+        with services.engine.stage(pd.DataFrame({"number": [number]})) as staged:
+            services.tables.publish(OTHER, staged)
+    newest = tmp_path / "lake" / NAME / "_delta_log" / f"{2:020d}.json"
+    newest.write_bytes(b"")
+    result = do_upkeep(services, retention=timedelta(0), raise_on_error=False)
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert f"the commit {newest} is empty or cut off" in str(failure.step_failure_data.error)
+    with pytest.raises(TableError, match="version 0 of shop/prices cannot be read any more"):
+        services.tables.read(OTHER, version=0)
 
 
 @pytest.mark.requirement("PLT-10")

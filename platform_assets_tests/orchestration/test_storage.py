@@ -87,6 +87,6 @@ def test_dagsters_command_line_shares_the_history_without_dagster_home(
 
 
 def test_without_dagster_yaml_no_instance_is_opened(tmp_path: Path) -> None:
-    with pytest.raises(PlatformError, match=r"holds no dagster\.yaml"):
+    with pytest.raises(PlatformError, match=r"has no dagster\.yaml"):
         dagster_instance(project=tmp_path)
     assert list(tmp_path.iterdir()) == []
