@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.base.errors import TableError
 from platform_assets.engine.staged_files import WHOLE
 from platform_assets.lake.lineage import Lineage, newest_of
-from platform_assets.lake.table_damage import refuse_foreign_features
+from platform_assets.lake.table_damage import place_of, refuse_foreign_features
 from platform_assets.lake.table_files import broken_files, broken_partitions, sync_commit, sync_files
 from platform_assets.lake.table_versions import commit_metadata, commit_properties, newest, version_in_commit
 from platform_assets.lake.uploads import Uploads
@@ -252,7 +252,7 @@ def _refuse_other_shape(name: str, table: DeltaTable, staged: Staged, schema: Sc
     found, given = table.metadata().partition_columns, [staged.partition_by] if staged.partition_by else []
     if found != given:
         state = f"{name} is partitioned by {found or 'nothing'}, the rows by {given or 'nothing'}"
-        raise TableError(f"{state}; publish under another name, or remove {table.table_uri} first")
+        raise TableError(f"{state}; publish under another name, or delete {place_of(table)} first")
     if in_part:
         lost = [one.name for one in table.schema().fields if one not in schema.fields]
         if lost:

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import TableError
+from platform_assets.base.logs import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,9 +88,14 @@ def refuse_foreign_features(name: str, table: DeltaTable, *, to_write: bool = Fa
     if unknown:
         raise TableError(
             f"{name} has table features that the platform does not support: {', '.join(sorted(unknown))}. Another "
-            f"program set them. Remove them there (ALTER TABLE .. DROP FEATURE), or delete {table.table_uri} and "
+            f"program set them. Remove them there (ALTER TABLE .. DROP FEATURE), or delete {place_of(table)} and "
             "materialise the asset again"
         )
+
+
+def place_of(table: DeltaTable) -> str:
+    """Return the folder or URI of a table without secrets, for messages."""
+    return shown(table.table_uri).removeprefix("file://").rstrip("/")
 
 
 def is_parquet(file: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TableError
 from platform_assets.engine.staged_files import combined_digest
+from platform_assets.lake.table_damage import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +75,7 @@ def newest(name: str, table: DeltaTable) -> TableVersion:
     number = table.transaction_version(_METADATA)
     if number is None:
         raise TableError(
-            f"{name} was not written by the platform; delete {table.table_uri}, or publish under another name"
+            f"{name} was not written by the platform; delete {place_of(table)}, or publish under another name"
         )
     limit = _FIRST_LOOK
     while True:
@@ -86,12 +87,12 @@ def newest(name: str, table: DeltaTable) -> TableVersion:
             if not ours and operation not in _MAINTENANCE:
                 change = f"{operation or 'a commit without a description'} after version {number}"
                 raise TableError(
-                    f"{name} was changed by another program ({change}); delete {table.table_uri} and materialise the "
+                    f"{name} was changed by another program ({change}); delete {place_of(table)} and materialise the "
                     "asset again"
                 )
         if len(entries) < limit:
             raise TableError(
-                f"{name} is damaged: the log does not have version {number}; delete {table.table_uri} and materialise "
+                f"{name} is damaged: the log does not have version {number}; delete {place_of(table)} and materialise "
                 "the asset again"
             )
         limit *= 4
