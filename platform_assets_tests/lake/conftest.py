@@ -43,7 +43,7 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path, engine: Engine) -> Lake
         server: ObjectStore = request.getfixturevalue("object_store")
         uri, options = server.lake(), server.options
     else:
-        uri = MEMORY if request.param == "memory" else str(tmp_path / "a 'lake'=1 [x]")
+        uri = MEMORY if request.param == "memory" else str(tmp_path / "a 'lake'=1 {x}")
     return Lake(TableStore(uri, engine, options), engine, uri, options)
 
 
