@@ -20,8 +20,6 @@ from platform_assets.settings import Settings, SettingsError, load_settings
 if TYPE_CHECKING:
     from platform_assets.services import Services
 
-SECONDS_TO_FINISH = 30
-"""How long `serve` waits for requests that are being answered, once it has to stop."""
 # Most of what a command has in memory are modules. By default Python looks through all of them for garbage again and
 # again while it imports, which takes a fifth of a run.
 GARBAGE_THRESHOLDS = (10_000, 20, 20)
@@ -75,26 +73,16 @@ def serve(
 
     demand_free("the service", settings.service_port, host)
     say(f"platform-assets: serving on http://{host}:{settings.service_port}")
-    import uvicorn
-
     from platform_assets.app import create_app
     from platform_assets.base.home_folder import make_home
     from platform_assets.base.logs import configure_logging
+    from platform_assets.web.http_server import run
 
     make_home(settings.home)
     configure_logging(settings.secrets(), logging.INFO)
     # uvicorn raises the signal again once all requests are answered and the application has ended: that is success.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        create_app(settings, host),
-        host=host,
-        port=settings.service_port,
-        # Each request has its line in our log already, with its id.
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=SECONDS_TO_FINISH,
-    )
+    run(create_app(settings, host), host, settings.service_port)
 
 
 def _open_services(settings: Settings) -> Services:

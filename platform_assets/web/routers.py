@@ -1,8 +1,8 @@
-"""Rules that apply to the routes of every `api.py`: which key they need, and which problems they can answer.
+"""Rules for the routes of every `api.py`: the scopes that they need and the errors that they document.
 
-An `api.py` has `router(services)`. Its routes need a key with the scope `read` or `predict`, or `predict` alone below
-`/predictions/`, unless their functions are marked with `requires` or `checks_access_itself`. They find who asks in
-`request.state.asked`.
+An `api.py` has `router(services)`. A route needs a key with the scope `read` or `predict`. A route below
+`/predictions/` that is not a GET needs `predict`. `requires` and `checks_access_itself` change that for one route.
+A route finds the caller in `request.state.asked`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 
 from platform_assets.web.authentication import PREDICT, READ
 from platform_assets.web.authorization import Gate
+from platform_assets.web.json_bodies import parse_strictly
 from platform_assets.web.problems import documented
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 PREDICTIONS = "/predictions/"
-"""Beginning of the paths that make predictions."""
+"""Prefix of the routes that make predictions."""
 _SCOPES = "platform_scopes"
-"""Attribute of a route's function: the scopes of which a key needs one; empty where it checks access itself."""
+"""Attribute of a route's function: a key needs one of these scopes. Empty if the function checks access itself."""
 _OF_ALL = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
@@ -38,7 +39,7 @@ _OF_BODIES = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_
 
 
 def requires(*scopes: str) -> Callable[[Endpoint], Endpoint]:
-    """Mark the function of a route that needs a key with one of these scopes."""
+    """Mark a route's function: its callers need a key with one of these scopes."""
 
     def marked(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _SCOPES, scopes)
@@ -48,22 +49,25 @@ def requires(*scopes: str) -> Callable[[Endpoint], Endpoint]:
 
 
 def checks_access_itself(endpoint: Endpoint) -> Endpoint:
-    """Mark the function of a route that is for everybody, or that checks access and documents its problems itself."""
+    """Mark a route's function that is public, or that checks access and documents its errors itself."""
     return requires()(endpoint)
 
 
 def gates(routers: Iterable[APIRouter]) -> list[Gate]:
-    """Return what the routes demand of a key."""
+    """Return the access rules of the routes."""
     return [_gate(route) for route in _gated(routers)]
 
 
 def include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Add routers to an application, and to their routes the problems that any of them can answer."""
+    """Add routers to an application. Each route parses JSON strictly and documents the errors of its kind."""
     routers = list(routers)
     for route in _gated(routers):
         statuses = (*_OF_ALL, *(_OF_BODIES if route.body_field else ()))
         route.responses = {**documented(*statuses), **route.responses}
     for router in routers:
+        for one in router.routes:
+            if isinstance(one, APIRoute) and one.body_field:
+                parse_strictly(one)
         app.include_router(router)
 
 

@@ -1,14 +1,14 @@
-"""Sentence relevance over HTTP: a sentence in, whether the champion takes it for relevant out."""
+"""HTTP routes of sentence relevance: classify sentences with the champion."""
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, Field
 
+from platform_assets.base.visible_text import VISIBLE, is_visible
 from platform_assets.domains.sentence_relevance.model import MODEL
 from platform_assets.domains.sentence_relevance.schemas import NOT_RELEVANT, RELEVANT, TEXT
 from platform_assets.serving.prediction_fields import ApprovalId, common_fields, version_of_all
@@ -21,18 +21,16 @@ if TYPE_CHECKING:
     from platform_assets.web.request_identity import Asked
 
 LONGEST = 10_000
-"""Characters of a sentence; who sends more sends something else."""
-NO_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
-"""What a sentence has to have. Spelled out what Python and JavaScript, whose rules are a schema's, differ in."""
+"""Most characters of a sentence."""
 
 
 def _with_text(sentence: str) -> str:
-    if not re.search(NO_BLANK, sentence):
-        raise ValueError("Give a sentence; there is no text in this one.")
+    if not is_visible(sentence):
+        raise ValueError("The sentence has no visible characters; send a text.")
     try:
         sentence.encode()
     except UnicodeEncodeError:
-        raise ValueError("This is no text: it holds half of a pair of surrogates.") from None
+        raise ValueError("The sentence holds a lone surrogate, which is not a character; send valid Unicode.") from None
     return sentence
 
 
@@ -42,9 +40,9 @@ Sentence = Annotated[
     Field(
         min_length=1,
         max_length=LONGEST,
-        # Told by the description, and checked above with words of our own.
-        json_schema_extra={"pattern": NO_BLANK},
-        description="What somebody wrote, as it was written: the model cleans it by itself.",
+        # In the schema only; `_with_text` checks it, with a clearer message.
+        json_schema_extra={"pattern": VISIBLE},
+        description="The sentence as it was written; the model cleans it.",
         examples=["Forest fire near La Ronge Sask. Canada http://t.co/x1"],
     ),
 ]
@@ -58,10 +56,12 @@ class Sentences(OneOrMany):
 
 
 class Prediction(BaseModel):
-    """What the champion says of a sentence."""
+    """Prediction for one sentence."""
 
     relevant: Annotated[bool, Field(description="Whether the score reaches the threshold.")]
-    label: Annotated[Literal["Relevant", "Not Relevant"], Field(description="The same, as people label sentences.")]
+    label: Annotated[
+        Literal["Relevant", "Not Relevant"], Field(description="`relevant` as the label of the training data.")
+    ]
     score: Annotated[float, Field(ge=0, le=1, description="Probability that the sentence is relevant.")]
     threshold: float
     model_version: Annotated[str, version_of_all("sentences")]
@@ -69,7 +69,7 @@ class Prediction(BaseModel):
 
 
 class Predictions(BaseModel):
-    """What the champion says of several sentences, in the order in which they were sent."""
+    """Predictions for several sentences, in the order of the request."""
 
     predictions: list[Prediction]
 
@@ -85,18 +85,18 @@ _EXAMPLES = (
 
 
 def router(services: Services) -> APIRouter:
-    """The route.
+    """Return the route.
 
     Parameters
     ----------
     services
-        Where the champion is.
+        Gives the champion.
     """
     routes = APIRouter(tags=["sentence relevance"])
 
     @routes.post("/predictions/sentence-relevance", **documentation(Prediction | Predictions, _EXAMPLES))
     async def predict_sentence_relevance(sent: Sentences, request: Request) -> Response:
-        """Whether a sentence tells of a real disaster: for one sentence, or for many at once."""
+        """Predict whether sentences report a real disaster: one sentence, or a list."""
         return await respond(sent, partial(_predictions, services, request.state.asked, sent.items), Predictions)
 
     return routes
@@ -104,7 +104,7 @@ def router(services: Services) -> APIRouter:
 
 def _predictions(services: Services, asked: Asked, sentences: Sequence[str]) -> list[Prediction]:
     rows = [{TEXT.name: sentence} for sentence in sentences]
-    # A sentence has no name by which it could be found in the log.
+    # A sentence has no id, so its subject in the log is null.
     predicted = services.predictor.predict(MODEL.name, [None] * len(rows), rows, asked)
     common = common_fields(predicted)
     return [
