@@ -15,7 +15,8 @@ from platform_assets.serving.prometheus import CONTENT_TYPE
 from platform_assets.web.authentication import READ
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import RETRY_SECONDS, Problem, documented
-from platform_assets.web.routers import checks_access_itself, requires
+from platform_assets.web.remembered_keys import RememberedKeys
+from platform_assets.web.routers import checks_access_itself
 
 if TYPE_CHECKING:
     from platform_assets.services import Services
@@ -99,6 +100,8 @@ def _add_models(routes: APIRouter, services: Services) -> None:
 
 
 def _add_health(routes: APIRouter, services: Services) -> None:
+    keys = RememberedKeys()
+
     @routes.get("/health/live", response_model=Live, tags=["health"])
     @checks_access_itself
     async def is_live() -> Live:
@@ -135,12 +138,23 @@ def _add_health(routes: APIRouter, services: Services) -> None:
     @routes.get(
         "/metrics",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The metrics."}},
+        responses={
+            200: {
+                "content": {"text/plain": {"schema": {"type": "string"}, "example": "platform_database_up 1.0\n"}},
+                "description": "The metrics.",
+            },
+            **documented(401, 403, 429, 503),
+        },
         tags=["health"],
     )
-    @requires(READ)
+    @checks_access_itself
     def show_metrics(request: Request) -> Response:
-        """Requests, predictions, models and features in numbers, as Prometheus reads them."""
+        """Return the metrics in Prometheus's text format.
+
+        Needs a key with the scope read. While the database is away, a key that read the metrics within the last hour
+        still may.
+        """
+        keys.admit(request, READ)
         return Response(request.app.state.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 

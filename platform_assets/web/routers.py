@@ -1,8 +1,8 @@
 """Rules for the routes of every `api.py`: the scopes that they need and the errors that they document.
 
 An `api.py` has `router(services)`. A route needs a key with the scope `read` or `predict`. A route below
-`/predictions/` that is not a GET needs `predict`. `requires` and `checks_access_itself` change that for one route.
-A route finds the caller in `request.state.asked`.
+`/predictions/` that is not a GET needs `predict`. A function that is marked with `checks_access_itself` is exempt. The
+others find the caller in `request.state.asked`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 PREDICTIONS = "/predictions/"
 """Prefix of the routes that make predictions."""
-_SCOPES = "platform_scopes"
-"""Attribute of a route's function: a key needs one of these scopes. Empty if the function checks access itself."""
+_CHECKS_ITSELF = "checks_access_itself"
+"""Attribute of a route's function."""
 _OF_ALL = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
@@ -38,19 +38,10 @@ _OF_ALL = (
 _OF_BODIES = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
-def requires(*scopes: str) -> Callable[[Endpoint], Endpoint]:
-    """Mark a route's function: its callers need a key with one of these scopes."""
-
-    def marked(endpoint: Endpoint) -> Endpoint:
-        setattr(endpoint, _SCOPES, scopes)
-        return endpoint
-
-    return marked
-
-
 def checks_access_itself(endpoint: Endpoint) -> Endpoint:
     """Mark a route's function that is public, or that checks access and documents its errors itself."""
-    return requires()(endpoint)
+    setattr(endpoint, _CHECKS_ITSELF, True)
+    return endpoint
 
 
 def gates(routers: Iterable[APIRouter]) -> list[Gate]:
@@ -79,9 +70,10 @@ def _gated(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
 
 
 def _scopes(route: APIRoute) -> tuple[str, ...]:
+    if hasattr(route.endpoint, _CHECKS_ITSELF):
+        return ()
     predicts = route.path.startswith(PREDICTIONS) and (route.methods or set()) != {"GET"}
-    scopes: tuple[str, ...] = getattr(route.endpoint, _SCOPES, (PREDICT,) if predicts else (READ, PREDICT))
-    return scopes
+    return (PREDICT,) if predicts else (READ, PREDICT)
 
 
 def _gate(route: APIRoute) -> Gate:
