@@ -51,12 +51,13 @@ def up(context: typer.Context) -> None:
     settings: Settings = context.obj.settings
     out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
     from platform_assets.base.home_folder import make_home
-    from platform_assets.operations.servers import servers
+    from platform_assets.operations.servers import DatabaseWatch, servers
     from platform_assets.operations.supervisor import Supervisor
 
     services = context.obj.services
     make_home(settings.home / "logs")
-    with Supervisor(servers(services), settings.home / "logs", say) as supervisor:
+    watch = DatabaseWatch(services, say)
+    with Supervisor(servers(services), settings.home / "logs", say, watch) as supervisor:
         supervisor.run()
 
 

@@ -57,12 +57,12 @@ def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
     with pytest.raises(DatabaseError, match=r"cannot open the database name on 127\.0\.0\.1") as error:
         open_database(f"postgresql://user:hunter2@127.0.0.1:{free_port()}/name", Path("unused"))
     assert "hunter2" not in str(error.value)
-    assert "Start that server, or mend PLATFORM_DATABASE_URL" in str(error.value)
+    assert "Start that server, or correct PLATFORM_DATABASE_URL" in str(error.value)
 
 
 def test_a_database_that_is_not_there_is_made_by_migrate(external: Database) -> None:
     url = external.url("platform").set(database="never_made").render_as_string(hide_password=False)
     with pytest.raises(DatabaseError) as error:
         open_database(url, Path("unused"))
-    made = "run `platform-assets migrate`, which makes it"
+    made = "run `platform-assets migrate`, which creates it"
     assert str(error.value) == f"there is no database never_made on 127.0.0.1; {made}"
