@@ -204,7 +204,8 @@ class Services:
         """Where predictions go: into the database, or into the service's log where there is none."""
         from platform_assets.serving.prediction_log import LogSink, PredictionLog, TableSink
 
-        return PredictionLog(LogSink() if self.bundle else TableSink(self._own_connection))
+        sink = LogSink() if self.bundle else TableSink(self._own_connection)
+        return PredictionLog(sink, before_answer=self.settings.predictions_logged == "before")
 
     @opened
     def predictor(self) -> Predictor:

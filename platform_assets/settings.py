@@ -119,6 +119,13 @@ class Settings(SettingsGroup):
     max_bad_rows: Annotated[float, Field(ge=0, le=1, description="Share of bad rows above which a load stops.")] = 0.05
     retention_days: Annotated[int, Field(ge=1, description="Days for which old versions of a table can be read.")] = 30
     predictions_days: Annotated[int, Field(ge=1, description="Days for which predictions stay in their log.")] = 365
+    predictions_logged: Annotated[
+        Literal["after", "before"],
+        Field(
+            description="When the service logs a prediction: `after` its answer, within about 0.2 s; or `before`, which "
+            "is slower, but loses none if the process is killed."
+        ),
+    ] = "after"
     engine_memory: Annotated[
         str,
         Field(description="Memory limit of the query engine."),

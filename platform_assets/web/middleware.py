@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from platform_assets.base.errors import DatabaseError
 from platform_assets.web.error_answers import Problems, answer
-from platform_assets.web.problems import LONGEST_NAME, REQUEST_ID, Problem
+from platform_assets.web.problems import LONGEST_NAME, REQUEST_ID, RETRY_SECONDS, Problem
 from platform_assets.web.request_log import Line, RequestLog
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ LOG = logging.getLogger(__name__)
 HEADER = "X-Request-ID"
 MAX_BODY_BYTES = 512 * 1024
 """Longest body; 1,000 short texts fit in."""
+LOGGED_SECONDS = 5.0
+"""Longest wait for the prediction log, where predictions are logged before they are answered."""
 BUSY_SECONDS = 0.05
 """After two overlapping requests, assume concurrent load for this long."""
 CLIENT_GONE = 499
@@ -156,6 +159,7 @@ class _Exchange:
         self._began = time.perf_counter()
         self._received = 0
         self._is_received = False
+        self._is_replaced = False
         self.status = 0
 
     @property
@@ -194,27 +198,43 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
+        """Pass on a message of the application, unless the prediction log decides otherwise."""
+        if self._is_replaced:
+            return
+        if message["type"] == "http.response.start" and (failure := await self._logging_failure()) is not None:
+            # Not raised: Starlette would take the response for begun.
+            self._is_replaced = True
+            await self._answer(failure)
+            return
+        await self._deliver(message)
+
+    async def _deliver(self, message: Message) -> None:
         if self.status == CLIENT_GONE:
             return
         if message["type"] == "http.response.start":
-            await self._written()
             self.status = message["status"]
             message["headers"] = [*message["headers"], *self._added({name for name, _ in message["headers"]})]
         elif self._method == "HEAD":
             message = {**message, "body": b""}
         await self._send(message)
 
-    async def _written(self) -> None:
-        """Wait until the request's predictions are logged, where that is a condition of the answer.
-
-        Raises
-        ------
-        DatabaseError
-            They could not be logged in time.
-        """
+    async def _logging_failure(self) -> Problem | None:
+        """Wait for the log of the request's predictions, if the answer depends on it; return why it failed."""
         asked = self.scope["state"].get("asked")
         while asked is not None and asked.logging:
-            await asyncio.wrap_future(asked.logging.pop())
+            logged = asyncio.wrap_future(asked.logging.pop())
+            try:
+                await asyncio.wait_for(logged, LOGGED_SECONDS)
+            except (DatabaseError, TimeoutError) as error:
+                LOG.warning("a prediction was not logged, and not answered: %r", error, extra={REQUEST_ID: self._id})
+                return Problem(
+                    DatabaseError.status,
+                    "The prediction could not be logged, which this service requires before it answers. Try again in a "
+                    "moment.",
+                    DatabaseError.problem,
+                    headers={"Retry-After": str(RETRY_SECONDS)},
+                )
+        return None
 
     def _added(self, there: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """Yield the headers that every response has, except those that it has set itself."""
@@ -228,7 +248,7 @@ class _Exchange:
 
     async def _answer(self, problem: Problem) -> None:
         response = await run_in_threadpool(answer, Request(self.scope), problem)
-        await response(self.scope, self.receive, self.send)
+        await response(self.scope, self.receive, self._deliver)
 
     def _refusal(self) -> Problem | None:
         """Why the body is not read; None if it may be."""

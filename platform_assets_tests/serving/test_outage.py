@@ -13,9 +13,10 @@ from platform_assets.database.embedded.server import APP, Server, ServerFolder, 
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets.web import middleware
 from platform_assets_tests.postgres import copy_home, wait_until
 from platform_assets_tests.service import api, keys_of
-from platform_assets_tests.serving import credit
+from platform_assets_tests.serving import credit, sentences
 from platform_assets_tests.test_app import problem
 
 if TYPE_CHECKING:
@@ -103,3 +104,26 @@ def test_a_key_that_read_the_metrics_still_may_while_postgresql_is_down(server: 
     assert [status(key) for key in (revoked, unused, predicts, "wrong")] == [503] * 4
     assert status("") == 401
     assert api(app, reads).get("/models").status_code == 503
+
+
+@pytest.mark.requirement("SRV-3")
+def test_where_predictions_are_logged_first_none_is_answered_that_is_not_logged(
+    server: Server, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "LOGGED_SECONDS", 0.3)
+    settings = services.settings.model_copy(update={"predictions_logged": "before"})
+    first = Services(settings)
+    sentences.crown(first, sentences.fitted(), 1)
+    with api(application(first, close=True, host="127.0.0.1")) as client:
+
+        def status() -> int:
+            return client.post("/predictions/sentence-relevance", json={"sentence": "a fire"}).status_code
+
+        # Not logged a moment later: the row is there when the answer is.
+        wait_until(lambda: status() == 200, "a prediction was answered")
+        with first.database.connect("platform") as connection:
+            assert connection.execute("select count(*) from platform.predictions").fetchone() == (1,)
+        server.stop()
+        assert status() == 503
+        server.start()
+        wait_until(lambda: status() == 200, "predictions were answered again")
