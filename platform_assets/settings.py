@@ -122,8 +122,8 @@ class Settings(SettingsGroup):
     predictions_logged: Annotated[
         Literal["after", "before"],
         Field(
-            description="When the service logs a prediction: `after` its answer, within about 0.2 s; or `before`, which "
-            "is slower, but loses none if the process is killed."
+            description="When the service logs a prediction: `after` its answer, within about 0.2 s; or `before`, "
+            "which is slower, but loses none if the process is killed."
         ),
     ] = "after"
     engine_memory: Annotated[
