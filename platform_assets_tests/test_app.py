@@ -308,6 +308,15 @@ def test_the_api_describes_itself(alone: FastAPI, tmp_path: Path) -> None:
     assert page.headers["content-type"].startswith("text/html")
     for route in routes:
         assert route in page.text
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            answers = operation["responses"]["200"]["content"]
+            assert all({"example", "examples"} & set(one) for kind, one in answers.items() if kind != "image/png"), path
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    [problem_shown] = answer["content"].values()
+                    assert problem_shown["example"]["status"] == int(status)
+                    assert problem_shown["example"]["type"] in page.text
     body = described["paths"]["/approvals/{id}/decision"]["post"]["requestBody"]["content"]["application/json"]
     assert set(body["example"]) <= set(body["schema"]["properties"])
     assert json.dumps(described).count('"$ref": "#/components/schemas/') == sum(

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from platform_assets.serving.live_models import LiveModel
 
 
+ModelName = Annotated[str, Field(description="Name of the registered model.", examples=["credit_risk_model"])]
+
+
 class Live(BaseModel):
     """Response of a live process."""
 
@@ -32,30 +35,40 @@ class Live(BaseModel):
 class ReadyModel(BaseModel):
     """State of a model, for monitoring."""
 
-    model: str
+    model: ModelName
     version: Annotated[int | None, Field(description="The live version; null if there is none.")]
-    failure: Annotated[str | None, Field(description="Why the champion cannot be loaded; null if there is no failure.")]
-    failing_since: datetime | None
-    reload_failures: Annotated[int, Field(description="Failed attempts to load a champion since the service started.")]
+    failure: Annotated[
+        str | None,
+        Field(description="Why the champion cannot be loaded; null if there is no failure.", examples=[None]),
+    ]
+    failing_since: Annotated[datetime | None, Field(examples=[None])]
+    reload_failures: Annotated[
+        int, Field(description="Failed attempts to load a champion since the service started.", examples=[0])
+    ]
 
 
 class Ready(BaseModel):
     """Response of a ready service."""
 
     status: Literal["ready"] = "ready"
-    without_champion: Annotated[list[str], Field(description="Models without a live version.")]
+    without_champion: Annotated[
+        list[str], Field(description="Models without a live version.", examples=[["sentence_relevance_model"]])
+    ]
     models: list[ReadyModel]
 
 
 class ChampionLive(BaseModel):
     """The live version of a model."""
 
-    version: int
-    digest: Annotated[str, Field(description="SHA-256 of the model's file.")]
+    version: Annotated[int, Field(examples=[3])]
+    digest: Annotated[str, Field(description="SHA-256 of the model's file.", examples=["9f86d081884c7d65" * 4])]
     approval_id: Annotated[int, Field(description="Approval request of this version.")]
-    threshold: Annotated[float, Field(description="Score from which a prediction is positive.")]
+    threshold: Annotated[float, Field(description="Score from which a prediction is positive.", examples=[0.0655])]
     metrics: Annotated[
-        dict[str, float], Field(description="Metrics on the test set, as recorded in the approval request.")
+        dict[str, float],
+        Field(
+            description="Metrics on the test set, as recorded in the approval request.", examples=[{"roc_auc": 0.81}]
+        ),
     ]
     demo: Annotated[bool, Field(description="Whether the model was trained on sample data.")]
     loaded_since: datetime
@@ -64,9 +77,12 @@ class ChampionLive(BaseModel):
 class ModelLive(BaseModel):
     """A declared model and its live version."""
 
-    model: str
+    model: ModelName
     champion: Annotated[ChampionLive | None, Field(description="Null if there is no live version.")]
-    failure: Annotated[str | None, Field(description="Why the champion cannot be loaded; null if there is no failure.")]
+    failure: Annotated[
+        str | None,
+        Field(description="Why the champion cannot be loaded; null if there is no failure.", examples=[None]),
+    ]
 
 
 _MODELS = TypeAdapter(list[ModelLive])

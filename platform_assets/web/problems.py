@@ -51,6 +51,31 @@ PROBLEM_SCHEMA: Mapping[str, Any] = {
     },
 }
 
+MEANINGS: Mapping[int, str] = {
+    401: "There is no key, or it is unknown or revoked.",
+    403: "The key does not allow this.",
+    404: "The requested thing does not exist.",
+    409: "The request's state does not allow this.",
+    413: "The body is too large.",
+    415: "The body has the wrong content type, or is compressed.",
+    422: "A parameter or the body is invalid.",
+    429: "There were too many requests; try again after `Retry-After`.",
+    503: "The database or the model is unavailable; try again after `Retry-After`.",
+}
+"""Descriptions of the statuses in the API's documentation."""
+EXAMPLES: Mapping[int, tuple[str, str]] = {
+    401: ("key-needed", "This needs a key: send `Authorization: Bearer <key>`."),
+    403: ("scope-missing", "The key 'shop' has the scope predict; this needs read."),
+    404: ("not-found", "There is no such item."),
+    409: ("already-decided", "The request was decided already."),
+    413: ("body-too-large", "The body has more than 524,288 bytes; send less, in several requests."),
+    415: ("not-json", "The body is text/plain; send application/json."),
+    422: ("invalid-request", "page: Input should be greater than or equal to 0"),
+    429: ("too-many-requests", "Too many requests: the limit is 600 per 1 minute for one key. Try again in 12 s."),
+    503: ("database-unavailable", "The platform's database does not respond. Try again in a moment."),
+}
+"""Type and detail of an example of each status's problem."""
+
 
 class Problem(HTTPException):
     """An error response.
@@ -89,7 +114,7 @@ class Problem(HTTPException):
     @property
     def title(self) -> str:
         """The problem type in words."""
-        return self.name.replace("-", " ").capitalize() or HTTPStatus(self.status_code).phrase
+        return _title(self.name, self.status_code)
 
 
 def problem_response(problem: Problem, path: str, request_id: str) -> JSONResponse:
@@ -138,11 +163,27 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI responses of these statuses; each body is a problem."""
     return {
         int(status): {
-            "description": HTTPStatus(status).phrase,
-            "content": {PROBLEM_JSON: {"schema": PROBLEM_SCHEMA}},
+            "description": MEANINGS.get(status, HTTPStatus(status).phrase),
+            "content": {PROBLEM_JSON: {"schema": PROBLEM_SCHEMA, "example": _example(status)}},
         }
         for status in statuses
     }
+
+
+def _example(status: int) -> dict[str, Any]:
+    name, detail = EXAMPLES.get(status, ("", HTTPStatus(status).phrase))
+    return {
+        "type": f"{TYPE}{name}" if name else "about:blank",
+        "title": _title(name, status),
+        "status": int(status),
+        "detail": detail,
+        "instance": "/path/of/the/request",
+        REQUEST_ID: "3f2a8c0de1b94a7f9d5c6b7a8e9f0a1b",
+    }
+
+
+def _title(name: str, status: int) -> str:
+    return name.replace("-", " ").capitalize() or HTTPStatus(status).phrase
 
 
 def _plain(text: str) -> str:
