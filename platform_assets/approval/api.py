@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from platform_assets.web.authentication import Caller
 
 _MAX_ID = 2**63 - 1
+# What `_storable` takes: no control characters but line ends and tabs.
+_STORABLE = r"(?:[^\u0000-\u0008\u000b-\u001f]|\r\n)"
+
+_REASON = f"^{_STORABLE}*{VISIBLE}{_STORABLE}*$"
 
 
 class Decision(BaseModel):
@@ -57,7 +61,11 @@ class Decision(BaseModel):
         Field(
             description="The reason; it is kept permanently.",
             # In the schema only; `_told` checks them, with clearer messages.
-            json_schema_extra={"minLength": 1, "maxLength": MAX_REASON, "pattern": VISIBLE},
+            json_schema_extra={
+                "minLength": 1,
+                "maxLength": MAX_REASON,
+                "pattern": f"^{_STORABLE}*{VISIBLE}{_STORABLE}*$",
+            },
         ),
     ]
     override: Annotated[
@@ -65,7 +73,12 @@ class Decision(BaseModel):
     ] = False
     delivery: Annotated[
         str | None,
-        Field(max_length=100, description="Any text of yours; the same decision sent twice with it counts once."),
+        Field(
+            max_length=100,
+            description="Any text; the same decision sent twice with it counts once.",
+            # In the schema only; `_is_storable` checks it, with a clearer message.
+            json_schema_extra={"pattern": f"^{_STORABLE}*$"},
+        ),
     ] = None
 
     @field_validator("decision", mode="before")
@@ -87,7 +100,7 @@ class Decision(BaseModel):
     @field_validator("delivery")
     @classmethod
     def _is_storable(cls, delivery: str | None) -> str | None:
-        return delivery and _storable(delivery)
+        return delivery and _storable(delivery.replace("\r\n", "\n"))
 
 
 class ChampionShown(BaseModel):
@@ -144,7 +157,9 @@ class Sent:
 
 
 RequestId = Annotated[
-    int, BeforeValidator(plain_digits), Path(alias="id", ge=1, le=_MAX_ID, description="The request's number.")
+    int,
+    Path(alias="id", ge=1, le=_MAX_ID, description="The request's number.", examples=[7]),
+    BeforeValidator(plain_digits),
 ]
 _BODY: Mapping[str, Any] = {
     "required": True,

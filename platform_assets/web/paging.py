@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 MOST_ITEMS = 1_000
 """Most items of a page."""
+# The validator comes last: before `Field`, it would hide the bounds from the schema.
 PageNumber = Annotated[
-    int, BeforeValidator(plain_digits), Field(ge=0, le=10**9, description="Number of the page, from 0.", examples=[0])
+    int,
+    Field(ge=0, le=10**9, description="Number of the page, from 0.", examples=[0]),
+    BeforeValidator(plain_digits),
 ]
 ItemsPerPage = Annotated[
     int,
-    BeforeValidator(plain_digits),
     Field(ge=1, le=MOST_ITEMS, description=f"Items on a page, up to {MOST_ITEMS:,}.", examples=[50]),
+    BeforeValidator(plain_digits),
 ]
 
 
