@@ -64,7 +64,7 @@ class Decision(BaseModel):
             json_schema_extra={
                 "minLength": 1,
                 "maxLength": MAX_REASON,
-                "pattern": f"^{_STORABLE}*{VISIBLE}{_STORABLE}*$",
+                "pattern": _REASON,
             },
         ),
     ]

@@ -93,6 +93,7 @@ def test_a_registered_model_is_all_there_for_people(
     assert stat.S_IMODE(folder.stat().st_mode) & stat.S_IRGRP
     model = client.get_model_version_by_alias(NAME, CHALLENGER)
     assert (int(model.version), model.run_id, model.tags["launched_by"]) == (1, version.run_id, "Zoë O'Neill")
+    assert "Promoting a version here changes nothing" in client.get_registered_model(NAME).description
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -121,6 +122,8 @@ def test_versions_of_others_are_left_alone(registry: MlflowRegistry, client: Mlf
         registry.by_alias(NAME, CHALLENGER)
     made = registry.register(registration())
     assert made.version == 2
+    # A model that was registered before models had descriptions gets one.
+    assert "Promoting a version here changes nothing" in client.get_registered_model(NAME).description
     assert registry.by_alias(NAME, CHALLENGER) == made
 
 
