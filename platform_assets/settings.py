@@ -74,102 +74,116 @@ class Settings(SettingsGroup):
 
     env: Annotated[
         Literal["development", "production"],
-        Field(description="`development` or `production`; production demands a database of your own and live sources."),
+        Field(
+            description="`development` or `production`. Production requires `PLATFORM_DATABASE_URL` and "
+            "`PLATFORM_SOURCES=live`."
+        ),
     ] = "development"
-    home: Annotated[Path, Field(description="Folder of everything that the platform keeps on this machine.")] = Path(
+    home: Annotated[Path, Field(description="Folder for the files that the platform keeps on this machine.")] = Path(
         ".platform"
     )
     sources: Annotated[
         Literal["demo", "live"],
         Field(
-            description="`demo`: seeded sample data where a source is not set; `live`: such a source fails and "
-            "names its variable."
+            description="`demo`: generate sample data for each source that is not set. `live`: fail, and name the "
+            "variable to set."
         ),
     ] = "demo"
     lake_uri: Annotated[
         str,
         Field(
-            description="Where the tables are: a folder, `s3://..`, `abfss://..`, `gs://..` or `memory://`; empty: "
-            "`lake` below the home."
+            description="Location of the tables: a folder, `s3://..`, `abfss://..`, `gs://..` or `memory://`. Default: "
+            "the folder `lake` in `PLATFORM_HOME`."
         ),
     ] = ""
     database_url: Annotated[
         SecretStr,
         Field(
-            description="PostgreSQL, `postgresql://user:password@host/name`, prepared by `platform-assets "
-            "migrate`; empty: an embedded server."
+            description="PostgreSQL database, `postgresql://user:password@host/name`. Run `platform-assets migrate` "
+            "before the first use. Default: an embedded server."
         ),
     ] = SecretStr("")
     migration_database_url: Annotated[
         SecretStr,
         Field(
-            description="The same database as the role that owns its tables, for `platform-assets migrate`; empty: "
-            "the same role."
+            description="URL of the same database with the role that owns its tables. Only `platform-assets migrate` "
+            "uses it. Default: `PLATFORM_DATABASE_URL`."
         ),
     ] = SecretStr("")
     mlflow_tracking_uri: Annotated[
-        SecretStr, Field(description="MLflow's tracking server; empty: the platform's own database.")
+        SecretStr, Field(description="MLflow tracking server. Default: the platform's PostgreSQL.")
     ] = SecretStr("")
     automation: Annotated[
         Literal["off", "on"],
         Field(
-            description="Whether schedules and sensors start switched on, `on` or `off`; `make up` switches them on."
+            description="`on`: schedules and sensors are running unless you stop them. `off`: they are stopped unless "
+            "you start them. `make up` sets `on`."
         ),
     ] = "off"
-    max_bad_rows: Annotated[float, Field(ge=0, le=1, description="Share of bad rows above which a load stops.")] = 0.05
-    retention_days: Annotated[int, Field(ge=1, description="Days for which old versions of a table can be read.")] = 30
-    predictions_days: Annotated[int, Field(ge=1, description="Days for which predictions stay in their log.")] = 365
+    max_bad_rows: Annotated[
+        float, Field(ge=0, le=1, description="Largest share of bad rows, from 0 to 1. A load with more is refused.")
+    ] = 0.05
+    retention_days: Annotated[int, Field(ge=1, description="Days for which old versions of a table stay readable.")] = (
+        30
+    )
+    predictions_days: Annotated[
+        int, Field(ge=1, description="Days for which predictions stay in the prediction log.")
+    ] = 365
     predictions_logged: Annotated[
         Literal["after", "before"],
         Field(
-            description="When the service logs a prediction: `after` its answer, within about 0.2 s; or `before`, "
-            "which is slower, but loses none if the process is killed."
+            description="`after`: the service logs a prediction within about 0.2 s of its response. `before`: it logs "
+            "the prediction before it responds, which is slower but loses none if the process is killed."
         ),
     ] = "after"
     engine_memory: Annotated[
         str,
-        Field(description="Memory limit of the query engine."),
+        Field(description="Memory limit of DuckDB, for example `2GB`."),
     ] = "2GB"
-    engine_threads: Annotated[int | None, Field(ge=1, description="Threads of the query engine; empty: all cores.")] = (
-        None
-    )
+    engine_threads: Annotated[
+        int | None, Field(ge=1, description="Number of threads of DuckDB. Default: all cores.")
+    ] = None
     dagster_port: Annotated[int, Field(ge=1, le=65535, description="Port of Dagster's UI under `make up`.")] = 3000
     mlflow_port: Annotated[int, Field(ge=1, le=65535, description="Port of MLflow under `make up`.")] = 5000
-    service_port: Annotated[
-        int, Field(ge=1, le=65535, description="Port on which `platform-assets serve` answers.")
-    ] = 8000
+    service_port: Annotated[int, Field(ge=1, le=65535, description="Port of the HTTP service.")] = 8000
     rate_limit: Annotated[
         str,
         Field(
-            description="Requests that the service answers per key, or per address without a key; `off`: any number."
+            description="Requests allowed per API key, or per IP address for requests without a key. `off`: no limit."
         ),
     ] = "600/minute"
     alert_webhook_url: Annotated[
-        SecretStr, Field(description="Receives one JSON message for each failed run; empty: alerts go to the log only.")
+        SecretStr,
+        Field(description="URL that receives a JSON message for each failed run. Default: failures are only logged."),
     ] = SecretStr("")
     api_keys: Annotated[
         SecretStr,
         Field(
-            description="Keys of a service without a database: `name:scope:sha256`, separated by commas, several "
-            "scopes with `+`."
+            description="API keys of a service without a database: `name:scope:sha256`, separated by commas. Join "
+            "several scopes with `+`."
         ),
     ] = SecretStr("")
     bundle: Annotated[
         Path | None,
         Field(
-            description="Folder that `platform-assets export` wrote; `serve` then serves this model alone, without "
-            "database and lake."
+            description="Folder written by `platform-assets export`. `platform-assets serve` then serves only this "
+            "model, without database and lake."
         ),
     ] = None
     api_key: Annotated[
-        SecretStr, Field(description="Your own key, by which `platform-assets decide` and `rollback` know who decides.")
+        SecretStr, Field(description="Your API key. `platform-assets decide` and `rollback` identify you by it.")
     ] = SecretStr("")
     approvals_require_identity: Annotated[
         Literal["off", "on"] | None,
-        Field(description="`on`: only people who signed in with a key may decide about a model; empty: in production."),
+        Field(
+            description="`on`: only people who are identified by an API key may decide about a model. Default: `on` in "
+            "production, `off` in development."
+        ),
     ] = None
-    demo_rows: Annotated[int, Field(ge=100, description="Rows of each sample source.")] = 20_000
-    archive_max_bytes: Annotated[int, Field(ge=1, description="Bytes that may come out of a packed source.")] = 1 << 28
+    demo_rows: Annotated[int, Field(ge=100, description="Number of rows in each sample data set.")] = 20_000
+    archive_max_bytes: Annotated[int, Field(ge=1, description="Largest size of an unpacked source file, in bytes.")] = (
+        1 << 28
+    )
 
     @field_validator("home")
     @classmethod

@@ -193,7 +193,7 @@ def test_who_approved_is_told_how_it_is_promoted(desk: Desk) -> None:
     assert options["job"] == "promote_model"
     expected = run_config(1).to_config_dict()  # type: ignore[no-untyped-call]
     assert json.loads(options["config_json"]) == {"ops": expected["ops"]}
-    for page in (ROOT / "README.md", ROOT / "docs" / "approval.md"):
+    for page in (ROOT / "docs" / "tour.md", ROOT / "docs" / "approval.md"):
         assert told.partition("'")[0] in page.read_text()
 
 

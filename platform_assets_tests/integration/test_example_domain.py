@@ -45,6 +45,7 @@ OF_ALL_DOMAINS = (
     *("test_app.py::test_the_api_describes_itself", "operations/test_doctor.py", "database/test_opening.py"),
 )
 MANY_FILES = 300
+TOUR = ROOT / "docs" / "tour.md"
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SETTINGS_PAGES = """
 from platform_assets.operations.settings_page import settings_pages
@@ -103,6 +104,7 @@ def found(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "dg": (beside("dg"), "check", "defs"),
         "migrate": (PROGRAM, "migrate"),
         "doctor": (PROGRAM, "doctor"),
+        "tour": (sys.executable, "-c", "\n".join(PYTHON_BLOCK.findall(TOUR.read_text()))),
         "newest": (PROGRAM, "stocks", "newest", "AAA"),
         "settings": (sys.executable, "-c", SETTINGS_PAGES),
         "ruff": (beside("ruff"), "check", "--no-cache", *ADDED.values()),
@@ -191,6 +193,10 @@ class TestTheExample:
         assert [asset for asset in TABLES_AND_MODEL if not re.search(rf"│ {asset} +│ ok ", printed)] == []
         assert "stocks/prices: the bad rows, with line and reason, are in stocks/prices_quarantine" in printed
         assert "stocks/stocks_model: quality gate passed" in printed
+
+    def test_the_python_example_of_the_tour_works(self, found: Found) -> None:
+        assert "Error" not in found.printed["tour"]
+        assert "never awaited" not in found.printed["tour"]
 
     def test_its_migration_was_done_when_the_server_was_started(self, found: Found) -> None:
         assert found.printed["migrate"] == "every database is at the version that this code needs\n"

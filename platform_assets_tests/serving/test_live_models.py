@@ -96,7 +96,7 @@ def test_no_version_answers_before_one_was_promoted(
     office: Office, database: Database, follow: Callable[..., LiveModels]
 ) -> None:
     models = follow(office, connecting(database))
-    with pytest.raises(NoChampion, match=f"{office.model} has no champion: .*approve") as caught:
+    with pytest.raises(NoChampion, match=f"{office.model} has no champion, because .*approve") as caught:
         models.live(office.model)
     assert caught.value.model == office.model
     with pytest.raises(NoChampion, match="this service does not serve the model other"):
@@ -224,7 +224,7 @@ def test_another_promotion_does_not_wait_for_one_that_cannot_be_loaded(
     models = follow(office, connecting(database))
     office.promote_digest("f" * 64)
     wait_until(lambda: state_is(models, office, failing="is not there"), "the lost file was missed")
-    with pytest.raises(NoChampion, match="no version of .* answers: .*is not there"):
+    with pytest.raises(NoChampion, match="no version of .* is live: .*is not there"):
         models.live(office.model)
     office.promote(1.0)
     wait_until(lambda: state_is(models, office, slope=1.0), "the next one was live", PATIENCE)
