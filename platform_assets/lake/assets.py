@@ -29,6 +29,8 @@ PARTITION_BY = "partition_expr"
 """Dagster's own name for the column of the partition keys."""
 IO_MANAGER = "tables_io"
 CONTEXT = "context"
+PLANTED = ". Expected: the sample data contain such rows on purpose"
+"""Addition to a warning about sample data."""
 
 
 def table_asset(
@@ -222,7 +224,7 @@ def _check_results(
     checks = {check.name: check for check in checks_of(schema)}
     failed = [judgement for judgement in validated.judgements if not judgement.passed]
     for judgement in validated.judgements:
-        yield _check_result(schema, judgement, checks[judgement.name])
+        yield _check_result(schema, judgement, checks[judgement.name], demo=validated.demo)
     if failed:
         context.log.warning("%s: these checks do not hold: %s", schema.name, ", ".join(one.name for one in failed))
     blocking = [judgement for judgement in failed if checks[judgement.name].blocking]
@@ -233,7 +235,8 @@ def _check_results(
         )
 
 
-def _check_result(schema: TableSchema, judgement: Judgement, check: Check) -> dg.AssetCheckResult:
+def _check_result(schema: TableSchema, judgement: Judgement, check: Check, *, demo: bool) -> dg.AssetCheckResult:
+    planted = PLANTED if demo and not check.blocking else ""
     metadata: dict[str, Any] = {"rows": judgement.rows, "broken_rows": judgement.broken}
     if judgement.observed is not None:
         metadata["observed"] = judgement.observed
@@ -244,7 +247,7 @@ def _check_result(schema: TableSchema, judgement: Judgement, check: Check) -> dg
         asset_key=schema.name.split("/"),
         check_name=check.name,
         severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
-        description=None if judgement.passed else _told(judgement, check),
+        description=None if judgement.passed else f"{_told(judgement, check)}{planted}",
         metadata=metadata,
     )
 

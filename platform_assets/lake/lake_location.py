@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _LONGEST_REASON = 500
+# delta-rs turns a folder into a URL and back, and finds another folder, or none, for these.
+_REFUSED = re.compile(r"[#?%\\\[\]|^\x00-\x1f\x7f\ud800-\udfff]")
 # delta-rs' own bounds are 10 attempts within 3 minutes; a store that is down should be reported sooner.
 _PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
 
@@ -112,9 +114,14 @@ def _location(uri: str) -> str:
     path = uri.removeprefix("file://")
     if "://" in path:
         return path.rstrip("/")
-    if "%" in path:
-        raise TableError(f"the lake's folder {path} has a % in its path, which delta-rs decodes; choose another one")
-    return str(Path(path).absolute())
+    folder = str(Path(path).absolute())
+    if refused := sorted(set(_REFUSED.findall(folder))):
+        named = " ".join(repr(one)[1:-1] for one in refused)
+        raise TableError(
+            f"the lake's folder {shown(uri)!r} has {named} in its path, which delta-rs reads as parts of a URL; set "
+            "PLATFORM_LAKE_URI, or PLATFORM_HOME, to another folder"
+        )
+    return folder
 
 
 def _without_secrets(text: str, options: Mapping[str, str]) -> str:

@@ -53,11 +53,15 @@ def up(context: typer.Context) -> None:
     from platform_assets.base.home_folder import make_home
     from platform_assets.operations.servers import DatabaseWatch, servers
     from platform_assets.operations.supervisor import Supervisor
+    from platform_assets.operations.up_lock import only_one_up
 
     services = context.obj.services
-    make_home(settings.home / "logs")
-    watch = DatabaseWatch(services, say)
-    with Supervisor(servers(services), settings.home / "logs", say, watch) as supervisor:
+    make_home(settings.home, "logs")
+    started = servers(services)
+    with (
+        only_one_up(settings.home, started),
+        Supervisor(started, settings.home / "logs", say, DatabaseWatch(services, say)) as supervisor,
+    ):
         supervisor.run()
 
 
@@ -134,6 +138,14 @@ def _say_what_next(report: Report, settings: Settings) -> None:
             out.print(f"{outcome.asset}: the bad rows, with line and reason, are in {outcome.asset}_quarantine")
         if outcome.reason:
             out.print(f"{outcome.asset}: {outcome.reason}", markup=False)
+    planted = [outcome for outcome in report.outcomes if outcome.demo and outcome.quarantined]
+    if planted:
+        checks, rows = (sum(len(one.failed) for one in planted), sum(one.quarantined or 0 for one in planted))
+        out.print(
+            "Expected, because the sample data contain errors on purpose to show the checks: "
+            f"{', '.join(one.asset for one in planted)} (failed checks: {checks}, quarantined rows: {rows})",
+            markup=False,
+        )
     from platform_assets.base.logs import shown
 
     where = (

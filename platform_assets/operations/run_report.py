@@ -43,6 +43,8 @@ class Outcome:
         Whether a failed check kept it from being published.
     quarantined
         Rows set apart, for a table from outside.
+    demo
+        Whether the asset is made from sample data.
     verdict
         What the quality gate says, for a model.
     approval
@@ -59,6 +61,7 @@ class Outcome:
     failed: list[str] = field(default_factory=list)
     blocked: bool = False
     quarantined: int | None = None
+    demo: bool = False
     verdict: str = ""
     approval: str = ""
     reason: str = ""
@@ -214,6 +217,7 @@ class _Recorder:
                 metadata = event.step_materialization_data.materialization.metadata
                 outcome.rows = _number(metadata, "dagster/row_count")
                 outcome.quarantined = _number(metadata, "quarantined_rows")
+                outcome.demo = "demo" in metadata and bool(metadata["demo"].value)
                 outcome.verdict = str(metadata[VERDICT].value) if VERDICT in metadata else ""
                 outcome.approval = str(metadata[APPROVAL].value) if APPROVAL in metadata else ""
                 return

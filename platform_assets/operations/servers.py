@@ -49,7 +49,10 @@ def servers(services: Services) -> list[Server]:
 
 
 def _mlflow(services: Services) -> Server:
+    from platform_assets.models.artifact_locations import follow_home
+
     settings = services.settings
+    follow_home(services.mlflow_tracking_uri, settings.home / "mlflow")
     return Server(
         name="MLflow",
         command=[

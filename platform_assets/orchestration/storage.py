@@ -213,4 +213,4 @@ def _has_a_message(connection: Any) -> bool:
 
 
 def _dagster_home(settings: Settings) -> Path:
-    return make_home(settings.home / "dagster")
+    return make_home(settings.home, "dagster")

@@ -307,7 +307,9 @@ def test_a_database_of_the_rooms_alone_stays_as_it_is_until_a_domain_brings_migr
         assert connection.execute("select version_num from platform.alembic_version").fetchall() == [("0003",)]
     assert migrate(limited, external, domains.parent) == []
     require_heads(limited, domains.parent)
-    with pytest.raises(DatabaseError, match="is at version 0003, this code needs 0003, bakery_0001, shop_0002; run"):
+    with pytest.raises(
+        DatabaseError, match="is at revision 0003, but this code needs 0003, bakery_0001, shop_0002; run"
+    ):
         require_heads(limited, domains)
 
 
@@ -318,9 +320,9 @@ def test_a_domain_that_is_gone_is_named_with_what_to_do(external: Database, limi
         with pytest.raises(DatabaseError) as error:
             use()
         assert str(error.value) == (
-            f"the database {external.name('platform')} has tables of the domain shop at revision shop_0002, and this "
-            f"code has no {domains}/shop/migrations; put that folder back, or, to remove the domain for good, let the "
-            "tables' owner drop them and delete the row shop_0002 of platform.alembic_version"
+            f"the database {external.name('platform')} has tables of the domain shop at revision shop_0002, but this "
+            f"code has no folder {domains}/shop/migrations; restore that folder, or remove the domain for good: drop "
+            "its tables as their owner, and delete the row shop_0002 of platform.alembic_version"
         )
     with external.connect("platform") as connection:
         connection.execute("drop schema shop cascade")

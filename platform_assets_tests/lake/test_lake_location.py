@@ -60,9 +60,32 @@ def test_a_missing_bucket_is_named(object_store: ObjectStore, engine: Engine) ->
         store.publish(NAME, staged)
 
 
-def test_a_folder_that_delta_misreads_is_refused(engine: Engine, tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="has a % in its path"):
-        TableStore(str(tmp_path / "a%20b"), engine)
+@pytest.mark.parametrize(
+    ("folder", "named"),
+    [
+        ("a%20b", "%"),
+        ("a#b", "#"),
+        ("a?b/c", "?"),
+        ("a\\b", "\\\\"),
+        ("a\tb\nc", "\\t \\n"),
+        ("[a]", "[ ]"),
+        ("a|b^", "^ |"),
+        ("a\udc80", "\\udc80"),
+    ],
+)
+def test_a_folder_that_delta_misreads_is_refused(engine: Engine, tmp_path: Path, folder: str, named: str) -> None:
+    for uri in (str(tmp_path / folder), f"file://{tmp_path}/{folder}/lake"):
+        with pytest.raises(TableError) as caught:
+            TableStore(uri, engine)
+        assert f" has {named} in its path, which delta-rs reads as parts of a URL; set " in str(caught.value)
+        str(caught.value).encode()
+
+
+def test_other_characters_in_the_path_of_a_lake_work(engine: Engine, tmp_path: Path) -> None:
+    store = TableStore(str(tmp_path / "a b'c\"d&e;f{g}*<é>:~"), engine)
+    with engine.stage(sales(1)) as staged:
+        store.publish(NAME, staged)
+    assert len(store.read(NAME)) == 1
 
 
 def test_a_file_uri_is_a_folder(engine: Engine, tmp_path: Path) -> None:

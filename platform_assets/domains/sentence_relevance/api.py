@@ -1,4 +1,4 @@
-"""HTTP routes of sentence relevance: classify sentences with the champion."""
+"""Sentence relevance over HTTP: the champion's prediction for a sentence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from platform_assets.web.request_identity import Asked
 
 LONGEST = 10_000
-"""Most characters of a sentence."""
+"""Maximum length of a sentence, in characters."""
 
 
 def _with_text(sentence: str) -> str:
@@ -40,10 +40,10 @@ Sentence = Annotated[
     Field(
         min_length=1,
         max_length=LONGEST,
-        # In the schema only; `_with_text` checks it, with a clearer message.
+        # For the documentation only. `_with_text` checks it, with a clearer message.
         json_schema_extra={"pattern": VISIBLE},
-        description="The sentence as it was written; the model cleans it.",
-        examples=["Forest fire near La Ronge Sask. Canada http://t.co/x1"],
+        description="The sentence as it was written. The model cleans it.",
+        examples=["Forest fire near La Ronge, hundreds evacuated http://t.co/x1"],
     ),
 ]
 
@@ -56,12 +56,10 @@ class Sentences(OneOrMany):
 
 
 class Prediction(BaseModel):
-    """Prediction for one sentence."""
+    """The champion's prediction for a sentence."""
 
     relevant: Annotated[bool, Field(description="Whether the score reaches the threshold.")]
-    label: Annotated[
-        Literal["Relevant", "Not Relevant"], Field(description="`relevant` as the label of the training data.")
-    ]
+    label: Annotated[Literal["Relevant", "Not Relevant"], Field(description="The decision as a label.")]
     score: Annotated[float, Field(ge=0, le=1, description="Probability that the sentence is relevant.")]
     threshold: float
     model_version: Annotated[str, version_of_all("sentences")]
@@ -77,26 +75,26 @@ class Predictions(BaseModel):
 _ANSWER = {"threshold": 0.434, "model_version": "3", "approval_id": 7}
 _YES = {"relevant": True, "label": RELEVANT, "score": 0.9312, **_ANSWER}
 _NO = {"relevant": False, "label": NOT_RELEVANT, "score": 0.0871, **_ANSWER}
-_FIRE, _PARTY = "Forest fire near La Ronge Sask. Canada", "This party is on fire!!! @you"
-_EXAMPLES = (
+_FIRE, _PARTY = "Forest fire near La Ronge, hundreds evacuated", "This party is on fire!!! @you"
+EXAMPLES = (
     Example("one sentence", {"sentence": _FIRE}, _YES),
     Example("several sentences", {"sentences": [_FIRE, _PARTY]}, {"predictions": [_YES, _NO]}),
 )
 
 
 def router(services: Services) -> APIRouter:
-    """Return the route.
+    """Return the route of sentence relevance.
 
     Parameters
     ----------
     services
-        Gives the champion.
+        The services, for the champion.
     """
     routes = APIRouter(tags=["sentence relevance"])
 
-    @routes.post("/predictions/sentence-relevance", **documentation(Prediction | Predictions, _EXAMPLES))
+    @routes.post("/predictions/sentence-relevance", **documentation(Prediction | Predictions, EXAMPLES))
     async def predict_sentence_relevance(sent: Sentences, request: Request) -> Response:
-        """Predict whether sentences report a real disaster: one sentence, or a list."""
+        """Predict whether a sentence is about a real disaster, for one sentence or up to 1,000."""
         return await respond(sent, partial(_predictions, services, request.state.asked, sent.items), Predictions)
 
     return routes
@@ -104,7 +102,7 @@ def router(services: Services) -> APIRouter:
 
 def _predictions(services: Services, asked: Asked, sentences: Sequence[str]) -> list[Prediction]:
     rows = [{TEXT.name: sentence} for sentence in sentences]
-    # A sentence has no id, so its subject in the log is null.
+    # A sentence has no id for the prediction log.
     predicted = services.predictor.predict(MODEL.name, [None] * len(rows), rows, asked)
     common = common_fields(predicted)
     return [
