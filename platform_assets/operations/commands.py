@@ -52,7 +52,7 @@ def up(context: typer.Context) -> None:
     settings: Settings = context.obj.settings
     out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
     from platform_assets.base.home_folder import make_home
-    from platform_assets.operations.servers import servers
+    from platform_assets.operations.servers import DatabaseWatch, servers
     from platform_assets.operations.supervisor import Supervisor
     from platform_assets.operations.up_lock import only_one_up
 
@@ -62,7 +62,7 @@ def up(context: typer.Context) -> None:
     started = servers(services)
     with (
         only_one_up(settings.home, started),
-        Supervisor(started, settings.home / "logs", say) as supervisor,
+        Supervisor(started, settings.home / "logs", say, DatabaseWatch(services, say)) as supervisor,
     ):
         supervisor.run()
 
