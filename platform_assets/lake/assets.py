@@ -19,7 +19,7 @@ from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.expectations import Judgement
 from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.schemas import TableSchema
-from platform_assets.lake.validation import Check, Validated, Validator, checks_of, conform
+from platform_assets.lake.validation import HISTORY, Check, Validated, Validator, checks_of, conform
 from platform_assets.orchestration.failures import plain_failures
 
 STORE = "platform/store"
@@ -201,8 +201,11 @@ def _of_step(work: Callable[..., Any], resources: set[str]) -> inspect.Signature
 def _validated(context: dg.AssetExecutionContext, schema: TableSchema, work: Callable[[], Any]) -> Iterator[Any]:
     validator: Validator = context.resources.validator
     with plain_failures():
-        inputs = _inputs(context, context.resources.tables)
-        validated = validator.validate(schema, work())
+        tables: TableStore = context.resources.tables
+        inputs = _inputs(context, tables)
+        is_published = schema.source and tables.exists(schema.name)
+        history = tables.versions(schema.name, HISTORY) if is_published else []
+        validated = validator.validate(schema, work(), history)
     try:
         yield from _check_results(context, schema, validated)
         demo = validated.demo or any(entry["demo"] for entry in inputs.values())

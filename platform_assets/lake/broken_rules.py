@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from platform_assets.landing.landed_rows import LINE
+from platform_assets.landing.row_writer import LINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

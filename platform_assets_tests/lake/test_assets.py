@@ -282,6 +282,7 @@ def test_checks_that_hold_are_recorded(shop: Shop) -> None:
     assert checks(shop.run(sales)) == {
         "bad_rows_are_within_limit": True,
         "every_value_has_its_type": True,
+        "row_count_is_as_usual": True,
         "table_has_rows": True,
         "sale_id_is_unique": True,
         "price_eur_is_positive": True,

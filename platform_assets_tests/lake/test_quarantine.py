@@ -23,7 +23,8 @@ from platform_assets.lake.expectations import is_positive, is_present
 from platform_assets.lake.field_types import reading_rules
 from platform_assets.lake.quarantine import quarantined, sift
 from platform_assets.lake.schemas import Column, TableSchema
-from platform_assets.landing.landed_rows import LINE, land
+from platform_assets.landing.landed_rows import land
+from platform_assets.landing.row_writer import LINE
 from platform_assets.landing.source_files import Source
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ INTEGERS: list[tuple[str, Any]] = [
     ("7.0", 7),
     ("7.", 7),
     (str(EXACT), EXACT),
-    (f"{EXACT}.0", EXACT),
+    (f"{2**53 - 1}.0", 2**53 - 1),
+    (f"-{2**53 - 1}.0", 1 - 2**53),
     (str(2**63 - 1), 2**63 - 1),
     (str(-(2**63)), -(2**63)),
     ("", None),
@@ -107,6 +109,9 @@ INTEGERS: list[tuple[str, Any]] = [
             "5.7",
             "6.5",
             f"{EXACT}.5",
+            f"{2**53}.0",
+            f"-{2**54}.",
+            "2e16",
             "1e3",
             "0x10",
             "0b11",

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from platform_assets.landing.csv_records import LONGEST_RECORD, MOST_LINES
-from platform_assets.landing.landed_rows import ERROR, LINE, TEXT
+from platform_assets.landing.row_writer import ERROR, LINE, TEXT
 from platform_assets_tests.landing.sales_files import Row, bad, good, read
 
 if TYPE_CHECKING:

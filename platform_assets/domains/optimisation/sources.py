@@ -13,7 +13,8 @@ from platform_assets.domains.optimisation.distance import distance
 from platform_assets.domains.optimisation.memory import read_small
 from platform_assets.domains.optimisation.settings import OptimisationSettings
 from platform_assets.landing.declared_sources import DeclaredSource
-from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, Landed, land
+from platform_assets.landing.landed_rows import Landed, land
+from platform_assets.landing.row_writer import ERROR, LINE, TEXT
 from platform_assets.landing.source_files import fetch
 
 if TYPE_CHECKING:
