@@ -73,14 +73,14 @@ def typed_rows(rows: ir.Table, schema: TableSchema) -> ir.Table:
 def _readable(rows: ir.Table, column: Column) -> ir.Value:
     import ibis
 
-    value = _as_type(rows[column.name], ibis.dtype(column.type))
+    value = as_type(rows[column.name], ibis.dtype(column.type))
     if UNREADABLE not in rows.columns:
         return value
     is_readable = ~rows[UNREADABLE].contains(column.name).fill_null(False)  # noqa: FBT003 - Ibis takes no keyword
     return ibis.ifelse(is_readable, value, ibis.null(value.type()))
 
 
-def _as_type(raw: ir.Value, kind: dt.DataType) -> ir.Value:
+def as_type(raw: ir.Value, kind: dt.DataType) -> ir.Value:
     """The value as the declared type; null where it is not of that type."""
     import ibis
 

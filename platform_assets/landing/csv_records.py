@@ -33,7 +33,7 @@ LONGEST_RECORD = 1 << 17
 """Longest record in bytes. Python's csv module accepts no longer field."""
 MOST_LINES = 100
 """Most lines of a record with line breaks between quotes."""
-PIECE = 1 << 17
+PIECE = 1 << 18
 """Bytes of the file that are split at a time."""
 OPEN_QUOTE = "a quote is not closed"
 _CSV_OPEN_QUOTE = "unexpected end of data"  # the csv module's message for an open quote
@@ -166,28 +166,34 @@ class _Splitter:
     def pieces(self) -> Iterator[Piece]:
         while piece := self._stream.read(PIECE):
             whole = piece if piece.endswith(b"\n") else piece + self._stream.readline()
-            yield self._as_it_is(whole) if self._is_ordinary(whole) else self._examined(whole)
+            yield (self._as_it_is(whole) if self._is_ordinary(whole) else None) or self._examined(whole)
 
     def _is_ordinary(self, piece: bytes) -> bool:
         """Whether each line is one record, if it has the right number of fields."""
         import numpy as np
 
-        if self._closing or b"\0" in piece or not (piece.isascii() or is_utf8(piece)):
-            return False
-        if piece[:1] in b"\r\n" or b"\n\n" in piece or b"\n\r\n" in piece:
-            return False
-        if piece.count(b"\r") != piece.count(b"\r\n"):
+        if self._closing or b"\0" in piece:
             return False
         letters = np.frombuffer(piece, np.uint8)
         ends = np.flatnonzero(letters == _NEWLINE)
-        longest = int(np.diff(ends, prepend=-1, append=len(piece)).max())
-        return longest <= LONGEST_RECORD and (b'"' not in piece or _has_ordinary_quotes(letters, ends))
+        lengths = np.diff(ends, prepend=-1, append=len(piece))[: len(ends) + (not piece.endswith(b"\n"))]
+        has_returns = b"\r" in piece
+        if lengths.min() <= 1 + has_returns or lengths.max() > LONGEST_RECORD:
+            return False  # a blank or a long line
+        if has_returns and piece.count(b"\r") != piece.count(b"\r\n"):
+            return False
+        return b'"' not in piece or _has_ordinary_quotes(letters, ends)
 
-    def _as_it_is(self, piece: bytes) -> Piece:
+    def _as_it_is(self, piece: bytes) -> Piece | None:
+        """Return the rows of ordinary lines; None if one is not in UTF-8."""
         import numpy as np
+        import pyarrow as pa
 
         count = piece.count(b"\n") + (not piece.endswith(b"\n"))
-        table, skipped = _texts(piece, self._names)
+        try:
+            table, skipped = _texts(piece, self._names)
+        except pa.ArrowInvalid:
+            return None
         lines = np.arange(self._next, self._next + count)
         unread = [Unread(self._next + place, _wrong_width(found, self._width), text) for place, found, text in skipped]
         if skipped:
@@ -273,9 +279,12 @@ def _has_ordinary_quotes(letters: NDArray[np.uint8], ends: NDArray[np.intp]) -> 
     places = np.flatnonzero(letters == _QUOTE)
     if len(places) % 2:
         return False
-    padded = np.concatenate([[_NEWLINE], letters, [_NEWLINE]])
     opening, closing_ = places[::2], places[1::2]
-    before, after = padded[opening], padded[closing_ + 2]
+    before, after = letters[opening - 1], letters[np.minimum(closing_ + 1, len(letters) - 1)]
+    if opening[0] == 0:
+        before[0] = _NEWLINE
+    if closing_[-1] == len(letters) - 1:
+        after[-1] = _NEWLINE
     return bool(
         ((before == _COMMA) | (before == _NEWLINE)).all()
         and ((after == _COMMA) | (after == _NEWLINE) | (after == _RETURN)).all()
@@ -301,10 +310,11 @@ def _texts(data: bytes, names: Sequence[str]) -> tuple[pa.RecordBatch, list[tupl
     reading = arrow_csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=places)
     parsing = arrow_csv.ParseOptions(newlines_in_values=b'"' in data, invalid_row_handler=skip)
     converting = arrow_csv.ConvertOptions(
-        column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=True, null_values=[""], check_utf8=False
+        column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=True, null_values=[""]
     )
     table = arrow_csv.read_csv(pa.BufferReader(data), reading, parsing, converting)
-    columns = [pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, pa.string()) for column in table]
+    # Of one block, Arrow makes one chunk, or none without rows.
+    columns = [column.chunk(0) if column.num_chunks else pa.nulls(0, pa.string()) for column in table.columns]
     return pa.RecordBatch.from_arrays(columns, list(names)), skipped
 
 

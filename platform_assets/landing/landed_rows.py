@@ -21,7 +21,7 @@ from platform_assets.landing.source_files import fetch
 from platform_assets.landing.text_encodings import detected_encoding, marked_encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
     from platform_assets.engine.query_engine import Engine
     from platform_assets.landing.archives import Unpacking
+    from platform_assets.landing.csv_records import Unread
     from platform_assets.landing.source_files import Source
 
     Reader = Callable[[Path, Source, Path], str]
     """Copies a source file to a parquet file of rows; returns the text encoding of a CSV file, else the format."""
 
 PARQUET = "parquet"
+READABLE, UNREAD = "rows.parquet", "unread.parquet"
 _BATCH_ROWS = 1 << 16
 
 
@@ -81,16 +83,11 @@ class Landed:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
-    def file(self) -> Path:
-        """The parquet file with the rows."""
+    def files(self) -> tuple[Path, Path]:
+        """The parquet files of the readable rows and of the unreadable lines; the second may be missing."""
         if self.folder is None:
             raise SourceError(f"{self.source} was not landed as a file")
-        return rows_in(self.folder)
-
-
-def rows_in(folder: Path) -> Path:
-    """The parquet file of landed rows in their folder."""
-    return folder / "rows.parquet"
+        return self.folder / READABLE, self.folder / UNREAD
 
 
 def land(source: Source, engine: Engine, unpacking: Unpacking | None = None, reader: Reader | None = None) -> Landed:
@@ -122,7 +119,7 @@ def land(source: Source, engine: Engine, unpacking: Unpacking | None = None, rea
             (folder / "unpacked").mkdir()
             file = unpacking.unpack(file, folder / "unpacked", str(source))
         _demand_content(file, source)
-        encoding = (reader or table_rows)(file, source, rows_in(folder))
+        encoding = (reader or table_rows)(file, source, folder / READABLE)
         return Landed(source, _rows(folder, engine), _digest(file), folder, encoding)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -130,7 +127,7 @@ def land(source: Source, engine: Engine, unpacking: Unpacking | None = None, rea
 
 
 def _rows(folder: Path, engine: Engine) -> Expression:
-    rows = engine.parquet(rows_in(folder))
+    rows = engine.parquet(*(folder / name for name in (READABLE, UNREAD) if (folder / name).exists()))
     if LINES in rows.columns and int(rows[LINES].max().to_pyarrow().as_py()) == 1:
         return rows.drop(LINES)
     return rows
@@ -195,18 +192,28 @@ def _copy_csv(file: Path, source: Source, target: Path, encoding: str) -> int:
     if len(opened.names) < 2:  # noqa: PLR2004 - a single column is a file with another separator
         raise not_csv(str(source))
     names = named(opened.names, source)
+    columns = [(name, pa.string()) for name in names]
+    unread = target.with_name(UNREAD)
     try:
-        with RowWriter(target, [(name, pa.string()) for name in names], LINES) as writer:
+        with RowWriter(target, columns, LINES) as writer, RowWriter(unread, columns, LINES) as apart:
             for piece in opened.pieces():
-                columns = dict(zip(names, piece.texts.columns, strict=True))
-                writer.write({LINE: piece.lines, LINES: piece.spans, **columns}, len(piece.lines))
-                if piece.unread:
-                    lines, reasons, texts = zip(*((x.line, x.reason, x.text) for x in piece.unread), strict=True)
-                    found = {LINE: lines, ERROR: reasons, TEXT: texts, LINES: [1] * len(lines)}
-                    writer.write(found, len(lines))
-            return writer.rows
+                values = dict(zip(names, piece.texts.columns, strict=True))
+                writer.write({LINE: piece.lines, LINES: piece.spans, **values}, len(piece.lines))
+                apart.write(_as_columns(piece.unread), len(piece.unread))
     except UnicodeError as error:
         raise SourceError(f"{source} cannot be read as {encoding}: {first_line(error)}; save it as UTF-8") from error
+    if not apart.rows:
+        unread.unlink()
+    return writer.rows + apart.rows
+
+
+def _as_columns(unread: Sequence[Unread]) -> dict[str, list[Any]]:
+    return {
+        LINE: [one.line for one in unread],
+        ERROR: [one.reason for one in unread],
+        TEXT: [one.text for one in unread],
+        LINES: [1] * len(unread),
+    }
 
 
 def _copy_parquet(file: Path, source: Source, target: Path) -> int:
@@ -216,8 +223,9 @@ def _copy_parquet(file: Path, source: Source, target: Path) -> int:
     opened = open_parquet(file, str(source))
     names = named(opened.schema.names, source)
     holds_bytes = [name for name, kind in zip(names, opened.schema.types, strict=True) if pa.types.is_binary(kind)]
+    # The engine cannot stage nanoseconds, so such times land as texts.
     columns = [
-        (name, pa.string() if name in holds_bytes else kind)
+        (name, pa.string() if name in holds_bytes or kind == pa.timestamp("ns") else kind)
         for name, kind in zip(names, opened.schema.types, strict=True)
     ]
     with RowWriter(target, columns, *([UNREADABLE] if holds_bytes else [])) as writer:

@@ -90,10 +90,9 @@ class RowWriter:
         """
         import pyarrow as pa
 
-        columns = [
-            pa.array(values[field.name], field.type) if field.name in values else pa.nulls(rows, field.type)
-            for field in self.schema
-        ]
+        if not rows:
+            return
+        columns = [_as(values.get(field.name), field.type, rows) for field in self.schema]
         batch = pa.RecordBatch.from_arrays(columns, schema=self.schema)
         self.rows += rows
         self._waiting.append(batch)
@@ -117,3 +116,11 @@ class RowWriter:
         if kind is None:
             self._flush()
         self._writer.close()
+
+
+def _as(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
+    import pyarrow as pa
+
+    if values is None:
+        return pa.nulls(rows, kind)
+    return values.cast(kind) if isinstance(values, pa.Array) else pa.array(values, kind)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 UTF_8 = "utf-8"
 UTF_8_SHARE = 0.95
 """Share of the lines with non-ASCII bytes that must be valid UTF-8 for a file to count as UTF-8."""
+_PART = 1 << 17
 _SAMPLE = 1 << 16
 """Bytes of non-ASCII lines that charset-normalizer sees."""
 
@@ -83,6 +84,8 @@ def detected_encoding(path: Path, called: str) -> str:
     """
     if marked_encoding(path) != UTF_8:
         return "utf-16"
+    if _is_utf8_file(path):
+        return UTF_8
     sample = bytearray()
     valid = invalid = 0
     with path.open("rb") as file:
@@ -98,6 +101,18 @@ def detected_encoding(path: Path, called: str) -> str:
     if valid >= UTF_8_SHARE * (valid + invalid):
         return UTF_8
     return _likeliest(bytes(sample), called)
+
+
+def _is_utf8_file(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        try:
+            while part := file.read(_PART):
+                decoder.decode(part)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def _likeliest(sample: bytes, called: str) -> str:

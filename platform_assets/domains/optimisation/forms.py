@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-_SURE_ROWS = 1 << 15
+SURE_ROWS = 1 << 15
+"""Rows after which values that hardly repeat are no longer collected."""
 _LARGEST_OFFSET = (1 << 31) - 1
 _MOST_DIGITS = 9  # of Arrow's smallest decimal, which takes four bytes
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
@@ -41,7 +42,7 @@ class Facts:
         self.weight = 0
         """Bytes of the texts."""
         self.distinct: pa.Array | None = None
-        """The different values, as `bits_of`; None where they hardly repeat."""
+        """The different values, as `bits_of`; None if they hardly repeat."""
         self._remembers = remembers
         self._low: int | float = 0
         self._high: int | float = 0
@@ -64,8 +65,7 @@ class Facts:
             new = pc.unique(present)
         except pa.ArrowNotImplementedError:
             new, self._remembers = present, False
-        if len(new):
-            self._measure(from_bits(new, self.kind))
+        self.measure(from_bits(new, self.kind))
         if self._remembers:
             self._remember(new)
 
@@ -74,13 +74,16 @@ class Facts:
         import pyarrow.compute as pc
 
         self.distinct = new if self.distinct is None else pc.unique(pa.concat_arrays([self.distinct, new]))
-        if self.rows >= _SURE_ROWS and 2 * len(self.distinct) > self.rows - self.nulls:
+        if self.rows >= SURE_ROWS and 2 * len(self.distinct) > self.rows - self.nulls:
             self._remembers, self.distinct = False, None
 
-    def _measure(self, values: pa.Array) -> None:
+    def measure(self, values: pa.Array) -> None:
+        """Learn which forms can hold some values, none of them null."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        if not len(values):
+            return
         kind = self.kind
         if pa.types.is_integer(kind):
             self._widen(*pc.min_max(values).as_py().values())
@@ -186,7 +189,7 @@ class Facts:
             meanings = meanings.cast(pa.string())
 
         def encode(values: pa.Array) -> pa.Array:
-            return _without_idle_mask(pc.index_in(bits_of(values), value_set=found).cast(codes))
+            return without_idle_mask(pc.index_in(bits_of(values), value_set=found).cast(codes))
 
         def finish(coded: pa.Array) -> pa.Array:
             return pa.DictionaryArray.from_arrays(coded, meanings)
@@ -312,13 +315,13 @@ def from_bits(values: pa.Array, kind: pa.DataType) -> pa.Array:
     return values.view(kind) if is_float(kind) else values
 
 
-def _without_idle_mask(values: pa.Array) -> pa.Array:
+def without_idle_mask(values: pa.Array) -> pa.Array:
     """The same without a mask of nulls where there is none: Arrow's lookup always makes one."""
     import pyarrow as pa
 
     if values.null_count:
         return values
-    return pa.Array.from_buffers(values.type, len(values), [None, values.buffers()[1]], offset=values.offset)
+    return pa.Array.from_buffers(values.type, len(values), [None, *values.buffers()[1:]], offset=values.offset)
 
 
 def same(values: pa.Array, others: pa.Array) -> bool:

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from platform_assets.base.frames import Frame
-    from platform_assets.domains.optimisation.reading import (
-        Unread,
-    )
+    from platform_assets.landing.csv_records import Unread
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,13 @@ class SmallColumn:
     data: pa.Array | pd.Series[Any]
     _stands_for: pa.DataType | None
     _dtype: Any
+
+    def values(self) -> pa.Array:
+        """Return the values as an engine may read them."""
+        import pyarrow as pa
+
+        is_number = self._stands_for is not None and not pa.types.is_boolean(self._stands_for)
+        return self.data.cast(pa.uint8()) if is_number and pa.types.is_boolean(self.data.type) else self.data
 
     def series(self) -> pd.Series[Any]:
         """The original column."""
@@ -88,15 +93,15 @@ class SmallTable:
 
     @property
     def arrow(self) -> pa.Table:
-        """The columns without a copy, in the forms in which they are kept, save those that Arrow cannot hold.
+        """The columns in their forms, without a copy, except those that Arrow cannot hold.
 
-        Each value is still the value (a decimal the number, a dictionary the text), so that DuckDB and
-        Ibis can work on it.
+        DuckDB and Ibis see the original values: a decimal is the number, a dictionary the text. Numbers that are kept
+        as one bit are copied to bytes, because an engine would take them for truth values.
         """
         import pyarrow as pa
 
         held = [column for column in self.columns if isinstance(column.data, pa.Array)]
-        return pa.Table.from_arrays([column.data for column in held], names=[column.name for column in held])
+        return pa.Table.from_arrays([column.values() for column in held], names=[column.name for column in held])
 
     def lines(self) -> NDArray[np.int64]:
         """The line of a CSV file on which each row begins, the header's being 1; else the row, from 1."""
