@@ -11,7 +11,7 @@ unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PYTHONHOME PYTHONPATH
 # Without compiled files each of the many processes of a run compiles all that it imports: twice the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run up test lint format bench docs requirements clean sync
+.PHONY: help run up test fuzz lint format bench docs requirements clean sync
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -25,6 +25,9 @@ up: sync ## start everything, with automation on: Dagster UI on 3000, MLflow on 
 
 test: sync ## set up, run the tests, say which were skipped and why
 	@$(VENV)/pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+
+fuzz: sync ## land 5,000 odd files and check each outcome; ARGS="--seed 7 --files 1" repeats one
+	@$(VENV)/python -W ignore -m platform_assets_tests.lake.fuzz $(ARGS)
 
 lint: sync ## style, types, layers
 	$(VENV)/ruff check

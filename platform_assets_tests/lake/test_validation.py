@@ -322,10 +322,10 @@ WRONG = Expectation("id_is_odd", "Every id is odd.", "ExpectNothing", {}, ("id",
 
 def test_nothing_is_left_where_judging_fails(engine: Engine, tmp_path: Path) -> None:
     source = TableSchema(SALES.name, COLUMNS, ("id",), (WRONG,), source=True)
-    with pytest.raises(PlatformError, match="id_is_odd is declared wrongly"):
+    with pytest.raises(PlatformError, match="id_is_odd has a wrong declaration"):
         Validator(engine, 1).validate(source, landed(engine, tmp_path, *good(1)))
     derived = TableSchema(TOTALS.name, COLUMNS, ("id",), (WRONG,))
-    with pytest.raises(PlatformError, match="id_is_odd is declared wrongly"):
+    with pytest.raises(PlatformError, match="id_is_odd has a wrong declaration"):
         Validator(engine, 1).validate(derived, frame())
 
 
@@ -344,5 +344,7 @@ def test_rows_from_outside_cannot_pass_for_derived_ones_nor_the_reverse(engine: 
 
 @pytest.mark.parametrize("returned", [None, [1, 2], {"id": [1]}, "shop/totals"])
 def test_what_is_no_table_is_refused_by_its_type(engine: Engine, returned: Any) -> None:
-    with pytest.raises(SchemaError, match=f"{type(returned).__name__} is no table; a pandas frame or an Ibis expr"):
+    with pytest.raises(
+        SchemaError, match=f"{type(returned).__name__} is not a table; return a pandas frame or an Ibis expr"
+    ):
         Validator(engine, 0).validate(TOTALS, returned)
