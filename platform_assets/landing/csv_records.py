@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import SourceError
-from platform_assets.landing.stray_quotes import has_stray_quotes
+from platform_assets.landing.stray_quotes import has_lone_closing_quote, has_stray_quotes
 from platform_assets.landing.text_encodings import UTF_8, is_utf8, open_as_utf8
 
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ class _Splitter:
         field = rb'(?:"[^"\0\r]*"|[^",\0\r]*)'
         self._simple = re.compile(rb"%b(?:,%b){%d}" % (field, field, self._width - 1))
         self._next = 2
-        self._closing: dict[int, int] = {}
-        """Lines with a stray closing quote, and the line of the quote that each of them closes."""
+        self._open = 0
+        """Line of the last quote that is not closed; 0 if each of them is."""
 
     def pieces(self) -> Iterator[Piece]:
         while piece := self._stream.read(PIECE):
@@ -172,7 +172,7 @@ class _Splitter:
         """Whether each line is one record, if it has the right number of fields."""
         import numpy as np
 
-        if self._closing or b"\0" in piece:
+        if b"\0" in piece:
             return False
         letters = np.frombuffer(piece, np.uint8)
         ends = np.flatnonzero(letters == _NEWLINE)
@@ -210,9 +210,7 @@ class _Splitter:
         while queue:
             line = queue.popleft()
             record, number, span = line.rstrip(b"\r\n"), self._next, 1
-            if opened := self._closing.pop(number, 0):
-                unread.append(Unread(number, f"its quote closes the one on line {opened}", _shown(record)))
-            elif self._is_simple(record):
+            if self._is_simple(record):
                 data += record + b"\n"
             elif record:
                 fields, error, span = self._record(line, queue)
@@ -224,7 +222,6 @@ class _Splitter:
                 lines.append(number)
                 spans.append(span)
             self._next += span
-        self._closing = {line: opened for line, opened in self._closing.items() if line >= self._next}
         return Piece(_texts(bytes(data), self._names)[0], np.array(lines, np.int64), np.array(spans, np.int32), unread)
 
     def _is_simple(self, record: bytes) -> bool:
@@ -240,9 +237,18 @@ class _Splitter:
 
         Lines of a record are taken from the queue. An error is about the first line alone.
         """
-        fields, error = _fields(line.rstrip(b"\r\n"), self._width)
-        if error != _CSV_OPEN_QUOTE:
-            return fields, error, 1
+        record = line.rstrip(b"\r\n")
+        fields, error = _fields(record, self._width)
+        if error == _CSV_OPEN_QUOTE:
+            return self._record_over_lines(line, queue)
+        if error and _leaves_open(record):
+            self._open = self._next
+        elif self._open and has_lone_closing_quote(record):
+            error = error or f"its quote closes the one on line {self._open}"
+            self._open = 0
+        return fields, error, 1
+
+    def _record_over_lines(self, line: bytes, queue: deque[bytes]) -> tuple[list[str], str, int]:
         whole = [line]
         while len(whole) < MOST_LINES and (more := self._ahead(queue, len(whole) - 1)):
             whole.append(more)
@@ -251,25 +257,20 @@ class _Splitter:
             fields, error = _fields(b"".join(whole).rstrip(b"\r\n"), self._width)
             if error == _CSV_OPEN_QUOTE:
                 continue
-            if not error and not self._marks_stray_quotes(whole):
+            if not error and not has_stray_quotes([one.rstrip(b"\r\n") for one in whole], self._width):
                 for _ in whole[1:]:
                     queue.popleft()
                 return fields, "", len(whole)
             break
-        # Where the field ends is unknown. The lines after the first are read as records of their own.
+        # Where the field ends is unknown. The lines after the first are read as records of their own, except one that
+        # ends a field with a quote: it would be the rest of this record, or has the other one of two stray quotes.
+        self._open = self._next
         return [], OPEN_QUOTE, 1
 
     def _ahead(self, queue: deque[bytes], place: int) -> bytes:
         if place == len(queue) and (line := self._stream.readline()):
             queue.append(line)
         return queue[place] if place < len(queue) else b""
-
-    def _marks_stray_quotes(self, lines: list[bytes]) -> bool:
-        """Whether the quotes of a record over several lines are stray; remember the closing one."""
-        stray, closing_place = has_stray_quotes([line.rstrip(b"\r\n") for line in lines], self._width)
-        if stray and closing_place:
-            self._closing[self._next + closing_place] = self._next
-        return stray
 
 
 def _has_ordinary_quotes(letters: NDArray[np.uint8], ends: NDArray[np.intp]) -> bool:
@@ -331,6 +332,16 @@ def _fields(record: bytes, width: int) -> tuple[list[str], str]:
     except csv.Error as error:
         return [], str(error).split(" - ")[0]
     return fields, "" if len(fields) == width else _wrong_width(len(fields), width)
+
+
+def _leaves_open(record: bytes) -> bool:
+    """Whether a line that is unreadable for another reason leaves a quote open."""
+    text = record[:LONGEST_RECORD].decode(errors="replace").replace("\0", " ")
+    try:
+        next(csv.reader([text], strict=True), [])
+    except csv.Error as error:
+        return str(error) == _CSV_OPEN_QUOTE
+    return False
 
 
 def _wrong_width(found: int, width: int) -> str:

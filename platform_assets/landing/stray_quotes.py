@@ -15,15 +15,21 @@ FEWEST_COMMAS = 3
 """Commas in the field from which its lines count as rows: free text in a narrow table may well have one per line."""
 # Possessive: an escaped quote is never taken for the closing one.
 _QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
+_QUOTED_FIELD = re.compile(rb'(?:(?<=,)|^)"(?:[^"]|"")*+"(?=,|$)')
+_LONE = re.compile(rb'"(?:,|$)')
 
 
-def has_stray_quotes(lines: Sequence[bytes], width: int) -> tuple[bool, int]:
-    """Judge a record over several lines: whether its lines are rows, and the place of the line with the closing quote.
+def has_lone_closing_quote(line: bytes) -> bool:
+    """Whether a field that no quote opens ends with one."""
+    return _LONE.search(_QUOTED_FIELD.sub(b"", line)) is not None
 
-    The quotes are stray if the first and the last line, each without its quote, and at least half of the lines between
-    them are rows by themselves, with `FEWEST_COMMAS` in all. In a file with `WIDE` columns the lines between them are
-    enough. A line is a row if it has as many fields as the header and is quoted like the first line. The place is 0 if
-    the closing quote is part of a line that is not a row.
+
+def has_stray_quotes(lines: Sequence[bytes], width: int) -> bool:
+    """Judge whether the quotes of a record over several lines are stray, and its lines are rows.
+
+    They are if the first and the last line, each without its quote, and at least half of the lines between them are
+    rows by themselves, with `FEWEST_COMMAS` in all. In a file with `WIDE` columns the lines between them are enough. A
+    line is a row if it has as many fields as the header and is quoted like the first line.
 
     Parameters
     ----------
@@ -35,7 +41,7 @@ def has_stray_quotes(lines: Sequence[bytes], width: int) -> tuple[bool, int]:
     opening = _opening(lines[0])
     quoted = _QUOTED.match(b"\n".join(lines), opening)
     if quoted is None:
-        return False, 0
+        return False
     last = quoted[0].count(b"\n")
     closing = quoted.end() - 1 - sum(len(line) + 1 for line in lines[:last])
     # A field that begins the line may be the stray one. Then the ends of the lines are compared.
@@ -51,8 +57,7 @@ def has_stray_quotes(lines: Sequence[bytes], width: int) -> tuple[bool, int]:
     ends_in_row = is_row(_without(lines[last], closing))
     mostly_rows = 2 * rows >= len(between)
     enough = last * (width - 1) >= FEWEST_COMMAS
-    stray = mostly_rows and ((is_row(first) and ends_in_row and enough) or (width >= WIDE and rows > 0))
-    return stray, last if stray and ends_in_row else 0
+    return mostly_rows and ((is_row(first) and ends_in_row and enough) or (width >= WIDE and rows > 0))
 
 
 def _opening(line: bytes) -> int:
