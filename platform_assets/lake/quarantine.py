@@ -119,7 +119,7 @@ def _reason(raw: ir.Table) -> ir.StringValue:
 
     reasons = [raw[ERROR]]
     if UNREADABLE in raw.columns:
-        reasons.append(raw[UNREADABLE].join(", ") + ibis.literal(" not in UTF-8"))
+        reasons.append(ibis.literal("not in UTF-8: ") + raw[UNREADABLE].join(", "))
     return ibis.coalesce(*reasons, "")
 
 

@@ -214,9 +214,10 @@ def _lines_of(records: Sequence[bytes], owners: Sequence[int | None]) -> list[ra
 def _damage(rng: random.Random, file: OddFile, records: list[bytes]) -> None:
     file.may_quarantine = True
     good = [place for place, record in enumerate(records) if place and record.strip()]
-    kind = rng.choice(("stray quotes", "another encoding", "zero byte", "lost comma", "surplus comma", "lost line end"))
-    for _ in range(rng.choice((1, 1, 2))):
-        place = rng.choice(good)
+    kinds = ("stray quotes", "another encoding", "zero byte", "lost comma", "surplus comma", "lost line end")
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        kind, place = rng.choice(kinds), rng.choice(good)
+        file.story.append(kind)
         record = records[place]
         if kind == "another encoding":
             records[place] = record.rstrip(b"\r\n") + b"\xe9\n"
@@ -232,7 +233,6 @@ def _damage(rng: random.Random, file: OddFile, records: list[bytes]) -> None:
             records[place] = record.rstrip(b"\r\n") + b","
         else:
             _plant_stray_quotes(rng, records, place, good)
-    file.story.append(kind)
 
 
 def _plant_stray_quotes(rng: random.Random, records: list[bytes], place: int, good: Sequence[int]) -> None:
@@ -311,6 +311,11 @@ _TYPES: Mapping[str, Sequence[pa.DataType]] = {
 def _parquet_file(rng: random.Random, rows: list[Row], unreadable: set[int], _: Path) -> OddFile:
     names = _shuffled(rng)
     columns, story = [], ["parquet"]
+    has_bytes = rng.random() < 0.1
+    if has_bytes:
+        unreadable.clear()  # without another note, no row contradicts another
+        for row in rows:
+            row["note"] = "x"
     # Four combinations of types, so that many files can be read at once.
     combination = rng.randrange(4)
     for name in names:
@@ -322,12 +327,9 @@ def _parquet_file(rng: random.Random, rows: list[Row], unreadable: set[int], _: 
             unreadable |= {place for place, row in enumerate(rows) if abs(row["id"]) >= 2**53}
         columns.append(_array(values, kind))
         story.append(f"{name} {kind}")
-    if rng.random() < 0.1:
+    if has_bytes:
         place = names.index("note")
         columns[place] = pa.array([b"\xff" if row["id"] % 3 == 0 else b"x" for row in rows])
-        for row in rows:
-            row["note"] = "x"
-        unreadable.clear()
         unreadable |= {place for place, row in enumerate(rows) if row["id"] % 3 == 0}
     table = pa.Table.from_arrays(columns, [_spelt(rng, name) for name in names])
     sink = io.BytesIO()

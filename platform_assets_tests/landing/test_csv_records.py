@@ -99,6 +99,11 @@ def fields(found: int) -> str:
             [bad(2, "it is not in UTF-8, from byte 3 on", "1,\\xff\\"), good(3, "3", "4")],
             id="wrong encoding in one line",
         ),
+        pytest.param(
+            b"a,b\n1,\xff,3\n4,5\n",
+            [bad(2, "it is not in UTF-8, from byte 3 on", "1,\\xff,3"), good(3, "4", "5")],
+            id="wrong encoding and too many fields",
+        ),
         pytest.param(b"a,b\n1,\0\n3,4\n", [bad(2, "it holds a zero byte", "1,\0"), good(3, "3", "4")], id="zero byte"),
     ],
 )

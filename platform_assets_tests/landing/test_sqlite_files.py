@@ -141,6 +141,23 @@ def test_an_archive_above_the_limit_is_not_even_fetched(engine: Engine, tmp_path
         land(Source(SETTING, uri), engine, Unpacking(1_000, "LIMIT"), sqlite_rows("data", COLUMNS))
 
 
+def test_what_select_finds_is_there(engine: Engine, tmp_path: Path) -> None:
+    table = "CREATE TABLE Data (\"INDEX\" INTEGER, word TEXT, Text TEXT AS (word || '!') STORED, photo BLOB)"
+    content = database(tmp_path, [], table, "INSERT INTO data (\"index\", word, photo) VALUES (1, 'fire', x'00FF')")
+    assert landed(engine, tmp_path, content) == [
+        {
+            LINE: 1,
+            ERROR: None,
+            TEXT: None,
+            UNREADABLE: ["photo"],
+            "index": "1",
+            "word": "fire",
+            "text": "fire!",
+            "photo": "\0\\xff",
+        }
+    ]
+
+
 VIEW = (
     "CREATE VIEW data AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS a, i AS b FROM n"
 )
