@@ -1,4 +1,4 @@
-"""A table in memory, each column in the smallest of the forms of `forms.py` that keeps its values."""
+"""A table in memory, with each column in the smallest form of `forms.py` that keeps its values."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class SmallColumn:
     name
         Its name.
     type
-        Its type in the original.
+        Type in the original.
     form
-        The form in which it is kept.
+        Form in which it is stored.
     before
-        Bytes that it takes in pandas, objects included.
+        Bytes in pandas, including objects.
     after
-        Bytes that it takes here, dictionary included.
+        Bytes here, including a dictionary.
     data
-        The values; a pandas series as it was where Arrow cannot hold them (a list of mixed types, for one).
+        The values; the original pandas series if Arrow cannot hold them, e.g. a list of mixed types.
     """
 
     name: str
@@ -54,7 +54,7 @@ class SmallColumn:
         return self.data.cast(pa.uint8()) if is_number and pa.types.is_boolean(self.data.type) else self.data
 
     def series(self) -> pd.Series[Any]:
-        """The original column."""
+        """Return the original column."""
         if self._stands_for is None:
             return self.data
         return in_pandas(restored(self.data, self._stands_for), self._dtype)
@@ -67,15 +67,15 @@ class SmallTable:
     Attributes
     ----------
     columns
-        What it holds, in order.
+        The columns in order.
     rows
-        How many rows.
+        Number of rows.
     encoding
-        How the texts of the file are encoded; empty for a frame or a parquet file.
+        Text encoding of a CSV file; empty for a frame or a parquet file.
     unread
-        Lines of the CSV file that are no rows.
+        Lines of the CSV file that are not rows.
     jumps
-        Rows, counted from 0, and the lines on which they begin, wherever those do not follow the last row's.
+        Rows, counted from 0, that do not begin on the line after the previous row's, with their lines.
     """
 
     columns: tuple[SmallColumn, ...]
@@ -88,7 +88,7 @@ class SmallTable:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all columns; without the frame's index, which stays as it is."""
+        """Bytes of all columns, without the index of a frame, which is not compressed."""
         return sum(column.after for column in self.columns)
 
     @property
@@ -104,7 +104,7 @@ class SmallTable:
         return pa.Table.from_arrays([column.values() for column in held], names=[column.name for column in held])
 
     def lines(self) -> NDArray[np.int64]:
-        """The line of a CSV file on which each row begins, the header's being 1; else the row, from 1."""
+        """Return the line on which each row begins (the header is line 1); without a CSV file, row numbers from 1."""
         import numpy as np
 
         jumps = self.jumps or ((0, 1),)
@@ -114,7 +114,7 @@ class SmallTable:
         return lines
 
     def frame(self) -> Frame:
-        """The original, value for value and type for type."""
+        """Return the original frame with the same values and types."""
         import pandas as pd
 
         index = pd.RangeIndex(self.rows) if self._index is None else self._index
