@@ -114,14 +114,15 @@ def _fault(file: OddFile, good: Sequence[dict[str, Any]], bad: Mapping[int, str]
     for place, (row, lines) in enumerate(zip(file.rows, file.lines, strict=True)):
         is_quarantined = any(line in bad for line in lines)
         found = by_id.get(row["id"])
+        is_alone = ids[row["id"]] == 1
+        fault: str | bool
         if place in file.unreadable:
-            # Of rows that contradict each other, one stays if the lines of the others cannot be read.
-            fault = found is not None and not file.may_quarantine and "an unreadable row is published"
+            fault = is_alone and found is not None and not file.may_quarantine and "an unreadable row is published"
         elif found is None:
             fault = not is_quarantined and "a row is lost"
         else:
             fault = found != row and "a value is changed"
-        if ids[row["id"]] == 1 and place not in file.unreadable and is_quarantined and not file.may_quarantine:
+        if is_alone and place not in file.unreadable and is_quarantined and not file.may_quarantine:
             fault = "a good row is quarantined"
         if fault:
             return f"{fault}: {found} for {row}, quarantined {dict(bad)}"

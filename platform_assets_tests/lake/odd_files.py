@@ -225,13 +225,13 @@ def _damage(rng: random.Random, file: OddFile, records: list[bytes]) -> None:
                 records[place] = record.replace(b'"', b'"\xe9', 1)
         elif kind == "zero byte":
             records[place] = record[:3] + b"\0" + record[3:]
-        elif kind == "lost comma":
+        elif kind == "lost comma" and b'"' not in record:
             records[place] = record.replace(b",", b"", 1)
         elif kind == "surplus comma":
             records[place] = b"," + record
         elif kind == "lost line end":
             records[place] = record.rstrip(b"\r\n") + b","
-        else:
+        elif kind == "stray quotes":
             _plant_stray_quotes(rng, records, place, good)
 
 

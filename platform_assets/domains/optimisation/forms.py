@@ -128,7 +128,7 @@ class Facts:
         return self.rows * (width or 8) + (0 if is_float(self.kind) else mask)
 
     def forms(self) -> list[Form]:
-        """Return the forms that can hold the values, the smallest first. Storing the values as they are always works."""
+        """Return the forms that can hold the values, the smallest first. The values as they are always work."""
         import pyarrow as pa
 
         found = [self._as_it_is()]

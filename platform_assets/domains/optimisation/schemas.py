@@ -17,15 +17,13 @@ DISTANCES = TableSchema(
     name="optimisation/distances",
     columns=(
         ROW,
-        Column("latitude", "float64", "Latitude as in the source; the formula takes the number as an angle.", DEGREES),
-        Column(
-            "longitude", "float64", "Longitude as in the source; the formula takes the number as an angle.", DEGREES
-        ),
+        Column("latitude", "float64", "Latitude as in the source; the formula takes it as an angle.", DEGREES),
+        Column("longitude", "float64", "Longitude as in the source; the formula takes it as an angle.", DEGREES),
         Column(
             "distance",
             "float64",
-            "sin(latitude/2)^2 + cos(latitude) cos(longitude) sin(longitude/2)^2, without conversion of degrees. It has "
-            "no unit and is not the haversine. Null if a coordinate is missing.",
+            "sin(latitude/2)^2 + cos(latitude) cos(longitude) sin(longitude/2)^2, without conversion of degrees. It "
+            "has no unit and is not the haversine. Null if a coordinate is missing.",
         ),
     ),
     key=("row",),
