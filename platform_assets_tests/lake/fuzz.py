@@ -24,7 +24,7 @@ from platform_assets.lake.broken_rules import RULES
 from platform_assets.lake.quarantine import quarantined, sift
 from platform_assets.lake.schemas import Column
 from platform_assets.landing.landed_rows import Landed, land
-from platform_assets.landing.row_writer import LINE
+from platform_assets.landing.row_writer import LINE, LINES
 from platform_assets.landing.source_files import Source
 from platform_assets.landing.sqlite_files import sqlite_rows
 from platform_assets_tests.lake.odd_files import NAMES, SCHEMA, TABLE, OddFile, odd_file
@@ -95,12 +95,16 @@ def _sifted(
         bad = quarantined(batch, sifted).to_pyarrow().to_pylist()
         assert sifted.typed.rows == len(good) + len(bad) + sifted.twins
     seeds = list(tables)
+    spans: dict[int, int] = {}
+    if LINES in rows.column_names:
+        spans = {line: span or 1 for line, span in zip(rows[LINE].to_pylist(), rows[LINES].to_pylist(), strict=True)}
     by_seed: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in good:
         by_seed[row.pop(FILE)].append(row)
     rules: defaultdict[int, dict[int, str]] = defaultdict(dict)
     for row in bad:
-        rules[seeds[row[LINE] // _LINES]][row[LINE] % _LINES] = row[RULES]
+        seed, line = seeds[row[LINE] // _LINES], row[LINE] % _LINES
+        rules[seed] |= dict.fromkeys(range(line, line + spans.get(row[LINE], 1)), row[RULES])
     return by_seed, rules
 
 

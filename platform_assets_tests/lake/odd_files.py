@@ -17,6 +17,7 @@ import random
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -406,7 +407,9 @@ def _sqlite_value(rng: random.Random, name: str, value: Any) -> Any:
 
 
 def _packed(rng: random.Random, file: OddFile) -> OddFile:
-    pack = rng.choice((None, None, None, None, ("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)))
+    pack = rng.choice(
+        (None, None, None, None, ("gz", partial(gzip.compress, mtime=0)), ("bz2", bz2.compress), ("xz", lzma.compress))
+    )
     if pack is None:
         return file
     suffix, compress = pack
