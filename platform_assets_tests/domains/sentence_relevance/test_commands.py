@@ -49,7 +49,7 @@ def test_a_file_that_is_there_is_replaced_with_force_only(tmp_path: Path) -> Non
     ("content", "message"),
     [
         (b"Dear colleagues", "NotGzipError: {archive} (ARCHIVE) is not compressed with gzip; pack it with"),
-        (pack(b"Dear colleagues"), "NotADatabaseError: {archive} (ARCHIVE) holds no SQLite database"),
+        (pack(b"Dear colleagues"), "NotADatabaseError: {archive} (ARCHIVE) is not a SQLite database"),
         (pack(b"SQLite format 3\0"), "DamagedDatabaseError: {archive} (ARCHIVE) holds a damaged database"),
         (None, "SourceError: {archive} (ARCHIVE) does not exist; point ARCHIVE at the file that is meant"),
     ],

@@ -135,7 +135,7 @@ def test_bad_rows_are_set_apart_with_their_place_and_never_stop_the_others(run: 
 BROKEN = [
     (b"Dear colleagues", "is not compressed with gzip"),
     (gzip.compress(tar({"a": b"", "b": b""})), "holds several files"),
-    (pack(b"no database"), "holds no SQLite database"),
+    (pack(b"no database"), "is not a SQLite database"),
     (None, "does not exist; point PLATFORM_SENTENCES_ARCHIVE_URI at the file that is meant"),
 ]
 
