@@ -289,6 +289,18 @@ def test_checks_that_hold_are_recorded(shop: Shop) -> None:
     }
 
 
+@pytest.mark.requirement("PLT-5", "PLT-12")
+def test_a_source_that_shrinks_is_published_with_a_warning(shop: Shop) -> None:
+    shop.run(sales)
+    shop.deliver("sale_id,item,price_eur\n1,tea,10\n")
+    result = shop.run(sales)
+    assert result.success
+    [warning] = [one for one in result.get_asset_check_evaluations() if not one.passed]
+    assert (warning.check_name, warning.severity) == ("row_count_is_as_usual", dg.AssetCheckSeverity.WARN)
+    assert "1 rows; the median of the last 1 versions is 3" in str(warning.description)
+    assert shop.current("shop/sales").rows == 1
+
+
 @pytest.mark.requirement("PLT-5", "PLT-6")
 def test_bad_rows_are_warned_of_and_kept_apart_while_the_good_ones_go_on(shop: Shop) -> None:
     shop.deliver(GOOD + "4,salt,-7\n5,salt,cheap\n")
