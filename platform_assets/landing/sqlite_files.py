@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from platform_assets.landing.source_files import Source
 
 _MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
 _BATCH = 50_000
 _BATCH_BYTES = 16 << 20
 _MOST_TIMES_THE_FILE = 4
@@ -94,8 +95,10 @@ def opened_sqlite(file: Path, table: str, columns: Sequence[str], called: str) -
         The file is not a database, is damaged, or lacks the table or a column.
     """
     with file.open("rb") as stream:
-        if stream.read(len(_MAGIC)) != _MAGIC:
-            raise NotADatabaseError(f"{called} is not a SQLite database; point to the database file")
+        head = stream.read(_HEADER_BYTES)
+    if not head.startswith(_MAGIC):
+        raise NotADatabaseError(f"{called} is not a SQLite database; point to the database file")
+    _demand_all_pages(head, file.stat().st_size, called)
     with closing(_connected(file)) as database, _plain_errors(called):
         _demand_whole(database, called)
         _demand_table(database, table, columns, called)
@@ -124,6 +127,15 @@ def _plain_errors(called: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise DamagedDatabaseError(f"{called} holds a damaged database: {first_line(error)}; fetch it again") from None
+
+
+def _demand_all_pages(head: bytes, size: int, called: str) -> None:
+    """Refuse a truncated file. SQLite would fill its last page with zeros, which the integrity check accepts."""
+    page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+    is_counted = head[24:28] == head[92:96]  # an old version of SQLite leaves the number of pages as it was
+    needed = pages * (65_536 if page == 1 else page)
+    if len(head) < _HEADER_BYTES or (is_counted and size < needed):
+        raise DamagedDatabaseError(f"{called} holds a damaged database: it is cut off; fetch it again")
 
 
 def _demand_whole(database: sqlite3.Connection, called: str) -> None:

@@ -169,10 +169,11 @@ VIEW = (
         (lambda _: b"", SourceError, "is empty"),
         (lambda _: b"PAR1 and so on", NotADatabaseError, "is not a SQLite database"),
         (lambda _: b"SQLite format 3\0", DamagedDatabaseError, "holds a damaged database: "),
-        (lambda good: good[:4_096], DamagedDatabaseError, "holds a damaged database: "),
+        (lambda good: good[:4_096], DamagedDatabaseError, "holds a damaged database: it is cut off"),
+        (lambda good: good[:-3], DamagedDatabaseError, "holds a damaged database: it is cut off"),
         (lambda good: good[:8_000] + bytes(8_000) + good[16_000:], DamagedDatabaseError, "holds a damaged database: "),
     ],
-    ids=["empty", "another file", "magic alone", "cut off", "with a hole"],
+    ids=["empty", "another file", "magic alone", "cut off", "last bytes missing", "with a hole"],
 )
 def test_what_is_no_whole_database_is_refused(
     engine: Engine, tmp_path: Path, content: Any, kind: type[Exception], message: str
