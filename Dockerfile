@@ -1,12 +1,12 @@
-# The sentence relevance service alone, for Cloud Run and anything else that runs a container and names a port in PORT:
-# the platform's own application with one router, and a model that was approved and exported with the proof of that.
-# No database, no lake, no state. It sits at the root because that is where the Cloud Run button looks; the platform's
-# other images have nothing to do with it. Python 3.11, for with it the lock gives the libraries that trained the model.
+# The sentence relevance service alone, for Cloud Run and other hosts that run a container and pass the port in PORT. It is
+# the platform's HTTP application with one exported model and the record of its approval. It needs no database and no lake,
+# and it keeps no state. This file is in the root folder because the Cloud Run button looks for it there. The image uses
+# Python 3.11, because for 3.11 the lock file has the library versions that trained the model.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /service
 RUN pip install --no-cache-dir uv==0.13.8
 COPY pyproject.toml uv.lock ./
-# Only what serving needs, in the versions of the lock: a third of the platform's libraries.
+# Only the libraries for serving, in the versions of the lock file: a third of the platform's libraries.
 RUN uv sync --frozen --only-group serve --no-install-project --compile-bytecode --no-cache
 COPY LICENSE README.md ./
 COPY platform_assets platform_assets
@@ -28,5 +28,5 @@ USER 10001
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health/ready', timeout=4)"]
-# The shell only turns Cloud Run's name of the port into ours; the service takes its place and gets its signals.
+# The shell maps PORT to the platform's variable. `exec` replaces the shell, so that the service receives the signals.
 CMD ["sh", "-c", "PLATFORM_SERVICE_PORT=$PORT exec platform-assets serve --host 0.0.0.0"]

@@ -1,6 +1,6 @@
-"""Sets up the project's own folder: uv in `.uv`, then in `.venv` what `uv.lock` says.
+"""Install uv into `.uv`, and then the packages of `uv.lock` into `.venv`.
 
-`make` runs it before everything else, with the first Python that will do. Standard library only.
+`make` runs this script before each target, with the first suitable Python. It uses only the standard library.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".uv"
 ENVIRONMENT = ROOT / ".venv"
-# The real file: a virtual environment or a shim in front of it may go away. Given by its full path, or
-# uv would look for one by itself, try shims that fail, and in the end download one.
+# The resolved path, because a virtual environment or a shim may be removed later. uv gets the full path; otherwise it
+# searches for a Python, tries shims that fail, and finally downloads one.
 INTERPRETER = os.path.realpath(sys.executable)
 
 
 def main(uv_version: str) -> None:
-    """Set up what is missing; exits with the code of the program that failed."""
+    """Install what is missing. Exit with the code of the command that failed."""
     home = TOOLS / uv_version
     TOOLS.mkdir(exist_ok=True)
     with (TOOLS / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # Held for as long as a child runs, even if this process is killed.
-        os.set_inheritable(lock.fileno(), True)  # noqa: FBT003  # takes no keyword
+        # The child processes inherit the lock, so it is held until they end, even if this process is killed.
+        os.set_inheritable(lock.fileno(), True)  # noqa: FBT003  # accepts no keyword
         if not (home / "bin" / "uv").exists() or not (home / "bin").samefile(Path(sys.executable).parent):
             install_uv(home, uv_version)
         sync(home / "bin" / "uv")
 
 
 def install_uv(home: Path, version: str) -> None:
-    """Make an environment that holds uv alone; it is either there as a whole or not at all."""
-    say(f"Setting up with {INTERPRETER}; this downloads about 1 GB once.")
+    """Create an environment that contains only uv. The folder appears complete or not at all."""
+    say(f"Installing with {INTERPRETER}. This downloads about 1 GB, once.")
     new = TOOLS / "new"
     shutil.rmtree(new, ignore_errors=True)
     run([INTERPRETER, "-m", "venv", new])
@@ -50,29 +50,29 @@ def install_uv(home: Path, version: str) -> None:
 
 
 def sync(uv: Path) -> None:
-    """Make `.venv` equal to the lock; milliseconds and no network when it is."""
-    # Killed, or out of disk, uv leaves packages half-written, and takes them for whole the next time.
+    """Make `.venv` match the lock file. If it already does, this takes milliseconds and no network access."""
+    # If uv is killed or the disk is full, it leaves incomplete packages and considers them installed the next time.
     unfinished = TOOLS / "syncing"
     if unfinished.exists() and ENVIRONMENT.exists():
-        say("The last set-up did not finish; starting it over.")
+        say("The last installation did not finish. Starting again.")
         shutil.rmtree(ENVIRONMENT)
     unfinished.touch()
-    # As pip does; otherwise each of the first processes compiles what it imports, on one core. Looking for what is
-    # compiled already would take longer than all the rest of a sync that finds nothing to do.
+    # Compile bytecode at the first installation, as pip does. Otherwise each of the first processes compiles its
+    # imports on one core. Later syncs skip this, because checking all files takes longer than the rest of the sync.
     compiled = [] if ENVIRONMENT.exists() else ["--compile-bytecode"]
     run([uv, "sync", "--frozen", "--python", INTERPRETER, *compiled])
     unfinished.unlink()
 
 
 def say(line: str) -> None:
-    """Print a line at once, before the output of the commands that follow."""
+    """Print a line and flush it, so that it precedes the output of the next command."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def run(command: Sequence[str | Path]) -> None:
-    """Run a command in the project; when it fails, it has said why, and its exit code is ours."""
-    code = subprocess.call(command, cwd=ROOT, close_fds=False)  # noqa: S603  # commands of this file
+    """Run a command in the project folder. Exit with its code if it fails."""
+    code = subprocess.call(command, cwd=ROOT, close_fds=False)  # noqa: S603  # only commands from this file
     if code:
         sys.exit(code if code > 0 else 128 - code)
 

@@ -1,15 +1,24 @@
-"""What the documents name exists: make targets, commands, variables, and the files they link to."""
+"""The documentation names only things that exist.
+
+Checked are make targets, commands with their options, jobs, assets, variables, modules, files and headings.
+`serving/test_serve.py` runs the curl commands, `integration/test_example_domain.py` the Python example of the tour.
+"""
 
 from __future__ import annotations
 
 import re
+import shlex
+import tomllib
 from functools import cache
+from itertools import dropwhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from platform_assets import domains
 from platform_assets.operations.settings_page import settings_pages
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-# The requirements name what is still to be built.
+# The requirements name commands and settings that do not exist yet.
 PAGES = [
     page
     for pattern in ("*.md", "docs/**/*.md", "platform_assets/**/*.md")
@@ -28,6 +37,12 @@ PAGES = [
     if page != ROOT / "docs" / "requirements.md"
 ]
 
+TESTED_ELSEWHERE = {"make", "curl", "uv", "export"}
+"""Programs in shell examples that other tests run, or that are not ours."""
+
+_SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_ASSIGNMENT = re.compile(r"[A-Z_]+=")
+_HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 _BLOCK = re.compile(r"^(```|~~~).*?\n(.*?)^\1|((?:^(?: {4}|\t).*\n)+)", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
 _MAKE = re.compile(r"(?<![\w-])make((?:[ \t]+[A-Z]\w*=(?:\"[^\"]*\"|'[^']*'|\S*))*)[ \t]+([a-z][\w-]*)")
@@ -59,6 +74,23 @@ def command_line() -> TyperGroup:
     return command
 
 
+@cache
+def programs() -> dict[str, Any]:
+    """Command-line parsers by the name of the program."""
+    from dagster._cli import cli as dagster
+    from dagster_dg_cli.cli import cli as dg
+
+    return {"platform-assets": command_line(), "dagster": dagster, "dg": dg}
+
+
+@cache
+def jobs_and_assets() -> tuple[set[str], set[str]]:
+    from platform_assets.definitions import defs
+
+    repository = defs().get_repository_def()
+    return set(repository.job_names), {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()}
+
+
 def variables() -> set[str]:
     kinds: list[type[SettingsGroup]] = [Settings, *domains.settings_classes()]
     return {variable(field) for kind in kinds for field in kind.model_fields} | {REAL_DATA}
@@ -71,17 +103,63 @@ def code_in(text: str) -> list[str]:
 
 
 def faults(page: Path) -> Iterator[str]:
-    """Everything that a page names and that does not exist."""
+    """Yield each name in a page for which there is no such thing."""
     text = page.read_text()
+    for words in shell_commands(text):
+        yield from wrong_command(words)
     for code in code_in(text):
         yield from (f"make {target}" for _, target in _MAKE.findall(code) if target not in make_targets())
         yield from (name for name in _VARIABLE.findall(code) if name not in variables())
         yield from (name for name in _MODULE.findall(code) if not any(file.endswith(f"/{name}") for file in modules()))
         yield from (f"platform-assets {' '.join(words)}" for words in _COMMAND.findall(code) if not is_command(*words))
     for target in (next(filter(None, groups)) for groups in _LINK.findall(_BLOCK.sub("", text))):
-        path = target.split("#")[0]
-        if path and not re.match(r"[a-z]+:", path) and not (page.parent / path).exists():
+        if not re.match(r"[a-z]+:", target) and not is_link(page, target):
             yield f"link to {target}"
+
+
+def is_link(page: Path, target: str) -> bool:
+    path, _, anchor = target.partition("#")
+    linked = page.parent / path if path else page
+    return linked.exists() and (not anchor or anchor in anchors(linked))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = _HEADING.findall(_BLOCK.sub("", page.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def shell_commands(text: str) -> Iterator[list[str]]:
+    """Yield each command of the shell examples as its words, without comments and assignments."""
+    for block in _SHELL.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = list(dropwhile(_ASSIGNMENT.match, shlex.split(line, comments=True)))
+            if words:
+                yield [words[0].rpartition("/")[2], *words[1:]]
+
+
+def wrong_command(words: list[str]) -> Iterator[str]:
+    """Yield what the program's own parser, or the list of jobs and assets, rejects."""
+    if words[0] in TESTED_ELSEWHERE:
+        return
+    command: Any = programs().get(words[0])
+    given = shlex.join(words)
+    while words and hasattr(command, "commands"):
+        words = words[1:]
+        command = command.get_command(click.Context(command), words[0]) if words else None
+    if command is None:
+        yield given
+        return
+    try:
+        options = command.make_context(words[0], words[1:]).params
+    except (click.UsageError, TyperException) as error:
+        yield f"{given}: {error}"
+        return
+    jobs, assets = jobs_and_assets() if words[0] == "launch" else (set(), set())
+    if words[0] == "launch" and options["job"] and options["job"] not in jobs:
+        yield f"job {options['job']}"
+    if words[0] == "launch" and options["assets"] and options["assets"].strip("+*") not in assets:
+        yield f"asset {options['assets']}"
 
 
 def is_command(name: str, second: str) -> bool:
@@ -89,8 +167,9 @@ def is_command(name: str, second: str) -> bool:
     return second in command.commands if isinstance(command, TyperGroup) and second else command is not None
 
 
+@pytest.mark.requirement("OPS-4")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_a_page_names_exists(page: Path) -> None:
+def test_a_page_names_only_things_that_exist(page: Path) -> None:
     assert list(faults(page)) == []
 
 
@@ -106,14 +185,15 @@ def test_what_a_page_names_exists(page: Path) -> None:
         ("`PLATFORM_HOUSE=x make run`", ["PLATFORM_HOUSE"]),
         ("`settings.py`, `platform_assets/web/pages.py` and `web/test_paging.py`", []),
         ("`web/gone.py`", ["web/gone.py"]),
-        ("[here](page.md), [there](page.md#part), [far](https://example.org/x), [up](#part)", []),
+        ("# A `b`, c\n[here](page.md), [there](page.md#a-b-c), [far](https://example.org/x#y), [up](#a-b-c)", []),
         ("[here](gone.md#part)", ["link to gone.md#part"]),
+        ("# Part\n[up](#parts)", ["link to #parts"]),
         ("![a picture](gone.png)", ["link to gone.png"]),
         ('<img src="gone.png" width="10">', ["link to gone.png"]),
         ("see [it]\n\n[it]: gone.md\n", ["link to gone.md"]),
     ],
 )
-def test_a_page_that_names_what_is_not_there_is_found(tmp_path: Path, text: str, expected: list[str]) -> None:
+def test_a_missing_target_variable_module_or_link_is_reported(tmp_path: Path, text: str, expected: list[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text(text)
     assert list(faults(page)) == expected
@@ -125,14 +205,36 @@ def test_a_page_that_names_what_is_not_there_is_found(tmp_path: Path, text: str,
         ("`platform-assets run` and `.venv/bin/platform-assets demo generate`", []),
         ("`platform-assets rum`", ["platform-assets rum "]),
         ("`platform-assets demo degenerate`", ["platform-assets demo degenerate"]),
+        ("```sh\nX=1 .venv/bin/platform-assets decide \\\n  approve 1 --reason 'Good.' # why\n```", []),
+        ("```sh\nexport X=1\ncurl http://x\n.venv/bin/dagster dev\n```", []),
+        (
+            "```sh\nplatform-assets decide approve\n```",
+            ["platform-assets decide approve: Missing parameter: request"],
+        ),
+        ("```sh\nplatform-assets run --fast\n```", ["platform-assets run --fast: No such option: --fast"]),
+        ("```sh\ndagster devel\n```", ["dagster devel"]),
+        ("```sh\nrm x\n```", ["rm x"]),
+        ("```sh\ndg launch --job upkeep\ndg launch --assets '+credit_risk/loans'\n```", []),
+        ("```sh\ndg launch --job upkept\n```", ["job upkept"]),
+        ("```sh\ndg launch --assets '+credit_risk/lawns'\n```", ["asset +credit_risk/lawns"]),
     ],
 )
-def test_a_page_that_names_an_unknown_command_is_found(tmp_path: Path, text: str, expected: list[str]) -> None:
+def test_a_wrong_command_is_reported(tmp_path: Path, text: str, expected: list[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text(text)
     assert list(faults(page)) == expected
 
 
 @pytest.mark.parametrize(("page", "text"), settings_pages().items())
-def test_a_page_of_settings_is_the_one_that_the_code_gives(page: str, text: str) -> None:
+def test_the_settings_pages_are_up_to_date(page: str, text: str) -> None:
     assert (ROOT / page).read_text() == text, "run `make docs`"
+
+
+@pytest.mark.requirement("OPS-4")
+def test_the_architecture_lists_the_rooms_in_the_order_of_their_imports() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
+    rows = re.findall(r"^\| (`[^|]*`) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    listed = [{name.removesuffix(".py") for name in re.findall(r"`([^`]+)`", row)} for row in rows]
+    # The table of changes follows; its first column has no code spans.
+    assert listed == [set(re.findall(r"\w+", layer)) for layer in layers]

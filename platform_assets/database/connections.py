@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from platform_assets.base.errors import DatabaseError, first_line
 from platform_assets.database.blocking_reads import SILENCE_SECONDS, STATEMENT_SECONDS, ImpatientConnection, Reads
+from platform_assets.database.session import with_session_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ class Database:
     """
 
     def __init__(self, url: URL, server: Closeable | None = None) -> None:
-        self._url = url.set(drivername="postgresql+psycopg")
+        self._url = with_session_settings(url.set(drivername="postgresql+psycopg"))
         self.server = server
         self.embedded = server is not None
         self.reads = Reads(self.connect_to_read)
@@ -79,7 +80,10 @@ class Database:
 
     def psycopg2_url(self, purpose: Purpose) -> str:
         """Where the database is, with its password, for Dagster and MLflow, which need psycopg2."""
-        return self.url(purpose).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+        url = self.url(purpose).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+        address, _, query = url.partition("?")
+        # libpq, unlike SQLAlchemy, does not read + in a query as a space.
+        return f"{address}?{query.replace('+', '%20')}"
 
     @cached_property
     def engine(self) -> Engine:

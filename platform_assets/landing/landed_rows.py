@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from platform_assets.base.errors import SourceError, first_line
 from platform_assets.landing.csv_records import not_csv, open_csv
+from platform_assets.landing.file_remarks import remarks_on
 from platform_assets.landing.parquet_files import MAGIC, open_parquet
 from platform_assets.landing.row_writer import ERROR, LINE, LINES, TEXT, UNREADABLE, RowWriter, named
 from platform_assets.landing.source_files import fetch
@@ -59,6 +60,8 @@ class Landed:
         SHA-256 of the unpacked file.
     folder
         Where the rows are until they are discarded.
+    remarks
+        Remarks on the file, from `file_remarks.py`.
     encoding
         Text encoding of a CSV file, else the format.
     """
@@ -67,6 +70,7 @@ class Landed:
     rows: Expression
     digest: str
     folder: Path | None = None
+    remarks: Sequence[str] = ()
     encoding: str = ""
 
     def __enter__(self) -> Self:
@@ -102,7 +106,7 @@ def land(source: Source, engine: Engine, unpacking: Unpacking | None = None, rea
     engine
         Opens the rows.
     unpacking
-        Extracts the file from an archive. Without it, a file is unpacked if its name ends e.g. in `.gz`.
+        Extracts the file from an archive. Without it, a packed file is recognised by its first bytes.
     reader
         Reads the file: `table_rows` for CSV in UTF-8 and parquet (the default), `any_encoding` for CSV in any
         encoding, or what `sqlite_files.sqlite_rows` returns.
@@ -120,7 +124,7 @@ def land(source: Source, engine: Engine, unpacking: Unpacking | None = None, rea
             file = unpacking.unpack(file, folder / "unpacked", str(source))
         _demand_content(file, source)
         encoding = (reader or table_rows)(file, source, folder / READABLE)
-        return Landed(source, _rows(folder, engine), _digest(file), folder, encoding)
+        return Landed(source, _rows(folder, engine), _digest(file), folder, remarks_on(file), encoding)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -1,6 +1,6 @@
-"""The servers that `platform-assets up` runs: MLflow, the service, Dagster's webserver and its daemon.
+"""The servers that `platform-assets up` starts: MLflow, the service, Dagster's webserver and its daemon.
 
-All bound to loopback: none of them asks who is there.
+All listen on loopback only, because MLflow and Dagster do not authenticate their users.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def servers(services: Services) -> list[Server]:
-    """What makes up the platform on one machine; MLflow only where no other tracking server is named."""
+    """Return the servers of a platform on one machine. MLflow is among them unless a tracking server is configured."""
     settings = services.settings
     return [
         *([] if settings.mlflow_tracking_uri else [_mlflow(services)]),
@@ -46,16 +46,19 @@ def servers(services: Services) -> list[Server]:
 
 
 def _mlflow(services: Services) -> Server:
+    from platform_assets.models.artifact_locations import follow_home
+
     settings = services.settings
+    follow_home(services.mlflow_tracking_uri, settings.home / "mlflow")
     return Server(
         name="MLflow",
         command=[
             *(_program("mlflow"), "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port)),
-            # By default it starts 24 processes, and takes three times as long.
+            # By default MLflow starts 24 processes, which takes three times as long.
             *("--workers", "1", "--artifacts-destination", str(settings.home / "mlflow")),
         ],
         environment={
-            # Not among the arguments, which every user of the machine can read.
+            # In the environment, because every user of the machine can read a process's arguments.
             "MLFLOW_BACKEND_STORE_URI": services.mlflow_tracking_uri,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -70,10 +73,10 @@ def _workspace() -> list[str]:
 
 
 def _dagster_environment() -> dict[str, str]:
-    # The daemon insists on a home; ours holds dagster.yaml, which puts everything below PLATFORM_HOME.
+    # The daemon requires DAGSTER_HOME. The project's dagster.yaml stores everything below PLATFORM_HOME.
     return {"DAGSTER_HOME": str(PROJECT), "PLATFORM_AUTOMATION": "on"}
 
 
 def _program(name: str) -> str:
-    """A program of this environment, which need not be on the PATH."""
+    """Return the path of a program of this Python environment."""
     return str(Path(sys.executable).with_name(name))

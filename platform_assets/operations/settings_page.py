@@ -1,6 +1,6 @@
-"""Pages of settings, written from their classes: `make docs` runs this module.
+"""Generate the Markdown pages that list the environment variables. `make docs` runs this module.
 
-The platform's page is in `docs/`. A domain's page is in its own folder, so that a further domain changes no other file.
+The platform's page is `docs/settings.md`. Each domain has a `settings.md` in its own folder.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ if TYPE_CHECKING:
 
 HEAD = """# Settings
 
-Environment variables, read once and validated when a command starts. `platform-assets doctor` says what is configured,
-reachable or missing, and how to fix it; it also names variables that start with `PLATFORM_` and that nothing reads.
+The platform is configured by environment variables. Each command reads and validates them once, when it starts.
+`platform-assets doctor` reports what is configured, unreachable or missing, and how to fix it. It also warns about
+variables that start with `PLATFORM_` and that the platform does not know.
 
-Object stores take their credentials from their own variables, for sources and lake alike: `AWS_ACCESS_KEY_ID`,
-`AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, .. The lake speaks to S3, Azure and Google Cloud Storage without further
-packages.
+Credentials of object stores come from the stores' own variables, for example `AWS_ACCESS_KEY_ID`,
+`AWS_SECRET_ACCESS_KEY` and `AWS_ENDPOINT_URL`. They apply to sources and to the lake. The lake supports S3, Azure and
+Google Cloud Storage without further packages.
 
-A domain's settings are in the `settings.md` of its folder below [domains](../platform_assets/domains).
+Each domain lists its own variables in the `settings.md` of its folder in [domains](../platform_assets/domains).
 
-This page is generated from the code by `make docs`.
+`make docs` generates this page from the code.
 """
 HEAD_OF_DOMAIN = """# Settings
 
-Environment variables of [this domain](README.md). The platform's own are in
-[docs/settings.md](../../../docs/settings.md). This page is generated from the code by `make docs`.
+Environment variables of [this domain](README.md). The variables of the platform are listed in
+[docs/settings.md](../../../docs/settings.md). `make docs` generates this page from the code.
 """
 
 
 def settings_pages() -> dict[str, str]:
-    """Return each page as Markdown, by its path in the project: the platform's, and that of each domain."""
+    """Map the path of each page in the project to its Markdown text."""
     pages = {"docs/settings.md": f"{HEAD}\n{_table(Settings)}"}
     for kind in domains.settings_classes():
         folder = "/".join(kind.__module__.split(".")[:-1])

@@ -1,7 +1,6 @@
-"""Several servers as one: started together, watched, and stopped together, leaving no process.
+"""Supervisor: start several servers, watch them, and stop them together with all their processes.
 
-Each server runs in a process group of its own and writes to a log file. What the servers are is
-for who calls (`cli.py`).
+Each server runs in a process group of its own and writes to a log file. `servers.py` lists the servers.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 LAST_LINES = 15
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 15.0
-"""How long a server may take to end by itself before it is killed."""
+"""Time that a server has to end after SIGTERM before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,15 @@ class Server:
     Attributes
     ----------
     name
-        For people.
+        Its name in messages, and of its log file.
     command
-        What starts it.
+        Program and arguments.
     environment
-        Variables besides this process's own.
+        Environment variables in addition to those of this process.
     port
-        Where it listens on loopback; None for a process that serves nobody.
+        Port on loopback; None for a process that does not listen.
     health_path
-        Answers 200 over HTTP as soon as it works.
+        HTTP path that answers 200 as soon as the server is ready.
     """
 
     name: str
@@ -53,17 +52,17 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Where people find it."""
+        """URL of the server."""
         return f"http://127.0.0.1:{self.port}"
 
 
 def demand_free(name: str, port: int, host: str = "127.0.0.1") -> None:
-    """Refuse to start what could not listen.
+    """Raise if a server cannot listen on a port.
 
     Raises
     ------
     PlatformError
-        Somebody listens there, or nobody may.
+        The port is in use, or this user may not listen on it.
     """
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -71,22 +70,22 @@ def demand_free(name: str, port: int, host: str = "127.0.0.1") -> None:
             probe.bind((host, port))
     except OSError as error:
         raise PlatformError(
-            f"{name} cannot listen on port {port} of {host} ({error.strerror}); stop what listens there, or choose "
-            "another port by its setting"
+            f"{name} cannot listen on port {port} of {host} ({error.strerror}); stop what listens there, or set "
+            "another port"
         ) from None
 
 
 class Supervisor:
-    """Runs servers until one ends, or a signal does. A context manager that stops them all.
+    """Runs servers until one of them ends or a signal arrives. A context manager that stops them all.
 
     Parameters
     ----------
     servers
-        In the order in which they start.
+        The servers, in the order in which they start.
     logs
-        Folder of one log file for each.
+        Folder of the log files, one per server.
     say
-        Tells a person what happens.
+        Receives progress messages.
     """
 
     def __init__(self, servers: Sequence[Server], logs: Path, say: Callable[[str], None]) -> None:
@@ -112,12 +111,12 @@ class Supervisor:
                 signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal` itself gave back
 
     def run(self) -> None:
-        """Start every server, say its address when it answers, and stay until the end.
+        """Start every server, report its address when it answers, and wait for a signal.
 
         Raises
         ------
         PlatformError
-            A port is taken, or a server ended by itself: which one, and its last lines.
+            A port is in use, or a server ended. The message has the last lines of its log.
         """
         for server in self._servers:
             if server.port is not None:
@@ -134,7 +133,7 @@ class Supervisor:
                 if not waiting:
                     self._say("everything answers; Ctrl-C stops it")
             time.sleep(POLL_SECONDS)
-        self._say(f"stopping, for {self._stopping} was received")
+        self._say(f"stopping: {self._stopping} was received")
 
     def _start(self, server: Server) -> None:
         with self._log(server).open("wb") as log:
@@ -168,7 +167,7 @@ class Supervisor:
         for process in self._running.values():
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS / 4)
-            # Also where it has ended: what it started may go on.
+            # Even if the server has ended, its child processes may still run.
             _signal_group(process, signal.SIGKILL)
             process.wait()
 

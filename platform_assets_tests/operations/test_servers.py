@@ -1,4 +1,4 @@
-"""The servers of `up`: which there are, where they listen, and what they are told."""
+"""The servers of `up`: their ports, commands and environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def of(home: Path, **settings: str | int | SecretStr) -> dict[str, Server]:
 
 
 @pytest.mark.requirement("PLT-2", "PRO-4")
-def test_ui_daemon_service_and_mlflow_make_up_the_platform(tmp_path: Path, database_url: str) -> None:
+def test_the_servers_are_ui_daemon_service_and_mlflow(tmp_path: Path, database_url: str) -> None:
     ports = {"dagster_port": 3001, "mlflow_port": 5001, "service_port": 8001}
     found = of(tmp_path, database_url=SecretStr(database_url), **ports)
     assert {name: server.port for name, server in found.items()} == {
@@ -35,17 +35,17 @@ def test_ui_daemon_service_and_mlflow_make_up_the_platform(tmp_path: Path, datab
     }
     for server in found.values():
         assert Path(server.command[0]).is_file()
-        # Arguments can be read by every user of the machine.
+        # Every user of the machine can read a process's arguments.
         assert not any("postgresql" in argument for argument in server.command)
     automatic = {name for name, server in found.items() if server.environment.get("PLATFORM_AUTOMATION") == "on"}
     assert automatic == {"Dagster UI", "Dagster daemon"}
 
 
-def test_another_tracking_server_is_not_started(tmp_path: Path) -> None:
+def test_no_mlflow_is_started_if_a_tracking_server_is_configured(tmp_path: Path) -> None:
     assert set(of(tmp_path, mlflow_tracking_uri=SecretStr(TRACKING))) == {"Dagster UI", "service", "Dagster daemon"}
 
 
-def test_the_service_answers_where_the_supervisor_asks(tmp_path: Path, database_url: str) -> None:
+def test_the_health_path_of_the_service_exists(tmp_path: Path, database_url: str) -> None:
     settings = Settings(home=tmp_path, mlflow_tracking_uri=SecretStr(TRACKING), database_url=SecretStr(database_url))
     services = Services(settings)
     service = next(server for server in servers(services) if server.name == "service")

@@ -23,7 +23,7 @@ from platform_assets.app import application
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.sentence_relevance.model import MODEL as SENTENCES
 from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.service import keys_of, served
+from platform_assets_tests.service import keys_of, served, wait_until_live
 from platform_assets_tests.serving import credit, sentences
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ def address(services: Services, models: tuple[FittedModel, FittedModel], before:
     """Of the service, with champions."""
     credit.crown(services, models[1], 1, THRESHOLDS[1])
     sentences.crown(services, sentences.fitted(), 1)
-    states = services.live_models.state
-    wait_until(lambda: all(states()[name].live for name in (MODEL.name, SENTENCES.name)), "they were live")
+    wait_until_live(services, MODEL.name, SENTENCES.name)
     return before[0]
 
 
@@ -219,7 +218,7 @@ def test_a_hundred_champions_come_and_no_answer_is_lost_or_mixed(
         try:
             for version in range(first, first + SWAPS):
                 credit.crown(services, digests[version % 2], version, THRESHOLDS[version % 2])
-                wait_until(partial(is_live, services, version), "it was live")
+                wait_until(partial(is_live, services, version), f"version {version} of {MODEL.name} was live")
         finally:
             stop.set()
         rows = sum(one.result() for one in asking)
