@@ -346,8 +346,20 @@ def _parquet_file(rng: random.Random, rows: list[Row], unreadable: set[int], _: 
     )
     file = OddFile("odd.parquet", sink.getvalue(), rows, _numbered(rows), unreadable, story=story)
     if rng.random() < 0.3:
-        _flip(rng, file)
+        _flip_value(rng, file)
     return file
+
+
+def _flip_value(rng: random.Random, file: OddFile) -> None:
+    """Change the last byte of a page. Headers and the footer have no checksum, so damage there may go unseen."""
+    described = pq.ParquetFile(io.BytesIO(file.content)).metadata
+    group = described.row_group(rng.randrange(described.num_row_groups))
+    chunk = group.column(rng.randrange(described.num_columns))
+    start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+    content = bytearray(file.content)
+    content[start + chunk.total_compressed_size - 1] ^= 1 << rng.randrange(8)
+    file.content, file.may_refuse = bytes(content), True
+    file.story.append("flipped")
 
 
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
@@ -421,7 +433,7 @@ def _packed(rng: random.Random, file: OddFile) -> OddFile:
 
 
 def _flip(rng: random.Random, file: OddFile) -> None:
-    """Change up to three bytes. Every format here has checksums over its values."""
+    """Change up to three bytes of a packed file, whose checksum covers all of them."""
     content = bytearray(file.content)
     for _ in range(rng.choice((1, 1, 3))):
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
