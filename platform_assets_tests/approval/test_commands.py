@@ -348,7 +348,7 @@ def test_second_request_has_new_evidence(mlflow_desk: Desk, tmp_path: Path) -> N
 @pytest.mark.requirement("PRO-5", "PRO-6")
 def test_request_without_a_key_is_refused_if_identity_is_required(desk: Desk) -> None:
     done = desk.do("decide", "request", MODEL, "1", PLATFORM_APPROVALS_REQUIRE_IDENTITY="on")
-    refused(done, "PLATFORM_APPROVALS_REQUIRE_IDENTITY is on; set PLATFORM_API_KEY to your own key")
+    refused(done, "PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: .*set PLATFORM_API_KEY to your own key")
 
 
 def publish_loans(services: Services, file: Path, rows: int) -> None:
