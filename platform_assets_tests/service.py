@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from platform_assets.app import application
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets.web import http_server
 from platform_assets.web.api_keys import Keys
 from platform_assets_tests.approval.evidence_proposals import proposal
 from platform_assets_tests.approval.proposals import ANNA, BERT, owner_at, register
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
     from httpx2 import Response
+    from starlette.types import ASGIApp
 
     from platform_assets.database.connections import Database
     from platform_assets.serving.live_models import ModelState
@@ -136,9 +137,9 @@ def wait_until_live(services: Services, *models: str) -> None:
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """Run the application on a real server with a free port; yield its address."""
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, server_header=False))
+def served(app: ASGIApp, bounds: http_server.Bounds | None = None) -> Iterator[str]:
+    """Serve an application on a free port, by the server that `platform-assets serve` runs."""
+    server = http_server.server(app, bounds)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

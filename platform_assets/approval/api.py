@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from starlette.responses import JSONResponse, RedirectResponse
 
+from platform_assets.approval.decision_body import Decision
 from platform_assets.approval.ledger_errors import AlreadyDecided, DecisionRefused, LedgerError, NoSuchRequest
 from platform_assets.approval.ledger_events import closing_event
 from platform_assets.approval.ledger_queries import open_first
 from platform_assets.approval.pages import (
-    DECISIONS,
-    MAX_REASON,
     Form,
     list_page,
     local_consoles,
@@ -31,8 +31,9 @@ from platform_assets.approval.pages import (
 )
 from platform_assets.approval.requests import Actor, State
 from platform_assets.base.json_values import JSON
-from platform_assets.base.printable_text import unprintable
 from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, access_of
+from platform_assets.web.json_bodies import parse
+from platform_assets.web.one_or_many import plain_digits
 from platform_assets.web.pages import wants_page
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import Problem, documented, invalid
@@ -49,54 +50,6 @@ if TYPE_CHECKING:
     from platform_assets.web.authentication import Caller
 
 _MAX_ID = 2**63 - 1
-
-
-class Decision(BaseModel):
-    """A decision about a request."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"decision": "reject", "reason": "Recall of the north fell by a tenth."}]},
-    )
-
-    decision: Annotated[Literal["approve", "reject", "withdraw"], Field(description="The decision.")]
-    reason: Annotated[
-        str,
-        Field(
-            description="Reason, recorded permanently.",
-            # Checked below, with a sentence for people.
-            json_schema_extra={"minLength": 1, "maxLength": MAX_REASON, "pattern": r"\S"},
-        ),
-    ]
-    override: Annotated[
-        bool, Field(description="Approve despite a failed quality gate, if the model's policy allows you to.")
-    ] = False
-    delivery: Annotated[
-        str | None,
-        Field(max_length=100, description="Idempotency key: the same decision sent again with it is recorded once."),
-    ] = None
-
-    @field_validator("decision", mode="before")
-    @classmethod
-    def _chosen(cls, decision: object) -> object:
-        if not isinstance(decision, str) or decision not in DECISIONS:
-            raise ValueError(f"Choose one of {', '.join(DECISIONS)}.")
-        return decision
-
-    @field_validator("reason")
-    @classmethod
-    def _told(cls, reason: str) -> str:
-        text = reason.replace("\r\n", "\n").strip()
-        if not text:
-            raise ValueError("Give a reason.")
-        if len(text) > MAX_REASON:
-            raise ValueError(f"The reason has {len(text):,} characters; {MAX_REASON:,} are allowed. Shorten it.")
-        return _storable(text)
-
-    @field_validator("delivery")
-    @classmethod
-    def _is_storable(cls, delivery: str | None) -> str | None:
-        return delivery and _storable(delivery, lines=False)
 
 
 class ChampionShown(BaseModel):
@@ -152,7 +105,11 @@ class Sent:
     json: bytes = b""
 
 
-RequestId = Annotated[int, Path(alias="id", ge=1, le=_MAX_ID, description="The request's number.")]
+RequestId = Annotated[
+    int,
+    Path(alias="id", ge=1, le=_MAX_ID, description="The request's number.", examples=[7]),
+    BeforeValidator(plain_digits),
+]
 _BODY: Mapping[str, Any] = {
     "required": True,
     "content": {
@@ -284,6 +241,8 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Cal
 
 
 async def _sent(request: Request) -> Sent:
+    # Before the body is read: only callers with a key can make the service wait for a body.
+    await run_in_threadpool(access_of(request).demand, request, APPROVE)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in {"application/x-www-form-urlencoded", "multipart/form-data"}:
         form = await request.form(max_files=0, max_fields=20)
@@ -299,8 +258,12 @@ async def _sent(request: Request) -> Sent:
 def _decision(sent: Sent) -> Decision:
     try:
         if sent.fields is None:
-            return Decision.model_validate_json(sent.json)
-        fields = {name: value for name, value in sent.fields.items() if name != CSRF_FIELD}
+            decision = Decision.model_validate_json(sent.json)
+            # pydantic keeps the last of two values of one name.
+            parse(sent.json)
+            return decision
+        # A browser sends a line break as two characters; the limit of its field counts one.
+        fields = {name: value.replace("\r\n", "\n") for name, value in sent.fields.items() if name != CSRF_FIELD}
         # A browser omits a radio button that is not selected.
         return Decision.model_validate({"decision": "", "reason": ""} | fields)
     except ValidationError as error:
@@ -384,10 +347,3 @@ def _event(event: Event) -> EventShown:
 def _json(shown: BaseModel | Sequence[BaseModel], headers: Mapping[str, str] | None = None) -> JSONResponse:
     body = shown.model_dump(mode="json") if isinstance(shown, BaseModel) else [o.model_dump(mode="json") for o in shown]
     return JSONResponse(body, headers={"Vary": "Accept, Authorization, Cookie", **(headers or {})})
-
-
-def _storable(text: str, *, lines: bool = True) -> str:
-    """Return a text without control and invisible characters; with `lines`, line breaks and tabs are allowed."""
-    if odd := unprintable(text, lines=lines):
-        raise ValueError(f"It holds control or invisible characters ({', '.join(odd)}); remove them.")
-    return text

@@ -22,6 +22,7 @@ from platform_assets.approval.ledger_queries import (
 from platform_assets.approval.policy import policy_as_json
 from platform_assets.approval.refusals import Verb, refusal
 from platform_assets.base.printable_text import unprintable
+from platform_assets.base.visible_text import is_visible
 from platform_assets.database.policies import policy_in_force, write_policies
 
 if TYPE_CHECKING:
@@ -316,6 +317,8 @@ def _stated(actor: Actor, reason: str, thing: str) -> tuple[str | None, str, str
     for what, text, lines in (("the reason", reason, True), ("the name", actor.name, False)):
         if odd := unprintable(text, lines=lines):
             raise DecisionRefused(f"{thing}: {what} holds control or invisible characters ({', '.join(odd)})")
+    if not is_visible(reason):
+        raise refusal({"why": "no_reason"}, thing)
     if unprintable(actor.secret):
         raise refusal({"why": "unknown_key"}, thing)
     return actor.secret or None, actor.name, reason

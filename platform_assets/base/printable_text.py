@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import re
 
-# The same set as `platform.is_printable` (migration 0004), and NUL and surrogates, which PostgreSQL cannot store.
-_UNPRINTABLE = re.compile(
-    "[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
-    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+# The same set as `platform.is_printable` (migration 0004). Escapes that Python, JavaScript and Rust read alike; beyond
+# four digits the characters themselves.
+_FORBIDDEN = (
+    r"\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f"
 )
+PRINTABLE = rf"[^\u0009\u000a{_FORBIDDEN}]"
+"""Pattern of a printable character, for JSON schemas."""
+PRINTABLE_LINES = rf"(?:[^{_FORBIDDEN}]|\r\n)"
+"""Pattern of a printable character, a line break or a tab."""
+# PostgreSQL cannot store surrogates either.
+_UNPRINTABLE = re.compile(rf"[\u0009\u000a{_FORBIDDEN}\ud800-\udfff]")
 _OF_LINES = "\n\t"
 
 

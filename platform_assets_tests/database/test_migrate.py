@@ -279,7 +279,7 @@ def test_domain_branch_is_upgraded_once_after_the_platform_branch(
 ) -> None:
     alembic(external, command.downgrade, "0002")
     assert heads_of(external) == {"0002"}
-    heads = "0004, bakery_0001, shop_0002"
+    heads = "0005, bakery_0001, shop_0002"
     assert migrate(limited, external, domains) == [
         f"migrated {external.name('platform')} from 0002 to {heads}",
     ]
@@ -304,11 +304,11 @@ def test_platform_branch_alone_is_current_until_a_domain_has_migrations(
     external: Database, limited: Database, domains: Path
 ) -> None:
     with external.connect("platform") as connection:
-        assert connection.execute("select version_num from platform.alembic_version").fetchall() == [("0004",)]
+        assert connection.execute("select version_num from platform.alembic_version").fetchall() == [("0005",)]
     assert migrate(limited, external, domains.parent) == []
     require_heads(limited, domains.parent)
     with pytest.raises(
-        DatabaseError, match="is at revision 0004, but this code needs 0004, bakery_0001, shop_0002; run"
+        DatabaseError, match="is at revision 0005, but this code needs 0005, bakery_0001, shop_0002; run"
     ):
         require_heads(limited, domains)
 
@@ -333,7 +333,7 @@ def test_deleted_domain_is_named_with_the_fix(external: Database, limited: Datab
 def test_domain_branch_is_downgraded_alone(external: Database, limited: Database, domains: Path) -> None:
     migrate(limited, external, domains)
     alembic(external, command.downgrade, "shop@base", domains)
-    assert heads_of(external) == {"0004", "bakery_0001"}
+    assert heads_of(external) == {"0005", "bakery_0001"}
 
 
 @pytest.mark.parametrize(
@@ -355,4 +355,4 @@ def test_migration_outside_its_domain_branch_is_refused(
         migrate(external, domains=domains)
     assert str(error.value).startswith(f"the migration {path} has ")
     assert str(error.value).endswith(said)
-    assert heads_of(external) == {"0004"}
+    assert heads_of(external) == {"0005"}

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from platform_assets.database.embedded.server import free_port
@@ -133,6 +134,20 @@ def test_a_home_that_every_user_may_enter_is_a_warning(tmp_path: Path) -> None:
 def test_a_lake_in_memory_is_a_warning(tmp_path: Path, uri: str, state: str, said: str) -> None:
     finding = found(doctor._lake, tmp_path, lake_uri=uri)
     assert (finding.state, finding.found.removeprefix(f"{tmp_path}/")) == (state, said)
+
+
+@pytest.mark.requirement("PLT-7")
+def test_a_damaged_table_is_named_with_the_fix(tmp_path: Path) -> None:
+    services = Services(Settings(home=tmp_path))
+    for name in ("shop/sales", "shop/prices"):
+        with services.engine.stage(pd.DataFrame({"number": [1]})) as staged:
+            services.tables.publish(name, staged)
+    [file] = (tmp_path / "lake" / "shop" / "sales").glob("*.parquet")
+    file.unlink()
+    _, damage = doctor._lake(services)
+    assert (damage.thing, damage.state) == ("shop/sales", "broken")
+    assert f"{file} is missing. Materialise the asset again" in damage.found
+    services.close()
 
 
 @pytest.mark.requirement("PLT-8")
