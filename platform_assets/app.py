@@ -17,7 +17,7 @@ from platform_assets.base.errors import PlatformError
 from platform_assets.domains import api_modules, model_spec, model_specs
 from platform_assets.services import open_services
 from platform_assets.serving.prometheus import Metrics
-from platform_assets.web.authentication import Access, Sessions, installation_secret, is_loopback
+from platform_assets.web.authentication import Access, Sessions, is_loopback
 from platform_assets.web.authorization import AuthorizationMiddleware
 from platform_assets.web.error_answers import Problems
 from platform_assets.web.middleware import RequestMiddleware
@@ -87,7 +87,7 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     )
     access = Access(
         lambda: services.keys,
-        Sessions(installation_secret(settings.home / "serving"), insecure_loopback=settings.env == "development"),
+        Sessions(insecure_loopback=settings.env == "development"),
         None if is_open else RateLimits(settings.rate_limit),
         open_locally=is_open,
     )

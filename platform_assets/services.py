@@ -7,6 +7,7 @@ from other settings.
 from __future__ import annotations
 
 import threading
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -22,12 +23,13 @@ from platform_assets.monitoring.alerts import Alerts
 from platform_assets.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     import psycopg
 
+    from platform_assets.approval.kept_heads import KeptHeads
     from platform_assets.approval.ledger import Ledger
     from platform_assets.approval.promotion import Promoter
     from platform_assets.database.async_reads import AsyncReads
@@ -123,8 +125,38 @@ class Services:
     def ledger(self) -> Ledger:
         """The ledger of approval requests and decisions."""
         from platform_assets.approval.ledger import Ledger
+        from platform_assets.database.opening import owner_for_rules
 
-        return Ledger(self._connection, require_identity=self.settings.identity_required)
+        owner = self._owner_connection if owner_for_rules(self.settings) else None
+        # As `make up` serves them. In production the address of the service is not known here.
+        local = f"http://localhost:{self.settings.service_port}/approvals"
+        pages = local if self.settings.env == "development" else ""
+        return Ledger(self._connection, owner=owner, keep_heads=self._keep_heads, pages=pages)
+
+    def _keep_heads(self) -> None:
+        # A lake in memory ends with this process, and would keep nothing.
+        if not self.settings.lake_is_memory:
+            self.kept_heads.keep()
+
+    def _read_heads(self) -> Callable[[], Mapping[str, str]] | None:
+        return None if self.settings.lake_is_memory else self.kept_heads.read
+
+    @opened
+    def kept_heads(self) -> KeptHeads:
+        """The heads of the ledger's chains, in the lake."""
+        from platform_assets.approval.kept_heads import KeptHeads
+        from platform_assets.approval.ledger_queries import LedgerQueries
+
+        return KeptHeads(lambda: self.artefacts, LedgerQueries(self._connection))
+
+    @contextmanager
+    def _owner_connection(self) -> Iterator[psycopg.Connection[Any]]:
+        from platform_assets.database.opening import owner_of
+
+        open_owner = owner_of(self.settings)
+        assert open_owner is not None  # noqa: S101 - asked for only where there is one
+        with closing(open_owner()) as owner, closing(owner.connect("platform")) as connection:
+            yield connection
 
     def _connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
         return self.database.pooled()
@@ -138,9 +170,15 @@ class Services:
     @opened
     def keys(self) -> KeyRing:
         """The API keys: those in the database, or those of the settings if there is no database."""
-        from platform_assets.web.api_keys import Keys, open_keys
+        from platform_assets.database.opening import owner_of
+        from platform_assets.web.api_keys import Keys
+        from platform_assets.web.setting_keys import open_keys
 
-        return open_keys(self.settings, lambda: Keys(self._connection, self._rows, self._async_rows))
+        owner = self._owner_connection if owner_of(self.settings) else None
+        keep = self._keep_heads
+        return open_keys(
+            self.settings, lambda: Keys(self._connection, self._rows, self._async_rows, owner=owner, keep_heads=keep)
+        )
 
     @opened
     def validator(self) -> Validator:
@@ -224,7 +262,7 @@ class Services:
         """Promotes and rolls back models, and keeps the registry in step with the ledger."""
         from platform_assets.approval.promotion import Promoter
 
-        return Promoter(self.ledger, self.registry, self.artefacts, self._lock)
+        return Promoter(self.ledger, self.registry, self.artefacts, self._lock, self._read_heads())
 
     def _pinned_tables(self) -> Mapping[str, set[int]]:
         return self.registry.pinned_tables()

@@ -111,8 +111,8 @@ class Settings(SettingsGroup):
     migration_database_url: Annotated[
         SecretStr,
         Field(
-            description="URL of the same database with the role that owns its tables. Only `platform-assets migrate` "
-            "uses it. Default: `PLATFORM_DATABASE_URL`."
+            description="URL of the same database with the role that owns its tables. Needed for `platform-assets "
+            "migrate`, and for the first key that approves. Default: `PLATFORM_DATABASE_URL`."
         ),
     ] = SecretStr("")
     mlflow_tracking_uri: Annotated[

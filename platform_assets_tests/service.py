@@ -19,7 +19,8 @@ from platform_assets.settings import Settings
 from platform_assets.web import http_server
 from platform_assets.web.api_keys import Keys
 from platform_assets_tests.approval.evidence_proposals import proposal
-from platform_assets_tests.postgres import empty_databases, wait_until
+from platform_assets_tests.approval.proposals import ANNA, BERT, owner_at, register
+from platform_assets_tests.postgres import empty_databases, owner_of, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +41,13 @@ def services(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory
     """Services on a real database, shared by the tests of a module."""
     with empty_databases(postgres_server) as url:
         home = tmp_path_factory.mktemp("home")
+        owner = SecretStr(owner_of(url))
         # Other tests cover the rate limit.
-        services = Services(Settings(home=home, database_url=SecretStr(url), rate_limit="off"))
+        services = Services(
+            Settings(home=home, database_url=SecretStr(url), migration_database_url=owner, rate_limit="off")
+        )
+        with owner_at(url) as connection:
+            register(connection, ANNA, BERT)
         yield services
         services.close()
 

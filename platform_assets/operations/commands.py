@@ -69,15 +69,19 @@ def up(context: typer.Context) -> None:
 
 @commands.command()
 def migrate(context: typer.Context) -> None:
-    """Migrate the databases of the platform, Dagster and MLflow to the versions that this code needs."""
+    """Upgrade the databases of the platform, Dagster and MLflow, and record the rules of decisions."""
+    from platform_assets.approval.policy import policy_as_json
+    from platform_assets.database.migrate import Rules
     from platform_assets.database.migrate import migrate as migrate_database
     from platform_assets.database.opening import open_database, open_owner
+    from platform_assets.domains import model_specs
 
     settings: Settings = context.obj.settings
     url = settings.database_url.get_secret_value()
     database = open_database(url, settings.home, migrated=False)
     owner = open_owner(settings.migration_database_url.get_secret_value() or url, settings.home)
-    done = migrate_database(database, owner)
+    policies = {spec.name: policy_as_json(spec.approval) for spec in model_specs()}
+    done = migrate_database(database, owner, rules=Rules(settings.identity_required, policies))
     out.print("\n".join(done) if done else "every database is at the version that this code needs", markup=False)
 
 

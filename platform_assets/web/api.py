@@ -68,7 +68,7 @@ def sign_in(
     key: Annotated[str, Form(max_length=1_000)] = "",
     next: Annotated[str, Form(max_length=1_000)] = "",  # noqa: A002 - the usual name of this parameter
 ) -> Response:
-    """Start a session with a key."""
+    """Begin a session for the holder of a key."""
     access = access_of(request)
     access.sessions.demand_token(access.sessions.of(request), csrf_token)
     session = access.sign_in(request, key.strip()) if key.strip() else None
@@ -81,9 +81,10 @@ def sign_in(
 
 
 def sign_out(request: Request, csrf_token: Token = "") -> Response:
-    """End the session."""
+    """End the session in the database, and delete its cookie."""
     access = access_of(request)
     access.sessions.demand_token(access.sessions.of(request), csrf_token)
+    access.sign_out(request)
     response = RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
     access.sessions.end(request, response)
     return response

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from platform_assets.base.json_values import JSON
+from platform_assets.base.printable_text import escaped
 from platform_assets.web.authentication import CSRF_FIELD
 from platform_assets.web.number_formats import number
 from platform_assets.web.problems import request_id
@@ -150,7 +151,12 @@ def _environment(folder: Path) -> jinja2.Environment:
     )
     # Keep the order of the fields.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    environment.filters |= {"time": told_time, "gap": told_gap, "number": number}
+    environment.filters |= {
+        "time": told_time,
+        "gap": told_gap,
+        "number": number,
+        "escaped": partial(escaped, lines=True),
+    }
     return environment
 
 

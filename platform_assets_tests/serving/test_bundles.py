@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from sqlalchemy import make_url
 
-from platform_assets.approval.ledger import Ledger
 from platform_assets.base.errors import ArtefactError, NoChampion
 from platform_assets.database.connections import Database
 from platform_assets.models.registry import MemoryRegistry
@@ -18,7 +17,7 @@ from platform_assets.serving.bundles import FILE, Bundle, BundledChampion, Bundl
 from platform_assets.serving.champion_source import metrics_of
 from platform_assets.serving.live_models import LiveModel, LiveModels
 from platform_assets_tests.approval.promotions import Works
-from platform_assets_tests.approval.proposals import ANNA, MODEL
+from platform_assets_tests.approval.proposals import ANNA, MODEL, prepared
 from platform_assets_tests.postgres import empty_databases, wait_until
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 def works(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Works]:
     with empty_databases(postgres_server) as url:
         database = Database(make_url(url))
-        works = Works(Ledger(database.pooled), MemoryRegistry(), tmp_path_factory.mktemp("lake"), database.lock)
+        works = Works(prepared(database), MemoryRegistry(), tmp_path_factory.mktemp("lake"), database.lock)
         crown(works, "first")
         yield works
         database.close()
