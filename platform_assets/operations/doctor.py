@@ -135,6 +135,8 @@ def _lake(services: Services) -> Iterator[Finding]:
         yield Finding("lake", "warning", "in memory: the tables are lost when the process that writes them ends", mend)
     else:
         yield Finding("lake", "ok", shown(services.settings.lake))
+        for table, reason_and_fix in services.tables.damage():
+            yield Finding(table, "broken", reason_and_fix)
 
 
 def _mlflow(services: Services) -> Iterator[Finding]:

@@ -272,7 +272,7 @@ def test_the_ui_shows_assets_and_checks_and_materialises(page: Page, dagster_dev
     page.screenshot(path=tmp_path / "loans.png")
 
     page.goto(f"{dagster_dev}/assets/credit_risk/loans?view=checks&checkDetail=loan_amount_is_positive")
-    sees(page, "non-blocking", f"loan_amount_is_positive does not hold: {NEGATIVE_LOANS} of ")
+    sees(page, "non-blocking", f"loan_amount_is_positive failed: {NEGATIVE_LOANS} of ")
     page.get_by_text("[Show JSON]").click()
     sees(page, re.compile(rf'"loan_amount": {NEGATIVE},\s+"source_line": 2'))
     page.screenshot(path=tmp_path / "checks.png")

@@ -27,7 +27,7 @@ def test_the_sigmoid_equals_a_logistic_regression() -> None:
 
 
 def test_raw_scores_are_the_decision_function_or_else_the_probability_of_the_positive_class() -> None:
-    rows, labels = pd.DataFrame({"heat": [0.0, 1.0, 2.0]}), [0, 0, 1]
+    rows, labels = pd.DataFrame({"x": [0.0, 1.0, 2.0]}), [0, 0, 1]
     linear, prior = LogisticRegression().fit(rows, labels), DummyClassifier(strategy="prior").fit(rows, labels)
     assert raw_scores(linear, rows).tolist() == linear.decision_function(rows).tolist()
     assert raw_scores(prior, rows).tolist() == [1 / 3] * 3

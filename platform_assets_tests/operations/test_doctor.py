@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from platform_assets.database.embedded.server import free_port
@@ -17,6 +18,7 @@ from platform_assets.operations.doctor import Finding, examine
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.approval.promotions import Works
+from platform_assets_tests.approval.proposals import prepared
 
 
 @contextmanager
@@ -99,7 +101,7 @@ def test_a_role_that_owns_the_ledger_is_a_warning(tmp_path: Path, database_url: 
 def test_a_damaged_artefact_of_a_champion_is_broken(tmp_path: Path, database_url: str) -> None:
     settings = Settings(home=tmp_path, database_url=database_url, lake_uri=str(tmp_path / "lake"))  # type: ignore[arg-type]
     services = Services(settings)
-    works = Works(services.ledger, services.registry, tmp_path / "lake", services.database.lock)
+    works = Works(prepared(services.database), services.registry, tmp_path / "lake", services.database.lock)
     version = works.crown()
     (finding,) = doctor._models(services)
     assert finding == Finding("models", "ok", "1 registered; artefacts and versions are as they were approved")
@@ -132,6 +134,20 @@ def test_a_home_that_every_user_may_enter_is_a_warning(tmp_path: Path) -> None:
 def test_a_lake_in_memory_is_a_warning(tmp_path: Path, uri: str, state: str, said: str) -> None:
     finding = found(doctor._lake, tmp_path, lake_uri=uri)
     assert (finding.state, finding.found.removeprefix(f"{tmp_path}/")) == (state, said)
+
+
+@pytest.mark.requirement("PLT-7")
+def test_a_damaged_table_is_named_with_the_fix(tmp_path: Path) -> None:
+    services = Services(Settings(home=tmp_path))
+    for name in ("shop/sales", "shop/prices"):
+        with services.engine.stage(pd.DataFrame({"number": [1]})) as staged:
+            services.tables.publish(name, staged)
+    [file] = (tmp_path / "lake" / "shop" / "sales").glob("*.parquet")
+    file.unlink()
+    _, damage = doctor._lake(services)
+    assert (damage.thing, damage.state) == ("shop/sales", "broken")
+    assert f"{file} is missing. Materialise the asset again" in damage.found
+    services.close()
 
 
 @pytest.mark.requirement("PLT-8")
