@@ -100,7 +100,7 @@ PERSON = tuple(
 CLIENT_ID = Column("client_id", "int64", "Number of the client, `id` in `loans`.")
 
 FEATURES = (
-    Column("nb_previous_loans", "int64", "Loans granted to the client before this one.", LOANS_UNIT),
+    Column("nb_previous_loans", "int64", "Number of loans granted to the client before this one.", LOANS_UNIT),
     Column(
         "avg_amount_loans_previous",
         "float64",

@@ -117,7 +117,7 @@ def test_a_thousand_clients_get_the_scores_and_features_of_training(shop: TestCl
     assert [one["client_id"] for one in found] == ids
     assert [one["probability"] for one in found] == newest["score"].tolist()
     assert [one["features"] for one in found] == [plain(newest.loc[client]) for client in ids]
-    # The size of the request does not change the numbers.
+    # A request for one client gives the same numbers as a request for many.
     alone = [shop.post(PREDICTIONS, json={"client_id": client}).json() for client in ids[:50]]
     assert alone == found[:50]
 

@@ -199,7 +199,7 @@ def test_the_real_archive_gives_the_documented_counts(run: Run, real_data: Path)
     assert archived["text"].duplicated().sum() == 566
     assert (archived.groupby("text")["choose_one"].nunique() > 1).sum() == 72
     told = outcome.metadata[SENTENCES]
-    # More than 566 sentences are repeats or conflicts, because more texts are equal after cleaning than before.
+    # The counts exceed those of the raw texts, because more texts are equal after cleaning.
     assert {name: told[name] for name in told if name.startswith(("learned", "relevant", "set_aside"))} == {
         "learned_from": 8_495,
         "relevant": 3_442,
