@@ -55,7 +55,7 @@ clean: ## remove installed tools and caches, but keep .platform, which holds dat
 	rm -rf .uv .venv .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Try uv's own Python first: after the first run it exists, and it starts faster than a pyenv shim.
+# Try the Python in .uv first, because it starts faster than a pyenv shim. It exists after the first run.
 sync:
 	@for python in .uv/$(UV_VERSION)/bin/python $(PYTHONS); do \
 	    "$$python" -I -c "$$WILL_DO" 2>/dev/null && exec "$$python" -I .ci/sync.py $(UV_VERSION); \

@@ -318,7 +318,7 @@ def test_four_eyes_requester_may_withdraw_but_not_approve(desk: Desk) -> None:
 def test_second_request_has_new_evidence(mlflow_desk: Desk, tmp_path: Path) -> None:
     desk = mlflow_desk
     secret = desk.keys.add("anna", "anna", ["approve"])
-    refused(desk.do("decide", "request", "no_model", "1"), "there is no model 'no_model'; there are credit_risk_model")
+    refused(desk.do("decide", "request", "no_model", "1"), "there is no model 'no_model'; choose one of credit_risk")
     publish_loans(desk.services, tmp_path / "first.csv", 3_000)
     trained = train(desk.services)
     refused(desk.do("decide", "request", MODEL, "9"), "RegistryError: .*9")

@@ -30,7 +30,7 @@ def _with_text(sentence: str) -> str:
     try:
         sentence.encode()
     except UnicodeEncodeError:
-        raise ValueError("The sentence holds a lone surrogate, which is not a character; send valid Unicode.") from None
+        raise ValueError("The sentence contains an unpaired surrogate, which UTF-8 cannot encode; remove it.") from None
     return sentence
 
 
@@ -58,7 +58,7 @@ class Sentences(OneOrMany):
 class Prediction(BaseModel):
     """The champion's prediction for a sentence."""
 
-    relevant: Annotated[bool, Field(description="Whether the score reaches the threshold.")]
+    relevant: Annotated[bool, Field(description="True if the score is at least the threshold.")]
     label: Annotated[Literal["Relevant", "Not Relevant"], Field(description="The decision as a label.")]
     score: Annotated[float, Field(ge=0, le=1, description="Probability that the sentence is relevant.")]
     threshold: float
@@ -88,7 +88,7 @@ def router(services: Services) -> APIRouter:
     Parameters
     ----------
     services
-        The services, for the champion.
+        Services that provide the champion.
     """
     routes = APIRouter(tags=["sentence relevance"])
 
@@ -102,7 +102,7 @@ def router(services: Services) -> APIRouter:
 
 def _predictions(services: Services, asked: Asked, sentences: Sequence[str]) -> list[Prediction]:
     rows = [{TEXT.name: sentence} for sentence in sentences]
-    # A sentence has no id for the prediction log.
+    # The ids are None, because a sentence has no id for the prediction log.
     predicted = services.predictor.predict(MODEL.name, [None] * len(rows), rows, asked)
     common = common_fields(predicted)
     return [
