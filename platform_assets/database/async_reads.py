@@ -1,8 +1,8 @@
-"""The same as `blocking_reads.py`, for an event loop: whoever asks takes no thread, and waits for no other's answer.
+"""Read-only SQL statements from an event loop, without threads; `blocking_reads.py` is the version for threads.
 
-One connection for a loop. Statements are sent as they come, behind those that are not answered yet (libpq's pipeline
-mode), so that one connection serves all requests of a process. psycopg's own asynchronous connection takes three times
-as long for a row, most of it in telling the loop what it waits for.
+Each event loop has one connection. It uses libpq's pipeline mode, which sends a statement before the results of earlier
+ones have arrived, so that one connection serves all concurrent requests of a process. psycopg's own asynchronous
+connection takes three times as long to read a row, because it registers with the event loop again for each wait.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _OVER = (
     psycopg.errors.AdminShutdown,
     psycopg.errors.CrashShutdown,
-    # What was prepared before a migration gives other columns after it.
+    # Raised if a migration has changed the columns of a prepared statement.
     psycopg.errors.FeatureNotSupported,
 )
 
@@ -37,18 +37,18 @@ Value = str | int | Sequence[str | int]
 
 
 class Lost(psycopg.OperationalError):
-    """The connection ended before the answer came."""
+    """The connection was lost before the result arrived."""
 
 
 class AsyncReads:
-    """Statements on a connection that is kept for each event loop.
+    """Runs read-only statements, on one persistent connection per event loop.
 
     Parameters
     ----------
     connect
-        Opens a connection, in autocommit; raises `DatabaseError`. Called in a thread.
+        Function that opens a connection in autocommit mode, or raises `DatabaseError`. It is called in a thread.
     patience
-        Seconds without a word from the server after which it does not answer.
+        Time-out of a connection: seconds without data from the server while a statement is running.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], patience: float = SILENCE_SECONDS) -> None:
@@ -60,41 +60,41 @@ class AsyncReads:
 
     @contextmanager
     def meanwhile(self, work: Callable[[], object]) -> Iterator[None]:
-        """Within it, do this on the running loop each time while the database is at a statement of that loop.
+        """Until the context ends, call `work` after each statement that the running event loop sends.
 
-        Whoever waits has time, if nobody else asks; and a processor that falls asleep takes a while to wake up: with a
-        line of the log to write meanwhile, a single client's answers were there sooner than with none.
+        The call runs while the database processes the statement. With a single client this lowers the latency, because
+        it keeps the CPU from going idle (measured with writing log lines as the work).
 
         Parameters
         ----------
         work
-            Takes less than an answer, some hundredths of a millisecond.
+            Function that takes less time than a statement, at most some hundredths of a millisecond.
         """
         loop = asyncio.get_running_loop()
         self._meanwhile[loop] = work
         try:
             yield
         finally:
-            # Another application on this loop may have put its own in the place.
+            # Another application on this loop may have replaced `work` by its own function.
             if self._meanwhile.get(loop) is work:
                 del self._meanwhile[loop]
 
     async def rows(self, query: bytes, values: Sequence[Value] = ()) -> list[dict[str, Any]]:
-        """The rows of one statement, by the names of its columns.
+        """Run one statement, and return each row as a dictionary from column name to value.
 
         Parameters
         ----------
         query
-            With `%s` for each value.
+            The statement, with `%s` for each value.
         values
-            Its values, whose types follow from the statement; a sequence is an array.
+            Values of the placeholders. A sequence becomes an array. PostgreSQL infers the types from the statement.
 
         Raises
         ------
         DatabaseError
-            The database does not answer, or not in time.
+            The database is unreachable, or does not respond in time.
         psycopg.Error
-            It refuses the statement.
+            The database rejects the statement.
         """
         loop = asyncio.get_running_loop()
         for again in (False, True):
@@ -105,16 +105,16 @@ class AsyncReads:
                     loop.call_soon(work)
                 return await answer
             except (psycopg.OperationalError, *_OVER) as error:
-                # Asking again is harmless, for this only reads.
+                # Retry once on a new connection if this one is unusable, because repeating a read is safe.
                 if again or not isinstance(error, (Lost, *_OVER)):
                     raise DatabaseError(
-                        f"the database does not answer ({first_line(error)}); `platform-assets doctor` says what is "
-                        "reachable"
+                        f"the database does not respond ({first_line(error)}); run `platform-assets doctor` to see "
+                        "what is reachable"
                     ) from None
-        raise AssertionError("the second time returns or raises")
+        raise AssertionError("the second attempt returns or raises")
 
     def close(self) -> None:
-        """Close the connections; from any thread."""
+        """Close the connections. Any thread may call this."""
         for loop, line in list(self._lines.items()):
             if loop.is_running():
                 loop.call_soon_threadsafe(line.end)
@@ -122,11 +122,11 @@ class AsyncReads:
                 line.end()
 
     async def _opened(self) -> _Line:
-        """The line of this loop; all who need it wait for one opening."""
+        """Open the connection of this loop; concurrent callers share one attempt."""
         loop = asyncio.get_running_loop()
         if loop not in self._opening:
             self._opening[loop] = opening = loop.create_task(self._open(loop))
-            # A failure is told to whoever waits, even if nobody does any more.
+            # Retrieve the exception, because asyncio logs it if all callers were cancelled.
             opening.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._opening[loop])
 
@@ -146,7 +146,7 @@ class AsyncReads:
 
 
 class _Asked:
-    """A statement on its way."""
+    """A statement that was sent, and its result."""
 
     __slots__ = ("answer", "failure", "query", "rows")
 
@@ -157,7 +157,7 @@ class _Asked:
         self.failure: psycopg.Error | None = None
 
     def settle(self) -> None:
-        # Whoever asked may have gone away.
+        # The caller may have been cancelled.
         if self.answer.done():
             return
         if self.failure is not None:
@@ -196,10 +196,10 @@ class _Line:
         loop.add_reader(self._socket, self._receive)
 
     def ask(self, query: bytes, values: Sequence[Value]) -> asyncio.Future[list[dict[str, Any]]]:
-        """Send a statement; its rows."""
+        """Send a statement, and return a future of its rows."""
         sent: list[bytes | None] = [_text(value).encode(self._encoding) for value in values]
         if any(b"\0" in value for value in sent if value):
-            # The wire ends a text there.
+            # Reject NUL here, because the protocol would cut off the text at it.
             raise psycopg.DataError("PostgreSQL text cannot contain NUL (0x00) bytes")
         asked = _Asked(self._loop.create_future(), query)
         if not self._waiting:
@@ -214,7 +214,7 @@ class _Line:
         return asked.answer
 
     def end(self) -> None:
-        """Close the connection; whoever waits is told."""
+        """Close the connection; pending statements fail with `Lost`."""
         self._fail(Lost("the connection was closed"))
 
     def _send(self, query: bytes, values: list[bytes | None]) -> None:
@@ -264,24 +264,24 @@ class _Line:
             try:
                 rows = self._types.load_rows(0, result.ntuples, tuple)
             except psycopg.DataError as error:
-                # Python knows no such value: told to whoever asked, while the others go on.
+                # Python has no such value (for example a date before year 1), so only this statement fails.
                 asked.failure = error
                 return
             asked.rows = [dict(zip(names, row, strict=True)) for row in rows]
         elif result.status == pq.ExecStatus.FATAL_ERROR:
             asked.failure = psycopg.errors.error_from_result(result)
-            # What was prepared may be the reason: the next statement goes over another connection.
+            # Use a new connection for later statements, because an outdated prepared statement may be the cause.
             self._refused = True
             self._ended(self)
 
     def _look(self) -> None:
-        """End a connection over which nothing came for too long."""
+        """Close the connection if the server has been silent for too long."""
         self._watch = None
         if not self._waiting:
             return
         left = self._heard + self._patience - self._loop.time()
         if left <= 0:
-            self._fail(Silence(f"the server said nothing for {self._patience:g} s"))
+            self._fail(Silence(f"no response from the server for {self._patience:g} s"))
         else:
             self._watch = self._loop.call_later(left, self._look)
 
@@ -302,7 +302,7 @@ class _Line:
 
 @cache
 def _numbered(query: bytes) -> bytes:
-    """The statement as the server reads it. Statements are written by code, so that these are few."""
+    """Replace `%s` by PostgreSQL's `$1`, `$2`, .. The cache stays small, because all statements are constants."""
     first, *others = query.split(b"%s")
     return first + b"".join(b"$%d%s" % (place, part) for place, part in enumerate(others, 1))
 

@@ -1,9 +1,9 @@
-"""Statements that only read, for whoever must answer at once: one round trip each, and an end to waiting.
+"""Read-only SQL statements for HTTP requests, with one round trip and a time-out each.
 
-On connections that are kept between requests, in autocommit. One that died meanwhile, because the server was
-restarted for example, is replaced and the statement asked again, which is harmless as it reads only. A database that
-is away fails at once, and one that hangs after a few seconds. What writes, or reads more than once in one
-transaction, borrows a connection of `Database.pooled` instead.
+The statements run in autocommit mode on pooled connections. If a pooled connection was lost, for example because the
+server restarted, the statement runs again on a new connection, which is safe because it only reads. If the server is
+down, a statement fails at once; if the server hangs, after a few seconds. For writes, and for transactions with several
+statements, use `Database.pooled`.
 """
 
 from __future__ import annotations
@@ -21,85 +21,85 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 CONNECTIONS = 8
-"""Kept at most; a statement takes a fraction of a millisecond."""
+"""Size of the pool. Few connections are enough, because a statement takes less than a millisecond."""
 STATEMENT_SECONDS = 2.0
-"""Longest time of a statement, by the server's clock."""
+"""Time-out of a statement on the server (`statement_timeout`)."""
 SILENCE_SECONDS = 3.0
-"""Longest time without a word from the server."""
+"""Time-out of the client: longest wait for data from the server."""
 
 
 class Silence(psycopg.OperationalError):
-    """The server says nothing, though the connection stands."""
+    """The server did not respond in time, although the connection is open."""
 
 
 class ImpatientConnection(psycopg.Connection[Any]):
-    """A connection that gives up on a server which says nothing, where psycopg waits for ever.
+    """A connection with a time-out for each response; psycopg itself waits without limit.
 
     Attributes
     ----------
     patience
-        Seconds that a step of the protocol may take; None for ever.
+        Longest wait for a response in seconds; None for no limit.
     """
 
     patience: float | None = None
 
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
-        """Do a step of the protocol; psycopg does each of them through here.
+        """Wait for a response with the time-out. psycopg calls this for every exchange with the server.
 
         Raises
         ------
         Silence
-            It took too long. The connection is closed.
+            The response took longer than `patience`. The connection is closed.
         """
         try:
             step = gen if self.patience is None else _within(self.patience, gen)
             return super().wait(step, *arguments, **options)
         except Silence:
-            # What the server says later would be taken for the answer to something else.
+            # Close the connection, because a late response would be read as that of the next statement.
             self.close()
             raise
 
 
 class Reads:
-    """Statements on connections that are kept.
+    """Runs read-only statements on pooled connections.
 
     Parameters
     ----------
     connect
-        Opens a connection, in autocommit and of little patience; raises `DatabaseError`.
+        Function that opens a connection in autocommit mode with a short time-out, or raises `DatabaseError`.
     seconds
-        Longest wait for one of them while all are in use.
+        Longest wait for a free connection.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], seconds: float = SILENCE_SECONDS) -> None:
         from sqlalchemy.pool import QueuePool
 
         self._pool: QueuePool = QueuePool(
-            connect,  # type: ignore[arg-type]  # SQLAlchemy's own name for such connections lacks psycopg's
+            connect,  # type: ignore[arg-type]  # psycopg's connections do not match SQLAlchemy's protocol for them
             pool_size=CONNECTIONS,
             max_overflow=0,
             timeout=seconds,
-            # Nothing is left open: each statement is a transaction of its own.
+            # No rollback is needed, because in autocommit mode each statement is its own transaction.
             reset_on_return=None,
             use_lifo=True,
         )
 
     def rows(self, query: bytes, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows of one statement.
+        """Run one statement, and return its rows as tuples.
 
         Parameters
         ----------
         query
-            With `%s` for each value.
+            The statement, with `%s` for each value.
         values
-            Its values.
+            Values of the placeholders.
 
         Raises
         ------
         DatabaseError
-            The database does not answer, or not in time.
+            The database is unreachable, or does not respond in time.
         psycopg.Error
-            It refuses the statement.
+            The database rejects the statement.
         """
         from sqlalchemy.exc import TimeoutError as AllInUseError
 
@@ -108,23 +108,24 @@ class Reads:
                 borrowed = self._pool.connect()
             except AllInUseError:
                 raise DatabaseError(
-                    f"the database does not answer: {CONNECTIONS} statements wait for it already; `platform-assets "
-                    "doctor` says what is reachable"
+                    f"the database does not respond: all {CONNECTIONS} connections are busy; run `platform-assets "
+                    "doctor` to see what is reachable"
                 ) from None
             try:
                 return _rows(borrowed, query, values)
             except psycopg.OperationalError as error:
-                # Each that died meanwhile fails at once, until one is opened anew or none can be.
+                # Try the next connection if this one was lost while it was idle in the pool. The loop ends, because
+                # the pool then opens a new connection, or fails to.
                 if not _died_in_the_pool(borrowed, error):
                     raise DatabaseError(
-                        f"the database does not answer ({first_line(error)}); `platform-assets doctor` says what is "
-                        "reachable"
+                        f"the database does not respond ({first_line(error)}); run `platform-assets doctor` to see "
+                        "what is reachable"
                     ) from None
             finally:
                 _give_back(borrowed)
 
     def close(self) -> None:
-        """Close the connections that nobody uses at the moment."""
+        """Close the idle connections."""
         self._pool.dispose()
 
 
@@ -132,7 +133,7 @@ def _rows(borrowed: PoolProxiedConnection, query: bytes, values: Sequence[Any]) 
     driver = borrowed.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows the type
     with driver.cursor() as cursor:
-        # From the first time on, so that the server plans it once.
+        # Prepare the statement at once (psycopg would wait for its fifth use), so that the server parses it only once.
         found = cursor.execute(query, values, prepare=True).fetchall()
     borrowed.info["used"] = True
     return found
@@ -150,7 +151,7 @@ def _give_back(borrowed: PoolProxiedConnection) -> None:
 
 
 def _within(seconds: float, step: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """The same step, given up on when the server was waited for in vain; psycopg asks every tenth of a second."""
+    """Wrap a psycopg wait generator in a time-out; psycopg resumes the generator every 0.1 s."""
     end = monotonic() + seconds
     try:
         waits_for = next(step)
@@ -158,7 +159,7 @@ def _within(seconds: float, step: Generator[Any, Any, Any]) -> Generator[Any, An
             ready = yield waits_for
             if not ready and monotonic() > end:
                 step.close()
-                raise Silence(f"the server said nothing for {seconds:g} s")
+                raise Silence(f"no response from the server for {seconds:g} s")
             waits_for = step.send(ready)
     except StopIteration as done:
         return done.value

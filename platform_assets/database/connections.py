@@ -1,8 +1,8 @@
 """Connections to the platform's PostgreSQL: three databases on one server (platform, Dagster, MLflow).
 
-Whoever stores something asks a `Database` for an engine or a URL, and gets the `Database` from `opening.py`.
-How the embedded server starts and stops is up to `embedded/`; our tables are made in `migrations/`, those of
-Dagster and MLflow by the libraries, both through `migrate.py`.
+`opening.py` creates the `Database`, which gives out engines, connections and URLs. `embedded/` starts and stops the
+embedded server. `migrate.py` creates the tables: the platform's from `migrations/`, and those of Dagster and MLflow
+with the libraries' own migrations.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Purpose = Literal["platform", "dagster", "mlflow"]
 EMBEDDED_NAME = "platform"
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 600
-"""Longest wait for a lock of the platform; whoever holds one is done in seconds."""
+"""Longest wait for a lock. It is generous, because a lock is normally held for seconds only."""
 
 
 class Closeable(Protocol):
-    """What a database closes when it is closed; for the embedded server a `ServerUse`."""
+    """Anything with `close`, such as the `ServerUse` of an embedded server."""
 
     def close(self) -> None:
-        """Close it."""
+        """Release the resource."""
 
 
 class Database:
@@ -44,18 +44,18 @@ class Database:
     Parameters
     ----------
     url
-        Of the platform's database; the other two are named after it.
+        URL of the platform's database. The names of the other two are this name with `_dagster` and `_mlflow`.
     server
-        The use of an embedded server, given back by `close`.
+        Use of the embedded server, which `close` ends; None for an external server.
 
     Attributes
     ----------
     server
-        The use of the embedded server; None without one, and once it is given back.
+        Use of the embedded server; None for an external server, and after `close`.
     embedded
-        Whether the server is the platform's own.
+        Whether the server is the embedded one.
     reads
-        Single statements that read from the platform's database, as fast as they can be, or not at all.
+        Runs single read-only statements on the platform's database, with short time-outs.
 
     """
 
@@ -66,40 +66,40 @@ class Database:
         self.reads = Reads(self.connect_to_read)
 
     def name(self, purpose: Purpose) -> str:
-        """The database's name on its server."""
+        """Return a database's name on the server."""
         return f"{self._url.database}" if purpose == "platform" else f"{self._url.database}_{purpose}"
 
     @property
     def role(self) -> str:
-        """Who connects; empty where the URL names nobody, so that the driver decides."""
+        """Role that connects; empty if the URL names none, so that libpq chooses it."""
         return self._url.username or ""
 
     def url(self, purpose: Purpose) -> URL:
-        """Where the database is, for SQLAlchemy with psycopg 3."""
+        """Return a database's URL for SQLAlchemy with psycopg 3."""
         return self._url.set(database=self.name(purpose))
 
     def psycopg2_url(self, purpose: Purpose) -> str:
-        """Where the database is, with its password, for Dagster and MLflow, which need psycopg2."""
+        """Return a database's URL with the password, for Dagster and MLflow, which need psycopg2."""
         url = self.url(purpose).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
         address, _, query = url.partition("?")
-        # libpq, unlike SQLAlchemy, does not read + in a query as a space.
+        # Encode spaces as %20, because libpq does not decode + as a space.
         return f"{address}?{query.replace('+', '%20')}"
 
     @cached_property
     def engine(self) -> Engine:
-        """The platform's database."""
+        """SQLAlchemy engine for the platform's database, with a connection pool."""
         from sqlalchemy import create_engine
 
         return create_engine(self.url("platform"), pool_size=2, max_overflow=8, pool_pre_ping=True)
 
     @contextmanager
     def pooled(self) -> Iterator[psycopg.Connection[Any]]:
-        """One of the engine's connections to the platform's database; what is not committed is rolled back.
+        """Borrow a pooled connection to the platform's database; uncommitted changes are rolled back at the end.
 
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not respond, or all connections of the pool are in use.
 
         """
         import psycopg
@@ -110,8 +110,8 @@ class Database:
             borrowed = self.engine.connect()
         except (OperationalError, AllInUseError) as error:
             raise DatabaseError(
-                f"the database {self.name('platform')} does not answer ({first_line(error)}); "
-                "`platform-assets doctor` says what is reachable"
+                f"the database {self.name('platform')} does not respond ({first_line(error)}); "
+                "run `platform-assets doctor` to see what is reachable"
             ) from None
         with borrowed:
             driver = borrowed.connection.driver_connection
@@ -119,48 +119,48 @@ class Database:
             yield driver
 
     def connect(self, purpose: Purpose, patience: float | None = None) -> psycopg.Connection[Any]:
-        """A plain connection of its own, in autocommit.
+        """Open a new connection in autocommit mode, outside the pool.
 
         Parameters
         ----------
         purpose
-            Of the database.
+            Which of the three databases.
         patience
-            Seconds without a word from the server after which a statement fails; None for ever.
+            Longest wait for a response from the server, in seconds; None for no limit.
 
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not exist, or does not respond.
 
         """
         return self._connect(self.name(purpose), patience)
 
     def maintenance(self) -> psycopg.Connection[Any]:
-        """A connection for statements about whole databases, which works before ours is there."""
+        """Open a connection for statements such as `create database`; the platform's database need not exist."""
         try:
             return self._connect("postgres")
         except DatabaseError:
-            # A role may be kept out of the server's own database.
+            # The role may lack access to the database `postgres`.
             return self._connect(self.name("platform"))
 
     @contextmanager
     def lock(self, name: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-        """Hold a lock that one process has at a time, and loses when it ends, however it ends.
+        """Hold an exclusive lock (a PostgreSQL advisory lock); PostgreSQL releases it if this process dies.
 
-        Not for a thread that holds it already: it would wait for itself.
+        The lock is not reentrant: a thread that already holds it waits until the time-out.
 
         Parameters
         ----------
         name
-            The same lock for all who work with this database.
+            Name of the lock, which all processes on this database share.
         seconds
-            Longest wait for whoever holds it.
+            Longest wait for the lock.
 
         Raises
         ------
         DatabaseError
-            The database does not answer, or somebody held the lock for too long.
+            The database does not respond, or the lock was not free in time.
 
         """
         from psycopg import errors
@@ -172,29 +172,29 @@ class Database:
                 connection.execute("select pg_advisory_lock(%s)", [key])
             except errors.LockNotAvailable:
                 raise DatabaseError(
-                    f"another process has been at {name!r} for more than {seconds:g} s; wait until it is done, or end "
-                    f"it, and run this again"
+                    f"another process has held the lock {name!r} for more than {seconds:g} s; wait until that process "
+                    "has finished, or stop it, and try again"
                 ) from None
-            # Closing the connection gives it back, also when the connection is lost.
+            # The end of the connection releases the lock, even if the connection is lost.
             yield
 
     def close(self) -> None:
-        """Close the engine's connections and let go of the embedded server."""
+        """Close all pooled connections, and end the use of the embedded server."""
         if "engine" in vars(self):
             self.engine.dispose()
         self.reads.close()
         if self.server:
             self.server.close()
-            # Another lock may get the same number; a second `close` must not let go of that one.
+            # Forget the use, because a second `close` could release another lock with the same file descriptor.
             self.server = None
 
     def connect_to_read(self) -> psycopg.Connection[Any]:
-        """A connection of its own for statements that only read and that somebody waits for; see `blocking_reads.py`.
+        """Open a connection with the short time-outs of `blocking_reads.py`, for read-only statements.
 
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not exist, or does not respond.
 
         """
         connection = self.connect("platform", SILENCE_SECONDS)
@@ -214,12 +214,12 @@ class Database:
             where = f"{name} on {self._url.host or 'the local server'}"
             if f'database "{name}" does not exist' in str(error):
                 raise DatabaseError(
-                    f"there is no database {where}; run `platform-assets migrate`, which makes it"
+                    f"there is no database {where}; run `platform-assets migrate` to create it"
                 ) from None
             mend = (
-                "\nA server that an older version of the platform started lacks what this one needs: end what uses it"
+                "\nThe server may have been started by an older version of the platform; stop all processes that use it"
                 if self.embedded
-                else "\nStart that server, or mend PLATFORM_DATABASE_URL; empty, it stands for an embedded one"
+                else "\nStart the server, or correct PLATFORM_DATABASE_URL; leave it empty to use an embedded server"
             )
             raise DatabaseError(f"cannot open the database {where}: {error}{mend}") from None
         connection.patience = patience
@@ -227,15 +227,15 @@ class Database:
 
 
 def embedded_database(port: int, role: str, password: str, server: Closeable | None = None) -> Database:
-    """The databases of an embedded server that is known to run."""
+    """Return the databases of a running embedded server."""
     from sqlalchemy import URL
 
-    # Said here, because PGSSLMODE and PGGSSENCMODE of a person's shell are meant for another server.
+    # Set both explicitly, because PGSSLMODE and PGGSSENCMODE in the shell are meant for other servers.
     query = {"sslmode": "disable", "gssencmode": "disable"}
     return Database(URL.create("postgresql", role, password, "127.0.0.1", port, EMBEDDED_NAME, query), server)
 
 
 def missing(database: Database, connection: psycopg.Connection[Any]) -> list[Purpose]:
-    """Which of the three databases are not there."""
+    """Return which of the three databases do not exist."""
     there = {row[0] for row in connection.execute("select datname from pg_database")}
     return [purpose for purpose in get_args(Purpose) if database.name(purpose) not in there]

@@ -1,7 +1,7 @@
 """Open the platform's databases: those behind a URL, or those of the embedded server.
 
-`open_database` connects as the platform's role, which reads and writes rows. `open_owner` connects as the role that
-owns the tables and is only for migrations. `migrate.py` grants the rights of the platform's role.
+`open_database` connects as the platform's role, which can read and write rows. `open_owner` is only for migrations and
+connects as the role that owns the tables. `migrate.py` grants the platform's role its rights.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def open_configured_database(settings: Settings) -> Database:
-    """Open the databases that the settings name.
+    """Open the databases that the settings specify.
 
     Raises
     ------
     PlatformError
-        PLATFORM_BUNDLE is set, which means a service without a database.
+        PLATFORM_BUNDLE is set, so there is no database.
     DatabaseError
         As for `open_database`.
     """
@@ -52,7 +52,7 @@ def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
     home
         PLATFORM_HOME.
     migrated
-        Whether to refuse an external database that is not at this code's revisions. The embedded one always is.
+        Whether to require that an external database is at this code's revisions. The embedded one always is.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def require_heads(database: Database, domains: Path = DOMAINS) -> None:
     Parameters
     ----------
     database
-        Connects as the platform's role.
+        The databases, opened as the platform's role.
     domains
         The folder that contains the domains' folders.
 

@@ -400,7 +400,7 @@ def test_waiting_for_a_lock_times_out(database: Database) -> None:
     with (
         database.lock("a thing"),
         database.lock("another thing"),
-        pytest.raises(DatabaseError, match="another process has been at 'a thing' for more than 0.05 s"),
+        pytest.raises(DatabaseError, match="another process has held the lock 'a thing' for more than 0.05 s"),
         database.lock("a thing", seconds=0.05),
     ):
         pytest.fail("two threads hold the lock")
