@@ -1,4 +1,4 @@
-"""Reading single rows on an event loop: real PostgreSQL, asked many things at once, cut off, slow, and away."""
+"""Reads on an event loop from a real PostgreSQL: concurrent statements, lost connections, time-outs and outages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ BACKEND = b"select pg_backend_pid() as number"
 
 
 class Connections:
-    """Connections to a database of this module's own, opened and counted; none while the database is away."""
+    """Opens connections to this module's database, and counts them.
+
+    Attributes
+    ----------
+    opened
+        Number of connections opened so far.
+    away
+        Whether `connect` fails, as if the database were down.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
@@ -33,7 +41,7 @@ class Connections:
 
     def connect(self) -> psycopg.Connection[Any]:
         if self.away:
-            raise DatabaseError("the database is away")
+            raise DatabaseError("the database is down")
         self.opened += 1
         return Database(self.url).connect("platform")
 
@@ -42,7 +50,7 @@ class Connections:
             connection.execute(statement.encode())
 
     def alive(self) -> set[int]:
-        """The processes of all connections."""
+        """Return the ids of the server processes of all connections."""
         query = b"select pid from pg_stat_activity where datname = current_database()"
         with closing(Database(self.url).connect("platform")) as connection:
             return {row[0] for row in connection.execute(query)}
@@ -74,7 +82,7 @@ def run(connections: Connections, work: Any, **options: Any) -> Any:
             return await work(reads)
         finally:
             reads.close()
-            # Closed by the loop itself, in its next turn.
+            # Let the loop run once, because `close` only schedules the closing of the connection.
             await asyncio.sleep(0)
 
     with opened(connections, **options) as reads:
@@ -82,7 +90,7 @@ def run(connections: Connections, work: Any, **options: Any) -> Any:
 
 
 async def outcome(asked: Coroutine[Any, Any, list[dict[str, Any]]]) -> Any:
-    """The rows, or the kind of error."""
+    """Return the rows, the type of a psycopg error, or the message of a `DatabaseError`."""
     try:
         return await asked
     except psycopg.Error as error:
@@ -91,7 +99,7 @@ async def outcome(asked: Coroutine[Any, Any, list[dict[str, Any]]]) -> Any:
         return str(error)
 
 
-def test_rows_come_by_the_names_of_their_columns_with_their_types(connections: Connections) -> None:
+def test_rows_are_dictionaries_by_column_name_with_typed_values(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         assert await reads.rows(TWICE, [1]) == ONE
         assert await reads.rows("select 1 as number where %s = 'ö'".encode(), ["o"]) == []
@@ -106,7 +114,7 @@ def test_rows_come_by_the_names_of_their_columns_with_their_types(connections: C
     run(connections, work)
 
 
-def test_each_of_many_at_once_gets_its_own_answer_over_one_connection(connections: Connections) -> None:
+def test_two_thousand_concurrent_statements_get_their_own_rows_over_one_connection(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         found = await asyncio.gather(*(reads.rows(TWICE, [number]) for number in range(2_000)))
         assert [row["twice"] for rows in found for row in rows] == [2 * number for number in range(2_000)]
@@ -115,7 +123,7 @@ def test_each_of_many_at_once_gets_its_own_answer_over_one_connection(connection
     assert connections.opened == 1
 
 
-def test_what_is_too_long_to_be_sent_or_received_at_once_comes_whole(connections: Connections) -> None:
+def test_values_larger_than_the_socket_buffers_arrive_complete(connections: Connections) -> None:
     long = "0123456789" * 1_000_000
 
     async def work(reads: AsyncReads) -> None:
@@ -126,7 +134,7 @@ def test_what_is_too_long_to_be_sent_or_received_at_once_comes_whole(connections
     run(connections, work)
 
 
-def test_a_statement_that_is_refused_disturbs_no_other(connections: Connections) -> None:
+def test_a_rejected_statement_does_not_affect_concurrent_statements(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         asked = [reads.rows(TWICE, [1]), reads.rows(b"select * from nowhere"), reads.rows(TWICE, [1])]
         found = await asyncio.gather(*map(outcome, asked))
@@ -136,7 +144,7 @@ def test_a_statement_that_is_refused_disturbs_no_other(connections: Connections)
     run(connections, work)
 
 
-def test_text_with_a_nul_is_refused_and_not_cut_off(connections: Connections) -> None:
+def test_text_with_a_nul_character_is_rejected(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         with pytest.raises(psycopg.DataError, match="NUL"):
             await reads.rows(b"select %s as text", ["a\0b"])
@@ -145,7 +153,7 @@ def test_text_with_a_nul_is_refused_and_not_cut_off(connections: Connections) ->
     run(connections, work)
 
 
-def test_a_connection_that_was_cut_off_is_replaced_and_the_question_asked_again(connections: Connections) -> None:
+def test_a_statement_on_a_lost_connection_is_retried_on_a_new_connection(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         [[before]] = await asyncio.gather(reads.rows(BACKEND))
         connections.do(f"select pg_terminate_backend({before['number']})")
@@ -160,7 +168,7 @@ def test_a_connection_that_was_cut_off_is_replaced_and_the_question_asked_again(
     assert connections.opened == 3
 
 
-def test_a_server_that_says_nothing_is_given_up_on_by_all_who_wait(connections: Connections) -> None:
+def test_all_pending_statements_time_out_if_the_server_does_not_respond(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         asked = [reads.rows(b"select pg_sleep(30)"), reads.rows(TWICE, [1])]
         told = await asyncio.gather(*map(outcome, asked))
@@ -170,9 +178,7 @@ def test_a_server_that_says_nothing_is_given_up_on_by_all_who_wait(connections: 
     run(connections, work, patience=0.2)
 
 
-def test_a_statement_that_takes_too_long_for_the_server_is_told_as_a_database_that_does_not_answer(
-    connections: Connections,
-) -> None:
+def test_a_statement_timeout_raises_a_database_error(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         await reads.rows(b"select set_config('statement_timeout', '50ms', false)")
         assert "statement timeout" in await outcome(reads.rows(b"select pg_sleep(30)"))
@@ -181,11 +187,11 @@ def test_a_statement_that_takes_too_long_for_the_server_is_told_as_a_database_th
     run(connections, work)
 
 
-def test_while_the_database_is_away_everybody_is_told_and_it_comes_back_by_itself(connections: Connections) -> None:
+def test_statements_fail_during_an_outage_and_succeed_after_it(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         connections.away = True
         told = await asyncio.gather(*(outcome(reads.rows(TWICE, [1])) for _ in range(3)))
-        assert told == ["the database is away"] * 3
+        assert told == ["the database is down"] * 3
         connections.away = False
         assert await reads.rows(TWICE, [1]) == ONE
 
@@ -193,7 +199,7 @@ def test_while_the_database_is_away_everybody_is_told_and_it_comes_back_by_itsel
     assert connections.opened == 1
 
 
-def test_who_goes_away_leaves_the_others_their_answers(connections: Connections) -> None:
+def test_cancelling_one_statement_does_not_affect_the_others(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         first = asyncio.create_task(reads.rows(TWICE, [1]))
         others = [asyncio.create_task(reads.rows(TWICE, [1])) for _ in range(2)]
@@ -208,7 +214,9 @@ def test_who_goes_away_leaves_the_others_their_answers(connections: Connections)
     run(connections, work)
 
 
-def test_a_table_that_was_altered_is_read_as_it_is_now(connections: Connections, postgres_server: Database) -> None:
+def test_a_repeated_statement_returns_a_column_that_was_added_in_between(
+    connections: Connections, postgres_server: Database
+) -> None:
     owner = Connections(postgres_server.url("platform").set(database=connections.url.database).render_as_string(False))
     owner.do("create table public.growing as select 1 as a")
 
@@ -222,7 +230,7 @@ def test_a_table_that_was_altered_is_read_as_it_is_now(connections: Connections,
 
 
 @pytest.mark.requirement("SRV-1")
-def test_what_has_time_is_done_while_the_database_works(connections: Connections) -> None:
+def test_meanwhile_calls_the_function_before_each_result_arrives(connections: Connections) -> None:
     done: list[str] = []
 
     async def ask(reads: AsyncReads) -> None:
@@ -239,11 +247,11 @@ def test_what_has_time_is_done_while_the_database_works(connections: Connections
     assert done == ["worked", "answered", "worked", "answered", "answered"]
 
 
-def test_work_that_fails_meanwhile_fails_no_statement(connections: Connections) -> None:
+def test_an_error_in_the_meanwhile_function_fails_no_statement(connections: Connections) -> None:
     failed: list[object] = []
 
     def fail() -> None:
-        raise ValueError("no time")
+        raise ValueError("the work failed")
 
     async def work(reads: AsyncReads) -> Any:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context["exception"]))
@@ -255,7 +263,7 @@ def test_work_that_fails_meanwhile_fails_no_statement(connections: Connections) 
     assert isinstance(error, ValueError)
 
 
-def test_an_application_that_ends_leaves_the_work_of_another(connections: Connections) -> None:
+def test_leaving_an_older_meanwhile_context_keeps_the_newer_function(connections: Connections) -> None:
     done: list[str] = []
 
     async def work(reads: AsyncReads) -> None:
@@ -271,7 +279,7 @@ def test_an_application_that_ends_leaves_the_work_of_another(connections: Connec
     assert done == ["second"]
 
 
-def test_another_loop_does_not_do_it(connections: Connections) -> None:
+def test_statements_of_another_loop_do_not_call_the_meanwhile_function(connections: Connections) -> None:
     done: list[int] = []
 
     async def read(reads: AsyncReads) -> None:
@@ -285,10 +293,10 @@ def test_another_loop_does_not_do_it(connections: Connections) -> None:
     assert done == []
 
 
-def test_each_event_loop_has_a_connection_and_those_of_ended_loops_are_closed(connections: Connections) -> None:
+def test_each_event_loop_has_its_own_connection_which_is_closed_after_the_loop_ends(connections: Connections) -> None:
     with opened(connections) as reads:
         pids = [asyncio.run(reads.rows(BACKEND))[0]["number"] for _ in range(3)]
         assert len({*pids}) == 3
-        # The server takes a moment to notice.
+        # Wait, because the server notices a closed connection with a delay.
         wait_until(lambda: not {*pids[:2]} & connections.alive(), "the connections of ended loops were closed")
     wait_until(lambda: not {*pids} & connections.alive(), "the last connection was closed")

@@ -1,4 +1,4 @@
-"""Single reads on a real PostgreSQL behind a network that fails."""
+"""Read-only statements on a real PostgreSQL, over a network connection that can fail."""
 
 from __future__ import annotations
 
@@ -43,7 +43,15 @@ def database(url: str, gate: Gate) -> Iterator[Database]:
 
 
 def hasty(database: Database, statement_milliseconds: int = 0) -> Reads:
-    """The same with less patience than a person who waits for tests."""
+    """Return `Reads` with short time-outs, so that the tests are fast.
+
+    Parameters
+    ----------
+    database
+        Where to connect.
+    statement_milliseconds
+        Time-out of a statement on the server; 0 for no limit.
+    """
 
     def connect() -> psycopg.Connection[Any]:
         connection = database.connect("platform", 0.3)
@@ -60,7 +68,7 @@ def test_rows_are_tuples_in_the_order_of_the_columns(database: Database) -> None
     assert database.reads.rows(b"select 1 where false") == []
 
 
-def test_nothing_is_left_open_on_a_connection_that_is_kept(database: Database, url: str) -> None:
+def test_a_pooled_connection_is_idle_without_an_open_transaction(database: Database, url: str) -> None:
     query = b"select pg_backend_pid(), current_setting('statement_timeout')"
     [(pid, limit)] = database.reads.rows(query)
     assert database.reads.rows(query) == [(pid, "2s")]
@@ -70,7 +78,7 @@ def test_nothing_is_left_open_on_a_connection_that_is_kept(database: Database, u
     assert row == ("idle",)
 
 
-def test_a_refused_statement_spoils_nothing(database: Database) -> None:
+def test_rejected_statements_do_not_use_up_the_pool(database: Database) -> None:
     for _ in range(2 * CONNECTIONS):
         with pytest.raises(psycopg.errors.UndefinedTable):
             database.reads.rows(b"select from nowhere")
@@ -90,7 +98,7 @@ def test_many_threads_share_few_connections(database: Database, url: str) -> Non
 
 
 @pytest.mark.requirement("SRV-1")
-def test_connections_that_died_while_nobody_used_them_are_not_noticed(database: Database, gate: Gate) -> None:
+def test_statements_succeed_after_idle_connections_were_lost(database: Database, gate: Gate) -> None:
     def ask(_: int) -> Any:
         return database.reads.rows(b"select 1 from pg_sleep(0.02)")
 
@@ -100,7 +108,9 @@ def test_connections_that_died_while_nobody_used_them_are_not_noticed(database: 
         assert list(threads.map(ask, range(2 * CONNECTIONS))) == [[(1,)]] * (2 * CONNECTIONS)
 
 
-def test_backends_that_an_administrator_ended_are_not_noticed(database: Database, postgres_server: Database) -> None:
+def test_a_statement_succeeds_after_an_administrator_terminated_the_connection(
+    database: Database, postgres_server: Database
+) -> None:
     [(pid,)] = database.reads.rows(b"select pg_backend_pid()")
     with postgres_server.maintenance() as connection:
         connection.execute("select pg_terminate_backend(%s, 5000)", [pid])
@@ -109,7 +119,9 @@ def test_backends_that_an_administrator_ended_are_not_noticed(database: Database
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_server_that_is_away_fails_at_once_and_serves_again_when_it_is_back(database: Database, gate: Gate) -> None:
+def test_statements_fail_at_once_while_the_server_is_down_and_succeed_after_its_return(
+    database: Database, gate: Gate
+) -> None:
     assert database.reads.rows(ONE) == [(1,)]
     gate.shut()
     for _ in range(2 * CONNECTIONS):
@@ -122,20 +134,20 @@ def test_a_server_that_is_away_fails_at_once_and_serves_again_when_it_is_back(da
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_server_that_says_nothing_is_given_up_on(database: Database, gate: Gate) -> None:
+def test_a_statement_times_out_if_the_server_does_not_respond(database: Database, gate: Gate) -> None:
     reads = hasty(database)
     assert reads.rows(ONE) == [(1,)]
     gate.hang()
     with pytest.raises(DatabaseError, match=r"no response from the server for 0.3 s.*platform-assets doctor"):
         reads.rows(ONE)
     gate.open()
-    # An answer to the first question that came late would be taken for this one's.
+    # Use a different statement, because a late result of the first one must not be returned for it.
     assert reads.rows(b"select 2") == [(2,)]
     reads.close()
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_statement_that_takes_too_long_is_given_up_on(database: Database) -> None:
+def test_a_slow_statement_is_cancelled_by_the_statement_timeout(database: Database) -> None:
     reads = hasty(database, statement_milliseconds=50)
     with pytest.raises(DatabaseError, match=r"statement timeout.*platform-assets doctor"):
         reads.rows(b"select pg_sleep(0.25)")
@@ -143,7 +155,7 @@ def test_a_statement_that_takes_too_long_is_given_up_on(database: Database) -> N
     reads.close()
 
 
-def test_statements_that_wait_for_a_connection_are_given_up_on(database: Database) -> None:
+def test_a_statement_fails_if_no_connection_becomes_free_in_time(database: Database) -> None:
     reads = Reads(lambda: database.connect("platform", 5), seconds=0.1)
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         busy = [threads.submit(reads.rows, b"select 1 from pg_sleep(0.6)") for _ in range(CONNECTIONS)]

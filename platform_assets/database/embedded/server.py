@@ -262,8 +262,8 @@ class Server:
     def _remove_garbled_pid_file(self) -> None:
         """Remove a pid file without a valid process id, because PostgreSQL refuses to start over it.
 
-        A crash of the machine can leave such a file. This waits first, because the file is also empty for a moment while
-        PostgreSQL starts.
+        A crash of the machine can leave such a file. This waits first, because the file is also empty for a moment
+        while PostgreSQL starts.
         """
         for _ in range(round(GARBLED_SECONDS / POLL_SECONDS)):
             if not self._pid_file.is_file() or _number(_lines_of(self._pid_file), _PID_LINE):
