@@ -295,9 +295,7 @@ def redirected_stderr(descriptor: int) -> Iterator[None]:
 
 @linux
 @pytest.mark.requirement("PLT-3")
-@pytest.mark.skipif(
-    os.geteuid() != 0, reason="needs root, because only root must change its user for PostgreSQL: run the tests as root"
-)
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which PostgreSQL refuses: run the tests as root")
 def test_root_starts_the_server_as_an_unprivileged_user_even_below_a_private_folder(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
