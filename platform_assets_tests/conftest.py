@@ -103,7 +103,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in {"browser", "real_data"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(mark)
         if item.get_closest_marker("release") and os.environ.get(RELEASE) != "1":
-            item.add_marker(pytest.mark.skip(f"is slow (no apt package): .ci/run runs it, or set {RELEASE}=1"))
+            item.add_marker(
+                pytest.mark.skip(f"is a release test (no apt package): .ci/run runs it, or set {RELEASE}=1")
+            )
     # Start modules with slow tests first, among them integration tests, and slow tests first within a module, so that
     # all workers finish at about the same time. Workers take modules in this order (--no-loadscope-reorder), each its
     # next module when two of its tests are left.

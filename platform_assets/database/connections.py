@@ -179,7 +179,7 @@ class Database:
             yield
 
     def close(self) -> None:
-        """Close all pooled connections, and end the use of the embedded server."""
+        """Close all pooled connections, and end this process's use of the embedded server."""
         if "engine" in vars(self):
             self.engine.dispose()
         self.reads.close()

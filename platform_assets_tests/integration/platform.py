@@ -62,7 +62,7 @@ class Platform:
         return self.run("promote_model", run_config={"ops": {"load_request": {"config": {"request": number}}}})
 
     def follow_decisions(self) -> list[tuple[str, list[str]]]:
-        """Execute the runs that the sensor `model_decided` requests; return approval request and successful ops of each."""
+        """Execute the runs that sensor `model_decided` requests; return request number and successful ops of each."""
         ran = []
         for wanted in self.evaluate("model_decided", ledger=self.services.ledger):
             result = self.run("promote_model", run_config=wanted.run_config, tags=wanted.tags)
@@ -103,7 +103,7 @@ class Platform:
         return self.execute(self.definitions.resolve_job_def(job), **options)
 
     def execute(self, job: dg.JobDefinition, **options: Any) -> dg.ExecuteInProcessResult:
-        """Execute a job in a new thread, because Dagster needs an event loop and this thread already runs the browser's."""
+        """Execute a job in a new thread, because Dagster needs an event loop and this thread already runs one."""
 
         def work() -> dg.ExecuteInProcessResult:
             return job.execute_in_process(instance=self.instance, raise_on_error=False, **options)

@@ -193,7 +193,7 @@ def lake(services: Services) -> list[str]:
 
 
 def table(services: Services, name: str) -> Facts:
-    """Return for each version of a table the stored digest, the number of rows, and a digest of the rows as read now."""
+    """Return for each version of a table the stored digest, the number of rows, and a digest of the rows read now."""
     return {
         str(one.version): [one.digest, one.rows, content(services.tables.read(name, version=one.version))]
         for one in services.tables.versions(name)
@@ -201,7 +201,7 @@ def table(services: Services, name: str) -> Facts:
 
 
 def online(services: Services) -> Facts:
-    """Return the stored digest, the number of rows, and a digest of the rows as read now, for each online table."""
+    """Return for each online table the stored digest, the number of rows, and a digest of the rows read now."""
     return {
         one.name: [one.digest, one.rows, content(services.online.read(one.name).to_pandas())]
         for one in services.online.versions()
