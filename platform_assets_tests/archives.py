@@ -1,4 +1,4 @@
-"""Builders of archives for tests, intact or with one defect."""
+"""Build archives like those of the sentence source, intact or with one defect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,19 @@ NUMBERS = {"Not Relevant": 0, "Relevant": 1, "Can't Decide": 2}
 
 
 def database(folder: Path, rows: Iterable[tuple[Any, ...]], table: str = TABLE, *more: str) -> bytes:
-    """Return the bytes of a SQLite file with one table; rows may omit the last columns."""
+    """Return the bytes of a SQLite file with one table.
+
+    Parameters
+    ----------
+    folder
+        Where to create the file.
+    rows
+        Rows of the table `data`; the last columns may be missing in all of them.
+    table
+        Statement that creates the table.
+    more
+        Further statements, executed before the rows are inserted.
+    """
     file = folder / "made.sqlite"
     file.unlink(missing_ok=True)
     with closing(sqlite3.connect(file)) as connection:
@@ -33,7 +45,7 @@ def database(folder: Path, rows: Iterable[tuple[Any, ...]], table: str = TABLE, 
 
 
 def labelled(*texts: tuple[str, str]) -> list[tuple[int, str, str, int]]:
-    """Return rows of the table for texts with labels, numbered from 0."""
+    """Return rows of the table `data` for pairs of text and label, numbered from 0."""
     return [(place, text, label, NUMBERS[label]) for place, (text, label) in enumerate(texts)]
 
 
@@ -43,7 +55,7 @@ def tar(members: Mapping[str, bytes]) -> bytes:
 
 
 def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
-    """Return a tar archive of any members."""
+    """Return a tar archive of the given members, which need not be regular files."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as archive:
         for described, content in members:
@@ -53,19 +65,19 @@ def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 
 def entry(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
-    """Return a tar member that is not a regular file."""
+    """Return a tar member of another kind, for example a link to `target`."""
     made = tarfile.TarInfo(name)
     made.type, made.linkname = kind, target
     return made
 
 
 def pack(content: bytes, member: str = MEMBER) -> bytes:
-    """Return a gzip-compressed tar archive with the content as base64 text in lines of 76 characters."""
+    """Return a gzip-compressed tar archive of one file: the content in base64, in lines of 76 characters."""
     return gzip.compress(tar({member: base64.encodebytes(content)}), mtime=0)
 
 
 def archive(folder: Path, *texts: tuple[str, str], name: str = "db.tar.gz") -> Path:
-    """Write an archive of labelled texts in the format of the source."""
+    """Write an archive of labelled texts in the format of the source, and return its path."""
     file = folder / name
     file.write_bytes(pack(database(folder, labelled(*texts))))
     return file

@@ -1,6 +1,6 @@
-"""`platform-assets` in the test process, so that slow imports happen once.
+"""Run `platform-assets` inside the test process, so that slow imports happen only once.
 
-Tests that need a process start `PROGRAM`, or a warm process (`warm.py`).
+Tests that need a separate process start `PROGRAM`, or a warm process (`warm.py`).
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ NO_USER = 54_321
 """A user id without an entry in /etc/passwd."""
 AS_NO_USER = (
     *("setpriv", f"--reuid={NO_USER}", f"--regid={NO_USER}", "--clear-groups"),
-    # Python may be installed below a folder that only root may enter.
+    # Keep CAP_DAC_OVERRIDE, because Python may be installed below a folder that only root may enter.
     *("--inh-caps=+dac_override", "--ambient-caps=+dac_override"),
 )
-"""Prefix of a command that root runs as that user."""
+"""Prefix with which root runs a command as the user `NO_USER`."""
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to change its user: run the tests as root")
 LAKE_TABLES = ("credit_risk/loans", "credit_risk/loans_quarantine", "credit_risk/loan_features")
 ONLINE_TABLES = ("credit_risk/client_features",)
 OTHER_ROWS = 200
-"""PLATFORM_DEMO_ROWS for tests with their own loans; the models of other sources need some rows, too."""
+"""PLATFORM_DEMO_ROWS for tests with their own loans. The other domains need a few rows for training."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """Exit code and output of a command."""
+    """Exit code, stdout and stderr of a command."""
 
     code: int
     out: str
@@ -69,7 +69,7 @@ class Done:
 def platform_assets(*arguments: str, **variables: str | Path | float) -> Done:
     """Run `platform-assets` with arguments and additional environment variables.
 
-    Set PLATFORM_DATABASE_URL, because an embedded server would run until this process ends.
+    Always pass PLATFORM_DATABASE_URL, because otherwise an embedded server would run until the test process ends.
     """
     out, err = StringIO(), StringIO()
     with pytest.MonkeyPatch.context() as patch, _as_in_a_new_process():
@@ -82,7 +82,7 @@ def platform_assets(*arguments: str, **variables: str | Path | float) -> Done:
 
 
 def digests(settings: Settings) -> Mapping[str, str | None]:
-    """Return the content digest of each table of credit risk; None for unpublished tables."""
+    """Return the content digest of each credit risk table; None for a table that was never published."""
     services = Services(settings)
     try:
         versions = [services.tables.current(name) for name in LAKE_TABLES]
@@ -94,7 +94,7 @@ def digests(settings: Settings) -> Mapping[str, str | None]:
 
 
 def models(settings: Settings) -> Mapping[int, str]:
-    """Return the artefact digest of each version of the credit risk model, after loading each artefact."""
+    """Return the artefact digest of each version of the credit risk model, after checking that each artefact loads."""
     services = Services(settings)
     try:
         registry, name = services.registry, MODEL.name
@@ -110,7 +110,10 @@ def models(settings: Settings) -> Mapping[int, str]:
 
 @contextmanager
 def listening_to_interrupts() -> Iterator[None]:
-    """Restore the handling of interrupts, which a shell disables for background processes and their children."""
+    """Let child processes react to SIGINT until the context ends.
+
+    A shell ignores SIGINT for background processes, and children inherit that.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Shared by all tests: a clean environment, the real data, a browser, and the handling of marks."""
+"""Pytest configuration of all tests: a clean environment, the real data, a browser, marks and order."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ REAL_DATA = "PLATFORM_REAL_DATA"
 RELEASE = "RELEASE_TESTS"
 CHROMIUM = "chromium"
 
-# Its imports work only inside a copy of the project, where `test_example_domain.py` runs its tests.
+# Ignore the example domain, because its imports work only in the copy of the project in which
+# `test_example_domain.py` runs its tests.
 collect_ignore = ["integration/example_domain"]
 
-# Same examples on every machine, and no failure because a machine is slow.
+# Use the same examples on every machine, and no deadline, because slow machines must not fail.
 hypothesis.settings.register_profile("platform", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("platform")
 
@@ -37,8 +38,8 @@ def _is_ours(variable: str) -> bool:
 
 
 def pytest_configure() -> None:
-    # Clean the environment once, before collection, because collection imports definitions and because fixtures of
-    # modules set variables. Workers inherit the cleaned environment.
+    # Clean the environment before collection, because collection imports definitions, which read variables. Clean it
+    # only once, because fixtures of modules set variables. Workers inherit the cleaned environment.
     for variable in filter(_is_ours, list(os.environ)):
         if variable != REAL_DATA:
             del os.environ[variable]
@@ -62,14 +63,14 @@ def real_data() -> Path:
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    """Headless Chromium for one test, because its event loop would disturb other tests."""
+    """Headless Chromium for one test. Its event loop ends with the test, because it would disturb other tests."""
     with started_browser() as browser:
         yield browser
 
 
 @contextmanager
 def started_browser() -> Iterator[Browser]:
-    """Start headless Chromium until the context ends; for modules whose tests need no other event loop."""
+    """Run headless Chromium until the context ends; only for modules whose tests need no other event loop."""
     from playwright.sync_api import sync_playwright
 
     executable = shutil.which(CHROMIUM)
@@ -97,14 +98,17 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Mark each test that uses the fixture, so that `-m "not browser"` deselects all of them.
+    # Mark tests that use the fixtures `browser` and `real_data`, so that for example `-m "not browser"` deselects them.
     for item in items:
         for mark in {"browser", "real_data"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(mark)
         if item.get_closest_marker("release") and os.environ.get(RELEASE) != "1":
-            item.add_marker(pytest.mark.skip(f"takes long (no apt package): .ci/run runs it, or set {RELEASE}=1"))
-    # Workers take modules in this order (--no-loadscope-reorder), and a module before the last two tests of theirs are
-    # done. Start slow modules first, integration tests before all others, and slow tests first within a module.
+            item.add_marker(
+                pytest.mark.skip(f"is a release test (no apt package): .ci/run runs it, or set {RELEASE}=1")
+            )
+    # Start modules with slow tests first, among them integration tests, and slow tests first within a module, so that
+    # all workers finish at about the same time. Workers take modules in this order (--no-loadscope-reorder), each its
+    # next module when two of its tests are left.
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
 

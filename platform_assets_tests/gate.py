@@ -1,4 +1,4 @@
-"""A TCP proxy between client and server, with which a test simulates network failures."""
+"""A TCP proxy between a client and a server, which simulates network failures in tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """Forwards bytes in both directions while it is open.
+    """Forwards bytes in both directions until a test makes it fail.
 
     Parameters
     ----------
@@ -37,23 +37,23 @@ class Gate:
         self._start(self._accept)
 
     def cut(self) -> None:
-        """Close all connections, as a restarted server does."""
+        """Close all current connections, like a server that restarts."""
         sockets, self._sockets = self._sockets, []
         for one in sockets:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
     def shut(self) -> None:
-        """Close all connections and refuse new ones."""
+        """Close all connections and refuse new ones, like a server that is down."""
         self._refuses = True
         self.cut()
 
     def hang(self) -> None:
-        """Stop forwarding, but keep the connections open."""
+        """Stop forwarding, but keep the connections open, like a server that hangs."""
         self._open.clear()
 
     def open(self) -> None:
-        """Accept connections again, and forward held data."""
+        """Accept connections again, and forward the data that `hang` has held back."""
         self._refuses = False
         self._open.set()
 

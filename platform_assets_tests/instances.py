@@ -1,4 +1,4 @@
-"""A Dagster instance in memory, one per process, because creating its databases takes longer than most runs."""
+"""An in-memory Dagster instance, created once per process, because creating it takes longer than most runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def empty_instance() -> Iterator[dg.DagsterInstance]:
-    """Yield the empty instance; only one context at a time."""
+    """Yield the process's instance, and empty it afterwards. Contexts must not overlap."""
     instance = _instance()
     try:
         yield instance

@@ -1,6 +1,7 @@
-"""An S3 object store (moto) on a free port, in a process of its own.
+"""An S3 object store (moto) that runs in its own process, on a free port.
 
-It needs its own process, because some calls of delta-rs hold Python's global lock while they wait for a response.
+It needs its own process, because some functions of delta-rs hold Python's global interpreter lock while they wait for a
+response.
 """
 
 from __future__ import annotations
@@ -64,9 +65,10 @@ def running_object_store(behind: str = "", refused: str = "") -> Iterator[Object
     Parameters
     ----------
     behind
-        Endpoint of another object store. The proxy to it fails each request twice before it forwards it.
+        Endpoint of another object store. If it is given, run a proxy to it, which fails the first two attempts of each
+        request and then forwards the request.
     refused
-        Suffix of the paths for which the proxy refuses PUT with 403.
+        Suffix of paths for which the proxy answers PUT with 403; empty for none.
     """
     with subprocess.Popen(
         [sys.executable, "-m", __name__, behind, refused],
@@ -77,7 +79,7 @@ def running_object_store(behind: str = "", refused: str = "") -> Iterator[Object
     ) as server:
         assert server.stdout is not None
         yield ObjectStore(server.stdout.readline().strip())
-        # The server ends when its standard input closes, so also when the tests are killed.
+        # Close standard input, which ends the server. It also closes, and so ends the server, if the tests are killed.
         server.communicate()
 
 
@@ -85,7 +87,7 @@ def _serve() -> None:
     from moto.moto_server.werkzeug_app import create_backend_app
     from werkzeug.serving import make_server
 
-    # Detecting the service of each request and logging it would take as long as answering it.
+    # Fix the service to S3 and turn logging off, because detection and logging take as long as the request itself.
     server = make_server("127.0.0.1", 0, create_backend_app("s3"), threaded=True)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     threading.Thread(target=server.serve_forever, daemon=True).start()

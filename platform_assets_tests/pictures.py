@@ -1,6 +1,6 @@
 """Take the screenshots in `docs/images` from a running platform: `make pictures`.
 
-Prepare a fresh home so that every picture has something to show:
+Before that, prepare a new home, so that every picture shows some content:
 
 1. Run `make run`, then `make up`, and `platform-assets keys add anna-laptop --owner anna --scope read --scope approve`.
    Put the key in `PLATFORM_API_KEY`.
@@ -29,11 +29,11 @@ APPROVALS_SIZE: ViewportSize = {"width": 1000, "height": 960}
 MODEL = "credit_risk_model"
 REASON = "ROC AUC holds on ten thousand more loans, and the calibration error stays within its bound."
 COLOURS = 256
-"""Size of the palette. It halves the size of the files."""
+"""Size of the palette of the pictures. A palette halves the size of the files."""
 
 
 def take_dagster(page: Page, address: str) -> None:
-    """Take the asset graph of credit risk, and the checks of its model."""
+    """Take pictures of the credit risk asset graph, and of the checks of its model."""
     page.goto(f"{address}/locations/platform_assets/asset-groups/credit_risk")
     page.get_by_text("client_features").first.wait_for()
     page.get_by_text("Materialized").nth(3).wait_for()
@@ -45,7 +45,7 @@ def take_dagster(page: Page, address: str) -> None:
 
 
 def take_approvals(page: Page, address: str, key: str) -> None:
-    """Take the list of approval requests, the newest request of the model, and the form."""
+    """Take pictures of the list of approval requests, of the newest request of the model, and of its form."""
     page.goto(f"{address}/sign-in?next=/approvals")
     page.get_by_label("Key").fill(key)
     page.get_by_role("button", name="Sign in").click()
@@ -62,7 +62,7 @@ def take_approvals(page: Page, address: str, key: str) -> None:
 
 
 def take_all(settings: Settings) -> None:
-    """Take every picture from the servers on the configured ports."""
+    """Take all pictures from the servers on the configured ports, and reduce their colours."""
     with started_browser() as browser:
         take_dagster(browser.new_page(viewport=DAGSTER_SIZE), f"http://127.0.0.1:{settings.dagster_port}")
         address = f"http://127.0.0.1:{settings.service_port}"

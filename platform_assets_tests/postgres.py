@@ -1,7 +1,7 @@
-"""Fixtures with a real PostgreSQL: one embedded server per session, and separate databases for each test.
+"""Fixtures with a real PostgreSQL: one embedded server per test session, and separate databases for each test.
 
-A test's databases are clones of migrated ones. Databases that are unchanged or can be emptied are reused by later tests
-of the process, because a clone takes longer than most tests. `conftest.py` loads this module as a plugin.
+The databases of a test are clones of migrated ones. After the test they are emptied if possible, and later tests of the
+process reuse them, because cloning takes longer than most tests. `conftest.py` loads this module as a plugin.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 CLONING = 7_403_611
-"""Advisory lock for cloning, because PostgreSQL refuses two concurrent clones of a template."""
+"""Key of the advisory lock for cloning, because PostgreSQL refuses concurrent clones of a template."""
 COPIES_BY_LOG = 150_000
-"""PostgreSQL version from which a clone goes through the write-ahead log by default."""
+"""PostgreSQL version from which cloning writes the whole clone to the write-ahead log by default."""
 LARGE_BYTES = 1_000_000
-"""Size of a table above which truncating is faster than deleting all rows."""
+"""Table size in bytes above which truncating is faster than deleting all rows."""
 _EMPTY: list[str] = []
 """Names of this process's databases that are free and empty."""
 _JOURNAL_ENTRIES: list[int] = []
@@ -67,11 +67,11 @@ with owner.connect("platform") as connection:
 with owner.maintenance() as connection:
     for setting in sys.argv[2:]:
         connection.execute(f"alter system set {setting}")
-    # Drop the unused template, which is an eighth of the files to copy.
+    # Drop the unused template, because it would be an eighth of the files to copy.
     connection.execute("alter database template0 is_template false")
     connection.execute("drop database template0")
 """
-# Faster and smaller settings, because test data need not survive a crash of the machine.
+# Server settings that favour speed and small files, because test data need not survive a crash of the machine.
 SETTINGS = (
     "fsync = off",
     "full_page_writes = off",
@@ -82,32 +82,33 @@ SETTINGS = (
 
 
 def wait_until(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 120) -> None:
-    """Poll a condition until it holds, and fail after a time-out.
+    """Poll a condition until it is true; fail the test after a time-out.
 
     Parameters
     ----------
     condition
-        Returns a true value as soon as it holds.
+        Function that returns a true value once the condition is met.
     what
-        Describes the condition for the failure, as a text or as a function that also reads the last state.
+        Description of the condition for the failure message, such as "the server had ended". It may be a function, so
+        that the description can include the last state.
     seconds
-        The time-out; by default longer than any machine needs.
+        The time-out. The default is long enough for slow machines.
     """
     start = time.monotonic()
     while not condition():
         waited = time.monotonic() - start
         if waited > seconds:
             pytest.fail(f"waited {seconds} s in vain until {what if isinstance(what, str) else what()}")
-        # Polling slows the awaited work down, so the interval grows.
+        # Increase the interval, because polling slows down the work that the test waits for.
         time.sleep(min(0.02 + waited / 20, LONGEST_PAUSE_SECONDS))
 
 
 def processes_of(home: Path) -> list[str]:
-    """Return the command lines of a home's embedded server and watcher, without the server's child processes."""
+    """Return the command lines of the embedded server and the watcher of a home, without the server's children."""
     found = []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            # A zombie process has no command line.
+            # Zombie processes do not count, because their command line is empty.
             command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -117,7 +118,7 @@ def processes_of(home: Path) -> list[str]:
 
 
 def is_watched(home: Path) -> bool:
-    """Return whether a watcher holds its lock; a killed one holds it a moment longer than its command line exists."""
+    """Return whether a watcher holds its lock. A killed watcher holds it a bit longer than its command line exists."""
     lock = try_lock(ServerFolder(home / "postgres").watcher_lock, fcntl.LOCK_EX)
     if lock is not None:
         release(lock)
@@ -125,7 +126,7 @@ def is_watched(home: Path) -> bool:
 
 
 def wait_until_stopped(home: Path) -> None:
-    """Wait until an unused embedded server and its watcher have ended."""
+    """Wait until the embedded server of a home and its watcher have ended; no process may use the server."""
     wait_until(
         lambda: not processes_of(home) and not is_watched(home), f"the server and the watcher of {home} had ended"
     )
@@ -140,7 +141,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def migrated_home(shared_folder: Path) -> Path:
-    """A home with a migrated and stopped server. Copy it, which is faster than migrating, but never use it."""
+    """A home with a migrated server that is stopped. Use only copies of it; copying is faster than migrating."""
     home = shared_folder / "migrated_home"
     with (shared_folder / "migrated_home.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -159,14 +160,14 @@ def embedded_home(migrated_home: Path, tmp_path: Path) -> Iterator[Path]:
     copy_home(migrated_home, home)
     yield home
     if processes_of(home):
-        # A failed test can leave a server without a watcher. The next use starts a watcher, which stops the server.
+        # A failed test can leave a server without a watcher. Use it once, which starts a watcher that stops the server.
         open_database("", home).close()
     wait_until_stopped(home)
 
 
 @pytest.fixture(scope="module")
 def running_home(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with a running server, for the tests of a module that do not stop it and accept rows of other tests."""
+    """A home with a running server for the tests of a module, which must not stop it and see the rows of each other."""
     home = tmp_path_factory.mktemp("running") / "home"
     copy_home(migrated_home, home)
     with closing(open_database("", home)):
@@ -176,7 +177,7 @@ def running_home(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def postgres_server(shared_folder: Path, migrated_home: Path) -> Iterator[Database]:
-    """The server that all workers share, as its owner. Its databases are templates, so never connect to them."""
+    """The server that all workers share, opened as its owner. Do not connect to its databases: they are templates."""
     home = shared_folder / "shared_home"
     with (shared_folder / "shared_home.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -202,7 +203,7 @@ def _lent(postgres_server: Database) -> Iterator[Lent]:
 def database_url(_lent: Lent) -> str:
     """A PLATFORM_DATABASE_URL for migrated and empty databases that only this test uses.
 
-    It connects as the platform's role, which has limited rights.
+    Connections have the limited rights of the platform's role.
     """
     return _lent.url
 
@@ -220,7 +221,7 @@ def owner_of(url: str) -> str:
 
 
 def as_owner(owner_url: str, statements: str) -> None:
-    """Run statements as the owner of the tables, then grant the platform's role its rights, as a migration does."""
+    """Run statements as the owner of the tables, and then grant the platform's role its rights, like a migration."""
     with Database(make_url(owner_url)).connect("platform") as connection:
         connection.execute(statements.encode())
         grant(connection, APP)
@@ -228,21 +229,22 @@ def as_owner(owner_url: str, statements: str) -> None:
 
 @contextmanager
 def empty_databases(postgres_server: Database) -> Iterator[str]:
-    """Yield a URL like `database_url` until the context ends, for fixtures that several tests share."""
+    """Yield a URL like the fixture `database_url`; for fixtures that several tests share."""
     with _lend(postgres_server) as lent:
         yield lent.url
 
 
 @dataclass
 class Lent:
-    """Databases that one test uses.
+    """The databases that one test uses.
 
     Attributes
     ----------
     url
-        Connects as the platform's role.
+        URL that connects as the platform's role.
     rows_only
-        Whether only rows of the platform's database can have changed, so that emptying its tables undoes all changes.
+        Whether the test can change nothing except rows of the platform's database. Emptying its tables then undoes
+        all changes.
     """
 
     url: str
@@ -267,14 +269,14 @@ def _lend(postgres_server: Database) -> Iterator[Lent]:
 
 
 def _url(postgres_server: Database, name: str) -> URL:
-    # Roles belong to the whole server, so no test may change this one.
+    # All tests share the role, because roles belong to the whole server. So no test may change it.
     assert isinstance(postgres_server.server, ServerUse)
     password = postgres_server.server.folder.password(APP)
     return _plain_url(postgres_server, name).set(username=APP, password=password)
 
 
 def _plain_url(postgres_server: Database, name: str) -> URL:
-    """Return a URL as a person writes it, without the session settings that the platform adds."""
+    """Return a URL like one in a setting, without the session settings that the platform adds."""
     url = postgres_server.url("platform").set(drivername="postgresql", database=name)
     return url.difference_update_query(["client_encoding", "options"])
 
@@ -283,7 +285,7 @@ def _clone_missing(connection: psycopg.Connection[Any], postgres_server: Databas
     lacking = missing(clones, connection)
     if not lacking:
         return
-    # The default of PostgreSQL 15 and later writes everything twice, once to the log.
+    # Copy the files, because the default of PostgreSQL 15 and later also writes everything to the write-ahead log.
     how = sql.SQL("strategy file_copy" if connection.info.server_version >= COPIES_BY_LOG else "")
     connection.execute("select pg_advisory_lock(%s)", [CLONING])
     for purpose in lacking:
@@ -295,7 +297,7 @@ def _clone_missing(connection: psycopg.Connection[Any], postgres_server: Databas
 
 
 def _used(connection: psycopg.Connection[Any], clones: Database) -> set[Purpose]:
-    """End all connections to the databases, and return the purposes of those that were used."""
+    """End all connections to the databases, and return which of the three databases were used."""
     names = {clones.name(purpose): purpose for purpose in get_args(Purpose)}
     connected = "from pg_stat_activity where datname = any(%s)"
     connection.execute(f"select pg_terminate_backend(pid) {connected}".encode(), [[*names]])
@@ -303,7 +305,7 @@ def _used(connection: psycopg.Connection[Any], clones: Database) -> set[Purpose]
         lambda: not connection.execute(f"select {connected}".encode(), [[*names]]).fetchall(),
         f"all connections to {', '.join(names)} had ended",
     )
-    # PostgreSQL counts a session before it removes it from pg_stat_activity.
+    # The counter is up to date now, because PostgreSQL counts a session before removing it from pg_stat_activity.
     found = connection.execute(
         "select datname from pg_stat_database where datname = any(%s) and sessions > 0", [[*names]]
     )
@@ -327,11 +329,11 @@ def _empty(postgres_server: Database, name: str) -> None:
             " and (has_table_privilege(%s, c.oid, 'insert') or has_table_privilege(%s, c.oid, 'insert'))",
             [LARGE_BYTES, APP, LEDGER_ROLE],
         ).fetchall()
-        # Disable the triggers that refuse deletions from append-only tables.
+        # Disable triggers, because those of append-only tables refuse deletions.
         connection.execute("set session_replication_role = replica")
         connection.execute("delete from platform.approval_journal where sequence > %s", _JOURNAL_ENTRIES)
         for table, is_large in tables:
-            # Truncating creates new files for the table and its indexes, so deleting a few rows is faster.
+            # Delete the rows of small tables, because truncating creates new files for the table and its indexes.
             connection.execute((f"truncate {table} cascade" if is_large else f"delete from {table}").encode())
         connection.execute(
             "select setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false) from pg_sequences"
@@ -339,13 +341,13 @@ def _empty(postgres_server: Database, name: str) -> None:
 
 
 def _shorten_log(data: Path) -> None:
-    """Reduce the log segments of a stopped server from 16 MB to 1 MB."""
+    """Reduce the segments of a stopped server's write-ahead log from 16 MB to 1 MB, so that copies are small."""
     reset = find_binaries(data).command("pg_resetwal", "--wal-segsize=1", str(data), user=unprivileged_user(data))
     subprocess.run(reset, check=True, stdout=subprocess.DEVNULL)
 
 
 def copy_home(source: Path, target: Path) -> None:
-    """Copy a home whose server is stopped, and keep the owner of `data`, which PostgreSQL requires."""
+    """Copy a home whose server is stopped. Keep the owner of `data`, because PostgreSQL runs as that user."""
     partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
     shutil.copytree(source, partial)
     owner = (source / "postgres" / "data").stat()

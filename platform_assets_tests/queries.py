@@ -1,4 +1,4 @@
-"""Ibis expressions over one small table, compiled once, because compiling takes longer than running."""
+"""Run an Ibis expression on many small tables. It is compiled once, because compiling takes longer than running."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Query:
-    """Runs an expression on rows of one schema."""
+    """An expression over one table, compiled to SQL. Call it with the rows of the table to get the result rows."""
 
     def __init__(self, schema: ibis.Schema, make: Callable[[ir.Table], ir.Table]) -> None:
         self._schema = schema.to_pyarrow()

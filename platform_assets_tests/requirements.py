@@ -1,6 +1,6 @@
-"""Report of the numbered requirements with their tests: `python -m platform_assets_tests.requirements`.
+"""Report which tests cover each numbered requirement: `python -m platform_assets_tests.requirements`.
 
-pytest collects the tests, so the report lists exactly the tests that run.
+pytest collects the tests, so the report lists exactly the tests that it runs.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _REQUIREMENT = re.compile(r"^- ([A-Z]{3}-\d+) (.+(?:\n  .+)*)", re.MULTILINE)
 
 @cache
 def known_requirements() -> dict[str, str]:
-    """Return the text of each requirement in `docs/requirements.md`, on one line, by number."""
+    """Return the text of each requirement in `docs/requirements.md` by its number, as one line."""
     return {number: " ".join(text.split()) for number, text in _REQUIREMENT.findall(PAGE.read_text())}
 
 
 def numbers(item: pytest.Item) -> list[str]:
-    """Return the requirement numbers of a test's marks."""
+    """Return the requirement numbers that a test is marked with."""
     return [str(number) for mark in item.iter_markers("requirement") for number in mark.args]
 
 
 def problems(item: pytest.Item) -> list[str]:
-    """Return the problems of a test's requirement marks."""
+    """Return messages about invalid requirement marks of a test."""
     unknown = [number for number in numbers(item) if number not in known_requirements()]
     found = [f"{item.nodeid}: {number} is not in docs/requirements.md" for number in unknown]
     if any(not mark.args for mark in item.iter_markers("requirement")):
@@ -52,14 +52,14 @@ class _Collected:
 
 
 def report(tests: dict[str, Counter[str]]) -> str:
-    """Return number, text and tests of each requirement, and a summary of requirements without tests."""
+    """Format the report: number, text and tests of each requirement, then the requirements without tests."""
     lines = []
     for number, text in known_requirements().items():
         lines.append(f"{number}  {text}")
         lines += [f"    {test}" + (f"  ({cases} cases)" if cases > 1 else "") for test, cases in tests[number].items()]
     gaps = [number for number in known_requirements() if not tests[number]]
     proven = len(known_requirements()) - len(gaps)
-    lines += ["", f"{proven} of {len(known_requirements())} requirements carry a test."]
+    lines += ["", f"{proven} of {len(known_requirements())} requirements have a test."]
     lines += [f"Gaps: {', '.join(gaps) or 'none'}"]
     return "\n".join(lines)
 

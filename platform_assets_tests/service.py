@@ -1,4 +1,4 @@
-"""The HTTP application with a real ledger, and keys for each role."""
+"""Fixtures with the HTTP application on a real database, API keys, and clients."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def app(services: Services) -> FastAPI:
 
 @dataclass(frozen=True)
 class People:
-    """Keys of people and programs."""
+    """API keys of people and programs."""
 
     anna: str
     """May read and approve."""
@@ -84,24 +84,24 @@ def people(services: Services) -> People:
 
 @pytest.fixture
 def pending(services: Services) -> int:
-    """Number of a pending approval request."""
+    """Number of a new pending approval request."""
     return services.ledger.open_request(proposal()).id
 
 
 def keys_of(services: Services) -> Keys:
-    """Return the keys in the database."""
+    """Return the store of the API keys in the database."""
     assert isinstance(services.keys, Keys)
     return services.keys
 
 
 def api(app: FastAPI, secret: str = "", **options: Any) -> TestClient:
-    """Return a client that sends a key."""
+    """Return a client that sends an API key; without a key if `secret` is empty."""
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     return TestClient(app, base_url=LOOPBACK, headers=headers, follow_redirects=False, **options)
 
 
 class Visitor:
-    """A client that behaves like a browser: it keeps cookies and the CSRF token of the last page."""
+    """A client that behaves like a browser: it keeps cookies, and the CSRF token of the last page with a form."""
 
     def __init__(self, app: FastAPI, base_url: str = LOOPBACK) -> None:
         self.client = TestClient(app, base_url=base_url, headers={"Accept": HTML}, follow_redirects=False)
@@ -115,7 +115,7 @@ class Visitor:
         return response
 
     def send(self, path: str, **fields: str) -> Response:
-        """Post the form of the last page."""
+        """Submit a form with the CSRF token of the last page."""
         return self.client.post(path, data={"csrf_token": self.token} | fields)
 
     def sign_in(self, secret: str) -> Visitor:
@@ -127,7 +127,7 @@ class Visitor:
 
 
 def wait_until_live(services: Services, *models: str) -> None:
-    """Wait until each model has a live champion; a failure shows the state of the models that have none."""
+    """Wait until each model has a live champion. The failure message shows the state of models without one."""
 
     def waiting() -> dict[str, ModelState]:
         states = services.live_models.state()

@@ -1,4 +1,4 @@
-"""A small file system that only one process sees, and that disappears with it."""
+"""A small file system that only the mounting process can see, and that is removed when the process ends."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ needs_root = pytest.mark.skipif(
 
 def mount_small_disk(folder: str, megabytes: int) -> None:
     """Mount a tmpfs on a folder, in a new mount namespace of this process."""
-    # Like `unshare --mount`, but without starting a process that has to import everything again.
+    # Call the kernel instead of the program `unshare`, because a new process would have to import everything again.
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
-        raise OSError(ctypes.get_errno(), "the process cannot have its own mount namespace")
+        raise OSError(ctypes.get_errno(), "cannot create a mount namespace for this process")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], check=True)

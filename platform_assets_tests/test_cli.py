@@ -44,7 +44,7 @@ def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path
     lines = done.stdout.splitlines()
     assert lines[0] == f"platform-assets: materialising every asset into {home} (demo data unless a source is set)"
     progress = [tuple(line.split()[:2]) for line in lines if re.match(r"  (\.\.\.|ok) ", line)]
-    # One asset at a time, each after the assets that it needs.
+    # The run materialises one asset at a time, each after its upstream assets.
     assert [sign for sign, _ in progress] == ["...", "ok"] * (len(progress) // 2)
     made = [asset for _, asset in progress[1::2]]
     assert [asset for _, asset in progress[::2]] == made
@@ -57,7 +57,7 @@ def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path
     good = ROWS - QUARANTINED - TWICE
     assert table["credit_risk/loans"][:2] == ["ok", f"{good:,}"]
     assert table["credit_risk/loans"][-1] == str(QUARANTINED)
-    # With so few demo loans the gate can pass or fail.
+    # Accept both verdicts, because with so few demo loans the gate passes or fails by chance.
     gate = "ok" if "credit_risk/credit_risk_model: quality gate passed" in lines else "gate FAILED"
     assert table["credit_risk/credit_risk_model"][:2] == [gate, ""]
     assert table["credit_risk/loan_features"][:2] == ["ok", f"{good:,}"]
@@ -82,7 +82,7 @@ def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path
         (("credit_risk_model", "first"), 2, "parse string as an integer"),
     ],
 )
-def test_an_unknown_version_to_reproduce_is_named(
+def test_reproduce_names_an_unknown_model_or_an_invalid_version(
     arguments: tuple[str, ...], code: int, message: str, database_url: str, tmp_path: Path
 ) -> None:
     done = platform_assets("reproduce", *arguments, PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url)
@@ -120,7 +120,7 @@ def test_run_prints_its_first_line_before_slow_imports(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_reports_it_and_exits_with_130(database_url: str, tmp_path: Path) -> None:
+def test_an_interrupted_run_reports_the_interrupt_and_exits_with_130(database_url: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, listening_to_interrupts():
         variables = {
             "PLATFORM_HOME": str(tmp_path),
@@ -130,7 +130,7 @@ def test_an_interrupted_run_reports_it_and_exits_with_130(database_url: str, tmp
         with subprocess.Popen(
             [PROGRAM, "run"], env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
-            # Now it waits for the answer.
+            # Interrupt the run after it has connected, while it waits for the response.
             connection, _ = silent.accept()
             with connection:
                 process.send_signal(signal.SIGINT)
@@ -141,7 +141,7 @@ def test_an_interrupted_run_reports_it_and_exits_with_130(database_url: str, tmp
     assert not list((tmp_path / "scratch").iterdir())
 
 
-def test_missing_live_sources_are_named(database_url: str, tmp_path: Path) -> None:
+def test_a_run_with_live_sources_names_the_variables_of_missing_sources(database_url: str, tmp_path: Path) -> None:
     done = platform_assets("run", PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url, PLATFORM_SOURCES="live")
     assert done.code == 1
     assert "FAILED credit_risk/loans" in done.out
@@ -188,7 +188,7 @@ def test_the_summary_shows_the_lake_without_credentials(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.startswith("Tables: s3://bucket/lake. Run run-1; ")
 
 
-def test_the_summary_says_that_tables_in_memory_are_lost(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_warns_that_tables_in_memory_are_lost(capsys: pytest.CaptureFixture[str]) -> None:
     commands._say_what_next(Report([], "run-1"), Settings(lake_uri="memory://"))
     assert capsys.readouterr().out.startswith("Tables: in memory, gone with this process; PLATFORM_LAKE_URI keeps them")
 
@@ -205,13 +205,13 @@ def test_an_unwritable_home_is_one_message_without_traceback(command: str, home:
     assert "Traceback" not in done.printed
 
 
-def test_migrate_says_what_it_did_and_then_that_nothing_is_left_to_do(database_url: str, tmp_path: Path) -> None:
+def test_migrate_reports_that_the_databases_are_up_to_date(database_url: str, tmp_path: Path) -> None:
     done = platform_assets("migrate", PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url)
     assert (done.code, done.out) == (0, "every database is at the version that this code needs\n")
     assert done.err == ""
 
 
-def test_demo_generate_writes_each_kind_of_file(tmp_path: Path) -> None:
+def test_demo_generate_writes_the_sample_file_of_each_source(tmp_path: Path) -> None:
     done = platform_assets("demo", "generate", str(tmp_path / "[red]" / "folder"), "--rows", "30")
     assert done.code == 0
     files = [Path(line) for line in done.out.splitlines()]
@@ -222,7 +222,7 @@ def test_demo_generate_writes_each_kind_of_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["demo", "generate", "--help"]])
-def test_help_says_what_each_command_does(arguments: list[str]) -> None:
+def test_help_lists_all_commands(arguments: list[str]) -> None:
     done = platform_assets(*arguments)
     assert done.code == 0
     assert "Usage: platform-assets" in done.out
@@ -232,14 +232,14 @@ def test_help_says_what_each_command_does(arguments: list[str]) -> None:
         assert [name for name in names if name not in done.out] == []
 
 
-def test_an_unknown_command_is_refused() -> None:
+def test_an_unknown_command_exits_with_2() -> None:
     done = platform_assets("fly")
     assert done.code == 2
     assert "No such command 'fly'" in done.err
 
 
 @pytest.mark.requirement("PLT-12")
-def test_characters_that_the_output_lacks_are_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_missing_in_the_output_encoding_are_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Zoë → 日").touch()
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))

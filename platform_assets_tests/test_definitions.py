@@ -55,7 +55,7 @@ def calibrate_all() -> None:
 
 @dg.sensor(job=calibrate_all)
 def thermometer_arrived() -> dg.SkipReason:
-    return dg.SkipReason("none did")
+    return dg.SkipReason("no new thermometer")
 '''
 PRODUCTION = {
     "PLATFORM_ENV": "production",
@@ -63,7 +63,7 @@ PRODUCTION = {
     "PLATFORM_DATABASE_URL": "postgresql://nobody:nothing@host.invalid/none",
     "PLATFORM_LAKE_URI": "s3://lake/tables",
 }
-# What Dagster shows of a code location.
+# Code that serialises what Dagster shows of the code location.
 DESCRIBE = """
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._serdes import serialize_value
@@ -79,7 +79,7 @@ def asset_keys(found: dg.Definitions) -> set[str]:
 
 @pytest.fixture
 def weather(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Add a domain in a folder of its own."""
+    """Add a domain `weather` in another folder."""
     (tmp_path / "weather").mkdir()
     (tmp_path / "weather" / "__init__.py").touch()
     (tmp_path / "weather" / "defs.py").write_text(DOMAIN)
@@ -115,7 +115,7 @@ def test_a_new_domain_is_discovered() -> None:
 @pytest.mark.requirement("PLT-2")
 @pytest.mark.usefixtures("weather")
 @pytest.mark.parametrize(("automation", "status"), [("off", "STOPPED"), ("on", "RUNNING")])
-def test_automation_switches_schedules_and_sensors_of_all_domains(
+def test_automation_switches_the_schedules_and_sensors_of_all_domains_on_or_off(
     automation: str, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLATFORM_AUTOMATION", automation)
@@ -129,7 +129,7 @@ def test_automation_switches_schedules_and_sensors_of_all_domains(
     assert set(statuses.values()) == {status}
 
 
-# Dagster asks for what it has deprecated itself.
+# Ignore the warning, because Dagster itself reads this deprecated property.
 @pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`:DeprecationWarning")
 @pytest.mark.requirement("PLT-4")
 def test_development_and_production_have_the_same_definitions(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The documentation names only things that exist.
 
-Checked are make targets, commands with their options, jobs, assets, variables, modules, files and headings.
-`serving/test_serve.py` runs the curl commands, `integration/test_example_domain.py` the Python example of the tour.
+These tests check make targets, commands with their options, jobs, assets, variables, modules, files and headings.
+`serving/test_serve.py` runs the curl commands, and `integration/test_example_domain.py` the Python example of the tour.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-# The requirements name commands and settings that do not exist yet.
+# Skip the requirements, because they name commands and settings that do not exist yet.
 PAGES = [
     page
     for pattern in ("*.md", "docs/**/*.md", "platform_assets/**/*.md")
@@ -38,7 +38,7 @@ PAGES = [
 ]
 
 TESTED_ELSEWHERE = {"make", "curl", "uv", "export"}
-"""Programs in shell examples that other tests run, or that are not ours."""
+"""Programs in shell examples whose arguments are not checked here: other tests run them, or they are third-party."""
 
 _SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _ASSIGNMENT = re.compile(r"[A-Z_]+=")
@@ -76,7 +76,7 @@ def command_line() -> TyperGroup:
 
 @cache
 def programs() -> dict[str, Any]:
-    """Command-line parsers by the name of the program."""
+    """Return the command-line parser of each program by its name."""
     from dagster._cli import cli as dagster
     from dagster_dg_cli.cli import cli as dg
 
@@ -97,13 +97,13 @@ def variables() -> set[str]:
 
 
 def code_in(text: str) -> list[str]:
-    """Code blocks and code spans of a page."""
+    """Return the code blocks and code spans of a page."""
     blocks = [fenced or indented for _, fenced, indented in _BLOCK.findall(text)]
     return blocks + [span for _, span in _SPAN.findall(_BLOCK.sub("", text))]
 
 
 def faults(page: Path) -> Iterator[str]:
-    """Yield each name in a page for which there is no such thing."""
+    """Yield each name in a page that does not exist in the project, and each invalid command."""
     text = page.read_text()
     for words in shell_commands(text):
         yield from wrong_command(words)
@@ -124,13 +124,13 @@ def is_link(page: Path, target: str) -> bool:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives to the headings of a page."""
+    """Return the anchors that GitHub generates for the headings of a page."""
     headings = _HEADING.findall(_BLOCK.sub("", page.read_text()))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def shell_commands(text: str) -> Iterator[list[str]]:
-    """Yield each command of the shell examples as its words, without comments and assignments."""
+    """Yield each command of the shell examples as a list of words, without comments and variable assignments."""
     for block in _SHELL.findall(text):
         for line in block.replace("\\\n", " ").splitlines():
             words = list(dropwhile(_ASSIGNMENT.match, shlex.split(line, comments=True)))
@@ -139,7 +139,7 @@ def shell_commands(text: str) -> Iterator[list[str]]:
 
 
 def wrong_command(words: list[str]) -> Iterator[str]:
-    """Yield what the program's own parser, or the list of jobs and assets, rejects."""
+    """Yield errors of a command: those of the program's own parser, and unknown jobs and assets."""
     if words[0] in TESTED_ELSEWHERE:
         return
     command: Any = programs().get(words[0])
@@ -169,7 +169,7 @@ def is_command(name: str, second: str) -> bool:
 
 @pytest.mark.requirement("OPS-4")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_page_names_only_things_that_exist(page: Path) -> None:
+def test_a_page_names_only_existing_things(page: Path) -> None:
     assert list(faults(page)) == []
 
 
@@ -236,5 +236,5 @@ def test_the_architecture_lists_the_rooms_in_the_order_of_their_imports() -> Non
     layers = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
     rows = re.findall(r"^\| (`[^|]*`) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
     listed = [{name.removesuffix(".py") for name in re.findall(r"`([^`]+)`", row)} for row in rows]
-    # The table of changes follows; its first column has no code spans.
+    # The regex skips the page's other table, because its first column has no code spans.
     assert listed == [set(re.findall(r"\w+", layer)) for layer in layers]

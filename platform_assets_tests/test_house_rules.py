@@ -1,6 +1,7 @@
 """Naming and description rules for all assets, checks, jobs, schedules and sensors.
 
-A rule is a function that yields violations. Each rule is also tested on definitions that violate it.
+A rule is a function that yields a message for each violation. `test_the_rule_finds_violations` tests each rule on
+definitions that violate it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def load() -> dg.Definitions:
 
 
 def declared_tables() -> dict[str, TableSchema]:
-    """Return the tables of all domains' `schemas.py`, by name."""
+    """Return all tables that the domains declare in `schemas.py`, by name."""
     tables: dict[str, TableSchema] = {}
     for module in modules_named("schemas", domains.__name__):
         for value in vars(module).values():
@@ -55,7 +56,7 @@ def declared_tables() -> dict[str, TableSchema]:
 
 @dataclass(frozen=True)
 class House:
-    """Definitions, and the tables whose columns they must show."""
+    """The definitions that the rules inspect, and the declared tables, whose columns the assets must show."""
 
     definitions: dg.Definitions
     tables: dict[str, TableSchema]
@@ -150,7 +151,7 @@ def does_not_pickle(house: House, asset: str) -> Iterator[str]:
     # Dagster uses `fs_io_manager` by default.
     manager = (house.definitions.resources or {}).get(node.io_manager_key, dg.fs_io_manager)
     if manager is dg.fs_io_manager or isinstance(manager, dg.FilesystemIOManager):
-        yield f"its IO manager {node.io_manager_key!r} is Dagster's own, which pickles"
+        yield f"its IO manager {node.io_manager_key!r} is one of Dagster's, which pickle values"
 
 
 def check_is_named_as_a_fact(house: House, check: str) -> Iterator[str]:
@@ -229,7 +230,7 @@ def test_automation_switches_schedules_and_sensors(
 
 @dg.asset(key=["somewhere", "loans"], group_name="elsewhere")
 def bad() -> None:
-    """loans"""  # noqa: D400, D403  # the point of the test
+    """loans"""  # noqa: D400, D403  # violates the rule on purpose
 
 
 @dg.asset(key=["somewhere", "columns"], description="Says something else than the docstring.")
@@ -286,7 +287,7 @@ BAD_HOUSE = House(
                 "column b has no description",
             ],
         ),
-        (does_not_pickle, "somewhere/loans", ["its IO manager 'io_manager' is Dagster's own, which pickles"]),
+        (does_not_pickle, "somewhere/loans", ["its IO manager 'io_manager' is one of Dagster's, which pickle values"]),
         (
             check_is_named_as_a_fact,
             "somewhere/loans:loan_amount",
@@ -300,5 +301,5 @@ def test_the_rule_finds_violations(rule: Rule, name: str, expected: list[str]) -
 
 
 @pytest.mark.parametrize(("job", "faults"), [("train_credit_risk_model", 0), ("credit_risk_training", 1)])
-def test_a_job_is_named_by_a_verb(job: str, faults: int) -> None:
+def test_the_rule_requires_a_verb_at_the_start_of_a_job_name(job: str, faults: int) -> None:
     assert len(list(job_is_named_by_a_verb(BAD_HOUSE, job))) == faults

@@ -1,4 +1,4 @@
-"""Imports of a fresh interpreter, which each process of the platform repeats."""
+"""Starting the platform imports no heavy library, because each process pays for its imports again."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def run(code: str, folder: Path) -> set[str]:
         pytest.param("import platform_assets.services", id="the services are opened lazily"),
     ],
 )
-def test_loading_imports_no_heavy_library_and_writes_no_file(code: str, tmp_path: Path) -> None:
+def test_loading_the_platform_imports_no_heavy_library_and_writes_no_file(code: str, tmp_path: Path) -> None:
     assert run(code, tmp_path) & HEAVY == set()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_routes_and_commands_need_only_the_libraries_of_the_service(tmp_path: Path) -> None:
+def test_routes_and_commands_import_no_library_that_the_image_lacks(tmp_path: Path) -> None:
     assert run(IMPORT_THE_DOORS, tmp_path) & NOT_IN_THE_IMAGE == set()
 
 
-def test_imported_packages_are_detected(tmp_path: Path) -> None:
+def test_the_helper_detects_an_imported_package(tmp_path: Path) -> None:
     assert run("import pyarrow.lib", tmp_path) & HEAVY == {"pyarrow"}

@@ -1,4 +1,4 @@
-"""Test support that waits: a failure says for what."""
+"""Failure messages of the test helpers that wait for a condition."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from platform_assets_tests import service
 from platform_assets_tests.postgres import wait_until
 
 
-def test_a_wait_that_times_out_names_its_condition_and_the_last_state() -> None:
+def test_a_timed_out_wait_shows_its_condition_and_the_last_state() -> None:
     states = iter("abc")
     with pytest.raises(pytest.fail.Exception, match="^waited 0 s in vain until it ended; state: a$"):
         wait_until(lambda: False, lambda: f"it ended; state: {next(states)}", 0)
 
 
-def test_a_wait_for_champions_names_the_models_and_the_state_of_those_that_are_missing(
+def test_a_timed_out_wait_for_champions_shows_the_state_of_models_without_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     states: dict[str, Any] = {"good": SimpleNamespace(live=True), "bad": ModelState(failure="its file is not there")}

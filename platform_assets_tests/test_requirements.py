@@ -1,4 +1,4 @@
-"""Rules of `conftest.py`: existing requirement numbers, a clean environment, reasons for skips."""
+"""Rules that `conftest.py` enforces: known requirement numbers, a clean environment, reasons for skips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
 
 def run_pytest(folder: Path, *, variables: dict[str, str] | None = None, **modules: str) -> str:
-    """Run test modules with this project's conftest in another process, and return the output."""
+    """Run test modules with this project's `conftest.py` in another process, and return the output.
+
+    Parameters
+    ----------
+    folder
+        Where to write the modules.
+    variables
+        Additional environment variables.
+    modules
+        Code of each test module by its name.
+    """
     for name, code in modules.items():
         (folder / f"test_{name}.py").write_text(f"import os, pytest\n{code}\n")
     rules = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder), "-p", "platform_assets_tests.conftest")
@@ -38,7 +48,7 @@ def test_all_requirements_are_parsed() -> None:
     assert known_requirements()["PLT-5"].endswith("a blocking check stops what is downstream.")
 
 
-def test_a_mark_with_an_unknown_requirement_fails(tmp_path: Path) -> None:
+def test_a_mark_with_an_unknown_requirement_fails_the_collection(tmp_path: Path) -> None:
     printed = run_pytest(
         tmp_path,
         good='@pytest.mark.requirement("PLT-1", "CRE-2")\ndef test_it(): pass',
@@ -75,12 +85,12 @@ def test_a_skipped_test_names_the_reason_and_the_package(tmp_path: Path) -> None
 
 def test_release_tests_are_skipped_by_default(tmp_path: Path) -> None:
     code = "@pytest.mark.release\ndef test_a(): pass"
-    told = "test_example.py::test_a - Skipped: takes long (no apt package): .ci/run runs it, or set RELEASE_TESTS=1"
+    told = "test_a - Skipped: is a release test (no apt package): .ci/run runs it, or set RELEASE_TESTS=1"
     assert told in run_pytest(tmp_path, example=code, variables={"RELEASE_TESTS": ""})
     assert "1 passed" in run_pytest(tmp_path, example=code, variables={"RELEASE_TESTS": "1"})
 
 
-def test_the_browser_is_chromium(browser: Browser) -> None:
+def test_the_browser_runs_scripts(browser: Browser) -> None:
     page = browser.new_page()
     page.set_content("<title>before</title><script>document.title = 'after'</script>")
     assert page.title() == "after"

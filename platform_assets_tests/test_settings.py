@@ -1,4 +1,4 @@
-"""Defaults, accepted values and error messages of the variables."""
+"""Defaults, accepted values and error messages of the environment variables."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_variable_sets_its_field(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, field: str, expected: Any
 ) -> None:
     monkeypatch.setenv(name, value)
-    # The working folder and the home directory are known only when the test runs.
+    # Call the expected value if it is a function, because the working folder is known only when the test runs.
     assert getattr(load_settings(), field) == (expected() if callable(expected) else expected)
 
 
@@ -112,7 +112,7 @@ def test_a_variable_sets_its_field(
         ("PLATFORM_ARCHIVE_MAX_BYTES", "0", "greater than or equal to 1"),
     ],
 )
-def test_an_invalid_value_is_refused_with_the_allowed_values(
+def test_the_error_for_an_invalid_value_shows_the_allowed_values(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -123,7 +123,7 @@ def test_an_invalid_value_is_refused_with_the_allowed_values(
     assert allowed in line
 
 
-def test_all_invalid_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_error_lists_all_invalid_values(monkeypatch: pytest.MonkeyPatch) -> None:
     set_variables(monkeypatch, {"PLATFORM_SOURCES": "x", "PLATFORM_DEMO_ROWS": "x"})
     with pytest.raises(SettingsError) as caught:
         load_settings()
@@ -191,13 +191,13 @@ def test_production_requires_identity_by_default(
 
 
 @pytest.mark.requirement("PLT-4")
-def test_production_needs_only_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_production_settings_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     set_variables(monkeypatch, PRODUCTION)
     assert load_settings().env == "production"
 
 
 @pytest.mark.requirement("PLT-4", "OPS-3")
-def test_in_production_an_exported_model_needs_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_production_with_an_exported_model_needs_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
     set_variables(monkeypatch, PRODUCTION | {"PLATFORM_DATABASE_URL": "", "PLATFORM_BUNDLE": "/service/bundle"})
     assert load_settings().bundle == Path("/service/bundle")
 
@@ -210,7 +210,7 @@ def test_the_lake_is_below_the_home_unless_it_is_set(
     assert load_settings().lake == expected
 
 
-def test_an_empty_secret_is_not_masked() -> None:
+def test_empty_settings_are_not_listed_as_secrets() -> None:
     assert load_settings().secrets() == []
 
 
@@ -236,7 +236,9 @@ def test_secrets_are_hidden_in_representations_and_dumps(monkeypatch: pytest.Mon
         ("https://host/x?sv=2022-11-02&sig=abcdefghijk%3D", ["abcdefghijk%3D", "abcdefghijk="]),
     ],
 )
-def test_secrets_in_a_uri_are_found(monkeypatch: pytest.MonkeyPatch, name: str, uri: str, secrets: list[str]) -> None:
+def test_secrets_lists_the_credentials_in_a_uri(
+    monkeypatch: pytest.MonkeyPatch, name: str, uri: str, secrets: list[str]
+) -> None:
     monkeypatch.setenv(name, uri)
     assert load_settings().secrets() == secrets
 
@@ -252,14 +254,14 @@ def test_secrets_in_a_uri_are_found(monkeypatch: pytest.MonkeyPatch, name: str, 
         ({"PLATFORM_STOCKS_TOKEN": "off", "PLATFORM_MONKEY_BUSINESS": "abc123secret"}, []),
     ],
 )
-def test_secrets_of_undeclared_variables_are_found(
+def test_secrets_lists_the_values_of_undeclared_secret_variables(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], secrets: list[str]
 ) -> None:
     set_variables(monkeypatch, variables)
     assert load_settings().secrets() == secrets
 
 
-def test_credentials_of_the_tracking_server_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_of_the_tracking_server_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATFORM_MLFLOW_TRACKING_URI", "postgresql://me:pw123@db/x")
     assert "pw123" not in f"{load_settings()!r}"
 
@@ -267,12 +269,12 @@ def test_credentials_of_the_tracking_server_are_secrets(monkeypatch: pytest.Monk
 @pytest.mark.requirement("PLT-8")
 @pytest.mark.parametrize("mistake", [{"PLATFORM_SOURCES": "pw123"}, {"PLATFORM_SOURCES": "demo"}])
 def test_error_messages_do_not_contain_values(monkeypatch: pytest.MonkeyPatch, mistake: dict[str, str]) -> None:
-    # A secret can be in the wrong variable by mistake.
+    # No value may be shown, because a secret can be in the wrong variable by mistake.
     set_variables(monkeypatch, PRODUCTION | mistake)
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert "pw123" not in str(caught.value)
-    # A cause would show the values in a traceback.
+    # The error has no cause, because the traceback of a cause would show the values.
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
 
@@ -285,7 +287,7 @@ def test_error_messages_do_not_contain_values(monkeypatch: pytest.MonkeyPatch, m
         ("PLATFORM_XYZ_QQQQQQQQQQQQ", None),
     ],
 )
-def test_an_unknown_variable_is_found_with_the_most_similar_name(
+def test_unknown_variables_are_returned_with_the_most_similar_known_name(
     monkeypatch: pytest.MonkeyPatch, name: str, nearest: str | None
 ) -> None:
     set_variables(monkeypatch, {"PLATFORM_SOURCES": "demo", "OTHER_SOURCE": "x", name: "x"})

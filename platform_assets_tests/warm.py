@@ -1,8 +1,8 @@
-"""Warm processes, which start without imports, because importing Great Expectations alone takes seconds.
+"""Warm processes, which start with all libraries imported, because importing Great Expectations alone takes seconds.
 
-They are forked from one process that has imported everything (`warm_parent.py`), and so are the workers of a session
-(`warm_worker.py`). A test of the start itself uses `command_line.PROGRAM` instead. `conftest.py` loads this module as a
-plugin.
+They are forks of one parent process that has imported the libraries (`warm_parent.py`). The pytest-xdist workers are
+warm processes too (`warm_worker.py`). Tests that check imports or start-up time use `command_line.PROGRAM` instead.
+`conftest.py` loads this module as a plugin.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Process:
-    """A process with its own process group; a context manager that kills it at the end.
+    """A running process in its own process group. As a context manager, it is killed at the end.
 
     Attributes
     ----------
     pid
         Id of the process and its group.
     stdin, stdout
-        Pipes to the process; `stdout` is empty if the output goes to a file.
+        Pipes to and from the process; `stdout` is empty if the output goes to a file.
     """
 
     pid: int
@@ -51,20 +51,20 @@ class Process:
     _code: int | None = None
 
     def wait(self) -> int:
-        """Wait for the end; return the exit code, or minus the number of the signal that killed the process."""
+        """Wait for the end of the process; return its exit code, or -n if signal n killed it."""
         if self._code is None:
             self._code = int(self._answers.readline())
         return self._code
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process alone."""
-        # Until the exit code has arrived, another process is very unlikely to have the same id.
+        """Send a signal to the process, but not to its children."""
+        # Signal only before the exit code has arrived, because the id can be reused by another process afterwards.
         if self._code is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Kill the process alone."""
+        """Kill the process, but not its children."""
         self.send_signal(signal.SIGKILL)
 
     def kill_group(self) -> None:
@@ -98,20 +98,20 @@ class WarmParent:
         stderr: IO[str] | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> Process:
-        """Call a function of a module in a new process.
+        """Start a process that calls a function.
 
         Parameters
         ----------
         function
-            A function that can be imported by name; `command` runs `platform-assets`.
+            A module-level function, for example `command`, which runs `platform-assets`.
         arguments
-            Arguments of the function, passed as text.
+            Arguments of the function, which receives them as strings.
         stdout
-            File for the output; by default a pipe.
+            File for the output; None for a pipe.
         stderr
-            File for the errors; by default those of this process.
+            File for the error output; None for the stderr of this process.
         variables
-            Environment variables in addition to this process's.
+            Additional environment variables; the others are those of this process.
         """
         with ExitStack() as handed_over:
             reads, stdin = _pipe()
@@ -132,7 +132,7 @@ def command(*arguments: str) -> None:
 
 
 def script(name: str, *arguments: str) -> None:
-    """Run another program of this environment."""
+    """Run a console script of this Python environment, for example `dagster`."""
     [program] = entry_points(group="console_scripts", name=name)
     sys.argv = [name, *arguments]
     program.load()()
@@ -148,8 +148,8 @@ def measured_command(*arguments: str) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> None:
-    """Make the workers warm processes."""
-    # The workers look for the parent in this folder.
+    """Make pytest-xdist start its workers as warm processes."""
+    # Use this folder, because it is the `shared_folder` in which the workers look for the parent.
     path, session = _parent_of(config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
     config.add_cleanup(session.close)
     for spec in specs:
@@ -157,21 +157,21 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> No
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    # Freeze the collected tests, because garbage collections through them take seconds.
+    # Exclude the collected tests from garbage collection, because each pass over them takes seconds.
     if hasattr(session.config, "workerinput"):
         gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def warm(shared_folder: Path) -> Iterator[WarmParent]:
-    """The starter of warm processes; the parent process ends after the last test that uses it."""
+    """The starter of warm processes. Their parent exits when the last test session has ended."""
     path, session = _parent_of(shared_folder)
     with session:
         yield WarmParent(path)
 
 
 def _parent_of(folder: Path) -> tuple[Path, socket.socket]:
-    """Return the socket of the folder's parent process, and an open session with it; start it if needed."""
+    """Return the socket path of the folder's parent process and an open session; start the parent if none runs."""
     path = folder / "warm"
     with (folder / "warm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -188,12 +188,12 @@ def _parent_of(folder: Path) -> tuple[Path, socket.socket]:
 
 
 def _session(path: Path) -> socket.socket | None:
-    """Open a session with a running parent process; None without one."""
+    """Open a session with the parent process, which runs until all sessions are closed; None if no parent runs."""
     session = socket.socket(socket.AF_UNIX)
     with suppress(OSError):
         session.connect(str(path))
         session.sendall(warm_parent.STAY)
-        # A parent that is about to end closes the connection instead.
+        # Without this answer there is no session, because the parent is about to exit.
         if session.recv(len(warm_parent.READY)):
             return session
     session.close()

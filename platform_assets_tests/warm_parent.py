@@ -1,7 +1,7 @@
-"""The process that `warm.py` forks from, which has imported the libraries that most processes of the platform need.
+"""The parent of all warm processes (`warm.py`), which has imported the libraries that most of them need.
 
-Its argument is the path of a socket. Each connection requests a process (`asked`) and receives lines in response. The
-parent ends when the last session has closed its connection.
+Usage: `python -m platform_assets_tests.warm_parent SOCKET`. A client connects to the socket for one of two purposes. It
+calls `asked` to request a process, or it sends `STAY` to open a session. The parent exits when all sessions are closed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from platform_assets.base.process_exit import call_and_leave
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-# Slowest imports first. None of these modules starts a Python thread or opens a file.
+# Modules to import, slowest first. None of them may start a thread or open a file, because the parent forks.
 IMPORTED = (
     "great_expectations",
     "great_expectations.expectations",
@@ -62,10 +62,26 @@ def asked(
     streams: Sequence[int],
     variables: Mapping[str, str] | None = None,
 ) -> IO[str]:
-    """Request a process that calls a function of a module with these standard streams.
+    """Request a process that calls a function.
 
-    Return a file with two lines: the process id, and after its end the exit code, or minus the number of the signal
-    that killed it.
+    Parameters
+    ----------
+    path
+        Socket of the parent process.
+    function
+        A module-level function.
+    arguments
+        Arguments of the function, which receives them as strings.
+    streams
+        File descriptors for the standard input, output and error of the process.
+    variables
+        Additional environment variables.
+
+    Returns
+    -------
+    IO[str]
+        A file with two lines: the process id, and after the end of the process its exit code, or -n if signal n
+        killed it.
     """
     order = {
         "module": function.__module__,
@@ -81,7 +97,7 @@ def asked(
 
 
 def python(program: str) -> None:
-    """Run a program as Python does."""
+    """Execute Python source code as the module `__main__`."""
     sys.modules["__main__"] = ModuleType("__main__")
     exec(program, vars(sys.modules["__main__"]))
 
@@ -90,17 +106,18 @@ def main(path: str) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
-    # The starting process continues, and connecting processes wait until the imports are done.
+    # Fork, so that the starting process can continue. Clients can connect now, and wait until the imports are done.
     if os.fork():
         os._exit(0)
     os.setsid()
-    # Collections during imports take a third of the time. Freezing the objects avoids copying their memory in children.
+    # Turn garbage collection off, because it would take a third of the import time. Freeze the imported objects,
+    # because collections in the children would otherwise copy their memory.
     gc.disable()
     for name in IMPORTED:
         importlib.import_module(name)
     gc.freeze()
     gc.enable()
-    # This process does not wait for its children, which wait for the requested processes.
+    # Discard the exit codes of the children. Each child waits for one requested process and reports its exit code.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     sessions: list[socket.socket] = []
     while True:
@@ -140,7 +157,7 @@ def _wait_for(connection: socket.socket, order: dict[str, Any], streams: list[in
         _work(order, streams)
     for stream in streams:
         os.close(stream)
-    # The requesting process can have ended.
+    # Ignore errors, because the requesting process may have ended.
     with suppress(OSError):
         connection.sendall(f"{process}\n".encode())
     _, status = os.waitpid(process, 0)
@@ -151,7 +168,7 @@ def _wait_for(connection: socket.socket, order: dict[str, Any], streams: list[in
 
 def _work(order: dict[str, Any], streams: list[int]) -> None:
     os.setsid()
-    # A shell ignores interrupts for background processes, and children inherit that.
+    # Restore interrupts, because a shell ignores them for background processes, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

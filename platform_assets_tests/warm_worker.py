@@ -1,6 +1,6 @@
-"""Replacement for the Python command of pytest-xdist, which makes each worker a warm process (`warm.py`).
+"""Program that pytest-xdist runs instead of Python, so that each worker is a warm process (`warm.py`).
 
-Arguments: the socket of the warm parent, and Python's arguments, the last of which is a program.
+Arguments: the socket of the warm parent, followed by the arguments for Python, the last of which is source code.
 """
 
 from __future__ import annotations

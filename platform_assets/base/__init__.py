@@ -1,1 +1,1 @@
-"""Errors, logs, frames, JSON, SQL quoting, scratch folders and other helpers that every room uses."""
+"""Helpers for all rooms: errors, logs, frames, JSON, SQL quoting, scratch folders and others."""

@@ -21,31 +21,32 @@ if TYPE_CHECKING:
     from platform_assets.settings import Settings
 
 WIDTH = 500
-"""Width of output that does not go to a terminal, in characters."""
+"""Width in characters of output that goes to a file or pipe."""
 
-# The terminal breaks long lines. Without a terminal, tables are as wide as they need.
+# Do not wrap lines: a terminal does that itself, and in files and pipes each row of a table should stay on one line.
 out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
 err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
 class Context:
-    """Value of `typer.Context.obj`, which gives commands access to services and catalogues of higher rooms.
+    """Value of `typer.Context.obj`, which gives commands access to the services and catalogues of higher rooms.
 
-    All but the settings are opened on first use, because most commands need few of them.
+    Everything except the settings is opened on first use, because most commands need only a part.
 
     Attributes
     ----------
     settings
         The platform's settings.
     open_services
-        Open the services for settings.
+        Function that opens the services for given settings.
     find_model
-        Return the declaration of a model by name. The `PlatformError` for an unknown name lists the known names.
+        Function that returns the declaration of a model by name. For an unknown name it raises a `PlatformError` that
+        lists the known names.
     find_definitions
-        Load Dagster's code location.
+        Function that loads Dagster's code location.
     find_sources
-        Return every source that a domain declares.
+        Function that returns the declared sources of all domains.
     """
 
     settings: Settings
@@ -57,7 +58,7 @@ class Context:
 
     @cached_property
     def services(self) -> Any:
-        """The services. They are closed when the command ends."""
+        """The services, opened on first use and closed when the command ends."""
         services = self.open_services(self.settings)
         self._closing.append(services.close)
         return services
@@ -69,7 +70,7 @@ class Context:
 
 
 def escape_what_cannot_be_shown() -> None:
-    """Print characters that the output's encoding lacks as escape sequences, instead of failing."""
+    """Print characters that are missing in the output's encoding as escape sequences, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -84,9 +85,9 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table of texts without interpreting markup."""
     table = Table()
     for heading in headings:
-        # Wrap long names in a narrow terminal. A name that is cut off cannot be recognised.
+        # Wrap long names in a narrow terminal, because a truncated name cannot be recognised.
         table.add_column(heading, overflow="fold")
     for row in rows:
-        # Names are user input, and may look like markup.
+        # Escape the cells, because names are user input and may contain markup.
         table.add_row(*map(escape, row))
     out.print(table)

@@ -1,6 +1,6 @@
-"""Import the modules of one name from all subpackages of a package.
+"""Import the modules with a given name from all subpackages of a package.
 
-The program finds `defs.py`, `api.py` and `commands.py` of rooms and domains this way, without a list.
+The program finds the `defs.py`, `api.py` and `commands.py` of rooms and domains this way, instead of from a list.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def subpackages(package: str) -> list[str]:
-    """Return the sorted names of a package's subpackages, without the package's own name."""
+    """Return the names of a package's direct subpackages in alphabetical order, without the name of the package."""
     path = importlib.import_module(package).__path__
     return sorted(module.name for module in pkgutil.iter_modules(path) if module.ispkg)
 
 
 def modules_named(name: str, package: str, only: Collection[str] | None = None) -> list[ModuleType]:
-    """Import one module from every subpackage that has it, and no other module.
+    """Import the module with a given name from each subpackage that contains it.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def modules_named(name: str, package: str, only: Collection[str] | None = None) 
     package
         The package whose subpackages are searched, one level deep.
     only
-        Names of the subpackages to search; None for all.
+        Names of the subpackages to search; None for all subpackages.
     """
     names = [f"{package}.{one}.{name}" for one in subpackages(package) if only is None or one in only]
     return [importlib.import_module(one) for one in names if find_spec(one) is not None]

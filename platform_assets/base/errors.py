@@ -1,6 +1,6 @@
 """Errors that a user can fix, each with its HTTP status and exit code.
 
-The message gives the problem, the requirement and the fix. The command line, Dagster and the HTTP service show the
+The message states the problem, the requirement and the fix. The command line, Dagster and the HTTP service show the
 message without a traceback. Any other exception is a defect of the platform.
 """
 
@@ -11,14 +11,14 @@ from typing import ClassVar
 
 
 class PlatformError(Exception):
-    """Base class. The message tells a user what is wrong and how to fix it.
+    """Base class of errors that a user can fix.
 
     Attributes
     ----------
     status
         HTTP status of the response.
     problem
-        Problem type for programs, without its prefix; empty if the status is specific enough.
+        Problem type in HTTP responses, without its prefix; empty if the status is specific enough.
     is_temporary
         Whether a retry may succeed.
     exit_code
@@ -59,7 +59,7 @@ class NotFound(PlatformError):  # noqa: N818 - the name is the message
 
 
 class DatabaseError(PlatformError):
-    """PostgreSQL is missing, unreachable, or at another schema version than this code needs."""
+    """PostgreSQL is missing or unreachable, or its tables are not at the revision that this code needs."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     problem = "database-unavailable"

@@ -1,8 +1,8 @@
 """Types of the tables that assets take and return, and a check of their column names.
 
 `Frame` is a pandas DataFrame. `Expression` is an Ibis table expression, which DuckDB streams. At run time both are
-stand-ins that recognise the real classes, because Dagster evaluates annotations, and importing pandas and Ibis would
-slow down every process that loads the definitions.
+stand-ins for which `isinstance` recognises the real classes. They exist because Dagster evaluates annotations, and
+importing pandas and Ibis would slow down every process that loads the definitions.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ __all__ = ["Expression", "Frame", "refuse_doubled_columns"]
 
 
 def refuse_doubled_columns(names: Sequence[str]) -> None:
-    """Refuse column names that differ only in case, or not at all.
+    """Refuse column names that are equal when case is ignored.
 
     Raises
     ------
     SchemaError
-        Two names are equal when case is ignored.
+        Two columns have the same name. The message lists all such names.
     """
     counts = Counter(name.lower() for name in names)
     doubled = sorted(name for name in names if counts[name.lower()] > 1)

@@ -1,4 +1,4 @@
-"""PLATFORM_HOME: create it, keep it private, and check that it can be written."""
+"""Create PLATFORM_HOME, keep it private, and check that it can be written."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PRIVATE = 0o700
-"""Mode of the home: only its owner may enter, because data below it can be personal."""
+"""Mode of the home: only its owner may enter, because it can contain personal data."""
 _FOLDERS = frozenset(
     ("dagster", "demo", "lake", "logs", "mlflow", "postgres", "scratch", "serving", "up.lock"),
 )
-"""Everything that the platform creates directly below its home."""
+"""Names of all files and folders that the platform creates directly below its home."""
 
 
 def make_home(home: Path, folder: str = "") -> Path:
@@ -26,8 +26,8 @@ def make_home(home: Path, folder: str = "") -> Path:
     Parameters
     ----------
     home
-        PLATFORM_HOME. It gets mode 0700 if it is new, or if it holds nothing but the platform's folders and all
-        users of the machine may enter it. A mode that admits only the group, such as 0750, stays.
+        PLATFORM_HOME. A new folder gets mode 0700. So does an existing folder that all users of the machine may enter,
+        if it contains only the platform's files. A mode that admits only the group, such as 0750, is kept.
     folder
         Name of a folder directly below the home; empty for the home itself.
 
@@ -41,7 +41,7 @@ def make_home(home: Path, folder: str = "") -> Path:
         home.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
         _make_private(home)
         path.mkdir(exist_ok=True, mode=PRIVATE)
-        # Permissions do not show that a file system is mounted read-only.
+        # Write a file, because permissions do not show whether the file system is mounted read-only.
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise PlatformError(
@@ -56,8 +56,8 @@ def is_open_to_all(home: Path) -> bool:
 
 
 def _make_private(home: Path) -> None:
-    # Only the owner of a folder may list it for certain and change its mode.
+    # Skip the change without an error if the user does not own the folder and so may not list it or change its mode.
     with suppress(PermissionError):
-        # Never change the mode of a folder that also holds other things, such as /srv or a person's home directory.
+        # Never change the mode of a folder that also contains other files, such as /srv or a user's home directory.
         if is_open_to_all(home) and {path.name for path in home.iterdir()} <= _FOLDERS:
             home.chmod(PRIVATE)

@@ -1,4 +1,4 @@
-"""JSON: its media type, and conversion of values to JSON that PostgreSQL's `jsonb` accepts."""
+"""Convert values to JSON that PostgreSQL's `jsonb` accepts."""
 
 from __future__ import annotations
 

@@ -38,9 +38,10 @@ _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 def redact(text: str, secrets: Sequence[str]) -> str:
     """Mask secrets in a text.
 
-    Each given secret is masked, also in URL-quoted form. If a secret is a URL, its password is masked too, and the
-    path of a web address, because errors of HTTP clients quote it. Always masked are the password in
-    `scheme://user:password@host` and the value in `token=..`, `password=..` and similar.
+    Each of the given secrets is masked, also where it is URL-quoted. If a secret is a URL, its password is masked too.
+    If it is an HTTP URL, its path is also masked, because errors of HTTP clients quote the path. Even without given
+    secrets, the password in `scheme://user:password@host` and the values in `token=..`, `password=..` and similar are
+    masked.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def redact(text: str, secrets: Sequence[str]) -> str:
     """
     for form in _forms_of(tuple(secrets)):
         text = text.replace(form, MASK)
-    # Skip the regular expressions for most lines, because every request logs one.
+    # Skip the slow regular expressions for most texts, because every request logs a line.
     if "://" in text:
         text = _PASSWORD_IN_URL.sub(rf"\1:{MASK}@", text)
     if "=" in text or ":" in text:
@@ -66,7 +67,7 @@ def shown(uri: str) -> str:
 
 @lru_cache(maxsize=64)
 def _forms_of(secrets: tuple[str, ...]) -> tuple[str, ...]:
-    # The longest first, because one secret may contain another.
+    # Replace the longest first, because one secret may contain another.
     return tuple(sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True))
 
 
@@ -93,9 +94,9 @@ def _parts_of_url(secret: str) -> Iterator[str]:
 
 
 class SecretsFilter(logging.Filter):
-    """Masks secrets in a record's message, arguments, exception, stack and extra fields.
+    """Masks secrets in a log record: in its message, arguments, exception, stack and extra fields.
 
-    Add it to a handler, because a logger's filters do not apply to records of its child loggers.
+    Add this filter to a handler, not to a logger, because a logger's filters do not apply to records of child loggers.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ class SecretsFilter(logging.Filter):
         record.args = ()
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
-        # Otherwise a formatter would format the exception again, unmasked.
+        # Remove the exception, because otherwise a formatter would format it again without the mask.
         record.exc_info = None
         if record.exc_text:
             record.exc_text = redact(record.exc_text, self._secrets)
@@ -140,7 +141,7 @@ class JsonLines(logging.Formatter):
     """Formats a record as one JSON object: time (UTC), level, logger, message, extra fields, exception, stack."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line. Extra fields do not replace standard ones."""
+        """Return the record as one line. A standard field wins over an extra field of the same name."""
         entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -157,10 +158,10 @@ class JsonLines(logging.Formatter):
 
 
 def configure_logging(secrets: Sequence[str], level: int | str = logging.INFO, name: str | None = None) -> None:
-    """Configure a logger to write JSON lines without secrets to stderr.
+    """Configure a logger to write JSON lines to stderr, with secrets masked.
 
-    A second call replaces secrets and level. If the root logger is already configured, only its handler's secrets are
-    replaced, so that no line is written twice.
+    A second call replaces the secrets and the level. If the root logger was configured before, another logger gets no
+    handler of its own, so that no line is written twice. The call then only replaces the secrets of the root handler.
 
     Parameters
     ----------
@@ -185,11 +186,12 @@ def configure_logging(secrets: Sequence[str], level: int | str = logging.INFO, n
 
 
 def quiet_libraries() -> None:
-    """Silence the logs of libraries on the screen. Dagster's history and the run summary have the results."""
+    """Hide the libraries' log lines and warnings, because Dagster's history and the run summary show the results."""
     warnings.simplefilter("ignore")
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     logging.getLogger("dagster").setLevel(logging.ERROR)
-    # If the database becomes unreachable, each connection and lock would log a traceback. The run summary reports it.
+    # Hide the tracebacks that each connection and lock logs when the database becomes unreachable, because the run
+    # summary reports it.
     for name in ("sqlalchemy", "platform_assets.orchestration.run_locks"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -202,7 +204,7 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except (TypeError, ValueError, KeyError):
-        # Otherwise logging prints the arguments to stderr without any filter.
+        # Handle wrong arguments here, because otherwise `logging` prints them to stderr without a filter.
         return f"{record.msg} {record.args}"
 
 

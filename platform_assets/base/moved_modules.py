@@ -1,7 +1,7 @@
-"""Import of moved modules under their former paths, which stored models contain.
+"""Make moved modules importable under their former paths, because stored models contain these paths.
 
-The platform's own loader (`models/artefact_format.py`) replaces the paths. MLflow's tools import the former paths when
-they load the copies in the registry.
+The platform's own loader (`models/artefact_format.py`) replaces the paths. This module is for MLflow's tools, which
+import the former paths when they load the copies of models in the registry.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ MOVED = {
     "platform_assets.core.number_estimators": "platform_assets.models.number_estimators",
     "platform_assets.core.text_estimators": "platform_assets.models.text_estimators",
 }
-"""Current path of a module by its former path. Entries are never removed."""
+"""Current path of each moved module by its former path. Never remove an entry, because stored models contain it."""
 
 
 class MovedModules(MetaPathFinder, Loader):
-    """Imports a module under its former path, on first import of that path."""
+    """Import hook that finds modules under their former paths."""
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
-        """Return a spec for a former path, or for a package above it."""
+        """Return a spec if the name is a former path or one of its parent packages, else None."""
         is_package = any(one.startswith(f"{name}.") for one in MOVED)
         return ModuleSpec(name, self, is_package=is_package) if name in MOVED or is_package else None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Register the current module under the former path. A former package stays empty."""
+        """Register the current module under its former path; leave a former parent package empty."""
         if module.__name__ in MOVED:
             sys.modules[module.__name__] = import_module(MOVED[module.__name__])
 
 
 def install() -> None:
-    """Make former paths importable, unless another module uses them."""
+    """Install the import hook once. Existing modules take precedence over former paths."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
         sys.meta_path.append(MovedModules())

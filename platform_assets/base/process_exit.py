@@ -1,7 +1,7 @@
 """Exit a process without tearing down its modules.
 
-After a run, the teardown of all imported libraries takes two seconds, a fifth of the run. The operating system frees
-the memory at once.
+After a run, the teardown of all imported libraries takes two seconds, a fifth of the run. It is unnecessary, because
+the operating system frees the memory at once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 FAILED = 1
 UNTOLD = 120
-"""Python's exit code if the remaining output cannot be written."""
+"""Exit code if the remaining output cannot be written; the same as Python's."""
 
 
 def call_and_leave(function: Callable[[], None]) -> NoReturn:
-    """Call a function, and end the process with the code of its `SystemExit`, or with 0.
+    """Call a function, and then end the process with the code of the function's `SystemExit`, or with 0.
 
-    Like Python, this waits for threads, calls `atexit` functions and flushes the output. Any other exception
-    propagates.
+    Like Python, this waits for threads, calls `atexit` functions and flushes the output. Other exceptions propagate.
     """
     code: int | str | None = 0
     try:

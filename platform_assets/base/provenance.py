@@ -14,9 +14,12 @@ _SECONDS = 10
 
 @cache
 def code_version() -> str:
-    """Return the package version and, in a checkout, the git commit: `0.1.0+1a2b3c4d5e6f`, `.dirty` if changed."""
+    """Return the package version, and the git commit if in a checkout, for example `0.1.0+1a2b3c4d5e6f`.
+
+    The suffix `.dirty` marks uncommitted changes.
+    """
     release = version("platform-assets")
-    # An installed package may lie inside an unrelated checkout.
+    # Look for `.git` in the project's root itself, because an installed package may lie inside an unrelated checkout.
     commit = _git("rev-parse", "--short=12", "HEAD") if (_PROJECT / ".git").exists() else ""
     if not commit:
         return release
@@ -25,13 +28,13 @@ def code_version() -> str:
 
 @cache
 def git_commit() -> str:
-    """Return the full hash of the checkout's commit; empty outside a checkout."""
+    """Return the full hash of the checked-out commit; empty outside a checkout."""
     return _git("rev-parse", "HEAD") if (_PROJECT / ".git").exists() else ""
 
 
 @cache
 def lock_digest() -> str:
-    """Return a digest of the libraries: of `uv.lock` in a checkout, or else of the names and versions installed."""
+    """Return a digest of the library versions: of `uv.lock` in a checkout, otherwise of the installed packages."""
     lock = _PROJECT / "uv.lock"
     if lock.exists():
         return hashlib.sha256(lock.read_bytes()).hexdigest()
@@ -40,7 +43,7 @@ def lock_digest() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """Return git's output for the project; empty without git or a checkout."""
+    """Return the output of a git command in the project's root; empty if the command fails or git is missing."""
     try:
         done = subprocess.run(  # noqa: S603 - fixed arguments
             ["git", "-C", str(_PROJECT), *arguments],  # noqa: S607 - the user's git

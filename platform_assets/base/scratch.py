@@ -1,7 +1,7 @@
-"""Scratch folders, which do not outlive the process that made them.
+"""Scratch folders, which are removed after the end of the process that created them.
 
-The process holds a lock (`flock`) on a file beside its folder. The kernel releases the lock when the process ends,
-however it ends. A folder without a lock holder is therefore unused and can be removed.
+The process holds a lock (`flock`) on a file beside its folder. The kernel releases the lock when the process ends, even
+if it is killed. `clean_scratch` removes folders whose lock is free.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _LOCK = ".owned"
 
 
 class OwnedFolder:
-    """A new private folder below `scratch`. `remove`, or the end of the process, removes it.
+    """A new private folder below `scratch`, which is removed by `remove` or when the process exits.
 
     Parameters
     ----------
     scratch
-        The parent folder; created if missing.
+        The parent folder, which is created if it is missing.
     purpose
         Prefix of the folder's name.
     """
@@ -46,7 +46,7 @@ class OwnedFolder:
 
 
 def clean_scratch(scratch: Path) -> int:
-    """Remove the folders below `scratch` whose processes ended without removing them; return their number."""
+    """Remove folders below `scratch` that ended processes have left behind; return the number of removed folders."""
     return sum(_discard_unowned(lock) for lock in sorted(scratch.glob(f"*{_LOCK}")))
 
 
@@ -54,7 +54,7 @@ def _locked(scratch: Path, purpose: str) -> tuple[int | None, Path]:
     while True:
         descriptor, name = tempfile.mkstemp(prefix=f"{purpose}-", suffix=_LOCK, dir=scratch)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Another process may have removed the new file as unused before it was locked.
+        # Try again if `clean_scratch` of another process removed the new file before it was locked.
         if Path(name).exists():
             return descriptor, Path(name)
         os.close(descriptor)
@@ -77,6 +77,6 @@ def _discard_unowned(lock: Path) -> bool:
 
 
 def _discard(lock: Path) -> None:
-    # Remove the lock file last: `clean_scratch` finds a half-removed folder by it.
+    # Remove the lock file last, because `clean_scratch` needs it to find a partly removed folder.
     shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
     lock.unlink(missing_ok=True)

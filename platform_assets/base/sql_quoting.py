@@ -1,4 +1,4 @@
-"""SQL quoting of names and texts, for places where statements take no parameters."""
+"""SQL quoting of identifiers and strings, for places where SQL allows no parameters."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ def sql_name(identifier: str) -> str:
 
 
 def sql_text(value: str) -> str:
-    """Quote a text as a string literal."""
+    """Quote a string literal."""
     return "'" + value.replace("'", "''") + "'"

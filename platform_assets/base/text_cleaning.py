@@ -1,7 +1,7 @@
-"""Normalisation of short texts to words, without spelling variants, markup and addresses.
+"""Normalisation of short texts to lower-case words, without markup, URLs and mentions.
 
-All comparison of texts and all text models use this function, so that texts that were cleaned before and raw texts
-give the same words. The cleaning step inside models is in `text_estimators.py`.
+All text models and all comparisons of texts use `clean`, so that raw texts and texts that the source has already
+cleaned give the same words. `text_estimators.py` contains the cleaning step of models.
 """
 
 from __future__ import annotations
@@ -10,37 +10,32 @@ import html
 import re
 import unicodedata
 
-# Possessive quantifiers, because user input must not cause backtracking.
+# The quantifiers are possessive, because backtracking on hostile input could take hours.
 _ADDRESS = re.compile(
-    r"""http\S*                                      # also where it is glued to a word
+    r"""http\S*                                      # URLs, also directly after a word
       | @\S*                                         # mentions
-      | (?<![a-z0-9.-]) (?: www\.\S*                 # without a scheme: www, or a host and a path
+      | (?<![a-z0-9.-]) (?: www\.\S*                 # URLs without a scheme: www.., or host/path
                           | (?:[a-z0-9-]++\.)+ [a-z]{2,}+ / \S* )""",
     re.VERBOSE,
 )
-# The rest of &amp; &gt; &lt; &quot; &nbsp; after only & and ; were removed.
+# Remains of the entities &amp; &gt; &lt; &quot; &nbsp; in texts where an earlier cleaning removed only & and ;.
 _REST_OF_ENTITY = r"(?:amp|gt|lt|quot|nbsp)"
 _NO_WORD = re.compile(rf"[^a-z0-9]+(?:{_REST_OF_ENTITY}(?![a-z0-9])[^a-z0-9]*)*")
 
 
 def clean(text: str) -> str:
-    """Return the words of a text: lower-case letters a to z and digits, separated by single blanks.
+    """Return the words of a text: lower-case letters a to z and digits, separated by single spaces.
 
-    Addresses (`http..`, `www..`, a host with a path), mentions (`@name`), HTML entities, punctuation and emoji are
-    removed. Digits and the words of hashtags stay. Any apostrophe, or a blank in its place, separates words: `don't`
-    becomes `don t`. Accents are removed from letters. Letters of other scripts are removed.
+    URLs (`http..`, `www..`, `host/path`), mentions (`@name`), HTML entities, punctuation and emoji are removed. Digits
+    and the words of hashtags are kept. An apostrophe separates words: `don't` becomes `don t`. Accents are removed from
+    letters, and letters of other scripts are removed entirely.
 
-    A partly cleaned text gives the same words, and cleaning is idempotent. The time is linear in the length.
-
-    Parameters
-    ----------
-    text
-        Any text, of any length.
+    Cleaning is idempotent, and takes time linear in the length of the text.
     """
-    # Twice, because some entities are escaped twice. A third level leaves a word that is removed below.
+    # Unescape twice, because some entities are escaped twice. `_REST_OF_ENTITY` removes what deeper levels leave.
     decomposed = unicodedata.normalize("NFKD", html.unescape(html.unescape(text)))
     if not decomposed.isascii():
         decomposed = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     plain = decomposed.lower()
-    # Blanks at both ends let the expressions match the first and last word.
+    # Add a space at both ends, so that the expression also matches remains of entities there.
     return _NO_WORD.sub(" ", f" {_ADDRESS.sub(' ', plain)} ").strip()

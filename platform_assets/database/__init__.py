@@ -1,1 +1,1 @@
-"""PostgreSQL: opening it, connections, reads for threads and for the event loop, migrations."""
+"""PostgreSQL: the embedded server, connections, fast reads from threads and event loops, and migrations."""

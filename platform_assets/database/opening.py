@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 def open_configured_database(settings: Settings) -> Database:
-    """Open the databases that the settings name.
+    """Open the databases that the settings specify.
 
     Raises
     ------
     PlatformError
-        PLATFORM_BUNDLE is set, which means a service without a database.
+        PLATFORM_BUNDLE is set, so there is no database.
     DatabaseError
         As for `open_database`.
     """
@@ -78,7 +78,7 @@ def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
     home
         PLATFORM_HOME.
     migrated
-        Whether to refuse an external database that is not at this code's revisions. The embedded one always is.
+        Whether to require that an external database is at this code's revisions. The embedded one always is.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def require_heads(database: Database, domains: Path = DOMAINS) -> None:
     Parameters
     ----------
     database
-        Connects as the platform's role.
+        The databases, opened as the platform's role.
     domains
         The folder that contains the domains' folders.
 

@@ -1,8 +1,8 @@
-"""Migration revisions of the platform's tables: those in this code, and those of a database.
+"""Migration revisions of the platform's tables, in this code and in a database.
 
-The rooms share the branch `platform` in `database/migrations/versions`. A domain with tables has a branch of its own
-name in `domains/<domain>/migrations`. A database is at one revision of each branch. Revisions are read from file
-names, without importing Alembic or a domain. `migrate.py` describes how to write a migration.
+All rooms share the branch `platform` in `database/migrations/versions`. A domain that owns tables has its own branch in
+`domains/<domain>/migrations`, named like the domain. A database is at one revision of each branch. Revisions are read
+from file names, so that neither Alembic nor a domain is imported. `migrate.py` explains how to write a migration.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Branch:
     label
         `platform` or a domain's name.
     files
-        Path of each migration by revision, oldest first.
+        Path of each migration file by its revision, oldest first.
     """
 
     label: str
@@ -48,7 +48,7 @@ class Branch:
 
 
 def find_branches(domains: Path = DOMAINS) -> list[Branch]:
-    """Return the platform's branch, then the branches of the domains, sorted by name.
+    """Return the platform's branch, followed by the domains' branches in alphabetical order.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def find_branches(domains: Path = DOMAINS) -> list[Branch]:
     found = [Branch(PLATFORM, _files_by_revision(MIGRATIONS / "versions", ""))]
     for folder in sorted(domains.glob("*/migrations")):
         domain = folder.parent.name
-        # Python's caches can keep the folder of a deleted domain.
+        # Skip folders without migrations: `__pycache__` can keep the folder of a deleted domain in place.
         if files := _files_by_revision(folder, f"{domain}_"):
             found.append(Branch(domain, files))
     return found
@@ -84,12 +84,12 @@ def _files_by_revision(folder: Path, prefix: str) -> dict[str, Path]:
 
 
 def wanted_heads(domains: Path = DOMAINS) -> frozenset[str]:
-    """Return the newest revision of each branch, which a migrated database is at."""
+    """Return the newest revision of each branch: the revisions that this code needs."""
     return frozenset(branch.head for branch in find_branches(domains))
 
 
 def current_heads(connection: psycopg.Connection[Any], table: str = REVISIONS_TABLE) -> frozenset[str]:
-    """Return the revisions of a database; empty before the first migration."""
+    """Return the revisions that a database is at; empty before its first migration."""
     from psycopg import sql
 
     found = connection.execute("select to_regclass(%s)", [table]).fetchone()
@@ -105,7 +105,7 @@ def listed(revisions: Iterable[str]) -> str:
 
 
 def refuse_unknown(heads: Iterable[str], name: str, domains: Path = DOMAINS) -> None:
-    """Refuse a database at a revision that this code does not have.
+    """Refuse a database at a revision that this code does not contain.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def refuse_unknown(heads: Iterable[str], name: str, domains: Path = DOMAINS) -> 
     Raises
     ------
     DatabaseError
-        The database was migrated by newer code, or by a domain that was removed.
+        The database was migrated by newer code, or by a domain that this code no longer contains.
 
     """
     branches = {branch.label: branch for branch in find_branches(domains)}

@@ -1,4 +1,4 @@
-"""Session settings that every connection of the platform requests, so that the server and the shell cannot change them.
+"""Fixed session settings for every connection, which override the defaults of the server and of the shell.
 
 The settings are part of the connection URL, because Dagster and MLflow open their own connections with psycopg 2.
 """
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 _SEARCH_PATH = "-c search_path=public"
 _FORMATS = "-c DateStyle=ISO,MDY -c IntervalStyle=postgres -c TimeZone=UTC -c extra_float_digits=1"
-# libpq sends these three to the server after `options`, so that they would override the URL.
+# libpq sends these three variables after the URL's `options`, so they would override the settings there.
 _OVERRIDING_VARIABLES = ("PGDATESTYLE", "PGTZ", "PGGEQO")
 
 
 def with_session_settings(url: URL) -> URL:
-    """Add the encoding, the formats and the search path to a URL's query.
+    """Add the encoding, the formats and the search path to the query of a URL.
 
     Parameters
     ----------
     url
-        A PostgreSQL URL. A `search_path` among its own `options` wins over the platform's.
+        A PostgreSQL URL. If its `options` already set `search_path`, that value is used.
     """
     given = url.query.get("options", "")
     own = given if isinstance(given, str) else " ".join(given)
@@ -32,16 +32,16 @@ def with_session_settings(url: URL) -> URL:
 
 
 def ignore_shell_variables(*, embedded: bool) -> None:
-    """Delete those of libpq's environment variables that must not affect the platform's connections.
+    """Delete libpq's environment variables that must not affect the platform's connections.
 
-    This process and its children no longer see them. A connection parameter cannot replace the deletion: libpq
-    refuses to connect if PGSERVICE names an unknown service, whatever the parameters are.
+    They are deleted for this process and its children. Connection parameters are not enough, because libpq refuses to
+    connect if PGSERVICE names an unknown service, whatever the parameters are.
 
     Parameters
     ----------
     embedded
-        Whether the database is the embedded one, which no variable may affect. Otherwise only the variables that
-        override the session settings are deleted, and PGSSLROOTCERT and the like keep working.
+        Whether to delete all variables, for the embedded database. Otherwise only those that override the session
+        settings are deleted, so that for example PGSSLROOTCERT still has an effect.
     """
     for name in [*os.environ]:
         if (embedded and name.startswith("PG")) or name in _OVERRIDING_VARIABLES:

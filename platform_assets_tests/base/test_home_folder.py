@@ -42,7 +42,7 @@ def test_a_new_home_and_its_folders_are_private(tmp_path: Path) -> None:
         (0o755, ["lake", "other"], 0o755),
     ],
 )
-def test_an_existing_home_becomes_private_if_it_is_only_the_platforms(
+def test_an_open_home_becomes_private_if_it_contains_only_platform_files(
     tmp_path: Path, before: int, content: list[str], after: int
 ) -> None:
     home = tmp_path / "home"
@@ -54,7 +54,7 @@ def test_an_existing_home_becomes_private_if_it_is_only_the_platforms(
     assert mode(home) == after
 
 
-def test_a_home_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_written_raises_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PlatformError, match="PLATFORM_HOME cannot be written .*; set it to a folder of your own"):
         make_home(tmp_path / "file", "logs")

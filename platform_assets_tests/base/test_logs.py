@@ -1,4 +1,4 @@
-"""Log lines have their format, and no secret reaches them by any route."""
+"""Log lines are JSON objects, and secrets are masked in all their parts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.requirement("PLT-8")
 
 
 class Log:
-    """A private logger, and the lines that it wrote."""
+    """A logger with its own handler, and the lines that it has written."""
 
     def __init__(self, secrets: list[str]) -> None:
         self._stream = io.StringIO()
@@ -126,8 +126,10 @@ def test_an_address_is_shown_without_credentials(uri: str, expected: str) -> Non
     assert shown(uri) == expected
 
 
-@given(secret=st.text(st.characters(exclude_characters="*"), min_size=1), before=st.text(), after=st.text())
-def test_no_secret_survives_redaction_in_plain_or_quoted(secret: str, before: str, after: str) -> None:
+@given(
+    secret=st.text(st.characters(codec="utf-8", exclude_characters="*"), min_size=1), before=st.text(), after=st.text()
+)
+def test_redaction_removes_a_secret_in_plain_and_url_quoted_form(secret: str, before: str, after: str) -> None:
     for form in (secret, quote(secret, safe=""), quote_plus(secret)):
         assert form not in redact(f"{before}{form}{after}", [secret])
 
@@ -137,13 +139,13 @@ def test_redaction_takes_linear_time_on_a_long_word() -> None:
 
 
 def test_a_record_is_one_line_of_json(log: Log) -> None:
-    log.logger.warning("%d rows\nset apart", 3, extra={"table": "credit_risk/loans", "rows": 3})
+    log.logger.warning("%d rows\nquarantined", 3, extra={"table": "credit_risk/loans", "rows": 3})
     entry = log.entry
     assert entry.pop("time").endswith("+00:00")
     assert entry == {
         "level": "WARNING",
         "logger": "platform_assets.example",
-        "message": "3 rows\nset apart",
+        "message": "3 rows\nquarantined",
         "table": "credit_risk/loans",
         "rows": 3,
     }
@@ -155,7 +157,7 @@ def test_extra_fields_do_not_replace_standard_fields(log: Log) -> None:
     assert "forged" not in log.text
 
 
-def test_values_that_json_lacks_are_written_as_text() -> None:
+def test_values_without_a_json_form_are_written_as_text() -> None:
     record = logging.makeLogRecord({"msg": "x", "where": ValueError("here")})
     assert json.loads(JsonLines().format(record))["where"] == "here"
 
@@ -173,7 +175,7 @@ def test_values_that_json_lacks_are_written_as_text() -> None:
         ("missing key %(that)s", ({"it": SECRET},)),
     ],
 )
-def test_no_secret_is_logged_by_message_or_arguments(
+def test_secrets_in_message_and_arguments_are_masked(
     log: Log, capfd: pytest.CaptureFixture[str], message: str, args: tuple[object, ...]
 ) -> None:
     log.logger.error(message, *args)
@@ -181,7 +183,7 @@ def test_no_secret_is_logged_by_message_or_arguments(
     assert SECRET not in log.text + capfd.readouterr().err
 
 
-def test_no_secret_is_logged_by_an_exception_or_its_cause(log: Log) -> None:
+def test_secrets_in_an_exception_and_its_cause_are_masked(log: Log) -> None:
     try:
         try:
             raise ValueError(SECRET)
@@ -194,14 +196,14 @@ def test_no_secret_is_logged_by_an_exception_or_its_cause(log: Log) -> None:
     assert "RuntimeError: could not sign in with ***" in log.entry["exception"]
 
 
-def test_the_exception_is_hidden_from_formatters() -> None:
+def test_the_filter_replaces_the_exception_by_masked_text() -> None:
     record = logging.makeLogRecord({"msg": "failed", "exc_info": (ValueError, ValueError(SECRET), None)})
     assert SecretsFilter([SECRET]).filter(record)
     assert record.exc_info is None
     assert record.exc_text == "ValueError: ***"
 
 
-def test_no_secret_is_logged_by_a_second_handler_without_our_formatter(log: Log) -> None:
+def test_a_second_handler_without_the_json_formatter_logs_no_secret(log: Log) -> None:
     stream = io.StringIO()
     log.logger.addHandler(logging.StreamHandler(stream))
     try:
@@ -224,19 +226,19 @@ def test_no_secret_is_logged_by_a_second_handler_without_our_formatter(log: Log)
         ({"ok": True, "share": 0.5, "none": None}, {"ok": True, "share": 0.5, "none": None}),
     ],
 )
-def test_no_secret_is_logged_by_extra_fields(log: Log, extra: dict[str, object], expected: dict[str, object]) -> None:
+def test_secrets_in_extra_fields_are_masked(log: Log, extra: dict[str, object], expected: dict[str, object]) -> None:
     log.logger.warning("x", extra=extra)
     assert {name: log.entry[name] for name in extra} == expected
 
 
-def test_no_secret_is_logged_by_a_stack() -> None:
+def test_secrets_in_a_stack_are_masked() -> None:
     log = Log(["stack_info=True"])
     log.logger.warning("x", stack_info=True)
     assert "log.logger.warning" in log.entry["stack"]
     assert "stack_info=True" not in log.text
 
 
-def test_configuring_twice_keeps_one_handler_with_the_new_secrets(root: logging.Logger) -> None:
+def test_a_second_configuration_replaces_the_secrets_and_adds_no_handler(root: logging.Logger) -> None:
     before = len(root.handlers)
     configure_logging(["first"])
     configure_logging(["second"], level="DEBUG")
@@ -247,7 +249,7 @@ def test_configuring_twice_keeps_one_handler_with_the_new_secrets(root: logging.
     assert root.level == logging.DEBUG
 
 
-def test_records_of_every_logger_reach_stderr_masked() -> None:
+def test_records_of_every_logger_are_written_to_stderr_with_secrets_masked() -> None:
     code = (
         "import logging; from platform_assets.base.logs import configure_logging;"
         "configure_logging(['abc123']); logging.getLogger('anyone').info('with %s', 'abc123');"
@@ -276,7 +278,7 @@ def said_by(code: str, **variables: str) -> list[dict[str, str]]:
     ],
     ids=["command line", "code location", "both"],
 )
-def test_our_processes_log_json_lines_without_secrets_and_once(start: str, tmp_path: Path) -> None:
+def test_each_program_logs_a_record_as_exactly_one_json_line_without_secrets(start: str, tmp_path: Path) -> None:
     url = "https://hooks.example.org/telling/path"
     code = f"import logging; FOLDER = {str(tmp_path)!r}; {start};"
     logger = "logging.getLogger('platform_assets.monitoring.alerts')"

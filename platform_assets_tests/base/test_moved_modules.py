@@ -1,4 +1,4 @@
-"""Former paths import the current modules, in a process that imports nothing else."""
+"""Imports under former paths, in a new process and in this one."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.requirement("PLT-7")
-def test_the_code_version_has_the_commit_and_whether_files_were_changed(project: Path) -> None:
+def test_the_code_version_contains_the_commit_and_a_dirty_flag(project: Path) -> None:
     git(project, "init", "-q")
     (project / "code.py").write_text("one")
     git(project, "add", ".")
@@ -36,7 +36,7 @@ def test_the_code_version_has_the_commit_and_whether_files_were_changed(project:
     commit = git(project, "rev-parse", "--short=12", "HEAD").strip()
     assert provenance.code_version() == f"1.2.3+{commit}"
     (project / "code.py").write_text("two")
-    assert provenance.code_version() == f"1.2.3+{commit}"  # as it was when this process began
+    assert provenance.code_version() == f"1.2.3+{commit}"  # cached for the life of the process
     provenance.code_version.cache_clear()
     assert provenance.code_version() == f"1.2.3+{commit}.dirty"
 

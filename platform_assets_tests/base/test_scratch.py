@@ -35,7 +35,7 @@ def _end(owner: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.requirement("PLT-10")
-def test_the_folder_of_a_killed_process_is_removed_and_that_of_a_live_process_stays(tmp_path: Path) -> None:
+def test_clean_scratch_removes_folders_of_killed_processes_and_keeps_those_of_live_ones(tmp_path: Path) -> None:
     killed, litter = _owner(tmp_path)
     at_work, kept = _owner(tmp_path)
     mine = OwnedFolder(tmp_path, "work")
@@ -52,24 +52,30 @@ def test_the_folder_of_a_killed_process_is_removed_and_that_of_a_live_process_st
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_end_of_the_process_removes_its_folder(tmp_path: Path) -> None:
+def test_a_process_removes_its_folder_when_it_ends(tmp_path: Path) -> None:
     owner, folder = _owner(tmp_path)
     assert folder.exists()
     _end(owner)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_can_be_removed_twice_and_names_are_unique(tmp_path: Path) -> None:
+def test_two_folders_with_the_same_purpose_are_separate(tmp_path: Path) -> None:
     first, second = OwnedFolder(tmp_path, "work"), OwnedFolder(tmp_path, "work")
     assert first.path != second.path
-    first.remove()
     first.remove()
     assert not first.path.exists()
     assert second.path.exists()
     second.remove()
 
 
-def test_a_forked_child_leaves_the_folder_to_its_parent(tmp_path: Path) -> None:
+def test_removing_a_folder_twice_is_allowed(tmp_path: Path) -> None:
+    folder = OwnedFolder(tmp_path, "work")
+    folder.remove()
+    folder.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forked_child_does_not_remove_the_folder_of_its_parent(tmp_path: Path) -> None:
     folder = OwnedFolder(tmp_path, "work")
     child = os.fork()
     if child == 0:
@@ -80,7 +86,7 @@ def test_a_forked_child_leaves_the_folder_to_its_parent(tmp_path: Path) -> None:
     folder.remove()
 
 
-def test_other_files_stay(tmp_path: Path) -> None:
+def test_clean_scratch_keeps_files_and_folders_without_a_lock_file(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("keep")
     (tmp_path / "folder").mkdir()
     assert clean_scratch(tmp_path) == 0

@@ -34,7 +34,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 @pytest.mark.requirement("CRE-2")
-def test_the_same_sql_works_embedded_and_external(database: Database) -> None:
+def test_the_same_sql_works_on_embedded_and_external_databases(database: Database) -> None:
     insert = text(
         "insert into credit_risk.client_features (client_id, as_of, loan_id, nb_previous_loans, age, flag_own_car)"
         " values (:client_id, '2021-02-28', 9007199254740993, 0, 41, 1)"
@@ -65,7 +65,7 @@ def test_every_column_of_a_feature_table_is_described(database: Database) -> Non
     assert [name for name, description in columns if not description] == []
 
 
-def test_the_three_databases_are_separate_and_each_library_finds_its_own(database: Database) -> None:
+def test_each_of_the_three_databases_contains_only_its_own_tables(database: Database) -> None:
     tables = {"platform": "credit_risk.client_features", "dagster": "event_logs", "mlflow": "registered_models"}
     for purpose in ("platform", "dagster", "mlflow"):
         for url in (database.url(purpose), make_url(database.psycopg2_url(purpose))):
@@ -82,7 +82,7 @@ def test_the_three_databases_are_separate_and_each_library_finds_its_own(databas
     assert database.psycopg2_url("dagster").startswith("postgresql+psycopg2://")
 
 
-def test_only_the_embedded_history_trades_its_last_lines_for_speed(database: Database) -> None:
+def test_synchronous_commits_are_off_only_for_dagster_on_the_embedded_server(database: Database) -> None:
     settings = {}
     for purpose in ("platform", "dagster"):
         with database.connect(purpose) as connection:

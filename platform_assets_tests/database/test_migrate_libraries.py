@@ -1,4 +1,4 @@
-"""Databases of Dagster and MLflow that a newer version of the library has migrated."""
+"""Databases of Dagster and MLflow that a newer version of the library has already migrated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.requirement("PLT-14")
 @pytest.mark.parametrize("purpose", ["dagster", "mlflow"])
-def test_an_unknown_revision_of_a_library_is_one_sentence(
+def test_an_unknown_revision_of_a_library_raises_an_error_of_one_line(
     external: Database, purpose: Literal["dagster", "mlflow"]
 ) -> None:
     with external.connect(purpose) as connection:

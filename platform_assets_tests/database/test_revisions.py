@@ -18,13 +18,13 @@ def domains(tmp_path: Path) -> Path:
         (tmp_path / "shop" / "migrations" / name).touch()
     (tmp_path / "bakery_2" / "migrations").mkdir(parents=True)
     (tmp_path / "bakery_2" / "migrations" / "bakery_2_0001_loaves.py").touch()
-    # A leftover folder of a deleted domain, and a domain without tables.
+    # Add the leftover folder of a deleted domain, and a domain without tables; both must be ignored.
     (tmp_path / "gone" / "migrations" / "__pycache__").mkdir(parents=True)
     (tmp_path / "plain").mkdir()
     return tmp_path
 
 
-def test_branches_are_sorted_with_the_shared_one_first_and_revisions_by_number(domains: Path) -> None:
+def test_the_platforms_branch_comes_first_and_revisions_are_in_numerical_order(domains: Path) -> None:
     assert {branch.label: list(branch.files) for branch in find_branches(domains)} == {
         "platform": ["0001", "0002", "0003", "0004", "0005"],
         "bakery_2": ["bakery_2_0001"],
@@ -59,5 +59,5 @@ def test_an_unknown_revision_is_refused(domains: Path, heads: set[str], said: st
 
 
 @pytest.mark.parametrize("heads", [set(), {"0001"}, {"0003", "shop_0001"}, {"bakery_2_0001"}])
-def test_older_revisions_are_known(domains: Path, heads: set[str]) -> None:
+def test_older_revisions_are_accepted(domains: Path, heads: set[str]) -> None:
     refuse_unknown(heads, "there", domains)

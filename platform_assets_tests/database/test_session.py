@@ -1,4 +1,4 @@
-"""Session settings that the server's defaults and the shell's variables cannot change."""
+"""The platform's session settings override the server's defaults and the shell's variables."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ with create_engine(database.psycopg2_url("dagster")).connect() as connection:
 
 
 def settings_of(database: Database) -> dict[str, list[str]]:
-    """The session settings of each way in which the platform, Dagster and MLflow connect."""
+    """Return the session settings for each way in which the platform, Dagster and MLflow connect."""
     found = {}
     with database.connect("dagster") as connection:
         found["psycopg 3"] = [connection.execute(f"show {name}".encode()).fetchone()[0] for name in SETTINGS]  # type: ignore[index]
@@ -71,7 +71,7 @@ def settings_of(database: Database) -> dict[str, list[str]]:
 
 
 @pytest.mark.requirement("PLT-12")
-def test_session_settings_override_the_defaults_of_role_database_and_shell(
+def test_session_settings_override_defaults_of_the_database_and_the_shell(
     database_url: str, owner_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = Database(make_url(owner_url)).name("dagster")
@@ -99,11 +99,11 @@ def test_libpq_variables_do_not_affect_the_embedded_database(embedded_home: Path
     assert (done.stdout, done.stderr) == ("('01 00', 'platform_app')\nUTC\n", "")
 
 
-def test_options_in_the_url_are_kept_and_added_to_once() -> None:
+def test_session_settings_are_added_once_to_the_options_of_a_url() -> None:
     url = make_url("postgresql://host/name?options=-c%20search_path%3Dmine%20-c%20TimeZone%3DAsia/Tokyo")
     once = with_session_settings(url)
     assert with_session_settings(once) == once
     options = str(once.query["options"])
-    # The last value of a setting wins.
+    # Check the order, because PostgreSQL uses the last value of a setting.
     assert options.index("search_path=public") < options.index("search_path=mine")
     assert options.index("TimeZone=Asia/Tokyo") < options.index("TimeZone=UTC")

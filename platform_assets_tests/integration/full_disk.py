@@ -1,6 +1,7 @@
-"""A process whose lake is on a small disk that fills up between two runs; prints the outcome as JSON.
+"""Program for a warm process (`warm.py`): a run on a full disk, between two successful runs.
 
-For `warm.py`. Arguments: the lake's folder, and two source files. The environment says the rest.
+Arguments: the lake's folder, and two source files. All other settings come from the environment. Prints the outcome as
+JSON.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A platform for one test, on a real PostgreSQL and MLflow, with the runs that Dagster would launch."""
+"""A platform for one test, on a real PostgreSQL and MLflow. It executes runs that Dagster's daemon would launch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Platform:
-    """A platform, and the Dagster runs on it.
+    """A platform with the settings of the environment, and methods that execute Dagster runs on it.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Platform:
         return platform_assets(*arguments, **variables)
 
     def train(self, **variables: str) -> Request:
-        """Run the training job with environment variables; return the newest approval request."""
+        """Run the training job with additional environment variables; return the model's newest approval request."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in variables.items():
                 patch.setenv(name, value)
@@ -62,7 +62,7 @@ class Platform:
         return self.run("promote_model", run_config={"ops": {"load_request": {"config": {"request": number}}}})
 
     def follow_decisions(self) -> list[tuple[str, list[str]]]:
-        """Execute the runs that the sensor requests; return the request and the successful ops of each."""
+        """Execute the runs that sensor `model_decided` requests; return request number and successful ops of each."""
         ran = []
         for wanted in self.evaluate("model_decided", ledger=self.services.ledger):
             result = self.run("promote_model", run_config=wanted.run_config, tags=wanted.tags)
@@ -72,7 +72,7 @@ class Platform:
         return ran
 
     def evaluate(self, sensor: str, **resources: Any) -> Sequence[dg.RunRequest]:
-        """Evaluate a sensor once more; return the runs that it requests."""
+        """Evaluate a sensor with the cursor of its last evaluation; return the runs that it requests."""
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursors.get(sensor), resources=resources)
         tick = self.definitions.get_repository_def().get_sensor_def(sensor).evaluate_tick(context)
         self.cursors[sensor] = tick.cursor
@@ -87,12 +87,12 @@ class Platform:
         return found.passed
 
     def champion(self) -> int | None:
-        """Return the version with MLflow's alias `champion`."""
+        """Return the version with MLflow's alias `champion`; None without one."""
         aliases = self.mlflow().get_registered_model(self.spec.name).aliases
         return int(aliases[CHAMPION]) if CHAMPION in aliases else None
 
     def mlflow(self) -> MlflowClient:
-        """Return a client of MLflow that bypasses the platform."""
+        """Return an MLflow client for direct changes of the registry."""
         from mlflow import MlflowClient
 
         uri = self.services.mlflow_tracking_uri
@@ -103,7 +103,7 @@ class Platform:
         return self.execute(self.definitions.resolve_job_def(job), **options)
 
     def execute(self, job: dg.JobDefinition, **options: Any) -> dg.ExecuteInProcessResult:
-        """Execute a job in another thread, because Dagster needs an event loop and the browser's occupies this one."""
+        """Execute a job in a new thread, because Dagster needs an event loop and this thread already runs one."""
 
         def work() -> dg.ExecuteInProcessResult:
             return job.execute_in_process(instance=self.instance, raise_on_error=False, **options)
@@ -114,7 +114,7 @@ class Platform:
 
 @contextmanager
 def _services() -> Iterator[None]:
-    """Reset the services of this process, so that they follow the current environment."""
+    """Open the services of this process with the current environment, and close them at the end."""
     definitions.services.cache_clear()
     try:
         yield
@@ -125,8 +125,8 @@ def _services() -> Iterator[None]:
 
 @contextmanager
 def platform_of(spec: ModelSpec) -> Iterator[Platform]:
-    """Yield the platform that the environment configures."""
-    # An instance in memory is enough, because other tests cover Dagster's history.
+    """Yield a platform with the settings of the environment."""
+    # Use an in-memory instance, because other tests cover Dagster's history in PostgreSQL.
     with empty_instance() as instance:
         platform = Platform(spec, instance)
         yield platform

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from platform_assets.approval.requests import Request
 
-# Rows for versions that are approved. With fewer, the gate sometimes fails by chance.
+# Training rows of the versions that are approved. With fewer rows, the gate sometimes fails by chance.
 FIRST, THIRD = 20_000, 22_000
-# Rows for versions that are rejected, whose quality does not matter.
+# Training rows of the version that is rejected. Its quality does not matter.
 SECOND = 4_000
 
 
@@ -35,7 +35,7 @@ def platform(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
     monkeypatch.setenv("PLATFORM_MIGRATION_DATABASE_URL", owner_of(database_url))
-    # As in production, decisions need an authenticated person.
+    # Require an authenticated person for decisions, as in production.
     monkeypatch.setenv("PLATFORM_APPROVALS_REQUIRE_IDENTITY", "on")
     with platform_of(MODEL) as platform:
         yield platform
@@ -53,7 +53,7 @@ def sign_in(page: Page, address: str, key: str) -> None:
 
 
 def decide(page: Page, request: Request, decision: str, reason: str) -> None:
-    """Open a request from the list, and decide."""
+    """Open a request from the list, and record a decision about it."""
     page.get_by_role("link", name="Approvals").click()
     page.get_by_role("link", name=f"{request.model} version {request.version}", exact=True).click()
     page.get_by_label(decision, exact=True).check()
@@ -69,7 +69,9 @@ def failures(result: dg.ExecuteInProcessResult) -> Sequence[str]:
 
 @pytest.mark.slow
 @pytest.mark.requirement("PRO-2", "PRO-3", "PRO-4", "PRO-5", "PRO-7")
-def test_decisions_on_the_page_change_the_champion(platform: Platform, browser: Browser) -> None:
+def test_approvals_on_the_page_change_the_champion_and_a_rejection_does_not(
+    platform: Platform, browser: Browser
+) -> None:
     key = platform.command("keys", "add", "anna-laptop", "--owner", "anna", "--scope", "approve").out.strip()
     first = train(platform, FIRST)
     assert (first.state, first.passed, first.champion) == (State.PENDING, True, None)

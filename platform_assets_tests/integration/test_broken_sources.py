@@ -1,6 +1,6 @@
-"""Failures between a source and the tables end with a clear message and leave the last good tables.
+"""A run that fails because of its source, database or disk prints a clear message and keeps the last good tables.
 
-A good run after it mends all, and changes nothing where nothing has changed.
+The next successful run completes the tables, and does not change those whose source is unchanged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Rows = list[dict[str, str]]
 
-# Run these tests in one worker, because they share a platform.
+# These tests share a platform, so they run in one worker.
 pytestmark = pytest.mark.requirement("PLT-6")
 
 ROWS = 3_000
@@ -43,7 +43,7 @@ OTHER_SOURCES = ("PLATFORM_SENTENCES_ARCHIVE_URI", "PLATFORM_SPEED_DATA_URI", "P
 
 @dataclass(frozen=True)
 class Platform:
-    """A platform after a successful first run, with its output and tables."""
+    """A platform after a successful first run; `first`, `tables` and `models` are the results of that run."""
 
     home: Path
     url: str
@@ -56,7 +56,7 @@ class Platform:
         return run(self.home, url or self.url, source, **variables)
 
     def fail(self, source: str | Path) -> Done:
-        """Run the credit risk assets only, because the run fails anyway and the other domains take longer."""
+        """Run with a broken source of loans. The other domains get missing sources, so that they fail fast."""
         return self.run(source, **dict.fromkeys(OTHER_SOURCES, str(self.home / "none")))
 
     def digests(self) -> Mapping[str, str | None]:
@@ -65,7 +65,7 @@ class Platform:
 
 @dataclass(frozen=True)
 class Troubled:
-    """Output of three runs: with a broken file, with a lost database, and a successful one."""
+    """Results of three consecutive runs: with a broken file, with a lost database, and a successful run."""
 
     broken: Done
     vanished: Done
@@ -159,7 +159,7 @@ def picture(_good: Path, target: Path) -> None:
 
 
 def letter(_good: Path, target: Path) -> None:
-    target.write_text("Dear colleagues\n\nThe loans will follow next week.\n")
+    target.write_text("Dear colleagues\n\nWe will send the loans next week.\n")
 
 
 def truncated_parquet(good: Path, target: Path) -> None:
@@ -212,7 +212,7 @@ BREAKAGES = [
         "missing file",
     ],
 )
-def test_a_broken_file(
+def test_a_run_with_a_broken_file_names_the_defect_and_keeps_the_tables(
     platform: Platform, tmp_path: Path, breaking: Callable[[Path, Path], None], words: list[str]
 ) -> None:
     source = tmp_path / "loans"
@@ -228,7 +228,7 @@ def test_a_broken_file(
 
 @pytest.mark.parametrize("address", ["ftp://{}@127.0.0.1:{}/loans.csv", "http://{}@127.0.0.1:{}/loans.csv"])
 @pytest.mark.requirement("PLT-8")
-def test_an_unreachable_source(platform: Platform, address: str) -> None:
+def test_a_run_with_an_unreachable_source_fails_without_showing_the_password(platform: Platform, address: str) -> None:
     port = free_port()
     done = platform.fail(address.format(f"reader:{PASSWORD}", port))
     assert done.code == 1
@@ -240,7 +240,7 @@ def test_an_unreachable_source(platform: Platform, address: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-8")
-def test_a_database_that_is_lost_during_a_run(platform: Platform, troubled: Troubled) -> None:
+def test_a_run_that_loses_its_database_fails_without_a_traceback(platform: Platform, troubled: Troubled) -> None:
     done = troubled.vanished
     assert done.code == 1
     assert "Traceback" not in done.printed
@@ -254,7 +254,7 @@ def test_a_database_that_is_lost_during_a_run(platform: Platform, troubled: Trou
 
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-3", "PLT-7")
-def test_a_good_run_after_failures_completes_everything_without_retraining(
+def test_a_successful_run_after_failures_restores_the_tables_without_retraining(
     platform: Platform, troubled: Troubled
 ) -> None:
     assert [done.code for done in (troubled.broken, troubled.vanished, troubled.good)] == [1, 1, 0], troubled
@@ -268,7 +268,7 @@ def test_a_good_run_after_failures_completes_everything_without_retraining(
 
 
 @pytest.mark.requirement("PLT-7")
-def test_reproducing_a_version(platform: Platform) -> None:
+def test_reproduce_gives_an_identical_version(platform: Platform) -> None:
     done = platform_assets(
         "reproduce", "credit_risk_model", "1", PLATFORM_HOME=platform.home, PLATFORM_DATABASE_URL=platform.url
     )
@@ -279,7 +279,9 @@ def test_reproducing_a_version(platform: Platform) -> None:
 
 @pytest.mark.slow
 @needs_root
-def test_a_full_disk(platform: Platform, warm: WarmParent, database_url: str, tmp_path: Path) -> None:
+def test_a_run_on_a_full_disk_fails_and_succeeds_after_space_is_freed(
+    platform: Platform, warm: WarmParent, database_url: str, tmp_path: Path
+) -> None:
     lake = tmp_path / "lake"
     lake.mkdir()
     other = generate(tmp_path / "other.csv", ROWS, seed=2)

@@ -1,4 +1,7 @@
-"""Dagster's commands and UI, run in the project's root without DAGSTER_HOME, share one history without secrets."""
+"""Dagster's commands and UI share one run history, which contains no secrets.
+
+They run in the project's root, without DAGSTER_HOME.
+"""
 
 from __future__ import annotations
 
@@ -34,18 +37,19 @@ if TYPE_CHECKING:
 
     from platform_assets_tests.warm import WarmParent
 
-# Run these tests in one worker, because they share a history.
+# These tests share a run history, so they run in one worker.
 pytestmark = pytest.mark.slow
 
 ROWS = 5_000
-# The demo data have 25 bad lines, four of them with a negative amount, and three duplicated lines.
+# Of the demo data, 25 lines are bad (four of them with a negative amount), and three are duplicates. The tests add one
+# bad line.
 GOOD = ROWS - 25 - 3 - 1
 NEGATIVE_LOANS = 4 + 1
 NEGATIVE = "-4321.5"
 PATIENCE_MS = 60_000
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
 DG = str(Path(sys.executable).with_name("dg"))
-# Number of materialisations by the commands.
+# Number of materialisations of each asset by the commands of the fixture `project`.
 MADE = {"credit_risk/loans": 1, "credit_risk/loan_features": 1, "credit_risk/client_features": 0}
 SOURCE_PASSWORD = "hunter2-of-the-source"
 WEBHOOK = "https://alerts.invalid/services/hunter3-of-the-webhook"
@@ -57,7 +61,7 @@ ERRORS = """{ runsOrError { ... on Runs { results {
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the project's root with its own home."""
+    """A copy of the project's root folder, with its own home."""
 
     root: Path
     home: Path
@@ -92,7 +96,7 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(migrated_home: Path, warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project after three commands: one failed, and two succeeded with one bad loan."""
+    """A project after three commands. The first failed, and the other two succeeded although one loan is bad."""
     folder = tmp_path_factory.mktemp("commands")
     root = folder / "root"
     root.mkdir()
@@ -115,7 +119,7 @@ def fails_without_sources(project: Project) -> int:
         command,
         "run",
         PLATFORM_CREDIT_LOANS_URI=f"ftp://reader:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/loans.csv",
-        # No model is trained here.
+        # Make this domain fail too, so that no model is trained.
         PLATFORM_SENTENCES_ARCHIVE_URI=str(project.home / "none"),
     )
 
@@ -135,7 +139,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One browser context for all tests, so that Dagster's large scripts are fetched once."""
+    """One browser context for all tests, so that Dagster's large scripts are loaded only once."""
     with browser.new_context(viewport={"width": 1400, "height": 1400}) as context:
         context.set_default_timeout(PATIENCE_MS)
         yield context
@@ -156,7 +160,7 @@ def with_a_negative_loan(source: Path) -> Path:
 
 
 def processes_with(variable: str) -> list[str]:
-    """Return the processes that have an environment variable."""
+    """Return the command lines of processes with an environment variable, given as `NAME=value`."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -169,7 +173,7 @@ def processes_with(variable: str) -> list[str]:
 
 @contextmanager
 def served(project: Project, *command: str) -> Iterator[str]:
-    """Run a development server, check that it leaves no process, and yield its address."""
+    """Run a development server and yield its address; after its end, check that no process of the server is left."""
     port = free_port()
     log = project.root.with_name(f"{port}.txt")
     started = uuid.uuid4().hex
@@ -218,19 +222,19 @@ def asked(address: str, query: str) -> Any:
 
 
 def runs(address: str, query: str = RUNS) -> list[Any]:
-    """Return GraphQL fields of all runs, newest first."""
+    """Return the GraphQL fields that `query` selects of all runs, newest first."""
     found: list[Any] = asked(address, query)["runsOrError"]["results"]
     return found
 
 
 def outcomes(address: str) -> list[tuple[str, list[str]]]:
-    """Return status and assets of all runs, newest first."""
+    """Return the status and the assets of each run, newest first."""
     found = runs(address)
     return [(run["status"], sorted("/".join(key["path"]) for key in run["assetSelection"] or ())) for run in found]
 
 
 def assert_shows_what_the_commands_did(address: str) -> None:
-    # Other tests can have added runs by clicks.
+    # Compare the first three runs, because other tests may have added runs in the UI.
     launched, materialised, failed = outcomes(address)[-3:]
     assert launched == ("SUCCESS", ["credit_risk/loan_features"])
     assert materialised == ("SUCCESS", ["credit_risk/loans"])
@@ -250,7 +254,7 @@ def sees(page: Page, *texts: str | re.Pattern[str]) -> None:
 
 
 @pytest.mark.requirement("PLT-3")
-def test_dg_dev_shows_the_runs_of_the_commands_and_leaves_no_process(project: Project) -> None:
+def test_dg_dev_shows_the_runs_of_the_commands_and_leaves_no_process_after_its_end(project: Project) -> None:
     with served(project, DG, "dev") as address:
         assert_shows_what_the_commands_did(address)
 
@@ -261,7 +265,7 @@ def test_dagster_dev_shows_the_runs_of_the_commands(dagster_dev: str) -> None:
 
 
 @pytest.mark.requirement("PLT-1", "PLT-5")
-def test_the_ui_shows_assets_and_checks_and_materialises(page: Page, dagster_dev: str, tmp_path: Path) -> None:
+def test_the_ui_shows_assets_and_checks_and_materialises_an_asset(page: Page, dagster_dev: str, tmp_path: Path) -> None:
     page.goto(f"{dagster_dev}/locations/platform_assets/asset-groups/credit_risk")
     sees(page, "loans", "loan_features", "client_features", "Delta Lake", "Postgres")
     page.screenshot(path=tmp_path / "graph.png")
@@ -307,19 +311,19 @@ def test_the_ui_trains_a_model_and_shows_its_metrics(page: Page, dagster_dev: st
 
 
 def opened(page: Page, key: str) -> None:
-    """Expand the metadata."""
+    """Expand the metadata with a given key."""
     row = page.locator("tr", has=page.get_by_text(key, exact=True)).last
     row.get_by_text("[Show Markdown]").click()
 
 
 def materialises(page: Page, address: str, asset: str) -> None:
-    """Click, and wait until the run has succeeded."""
+    """Materialise an asset in the UI, and wait until its run has succeeded."""
     page.goto(f"{address}/assets/{asset}")
     before = len(runs(address))
     page.get_by_role("button", name="Materialize").first.click()
 
     wait_until(lambda: len(runs(address)) > before, "the run was launched")
-    # Close the page, because it keeps browser and server busy, and ask the API, which reports success seconds earlier.
+    # Close the page and poll the API, because the page keeps browser and server busy and shows success seconds later.
     page.goto("about:blank")
     wait_until(lambda: outcomes(address)[0][0] in {"SUCCESS", "FAILURE"}, "the run ended")
     assert outcomes(address)[0] == ("SUCCESS", [asset])

@@ -1,4 +1,4 @@
-"""After runs that were killed at any time, the next run repairs everything."""
+"""A run completes everything, at whatever moments earlier runs were killed."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ KILLS_LATE = 4
 SEED = 20_261_120
 ROWS = 3_000
 LAST = "ok credit_risk/credit_risk_model"
-"""Output of a run that has materialised everything."""
+"""Start of the progress line that a run prints after its last asset."""
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Starts runs in their own process groups."""
+    """Starts runs of the platform, and follows their output."""
 
     warm: WarmParent
     output: Path
@@ -59,18 +59,21 @@ class Runs:
         }
 
     def moment_of_line(self, number: int) -> float:
-        """Wait for a number of progress lines; return the time."""
+        """Wait until the run has printed a number of progress lines; return the time."""
         wait_until(lambda: number == 0 or self._progress() >= number, f"it printed {number} lines")
         return time.monotonic()
 
     def stay_at_line(self, number: int, seconds: float) -> None:
-        """Wait for a number of lines and then some time, at most until the next line, because runs differ in speed."""
+        """Wait for a number of progress lines, and then some seconds more.
+
+        The wait ends early at the next line, because runs differ in speed.
+        """
         end = self.moment_of_line(number) + seconds
         while time.monotonic() < end and self._progress() <= number:
             time.sleep(0.01)
 
     def printed_last(self) -> bool:
-        """Return whether the run has materialised everything."""
+        """Return whether the run has materialised its last asset."""
         return LAST in (" ".join(line.split()[:2]) for line in self._progress_lines())
 
     def _progress(self) -> int:
@@ -81,7 +84,7 @@ class Runs:
 
 
 def undisturbed(runs: Runs, home: Path, url: str) -> list[float]:
-    """Times of the start and of each line of an undisturbed run."""
+    """Complete a run, and return the times of its start and of each of its progress lines."""
     moments: list[float] = []
     with runs.start(home, url) as run:
         while not (moments and runs.printed_last()):
@@ -91,7 +94,7 @@ def undisturbed(runs: Runs, home: Path, url: str) -> list[float]:
 
 
 def runs_of_mlflow(settings: Settings) -> set[str]:
-    """Return the final states of MLflow's runs."""
+    """Return the set of states of MLflow's runs."""
     from mlflow import MlflowClient
 
     services = Services(settings)
@@ -104,10 +107,10 @@ def runs_of_mlflow(settings: Settings) -> set[str]:
 
 
 @pytest.mark.slow
-# Takes a minute on two free cores, and several minutes on a busy machine.
+# The test takes a minute on two idle cores, and several minutes on a busy machine.
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-3", "PLT-7", "PLT-10")
-def test_a_run_after_ten_killed_runs_makes_the_same_tables_and_one_model(
+def test_a_run_after_ten_killed_runs_gives_the_tables_of_an_undisturbed_run_and_one_model(
     warm: WarmParent, postgres_server: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = Runs(warm, tmp_path / "output.txt", generate(tmp_path / "loans.csv", ROWS))
@@ -119,7 +122,7 @@ def test_a_run_after_ten_killed_runs_makes_the_same_tables_and_one_model(
     home = tmp_path / "home"
     chance = random.Random(SEED)
     ends = []
-    # Most times are uniformly distributed. Some are within the registration of the model.
+    # Choose most moments uniformly over the run, and the last four during the training and registration of the model.
     numbers = [
         *chance.choices(range(len(durations)), durations, k=KILLS - KILLS_LATE),
         *[len(durations) - 1] * KILLS_LATE,
@@ -144,13 +147,13 @@ def test_a_run_after_ten_killed_runs_makes_the_same_tables_and_one_model(
         monkeypatch.setenv(name, value)
     with dagster_instance() as instance:
         statuses = Counter(run.status for run in instance.get_runs())
-    # A run that is killed before its start counts as starting for ten minutes. One killed earlier is not recorded.
+    # NOT_STARTED is allowed: a run that was killed before its first step keeps this status for ten minutes.
     assert set(statuses) <= {
         dg.DagsterRunStatus.FAILURE,
         dg.DagsterRunStatus.SUCCESS,
         dg.DagsterRunStatus.NOT_STARTED,
     }
-    # A killed run can have recorded its success before.
+    # There can be more successes, because a run can be killed after it has recorded its success.
     assert statuses[dg.DagsterRunStatus.SUCCESS] >= 1 + ends.count(0)
     assert statuses[dg.DagsterRunStatus.FAILURE] > 0
 

@@ -1,4 +1,4 @@
-"""Sentence relevance from an archive to a prediction, and again with a new archive."""
+"""Sentence relevance, from an archive to predictions, and again after a new archive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.requests import Request
 
 FIRST, SECOND = 900, 1_200
-# Clear enough for the gate with a small archive, and noisy enough for calibration.
+# Share of words that match the label: enough to pass the gate with a small archive, with enough noise to calibrate.
 HONESTY = 0.75
 WORDS = 7
 KINDS = (("Relevant", NEWS.split(), EVERYDAY.split()), ("Not Relevant", EVERYDAY.split(), NEWS.split()))
@@ -47,7 +47,7 @@ def platform(database_url: str, archive: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def pack(archive: Path, rows: int) -> None:
-    """Write an archive with a number of sentences; a larger archive begins with the smaller one."""
+    """Write an archive with a number of sentences. Each archive begins with the sentences of every smaller one."""
     random = Random(20_261_120)
     texts = []
     for _ in range(rows):
@@ -62,7 +62,7 @@ def asked(address: str) -> requests.Response:
 
 
 def answers(address: str, version: int) -> list[dict[str, Any]]:
-    """Wait until the running service predicts with a version, and return its predictions."""
+    """Wait until the running service predicts with a given version, and return its predictions."""
 
     def is_live() -> bool:
         answer = asked(address)
@@ -74,7 +74,7 @@ def answers(address: str, version: int) -> list[dict[str, Any]]:
 
 
 def trained_because_of_the_archive(platform: Platform) -> Request:
-    """Run the training that the archive's sensor launches once; return its request."""
+    """Run the training that the sensor requests for the archive; return its approval request."""
     sensor = f"{MODEL.domain}_archive_changed"
     [_] = platform.evaluate(sensor, sources=platform.services.sources)
     request = platform.train()
@@ -90,7 +90,9 @@ def promoted(platform: Platform, request: Request) -> None:
 
 @pytest.mark.slow
 @pytest.mark.requirement("REL-2", "REL-3", "REL-4", "PRO-8")
-def test_a_new_archive_becomes_the_next_version_of_the_service(platform: Platform, archive: Path) -> None:
+def test_the_service_uses_the_version_trained_on_a_new_archive_after_its_approval(
+    platform: Platform, archive: Path
+) -> None:
     pack(archive, FIRST)
     with served(application(platform.services, host="127.0.0.1")) as address:
         nobody = asked(address)

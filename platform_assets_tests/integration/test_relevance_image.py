@@ -1,6 +1,6 @@
-"""The relevance service with the command, the settings and only the libraries of its Dockerfile.
+"""The relevance service, started like in its image: with the command, settings and libraries of the Dockerfile.
 
-No engine builds the image here; what it consists of, and what it runs, is read from the Dockerfile.
+No image is built. The tests parse the Dockerfile.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 KEY = "key-of-the-test"
 KEYS = f"shop:predict:{hashlib.sha256(KEY.encode()).hexdigest()}"
 SECONDS = 30
-# Importing a library that the image lacks fails, as in the image.
+# Import hook that rejects libraries that are missing in the image.
 ONLY_THE_IMAGE_S = """
 import os, sys
 from importlib.metadata import packages_distributions
@@ -58,7 +58,7 @@ class Image:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Return the variables of the last stage."""
+        """Return the environment variables of the image."""
         [block] = re.findall(r"^ENV ((?:.*\\\n)*.*)", self.text, re.MULTILINE)
         return dict(pair.split("=", 1) for pair in block.replace("\\\n", " ").split())
 
@@ -76,13 +76,13 @@ class Image:
         return check
 
     def source_of(self, place: str) -> Path:
-        """Return the project's files that are copied to a path."""
+        """Return the project's file or folder that the Dockerfile copies to `place`."""
         [source] = re.findall(rf"^COPY (\S+) {re.escape(place)}$", self.text, re.MULTILINE)
         return ROOT / str(source)
 
     @property
     def libraries(self) -> set[str]:
-        """Return the packages of its dependency group from the lock file."""
+        """Return the packages of the image's dependency group, according to the lock file."""
         [group] = re.findall(r"--only-group (\w+)", self.text)
         [uv] = ROOT.glob(".uv/*/bin/uv")
         command = [uv, "export", "--frozen", "--offline", "--no-hashes", "--no-emit-project", "--only-group", group]
@@ -116,7 +116,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def environment_of(tmp_path: Path, bundle: Path, **variables: str) -> dict[str, str]:
-    """Return the environment of the image, with the folders of this test."""
+    """Return the environment variables of the image, with this test's folders and the import hook."""
     guard = tmp_path / "guard"
     guard.mkdir()
     (guard / "sitecustomize.py").write_text(ONLY_THE_IMAGE_S)
@@ -134,7 +134,7 @@ def environment_of(tmp_path: Path, bundle: Path, **variables: str) -> dict[str, 
 
 @contextmanager
 def started(environment: dict[str, str]) -> Iterator[Service]:
-    """Start the service as Cloud Run does, with the port in PORT."""
+    """Start the service like Cloud Run, which passes the port in the variable PORT."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment["PORT"] = str(port)
@@ -158,7 +158,7 @@ def is_ready(service: Service) -> bool:
 
 
 @pytest.mark.requirement("REL-3", "OPS-3")
-def test_the_command_of_the_image_serves_the_committed_model_without_a_database(tmp_path: Path) -> None:
+def test_the_image_serves_the_committed_model_without_a_database(tmp_path: Path) -> None:
     folder = IMAGE.source_of(IMAGE.environment["PLATFORM_BUNDLE"])
     bundle = open_bundle(folder)
     assert bundle.demo
@@ -200,7 +200,7 @@ def test_a_bundle_with_an_altered_artefact_is_not_served(tmp_path: Path) -> None
 
 
 @pytest.mark.requirement("SRV-1")
-def test_serving_beyond_loopback_needs_keys(tmp_path: Path) -> None:
+def test_the_image_does_not_start_without_api_keys(tmp_path: Path) -> None:
     folder = IMAGE.source_of(IMAGE.environment["PLATFORM_BUNDLE"])
     with started(environment_of(tmp_path, folder)) as service:
         assert service.process.wait(SECONDS) == 1
@@ -210,13 +210,13 @@ def test_serving_beyond_loopback_needs_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("OPS-3")
-def test_the_deploy_button_sets_variables_of_the_service() -> None:
+def test_the_deploy_button_asks_for_the_api_keys() -> None:
     asked = json.loads((ROOT / "app.json").read_text())
     assert list(asked["env"]) == ["PLATFORM_API_KEYS"]
     assert "deploy.cloud.run" in (ROOT / "README.md").read_text()
 
 
-def test_dockerignore_includes_all_files_that_the_build_copies() -> None:
+def test_dockerignore_allows_exactly_the_files_that_the_build_copies() -> None:
     lines = (ROOT / ".dockerignore").read_text().split()
     copied = " ".join(re.findall(r"^COPY (?!--from)(.+) \S+$", IMAGE.text, re.MULTILINE)).split()
     assert lines[0] == "*"

@@ -1,7 +1,7 @@
-"""A home of the previous version under the present code. `upgrade_from.txt` names the previous version's commit.
+"""The present code on a home that the previous version created; `upgrade_from.txt` contains its commit.
 
-The previous code comes from the project's history and runs on the installed libraries. `upgrade_part.py` has the steps
-that run on both versions; this module has the assertions.
+The previous code comes from the project's git history and runs with the installed libraries. `upgrade_part.py` contains
+the steps that run on either version, and this module the assertions.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.release,
     pytest.mark.slow,
-    # The first test runs all parts, which takes 90 s on two free cores, and several minutes on a busy machine.
+    # The first test runs all parts. That takes 90 s on two idle cores, and several minutes on a busy machine.
     pytest.mark.timeout(900),
     pytest.mark.requirement("PLT-14"),
 ]
 
 COMMIT = Path(__file__).with_name("upgrade_from.txt").read_text().strip()
 ROWS = "3200"
-"""About the smallest number with which both models can be trained and the sentence model passes its gate."""
+"""Demo rows. With fewer, a model cannot be trained, or the sentence model fails its gate."""
 
 
 @dataclass(frozen=True)
 class Story:
-    """Facts after each part.
+    """Results of the three parts. Their key `facts` contains everything that an upgrade must keep.
 
     Attributes
     ----------
     before
-        Found by the previous code, at the end of its part.
+        Results of the previous code, at the end of its part.
     after
-        Found by the present code, from the migration to the first run.
+        Results of the present code. The facts are from after the migration, before any other change.
     once_more
-        Found by the present code, after a second run.
+        Results of the present code, after a second run.
     """
 
     before: Facts
@@ -58,13 +58,13 @@ class Story:
     once_more: Facts
 
     def facts(self, name: str) -> tuple[Any, Any, Any]:
-        """Return one kind of facts: before the upgrade, after the migration, and at the end."""
+        """Return one kind of fact at three times: before the upgrade, after the migration, and at the end."""
         return self.before["facts"][name], self.after["facts"][name], self.once_more["facts"][name]
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """All parts, run once."""
+    """Run all three parts once, for all tests."""
     folder = tmp_path_factory.mktemp("upgrade")
     check_out(COMMIT, folder / "checkout")
     before = played(upgrade_part.before, folder, folder / "checkout")
@@ -73,12 +73,12 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 
 def check_out(commit: str, target: Path) -> None:
-    """Write the files of a commit into a folder, without changing the repository."""
+    """Export the files of a commit into a folder, without changing the repository."""
     git = ["git", "-C", str(ROOT), "archive", "--format=tar", commit]
     archive = subprocess.run(git, check=False, capture_output=True)
     if archive.returncode:
         pytest.fail(
-            f"the commit {commit}, from which upgrade_from.txt says people upgrade, is not in this history "
+            f"the commit {commit} in upgrade_from.txt is not in this repository "
             f"({archive.stderr.decode().strip()}); fetch the whole history: git fetch --unshallow",
             pytrace=False,
         )
@@ -87,10 +87,10 @@ def check_out(commit: str, target: Path) -> None:
 
 
 def played(part: Callable[[Path], Facts], folder: Path, checkout: Path) -> Facts:
-    """Run a part with the code of a checkout in another process, and return the facts that it found."""
+    """Run a part in another process with the code of a checkout, and return its results."""
     home = folder / "home"
     variables = {"PYTHONPATH": str(checkout), "PLATFORM_HOME": str(home), "PLATFORM_DEMO_ROWS": ROWS}
-    # Without -P, the `platform.py` in this folder would replace Python's module.
+    # Pass -P, because otherwise `platform.py` in this folder would shadow Python's module.
     program = [sys.executable, "-P", upgrade_part.__file__, part.__name__, str(folder)]
     done = subprocess.run(
         program,
@@ -102,7 +102,7 @@ def played(part: Callable[[Path], Facts], folder: Path, checkout: Path) -> Facts
         stderr=subprocess.STDOUT,
     )
     assert done.returncode == 0, f"{part.__doc__}\n{done.stdout}"
-    # The next part must not use the watcher, which runs the code of this part.
+    # Wait until the watcher has ended, because the next part must not use a watcher that runs other code.
     wait_until_stopped(home)
     found: Facts = json.loads((folder / f"{part.__name__}.json").read_text())
     assert found["checkout"] == str(checkout)
@@ -110,7 +110,7 @@ def played(part: Callable[[Path], Facts], folder: Path, checkout: Path) -> Facts
 
 
 def among(older: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the newer values of the older keys."""
+    """Return the entries of `newer` whose keys are also in `older`."""
     return {name: newer[name] for name in older if name in newer}
 
 
@@ -124,7 +124,7 @@ def failures(found: Any, place: str = "") -> Iterator[str]:
         yield from failures(one, f"{place} {name}".strip())
 
 
-def test_the_old_home_has_models_tables_and_requests(story: Story) -> None:
+def test_the_previous_code_created_models_tables_and_requests(story: Story) -> None:
     made = story.before["made"]
     assert made["models"] == {CREDIT: [1], SENTENCES: [2, 1]}
     assert made["tables"]["sentence_relevance/sentences"] == [1, 0]
@@ -132,8 +132,8 @@ def test_the_old_home_has_models_tables_and_requests(story: Story) -> None:
     assert made["champions"][SENTENCES]["registry"][0] == 1
 
 
-def test_all_facts_are_readable(story: Story) -> None:
-    # Otherwise an equal failure before and after would count as an equal fact.
+def test_all_facts_could_be_read(story: Story) -> None:
+    # Check this separately, because the other tests would take the same failure before and after for an equal fact.
     assert "\n".join(failures(story.before)) == ""
     assert "\n".join(failures(story.after)) == ""
     assert "\n".join(failures(story.once_more)) == ""
@@ -153,12 +153,12 @@ def test_all_model_versions_keep_their_scores(story: Story) -> None:
     for model in MODELS:
         for number, version in before[model]["versions"].items():
             now = at_the_end[model]["versions"][number]
-            # A promotion adds tags.
+            # Ignore new tags, because a promotion adds some.
             tags = among(version["tags"], now["tags"])
             assert {**now, "tags": tags} == version
 
 
-def test_all_decisions_are_kept_and_the_chain_continues(story: Story) -> None:
+def test_all_decisions_are_kept_and_the_hash_chain_continues(story: Story) -> None:
     before, migrated, at_the_end = story.facts("requests")
     assert migrated == before
     for number, request in before.items():
@@ -209,7 +209,7 @@ def test_the_run_history_is_kept(story: Story) -> None:
         assert at_the_end[asset][-len(of_asset) :] == of_asset
 
 
-def test_no_model_is_trained_twice(story: Story) -> None:
+def test_a_second_run_trains_no_new_version(story: Story) -> None:
     before, after, once_more = (part["made"] for part in (story.before, story.after, story.once_more))
     for run in (story.after["run"], story.once_more["run"]):
         assert run["code"] == 0, run["printed"]
@@ -217,7 +217,7 @@ def test_no_model_is_trained_twice(story: Story) -> None:
     for model in MODELS:
         known = before["models"][model]
         assert after["models"][model][-len(known) :] == known
-        # One new version is allowed if the training code has changed.
+        # Allow one new version, because the training code may have changed.
         assert len(after["models"][model]) - len(known) <= 1
     is_superseded = after["models"][CREDIT] != before["models"][CREDIT]
     assert after["requests"]["4"] == ("SUPERSEDED" if is_superseded else "PENDING")

@@ -1,7 +1,7 @@
-"""One part of the upgrade test, on the code of one version: `python -P upgrade_part.py PART FOLDER`.
+"""Run one part of the upgrade test with the code of one version: `python -P upgrade_part.py PART FOLDER`.
 
-Writes the facts to `FOLDER/<part>.json`. The file runs on the previous and on the present code, so it only imports
-modules that exist in both: command line, definitions, services, settings.
+The program writes its results to `FOLDER/<part>.json`. It runs on the previous and on the present code, so it imports
+only modules that exist in both: the command line, definitions, services and settings.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ OF_KEY = ("name", "owner", "scopes", "id", "created_at", "revoked_at")
 
 
 def before(_: Path) -> Facts:
-    """Use a new home: one model gets a champion and a pending request, the other a rejected and a pending request."""
+    """Fill a new home: sentences get a champion and a pending request, credit risk a rejected and a pending request."""
     secrets = {name: told("keys", "add", name, "--owner", "anna", *scopes(name)).strip() for name in SCOPES}
     train(SENTENCES, ROWS_AT_FIRST)
     [first] = numbers(SENTENCES)
@@ -61,14 +61,14 @@ def before(_: Path) -> Facts:
     promote(first)
     told("run")
     [credit] = numbers(CREDIT)
-    told("decide", "reject", credit, "--reason", "Too few bad loans to judge it by.", key=secrets[LIVE_KEY])
+    told("decide", "reject", credit, "--reason", "Too few bad loans for an evaluation.", key=secrets[LIVE_KEY])
     told("decide", "request", CREDIT, 1, key=secrets[LIVE_KEY])
     told("keys", "revoke", LOST_KEY)
     return {"secrets": secrets, "facts": facts(secrets), "made": made()}
 
 
 def after(folder: Path) -> Facts:
-    """Migrate the databases with the new code, decide about one pending request, and run everything."""
+    """Migrate the databases with the new code, approve and promote one pending request, and run everything."""
     secrets = json.loads((folder / "before.json").read_text())["secrets"]
     found: Facts = {"migrate": command("migrate"), "audit": command("audit"), "facts": facts(secrets)}
     newest = numbers(SENTENCES)[0]
@@ -80,7 +80,7 @@ def after(folder: Path) -> Facts:
 
 
 def once_more(folder: Path) -> Facts:
-    """Run everything again in another process, which must change nothing."""
+    """Run everything again in another process. This must not change anything."""
     secrets = json.loads((folder / "before.json").read_text())["secrets"]
     return {"run": command("run"), "made": made(), "audit": command("audit"), "facts": facts(secrets)}
 
@@ -90,7 +90,7 @@ def command(*words: str | int, key: str = "") -> Facts:
     printed = io.StringIO()
     sys.argv = ["platform-assets", *map(str, words)]
     os.environ["PLATFORM_API_KEY"] = key
-    # `run` closes the services of the process at its end, so open new ones.
+    # Open new services, because `run` closes those of the process at its end.
     definitions.services.cache_clear()
     code: Any = 0
     with redirect_stdout(printed), redirect_stderr(printed):
@@ -102,10 +102,10 @@ def command(*words: str | int, key: str = "") -> Facts:
 
 
 def told(*words: str | int, key: str = "") -> str:
-    """Run a command that must succeed; return its output."""
+    """Run a command and return its output; raise `RuntimeError` if it fails."""
     done = command(*words, key=key)
     if done["code"]:
-        raise RuntimeError(f"platform-assets {words} ended with {done['code']}:\n{done['printed']}")
+        raise RuntimeError(f"platform-assets {words} exited with code {done['code']}:\n{done['printed']}")
     return str(done["printed"])
 
 
@@ -114,7 +114,7 @@ def scopes(key: str) -> list[str]:
 
 
 def train(model: str, rows: str) -> None:
-    """Train a model on a number of rows of demo data."""
+    """Train a model on a given number of rows of demo data."""
     kept, os.environ["PLATFORM_DEMO_ROWS"] = os.environ["PLATFORM_DEMO_ROWS"], rows
     with history() as instance:
         definitions.defs().resolve_job_def(f"train_{model}").execute_in_process(instance=instance)
@@ -123,13 +123,13 @@ def train(model: str, rows: str) -> None:
 
 
 def promote(number: int) -> int:
-    """Promote a request; return the version of the champion."""
+    """Promote an approved request; return the version of the new champion."""
     with opened() as services:
         return services.promoter.promote(number).version
 
 
 def numbers(model: str) -> list[int]:
-    """Return the numbers of a model's requests, newest first."""
+    """Return the numbers of a model's approval requests, newest first."""
     with opened() as services:
         return [request.id for request in services.ledger.requests(model)]
 
@@ -152,7 +152,7 @@ def history() -> Iterator[dg.DagsterInstance]:
 
 
 def made() -> Facts:
-    """Return everything that runs and decisions add to."""
+    """Return what runs and decisions create: versions, champions, table versions, and requests with their states."""
     with opened() as services:
         return {
             "models": {name: [one.version for one in services.registry.versions(name)] for name in MODELS},
@@ -179,10 +179,10 @@ def facts(secrets: Mapping[str, str]) -> Facts:
 
 
 def tried(ask: Callable[..., Any], *arguments: Any) -> Any:
-    """Return a function's result, or its error as a fact, so that the other facts are still read."""
+    """Return a function's result, or its error as a fact, so that one error does not hide the other facts."""
     try:
         return ask(*arguments)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the test shows it
+    except Exception as error:  # noqa: BLE001 - the test reports any error
         return {FAILED: f"{type(error).__name__}: {error}"}
 
 
@@ -193,7 +193,7 @@ def lake(services: Services) -> list[str]:
 
 
 def table(services: Services, name: str) -> Facts:
-    """Return digest, number of rows, and a digest of the rows read now, for each version of a table."""
+    """Return for each version of a table the stored digest, the number of rows, and a digest of the rows read now."""
     return {
         str(one.version): [one.digest, one.rows, content(services.tables.read(name, version=one.version))]
         for one in services.tables.versions(name)
@@ -201,7 +201,7 @@ def table(services: Services, name: str) -> Facts:
 
 
 def online(services: Services) -> Facts:
-    """Return the same for the online tables."""
+    """Return for each online table the stored digest, the number of rows, and a digest of the rows read now."""
     return {
         one.name: [one.digest, one.rows, content(services.online.read(one.name).to_pandas())]
         for one in services.online.versions()
@@ -209,13 +209,13 @@ def online(services: Services) -> Facts:
 
 
 def content(rows: DataFrame) -> str:
-    """Return a digest of rows, independent of their order."""
+    """Return a digest of rows that does not depend on their order."""
     head, *lines = rows.to_csv(index=False).splitlines()
     return digest([head, *sorted(lines)])
 
 
 def model(services: Services, name: str) -> Facts:
-    """Return the champion, and the registry's fields and the scores of each version."""
+    """Return the champion of a model, and for each version its fields in the registry and its scores."""
     return {
         "champion": champion(services, name),
         "versions": {
@@ -231,7 +231,7 @@ def model(services: Services, name: str) -> Facts:
 
 
 def champion(services: Services, name: str) -> Facts:
-    """Return the champion in the ledger and in the registry."""
+    """Return the champion according to the ledger and to the registry, and the differences."""
     in_ledger, in_registry = services.ledger.champion(name), services.registry.by_alias(name, "champion")
     return {
         "ledger": in_ledger and [in_ledger.version, in_ledger.digest, in_ledger.request_id],
@@ -241,7 +241,7 @@ def champion(services: Services, name: str) -> Facts:
 
 
 def scores(services: Services, version: Any) -> list[float]:
-    """Return the scores of the golden rows and of rows from the tables."""
+    """Return a version's scores of its golden rows, and of the first rows of its training tables."""
     fitted = services.artefacts.load(version.digest)
     rows = [services.tables.read(name, version=number) for name, number in version.tables.items()]
     there = [one.sort_values([*fitted.features]) for one in rows if {*fitted.features} <= {*one.columns}]
@@ -250,7 +250,7 @@ def scores(services: Services, version: Any) -> list[float]:
 
 
 def scores_of_copy(services: Services, version: Any) -> list[float]:
-    """Return the scores of the golden rows by MLflow's copy of the model."""
+    """Return the scores that MLflow's copy of the model gives to the golden rows."""
     from mlflow import MlflowClient, pyfunc
 
     uri = services.mlflow_tracking_uri
@@ -260,7 +260,7 @@ def scores_of_copy(services: Services, version: Any) -> list[float]:
 
 
 def requests(services: Services) -> Facts:
-    """Return each request with its plots and its history."""
+    """Return the state, fields, plot digests and history of each approval request."""
     return {
         str(request.id): {
             "state": request.state,
@@ -279,7 +279,7 @@ def holder(services: Services, secret: str) -> list[str] | None:
 
 
 def runs(instance: dg.DagsterInstance) -> Facts:
-    """Return job, status, number of events and a digest of the events for each run."""
+    """Return the job, the status, the number of events and a digest of the events of each Dagster run."""
     return {
         run.run_id: [run.job_name, run.status.value, len(events), digest(events)]
         for run in instance.get_runs()
@@ -288,7 +288,7 @@ def runs(instance: dg.DagsterInstance) -> Facts:
 
 
 def materialisations(instance: dg.DagsterInstance) -> Facts:
-    """Return the runs that materialised each asset."""
+    """Return the ids of the runs that materialised each asset."""
     return {
         key.to_user_string(): [record.run_id for record in instance.fetch_materializations(key, 1000).records]
         for key in sorted(instance.all_asset_keys())
@@ -296,7 +296,7 @@ def materialisations(instance: dg.DagsterInstance) -> Facts:
 
 
 def chosen(thing: Any, names: tuple[str, ...]) -> Facts:
-    """Return some attributes as JSON; newer code can have more attributes."""
+    """Return the named attributes as JSON. Others are ignored, because newer code may have added them."""
     found: Facts = json.loads(json.dumps({name: getattr(thing, name) for name in names}, default=plain))
     return found
 

@@ -1,4 +1,4 @@
-"""A database that is lost during a run: PostgreSQL behind a proxy that closes all connections."""
+"""A database that is lost during a run: a proxy to PostgreSQL closes all connections at a given statement."""
 
 from __future__ import annotations
 
@@ -16,14 +16,23 @@ _CHUNK = 1 << 16
 
 
 class VanishingDatabase:
-    """PostgreSQL at `url`, until a client sends a trigger text; then all connections are closed and refused.
+    """A proxy to PostgreSQL that simulates the loss of the database.
+
+    When a client sends the bytes `fatal`, the proxy closes all connections and refuses new ones.
 
     Parameters
     ----------
     server
-        The URL of the database.
+        URL of the real database.
     fatal
-        Part of a statement.
+        Part of a statement that triggers the loss.
+
+    Attributes
+    ----------
+    url
+        URL of the database through the proxy.
+    gone
+        Event that is set once the database is lost.
     """
 
     def __init__(self, server: str, fatal: bytes) -> None:

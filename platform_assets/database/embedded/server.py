@@ -1,4 +1,4 @@
-"""One PostgreSQL server: files, roles, options, start and stop. `watcher.py` owns the process."""
+"""The embedded PostgreSQL server: its files, roles and options, and its start and stop, for `watcher.py`."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ OWNER = "platform_owner"
 APP = "platform_app"
 """Role that the platform connects as."""
 START_SECONDS = 180
-"""Longest wait for a lock or for the server to start."""
+"""Longest wait for a lock, or until the server is ready."""
 POLL_SECONDS = 0.02
 GARBLED_SECONDS = 0.5
-"""Time for which a pid file must name no process before it is removed."""
+"""Time for which a pid file must be without a process id before it is removed as damaged."""
 LOG_BYTES = 5_000_000
 """Size above which the log is rotated at the next start."""
 _PID_LINE, _PORT_LINE = 0, 3
-"""Line numbers in PostgreSQL's postmaster.pid, from 0."""
+"""Lines of the process id and the port in PostgreSQL's postmaster.pid, counted from 0."""
 _log = logging.getLogger("platform_assets.postgres_watcher")
 
 
 class ServerFailedError(DatabaseError):
-    """A PostgreSQL program failed; the log holds its messages."""
+    """A PostgreSQL program failed; its messages are in the log."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,17 @@ class ServerFolder:
 
     @property
     def failure(self) -> Path:
-        """File with the reason why the watcher ended with an error."""
+        """File with the error message of a watcher that failed."""
         return self.path / "failure.txt"
 
     @property
     def users_lock(self) -> Path:
-        """Lock that each user holds shared, and that the watcher holds exclusively to stop the server."""
+        """Lock that processes share while they use the server. The watcher takes it exclusively to stop the server."""
         return self.path / "users.lock"
 
     @property
     def start_lock(self) -> Path:
-        """Lock held by the user that starts the watcher."""
+        """Lock of the process that starts the watcher or waits for its start."""
         return self.path / "start.lock"
 
     @property
@@ -121,7 +121,7 @@ class ServerFolder:
         return path.read_text()
 
     def log_since(self, offset: int) -> str:
-        """Return the log from a byte offset on."""
+        """Return the part of the log after a byte offset."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as file:
@@ -135,7 +135,7 @@ class ServerFolder:
 
 
 def free_port() -> int:
-    """Return a free TCP port; another process may take it before the caller does."""
+    """Return a TCP port that is free now; another process may still take it before the caller does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -148,7 +148,7 @@ def _former_then_free(folder: ServerFolder) -> Callable[[], int]:
 
 
 class Server:
-    """One PostgreSQL server, either started here or adopted from a killed watcher."""
+    """A running PostgreSQL server that this process started, or that it adopted from a killed watcher."""
 
     def __init__(self, folder: ServerFolder, ports: Callable[[], int] | None = None) -> None:
         self._folder = folder
@@ -160,14 +160,14 @@ class Server:
         self.port = 0
 
     def start(self) -> None:
-        """Start the server, or adopt the one that already serves the data folder; create missing data first.
+        """Start the server, or adopt one that already serves the data folder; create the data folder if it is missing.
 
         Raises
         ------
         ServerFailedError
             A PostgreSQL program failed; its messages are in the log.
         DatabaseError
-            The server that already serves the folder does not become ready.
+            A server already runs on the data folder, but does not become ready.
 
         """
         if not self._folder.data.exists():
@@ -180,7 +180,7 @@ class Server:
                 return
             if "already in use" not in output and "already exists" not in output:
                 break
-        raise ServerFailedError("PostgreSQL ended at its start; its own messages are above")
+        raise ServerFailedError("PostgreSQL exited during its start; see its messages above")
 
     def alive(self) -> bool:
         """Return whether the server is running."""
@@ -190,7 +190,7 @@ class Server:
 
     def stop(self) -> None:
         """Stop the server and close its remaining connections."""
-        # After an immediate shutdown, the next start recovers as after a crash.
+        # Try a fast shutdown first, because after an immediate one the next start has to recover as after a crash.
         for mode in ("fast", "immediate"):
             if self.alive() and self._run("pg_ctl", "stop", "-D", str(self._folder.data), "-m", mode, "-t", "60"):
                 break
@@ -200,7 +200,7 @@ class Server:
     def _create_data(self) -> None:
         for leftover in self._folder.path.glob("data.*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        # Create the data in a temporary folder and rename it, so that a killed initdb leaves no half-made data folder.
+        # Create the data in a temporary folder and rename it, because a killed initdb would leave an incomplete folder.
         new = Path(tempfile.mkdtemp(prefix="data.", dir=self._folder.path))
         if self._user:
             os.chown(new, *self._user)
@@ -216,11 +216,11 @@ class Server:
             f"--locale={'C.UTF-8' if sys.platform == 'linux' else 'en_US.UTF-8'}",
         )
         if not created:
-            raise ServerFailedError("initdb failed; its own messages are above")
+            raise ServerFailedError("initdb failed; see its messages above")
         new.rename(self._folder.data)
 
     def _launch(self) -> str:
-        """Start the server on a free port; return its output if it ended at once, else an empty text."""
+        """Start the server on a free port; return an empty text once it is ready, or its output if it exited."""
         self.port = self._ports()
         options = {
             "listen_addresses": "127.0.0.1",
@@ -250,29 +250,30 @@ class Server:
     def _take_over(self) -> bool:
         """Adopt the server that a killed watcher left running, so that its users keep their connections.
 
-        The caller holds the watcher's lock, so a pid file that names no server of this folder is a leftover.
+        A pid file that names any other process is outdated and is removed. This is safe, because the caller holds the
+        watcher's lock.
         """
         self._remove_garbled_pid_file()
         deadline = time.monotonic() + START_SECONDS
         while status := self._status():
             self.pid, self.port, ready = status
             if not _serves(self.pid, self._folder.data):
-                _log.warning("removing the pid file of process %s, which is not this server", self.pid)
+                _log.warning("removing the outdated pid file: process %s is not a server of this folder", self.pid)
                 self._pid_file.unlink(missing_ok=True)
                 return False
             if ready:
-                _log.warning("adopting process %s, which a killed watcher left", self.pid)
+                _log.warning("adopting the server of a killed watcher, process %s", self.pid)
                 return True
             if time.monotonic() > deadline:
                 raise DatabaseError(
-                    f"PostgreSQL (process {self.pid}) runs on {self._folder.data} but was not ready after "
-                    f"{START_SECONDS} s; stop it, and run this again"
+                    f"PostgreSQL (process {self.pid}) runs on {self._folder.data}, but was not ready after "
+                    f"{START_SECONDS} s; stop that process, and try again"
                 )
             time.sleep(POLL_SECONDS)
         return False
 
     def _status(self) -> tuple[int, int, bool] | None:
-        """Return process id, port and readiness from PostgreSQL's pid file; None without a live process."""
+        """Return process id, port and readiness from PostgreSQL's pid file; None if no process with this id runs."""
         lines = _lines_of(self._pid_file)
         pid, port = _number(lines, _PID_LINE), _number(lines, _PORT_LINE)
         if not pid:
@@ -280,20 +281,22 @@ class Server:
         try:
             os.kill(pid, 0)
         except (ProcessLookupError, PermissionError):
-            # PostgreSQL replaces the file of a dead process, after it has looked for surviving child processes.
+            # Leave the file of a dead process, because PostgreSQL itself replaces it at its start, after checking for
+            # surviving child processes.
             return None
         return pid, port, lines[-1].strip() == "ready"
 
     def _remove_garbled_pid_file(self) -> None:
-        """Remove a pid file that names no process, which a crash of the machine can leave.
+        """Remove a pid file without a valid process id, because PostgreSQL refuses to start over it.
 
-        PostgreSQL would refuse to start. While it starts, its own file is empty for a moment.
+        A crash of the machine can leave such a file. This waits first, because the file is also empty for a moment
+        while PostgreSQL starts.
         """
         for _ in range(round(GARBLED_SECONDS / POLL_SECONDS)):
             if not self._pid_file.is_file() or _number(_lines_of(self._pid_file), _PID_LINE):
                 return
             time.sleep(POLL_SECONDS)
-        _log.warning("removing a pid file that names no process")
+        _log.warning("removing a pid file without a valid process id")
         self._pid_file.unlink(missing_ok=True)
 
     @property
@@ -306,7 +309,7 @@ class Server:
 
 
 def _serves(pid: int, data: Path) -> bool:
-    """Return whether a process is a PostgreSQL server of this data folder, not another process with a reused id."""
+    """Return whether a process is a PostgreSQL server of this data folder; false for another process with its id."""
     if Path("/proc/self").exists():
         try:
             return str(data).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")

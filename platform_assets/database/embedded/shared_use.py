@@ -1,7 +1,7 @@
-"""Use of an embedded PostgreSQL server, which all processes share that use its folder.
+"""Sharing of one embedded PostgreSQL server by all processes that use the same folder.
 
-Each user holds a shared lock on `users.lock` until it closes or its process ends. The first user starts the watcher
-(`watcher.py`), which owns the server and stops it after the last user.
+Each process holds a shared lock on `users.lock` while it uses the server. The first process starts the watcher
+(`watcher.py`), which owns the server and stops it when no process holds the lock.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 WATCHER = "platform_assets.database.embedded.watcher"
 LOG_LINES = 20
-"""Number of log lines that an error quotes."""
+"""Number of log lines that an error message quotes."""
 
 _locks: set[int] = set()
 
 
 @dataclass(frozen=True)
 class ServerUse:
-    """Use of a running server until `close`, or until this process ends."""
+    """Registration of this process as a user of a running server, until `close` or the end of the process."""
 
     port: int
     folder: ServerFolder
@@ -51,15 +51,15 @@ class ServerUse:
         return _started(self.folder)
 
     def close(self) -> None:
-        """End the use; the server stops after the last one."""
+        """End the registration. The server stops when no process is registered any more."""
         release(self._lock)
 
 
 def use_server(path: Path) -> ServerUse:
-    """Use the server of a folder; start it if it is not running.
+    """Start the server of a folder if it is not running, and register this process as one of its users.
 
-    Forked children do not share the use, so that they cannot keep the server of a killed process alive. They must
-    call this function themselves.
+    A forked child must call this function itself. It does not inherit the registration, because otherwise it could keep
+    the server running after its parent was killed.
 
     Parameters
     ----------
@@ -115,13 +115,13 @@ def _running_port(folder: ServerFolder) -> int:
                 raise _start_error(folder, offset, "did not start")
             offset = _start_watcher(folder, watcher)
         finally:
-            # A watcher started here keeps the lock by its inherited descriptor.
+            # A watcher that was started here still holds the lock, because it inherited the descriptor.
             release(watcher)
     raise _start_error(folder, offset or 0, f"was not ready after {START_SECONDS} s")
 
 
 def _start_watcher(folder: ServerFolder, watcher_lock: int) -> int:
-    # This process holds the watcher's lock, so these files are from a watcher that has ended.
+    # Remove files of an earlier watcher. It has ended, because this process holds the watcher's lock.
     folder.address.unlink(missing_ok=True)
     folder.failure.unlink(missing_ok=True)
     folder.rotate_log()
@@ -140,7 +140,7 @@ def _start_watcher(folder: ServerFolder, watcher_lock: int) -> int:
             check=False,
         )
     if started.returncode:
-        raise _start_error(folder, offset, f"did not start, because its watcher ended with exit {started.returncode}")
+        raise _start_error(folder, offset, f"did not start, because its watcher exited with code {started.returncode}")
     return offset
 
 
@@ -164,15 +164,15 @@ def _lock(path: Path, kind: int) -> int:
     while (lock := try_lock(path, kind)) is None:
         if time.monotonic() > deadline:
             raise DatabaseError(
-                f"{path} was locked for {START_SECONDS} s, because another process is starting or stopping the "
-                "embedded database and does not finish; see server.log in the same folder"
+                f"{path} was still locked after {START_SECONDS} s, because another process is starting or stopping the "
+                "embedded database; see server.log in the same folder"
             )
         time.sleep(POLL_SECONDS)
     return lock
 
 
 def try_lock(path: Path, kind: int) -> int | None:
-    """Take a free lock and keep it until `release` or the end of this process; None if another process holds it."""
+    """Take a file lock without waiting; return its descriptor, or None if another process holds the lock."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -187,12 +187,12 @@ def release(lock: int) -> None:
     """Release a lock that this process took."""
     if lock in _locks:
         _locks.discard(lock)
-        # Close the descriptor. LOCK_UN would release the lock for all processes that share the open file.
+        # Close the descriptor. LOCK_UN would also release the lock for processes that inherited the descriptor.
         os.close(lock)
 
 
 def adopt(lock: int) -> None:
-    """Keep a lock whose descriptor this process inherited."""
+    """Register a lock whose descriptor this process inherited, so that `release` can release it."""
     _locks.add(lock)
 
 

@@ -1,8 +1,8 @@
-"""The watcher: a process that owns one embedded PostgreSQL server until its last user has ended.
+"""The watcher: the process that starts one embedded PostgreSQL server, and stops it when no process uses it any more.
 
 `shared_use.py` runs this program, detached from the process that needs the server. The watcher starts the server
-(`server.py`), migrates its databases (`migrate.py`) and writes `server.json`. As soon as it gets `users.lock`
-exclusively, it stops the server and exits.
+(`server.py`), migrates its databases (`migrate.py`) and writes `server.json`. It then polls for an exclusive lock on
+`users.lock`. As soon as it gets the lock, it stops the server and exits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _log = logging.getLogger("platform_assets.postgres_watcher")
 
 
 def _watch(folder: ServerFolder) -> None:
-    """Run the server until its last user has ended."""
+    """Run the server until no process uses it any more."""
     server = Server(folder)
     try:
         server.start()
@@ -43,9 +43,9 @@ def _watch(folder: ServerFolder) -> None:
         Path(file.name).rename(folder.address)
         while try_lock(folder.users_lock, fcntl.LOCK_EX) is None:
             if not server.alive():
-                raise ServerFailedError("the server ended unexpectedly; its last messages are above")
+                raise ServerFailedError("the server exited unexpectedly; see its last messages above")
             time.sleep(WATCH_SECONDS)
-        _log.info("the last user has ended")
+        _log.info("stopping the server, because no process uses it any more")
     finally:
         folder.address.unlink(missing_ok=True)
         server.stop()
@@ -57,17 +57,17 @@ def _prepare(folder: ServerFolder, port: int) -> None:
         make_role(owner, APP, folder.password(APP))
         migrate(database, owner)
         with owner.connect("dagster") as connection:
-            # Dagster commits after each log line. Without synchronous commits a crash can lose the last lines of
-            # runs that it also ends, but not their order. On an external server the administrator decides.
+            # Dagster commits after each log line, so synchronous commits would be slow. Without them, a crash can lose
+            # the last log lines of runs that the crash also ended. On an external server the administrator decides.
             connection.execute(f"alter database {database.name('dagster')} set synchronous_commit = off".encode())
 
 
 def _main(path: str, watcher_lock: str) -> None:
     if os.fork():
         os._exit(0)
-    # Adopt the lock after the fork, because the fork releases all locks that the module knows.
+    # Adopt the lock after the fork, because a forked child releases all locks that were registered before.
     adopt(int(watcher_lock))
-    # A shell ignores these signals for background processes, and children inherit that.
+    # Restore these signals, because a shell ignores them for background processes, and children inherit that.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))

@@ -24,7 +24,7 @@ from platform_assets_tests.postgres import is_watched, processes_of, wait_until,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-linux = pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc to see which processes are left")
+linux = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, to list the processes that are left")
 
 USER = """
 import sys
@@ -88,7 +88,7 @@ def folder(tmp_path: Path) -> ServerFolder:
 @linux
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-3")
-def test_six_concurrent_cold_starts_share_one_server_that_stops_after_the_last_user(tmp_path: Path) -> None:
+def test_six_processes_that_start_concurrently_share_one_server_until_the_last_has_ended(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with contextlib.ExitStack() as stack:
         users = [stack.enter_context(user(home, f"user {number}")) for number in range(6)]
@@ -108,7 +108,7 @@ def test_six_concurrent_cold_starts_share_one_server_that_stops_after_the_last_u
 
 @linux
 @pytest.mark.requirement("PLT-3")
-def test_users_killed_during_the_start_leave_no_process(embedded_home: Path) -> None:
+def test_a_process_killed_while_the_server_starts_leaves_no_server(embedded_home: Path) -> None:
     with user(embedded_home, "early") as process:
         wait_until(lambda: processes_of(embedded_home), "the watcher ran")
         process.kill()
@@ -117,7 +117,7 @@ def test_users_killed_during_the_start_leave_no_process(embedded_home: Path) -> 
 
 
 @linux
-def test_a_start_waits_for_the_shutdown_of_the_previous_server(embedded_home: Path) -> None:
+def test_a_new_server_starts_after_the_previous_one_has_shut_down(embedded_home: Path) -> None:
     with contextlib.closing(open_database("", embedded_home)):
         first = watcher_and_server(embedded_home)
     address = ServerFolder(embedded_home / "postgres").address
@@ -128,7 +128,7 @@ def test_a_start_waits_for_the_shutdown_of_the_previous_server(embedded_home: Pa
 
 
 @linux
-def test_a_new_watcher_adopts_the_server_of_a_killed_one(embedded_home: Path) -> None:
+def test_a_new_watcher_adopts_the_server_of_a_killed_watcher(embedded_home: Path) -> None:
     with contextlib.closing(open_database("", embedded_home)) as database, database.connect("platform") as connection:
         watcher, server = watcher_and_server(embedded_home)
         os.kill(watcher, signal.SIGKILL)
@@ -163,7 +163,7 @@ def test_a_pid_file_with_the_id_of_another_process_is_removed(embedded_home: Pat
 @linux
 @pytest.mark.requirement("PLT-12")
 @pytest.mark.parametrize("content", [b"", b"no number\n\xff\n", b"99999999999999999999\n"])
-def test_a_pid_file_that_names_no_process_is_removed(folder: ServerFolder, content: bytes) -> None:
+def test_a_pid_file_without_a_valid_process_id_is_removed(folder: ServerFolder, content: bytes) -> None:
     folder.data.mkdir()
     pid_file = folder.data / "postmaster.pid"
     pid_file.write_bytes(content)
@@ -174,14 +174,14 @@ def test_a_pid_file_that_names_no_process_is_removed(folder: ServerFolder, conte
 
 @linux
 @pytest.mark.requirement("PLT-12")
-def test_a_server_starts_over_an_empty_pid_file(embedded_home: Path) -> None:
+def test_a_server_starts_despite_an_empty_pid_file(embedded_home: Path) -> None:
     (embedded_home / "postgres" / "data" / "postmaster.pid").write_bytes(b"")
     assert tables(embedded_home) == []
 
 
 @linux
 @pytest.mark.requirement("PLT-14")
-def test_a_database_of_newer_code_is_refused_in_one_sentence(embedded_home: Path) -> None:
+def test_the_error_for_a_database_of_newer_code_is_one_sentence(embedded_home: Path) -> None:
     with contextlib.closing(open_owner("", embedded_home)) as owner, owner.connect("platform") as connection:
         connection.execute("update platform.alembic_version set version_num = '0999' where version_num !~ '_'")
     wait_until_stopped(embedded_home)
@@ -197,7 +197,7 @@ def test_a_database_of_newer_code_is_refused_in_one_sentence(embedded_home: Path
 @linux
 @pytest.mark.requirement("PLT-3")
 @needs_root
-def test_a_user_without_an_entry_in_passwd_gets_one_sentence(tmp_path: Path) -> None:
+def test_the_error_for_a_user_without_an_entry_in_passwd_has_no_traceback(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     os.chown(home, NO_USER, NO_USER)
@@ -239,10 +239,10 @@ def test_a_forked_child_does_not_keep_the_server_of_a_killed_process(embedded_ho
         ("postgresql.conf", "nonsense = 1\n", 'unrecognized configuration parameter "nonsense"'),
     ],
 )
-def test_a_failed_start_is_reported_at_once_with_the_reason(
+def test_a_failed_start_raises_its_reason_without_waiting_for_the_time_out(
     tmp_path: Path, file: str, content: str, message: str
 ) -> None:
-    # PostgreSQL reads both files before any others.
+    # Write one file only, because PostgreSQL fails at either file before it reads any other.
     data = tmp_path / "postgres" / "data"
     data.mkdir(parents=True)
     (data / file).write_text(content)
@@ -253,7 +253,7 @@ def test_a_failed_start_is_reported_at_once_with_the_reason(
     assert "Traceback" not in str(error.value)
 
 
-def test_a_half_made_data_folder_is_replaced(folder: ServerFolder) -> None:
+def test_an_incomplete_data_folder_is_replaced(folder: ServerFolder) -> None:
     (folder.path / "data.killed").mkdir()
     (folder.path / "data.killed" / "PG_VERSION").write_text("18\n")
     server = Server(folder)
@@ -271,7 +271,7 @@ def test_another_port_is_tried_if_the_first_is_taken(folder: ServerFolder) -> No
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken, free = other.getsockname()[1], free_port()
-        # The server's messages must go to the log, as the output of the watcher does.
+        # Send the server's messages to the log, where `Server` looks for them. A watcher redirects its output likewise.
         ports = iter([taken, free])
         with folder.log.open("ab") as log, redirected_stderr(log.fileno()):
             server = Server(folder, ports=lambda: next(ports))
@@ -295,8 +295,8 @@ def redirected_stderr(descriptor: int) -> Iterator[None]:
 
 @linux
 @pytest.mark.requirement("PLT-3")
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may not run PostgreSQL: run the tests as root")
-def test_root_starts_the_server_as_an_unprivileged_user_below_a_private_folder(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which PostgreSQL refuses: run the tests as root")
+def test_root_starts_the_server_as_an_unprivileged_user_even_below_a_private_folder(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     folder = ServerFolder(private / "postgres")

@@ -57,13 +57,13 @@ class Prediction(BaseModel):
 
 
 class UnknownShare(NothingFound):
-    """Returned for an unknown share within a list."""
+    """Result for an unknown share in a request for several shares."""
 
     symbol: Symbol
 
     def problem(self) -> NotFound:
-        """Return the error for a request for this share alone."""
-        return NotFound(f"There is no share {self.symbol} among the prices that were delivered.")
+        """Return the error for a request with only this share."""
+        return NotFound(f"Unknown share {self.symbol}: the source has no prices for it.")
 
 
 class Predictions(BaseModel):
@@ -73,7 +73,7 @@ class Predictions(BaseModel):
 
 
 class Shares(OneOrMany):
-    """One share, or up to 1,000."""
+    """Request for one share, or for a list of up to 1,000."""
 
     symbol: Symbol = ""
     symbols: UpTo1000[Symbol] = Field(default_factory=list)
@@ -100,7 +100,7 @@ def router(services: Services) -> APIRouter:
     Parameters
     ----------
     services
-        The services, for features and the champion.
+        Services that provide the features and the champion.
     """
     routes = APIRouter(tags=["stocks"])
 

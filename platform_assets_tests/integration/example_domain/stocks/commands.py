@@ -16,7 +16,7 @@ commands.add_typer(stocks, name="stocks")
 
 @stocks.callback()
 def _group() -> None:
-    # Without a callback, Typer omits the name of a group's only command.
+    # Define a callback, because without one Typer omits the name of a group's only command.
     pass
 
 
@@ -28,5 +28,5 @@ def newest(context: typer.Context, symbol: Annotated[str, typer.Argument(help="S
 
     row = asyncio.run(context.obj.services.online.get(NEWEST_FEATURES.name, symbol=symbol))
     if row is None:
-        raise NotFound(f"There is no share {symbol} among the prices that were delivered.")
+        raise NotFound(f"Unknown share {symbol}: the source has no prices for it.")
     print_table(("feature", "value"), ((name, str(value)) for name, value in row.items()))

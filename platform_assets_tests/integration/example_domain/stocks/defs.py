@@ -1,4 +1,4 @@
-"""Stocks in Dagster: wiring only. `sources.py` and `features.py` do the work."""
+"""Dagster definitions of stocks. The logic is in `sources.py` and `features.py`."""
 
 import dagster as dg
 
@@ -22,13 +22,13 @@ def prices(sources: dg.ResourceParam[Sources], engine: dg.ResourceParam[Engine])
 
 @table_asset(schemas.PRICE_FEATURES, owners=OWNERS, kinds={"duckdb"})
 def price_features(prices: Expression) -> Expression:
-    """Three features of each share and day, as they were known at that day's close."""
+    """Three features of each share and day, as known at that day's close, and the label."""
     return features.price_features(prices)
 
 
 @table_asset(schemas.NEWEST_FEATURES, owners=OWNERS)
 def newest_features(price_features: Expression) -> Expression:
-    """The features of each share's newest day, to be read one share at a time."""
+    """The features of each share's newest day, for requests about single shares."""
     return features.newest_per_symbol(price_features)
 
 

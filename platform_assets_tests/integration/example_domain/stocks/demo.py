@@ -1,4 +1,4 @@
-"""Generated daily prices. A rise makes a further rise likely, so that a model can learn it."""
+"""Generated daily prices. A rise makes a further rise likely, so that a model has something to learn."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LINES_PER_BAD_ONE = 200
 
 
 def generate(path: Path, rows: int, seed: int = SEED) -> Path:
-    """Write a CSV file of invented prices, and return its path; the same rows and seed give the same bytes.
+    """Write a CSV file of generated prices, and return its path.
 
-    One line in 200 is bad: its price is negative.
+    The same arguments give the same bytes. One line in 200 is bad: its price is negative.
     """
     import numpy as np
 

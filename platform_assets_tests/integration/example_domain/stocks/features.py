@@ -1,4 +1,4 @@
-"""Features of prices as Ibis expressions: pure functions from table to table."""
+"""Computation of the features, with pure functions from Ibis table to Ibis table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def price_features(prices: ir.Table) -> ir.Table:
-    """Compute the features of each share and day from that day and the days before, and the label from the next one.
+    """Compute the features of each share and day from that day and earlier days, and the label from the next day.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def price_features(prices: ir.Table) -> ir.Table:
     Returns
     -------
     ir.Table
-        As many rows, with the columns of `schemas.PRICE_FEATURES`, in no particular order.
+        One row per row of `prices`, in any order, with the columns of `schemas.PRICE_FEATURES`.
     """
     import ibis
 

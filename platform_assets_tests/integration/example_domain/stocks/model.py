@@ -1,4 +1,4 @@
-"""Declaration of the model of stocks: the probability that the next close is higher, from three features."""
+"""Declaration of the stocks model, which predicts the probability that the next close is higher."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def examples(price_features: ir.Table) -> ir.Table:
-    """Return one row per share and day whose next close is known, with an `example` that names it."""
+    """Return the rows whose next close is known, with a unique name of the row in the column `example`."""
     known = price_features.filter(price_features.rose_next_day.notnull())
     return known.mutate(example=known.symbol + " " + known.day.cast("string"))
 
@@ -28,19 +28,19 @@ def logistic_regression(seed: int) -> Any:
 
 
 CARD = Card(
-    purpose="Does this share close higher on its next trading day?",
-    acted_on_by="Analysts look first at the shares above the threshold.",
-    business_kpi=Kpi("share of looked-at shares that rose", "head of research", "0.6 within a quarter"),
-    technical_kpi="ROC AUC on shares that the model never saw, on later days, with its interval",
-    label="`rose_next_day` 1: the next close was higher. Known one trading day later.",
-    objective="Log-loss, calibrated afterwards; the threshold is where F1 was highest.",
-    data="One row per share and trading day; features as of that day's close.",
-    limits=("It knows prices and volumes only; no news, no costs of trading. No advice to buy.",),
+    purpose="Predicts whether a share closes higher on its next trading day.",
+    acted_on_by="Analysts review the shares above the threshold first.",
+    business_kpi=Kpi("percentage of reviewed shares that rose", "head of research", "0.6 within a quarter"),
+    technical_kpi="ROC AUC on other shares and later days than those of the training set, with its confidence interval",
+    label="`rose_next_day` is 1 if the next close was higher. It is known one trading day later.",
+    objective="Training minimises the log-loss. Scores are then calibrated, and the threshold maximises F1.",
+    data="One row per share and trading day, with features as of that day's close.",
+    limits=("It uses only prices and volumes. It ignores news and trading costs, and is no advice to buy.",),
 )
 
 MODEL = ModelSpec(
     key="stocks/stocks_model",
-    description="Probability that a share closes higher on its next trading day, from the features of its last one.",
+    description="Probability that a share closes higher on its next trading day, from the features of its newest day.",
     owners=("team:stocks",),
     tables=(PRICE_FEATURES.name,),
     examples=examples,
@@ -54,7 +54,9 @@ MODEL = ModelSpec(
     candidates=(Candidate("logistic regression", logistic_regression, {"model__C": (0.01, 1.0)}),),
     ranked_by="roc_auc",
     threshold=best_f1(),
-    criteria=(Criterion("roc_auc", at_least=0.6, why="Below it the order of shares is little better than chance."),),
-    not_worse=NotWorse("roc_auc", by=0.02, why="A newer model has to order shares as well."),
+    criteria=(
+        Criterion("roc_auc", at_least=0.6, why="Below this value, the ranking of shares is little better than chance."),
+    ),
+    not_worse=NotWorse("roc_auc", by=0.02, why="A new version must rank shares about as well as the champion."),
     card=CARD,
 )

@@ -26,7 +26,7 @@ PRICES = TableSchema(
         SYMBOL,
         Column("day", "date", "Trading day."),
         Column("close_eur", "float64", "Price at the close.", "EUR"),
-        Column("volume", "int64", "Shares that were traded on that day.", "shares"),
+        Column("volume", "int64", "Number of shares traded on that day.", "shares"),
     ),
     key=("symbol", "day"),
     source=True,
@@ -40,18 +40,18 @@ PRICES = TableSchema(
 )
 
 FEATURES = (
-    Column("return_1d", "float64", "Change of the price since the trading day before, as a share of it."),
-    Column("return_3d", "float64", "Change of the price since three trading days before, as a share of it."),
-    Column("volume_ratio", "float64", "Volume, divided by the mean volume of the three trading days before."),
+    Column("return_1d", "float64", "Relative change of the price since the previous trading day."),
+    Column("return_3d", "float64", "Relative change of the price over the last three trading days."),
+    Column("volume_ratio", "float64", "Volume, divided by the mean volume of the previous three trading days."),
 )
 
 PRICE_FEATURES = TableSchema(
     name="stocks/price_features",
     columns=(
         SYMBOL,
-        Column("day", "date", "Trading day; the features hold as of its close."),
+        Column("day", "date", "Trading day. The features are as of its close."),
         *FEATURES,
-        Column("rose_next_day", "int64", "1 when the next close was higher, 0 when not. The label, not a feature."),
+        Column("rose_next_day", "int64", "The label: 1 if the next close was higher, else 0."),
     ),
     key=("symbol", "day"),
     expectations=(has_rows(), is_not_negative("volume_ratio"), is_one_of("rose_next_day", (0, 1))),

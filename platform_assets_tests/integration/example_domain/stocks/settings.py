@@ -10,8 +10,8 @@ from platform_assets.settings import DomainSettings
 
 
 class StocksSettings(DomainSettings):
-    """Where the prices come from."""
+    """Settings for the source of the prices."""
 
     stocks_prices_uri: Annotated[
-        str, Field(description="The daily prices: CSV or parquet, a path or any fsspec URI; empty: demo data.")
+        str, Field(description="Path or fsspec URI of the daily prices, as CSV or parquet. Empty for demo data.")
     ] = ""

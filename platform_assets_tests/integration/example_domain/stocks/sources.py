@@ -1,4 +1,4 @@
-"""Where the prices come from."""
+"""The source of the prices."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ PRICES = DeclaredSource(StocksSettings, "stocks_prices_uri", demo.PRICES)
 
 
 def read_prices(sources: Sources, engine: Engine) -> Landed:
-    """Return the prices as they were delivered, every line of them."""
+    """Return all lines of the source, including bad ones."""
     return land(sources.find(PRICES), engine)

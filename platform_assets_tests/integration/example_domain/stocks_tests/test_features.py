@@ -21,7 +21,7 @@ def prices() -> ibis.Table:
     return ibis.memtable(pa.Table.from_pylist(rows))
 
 
-def test_features_look_back_and_the_label_looks_ahead(prices: ibis.Table) -> None:
+def test_features_use_earlier_days_and_the_label_uses_the_next_day(prices: ibis.Table) -> None:
     found = price_features(prices).order_by("symbol", "day").to_pyarrow().to_pydict()
     assert found["return_1d"] == [None, pytest.approx(0.1), 0.0, 1.0, None]
     assert found["return_3d"] == [None, None, None, pytest.approx(1.2), None]
@@ -29,6 +29,6 @@ def test_features_look_back_and_the_label_looks_ahead(prices: ibis.Table) -> Non
     assert found["rose_next_day"] == [1, 0, 1, None, None]
 
 
-def test_the_newest_day_of_each_share_is_kept(prices: ibis.Table) -> None:
+def test_newest_per_symbol_returns_the_newest_day_of_each_share(prices: ibis.Table) -> None:
     found = newest_per_symbol(price_features(prices)).order_by("symbol").to_pyarrow().to_pydict()
     assert (found["symbol"], found["as_of"]) == (["AAA", "BBB"], [dt.date(2026, 1, 7), dt.date(2026, 1, 2)])

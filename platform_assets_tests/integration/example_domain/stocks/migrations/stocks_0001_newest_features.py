@@ -15,13 +15,16 @@ def upgrade() -> None:
     op.execute("create schema if not exists stocks")
     op.create_table(
         "newest_features",
-        sa.Column("symbol", sa.Text, primary_key=True, comment="The share."),
+        sa.Column("symbol", sa.Text, primary_key=True, comment="Symbol of the share at its exchange."),
         sa.Column(
-            "as_of", sa.Date, nullable=False, comment="The share's newest trading day, as of which the features hold."
+            "as_of",
+            sa.Date,
+            nullable=False,
+            comment="Newest trading day of the share. The features are as of its close.",
         ),
-        sa.Column("return_1d", sa.Double, comment="Change of the price since the trading day before."),
-        sa.Column("return_3d", sa.Double, comment="Change of the price since three trading days before."),
-        sa.Column("volume_ratio", sa.Double, comment="Volume, divided by the mean of the three days before."),
+        sa.Column("return_1d", sa.Double, comment="Relative change of the price since the previous trading day."),
+        sa.Column("return_3d", sa.Double, comment="Relative change of the price over the last three trading days."),
+        sa.Column("volume_ratio", sa.Double, comment="Volume, divided by the mean of the previous three trading days."),
         schema="stocks",
         comment="Features of each share's newest trading day.",
     )
