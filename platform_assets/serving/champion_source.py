@@ -41,7 +41,7 @@ class Approved:
 
 
 class ChampionSource(Protocol):
-    """Names the version of each model to serve. Used by one thread."""
+    """Names the version to serve of each model. Only one thread uses it."""
 
     def champion(self, model: str) -> Approved | None:
         """Return the version to serve; None if there is none.
