@@ -57,9 +57,7 @@ def bundle(works: Works, tmp_path: Path) -> Bundle:
 
 
 @pytest.mark.requirement("REL-3")
-def test_a_bundle_serves_the_champion_and_its_approval_without_database_or_lake(
-    works: Works, bundle: Bundle
-) -> None:
+def test_a_bundle_serves_the_champion_and_its_approval_without_database_or_lake(works: Works, bundle: Bundle) -> None:
     champion = works.ledger.champion(MODEL)
     assert champion is not None
     found = open_bundle(bundle.folder)

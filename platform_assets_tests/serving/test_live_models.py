@@ -55,7 +55,7 @@ def office(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -
 
 @pytest.fixture
 def follow() -> Iterator[Callable[..., LiveModels]]:
-    """Function that starts live models for the model of an office, and further models; they are closed after the test."""
+    """Function that starts live models for an office; the fixture closes them."""
     started: list[LiveModels] = []
 
     def start(office: Office, connect: Callable[[], psycopg.Connection[Any]], *more: str) -> LiveModels:
@@ -108,7 +108,9 @@ def test_no_version_is_live_before_the_first_promotion(
     assert (dict(live.metrics), live.demo, answer(live)) == ({"roc_auc": 0.8}, True, expected(1.0))
 
 
-def test_before_the_first_look_up_the_error_says_that_the_model_is_being_loaded(office: Office, database: Database) -> None:
+def test_before_the_first_look_up_the_error_says_that_the_model_is_being_loaded(
+    office: Office, database: Database
+) -> None:
     connecting_was_allowed = threading.Event()
 
     def connect() -> psycopg.Connection[Any]:
@@ -259,13 +261,17 @@ def test_models_stay_live_during_a_database_outage_and_follow_changes_afterwards
         models = follow(office, connecting(Database(at.set(port=gate.port))))
         wait_until(lambda: state_is(models, office, slope=1.0), "the first version was live")
         gate.shut()
-        wait_until(lambda: state_is(models, office, failing="the champion cannot be looked up"), "the outage was noticed")
+        wait_until(
+            lambda: state_is(models, office, failing="the champion cannot be looked up"), "the outage was noticed"
+        )
         assert answer(models.live(office.model)) == expected(1.0)
         assert models.state()[office.model].reload_failures == 0
         office.promote(2.0)
         gate.open()
         began = time.monotonic()
-        wait_until(lambda: state_is(models, office, slope=2.0), "the version promoted during the outage was live", PATIENCE)
+        wait_until(
+            lambda: state_is(models, office, slope=2.0), "the version promoted during the outage was live", PATIENCE
+        )
         assert time.monotonic() - began < WITHIN_SECONDS
         assert models.state()[office.model].failure is None
         # The new connection receives notifications again.

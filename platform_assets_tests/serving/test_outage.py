@@ -1,4 +1,4 @@
-"""An outage of PostgreSQL: routes that need it return 503, the others work, and the service recovers without a restart."""
+"""An outage of PostgreSQL: routes that need it return 503, the others work, and the service recovers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def predicted(client: TestClient) -> Any:
 
 
 @pytest.mark.requirement("SRV-1", "PRO-8")
-def test_the_service_survives_a_postgresql_outage_and_recovers_without_a_restart(server: Server, services: Services) -> None:
+def test_the_service_survives_a_postgresql_outage_and_recovers_without_a_restart(
+    server: Server, services: Services
+) -> None:
     credit.publish_features(services, 20)
     credit.crown(services, credit.fitted(services), 1, 0.5)
     client = api(application(services, host="127.0.0.1"))
@@ -83,7 +85,9 @@ def test_the_service_survives_a_postgresql_outage_and_recovers_without_a_restart
 
 
 @pytest.mark.requirement("SRV-3")
-def test_a_key_that_has_read_the_metrics_can_read_them_while_postgresql_is_down(server: Server, services: Services) -> None:
+def test_a_key_that_has_read_the_metrics_can_read_them_while_postgresql_is_down(
+    server: Server, services: Services
+) -> None:
     keys = keys_of(services)
     reads, revoked, unused, predicts = (
         keys.add(name, name, {scope})

@@ -190,7 +190,9 @@ def test_a_batch_that_was_committed_without_confirmation_is_not_written_twice(da
         {"features": [{"age": float("inf"), "when": NOW}]},
     ],
 )
-def test_predictions_with_values_that_postgresql_cannot_store_are_still_logged(database: Database, hostile: dict[str, Any]) -> None:
+def test_predictions_with_values_that_postgresql_cannot_store_are_still_logged(
+    database: Database, hostile: dict[str, Any]
+) -> None:
     log = PredictionLog(sink_of(database))
     log.add(answers(**hostile))
     log.close()
@@ -229,7 +231,9 @@ class Stuck:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_predictions_beyond_the_capacity_are_dropped_counted_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_predictions_beyond_the_capacity_are_dropped_counted_and_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     sink = Stuck()
     log = PredictionLog(sink, capacity=10)
     for _ in range(30):

@@ -102,7 +102,9 @@ def asked(served: Served, command: str) -> tuple[int, str]:
 
 
 @pytest.mark.requirement("SRV-1", "CRE-4", "OPS-4")
-def test_the_service_answers_the_documented_requests_and_logs_all_predictions_before_it_stops(database_url: str, tmp_path: Path) -> None:
+def test_the_service_answers_the_documented_requests_and_logs_all_predictions_before_it_stops(
+    database_url: str, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     services = Services(Settings(home=home, database_url=SecretStr(database_url)))
     credit.publish_features(services, CLIENTS)
