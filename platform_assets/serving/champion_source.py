@@ -41,7 +41,7 @@ class Approved:
 
 
 class ChampionSource(Protocol):
-    """Names the version to serve of each model. Only one thread uses it."""
+    """Source of the champions: the versions to serve. Only one thread uses it."""
 
     def champion(self, model: str) -> Approved | None:
         """Return the version to serve; None if there is none.

@@ -109,7 +109,7 @@ class LiveModels:
     Parameters
     ----------
     source
-        Source that names the version to serve of each model.
+        Source of the champions.
     """
 
     def __init__(self, source: ChampionSource) -> None:

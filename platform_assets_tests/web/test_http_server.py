@@ -193,7 +193,7 @@ def test_when_file_descriptors_run_out_the_oldest_idle_connection_is_closed_and_
         with connected(port) as first, connected(port) as second, connected(port):
             assert rest(first) == b""
             assert rest(second) == b""
-    [warned] = [one.getMessage() for one in caplog.records if "file descriptors run out" in one.getMessage()]
+    [warned] = [one.getMessage() for one in caplog.records if "file descriptors are running out" in one.getMessage()]
     assert "ulimit -n" in warned
 
 
