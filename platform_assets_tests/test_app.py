@@ -1,4 +1,4 @@
-"""What holds for every request: ids, headers, limits, errors without a trace, health, the description of the API."""
+"""Behaviour of all routes: request ids, headers, limits, errors, health, and the API description."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def alone(tmp_path: Path) -> FastAPI:
 
 
 class Failing(Services):
-    """Services of which the ledger does not work."""
+    """Services whose ledger raises an error."""
 
     error: Exception = RuntimeError("hunter2 at line 1")
 
@@ -78,7 +78,9 @@ def problem(response: Any) -> dict[str, Any]:
         ("POST", "/sign-in", 403),
     ],
 )
-def test_every_answer_has_its_headers(alone: FastAPI, accept: str, method: str, path: str, status: int) -> None:
+def test_every_response_has_the_security_headers(
+    alone: FastAPI, accept: str, method: str, path: str, status: int
+) -> None:
     response = api(alone).request(method, path, headers={"Accept": accept, "Origin": "https://evil.example"})
     assert response.status_code == status
     assert {name: response.headers.get(name) for name in SECURE_HEADERS} == SECURE_HEADERS
@@ -89,7 +91,7 @@ def test_every_answer_has_its_headers(alone: FastAPI, accept: str, method: str, 
         assert response.headers["content-type"].startswith("text/html" if accept == HTML else "application/problem")
 
 
-def test_the_policy_allows_no_script() -> None:
+def test_the_content_security_policy_allows_no_scripts() -> None:
     policy = SECURE_HEADERS["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
@@ -97,19 +99,19 @@ def test_the_policy_allows_no_script() -> None:
     assert "script" not in policy
 
 
-def test_over_tls_browsers_are_told_to_stay_with_it(alone: FastAPI) -> None:
+def test_responses_over_tls_have_the_hsts_header(alone: FastAPI) -> None:
     assert "strict-transport-security" in TestClient(alone, base_url="https://here").get("/health/live").headers
     assert "strict-transport-security" not in TestClient(alone, base_url="http://here").get("/health/live").headers
 
 
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("given", ["a", "req-1.2:3_4", "x" * 128])
-def test_a_request_keeps_the_id_that_it_brings(alone: FastAPI, given: str) -> None:
+def test_a_valid_request_id_from_the_client_is_kept(alone: FastAPI, given: str) -> None:
     assert api(alone).get("/health/live", headers={"X-Request-ID": given}).headers["x-request-id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "two words", "x" * 129, '"}\t{"', "<b>", "ä"])
-def test_an_id_that_would_harm_the_log_is_replaced(alone: FastAPI, given: str) -> None:
+def test_a_request_id_that_could_corrupt_the_log_is_replaced(alone: FastAPI, given: str) -> None:
     headers = {"X-Request-ID": given.encode("latin-1")}
     found = [api(alone).get("/health/live", headers=headers).headers["x-request-id"] for _ in range(2)]  # type: ignore[arg-type]
     assert all(len(one) == 32 and one.isalnum() for one in found)
@@ -117,11 +119,11 @@ def test_an_id_that_would_harm_the_log_is_replaced(alone: FastAPI, given: str) -
 
 
 @pytest.mark.requirement("SRV-1", "PLT-8")
-def test_each_request_is_one_line_of_the_log(
+def test_each_request_is_logged_in_one_line(
     services: Services, people: People, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "platform_assets.web")
-    # Of its own, for at its end the lines are written.
+    # An application for this test alone, because buffered lines are written when it shuts down.
     with api(create_app(services.settings), people.anna) as client:
         response = client.get("/approvals?token=hunter2", headers={"X-Request-ID": "mine"})
     assert response.status_code == 200
@@ -135,7 +137,7 @@ def test_each_request_is_one_line_of_the_log(
 
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("accept", [HTML, "application/json"])
-def test_a_defect_is_told_by_its_id_alone(
+def test_the_response_to_an_internal_error_shows_only_the_request_id(
     failing: Failing, people: People, caplog: pytest.LogCaptureFixture, accept: str
 ) -> None:
     response = api(application(failing), people.anna).get("/approvals", headers={"Accept": accept})
@@ -146,7 +148,7 @@ def test_a_defect_is_told_by_its_id_alone(
     assert "hunter2" in caplog.text
 
 
-def test_an_error_for_people_is_told_without_secrets(services: Services, people: People) -> None:
+def test_secrets_in_an_error_message_are_masked(services: Services, people: People) -> None:
     class Telling(Failing):
         error = PlatformError(f"cannot do it at {services.settings.database_url.get_secret_value()}; do that")
 
@@ -156,7 +158,7 @@ def test_an_error_for_people_is_told_without_secrets(services: Services, people:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_without_its_database_the_service_lives_and_is_not_ready(alone: FastAPI) -> None:
+def test_without_its_database_the_service_is_live_but_not_ready(alone: FastAPI) -> None:
     client = api(alone, "some-key")
     assert client.get("/health/live").json() == {"status": "live"}
     for path in ("/health/ready", "/approvals", "/approvals/1"):
@@ -168,14 +170,14 @@ def test_without_its_database_the_service_lives_and_is_not_ready(alone: FastAPI)
         assert "127.0.0.1" not in response.text
 
 
-def test_without_its_database_people_see_a_page(alone: FastAPI) -> None:
+def test_without_its_database_browsers_get_an_error_page(alone: FastAPI) -> None:
     response = api(alone, "some-key").get("/approvals", headers={"Accept": HTML})
     assert response.status_code == 503
     assert "<h1>Database unavailable</h1>" in response.text
 
 
 @pytest.mark.requirement("SRV-1")
-def test_with_its_database_it_is_ready(app: FastAPI) -> None:
+def test_the_service_is_ready_with_its_database(app: FastAPI) -> None:
     assert api(app).get("/health/ready").json() == {"status": "ready", "without_champion": [], "models": []}
 
 
@@ -186,7 +188,7 @@ def chunks(size: int) -> Iterator[bytes]:
 
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "in chunks"])
-def test_a_huge_body_is_refused(app: FastAPI, people: People, pending: int, declared: bool) -> None:
+def test_a_body_over_the_limit_gets_413(app: FastAPI, people: People, pending: int, declared: bool) -> None:
     body: Any = b"x" * 1_000_000 if declared else chunks(1_000_000)
     response = api(app, people.anna).post(
         f"/approvals/{pending}/decision", content=body, headers={"Content-Type": "application/json"}
@@ -196,7 +198,9 @@ def test_a_huge_body_is_refused(app: FastAPI, people: People, pending: int, decl
 
 
 @pytest.mark.requirement("SRV-3")
-def test_a_client_that_hangs_up_in_its_form_is_no_error(alone: FastAPI, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_disconnects_while_sending_a_form_is_logged_as_499(
+    alone: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "platform_assets.web")
     form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\nkey=half"
     with served(alone) as address:
@@ -222,7 +226,7 @@ def test_a_decision_without_a_key_is_refused_before_its_body_is_read(app: FastAP
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP", "identity, gzip"])
 @pytest.mark.parametrize("path", ["/predictions/credit-risk", "/approvals/1/decision", "/sign-in"])
-def test_an_encoded_body_is_refused(alone: FastAPI, path: str, encoding: str) -> None:
+def test_a_compressed_body_gets_415(alone: FastAPI, path: str, encoding: str) -> None:
     headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
     response = api(alone).post(path, content=b"\x1f\x8b", headers=headers)
     found = problem(response)
@@ -232,7 +236,7 @@ def test_an_encoded_body_is_refused(alone: FastAPI, path: str, encoding: str) ->
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("path", ["/health/live", "/docs", "/static/style.css", "/nothing", "/models"])
-def test_head_is_answered_as_get_without_a_body(app: FastAPI, people: People, path: str) -> None:
+def test_head_gets_the_response_of_get_without_its_body(app: FastAPI, people: People, path: str) -> None:
     get, head = (api(app, people.rita).request(method, path) for method in ("GET", "HEAD"))
     assert (head.status_code, head.content) == (get.status_code, b"")
     assert head.headers["content-type"] == get.headers["content-type"]
@@ -241,20 +245,20 @@ def test_head_is_answered_as_get_without_a_body(app: FastAPI, people: People, pa
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("path", ["/approvals/", "/models/", "/health/live/", "/docs/", "/sign-in/"])
-def test_a_trailing_slash_is_not_found_and_redirects_nowhere(app: FastAPI, people: People, path: str) -> None:
+def test_a_path_with_a_trailing_slash_gets_404_and_no_redirect(app: FastAPI, people: People, path: str) -> None:
     response = api(app, people.rita).get(path, headers={"Host": "evil.example"})
     assert response.status_code == 404
     assert "location" not in response.headers
 
 
 @pytest.mark.parametrize("length", ["-1", "many", "9" * 5_000, "\N{ARABIC-INDIC DIGIT ONE}"])
-def test_a_senseless_length_is_no_defect(alone: FastAPI, length: str) -> None:
+def test_an_invalid_content_length_causes_no_internal_error(alone: FastAPI, length: str) -> None:
     headers = {"Content-Length": length.encode()}
     assert api(alone).get("/health/live", headers=headers).status_code in {200, 413}  # type: ignore[arg-type]
 
 
 def raw(address: str, request: bytes) -> bytes:
-    """What a server answers to bytes that no client library would send."""
+    """Send bytes that no client library would send; return the server's response."""
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(request)
@@ -262,7 +266,7 @@ def raw(address: str, request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("path", [b"/sign-in", b"/approvals/", b"/approvals?page=%ff", b"/%ff%00", b"//evil.example/"])
-def test_hostile_requests_are_no_defects(alone: FastAPI, path: bytes) -> None:
+def test_hostile_requests_cause_no_internal_errors(alone: FastAPI, path: bytes) -> None:
     headers = [
         *(b"Host: " + host for host in (b"", b"[", b"[::1", b"a b", b"localhost:x", b'"><script>', b"\xff", b"a@b")),
         *(b"Host: a\r\nCookie: " + text for text in (b"platform_session", b"=;;=", b"platform_session=\xff", b"\xff")),
@@ -276,7 +280,7 @@ def test_hostile_requests_are_no_defects(alone: FastAPI, path: bytes) -> None:
         for header in headers:
             request = b"GET %s HTTP/1.1\r\nAccept: text/html\r\nConnection: close\r\n%s\r\n\r\n" % (path, header)
             answer = raw(address, request)
-            # 503: its database is down.
+            # 503, because the database is down.
             assert int(answer.split()[1]) in {200, 303, 307, 400, 401, 404, 413, 422, 503}, (header, answer)
             assert b"<script" not in answer
 
@@ -325,7 +329,7 @@ def test_the_api_describes_itself(alone: FastAPI, tmp_path: Path) -> None:
     )
 
 
-def test_keys_of_the_settings_are_known_without_a_database(tmp_path: Path) -> None:
+def test_keys_from_the_settings_work_without_a_database(tmp_path: Path) -> None:
     keys = f"shop:predict:{hashed('sesame')},audit:read+approve:{hashed('open')}"
     app = create_app(Settings(home=tmp_path, api_keys=SecretStr(keys)))
     assert api(app, "sesam").get("/approvals").status_code == 401
@@ -333,7 +337,7 @@ def test_keys_of_the_settings_are_known_without_a_database(tmp_path: Path) -> No
     assert not (tmp_path / "postgres").exists()
 
 
-def test_the_application_closes_what_it_opened(database_url: str, tmp_path: Path) -> None:
+def test_the_application_opens_and_closes_its_services(database_url: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
     with TestClient(create_app(settings), base_url=LOOPBACK) as client:
-        wait_until(lambda: client.get("/health/ready").status_code == 200, "it was ready")
+        wait_until(lambda: client.get("/health/ready").status_code == 200, "the service was ready")

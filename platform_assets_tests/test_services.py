@@ -1,4 +1,4 @@
-"""Settings decide which implementation serves, and nothing is opened before it is needed."""
+"""Settings select the implementations, and services are opened on first use."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from platform_assets.web.api_keys import hashed
 if TYPE_CHECKING:
     from pathlib import Path
 
-# MLflow 3.17 asks SQLAlchemy 2.1 for what it will lose.
-
 
 def settings(home: Path, **more: Any) -> Settings:
     return Settings(home=home, demo_rows=100, **more)
 
 
-def test_opening_services_opens_nothing(tmp_path: Path) -> None:
+def test_open_services_creates_no_files(tmp_path: Path) -> None:
     services = open_services(settings(tmp_path / "home"))
     assert isinstance(services, Services)
     assert services.retention == timedelta(days=30)
@@ -37,14 +35,14 @@ def test_opening_services_opens_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lake", "folder"), [("", "home/lake/models"), ("memory://", ""), ("elsewhere", "elsewhere/models")]
 )
-def test_models_lie_in_the_lake_beside_the_tables(tmp_path: Path, lake: str, folder: str) -> None:
+def test_model_files_are_stored_in_the_lake(tmp_path: Path, lake: str, folder: str) -> None:
     location = str(tmp_path / lake) if lake == "elsewhere" else lake
     services = open_services(settings(tmp_path / "home", lake_uri=location))
     digest = services.artefacts.add(b"the bytes of a model")
     (file,) = tmp_path.rglob(f"models/{digest}.skops")
     assert not folder or file.parent == tmp_path / folder
     services.close()
-    # In memory the file ends as the tables do.
+    # If the lake is in memory, `close` deletes the file.
     assert file.exists() == bool(folder)
 
 
@@ -57,7 +55,7 @@ def test_a_registry_on_a_tracking_server_opens_no_database(tmp_path: Path) -> No
 
 
 @pytest.mark.requirement("PRO-5", "SRV-1")
-def test_settings_decide_who_may_decide_and_where_keys_are(tmp_path: Path, database_url: str) -> None:
+def test_settings_select_the_store_of_keys_and_require_identified_approvers(tmp_path: Path, database_url: str) -> None:
     alone = open_services(settings(tmp_path / "home", api_keys=f"anna:read:{hashed('secret')}"))
     assert [key.name for key in alone.keys.list()] == ["anna"]
     assert not (tmp_path / "home").exists()
@@ -72,7 +70,7 @@ def test_settings_decide_who_may_decide_and_where_keys_are(tmp_path: Path, datab
 
 
 @pytest.mark.requirement("PLT-4")
-def test_settings_decide_what_serves(tmp_path: Path, database_url: str) -> None:
+def test_settings_select_the_database_the_registry_and_the_limit_of_bad_rows(tmp_path: Path, database_url: str) -> None:
     embedded = open_services(settings(tmp_path, mlflow_tracking_uri="http://mlflow:5000", max_bad_rows=0.2))
     assert embedded.mlflow_tracking_uri == "http://mlflow:5000"
     assert embedded.validator._max_bad_rows == 0.2

@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def external(owner_url: str, tmp_path: Path) -> Iterator[Database]:
-    """As the role that owns the tables."""
+    """An external database, opened with the role that owns the tables."""
     with contextlib.closing(open_owner(owner_url, tmp_path)) as database:
         yield database

@@ -34,7 +34,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 @pytest.mark.requirement("CRE-2")
-def test_the_same_sql_works_embedded_and_external(database: Database) -> None:
+def test_the_same_sql_works_on_an_embedded_and_an_external_server(database: Database) -> None:
     insert = text(
         "insert into credit_risk.client_features (client_id, as_of, loan_id, nb_previous_loans, age, flag_own_car)"
         " values (:client_id, '2021-02-28', 9007199254740993, 0, 41, 1)"
@@ -65,7 +65,7 @@ def test_every_column_of_a_feature_table_is_described(database: Database) -> Non
     assert [name for name, description in columns if not description] == []
 
 
-def test_the_three_databases_are_separate_and_each_library_finds_its_own(database: Database) -> None:
+def test_the_three_databases_are_separate_and_each_library_finds_its_own_tables(database: Database) -> None:
     tables = {"platform": "credit_risk.client_features", "dagster": "event_logs", "mlflow": "registered_models"}
     for purpose in ("platform", "dagster", "mlflow"):
         for url in (database.url(purpose), make_url(database.psycopg2_url(purpose))):
@@ -82,7 +82,7 @@ def test_the_three_databases_are_separate_and_each_library_finds_its_own(databas
     assert database.psycopg2_url("dagster").startswith("postgresql+psycopg2://")
 
 
-def test_only_the_embedded_history_trades_its_last_lines_for_speed(database: Database) -> None:
+def test_only_the_embedded_dagster_database_commits_asynchronously(database: Database) -> None:
     settings = {}
     for purpose in ("platform", "dagster"):
         with database.connect(purpose) as connection:
@@ -94,12 +94,12 @@ def kill_server(home: Path) -> int:
     """Kill the embedded server as the system does when memory runs out; return its port."""
     address = json.loads((home / "postgres" / "server.json").read_text())
     os.kill(address["server"], signal.SIGKILL)
-    wait_until(lambda: not (home / "postgres" / "server.json").exists(), "the watcher noticed it")
+    wait_until(lambda: not (home / "postgres" / "server.json").exists(), "the watcher noticed the crash")
     return int(address["port"])
 
 
 def responds(database: Database) -> bool:
-    """Whether a pooled connection, a new one and a kept one work."""
+    """Return whether a pooled connection, a new one and a connection of `reads` work."""
     try:
         with database.pooled() as pooled, database.connect("mlflow") as new:
             return {
@@ -113,7 +113,9 @@ def responds(database: Database) -> bool:
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("is_taken", [False, True], ids=["the same port", "another port"])
-def test_a_server_that_was_killed_is_started_again_and_followed(embedded_home: Path, is_taken: bool) -> None:
+def test_a_killed_embedded_server_is_restarted_and_connections_use_its_port(
+    embedded_home: Path, is_taken: bool
+) -> None:
     with contextlib.closing(open_database("", embedded_home)) as database, contextlib.ExitStack() as kept:
         assert responds(database)
         port = kill_server(embedded_home)
@@ -123,7 +125,7 @@ def test_a_server_that_was_killed_is_started_again_and_followed(embedded_home: P
         assert (database.url("platform").port == port) is not is_taken
 
 
-def test_a_server_that_another_process_started_again_is_followed_at_once(embedded_home: Path) -> None:
+def test_connections_use_the_port_of_a_server_that_another_process_restarted(embedded_home: Path) -> None:
     with contextlib.closing(open_database("", embedded_home)) as database, contextlib.ExitStack() as kept:
         kept.enter_context(socket.create_server(("127.0.0.1", kill_server(embedded_home))))
         with contextlib.closing(open_database("", embedded_home)) as other:
@@ -131,7 +133,7 @@ def test_a_server_that_another_process_started_again_is_followed_at_once(embedde
             assert database.url("platform") == other.url("platform")
 
 
-def test_a_request_does_not_wait_for_the_start(embedded_home: Path) -> None:
+def test_opening_a_connection_does_not_wait_for_the_restart(embedded_home: Path) -> None:
     with contextlib.closing(open_database("", embedded_home)) as database:
         kill_server(embedded_home)
         with pytest.raises(DatabaseError, match="cannot open the database"):
