@@ -113,7 +113,9 @@ def test_a_request_can_wait_until_its_rows_are_committed(database: Database) -> 
     log.close()
     assert min(found) >= 2
     assert (count(database), log.written, log.queued) == (80, 80, 0)
-    assert PredictionLog(sink_of(database)).add(answers(1)) is None
+    without_waiting = PredictionLog(sink_of(database))
+    assert without_waiting.add(answers(1)) is None
+    without_waiting.close()
 
 
 @pytest.mark.requirement("SRV-3")
