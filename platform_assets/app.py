@@ -1,6 +1,6 @@
-"""The HTTP application, made of the `api.py` of every room and domain.
+"""The HTTP application: the routes of every room's and domain's `api.py`.
 
-Its only state are the models in memory, so any number of processes can serve.
+Processes of the service share nothing but the database and the lake, so any number of them can run.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
         # FastAPI's pages load scripts from other sites, which the Content-Security-Policy forbids.
         docs_url=None,
         redoc_url=None,
-        # A redirect would repeat the request's `Host` header, which a client may forge.
+        # No redirects, because they would repeat the request's `Host` header, which a client may forge.
         redirect_slashes=False,
         # `prometheus.py` and `middleware.py` count and log the requests.
         telemetry={"metrics": False, "logs": False},
@@ -122,7 +122,7 @@ def _lifespan(
             services.live_models.start([spec.name for spec in specs])
         yield
         if close:
-            # This also writes the buffered prediction log.
+            # This also writes the queued predictions.
             await run_in_threadpool(services.close)
 
     return lifespan

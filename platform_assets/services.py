@@ -52,12 +52,12 @@ if TYPE_CHECKING:
 else:
 
     class opened(cached_property):  # noqa: N801 - used like `cached_property`
-        """An attribute of `Services` that is opened once, on first use, by whichever thread uses it first."""
+        """A `cached_property` of `Services` that also opens only once if several threads use it first."""
 
         def __get__(self, services: Services | None, owner: type[Services] | None = None) -> Any:
             if services is None:
                 return self
-            with services._opening:  # noqa: SLF001 - used by that class alone
+            with services._opening:  # noqa: SLF001 - used only by `Services`
                 return super().__get__(services, owner)
 
 
@@ -75,7 +75,7 @@ class Services:
 
     settings: Settings
     of_domains: tuple[DomainSettings, ...] = ()
-    # One lock for all attributes, because most need others. An attribute that is open is found without it.
+    # One lock for all attributes, because most attributes open others. Reading an open attribute needs no lock.
     _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     @property
@@ -107,7 +107,7 @@ class Services:
 
     @opened
     def async_reads(self) -> AsyncReads:
-        """Reading statements on that database, for an event loop."""
+        """Runs reading statements on the database, for an event loop."""
         from platform_assets.database.async_reads import AsyncReads
 
         return AsyncReads(self._connection_to_read)
@@ -118,7 +118,7 @@ class Services:
 
     @opened
     def online(self) -> OnlineTables:
-        """The online tables, whose rows programs look up one by one."""
+        """The online tables, from which the service looks up single rows."""
         return OnlineTables(lambda: self.database, self.engine, self.async_reads)
 
     @opened
@@ -293,9 +293,9 @@ class Services:
         return Alerts(self.settings.alert_webhook_url.get_secret_value())
 
     def close(self) -> None:
-        """Close the objects that were opened, users before what they use."""
-        # `vars`, because reading an attribute would open it. The log comes first, so that a model that is being loaded
-        # does not delay it.
+        """Close the opened objects, each before the objects that it uses."""
+        # Check `vars`, because reading an attribute would open it. Close the log first, so that a model that is being
+        # loaded does not delay it.
         if "prediction_log" in vars(self):
             self.prediction_log.close()
         if "live_models" in vars(self):

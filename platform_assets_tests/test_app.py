@@ -198,7 +198,9 @@ def test_a_request_body_over_the_limit_is_rejected(app: FastAPI, people: People,
 
 
 @pytest.mark.requirement("SRV-3")
-def test_a_client_that_hangs_up_in_its_form_is_no_error(alone: FastAPI, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_disconnects_while_sending_a_form_is_logged_as_499(
+    alone: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "platform_assets.web")
     form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\nkey=half"
     with served(alone) as address:
@@ -224,7 +226,7 @@ def test_a_decision_without_a_key_is_refused_before_its_body_is_read(app: FastAP
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP", "identity, gzip"])
 @pytest.mark.parametrize("path", ["/predictions/credit-risk", "/approvals/1/decision", "/sign-in"])
-def test_an_encoded_body_is_refused(alone: FastAPI, path: str, encoding: str) -> None:
+def test_a_compressed_body_gets_415(alone: FastAPI, path: str, encoding: str) -> None:
     headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
     response = api(alone).post(path, content=b"\x1f\x8b", headers=headers)
     found = problem(response)
@@ -234,7 +236,7 @@ def test_an_encoded_body_is_refused(alone: FastAPI, path: str, encoding: str) ->
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("path", ["/health/live", "/docs", "/static/style.css", "/nothing", "/models"])
-def test_head_is_answered_as_get_without_a_body(app: FastAPI, people: People, path: str) -> None:
+def test_head_gets_the_response_of_get_without_its_body(app: FastAPI, people: People, path: str) -> None:
     get, head = (api(app, people.rita).request(method, path) for method in ("GET", "HEAD"))
     assert (head.status_code, head.content) == (get.status_code, b"")
     assert head.headers["content-type"] == get.headers["content-type"]
@@ -243,7 +245,7 @@ def test_head_is_answered_as_get_without_a_body(app: FastAPI, people: People, pa
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("path", ["/approvals/", "/models/", "/health/live/", "/docs/", "/sign-in/"])
-def test_a_trailing_slash_is_not_found_and_redirects_nowhere(app: FastAPI, people: People, path: str) -> None:
+def test_a_path_with_a_trailing_slash_gets_404_and_no_redirect(app: FastAPI, people: People, path: str) -> None:
     response = api(app, people.rita).get(path, headers={"Host": "evil.example"})
     assert response.status_code == 404
     assert "location" not in response.headers
@@ -338,4 +340,4 @@ def test_api_keys_in_the_settings_work_without_a_database(tmp_path: Path) -> Non
 def test_the_application_shuts_down_without_errors(database_url: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
     with TestClient(create_app(settings), base_url=LOOPBACK) as client:
-        wait_until(lambda: client.get("/health/ready").status_code == 200, "it was ready")
+        wait_until(lambda: client.get("/health/ready").status_code == 200, "the service was ready")

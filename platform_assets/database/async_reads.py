@@ -1,8 +1,8 @@
 """Reading statements on PostgreSQL for an event loop; `blocking_reads.py` is the counterpart for threads.
 
 Each loop has one connection, in libpq's pipeline mode: statements are sent without waiting for earlier results, so one
-connection serves all requests of a process. psycopg's own asynchronous connection takes three times as long for a row,
-most of it for registering with the loop. `benchmarks/reads.py` compares this module with asyncpg.
+connection serves all requests of a process. psycopg's own asynchronous connection takes three times as long per row,
+mostly for registering with the loop. `benchmarks/reads.py` compares this module with asyncpg.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Value = str | int | Sequence[str | int]
 
 
 class Lost(psycopg.OperationalError):
-    """The connection ended before the result came."""
+    """The connection ended before the result arrived."""
 
 
 class AsyncReads:
@@ -46,7 +46,7 @@ class AsyncReads:
     Parameters
     ----------
     connect
-        Opens a connection in autocommit mode; raises `DatabaseError`. Called in a thread.
+        Function that opens a connection in autocommit mode, or raises `DatabaseError`. It is called in a thread.
     patience
         Seconds without data from the server after which statements fail.
     """
@@ -74,7 +74,7 @@ class AsyncReads:
         try:
             yield
         finally:
-            # Another application on this loop may have replaced it.
+            # Do not remove the work of another application on this loop, which may have replaced it.
             if self._meanwhile.get(loop) is work:
                 del self._meanwhile[loop]
 
@@ -86,7 +86,7 @@ class AsyncReads:
         query
             Statement with `%s` for each value.
         values
-            Values, whose types follow from the statement; a sequence becomes an array.
+            Values; PostgreSQL infers their types from the statement. A sequence becomes an array.
 
         Raises
         ------
@@ -110,10 +110,10 @@ class AsyncReads:
                         f"the database does not answer ({first_line(error)}); `platform-assets doctor` says what is "
                         "reachable"
                     ) from None
-        raise AssertionError("the second time returns or raises")
+        raise AssertionError("the second attempt returns or raises")
 
     def close(self) -> None:
-        """Close the connections; call it from any thread."""
+        """Close the connections; any thread may call this."""
         for loop, line in list(self._lines.items()):
             if loop.is_running():
                 loop.call_soon_threadsafe(line.end)
@@ -156,7 +156,7 @@ class _Asked:
         self.failure: psycopg.Error | None = None
 
     def settle(self) -> None:
-        # The caller may have been cancelled.
+        # The future is done already if the caller was cancelled.
         if self.answer.done():
             return
         if self.failure is not None:
@@ -198,7 +198,7 @@ class _Line:
         """Send a statement; return a future of its rows."""
         sent: list[bytes | None] = [_text(value).encode(self._encoding) for value in values]
         if any(b"\0" in value for value in sent if value):
-            # The protocol would end the text there.
+            # Refuse it here, because the protocol would end the text at the NUL.
             raise psycopg.DataError("PostgreSQL text cannot contain NUL (0x00) bytes")
         asked = _Asked(self._loop.create_future(), query)
         if not self._waiting:
@@ -263,18 +263,18 @@ class _Line:
             try:
                 rows = self._types.load_rows(0, result.ntuples, tuple)
             except psycopg.DataError as error:
-                # Python cannot represent a value. Only this statement fails.
+                # Fail only this statement, because Python cannot represent one of its values.
                 asked.failure = error
                 return
             asked.rows = [dict(zip(names, row, strict=True)) for row in rows]
         elif result.status == pq.ExecStatus.FATAL_ERROR:
             asked.failure = psycopg.errors.error_from_result(result)
-            # A prepared statement may be the cause, so later statements use a new connection.
+            # Use a new connection for later statements, because a prepared statement may be the cause.
             self._refused = True
             self._ended(self)
 
     def _look(self) -> None:
-        """End the connection if no data came for too long."""
+        """Close the connection if the server sent no data within the time limit."""
         self._watch = None
         if not self._waiting:
             return

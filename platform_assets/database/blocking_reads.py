@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 CONNECTIONS = 8
-"""Most connections; a few suffice, because a statement takes a fraction of a millisecond."""
+"""Maximum number of connections; few suffice, because a statement takes a fraction of a millisecond."""
 STATEMENT_SECONDS = 2.0
 """PostgreSQL's timeout for a statement."""
 SILENCE_SECONDS = 3.0
@@ -43,7 +43,7 @@ class ImpatientConnection(psycopg.Connection[Any]):
     patience: float | None = None
 
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
-        """Run a step of the protocol; psycopg calls this for each.
+        """Run a step of the protocol; psycopg calls this method for each step.
 
         Raises
         ------
@@ -54,7 +54,7 @@ class ImpatientConnection(psycopg.Connection[Any]):
             step = gen if self.patience is None else _within(self.patience, gen)
             return super().wait(step, *arguments, **options)
         except Silence:
-            # A late result would be taken for that of the next statement.
+            # Close the connection, because a late result would be taken for that of the next statement.
             self.close()
             raise
 
@@ -65,7 +65,7 @@ class Reads:
     Parameters
     ----------
     connect
-        Opens a connection in autocommit mode with short timeouts; raises `DatabaseError`.
+        Function that opens a connection in autocommit mode with short timeouts, or raises `DatabaseError`.
     seconds
         Longest wait for a connection while all are in use.
     """
@@ -78,7 +78,7 @@ class Reads:
             pool_size=CONNECTIONS,
             max_overflow=0,
             timeout=seconds,
-            # Nothing to roll back: each statement is a transaction of its own.
+            # There is nothing to roll back, because each statement is a transaction of its own.
             reset_on_return=None,
             use_lifo=True,
         )
@@ -113,7 +113,8 @@ class Reads:
             try:
                 return _rows(borrowed, query, values)
             except psycopg.OperationalError as error:
-                # Connections that broke fail at once, until a new one is opened or cannot be opened.
+                # Repeat the statement on the next connection. Broken ones fail at once, so the loop soon opens a new
+                # one or fails.
                 if not _died_in_the_pool(borrowed, error):
                     raise DatabaseError(
                         f"the database does not answer ({first_line(error)}); `platform-assets doctor` says what is "
@@ -131,7 +132,7 @@ def _rows(borrowed: PoolProxiedConnection, query: bytes, values: Sequence[Any]) 
     driver = borrowed.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows the type
     with driver.cursor() as cursor:
-        # Prepared at the first use, so that the server plans it once.
+        # Prepare the statement on first use, so that the server plans it once.
         found = cursor.execute(query, values, prepare=True).fetchall()
     borrowed.info["used"] = True
     return found

@@ -33,7 +33,7 @@ EMBEDDED_NAME = "platform"
 CONNECT_SECONDS = 10
 """Longest wait for a new connection."""
 LOCK_SECONDS = 600
-"""Longest wait for a lock; a process holds one for seconds."""
+"""Longest wait for a lock; a process normally holds one for a few seconds."""
 RESTART_SECONDS = (0.5, 60.0)
 """Shortest and longest pause between two attempts to start the embedded server again."""
 
@@ -122,7 +122,8 @@ class Database:
         return engine
 
     def _set_port(self, *arguments: Any) -> None:
-        # The last of SQLAlchemy's arguments are psycopg's options, from the URL as it was when the engine was made.
+        # The last argument has psycopg's options. Replace its port, because the server's port may have changed since
+        # the engine was created.
         self._follow_server()
         if self.server:
             arguments[-1]["port"] = self._url.port
@@ -160,7 +161,7 @@ class Database:
         Parameters
         ----------
         purpose
-            Which database.
+            The database to connect to.
         patience
             Seconds without data from the server after which a statement fails; None for no limit.
 
@@ -208,7 +209,7 @@ class Database:
                 connection.execute("select pg_advisory_lock(%s)", [key])
             except errors.LockNotAvailable:
                 raise DatabaseError(
-                    f"another process has held the lock {name!r} for more than {seconds:g} s; wait until it is done, "
+                    f"another process has held the lock {name!r} for more than {seconds:g} s; wait for that process, "
                     f"or end it, and run this again"
                 ) from None
             # Closing the connection releases the lock, also when the connection is lost.
@@ -221,7 +222,7 @@ class Database:
         self.reads.close()
         if self.server:
             self.server.close()
-            # A second `close` must not release another lock that got the same file descriptor.
+            # Forget the server, because a second `close` could release another lock that got the same file descriptor.
             self.server = None
 
     def connect_to_read(self) -> psycopg.Connection[Any]:
@@ -258,19 +259,20 @@ class Database:
                 "\nIf the embedded server has ended, it is started again. A server that an older version of the "
                 "platform started may lack what this version needs; end the processes that use it"
                 if self.embedded
-                else "\nStart that server, or correct PLATFORM_DATABASE_URL; empty, it means an embedded server"
+                else "\nStart that server, or correct PLATFORM_DATABASE_URL (if it is empty, the platform starts "
+                "a server itself)"
             )
             raise DatabaseError(f"cannot open the database {where}: {error}{fix}") from None
         connection.patience = patience
         return connection
 
     def _follow_server(self) -> None:
-        """Take the embedded server's present port. At another one, a stranger might listen.
+        """Switch to the embedded server's current port, because another program may listen on the former one.
 
         Raises
         ------
         DatabaseError
-            The server has ended. It is started again in the background.
+            The server has ended. It is being restarted in the background.
         """
         if self.server is None:
             return
@@ -278,7 +280,7 @@ class Database:
         if port is None:
             self._restart_server()
             raise DatabaseError(
-                "cannot open the database: the embedded server has ended, and is started again; try again in a moment"
+                "cannot open the database: the embedded server has ended and is being restarted; try again in a moment"
             )
         if port != self._url.port:
             self._url = self._url.set(port=port)
@@ -309,10 +311,10 @@ class Database:
 
 
 def embedded_database(port: int, role: str, password: str, server: ServerInUse | None = None) -> Database:
-    """Return the databases of an embedded server that runs."""
+    """Return the databases of a running embedded server."""
     from sqlalchemy import URL
 
-    # Set here, because PGSSLMODE and PGGSSENCMODE of a user's shell are meant for another server.
+    # Set explicitly, because PGSSLMODE and PGGSSENCMODE in a user's shell are meant for another server.
     query = {"sslmode": "disable", "gssencmode": "disable"}
     return Database(URL.create("postgresql", role, password, "127.0.0.1", port, EMBEDDED_NAME, query), server)
 

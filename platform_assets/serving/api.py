@@ -131,7 +131,7 @@ def _add_health(routes: APIRouter, services: Services) -> None:
     def is_ready() -> Ready:
         """Check that the database responds and that every model was looked up. No key is needed."""
         if services.bundle is None:
-            # On the shared pool, so that frequent probes open no further connections.
+            # Use the shared pool, so that frequent probes open no further connections.
             services.database.reads.rows(b"select 1")
         states = services.live_models.state()
         waiting = [name for name, state in states.items() if state.looked_at is None and state.failure is None]
@@ -144,7 +144,7 @@ def _add_health(routes: APIRouter, services: Services) -> None:
             )
         broken = [state.failure for state in states.values() if state.live is None]
         if services.bundle and broken:
-            # The bundled model is all that this service has.
+            # A service with a bundle has no other model, so without this one it is not ready.
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(map(str, broken)), "no-champion")
         return Ready(
             without_champion=[name for name, state in states.items() if state.live is None],
@@ -167,8 +167,8 @@ def _add_health(routes: APIRouter, services: Services) -> None:
     def show_metrics(request: Request) -> Response:
         """Return the metrics in Prometheus's text format.
 
-        Needs a key with the scope read. While the database is away, a key that read the metrics within the last hour
-        still may.
+        Needs a key with the scope read. While the database is unavailable, a key that has read the metrics within
+        the last hour is still accepted.
         """
         keys.admit(request, READ)
         return Response(request.app.state.metrics.text(), headers={"Content-Type": CONTENT_TYPE})

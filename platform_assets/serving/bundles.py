@@ -2,7 +2,7 @@
 
 A service can serve a bundle without the platform's database and lake. Opening a bundle verifies that the file is the
 approved one and that the approval record matches its hash chain. A completely rewritten chain is not detected; only
-`platform-assets audit` on the platform knows the original hashes.
+`platform-assets audit`, on the platform, has the original hashes to compare with.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
 FILE = "bundle.json"
-"""File of a bundle that describes it."""
+"""Name of the file that describes a bundle."""
 FORMAT = 1
 """Version of the bundle's format."""
 _EXPORT_AGAIN = "export it again: `platform-assets export MODEL DIR`"
@@ -43,7 +43,7 @@ class Bundle:
     Attributes
     ----------
     folder
-        The folder.
+        Folder with the bundle's files.
     model, version, digest, threshold
         The registered version, the digest of its file, and the score from which a row is positive.
     demo
@@ -81,7 +81,7 @@ class Bundle:
 
 
 class BundledChampion:
-    """Names a bundle's model as the only champion; implements `ChampionSource`.
+    """A `ChampionSource` whose only champion is the model of a bundle.
 
     Parameters
     ----------
@@ -131,9 +131,9 @@ def export(ledger: Ledger, artefacts: ArtefactStore, model: str, folder: Path) -
     Parameters
     ----------
     ledger
-        Names the champion and its approval.
+        Ledger that records the champion and its approval.
     artefacts
-        Holds the model's file.
+        Store that holds the model's file.
     model
         Name of the model.
     folder
@@ -149,12 +149,12 @@ def export(ledger: Ledger, artefacts: ArtefactStore, model: str, folder: Path) -
     champion = ledger.champion(model)
     if champion is None:
         raise BundleError(
-            f"{model} has no champion to export; train it, let a person approve it, and promote it "
-            "(`platform-assets decide list`)"
+            f"{model} has no champion to export; train it, approve its request (`platform-assets decide list` shows "
+            "it), and promote it"
         )
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / FILE).exists())):
         raise BundleError(f"{folder} holds files that are not a bundle; name a folder that is new or empty")
-    # Loaded, to check that it works; a copy alone would not show that.
+    # Load the model before copying its file, to check that it works.
     artefacts.load(champion.digest)
     bundle = _described(folder, ledger.frozen(champion.request_id))
     try:
@@ -221,14 +221,14 @@ def _described(folder: Path, frozen: Frozen) -> Bundle:
         )
         promoted = events[-1]["state"] == State.PROMOTED
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise BundleError(f"the approval record in {folder} lacks {error}; {_EXPORT_AGAIN}") from None
+        raise BundleError(f"the approval record in {folder} is incomplete ({error}); {_EXPORT_AGAIN}") from None
     if not promoted:
         raise BundleError(f"{bundle.model} version {bundle.version} in {folder} was not promoted; {_EXPORT_AGAIN}")
     return bundle
 
 
 def _as_json(bundle: Bundle) -> dict[str, Any]:
-    """Return the content of the file, with the fields that people look for first."""
+    """Return the content of `FILE`, with the most important fields first."""
     return {
         "bundle": FORMAT,
         "model": bundle.model,

@@ -41,7 +41,7 @@ class Approved:
 
 
 class ChampionSource(Protocol):
-    """Names the version of each model to serve. Used by one thread."""
+    """Source of the champions: the versions to serve. Only one thread uses it."""
 
     def champion(self, model: str) -> Approved | None:
         """Return the version to serve; None if there is none.

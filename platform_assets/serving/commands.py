@@ -16,7 +16,7 @@ commands = typer.Typer()
 def export(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Name of a registered model.")],
-    folder: Annotated[Path, typer.Argument(help="Folder that is new, empty, or holds an older export.")],
+    folder: Annotated[Path, typer.Argument(help="New or empty folder, or one with an older export.")],
 ) -> None:
     """Export the champion and the record of its approval as a bundle, which `serve` can serve without a database."""
     from platform_assets.serving.bundles import export as write_bundle

@@ -1,4 +1,4 @@
-"""The champions in the ledger, and PostgreSQL notifications about their changes."""
+"""Champions from the ledger, with PostgreSQL notifications of changes."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class LedgerChampions:
     Parameters
     ----------
     connect
-        Opens a connection to the platform's database, in autocommit mode.
+        Function that opens a connection to the platform's database, in autocommit mode.
     load
-        Loads a model by the digest of its file.
+        Function that loads a model by the digest of its file.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], load: Callable[[str], FittedModel]) -> None:
@@ -83,11 +83,11 @@ class LedgerChampions:
         if connection is None or connection.closed or not self._listens:
             stop.wait(min(seconds, BLIND_PACE_SECONDS))
             return
+        # Use `poll`, because `select` fails for file descriptors above 1,023.
         wire = select.poll()
         wire.register(connection, select.POLLIN)
         end = time.monotonic() + seconds
         while not stop.is_set() and (left := end - time.monotonic()) > 0:
-            # Not `select`, which fails for file descriptors above 1,023.
             if wire.poll(1000 * min(left, _SLICE_SECONDS)) and _notified(connection):
                 return
 
@@ -102,11 +102,11 @@ class LedgerChampions:
         if self._connection is None or self._connection.closed:
             connection = self._connection = self._connect()
             try:
-                # Before the first query, so that no later change is missed.
+                # Listen before the first query, so that no later change is missed.
                 connection.execute(f"listen {CHANNEL}".encode())
                 self._listens = True
             except psycopg.Error as error:
-                # For example, a standby does not support it.
+                # Poll instead, because some servers do not support LISTEN, for example a standby.
                 self._listens = False
                 LOG.warning("the database sends no notifications (%s); polling instead", first_line(error))
         return self._connection
@@ -114,7 +114,7 @@ class LedgerChampions:
 
 @dataclass(frozen=True)
 class _Known:
-    """What was read about a champion; the ledger never changes it."""
+    """A champion, cached because the ledger never changes a promotion."""
 
     promotion: Promotion
     approved: Approved
@@ -150,6 +150,6 @@ def _notified(connection: psycopg.Connection[Any]) -> bool:
     try:
         return bool(list(connection.notifies(timeout=0)))
     except psycopg.Error:
-        # The connection broke; the next look-up opens another one.
+        # The connection is broken; close it, so that the next look-up opens another one.
         connection.close()
         return True

@@ -39,7 +39,7 @@ _GRACE_SECONDS = 5.0
 
 @dataclass(frozen=True, eq=False)
 class LiveModel:
-    """A model version in memory. It is immutable, so that all scores of a request are of one version.
+    """A model version in memory. It is immutable, so that all scores of a request come from one version.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class LiveModel:
     model
         The fitted model.
     loaded_at
-        Time since which it is live in this process, with time zone.
+        Time at which this process made it live, with time zone.
     """
 
     name: str
@@ -91,7 +91,7 @@ class ModelState:
     failure
         Why the champion cannot be looked up or loaded; None if there is no failure.
     failing_since
-        Start of the failure, with time zone.
+        Start of the failure, with time zone; None if there is no failure.
     reload_failures
         Failed attempts to load a champion.
     """
@@ -109,7 +109,7 @@ class LiveModels:
     Parameters
     ----------
     source
-        Names the version of each model.
+        Source of the champions.
     """
 
     def __init__(self, source: ChampionSource) -> None:
@@ -129,7 +129,7 @@ class LiveModels:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread. Live models stay live; a load in progress is waited for up to 5 s."""
+        """Stop the thread. Live models stay live. If a model is being loaded, wait for it for up to 5 s."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_GRACE_SECONDS)
@@ -155,8 +155,8 @@ class LiveModels:
     def _watch(self, stop: threading.Event) -> None:
         from platform_assets.models.fitted_model import import_libraries
 
-        # Before there is a champion, so that the first one is live within seconds too. If a library is missing, loading
-        # a model reports it.
+        # Import the libraries before there is a champion, so that the first one also goes live within seconds. A
+        # missing library is reported when a model is loaded.
         with suppress(ImportError):
             import_libraries()
         try:
@@ -165,7 +165,7 @@ class LiveModels:
                 try:
                     self._source.wait(stop, self._pause())
                 except Exception:
-                    # Any error, because without this thread no promotion would be noticed.
+                    # Catch any error, because without this thread no promotion would be noticed.
                     LOG.exception("waiting for a promotion failed; polling instead")
                     stop.wait(BLIND_PACE_SECONDS)
         finally:
@@ -176,11 +176,11 @@ class LiveModels:
             try:
                 self._follow(name, self._source.champion(name))
             except (DatabaseError, LedgerError) as error:
-                # The other models need the same database.
+                # Mark all models as failing, because they all need this database.
                 for each in self._states:
                     self._fail(each, f"the champion cannot be looked up: {error}")
                 return
-            # Any error, because damaged evidence of one model must not affect the others.
+            # Catch any error, because damaged evidence of one model must not affect the others.
             except Exception as error:  # noqa: BLE001
                 self._fail(name, f"its champion cannot be read: {_told(error)}")
 
@@ -206,7 +206,8 @@ class LiveModels:
     def _load(self, name: str, approved: Approved, attempt: _Attempt | None) -> None:
         try:
             live = self._loaded(approved)
-        # Any error: a file of another library version may raise anything, and the old model must stay live.
+        # Catch any error, because a file of another library version may raise anything, and the old model must stay
+        # live.
         except Exception as error:  # noqa: BLE001
             again = attempt if attempt is not None and attempt.approved == approved else _Attempt(approved)
             self._attempts[name] = again.later()
@@ -232,7 +233,7 @@ class LiveModels:
             model=model,
             loaded_at=_now(),
         )
-        # Warm up, for many rows and for one.
+        # Warm up the scoring of many rows and of one row.
         live.scores(model.golden_rows)
         live.scores(model.golden_rows.head(1))
         return live
@@ -246,7 +247,7 @@ class LiveModels:
     def _fail(self, name: str, told: str) -> None:
         before = self._states[name]
         self._states[name] = replace(before, failure=told, failing_since=before.failing_since or _now())
-        # Once for each cause, not at every poll.
+        # Log each cause once, not at every poll.
         if before.failure != told:
             serving = f"version {before.live.version} stays live" if before.live else "no version is live"
             LOG.error("%s: %s; %s", name, told, serving)

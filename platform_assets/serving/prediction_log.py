@@ -1,9 +1,9 @@
 """The prediction log, for monitoring: caller, features, score, version and time of every prediction.
 
 Requests put their predictions into a queue in memory. One thread writes the queue in batches, and retries while the
-database is away. A prediction that finds the queue full is dropped and counted. By default requests do not wait for the
-log; a process that is killed loses the predictions of about the last 0.2 s. With `before_answer`, a request gets a
-future that is done once its predictions are committed.
+database is unavailable. If the queue is full, further predictions are dropped and counted. By default, requests do not
+wait for the log, so a process that is killed loses the predictions of about the last 0.2 s. With `before_answer`, a
+request gets a future that is done once its predictions are committed.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ COLUMNS = (
     *("score", "positive", "threshold"),
 )
 CAPACITY = 100_000
-"""Longest queue, in rows."""
+"""Maximum length of the queue, in rows."""
 ROWS_AT_ONCE = 10_000
-"""Approximate rows of one transaction."""
+"""Approximate number of rows per transaction."""
 PACE_SECONDS = 0.2
 """Pause between two writes."""
 LONGEST_PAUSE_SECONDS = 10.0
-"""Longest pause between two attempts while the database is away."""
+"""Longest pause between two attempts while the database is unavailable."""
 _GRACE_SECONDS = 1.0
 
 
@@ -56,7 +56,7 @@ class Predictions:
     caller, request_id
         Name of the caller's key, and id of the request.
     subjects
-        (n,) id of what each prediction is about; None if it has no id.
+        (n,) id of the item that each prediction is about, such as a client; None without an id.
     features
         (n,) feature values by name.
     scores
@@ -84,10 +84,10 @@ class Sink(Protocol):
     """Destination of the rows."""
 
     def write(self, batch: uuid.UUID, answers: Sequence[Predictions]) -> int:
-        """Write all rows in one transaction; return how many of them can never be written.
+        """Write all rows in one transaction; return the number of rows that are rejected for good.
 
-        After an error, the same batch is passed again. It must not be written twice if the first attempt was committed
-        after all.
+        After an error, the caller passes the same batch again. If the first attempt was committed after all, the batch
+        must not be written a second time.
         """
         ...
 
@@ -104,14 +104,14 @@ class PredictionLog:
     sink
         Destination of the rows.
     capacity
-        Most rows that are queued or being written.
+        Maximum number of rows that are queued or being written.
     before_answer
-        Whether requests wait for their predictions; the thread then writes without a pause.
+        Whether requests wait until their predictions are committed. If so, the thread writes without pauses.
 
     Attributes
     ----------
     written, dropped, failures
-        Rows that were written, rows that were lost, and attempts to write that failed.
+        Number of rows that were written, of rows that were dropped, and of failed writes.
     """
 
     def __init__(self, sink: Sink, capacity: int = CAPACITY, *, before_answer: bool = False) -> None:
@@ -123,7 +123,7 @@ class PredictionLog:
         self._waiting: deque[Predictions] = deque()
         self._lock = threading.Lock()
         self._rows = 0
-        # Rows that were dropped since the queue last had room.
+        # Rows that were dropped since `_count` last reported them.
         self._refused = 0
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -147,14 +147,14 @@ class PredictionLog:
         """
         logged: Future[None] | None = Future() if self._before_answer else None
         if logged is not None:
-            # From now on it cannot be cancelled by a request that stops waiting.
+            # Mark it as running, so that a request that stops waiting cannot cancel it.
             logged.set_running_or_notify_cancel()
         if (reason := self._queue(predictions, logged)) is not None and logged is not None:
             logged.set_exception(DatabaseError(f"the prediction cannot be logged: {reason}"))
         return logged
 
     def _queue(self, predictions: Predictions, logged: Future[None] | None) -> str | None:
-        """Queue predictions; return why they are dropped instead, if they are."""
+        """Queue predictions; return None, or the reason if they are dropped."""
         rows = len(predictions)
         with self._lock:
             fits = self._rows + rows <= self._capacity and not self._stop.is_set()
@@ -183,7 +183,7 @@ class PredictionLog:
             self._stop.set()
             self._added.set()
         if self._thread is not None:
-            # The attempt in progress may take longer.
+            # Wait a little longer, because a write may be in progress.
             self._thread.join(seconds + _GRACE_SECONDS)
         with self._lock:
             left, self._rows = self._rows, 0
@@ -210,7 +210,7 @@ class PredictionLog:
             self._added.wait()
             self._added.clear()
             if self._stop.is_set():
-                # `close` may have set it just before it was cleared.
+                # `close` may have set the event just before this thread cleared it.
                 self._added.set()
         else:
             self._stop.wait(PACE_SECONDS)
@@ -226,7 +226,7 @@ class PredictionLog:
         return taken
 
     def _write(self, taken: list[Predictions]) -> bool:
-        """Write a batch, retrying until it succeeds; return False if the log was closed before."""
+        """Write a batch, retrying until it succeeds; return False if the deadline of `close` passed first."""
         batch, pause, told = uuid.uuid4(), PACE_SECONDS, ""
         while True:
             try:
@@ -234,7 +234,7 @@ class PredictionLog:
             # Any error, because the next attempt may succeed.
             except Exception as error:  # noqa: BLE001
                 self.failures += 1
-                # Once: a server that ends causes several different errors, one after the other.
+                # Log only the first error, because a server that shuts down causes several different ones in a row.
                 if not told:
                     told = first_line(error)
                     LOG.warning("predictions cannot be written and are kept in the queue: %s", told)
@@ -253,14 +253,14 @@ class PredictionLog:
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _settle(self, taken: Sequence[Predictions], lost: int) -> None:
-        """End the wait of the requests whose predictions were written."""
+        """Complete the futures of the requests whose predictions are in this batch."""
         for predictions in taken:
             with self._lock:
                 logged = self._futures.pop(id(predictions), None)
             if logged is None:
                 continue
             if lost:
-                # Which of the batch's rows are lost is not known; none may count as logged.
+                # The sink does not report which rows of the batch it rejected, so none may count as logged.
                 logged.set_exception(DatabaseError("the prediction cannot be logged; the log has the reason"))
             else:
                 logged.set_result(None)
@@ -274,7 +274,7 @@ class PredictionLog:
                 self._rows -= rows
             self.written += rows - lost
             self.dropped += lost
-            # Only at half the capacity, so that a queue that stays nearly full is reported once.
+            # Report only when the queue is at most half full, so that a queue that stays nearly full is reported once.
             refused = self._refused if self._rows <= self._capacity // 2 else 0
             self._refused -= refused
         if refused:
@@ -287,7 +287,7 @@ class TableSink:
     Parameters
     ----------
     connect
-        Opens a connection to the platform's database, in autocommit mode.
+        Function that opens a connection to the platform's database, in autocommit mode.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
@@ -296,7 +296,7 @@ class TableSink:
         self._tried: uuid.UUID | None = None
 
     def write(self, batch: uuid.UUID, answers: Sequence[Predictions]) -> int:
-        """Write all rows in one transaction; return how many PostgreSQL can never take."""
+        """Write all rows in one transaction; return the number of rows that PostgreSQL rejects."""
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         # If the connection was lost during the last attempt, that attempt may have been committed.
@@ -360,7 +360,7 @@ def delete_old(connect: Callable[[], psycopg.Connection[Any]], age: timedelta) -
     """
     import psycopg
 
-    # In parts, to keep transactions short.
+    # Delete in parts, to keep transactions short.
     part = (
         f"delete from {TABLE} where ctid = any(array("  # noqa: S608 - constants
         f"select ctid from {TABLE} where at < now() - %s limit {ROWS_AT_ONCE}))"
@@ -372,14 +372,14 @@ def delete_old(connect: Callable[[], psycopg.Connection[Any]], age: timedelta) -
                 deleted += rows
     except psycopg.Error as error:
         raise DatabaseError(
-            f"old predictions could not all be deleted ({first_line(error)}); {deleted} were. Run "
+            f"not all old predictions could be deleted ({first_line(error)}); {deleted} rows were deleted. Run "
             "`platform-assets upkeep` again"
         ) from error
     return deleted
 
 
 def _rows(answers: Sequence[Predictions], form: Callable[[dict[str, Any]], Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows without batch and place, in the order of `COLUMNS`, as PostgreSQL and JSON accept them."""
+    """Yield the rows in the order of `COLUMNS`, without batch and place, with values that PostgreSQL can store."""
     for one in answers:
         who = as_json(one.caller), as_json(one.request_id)
         of_all = (one.at, one.model, one.version, one.approval_id, *who)

@@ -68,11 +68,12 @@ class Predictor:
         name
             Name of the model.
         keys
-            (n,) id of what each row is about, for the log; None if it has no id.
+            (n,) id of the item that each row describes, such as a client, for the log; None without an id.
         rows
             (n,) plain feature values by name, None if missing; other names are ignored.
         asked
-            Caller of the request. Receives the write of the log, if the answer must wait for it.
+            Caller of the request. If the response must wait for the prediction log, the log's future is appended to
+            `asked.logging`.
 
         Raises
         ------

@@ -1,6 +1,6 @@
 """Metrics for Prometheus.
 
-Every application has a registry of its own, so that two applications in one process count separately.
+Each application has its own registry, so that two applications in one process are counted separately.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Metrics:
     predictor
         Predictor whose predictions are counted.
     models
-        Returns the state of each model.
+        Function that returns the state of each model, by name.
     log
         The prediction log.
     online
@@ -76,7 +76,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        # Cached, because finding a labelled counter takes longer than counting. There are few combinations.
+        # Cache the labelled counters, because finding one takes longer than counting. Few combinations of labels exist.
         self._of_requests, self._of_seconds = cache(self._requests.labels), cache(self._seconds.labels)
         self._predictions = Counter(
             "platform_predictions",
@@ -97,7 +97,7 @@ class Metrics:
             collector(registry=self.registry)
 
     def count_request(self, scope: Mapping[str, Any], status: int, seconds: float) -> None:
-        """Count a response under its route's template, because paths are unbounded."""
+        """Count a response by the template of its route, because there is no limit to the number of paths."""
         method = scope["method"] if scope["method"] in _METHODS else OTHER
         route = getattr(scope.get("route"), "path", OTHER)
         self._of_requests(method, route, status).inc()
@@ -118,7 +118,7 @@ class Metrics:
 
 
 class _Platform(Collector):
-    """Gauges that are read at scrape time, not counted per request."""
+    """Metrics that are read at scrape time, not counted per request."""
 
     def __init__(
         self, models: Callable[[], Mapping[str, ModelState]], log: PredictionLog, online: OnlineTables | None
@@ -128,11 +128,11 @@ class _Platform(Collector):
         self._online = online
 
     def describe(self) -> list[Metric]:
-        """Return nothing; otherwise the registry would collect, and query the database, on registration."""
+        """Return no metrics. By default, the registry would collect on registration, and so query the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the state of models, log and features."""
+        """Yield the metrics of the models, the prediction log and the online tables."""
         yield from _of_models(self._models())
         log = self._log
         yield CounterMetricFamily("platform_prediction_log_rows", "Predictions that were logged.", log.written)
@@ -150,7 +150,7 @@ class _Platform(Collector):
         try:
             found = online.versions()
         except PlatformError as error:
-            LOG.warning("the age of the features is unknown: %s", first_line(error))
+            LOG.warning("cannot read the age of the features: %s", first_line(error))
             found = None
         answers.add_metric([], float(found is not None))
         for one in found or ():

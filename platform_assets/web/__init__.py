@@ -1,1 +1,1 @@
-"""HTTP without a word of any domain: keys, sessions, limits, problems, base pages, middleware."""
+"""The domain-independent parts of the HTTP service: keys, sessions, limits, problems, pages, middleware."""

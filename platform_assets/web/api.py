@@ -38,7 +38,7 @@ def router(services: Services) -> APIRouter:
 
 
 def go_to_approvals() -> Response:
-    """Redirect to the requests for approval."""
+    """Redirect to the list of approval requests."""
     return RedirectResponse("/approvals", HTTPStatus.SEE_OTHER)
 
 

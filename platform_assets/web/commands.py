@@ -34,7 +34,7 @@ def add(
 
 @keys.command("list")
 def list_keys(context: typer.Context) -> None:
-    """List all keys, revoked ones included, without secrets."""
+    """List all keys, including revoked ones, without their secrets."""
     found = context.obj.services.keys.list()
     moments = [[f"{at:%Y-%m-%d %H:%M}" if at else "" for at in (key.created_at, key.revoked_at)] for key in found]
     print_table(

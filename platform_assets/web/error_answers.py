@@ -1,7 +1,7 @@
 """Turn exceptions into error responses: problem details, or a page for browsers.
 
-Errors that the client or operator can fix carry their message. Of an internal error, the response shows only the
-request id.
+The response to an error that the client or the operator can fix shows the error's message. The response to an internal
+error shows only the request id.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Problems:
     def _of_ours(self, request: Request, error: Exception) -> Problem | None:
         if isinstance(error, DatabaseError) or _is_of_driver(error) or _is_of_driver(error.__cause__):
             LOG.warning("the database does not respond: %s", first_line(error), extra={REQUEST_ID: request_id(request)})
-            # The driver's message names host and user.
+            # Do not show the driver's message, because it names host and user.
             return Problem(
                 DatabaseError.status,
                 "The platform's database does not respond. Try again in a moment.",
@@ -99,7 +99,7 @@ class Problems:
 
 
 def _is_of_driver(error: BaseException | None) -> bool:
-    """Return whether an exception is the driver's, about a connection."""
+    """Return whether an exception comes from the database driver and concerns its connection."""
     if error is None:
         return False
     # Imported here, so that the service starts faster.
@@ -110,7 +110,7 @@ def _is_of_driver(error: BaseException | None) -> bool:
 
 def _of_http(request: Request, error: HTTPException) -> Problem:
     if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
-        # FastAPI's answer to a body that it cannot parse.
+        # FastAPI raises this for a body that it cannot parse.
         told = "The body cannot be parsed."
         return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, INVALID, errors={"body": told})
     return Problem(error.status_code, _told(error, request), headers=error.headers)

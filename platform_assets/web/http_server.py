@@ -1,7 +1,7 @@
 """The HTTP server: uvicorn with bounds on request heads, trailers, slow clients and open connections.
 
-uvicorn's httptools parser has no such bounds. A request that breaks one is answered with a problem (RFC 9457) where no
-answer has begun, and its connection is closed.
+uvicorn's httptools parser has no such bounds. A request beyond a bound gets a problem (RFC 9457), unless its
+response has already begun, and its connection is closed.
 """
 
 from __future__ import annotations
@@ -32,34 +32,35 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 SECONDS_TO_FINISH = 10
-"""How long a server that was told to stop waits for the requests that it is answering."""
+"""Time for which a stopping server waits for the requests in progress."""
 _RESERVED_DESCRIPTORS = 64
 """File descriptors that are kept free for databases, files and the log."""
 _WARNING_SECONDS = 60.0
-"""Shortest time between two warnings about file descriptors."""
+"""Minimum time between two warnings about file descriptors."""
 _LINGER_SECONDS = 2.0
-"""How long a refused client may go on sending, so that it reads the answer before its connection is reset."""
+"""Time for which a refused client may keep sending, so that it can read the response before the connection is reset."""
 _PER_HEADER = len(": \r\n")
 _NEVER = float("inf")
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What one connection may use.
+    """Limits of one connection.
 
     Attributes
     ----------
     head_bytes
-        Request line and headers together; also the trailers and the chunk framing between two pieces of a body.
+        Maximum size of the request line and headers together; also of the trailers, and of the chunk framing between
+        two pieces of a body.
     head_seconds
-        From opening the connection, from the end of the last answer, or from a request's first byte, to the end of its
-        head.
+        Maximum time to the end of a request's head, from the opening of the connection, the end of the last response,
+        or the first byte of the request.
     body_seconds
-        From the end of the head to the end of the body.
+        Maximum time from the end of the head to the end of the body.
     write_seconds
-        Without reading any of the answer.
+        Maximum time in which a client reads nothing of its response.
     descriptors
-        File descriptors of the process, above which the oldest unfinished connection is closed.
+        File descriptor number from which a new connection closes the oldest unfinished one.
     """
 
     head_bytes: int = 32 * 1024
@@ -76,7 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
     warned_at = -_NEVER
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Begin to wait for a request."""
+        """Start the time limit of the first request's head."""
         super().connection_made(transport)
         self.opened_at = self.loop.time()
         self._uncounted = 0
@@ -96,11 +97,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether the client has a request to send, or the rest of one."""
+        """Whether the server waits for a request, or for the rest of one."""
         return self._deadline < _NEVER
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; refuse a head, trailers or chunk framing beyond the bound."""
+        """Parse received bytes; refuse a head, trailers or chunk framing beyond the bound."""
         if self._refused:
             return
         self._unset_keepalive_if_required()
@@ -113,61 +114,61 @@ class BoundedProtocol(HttpToolsProtocol):
             else:
                 self._refuse(HTTPStatus.BAD_REQUEST, "The request is not valid HTTP/1.1.", "invalid-http")
         except httptools.HttpParserUpgrade:
-            # There is no other protocol to change to; the request is answered over HTTP/1.1.
-            LOG.debug("a request to change the protocol was ignored")
+            # Ignore the upgrade, because no other protocol is supported; the request is answered over HTTP/1.1.
+            LOG.debug("ignored a request to upgrade the protocol")
         else:
             if self._uncounted > self.bounds.head_bytes:
                 self._refuse_head()
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Start the time limit of a request's head."""
         super().on_message_begin()
         self._receiving = True
         self._deadline = self.loop.time() + self.bounds.head_seconds
 
     def on_headers_complete(self) -> None:
-        """End the head; refuse one that is too large although it came in one piece."""
+        """Start the time limit of the body; refuse a head that arrived in one piece but is too large."""
         size = len(self.url) + sum(len(name) + len(value) + _PER_HEADER for name, value in self.headers)
         if size > self.bounds.head_bytes:
             raise _HeadTooLargeError
         self._uncounted = 0
         self._deadline = self.loop.time() + self.bounds.body_seconds
         super().on_headers_complete()
-        # Trailers must not become headers of a request whose headers were checked already.
+        # Replace the list, because the parser adds trailers to it, and this request's headers were checked already.
         self.headers = []
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Pass on a piece of the body; only the bytes between two pieces count towards the bound."""
         self._uncounted = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End the request; the client waits for its answer now."""
+        """Stop the time limit, because the request is complete."""
         self._uncounted = 0
         self._receiving = False
         self._deadline = _NEVER
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Start the time limit of the next request's head."""
         if self._deadline == _NEVER and not self.pipeline:
             self._deadline = self.loop.time() + self.bounds.head_seconds
         super().on_response_complete()
 
     def shutdown(self) -> None:
-        """End the connection, at once where the client has not sent its whole request."""
+        """Close the connection: at once if its request is incomplete, otherwise after the response."""
         if self._receiving:
             self._close()
         else:
             super().shutdown()
 
     def pause_writing(self) -> None:
-        """Begin to wait for a client that does not read."""
+        """Start the time limit of a client that does not read."""
         self._write_deadline = self.loop.time() + self.bounds.write_seconds
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Go on writing."""
+        """Stop that time limit, because the client reads again."""
         self._write_deadline = _NEVER
         super().resume_writing()
 
@@ -186,12 +187,12 @@ class BoundedProtocol(HttpToolsProtocol):
             bounds = self.bounds
             self._refuse(
                 HTTPStatus.REQUEST_TIMEOUT,
-                f"The request did not arrive in time: its head has {bounds.head_seconds:g} s, its body "
-                f"{bounds.body_seconds:g} s.",
+                f"The request did not arrive in time: the limit is {bounds.head_seconds:g} s for its head and "
+                f"{bounds.body_seconds:g} s for its body.",
                 "request-too-slow",
             )
         else:
-            # Nothing was asked, so there is nothing to answer.
+            # Close without a response, because there is no request.
             self._close()
 
     def _refuse_head(self) -> None:
@@ -202,11 +203,11 @@ class BoundedProtocol(HttpToolsProtocol):
         )
 
     def _refuse(self, status: HTTPStatus, detail: str, name: str) -> None:
-        """Answer with a problem if no answer has begun, and close."""
+        """Send a problem unless a response has begun, and close the connection."""
         self._refused = True
         request_id = uuid.uuid4().hex
         host = self.client[0] if self.client else "?"
-        LOG.info("refused a request of %s with %s: %s", host, int(status), detail, extra={REQUEST_ID: request_id})
+        LOG.info("refused a request from %s with %s: %s", host, int(status), detail, extra={REQUEST_ID: request_id})
         cycle = self._current
         may_answer = cycle is None or cycle.response_complete or not cycle.response_started
         if may_answer and not self.pipeline and not self.transport.is_closing():
@@ -217,7 +218,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._close()
 
     def _linger(self) -> None:
-        # With data unread, closing would reset the connection, and the client might never read the answer.
+        # Keep reading for a moment, because closing with unread data resets the connection, and the client might never
+        # read the response.
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -229,7 +231,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _drop_cycle(self) -> None:
-        """Tell the application that the client is gone."""
+        """Notify the application that the client has disconnected."""
         cycle = self._current
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
@@ -240,13 +242,13 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle
 
     def _make_room(self) -> None:
-        """Close the oldest connection without a whole request, because file descriptors run out."""
+        """Close the oldest connection without a complete request, because file descriptors are running out."""
         kind, now = type(self), time.monotonic()
         if now - kind.warned_at > _WARNING_SECONDS:
             kind.warned_at = now
             LOG.warning(
-                "file descriptors run out: %s connections are open; the oldest idle and unfinished ones are closed "
-                "(raise the limit of open files, `ulimit -n`, for more)",
+                "file descriptors are running out: %s connections are open, and the oldest idle or unfinished ones are "
+                "closed; to keep more open, raise the limit of open files (`ulimit -n`)",
                 len(self.connections),
             )
         others = (one for one in self.connections if isinstance(one, BoundedProtocol) and one is not self)
@@ -256,7 +258,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class _HeadTooLargeError(Exception):
-    """Raised in a callback of the parser, which wraps it."""
+    """The head is too large. Raised in a callback of the parser, which wraps it in its own error."""
 
 
 def run(app: ASGIApp, host: str, port: int) -> None:
@@ -275,15 +277,15 @@ def run(app: ASGIApp, host: str, port: int) -> None:
 
 
 def server(app: ASGIApp, bounds: Bounds | None = None, **options: Any) -> uvicorn.Server:
-    """Return a server for an application; `run` it.
+    """Return a server for an application; start it with its method `run`.
 
     Parameters
     ----------
     app
         The application.
     bounds
-        Of each connection; the default raises this process's limit of file descriptors as far as it may, and keeps
-        some of them free.
+        Limits of each connection. None: the defaults, where `descriptors` is the process's limit, raised as far as
+        possible, less some that are kept free.
     options
         Further arguments of `uvicorn.Config`, such as `host` and `port`.
     """
@@ -293,12 +295,13 @@ def server(app: ASGIApp, bounds: Bounds | None = None, **options: Any) -> uvicor
         app,
         http=protocol,
         ws="none",
-        # Each request has its own line in the platform's log, with its id.
+        # No log of uvicorn's own, because the platform logs each request with its id.
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
-        # By default uvicorn takes it from WEB_CONCURRENCY, and then needs the application's import path.
+        # Set explicitly, because uvicorn otherwise reads WEB_CONCURRENCY, and several workers need the application's
+        # import path.
         workers=1,
         **options,
     )
@@ -306,7 +309,7 @@ def server(app: ASGIApp, bounds: Bounds | None = None, **options: Any) -> uvicor
 
 
 def _raise_descriptors() -> int:
-    """Raise the soft limit of file descriptors to the hard one; the limit that holds."""
+    """Raise the soft limit of file descriptors to the hard one, up to 65,536; return the resulting limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -316,7 +319,7 @@ def _raise_descriptors() -> int:
 
 
 def _answer(status: HTTPStatus, detail: str, name: str, request_id: str) -> bytes:
-    """A problem as it goes over the connection; the application's middleware never sees such a request."""
+    """Return a problem as the bytes of a response, because the application never sees such a request."""
     problem = {
         "type": f"{TYPE}{name}",
         "title": name.replace("-", " ").capitalize(),

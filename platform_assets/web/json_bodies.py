@@ -1,6 +1,6 @@
 """JSON request bodies: parsed strictly, so that no value is silently dropped or changed.
 
-Python's parser keeps the last of two values of one name, and takes `NaN`. Neither is JSON that a client means.
+Python's parser keeps only the last value of a duplicate name, and accepts `NaN`. Both are mistakes of the client.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from fastapi.routing import APIRoute
 
 MOST_FIELDS = 1_000
-"""Fields of one JSON object; a request with more is refused before each of them is validated."""
+"""Maximum number of fields of a JSON object; a larger object is refused before its fields are validated."""
 
 
 class StrictRequest(Request):
-    """A request whose `json` is strict."""
+    """A request that parses its JSON body strictly."""
 
     async def json(self) -> Any:
         """Return the body's value; see `parse`."""
@@ -36,31 +36,31 @@ def parse(body: bytes) -> Any:
     Raises
     ------
     Problem
-        422: the body is not JSON; an object has two values of one name, or more than `MOST_FIELDS` fields; a number is
-        not finite.
+        422: the body is not JSON, an object has a duplicate name or more than `MOST_FIELDS` fields, or a number is not
+        finite.
     """
     try:
         return json.loads(body, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise _invalid("body", f"The body is not JSON: there is an error at character {error.pos}.") from None
     except (ValueError, RecursionError):
-        # Not UTF-8, nested too deeply, or a number of thousands of digits.
+        # The body is not UTF-8, is nested too deeply, or has a number of thousands of digits.
         raise _invalid("body", "The body cannot be read as JSON.") from None
 
 
 def parse_strictly(route: APIRoute) -> None:
-    """Let a route parse its body by `StrictRequest`. FastAPI's own way needs a class of route in each router."""
+    """Make a route parse its body with `StrictRequest`. FastAPI's own way would need a route class in every router."""
     handler = route.get_route_handler
 
     def strict_handler() -> Callable[[Request], Awaitable[Response]]:
         handle = handler()
 
         async def handled(request: Request) -> Response:
-            return await handle(StrictRequest(request.scope, request.receive, request._send))  # noqa: SLF001 - Starlette's way to hand it on
+            return await handle(StrictRequest(request.scope, request.receive, request._send))  # noqa: SLF001 - Starlette has no public attribute for it
 
         return handled
 
-    # An attribute of this route alone; mypy forbids to assign to a method.
+    # Set it on this route only, through `vars` because mypy forbids assigning to a method.
     vars(route)["get_route_handler"] = strict_handler
 
 

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 HEADER = "X-Request-ID"
 MAX_BODY_BYTES = 512 * 1024
-"""Longest body; 1,000 short texts fit in."""
+"""Maximum size of a request body in bytes; 1,000 short texts fit."""
 LOGGED_SECONDS = 5.0
-"""Longest wait for the prediction log, where predictions are logged before they are answered."""
+"""Longest wait for the prediction log, if predictions are logged before the response is sent."""
 BUSY_SECONDS = 0.05
 """After two overlapping requests, assume concurrent load for this long."""
 CLIENT_GONE = 499
-"""Status in the log of a request whose client hung up before it had sent the whole body, as nginx logs it."""
+"""Status, as in nginx's log, of a request whose client disconnected before it had sent the whole body."""
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 SECURE_HEADERS = {
     # No scripts are allowed, so injected text could not run.
@@ -68,7 +68,7 @@ class RequestMiddleware:
     app
         The wrapped application.
     count
-        Called after each response with the request's scope, the status and the duration in seconds.
+        Function that is called after each response with the request's scope, the status and the duration in seconds.
     problems
         Turns exceptions into error responses.
     meanwhile
@@ -89,7 +89,7 @@ class RequestMiddleware:
         self._meanwhile = meanwhile
         self._requests = RequestLog(LOG)
         self._load = _Load()
-        # Cheaper than `uuid4`, which makes a system call for each.
+        # Not `uuid4`, because it makes a system call for each id.
         self._names = random.Random()  # noqa: S311 - request ids are not secret
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +112,7 @@ class RequestMiddleware:
             with self._load:
                 await exchange.run(self._app)
         finally:
-            # Later, so that the response is sent first.
+            # Schedule this for later, so that the response is sent first.
             asyncio.get_running_loop().call_soon(self._note, exchange, exchange.seconds)
 
     def _write_log_if_idle(self) -> None:
@@ -151,7 +151,7 @@ class _Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, problems: Problems) -> None:
         self._method: str = scope["method"]
-        # Answered as GET. A copy, because the server finds in the scope that it must not send the body.
+        # Handle HEAD as GET. Copy the scope, because the server reads in the original that it must not send the body.
         self.scope = {**scope, "method": "GET"} if self._method == "HEAD" else scope
         self._receive, self._send = receive, send
         self._problems = problems
@@ -173,7 +173,7 @@ class _Exchange:
                 await self._answer(problem)
             else:
                 await app(self.scope, self.receive, self.send)
-        # Everything, because no traceback may reach the client.
+        # Catch everything, because no traceback may reach the client.
         except Exception as error:
             if self.status == CLIENT_GONE:
                 return
@@ -182,7 +182,7 @@ class _Exchange:
                 LOG.exception("%s %s failed", self._method, self.scope["path"], extra={REQUEST_ID: self._id})
             if self.status:
                 raise
-            detail = f"An internal error occurred. The operator finds it in the log as {self._id}."
+            detail = f"An internal error occurred. The log has the details under the request id {self._id}."
             await self._answer(problem or Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
 
     async def receive(self) -> Message:
@@ -198,11 +198,11 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass on a message of the application, unless the prediction log decides otherwise."""
+        """Pass on a message of the application, or send a problem if the predictions could not be logged."""
         if self._is_replaced:
             return
         if message["type"] == "http.response.start" and (failure := await self._logging_failure()) is not None:
-            # Not raised: Starlette would take the response for begun.
+            # Do not raise it, because Starlette would assume that the response has begun.
             self._is_replaced = True
             await self._answer(failure)
             return
@@ -226,7 +226,9 @@ class _Exchange:
             try:
                 await asyncio.wait_for(logged, LOGGED_SECONDS)
             except (DatabaseError, TimeoutError) as error:
-                LOG.warning("a prediction was not logged, and not answered: %r", error, extra={REQUEST_ID: self._id})
+                LOG.warning(
+                    "a prediction could not be logged, so its request gets 503: %r", error, extra={REQUEST_ID: self._id}
+                )
                 return Problem(
                     DatabaseError.status,
                     "The prediction could not be logged, which this service requires before it answers. Try again in a "
@@ -237,11 +239,11 @@ class _Exchange:
         return None
 
     def _added(self, there: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the headers that every response has, except those that it has set itself."""
+        """Yield the headers that every response gets, except those in `there`, which it has set itself."""
         yield _REQUEST_ID_HEADER, self._id.encode()
         yield from (pair for pair in _SECURE_HEADERS if pair[0] not in there)
         if _CACHE_CONTROL not in there:
-            # Static files hold no data, so browsers may keep them and revalidate.
+            # Browsers may cache static files if they revalidate them, because these files hold no data.
             yield _CACHE_CONTROL, b"no-cache" if self.scope["path"].startswith("/static/") else b"no-store"
         if self.scope["scheme"] == "https":
             yield _HSTS
@@ -251,7 +253,7 @@ class _Exchange:
         await response(self.scope, self.receive, self._deliver)
 
     def _refusal(self) -> Problem | None:
-        """Why the body is not read; None if it may be."""
+        """Return why the request is refused before its body is read; None if it is not refused."""
         if self._declared_length() > MAX_BODY_BYTES:
             return _too_large()
         encoding = _header(self.scope, b"content-encoding").strip().lower()
@@ -266,7 +268,7 @@ class _Exchange:
 
     def _declared_length(self) -> int:
         text = _header(self.scope, b"content-length")
-        # Cut, because Python refuses to parse a number of thousands of digits.
+        # Cut the text, because Python refuses to parse a number of thousands of digits.
         return int(text[:_DIGITS]) if text.isascii() and text.isdigit() else 0
 
     def line(self, seconds: float) -> Line:
@@ -281,7 +283,7 @@ class _Exchange:
 
 
 def _header(scope: Scope, name: bytes) -> str:
-    """Return a header of the request; empty if it is not there."""
+    """Return a header of the request; empty if it is missing."""
     return next((str(value, "latin-1") for key, value in scope["headers"] if key == name), "")
 
 

@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from pydantic.config import JsonDict
 
 MOST_AT_ONCE = 1_000
-"""Most items of one request."""
+"""Maximum number of items per request."""
 Item = TypeVar("Item")
 Row = TypeVar("Row")
 Found = TypeVar("Found", bound=BaseModel)
 Missing = TypeVar("Missing", bound="NothingFound")
 LARGEST_FLOAT = 2**53 - 1
-"""Largest whole number up to which each one has a float of its own."""
+"""Largest integer up to which floats represent every integer exactly."""
 _PLAIN = re.compile(r"-?(0|[1-9][0-9]*)")
 UpTo1000 = Annotated[list[Item], Field(max_length=MOST_AT_ONCE)]
 """A list of at most `MOST_AT_ONCE` items."""
 
 
 def plain_digits(value: Any) -> Any:
-    """Refuse a text that is not a plain decimal number, where pydantic would take `+5`, `05`, `5_0` and `5.0` for one.
+    """Refuse a text that is not plain digits; pydantic alone would accept `+5`, `05`, `5_0` and `5.0`.
 
-    Two addresses of one thing would otherwise differ in caches, logs and limits.
+    Otherwise one item would have several paths, which caches, logs and limits treat as different items.
     """
     if isinstance(value, str) and not _PLAIN.fullmatch(value):
         raise ValueError("Send a whole number in plain digits.")
@@ -49,12 +49,12 @@ def plain_digits(value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    # In JSON and its schemas 5.0 is a whole number.
+    # Accept 5.0 as 5, because JSON Schema counts it as an integer.
     if isinstance(value, float) and value.is_integer():
         if abs(value) > LARGEST_FLOAT:
             raise ValueError(
-                f"A number with a fraction or an exponent is exact only up to {LARGEST_FLOAT:,}; send all digits of a "
-                "larger one."
+                f"A number with a fraction or an exponent is exact only up to {LARGEST_FLOAT:,}; send a larger number "
+                "as an integer, with all its digits."
             )
         return int(value)
     return plain_digits(value)
@@ -66,14 +66,14 @@ def _of_64_bits(value: int) -> int:
     return value
 
 
-# Without bounds in the schema, because many readers of OpenAPI treat them as floats and round them.
+# The schema has no bounds, because many OpenAPI tools read them as floats and round them.
 Key = Annotated[
     int,
     BeforeValidator(_whole),
     AfterValidator(_of_64_bits),
     Field(json_schema_extra={"format": "int64"}),
 ]
-"""A key that is a whole number of 64 bits, as tables have it."""
+"""A signed 64-bit integer key, the type of the key columns of tables."""
 
 
 class NothingFound(BaseModel):
@@ -172,9 +172,10 @@ def in_their_places(
     rows
         Row of each known item.
     answer
-        Returns one answer per item, from the known items and their rows. It is not called if there are none.
+        Function that returns one answer per item, from the known items and their rows. It is called only if there are
+        any.
     missing
-        Returns the placeholder for an unknown item.
+        Function that returns the placeholder for an unknown item.
     """
     known = [item for item in items if item in rows]
     answers = iter(answer(known, [rows[item] for item in known]) if known else ())
@@ -191,19 +192,20 @@ async def respond(
     asked
         The request.
     answers
-        Returns one answer per item, in the order of the items.
+        Function that returns one answer per item, in the order of the items.
     several
         Model of the response to a list. Its only field is the list.
     few
-        Up to this many items are answered on the event loop, more in a thread. By default always in a thread.
+        Largest number of items that is answered on the event loop; more are answered in a thread. None: always in a
+        thread.
 
     Raises
     ------
     NotFound
         The request has one item, and it does not exist.
     """
-    # For few rows, a thread would add a third to the time and hold the GIL just as long. Many rows on the event loop
-    # would delay all other requests.
+    # Answer few items on the event loop, because a thread would add a third to the time and hold the GIL just as long.
+    # Answer many in a thread, because on the event loop they would delay all other requests.
     on_loop = few is not None and len(asked.items) <= few
     found = answers() if on_loop else await run_in_threadpool(answers)
     if asked.is_many:

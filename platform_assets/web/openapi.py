@@ -59,14 +59,14 @@ def _add_example(content: dict[str, Any] | None, schemas: Mapping[str, Any]) -> 
 
 
 def example(schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int = 0) -> Any:
-    """Return a value that is valid by a JSON schema.
+    """Return a value that is valid under a JSON schema.
 
     Parameters
     ----------
     schema
         A schema as pydantic writes it.
     schemas
-        Schemas by name, to which it may refer.
+        The schemas to which `schema` may refer, by name.
     depth
         Depth of the value in the example; lists are empty below a limit, because schemas may be recursive.
     """

@@ -1,4 +1,4 @@
-"""HTML pages: rendering of templates, what every page shows, and error pages.
+"""HTML pages: rendering of templates, the variables that every page needs, and error pages.
 
 All values are escaped, and no page has scripts. Browsers get pages, programs get JSON.
 """
@@ -56,7 +56,7 @@ def render(
     request
         The request to answer.
     template
-        File name of the template; it may extend templates of this room.
+        File name of the template; it may extend the templates in `web/templates`.
     status
         HTTP status.
     folder
@@ -72,7 +72,7 @@ def render(
         .render(
             {
                 "request": request,
-                # Not looked up here, because the page may be about a database that is away.
+                # Not looked up here, because the page may report that the database is unavailable.
                 "caller": getattr(request.state, "caller", None),
                 "csrf_field": CSRF_FIELD,
                 "csrf_token": access.sessions.token(session),
@@ -119,7 +119,7 @@ def path_of(request: Request) -> str:
 
 
 def safe_next(path: str) -> str:
-    """Return a path to redirect to after sign-in: the given one if it is allowed, else the list of requests."""
+    """Return a path to redirect to after sign-in: the given one if it is allowed, else `/approvals`."""
     return path if _NEXT.fullmatch(path) else "/approvals"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 MOST_ITEMS = 1_000
-"""Most items of a page."""
+"""Maximum number of items per page."""
 # The validator comes last: before `Field`, it would hide the bounds from the schema.
 PageNumber = Annotated[
     int,

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from fastapi import Request
 
 TYPE = "urn:platform-assets:"
-"""Prefix of the platform's own problem types. A problem that says no more than its status is `about:blank`."""
+"""Prefix of the platform's own problem types. A problem without a type of its own is `about:blank`."""
 RETRY_SECONDS = 5
 """Value of `Retry-After` while a dependency is unavailable."""
 MOST_ERRORS = 20
-"""Invalid fields that a problem lists; the rest are counted."""
+"""Maximum number of invalid fields that a problem lists; the rest are counted."""
 LONGEST_NAME = 100
-"""Characters of a field's name that a problem repeats."""
+"""Maximum number of characters of a field's name in a problem; the rest is cut."""
 LONGEST_PATH = 2_000
-"""Characters of a path that a problem repeats."""
+"""Maximum number of characters of a path in a problem; the rest is cut."""
 REQUEST_ID = "request_id"
 PROBLEM_JSON = "application/problem+json"
 INVALID = "invalid-request"
@@ -54,8 +54,8 @@ PROBLEM_SCHEMA: Mapping[str, Any] = {
 MEANINGS: Mapping[int, str] = {
     401: "There is no key, or it is unknown or revoked.",
     403: "The key does not allow this.",
-    404: "The requested thing does not exist.",
-    409: "The request's state does not allow this.",
+    404: "The requested item does not exist.",
+    409: "The state of the approval request does not allow this.",
     413: "The body is too large.",
     415: "The body has the wrong content type, or is compressed.",
     422: "A parameter or the body is invalid.",

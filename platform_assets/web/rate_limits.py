@@ -1,6 +1,6 @@
 """Rate limits: requests per key or address, and failed key attempts per address.
 
-They are counted in this process alone; several processes behind one address each allow the full rate.
+Each process counts its own requests, so several processes behind one address each allow the full rate.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RateLimits:
 
     @property
     def _windows(self) -> RateLimiter:
-        # Imported at the first request, because the import takes a tenth of a second of the start.
+        # Import at the first request, because the import would delay the start by a tenth of a second.
         made: RateLimiter | None = vars(self).get("_made")
         if made is None:
             from limits.storage import MemoryStorage

@@ -1,4 +1,4 @@
-"""Keys that were valid a while ago, for routes that must be readable while the database is away."""
+"""Recently valid keys, for routes that must stay readable while the database is unavailable."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from fastapi import Request
 
 SECONDS = 3_600.0
-"""How long a key is remembered after its last use with the database."""
+"""Time for which a key is remembered after the database last confirmed it."""
 MOST_KEYS = 100
-"""Most keys that are remembered."""
+"""Maximum number of remembered keys."""
 _NEVER = float("inf")
 
 
 class RememberedKeys:
-    """Admits callers as `Access.admit` does, and those of the last hour while the database is away.
+    """Admits callers like `Access.admit`, and also the callers of the last hour while the database is unavailable.
 
-    A key that is revoked is forgotten at its next use, so only a key that was revoked within the hour, and not used
-    since, is still admitted during an outage. Use it only for routes that hold no personal data.
+    A revoked key is forgotten when it is next refused. A key that was revoked within the last hour and not used since
+    is therefore still admitted during an outage. Use this class only for routes without personal data.
     """
 
     def __init__(self) -> None:
@@ -38,23 +38,23 @@ class RememberedKeys:
         Parameters
         ----------
         request
-            The request, whose header was read by the middleware.
+            The request, which the middleware has authenticated.
         scope
             Scope that the key needs.
 
         Raises
         ------
         Problem
-            401 or 403, as `Access.admit`.
+            401 or 403, as for `Access.admit`.
         DatabaseError
             The database is away and the key was not used recently.
         """
         header = request.headers.get("authorization")
         if not header:
-            # A session, or no key at all.
+            # The caller has a session or no key, so there is no key to remember.
             access_of(request).admit(request, scope)
             return
-        # Hashed, so that the memory holds no secret.
+        # Hash the key, so that no secret is kept in memory.
         name = hashlib.sha256(header.encode()).digest()
         try:
             access_of(request).admit(request, scope)

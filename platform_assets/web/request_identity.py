@@ -16,11 +16,11 @@ class Asked:
     Attributes
     ----------
     caller
-        Name of the key; empty where no key is needed.
+        Name of the caller's key; empty if the request needed no key.
     request_id
         Id of the request in the logs.
     logging
-        Writes of this request's predictions that must succeed before the answer is sent.
+        Futures of log writes that must succeed before the response is sent.
     """
 
     caller: str

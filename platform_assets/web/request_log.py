@@ -1,7 +1,8 @@
 """The request log: one line for each request, written in batches.
 
-Written alone, a line takes a sixth of the time of a short response. Only these lines are buffered, for a hundredth of a
-second at most; a process that is killed loses them. All other log messages are written at once.
+If lines were written one by one, each would take a sixth of the time of a short response. Only these lines are
+buffered, for a hundredth of a second at most; a process that is killed loses them. All other log messages are written
+at once.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ class RequestLog:
     Parameters
     ----------
     logger
-        Logger that writes them.
+        Logger that writes the lines.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._waiting: deque[Line] = deque()
-        # The loop on which a flush is scheduled.
+        # The loop on which a flush is scheduled; None if there is none.
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, line: Line) -> None:
@@ -74,7 +75,7 @@ class RequestLog:
             if wanted:
                 try:
                     self._logger.handle(self._record(line))
-                except Exception as error:  # noqa: BLE001 - whatever a filter raises, that line alone is lost
+                except Exception as error:  # noqa: BLE001 - a filter may raise anything; only that line is lost
                     failure = error
         if failure is not None:
             raise failure

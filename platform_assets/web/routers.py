@@ -1,8 +1,8 @@
 """Rules for the routes of every `api.py`: the scopes that they need and the errors that they document.
 
-An `api.py` has `router(services)`. A route needs a key with the scope `read` or `predict`. A route below
-`/predictions/` that is not a GET needs `predict`. A function that is marked with `checks_access_itself` is exempt. The
-others find the caller in `request.state.asked`.
+An `api.py` defines `router(services)`. A route needs a key with the scope `read` or `predict`. A route below
+`/predictions/` that is not a GET needs `predict`. A function that is marked with `checks_access_itself` is exempt. All
+other functions find the caller in `request.state.asked`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 PREDICTIONS = "/predictions/"
 """Prefix of the routes that make predictions."""
 _CHECKS_ITSELF = "checks_access_itself"
-"""Attribute of a route's function."""
+"""Attribute by which `checks_access_itself` marks a route's function."""
 _OF_ALL = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,

@@ -1,4 +1,4 @@
-"""Reading single rows on an event loop: real PostgreSQL, asked many things at once, cut off, slow, and away."""
+"""`AsyncReads` on a real PostgreSQL: concurrent statements, lost connections, a slow and an unavailable server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BACKEND = b"select pg_backend_pid() as number"
 
 
 class Connections:
-    """Connections to a database of this module's own, opened and counted; none while the database is away."""
+    """Opens and counts connections to this module's database; refuses them while `away` is set."""
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
@@ -42,7 +42,7 @@ class Connections:
             connection.execute(statement.encode())
 
     def alive(self) -> set[int]:
-        """The processes of all connections."""
+        """Return the server's process ids of all connections."""
         query = b"select pid from pg_stat_activity where datname = current_database()"
         with closing(Database(self.url).connect("platform")) as connection:
             return {row[0] for row in connection.execute(query)}
@@ -74,7 +74,7 @@ def run(connections: Connections, work: Any, **options: Any) -> Any:
             return await work(reads)
         finally:
             reads.close()
-            # Closed by the loop itself, in its next turn.
+            # Give the loop a turn, in which it closes the connection.
             await asyncio.sleep(0)
 
     with opened(connections, **options) as reads:
@@ -82,7 +82,7 @@ def run(connections: Connections, work: Any, **options: Any) -> Any:
 
 
 async def outcome(asked: Coroutine[Any, Any, list[dict[str, Any]]]) -> Any:
-    """The rows, or the kind of error."""
+    """Return the rows; on an error, the type of a psycopg error, or the text of a `DatabaseError`."""
     try:
         return await asked
     except psycopg.Error as error:
@@ -91,7 +91,7 @@ async def outcome(asked: Coroutine[Any, Any, list[dict[str, Any]]]) -> Any:
         return str(error)
 
 
-def test_rows_come_by_the_names_of_their_columns_with_their_types(connections: Connections) -> None:
+def test_rows_map_column_names_to_typed_values(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         assert await reads.rows(TWICE, [1]) == ONE
         assert await reads.rows("select 1 as number where %s = 'ö'".encode(), ["o"]) == []
@@ -106,7 +106,7 @@ def test_rows_come_by_the_names_of_their_columns_with_their_types(connections: C
     run(connections, work)
 
 
-def test_each_of_many_at_once_gets_its_own_answer_over_one_connection(connections: Connections) -> None:
+def test_concurrent_statements_get_their_own_rows_over_one_connection(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         found = await asyncio.gather(*(reads.rows(TWICE, [number]) for number in range(2_000)))
         assert [row["twice"] for rows in found for row in rows] == [2 * number for number in range(2_000)]
@@ -115,7 +115,7 @@ def test_each_of_many_at_once_gets_its_own_answer_over_one_connection(connection
     assert connections.opened == 1
 
 
-def test_what_is_too_long_to_be_sent_or_received_at_once_comes_whole(connections: Connections) -> None:
+def test_values_longer_than_one_packet_are_sent_and_received_completely(connections: Connections) -> None:
     long = "0123456789" * 1_000_000
 
     async def work(reads: AsyncReads) -> None:
@@ -126,7 +126,7 @@ def test_what_is_too_long_to_be_sent_or_received_at_once_comes_whole(connections
     run(connections, work)
 
 
-def test_a_statement_that_is_refused_disturbs_no_other(connections: Connections) -> None:
+def test_a_refused_statement_does_not_affect_the_others(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         asked = [reads.rows(TWICE, [1]), reads.rows(b"select * from nowhere"), reads.rows(TWICE, [1])]
         found = await asyncio.gather(*map(outcome, asked))
@@ -136,7 +136,7 @@ def test_a_statement_that_is_refused_disturbs_no_other(connections: Connections)
     run(connections, work)
 
 
-def test_text_with_a_nul_is_refused_and_not_cut_off(connections: Connections) -> None:
+def test_text_with_a_nul_is_refused_and_not_truncated(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         with pytest.raises(psycopg.DataError, match="NUL"):
             await reads.rows(b"select %s as text", ["a\0b"])
@@ -145,7 +145,7 @@ def test_text_with_a_nul_is_refused_and_not_cut_off(connections: Connections) ->
     run(connections, work)
 
 
-def test_a_connection_that_was_cut_off_is_replaced_and_the_question_asked_again(connections: Connections) -> None:
+def test_a_lost_connection_is_replaced_and_its_statements_are_repeated(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         [[before]] = await asyncio.gather(reads.rows(BACKEND))
         connections.do(f"select pg_terminate_backend({before['number']})")
@@ -160,7 +160,7 @@ def test_a_connection_that_was_cut_off_is_replaced_and_the_question_asked_again(
     assert connections.opened == 3
 
 
-def test_a_server_that_says_nothing_is_given_up_on_by_all_who_wait(connections: Connections) -> None:
+def test_all_statements_in_flight_fail_if_the_server_sends_nothing(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         asked = [reads.rows(b"select pg_sleep(30)"), reads.rows(TWICE, [1])]
         told = await asyncio.gather(*map(outcome, asked))
@@ -170,7 +170,7 @@ def test_a_server_that_says_nothing_is_given_up_on_by_all_who_wait(connections: 
     run(connections, work, patience=0.2)
 
 
-def test_a_statement_that_takes_too_long_for_the_server_is_told_as_a_database_that_does_not_answer(
+def test_a_statement_timeout_of_the_server_raises_a_database_error(
     connections: Connections,
 ) -> None:
     async def work(reads: AsyncReads) -> None:
@@ -181,7 +181,7 @@ def test_a_statement_that_takes_too_long_for_the_server_is_told_as_a_database_th
     run(connections, work)
 
 
-def test_while_the_database_is_away_everybody_is_told_and_it_comes_back_by_itself(connections: Connections) -> None:
+def test_every_statement_fails_during_an_outage_and_works_again_afterwards(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         connections.away = True
         told = await asyncio.gather(*(outcome(reads.rows(TWICE, [1])) for _ in range(3)))
@@ -193,22 +193,22 @@ def test_while_the_database_is_away_everybody_is_told_and_it_comes_back_by_itsel
     assert connections.opened == 1
 
 
-def test_who_goes_away_leaves_the_others_their_answers(connections: Connections) -> None:
+def test_a_cancelled_caller_does_not_affect_the_others(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         first = asyncio.create_task(reads.rows(TWICE, [1]))
         others = [asyncio.create_task(reads.rows(TWICE, [1])) for _ in range(2)]
         await asyncio.sleep(0)
-        first.cancel()  # while the connection is opened
+        first.cancel()  # while the connection is being opened
         assert await asyncio.gather(*others) == [ONE] * 2
         gone = asyncio.create_task(reads.rows(b"select pg_sleep(0.05)"))
         await asyncio.sleep(0)
-        gone.cancel()  # while the server is at work
+        gone.cancel()  # while the statement is in flight
         assert await reads.rows(TWICE, [1]) == ONE
 
     run(connections, work)
 
 
-def test_a_table_that_was_altered_is_read_as_it_is_now(connections: Connections, postgres_server: Database) -> None:
+def test_an_altered_table_is_read_with_its_new_columns(connections: Connections, postgres_server: Database) -> None:
     owner = Connections(postgres_server.url("platform").set(database=connections.url.database).render_as_string(False))
     owner.do("create table public.growing as select 1 as a")
 
@@ -222,7 +222,7 @@ def test_a_table_that_was_altered_is_read_as_it_is_now(connections: Connections,
 
 
 @pytest.mark.requirement("SRV-1")
-def test_what_has_time_is_done_while_the_database_works(connections: Connections) -> None:
+def test_work_runs_while_a_statement_is_in_flight(connections: Connections) -> None:
     done: list[str] = []
 
     async def ask(reads: AsyncReads) -> None:
@@ -239,7 +239,7 @@ def test_what_has_time_is_done_while_the_database_works(connections: Connections
     assert done == ["worked", "answered", "worked", "answered", "answered"]
 
 
-def test_work_that_fails_meanwhile_fails_no_statement(connections: Connections) -> None:
+def test_an_error_in_the_work_does_not_fail_the_statement(connections: Connections) -> None:
     failed: list[object] = []
 
     def fail() -> None:
@@ -255,7 +255,7 @@ def test_work_that_fails_meanwhile_fails_no_statement(connections: Connections) 
     assert isinstance(error, ValueError)
 
 
-def test_an_application_that_ends_leaves_the_work_of_another(connections: Connections) -> None:
+def test_an_application_that_ends_does_not_remove_the_work_of_another(connections: Connections) -> None:
     done: list[str] = []
 
     async def work(reads: AsyncReads) -> None:
@@ -271,7 +271,7 @@ def test_an_application_that_ends_leaves_the_work_of_another(connections: Connec
     assert done == ["second"]
 
 
-def test_another_loop_does_not_do_it(connections: Connections) -> None:
+def test_work_does_not_run_on_another_event_loop(connections: Connections) -> None:
     done: list[int] = []
 
     async def read(reads: AsyncReads) -> None:
@@ -285,7 +285,7 @@ def test_another_loop_does_not_do_it(connections: Connections) -> None:
     assert done == []
 
 
-def test_each_event_loop_has_a_connection_and_those_of_ended_loops_are_closed(connections: Connections) -> None:
+def test_each_event_loop_has_its_own_connection_and_ended_loops_lose_theirs(connections: Connections) -> None:
     with opened(connections) as reads:
         pids = [asyncio.run(reads.rows(BACKEND))[0]["number"] for _ in range(3)]
         assert len({*pids}) == 3

@@ -1,4 +1,4 @@
-"""Single reads on a real PostgreSQL behind a network that fails."""
+"""`Reads` on a real PostgreSQL, also during network failures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def database(url: str, gate: Gate) -> Iterator[Database]:
 
 
 def hasty(database: Database, statement_milliseconds: int = 0) -> Reads:
-    """The same with less patience than a person who waits for tests."""
+    """Return `Reads` with short timeouts, so that the tests are fast."""
 
     def connect() -> psycopg.Connection[Any]:
         connection = database.connect("platform", 0.3)
@@ -60,7 +60,7 @@ def test_rows_are_tuples_in_the_order_of_the_columns(database: Database) -> None
     assert database.reads.rows(b"select 1 where false") == []
 
 
-def test_nothing_is_left_open_on_a_connection_that_is_kept(database: Database, url: str) -> None:
+def test_a_pooled_connection_is_idle_after_a_statement(database: Database, url: str) -> None:
     query = b"select pg_backend_pid(), current_setting('statement_timeout')"
     [(pid, limit)] = database.reads.rows(query)
     assert database.reads.rows(query) == [(pid, "2s")]
@@ -70,7 +70,7 @@ def test_nothing_is_left_open_on_a_connection_that_is_kept(database: Database, u
     assert row == ("idle",)
 
 
-def test_a_refused_statement_spoils_nothing(database: Database) -> None:
+def test_refused_statements_do_not_use_up_the_pool(database: Database) -> None:
     for _ in range(2 * CONNECTIONS):
         with pytest.raises(psycopg.errors.UndefinedTable):
             database.reads.rows(b"select from nowhere")
@@ -90,7 +90,7 @@ def test_many_threads_share_few_connections(database: Database, url: str) -> Non
 
 
 @pytest.mark.requirement("SRV-1")
-def test_connections_that_died_while_nobody_used_them_are_not_noticed(database: Database, gate: Gate) -> None:
+def test_connections_that_broke_while_idle_are_replaced_without_an_error(database: Database, gate: Gate) -> None:
     def ask(_: int) -> Any:
         return database.reads.rows(b"select 1 from pg_sleep(0.02)")
 
@@ -100,7 +100,9 @@ def test_connections_that_died_while_nobody_used_them_are_not_noticed(database: 
         assert list(threads.map(ask, range(2 * CONNECTIONS))) == [[(1,)]] * (2 * CONNECTIONS)
 
 
-def test_backends_that_an_administrator_ended_are_not_noticed(database: Database, postgres_server: Database) -> None:
+def test_a_connection_whose_backend_was_terminated_is_replaced_without_an_error(
+    database: Database, postgres_server: Database
+) -> None:
     [(pid,)] = database.reads.rows(b"select pg_backend_pid()")
     with postgres_server.maintenance() as connection:
         connection.execute("select pg_terminate_backend(%s, 5000)", [pid])
@@ -109,7 +111,7 @@ def test_backends_that_an_administrator_ended_are_not_noticed(database: Database
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_server_that_is_away_fails_at_once_and_serves_again_when_it_is_back(database: Database, gate: Gate) -> None:
+def test_statements_fail_at_once_during_an_outage_and_work_again_afterwards(database: Database, gate: Gate) -> None:
     assert database.reads.rows(ONE) == [(1,)]
     gate.shut()
     for _ in range(2 * CONNECTIONS):
@@ -122,20 +124,20 @@ def test_a_server_that_is_away_fails_at_once_and_serves_again_when_it_is_back(da
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_server_that_says_nothing_is_given_up_on(database: Database, gate: Gate) -> None:
+def test_a_statement_fails_if_the_server_sends_nothing(database: Database, gate: Gate) -> None:
     reads = hasty(database)
     assert reads.rows(ONE) == [(1,)]
     gate.hang()
     with pytest.raises(DatabaseError, match=r"sent nothing for 0.3 s.*platform-assets doctor"):
         reads.rows(ONE)
     gate.open()
-    # An answer to the first question that came late would be taken for this one's.
+    # A late result of the first statement must not be returned for this one.
     assert reads.rows(b"select 2") == [(2,)]
     reads.close()
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_statement_that_takes_too_long_is_given_up_on(database: Database) -> None:
+def test_a_statement_that_exceeds_the_statement_timeout_fails(database: Database) -> None:
     reads = hasty(database, statement_milliseconds=50)
     with pytest.raises(DatabaseError, match=r"statement timeout.*platform-assets doctor"):
         reads.rows(b"select pg_sleep(0.25)")
@@ -143,7 +145,7 @@ def test_a_statement_that_takes_too_long_is_given_up_on(database: Database) -> N
     reads.close()
 
 
-def test_statements_that_wait_for_a_connection_are_given_up_on(database: Database) -> None:
+def test_a_statement_that_waits_too_long_for_a_connection_fails(database: Database) -> None:
     reads = Reads(lambda: database.connect("platform", 5), seconds=0.1)
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         busy = [threads.submit(reads.rows, b"select 1 from pg_sleep(0.6)") for _ in range(CONNECTIONS)]

@@ -94,12 +94,12 @@ def kill_server(home: Path) -> int:
     """Kill the embedded server as the system does when memory runs out; return its port."""
     address = json.loads((home / "postgres" / "server.json").read_text())
     os.kill(address["server"], signal.SIGKILL)
-    wait_until(lambda: not (home / "postgres" / "server.json").exists(), "the watcher noticed it")
+    wait_until(lambda: not (home / "postgres" / "server.json").exists(), "the watcher noticed the crash")
     return int(address["port"])
 
 
 def responds(database: Database) -> bool:
-    """Whether a pooled connection, a new one and a kept one work."""
+    """Return whether a pooled connection, a new one and a connection of `reads` work."""
     try:
         with database.pooled() as pooled, database.connect("mlflow") as new:
             return {
@@ -113,7 +113,9 @@ def responds(database: Database) -> bool:
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("is_taken", [False, True], ids=["the same port", "another port"])
-def test_a_server_that_was_killed_is_started_again_and_followed(embedded_home: Path, is_taken: bool) -> None:
+def test_a_killed_embedded_server_is_restarted_and_connections_use_its_port(
+    embedded_home: Path, is_taken: bool
+) -> None:
     with contextlib.closing(open_database("", embedded_home)) as database, contextlib.ExitStack() as kept:
         assert responds(database)
         port = kill_server(embedded_home)
@@ -123,7 +125,7 @@ def test_a_server_that_was_killed_is_started_again_and_followed(embedded_home: P
         assert (database.url("platform").port == port) is not is_taken
 
 
-def test_a_server_that_another_process_started_again_is_followed_at_once(embedded_home: Path) -> None:
+def test_connections_use_the_port_of_a_server_that_another_process_restarted(embedded_home: Path) -> None:
     with contextlib.closing(open_database("", embedded_home)) as database, contextlib.ExitStack() as kept:
         kept.enter_context(socket.create_server(("127.0.0.1", kill_server(embedded_home))))
         with contextlib.closing(open_database("", embedded_home)) as other:
@@ -131,7 +133,7 @@ def test_a_server_that_another_process_started_again_is_followed_at_once(embedde
             assert database.url("platform") == other.url("platform")
 
 
-def test_a_request_does_not_wait_for_the_start(embedded_home: Path) -> None:
+def test_opening_a_connection_does_not_wait_for_the_restart(embedded_home: Path) -> None:
     with contextlib.closing(open_database("", embedded_home)) as database:
         kill_server(embedded_home)
         with pytest.raises(DatabaseError, match="cannot open the database"):

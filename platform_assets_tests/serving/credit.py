@@ -1,4 +1,4 @@
-"""Credit risk as the service finds it: features of invented clients, in lake and database, and champions that fit."""
+"""Credit risk for tests of the service: features of generated clients in lake and database, and fitted champions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVIDENCE = {"verdict": {"passed": True, "reasons": []}, "metrics": METRICS, "dem
 
 
 def loans_of(clients: int = CLIENTS, seed: int = 1) -> list[Loan]:
-    """One to five loans of each client, some on the same day, some of people without a job."""
+    """Return one to five random loans per client; some have the same date, some clients have no job."""
     chance = random.Random(seed)
     loans: list[Loan] = []
     for client in range(FIRST_CLIENT, FIRST_CLIENT + clients):
@@ -48,7 +48,7 @@ def loans_of(clients: int = CLIENTS, seed: int = 1) -> list[Loan]:
 
 
 def publish_features(services: Services, clients: int = CLIENTS) -> None:
-    """Bring the features of invented loans to where training and the service read them."""
+    """Publish the features of generated loans to the lake and to the online table."""
     loans = [loan._asdict() for loan in loans_of(clients)]
     source = services.engine.as_expression(pa.Table.from_pylist(loans, schema=LOAN_SCHEMA.to_pyarrow()))
     with services.engine.stage(loan_features(source)) as staged:
@@ -58,19 +58,19 @@ def publish_features(services: Services, clients: int = CLIENTS) -> None:
 
 
 def training_frame(services: Services) -> pd.DataFrame:
-    """All loans with their features, as training reads them."""
+    """Return all loans with their features, as training reads them."""
     found: pd.DataFrame = as_frame(services.tables.scan(LOAN_FEATURES.name).order_by("loan_id"))
     return found
 
 
 def newest_rows(services: Services) -> pd.DataFrame:
-    """The row of each client's newest loan, in the form in which training has it, by client."""
+    """Return the training row of each client's newest loan, indexed by client."""
     frame = training_frame(services).sort_values(["client_id", "loan_date", "loan_id"])
     return frame.groupby("client_id", as_index=False).tail(1).set_index("client_id")
 
 
 def fitted(services: Services, kind: str = "linear") -> FittedModel:
-    """A model that learned from the features."""
+    """Return a model that is fitted on the published features."""
     frame = training_frame(services)
     estimator = {"linear": logistic_regression, "boosting": gradient_boosting}[kind](1)
     with one_thread():
@@ -81,7 +81,7 @@ def fitted(services: Services, kind: str = "linear") -> FittedModel:
 
 
 def crown(services: Services, model: FittedModel | str, version: int, threshold: float = 0.5, **others: Any) -> int:
-    """Make a model, or that of a file, the champion by a person's approval; the number of the request."""
+    """Approve a model, or the one with this digest, and make it the champion; return the number of the request."""
     digest = model if isinstance(model, str) else services.artefacts.save(model)
     fields = {"model": MODEL.name, "threshold": threshold, "evidence": EVIDENCE, **others}
     return promote(services.ledger, version, SOMEBODY, digest=digest, **fields)

@@ -1,4 +1,4 @@
-"""Tiny models that are told apart by what they answer, and a ledger that names one of them."""
+"""Tiny models that differ in their scores, and a ledger that promotes them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVIDENCE = {
 
 @cache
 def model_of(slope: float) -> FittedModel:
-    """A logistic regression whose answers rise with `heat`; another slope, other answers."""
+    """Return a logistic regression whose scores rise with `heat`; each slope gives different scores."""
     rows = pd.DataFrame({"heat": np.linspace(-1, 1, 20), "noise": np.tile([0.0, 1.0], 10)})
     estimator = LogisticRegression().fit(rows, rows["heat"] > 0)
     estimator.coef_ = np.array([[slope, 0.5]])
@@ -38,14 +38,14 @@ def model_of(slope: float) -> FittedModel:
 
 
 class Office:
-    """Whoever trains, approves and promotes: one model's versions, each of a digest and threshold of its own.
+    """Trains, approves and promotes the versions of one model; each has its own digest and threshold.
 
     Attributes
     ----------
     ledger, artefacts
-        As the platform has them.
+        Ledger of the approvals, and store of the models' files.
     model
-        Its name.
+        Name of the model.
     """
 
     def __init__(self, database: Database, folder: Path, model: str) -> None:
@@ -56,13 +56,13 @@ class Office:
         self.digests: dict[float, str] = {}
 
     def promote(self, slope: float, **others: Any) -> int:
-        """Make a model with this slope the champion, as a new version; the number of the request."""
+        """Make a model with this slope the champion, as a new version; return the number of the approval request."""
         if slope not in self.digests:
             self.digests[slope] = self.artefacts.save(model_of(slope))
         return self.promote_digest(self.digests[slope], **{"threshold": threshold_of(slope), **others})
 
     def promote_digest(self, digest: str, **others: Any) -> int:
-        """Make whatever has this digest the champion; the number of the request."""
+        """Make the model with this digest the champion; return the number of the approval request."""
         self._versions += 1
         champion = self.ledger.champion(self.model)
         fields = {"model": self.model, "digest": digest, "evidence": EVIDENCE, "plots": {}}
@@ -77,10 +77,10 @@ class Office:
         self.ledger.rolled_back(self.model, ANNA, "it flags everybody")
 
     def file(self, slope: float) -> Path:
-        """The file of a model."""
+        """Return the path of a model's file."""
         return Path(self.artefacts._root) / f"{self.digests[slope]}.skops"
 
 
 def threshold_of(slope: float) -> float:
-    """Tells the version as its answers do."""
+    """Return the threshold of the version with this slope; like the scores, it identifies the version."""
     return slope / 10

@@ -1,4 +1,4 @@
-"""Sentence relevance as the service finds it: a small model that learned from a few sentences, as champion."""
+"""A small sentence relevance model, fitted on a few sentences, as champion for tests of the service."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TAUGHT = {
 
 
 def fitted() -> FittedModel:
-    """A model that knows a dozen words."""
+    """Return a model that is fitted on `TAUGHT`."""
     rows = pd.DataFrame({"text": [text for texts in TAUGHT.values() for text in texts] * 5}, dtype="str")
     labels = [label for label, texts in TAUGHT.items() for _ in texts] * 5
     estimator = logistic_regression(1).fit(rows, labels)
@@ -30,7 +30,7 @@ def fitted() -> FittedModel:
 
 
 def crown(services: Services, model: FittedModel, version: int) -> int:
-    """Make a model the champion, by a person's approval; the number of the request."""
+    """Approve a model and make it the champion; return the number of the approval request."""
     return promote(
         services.ledger,
         version,

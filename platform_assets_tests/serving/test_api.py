@@ -1,4 +1,4 @@
-"""A real server under load: whatever is sent it answers as its own description says, whichever champion comes."""
+"""A real server under load: responses match the OpenAPI description, also while champions change."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.services import Services
 
-# A hundred champions are loaded one after the other.
+# Slow, because a hundred champions are loaded one after the other.
 pytestmark = pytest.mark.slow
 
 PREDICTIONS = "/predictions/credit-risk"
 CLIENTS = [credit.FIRST_CLIENT + number for number in range(40)]
 EXAMPLES = 25
 SWAPS = 100
-# Between two questions of one asker: the processor is for what comes, and each champion is still asked several times.
+# Pause between two requests of one client. It leaves processor time for loading champions, and each champion still gets
+# several requests.
 PAUSE_SECONDS = 0.05
 THRESHOLDS = (0.3, 0.6)
 CONFORMS = [
@@ -59,18 +60,18 @@ CONFORMS = [
 
 @pytest.fixture(scope="module")
 def models(services: Services) -> tuple[FittedModel, FittedModel]:
-    """Two, of which each gives every client another score."""
+    """Two models that give every client different scores."""
     credit.publish_features(services, len(CLIENTS))
     return credit.fitted(services), credit.fitted(services, "boosting")
 
 
 @pytest.fixture(scope="module")
 def before(services: Services, models: tuple[FittedModel, FittedModel], key: str) -> Iterator[tuple[str, Any]]:
-    """The address of the service, and what it answered before there was a champion."""
+    """The address of the service, and its responses before there was a champion."""
     assert models
     with served(application(services)) as address:
         asks = {"headers": {"Authorization": f"Bearer {key}"}, "timeout": 60}
-        wait_until(lambda: requests.get(f"{address}/health/ready", timeout=60).ok, "it was ready")
+        wait_until(lambda: requests.get(f"{address}/health/ready", timeout=60).ok, "the service was ready")
         answer = requests.post(f"{address}{PREDICTIONS}", json={"client_id": CLIENTS[0]}, **asks)  # type: ignore[arg-type]
         ready = requests.get(f"{address}/health/ready", timeout=60).json()
         listed = requests.get(f"{address}/models", **asks).json()  # type: ignore[arg-type]
@@ -79,13 +80,13 @@ def before(services: Services, models: tuple[FittedModel, FittedModel], key: str
 
 @pytest.fixture(scope="module")
 def key(services: Services) -> str:
-    """A key for everything."""
+    """A key with all scopes."""
     return keys_of(services).add("all", "all", {"read", "predict", "approve"})
 
 
 @pytest.fixture(scope="module")
 def address(services: Services, models: tuple[FittedModel, FittedModel], before: tuple[str, Any]) -> str:
-    """Of the service, with champions."""
+    """The address of the service, once both models have a champion."""
     credit.crown(services, models[1], 1, THRESHOLDS[1])
     sentences.crown(services, sentences.fitted(), 1)
     wait_until_live(services, MODEL.name, SENTENCES.name)
@@ -94,13 +95,13 @@ def address(services: Services, models: tuple[FittedModel, FittedModel], before:
 
 @pytest.fixture(scope="module")
 def described(address: str) -> dict[str, Any]:
-    """The service's description of itself."""
+    """The OpenAPI description of the service."""
     found: dict[str, Any] = requests.get(f"{address}/openapi.json", timeout=60).json()
     return found
 
 
 @pytest.mark.requirement("CRE-4", "PRO-8")
-def test_without_a_champion_it_says_what_would_open_it(before: tuple[str, Any]) -> None:
+def test_a_prediction_without_a_champion_gets_503_and_names_the_approval_page(before: tuple[str, Any]) -> None:
     answer, ready, listed = before[1]
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"
@@ -115,7 +116,7 @@ def test_without_a_champion_it_says_what_would_open_it(before: tuple[str, Any]) 
 
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("mode", GenerationMode)
-def test_it_answers_as_it_describes_itself(address: str, key: str, mode: GenerationMode) -> None:
+def test_all_responses_match_the_openapi_description(address: str, key: str, mode: GenerationMode) -> None:
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
     session = requests.Session()
     asked: Counter[str] = Counter()
@@ -125,7 +126,7 @@ def test_it_answers_as_it_describes_itself(address: str, key: str, mode: Generat
 
         def ask(case: Case[Any]) -> None:
             response = case.call(session=session, headers={"Authorization": f"Bearer {key}"})
-            # What a person writes has rules that no schema tells.
+            # A decision may be refused although it is valid by the schema, because its text has further rules.
             wanted = [] if case.path.endswith("/decision") else [checks.positive_data_acceptance]
             case.validate_response(response, checks=[*CONFORMS, *wanted])
             asked[f"{case.method} {case.path}"] += 1
@@ -136,7 +137,7 @@ def test_it_answers_as_it_describes_itself(address: str, key: str, mode: Generat
                 max_examples=EXAMPLES, database=None, suppress_health_check=list(hypothesis.HealthCheck)
             )(hypothesis.given(case=strategy)(ask))()
         except hypothesis.errors.Unsatisfiable:
-            # Nothing that is wrong can be sent where nothing is asked for.
+            # An operation without parameters has no invalid requests.
             assert mode is GenerationMode.NEGATIVE
             assert not operation.path_parameters
     assert {
@@ -148,7 +149,7 @@ def test_it_answers_as_it_describes_itself(address: str, key: str, mode: Generat
 
 @pytest.mark.release
 @pytest.mark.requirement("SRV-3")
-def test_schemathesis_finds_nothing_with_all_its_checks(
+def test_schemathesis_finds_no_fault_with_all_its_checks(
     address: str, key: str, services: Services, tmp_path: Path
 ) -> None:
     pending = services.ledger.open_request(proposal()).id
@@ -184,7 +185,7 @@ def test_schemathesis_finds_nothing_with_all_its_checks(
 
 
 @pytest.mark.requirement("SRV-1")
-def test_the_examples_of_the_description_are_right(address: str, key: str, described: dict[str, Any]) -> None:
+def test_the_examples_in_the_openapi_description_are_valid(address: str, key: str, described: dict[str, Any]) -> None:
     told = 0
     for path, operations in described["paths"].items():
         for operation in operations.values():
@@ -212,7 +213,7 @@ def logged(services: Services) -> int:
 
 
 def examples(content: dict[str, Any], described: dict[str, Any]) -> list[Any]:
-    """The examples of a body, each held against its schema."""
+    """Return the examples of a body; validate each against the schema."""
     found = [one["value"] for one in content.get("examples", {}).values()]
     found += [content["example"]] if "example" in content else []
     validator = jsonschema_rs.validator_for({**content.get("schema", {}), "components": described["components"]})
@@ -222,14 +223,14 @@ def examples(content: dict[str, Any], described: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.requirement("PRO-8", "SRV-2", "CRE-4")
-def test_a_hundred_champions_come_and_no_answer_is_lost_or_mixed(
+def test_no_prediction_is_lost_or_mixed_while_a_hundred_champions_go_live(
     services: Services, models: tuple[FittedModel, FittedModel], address: str, key: str
 ) -> None:
     newest = credit.newest_rows(services)
     scores = [dict(zip(newest.index, model.scores(newest), strict=True)) for model in models]
     first = services.live_models.live(MODEL.name).version + 1
     digests = [services.artefacts.save(model) for model in models]
-    wait_until(lambda: services.prediction_log.queued == 0, "what came before was logged")
+    wait_until(lambda: services.prediction_log.queued == 0, "the earlier predictions were logged")
     logged_before = logged(services)
     stop = threading.Event()
     seen: set[str] = set()
@@ -265,4 +266,4 @@ def test_a_hundred_champions_come_and_no_answer_is_lost_or_mixed(
         rows = sum(one.result() for one in asking)
     assert len(seen) > SWAPS / 2
     assert rows > SWAPS
-    wait_until(lambda: logged(services) == logged_before + rows, "all was logged")
+    wait_until(lambda: logged(services) == logged_before + rows, "all predictions were logged")

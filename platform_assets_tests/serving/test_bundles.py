@@ -1,4 +1,4 @@
-"""A champion exported from a real ledger, and what may not be served of it."""
+"""Bundles: export of a champion from a real ledger, and refusal of altered bundles."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def crown(works: Works, fingerprint: str) -> None:
 def live_model(bundle: Bundle, name: str = MODEL) -> LiveModel:
     models = LiveModels(BundledChampion(bundle))
     models.start([name])
-    wait_until(lambda: models.state()[name].looked_at, "the bundle was looked at")
+    wait_until(lambda: models.state()[name].looked_at, "the champion was looked up")
     models.close()
     return models.live(name)
 
@@ -56,9 +56,7 @@ def bundle(works: Works, tmp_path: Path) -> Bundle:
 
 
 @pytest.mark.requirement("REL-3")
-def test_a_bundle_is_the_champion_with_its_approval_and_needs_neither_database_nor_lake(
-    works: Works, bundle: Bundle
-) -> None:
+def test_a_bundle_serves_the_champion_and_its_approval_without_database_or_lake(works: Works, bundle: Bundle) -> None:
     champion = works.ledger.champion(MODEL)
     assert champion is not None
     found = open_bundle(bundle.folder)
@@ -82,7 +80,7 @@ def test_a_bundle_is_the_champion_with_its_approval_and_needs_neither_database_n
 
 
 @pytest.mark.requirement("REL-3")
-def test_the_model_that_the_image_carries_still_scores_as_it_did() -> None:
+def test_the_committed_bundle_of_the_image_reproduces_its_golden_scores() -> None:
     committed = list((Path(__file__).parents[2] / "docker").glob(f"*/{FILE}"))
     assert committed
     for path in committed:
@@ -90,7 +88,7 @@ def test_the_model_that_the_image_carries_still_scores_as_it_did() -> None:
         assert bundle.store.load(bundle.digest).features == ("text",)
 
 
-def test_exporting_again_replaces_the_bundle_and_leaves_one_file(works: Works, bundle: Bundle) -> None:
+def test_a_second_export_replaces_the_bundle_and_leaves_one_model_file(works: Works, bundle: Bundle) -> None:
     crown(works, "second")
     newer = export(works.ledger, works.artefacts, MODEL, bundle.folder)
     assert newer.digest != bundle.digest
@@ -100,11 +98,11 @@ def test_exporting_again_replaces_the_bundle_and_leaves_one_file(works: Works, b
 
 
 def test_a_model_without_a_champion_is_not_exported(works: Works, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="other_model has no champion to export; train it, let a person approve it"):
+    with pytest.raises(BundleError, match="other_model has no champion to export; train it, approve its request"):
         export(works.ledger, works.artefacts, "other_model", tmp_path / "bundle")
 
 
-def test_a_folder_with_something_else_is_left_as_it_is(works: Works, tmp_path: Path) -> None:
+def test_export_refuses_a_folder_with_other_files_and_leaves_it_unchanged(works: Works, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(BundleError, match="holds files that are not a bundle; name a folder that is new or empty"):
         export(works.ledger, works.artefacts, MODEL, tmp_path)
@@ -112,7 +110,7 @@ def test_a_folder_with_something_else_is_left_as_it_is(works: Works, tmp_path: P
 
 
 @pytest.mark.requirement("REL-3")
-def test_a_bundle_with_another_file_is_refused(bundle: Bundle) -> None:
+def test_a_bundle_with_an_altered_model_file_is_refused(bundle: Bundle) -> None:
     [file] = (bundle.folder / "models").iterdir()
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
@@ -121,7 +119,7 @@ def test_a_bundle_with_another_file_is_refused(bundle: Bundle) -> None:
         open_bundle(bundle.folder)
 
 
-def test_a_bundle_knows_no_other_model(bundle: Bundle) -> None:
+def test_a_bundle_has_no_champion_of_another_model(bundle: Bundle) -> None:
     with pytest.raises(NoChampion, match="other_model has no champion"):
         live_model(bundle, "other_model")
 
@@ -131,7 +129,7 @@ def set_request(name: str, value: str) -> Callable[[dict[str, Any]], None]:
 
 
 def exchange(one: str, other: str) -> Callable[[dict[str, Any]], None]:
-    """The same texts in the same order, under each other's names."""
+    """Return a function that swaps the names of two fields of the request and leaves the order of the texts."""
     names = {one: other, other: one}
 
     def altered(written: dict[str, Any]) -> None:
@@ -169,12 +167,12 @@ def test_an_altered_record_is_refused(bundle: Bundle, alter: Callable[[dict[str,
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", '"bundle"', "\x00"])
-def test_what_is_no_bundle_is_told(tmp_path: Path, text: str) -> None:
+def test_a_file_that_does_not_describe_a_bundle_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises(BundleError, match="does not describe a bundle"):
         open_bundle(tmp_path)
 
 
-def test_a_missing_bundle_is_told(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_bundle_names_folder_and_file(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"there is no bundle in .* \(No such file or directory: bundle.json\)"):
         open_bundle(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""Live models follow a real ledger in a real PostgreSQL, also behind a network that fails."""
+"""Live models follow a real ledger in a real PostgreSQL, also during network failures."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from platform_assets.serving.live_models import LiveModel
 
 WITHIN_SECONDS = 5.0
-"""A change has to be live by then."""
-# A machine with other work may take longer; how long it took otherwise is in the log.
+"""Time within which a changed champion must be live."""
+# Longer than `WITHIN_SECONDS`, because the machine may be busy with other work.
 PATIENCE = 60.0
 
 
@@ -49,20 +49,20 @@ def database(url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def office(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Office:
-    """For a model of this test's own."""
+    """Office for a model that only this test uses."""
     return Office(database, tmp_path, request.node.name)
 
 
 @pytest.fixture
 def follow() -> Iterator[Callable[..., LiveModels]]:
-    """Starts live models of an office, by default on a connection to its own database."""
+    """Function that starts live models for an office; the fixture closes them."""
     started: list[LiveModels] = []
 
     def start(office: Office, connect: Callable[[], psycopg.Connection[Any]], *more: str) -> LiveModels:
         models = LiveModels(LedgerChampions(connect, office.artefacts.load))
         started.append(models)
         models.start([office.model, *more])
-        wait_until(lambda: state_is(models, office, looked=True), "it was looked once")
+        wait_until(lambda: state_is(models, office, looked=True), "the champion was looked up once")
         return models
 
     yield start
@@ -92,7 +92,7 @@ def expected(slope: float) -> float:
 
 
 @pytest.mark.requirement("PRO-8")
-def test_no_version_answers_before_one_was_promoted(
+def test_no_version_is_live_before_the_first_promotion(
     office: Office, database: Database, follow: Callable[..., LiveModels]
 ) -> None:
     models = follow(office, connecting(database))
@@ -108,7 +108,9 @@ def test_no_version_answers_before_one_was_promoted(
     assert (dict(live.metrics), live.demo, answer(live)) == ({"roc_auc": 0.8}, True, expected(1.0))
 
 
-def test_before_the_first_look_it_is_said_that_it_is_on_its_way(office: Office, database: Database) -> None:
+def test_before_the_first_look_up_the_error_says_that_the_model_is_being_loaded(
+    office: Office, database: Database
+) -> None:
     connecting_was_allowed = threading.Event()
 
     def connect() -> psycopg.Connection[Any]:
@@ -125,7 +127,7 @@ def test_before_the_first_look_it_is_said_that_it_is_on_its_way(office: Office, 
 
 
 @pytest.mark.requirement("PRO-7", "PRO-8")
-def test_a_hundred_changes_of_champion_never_mix_and_never_fail(
+def test_readers_never_see_mixed_versions_or_errors_during_a_hundred_champion_changes(
     office: Office,
     database: Database,
     follow: Callable[..., LiveModels],
@@ -133,7 +135,7 @@ def test_a_hundred_changes_of_champion_never_mix_and_never_fail(
 ) -> None:
     office.promote(1.0)
     models = follow(office, connecting(database), "another_model")
-    wait_until(lambda: state_is(models, office, slope=1.0), "the first was live")
+    wait_until(lambda: state_is(models, office, slope=1.0), "the first version was live")
     answers = {threshold_of(slope): expected(slope) for slope in (1.0, 2.0)}
     stop, counted = threading.Event(), [0, 0]
     wrong: list[object] = []
@@ -145,7 +147,7 @@ def test_a_hundred_changes_of_champion_never_mix_and_never_fail(
                 if (answer(live), live.digest) != (answers[live.threshold], office.digests[live.threshold * 10]):
                     wrong.append(live)
                 counted[reader] += 1
-        except Exception as error:  # noqa: BLE001 - whatever it is, the test has to fail
+        except Exception as error:  # noqa: BLE001 - any error must fail the test
             wrong.append(error)
 
     office.digests[2.0] = office.artefacts.save(model_of(2.0))
@@ -167,14 +169,14 @@ def test_a_hundred_changes_of_champion_never_mix_and_never_fail(
         reader.join()
     assert wrong == []
     assert min(counted) > 100
-    # Told, not found by looking again.
+    # The changes went live by notification, not by polling.
     assert np.median(took) < PACE_SECONDS / 2
     record_property("median seconds until live", float(np.median(took)))
     assert models.state()[office.model].reload_failures == 0
 
 
 @pytest.mark.requirement("PRO-8")
-def test_a_change_that_nobody_tells_is_found_by_looking(
+def test_polling_finds_a_change_that_sent_no_notification(
     database_url: str, owner_url: str, tmp_path: Path, follow: Callable[..., LiveModels]
 ) -> None:
     as_owner(owner_url, "alter table platform.approval_events disable trigger announce_champion")
@@ -190,18 +192,18 @@ def test_a_change_that_nobody_tells_is_found_by_looking(
 
 
 @pytest.mark.requirement("PRO-8")
-def test_a_model_that_cannot_be_loaded_leaves_the_old_one_in_its_place(
+def test_the_old_version_stays_live_if_the_new_one_cannot_be_loaded(
     office: Office, database: Database, follow: Callable[..., LiveModels], caplog: pytest.LogCaptureFixture
 ) -> None:
     office.promote(1.0)
     models = follow(office, connecting(database))
-    wait_until(lambda: state_is(models, office, slope=1.0), "the first was live")
+    wait_until(lambda: state_is(models, office, slope=1.0), "the first version was live")
     before = models.live(office.model)
     office.digests[2.0] = office.artefacts.save(model_of(2.0))
     whole = office.file(2.0).read_bytes()
     office.file(2.0).write_bytes(whole[:-1] + b"x")
     office.promote(2.0)
-    wait_until(lambda: models.state()[office.model].reload_failures >= 2, "it was tried twice", PATIENCE)
+    wait_until(lambda: models.state()[office.model].reload_failures >= 2, "two attempts to load it failed", PATIENCE)
     state = models.state()[office.model]
     assert models.live(office.model) is before
     assert state.failure is not None
@@ -211,23 +213,23 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one_in_its_place(
     told = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(told) == 1
     assert "version 1 stays live" in told[0].getMessage()
-    # Mended, it comes by itself; and what was promoted meanwhile does not wait for that.
+    # Once the file is repaired, the version goes live automatically.
     office.file(2.0).write_bytes(whole)
-    wait_until(lambda: state_is(models, office, slope=2.0), "the mended one was live", PATIENCE)
+    wait_until(lambda: state_is(models, office, slope=2.0), "the repaired version was live", PATIENCE)
     assert models.state()[office.model].failure is None
 
 
 @pytest.mark.requirement("PRO-8")
-def test_another_promotion_does_not_wait_for_one_that_cannot_be_loaded(
+def test_a_version_that_cannot_be_loaded_does_not_delay_the_next_promotion(
     office: Office, database: Database, follow: Callable[..., LiveModels]
 ) -> None:
     models = follow(office, connecting(database))
     office.promote_digest("f" * 64)
-    wait_until(lambda: state_is(models, office, failing="is not there"), "the lost file was missed")
+    wait_until(lambda: state_is(models, office, failing="is not there"), "the missing file was reported")
     with pytest.raises(NoChampion, match="no version of .* is live: .*is not there"):
         models.live(office.model)
     office.promote(1.0)
-    wait_until(lambda: state_is(models, office, slope=1.0), "the next one was live", PATIENCE)
+    wait_until(lambda: state_is(models, office, slope=1.0), "the next version was live", PATIENCE)
 
 
 @pytest.mark.requirement("PRO-8")
@@ -239,7 +241,7 @@ def test_another_promotion_does_not_wait_for_one_that_cannot_be_loaded(
         ({"threshold": float("nan")}, "its threshold is nan; it must be between 0 and 1"),
     ],
 )
-def test_a_version_that_does_not_match_its_approval_does_not_answer(
+def test_a_version_that_does_not_match_its_approval_does_not_go_live(
     database: Database, tmp_path: Path, follow: Callable[..., LiveModels], others: dict[str, Any], told: str
 ) -> None:
     office = Office(database, tmp_path, f"mismatch {told}")
@@ -250,25 +252,29 @@ def test_a_version_that_does_not_match_its_approval_does_not_answer(
 
 
 @pytest.mark.requirement("PRO-8", "SRV-1")
-def test_live_models_answer_on_while_the_database_is_away_and_follow_when_it_is_back(
+def test_models_stay_live_during_a_database_outage_and_follow_changes_afterwards(
     office: Office, url: str, follow: Callable[..., LiveModels], caplog: pytest.LogCaptureFixture
 ) -> None:
     at = make_url(url)
     office.promote(1.0)
     with Gate((str(at.host), int(at.port or 0))) as gate:
         models = follow(office, connecting(Database(at.set(port=gate.port))))
-        wait_until(lambda: state_is(models, office, slope=1.0), "the first was live")
+        wait_until(lambda: state_is(models, office, slope=1.0), "the first version was live")
         gate.shut()
-        wait_until(lambda: state_is(models, office, failing="the champion cannot be looked up"), "it was noticed")
+        wait_until(
+            lambda: state_is(models, office, failing="the champion cannot be looked up"), "the outage was noticed"
+        )
         assert answer(models.live(office.model)) == expected(1.0)
         assert models.state()[office.model].reload_failures == 0
         office.promote(2.0)
         gate.open()
         began = time.monotonic()
-        wait_until(lambda: state_is(models, office, slope=2.0), "what was missed was live", PATIENCE)
+        wait_until(
+            lambda: state_is(models, office, slope=2.0), "the version promoted during the outage was live", PATIENCE
+        )
         assert time.monotonic() - began < WITHIN_SECONDS
         assert models.state()[office.model].failure is None
-        # Told again, on a connection of its own.
+        # The new connection receives notifications again.
         office.roll_back()
         wait_until(lambda: state_is(models, office, slope=1.0), "the rollback was live", PATIENCE)
         models.close()

@@ -1,4 +1,4 @@
-"""An outage of PostgreSQL: routes that need it return 503, the others go on, and the service recovers by itself."""
+"""An outage of PostgreSQL: routes that need it return 503, the others work, and the service recovers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FEATURES, PREDICTIONS = f"/features/credit-risk/{CLIENT}", "/predictions/credit-
 
 @pytest.fixture
 def server(migrated_home: Path, tmp_path: Path) -> Iterator[Server]:
-    """A server of this test's own, always on the same port."""
+    """A PostgreSQL server for one test, always on the same port."""
     copy_home(migrated_home, tmp_path / "home")
     port = free_port()
     server = Server(ServerFolder(tmp_path / "home" / "postgres"), ports=lambda: port)
@@ -55,7 +55,9 @@ def predicted(client: TestClient) -> Any:
 
 
 @pytest.mark.requirement("SRV-1", "PRO-8")
-def test_while_postgresql_is_down_the_service_lives_and_recovers_by_itself(server: Server, services: Services) -> None:
+def test_the_service_survives_a_postgresql_outage_and_recovers_without_a_restart(
+    server: Server, services: Services
+) -> None:
     credit.publish_features(services, 20)
     credit.crown(services, credit.fitted(services), 1, 0.5)
     client = api(application(services, host="127.0.0.1"))
@@ -69,21 +71,23 @@ def test_while_postgresql_is_down_the_service_lives_and_recovers_by_itself(serve
             assert (found["status"], found["type"]) == (503, "urn:platform-assets:database-unavailable")
             assert response.headers["retry-after"] == "5"
             assert str(server.port) not in response.text
-        # Routes that need no database go on.
+        # Routes that need no database still work.
         [listed] = [one for one in client.get("/models").json() if one["model"] == MODEL.name]
         assert listed["champion"]["version"] == 1
         metrics = client.get("/metrics")
         assert "platform_database_up 0.0" in metrics.text
         assert "platform_features_age_seconds{" not in metrics.text
         server.start()
-        wait_until(lambda: client.get("/health/ready").status_code == 200, "it was ready again")
+        wait_until(lambda: client.get("/health/ready").status_code == 200, "the service was ready again")
         wait_until(lambda: predicted(client).json() == first, "predictions were answered again")
         wait_until(lambda: services.prediction_log.queued == 0, "the log was written")
     assert services.prediction_log.dropped == 0
 
 
 @pytest.mark.requirement("SRV-3")
-def test_a_key_that_read_the_metrics_still_may_while_postgresql_is_down(server: Server, services: Services) -> None:
+def test_a_key_that_has_read_the_metrics_can_read_them_while_postgresql_is_down(
+    server: Server, services: Services
+) -> None:
     keys = keys_of(services)
     reads, revoked, unused, predicts = (
         keys.add(name, name, {scope})
@@ -107,7 +111,7 @@ def test_a_key_that_read_the_metrics_still_may_while_postgresql_is_down(server: 
 
 
 @pytest.mark.requirement("SRV-3")
-def test_where_predictions_are_logged_first_none_is_answered_that_is_not_logged(
+def test_a_prediction_that_must_be_logged_first_gets_503_if_it_cannot_be_logged(
     server: Server, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(middleware, "LOGGED_SECONDS", 0.3)
@@ -119,7 +123,7 @@ def test_where_predictions_are_logged_first_none_is_answered_that_is_not_logged(
         def status() -> int:
             return client.post("/predictions/sentence-relevance", json={"sentence": "a fire"}).status_code
 
-        # Not logged a moment later: the row is there when the answer is.
+        # Count once, without waiting: the row is committed before the response is sent.
         wait_until(lambda: status() == 200, "a prediction was answered")
         with first.database.connect("platform") as connection:
             assert connection.execute("select count(*) from platform.predictions").fetchone() == (1,)

@@ -1,4 +1,4 @@
-"""The fields that all predictions share: their values, and how they are described."""
+"""The fields that all predictions share: their values and descriptions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Prediction(BaseModel):
     approval_id: ApprovalId
 
 
-def test_they_are_those_of_the_live_version() -> None:
+def test_common_fields_have_the_values_of_the_live_version() -> None:
     live: Any = SimpleNamespace(threshold=0.25, version=3, approval_id=7)
     predicted = Predicted(live, np.array([0.1]), np.array([False]))
     assert common_fields(predicted) == {"threshold": 0.25, "model_version": "3", "approval_id": 7}
     assert Prediction(**common_fields(predicted)).model_version == "3"
 
 
-def test_they_are_described() -> None:
+def test_common_fields_are_described_in_the_schema() -> None:
     described = Prediction.model_json_schema()["properties"]
-    assert described["model_version"]["description"] == ("Version of the model, the same for all things of a request.")
-    assert described["approval_id"]["description"] == "The request by which a person approved that version."
+    assert described["model_version"]["description"] == "Version of the model, the same for all things of a request."
+    assert described["approval_id"]["description"] == "Approval request of that version."

@@ -1,4 +1,4 @@
-"""The log of predictions, on a real PostgreSQL behind a network that fails."""
+"""The prediction log on a real PostgreSQL, also during network failures."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def count(database: Database) -> int:
 
 
 @pytest.mark.requirement("SRV-1", "MON-1")
-def test_every_answer_is_a_row_that_says_who_asked_what_and_what_answered(database: Database) -> None:
+def test_each_prediction_is_a_row_with_caller_features_score_and_version(database: Database) -> None:
     log = PredictionLog(sink_of(database))
     log.add(
         answers(
@@ -90,10 +90,10 @@ def test_every_answer_is_a_row_that_says_who_asked_what_and_what_answered(databa
     assert (log.written, log.dropped, log.failures, log.queued) == (2, 0, 0, 0)
 
 
-def test_rows_are_written_soon_though_nobody_closes_the_log(database: Database) -> None:
+def test_rows_are_written_soon_while_the_log_is_open(database: Database) -> None:
     log = PredictionLog(sink_of(database))
     log.add(answers(3))
-    wait_until(lambda: log.written == 3, "they were written")
+    wait_until(lambda: log.written == 3, "the rows were written")
     assert count(database) == 3
     log.close()
 
@@ -113,11 +113,13 @@ def test_a_request_can_wait_until_its_rows_are_committed(database: Database) -> 
     log.close()
     assert min(found) >= 2
     assert (count(database), log.written, log.queued) == (80, 80, 0)
-    assert PredictionLog(sink_of(database)).add(answers(1)) is None
+    without_waiting = PredictionLog(sink_of(database))
+    assert without_waiting.add(answers(1)) is None
+    without_waiting.close()
 
 
 @pytest.mark.requirement("SRV-3")
-def test_a_request_learns_that_its_rows_are_not_logged(database: Database) -> None:
+def test_the_future_of_a_request_fails_if_its_rows_are_dropped(database: Database) -> None:
     log = PredictionLog(sink_of(database), capacity=2, before_answer=True)
     too_many = log.add(answers(3))
     assert too_many is not None
@@ -130,7 +132,7 @@ def test_a_request_learns_that_its_rows_are_not_logged(database: Database) -> No
         late.result(60)
 
 
-def test_no_row_is_lost_that_was_added_before_a_clean_stop(database: Database) -> None:
+def test_close_writes_all_rows_that_were_added_before(database: Database) -> None:
     log = PredictionLog(sink_of(database))
 
     def add() -> None:
@@ -147,7 +149,7 @@ def test_no_row_is_lost_that_was_added_before_a_clean_stop(database: Database) -
 
 
 @pytest.mark.requirement("SRV-1")
-def test_rows_wait_while_the_database_is_away_and_are_written_once(
+def test_rows_stay_queued_during_a_database_outage_and_are_written_once(
     url: str, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -155,25 +157,25 @@ def test_rows_wait_while_the_database_is_away_and_are_written_once(
     with Gate((str(at.host), int(at.port or 0))) as gate:
         log = PredictionLog(sink_of(Database(at.set(port=gate.port))))
         log.add(answers())
-        wait_until(lambda: log.written == 1, "the first was written")
+        wait_until(lambda: log.written == 1, "the first row was written")
         gate.shut()
         log.add(answers(2))
-        wait_until(lambda: log.failures >= 2, "it was tried twice")
+        wait_until(lambda: log.failures >= 2, "two writes failed")
         log.add(answers(3))
         assert (log.queued, log.dropped) == (5, 0)
         gate.open()
-        wait_until(lambda: log.written == 6, "all were written")
+        wait_until(lambda: log.written == 6, "all rows were written")
         log.close()
     assert count(database) == 6
     told = [record.levelname for record in caplog.records if "prediction_log" in record.name]
     assert told == ["WARNING", "INFO"]
 
 
-def test_a_batch_whose_commit_was_not_heard_is_not_written_twice(database: Database) -> None:
+def test_a_batch_that_was_committed_without_confirmation_is_not_written_twice(database: Database) -> None:
     batch = uuid.uuid4()
     sink = sink_of(database)
     assert sink.write(batch, [answers(2)]) == 0
-    # As whoever lost the connection before the answer came.
+    # Repeat the batch, as after a connection that was lost before the commit was confirmed.
     assert sink.write(batch, [answers(2)]) == 0
     assert count(database) == 2
     assert sink.write(uuid.uuid4(), [answers(1)]) == 0
@@ -190,14 +192,16 @@ def test_a_batch_whose_commit_was_not_heard_is_not_written_twice(database: Datab
         {"features": [{"age": float("inf"), "when": NOW}]},
     ],
 )
-def test_what_postgresql_has_no_words_for_is_logged_all_the_same(database: Database, hostile: dict[str, Any]) -> None:
+def test_predictions_with_values_that_postgresql_cannot_store_are_still_logged(
+    database: Database, hostile: dict[str, Any]
+) -> None:
     log = PredictionLog(sink_of(database))
     log.add(answers(**hostile))
     log.close()
     assert (count(database), log.dropped) == (1, 0)
 
 
-def test_a_row_that_cannot_be_written_takes_no_other_with_it(
+def test_a_row_that_cannot_be_written_does_not_prevent_the_others(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = PredictionLog(sink_of(database))
@@ -212,7 +216,7 @@ def test_a_row_that_cannot_be_written_takes_no_other_with_it(
 
 
 class Stuck:
-    """Where nothing goes on until it is released."""
+    """Sink whose writes block until it is released."""
 
     def __init__(self) -> None:
         self.released = threading.Event()
@@ -225,11 +229,13 @@ class Stuck:
         return 0
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing; no connection is open."""
 
 
 @pytest.mark.requirement("SRV-1")
-def test_what_finds_the_queue_full_is_dropped_counted_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_predictions_beyond_the_capacity_are_dropped_counted_and_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     sink = Stuck()
     log = PredictionLog(sink, capacity=10)
     for _ in range(30):
@@ -237,7 +243,7 @@ def test_what_finds_the_queue_full_is_dropped_counted_and_told_once(caplog: pyte
     log.add(answers(11))
     assert (log.queued, log.dropped) == (10, 31)
     sink.released.set()
-    wait_until(lambda: log.queued == 0, "there was room again")
+    wait_until(lambda: log.queued == 0, "the queue was empty")
     log.add(answers())
     log.close()
     assert (sink.rows, log.written, log.dropped) == (11, 11, 31)
@@ -248,7 +254,7 @@ def test_what_finds_the_queue_full_is_dropped_counted_and_told_once(caplog: pyte
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_stop_does_not_wait_for_ever_and_says_what_was_lost(
+def test_close_stops_at_its_timeout_and_logs_the_number_of_dropped_rows(
     url: str, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     at = make_url(url)
@@ -267,7 +273,7 @@ def test_a_stop_does_not_wait_for_ever_and_says_what_was_lost(
     assert told[1] == "predictions are dropped from now on: the service is stopping"
 
 
-def test_adding_does_not_wait_for_anything() -> None:
+def test_add_does_not_block() -> None:
     sink = Stuck()
     log = PredictionLog(sink)
     one = answers()
@@ -276,13 +282,13 @@ def test_adding_does_not_wait_for_anything() -> None:
         began = time.perf_counter()
         log.add(one)
         took.append(time.perf_counter() - began)
-    # Microseconds; a round trip to anywhere is a hundred times as long.
+    # `add` takes microseconds; any network round trip would exceed this limit.
     assert float(np.median(took)) < 50e-6
     sink.released.set()
     log.close()
 
 
-def test_without_a_database_each_answer_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_database_each_prediction_is_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     log = PredictionLog(LogSink())
     log.add(answers(2, subjects=["a", None], scores=[0.25, 0.75]))
@@ -292,14 +298,14 @@ def test_without_a_database_each_answer_is_a_line_of_the_log(caplog: pytest.LogC
         ("prediction", "a", 0.25, False, {"age": 30.0}),
         ("prediction", None, 0.75, True, {"age": 30.0}),
     ]
-    # As text, for a handler that another test left may have made it one already.
+    # Compare the time as text, because a handler that another test left may have converted it already.
     assert {(line["request_id"], line["caller"], line["version"], str(line["at"])) for line in lines} == {
         ("r-1", "shop", 3, str(NOW))
     }
 
 
 @pytest.mark.requirement("PLT-10")
-def test_old_rows_are_deleted(database: Database) -> None:
+def test_rows_over_the_given_age_are_deleted(database: Database) -> None:
     sink = sink_of(database)
     young = datetime.now(UTC)
     sink.write(uuid.uuid4(), [answers(3, at=young - timedelta(days=8)), answers(2, at=young - timedelta(days=6))])

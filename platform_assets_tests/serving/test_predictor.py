@@ -1,4 +1,4 @@
-"""One request is answered by one version, and each of its answers is logged."""
+"""The predictor: one version scores all rows of a request, and each prediction is logged."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ predictor._log.close()
 assert len(sink.kept) == 1
 strangers = {"mlflow", "dagster", "fastapi", "great_expectations", "matplotlib", "duckdb", "ibis"} & set(sys.modules)
 assert not strangers, strangers
-assert {name.split(".")[0] for name in sys.modules} == before, "something was imported by a request"
+assert {name.split(".")[0] for name in sys.modules} == before, "a request imported a module"
 """
 
 
 class Announcing:
-    """Says what it is told to say."""
+    """Source of the champion that a test sets with `say`."""
 
     def __init__(self) -> None:
         self.approved: Approved | None = None
@@ -71,11 +71,11 @@ class Announcing:
         self.changed.clear()
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing; no connection is open."""
 
 
 class Kept:
-    """Keeps what is written."""
+    """Sink that keeps the predictions in memory."""
 
     def __init__(self) -> None:
         self.kept: list[Predictions] = []
@@ -86,7 +86,7 @@ class Kept:
         return 0
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing; no connection is open."""
 
 
 def started(sink: Kept, announcing: Announcing | None = None) -> tuple[Predictor, LiveModels]:
@@ -99,7 +99,7 @@ def started(sink: Kept, announcing: Announcing | None = None) -> tuple[Predictor
 
 
 class Desk:
-    """Predictor, and what it works with."""
+    """A predictor with its sink, champion source and live models."""
 
     def __init__(self) -> None:
         self.sink, self.announcing = Kept(), Announcing()
@@ -119,7 +119,7 @@ def desk() -> Iterator[Desk]:
 
 
 @pytest.mark.requirement("CRE-5", "SRV-2")
-def test_an_answer_is_the_live_models_scores_and_each_row_is_logged(desk: Desk) -> None:
+def test_predict_returns_the_scores_of_the_live_model_and_logs_each_row(desk: Desk) -> None:
     told: list[Predicted] = []
     desk.predictor.tell(told.append)
     predicted = desk.predictor.predict("breakage", [7, None], FILLED, ASKED)
@@ -131,12 +131,12 @@ def test_an_answer_is_the_live_models_scores_and_each_row_is_logged(desk: Desk) 
     [one] = desk.logged()
     assert (one.model, one.version, one.approval_id, one.threshold) == ("breakage", 1, 11, 0.5)
     assert (one.caller, one.request_id, one.subjects) == ("shop", "r-1", [7, None])
-    # What the model saw, and no more.
+    # Only the features of the model are logged.
     assert list(one.features) == [{"heat": 1.0, "noise": 0.0}, {"heat": -1, "noise": 0.5}]
     assert np.array_equal(one.scores, scores)
 
 
-def test_what_cannot_be_answered_is_neither_logged_nor_counted(desk: Desk) -> None:
+def test_a_failed_prediction_is_neither_logged_nor_counted(desk: Desk) -> None:
     told: list[Predicted] = []
     desk.predictor.tell(told.append)
     cases: list[tuple[str, list[dict[str, Any]], type[Exception]]] = [
@@ -154,7 +154,7 @@ def test_what_cannot_be_answered_is_neither_logged_nor_counted(desk: Desk) -> No
 
 
 @pytest.mark.requirement("PRO-8")
-def test_a_request_is_answered_by_one_version_though_the_champion_changes(desk: Desk) -> None:
+def test_one_version_scores_a_whole_request_while_the_champion_changes(desk: Desk) -> None:
     expected: dict[int, Any] = {slope: model_of(float(slope)).scores(FILLED).tobytes() for slope in (1, 2)}
     seen = set()
     for number in range(40):
@@ -173,7 +173,7 @@ def test_a_request_is_answered_by_one_version_though_the_champion_changes(desk: 
 
 
 @pytest.mark.requirement("PRO-1")
-def test_no_request_imports_anything_and_mlflow_is_never_imported() -> None:
+def test_a_request_imports_no_module_and_mlflow_is_never_imported() -> None:
     done = subprocess.run(
         [sys.executable, "-c", IN_A_FRESH_INTERPRETER], check=False, capture_output=True, text=True, env=os.environ
     )

@@ -1,4 +1,4 @@
-"""`platform-assets serve` as a process: it answers the documented requests, and loses nothing when it stops."""
+"""`platform-assets serve` as a process: it answers the documented requests and loses no prediction when it stops."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CLIENTS = 30
 
 @dataclass(frozen=True)
 class Served:
-    """A service that runs."""
+    """A running service."""
 
     process: subprocess.Popen[bytes]
     address: str
@@ -66,7 +66,7 @@ class Served:
 
 @contextmanager
 def serving(folder: Path, url: str) -> Iterator[Served]:
-    """The program, on a free port; killed at the end where it still runs."""
+    """Run `platform-assets serve` on a free port; kill it at the end if it still runs."""
     port = free_port()
     environment = os.environ | {
         "PLATFORM_HOME": str(folder / "home"),
@@ -102,14 +102,16 @@ def asked(served: Served, command: str) -> tuple[int, str]:
 
 
 @pytest.mark.requirement("SRV-1", "CRE-4", "OPS-4")
-def test_the_service_answers_the_documented_requests_and_stops_without_loss(database_url: str, tmp_path: Path) -> None:
+def test_the_service_answers_the_documented_requests_and_logs_all_predictions_before_it_stops(
+    database_url: str, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     services = Services(Settings(home=home, database_url=SecretStr(database_url)))
     credit.publish_features(services, CLIENTS)
     credit.crown(services, credit.fitted(services), 1)
     sentences.crown(services, sentences.fitted(), 1)
     with serving(tmp_path, database_url) as served:
-        wait_until(lambda: served.answers("/health/ready"), "it was ready")
+        wait_until(lambda: served.answers("/health/ready"), "the service was ready")
         assert {CREDIT.name, SENTENCES.name} <= served.with_champion()
         assert "server" not in requests.get(f"{served.address}/health/live", timeout=60).headers
         page = requests.get(f"{served.address}/", headers={"Accept": "text/html"}, timeout=60)
@@ -118,7 +120,7 @@ def test_the_service_answers_the_documented_requests_and_stops_without_loss(data
         found = {command: asked(served, command) for command in curls()}
         assert {command: told for command, told in found.items() if told[0] != 200} == {}
         documented = requests.get(f"{served.address}/openapi.json", timeout=60).json()["paths"]
-        # A route of a domain may be described in its README without a command.
+        # The README of a domain may describe a route without a curl command.
         shown = " ".join([*found, *(page.read_text() for page in DOMAINS.glob("*/README.md"))])
         missing = [path for path in documented if "/approvals" not in path and path.split("{")[0] not in shown]
         assert missing == []
@@ -137,7 +139,7 @@ def test_the_service_answers_the_documented_requests_and_stops_without_loss(data
 
         with ThreadPoolExecutor(4) as threads:
             answers = [threads.submit(predict, number) for number in range(40)]
-            wait_until(lambda: sum(answer.done() for answer in answers) > 10, "some were answered")
+            wait_until(lambda: sum(answer.done() for answer in answers) > 10, "some predictions were answered")
             served.process.send_signal(signal.SIGTERM)
             assert served.process.wait(60) == 0
         answered = sum(answer.result() for answer in answers)
@@ -157,7 +159,7 @@ def test_the_service_answers_the_documented_requests_and_stops_without_loss(data
 
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "192.0.2.1", "2001:db8::1"])
-def test_a_port_that_is_taken_or_an_address_of_another_machine_is_told(host: str, tmp_path: Path) -> None:
+def test_serve_fails_on_an_occupied_port_or_a_foreign_address_and_names_it(host: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         done = platform_assets("serve", "--host", host, PLATFORM_HOME=tmp_path / "home", PLATFORM_SERVICE_PORT=port)

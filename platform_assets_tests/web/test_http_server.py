@@ -26,7 +26,7 @@ PATIENCE = 20
 
 
 class Echo:
-    """Answers with the size of the body and the request's headers; remembers clients that hung up."""
+    """Application that returns the size of the body and the request's headers; counts clients that disconnected."""
 
     def __init__(self) -> None:
         self.gone = 0
@@ -63,7 +63,7 @@ def connected(port: int) -> Iterator[socket.socket]:
 
 
 def sent(connection: socket.socket, *parts: bytes) -> bytes:
-    """Send parts, and return all that comes until the server closes."""
+    """Send parts of a request; return what the server sends until it closes the connection."""
     for part in parts:
         connection.sendall(part)
     return rest(connection)
@@ -99,7 +99,7 @@ def problem_of(answer: bytes) -> dict[str, Any]:
 )
 def test_an_endless_head_or_trailer_gets_431(port: int, first: bytes, more: bytes) -> None:
     with connected(port) as connection:
-        # More than one read of the server, which is at most 256 KiB.
+        # Send more than the server reads at once, which is at most 256 KiB.
         found = problem_of(sent(connection, first, *[more * 50] * 30))
     assert (found["status"], found["type"]) == (431, "urn:platform-assets:head-too-large")
     assert "2,000 bytes" in found["detail"]
@@ -107,13 +107,13 @@ def test_an_endless_head_or_trailer_gets_431(port: int, first: bytes, more: byte
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize(("size", "status"), [(HEAD - 200, 200), (HEAD, 431)])
-def test_a_head_that_comes_in_one_piece_is_measured_too(port: int, size: int, status: int) -> None:
+def test_the_limit_also_applies_to_a_head_that_arrives_in_one_piece(port: int, size: int, status: int) -> None:
     head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Long: " + b"x" * size + b"\r\n\r\n"
     with connected(port) as connection:
         assert sent(connection, head).startswith(b"HTTP/1.1 %d " % status)
 
 
-def test_a_client_that_goes_on_sending_still_reads_its_answer(port: int) -> None:
+def test_a_refused_client_that_keeps_sending_can_read_the_response(port: int) -> None:
     with connected(port) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nX-Long: ")
         for _ in range(100):
@@ -121,7 +121,7 @@ def test_a_client_that_goes_on_sending_still_reads_its_answer(port: int) -> None
         assert problem_of(rest(connection))["status"] == 431
 
 
-def test_trailers_are_not_headers(port: int) -> None:
+def test_trailers_do_not_become_headers(port: int) -> None:
     head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     with connected(port) as connection:
         answer = sent(connection, head, b"3\r\nabc\r\n0\r\nauthorization: Bearer x\r\n\r\n")
@@ -140,7 +140,7 @@ def test_a_request_that_does_not_arrive_in_time_gets_408(port: int, begun: bytes
         assert problem_of(sent(connection, begun))["status"] == 408
 
 
-def test_one_byte_now_and_then_does_not_prolong_a_head(port: int) -> None:
+def test_sending_single_bytes_does_not_extend_the_time_limit_of_a_head(port: int) -> None:
     with connected(port) as connection:
         connection.settimeout(0.05)
         began, answer = time.monotonic(), b""
@@ -155,26 +155,26 @@ def test_one_byte_now_and_then_does_not_prolong_a_head(port: int) -> None:
 
 
 @pytest.mark.parametrize("asked", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"], ids=["new", "after an answer"])
-def test_an_idle_connection_is_closed_without_a_word(port: int, asked: bytes) -> None:
+def test_an_idle_connection_is_closed_without_an_error_response(port: int, asked: bytes) -> None:
     with connected(port) as connection:
         answer = sent(connection, asked)
     assert answer.count(b"HTTP/1.1") == bool(asked)
 
 
-def test_what_is_not_http_gets_400(port: int) -> None:
+def test_a_request_that_is_not_http_gets_400(port: int) -> None:
     with connected(port) as connection:
         found = problem_of(sent(connection, b"SSH-2.0-x\r\n\r\n"))
     assert (found["status"], found["type"]) == (400, "urn:platform-assets:invalid-http")
 
 
-def test_requests_that_come_in_one_piece_are_all_answered(port: int) -> None:
-    # Together they are longer than a head may be.
+def test_pipelined_requests_are_all_answered(port: int) -> None:
+    # Together, the requests exceed the limit of one head.
     requests = [b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 900 + b"\r\n\r\n"] * 5
     with connected(port) as connection:
         assert sent(connection, b"".join(requests)).count(b"HTTP/1.1 200 OK") == 5
 
 
-def test_the_application_learns_that_a_slow_client_is_gone(port: int, echo: Echo) -> None:
+def test_the_application_is_notified_when_a_slow_client_is_disconnected(port: int, echo: Echo) -> None:
     before = echo.gone
     with connected(port) as connection:
         sent(connection, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
@@ -182,26 +182,26 @@ def test_the_application_learns_that_a_slow_client_is_gone(port: int, echo: Echo
 
 
 @pytest.mark.requirement("SRV-3")
-def test_when_file_descriptors_run_out_the_oldest_idle_connection_is_closed_and_the_log_says_so(
+def test_when_file_descriptors_run_out_the_oldest_idle_connection_is_closed_with_a_warning(
     echo: Echo, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "platform_assets.web.http_server")
-    # Every descriptor counts as one too many.
+    # A limit of 0, which every connection exceeds.
     with served(echo, Bounds(descriptors=0, head_seconds=PATIENCE)) as address:
         port = int(address.rpartition(":")[2])
-        # The server takes connections in order, and makes room for each new one.
+        # The server accepts connections in order, and closes the oldest one for each new one.
         with connected(port) as first, connected(port) as second, connected(port):
             assert rest(first) == b""
             assert rest(second) == b""
-    [warned] = [one.getMessage() for one in caplog.records if "file descriptors run out" in one.getMessage()]
+    [warned] = [one.getMessage() for one in caplog.records if "file descriptors are running out" in one.getMessage()]
     assert "ulimit -n" in warned
 
 
-def test_a_half_sent_body_does_not_delay_the_end(echo: Echo) -> None:
+def test_an_incomplete_body_does_not_delay_the_shutdown(echo: Echo) -> None:
     with ExitStack() as kept:
         with served(echo) as address:
             connection = kept.enter_context(connected(int(address.rpartition(":")[2])))
-            # The second request shows that the first was answered, and that the server has what follows it.
+            # Both requests are sent at once, so the response to the first shows that the server also has the second.
             connection.sendall(
                 b"GET / HTTP/1.1\r\nHost: a\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
             )
@@ -212,6 +212,8 @@ def test_a_half_sent_body_does_not_delay_the_end(echo: Echo) -> None:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_the_number_of_workers_does_not_come_from_the_environment(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_web_concurrency_does_not_change_the_number_of_workers(
+    echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     assert server(echo).config.workers == 1

@@ -1,4 +1,4 @@
-"""Strict JSON: duplicate names, numbers that are not JSON, and bodies that are no JSON at all."""
+"""Strict parsing of JSON: duplicate names, numbers that JSON forbids, and bodies that are not JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREDICTIONS = "/predictions/sentence-relevance"
 
 
 @pytest.mark.parametrize("body", [b'{"a": [1, {"b": null}], "c": 1.5}', b"[]", b'"\\u00e4"', b"17"])
-def test_json_is_parsed_as_usual(body: bytes) -> None:
+def test_valid_json_is_parsed_as_by_the_standard_library(body: bytes) -> None:
     assert parse(body) == json.loads(body)
 
 
@@ -39,7 +39,7 @@ def test_json_is_parsed_as_usual(body: bytes) -> None:
         (b"9" * 10_000, "body"),
     ],
 )
-def test_anything_else_is_invalid_and_names_the_field(body: bytes, field: str) -> None:
+def test_invalid_json_gets_422_and_the_error_names_the_field(body: bytes, field: str) -> None:
     with pytest.raises(Problem) as caught:
         parse(body)
     assert (caught.value.status_code, list(caught.value.errors)) == (422, [field])
@@ -54,7 +54,7 @@ def test_anything_else_is_invalid_and_names_the_field(body: bytes, field: str) -
         ("/approvals/{pending}/decision", b'{"decision": "approve", "decision": "reject", "reason": "worse"}'),
     ],
 )
-def test_a_field_that_is_given_twice_is_refused(
+def test_a_request_with_a_duplicate_field_is_refused(
     app: FastAPI, people: People, pending: int, path: str, body: bytes
 ) -> None:
     key = people.anna if "decision" in path else people.program
@@ -66,7 +66,7 @@ def test_a_field_that_is_given_twice_is_refused(
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("fields", [MOST_FIELDS - 1, 40_000])
-def test_many_unknown_fields_get_a_short_answer(app: FastAPI, people: People, fields: int) -> None:
+def test_a_request_with_many_unknown_fields_gets_a_short_response(app: FastAPI, people: People, fields: int) -> None:
     body = {"sentence": "a fire", "k" * 5_000: 1} | {f"x{number}": 1 for number in range(fields - 1)}
     response = api(app, people.program).post(PREDICTIONS, json=body)
     assert response.status_code == 422

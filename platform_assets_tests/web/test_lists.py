@@ -1,4 +1,4 @@
-"""The list of requests: what waits comes first; filters, pages and their links."""
+"""The list of approval requests: open requests first, filters, pages and their links."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def seven(services: Services) -> None:
         ("?unknown=1", [6, 5, 7, 4, 3, 2, 1], 7),
     ],
 )
-def test_the_list_shows_what_waits_first(app: FastAPI, people: People, query: str, ids: list[int], total: int) -> None:
+def test_the_list_shows_open_requests_first(
+    app: FastAPI, people: People, query: str, ids: list[int], total: int
+) -> None:
     response = api(app, people.rita).get(f"/approvals{query}")
     assert response.status_code == 200, response.text
     assert [one["id"] for one in response.json()] == ids
@@ -87,14 +89,14 @@ def test_pages_link_to_each_other(app: FastAPI, people: People, page: int, links
         ("model=" + "x" * 201, "model"),
     ],
 )
-def test_a_wrong_query_names_the_field(app: FastAPI, people: People, query: str, field: str) -> None:
+def test_the_error_for_an_invalid_query_names_the_field(app: FastAPI, people: People, query: str, field: str) -> None:
     found = problem(api(app, people.rita).get(f"/approvals?{query}"))
     assert found["status"] == 422
     assert [one["field"] for one in found["errors"]] == [field]
 
 
 @pytest.mark.usefixtures("seven")
-def test_the_list_as_a_page(app: FastAPI, people: People) -> None:
+def test_the_page_shows_the_filtered_list_and_its_filters(app: FastAPI, people: People) -> None:
     shown = Visitor(app).sign_in(people.rita).see("/approvals?state=SUPERSEDED").text
     assert "1 request is awaiting a decision" in shown
     assert [f"{MODEL} version {version}</a>" in shown for version in (1, 2, 3, 4, 5)] == [
@@ -108,6 +110,6 @@ def test_the_list_as_a_page(app: FastAPI, people: People) -> None:
     assert '<a href="/approvals?model=x_model&amp;state=SUPERSEDED">x_model</a>' in shown
 
 
-def test_an_empty_list_says_how_requests_come(app: FastAPI, people: People) -> None:
+def test_an_empty_list_explains_how_requests_are_made(app: FastAPI, people: People) -> None:
     shown = Visitor(app).sign_in(people.rita).see("/approvals?model=nobodys").text
     assert "A training opens a request" in shown

@@ -1,4 +1,4 @@
-"""One or many: what is asked for, how it is answered, and where, by example."""
+"""Requests for one item or for a list: validation, responses, and the choice of event loop or thread."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def found(things: list[int]) -> list[Answer | UnknownThing]:
 
 
 def answered(sent: dict[str, Any], few: int | None = None) -> tuple[str, bool]:
-    """The body of the answer, and whether the event loop made it."""
+    """Return the body of the response, and whether it was made on the event loop."""
     asked = Things.model_validate(sent)
     threads = []
 
@@ -85,7 +85,7 @@ def answered(sent: dict[str, Any], few: int | None = None) -> tuple[str, bool]:
         ({"things": [1] * MOST_AT_ONCE}, True, [1] * MOST_AT_ONCE),
     ],
 )
-def test_one_or_many(sent: Any, many: bool, kept: Any) -> None:
+def test_a_valid_request_has_one_item_or_a_list_of_items(sent: Any, many: bool, kept: Any) -> None:
     asked = Things.model_validate(sent)
     assert (asked.is_many, asked.things if many else asked.thing) == (many, kept)
     assert asked.items == (kept if many else [kept])
@@ -115,7 +115,7 @@ def test_one_or_many(sent: Any, many: bool, kept: Any) -> None:
         ({"thing": 1, "other": 1}, ("other",)),
     ],
 )
-def test_whatever_else_is_refused_with_its_field(sent: Any, field: tuple[str | int, ...]) -> None:
+def test_the_error_for_an_invalid_request_names_the_field(sent: Any, field: tuple[str | int, ...]) -> None:
     with pytest.raises(ValidationError) as caught:
         Things.model_validate(sent)
     [told] = caught.value.errors()
@@ -124,14 +124,14 @@ def test_whatever_else_is_refused_with_its_field(sent: Any, field: tuple[str | i
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("text", ["5_0", "+5", "5.0", "05", " 5", "5 ", "5e0", "\N{ARABIC-INDIC DIGIT FIVE}", "-", ""])
-def test_a_key_in_a_path_is_in_plain_digits(text: str) -> None:
+def test_a_key_in_a_path_must_be_plain_digits(text: str) -> None:
     key = TypeAdapter(Key)
     assert (key.validate_python("50"), key.validate_python("-5"), key.validate_python("0")) == (50, -5, 0)
     with pytest.raises(ValidationError):
         key.validate_python(text)
 
 
-def test_the_schema_says_the_same() -> None:
+def test_the_json_schema_has_the_rules_of_the_validation() -> None:
     schema = Things.model_json_schema()
     assert schema["oneOf"] == [{"required": ["thing"]}, {"required": ["things"]}]
     assert schema["additionalProperties"] is False
@@ -153,18 +153,18 @@ def test_the_schema_says_the_same() -> None:
     ],
 )
 @pytest.mark.parametrize("few", [None, 0, 4])
-def test_one_is_answered_alone_and_many_as_a_list(sent: dict[str, Any], body: str, few: int | None) -> None:
+def test_one_item_gets_an_object_and_a_list_gets_a_list(sent: dict[str, Any], body: str, few: int | None) -> None:
     assert answered(sent, few)[0] == body
 
 
-def test_one_that_is_not_there_is_a_problem() -> None:
+def test_a_single_unknown_item_raises_not_found() -> None:
     with pytest.raises(NotFound, match="There is no thing 3"):
         answered({"thing": 3})
     with pytest.raises(NotFound, match="no such item"):
         raise NothingFound().problem()
 
 
-def test_nothing_is_looked_for_when_nothing_is_known() -> None:
+def test_the_answer_function_is_not_called_if_all_items_are_unknown() -> None:
     def never(*_: Any) -> list[Answer]:
         raise AssertionError
 
@@ -185,13 +185,13 @@ def test_nothing_is_looked_for_when_nothing_is_known() -> None:
         ({"things": [1, 2, 1]}, 2, False),
     ],
 )
-def test_few_are_answered_on_the_event_loop_and_many_in_a_thread(
+def test_few_items_are_answered_on_the_event_loop_and_many_in_a_thread(
     sent: dict[str, Any], few: int | None, on_loop: bool
 ) -> None:
     assert answered(sent, few)[1] is on_loop
 
 
-def test_an_example_shows_a_request_with_its_answer() -> None:
+def test_the_api_description_has_the_examples_of_requests_and_responses() -> None:
     routes = APIRouter()
     examples = (
         Example("one", {"thing": 1}, {"thing": 1, "word": "one"}),

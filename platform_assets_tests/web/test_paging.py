@@ -1,4 +1,4 @@
-"""Page by page: which items a page has, and which pages it links to, by example."""
+"""Pagination: the items of a page and its links to other pages."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from platform_assets.web.paging import Page
 
 
 @given(st.integers(0, 30), st.integers(1, 8))
-def test_the_pages_of_a_list_are_the_list(total: int, size: int) -> None:
+def test_all_pages_together_contain_the_whole_list(total: int, size: int) -> None:
     items = list(range(total))
     pages = [Page(number, size, total, "/things") for number in range(total // size + 2)]
     assert [item for page in pages for item in page.of(items)] == items
-    # From one to the next, each is met.
+    # Every page but the last links to the next one.
     assert [page.number for page in pages if "next" in page.neighbours] == list(range(max(0, (total - 1) // size)))
 
 
@@ -27,10 +27,10 @@ def test_the_pages_of_a_list_are_the_list(total: int, size: int) -> None:
         (9, '</things?a=1&a=2&page=2>; rel="prev"'),
     ],
 )
-def test_a_page_names_its_neighbours_and_keeps_what_was_asked(number: int, link: str) -> None:
+def test_a_page_links_to_its_neighbours_with_the_query_of_the_request(number: int, link: str) -> None:
     page = Page(number, 2, 5, "/things", [("a", "1"), ("page", "7"), ("a", "2")])
     assert page.headers == {"X-Total-Count": "5", "Link": link}
 
 
-def test_a_list_on_one_page_links_nowhere() -> None:
+def test_a_list_on_one_page_has_no_links() -> None:
     assert Page(0, 5, 5, "/things").headers == {"X-Total-Count": "5"}

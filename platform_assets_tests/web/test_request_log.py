@@ -1,4 +1,4 @@
-"""Lines of the log wait for each other, but not for long, and none is lost at the end."""
+"""The request log writes lines in batches and soon, and loses none on shutdown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def line(place: int = 1) -> Line:
 
 
 class Told(logging.Handler):
-    """Says when something is written."""
+    """Handler that sets an event when a record is written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,11 +55,11 @@ def told() -> Iterator[asyncio.Event]:
 
 
 def counted(scope: object, status: int, seconds: float) -> None:
-    """Take no notice of an answer."""
+    """Do nothing with a counted response."""
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_line_is_written_soon_with_the_time_of_its_request(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_is_written_soon_with_the_time_of_its_response(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, __name__)
 
     async def answer() -> None:
@@ -77,7 +77,7 @@ def test_a_line_is_written_soon_with_the_time_of_its_request(caplog: pytest.LogC
     assert before <= line().at <= time.time()
 
 
-def test_many_lines_are_written_together_in_their_order(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_are_written_in_batches_and_in_order(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, __name__)
 
     async def answer() -> None:
@@ -94,7 +94,7 @@ def test_many_lines_are_written_together_in_their_order(caplog: pytest.LogCaptur
     ]
 
 
-def test_lines_of_a_loop_that_is_gone_are_written_with_the_next(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_of_a_closed_loop_are_written_by_the_next_loop(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, __name__)
     log = RequestLog(LOG)
 
@@ -112,7 +112,7 @@ def test_lines_of_a_loop_that_is_gone_are_written_with_the_next(caplog: pytest.L
     assert len(caplog.records) == 2
 
 
-def test_a_line_that_cannot_be_written_does_not_keep_the_others(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_that_cannot_be_written_does_not_prevent_the_others(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, __name__)
 
     def refuse(record: logging.LogRecord) -> bool:
@@ -135,7 +135,7 @@ def test_a_line_that_cannot_be_written_does_not_keep_the_others(caplog: pytest.L
     assert [record.getMessage() for record in caplog.records] == ["GET /things/0 200", "GET /things/2 200"]
 
 
-def test_nothing_is_written_where_nobody_wants_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_line_is_written_if_the_log_level_is_above_info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, __name__)
 
     async def answer() -> None:
@@ -148,7 +148,7 @@ def test_nothing_is_written_where_nobody_wants_it(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_line_is_written_while_another_request_waits_for_the_database(
+def test_a_line_is_written_while_the_next_request_waits_for_the_database(
     app: FastAPI, people: People, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, GUARD_LOG.name)
@@ -162,7 +162,7 @@ def test_a_line_is_written_while_another_request_waits_for_the_database(
     ]
 
 
-def test_lines_of_requests_beside_each_other_are_written_together(
+def test_lines_of_concurrent_requests_stay_buffered_during_a_database_query(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, GUARD_LOG.name)
@@ -178,16 +178,16 @@ def test_lines_of_requests_beside_each_other_are_written_together(
     async def application(scope: Any, _: Any, send: Any) -> None:
         if scope["type"] == "http":
             await send({"type": "http.response.start", "status": 204, "headers": []})
-            # As if the database were at work for it.
+            # Run the work, as during a database query.
             await asyncio.sleep(0)
             meanwhile[0]()
             await send({"type": "http.response.body"})
 
     async def receive() -> Any:
-        """Nobody asks for it."""
+        """Return nothing; the application receives no messages."""
 
     async def send(_: Any) -> None:
-        """Nobody reads it."""
+        """Discard a message."""
 
     async def served() -> None:
         guard = RequestMiddleware(application, counted, Problems(()), keep)
@@ -201,7 +201,7 @@ def test_lines_of_requests_beside_each_other_are_written_together(
             return counts
 
         await guard({"type": "lifespan"}, receive, send)
-        # Each writes the line of the one before it.
+        # Each request writes the line of the previous one.
         assert await lines_after(1, 1, 1) == [0, 1, 2]
         monkeypatch.setattr(guard_module, "BUSY_SECONDS", 3_600)
         assert await lines_after(2, 1, 1) == [2, 2, 2]
@@ -209,7 +209,7 @@ def test_lines_of_requests_beside_each_other_are_written_together(
     asyncio.run(served())
 
 
-def test_only_the_life_of_the_application_lasts_while_the_database_works() -> None:
+def test_the_context_meanwhile_is_entered_for_the_lifespan_only() -> None:
     entered: list[str] = []
     asked: list[str] = []
 
@@ -224,13 +224,13 @@ def test_only_the_life_of_the_application_lasts_while_the_database_works() -> No
     async def served() -> None:
         guard = RequestMiddleware(application, counted, Problems(()), meanwhile)
         for kind in ("lifespan", "websocket"):
-            await guard({"type": kind}, None, None)  # type: ignore[arg-type]  # nobody uses them
+            await guard({"type": kind}, None, None)  # type: ignore[arg-type]  # unused
 
     asyncio.run(served())
     assert (entered, asked) == (["lifespan"], ["lifespan", "websocket"])
 
 
-def test_the_end_of_the_service_writes_what_waits(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_shutdown_of_the_service_writes_the_buffered_lines(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, GUARD_LOG.name)
 
     async def application(scope: Any, _: Any, send: Any) -> None:
@@ -239,10 +239,10 @@ def test_the_end_of_the_service_writes_what_waits(caplog: pytest.LogCaptureFixtu
             await send({"type": "http.response.body"})
 
     async def receive() -> Any:
-        """Nobody asks for it."""
+        """Return nothing; the application receives no messages."""
 
     async def send(_: Any) -> None:
-        """Nobody reads it."""
+        """Discard a message."""
 
     async def served() -> None:
         guard = RequestMiddleware(application, counted, Problems(()))
