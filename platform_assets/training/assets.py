@@ -99,7 +99,7 @@ def evaluation_job(spec: ModelSpec) -> dg.JobDefinition:
 
     @dg.op(
         name=f"evaluate_{spec.name}_on_new_labels",
-        description=f"Evaluate {spec.key} on the examples labelled since it was trained.",
+        description=f"Evaluate {spec.key} on the examples labelled since the version was trained.",
     )
     def evaluate(context: dg.OpExecutionContext, trainer: dg.ResourceParam[Trainer]) -> None:
         with plain_failures():
@@ -141,10 +141,10 @@ def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
         if current is None:
             return dg.SkipReason(f"table {first} does not exist yet")
         if busy := _at_work(context.instance, asset_key):
-            return dg.SkipReason(f"run {busy} is already training it")
+            return dg.SkipReason(f"run {busy} is already training the model")
         last = last_training(context.instance.get_latest_materialization_event(asset_key))
         reason = why_not(spec.retraining, current.rows, last, datetime.now(UTC))
-        # One run per table version. If it fails, the schedule or a person retries it.
+        # The sensor launches one run per table version. If the run fails, the schedule or a person retries it.
         return dg.SkipReason(reason) if reason else dg.RunRequest(run_key=f"{first} version {current.version}")
 
     return sensor

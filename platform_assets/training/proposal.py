@@ -22,7 +22,7 @@ def proposal_of(spec: ModelSpec, training: Training, requested_by: str | None = 
     training
         Training or re-evaluation of the version.
     requested_by
-        Name of the person who requests approval; None if the training itself does.
+        Name of the person who requests approval; None if the training itself requests it.
     """
     version, seen = training.version, training.champion
     return Proposal(
