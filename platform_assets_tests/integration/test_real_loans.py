@@ -61,7 +61,7 @@ def test_all_real_loans_give_features_and_a_failed_gate_in_less_than_four_gibiby
     assert clients.rows == services.tables.scan("credit_risk/loans").id.nunique().to_pyarrow().as_py()
     # The five features do not predict payment, so the gate fails, which is not an error.
     assert "credit_risk/credit_risk_model: quality gate FAILED: ROC AUC is 0.5" in printed
-    assert "no better than chance (0.5), at least 0.65 is needed" in printed
+    assert "no better than chance (0.5); required: at least 0.65" in printed
     [digest] = models(settings).values()
     assert services.artefacts.size(digest) < 50_000_000
     # The version would not be approved, but its predictions must be correct.
