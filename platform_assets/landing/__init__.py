@@ -1,1 +1,1 @@
-"""What comes in from outside: source files, archives, SQLite, sample data, and the sensor on a source."""
+"""Landing: fetch source files, unpack them and split them into rows; sample data and the source sensor."""

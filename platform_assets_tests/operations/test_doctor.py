@@ -18,6 +18,7 @@ from platform_assets.operations.doctor import Finding, examine
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.approval.promotions import Works
+from platform_assets_tests.approval.proposals import prepared
 
 
 @contextmanager
@@ -100,7 +101,7 @@ def test_a_role_that_owns_the_ledger_is_a_warning(tmp_path: Path, database_url: 
 def test_a_damaged_artefact_of_a_champion_is_broken(tmp_path: Path, database_url: str) -> None:
     settings = Settings(home=tmp_path, database_url=database_url, lake_uri=str(tmp_path / "lake"))  # type: ignore[arg-type]
     services = Services(settings)
-    works = Works(services.ledger, services.registry, tmp_path / "lake", services.database.lock)
+    works = Works(prepared(services.database), services.registry, tmp_path / "lake", services.database.lock)
     version = works.crown()
     (finding,) = doctor._models(services)
     assert finding == Finding("models", "ok", "1 registered; artefacts and versions are as they were approved")

@@ -112,9 +112,10 @@ def test_a_text_model_can_be_trained_and_loaded(trained: tuple[Training, Artefac
 
 
 def test_text_features_are_strings_and_numeric_features_are_floats() -> None:
-    spec = replace(TEXT_SPEC, features=(*TEXT_SPEC.features, Column("urgent", "int64", "A number.")))
+    numbers = (Column("urgent", "int64", "A number."), Column("writer", "uint16", "Another number."))
+    spec = replace(TEXT_SPEC, features=(*TEXT_SPEC.features, *numbers))
     frame = feature_frame(messages(3).astype({"text": object}), spec)
-    assert frame.dtypes.astype(str).to_dict() == {"text": "str", "urgent": "float64"}
+    assert frame.dtypes.astype(str).to_dict() == {"text": "str", "urgent": "float64", "writer": "float64"}
 
 
 @pytest.mark.requirement("REL-2", "PRO-1")

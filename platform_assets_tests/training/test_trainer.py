@@ -298,9 +298,9 @@ def test_evaluate_the_champion_on_examples_labelled_since_its_training(bench: Be
 
 
 @pytest.mark.usefixtures("first")
-@pytest.mark.parametrize("rows", [3, 0])
-def test_the_holdout_is_evaluated_if_there_are_few_new_labels(bench: Bench, rows: int) -> None:
-    bench.publish(pd.concat([readings(), readings(rows, first=10_000)]))
+@pytest.mark.parametrize(("rows", "labels"), [(3, {}), (0, {}), (50, {"broken": 0}), (50, {"broken": 1})])
+def test_the_holdout_is_evaluated_if_there_are_few_new_labels(bench: Bench, rows: int, labels: dict[str, int]) -> None:
+    bench.publish(pd.concat([readings(), readings(rows, first=10_000).assign(**labels)]))
     told = bench.trainer.evaluate(SPEC).examples
     assert f"because only {rows} were labelled since the version was trained (" in told
     assert f"{FEWEST_OF_A_CLASS} of each class are required" in told

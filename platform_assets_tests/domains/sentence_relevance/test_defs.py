@@ -85,8 +85,9 @@ def test_sample_data_become_both_tables(run: Run) -> None:
         "class_label_follows_from_choose_one": 2,
         "index_is_present": 1,
         "index_is_unique": 2,
-        "line_is_readable": 1,
         "text_has_a_word": 1,
+        "text_is_of_type_string": 1,
+        "text_is_present": 1,
     }
     assert outcome.failed
     assert all(one.endswith("the sample data contain such rows on purpose") for one in outcome.failed.values())
@@ -128,20 +129,20 @@ def test_bad_rows_are_quarantined_with_their_line_and_the_others_are_published(r
         7: "text_is_present",
         8: "index_is_present",
         9: "index_is_a_whole_number, index_is_present",
-        10: "line_is_readable",
+        10: "text_is_of_type_string, text_is_present",
         11: "index_is_unique",
         12: "index_is_unique",
         15: "index_is_not_negative",
     }
     assert outcome.metadata[ARCHIVED]["identical_rows_dropped"] == 1
-    [unread] = bad[bad["broken_rules"] == "line_is_readable"]["source_error"]
-    assert unread == "text holds bytes and no text"
+    [unread] = bad[bad["source_error"] != ""]["source_error"]
+    assert unread == "not in UTF-8: text"
 
 
 BROKEN = [
     (b"Dear colleagues", "is not a compressed tar archive"),
     (gzip.compress(tar({"a": b"", "b": b""})), "holds several files"),
-    (pack(b"no database"), "holds no SQLite database"),
+    (pack(b"no database"), "is not a SQLite database"),
     (None, "does not exist; point PLATFORM_SENTENCES_ARCHIVE_URI at the file that is meant"),
 ]
 
