@@ -149,7 +149,7 @@ class ArtefactStore:
         return sorted(name for name in names if _DIGEST.fullmatch(name))
 
     def write_note(self, name: str, data: bytes) -> None:
-        """Write a small file beside the models, replacing the one before, all or nothing.
+        """Write a small file next to the models atomically, replacing an existing one.
 
         Raises
         ------
@@ -163,7 +163,7 @@ class ArtefactStore:
                 _write(Path(self._root) / name, data)
 
     def read_note(self, name: str) -> bytes | None:
-        """Return a small file beside the models; None if it is missing.
+        """Return the content of a small file next to the models; None if it is missing.
 
         Raises
         ------

@@ -277,7 +277,7 @@ class MlflowRegistry:
         return read_version(made)
 
     def _describe(self, name: str) -> None:
-        """Register a model, or correct the description of one that was registered by an older version."""
+        """Create a registered model with the description, or add the description if an older release left it out."""
         found = self._client.search_registered_models(f"name = '{name}'")
         if not found:
             self._client.create_registered_model(name, description=DESCRIPTION)

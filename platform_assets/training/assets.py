@@ -80,7 +80,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer], ledger: dg.ResourceParam[Ledger]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
         with plain_failures():
-            # Fails before the training, not after it.
+            # Called first, because a failure after the training would waste it.
             ledger.settle_policy(spec.name, spec.approval)
             training = trainer.train(spec, launched_by(context.run.tags), context.log.info)
             request = request_approval(ledger, proposal_of(spec, training, dagster_run=context.run.run_id))
@@ -97,7 +97,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
 
 
 def page_of(ledger: Ledger, request: Request | None) -> dict[str, Any]:
-    """Return metadata that links to the page of a request for approval; empty without a page."""
+    """Return metadata with a link to the page of an approval request; empty if there is no page."""
     page = ledger.page(request.id) if request else ""
     return {"approval_request": dg.MetadataValue.url(page)} if page else {}
 

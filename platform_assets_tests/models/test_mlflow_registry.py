@@ -125,7 +125,7 @@ def test_versions_that_the_platform_did_not_register_are_ignored(
         registry.by_alias(NAME, CHALLENGER)
     made = registry.register(registration())
     assert made.version == 2
-    # A model that was registered before models had descriptions gets one.
+    # A model that an older release registered without a description gets one.
     assert "Promoting a version here changes nothing" in client.get_registered_model(NAME).description
     assert registry.by_alias(NAME, CHALLENGER) == made
 
