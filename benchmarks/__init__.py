@@ -1,1 +1,1 @@
-"""Measurements against hand-written code, run by `make bench`; nothing here is a test."""
+"""Benchmarks of the platform against hand-written code and other tools. Run them with `make bench`."""

@@ -1,8 +1,8 @@
-"""Credit risk's loan features, from file to file: the platform against code written by hand.
+"""Benchmark of the credit-risk loan features, from file to file: the platform against hand-written code.
 
-The platform reads a Delta table and publishes one through its IO manager, digest included;
-the others read and write the same rows as parquet files. Expectations are not part of it.
-The loans are those of PLATFORM_CREDIT_LOANS_URI, else demo loans of the same number.
+The platform reads a Delta table and publishes another one through its IO manager, including the table digest. The
+other ways read and write the same rows as parquet files. No way evaluates expectations. The loans are those of
+PLATFORM_CREDIT_LOANS_URI; if it is unset, the same number of demo loans is used.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ COPY (
 
 
 def platform(folder: Path) -> Callable[[], None]:
-    """Through the IO manager: scan the Delta table, stage, digest, publish."""
+    """Return the platform's way: scan the Delta table through the IO manager, then stage, digest and publish."""
     shutil.rmtree(folder / "home/lake/credit_risk/loan_features", ignore_errors=True)
-    # Dagster makes a whole instance for each of these; in a run they are there already.
+    # Created before the measured work, because each one creates a Dagster instance, and in a run they already exist.
     upstream = dg.build_output_context(asset_key=LOANS.name.split("/"))
     expression = dg.DagsterType(lambda _context, _value: True, name="Expression", typing_type=Expression)
     taken = dg.build_input_context(upstream_output=upstream, asset_key=upstream.asset_key, dagster_type=expression)
@@ -83,14 +83,14 @@ def platform(folder: Path) -> Callable[[], None]:
 
 
 def by_hand(folder: Path) -> None:
-    """DuckDB's SQL, parquet to parquet. Averages of doubles: the fastest, if not the same to the last bit."""
+    """Run the SQL from parquet to parquet. Averages of doubles are fastest, but can differ in the last bit."""
     query = BY_HAND.format(source=folder / "loans.parquet", target=folder / "by_hand.parquet")
     with duckdb.connect(config={"preserve_insertion_order": False}) as connection:
         connection.execute(query)
 
 
 def pandas(folder: Path) -> None:
-    """The same features with sums per group."""
+    """Compute the same features with cumulative sums per group."""
     loans = _in_pandas(folder)
     amounts = loans.groupby("id").loan_amount
     before = amounts.cumcount()
@@ -113,7 +113,7 @@ def pandas(folder: Path) -> None:
 
 
 def notebook(folder: Path) -> None:
-    """The formulas of the notebook: ranks by date, expanding means, days since today divided by 365."""
+    """Compute the formulas of the original notebook: ranks by date, expanding means, days until today over 365."""
     loans = _in_pandas(folder, by=["loan_date"])
     loans["nb_previous_loans"] = loans.groupby("id").loan_date.rank(method="first") - 1
     means = loans.groupby("id").loan_amount.expanding().mean().droplevel(0)
@@ -135,7 +135,7 @@ WAYS: dict[str, Callable[[Path], Callable[[], None]]] = {
 
 
 def run() -> None:
-    """Measure all ways on the loans and on ten times as many."""
+    """Measure all ways on the loans, and on ten copies of them."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         once, tenfold = Path(name) / "1", Path(name) / str(COPIES)
         rows = _prepare(once)
@@ -165,11 +165,11 @@ def _completed_years(start: pd.Series[pd.Timestamp], end: pd.Series[pd.Timestamp
 
 
 def _prepare(folder: Path) -> int:
-    """Load the loans as the platform does, and write them as one parquet file too; how many there are."""
+    """Publish the loans as the platform does, copy them to one parquet file, and return their number."""
     services = open_services(Settings(home=folder / "home", lake_uri="", sources="demo", demo_rows=DEMO_ROWS))
     validated = services.validator.validate(LOANS, read_loans(services.sources, services.engine))
     broken = [judgement.name for judgement in validated.judgements if not judgement.passed]
-    print(f"{validated.table.rows:,} loans, demo data: {validated.demo}; expectations that do not hold: {broken}")
+    print(f"{validated.table.rows:,} loans, demo data: {validated.demo}; failed expectations: {broken}")
     services.tables.publish(LOANS.name, validated.table)
     _copy(services, f"SELECT * FROM read_parquet({_files(validated.table.parts)})", folder)
     rows = validated.table.rows
@@ -178,7 +178,7 @@ def _prepare(folder: Path) -> int:
 
 
 def _multiply(source: Path, target: Path) -> None:
-    """The loans several times, each time as other clients."""
+    """Publish several copies of the loans. Each copy has its own loan and client ids."""
     services = _services(target)
     query = f"""
         SELECT loans.* REPLACE (loan_id + copy * 1_000_000_000 AS loan_id, id + copy * 1_000_000_000 AS id)
@@ -199,10 +199,10 @@ def _files(parts: object) -> list[str]:
 
 
 def _agreement(folder: Path) -> str:
-    """How many loans get other features than the platform gives them."""
+    """Report how many loans have features that differ from the platform's."""
     services = _services(folder)
     columns = [feature.name for feature in FEATURES]
-    lines = ["\nloans that get another value than from the platform (averages beyond 1e-9)"]
+    lines = ["\nloans whose features differ from the platform's by more than a relative 1e-9"]
     services.engine.duckdb.register("ours", services.tables.read(LOAN_FEATURES.name))
     for name in ("by_hand", "pandas", "notebook"):
         differs = {

@@ -1,7 +1,8 @@
-"""What loading the definitions costs: `dg check defs` here, against the same command on an empty project.
+"""Benchmark of loading the definitions: `dg check defs` on this project, compared with an empty project.
 
-CPU seconds (user and system), for the machine may be busy with other things, of all processes that the command
-starts, the embedded PostgreSQL that outlives it included. The two commands take turns. Linux only.
+It measures CPU seconds (user and system), because these depend less on other load on the machine. They include all
+processes that the command starts, also the embedded PostgreSQL that outlives it. The two commands run in turns.
+Linux only.
 """
 
 from __future__ import annotations
@@ -41,19 +42,19 @@ defs = dg.Definitions()
 
 
 def main() -> float:
-    """Print the medians and their ratio; the ratio."""
-    # Processes that detach themselves become our children, so that their time is counted and their end awaited.
+    """Print the medians and their ratio, and return the ratio."""
+    # Adopt processes that detach themselves, so that they are awaited and their CPU time is counted.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory() as folder:
         empty, home = _empty_project(Path(folder, "empty")), Path(folder, "home")
         for project in (empty, PROJECT):
-            _cpu_seconds(project, home)  # warms caches, and sets the database up
+            _cpu_seconds(project, home)  # warms the caches and creates the database
         rounds = [(_cpu_seconds(empty, home), _cpu_seconds(PROJECT, home)) for _ in range(ROUNDS)]
     of_empty, of_ours = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
     ratio: float = of_ours / of_empty
     print("dg check defs, CPU seconds, medians of", ROUNDS)
     print(f"  an empty project  {of_empty:6.2f}")
-    print(f"  platform_assets   {of_ours:6.2f}   {ratio:.2f} times as much; {LIMIT} is the limit")
+    print(f"  platform_assets   {of_ours:6.2f}   {ratio:.2f} times as much (limit: {LIMIT})")
     return ratio
 
 

@@ -1,7 +1,7 @@
-"""The distance formula on 10 million rows against adding two arrays, which is what memory allows at best.
+"""Benchmark of the distance formula on 10 million rows. The floor is adding two arrays, which memory speed limits.
 
-Every way computes the same formula from the same float64 arrays, in a process of its own, and gives a new array. The
-row loop, with which it all began, is measured on as many rows as the original table has.
+Every way computes the same formula from the same float64 arrays, in its own process, and returns a new array. The
+original row loop is measured on only as many rows as the original table has, because it is slow.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ WAYS: dict[str, Callable[[Array, Array], Callable[[], object]]] = {
 
 
 def run() -> None:
-    """Measure all ways but the row loop on many rows, and the row loop on few."""
+    """Measure the fast ways on many rows, and the row loop on few rows."""
     *fast, loop = WAYS
     _compare(fast, ROWS, ROUNDS)
     _compare([FLOOR, OURS, loop], ROWS_OF_LOOP, ROUNDS_OF_LOOP)

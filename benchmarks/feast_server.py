@@ -1,7 +1,7 @@
-"""Feast's Python server over the platform's own rows, in an environment of its own: Feast needs an older pandas.
+"""Feast's Python server with the platform's rows, in its own environment, because Feast needs an older pandas.
 
-The environment is made once, in `.bench`. Feast asks no key of anybody. Its options are those that serve it best: one
-worker as here, no line for each request, no new worker every 1,000 requests, a registry that is not read again.
+The environment is created once, in `.bench`. The server requires no API key. Its options are the fastest ones: one
+worker like the platform, no access log, no worker restart every 1,000 requests, and no reloading of the registry.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SERVE = (
 
 
 def feast_environment() -> Path | None:
-    """Folder of the programs of Feast's environment; None where it cannot be made, after telling why."""
+    """Install Feast if necessary. Return the folder of its programs, or print the reason and return None."""
     programs = ENVIRONMENT / "bin"
     ready = ENVIRONMENT / "ready"
     if not ready.exists():
@@ -70,7 +70,7 @@ def feast_environment() -> Path | None:
 
 @contextmanager
 def feast_sides(live: Live, programs: Path, folder: Path) -> Iterator[list[Side]]:
-    """Servers over a PostgreSQL store, on the platform's own server, and over an SQLite store."""
+    """Start two Feast servers: one with a store in the platform's PostgreSQL, one with a store in SQLite."""
     rows = folder / "rows.parquet"
     _rows(live.clients).to_parquet(rows, index=False)
     stores = {POSTGRES: _postgres_store(live), SQLITE: {"type": "sqlite", "path": "online.db"}}
@@ -82,7 +82,7 @@ def feast_sides(live: Live, programs: Path, folder: Path) -> Iterator[list[Side]
 
 
 def told(answer: Any) -> dict[str, Any]:
-    """The client's number and features in an answer of Feast's."""
+    """Return the client id and the features in a response of Feast."""
     values = [result["values"][0] for result in answer["results"]]
     return dict(zip(answer["metadata"]["feature_names"], values, strict=True))
 
@@ -90,7 +90,7 @@ def told(answer: Any) -> dict[str, Any]:
 @contextmanager
 def _side(name: str, store: Mapping[str, Any], live: Live, programs: Path, folder: Path) -> Iterator[Side]:
     folder.mkdir()
-    # Written as JSON, which is YAML as well.
+    # JSON is also valid YAML.
     (folder / "feature_store.yaml").write_text(json.dumps(REPOSITORY | {"online_store": store}))
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"} | {"FEAST_USAGE": "False"}
     fill: list[str | Path] = [programs / "python", feast_store.__file__, folder, folder.parent / "rows.parquet"]
@@ -113,7 +113,10 @@ def _rows(clients: pd.DataFrame) -> pd.DataFrame:
 
 
 def _postgres_store(live: Live) -> dict[str, Any]:
-    """A database of its own on the platform's server; Feast's default is one connection that all threads share."""
+    """Create a database for Feast on the platform's PostgreSQL server; return the configuration of the store.
+
+    The configuration keeps Feast's default of one connection that all threads share.
+    """
     with closing(open_owner("", live.services.settings.home)) as owner:
         with owner.connect("platform") as connection:
             connection.execute(f"create database {DATABASE}".encode())

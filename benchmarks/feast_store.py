@@ -1,7 +1,8 @@
-"""The same rows in a feature store of Feast's.
+"""Copy of the platform's rows in a Feast feature store.
 
 `python feast_store.py REPOSITORY ROWS` declares the features in a repository (a folder with `feature_store.yaml`), and
-writes a parquet file's rows to its online store. Feast's own environment runs it, where nothing of ours is.
+writes the rows of a parquet file to its online store. It runs in Feast's environment, where the platform is not
+installed.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ TYPES = {
     "years_on_the_job": "Int32",
     "flag_own_car": "Int32",
 }
-"""The features, and what both Feast and pandas call their types."""
+"""Names and types of the features. Feast and pandas use the same names for these types."""
 
 
 def fill(repository: str, rows: str) -> None:
-    """Declare and write."""
+    """Declare the features, and write the rows to the online store."""
     import feast
     import feast.types
     import pandas as pd
@@ -34,7 +35,7 @@ def fill(repository: str, rows: str) -> None:
         entities=[client],
         schema=[feast.Field(name=name, dtype=getattr(feast.types, kind)) for name, kind in TYPES.items()],
         source=feast.FileSource(path=rows, timestamp_field=TIME),
-        ttl=timedelta(0),  # for ever
+        ttl=timedelta(0),  # rows never expire
     )
     store = feast.FeatureStore(repo_path=repository)
     store.apply([client, view])

@@ -1,6 +1,6 @@
-"""A platform of its own with a champion, for measuring what it answers: tables, training, approval, key.
+"""A platform with tables, a champion and an API key, for benchmarks of the service.
 
-Everything goes the way it always goes, the real ledger and a person's approval included; only Dagster is left out.
+It uses the platform's own code for all steps, including the approval in the ledger. Only Dagster is left out.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     from platform_assets.lake.schemas import TableSchema
 
 LOANS_OF_A_CHAMPION = 20_000
-"""With fewer, the gate fails by chance now and then."""
+"""Number of demo loans. With fewer, the model sometimes fails the gate by chance."""
 
 
 @dataclass(frozen=True)
 class Live:
-    """What there is to be asked.
+    """An open platform.
 
     Attributes
     ----------
     services
-        Of the platform.
+        Services of the platform.
     champion
-        As the ledger says; None if the loans did not pass the gate, which the real ones do not.
+        Champion according to the ledger; None if the model failed the gate, which happens with the real loans.
     key
-        Of a program that may read features and ask for predictions.
+        API key with the scopes `read` and `predict`.
     """
 
     services: Services
@@ -57,31 +57,31 @@ class Live:
 
     @cached_property
     def clients(self) -> pd.DataFrame:
-        """The online table, (clients, columns of `CLIENT_FEATURES`), shuffled, always in the same order."""
+        """Rows of the online table, (clients, columns of `CLIENT_FEATURES`), in a random but fixed order."""
         rows: pd.DataFrame = self.services.online.read(CLIENT_FEATURES.name).to_pandas()
         return rows.sort_values("client_id").sample(frac=1, random_state=1, ignore_index=True)
 
     @cached_property
     def numbers(self) -> list[int]:
-        """Of the clients in that order."""
+        """Ids of the clients, in the order of `clients`."""
         return [int(number) for number in self.clients["client_id"]]
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process of this platform needs; nothing of ours from outside."""
+        """Environment variables for a process of this platform, without inherited settings of the platform."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         return inherited | {"PLATFORM_HOME": str(self.services.settings.home)}
 
 
 @contextmanager
 def live_platform(home: Path) -> Iterator[Live]:
-    """A platform below a folder that holds nothing yet, on the loans that are set or on demo loans."""
+    """Create a platform in an empty folder, with the configured loans or else demo loans."""
     settings = Settings(
         home=home,
         lake_uri="",
         sources="demo",
         demo_rows=LOANS_OF_A_CHAMPION,
-        # Not a database that somebody works with.
+        # Empty, so that no database in use is changed; the platform then starts its embedded server.
         database_url=SecretStr(""),
         mlflow_tracking_uri=SecretStr(""),
     )
@@ -122,5 +122,5 @@ def _champion(services: Services) -> Promotion | None:
     if not request.passed:
         return None
     person = Actor("benchmark", services.keys.add("approver", "benchmark", {"approve"}))
-    services.ledger.decide(request.id, "approve", person, "measured, and shown to nobody")
+    services.ledger.decide(request.id, "approve", person, "for a benchmark only")
     return services.promoter.promote(request.id)

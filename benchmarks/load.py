@@ -1,6 +1,6 @@
-"""Asks an HTTP server as fast as it answers: some clients, each with one connection that stays open, in one thread.
+"""HTTP load generator: several clients in one thread, each with one persistent connection.
 
-Plain sockets and requests that were written before, so that the asking takes a small and known part of a processor.
+It uses plain sockets and requests that are prepared in advance, so that it takes a small and known share of a CPU.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ GOOD = b"HTTP/1.1 200 "
 
 @dataclass(frozen=True)
 class Answers:
-    """What came of asking for a while.
+    """Measurements of one load run.
 
     Attributes
     ----------
     milliseconds
-        From sending each request to the last byte of its answer.
+        Latency of each request, from sending it to the last byte of its response.
     seconds
-        All in all.
+        Duration of the run.
     asking_seconds
-        Of them, those that the clients themselves used of a processor.
+        CPU time that the clients used.
     """
 
     milliseconds: Sequence[float]
@@ -56,7 +56,7 @@ class Answers:
 
 
 def request(method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
-    """A request as it goes over the line; a body is JSON."""
+    """Return the bytes of a request. A body must be JSON."""
     lines = {"Host": "127.0.0.1", **(headers or {})}
     if body:
         lines |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
@@ -65,12 +65,12 @@ def request(method: str, path: str, body: bytes = b"", headers: Mapping[str, str
 
 
 def answer_to(port: int, asked: bytes) -> bytes:
-    """The body of one answer.
+    """Send a request, and return the body of the response.
 
     Raises
     ------
     RuntimeError
-        It is not 200, or none comes.
+        The status is not 200, or the server closes the connection early.
     """
     with _connected(port) as connection:
         connection.sendall(asked)
@@ -84,12 +84,12 @@ def answer_to(port: int, asked: bytes) -> bytes:
 
 
 def keep_busy(port: int, requests: Iterator[bytes], clients: int, seconds: float) -> Answers:
-    """Ask for a while; each client sends its next request when it has its answer.
+    """Send requests for some seconds. Each client sends its next request when it has received a response.
 
     Raises
     ------
     RuntimeError
-        An answer was not 200, or none came.
+        A status is not 200, or no response arrives within `PATIENCE_SECONDS`.
     """
     with ExitStack() as stack:
         connections = [stack.enter_context(_connected(port)) for _ in range(clients)]
@@ -112,7 +112,7 @@ def _ask(connections: Mapping[int, socket.socket], requests: Iterator[bytes], se
         connections[number].sendall(next(requests))
 
     def receive(number: int) -> bool:
-        """Whether the answer is complete."""
+        """Read from a connection, and return whether the response is complete."""
         received = connections[number].recv(CHUNK)
         parts[number] += received
         if not _is_whole(parts[number]):
@@ -129,7 +129,7 @@ def _ask(connections: Mapping[int, socket.socket], requests: Iterator[bytes], se
     end, waiting = began + seconds, len(connections)
     while waiting:
         ready = poll.poll(PATIENCE_SECONDS)
-        _demand(bool(ready), b"nothing")
+        _demand(bool(ready), b"")
         for number, _ in ready:
             if receive(number):
                 if time.perf_counter() < end:
@@ -159,4 +159,4 @@ def _is_whole(answer: bytes) -> bool:
 
 def _demand(fine: bool, answer: bytes) -> None:  # noqa: FBT001 - reads as a sentence
     if not fine:
-        raise RuntimeError(f"the server answered {answer[:1000]!r}")
+        raise RuntimeError(f"expected a complete response with status 200, but received {answer[:1000]!r}")

@@ -1,4 +1,4 @@
-"""Timing several ways to do the same work: each in a process of its own, in turns, medians at the end."""
+"""Timing of several ways to do the same work: each in its own process, in turns, with a table of medians."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Way:
     Attributes
     ----------
     name
-        Shown in the table.
+        Name in the table.
     command
-        Module and arguments; the module calls `take_turns`.
+        Module and arguments of the process. The module must call `take_turns`.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Way:
         command = [sys.executable, "-m", *self.command]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.take_turn()
-        self.seconds.clear()  # the first turn warms up: imports, caches, the engine's start
+        self.seconds.clear()  # the first turn is a warm-up: imports, caches, start of the engine
 
     def take_turn(self) -> None:
         assert self._process
@@ -50,7 +50,7 @@ class Way:
         print(file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
-            sys.exit(f"{self.name} failed with {self._process.wait()}; its error is above")
+            sys.exit(f"{self.name} failed with exit code {self._process.wait()}; its error message is above")
         turn = json.loads(answer)
         self.seconds.append(turn["seconds"])
         self.peak_mib = turn["peak_mib"]
@@ -63,7 +63,7 @@ class Way:
 
 
 def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> None:
-    """Run the ways in turns and print a table: median, spread, ratio to the reference, peak memory."""
+    """Run the ways in turns, and print the median, range, ratio to the reference and peak memory of each."""
     for way in ways:
         way.start()
     for _ in range(rounds):
@@ -72,8 +72,8 @@ def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> Non
     for way in ways:
         way.stop()
     base = next(median(way.seconds) for way in ways if way.name == reference)
-    print(f"\n{title}; medians of {rounds} runs in turns, after one to warm up")
-    print(f"{'':38}{'seconds':>9}{'from':>8}{'to':>8}{'ratio':>8}{'peak MiB':>10}")
+    print(f"\n{title}; medians of {rounds} runs in turns, after a warm-up run")
+    print(f"{'':38}{'seconds':>9}{'min':>8}{'max':>8}{'ratio':>8}{'peak MiB':>10}")
     for way in ways:
         middle = median(way.seconds)
         print(
@@ -83,9 +83,9 @@ def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> Non
 
 
 def take_turns(prepare: Callable[[], Callable[[], object]]) -> None:
-    """Do the work once for each line of standard input, and answer with its seconds and the peak so far.
+    """Do the work once per line of standard input, and print its seconds and the peak memory so far as JSON.
 
-    What `prepare` does is not measured; it returns the work.
+    `prepare` returns the work. Its own time is not measured.
     """
     for _ in sys.stdin:
         work = prepare()
@@ -98,7 +98,7 @@ def take_turns(prepare: Callable[[], Callable[[], object]]) -> None:
 def _peak_mib() -> float:
     status = Path("/proc/self/status")
     if status.exists():
-        # Linux hands `ru_maxrss` on to children, whose own peak this would hide.
+        # Not `ru_maxrss`, because child processes inherit its value on Linux, which would hide a lower peak.
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * KIB / MIB
     unit = 1 if sys.platform == "darwin" else KIB

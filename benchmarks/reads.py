@@ -1,8 +1,9 @@
-"""Look-ups of one row by its key on an event loop: `database/async_reads.py` beside asyncpg.
+"""Benchmark of look-ups of one row by key on an event loop: `database/async_reads.py` compared with asyncpg.
 
-asyncpg runs in its two best forms: one prepared statement on a connection that is kept, which serves one statement at a
-time; and its pool, which keeps prepared statements too. All look up the same rows in the same order, on the same server
-and the same kind of event loop, in turns. A ratio of 2 means twice as many look-ups per second as asyncpg's pool.
+asyncpg is measured in its two fastest forms: one prepared statement on a persistent connection, which runs one
+statement at a time, and its connection pool, which also reuses prepared statements. All ways look up the same rows in
+the same order, in turns, on the same server and with the same type of event loop. A ratio of 2 means twice as many
+look-ups per second as asyncpg's pool.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ LookUp = Callable[[int], Awaitable["Mapping[str, Any]"]]
 
 
 def run(rounds: int = ROUNDS) -> None:
-    """Measure on an embedded server of its own."""
+    """Measure all ways on a new embedded server."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
         services = open_services(Settings(home=Path(name), database_url=SecretStr("")))
         try:
@@ -53,7 +54,7 @@ def run(rounds: int = ROUNDS) -> None:
                     f"select n, '2021-01-01', n, 3, 123.25, 38, 9, 1 from generate_series(1, {ROWS}) n".encode()
                 )
                 connection.commit()
-            # The event loop that the service has.
+            # Use the same event loop as the service.
             with asyncio.Runner(loop_factory=uvicorn.Config("none").get_loop_factory()) as runner:
                 runner.run(_measure(services.database, rounds))
         finally:
@@ -63,7 +64,7 @@ def run(rounds: int = ROUNDS) -> None:
 async def _measure(database: Database, rounds: int) -> None:
     async with _ways(database) as ways:
         await _require_same_rows(ways)
-        print(f"\nlook-ups of one row per second; medians of {rounds} turns of {SECONDS:g} s, after one to warm up")
+        print(f"\nlook-ups of one row per second; medians of {rounds} turns of {SECONDS:g} s, after a warm-up turn")
         print(f"{'at a time':>10}" + "".join(f"{name:>28}" for name in ways) + f"{'ratio to the pool':>20}")
         for clients in AT_A_TIME:
             found: dict[str, list[float]] = {name: [] for name in ways}
@@ -104,7 +105,7 @@ async def _ways(database: Database) -> AsyncIterator[dict[str, LookUp]]:
 
 
 async def _rate(look_up: LookUp, clients: int) -> float:
-    """Look-ups per second of some clients, each of which asks again when it has its row."""
+    """Return the look-ups per second of some clients. Each client sends its next query when it has received a row."""
     numbers, done = cycle(range(1, ROWS + 1)), 0
     began = time.perf_counter()
 

@@ -1,7 +1,7 @@
-"""Scores of a champion: the compiled pipeline beside scikit-learn's own `predict_proba`.
+"""Benchmark of scoring: the compiled pipeline compared with scikit-learn's own `predict_proba`.
 
-scikit-learn is given the rows in the form in which it is fastest, a matrix that is ready, and as a frame. The compiled
-pipeline is given what the service has: one mapping for each row. All run in turns in this process, on one thread.
+scikit-learn receives the rows as a prepared matrix, which is its fastest input, and as a frame. The compiled pipeline
+receives one mapping per row, like the service. All ways run in turns in this process, on one thread.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ COMPILED, MATRIX, FRAME = "compiled pipeline", "predict_proba, matrix", "predict
 
 
 def run(rounds: int = ROUNDS) -> None:
-    """Measure every candidate of the credit risk model, fitted to invented clients."""
+    """Measure every candidate of the credit risk model, fitted on random clients."""
     frame, labels = _clients()
     for candidate in MODEL.candidates:
         with threadpool_limits(1):
-            # As training stores them: a pipeline behind a sigmoid.
+            # A calibrated pipeline, as in artefacts.
             estimator = CalibratedEstimator(candidate.build(1).fit(frame, labels), 0.9, -0.1)
             golden = frame.head(GOLDEN_ROWS)
             scores = estimator.predict_proba(golden)[:, 1]
@@ -44,7 +44,7 @@ def run(rounds: int = ROUNDS) -> None:
 
 
 def _clients() -> tuple[pd.DataFrame, Any]:
-    """Features of invented clients, (CLIENTS, 5) float64, and labels that depend on them."""
+    """Return features of random clients, (CLIENTS, 5) float64, and labels that depend on them."""
     chance = np.random.default_rng(1)
     first, jobless = chance.random(CLIENTS) < 0.2, chance.random(CLIENTS) < 0.1
     frame = pd.DataFrame(
@@ -60,7 +60,7 @@ def _clients() -> tuple[pd.DataFrame, Any]:
 
 
 def _compare(name: str, model: FittedModel, frame: pd.DataFrame, rounds: int) -> None:
-    print(f"\n{name}: milliseconds for some rows; medians of {rounds} turns of {SECONDS:g} s, after one to warm up")
+    print(f"\n{name}: milliseconds per call; medians of {rounds} turns of {SECONDS:g} s, after a warm-up turn")
     print(f"{'rows':>6}{COMPILED:>24}{MATRIX:>24}{FRAME:>24}{'ratio to the matrix':>22}")
     for count in ROWS:
         rows = frame.sample(count, replace=True, random_state=count).reset_index(drop=True)
@@ -82,7 +82,7 @@ def _compare(name: str, model: FittedModel, frame: pd.DataFrame, rounds: int) ->
 
 
 def _plain(rows: pd.DataFrame) -> Sequence[Mapping[str, Any]]:
-    """The rows as the online table gives them."""
+    """Return the rows in the form of the online table's rows."""
     values = rows.astype(object).to_numpy().tolist()
     return [
         {name: None if pd.isna(value) else value for name, value in zip(rows.columns, row, strict=True)}

@@ -1,13 +1,14 @@
-"""Sentence relevance: what the model is worth, by nested cross-validation, beside the simplest one there is.
+"""Benchmark of the sentence relevance model by nested cross-validation, compared with a simple baseline.
 
-In each of five outer folds, split by groups of near-duplicates, everything that training does is done anew on the other
-four: candidates compared, scores calibrated, the threshold chosen, all on inner folds. So no sentence is judged by a
-model, a setting or a threshold that saw it or a near-duplicate of it. The simplest one is scikit-learn's own TF-IDF of
-words with logistic regression on the texts as they are, in the same folds, calibrated and cut in the same way.
+The five outer folds are split by groups of near-duplicates. For each of them, the whole training runs on the other
+four: comparison of candidates, calibration and choice of the threshold, all on inner folds. No sentence is therefore
+evaluated by a model or threshold that was fitted on it or on a near-duplicate. The baseline is scikit-learn's TF-IDF of
+words with logistic regression on raw texts, with the same folds, calibration and threshold rule.
 
-On three choices: the sentences that are learned from; all that somebody decided about, repeated and contradictory ones
-included, as the source has them; the same with only identical texts kept together, which shows by how much
-near-duplicates flatter. The archive is that of PLATFORM_SENTENCES_ARCHIVE_URI, else a demo one.
+Three sets of sentences are evaluated: the sentences used for training; all labelled sentences of the source, including
+repeated and contradictory ones; and all labelled sentences with only identical texts grouped, which shows how much
+near-duplicates inflate the metrics. The archive is that of PLATFORM_SENTENCES_ARCHIVE_URI; if it is unset, a demo
+archive is used.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ AT_ONCE, ALONE = 1_000, 200
 
 
 def simplest(seed: int) -> Any:
-    """What anybody would write in a minute."""
+    """Return the baseline: TF-IDF of words and logistic regression."""
     words = ColumnTransformer([("words", TfidfVectorizer(), "text")])
     return make_pipeline(words, LogisticRegression(max_iter=1_000, random_state=seed))
 
@@ -60,21 +61,21 @@ SIMPLEST = replace(MODEL, candidates=(Candidate("plain TF-IDF, logistic regressi
 
 def run() -> None:
     sentences = _sentences()
-    print(f"nested, {OUTER_FOLDS} outer folds by groups; 95 % intervals by groups, {RESAMPLES:,} resamples")
+    print(f"nested, {OUTER_FOLDS} outer folds by group; 95 % intervals by group, {RESAMPLES:,} resamples")
     learned = sentences[sentences["set_aside"].isna()]
     decided = sentences[sentences["set_aside"] != UNDECIDED]
     decided = decided.assign(relevant=decided["label"].map(LABELS))
     identical = decided.assign(near_duplicates=decided["text"].map(clean))
     choices = {
-        "learned from, groups of near-duplicates": learned,
-        "all decided about, groups of near-duplicates": decided,
-        "all decided about, groups of identical texts": identical,
+        "used for training, grouped by near-duplicates": learned,
+        "all labelled, grouped by near-duplicates": decided,
+        "all labelled, grouped by identical text": identical,
     }
     for name, rows in choices.items():
         examples = rows.astype({"relevant": "int64"}).reset_index(drop=True)
         groups = examples["near_duplicates"].nunique()
         print(f"\n{name}: {len(examples):,} sentences, {examples['relevant'].mean():.1%} {RELEVANT}, {groups:,} groups")
-        print(f"{'':36}" + "".join(f"{metric:>24}" for metric in SHOWN) + f"{'CPU s a fit':>14}")
+        print(f"{'':36}" + "".join(f"{metric:>24}" for metric in SHOWN) + f"{'CPU s per fit':>14}")
         for title, spec in (("the model", MODEL), (SIMPLEST.candidates[0].name, SIMPLEST)):
             found, seconds = _nested(spec, examples)
             cells = (f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for one in (found[name] for name in SHOWN))
@@ -83,7 +84,7 @@ def run() -> None:
 
 
 def _sentences() -> pd.DataFrame:
-    """The table `sentences`, of rows that break no rule."""
+    """Return the table `sentences`, from the archived rows that break no rule."""
     with tempfile.TemporaryDirectory() as folder:
         services = open_services(load_settings().model_copy(update={"home": Path(folder)}))
         landed = read_archived(services.sources, services.engine)
@@ -96,11 +97,11 @@ def _sentences() -> pd.DataFrame:
 
 
 def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], float]:
-    """Metrics of all outer folds together, and CPU seconds of a training, the median."""
+    """Return the metrics over all outer folds, and the median CPU seconds of a training."""
     scores, flags = np.zeros(len(examples)), np.zeros(len(examples))
     seconds = []
     groups = examples["near_duplicates"]
-    # Not the platform's own folds: the inner ones are split by the same hash.
+    # Not the platform's own folds, because they use the same hash as the inner folds.
     for training, judging in GroupKFold(OUTER_FOLDS, shuffle=True, random_state=0).split(examples, groups=groups):
         start = time.process_time()
         fitted = fit(spec, examples.iloc[training], lambda _: None)
@@ -109,7 +110,7 @@ def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], fl
         flags[judging] = scores[judging] >= fitted.threshold
     labels = examples["relevant"]
     by_score = evaluate(labels, scores, groups, 0.5, resamples=RESAMPLES)
-    # Each fold has a threshold of its own, so that whether a sentence was flagged is what is judged.
+    # Each fold has its own threshold, so these metrics are computed from the flags, with a threshold of 0.5.
     by_flag = evaluate(labels, flags, groups, 0.5, resamples=RESAMPLES)
     flagged = {name: by_flag[name] for name in ("f1", "precision", "recall")}
     return {**by_score, **flagged}, float(np.median(seconds))
@@ -123,12 +124,12 @@ def _costs(examples: pd.DataFrame) -> None:
     alone = _cpu_seconds(lambda: [model.scores([text]) for text in texts[:ALONE]]) / len(texts[:ALONE])
     print(
         f"\nCPU milliseconds per sentence, one thread: {many * 1e3:.2f} in requests of {AT_ONCE:,}, {alone * 1e3:.2f} "
-        f"alone; the model's file has {len(dump(model)):,} bytes"
+        f"in single requests; the artefact has {len(dump(model)):,} bytes"
     )
 
 
 def _cpu_seconds(work: Any) -> float:
-    """The least of five, for others may be at work on the machine."""
+    """Return the least of five measurements, because other processes may use the machine."""
     taken = []
     for _ in range(5):
         start = time.process_time()

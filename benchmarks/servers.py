@@ -1,4 +1,4 @@
-"""Servers to be measured: each a group of processes of its own, with what it is asked, in turns with the others."""
+"""Servers to measure in turns, each with its own process group and the requests that it receives."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Turn:
-    """What came of asking a server for a while.
+    """Measurements of one turn of a server.
 
     Attributes
     ----------
     answers
-        What was measured at the client.
+        Measurements of the clients.
     server_seconds
-        Processor time of the server's processes; a database beside it is not among them.
+        CPU time of the server's processes, without that of its database.
     """
 
     answers: Answers
@@ -44,19 +44,19 @@ class Turn:
 
     @property
     def server_milliseconds(self) -> float:
-        """Processor time for each answer."""
+        """CPU time per response."""
         return 1000 * self.server_seconds / len(self.answers.milliseconds)
 
 
 class Server:
-    """A server that runs: a group of processes of its own.
+    """A running server with its own process group.
 
     Parameters
     ----------
     leader
-        The group's first process.
+        First process of the group.
     port
-        Where it listens on loopback.
+        Port on loopback.
     """
 
     def __init__(self, leader: subprocess.Popen[bytes], port: int) -> None:
@@ -64,27 +64,27 @@ class Server:
         self.port = port
 
     def processor_seconds(self) -> float:
-        """Of all its processes so far."""
+        """Return the CPU time of all its processes so far."""
         ticks = 0
         for path in Path("/proc").glob("[0-9]*/stat"):  # Linux only
             with suppress(OSError):
-                # The name in brackets may hold blanks. Behind it: state, parent, group ..
+                # Skip the process name, which is in brackets and can contain blanks. State, parent and group follow.
                 told = path.read_text().rpartition(")")[2].split()
                 ticks += int(told[11]) + int(told[12]) if int(told[2]) == self._leader.pid else 0
         return ticks / TICKS
 
 
 class Side:
-    """One server, and what it is asked over and over.
+    """One server, and the requests that it receives repeatedly.
 
     Parameters
     ----------
     name
-        Shown in tables.
+        Name in tables.
     server
-        The server.
+        Server to measure.
     requests
-        As they go over the line; see `load.request`.
+        Bytes of each request; see `load.request`.
     """
 
     def __init__(self, name: str, server: Server, requests: Sequence[bytes]) -> None:
@@ -94,11 +94,11 @@ class Side:
         self._next = cycle(requests)
 
     def answer(self, place: int) -> Any:
-        """What it answers to one of the requests; JSON."""
+        """Send one of the requests, given its index, and return the JSON of the response."""
         return json.loads(answer_to(self._server.port, self.requests[place]))
 
     def take_turn(self, clients: int, seconds: float) -> Turn:
-        """Keep that many clients busy for a while."""
+        """Send requests from some clients for some seconds, and return the measurements."""
         before = self._server.processor_seconds()
         answers = keep_busy(self._server.port, self._next, clients, seconds)
         return Turn(answers, self._server.processor_seconds() - before)
@@ -108,12 +108,12 @@ class Side:
 def started(
     command: Sequence[str | Path], port: int, health: str, environment: Mapping[str, str], log: Path
 ) -> Iterator[Server]:
-    """A server, from its first good answer on; its whole group ends with the block.
+    """Start a server, and yield it when its health check succeeds. Its process group is stopped at the end.
 
     Raises
     ------
     RuntimeError
-        It ends, or does not answer in time; with the end of its log.
+        The server exits, or is not healthy in time. The message contains the end of its log.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -123,7 +123,7 @@ def started(
         end = time.monotonic() + START_SECONDS
         while not _answers(port, health):
             if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{command[0]} does not serve: {log.read_text(errors='replace')[-2_000:]}")
+                raise RuntimeError(f"{command[0]} did not start: {log.read_text(errors='replace')[-2_000:]}")
             time.sleep(0.05)
         yield Server(process, port)
     finally:
@@ -131,7 +131,7 @@ def started(
 
 
 def free_port() -> int:
-    """A port where nobody listens at the moment."""
+    """Return a port that is currently free."""
     with socket.create_server((LOOPBACK, 0)) as listening:
         port: int = listening.getsockname()[1]
     return port

@@ -1,13 +1,15 @@
-"""What an answer over HTTP costs: predictions beside MLflow's scoring server, features beside Feast's.
+"""Benchmark of HTTP requests: predictions compared with MLflow's scoring server, features with Feast's server.
 
-One platform with a champion, made for this. Every server is one process that answers, on loopback; they are asked in
-turns by the same clients about the same people in the same order. Ours checks a key each time and writes a line of
-the log, looks a prediction's features up and logs it; MLflow's is given the features, and the others ask for no key.
-The overhead of a prediction is its median over HTTP less the median of the model's own `predict_proba`, called in this
-process with the vector ready, in the form that the model takes. Processor times stand beside, for they depend less on
-what else the machine does; a database's are not among them.
+All servers use one platform with a champion, created for this benchmark. Each server is one process on loopback. The
+same clients query the servers in turns, about the same people in the same order. For each request the platform checks
+an API key and writes a log line; for a prediction it also looks up the features and records the prediction. MLflow
+receives the features in the request, and neither MLflow nor Feast requires a key.
 
-`python -m benchmarks.serving ROUNDS` takes more rounds than `make bench` does.
+The overhead of a prediction is its median latency over HTTP minus the median time of the model's own `predict_proba`,
+called in this process with a prepared vector. CPU times are shown too, because they depend less on other load on the
+machine. They do not include the database.
+
+`python -m benchmarks.serving ROUNDS` sets the number of rounds; `make bench` uses the default.
 """
 
 from __future__ import annotations
@@ -41,19 +43,19 @@ SECONDS = 2.0
 WARM_UP_SECONDS = 1.0
 MANY = 16
 COMPARED = 50
-"""Clients whose answers have to be the same everywhere."""
+"""Number of clients whose responses must be equal on all servers."""
 TOLERANCE = 1e-9
 MOST_OVERHEAD = 0.5
-"""Of MLflow's."""
+"""Maximum overhead of a prediction, as a multiple of MLflow's."""
 LEAST_THROUGHPUT = 3.0
-"""Times Feast's."""
+"""Minimum throughput, as a multiple of Feast's."""
 PROGRAMS = Path(sys.executable).parent
 
 Turns = dict[str, list[Turn]]
 
 
 class Contender(Protocol):
-    """What is measured."""
+    """A server or function that is measured in turns."""
 
     name: str
 
@@ -61,7 +63,7 @@ class Contender(Protocol):
 
 
 class ModelItself:
-    """The champion's own `predict_proba` with one row that is ready: the floor under every prediction."""
+    """The champion's own `predict_proba` on one prepared row: the minimum time of a prediction."""
 
     name = ITSELF
 
@@ -73,7 +75,7 @@ class ModelItself:
         self._next = cycle(self.rows)
 
     def take_turn(self, clients: int, seconds: float) -> Turn:
-        """Call it for a while, on one thread as the servers do."""
+        """Call it for some seconds, on one thread like the servers."""
         from threadpoolctl import threadpool_limits
 
         assert clients == 1
@@ -97,7 +99,7 @@ def run(rounds: int = ROUNDS) -> None:
                 f"\n{len(live.clients):,} clients, {os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}"
             )
             if live.champion is None:
-                print("no prediction is measured: on these loans the model does not pass its gate, so none is champion")
+                print("predictions are not measured: the model fails its gate on these loans, so there is no champion")
             else:
                 _measure_predictions(live, ours, folder, rounds)
             if programs := feast_environment():
@@ -116,7 +118,7 @@ def _measure_predictions(live: Live, server: Server, folder: Path, rounds: int) 
         theirs = min(forms, key=lambda side: side.take_turn(1, WARM_UP_SECONDS).answers.p50)
         turns = _in_turns([itself, ours, theirs], 1, rounds)
     form = list(FORMS)[forms.index(theirs)]
-    _print(f"one prediction, one client (MLflow's fastest form: {form})", turns)
+    _print(f"one prediction, one client (MLflow's fastest input format: {form})", turns)
     overhead = {
         name: median(
             turn.answers.p50 - floor.answers.p50 for turn, floor in zip(turns[name], turns[ITSELF], strict=True)
@@ -124,10 +126,8 @@ def _measure_predictions(live: Live, server: Server, folder: Path, rounds: int) 
         for name in (OURS, MLFLOW)
     }
     ratio = overhead[OURS] / overhead[MLFLOW]
-    print(
-        f"overhead of the platform {overhead[OURS]:.2f} ms, of MLflow {overhead[MLFLOW]:.2f} ms: {ratio:.2f} times as"
-    )
-    print(f"much; {MOST_OVERHEAD} is the limit: {_verdict(fine=ratio <= MOST_OVERHEAD)}")
+    print(f"overhead of the platform {overhead[OURS]:.2f} ms, of MLflow {overhead[MLFLOW]:.2f} ms:")
+    print(f"{ratio:.2f} times as much (limit: {MOST_OVERHEAD}), {_verdict(fine=ratio <= MOST_OVERHEAD)}")
 
 
 def _measure_features(live: Live, server: Server, theirs: Sequence[Side], rounds: int) -> None:
@@ -136,13 +136,13 @@ def _measure_features(live: Live, server: Server, theirs: Sequence[Side], rounds
     _demand_same_features(live, ours, theirs)
     for clients in (1, MANY):
         turns = _in_turns([ours, *theirs], clients, rounds)
-        _print(f"features of one client, {clients} at a time", turns)
+        _print(f"features of one client per request, {clients} concurrent requests", turns)
         for name in (POSTGRES, SQLITE):
             throughput, slow = (_middle(turns[OURS], what) / _middle(turns[name], what) for what in (_rate, _p99))
             fine = throughput >= LEAST_THROUGHPUT and slow < 1
             print(
-                f"{throughput:.1f} times the throughput of {name} ({LEAST_THROUGHPUT:g} is the aim), "
-                f"p99 {slow:.2f} times as long: {_verdict(fine=fine)}"
+                f"{throughput:.1f} times the throughput of {name} (target: {LEAST_THROUGHPUT:g}), "
+                f"{slow:.2f} times its p99 latency (target: below 1): {_verdict(fine=fine)}"
             )
 
 
@@ -158,13 +158,13 @@ def _in_turns(contenders: Sequence[Contender], clients: int, rounds: int) -> Tur
 
 def _print(title: str, turns: Turns) -> None:
     rounds = len(next(iter(turns.values())))
-    print(f"\n{title}; medians of {rounds} turns of {SECONDS:g} s each, after one to warm up")
-    print(f"{'':32}{'per s':>8}{'p50 ms':>9}{'p99 ms':>9}{'processor ms':>14}{'the clients':>13}")
+    print(f"\n{title}; medians of {rounds} turns of {SECONDS:g} s each, after a warm-up turn")
+    print(f"{'':32}{'per s':>8}{'p50 ms':>9}{'p99 ms':>9}{'server CPU ms':>15}{'client CPU ms':>15}")
     for name, each in turns.items():
         print(
             f"{name:32}{_middle(each, _rate):8.0f}{_middle(each, _p50):9.2f}{_middle(each, _p99):9.2f}"
-            f"{_middle(each, lambda turn: turn.server_milliseconds):14.2f}"
-            f"{_middle(each, lambda turn: 1000 * turn.answers.asking_seconds / len(turn.answers.milliseconds)):13.2f}"
+            f"{_middle(each, lambda turn: turn.server_milliseconds):15.2f}"
+            f"{_middle(each, lambda turn: 1000 * turn.answers.asking_seconds / len(turn.answers.milliseconds)):15.2f}"
         )
 
 
@@ -185,7 +185,7 @@ def _p99(turn: Turn) -> float:
 
 
 def _verdict(*, fine: bool) -> str:
-    return "reached" if fine else "NOT reached"
+    return "met" if fine else "NOT met"
 
 
 @contextmanager
@@ -198,7 +198,7 @@ def _platform(live: Live, folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def _mlflow(live: Live, folder: Path) -> Iterator[Server]:
-    """The champion of the registry, in this environment."""
+    """Start MLflow's scoring server with the champion of the registry, in this environment."""
     assert live.champion
     registered = live.services.registry.by_alias(MODEL.name, CHAMPION)
     assert registered
@@ -207,10 +207,10 @@ def _mlflow(live: Live, folder: Path) -> Iterator[Server]:
     environment = live.environment | {
         "MLFLOW_TRACKING_URI": live.services.mlflow_tracking_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        # As ours; with more, threads wait for each other.
+        # One thread like the platform, because more threads wait for each other.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        # MLflow looks for uvicorn there.
+        # MLflow searches PATH for uvicorn.
         "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
     }
     command = [str(PROGRAMS / "mlflow"), "models", "serve", "--model-uri", f"models:/{MODEL.name}@{CHAMPION}"]
@@ -225,7 +225,7 @@ FORMS: Mapping[str, Callable[[list[str], list[Any]], Any]] = {
     "inputs": lambda names, values: {name: [value] for name, value in zip(names, values, strict=True)},
     "instances": lambda names, values: [dict(zip(names, values, strict=True))],
 }
-"""How MLflow may be told one row."""
+"""MLflow's input formats: functions from the names and values of one row to the request body."""
 
 
 def _invocations(live: Live, form: str) -> list[bytes]:
@@ -240,7 +240,7 @@ def _key(live: Live) -> dict[str, str]:
 
 
 def _wait_until_live(ours: Side) -> None:
-    """Ready is who answers; the champion may be loaded a moment later."""
+    """Wait until a prediction succeeds, because the champion can be loaded after the service is ready."""
     end = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -254,7 +254,7 @@ def _wait_until_live(ours: Side) -> None:
 
 
 def _demand_key(live: Live, server: Server) -> None:
-    """Ours looks at the key that it is given, or the comparison is none."""
+    """Assert that the platform rejects a wrong key, because checking keys is part of the comparison."""
     wrong = request("GET", f"/features/credit-risk/{live.numbers[0]}", headers={"Authorization": "Bearer wrong"})
     try:
         answer_to(server.port, wrong)
@@ -262,7 +262,7 @@ def _demand_key(live: Live, server: Server) -> None:
         if " 401 " in str(error):
             return
         raise
-    raise RuntimeError("a wrong key is let in")
+    raise RuntimeError("the platform accepted a wrong API key")
 
 
 def _demand_same_predictions(live: Live, itself: ModelItself, ours: Side, theirs: Sequence[Side]) -> None:

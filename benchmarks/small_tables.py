@@ -1,7 +1,8 @@
-"""The hotels in memory: bytes of the table, the highest use of memory on the way, and whether any value was lost.
+"""Benchmark of the hotels in memory: size of the table, peak memory while reading, and whether values are lost.
 
-Every way reads the same CSV file in a process of its own and is then asked for the table back, as the float64, int64
-and text columns of the file. The hotels are those of PLATFORM_MEMORY_DATA_URI, else demo hotels of the same number.
+Each way reads the same CSV file in its own process. The table is then converted back to the float64, int64 and text
+columns of the file and compared with them. The hotels are those of PLATFORM_MEMORY_DATA_URI; if it is unset, the same
+number of demo hotels is used.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Reader:
-    """One way to hold a table.
+    """One way to hold a table in memory.
 
     Attributes
     ----------
     load
-        Reads a file.
+        Function that reads a file.
     size
-        Bytes of what was read.
+        Function from the table that was read to its size in bytes.
     back
-        The table as pandas has it.
+        Function from the table that was read to a pandas frame.
     """
 
     load: Callable[[Path], Any]
@@ -111,7 +112,7 @@ def _polars() -> dict[str, Reader]:
     import polars as pl
 
     def plain(path: Path) -> pl.DataFrame:
-        return pl.read_csv(path, infer_schema_length=None)  # it fails on a postal code with a dash otherwise
+        return pl.read_csv(path, infer_schema_length=None)  # otherwise it fails on a postal code with a dash
 
     def small(path: Path, *, floats: bool) -> pl.DataFrame:
         frame = plain(path)
@@ -122,7 +123,7 @@ def _polars() -> dict[str, Reader]:
         )
 
     def size(frame: pl.DataFrame) -> int:
-        # Of a categorical, polars counts the codes alone.
+        # Add the texts of categorical columns, because polars counts only their codes.
         texts = [frame[name].unique().cast(pl.String) for name, kind in frame.schema.items() if kind == pl.Categorical]
         return int(frame.estimated_size()) + sum(int(text.estimated_size()) for text in texts)
 
@@ -138,7 +139,7 @@ def _polars() -> dict[str, Reader]:
 
 
 def run() -> None:
-    """Print a line for each way."""
+    """Print one line per way."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         path, few = _prepare(Path(folder))
         names = list(readers())
@@ -147,7 +148,7 @@ def run() -> None:
             for name in names:
                 found[name].append(_measured(name, path, few))
     ours = found["platform"][0]["size"]
-    print(f"\nhotels in memory; medians of {ROUNDS} runs in turns, each in a process of its own")
+    print(f"\nhotels in memory; medians of {ROUNDS} runs in turns, each in its own process")
     print(f"{'':34}{'MB':>8}{'ratio':>8}{'lossless':>10}{'peak MB':>9}{'peak/MB':>9}{'seconds':>9}")
     for name, rounds in found.items():
         size, peak = rounds[0]["size"], median(one["peak"] for one in rounds)
@@ -159,7 +160,7 @@ def run() -> None:
 
 
 def _prepare(folder: Path) -> tuple[Path, Path]:
-    """The good rows of the source as a CSV file that every way can read, and some of them to warm up on."""
+    """Write the valid rows of the source to a CSV file that every way can read, and some of them for the warm-up."""
     source = Sources(Settings(home=folder / "home", sources="demo", demo_rows=DEMO_ROWS)).find(HOTELS)
     table = read_small(fetch(source, folder / "source"))
     path, few = folder / "hotels.csv", folder / "few.csv"

@@ -93,7 +93,7 @@ def test_reproduce_names_an_unknown_model_or_an_invalid_version(
 
 @pytest.mark.requirement("PRO-2")
 def test_the_summary_shows_a_failed_gate_with_its_reasons(capsys: pytest.CaptureFixture[str]) -> None:
-    verdict = "FAILED: ROC AUC is 0.537 (0.480 to 0.596), no better than chance (0.5), at least 0.65 is needed"
+    verdict = "FAILED: ROC AUC is 0.537 (0.480 to 0.596), no better than chance (0.5); required: at least 0.65"
     failed = ["roc_auc_is_at_least_0_65"]
     report = Report([Outcome("credit_risk/credit_risk_model", "done", failed=failed, verdict=verdict)])
     out.print(commands._table(report))

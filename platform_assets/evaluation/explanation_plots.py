@@ -85,7 +85,7 @@ def word_effects(words: Sequence[str], effects: ArrayLike, positive: str, below:
         for label in axes.get_yticklabels():
             label.set_parse_math(False)
         axes.set_ylim(max(len(drawn), 3) - 0.4, -0.6)
-        axes.set_xlabel(f"mean change in score caused by the word (right: {short_name(positive)})")
+        axes.set_xlabel(f"mean change in score caused by the word (above 0: towards {short_name(positive)})")
         axes.grid(visible=False, axis="y")
         if not len(drawn):
             note(axes, "no word occurs in enough texts")

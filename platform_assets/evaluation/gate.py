@@ -126,7 +126,7 @@ class Reason:
     passed
         Whether it passed.
     told
-        Value, interval and bound as a sentence.
+        Sentence with the value, the interval and the bound.
     """
 
     name: str
@@ -164,7 +164,7 @@ def judge(
 ) -> Verdict:
     """Apply the quality gate to a challenger.
 
-    A criterion tests the value and ignores the interval, because people agree on bounds for the values that they see.
+    A criterion tests the value and ignores the interval, because people choose bounds for values, not for intervals.
     The comparison with the champion tests the interval.
 
     Parameters
@@ -188,14 +188,14 @@ def judge(
 def _kept(criterion: Criterion, estimates: Mapping[str, Estimate]) -> Reason:
     metric, bound = metric_named(criterion.metric), _plain(criterion.bound)
     estimate = estimates[criterion.metric]
-    needed = f"at most {bound} is allowed" if criterion.at_least is None else f"at least {bound} is needed"
+    needed = f"required: at most {bound}" if criterion.at_least is None else f"required: at least {bound}"
     if math.isnan(estimate.value):
         told = f"{metric.label} is undefined, because there are no {metric.needs}; {needed}"
         return Reason(criterion.name, passed=False, told=told)
     value = f"{_shown(estimate.value, criterion.bound)}{_interval(estimate, criterion.bound)}"
     if metric.chance is not None and estimate.low <= metric.chance <= estimate.high:
         value += f", no better than chance ({_plain(metric.chance)})"
-    return Reason(criterion.name, criterion.holds(estimate.value), f"{metric.label} is {value}, {needed}")
+    return Reason(criterion.name, criterion.holds(estimate.value), f"{metric.label} is {value}; {needed}")
 
 
 def keeps_up(demand: NotWorse, differences: Mapping[str, Estimate]) -> Reason:
@@ -230,7 +230,7 @@ def _interval(estimate: Estimate, bound: float, sign: str = "") -> str:
 
 
 def _plain(number: float) -> str:
-    # The format `g` gives 1e-05, and the name of a check may not contain a minus sign.
+    # Not the format `g`, because it gives 1e-05, and Dagster allows no minus sign in the name of a check.
     import numpy as np
 
     return np.format_float_positional(number, trim="-")
@@ -240,7 +240,7 @@ def _shown(number: float, bound: float, sign: str = "") -> str:
     if number == round(number) and abs(number) > 1:
         return f"{number:{sign},.0f}"
     digits = max(3, len(_plain(bound).partition(".")[2]))
-    # 0.64996 rounded to 0.650 would seem to reach a bound of 0.65.
+    # Show more digits if necessary, because 0.64996 rounded to 0.650 would seem to reach a bound of 0.65.
     while round(number, digits) == bound != number:
         digits += 1
     return f"{number:{sign}.{digits}f}"

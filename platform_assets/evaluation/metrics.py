@@ -150,7 +150,7 @@ class Tally:
             "calibration_error": _ratio(float((size * abs(mean - share)).sum()), rows),
             "recall": _ratio(caught, positives),
             "precision": _ratio(caught, flagged),
-            # Undefined without positive rows, where the quotient would be 0 whatever the model flags.
+            # Undefined without positive rows, because the quotient would be 0 whatever the model flags.
             "f1": _ratio(2 * caught, positives + flagged) if positives else math.nan,
             "accuracy": _ratio(rows - flagged - positives + 2 * caught, rows),
             "lift_top_decile": self._lift(rows, positives),
@@ -180,7 +180,7 @@ class Tally:
         return scored[filled] / size[filled], positive[filled] / size[filled], size[filled]
 
     def _roc_auc(self, rows: float, positives: float) -> float:
-        # Mann-Whitney U: each negative row counts the positive rows above it, and half of those that tie with it.
+        # Mann-Whitney U: for each negative row, count the positive rows with a higher score, plus half of the ties.
         pairs = (self.rows - self.positives) * (self.positives.cumsum() - self.positives / 2)
         return _ratio(float(pairs.sum()), positives * (rows - positives))
 
@@ -223,12 +223,10 @@ class Ranking:
         if len(truth) != len(score):
             raise TrainingError(f"there are {len(truth)} labels and {len(score)} scores; pass one of each per row")
         if not np.isin(truth, (0, 1)).all():
-            raise TrainingError(f"labels must be 0 or 1; others found: {_odd(truth, ~np.isin(truth, (0, 1)))}")
-        # Negated, so that NaN is rejected too.
+            raise TrainingError(f"labels must be 0 or 1, but {_odd(truth, ~np.isin(truth, (0, 1)))}")
+        # The condition is negated, so that NaN is rejected too.
         if not ((score >= 0) & (score <= 1)).all():
-            raise TrainingError(
-                f"scores must be between 0 and 1; others found: {_odd(score, ~((score >= 0) & (score <= 1)))}"
-            )
+            raise TrainingError(f"scores must be between 0 and 1, but {_odd(score, ~((score >= 0) & (score <= 1)))}")
         self._order = np.argsort(-score, kind="stable")
         self._labels = truth[self._order]
         ranked = score[self._order]
@@ -296,7 +294,7 @@ def number_column(name: str, values: ArrayLike) -> Floats:
 
 
 def _odd(values: Floats, which: NDArray[np.bool_]) -> str:
-    return f"{int(which.sum())} of {len(values)}, the first {values[which][0]:g}"
+    return f"{int(which.sum())} of {len(values)} are not; the first is {values[which][0]:g}"
 
 
 def _ratio(part: float, whole: float) -> float:

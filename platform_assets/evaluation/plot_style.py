@@ -48,8 +48,8 @@ def new_plot(what: str, number: str, below: str) -> Iterator[Axes]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # On its first import Matplotlib warns if it cannot save its font list (read-only home), or if building the list
-    # takes more than five seconds. Neither affects the plot.
+    # Silence Matplotlib's first import. It warns if it cannot save its font list (read-only home), or if building the
+    # list takes more than five seconds. Neither affects the plot.
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -73,7 +73,7 @@ def as_png(axes: Axes) -> bytes:
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     buffer = io.BytesIO()
-    # A palette cuts the size to a third without a visible change, because plots have four colours and their edges.
+    # A palette cuts the size to a third without a visible change, because plots have four colours and their blends.
     image.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(buffer, "png")
     return buffer.getvalue()
 

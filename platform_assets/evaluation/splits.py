@@ -52,7 +52,7 @@ class Holdout:
     def __post_init__(self) -> None:
         for name, share in (("groups", self.groups), ("newest", self.newest)):
             if not 0 < share < 1:
-                raise TrainingError(f"the holdout's share of {name} is {share:g}; it must be above 0 and below 1")
+                raise TrainingError(f"Holdout.{name} is {share:g}; it must be a share above 0 and below 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,7 @@ def in_holdout(groups: ArrayLike, share: float, salt: str = "holdout") -> NDArra
     if not 0 <= share <= 1:
         raise TrainingError(f"the share of groups is {share:g}; it must be between 0 and 1")
     codes, keys = group_keys(groups)
-    # Exact: a float times a power of two is not rounded, and Python compares int with float exactly.
+    # Exact, because a float times a power of two is not rounded, and Python compares int with float exactly.
     return np.array([_position(key, salt) < share * _POSITIONS for key in keys], dtype=np.bool_)[codes]
 
 
@@ -246,7 +246,7 @@ def _days(times: ArrayLike) -> pd.Series[pd.Timestamp]:
     import pandas as pd
 
     given = pd.Series(times)
-    # pandas reads numbers as nanoseconds, and guesses the order of day and month in text.
+    # Reject numbers and text: pandas reads numbers as nanoseconds, and guesses the order of day and month in text.
     if len(given) and (pd.api.types.is_numeric_dtype(given.dtype) or pd.api.types.is_string_dtype(given)):
         raise TrainingError(f"the times have type {given.dtype}; convert the column to dates or timestamps")
     try:

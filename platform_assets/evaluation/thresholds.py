@@ -59,7 +59,7 @@ def reaching_recall(share: float) -> ThresholdRule:
         positives = tally.positives.sum()
         if not positives:
             raise TrainingError("no row is positive, so recall is undefined at every threshold; load more data")
-        # The metric divides in the same way, so both round alike and the measured recall is never below the share.
+        # Divide in the same way as the metric, so that both round alike and the measured recall reaches the share.
         return float(tally.scores[int((caught / positives >= share).argmax())])
 
     return ThresholdRule(

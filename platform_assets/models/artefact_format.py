@@ -1,7 +1,7 @@
 """Serialisation of a fitted model to the bytes of its artefact; `artefact_loader.py` reads them.
 
-An artefact is a skops dump, which describes objects and, unlike a pickle, runs no code. It includes golden rows: some
-rows with the scores from the training, which prove at each load that the model still scores the same.
+An artefact is a skops dump, which describes objects and, unlike a pickle, runs no code. It includes golden rows
+with their scores from the training. Each load computes these scores again and compares them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def dump(model: FittedModel) -> bytes:
 
 
 def stored_column(name: str, column: pd.Series[Any]) -> dict[str, Any]:
-    """Return a column as plain values, from which `frame_of` restores everything except the index."""
+    """Convert a column to plain values, from which `frame_of` restores everything except the index."""
     import numpy as np
     import pandas as pd
 
@@ -68,7 +68,7 @@ def stored_column(name: str, column: pd.Series[Any]) -> dict[str, Any]:
 
 
 def frame_of(columns: list[dict[str, Any]]) -> Frame:
-    """Return the frame of columns from `stored_column`."""
+    """Build a frame from the results of `stored_column`."""
     import pandas as pd
 
     made = {}

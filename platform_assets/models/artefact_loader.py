@@ -1,4 +1,4 @@
-"""Loading of artefacts, without running foreign code and with a check against their golden rows."""
+"""Loading of artefacts: runs no code from the file, and verifies the scores of the golden rows."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TOLERANCE = 1e-9
-"""Largest accepted difference of a golden row's score.
+"""Largest accepted difference between a golden row's score now and in training.
 
 Another processor or BLAS sums in another order, which changes a probability by about 1e-15. Another algorithm or one
 damaged parameter changes it by far more than this tolerance.
 """
-TRAIN_AGAIN = "train the model again, which stores a new one"
-"""Fix for an unusable artefact, for messages."""
+TRAIN_AGAIN = "train the model again to store a new artefact"
+"""Advice at the end of error messages about an unusable artefact."""
 _FIELDS = {"estimator", "features", "golden_rows", "golden_scores", "libraries"}
 _SCHEMA = "schema.json"
 
@@ -38,13 +38,13 @@ def open_artefact(data: bytes, called: str) -> FittedModel:
     data
         The artefact, as `dump` of this or an older version wrote it.
     called
-        Description of the file, for messages.
+        Name of the file in error messages.
 
     Raises
     ------
     ArtefactError
-        The data are not a skops dump, contain types that are not in `TRUSTED_TYPES`, or the golden rows get other
-        scores.
+        The data are not a skops dump, contain types that are not in `TRUSTED_TYPES`, or the golden rows get
+        different scores.
     """
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
@@ -89,9 +89,9 @@ def _is_skops(data: bytes) -> bool:
 
 
 def _with_current_paths(data: bytes) -> bytes:
-    """Replace the old module paths of moved classes; return the same bytes if no class has moved.
+    """Return the data with the current module paths of classes that were moved.
 
-    The stored artefact never changes, because approvals contain its digest.
+    The stored artefact itself never changes, because approvals contain its digest.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         schema = json.loads(archive.read(_SCHEMA))
@@ -118,7 +118,7 @@ def _move_classes(node: Any) -> bool:
 
 
 def _replay(model: FittedModel, called: str) -> None:
-    """Refuse a model whose golden rows get other scores than in training."""
+    """Refuse a model whose golden rows get different scores than in training."""
     import numpy as np
 
     try:
@@ -129,7 +129,7 @@ def _replay(model: FittedModel, called: str) -> None:
     # Not `>`, so that NaN counts as a difference.
     if not difference <= TOLERANCE:
         then, now = _listed(model.libraries), _listed(library_versions())
-        way_out = TRAIN_AGAIN if then == now else f"install those versions, or {TRAIN_AGAIN}"
+        way_out = TRAIN_AGAIN if then == now else f"install the versions of the training, or {TRAIN_AGAIN}"
         raise ArtefactError(
             f"{called} is no longer the model that was trained: {outcome}; trained with {then}, loaded with {now}; "
             f"{way_out}"

@@ -32,7 +32,7 @@ FOLDER = "models"
 _SUFFIX = ".skops"
 _DIGEST = re.compile("[0-9a-f]{64}")
 _TELLING = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE)
-# Report an unreachable object store sooner than delta-rs, which tries for 3 minutes; as for tables.
+# Retry an unreachable object store for 20 s, as for tables, because delta-rs would retry for 3 minutes.
 _PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
 _LONGEST_REASON = 500
 
@@ -149,7 +149,7 @@ class ArtefactStore:
         return sorted(name for name in names if _DIGEST.fullmatch(name))
 
     def write_note(self, name: str, data: bytes) -> None:
-        """Write a small file beside the models, replacing the one before, all or nothing.
+        """Write a small file next to the models atomically, replacing an existing one.
 
         Raises
         ------
@@ -163,7 +163,7 @@ class ArtefactStore:
                 _write(Path(self._root) / name, data)
 
     def read_note(self, name: str) -> bytes | None:
-        """Return a small file beside the models; None if it is missing.
+        """Return the content of a small file next to the models; None if it is missing.
 
         Raises
         ------
@@ -193,7 +193,7 @@ class ArtefactStore:
     def _info(self, digest: str) -> pafs.FileInfo:
         if not _DIGEST.fullmatch(digest):
             raise ArtefactError(f"{digest!r} is not the digest of a model; it must be 64 lower-case hexadecimal digits")
-        with self._plain_errors(f"{digest} cannot be looked for"):
+        with self._plain_errors(f"{digest} cannot be looked up"):
             return self._files.get_file_info(digest + _SUFFIX)
 
     def _require(self, digest: str) -> pafs.FileInfo:
@@ -209,10 +209,10 @@ class ArtefactStore:
         # Buffer the whole file, because delta-rs only accepts `bytes` and Arrow would pass on another type.
         with self._files.open_output_stream(name, buffer_size=len(data) + 1) as stream:
             stream.write(data)
-        # Arrow ignores errors on closing, which is when a small file is sent.
+        # Check the size, because a small file is sent on closing, and Arrow ignores errors on closing.
         found = self._files.get_file_info(name).size
         if found != len(data):
-            raise OSError(f"the store refused or truncated it: {found or 0} of {len(data)} bytes are stored")
+            raise OSError(f"the store refused or truncated the file: {found or 0} of {len(data)} bytes are stored")
 
     @contextmanager
     def _plain_errors(self, outcome: str) -> Iterator[None]:

@@ -1,7 +1,7 @@
-"""Where MLflow keeps the files of runs: below PLATFORM_HOME, wherever that folder is now.
+"""Correction of the paths in MLflow's database after PLATFORM_HOME was moved or copied.
 
-MLflow stores absolute paths in its database. When a home was moved or copied, they lead to the old folder, so that
-records are missing or a copy writes into the original. `follow_home` corrects the paths.
+MLflow stores absolute paths. They still point to the old home, so that records of a moved home would be missing, and a
+copied home would write into the original.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _CHANGES = (
 def follow_home(tracking_uri: str, root: Path) -> None:
     """Correct the paths of the platform's experiments, runs and model versions after their home has moved.
 
-    An experiment of the platform has the location `<home>/mlflow/<name>`; all others stay as they are. A run's paths
-    change only if its files are below the new root. Files that are only at the old path are copied first, because
-    copies of homes used to write there.
+    An experiment of the platform has the location `<home>/mlflow/<name>`; others are not changed. A run's paths change
+    only if its files are below the new root. Files that are only at the old path are copied first, because earlier
+    releases wrote files of a copied home there.
 
     Parameters
     ----------
     tracking_uri
-        MLflow's database, as an SQLAlchemy URL; nothing happens for any other tracking URI.
+        MLflow's database, as an SQLAlchemy URL. For any other tracking URI, nothing is changed.
     root
         The folder of all artifacts, `<home>/mlflow`, absolute.
     """

@@ -3,8 +3,8 @@
 scikit-learn's `CalibratedClassifierCV` needs out-of-fold predictions for every training row. The platform calibrates
 on the newest rows of other groups only, because predictions are made for such rows.
 
-Stable: stored models name these classes by path; see `STABLE_MODULES`.
-Heavy: imports scikit-learn. Import it inside functions.
+Do not move or rename these classes: stored models refer to them by path; see `STABLE_MODULES`.
+Import this module inside functions, because it imports scikit-learn.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def feature_names_in_(self) -> NDArray[np.object_]:
-        """Return the feature names, if the estimator was fitted with some."""
+        """Return the feature names, if the estimator was fitted with names."""
         names: NDArray[np.object_] = self.estimator.feature_names_in_
         return names
 
@@ -99,7 +99,7 @@ class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         scores = np.asarray(scores, dtype=np.float64)
         if not np.isfinite(scores).all():
-            raise ValueError("a score is no number")
+            raise ValueError("a score is NaN or infinite")
         return sigmoid(scores, self.slope, self.intercept)
 
 

@@ -1,9 +1,9 @@
 """A fitted pipeline compiled to plain NumPy calculations, with bit-identical results.
 
-Each step of scikit-learn validates its input and its own state again, which is nine tenths of the time for one row.
+Each step of scikit-learn validates its input and its own state again, which takes nine tenths of the time for one row.
 A caller with a matrix of the right columns does not need these checks.
 
-Heavy: imports scikit-learn. Import it inside functions.
+Import this module inside functions, because it imports scikit-learn.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Transform = Callable[[Matrix], Matrix]
 
 FAR_FROM_INFINITE = 2.0**53
-"""Bound below which no step can produce an infinite number, even in the single precision that trees use."""
+"""Limit on absolute values. Below it, no step can overflow to infinity, even in the single precision of trees."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Arithmetic:
 def arithmetic_of(estimator: Any) -> Arithmetic | None:
     """Compile a fitted estimator; None unless it is a calibrated pipeline whose steps are all supported.
 
-    The final estimator may be of any type. One that is not supported calculates its scores itself.
+    The final estimator may be of any type. If it cannot be compiled, it calculates its scores itself.
     """
     # Compare types exactly, because a subclass can calculate something else.
     if type(estimator) is not CalibratedEstimator or type(estimator.estimator) is not Pipeline:
@@ -87,7 +87,7 @@ def arithmetic_of(estimator: Any) -> Arithmetic | None:
 
 def _transform(step: Any) -> Transform | None:
     if hasattr(step, "_sklearn_output_config"):
-        # Its output can be a frame.
+        # Not supported, because its output can be a frame.
         return None
     if type(step) is NumberColumns:
         return _itself
@@ -96,7 +96,7 @@ def _transform(step: Any) -> Transform | None:
         return partial(_filled, statistics=step.statistics_, indicated=indicated)
     if type(step) is StandardScaler:
         mean, scale = step.mean_ if step.with_mean else 0.0, step.scale_ if step.with_std else 1.0
-        # With other values the result can be infinite, which the next step of scikit-learn would refuse.
+        # A scaler that can overflow is not compiled: scikit-learn's next step would reject infinity, compiled ones not.
         if np.all(np.abs(mean) < FAR_FROM_INFINITE) and np.all(scale > 1 / FAR_FROM_INFINITE):
             return partial(_scaled, mean=mean, scale=scale)
     return None
@@ -110,7 +110,7 @@ def _raw(step: Any) -> Callable[[Matrix], Scores]:
 
 def _fills_only_nan(step: SimpleImputer) -> bool:
     statistics = step.statistics_
-    # scikit-learn drops a column that was entirely NaN in training; its statistic is NaN.
+    # Reject NaN, the statistic of a column that was entirely NaN in training, because scikit-learn drops this column.
     plain = statistics.dtype == np.float64 and np.all(np.abs(statistics) < FAR_FROM_INFINITE)
     return bool(plain) and isinstance(step.missing_values, float) and math.isnan(step.missing_values)
 

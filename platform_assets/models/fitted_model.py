@@ -33,10 +33,10 @@ LOG = logging.getLogger(__name__)
 GOLDEN_ROWS = 100
 """Number of golden rows: rows that an artefact contains with their scores."""
 ROWS_AT_ONCE = 16
-"""Block size for scoring; the last block is filled up by repeating its last row.
+"""Scoring fills up the rows to a multiple of this number, usually by repeating the last row.
 
-BLAS sums the remainder of an incomplete block in another order, so that the last bit of a score would depend on the
-number of rows in the request.
+BLAS sums an incomplete block in another order, so that the last bit of a score would depend on the number of rows in
+the request.
 """
 _LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "skops")
 _LONGEST_REASON = 500
@@ -85,7 +85,7 @@ class FittedModel:
             return self.scores_unlimited(rows)
 
     def scores_unlimited(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Like `scores`, but without a limit on threads; for serving threads that called `keep_to_one_thread`."""
+        """Like `scores`, but without a limit on threads; for threads that already called `keep_to_one_thread`."""
         import numpy as np
 
         count = len(rows)
@@ -105,7 +105,7 @@ class FittedModel:
         return np.asarray(scores, dtype=np.float64)
 
     def vectors(self, rows: Frame | Sequence[Mapping[str, Any]]) -> Vectors:
-        """Return the estimator's input, (n, features), which is the same for a frame and for mappings.
+        """Return the estimator's input, (n, features). A frame and mappings with equal values give equal inputs.
 
         Parameters
         ----------
@@ -146,7 +146,7 @@ class FittedModel:
         # Skip scikit-learn's search for NaN and infinity if no step can encounter them.
         with config_context(assume_finite=bool((size < FAR_FROM_INFINITE).all())):
             if self._arithmetic is not None and not (size >= FAR_FROM_INFINITE).any():
-                # The estimator's own error message is better.
+                # Ignore this error, because the call below raises it again with the estimator's better message.
                 with suppress(ValueError):
                     return self._arithmetic(vectors)
             return self._asked(vectors)
@@ -172,7 +172,7 @@ class FittedModel:
         if np.array_equal(found, expected):
             return arithmetic
         LOG.warning(
-            "the compiled pipeline gives other scores than scikit-learn %s; using scikit-learn, which is slower",
+            "the compiled pipeline gives different scores than scikit-learn %s; using scikit-learn, which is slower",
             version("scikit-learn"),
         )
         return None
@@ -184,7 +184,7 @@ class FittedModel:
 
         if isinstance(vectors, pd.DataFrame) and not self._only_numbers:
             return pd.concat([vectors, self._short_rows.iloc[:beyond]], ignore_index=True)
-        # pandas would use another memory layout for a repeated single row.
+        # Repeat the row with NumPy, because pandas would use another memory layout for a single row.
         values = np.asarray(vectors).T
         filled = np.concatenate([values, np.repeat(values[:, -1:], beyond, axis=1)], axis=1)
         return self._of_numbers(np.ascontiguousarray(filled))
@@ -230,7 +230,7 @@ class FittedModel:
         )
 
     def _of_numbers(self, values: NDArray[np.float64]) -> Vectors:
-        """Return numbers (features, n) as the estimator's input, always in one memory order, which sums depend on."""
+        """Convert numbers (features, n) to the estimator's input, in a fixed memory order, because it affects sums."""
         import pandas as pd
 
         return pd.DataFrame(values.T, columns=self._columns, copy=False) if self._takes_names else values.T

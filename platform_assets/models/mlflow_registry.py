@@ -56,7 +56,7 @@ RECORD = "record.json"
 """File of the record among a run's files."""
 _CONNECT_SECONDS = 5
 _LONGEST_REASON = 500
-# Defaults for variables that are not set. MLflow itself would retry for four minutes, and print.
+# Values for unset variables. With its own defaults, MLflow would retry for four minutes, and print to the console.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -77,14 +77,14 @@ def open_registry(
     settings
         The platform's settings.
     tracking_uri
-        Returns the URI of MLflow's tracking server or migrated database.
+        Function that returns the URI of MLflow's tracking server or migrated database.
     lock
         As for `MlflowRegistry`.
     """
     if settings.lake_is_memory:
         return MemoryRegistry()
     uri = tracking_uri()
-    # A tracking server decides where files are. For a database, MLflow would use the current folder.
+    # A tracking server chooses the folder. With a database, MLflow would use the current folder, so one is given.
     artifact_root = None if uri.startswith(("http://", "https://")) else str(settings.home / "mlflow")
     return MlflowRegistry(uri, artifact_root, lock, scratch=settings.scratch)
 
@@ -97,9 +97,9 @@ class MlflowRegistry:
     tracking_uri
         MLflow's tracking server or migrated database.
     artifact_root
-        Folder of the runs' files if the tracking URI is a database; None if a server decides.
+        Folder of the runs' files if the tracking URI is a database; None if a tracking server chooses it.
     lock
-        Returns a named lock, which one process can hold at a time and which is released when that process ends.
+        Function from a name to a lock. One process can hold the lock, and its end releases the lock.
     scratch
         Folder for temporary files; by default the system's.
     client
@@ -139,7 +139,7 @@ class MlflowRegistry:
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
         """Return the version with a fingerprint, or None."""
         found = self._search(f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'")
-        # MLflow's client repeats a request whose answer is lost, which can create a second version.
+        # The oldest one: MLflow's client repeats a request whose response is lost, which can create a second version.
         return min(_readable(found), key=lambda version: version.version, default=None)
 
     def version(self, name: str, number: int) -> ModelVersion:
@@ -154,7 +154,9 @@ class MlflowRegistry:
                     raise
                 raise unknown(name, number, self.versions(name), self._names()) from None
         if FINGERPRINT_TAG not in found.tags:
-            raise RegistryError(f"{name} version {number} was not registered by the platform; train the model here")
+            raise RegistryError(
+                f"{name} version {number} was not registered by the platform; train the model with the platform"
+            )
         return read_version(found)
 
     def versions(self, name: str) -> list[ModelVersion]:
@@ -221,7 +223,7 @@ class MlflowRegistry:
         return pinned(self._tables(found) for found in self._search())
 
     def _tables(self, found: MlflowVersion) -> dict[str, int]:
-        """Return the tables of a version from its tag; from its record if the tag cannot be read."""
+        """Return the tables of a version from its tag, or from its record if the tag cannot be read."""
         try:
             return table_versions(found)
         except RegistryError as unreadable:
@@ -240,11 +242,11 @@ class MlflowRegistry:
         _refuse_silence(self._uri)
         from mlflow import MlflowClient
 
-        # MLflow also raises its errors. Its log records would bypass the platform's log.
+        # Silence MLflow's log, which would bypass the platform's log. MLflow also raises its errors.
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         client = MlflowClient(self._uri, self._uri)
         if self._artifact_root:
-            # After the client, which creates MLflow's own experiment in a new database.
+            # Only now, because the new client has created MLflow's own experiment in a new database.
             follow_home(self._uri, Path(self._artifact_root))
         return client
 
@@ -262,7 +264,7 @@ class MlflowRegistry:
                     return found
 
     def _names(self) -> list[str]:
-        # A killed process can leave a model without versions, which is not listed.
+        # Listed by version, because a killed process can leave a model without versions.
         return sorted({found.name for found in self._search()})
 
     def _made(self, registration: Registration) -> ModelVersion:
@@ -275,7 +277,7 @@ class MlflowRegistry:
         return read_version(made)
 
     def _describe(self, name: str) -> None:
-        """Register a model, or correct the description of one that was registered by an older version."""
+        """Create a registered model with the description, or add the description if an older release left it out."""
         found = self._client.search_registered_models(f"name = '{name}'")
         if not found:
             self._client.create_registered_model(name, description=DESCRIPTION)
@@ -292,7 +294,7 @@ class MlflowRegistry:
         return str(found.experiment_id)
 
     def _mark_killed(self, experiment: str, fingerprint: str) -> None:
-        """Mark the unfinished runs of killed registrations; the caller holds the lock, so no registration runs."""
+        """Mark the unfinished runs of killed registrations. The caller holds the lock, so no registration runs."""
         unfinished = (
             f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}' and attributes.status != 'KILLED'",
             f"tags.`{FINGERPRINT_TAG}` LIKE '%' and attributes.status = 'RUNNING'",

@@ -73,14 +73,14 @@ def _threshold(found: MlflowVersion) -> float:
 
 
 def _mapping(found: MlflowVersion, tag: str, kind: type | tuple[type, ...]) -> dict[str, Any]:
-    """Return a tag's JSON object, all of whose values are of one kind."""
+    """Return a tag's JSON object, after checking the types of its values."""
     text = found.tags[tag]
     try:
         values = json.loads(text)
     except ValueError:
         values = None
     if not isinstance(values, dict) or not all(isinstance(value, kind) for value in values.values()):
-        raise _unreadable(found, f"the tag {tag} is not JSON as the platform writes it")
+        raise _unreadable(found, f"the tag {tag} is not the JSON object that the platform writes")
     return values
 
 

@@ -1,7 +1,7 @@
 """Pipeline steps for numeric columns.
 
-Stable: stored models name these classes by path; see `STABLE_MODULES`.
-Heavy: imports scikit-learn. Import it inside functions.
+Do not move or rename these classes: stored models refer to them by path; see `STABLE_MODULES`.
+Import this module inside functions, because it imports scikit-learn.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class NumberColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # s
     With a frame as input, each step of scikit-learn would check the names, which took half of the time for one row.
     """
 
-    def fit(self, rows: Frame, labels: Any = None) -> NumberColumns:  # noqa: ARG002 - scikit-learn's own form
+    def fit(self, rows: Frame, labels: Any = None) -> NumberColumns:  # noqa: ARG002 - scikit-learn's signature
         """Store the column names in their order."""
         self.names_ = list(rows.columns)
         return self
@@ -50,10 +50,12 @@ class NumberColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # s
         check_is_fitted(self)
         if isinstance(rows, np.ndarray):
             if rows.shape[1:] != (len(self.names_),):
-                raise ValueError(f"there have to be {len(self.names_)} columns, {self.names_}; this is {rows.shape}")
+                raise ValueError(
+                    f"the matrix must have {len(self.names_)} columns, {self.names_}; its shape is {rows.shape}"
+                )
             return np.asarray(rows, dtype=np.float64)
         if (names := list(rows.columns)) != self.names_:
-            raise ValueError(f"the columns have to be {self.names_}, in this order; they are {names}")
+            raise ValueError(f"the columns must be {self.names_}, in this order; they are {names}")
         if others := [name for name, kind in rows.dtypes.items() if kind.kind in _NO_REAL_NUMBERS]:
-            raise ValueError(f"the columns {others} hold no real numbers")
+            raise ValueError(f"the columns {others} do not contain real numbers")
         return rows.to_numpy(dtype=np.float64)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
 CHALLENGER = "challenger"
-"""Alias of the version that the newest training produced."""
+"""Alias of the version that the newest training created, or whose fingerprint it matched."""
 CHAMPION = "champion"
 """Alias of the live version."""
 PREFIX = "platform."
@@ -47,7 +47,7 @@ class Registration:
     name
         Name of the registered model, for example `credit_risk_model`.
     fingerprint
-        Identifies the inputs of the training; two trainings with one fingerprint are one version.
+        Hash of the inputs of the training. Trainings with equal fingerprints share one version.
     digest
         Digest of the artefact.
     threshold
@@ -126,13 +126,13 @@ class ModelRegistry(Protocol):
     def register(self, registration: Registration) -> ModelVersion:
         """Create a version atomically, and give it the alias `challenger`.
 
-        If a version with this fingerprint exists, return that one instead, also if several processes register
+        If a version with this fingerprint exists, return that one instead, even if several processes register
         concurrently.
         """
         ...
 
     def ensure_challenger(self, name: str, number: int) -> None:
-        """Give the alias `challenger` to the version that the newest training produced or found.
+        """Give the alias `challenger` to a version: the one that the newest training created or matched.
 
         Raises
         ------
@@ -211,7 +211,7 @@ class ModelRegistry(Protocol):
         Raises
         ------
         RegistryError
-            The tables of a version cannot be read, so that none may be deleted.
+            The tables of a version cannot be read, so no table version may be deleted.
         """
         ...
 
@@ -257,7 +257,7 @@ class MemoryRegistry:
         with self._lock:
             return [_copy(version) for version in reversed(self._versions.get(name, []))]
 
-    def unreadable_versions(self, name: str) -> Mapping[int, str]:  # noqa: ARG002 - as `ModelRegistry` has it
+    def unreadable_versions(self, name: str) -> Mapping[int, str]:  # noqa: ARG002 - signature of `ModelRegistry`
         """Return nothing, because a version in memory can always be read."""
         return {}
 
@@ -328,7 +328,7 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def pinned(tables: Iterable[Mapping[str, int]]) -> dict[str, set[int]]:
-    """Return all versions of each table."""
+    """Merge mappings from table to version into one mapping from table to all its versions."""
     found: dict[str, set[int]] = {}
     for one in tables:
         for table, number in one.items():
@@ -370,7 +370,7 @@ def unknown(name: str, number: int, versions: Collection[ModelVersion], names: I
         return RegistryError(f"no model {name} is registered (registered: {there}); train it with the job train_{name}")
     numbers = [str(version.version) for version in versions]
     there = ", ".join(numbers[:_LISTED]) + (", .." if len(numbers) > _LISTED else "")
-    return RegistryError(f"{name} has no version {number}; it has {there}")
+    return RegistryError(f"{name} has no version {number}; registered versions: {there}")
 
 
 def _copy(version: ModelVersion) -> ModelVersion:

@@ -28,7 +28,7 @@ def one_thread() -> Iterator[None]:
 def keep_to_one_thread() -> None:
     """Limit the loaded libraries to the calling thread, permanently.
 
-    A service scores requests concurrently, so that temporary limits of several threads would interfere. OpenMP has a
+    A service scores requests concurrently, so temporary limits of several threads would interfere. OpenMP has a
     limit per calling thread. BLAS has one limit per process, which the first caller sets.
     """
     if not hasattr(_LIMITED, "limits"):
@@ -38,7 +38,7 @@ def keep_to_one_thread() -> None:
 @cache
 def loaded_libraries() -> Any:
     """Return the threadpoolctl controller of the libraries that are loaded at the first call."""
-    # The search takes 3 ms, longer than scoring one row. An estimator in memory has loaded its libraries.
+    # Cached, because the search takes 3 ms, longer than scoring one row. Estimators have loaded their libraries.
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 TRUSTED_TYPES = (
-    # In addition to scikit-learn's public estimators, which skops trusts. Only data and estimators are listed, no
-    # function or `functools.partial`, because those would be called. scikit-learn does not check the indices in a
-    # tree against its bounds; the digest proves that they are unaltered.
+    # skops already trusts scikit-learn's public estimators. List only data and estimators, because loading would call
+    # functions and `functools.partial`. The digest protects the indices in a tree, which scikit-learn does not check
+    # against the tree's bounds.
     "numpy.dtype",
     "platform_assets.models.calibration.CalibratedEstimator",
     "platform_assets.models.number_estimators.NumberColumns",

@@ -1,4 +1,4 @@
-"""Comparison of what the registry and the artefact store hold with what was frozen when approval was requested."""
+"""Comparison of a registered version and its artefact with the evidence of its approval request."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _SHOWN = 60
 
 
 def artefact_problem(artefacts: ArtefactStore, digest: str) -> str | None:
-    """Return why a model's file is not the one with its digest; None if its bytes are unchanged.
+    """Return what is wrong with a model's file, or None if its bytes match the digest.
 
-    Reads the whole file, but does not build the model.
+    This reads the whole file, but does not load the model.
 
     Raises
     ------
     ArtefactError
         The artefact store does not respond.
     """
-    # Raises if the store does not respond, which is no fault of the file.
+    # Raises if the store does not respond, because that is not a problem of the file.
     artefacts.exists(digest)
     try:
         artefacts.read(digest)
@@ -42,12 +42,12 @@ def differences(version: ModelVersion, digest: str, threshold: float, evidence: 
     Parameters
     ----------
     version
-        As the registry shows it.
+        Version in the registry.
     digest, threshold
         The artefact's digest and the threshold in the approval request.
     evidence
-        The request's evidence as JSON, `Evidence.as_json`. A key that an older platform did not freeze is not
-        compared. Neither are tags of the version that the evidence does not have, because promotion adds some.
+        Evidence of the request, from `Evidence.as_json`. Keys that evidence of an older release lacks are not
+        compared. Tags that only the version has are not compared either, because promotion adds tags.
     """
     found: dict[str, Any] = {
         "digest": version.digest,
@@ -62,7 +62,7 @@ def differences(version: ModelVersion, digest: str, threshold: float, evidence: 
         name: source[name]
         for source in (evidence, registered)
         for name in found
-        # The evidence's own metrics are those of the holdout, with intervals.
+        # Compare only the registered metrics, because the evidence's own metrics have another form, with intervals.
         if name in source and (name != "metrics" or source is registered)
     }
     tags = registered.get("tags") or {}
@@ -95,7 +95,7 @@ def _other_fingerprint(version: ModelVersion, evidence: Mapping[str, Any]) -> It
 
 
 def _told(name: str, value: object, expected: object) -> str:
-    return f"the registry has {name} {_quoted(value)}, but the approval request froze {_quoted(expected)}"
+    return f"the registry has {name} {_quoted(value)}, but the approval request recorded {_quoted(expected)}"
 
 
 def _quoted(value: object) -> str:

@@ -80,7 +80,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer], ledger: dg.ResourceParam[Ledger]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
         with plain_failures():
-            # Fails before the training, not after it.
+            # Called first, because a failure after the training would waste it.
             ledger.settle_policy(spec.name, spec.approval)
             training = trainer.train(spec, launched_by(context.run.tags), context.log.info)
             request = request_approval(ledger, proposal_of(spec, training, dagster_run=context.run.run_id))
@@ -97,7 +97,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
 
 
 def page_of(ledger: Ledger, request: Request | None) -> dict[str, Any]:
-    """Return metadata that links to the page of a request for approval; empty without a page."""
+    """Return metadata with a link to the page of an approval request; empty if there is no page."""
     page = ledger.page(request.id) if request else ""
     return {"approval_request": dg.MetadataValue.url(page)} if page else {}
 
@@ -107,7 +107,7 @@ def evaluation_job(spec: ModelSpec) -> dg.JobDefinition:
 
     @dg.op(
         name=f"evaluate_{spec.name}_on_new_labels",
-        description=f"Evaluate {spec.key} on the examples labelled since it was trained.",
+        description=f"Evaluate {spec.key} on the examples labelled since the version was trained.",
     )
     def evaluate(context: dg.OpExecutionContext, trainer: dg.ResourceParam[Trainer]) -> None:
         with plain_failures():
@@ -149,10 +149,10 @@ def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
         if current is None:
             return dg.SkipReason(f"table {first} does not exist yet")
         if busy := _at_work(context.instance, asset_key):
-            return dg.SkipReason(f"run {busy} is already training it")
+            return dg.SkipReason(f"run {busy} is already training the model")
         last = last_training(context.instance.get_latest_materialization_event(asset_key))
         reason = why_not(spec.retraining, current.rows, last, datetime.now(UTC))
-        # One run per table version. If it fails, the schedule or a person retries it.
+        # The sensor launches one run per table version. If the run fails, the schedule or a person retries it.
         return dg.SkipReason(reason) if reason else dg.RunRequest(run_key=f"{first} version {current.version}")
 
     return sensor

@@ -38,7 +38,7 @@ def code_digest(functions: Iterable[Callable[..., Any]], without: Iterable[Calla
     Parameters
     ----------
     functions
-        Functions or classes, in any order. A closure stands for the function that returns it.
+        Functions or classes, in any order. For a closure, the function that returns it is digested.
     without
         Functions or classes to exclude. Their names are not followed.
     """

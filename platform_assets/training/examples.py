@@ -102,12 +102,12 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
     fresh = examples.frame[~examples.frame[spec.id].isin(known[spec.id])]
     positives = int(fresh[spec.label].sum())
     if min(positives, len(fresh) - positives) >= FEWEST_OF_A_CLASS:
-        told, chosen = f"{len(fresh):,} examples labelled since it was trained", fresh
+        told, chosen = f"{len(fresh):,} examples labelled since the version was trained", fresh
     else:
         chosen = examples.holdout
         told = (
-            f"the holdout of {len(chosen):,} examples: too few were labelled since it was trained ({len(fresh):,}, of "
-            f"which {positives} {spec.positive}); {FEWEST_OF_A_CLASS} of each class are required"
+            f"the holdout of {len(chosen):,} examples, because only {len(fresh):,} were labelled since the version was "
+            f"trained ({positives} {spec.positive}); {FEWEST_OF_A_CLASS} of each class are required"
         )
     # Reported separately, because metrics are optimistic for groups that the model was trained on.
     seen = ~in_holdout(chosen[spec.group], spec.holdout.groups) & chosen[spec.group].isin(known[spec.group])
@@ -119,7 +119,7 @@ def split_summary(spec: ModelSpec, examples: Examples) -> str:
     parts = examples.parts
     cut = f", from {parts.cut:%Y-%m-%d} on" if parts.cut is not None else ""
     return (
-        f"{len(parts.train):,} training examples; {len(parts.holdout):,} held out (other groups by "
+        f"{len(parts.train):,} training examples; {len(parts.holdout):,} held out (other values of "
         f"{spec.group}{cut}); {parts.left_out:,} in neither"
     )
 

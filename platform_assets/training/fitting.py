@@ -294,12 +294,12 @@ def _calibration(best: _Attempt, truth: NDArray[np.int64], progress: Callable[[s
     from scipy.special import logit
     from sklearn.linear_model import LogisticRegression
 
-    # No penalty, because two parameters are fitted on hundreds of examples.
+    # No penalty, because only two parameters are fitted on hundreds of examples.
     line = LogisticRegression(C=np.inf).fit(best.raw[:, None], truth)
     slope, intercept = float(line.coef_[0, 0]), float(line.intercept_[0])
     if slope > 0:
         return slope, intercept
-    # A negative slope would reverse the order of the scores.
+    # Predict the base rate, because a negative slope would reverse the order of the scores.
     progress("calibration slope is not positive; predicting the base rate for every row")
     return 0.0, float(logit(truth.mean()))
 

@@ -82,7 +82,7 @@ def told(verdict: Verdict) -> str:
 def awaited(request: Request | None) -> str:
     """Return the state of a version's approval request in one line."""
     if request is None:
-        return "no request: this version has already been decided"
+        return "no new request: there is already a decision about this version"
     if request.state is State.PENDING:
         return f"request {request.id} is awaiting approval: platform-assets decide show {request.id}"
     return f"request {request.id} is {request.state}"
@@ -166,7 +166,7 @@ def _with_interval(one: Estimate) -> str:
 def _interval(one: Estimate) -> str:
     if one.low == one.high or math.isnan(one.low):
         return ""
-    # Non-breaking spaces keep it on one line in a narrow column.
+    # Non-breaking spaces keep the interval on one line in a narrow column.
     return f"{_number(one.low)} to {_number(one.high)}".replace(" ", "\N{NO-BREAK SPACE}")
 
 

@@ -36,7 +36,7 @@ def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
         "Label": card.label,
         "Objective": card.objective,
         "Data": f"{card.data} Trained on {tables}." + (" **Sample data, not real data.**" if record["demo"] else ""),
-        "Splits": f"{split['training_rows']:,} training examples; {split['holdout_rows']:,} held out (other groups by "
+        "Splits": f"{split['training_rows']:,} training examples; {split['holdout_rows']:,} held out (other values of "
         f"{spec.group}{cut}); {split['left_out_rows']:,} in neither.",
         "Quality gate": "\n".join(_gate(record["verdict"])),
         "Subgroups": "\n".join(_subgroups(record["subgroups"])) or "None.",

@@ -25,9 +25,9 @@ def proposal_of(
     training
         Training or re-evaluation of the version.
     requested_by
-        The person who requests approval; None if the training itself does.
+        Person who requests approval; None if the training itself requests it.
     dagster_run
-        Id of the Dagster run that trained it; empty without one.
+        Id of the Dagster run that trained the version; empty if there was none.
     """
     version, seen = training.version, training.champion
     return Proposal(

@@ -58,8 +58,8 @@ class Trainer:
     def train(self, spec: ModelSpec, launched_by: str, progress: Callable[[str], None]) -> Training:
         """Train on the current tables, evaluate on the holdout, and register the version as challenger.
 
-        If a version with the same fingerprint exists, its artefact is loaded and evaluated again. Nothing is then
-        fitted or registered.
+        If a version with the same fingerprint exists, its artefact is loaded and evaluated again, and
+        nothing is fitted or registered.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ class Trainer:
                 return self._known(spec, examples, known)
             except (ArtefactError, RegistryError) as error:
                 progress(f"version {known.version} is unusable and will be retrained: {error}")
-                # A new fingerprint, so that the next training finds the replacement.
+                # Change the fingerprint, so that the next training finds the replacement.
                 parts |= {"instead of": known.digest}
         return self._new(spec, examples, (parts, launched_by), progress)
 
@@ -173,7 +173,7 @@ class Trainer:
         )
 
     def evaluate(self, spec: ModelSpec) -> Evaluation:
-        """Evaluate the champion, or the newest version without one, on the examples labelled since it was trained.
+        """Evaluate the champion, or the newest version without one, on examples labelled since its training.
 
         Raises
         ------
@@ -306,8 +306,8 @@ def _demand_same_holdout(spec: ModelSpec, champion: ModelVersion) -> None:
     group, share = champion.parameters.get("group"), float(champion.parameters.get("holdout_groups", 0))
     if group != spec.group or share < spec.holdout.groups:
         raise TrainingError(
-            f"its holdout was {share:g} of the groups by {group}, the current holdout is {spec.holdout.groups:g} by "
-            f"{spec.group}, so it may have been trained on held-out examples; decide without this comparison"
+            f"its holdout was {share:g} of the groups by {group}, but the current holdout is {spec.holdout.groups:g} "
+            f"by {spec.group}, so it may have been trained on held-out examples; decide without this comparison"
         )
 
 
@@ -323,7 +323,7 @@ def _changed(
     version: ModelVersion, parts: Mapping[str, str], models: tuple[FittedModel, FittedModel]
 ) -> tuple[str, ...]:
     then, now = (model.libraries for model in models)
-    # Versions of older platforms have the code version in the tag `git_commit`.
+    # Versions from older releases have the code version in the tag `git_commit`.
     code = version.tags.get("code_version") or version.tags.get("git_commit", "unknown")
     commits = f"was {code}, is {code_version()}"
     return (

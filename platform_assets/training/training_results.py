@@ -173,7 +173,7 @@ class Reproduction:
 
 
 def _same(then: float | None, now: float | None) -> bool:
-    # Undefined metrics are not recorded.
+    # An undefined metric is missing in the record and NaN in the new result.
     if then is None or now is None or math.isnan(now):
         return then is None and (now is None or math.isnan(now))
     return abs(then - now) <= SAME_SCORE

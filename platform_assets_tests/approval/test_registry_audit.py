@@ -42,8 +42,10 @@ def test_altered_and_unreadable_tags_are_one_finding_each_and_stop_nothing(datab
     registry._client.set_model_version_tag(MODEL, "1", "platform.metrics", "{")
     registry._client.set_model_version_tag(MODEL, "2", "platform.threshold", "0.99")
     unreadable, altered = works.promoter.altered(MODEL)
-    assert unreadable.startswith(f"{MODEL} version 1: the tag platform.metrics is not JSON")
-    assert altered.startswith(f"{MODEL} version 2: the registry has threshold 0.99, but the approval request froze 0.3")
+    assert unreadable.startswith(f"{MODEL} version 1: the tag platform.metrics is not the JSON")
+    assert altered.startswith(
+        f"{MODEL} version 2: the registry has threshold 0.99, but the approval request recorded 0.3"
+    )
     assert works.promoter.audit() == []
     assert works.promoter.drifted(MODEL) == []
     works.crown("third")

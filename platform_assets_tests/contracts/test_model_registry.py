@@ -28,7 +28,7 @@ OTHER = "sensor_maintenance_model"
 def make_registry(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], ModelRegistry]]:
-    """Returns a function that opens one empty registry, as another process would."""
+    """Function that opens a registry, which is empty at first. Each call opens it as another process would."""
     if request.param == "memory":
         memory = MemoryRegistry()
         yield lambda: memory
@@ -77,7 +77,7 @@ def test_a_version_has_the_fields_of_its_registration(
 
 
 @pytest.mark.requirement("PRO-1", "PRO-7")
-def test_versions_and_aliases(registry: ModelRegistry) -> None:
+def test_versions_are_numbered_per_model_and_aliases_can_be_moved(registry: ModelRegistry) -> None:
     first = registry.register(registration("print-1"))
     second = registry.register(registration("print-2", record={"second": True}, tables={"credit_risk/loans": 7}))
     other = registry.register(registration("print-1", name=OTHER))
@@ -105,7 +105,7 @@ def test_registering_a_known_fingerprint_returns_the_known_version(registry: Mod
     again = registry.register(registration("print-1", digest="e" * 64, record={}, tags={}))
     assert again == first
     assert [version.fingerprint for version in registry.versions(NAME)] == ["print-2", "print-1"]
-    # The newest training found this version, although a newer version exists.
+    # The last registration matched version 1, so the challenger is version 1, although version 2 is newer.
     assert registry.by_alias(NAME, CHALLENGER) == registry.version(NAME, 1)
     registry.ensure_challenger(NAME, 2)
     assert registry.by_alias(NAME, CHALLENGER) == registry.version(NAME, 2)
@@ -146,7 +146,7 @@ def test_concurrent_registrations_create_one_version(make_registry: Callable[[],
     assert made == made[:1] * 3
 
 
-def test_an_empty_registry(registry: ModelRegistry) -> None:
+def test_an_empty_registry_has_no_versions_aliases_or_pinned_tables(registry: ModelRegistry) -> None:
     assert registry.versions(NAME) == []
     assert registry.find(NAME, "print-1") is None
     assert registry.by_alias(NAME, CHAMPION) is None
@@ -171,13 +171,13 @@ def test_errors_for_missing_versions_list_the_existing_ones(registry: ModelRegis
     registry.register(registration("print-1"))
     registry.register(registration("print-2"))
     for told in answers(NAME, 3):
-        assert told == f"{NAME} has no version 3; it has 2, 1"
+        assert told == f"{NAME} has no version 3; registered versions: 2, 1"
     for told in answers(OTHER, 1):
         assert re.search(f"no model {OTHER} is registered .registered: {NAME}.; train it", told)
 
 
 @pytest.mark.requirement("PRO-5", "PRO-7")
-def test_tags_are_added_and_aliases_removed(registry: ModelRegistry) -> None:
+def test_tags_can_be_added_and_aliases_removed(registry: ModelRegistry) -> None:
     assert registry.names() == []
     registry.drop_alias(NAME, CHAMPION)
     made = registry.register(registration("print-1"))
@@ -189,7 +189,7 @@ def test_tags_are_added_and_aliases_removed(registry: ModelRegistry) -> None:
     assert registry.version(OTHER, 1).tags == made.tags
     with pytest.raises(RegistryError, match="which is reserved; rename them"):
         registry.set_tags(NAME, 1, {"platform.digest": "x"})
-    with pytest.raises(RegistryError, match="it has 1"):
+    with pytest.raises(RegistryError, match="registered versions: 1"):
         registry.set_tags(NAME, 2, {"a": "b"})
     registry.set_alias(NAME, CHAMPION, 1)
     registry.drop_alias(NAME, CHAMPION)
@@ -200,7 +200,7 @@ def test_tags_are_added_and_aliases_removed(registry: ModelRegistry) -> None:
 
 @pytest.mark.parametrize("alias", ["", "latest", "LATEST", "v1", "V22", "a b", "a/b", "ä"])
 def test_malformed_aliases_are_refused(alias: str) -> None:
-    # Both registries check the alias before any access.
+    # No database is needed, because both registries check the alias first.
     for registry in (MemoryRegistry(), MlflowRegistry("sqlite://", None, lambda _: threading.Lock())):
         with pytest.raises(RegistryError, match="cannot be an alias"):
             registry.set_alias(NAME, alias, 1)

@@ -19,7 +19,7 @@ MODEL, THRESHOLD = (31, 95, 168), (217, 102, 10)
 
 def colours(picture: bytes) -> dict[Any, int]:
     """Count the pixels of each colour."""
-    # A palette has at most 256 colours. Pillow allocates memory for `maxcolors`.
+    # The PNGs use a palette, so they have at most 256 colours. A larger limit would only make Pillow use more memory.
     found = Image.open(io.BytesIO(picture)).convert("RGB").getcolors(maxcolors=256)
     assert found is not None
     return {colour: count for count, colour in found}

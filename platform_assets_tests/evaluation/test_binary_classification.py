@@ -148,10 +148,10 @@ def test_undefined_metrics_are_nan_without_a_warning(
     ("act", "message"),
     [
         (lambda: measure([0, 1], [0.5], 0.5), "there are 2 labels and 1 scores"),
-        (lambda: measure([0, 2], [0.5, 0.5], 0.5), "labels must be 0 or 1; others found: 1 of 2, the first 2"),
-        (lambda: measure([0, NAN], [0.5, 0.5], 0.5), "labels must be 0 or 1; others found: 1 of 2, the first nan"),
-        (lambda: measure([0, 1], [0.5, 1.5], 0.5), "scores must be between 0 and 1; others found: 1 of 2"),
-        (lambda: measure([0, 1], [NAN, 0.5], 0.5), "scores must be between 0 and 1; others found: 1 of 2"),
+        (lambda: measure([0, 2], [0.5, 0.5], 0.5), "labels must be 0 or 1, but 1 of 2 are not; the first is 2"),
+        (lambda: measure([0, NAN], [0.5, 0.5], 0.5), "labels must be 0 or 1, but 1 of 2 are not; the first is nan"),
+        (lambda: measure([0, 1], [0.5, 1.5], 0.5), "scores must be between 0 and 1, but 1 of 2 are not"),
+        (lambda: measure([0, 1], [NAN, 0.5], 0.5), "scores must be between 0 and 1, but 1 of 2 are not"),
         (lambda: measure([[0, 1]], [0.5, 0.5], 0.5), "the labels have shape (1, 2); pass one per row, shape (n,)"),
         (lambda: measure(["no"], [0.5], 0.5), "the labels are not all numbers"),
         (lambda: measure([0, 1], [0.5, 0.5], NAN), "the threshold is NaN"),
@@ -179,7 +179,7 @@ def test_every_metric_has_a_label_and_a_description() -> None:
     assert all(metric.label and metric.description.endswith(".") for metric in METRICS.values())
 
 
-def test_higher_is_better_is_the_direction_of_a_perfect_classifier() -> None:
+def test_higher_is_better_tells_whether_a_perfect_classifier_scores_higher() -> None:
     labels = np.array([0, 1] * 10)
     perfect, wrong = measure(labels, labels, 0.5), measure(labels, 1 - labels, 0.5)
     directions = {name: None if perfect[name] == wrong[name] else perfect[name] > wrong[name] for name in METRICS}
@@ -244,11 +244,11 @@ def test_each_subgroup_is_evaluated_separately() -> None:
         (pd.Series(["x", pd.NA, "y"], dtype="category", index=[7, 8, 9]), [UNKNOWN, "x", "y"]),
     ],
 )
-def test_names_of_subgroups(given_values: Any, names: list[str]) -> None:
+def test_subgroups_are_named_by_their_values_as_text(given_values: Any, names: list[str]) -> None:
     assert list(by_subgroup([0, 1, 1], [0.1, 0.5, 0.6], [1, 2, 3], 0.5, given_values, resamples=2)) == names
 
 
-def test_most_wrong_sorts_errors_by_score() -> None:
+def test_most_wrong_returns_errors_sorted_by_score() -> None:
     # The scores of the third row (false positive) and the last row (true positive) are at the threshold.
     labels, scores = [0, 1, 0, 1, 1, 0, 0, 1, 1], [0.9, 0.1, 0.5, 0.4, 0.6, 0.9, 0.2, 0.1, 0.5]
     false_alarms, missed = most_wrong(labels, scores, 0.5, 2)

@@ -52,7 +52,7 @@ CASES: dict[str, tuple[Any, Any, float]] = {
 @pytest.mark.requirement("PRO-1")
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", PICTURES)
-def test_plots_of_ordinary_and_degenerate_rows(name: str, case: str) -> None:
+def test_plots_can_be_drawn_for_ordinary_and_degenerate_rows(name: str, case: str) -> None:
     labels, scores, threshold = CASES[case]
     demand_good(PICTURES[name](labels, scores, threshold))
 
@@ -88,8 +88,8 @@ def test_reject_scores_out_of_range(name: str) -> None:
         PICTURES[name]([0, 1], [0.5, 1.5], 0.5)
 
 
-def test_plots_without_warnings_if_the_home_is_read_only(tmp_path: Path) -> None:
-    # As in a container, where Matplotlib warns on its first import and rebuilds its font list.
+def test_plots_are_drawn_without_warnings_if_the_home_is_read_only(tmp_path: Path) -> None:
+    # Simulates a container, where Matplotlib warns on its first import and rebuilds its font list.
     home = tmp_path / "home"
     home.write_text("a file, so that even root cannot create files below it")
     drop = {"MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"}

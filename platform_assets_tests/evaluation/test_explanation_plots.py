@@ -36,7 +36,7 @@ WORDS: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.requirement("PRO-1")
 @pytest.mark.parametrize("case", IMPORTANCES)
-def test_plot_of_permutation_importance(case: str) -> None:
+def test_permutation_importance_can_be_drawn_for_ordinary_and_odd_values(case: str) -> None:
     demand_good(importance(*IMPORTANCES[case]))
 
 
@@ -52,7 +52,7 @@ def test_the_most_important_features_are_shown() -> None:
 
 @pytest.mark.requirement("REL-2")
 @pytest.mark.parametrize("case", WORDS)
-def test_plot_of_top_words(case: str) -> None:
+def test_top_words_can_be_drawn_and_do_not_depend_on_the_order_of_words(case: str) -> None:
     words, effects = WORDS[case]
     picture = word_effects(words, effects, "relevant", "n = 3 words")
     demand_good(picture)

@@ -45,7 +45,7 @@ CHECK_NAME = re.compile(r"^[A-Za-z0-9_]+$")  # allowed by Dagster
         ),
     ],
 )
-def test_name_and_description_of_a_check(demand: Criterion | NotWorse, name: str, description: str) -> None:
+def test_a_check_is_named_and_described_by_its_bound(demand: Criterion | NotWorse, name: str, description: str) -> None:
     assert (demand.name, demand.description) == (name, description)
     assert CHECK_NAME.match(demand.name)
 
@@ -82,73 +82,73 @@ def test_reject_invalid_declarations(act: Callable[[], Any], message: str) -> No
             Criterion("roc_auc", at_least=0.65),
             Estimate(0.503, 0.489, 0.517),
             False,
-            "ROC AUC is 0.503 (0.489 to 0.517), no better than chance (0.5), at least 0.65 is needed",
+            "ROC AUC is 0.503 (0.489 to 0.517), no better than chance (0.5); required: at least 0.65",
         ),
         (
             Criterion("roc_auc", at_least=0.65),
             Estimate(0.65, 0.6, 0.7),
             True,
-            "ROC AUC is 0.650 (0.600 to 0.700), at least 0.65 is needed",
+            "ROC AUC is 0.650 (0.600 to 0.700); required: at least 0.65",
         ),
         (
             Criterion("roc_auc", at_least=0.65),
             Estimate(0.64996, 0.6, 0.7),
             False,
-            "ROC AUC is 0.64996 (0.600 to 0.700), at least 0.65 is needed",
+            "ROC AUC is 0.64996 (0.600 to 0.700); required: at least 0.65",
         ),
         (
             Criterion("brier", at_most=0.05),
             Estimate(0.0501, 0.04, 0.06),
             False,
-            "Brier score is 0.0501 (0.040 to 0.060), at most 0.05 is allowed",
+            "Brier score is 0.0501 (0.040 to 0.060); required: at most 0.05",
         ),
         (
             Criterion("brier", at_most=0.05),
             Estimate(0.05, 0.04, 0.06),
             True,
-            "Brier score is 0.050 (0.040 to 0.060), at most 0.05 is allowed",
+            "Brier score is 0.050 (0.040 to 0.060); required: at most 0.05",
         ),
         (
             Criterion("brier", at_most=0.0005),
             Estimate(0.0002, 0.0001, 0.0003),
             True,
-            "Brier score is 0.0002 (0.0001 to 0.0003), at most 0.0005 is allowed",
+            "Brier score is 0.0002 (0.0001 to 0.0003); required: at most 0.0005",
         ),
         (
             Criterion("rows", at_least=1000),
             Estimate(12_345, 12_345, 12_345),
             True,
-            "Number of rows is 12,345, at least 1000 is needed",
+            "Number of rows is 12,345; required: at least 1000",
         ),
         (
             Criterion("lift_top_decile", at_least=1.5),
             Estimate(1.25, 1.125, 2),
             False,
-            "Lift of the top decile is 1.250 (1.125 to 2), at least 1.5 is needed",
+            "Lift of the top decile is 1.250 (1.125 to 2); required: at least 1.5",
         ),
         (
             Criterion("recall", at_least=0.5),
             Estimate(0.6, NAN, NAN),
             True,
-            "Recall is 0.600 (no interval), at least 0.5 is needed",
+            "Recall is 0.600 (no interval); required: at least 0.5",
         ),
         (
             Criterion("precision", at_least=0.5),
             Estimate(NAN, NAN, NAN),
             False,
-            "Precision is undefined, because there are no flagged rows; at least 0.5 is needed",
+            "Precision is undefined, because there are no flagged rows; required: at least 0.5",
         ),
         (
             Criterion("roc_auc", at_least=0.65),
             Estimate(0.537, 0.48, 0.596),
             False,
-            "ROC AUC is 0.537 (0.480 to 0.596), no better than chance (0.5), at least 0.65 is needed",
+            "ROC AUC is 0.537 (0.480 to 0.596), no better than chance (0.5); required: at least 0.65",
         ),
         (
             Criterion("roc_auc", at_most=0.99),
             Estimate(NAN, NAN, NAN),
             False,
-            "ROC AUC is undefined, because there are no rows of both classes; at most 0.99 is allowed",
+            "ROC AUC is undefined, because there are no rows of both classes; required: at most 0.99",
         ),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_verdict_without_reasons_does_not_pass() -> None:
     assert not Verdict(()).passed
 
 
-def test_a_verdict_as_json() -> None:
+def test_a_verdict_can_be_converted_to_json() -> None:
     verdict = Verdict((Reason("a_is_b", passed=True, told="A is B"), Reason("c_is_d", passed=False, told="C is E")))
     assert json.loads(json.dumps(verdict.as_dict())) == {
         "passed": False,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAN = math.nan
 
 
-def test_coverage_of_the_interval() -> None:
+def test_the_interval_contains_the_true_value_in_about_95_percent_of_samples() -> None:
     # All rows of a group have one label, so intervals that treat rows as independent would be too narrow.
     covered = []
     for seed in range(60):
@@ -57,7 +57,7 @@ def test_two_groups_have_an_interval() -> None:
     assert (found.low, found.value, found.high) == (0.0, 0.5, 1.0)
 
 
-def test_groups_are_resampled() -> None:
+def test_the_bootstrap_resamples_groups_instead_of_rows() -> None:
     labels, scores, _ = scored(2_000, 1)
     by_row = evaluate(labels, scores, np.arange(2_000), 0.1)["roc_auc"]
     doubled = (np.repeat(labels, 4), np.repeat(scores, 4), np.repeat(np.arange(2_000), 4))
@@ -86,14 +86,14 @@ def test_the_intervals_of_counts_are_the_counts() -> None:
     assert found["positives"] == Estimate(labels.sum(), labels.sum(), labels.sum())
 
 
-def test_no_interval_for_a_single_group() -> None:
+def test_a_single_group_has_no_interval() -> None:
     found = evaluate([0, 1, 1], [0.1, 0.2, 0.3], ["a"] * 3, 0.25)["roc_auc"]
     assert found.value == 1.0
     assert math.isnan(found.low)
     assert math.isnan(found.high)
 
 
-def test_ignore_resamples_without_positive_rows() -> None:
+def test_resamples_without_positive_rows_are_ignored() -> None:
     labels, scores = [1, *[0] * 9], [0.95, *[place / 10 for place in range(9)]]
     found = evaluate(labels, scores, range(10), 0.5)["roc_auc"]
     assert found == Estimate(1.0, 1.0, 1.0)
@@ -119,5 +119,5 @@ def test_reject_missing_groups(act: Callable[[], Any], message: str) -> None:
         (Estimate(NAN, NAN, NAN), {"value": None, "low": None, "high": None}),
     ],
 )
-def test_an_estimate_as_json(estimate: Estimate, expected: dict[str, Any]) -> None:
+def test_an_estimate_can_be_converted_to_json(estimate: Estimate, expected: dict[str, Any]) -> None:
     assert json.loads(json.dumps(estimate.as_dict(), allow_nan=False)) == expected

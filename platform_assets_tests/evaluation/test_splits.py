@@ -136,8 +136,8 @@ def test_the_share_of_held_out_groups_is_about_the_requested_share(share: float)
         (lambda: in_holdout([1], 1.1), "the share of groups is 1.1; it must be between 0 and 1"),
         (lambda: in_holdout([1], -0.1), "the share of groups is -0.1"),
         (lambda: in_holdout([1], float("nan")), "the share of groups is nan"),
-        (lambda: Holdout(groups=0), "the holdout's share of groups is 0; it must be above 0 and below 1"),
-        (lambda: Holdout(newest=1), "the holdout's share of newest is 1; it must be above 0 and below 1"),
+        (lambda: Holdout(groups=0), "Holdout.groups is 0; it must be a share above 0 and below 1"),
+        (lambda: Holdout(newest=1), "Holdout.newest is 1; it must be a share above 0 and below 1"),
         (lambda: folds([1, 2], None, 1, 0.25), "the number of folds is 1; it must be 2 or more"),
     ],
 )
@@ -150,7 +150,7 @@ def test_reject_shares_and_fold_counts_out_of_range(act: Callable[[], Any], mess
 # Split
 
 
-def test_split_of_a_worked_example() -> None:
+def test_the_split_of_a_worked_example_is_correct() -> None:
     held, other = NUMBERS_HELD_OUT[0], 5_000_000
     assert not in_holdout([other], 0.2)[0]
     groups = [held, other, held, other, held, other, held, other]
@@ -204,7 +204,7 @@ def test_split_accepts_dates_and_timestamps(times: Any) -> None:
     assert f"{found.cut:%Y-%m-%d %H:%M}" == "2020-01-04 00:00"
 
 
-def test_the_sides_have_about_the_requested_sizes() -> None:
+def test_training_set_and_holdout_have_about_the_requested_sizes() -> None:
     groups, times = loans(20_000, 2_000)
     found = split(groups, times, Holdout())
     assert len(found.holdout) / 20_000 == pytest.approx(0.2 * 0.25, abs=0.01)
@@ -213,7 +213,7 @@ def test_the_sides_have_about_the_requested_sizes() -> None:
 
 
 @given(ROWS, st.floats(0.05, 0.95), st.floats(0.05, 0.95), st.booleans(), st.randoms(use_true_random=False))
-def test_invariants_of_split(
+def test_a_split_separates_groups_and_times_for_any_rows(
     rows: list[tuple[int, int]], share: float, newest: float, timed: bool, random: Any
 ) -> None:
     def of(some: list[tuple[int, int]]) -> tuple[set[tuple[int, int]], set[tuple[int, int]], Any]:
@@ -292,7 +292,9 @@ def test_reject_rows_that_cannot_be_split(groups: list[Any], times: Any, message
 
 
 @given(ROWS, st.integers(2, 4), st.booleans(), st.randoms(use_true_random=False))
-def test_invariants_of_folds(rows: list[tuple[int, int]], count: int, timed: bool, random: Any) -> None:
+def test_folds_separate_groups_and_times_for_any_rows(
+    rows: list[tuple[int, int]], count: int, timed: bool, random: Any
+) -> None:
     groups, times = [group for group, _ in rows], days(*(day for _, day in rows)) if timed else None
     try:
         found = folds(groups, times, count, 0.4)

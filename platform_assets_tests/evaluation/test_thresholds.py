@@ -66,9 +66,9 @@ def test_reject_invalid_recalls_and_rows_without_positives(act: Callable[[], Any
     assert message in str(error.value)
 
 
-def test_name_parameters_and_description_of_a_rule() -> None:
+def test_rules_have_fixed_names_parameters_and_descriptions() -> None:
     assert best_f1().description == "The threshold at which F1 is highest."
-    # Fingerprints of trainings contain name and parameters.
+    # Names and parameters must not change, because fingerprints of trainings contain them.
     assert (best_f1().name, best_f1().parameters) == ("best_f1", {})
     assert (reaching_recall(0.8).name, reaching_recall(0.8).parameters) == ("recall", {"at_least": 0.8})
     assert best_f1() == best_f1() != reaching_recall(0.9)

@@ -306,7 +306,7 @@ def test_the_ui_trains_a_model_and_shows_its_metrics(page: Page, dagster_dev: st
     page.screenshot(path=tmp_path / "plot.png")
 
     page.goto(f"{dagster_dev}/assets/credit_risk/credit_risk_model?view=checks&checkDetail=roc_auc_is_at_least_0_65")
-    sees(page, "non-blocking", re.compile(r"ROC AUC is 0\.\d+ \(.*\), at least 0\.65 is needed"))
+    sees(page, "non-blocking", re.compile(r"ROC AUC is 0\.\d+ \(.*\); required: at least 0\.65"))
     page.screenshot(path=tmp_path / "gate.png")
 
 

@@ -61,7 +61,7 @@ def test_a_run_on_all_real_loans_fails_the_gate_and_needs_less_than_four_gibibyt
     assert clients.rows == services.tables.scan("credit_risk/loans").id.nunique().to_pyarrow().as_py()
     # The gate must fail, because the five features of the real loans do not predict payment. That is not an error.
     assert "credit_risk/credit_risk_model: quality gate FAILED: ROC AUC is 0.5" in printed
-    assert "no better than chance (0.5), at least 0.65 is needed" in printed
+    assert "no better than chance (0.5); required: at least 0.65" in printed
     [digest] = models(settings).values()
     assert services.artefacts.size(digest) < 50_000_000
     # Promote the version nevertheless, because its predictions must be correct.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NUMBERS = ("amount", "age")
 ABSENT = "0" * 64
-"""A digest without an artefact."""
+"""A digest for which no artefact exists."""
 
 
 @cache

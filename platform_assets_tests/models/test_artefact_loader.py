@@ -1,4 +1,4 @@
-"""Loading of artefacts: equal scores, or a refusal."""
+"""Loading of artefacts: either the scores are unchanged, or the artefact is refused."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def gaussian(kernel: Any) -> Any:
     return GaussianProcessClassifier(kernel, optimizer=None, random_state=0)
 
 
-# Every family that a model of the platform may be chosen from.
+# One estimator of each family that candidates of the platform can use.
 FAMILIES: Mapping[str, tuple[Callable[[], Any], Sequence[str]]] = {
     "pipeline": (mixed, ("income", "children", "house", "has_car")),
     "text": (text, ("words",)),
@@ -156,7 +156,7 @@ def shout(values: Any) -> Any:
 
 
 @pytest.mark.requirement("PRO-1")
-def test_untrusted_types_are_refused_and_named(local: ArtefactStore) -> None:
+def test_an_artefact_with_untrusted_types_is_refused_and_the_types_are_named(local: ArtefactStore) -> None:
     model = fitted(make_pipeline(FunctionTransformer(shout), LogisticRegression()))
     said = r"contains types that the platform does not trust: \['.*_loader.shout'\]; build the model without them"
     with pytest.raises(ArtefactError, match=f"the fitted model cannot be stored: it {said}"):
@@ -168,12 +168,12 @@ def test_untrusted_types_are_refused_and_named(local: ArtefactStore) -> None:
 
 
 OLD_CREDIT_MODEL = "9b6d3f646ee520c9f3b4eace0b83eee16ffabcda89fd1521c53aec99ab6961f4"
-"""Artefact with sample data from the version whose classes were in `platform_assets.core.*`."""
+"""Digest of an artefact trained on sample data, from a release with its classes in `platform_assets.core.*`."""
 FEATURES = ("nb_previous_loans", "avg_amount_loans_previous", "age", "years_on_the_job", "flag_own_car")
 
 
 @pytest.mark.requirement("PLT-14")
-def test_an_artefact_with_old_module_paths_gives_its_old_scores() -> None:
+def test_an_artefact_with_old_module_paths_gives_unchanged_scores() -> None:
     model = ArtefactStore(str(Path(__file__).with_name("artefacts"))).load(OLD_CREDIT_MODEL)
     clients = [(0, None, 31, 4, 0), (14, 123.25, 38, 9, 1), (3, 90.5, 64, None, 0)]
     scores = model.scores([dict(zip(FEATURES, client, strict=True)) for client in clients])
@@ -181,7 +181,7 @@ def test_an_artefact_with_old_module_paths_gives_its_old_scores() -> None:
 
 
 @pytest.mark.requirement("PLT-14")
-def test_the_model_in_the_image_gives_its_old_scores() -> None:
+def test_the_model_in_the_image_gives_unchanged_scores() -> None:
     store = ArtefactStore(str(ROOT / "docker" / "sentence_relevance"))
     (digest,) = store.digests()
     scores = store.load(digest).scores(
@@ -208,7 +208,7 @@ def test_the_trusted_types_are_data_and_estimators() -> None:
 @pytest.mark.parametrize(
     ("moved", "said"), [(1e-6, "by up to 1e-06"), (-0.25, "by up to 0.25"), (float("nan"), "by up to nan")]
 )
-def test_changed_scores_are_refused(local: ArtefactStore, moved: float, said: str) -> None:
+def test_an_artefact_whose_golden_scores_differ_is_refused(local: ArtefactStore, moved: float, said: str) -> None:
     scores = a_model().golden_scores.copy()
     scores[3] += moved
     other = dataclasses.replace(a_model(), golden_scores=scores, libraries={"scikit-learn": "0.1"})
@@ -225,6 +225,6 @@ def test_a_difference_in_the_last_bits_is_accepted(local: ArtefactStore) -> None
 
 
 @pytest.mark.parametrize("scores", [np.zeros(3), np.zeros((GOLDEN_ROWS, 2, 1))])
-def test_scores_of_another_shape_are_refused(local: ArtefactStore, scores: Any) -> None:
+def test_golden_scores_of_another_shape_are_refused(local: ArtefactStore, scores: Any) -> None:
     with pytest.raises(ArtefactError, match="train the model again"):
         local.load(local.add(dump(dataclasses.replace(a_model(), golden_scores=scores))))

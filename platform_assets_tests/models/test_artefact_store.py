@@ -55,7 +55,7 @@ def test_a_model_is_stored_once_under_its_digest(store: ArtefactStore) -> None:
     assert len(store.digests()) == 2
 
 
-def test_the_path_of_an_artefact(local: ArtefactStore, folder: Path) -> None:
+def test_an_artefact_is_one_file_that_is_written_once(local: ArtefactStore, folder: Path) -> None:
     digest = local.save(a_model())
     assert [path.name for path in folder.iterdir()] == [f"{digest}.skops"]
     written = (folder / f"{digest}.skops").stat()
@@ -65,7 +65,7 @@ def test_the_path_of_an_artefact(local: ArtefactStore, folder: Path) -> None:
     assert ArtefactStore(f"file://{folder.parent}").digests() == [digest]
 
 
-def test_concurrent_writers_of_the_same_bytes(store: ArtefactStore) -> None:
+def test_concurrent_writers_of_the_same_bytes_store_one_artefact(store: ArtefactStore) -> None:
     data = dump(a_model())
     together, found, errors = threading.Barrier(6), [], []
 
@@ -97,7 +97,7 @@ def test_a_half_written_file_is_not_an_artefact(local: ArtefactStore, folder: Pa
     assert local.digests() == [digest]
 
 
-def test_an_unwritable_folder_is_named(local: ArtefactStore, folder: Path) -> None:
+def test_the_error_for_an_unwritable_folder_names_the_folder(local: ArtefactStore, folder: Path) -> None:
     folder.parent.write_text("a file where the lake should be")
     with pytest.raises(ArtefactError, match=f"was not stored, in {folder}"):
         local.save(a_model())
@@ -113,9 +113,7 @@ def test_a_malformed_digest_is_refused(local: ArtefactStore, digest: str) -> Non
 @pytest.mark.requirement("PLT-8")
 def test_errors_of_the_object_store_show_no_secrets(object_store: ObjectStore) -> None:
     nowhere = ArtefactStore("s3://never-made/lake", object_store.options)
-    with pytest.raises(
-        ArtefactError, match="cannot be looked for, in s3://never-made/lake/models: .*NoSuchB"
-    ) as caught:
+    with pytest.raises(ArtefactError, match="cannot be looked up, in s3://never-made/lake/models: .*NoSuchB") as caught:
         nowhere.save(a_model())
     assert SECRET not in str(caught.value)
     lake = object_store.lake()
@@ -127,7 +125,7 @@ def test_errors_of_the_object_store_show_no_secrets(object_store: ObjectStore) -
     assert ArtefactStore(lake, object_store.options).digests() == []
 
 
-def test_a_missing_artefact_is_named(store: ArtefactStore) -> None:
+def test_the_error_for_a_missing_artefact_names_its_file(store: ArtefactStore) -> None:
     for ask in (store.load, store.read, store.size):
         with pytest.raises(ArtefactError, match=f"{ABSENT}.skops in .*/models is not there; .*train the model again"):
             ask(ABSENT)

@@ -1,4 +1,4 @@
-"""Moved and copied homes on a real MLflow in PostgreSQL: its paths follow the home."""
+"""MLflow's paths follow a home that was moved or copied; tested on a real MLflow in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def database(database_url: str) -> Database:
 
 @pytest.fixture
 def registry_of(database: Database, tmp_path: Path) -> Callable[[Path], MlflowRegistry]:
-    """Opens the registry as a process with this home does."""
+    """Function that opens the registry for a given home."""
     uri = database.psycopg2_url("mlflow")
     return lambda home: MlflowRegistry(uri, str(home / "mlflow"), database.lock, scratch=tmp_path / "scratch")
 
@@ -44,13 +44,13 @@ def files(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("carry", [shutil.move, shutil.copytree], ids=["moved", "copied"])
-def test_records_and_new_runs_are_below_the_present_home(
+def test_records_and_new_runs_are_below_the_current_home(
     registry_of: Callable[[Path], MlflowRegistry],
     client: MlflowClient,
     tmp_path: Path,
     carry: Callable[[Path, Path], object],
 ) -> None:
-    # An underscore and a percent sign are wildcards of SQL's LIKE.
+    # The path contains `_` and `%`, because they are wildcards of SQL's LIKE.
     old, new = tmp_path / "old_home 100%", tmp_path / "new"
     first = registry_of(old).register(registration("print-1"))
     carry(old, new)
@@ -89,20 +89,20 @@ def test_mlflows_own_experiment_does_not_write_into_the_current_folder(
     assert found == expected.format(root=tmp_path / "mlflow")
 
 
-def test_files_that_a_copy_wrote_into_the_original_are_fetched(
+def test_files_of_a_copied_home_are_fetched_from_the_original_home(
     registry_of: Callable[[Path], MlflowRegistry], tmp_path: Path
 ) -> None:
     original, copy = tmp_path / "original", tmp_path / "copy"
     registry_of(original).register(registration("print-1"))
     before = files(original)
-    # An older platform has left the copy's files in the original.
+    # Simulates an older release, which wrote the files of a copied home into the original home.
     assert registry_of(copy).record(NAME, 1) == registration().record
     assert files(original) == before
     shutil.rmtree(original)
     assert registry_of(copy).record(NAME, 1) == registration().record
 
 
-def test_experiments_of_others_and_missing_files_stay(
+def test_foreign_experiments_and_missing_files_keep_their_paths(
     registry_of: Callable[[Path], MlflowRegistry], client: MlflowClient, database: Database, tmp_path: Path
 ) -> None:
     registry_of(tmp_path / "gone").register(registration("print-1"))
@@ -116,6 +116,6 @@ def test_experiments_of_others_and_missing_files_stay(
     assert str(lost.source).startswith(str(tmp_path / "gone"))
 
 
-def test_tracking_uris_that_are_no_database_are_left_alone(tmp_path: Path) -> None:
+def test_tracking_uris_that_are_not_databases_are_ignored(tmp_path: Path) -> None:
     follow_home("databricks", tmp_path)
     follow_home(str(tmp_path), tmp_path)

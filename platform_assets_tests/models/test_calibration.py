@@ -38,7 +38,7 @@ def test_large_scores_do_not_overflow(score: float, probability: float) -> None:
     assert sigmoid(np.array([score]), 1.0, 0.0).tolist() == [probability]
 
 
-def test_classes_and_probabilities() -> None:
+def test_probabilities_sum_to_1_and_increase_with_the_score() -> None:
     rows, labels = pd.DataFrame({"heat": [0.0, 1.0, 2.0, 3.0]}), [0, 0, 1, 1]
     named = LogisticRegression().fit(rows, labels)
     calibrated = CalibratedEstimator(named, 2.0, -1.0)
@@ -51,7 +51,7 @@ def test_classes_and_probabilities() -> None:
 def test_a_score_that_is_not_finite_is_refused(strange: float) -> None:
     estimator = LogisticRegression().fit(pd.DataFrame({"heat": [0.0, 1.0]}), [0, 1])
     estimator.coef_ = np.array([[strange]])
-    with pytest.raises(ValueError, match="a score is no number"):
+    with pytest.raises(ValueError, match="a score is NaN or infinite"):
         CalibratedEstimator(estimator, 1.0, 0.0).predict_proba(ONE_ROW)
 
 

@@ -34,7 +34,7 @@ NAMES = ("amount", "age", "years", "loans")
 
 
 def rows_like_loans(count: int, missing: Sequence[str] = ("amount", "years")) -> pd.DataFrame:
-    """Numbers of several magnitudes, a fifth of them missing in some columns."""
+    """Return numbers of several magnitudes, a fifth of them missing in some columns."""
     random = np.random.default_rng(count)
     rows = pd.DataFrame(random.normal(size=(count, len(NAMES))) * [1e4, 40, 1, 1e-3], columns=list(NAMES))
     for name in missing:
@@ -81,7 +81,7 @@ KNOWN: dict[str, Callable[[], Sequence[Any]]] = {
     "neither": lambda: [filled(), StandardScaler(with_mean=False, with_std=False), LogisticRegression()],
     "scaled first": lambda: [StandardScaler(), filled(add_indicator=True), LogisticRegression()],
     "no intercept": lambda: [filled(), LogisticRegression(fit_intercept=False)],
-    # The final estimator is not compiled.
+    # In these pipelines, the final estimator is not compiled.
     "histograms": lambda: [filled(add_indicator=True), StandardScaler(), HistGradientBoostingClassifier(max_iter=5)],
     "forest": lambda: [filled(), StandardScaler(), RandomForestClassifier(5, random_state=0)],
     "Gaussian process": lambda: [filled(), StandardScaler(), GaussianProcessClassifier(optimizer=None)],
@@ -102,7 +102,9 @@ OTHERS: dict[str, Callable[[], Sequence[Any]]] = {
 @pytest.mark.requirement("CRE-5", "SRV-1")
 @pytest.mark.parametrize("count", [ROWS_AT_ONCE, 10 * ROWS_AT_ONCE, 401])
 @pytest.mark.parametrize("steps", KNOWN.values(), ids=KNOWN)
-def test_scores_are_bit_identical_to_the_pipeline(steps: Callable[[], Sequence[Any]], count: int) -> None:
+def test_compiled_scores_are_bit_identical_to_those_of_the_pipeline(
+    steps: Callable[[], Sequence[Any]], count: int
+) -> None:
     estimator = calibrated(*steps())
     arithmetic = arithmetic_of(estimator)
     assert arithmetic
@@ -134,14 +136,14 @@ def test_a_pipeline_with_an_entirely_missing_column_is_not_compiled() -> None:
 
 @pytest.mark.parametrize("factor", [1e-30, 1e30])
 def test_a_scaler_that_can_overflow_is_not_compiled(factor: float) -> None:
-    """scikit-learn's next step would refuse infinite numbers, but a compiled tree would not."""
+    """scikit-learn's next step would reject infinite numbers, but a compiled pipeline would not."""
     rows = rows_like_loans(400)
     rows["amount"] *= factor
     for steps in ([StandardScaler(), filled()], [filled(), StandardScaler()]):
         assert arithmetic_of(calibrated(*steps, HistGradientBoostingClassifier(max_iter=5), rows=rows)) is None
 
 
-def test_a_compiled_pipeline_calls_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_pipeline_calls_no_step_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     estimator = calibrated(*KNOWN["the platform's own"]())
     matrix = matrix_of(rows_like_loans(16))
     expected = estimator.predict_proba(matrix)[:, 1].tolist()
@@ -158,7 +160,7 @@ def test_a_score_that_is_nan_is_refused() -> None:
     estimator = calibrated(StandardScaler(), LogisticRegression(), rows=rows_like_loans(400, ()))
     arithmetic = arithmetic_of(estimator)
     assert arithmetic
-    with pytest.raises(ValueError, match="a score is no number"):
+    with pytest.raises(ValueError, match="a score is NaN or infinite"):
         arithmetic(matrix_of(rows_like_loans(16)))
 
 
@@ -174,7 +176,7 @@ def test_other_estimators_are_not_compiled(estimator: Any) -> None:
     assert arithmetic_of(estimator) is None
 
 
-# In a model
+# Compiled pipelines in fitted models
 
 
 def model_of(estimator: CalibratedEstimator) -> FittedModel:
@@ -193,7 +195,7 @@ def test_a_loaded_model_scores_without_calling_its_pipeline(tmp_path: Path, monk
     np.testing.assert_allclose(model.scores(rows), expected, rtol=1e-12)
 
 
-def test_a_compiled_pipeline_with_other_scores_is_not_used(
+def test_a_compiled_pipeline_with_different_scores_is_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Simulates an update of scikit-learn that changes the results of a step."""
@@ -204,13 +206,13 @@ def test_a_compiled_pipeline_with_other_scores_is_not_used(
     with caplog.at_level(logging.WARNING, fitted_model.__name__):
         assert model.scores(model.golden_rows).tolist() == pytest.approx(model.golden_scores, rel=1e-12)
     [told] = caplog.messages
-    assert told.startswith("the compiled pipeline gives other scores than scikit-learn ")
+    assert told.startswith("the compiled pipeline gives different scores than scikit-learn ")
     assert told.endswith("; using scikit-learn, which is slower")
 
 
 @pytest.mark.parametrize("strange", [np.inf, -1e308])
 @pytest.mark.filterwarnings("ignore:overflow encountered")
-def test_errors_come_from_the_pipeline(strange: float) -> None:
+def test_infinite_values_raise_the_error_of_the_original_pipeline(strange: float) -> None:
     model = model_of(calibrated(*KNOWN["the platform's own"]()))
     rows = rows_like_loans(3) * 1e-3
     assert np.isfinite(model.scores(rows)).all()
@@ -219,7 +221,7 @@ def test_errors_come_from_the_pipeline(strange: float) -> None:
         model.scores(rows)
 
 
-def test_a_missing_number_without_an_imputer_is_an_error_of_the_pipeline() -> None:
+def test_a_missing_number_without_an_imputer_raises_the_error_of_the_original_pipeline() -> None:
     estimator = calibrated(StandardScaler(), LogisticRegression(), rows=rows_like_loans(400, ()))
     for missing in ((), NAMES):
         model = FittedModel(estimator, NAMES, rows_like_loans(100, missing), np.zeros(100), library_versions())

@@ -1,4 +1,4 @@
-"""Rows of tables and of services get bit-identical scores, on one thread."""
+"""Rows of tables and of requests get bit-identical scores, on one thread."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def test_rows_that_cannot_be_scored_are_an_error() -> None:
+def test_rows_that_cannot_be_scored_raise_an_error() -> None:
     model = fitted(text(), ["words"])
     for words in (None, float("nan")):
         with pytest.raises(ArtefactError, match="the model cannot score these rows"):
@@ -51,7 +51,7 @@ def test_rows_that_cannot_be_scored_are_an_error() -> None:
 
 
 class Counting(LogisticRegression):  # type: ignore[misc]
-    """Records the type and the number of rows of each call."""
+    """Stores the frame of the last call, and then modifies it in place."""
 
     feature_names_in_ = np.array(NUMBERS)
 
@@ -70,7 +70,7 @@ def test_columns_are_matched_by_name() -> None:
     assert expected.shape == (300,)
 
 
-def test_a_missing_column_is_named() -> None:
+def test_the_error_for_a_missing_column_names_the_column() -> None:
     with pytest.raises(ArtefactError, match=r"the columns \['age'\] are missing; the model needs \['amount', 'age'\]"):
         a_model().scores(training_rows()[["amount", "words"]])
 
@@ -104,7 +104,7 @@ def test_mappings_and_frames_give_bit_identical_vectors_and_scores(kind: str, co
     assert model.scores(rows).tobytes() == model.scores(table).tobytes()
 
 
-def test_mappings_may_hold_any_kind_of_number() -> None:
+def test_mappings_can_contain_any_type_of_number() -> None:
     model = model_of("numbers")
     forms = [1, 1.0, True, np.int8(1), np.float32(1)]
     rows = [{"income": None, "amount": one, "age": 2**53 + 1, "more": "ignored"} for one in forms]
@@ -114,7 +114,7 @@ def test_mappings_may_hold_any_kind_of_number() -> None:
     assert list(vectors.columns) == ["income", "amount", "age"]
 
 
-def test_checking_names_once_changes_no_score() -> None:
+def test_checking_column_names_once_changes_no_score() -> None:
     rows = training_rows()
     assert model_of("matrix").scores(rows).tolist() == model_of("numbers").scores(rows).tolist()
     turned = rows[["age", "amount", "income"]]
@@ -122,7 +122,7 @@ def test_checking_names_once_changes_no_score() -> None:
 
 
 @pytest.mark.parametrize("kind", ["numbers", "matrix", "mixed"])
-def test_a_missing_feature_of_a_mapping_is_named(kind: str) -> None:
+def test_the_error_for_a_mapping_without_a_feature_names_the_feature(kind: str) -> None:
     whole = {"income": 1.0, "amount": 1.0, "age": 1.0, "children": 1, "house": "own", "has_car": True}
     without = {name: value for name, value in whole.items() if name != "income"}
     with pytest.raises(ArtefactError, match=r"the columns \['income'\] are missing; the model needs \['income', "):
@@ -162,7 +162,7 @@ class Looking:
 
 
 @pytest.mark.parametrize(("amount", "looks"), [(1.0, 0.0), (None, 1.0), (float("inf"), 1.0), (1e39, 1.0)])
-def test_scikit_learn_searches_for_infinity_only_if_some_numbers_are_not_finite(
+def test_scikit_learn_searches_for_infinity_only_if_numbers_are_missing_or_very_large(
     amount: float | None, looks: float
 ) -> None:
     model = dataclasses.replace(a_model(), estimator=Looking())
@@ -172,7 +172,7 @@ def test_scikit_learn_searches_for_infinity_only_if_some_numbers_are_not_finite(
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize("strange", [1e39, -1e39])
-def test_a_number_that_becomes_infinite_in_a_step_is_refused_in_any_batch(strange: float) -> None:
+def test_a_number_that_overflows_in_a_step_is_refused_in_any_batch(strange: float) -> None:
     rows = training_rows()[list(NUMBERS)]
     forest = make_pipeline(NumberColumns(), RandomForestClassifier(5, random_state=0)).fit(rows, labels())
     model = dataclasses.replace(a_model(), estimator=forest)
@@ -181,10 +181,10 @@ def test_a_number_that_becomes_infinite_in_a_step_is_refused_in_any_batch(strang
             model.scores([{"amount": strange, "age": 2.0}, *others])
 
 
-def test_features_in_another_order_than_the_fitted_one_are_refused() -> None:
+def test_features_in_another_order_than_in_the_fit_are_refused() -> None:
     learned = make_pipeline(NumberColumns(), LogisticRegression()).fit(training_rows()[["amount", "age"]], labels())
     model = FittedModel(learned, ("age", "amount"), training_rows()[["age", "amount"]], np.zeros(300), {})
-    with pytest.raises(ArtefactError, match=r"the columns have to be \['amount', 'age'\], in this order"):
+    with pytest.raises(ArtefactError, match=r"the columns must be \['amount', 'age'\], in this order"):
         model.scores([{"amount": 1.0, "age": 2.0}])
 
 

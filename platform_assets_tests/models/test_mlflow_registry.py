@@ -99,7 +99,7 @@ def test_a_registration_stores_the_run_its_files_and_the_version(
 
 
 @pytest.mark.requirement("PRO-1")
-def test_the_copy_loads_with_mlflows_tools(registry: MlflowRegistry, client: MlflowClient) -> None:
+def test_mlflow_can_load_the_copy_of_a_model(registry: MlflowRegistry, client: MlflowClient) -> None:
     registry.register(registration())
     copy = pyfunc.load_model(client.get_model_version_download_uri(NAME, "1"))
     rows = small_model().golden_rows.astype({"children": "float64"})
@@ -125,7 +125,7 @@ def test_versions_that_the_platform_did_not_register_are_ignored(
         registry.by_alias(NAME, CHALLENGER)
     made = registry.register(registration())
     assert made.version == 2
-    # A model that was registered before models had descriptions gets one.
+    # A model that an older release registered without a description gets one.
     assert "Promoting a version here changes nothing" in client.get_registered_model(NAME).description
     assert registry.by_alias(NAME, CHALLENGER) == made
 
@@ -134,15 +134,19 @@ def test_versions_that_the_platform_did_not_register_are_ignored(
 @pytest.mark.parametrize(
     ("tag", "value", "reason"),
     [
-        ("platform.metrics", "{", "the tag platform.metrics is not JSON as the platform writes it"),
-        ("platform.metrics", '{"roc_auc": "high"}', "the tag platform.metrics is not JSON as the platform writes it"),
-        ("platform.parameters", "[]", "the tag platform.parameters is not JSON as the platform writes it"),
+        ("platform.metrics", "{", "the tag platform.metrics is not the JSON object that the platform writes"),
+        (
+            "platform.metrics",
+            '{"roc_auc": "high"}',
+            "the tag platform.metrics is not the JSON object that the platform writes",
+        ),
+        ("platform.parameters", "[]", "the tag platform.parameters is not the JSON object that the platform writes"),
         ("platform.threshold", "half", "the tag platform.threshold is 'half', not a number"),
         ("platform.tables", "3", "the tag platform.tables of "),
         ("platform.digest", None, "the tag platform.digest is missing"),
     ],
 )
-def test_a_version_with_an_unreadable_tag_is_named_and_stops_no_other(
+def test_an_unreadable_tag_is_reported_and_hides_only_its_own_version(
     registry: MlflowRegistry, client: MlflowClient, tag: str, value: str | None, reason: str
 ) -> None:
     record = {**registration().record, "tables": {"credit_risk/loans": 8}}
@@ -160,7 +164,7 @@ def test_a_version_with_an_unreadable_tag_is_named_and_stops_no_other(
     assert registry.versions(NAME) == [second]
     assert registry.names() == [NAME]
     assert registry.find(NAME, "print-1") is None
-    # The record names the tables if the tag cannot be read.
+    # The tables of version 1 come from its record if its tag cannot be read.
     assert registry.pinned_tables() == {"credit_risk/loans": {8, 9}}
     assert registry.register(registration("print-1")).version == 3
 
@@ -205,7 +209,9 @@ def test_table_versions_of_models_are_pinned(registry: MlflowRegistry, client: M
 
 
 @pytest.mark.requirement("PLT-10")
-def test_an_unreadable_tables_tag_without_a_record_is_an_error(registry: MlflowRegistry, client: MlflowClient) -> None:
+def test_an_unreadable_tables_tag_without_a_record_raises_an_error(
+    registry: MlflowRegistry, client: MlflowClient
+) -> None:
     register(client, "credit_model", {"shop/sales": 3}, {})
     for tag in ("shop/sales=3", "[3]", '{"shop/sales": "new"}', '{"shop/sales": null}'):
         client.set_model_version_tag("credit_model", "2", TABLES_TAG, tag)
@@ -225,7 +231,7 @@ def test_all_pages_of_versions_are_read(client: MlflowClient, database: Database
 
 
 class Killed(BaseException):
-    """Simulates the end of the process, because the registry does not catch it."""
+    """Simulates the end of the process. It is a `BaseException`, so that the registry does not catch it."""
 
 
 class Dying:
@@ -238,7 +244,7 @@ class Dying:
     call
         Number of the call, from 1.
     is_done
-        Whether MLflow executes the call.
+        Whether MLflow executes the call before the process is killed.
     """
 
     def __init__(self, client: MlflowClient, call: int, is_done: bool) -> None:
@@ -267,7 +273,7 @@ def shared_database(postgres_server: Database) -> Iterator[Database]:
 
 @pytest.mark.requirement("PRO-1", "PLT-10")
 @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
-def test_a_registration_that_is_killed_at_any_call_is_completed_once(
+def test_repeating_a_registration_that_was_killed_at_any_call_creates_one_version(
     shared_database: Database, tmp_path: Path, is_done: bool
 ) -> None:
     uri = shared_database.psycopg2_url("mlflow")
@@ -304,7 +310,7 @@ def runs(client: MlflowClient, name: str) -> list[Any]:
 
 
 @pytest.mark.requirement("PRO-1")
-def test_a_missing_challenger_alias_is_set(
+def test_ensure_challenger_sets_an_alias_that_a_killed_registration_did_not_set(
     registry: MlflowRegistry, client: MlflowClient, database: Database, tracking_uri: str, root: Path
 ) -> None:
     registry.register(registration("print-1"))
@@ -347,7 +353,9 @@ def test_runs_of_killed_registrations_are_marked_as_killed(
 @pytest.mark.parametrize(
     "uri", ["http://me:hunter2hunter2@127.0.0.1:{}", "postgresql://me:hunter2hunter2@127.0.0.1:{}/x"]
 )
-def test_an_unreachable_mlflow_is_named_without_secrets(uri: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_error_for_an_unreachable_mlflow_shows_its_address_without_secrets(
+    uri: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     registry = MlflowRegistry(uri.format(port := free_port()), None, lambda _: threading.Lock())
     for ask in (
         lambda: registry.find(NAME, "print-1"),
@@ -365,7 +373,7 @@ def test_an_unreachable_mlflow_is_named_without_secrets(uri: str, capfd: pytest.
 
 
 @pytest.mark.requirement("PLT-8")
-def test_a_lost_mlflow_database_is_named(
+def test_the_error_for_a_dropped_mlflow_database_is_one_line_with_advice(
     registry: MlflowRegistry, database: Database, capfd: pytest.CaptureFixture[str]
 ) -> None:
     registry.register(registration())
@@ -399,7 +407,7 @@ def test_one_thread_holds_a_lock_at_a_time(database: Database) -> None:
     assert seen == [1] * 20
 
 
-def test_waiting_for_a_lock_times_out(database: Database) -> None:
+def test_waiting_for_a_lock_ends_with_a_timeout_error(database: Database) -> None:
     with (
         database.lock("a thing"),
         database.lock("another thing"),

@@ -17,13 +17,13 @@ from platform_assets.models.number_estimators import NumberColumns
 ROWS = pd.DataFrame({"heat": [1.0, np.nan], "noise": [3, 4]})
 
 
-def test_columns_become_a_matrix() -> None:
+def test_columns_are_converted_to_a_matrix() -> None:
     numbers = NumberColumns().fit_transform(ROWS)
     assert numbers.dtype == np.float64
     np.testing.assert_array_equal(numbers, [[1.0, 3.0], [np.nan, 4.0]])
 
 
-def test_an_unfitted_step_is_an_error() -> None:
+def test_an_unfitted_step_raises_an_error() -> None:
     with pytest.raises(NotFittedError, match="This NumberColumns instance is not fitted yet"):
         NumberColumns().transform(ROWS)
 
@@ -31,9 +31,9 @@ def test_an_unfitted_step_is_an_error() -> None:
 @pytest.mark.parametrize(
     "others", [ROWS[["noise", "heat"]], ROWS[["heat"]], ROWS.assign(more=1.0), ROWS.rename(columns={"heat": "cold"})]
 )
-def test_other_columns_are_refused_and_named(others: pd.DataFrame) -> None:
+def test_a_frame_with_other_columns_than_in_the_fit_is_refused(others: pd.DataFrame) -> None:
     fitted = NumberColumns().fit(ROWS)
-    with pytest.raises(ValueError, match=r"the columns have to be \['heat', 'noise'\], in this order; they are \["):
+    with pytest.raises(ValueError, match=r"the columns must be \['heat', 'noise'\], in this order; they are \["):
         fitted.transform(others)
 
 
@@ -44,7 +44,7 @@ def test_text_is_refused() -> None:
 
 @pytest.mark.parametrize("values", [pd.to_datetime(["2020-01-01", "2021-01-01"]), pd.to_timedelta([1, 2]), [1j, 2j]])
 def test_times_and_complex_numbers_are_refused(values: Any) -> None:
-    with pytest.raises(ValueError, match=r"the columns \['heat'\] hold no real numbers"):
+    with pytest.raises(ValueError, match=r"the columns \['heat'\] do not contain real numbers"):
         NumberColumns().fit(ROWS).transform(ROWS.assign(heat=values))
 
 
@@ -58,7 +58,7 @@ def test_a_matrix_with_the_right_number_of_columns_is_accepted() -> None:
     matrix = np.array([[1.0, 2.0]])
     assert fitted.transform(matrix) is matrix
     for wrong in (np.ones((1, 3)), np.ones(2)):
-        with pytest.raises(ValueError, match=r"there have to be 2 columns, \['heat', 'noise'\]; this is"):
+        with pytest.raises(ValueError, match=r"the matrix must have 2 columns, \['heat', 'noise'\]; its shape is"):
             fitted.transform(wrong)
 
 

@@ -37,16 +37,16 @@ pytestmark = pytest.mark.requirement("PRO-5", "PRO-9")
         ({}, []),
         ({"tags": {**VERSION.tags, "approval": "7"}}, []),
         ({"fingerprint": f"{VERSION.fingerprint}:{VERSION.digest}"}, []),
-        ({"threshold": 0.5}, [f"threshold 0.5, but the approval request froze {0.1 + 0.2}"]),
+        ({"threshold": 0.5}, [f"threshold 0.5, but the approval request recorded {0.1 + 0.2}"]),
         ({"digest": "e" * 64}, ["digest 'eeee"]),
-        ({"fingerprint": "print-2"}, ["fingerprint 'print-2', but the approval request froze 'print-1'"]),
-        ({"tables": {"credit_risk/loans": 3}}, ["tables.credit_risk/loan_features None, but the approval request fr"]),
+        ({"fingerprint": "print-2"}, ["fingerprint 'print-2', but the approval request recorded 'print-1'"]),
+        ({"tables": {"credit_risk/loans": 3}}, ["tables.credit_risk/loan_features None, but the approval request re"]),
         ({"metrics": {**VERSION.metrics, "roc_auc": 0.99}}, ["metrics.roc_auc 0.99, but"]),
-        ({"metrics": {**VERSION.metrics, "new": 1.0}}, ["metrics.new 1.0, but the approval request froze None"]),
+        ({"metrics": {**VERSION.metrics, "new": 1.0}}, ["metrics.new 1.0, but the approval request recorded None"]),
         ({"parameters": {**VERSION.parameters, "trees": 6}}, ["parameters.trees 6, but"]),
         (
             {"tags": {"git_commit": "forged", "empty": ""}},
-            ["tag git_commit 'forged', but the approval request froze 'abc123'", "tag launched_by None, but"],
+            ["tag git_commit 'forged', but the approval request recorded 'abc123'", "tag launched_by None, but"],
         ),
     ],
 )
@@ -61,7 +61,7 @@ def test_keys_that_old_evidence_lacks_are_not_compared() -> None:
     assert differences(replace(VERSION, metrics={}, tags={}), VERSION.digest, VERSION.threshold, {}) == []
 
 
-def test_a_damaged_or_deleted_artefact_is_a_problem(local: ArtefactStore, folder: Path) -> None:
+def test_a_damaged_or_deleted_artefact_is_reported(local: ArtefactStore, folder: Path) -> None:
     digest = local.add(b"model" * 100)
     assert artefact_problem(local, digest) is None
     (folder / f"{digest}.skops").write_bytes(b"nodel" + b"model" * 99)

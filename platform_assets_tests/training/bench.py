@@ -1,4 +1,4 @@
-"""A trainer with tables, artefacts and a registry, in memory and in a temporary folder."""
+"""Test setup: a trainer with published readings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Bench:
-    """A trainer and everything that it needs, in memory and in a temporary folder."""
+    """A trainer with tables and registry in memory, and artefacts in a temporary folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -93,7 +93,7 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluati
 
 
 @pytest.mark.requirement("PLT-1", "PRO-1", "PRO-2")
-def test_metadata_and_checks_of_a_materialisation(workshop: Workshop) -> None:
+def test_a_materialisation_has_metadata_and_check_results(workshop: Workshop) -> None:
     workshop.publish(readings())
     result = workshop.run("train_breakage_model", tags={"dagster/schedule_name": "nightly"})
     assert result.success
@@ -131,7 +131,7 @@ def test_metadata_and_checks_of_a_materialisation(workshop: Workshop) -> None:
 
 
 @pytest.mark.requirement("PRO-3", "PRO-6")
-def test_a_training_opens_one_request_which_a_newer_version_supersedes(workshop: Workshop) -> None:
+def test_a_training_opens_one_request_and_a_newer_version_supersedes_it(workshop: Workshop) -> None:
     def said() -> list[str]:
         result = workshop.run("train_breakage_model")
         [materialisation] = result.asset_materializations_for_node("somewhere__breakage_model")
@@ -153,7 +153,7 @@ def test_a_training_opens_one_request_which_a_newer_version_supersedes(workshop:
 
 
 @pytest.mark.requirement("PRO-2")
-def test_a_failed_gate_fails_its_check_and_not_the_run(workshop: Workshop) -> None:
+def test_a_failed_gate_fails_its_check_but_not_the_run(workshop: Workshop) -> None:
     workshop.publish(readings(signal=0.0))
     report = materialise_all(workshop.definitions, workshop.instance, lambda _: None)
     [outcome] = report.outcomes
@@ -163,17 +163,17 @@ def test_a_failed_gate_fails_its_check_and_not_the_run(workshop: Workshop) -> No
     result = workshop.run("train_breakage_model")
     check = checks(result)["roc_auc_is_at_least_0_7"]
     assert (check.passed, check.blocking, check.severity) == (False, False, dg.AssetCheckSeverity.WARN)
-    assert "at least 0.7 is needed" in str(check.description)
+    assert "required: at least 0.7" in str(check.description)
 
 
-def test_the_search_reports_progress(workshop: Workshop) -> None:
+def test_the_search_for_the_best_candidate_reports_progress(workshop: Workshop) -> None:
     workshop.publish(readings())
     lines: list[str] = []
     materialise_all(workshop.definitions, workshop.instance, lambda _: None, lines.append)
     assert [line.split(" ")[0] for line in lines if "linear (as it is): roc_auc" in line] == ["1"]
 
 
-def test_a_missing_table_fails_the_step_with_one_sentence(workshop: Workshop) -> None:
+def test_a_missing_table_fails_the_step_with_a_one_line_message(workshop: Workshop) -> None:
     result = workshop.run("train_breakage_model")
     assert not result.success
     [failure] = [event for event in result.all_events if event.is_step_failure]
@@ -184,7 +184,7 @@ def test_a_missing_table_fails_the_step_with_one_sentence(workshop: Workshop) ->
 
 
 @pytest.mark.requirement("CRE-3")
-def test_the_evaluation_job_records_an_observation_and_no_version(workshop: Workshop) -> None:
+def test_the_evaluation_job_records_an_observation_but_no_version(workshop: Workshop) -> None:
     workshop.publish(readings())
     workshop.run("train_breakage_model")
     workshop.registry.set_alias("breakage_model", CHAMPION, 1)
@@ -196,7 +196,7 @@ def test_the_evaluation_job_records_an_observation_and_no_version(workshop: Work
     ]
     assert observation.asset_key == KEY
     assert observation.metadata["model_version"].value == 1
-    assert observation.metadata["examples"].value == "200 examples labelled since it was trained"
+    assert observation.metadata["examples"].value == "200 examples labelled since the version was trained"
     assert len(workshop.registry.versions("breakage_model")) == 1
     assert not result.get_asset_materialization_events()
 
@@ -218,7 +218,9 @@ def test_the_evaluation_job_records_an_observation_and_no_version(workshop: Work
         ),
     ],
 )
-def test_why_a_training_is_not_due(rows: int, last: LastTraining | None, reason: str | None) -> None:
+def test_why_not_returns_the_reason_if_a_training_is_not_due(
+    rows: int, last: LastTraining | None, reason: str | None
+) -> None:
     assert why_not(POLICY, rows, last, NOW) == reason
 
 
@@ -252,7 +254,7 @@ def test_the_sensor_skips_while_a_run_is_training_the_model(
         status=dg.DagsterRunStatus.STARTED,
         asset_selection=selection,
     )
-    assert workshop.evaluate_sensor() == dg.SkipReason(f"run {run.run_id} is already training it")
+    assert workshop.evaluate_sensor() == dg.SkipReason(f"run {run.run_id} is already training the model")
 
 
 def test_the_sensor_ignores_other_runs(workshop: Workshop) -> None:

@@ -67,12 +67,12 @@ def test_examples_are_split_by_time_only_if_the_model_has_one(bench: Bench) -> N
     assert (timeless.parts.cut, timeless.parts.left_out) == (None, 0)
     sizes = [f"{len(one.training):,} training examples; {len(one.holdout):,} held out" for one in (timed, timeless)]
     assert [split_summary(SPEC, one) for one in (timed, timeless)] == [
-        f"{sizes[0]} (other groups by device, from {timed.parts.cut:%Y-%m-%d} on); {timed.parts.left_out:,} in neither",
-        f"{sizes[1]} (other groups by device); 0 in neither",
+        f"{sizes[0]} (other values of device, from {timed.parts.cut:%Y-%m-%d} on); {timed.parts.left_out:,} in neither",
+        f"{sizes[1]} (other values of device); 0 in neither",
     ]
 
 
-def test_read_examples_of_recorded_table_versions(bench: Bench) -> None:
+def test_examples_can_be_read_from_recorded_table_versions(bench: Bench) -> None:
     bench.publish(readings(800))
     assert [len(read_examples(bench.tables, SPEC, {TABLE: number}).frame) for number in (0, 1)] == [1_200, 800]
     with pytest.raises(TableError, match="table somewhere/readings has no version 2; it was vacuumed"):

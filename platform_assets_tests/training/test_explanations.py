@@ -98,7 +98,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Training
 
 
 @pytest.mark.requirement("REL-2")
-def test_train_and_load_a_model_of_texts(trained: tuple[Training, ArtefactStore]) -> None:
+def test_a_text_model_can_be_trained_and_loaded(trained: tuple[Training, ArtefactStore]) -> None:
     training, artefacts = trained
     assert training.assessment.verdict.passed
     assert training.version.metrics["f1"] > 0.75
@@ -111,7 +111,7 @@ def test_train_and_load_a_model_of_texts(trained: tuple[Training, ArtefactStore]
     assert model.scores(rows.astype(object)).tolist() == scores.tolist()
 
 
-def test_types_of_text_and_numeric_features() -> None:
+def test_text_features_are_strings_and_numeric_features_are_floats() -> None:
     numbers = (Column("urgent", "int64", "A number."), Column("writer", "uint16", "Another number."))
     spec = replace(TEXT_SPEC, features=(*TEXT_SPEC.features, *numbers))
     frame = feature_frame(messages(3).astype({"text": object}), spec)
@@ -119,7 +119,7 @@ def test_types_of_text_and_numeric_features() -> None:
 
 
 @pytest.mark.requirement("REL-2", "PRO-1")
-def test_mlflow_loads_the_copy_of_a_model_of_texts(trained: tuple[Training, ArtefactStore], tmp_path: Path) -> None:
+def test_mlflow_can_load_the_copy_of_a_text_model(trained: tuple[Training, ArtefactStore], tmp_path: Path) -> None:
     from mlflow.models import Model
 
     training, artefacts = trained

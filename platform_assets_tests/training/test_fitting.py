@@ -142,7 +142,7 @@ def test_predict_the_base_rate_if_the_calibration_slope_is_negative(bench: Bench
     assert any("predicting the base rate for every row" in line for line in bench.lines)
 
 
-def test_each_side_of_a_fold_needs_one_example_of_each_class() -> None:
+def test_training_and_test_examples_of_each_fold_need_both_classes() -> None:
     labels, mixed, one_class = np.array([0, 1, 0, 1, 1]), np.array([0, 1, 2]), np.array([1, 3, 4])
     _demand_both_classes(SPEC, labels, [(mixed, np.array([0, 3, 4]))])
     for fold in ((mixed, one_class), (one_class, mixed), (mixed, np.array([0, 2]))):

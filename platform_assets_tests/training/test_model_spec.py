@@ -40,7 +40,7 @@ def declared(changes: dict[str, Any]) -> ModelSpec:
             {"ranked_by": "magic"},
             "ranked_by names the unknown metric 'magic'. Use one of: accuracy, average_precision, ",
         ),
-        # A scorer of regressors.
+        # A scorer for regression, not for classification.
         ({"ranked_by": "r2"}, "ranked_by names the unknown metric 'r2'. Use one of: accuracy, average_precision, "),
     ],
 )

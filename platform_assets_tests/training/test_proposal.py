@@ -66,7 +66,7 @@ def test_the_request_contains_the_evidence_of_the_training(bench: Bench, works: 
 
 
 @pytest.mark.requirement("PRO-2", "PRO-6")
-def test_only_a_person_can_request_a_decided_version_again(bench: Bench, works: Works) -> None:
+def test_after_a_decision_only_a_person_can_request_approval_again(bench: Bench, works: Works) -> None:
     first = request_approval(works.ledger, proposal_of(ONE_CANDIDATE, bench.train()))
     assert first is not None
     works.ledger.decide(first.id, "reject", ANNA, "worse in the north")
@@ -82,7 +82,7 @@ def test_only_a_person_can_request_a_decided_version_again(bench: Bench, works: 
 
 
 @pytest.mark.requirement("PRO-2")
-def test_the_request_contains_the_champion_of_the_comparison(
+def test_the_request_names_the_champion_that_the_version_was_compared_with(
     bench: Bench, works: Works, database: Database, tmp_path: Path
 ) -> None:
     promoter = Works(works.ledger, bench.registry, tmp_path / "bench", database.lock).promoter

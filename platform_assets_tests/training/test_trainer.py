@@ -148,7 +148,7 @@ class Slow(MemoryRegistry):
         return super().register(registration)
 
 
-def test_of_two_concurrent_trainings_the_second_returns_the_version_of_the_first(bench: Bench) -> None:
+def test_the_second_of_two_concurrent_trainings_returns_the_version_of_the_first(bench: Bench) -> None:
     registry = Slow()
     registry.other = trainer = Trainer(bench.tables, bench.artefacts, registry)
     training = trainer.train(ONE_CANDIDATE, "user", bench.lines.append)
@@ -223,7 +223,7 @@ def test_a_version_that_fails_the_gate_is_registered_with_the_reasons(
     assert not verdict.passed
     [reason] = [reason for reason in verdict.reasons if not reason.passed]
     assert reason.name == "roc_auc_is_at_least_0_7"
-    assert "at least 0.7 is needed" in reason.told
+    assert "required: at least 0.7" in reason.told
     assert training.version.tags["verdict"] == "failed"
     assert "**FAILED.**\n- ROC AUC is" in training.record["card"]
     assert "no better than chance (0.5)" in reason.told
@@ -253,7 +253,7 @@ def test_reproduce_a_version_from_its_recorded_table_versions(bench: Bench, firs
 
 @pytest.mark.requirement("PLT-7")
 @pytest.mark.usefixtures("first")
-def test_report_the_differences_of_a_training_that_is_not_identical(bench: Bench) -> None:
+def test_reproduce_reports_the_differences_if_the_retrained_model_is_not_identical(bench: Bench) -> None:
     other = replace(SPEC, candidates=(Candidate("forest", forest),))
     found = bench.trainer.reproduce(other, 1, bench.lines.append)
     assert not found.same
@@ -283,7 +283,7 @@ def test_evaluate_the_champion_on_examples_labelled_since_its_training(bench: Be
     assert second.version.version == 2
     evaluation = bench.trainer.evaluate(SPEC)
     assert evaluation.version == first.version
-    assert evaluation.examples == "300 examples labelled since it was trained"
+    assert evaluation.examples == "300 examples labelled since the version was trained"
     assert evaluation.assessment.estimates["rows"].value == 300
     assert evaluation.assessment.difference is None
     assert [reason.name for reason in evaluation.assessment.verdict.reasons] == [
@@ -299,15 +299,15 @@ def test_evaluate_the_champion_on_examples_labelled_since_its_training(bench: Be
 
 @pytest.mark.usefixtures("first")
 @pytest.mark.parametrize(("rows", "labels"), [(3, {}), (0, {}), (50, {"broken": 0}), (50, {"broken": 1})])
-def test_evaluate_on_the_holdout_if_there_are_few_new_labels(bench: Bench, rows: int, labels: dict[str, int]) -> None:
+def test_the_holdout_is_evaluated_if_there_are_few_new_labels(bench: Bench, rows: int, labels: dict[str, int]) -> None:
     bench.publish(pd.concat([readings(), readings(rows, first=10_000).assign(**labels)]))
     told = bench.trainer.evaluate(SPEC).examples
-    assert f"too few were labelled since it was trained ({rows}, of which " in told
+    assert f"because only {rows} were labelled since the version was trained (" in told
     assert f"{FEWEST_OF_A_CLASS} of each class are required" in told
 
 
 @pytest.mark.usefixtures("first")
-def test_evaluate_the_newest_version_without_a_champion(bench: Bench) -> None:
+def test_the_newest_version_is_evaluated_if_there_is_no_champion(bench: Bench) -> None:
     bench.publish(readings(1_300))
     newest = bench.train()
     assert bench.trainer.evaluate(SPEC).version == newest.version
@@ -327,7 +327,7 @@ def test_the_order_of_rows_does_not_change_the_model(bench: Bench, first_of_seve
     assert bench.train(SPEC).version == first_of_several.version
 
 
-def test_record_hyperparameters_of_numpy_types(bench: Bench) -> None:
+def test_hyperparameters_of_numpy_types_are_recorded_as_text(bench: Bench) -> None:
     def features(seed: int) -> Any:
         return linear(seed)
 

@@ -119,7 +119,7 @@ def test_candidates_accept_missing_values_and_reject_reordered_features(
     assert rows["avg_amount_loans_previous"].isna().any()
     assert rows["years_on_the_job"].isna().any()
     assert np.isfinite(pipeline.predict_proba(rows)).all()
-    with pytest.raises(ValueError, match="the columns have to be"):
+    with pytest.raises(ValueError, match="the columns must be"):
         pipeline.predict_proba(rows[rows.columns[::-1]])
 
 
