@@ -1,1 +1,1 @@
-"""What comes in from outside: source files, archives, SQLite, sample data, and the sensor on a source."""
+"""Landing of external data: source files, archives, SQLite, sample data, and the sensor that watches a source."""

@@ -163,7 +163,7 @@ def test_bad_rows_are_quarantined_with_a_warning_and_good_rows_are_published(sho
         "broken_rows": 1,
         "samples": [{"source_line": 5, "price_eur": -7.0}],
     }
-    assert str(warning.description).startswith("price_eur_is_positive failed: 1 of 5 rows break it, e.g. {")
+    assert str(warning.description).startswith("price_eur_is_positive failed: 1 of 5 rows break this rule, e.g. {")
     quarantine = shop.services.tables.read("shop/sales_quarantine").sort_values("source_line")
     assert list(zip(quarantine.source_line, quarantine.broken_rules, strict=True)) == [
         (5, "price_eur_is_positive"),
@@ -187,8 +187,8 @@ def test_a_failed_blocking_check_is_recorded_and_prevents_publication(shop: Shop
         ("price_eur_is_positive", dg.AssetCheckSeverity.ERROR, True)
     ]
     assert [one.asset_key for one in result.get_asset_materialization_events()] == [sales.key]
-    assert "shop/doubled is not published, its last good version stays current" in failure(result)
-    assert '1 of 4 rows break it, e.g. {"price_eur": 120.0, "sale_id": 4}' in failure(result)
+    assert "shop/doubled was not published: " in failure(result)
+    assert '1 of 4 rows break this rule, e.g. {"price_eur": 120.0, "sale_id": 4}' in failure(result)
     assert shop.current("shop/doubled") == good
     assert shop.current("shop/sales").rows == 4
 

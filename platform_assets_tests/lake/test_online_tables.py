@@ -336,7 +336,7 @@ def test_a_writer_disconnected_before_its_commit_changes_nothing(shop: Shop, oth
         wait_until(lambda: shop.sql(waiting) or writing.done(), "the writer waited for the lock")
         assert not writing.done()
         shop.sql(f"select pg_terminate_backend(pid) from ({waiting}) blocked")
-        with pytest.raises(DatabaseError, match=r"failed while shop/prices was in use .* its rows are as they were"):
+        with pytest.raises(DatabaseError, match=r"failed while shop/prices was in use .* its rows are unchanged"):
             writing.result()
         blocker.execute("rollback")
     assert shop.rows() == [row(1, 1.0), row(2, 2.0)]
@@ -383,7 +383,7 @@ def test_the_error_for_a_missing_table_or_column_advises_a_migration(shop: Shop)
 )
 def test_rows_refused_by_postgresql_leave_the_old_rows(shop: Shop, rows: pa.Table, reason: str) -> None:
     version = shop.publish(prices(_1=1.0))
-    with pytest.raises(DatabaseError, match=f"refused a statement about shop/prices .*{reason}.*as they were"):
+    with pytest.raises(DatabaseError, match=f"refused a statement about shop/prices .*{reason}.*rows are unchanged"):
         shop.publish(rows)
     assert shop.rows() == [row(1, 1.0)]
     assert shop.online.current(PRICES) == version

@@ -95,7 +95,7 @@ def test_of_two_deliveries_at_once_the_first_that_is_published_stays(shop: Shop)
 
     shop.deliver(GOOD + "7,oil,-7\n")
     result = dg.materialize([overtaken], resources=shop._resources(), instance=shop.instance, raise_on_error=False)
-    assert "was not published: another run published it after this run had begun" in failure(result)
+    assert "was not published: another run published it after this run began" in failure(result)
     assert len(shop.rows("shop/sales")) == 4
     assert shop.services.tables.read("shop/sales_quarantine").source_line.tolist() == [6]
     shop.deliver(GOOD)

@@ -121,7 +121,7 @@ def test_a_damaged_data_file_is_written_again(folder_lake: Lake, cut: str) -> No
     folder_lake.publish(sales(1, 2))
     [file] = Path(folder_lake.store.uri(NAME)).glob("*.parquet")
     file.write_bytes(CUTS[cut](file.read_bytes()))
-    with pytest.raises(TableError, match=f"{NAME} is damaged: {file} (is no Parquet file|has .* bytes)"):
+    with pytest.raises(TableError, match=f"{NAME} is damaged: {file} (is not a Parquet file|has .* bytes)"):
         folder_lake.store.read(NAME)
     folder_lake.publish(sales(1, 2))
     assert contents(folder_lake.store.read(NAME)) == [(0, 1.0), (1, 2.0)]

@@ -95,7 +95,7 @@ ONE, TWO = f"{VARIABLE} 7692c3ad3540bb80", f"{VARIABLE} 3fc4ccfe745870e2"
 
 
 def loaded(watched: Watched) -> str:
-    return f"readings was made from {watched.file} ({VARIABLE}) as it is now"
+    return f"readings is up to date with {watched.file} ({VARIABLE})"
 
 
 def test_each_new_content_launches_the_job_once(watched: Watched) -> None:
@@ -178,8 +178,7 @@ def test_retries_wait_longer_each_time_and_end() -> None:
         assert f"{number} run" in str(reason_to_wait(failures, 1_000_000 + seconds - 1))
         assert reason_to_wait(failures, 1_000_000 + seconds) is None
     assert (
-        reason_to_wait([0.0, *failures], 1e12)
-        == "4 runs failed for this content; it is not retried automatically any more"
+        reason_to_wait([0.0, *failures], 1e12) == "4 runs failed for this content; there are no more automatic retries"
     )
 
 
@@ -223,7 +222,7 @@ def test_an_unreachable_source_fails_the_tick_with_its_name_and_keeps_the_cursor
     watched.tick()
     before = watched.cursor
     watched.uri = "ftp://reader:hunter2-of-the-source@127.0.0.1:1/readings"
-    with pytest.raises(Exception, match="/readings .PLATFORM_CREDIT_LOANS_URI. cannot be looked at: ") as raised:
+    with pytest.raises(Exception, match="/readings .PLATFORM_CREDIT_LOANS_URI. cannot be inspected: ") as raised:
         watched.tick()
     assert "hunter2" not in str(raised.value)
     assert watched.cursor == before

@@ -217,7 +217,7 @@ def test_the_facts_about_a_file_change_when_it_is_written(bucket: str) -> None:
             looks.append(look_at(source))
             assert look_at(source) == looks[-1]
         assert len({str(look) for look in looks}) == 3, uri
-    with pytest.raises(SourceError, match=f"none .{SETTING}. cannot be looked at: FileNotFoundError"):
+    with pytest.raises(SourceError, match=f"none .{SETTING}. cannot be inspected: FileNotFoundError"):
         look_at(Source(SETTING, f"{bucket}/none"))
 
 
@@ -266,7 +266,7 @@ def test_a_landed_file_carries_remarks_on_what_may_be_missing(engine: Engine, tm
 
 
 def test_missing_files_and_folders_are_named(engine: Engine, tmp_path: Path) -> None:
-    point = f"point {SETTING} at the file that is meant"
+    point = f"point {SETTING} at a file"
     os.mkfifo(tmp_path / "pipe")
     assert refused(engine, tmp_path / "none.csv") == f"<uri> ({SETTING}) does not exist; {point}"
     assert refused(engine, tmp_path) == f"<uri> ({SETTING}) is a folder; {point}"

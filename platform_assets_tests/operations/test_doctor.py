@@ -92,7 +92,7 @@ def test_a_missing_mlflow_database_is_reported(tmp_path: Path, database_url: str
 def test_a_role_that_owns_the_ledger_is_a_warning(tmp_path: Path, database_url: str, owner_url: str) -> None:
     limited, owner = (found(doctor._database, tmp_path, database_url=url) for url in (database_url, owner_url))
     assert (limited.state, owner.state) == ("ok", "warning")
-    assert "which only triggers protect" in owner.found
+    assert "so only triggers protect it" in owner.found
     assert "PLATFORM_MIGRATION_DATABASE_URL" in owner.mend
 
 
@@ -103,7 +103,7 @@ def test_a_damaged_artefact_of_a_champion_is_broken(tmp_path: Path, database_url
     works = Works(services.ledger, services.registry, tmp_path / "lake", services.database.lock)
     version = works.crown()
     (finding,) = doctor._models(services)
-    assert finding == Finding("models", "ok", "1 registered; artefacts and versions are as they were approved")
+    assert finding == Finding("models", "ok", "1 registered; artefacts and versions are unchanged since approval")
     works.file(version).unlink()
     (finding,) = doctor._models(services)
     services.close()

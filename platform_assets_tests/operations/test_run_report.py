@@ -152,7 +152,7 @@ def test_an_interruption_ends_the_run_and_is_reported(asset: Any) -> None:
     assert not report.complete
     assert states(report) == {"first": "done", "second": "failed", "third": "skipped", "zz_last": "skipped"}
     assert outcome(report).reason == "interrupted; run again"
-    assert outcome(report, "zz_last").reason == "the run ended before: interrupted; run again"
+    assert outcome(report, "zz_last").reason == "the run ended early: interrupted; run again"
     assert not report_of(first, failing).interrupted
 
 

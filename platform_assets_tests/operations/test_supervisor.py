@@ -55,7 +55,7 @@ def said_when_all_answer(process: subprocess.Popen[str]) -> list[str]:
     said = []
     for line in process.stdout:
         said.append(line.rstrip())
-        if line.startswith("everything answers"):
+        if line.startswith("all servers are ready"):
             break
     return said
 
@@ -109,5 +109,5 @@ def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path: Path, ports: li
         said, errors = process.communicate(timeout=30)
     assert process.returncode == 1
     assert said == ""
-    assert f"web {ports[1]} cannot listen on port {ports[1]} of 127.0.0.1 (Address already in use); stop what" in errors
+    assert f"web {ports[1]} cannot listen on port {ports[1]} of 127.0.0.1 (Address already in use); stop the" in errors
     assert not (tmp_path / "logs").exists()

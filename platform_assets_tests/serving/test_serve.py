@@ -164,5 +164,5 @@ def test_a_port_that_is_taken_or_an_address_of_another_machine_is_told(host: str
     assert (done.code, done.out) == (1, "")
     told = f"PlatformError: the service cannot listen on port {port} of {host} ("
     assert told in done.err
-    assert "; stop what listens there, or choose another port by its setting" in done.err
+    assert "; stop the program that uses the port, or set another port" in done.err
     assert not (tmp_path / "home").exists()
