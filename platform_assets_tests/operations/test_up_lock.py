@@ -16,7 +16,7 @@ SERVERS = [Server("Dagster UI", ["ui"], port=3000), Server("Dagster daemon", ["d
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_second_up_on_a_home_names_the_first(tmp_path: Path) -> None:
+def test_the_error_of_a_second_up_on_a_home_names_the_first_process(tmp_path: Path) -> None:
     with only_one_up(tmp_path, SERVERS):
         with pytest.raises(PlatformError) as error, only_one_up(tmp_path, SERVERS):
             pytest.fail("two of them run")
