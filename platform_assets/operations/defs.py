@@ -47,7 +47,7 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
             raise dg.Failure("; ".join(failures), allow_retries=False)
         return removed
 
-    @dg.op(description="Mark runs as failed whose process has died.")
+    @dg.op(description="Mark runs as failed if their process has died.")
     def fail_runs_of_dead_processes(context: dg.OpExecutionContext) -> list[str]:
         from platform_assets.operations.dead_runs import fail_dead_runs
 

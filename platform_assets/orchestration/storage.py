@@ -206,7 +206,7 @@ def _ask_when_in_doubt(engine: Engine) -> None:
 
 
 def _has_a_message(connection: Any) -> bool:
-    """Whether the server sent an unrequested message, as it does when it shuts down or is killed."""
+    """Whether the server sent an unrequested message, for example because it is shutting down."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
