@@ -11,7 +11,7 @@ unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PYTHONHOME PYTHONPATH
 # A run starts many processes. Without bytecode files, each compiles all its imports, which doubles the run time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run up test lint format bench docs pictures requirements clean sync
+.PHONY: help run up test fuzz lint format bench docs pictures requirements clean sync
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,6 +25,9 @@ up: sync ## start all servers with automation on: Dagster 3000, MLflow 5000, ser
 
 test: sync ## install, run the tests, list the skipped ones with the reason
 	@$(VENV)/pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+
+fuzz: sync ## land 5,000 odd files and check each outcome; ARGS="--seed 7 --files 1" repeats one
+	@$(VENV)/python -W ignore -m platform_assets_tests.lake.fuzz $(ARGS)
 
 lint: sync ## check style, types and import layers
 	$(VENV)/ruff check
@@ -52,7 +55,7 @@ clean: ## remove installed tools and caches, but keep .platform, which holds dat
 	rm -rf .uv .venv .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Try uv's own Python first: after the first run it exists, and it starts faster than a pyenv shim.
+# Try the Python in .uv first, because it starts faster than a pyenv shim. It exists after the first run.
 sync:
 	@for python in .uv/$(UV_VERSION)/bin/python $(PYTHONS); do \
 	    "$$python" -I -c "$$WILL_DO" 2>/dev/null && exec "$$python" -I .ci/sync.py $(UV_VERSION); \

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".uv"
 ENVIRONMENT = ROOT / ".venv"
-# The resolved path, because a virtual environment or a shim may be removed later. uv gets the full path; otherwise it
-# searches for a Python, tries shims that fail, and finally downloads one.
+# Resolve symbolic links, because a virtual environment or a shim may be removed later. uv gets the full path, because
+# it would otherwise search for a Python, try shims that fail, and finally download one.
 INTERPRETER = os.path.realpath(sys.executable)
 
 
@@ -38,8 +38,8 @@ def main(uv_version: str) -> None:
 
 
 def install_uv(home: Path, version: str) -> None:
-    """Create an environment that contains only uv. The folder appears complete or not at all."""
-    say(f"Installing with {INTERPRETER}. This downloads about 1 GB, once.")
+    """Create an environment that contains only uv. Rename the folder into place once it is complete."""
+    say(f"Installing with {INTERPRETER}. The first installation downloads about 1 GB.")
     new = TOOLS / "new"
     shutil.rmtree(new, ignore_errors=True)
     run([INTERPRETER, "-m", "venv", new])
@@ -50,8 +50,9 @@ def install_uv(home: Path, version: str) -> None:
 
 
 def sync(uv: Path) -> None:
-    """Make `.venv` match the lock file. If it already does, this takes milliseconds and no network access."""
-    # If uv is killed or the disk is full, it leaves incomplete packages and considers them installed the next time.
+    """Make `.venv` match the lock file. If it already does, this takes milliseconds and needs no network."""
+    # Mark the installation as unfinished, because a uv that is killed, or that fills the disk, leaves incomplete
+    # packages and considers them installed the next time.
     unfinished = TOOLS / "syncing"
     if unfinished.exists() and ENVIRONMENT.exists():
         say("The last installation did not finish. Starting again.")

@@ -121,6 +121,6 @@ def _champion(services: Services) -> Promotion | None:
     assert request is not None
     if not request.passed:
         return None
-    person = Actor("benchmark", authenticated=True, scopes=frozenset({"approve"}))
+    person = Actor("benchmark", services.keys.add("approver", "benchmark", {"approve"}))
     services.ledger.decide(request.id, "approve", person, "measured, and shown to nobody")
     return services.promoter.promote(request.id)

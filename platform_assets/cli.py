@@ -20,8 +20,6 @@ from platform_assets.settings import Settings, SettingsError, load_settings, req
 if TYPE_CHECKING:
     from platform_assets.services import Services
 
-SECONDS_TO_FINISH = 30
-"""Time that `serve` waits for unfinished requests after a stop signal."""
 GARBAGE_THRESHOLDS = (10_000, 20, 20)
 """Thresholds of the garbage collector. With Python's defaults, collections during imports take a fifth of a run."""
 
@@ -76,26 +74,16 @@ def serve(
 
     demand_free("the service", settings.service_port, host)
     say(f"platform-assets: serving on http://{host}:{settings.service_port}")
-    import uvicorn
-
     from platform_assets.app import create_app
     from platform_assets.base.home_folder import make_home
     from platform_assets.base.logs import configure_logging
+    from platform_assets.web.http_server import run
 
     make_home(settings.home)
     configure_logging(settings.secrets(), logging.INFO)
     # Exit with 0 on SIGTERM, because uvicorn raises the signal again after an orderly shutdown.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        create_app(settings, host),
-        host=host,
-        port=settings.service_port,
-        # The service logs each request itself, with the request id.
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=SECONDS_TO_FINISH,
-    )
+    run(create_app(settings, host), host, settings.service_port)
 
 
 def _open_services(settings: Settings) -> Services:

@@ -111,8 +111,8 @@ class Settings(SettingsGroup):
     migration_database_url: Annotated[
         SecretStr,
         Field(
-            description="URL of the same database with the role that owns its tables. Only `platform-assets migrate` "
-            "uses it. Default: `PLATFORM_DATABASE_URL`."
+            description="URL of the same database with the role that owns its tables. Needed for `platform-assets "
+            "migrate`, and for the first key that approves. Default: `PLATFORM_DATABASE_URL`."
         ),
     ] = SecretStr("")
     mlflow_tracking_uri: Annotated[
@@ -137,6 +137,13 @@ class Settings(SettingsGroup):
     predictions_days: Annotated[
         int, Field(ge=1, description="Days for which predictions stay in the prediction log.")
     ] = 365
+    predictions_logged: Annotated[
+        Literal["after", "before"],
+        Field(
+            description="`after`: the service logs a prediction within about 0.2 s of its response. `before`: it logs "
+            "the prediction before it responds, which is slower but loses none if the process is killed."
+        ),
+    ] = "after"
     engine_memory: Annotated[
         str,
         Field(description="Memory limit of DuckDB, for example `2GB`."),

@@ -26,6 +26,7 @@ from platform_assets.database.connections import Database, Purpose, missing
 from platform_assets.database.embedded.binaries import find_binaries, unprivileged_user
 from platform_assets.database.embedded.server import APP, ServerFolder
 from platform_assets.database.embedded.shared_use import ServerUse, release, try_lock
+from platform_assets.database.ledger_rights import LEDGER_ROLE
 from platform_assets.database.migrate import grant
 from platform_assets.database.opening import open_database, open_owner
 
@@ -43,14 +44,27 @@ LARGE_BYTES = 1_000_000
 """Size of a table above which truncating is faster than deleting all rows."""
 _EMPTY: list[str] = []
 """Names of this process's databases that are free and empty."""
+_JOURNAL_ENTRIES: list[int] = []
+"""Number of journal entries in a new database: rules and policies as `platform-assets migrate` records them."""
+_OWNER: list[URL] = []
+"""URL of the shared server as the tables' owner, once it runs."""
 LONGEST_PAUSE_SECONDS = 0.5
 """Longest polling interval of `wait_until`."""
 OPEN_ONCE = """
 import sys
 from pathlib import Path
 from platform_assets.database.opening import open_owner
+from platform_assets.approval.policy import policy_as_json
+from platform_assets.database.policies import write_policies, write_rules
+from platform_assets.domains import model_specs
 
-with open_owner("", Path(sys.argv[1])).maintenance() as connection:
+owner = open_owner("", Path(sys.argv[1]))
+with owner.connect("platform") as connection:
+    write_rules(connection, identity_required=False)
+    write_policies(connection, {spec.name: policy_as_json(spec.approval) for spec in model_specs()})
+    [entries] = connection.execute("select count(*) from platform.approval_journal").fetchone()
+    Path(sys.argv[1], "journal_entries").write_text(str(entries))
+with owner.maintenance() as connection:
     for setting in sys.argv[2:]:
         connection.execute(f"alter system set {setting}")
     # Drop the unused template, which is an eighth of the files to copy.
@@ -169,6 +183,8 @@ def postgres_server(shared_folder: Path, migrated_home: Path) -> Iterator[Databa
         if not home.exists():
             copy_home(migrated_home, home)
     database = open_owner("", home)
+    _JOURNAL_ENTRIES[:] = [int((migrated_home / "journal_entries").read_text())]
+    _OWNER[:] = [_plain_url(database, database.name("platform"))]
     yield database
     with database.maintenance() as connection:
         while _EMPTY:
@@ -192,10 +208,15 @@ def database_url(_lent: Lent) -> str:
 
 
 @pytest.fixture
-def owner_url(postgres_server: Database, _lent: Lent) -> str:
+def owner_url(_lent: Lent) -> str:
     """A PLATFORM_MIGRATION_DATABASE_URL for the databases of `database_url`, as the owner of their tables."""
     _lent.rows_only = False
-    return _plain_url(postgres_server, make_url(_lent.url).database or "").render_as_string(hide_password=False)
+    return owner_of(_lent.url)
+
+
+def owner_of(url: str) -> str:
+    """Return the URL of a database of the shared server as the tables' owner, for rows that only the owner may add."""
+    return _OWNER[0].set(database=make_url(url).database).render_as_string(hide_password=False)
 
 
 def as_owner(owner_url: str, statements: str) -> None:
@@ -296,17 +317,19 @@ def _drop(connection: psycopg.Connection[Any], clones: Database, purposes: Itera
 
 
 def _empty(postgres_server: Database, name: str) -> None:
-    """Empty the tables that the platform's role may write; it cannot have changed others."""
+    """Empty the tables that the platform's role may write, itself or by functions."""
     with Database(postgres_server.url("platform").set(database=name)).connect("platform") as connection:
         tables = connection.execute(
             "select format('%%I.%%I', nspname, relname), pg_relation_size(c.oid) > %s"
             " from pg_class c join pg_namespace n on n.oid = relnamespace"
             " where relkind in ('r', 'p') and nspname !~ '^pg_' and nspname <> 'information_schema'"
-            " and has_table_privilege(%s, c.oid, 'insert')",
-            [LARGE_BYTES, APP],
+            " and c.oid <> 'platform.approval_journal'::regclass"
+            " and (has_table_privilege(%s, c.oid, 'insert') or has_table_privilege(%s, c.oid, 'insert'))",
+            [LARGE_BYTES, APP, LEDGER_ROLE],
         ).fetchall()
         # Disable the triggers that refuse deletions from append-only tables.
         connection.execute("set session_replication_role = replica")
+        connection.execute("delete from platform.approval_journal where sequence > %s", _JOURNAL_ENTRIES)
         for table, is_large in tables:
             # Truncating creates new files for the table and its indexes, so deleting a few rows is faster.
             connection.execute((f"truncate {table} cascade" if is_large else f"delete from {table}").encode())

@@ -10,22 +10,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from platform_assets.app import application
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets.web import http_server
 from platform_assets.web.api_keys import Keys
 from platform_assets_tests.approval.evidence_proposals import proposal
-from platform_assets_tests.postgres import empty_databases, wait_until
+from platform_assets_tests.approval.proposals import ANNA, BERT, owner_at, register
+from platform_assets_tests.postgres import empty_databases, owner_of, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import FastAPI
     from httpx2 import Response
+    from starlette.types import ASGIApp
 
     from platform_assets.database.connections import Database
     from platform_assets.serving.live_models import ModelState
@@ -39,8 +41,13 @@ def services(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory
     """Services on a real database, shared by the tests of a module."""
     with empty_databases(postgres_server) as url:
         home = tmp_path_factory.mktemp("home")
+        owner = SecretStr(owner_of(url))
         # Other tests cover the rate limit.
-        services = Services(Settings(home=home, database_url=SecretStr(url), rate_limit="off"))
+        services = Services(
+            Settings(home=home, database_url=SecretStr(url), migration_database_url=owner, rate_limit="off")
+        )
+        with owner_at(url) as connection:
+            register(connection, ANNA, BERT)
         yield services
         services.close()
 
@@ -130,9 +137,9 @@ def wait_until_live(services: Services, *models: str) -> None:
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """Run the application on a real server with a free port; yield its address."""
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, server_header=False))
+def served(app: ASGIApp, bounds: http_server.Bounds | None = None) -> Iterator[str]:
+    """Serve an application on a free port, by the server that `platform-assets serve` runs."""
+    server = http_server.server(app, bounds)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -77,7 +77,7 @@ def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path
     ("arguments", "code", "message"),
     [
         (("credit_risk_model", "1"), 1, "RegistryError: no model credit_risk_model is registered"),
-        (("another_model", "1"), 1, "there is no model 'another_model'; there are credit_risk_model"),
+        (("another_model", "1"), 1, "there is no model 'another_model'; choose one of credit_risk_model"),
         (("credit_risk_model", "0"), 2, "greater than or equal to 1"),
         (("credit_risk_model", "first"), 2, "parse string as an integer"),
     ],

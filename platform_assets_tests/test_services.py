@@ -9,10 +9,11 @@ import pytest
 
 from platform_assets.approval.ledger_errors import DecisionRefused
 from platform_assets.approval.requests import Actor
-from platform_assets.base.errors import RegistryError
+from platform_assets.base.errors import DatabaseError, RegistryError
 from platform_assets.services import Services, open_services
 from platform_assets.settings import Settings
 from platform_assets.web.api_keys import hashed
+from platform_assets_tests.postgres import owner_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,12 +62,15 @@ def test_settings_decide_who_may_decide_and_where_keys_are(tmp_path: Path, datab
     alone = open_services(settings(tmp_path / "home", api_keys=f"anna:read:{hashed('secret')}"))
     assert [key.name for key in alone.keys.list()] == ["anna"]
     assert not (tmp_path / "home").exists()
-    services = open_services(settings(tmp_path, database_url=database_url, approvals_require_identity="on"))
+    required = {"database_url": database_url, "approvals_require_identity": "on"}
+    with pytest.raises(DatabaseError, match="PLATFORM_APPROVALS_REQUIRE_IDENTITY is on, .* `platform-assets migrate`"):
+        open_services(settings(tmp_path, **required)).ledger.models()
+    services = open_services(settings(tmp_path, migration_database_url=owner_of(database_url), **required))
     try:
         secret = services.keys.add("anna", "anna", {"read"})
         assert services.keys.check(secret) is not None
         with pytest.raises(DecisionRefused, match="PLATFORM_APPROVALS_REQUIRE_IDENTITY is on"):
-            services.ledger.decide(1, "approve", Actor("anna"), "good")
+            services.ledger.rolled_back("credit_risk_model", Actor("anna"), "bad")
     finally:
         services.close()
 

@@ -1,6 +1,6 @@
-"""Requests for approval over HTTP: read them, see their plots, decide; JSON for programs, `pages.py` for browsers.
+"""Requests for approval over HTTP: list, show, plots and decisions; JSON for programs, `pages.py` for browsers.
 
-The ledger alone says whether somebody may decide; here the words are checked and brought to it.
+The ledger decides who may decide. This module validates the input and passes it on.
 """
 
 from __future__ import annotations
@@ -8,20 +8,32 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from starlette.responses import JSONResponse, RedirectResponse
 
+from platform_assets.approval.decision_body import Decision
 from platform_assets.approval.ledger_errors import AlreadyDecided, DecisionRefused, LedgerError, NoSuchRequest
 from platform_assets.approval.ledger_events import closing_event
 from platform_assets.approval.ledger_queries import open_first
-from platform_assets.approval.pages import DECISIONS, MAX_REASON, Form, list_page, plot_links, request_page, sent_form
+from platform_assets.approval.pages import (
+    Form,
+    list_page,
+    local_consoles,
+    plot_links,
+    request_page,
+    sent_form,
+)
 from platform_assets.approval.requests import Actor, State
 from platform_assets.base.json_values import JSON
 from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, access_of
+from platform_assets.web.json_bodies import parse
+from platform_assets.web.one_or_many import plain_digits
 from platform_assets.web.pages import wants_page
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import Problem, documented, invalid
@@ -32,6 +44,7 @@ if TYPE_CHECKING:
 
     from platform_assets.approval.ledger import Ledger
     from platform_assets.approval.ledger_events import Event
+    from platform_assets.approval.pages import Consoles
     from platform_assets.approval.requests import Request as Approval
     from platform_assets.services import Services
     from platform_assets.web.authentication import Caller
@@ -39,56 +52,15 @@ if TYPE_CHECKING:
 _MAX_ID = 2**63 - 1
 
 
-class Decision(BaseModel):
-    """What a person decides about a request."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"decision": "reject", "reason": "Recall of the north fell by a tenth."}]},
-    )
-
-    decision: Annotated[Literal["approve", "reject", "withdraw"], Field(description="What to do.")]
-    reason: Annotated[str, Field(description=f"Why, for ever on record; up to {MAX_REASON:,} characters.")]
-    override: Annotated[
-        bool, Field(description="Approve although the quality gate failed, where the model's policy lets you.")
-    ] = False
-    delivery: Annotated[
-        str | None,
-        Field(max_length=100, description="Any text of yours; the same decision sent twice with it counts once."),
-    ] = None
-
-    @field_validator("decision", mode="before")
-    @classmethod
-    def _chosen(cls, decision: object) -> object:
-        if not isinstance(decision, str) or decision not in DECISIONS:
-            raise ValueError(f"Choose one of {', '.join(DECISIONS)}.")
-        return decision
-
-    @field_validator("reason")
-    @classmethod
-    def _told(cls, reason: str) -> str:
-        text = reason.replace("\r\n", "\n").strip()
-        if not text:
-            raise ValueError("Give a reason.")
-        if len(text) > MAX_REASON:
-            raise ValueError(f"The reason has {len(text):,} characters; {MAX_REASON:,} are kept. Shorten it.")
-        return _storable(text)
-
-    @field_validator("delivery")
-    @classmethod
-    def _is_storable(cls, delivery: str | None) -> str | None:
-        return delivery and _storable(delivery)
-
-
 class ChampionShown(BaseModel):
-    """The version that served when the request was made."""
+    """The champion when the request was made."""
 
     version: int
     digest: str
 
 
 class EventShown(BaseModel):
-    """One entry of the ledger."""
+    """One event of a request."""
 
     sequence: int
     kind: str
@@ -117,7 +89,7 @@ class RequestShown(BaseModel):
 
 
 class RequestWithEvidence(RequestShown):
-    """A request with all that was frozen when it was made, and what became of it."""
+    """A request with its frozen evidence and its history."""
 
     evidence: dict[str, Any]
     plots: list[str]
@@ -127,13 +99,17 @@ class RequestWithEvidence(RequestShown):
 
 @dataclass(frozen=True)
 class Sent:
-    """A decision as it came: a form's fields, or JSON."""
+    """A decision as sent: the fields of a form, or JSON."""
 
     fields: Mapping[str, str] | None
     json: bytes = b""
 
 
-RequestId = Annotated[int, Path(alias="id", ge=1, le=_MAX_ID, description="The request's number.")]
+RequestId = Annotated[
+    int,
+    Path(alias="id", ge=1, le=_MAX_ID, description="The request's number.", examples=[7]),
+    BeforeValidator(plain_digits),
+]
 _BODY: Mapping[str, Any] = {
     "required": True,
     "content": {
@@ -147,12 +123,12 @@ _BODY: Mapping[str, Any] = {
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes; none without a database, where nothing is decided.
+    """Return the routes; none without a database, which decisions need.
 
     Parameters
     ----------
     services
-        Where the ledger is.
+        The platform's services.
     """
     if services.bundle:
         return APIRouter()
@@ -162,9 +138,10 @@ def router(services: Services) -> APIRouter:
 
     routes = APIRouter(tags=["approvals"], responses=documented(401, 403, 422, 429, 503))
     _add_list(routes, ledger)
-    _add_request(routes, ledger)
+    consoles = partial(local_consoles, services.settings)
+    _add_request(routes, ledger, consoles)
     _add_plot(routes, ledger)
-    _add_decision(routes, ledger)
+    _add_decision(routes, ledger, consoles)
     return routes
 
 
@@ -174,30 +151,33 @@ def _add_list(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
     def list_requests_for_approval(
         request: Request,
         model: Annotated[str | None, Query(description="Only this model.", max_length=200)] = None,
-        state: Annotated[State | None, Query(description="Only in this state.")] = None,
+        state: Annotated[State | None, Query(description="Only requests in this state.")] = None,
         page: PageNumber = 0,
         items_per_page: ItemsPerPage = 50,
     ) -> Response:
-        """Requests for approval, those that wait first, then the newest; a page for browsers, JSON for programs."""
+        """List requests for approval, open ones first, then the newest. A page for browsers, JSON for programs."""
         access_of(request).demand(request, READ, APPROVE)
-        every = _requests(ledger())
+        # Expiries are recorded first, so that no expired request is listed as pending.
+        ledger().expire()
+        every = open_first(ledger().requests())
         found = [one for one in every if model in {None, one.model} and state in {None, one.state}]
         part = Page(page, items_per_page, len(found), request.url.path, request.query_params.multi_items())
         if not wants_page(request):
-            return _json([_shown(one) for one in part.of(found)], part.headers)
+            return _json([RequestShown(**_fields(one)) for one in part.of(found)], part.headers)
         return list_page(request, every, part.of(found), part, model=model, state=state)
 
 
-def _add_request(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
+def _add_request(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Callable[[Request], Consoles]) -> None:
     @routes.get("/approvals/{id}", response_model=RequestWithEvidence, responses=documented(404))  # noqa: FAST003 - by its alias
     @checks_access_itself
     def show_request_for_approval(request: Request, number: RequestId) -> Response:
-        """One request: challenger beside champion, with all evidence; a page for browsers, JSON for programs."""
+        """Show a request with its evidence and history. A page for browsers, JSON for programs."""
         caller = access_of(request).demand(request, READ, APPROVE)
         approval = _found(ledger(), number)
         if not wants_page(request):
             return _json(_in_full(ledger(), approval))
-        return request_page(request, approval, ledger().history(number), caller, Form(uuid.uuid4().hex))
+        form = Form(uuid.uuid4().hex)
+        return request_page(request, approval, ledger().history(number), caller, form, consoles(request))
 
 
 def _add_plot(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
@@ -210,25 +190,25 @@ def _add_plot(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
     def show_plot_of_request(
         request: Request,
         number: RequestId,
-        name: Annotated[str, Path(max_length=200, description="Its file's name, e.g. roc.png.")],
+        name: Annotated[str, Path(max_length=200, description="File name, for example roc.png.")],
     ) -> Response:
-        """A plot of a request's evidence."""
+        """Return a plot of a request's evidence."""
         access_of(request).demand(request, READ, APPROVE)
         known = _found(ledger(), number).plot_digests
         plot = ledger().plots(number).get(name)
         if plot is None:
             told = f"Request {number} has no plot {name!r}; it has {', '.join(known) or 'none'}."
             raise Problem(HTTPStatus.NOT_FOUND, told)
-        # Frozen with the request, so that it can be kept; by this browser alone.
+        # Plots are frozen, so the browser may cache them. Proxies may not.
         return Response(plot, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
-def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
+def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Callable[[Request], Consoles]) -> None:
     @routes.post(
         "/approvals/{id}/decision",
         response_model=RequestWithEvidence,
         responses={
-            303: {"description": "A form's decision was recorded; the request's page."},
+            303: {"description": "The decision of a form was recorded; redirects to the request's page."},
             **documented(404, 409, 413, 415),
         },
         openapi_extra={"requestBody": _BODY},
@@ -239,10 +219,10 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
         number: RequestId,
         sent: Annotated[Sent, Depends(_sent)],
     ) -> Response:
-        """Approve, reject or withdraw. JSON needs a key in the header; forms are those of the page."""
+        """Approve, reject or withdraw a request. JSON needs a key in the header; forms come from the page."""
         caller = access_of(request).demand(request, APPROVE)
         if caller.session and sent.fields is None:
-            raise Problem(HTTPStatus.FORBIDDEN, "JSON is taken with `Authorization: Bearer <key>` only.", "forged-form")
+            raise Problem(HTTPStatus.FORBIDDEN, "JSON needs `Authorization: Bearer <key>`.", "forged-form")
         if caller.session:
             access_of(request).sessions.demand_token(caller.session, (sent.fields or {}).get(CSRF_FIELD, ""))
         approval = _found(ledger(), number)
@@ -250,11 +230,10 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
             decided = _decide(ledger(), approval, caller, _decision(sent))
         except Problem as problem:
             if caller.session and sent.fields is not None and wants_page(request):
-                # As it stands now: somebody else may have decided meanwhile.
+                # Read again, because another person may have decided in the meantime.
                 standing = _found(ledger(), number)
-                return request_page(
-                    request, standing, ledger().history(number), caller, sent_form(sent.fields), problem
-                )
+                history, form = ledger().history(number), sent_form(sent.fields, problem)
+                return request_page(request, standing, history, caller, form, consoles(request))
             raise
         if sent.fields is not None:
             return RedirectResponse(f"/approvals/{number}", HTTPStatus.SEE_OTHER)
@@ -262,6 +241,8 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
 
 
 async def _sent(request: Request) -> Sent:
+    # Before the body is read: only callers with a key can make the service wait for a body.
+    await run_in_threadpool(access_of(request).demand, request, APPROVE)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in {"application/x-www-form-urlencoded", "multipart/form-data"}:
         form = await request.form(max_files=0, max_fields=20)
@@ -277,16 +258,20 @@ async def _sent(request: Request) -> Sent:
 def _decision(sent: Sent) -> Decision:
     try:
         if sent.fields is None:
-            return Decision.model_validate_json(sent.json)
-        fields = {name: value for name, value in sent.fields.items() if name != CSRF_FIELD}
-        # A browser leaves out what is not chosen.
+            decision = Decision.model_validate_json(sent.json)
+            # pydantic keeps the last of two values of one name.
+            parse(sent.json)
+            return decision
+        # A browser sends a line break as two characters; the limit of its field counts one.
+        fields = {name: value.replace("\r\n", "\n") for name, value in sent.fields.items() if name != CSRF_FIELD}
+        # A browser omits a radio button that is not selected.
         return Decision.model_validate({"decision": "", "reason": ""} | fields)
     except ValidationError as error:
         raise invalid(error.errors(include_url=False, include_context=False, include_input=False)) from None
 
 
 def _decide(ledger: Ledger, approval: Approval, caller: Caller, decision: Decision) -> Approval:
-    actor = Actor(caller.key.owner, authenticated=True, scopes=frozenset(caller.key.scopes))
+    actor = Actor(caller.key.owner, caller.secret)
     try:
         return ledger.decide(
             approval.id,
@@ -307,23 +292,13 @@ def _decide(ledger: Ledger, approval: Approval, caller: Caller, decision: Decisi
         raise Problem(HTTPStatus.CONFLICT, str(error), "does-not-follow") from None
 
 
-def _requests(ledger: Ledger) -> list[Approval]:
-    # Noticed by whoever looks, for nobody is shown an expired request as one that waits.
-    ledger.expire()
-    return open_first(ledger.requests())
-
-
 def _found(ledger: Ledger, number: int) -> Approval:
     ledger.expire()
     try:
         return ledger.request(number)
     except NoSuchRequest:
-        told = f"There is no request {number}; /approvals lists those that there are."
+        told = f"There is no request {number}; /approvals lists those that exist."
         raise Problem(HTTPStatus.NOT_FOUND, told, "no-such-request") from None
-
-
-def _shown(approval: Approval) -> RequestShown:
-    return RequestShown(**_fields(approval))
 
 
 def _fields(approval: Approval) -> dict[str, Any]:
@@ -372,11 +347,3 @@ def _event(event: Event) -> EventShown:
 def _json(shown: BaseModel | Sequence[BaseModel], headers: Mapping[str, str] | None = None) -> JSONResponse:
     body = shown.model_dump(mode="json") if isinstance(shown, BaseModel) else [o.model_dump(mode="json") for o in shown]
     return JSONResponse(body, headers={"Vary": "Accept, Authorization, Cookie", **(headers or {})})
-
-
-def _storable(text: str) -> str:
-    """Text that PostgreSQL keeps and people can read: no control characters but line ends and tabs."""
-    odd = sorted({character for character in text if ord(character) < ord(" ") and character not in "\n\t"})
-    if odd:
-        raise ValueError(f"It holds control characters ({', '.join(f'U+{ord(one):04X}' for one in odd)}); remove them.")
-    return text

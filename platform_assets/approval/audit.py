@@ -1,6 +1,6 @@
 """The ledger's audit: finds what was altered after it was written.
 
-It computes the hashes itself, without the database's functions.
+It reads the tables and computes all hashes itself, without the database's functions.
 """
 
 from __future__ import annotations
@@ -9,32 +9,56 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.approval.hash_chain import FIRST_HASH, FROZEN_EVENTS, FROZEN_REQUESTS, digest_of
+from platform_assets.approval.hash_chain import (
+    FIRST_HASH,
+    FROZEN_EVENTS,
+    FROZEN_JOURNAL,
+    FROZEN_REQUESTS,
+    digest_of,
+)
+from platform_assets.approval.journal_audit import journal_findings, projection_findings, proof_findings, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import psycopg
 
     Connection = psycopg.Connection[Any]
+    Texts = tuple[str | None, ...]
 
+JOURNAL = "journal "
+"""Prefix of a head of the journal; a head without it is one of the chain of events."""
 _SHOWN = 80
 _EVERY = {"request": None}
+# Every plot that a request names, and every plot that there is.
 _PLOTS = """
-select r.id, named.key, p.png is not null, coalesce(encode(sha256(p.png), 'hex') = named.value, false)
-from platform.approval_requests r cross join lateral jsonb_each_text(r.plots) named
-left join platform.approval_plots p on p.request_id = r.id and p.name = named.key order by 1, 2
+select coalesce(r.id, p.request_id), coalesce(r.key, p.name), p.png is not null, r.id is not null,
+    coalesce(encode(sha256(p.png), 'hex') = r.value, false)
+from (
+    select asked.id, named.key, named.value
+    from platform.approval_requests asked cross join lateral jsonb_each_text(asked.plots) named
+) r full join platform.approval_plots p on p.request_id = r.id and p.name = r.key order by 1, 2
 """
+_TRIGGERS = """
+select c.relname, t.tgname from pg_trigger t join pg_class c on c.oid = t.tgrelid
+join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'platform' and not t.tgisinternal and t.tgenabled <> 'O' order by 1, 2
+"""
+_PLOT_FAULTS = {
+    (False, True): "it is missing",
+    (True, False): "its request does not name it: it was added later",
+    (True, True): "its picture is not the one that was frozen",
+}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something in the ledger that is not as it was written.
+    """A row of the ledger that is not as it was written.
 
     Attributes
     ----------
     row
-        Which: `event 7`, `request 3`, `plot roc.png of request 3`.
+        The row: `event 7`, `request 3`, `plot roc.png of request 3`.
     told
         What is wrong with it.
     """
@@ -45,31 +69,41 @@ class Finding:
 
 @dataclass(frozen=True)
 class WrittenLedger:
-    """All that the ledger holds, read at one moment.
+    """The whole ledger, read in one snapshot.
 
     Attributes
     ----------
     digests
-        Of the requests, by number.
-    events
-        Oldest first, as the texts of which their hashes are made.
+        Digest of each request, by number.
+    events, journal
+        Oldest first, as the texts that are hashed.
     plots
-        Number of the request, file name, whether the plot is there, and whether it is the one that was frozen.
+        Number of the request, file name, whether the plot exists, whether the request names it, and whether its
+        digest is the frozen one.
+    rows
+        The rows that the journal records, by kind and subject, as the texts that it records.
+    disabled
+        Table and trigger, for each trigger that is switched off.
     """
 
     digests: Mapping[int, str]
-    events: list[tuple[str | None, ...]]
-    plots: list[tuple[int, str, bool, bool]]
+    events: list[Texts]
+    journal: list[Texts]
+    plots: list[tuple[int, str, bool, bool, bool]]
+    rows: Mapping[tuple[str, str], Mapping[str, Any]]
+    disabled: list[tuple[str, str]]
 
 
 def read_ledger(connection: Connection) -> WrittenLedger:
-    """Read the whole ledger; the first statement of a transaction."""
-    # One moment for all of it.
+    """Read the whole ledger; must be the first statement of a transaction."""
     connection.execute("set transaction isolation level repeatable read")
     return WrittenLedger(
         digests={int(row[0]): digest_of(row) for row in connection.execute(FROZEN_REQUESTS, _EVERY)},
         events=connection.execute(FROZEN_EVENTS, _EVERY).fetchall(),
+        journal=connection.execute(FROZEN_JOURNAL.encode()).fetchall(),
         plots=connection.execute(_PLOTS).fetchall(),
+        rows=read_rows(connection),
+        disabled=connection.execute(_TRIGGERS).fetchall(),
     )
 
 
@@ -81,63 +115,74 @@ def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
     written
         The ledger.
     heads
-        Ends of the chain that somebody else kept, as `Event.head`, by who that is.
+        Heads that were kept elsewhere, by where; see `LedgerQueries.audit`.
     """
-    return [
-        *_chain_findings(written.events, written.digests),
+    found = [
+        *_event_findings(written.events, written.digests),
         *_plot_findings(written.plots),
-        *_head_findings(written.events, heads),
+        *_chain_findings(written.journal, "journal entry"),
+        *(Finding(*one) for one in journal_findings(written.journal, written.rows)),
+        *(Finding(*one) for one in projection_findings(written.events, written.rows)),
+        *(Finding(*one) for one in proof_findings(written.events, written.journal, written.rows)),
+        *(Finding(f"table {table}", f"its trigger {name} is switched off") for table, name in written.disabled),
     ]
+    for where, head in heads.items():
+        is_journal = head.startswith(JOURNAL)
+        chain, noun = (written.journal, "journal entry") if is_journal else (written.events, "event")
+        found += _head_findings(chain, noun, where, head.removeprefix(JOURNAL))
+    return found
 
 
-def _chain_findings(events: list[tuple[str | None, ...]], digests: Mapping[int, str]) -> list[Finding]:
-    findings: list[Finding] = []
+def _event_findings(events: list[Texts], digests: Mapping[int, str]) -> list[Finding]:
+    found = _chain_findings(events, "event")
     altered: Counter[int] = Counter()
-    expected, previous = 1, FIRST_HASH
     for event in events:
-        sequence, request = int(event[0] or 0), int(event[1] or 0)
-        request_digest, previous_hash, hashed = event[-3:]
-        if sequence != expected:
-            missing = f"event {expected}" if sequence == expected + 1 else f"events {expected} to {sequence - 1}"
-            findings.append(Finding(missing, "missing: somebody deleted it"))
-        elif previous_hash != previous:
-            findings.append(Finding(f"event {sequence}", "does not follow the one before: one of both was altered"))
-        if digest_of(event[:-1]) != hashed:
-            findings.append(Finding(f"event {sequence}", "altered after it was written"))
+        sequence, request, digest = event[0], int(event[1] or 0), event[-3]
         if request not in digests:
-            findings.append(Finding(f"request {request}", f"missing, and event {sequence} is of it"))
-        elif digests[request] != request_digest and not altered[request]:
+            found.append(Finding(f"request {request}", f"missing, although event {sequence} belongs to it"))
+        elif digests[request] != digest and not altered[request]:
             altered[request] += 1
-            findings.append(Finding(f"request {request}", f"altered after event {sequence} was written"))
-        expected, previous = sequence + 1, hashed or ""
+            found.append(Finding(f"request {request}", f"altered after event {sequence} was written"))
     seen = {int(event[1] or 0) for event in events}
-    return findings + [
-        Finding(f"request {number}", "none of its events is there") for number in digests if number not in seen
+    return found + [
+        Finding(f"request {number}", "all of its events are missing") for number in digests if number not in seen
     ]
 
 
-def _plot_findings(plots: list[tuple[int, str, bool, bool]]) -> list[Finding]:
-    return [
-        Finding(
-            f"plot {name} of request {number}",
-            "its picture is not the one that was frozen" if there else "it is missing",
-        )
-        for number, name, there, same in plots
-        if not same
-    ]
+def _chain_findings(chain: list[Texts], noun: str) -> list[Finding]:
+    """Gaps, rows that do not follow the one before, and rows whose hash is not that of their texts."""
+    found: list[Finding] = []
+    expected, previous = 1, FIRST_HASH
+    for row in chain:
+        sequence, previous_hash, hashed = int(row[0] or 0), row[-2], row[-1]
+        if sequence != expected:
+            several = f"{'journal entries' if noun == 'journal entry' else 'events'} {expected} to {sequence - 1}"
+            missing = f"{noun} {expected}" if sequence == expected + 1 else several
+            found.append(Finding(missing, "missing: deleted after it was written"))
+        elif previous_hash != previous:
+            found.append(Finding(f"{noun} {sequence}", "does not follow the previous one: one of them was altered"))
+        if digest_of(row[:-1]) != hashed:
+            found.append(Finding(f"{noun} {sequence}", "altered after it was written"))
+        expected, previous = sequence + 1, hashed or ""
+    return found
 
 
-def _head_findings(events: list[tuple[str | None, ...]], heads: Mapping[str, str]) -> Iterator[Finding]:
-    chain = {int(event[0] or 0): str(event[-1]) for event in events}
-    for who, head in heads.items():
-        sequence, _, hashed = head.partition(":")
-        if not sequence.isdecimal():
-            yield Finding(who, f"names no event of the ledger: {head[:_SHOWN]!r}")
-            continue
-        found = chain.get(int(sequence))
-        if found is None:
-            end = ": the end of the ledger was cut off" if int(sequence) > max(chain, default=0) else ""
-            yield Finding(f"event {sequence}", f"{who} has seen it, and it is gone{end}")
-        elif found != hashed:
-            told = f"{who} has seen another one: the ledger was written anew from there, or earlier"
-            yield Finding(f"event {sequence}", told)
+def _plot_findings(plots: Iterable[tuple[int, str, bool, bool, bool]]) -> Iterator[Finding]:
+    for number, name, exists, named, same in plots:
+        if not same:
+            yield Finding(f"plot {name} of request {number}", _PLOT_FAULTS[exists, named])
+
+
+def _head_findings(chain: list[Texts], noun: str, where: str, head: str) -> Iterator[Finding]:
+    hashes = {int(row[0] or 0): str(row[-1]) for row in chain}
+    sequence, _, hashed = head.partition(":")
+    if not sequence.isdecimal():
+        yield Finding(where, f"names no {noun} of the ledger: {head[:_SHOWN]!r}")
+        return
+    found = hashes.get(int(sequence))
+    if found is None:
+        end = ": the end of the chain was deleted" if int(sequence) > max(hashes, default=0) else ""
+        yield Finding(f"{noun} {sequence}", f"missing, although {where} names it{end}")
+    elif found != hashed:
+        told = f"differs from the one that {where} names: the chain was written anew from there, or earlier"
+        yield Finding(f"{noun} {sequence}", told)

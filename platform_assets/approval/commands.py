@@ -1,4 +1,4 @@
-"""`decide`, `rollback`, `audit`: how people decide about models on the command line."""
+"""`decide`, `rollback`, `audit`: decisions about models on the command line."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from platform_assets.base.command_line import Context, out, print_table, say
+from platform_assets.base.printable_text import escaped
 
 if TYPE_CHECKING:
-    from platform_assets.approval.decision_rules import Verb
     from platform_assets.approval.ledger import Ledger
     from platform_assets.approval.promotion import Promoter
+    from platform_assets.approval.refusals import Verb
     from platform_assets.approval.requests import Actor, Request
 
 DIGITS = 4
-"""Significant digits of metrics."""
+"""Significant digits of printed metrics."""
 CLOSED = 3
-"""Exit code when somebody has decided before."""
+"""Exit code if the request is closed already."""
 
 commands = typer.Typer()
-decide = typer.Typer(help="Decide about models.", no_args_is_help=True)
+decide = typer.Typer(help="Review and decide requests for approval.", no_args_is_help=True)
 commands.add_typer(decide, name="decide")
 
 Number = Annotated[int, typer.Argument(min=1, metavar="REQUEST", help="Number of the request.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; recorded for ever.")]
+Reason = Annotated[str, typer.Option("--reason", help="Reason, recorded permanently.")]
 
 
 @decide.command("list")
 def list_requests(
     context: typer.Context,
-    model: Annotated[str | None, typer.Option(help="Of this model only.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Closed requests as well.")] = False,  # noqa: FBT002 - how Typer declares a flag
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Include closed requests.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
-    """List the requests that wait for somebody."""
+    """List open requests."""
     from platform_assets.approval.requests import OPEN
 
     ledger: Ledger = context.obj.services.ledger
@@ -47,7 +48,7 @@ def list_requests(
         out.print("no request is open" if not everything else "there are no requests")
         return
     print_table(
-        ("request", "model", "version", "state", "gate", "launched by", "asked", "expires"),
+        ("request", "model", "version", "state", "gate", "launched by", "created", "expires"),
         (
             (
                 str(request.id),
@@ -55,7 +56,7 @@ def list_requests(
                 str(request.version),
                 request.state,
                 "passed" if request.passed else "FAILED",
-                request.launched_by or "unknown",
+                escaped(request.launched_by or "unknown"),
                 f"{request.created_at:%Y-%m-%d %H:%M}",
                 f"{request.expires_at:%Y-%m-%d %H:%M}",
             )
@@ -66,7 +67,7 @@ def list_requests(
 
 @decide.command()
 def show(context: typer.Context, request: Number) -> None:
-    """Show what is known of a request: gate, metrics beside the champion's, data, code, history."""
+    """Show a request: gate, metrics next to the champion's, data, code and history."""
     ledger: Ledger = context.obj.services.ledger
     found, history = ledger.request(request), ledger.history(request)
     for line in told(found):
@@ -80,21 +81,21 @@ def approve(
     context: typer.Context,
     request: Number,
     reason: Reason,
-    override: Annotated[bool, typer.Option("--override", help="Although it failed its gate; marked for ever.")] = False,  # noqa: FBT002 - how Typer declares a flag
+    override: Annotated[bool, typer.Option("--override", help="Approve despite a failed gate.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
-    """Approve a request; the sensor, or the job promote_model, then promotes it."""
+    """Approve a request. The sensor or the job promote_model then promotes the version."""
     _decide(context, request, "approve", reason, override=override)
 
 
 @decide.command()
 def reject(context: typer.Context, request: Number, reason: Reason) -> None:
-    """Reject a request; the champion stays."""
+    """Reject a request. The champion stays."""
     _decide(context, request, "reject", reason)
 
 
 @decide.command()
 def withdraw(context: typer.Context, request: Number, reason: Reason) -> None:
-    """Take a request back, without judging the model."""
+    """Withdraw a request without a judgement about the model."""
     _decide(context, request, "withdraw", reason)
 
 
@@ -104,14 +105,14 @@ def rollback(
     model: Annotated[str, typer.Argument(help="Name of a registered model.")],
     reason: Reason,
 ) -> None:
-    """Bring a model's previous champion back; recorded like any decision."""
+    """Restore the previous champion of a model. Recorded like any decision."""
     champion = context.obj.services.promoter.rollback(model, actor_of(context.obj), reason)
     say(f"{model} version {champion.version} is the champion again")
 
 
 @commands.command()
 def audit(context: typer.Context) -> None:
-    """Look for what somebody altered: in the record of decisions, and in what MLflow shows of it; exit 1 if any."""
+    """Check that decisions, keys and policies were not altered and that MLflow shows them; exit 1 if not."""
     promoter: Promoter = context.obj.services.promoter
     found = [f"{finding.row}: {finding.told}" for finding in promoter.audit()]
     for model in promoter.models():
@@ -142,7 +143,7 @@ def _decide(context: typer.Context, number: int, decision: Verb, reason: str, *,
 def _how_it_is_promoted(number: int) -> str:
     config = json.dumps({"ops": {"load_request": {"config": {"request": number}}}})
     return (
-        "where automation is on, as with `make up`, it is the champion within a minute; without, once the job ran:\n"
+        "under `make up`, automation promotes it within a minute; without automation, launch the job:\n"
         f".venv/bin/dg launch --job promote_model --config-json '{config}'"
     )
 
@@ -156,7 +157,7 @@ def user_name() -> str:
 
 
 def actor_of(context: Context) -> Actor:
-    """Whoever holds the key in PLATFORM_API_KEY; without one, who is signed in here, which proves nothing."""
+    """Return the owner of the key in PLATFORM_API_KEY; without one, the unverified name of the system's user."""
     from platform_assets.approval.requests import Actor
     from platform_assets.web.api_keys import KeysError
 
@@ -165,20 +166,18 @@ def actor_of(context: Context) -> Actor:
         return Actor(f"{user_name()} on the command line")
     key = context.services.keys.check(secret)
     if key is None:
-        raise KeysError(
-            "PLATFORM_API_KEY is no key of this platform, or was revoked; `platform-assets keys list` shows them"
-        )
-    return Actor(key.owner, authenticated=True, scopes=key.scopes)
+        raise KeysError("PLATFORM_API_KEY is unknown or revoked; `platform-assets keys list` shows the keys")
+    return Actor(key.owner, secret)
 
 
 def told(request: Request) -> Iterator[str]:
-    """Yield what people should know of a request, line by line."""
+    """Yield a request's description, line by line."""
     from platform_assets.evaluation.estimate_text import told_estimate
 
     evidence: Any = request.evidence
     champion = f"version {request.champion[0]}" if request.champion else "none"
     yield f"{request.called}: {request.state}; expires {request.expires_at:%Y-%m-%d %H:%M} UTC"
-    yield f"launched by {request.launched_by or 'nobody knows whom'}; champion then: {champion}"
+    yield f"launched by {escaped(request.launched_by or 'unknown')}; champion at the time: {champion}"
     yield f"code {evidence.get('git_commit')}; data " + ", ".join(
         f"{table} version {number}" for table, number in (evidence.get("tables") or {}).items()
     )

@@ -1,12 +1,15 @@
-"""A request's frozen evidence as people read it: challenger beside champion, number by number, in words.
+"""A request's frozen evidence for display: the gate's criteria, and challenger and champion metric by metric.
 
-Evidence is JSON that was frozen when the request was made, perhaps by an older version of this code: what is not
-there is left out, and what is there is text of others. No HTML here.
+Evidence is JSON, perhaps frozen by an older version of this code. Missing parts are left out. All text in it is
+untrusted, and this module makes no HTML.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.evaluation.metrics import METRICS, Metric
@@ -16,13 +19,46 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "f1", "flagged", "calibration_error")
-"""What is shown of each subgroup."""
+"""Metrics shown for each subgroup."""
 NOTHING = "\N{EN DASH}"
+"""Shown in place of a missing value."""
+# Names and sentences as `evaluation/gate.py` writes them; evidence has no other record of the bound.
+_CRITERION = re.compile(r"(?P<metric>\w+)_is_at_(?:least|most)_(?P<bound>(?:minus_)?\d+(?:[._]\d+)?)")
+_COMPARISON = re.compile(r"(?P<metric>\w+)_is_not_worse_than_champion")
+_MARGIN = re.compile(r"end must be at (?:least|most) (-?[\d.]+\d|-?\d)")
+
+
+class Standing(StrEnum):
+    """State of a criterion of the gate."""
+
+    NOT_MET = "Not met"
+    UNCERTAIN = "Uncertain"
+    MET = "Met"
+    NOT_APPLICABLE = "Not applicable"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of one criterion of the gate.
+
+    Attributes
+    ----------
+    standing
+        `UNCERTAIN` if the 95 % interval contains the bound; `NOT_APPLICABLE` for a comparison without a champion.
+    passed
+        Whether the gate counted it as met.
+    told
+        A sentence with value, interval and bound.
+    """
+
+    standing: Standing
+    passed: bool
+    told: str
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A difference and its interval as a picture; no difference is at 0, and all of it between -100 and 100."""
+    """A difference and its interval to draw, scaled to -100 to 100; 0 is no difference."""
 
     value: float
     low: float
@@ -36,18 +72,18 @@ class Comparison:
     Attributes
     ----------
     name, label, description
-        Which metric, and what it means.
+        The metric and its meaning.
     champion, challenger
-        The values, as text; that of the champion is the challenger's less the difference.
+        Values as text. The champion's is the challenger's minus the difference.
     interval
-        Of the challenger's value, 95 %, as text; empty where there is none.
+        95 % interval of the challenger's value, as text; empty without one.
     difference, difference_interval
-        Challenger less champion, as text; empty without a champion.
+        Challenger minus champion, as text; empty without a champion.
     reading
         `better`, `worse`, `higher`, `lower`, `no clear difference`, `no difference` or `undefined`; empty without a
         champion.
     bar
-        The difference drawn; None where there is none to draw.
+        The difference to draw; None without an interval.
     """
 
     name: str
@@ -64,7 +100,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Cell:
-    """A value and its 95 % interval, as text; the latter is empty where there is none."""
+    """A value and its 95 % interval as text; the interval is empty if there is none."""
 
     value: str
     interval: str = ""
@@ -77,7 +113,7 @@ class Subgroups:
     Attributes
     ----------
     column
-        By what the examples are divided.
+        Column whose values form the subgroups.
     headings
         Names of the metrics.
     rows
@@ -90,7 +126,7 @@ class Subgroups:
 
 
 def comparisons(evidence: Mapping[str, Any]) -> list[Comparison]:
-    """Every metric that was measured, in the order of `METRICS`; those that it does not know come last."""
+    """Return every measured metric in the order of `METRICS`, unknown ones last."""
     metrics, differences = _mapping(evidence, "metrics"), _mapping(evidence, "difference")
     return [
         _comparison(name, metrics[name], differences.get(name))
@@ -99,7 +135,7 @@ def comparisons(evidence: Mapping[str, Any]) -> list[Comparison]:
 
 
 def subgroups(evidence: Mapping[str, Any]) -> list[Subgroups]:
-    """The metrics of subgroups, column by column."""
+    """Return the metrics of subgroups by column."""
     found = []
     for column, values in _mapping(evidence, "subgroups").items():
         shown = [name for name in SUBGROUP_METRICS if any(name in one for one in values.values())]
@@ -108,9 +144,31 @@ def subgroups(evidence: Mapping[str, Any]) -> list[Subgroups]:
     return found
 
 
-def reasons(evidence: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What became of each demand of the gate; those that were not met come first."""
-    return sorted(_mapping(evidence, "verdict").get("reasons") or [], key=lambda one: bool(one.get("passed")))
+def outcomes(evidence: Mapping[str, Any]) -> list[Outcome]:
+    """Return the outcome of each criterion of the gate, in the order of `Standing`."""
+    given = _mapping(evidence, "verdict").get("reasons") or []
+    order = list(Standing)
+    found = [Outcome(_standing(one, evidence), bool(one.get("passed")), str(one.get("told"))) for one in given]
+    return sorted(found, key=lambda one: (order.index(one.standing), one.passed))
+
+
+def _standing(reason: Mapping[str, Any], evidence: Mapping[str, Any]) -> Standing:
+    passed, name, told = bool(reason.get("passed")), str(reason.get("name")), str(reason.get("told"))
+    if criterion := _CRITERION.fullmatch(name):
+        estimate = _mapping(evidence, "metrics").get(criterion["metric"]) or {}
+        bound = float(criterion["bound"].replace("minus_", "-").replace("_", "."))
+    elif criterion := _COMPARISON.fullmatch(name):
+        estimate = _mapping(evidence, "difference").get(criterion["metric"])
+        if estimate is None:
+            return Standing.NOT_APPLICABLE if passed else Standing.NOT_MET
+        margin = _MARGIN.search(told)
+        bound = float(margin[1]) if margin else math.nan
+    else:
+        estimate, bound = {}, math.nan
+    low, high = estimate.get("low"), estimate.get("high")
+    if low is not None and high is not None and low < high and low <= bound <= high:
+        return Standing.UNCERTAIN
+    return Standing.MET if passed else Standing.NOT_MET
 
 
 def _comparison(name: str, own: Mapping[str, Number], difference: Mapping[str, Number] | None) -> Comparison:
@@ -131,7 +189,7 @@ def _comparison(name: str, own: Mapping[str, Number], difference: Mapping[str, N
 
 
 def _reading(metric: Metric, difference: Mapping[str, Number]) -> str:
-    """A difference is clear when its interval leaves out 0; rows and positives have no interval but themselves."""
+    """A difference is clear if its interval excludes 0. Counts have an interval of length 0."""
     value, low, high = (difference.get(name) for name in ("value", "low", "high"))
     if value is None:
         return UNDEFINED

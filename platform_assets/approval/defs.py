@@ -1,7 +1,7 @@
-"""Jobs that follow decisions: `decide`, `promote_model`, `rollback_model`; and the sensor that launches promotions.
+"""Jobs `decide`, `promote_model` and `rollback_model`, and the sensor that launches promotions.
 
-The ops here act; what may be done, and what is done, the ledger and `approval/promotion.py` decide. No op waits for a
-person: a job that comes before the decision ends and says what would open it.
+The ops only call the ledger and `approval/promotion.py`. No op waits for a person: a job launched before the decision
+fails, and its message names the fix.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,25 +9,26 @@ from datetime import UTC, datetime
 from enum import Enum
 
 import dagster as dg
+from pydantic import Field
 
 from platform_assets.approval.ledger import Ledger
 from platform_assets.approval.ledger_events import Event
 from platform_assets.approval.promotion import Promoter
-from platform_assets.approval.requests import PLATFORM, Actor, State
+from platform_assets.approval.requests import Actor, State
 from platform_assets.orchestration.declared import Declared
 from platform_assets.orchestration.failures import plain_failures
 
 LAUNCHPAD = "Launchpad"
 REQUEST_TAG = "platform/request"
 NO_RETRIES = {"dagster/max_retries": "0"}
-"""What was refused once is refused again, until a person does something."""
+"""A refusal is final until a person acts, so neither op nor run is retried."""
 SENSOR_SECONDS = 15
 RETRY_SECONDS = 300
-"""Time after which what could not be done, because MLflow was away for one, is launched again."""
+"""Time until an unfinished promotion is launched again, for example because MLflow was unreachable."""
 
 
 class Decision(Enum):
-    """What a person can decide."""
+    """Decisions of a person."""
 
     approve = "approve"
     reject = "reject"
@@ -35,36 +36,36 @@ class Decision(Enum):
 
 
 class DecisionConfig(dg.Config):
-    """A decision from the Launchpad, where nobody is signed in."""
+    """A decision from the Launchpad. Dagster has no users, so the approver's name is not verified."""
 
-    request: int
-    decision: Decision
-    reason: str
-    approver: str
-    override: bool = False
+    request: int = Field(description="Number of the request, as on the page /approvals.")
+    decision: Decision = Field(description="approve, reject or withdraw.")
+    reason: str = Field(description="Reason, recorded permanently.")
+    approver: str = Field(description="Your name; recorded as not verified.")
+    override: bool = Field(default=False, description="Approve despite a failed gate.")
 
 
 class RequestConfig(dg.Config):
-    """The request that was decided about."""
+    """The decided request."""
 
-    request: int
+    request: int = Field(description="Number of the request, as on the page /approvals.")
 
 
 class RollbackConfig(dg.Config):
-    """Which model goes back to its previous champion, and why."""
+    """The model to roll back, and why."""
 
-    model: str
-    reason: str
-    approver: str
+    model: str = Field(description="Name of the registered model.")
+    reason: str = Field(description="Reason, recorded permanently.")
+    approver: str = Field(description="Your name; recorded as not verified.")
 
 
 def definitions(declared: Declared) -> dg.Definitions:
-    """Return the jobs, the sensor, and a check of each model."""
+    """Return the jobs, the sensor, and a check for each model."""
     return promotion_definitions({spec.name: spec.key for spec in declared.models})
 
 
 def promotion_definitions(models: Mapping[str, str]) -> dg.Definitions:
-    """The jobs, the sensor, and for each model the check that the registry shows what the ledger says.
+    """Return the jobs, the sensor, and for each model the check that the registry equals the ledger.
 
     Parameters
     ----------
@@ -80,9 +81,9 @@ def promotion_definitions(models: Mapping[str, str]) -> dg.Definitions:
 
 
 def decision_job() -> dg.JobDefinition:
-    """The job `decide`: a decision from the Launchpad."""
+    """Return the job `decide`: a decision from the Launchpad."""
 
-    @dg.op(description="Record a person's decision; the name is a claim, for Dagster knows no users.")
+    @dg.op(description="Record a decision; Dagster has no users, so the approver's name is not verified.")
     def record_decision(
         context: dg.OpExecutionContext, config: DecisionConfig, ledger: dg.ResourceParam[Ledger]
     ) -> None:
@@ -94,15 +95,19 @@ def decision_job() -> dg.JobDefinition:
                 actor,
                 config.reason,
                 override=config.override,
-                # A run that is executed again delivers the same decision.
+                # A re-executed run delivers the same decision, which is recorded once.
                 delivery=context.run.root_run_id or context.run_id,
             )
         context.log.info("%s is %s", request.called, request.state)
 
     @dg.job(
         name="decide",
+        # Shown in the Launchpad to be filled in; the ledger refuses it as it is.
+        config={
+            "ops": {"record_decision": {"config": {"request": 0, "decision": "reject", "reason": "", "approver": ""}}}
+        },
         description="Approve, reject or withdraw a request from the Launchpad. In production use the page or "
-        "`platform-assets decide`, where a key says who decides.",
+        "`platform-assets decide` with a key.",
         tags=NO_RETRIES,
     )
     def decide() -> None:
@@ -112,7 +117,7 @@ def decision_job() -> dg.JobDefinition:
 
 
 def promotion_job(models: Mapping[str, str]) -> dg.JobDefinition:
-    """The job `promote_model`: the request, the manual approval, then one of two branches.
+    """Return the job `promote_model`: load the request, check the manual approval, then promote or reject.
 
     Parameters
     ----------
@@ -124,7 +129,9 @@ def promotion_job(models: Mapping[str, str]) -> dg.JobDefinition:
 
     @dg.job(
         name="promote_model",
-        description="Follow the decision about a request: promote or reject. Without a decision nothing is promoted.",
+        # Shown in the Launchpad to be filled in; there is no such request.
+        config={"ops": {"load_request": {"config": {"request": 0}}}},
+        description="Carry out the decision about a request. Without a decision nothing is promoted.",
         tags=NO_RETRIES,
     )
     def promote_model() -> None:
@@ -136,9 +143,9 @@ def promotion_job(models: Mapping[str, str]) -> dg.JobDefinition:
 
 
 def load_request_op() -> dg.OpDefinition:
-    """The op that begins `promote_model`."""
+    """Return the first op of `promote_model`."""
 
-    @dg.op(description="Read the request that the job is launched for.")
+    @dg.op(description="Read the request.")
     def load_request(context: dg.OpExecutionContext, config: RequestConfig, ledger: dg.ResourceParam[Ledger]) -> int:
         with plain_failures():
             request = ledger.request(config.request)
@@ -149,10 +156,10 @@ def load_request_op() -> dg.OpDefinition:
 
 
 def manual_approval_op() -> dg.OpDefinition:
-    """The op of `promote_model` that goes on only with a person's decision."""
+    """Return the op of `promote_model` that continues only with a person's decision."""
 
     @dg.op(
-        description="Pass on what a person decided; without a decision, end and say who can decide, and how.",
+        description="Check that a person approved or rejected the request; fail without a decision, naming the fix.",
         out={"approved": dg.Out(int, is_required=False), "rejected": dg.Out(int, is_required=False)},
     )
     def manual_approval(
@@ -174,9 +181,9 @@ def manual_approval_op() -> dg.OpDefinition:
 
 
 def promote_op(models: Mapping[str, str]) -> dg.OpDefinition:
-    """The op of `promote_model` after an approval; the asset's key by registered model."""
+    """Return the op of `promote_model` that runs after an approval; `models` as in `promotion_job`."""
 
-    @dg.op(description="Make the approved version the champion: ledger first, then the registry.")
+    @dg.op(description="Promote the approved version: first in the ledger, then in the registry.")
     def promote(
         context: dg.OpExecutionContext,
         number: int,
@@ -184,7 +191,7 @@ def promote_op(models: Mapping[str, str]) -> dg.OpDefinition:
         promoter: dg.ResourceParam[Promoter],
     ) -> None:
         with plain_failures():
-            champion = promoter.promote(number, Actor(PLATFORM))
+            champion = promoter.promote(number)
             context.log_event(_observation(ledger, number, models))
         context.log.info("%s version %s is the champion", champion.model, champion.version)
 
@@ -192,9 +199,9 @@ def promote_op(models: Mapping[str, str]) -> dg.OpDefinition:
 
 
 def reject_op(models: Mapping[str, str]) -> dg.OpDefinition:
-    """The op of `promote_model` after a rejection; the asset's key by registered model."""
+    """Return the op of `promote_model` that runs after a rejection; `models` as in `promotion_job`."""
 
-    @dg.op(description="Leave the champion as it is, and show the rejection beside the model.")
+    @dg.op(description="Keep the champion, and show the rejection on the model's asset.")
     def reject(context: dg.OpExecutionContext, number: int, ledger: dg.ResourceParam[Ledger]) -> None:
         with plain_failures():
             context.log_event(_observation(ledger, number, models))
@@ -203,9 +210,9 @@ def reject_op(models: Mapping[str, str]) -> dg.OpDefinition:
 
 
 def rollback_job() -> dg.JobDefinition:
-    """The job `rollback_model`: back to the previous champion, recorded like any decision."""
+    """Return the job `rollback_model`."""
 
-    @dg.op(description="Make the previous champion the champion again.")
+    @dg.op(description="Restore the previous champion.")
     def roll_back(context: dg.OpExecutionContext, config: RollbackConfig, promoter: dg.ResourceParam[Promoter]) -> None:
         actor = _claimed(config.approver)
         with plain_failures():
@@ -216,7 +223,9 @@ def rollback_job() -> dg.JobDefinition:
 
     @dg.job(
         name="rollback_model",
-        description="Bring a model's previous champion back; recorded with who and why.",
+        # Shown in the Launchpad to be filled in; the ledger refuses it as it is.
+        config={"ops": {"roll_back": {"config": {"model": "", "reason": "", "approver": ""}}}},
+        description="Restore the previous champion of a model; recorded with name and reason.",
         tags=NO_RETRIES,
     )
     def rollback_model() -> None:
@@ -226,14 +235,14 @@ def rollback_job() -> dg.JobDefinition:
 
 
 def decision_sensor(job: str) -> dg.SensorDefinition:
-    """Launches `promote_model` for each decision, and for promotions and rollbacks that a killed process began."""
+    """Return the sensor that launches `promote_model` for decisions and for interrupted promotions and rollbacks."""
 
     @dg.sensor(
         name="model_decided",
-        # By name: of the job itself, Dagster 1.13 makes the sensor anew with its resources, and warns of doing so.
+        # By name: with the job itself, Dagster 1.13 rebuilds the sensor with its resources and logs a warning.
         job_name=job,
         minimum_interval_seconds=SENSOR_SECONDS,
-        description="Launch promote_model for each decision about a model; record which requests have expired.",
+        description="Launch promote_model for each decision, and record expired requests.",
     )
     def model_decided(
         context: dg.SensorEvaluationContext, ledger: dg.ResourceParam[Ledger]
@@ -244,7 +253,7 @@ def decision_sensor(job: str) -> dg.SensorDefinition:
             rejected = ledger.rejections(int(context.cursor or 0))
             keys = {**to_promote(ledger, datetime.now(UTC)), **{run_key(event): event.request_id for event in rejected}}
         if not keys:
-            return dg.SkipReason("no decision waits to be followed")
+            return dg.SkipReason("no decision to carry out")
         return dg.SensorResult(
             run_requests=[
                 dg.RunRequest(run_key=key, run_config=run_config(number), tags={REQUEST_TAG: str(number)})
@@ -257,15 +266,15 @@ def decision_sensor(job: str) -> dg.SensorDefinition:
 
 
 def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
-    """Requests whose promotion is not complete, by run key; after a rollback, the one of the champion that is back.
+    """Return the requests whose promotion or rollback is not complete, by run key.
 
-    What is due follows from the ledger, not from Dagster's memory, which may be lost. The key carries the attempt,
-    for run keys are remembered for ever: while MLflow is away, each is followed by another.
+    They come from the ledger, because Dagster's storage may be lost. The key contains the attempt, because Dagster
+    never launches a run key twice: while MLflow is unreachable, a new attempt starts every `RETRY_SECONDS`.
 
     Parameters
     ----------
     ledger
-        Where decisions are.
+        The record of decisions.
     now
         With time zone.
     """
@@ -274,28 +283,28 @@ def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
     for model in ledger.models():
         waiting, champion = ledger.unprojected(model), ledger.champion(model)
         if waiting and champion:
-            # Whatever was begun, what is missing is that the registry shows the champion.
+            # The registry does not show the champion yet, after a promotion or a rollback.
             due.append((waiting[-1], champion.request_id))
     return {run_key(event, (now - event.at).total_seconds()): number for event, number in due}
 
 
 def run_key(event: Event, age: float = 0.0) -> str:
-    """The event and, by its age in seconds, the attempt."""
+    """Return the run key of an event; its age in seconds gives the attempt."""
     return f"event {event.sequence}, attempt {1 + max(0, int(age // RETRY_SECONDS))}"
 
 
 def run_config(number: int) -> dg.RunConfig:
-    """The configuration of `promote_model` for a request."""
+    """Return the configuration of `promote_model` for a request."""
     return dg.RunConfig({"load_request": RequestConfig(request=number)})
 
 
 def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
-    """The check that MLflow's alias and tags are where the ledger says."""
+    """Return the check that MLflow's alias and tags equal the ledger."""
 
     @dg.asset_check(
         asset=key.split("/"),
         name="registry_equals_ledger",
-        description=f"The alias champion of {model} is at the version that a person approved, and is there.",
+        description=f"The alias champion of {model} is at the version that was approved, and the version exists.",
     )
     def check(promoter: dg.ResourceParam[Promoter]) -> dg.AssetCheckResult:
         with plain_failures():
@@ -311,18 +320,18 @@ def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
 
 
 def _claimed(name: str) -> Actor:
-    """Who somebody on the Launchpad says to be; nobody, whom the ledger refuses, without a name."""
+    """Return the claimed approver; without a name, one that the ledger refuses."""
     return Actor(f"{LAUNCHPAD}: {name.strip()}" if name.strip() else "")
 
 
 def _observation(ledger: Ledger, number: int, models: Mapping[str, str]) -> dg.AssetObservation:
-    """What became of a request, beside its model."""
+    """Return an observation of the model's asset with the history of a request."""
     request, history = ledger.request(number), ledger.history(number)
     return dg.AssetObservation(
         asset_key=models.get(request.model, request.model).split("/"),
         description=f"{request.called} is {request.state}",
         metadata={
-            "request": request.id,
+            "request": dg.MetadataValue.url(page) if (page := ledger.page(number)) else request.id,
             "state": request.state.value,
             "model_version": request.version,
             "history": dg.MetadataValue.md("\n".join(f"- {event.told}" for event in history)),

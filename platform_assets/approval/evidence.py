@@ -1,8 +1,8 @@
-"""The evidence that is frozen with a request: all that a person who decides has to know of a version."""
+"""The evidence that is frozen with a request: what an approver needs to know about a version."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.json_values import as_json
@@ -11,37 +11,39 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     Metrics = Mapping[str, Mapping[str, float | None]]
-    """By name, a value with its interval, as `Estimate.as_dict` gives it."""
+    """Values with intervals by name, as `Estimate.as_dict` returns them."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a training, or a version judged again, shows.
+    """Results of a training, or of a new evaluation of a version.
 
     Attributes
     ----------
     metrics
-        Of the version, on the holdout.
+        Of the version, on the test set.
     difference
-        Challenger minus champion on the same examples; None where there is no other champion.
+        Challenger minus champion on the same examples; None without another champion.
     subgroups
-        The metrics by column and value.
+        Metrics by column and value.
     verdict
-        Of the quality gate: `passed`, and its `reasons`.
+        Result of the quality gate: `passed`, and its `reasons`.
     threshold
         Score from which a row counts as positive.
     tables, table_digests
-        The tables that it was trained on: name to version and to digest.
+        Version and digest of each table that it was trained on.
     git_commit, lock_digest
-        The code and the libraries; None where nobody knows.
+        Commit of the code and digest of uv.lock; None if unknown.
     champion
         `version` and `digest` of the champion that it was compared with; None without one.
     demo
         Whether it was trained on sample data.
     card
-        The model's card, as Markdown.
+        The model card, as Markdown.
+    runs
+        Identifiers of the runs that it comes from, `dagster` and `mlflow`, as far as they are known.
     fingerprint, registered, record
-        Of what a version that the registry lost is made again.
+        What a version deleted from the registry is restored from.
     """
 
     metrics: Metrics
@@ -59,8 +61,9 @@ class Evidence:
     fingerprint: str
     registered: Mapping[str, Any]
     record: Mapping[str, Any]
+    runs: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as it is frozen: JSON, with null for what is no number."""
+        """Return the evidence as JSON, with null for NaN and infinities."""
         evidence: dict[str, Any] = as_json({field.name: getattr(self, field.name) for field in fields(self)})
         return evidence

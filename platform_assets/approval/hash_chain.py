@@ -1,6 +1,6 @@
-"""The hash chain over requests and events: the texts that are hashed, and how.
+"""The hash chains over requests, events and the journal: which texts are hashed, and how.
 
-The database computes the hashes when it adds an event (migration 0002); here they are computed again, without it.
+The database computes the hashes when it adds a row (migrations 0002 and 0004). This module computes them independently.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[Any]
 
+CHAINS = {"events": "approval_events", "journal": "approval_journal"}
+"""Tables of the chains."""
 FIRST_HASH = "0" * 64
-"""The hash before the first event."""
+"""Previous hash of the first row of a chain."""
 _FROZEN_MOMENT = """to_char({} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')"""
 FROZEN_REQUESTS = f"""
 select id::text, model, version::text, digest, threshold::text, launched_by, requested_by,
@@ -31,6 +33,10 @@ select sequence::text, request_id::text, state, kind, actor, authenticated::text
 from platform.approval_events frozen
 where %(request)s::bigint is null or frozen.request_id = %(request)s order by frozen.sequence
 """  # noqa: S608 - nothing of it comes from outside
+FROZEN_JOURNAL = f"""
+select sequence::text, kind, subject, details::text, role, {_FROZEN_MOMENT.format("at")} as at, previous_hash, hash
+from platform.approval_journal order by approval_journal.sequence
+"""  # noqa: S608 - nothing of it comes from outside
 _REQUEST_NAMES = (
     *("id", "model", "version", "digest", "threshold", "launched_by", "requested_by", "created_at", "expires_at"),
     *("policy", "evidence", "plots", "champion_version", "champion_digest"),
@@ -43,14 +49,14 @@ _EVENT_NAMES = (
 
 @dataclass(frozen=True)
 class Frozen:
-    """A request and its events as texts, of which the hashes are made.
+    """A request and its events as the texts that are hashed.
 
     Attributes
     ----------
     request
         Column to text.
     events
-        Oldest first, column to text.
+        Oldest first, each column to text.
     """
 
     request: Mapping[str, str | None]
@@ -58,8 +64,8 @@ class Frozen:
 
     @property
     def intact(self) -> bool:
-        """Whether every event has the hash of its texts, and names the request by the digest of its texts."""
-        # By the names as well: the hashes are of the texts in their order alone.
+        """Whether every event has the hash of its texts and the digest of the request's texts."""
+        # The hashes cover the texts in their order, not the column names.
         if tuple(self.request) != _REQUEST_NAMES or any(tuple(event) != _EVENT_NAMES for event in self.events):
             return False
         request = digest_of(self.request.values())
@@ -70,7 +76,7 @@ class Frozen:
 
 
 def read_frozen(connection: Connection, number: int) -> Frozen:
-    """Return a request that is there, and its events."""
+    """Return an existing request and its events."""
     from psycopg.rows import dict_row
 
     with connection.cursor(row_factory=dict_row) as cursor:
@@ -80,6 +86,6 @@ def read_frozen(connection: Connection, number: int) -> Frozen:
 
 
 def digest_of(fields: Iterable[str | None]) -> str:
-    """As `platform.digest_of`: every field with its length, so that no two rows are written alike."""
+    """Return the digest of a row, as `platform.digest_of`: each field with its length, so that no two rows collide."""
     written = ("-" if one is None else f"{len(one.encode())}:{one}" for one in fields)
     return hashlib.sha256(",".join(written).encode()).hexdigest()

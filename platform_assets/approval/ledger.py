@@ -1,42 +1,29 @@
-"""The ledger: the permanent record of requests and decisions about models, who decided, when, why, on what evidence.
+"""The ledger: the permanent record of requests for approval and of decisions, with person, time, reason and evidence.
 
-It says which version is the champion; the registry's aliases only show it (`reconciliation.py` brings them there). What
-became of a request, step by step, are its events. They are numbered over all requests and chained by hashes. The
-database's trigger numbers, dates and chains them, and refuses a step that does not follow (migration 0002); the
-platform's role can add and not alter. `audit.py` finds what somebody altered all the same. What only reads stands in
-`ledger_queries.py`.
+The ledger decides which version is the champion; the registry's aliases are a copy (`reconciliation.py`). Every write
+is a call of a database function (`database/migrations/ledger`), which finds the person behind a secret, applies the
+policy and chains the event by hashes. The service's role can call these functions, but not insert, alter or delete.
+`audit.py` finds what the tables' owner altered. Reading stands in `ledger_queries.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, get_args
 
-from platform_assets.approval.decision_rules import (
-    APPROVE,
-    Decision,
-    Verb,
-    is_text,
-    lacks_scope,
-    outcome,
-    refuse_actor,
-    was_delivered,
-)
 from platform_assets.approval.ledger_errors import AlreadyDecided, DecisionRefused, LedgerError
 from platform_assets.approval.ledger_events import closing_event
 from platform_assets.approval.ledger_queries import (
-    OF_MODEL,
     LedgerQueries,
-    select_champions,
     select_events,
-    select_now,
     select_request,
-    select_requests,
     select_stale,
 )
 from platform_assets.approval.policy import policy_as_json
-from platform_assets.approval.requests import OPEN, PLATFORM, Actor, State
+from platform_assets.approval.refusals import Verb, refusal
+from platform_assets.base.printable_text import unprintable
+from platform_assets.base.visible_text import is_visible
+from platform_assets.database.policies import policy_in_force, write_policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,20 +32,19 @@ if TYPE_CHECKING:
     import psycopg
 
     from platform_assets.approval.ledger_events import Event
-    from platform_assets.approval.requests import Proposal, Request
+    from platform_assets.approval.policy import ApprovalPolicy
+    from platform_assets.approval.requests import Actor, Proposal, Request
 
     Connection = psycopg.Connection[Any]
 
-LOCK = int.from_bytes(b"ledger", "big")
-"""Number of the advisory lock that the trigger takes as well."""
-_REFUSED, _EXPIRED = "PA001", "PA002"
-"""What the trigger raises: a step that does not follow, and one that comes too late."""
 _DUE = """
-select r.id from platform.approval_requests r
-where (%s::text is null or r.model = %s) and r.expires_at <= clock_timestamp() and (
-    select state from platform.approval_events where request_id = r.id order by sequence desc limit 1
-) = 'PENDING' order by r.id
+select exists (
+    select from platform.approval_requests r where r.expires_at <= clock_timestamp() and (
+        select state from platform.approval_events where request_id = r.id order by sequence desc limit 1
+    ) = 'PENDING'
+)
 """
+_OPEN = "select platform.open_request(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::bytea[], %s, %s)"
 
 
 class Ledger(LedgerQueries):
@@ -67,44 +53,68 @@ class Ledger(LedgerQueries):
     Parameters
     ----------
     connect
-        Lends a connection to the platform's database; what is open on it is rolled back afterwards.
-    require_identity
-        Whether only who showed a key may decide.
+        Lends a connection to the platform's database; uncommitted work on it is rolled back afterwards.
+    owner
+        Lends a connection of the tables' owner, to record a model's policy that differs from its declaration; None in
+        production, where only `platform-assets migrate` records policies.
+    keep_heads
+        Called after each write, to keep the heads of the chains outside the database; None to keep none.
+    pages
+        Address of the pages of requests, for links; empty if unknown.
     """
 
     def __init__(
-        self, connect: Callable[[], AbstractContextManager[Connection]], *, require_identity: bool = False
+        self,
+        connect: Callable[[], AbstractContextManager[Connection]],
+        *,
+        owner: Callable[[], AbstractContextManager[Connection]] | None = None,
+        keep_heads: Callable[[], None] | None = None,
+        pages: str = "",
     ) -> None:
         super().__init__(connect)
-        self._require_identity = require_identity
+        self._owner = owner
+        self._pages = pages
+        self._keep_heads = keep_heads or (lambda: None)
 
-    def open_request(self, proposal: Proposal) -> Request:
-        """Ask for a decision, or give the open request for the same version.
+    def page(self, number: int) -> str:
+        """Return the address of a request's page; empty if unknown."""
+        return f"{self._pages}/{number}" if self._pages else ""
 
-        Pending requests of the model for older versions, or for another file of this one, are superseded.
+    def settle_policy(self, model: str, policy: ApprovalPolicy) -> None:
+        """Check that the database has a model's declared policy; in development, record it.
 
         Raises
         ------
         LedgerError
-            The version is the champion already.
+            The database has no or another policy, and only `platform-assets migrate` may record it.
         """
-        with self._locked() as connection:
-            _expire(connection, proposal.model)
-            standing = select_requests(connection, "r.model = %s", [proposal.model])
-            same = (proposal.version, proposal.digest)
-            for request in standing:
-                if request.state in OPEN and (request.version, request.digest) == same:
-                    return request
-            champion = select_champions(connection, proposal.model)[:1]
-            if any(one.digest == proposal.digest for one in champion):
-                raise LedgerError(f"{proposal.model} version {proposal.version} is the champion already")
-            number = _insert_request(connection, proposal)
-            for request in standing:
-                if request.state is State.PENDING and request.version <= proposal.version:
-                    _add(connection, request.id, State.SUPERSEDED, "supersede", details={"by": number})
-            asking = Actor(proposal.requested_by or PLATFORM)
-            _add(connection, number, State.PENDING, "request", asking)
-            return select_request(connection, number)
+        with self._reading() as connection:
+            found = policy_in_force(connection, model)
+        if found == policy_as_json(policy):
+            return
+        if self._owner is None:
+            raise refusal({"why": "no_policy" if found is None else "other_policy", "name": model}, model)
+        with self._owner() as owner:
+            write_policies(owner, {model: policy_as_json(policy)})
+
+    def open_request(self, proposal: Proposal) -> Request:
+        """Open a request for approval, or return the open one for the same version.
+
+        Pending requests of the model for older versions, or for another artifact of this version, are superseded.
+
+        Raises
+        ------
+        LedgerError
+            The version is the champion, or the database has another policy of the model.
+        DecisionRefused
+            The person who makes the request is not authenticated, and must be.
+        """
+        self.settle_policy(proposal.model, proposal.policy)
+        outcome = self._open(proposal)
+        if "why" in outcome:
+            raise refusal(outcome, f"{proposal.model} version {proposal.version}")
+        self._keep_heads()
+        return self.request(outcome["request"])
 
     def decide(
         self,
@@ -118,8 +128,7 @@ class Ledger(LedgerQueries):
     ) -> Request:
         """Record a person's decision.
 
-        Where several approvals are needed, one is a vote, and the request stays pending until the last;
-        one rejection ends it.
+        If the policy needs several approvals, the request stays pending until the last one. One rejection closes it.
 
         Parameters
         ----------
@@ -132,46 +141,63 @@ class Ledger(LedgerQueries):
         reason
             Why.
         override
-            Approve in spite of a failed verdict; recorded for ever.
+            Approve despite a failed gate; recorded with the decision.
         delivery
-            Any text that is the same when the same decision is sent again; it is then recorded once.
+            Idempotency key: the same decision sent again with it is recorded once.
 
         Raises
         ------
         NoSuchRequest
-            There is none of this number.
+            No request has this number.
         DecisionRefused
             The policy does not allow it.
         AlreadyDecided
-            The request is closed; names what closed it.
+            The request is closed; names the event that closed it.
         """
-        if delivery is not None and not is_text(delivery):
-            raise DecisionRefused(f"request {number}: a delivery is named by text")
-        with self._locked() as connection:
-            if decision not in get_args(Verb):
-                raise DecisionRefused(f"{decision!r} is no decision; there are {', '.join(get_args(Verb))}")
-            refuse_actor(actor, reason, f"request {number}", require_identity=self._require_identity)
-            decided = _decided(connection, Decision(number, decision, actor, reason.strip(), override, delivery))
-        if isinstance(decided, AlreadyDecided):
-            # After the commit: that it expired is recorded by whoever comes too late.
-            raise decided
-        return decided
+        if decision not in get_args(Verb):
+            raise refusal({"why": "no_verb"}, f"request {number}")
+        secret, claimed, reason = _stated(actor, reason, f"request {number}")
+        _refuse_delivery(delivery, f"request {number}")
+        with self._writing() as connection:
+            select_request(connection, number)
+            arguments = [number, decision, secret, claimed, reason, override, delivery]
+            outcome = _call(connection, "select platform.decide(%s, %s, %s, %s, %s, %s, %s)", arguments)
+            request = select_request(connection, number)
+            history = select_events(connection, "request_id = %s", [number])
+        # After the commit, because a late decision records the expiry.
+        self._keep_heads()
+        if outcome["outcome"] == "closed":
+            raise AlreadyDecided(request, closing_event(history) or history[-1])
+        if outcome.get("why") == "other_delivery":
+            known = next(event for event in history if event.sequence == outcome["event"])
+            raise DecisionRefused(f"{request.called}: {delivery!r} was the delivery of another decision: {known.told}")
+        if outcome["outcome"] == "refused":
+            raise refusal(outcome, request.called, request)
+        return request
 
-    def promoted(self, number: int, actor: Actor, details: Mapping[str, Any] | None = None) -> Event:
+    def promoted(self, number: int) -> Event:
         """Record that an approved request's version is the champion from now on.
 
         Raises
         ------
         LedgerError
-            It is not approved, has expired, or the champion is not the one that the approver saw; see `stale`.
+            It is not approved or expired, or the champion changed since the comparison; see `stale`.
         """
-        with self._locked() as connection:
+        with self._writing() as connection:
             request = select_request(connection, number)
-            if why := select_stale(connection, request):
-                raise LedgerError(f"{request.called} cannot be promoted: {why}")
-            return _add(connection, number, State.PROMOTED, "promote", actor, details=details)
+            why = select_stale(connection, request)
+            outcome = _call(connection, "select platform.promote(%s)", [number])
+            event = _event(connection, outcome)
+        if event is None:
+            raise (
+                LedgerError(f"{request.called} cannot be promoted: {why}")
+                if why
+                else refusal(outcome, request.called, request)
+            )
+        self._keep_heads()
+        return event
 
-    def failed(self, number: int, reason: str, actor: Actor | None = None) -> Event:
+    def failed(self, number: int, reason: str) -> Event:
         """Record that an approved request cannot be promoted any more.
 
         Raises
@@ -179,165 +205,125 @@ class Ledger(LedgerQueries):
         LedgerError
             It is not approved.
         """
-        with self._locked() as connection:
-            return _add(connection, number, State.FAILED, "fail", actor, reason=reason)
+        with self._writing() as connection:
+            request = select_request(connection, number)
+            outcome = _call(connection, "select platform.fail_request(%s, %s)", [number, reason])
+            event = _event(connection, outcome)
+        if event is None:
+            raise refusal(outcome, request.called, request)
+        self._keep_heads()
+        return event
 
     def rolled_back(self, model: str, actor: Actor, reason: str, *, delivery: str | None = None) -> Event:
-        """Record that the champion is the previous one again.
+        """Record that the previous champion is the champion again.
 
         Parameters
         ----------
         model
             The model.
         actor
-            Who does it.
+            Who decides.
         reason
             Why.
         delivery
-            Any text that is the same when the same rollback is sent again; it is then recorded once.
+            Idempotency key: the same rollback sent again with it is recorded once.
 
         Raises
         ------
         DecisionRefused
-            This person may not, or gives no reason.
+            The person may not, or gives no reason.
         LedgerError
             There is no previous champion.
         """
-        refuse_actor(actor, reason, f"the rollback of {model}", require_identity=self._require_identity)
-        if actor.authenticated and APPROVE not in actor.scopes:
-            raise DecisionRefused(f"the rollback of {model}: {lacks_scope(actor)}")
-        with self._locked() as connection:
-            for event in select_events(connection, f"kind = 'roll_back' and {OF_MODEL}", [model]):
-                if delivery is not None and event.delivery == delivery:
-                    return event
-            champions = select_champions(connection, model)
-            if len(champions) < 2:  # noqa: PLR2004 - this one and the one before
-                found = f"version {champions[0].version} is its only one so far" if champions else "there is none"
-                raise LedgerError(f"the champion of {model} cannot be rolled back: {found}; approve another version")
-            now, before = champions
-            details = {"version": before.version, "digest": before.digest, "request": before.request_id}
-            return _add(
-                connection,
-                now.request_id,
-                State.ROLLED_BACK,
-                "roll_back",
-                actor,
-                reason=reason.strip(),
-                delivery=delivery,
-                details=details,
-            )
+        thing = f"the rollback of {model}"
+        secret, claimed, reason = _stated(actor, reason, thing)
+        _refuse_delivery(delivery, thing)
+        with self._writing() as connection:
+            arguments = [model, secret, claimed, reason, delivery]
+            outcome = _call(connection, "select platform.roll_back(%s, %s, %s, %s, %s)", arguments)
+            event = _event(connection, outcome)
+        if outcome.get("why") == "no_previous":
+            only = outcome["version"]
+            found = f"version {only} is its only one so far" if only else "there is none"
+            raise LedgerError(f"the champion of {model} cannot be rolled back: {found}; approve another version")
+        if event is None:
+            raise refusal(outcome, thing)
+        self._keep_heads()
+        return event
 
     def expire(self) -> list[Request]:
-        """Record which pending requests have expired, by the database's clock; those it recorded."""
+        """Record which pending requests have expired, by the database's clock; return those."""
         with self._reading() as connection:
-            due = connection.execute(f"select exists ({_DUE})", [None, None]).fetchone()
-        if not due or not due[0]:
-            return []
-        with self._locked() as connection:
-            return [select_request(connection, number) for number in _expire(connection, None)]
+            if connection.execute(_DUE.encode()).fetchone() == (False,):
+                return []
+        with self._writing() as connection:
+            numbers = _call(connection, "select platform.expire_requests()", [])
+            expired = [select_request(connection, number) for number in numbers]
+        self._keep_heads()
+        return expired
 
     def projected(self, sequence: int) -> None:
         """Record that the registry shows an event."""
-        with self._transaction() as connection:
-            connection.execute(
-                "insert into platform.approval_projections (sequence) values (%s) on conflict do nothing", [sequence]
-            )
+        with self._writing() as connection:
+            connection.execute("select platform.mark_projected(%s)", [sequence])
+        self._keep_heads()
+
+    def _open(self, proposal: Proposal) -> dict[str, Any]:
+        from psycopg.types.json import Jsonb
+
+        requester = proposal.requested_by
+        version, digest = proposal.champion or (None, None)
+        with self._writing() as connection:
+            arguments = [
+                *(proposal.model, proposal.version, proposal.digest, proposal.threshold, proposal.launched_by),
+                *((requester.secret or None, requester.name) if requester else (None, None)),
+                Jsonb(policy_as_json(proposal.policy)),
+                Jsonb(dict(proposal.evidence)),
+                *([*proposal.plots], [*proposal.plots.values()]),
+                *(version, digest),
+            ]
+            opened: dict[str, Any] = _call(connection, _OPEN, arguments)
+        return opened
 
     @contextmanager
-    def _locked(self) -> Iterator[Connection]:
-        """A transaction that nobody else's steps come between."""
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction for one call; each statement sees what others committed before it got the ledger's lock."""
         with self._transaction() as connection:
-            connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
+            connection.execute("set transaction isolation level read committed")
             yield connection
 
 
-def _decided(connection: Connection, decision: Decision) -> Request | AlreadyDecided:
-    request = select_request(connection, decision.number)
-    history = select_events(connection, "request_id = %s", [request.id])
-    if was_delivered(request, history, decision):
-        return request
-    if request.state is State.PENDING and request.is_expired(select_now(connection)):
-        _add(connection, request.id, State.EXPIRED, "expire")
-        request = select_request(connection, request.id)
-        history = select_events(connection, "request_id = %s", [request.id])
-    if request.state is not State.PENDING:
-        return AlreadyDecided(request, closing_event(history) or history[-1])
-    _add(
-        connection,
-        request.id,
-        outcome(request, history, decision),
-        decision.verb,
-        decision.actor,
-        reason=decision.reason,
-        override=decision.override,
-        delivery=decision.delivery,
-    )
-    return select_request(connection, request.id)
-
-
-def _expire(connection: Connection, model: str | None) -> list[int]:
-    due = [row[0] for row in connection.execute(_DUE, [model, model])]
-    for number in due:
-        _add(connection, number, State.EXPIRED, "expire")
-    return due
-
-
-def _insert_request(connection: Connection, proposal: Proposal) -> int:
-    from psycopg.types.json import Jsonb
-
-    version, digest = proposal.champion or (None, None)
-    row = connection.execute(
-        "insert into platform.approval_requests (model, version, digest, threshold, launched_by, requested_by,"
-        " created_at, expires_at, policy, evidence, plots, champion_version, champion_digest)"
-        # The trigger dates it.
-        " values (%s, %s, %s, %s, %s, %s, now(), now(), %s, %s, %s, %s, %s) returning id",
-        [
-            *(proposal.model, proposal.version, proposal.digest, proposal.threshold),
-            *(proposal.launched_by, proposal.requested_by),
-            Jsonb(policy_as_json(proposal.policy)),
-            Jsonb(dict(proposal.evidence)),
-            Jsonb({name: hashlib.sha256(png).hexdigest() for name, png in proposal.plots.items()}),
-            *(version, digest),
-        ],
-    ).fetchone()
+def _call(connection: Connection, statement: str, arguments: list[Any]) -> Any:
+    row = connection.execute(statement.encode(), arguments).fetchone()
     assert row is not None  # noqa: S101 - narrows the type
-    for name, png in proposal.plots.items():
-        connection.execute(
-            "insert into platform.approval_plots (request_id, name, png) values (%s, %s, %s)", [row[0], name, png]
-        )
-    return int(row[0])
+    return row[0]
 
 
-def _add(  # noqa: PLR0913 - an event is all of this
-    connection: Connection,
-    number: int,
-    state: State,
-    kind: str,
-    actor: Actor | None = None,
-    *,
-    reason: str | None = None,
-    override: bool = False,
-    delivery: str | None = None,
-    details: Mapping[str, Any] | None = None,
-) -> Event:
-    """Add an event, which the database numbers, dates and chains, if it follows."""
-    import psycopg
-    from psycopg.types.json import Jsonb
+def _event(connection: Connection, outcome: Mapping[str, Any]) -> Event | None:
+    """The event that a function recorded; None if it refused."""
+    number = outcome.get("event")
+    return select_events(connection, "sequence = %s", [number])[0] if number else None
 
-    who = actor or Actor(PLATFORM)
-    try:
-        row = connection.execute(
-            "insert into platform.approval_events (request_id, state, kind, actor, authenticated, reason, override,"
-            # The trigger sets the rest.
-            " delivery, details, sequence, at, request_digest, previous_hash, hash)"
-            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, 0, now(), '', '', '') returning sequence",
-            [number, state, kind, who.name, who.authenticated, reason, override, delivery, Jsonb(dict(details or {}))],
-        ).fetchone()
-    except psycopg.Error as error:
-        if error.sqlstate == _EXPIRED:
-            raise DecisionRefused(f"request {number} expired at this moment; ask for a new one") from None
-        if error.sqlstate == _REFUSED:
-            raise LedgerError(f"{error.diag.message_primary}; nothing was recorded") from None
-        raise
-    assert row is not None  # noqa: S101 - narrows the type
-    return select_events(connection, "sequence = %s", [row[0]])[0]
+
+def _stated(actor: Actor, reason: str, thing: str) -> tuple[str | None, str, str]:
+    """Secret, claimed name and reason as the functions take them.
+
+    Raises
+    ------
+    DecisionRefused
+        One of them holds invisible characters, or characters that PostgreSQL cannot store.
+    """
+    reason = reason.replace("\r\n", "\n").strip()
+    for what, text, lines in (("the reason", reason, True), ("the name", actor.name, False)):
+        if odd := unprintable(text, lines=lines):
+            raise DecisionRefused(f"{thing}: {what} holds control or invisible characters ({', '.join(odd)})")
+    if not is_visible(reason):
+        raise refusal({"why": "no_reason"}, thing)
+    if unprintable(actor.secret):
+        raise refusal({"why": "unknown_key"}, thing)
+    return actor.secret or None, actor.name, reason
+
+
+def _refuse_delivery(delivery: str | None, thing: str) -> None:
+    if delivery is not None and unprintable(delivery):
+        raise DecisionRefused(f"{thing}: the delivery holds control or invisible characters; use plain text")

@@ -1,4 +1,4 @@
-"""What the ledger refuses, and why."""
+"""Errors of the ledger."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 class LedgerError(PlatformError):
-    """The ledger does not do what it was asked for, and nothing was recorded."""
+    """The ledger cannot record or read this; nothing was recorded."""
 
 
 class NoSuchRequest(LedgerError):  # noqa: N818 - says what it is
-    """There is no request of this number."""
+    """No request has this number."""
 
 
 class DecisionRefused(LedgerError):  # noqa: N818 - says what it is
-    """Somebody may not decide this, or not so; what would open it is told."""
+    """The policy does not allow this decision; the message names the fix."""
 
 
 class AlreadyDecided(LedgerError):  # noqa: N818 - says what it is
@@ -29,9 +29,9 @@ class AlreadyDecided(LedgerError):  # noqa: N818 - says what it is
     Attributes
     ----------
     request
-        As it is now.
+        Its current state.
     event
-        The decision that stands, or what else closed it.
+        The event that closed it.
     """
 
     def __init__(self, request: Request, event: Event) -> None:

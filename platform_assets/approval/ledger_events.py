@@ -1,17 +1,18 @@
-"""What happens to approval requests: events, and the promotions that they make."""
+"""Events of approval requests, and the promotions that follow from them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.approval.requests import PLATFORM, State
+from platform_assets.approval.requests import PLATFORM, UNVERIFIED, State
+from platform_assets.base.printable_text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-_TOLD = {
+_PAST = {
     "request": "requested",
     "approve": "approved",
     "reject": "rejected",
@@ -26,7 +27,7 @@ _TOLD = {
 
 @dataclass(frozen=True)
 class Event:
-    """One step of a request.
+    """One event of a request.
 
     Attributes
     ----------
@@ -35,23 +36,23 @@ class Event:
     request_id
         The request.
     state
-        Of the request, after it.
+        State of the request after the event.
     kind
         `request`, `approve`, `reject`, `withdraw`, `expire`, `supersede`, `promote`, `fail` or `roll_back`.
     actor, authenticated
-        Who, and whether a key proved that.
+        The person, and whether a key proved the name.
     reason
-        Why, where somebody had to say it.
+        The person's reason; None for events of the platform.
     override
-        Whether a failed verdict was overridden.
+        Whether a failed gate was overridden.
     delivery
-        Tells a decision that was sent twice.
+        The caller's text that makes a repeated decision count once.
     details
-        What a program has to know of it.
+        Facts for programs: the proof of identity, the version of a promotion.
     at
         By the database's clock, with time zone.
     hash
-        Of all of it, of the request, and of the event before.
+        SHA-256 over the event, its request and the previous event.
     """
 
     sequence: int
@@ -69,16 +70,26 @@ class Event:
 
     @property
     def head(self) -> str:
-        """How the registry's versions name this end of the chain."""
+        """The chain's head after this event, `sequence:hash`."""
         return f"{self.sequence}:{self.hash}"
 
     @property
+    def who(self) -> str:
+        """The person's name for display; the database prefixes names that no key proved."""
+        return escaped(self.actor.removeprefix(UNVERIFIED))
+
+    @property
+    def is_unverified(self) -> bool:
+        """Whether a person's name was not proved."""
+        return not self.authenticated and self.actor != PLATFORM
+
+    @property
     def told(self) -> str:
-        """In a sentence."""
-        proof = "" if self.authenticated or self.actor == PLATFORM else " (no key proved who)"
-        override = ", overriding a failed verdict" if self.override else ""
-        why = f": {self.reason}" if self.reason else ""
-        return f"{_TOLD[self.kind]} by {self.actor}{proof} at {self.at:%Y-%m-%d %H:%M:%S} UTC{override}{why}"
+        """The event in a sentence."""
+        proof = " (identity not verified)" if self.is_unverified else ""
+        override = ", overriding a failed gate" if self.override else ""
+        why = f": {escaped(self.reason, lines=True)}" if self.reason else ""
+        return f"{_PAST[self.kind]} by {self.who}{proof} at {self.at:%Y-%m-%d %H:%M:%S} UTC{override}{why}"
 
 
 @dataclass(frozen=True)
@@ -90,9 +101,9 @@ class Promotion:
     request_id
         The approved request.
     model, version, digest, threshold
-        The version as it was approved.
+        The approved version.
     event
-        Of its promotion.
+        The promotion.
     """
 
     request_id: int
@@ -104,5 +115,5 @@ class Promotion:
 
 
 def closing_event(history: Sequence[Event]) -> Event | None:
-    """Return the decision that stands, or what else closed a request; None while it is pending."""
+    """Return the event that closed a request; None while it is pending."""
     return next((event for event in history[1:] if event.state is not State.PENDING), None)

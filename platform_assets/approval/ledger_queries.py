@@ -1,4 +1,4 @@
-"""What can be asked of the ledger: requests, events, champions, the audit. Nothing here writes."""
+"""Reading the ledger: requests, events, champions, the audit."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.approval.audit import findings, read_ledger
-from platform_assets.approval.decision_rules import why_stale
-from platform_assets.approval.hash_chain import read_frozen
+from platform_assets.approval.hash_chain import CHAINS, read_frozen
 from platform_assets.approval.ledger_errors import LedgerError, NoSuchRequest
 from platform_assets.approval.ledger_events import Event, Promotion
 from platform_assets.approval.policy import policy_from_json
+from platform_assets.approval.refusals import why_stale
 from platform_assets.approval.requests import OPEN, Request, State
 from platform_assets.base.errors import first_line
 
@@ -50,35 +50,35 @@ where r.model = %s and latest.state = 'PROMOTED' order by latest.sequence desc l
 
 
 def open_first(requests: Iterable[Request]) -> list[Request]:
-    """Return requests in the order of lists for people: those that await something first, then the newest."""
+    """Return requests in the order of lists for people: open ones first, then by number, newest first."""
     return sorted(requests, key=lambda one: (one.state not in OPEN, -one.id))
 
 
 class LedgerQueries:
-    """The record of requests and decisions, to read.
+    """Read access to the record of requests and decisions.
 
     Parameters
     ----------
     connect
-        Lends a connection to the platform's database; what is open on it is rolled back afterwards.
+        Lends a connection to the platform's database; uncommitted work on it is rolled back afterwards.
     """
 
     def __init__(self, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._connect = connect
 
     def request(self, number: int) -> Request:
-        """One request.
+        """Return one request.
 
         Raises
         ------
         NoSuchRequest
-            There is none of this number.
+            No request has this number.
         """
         with self._reading() as connection:
             return select_request(connection, number)
 
     def requests(self, model: str | None = None, states: Iterable[State] | None = None) -> list[Request]:
-        """The requests, newest first; of one model, or in some states."""
+        """Return requests, newest first; of one model or in some states if given."""
         wanted = None if states is None else [str(state) for state in states]
         with self._reading() as connection:
             return select_requests(
@@ -88,19 +88,19 @@ class LedgerQueries:
             )
 
     def history(self, number: int) -> list[Event]:
-        """What became of a request, step by step.
+        """Return the events of a request, oldest first.
 
         Raises
         ------
         NoSuchRequest
-            There is none of this number.
+            No request has this number.
         """
         with self._reading() as connection:
             select_request(connection, number)
             return select_events(connection, "request_id = %s", [number])
 
     def plots(self, number: int) -> dict[str, bytes]:
-        """The plots of a request: file name to PNG."""
+        """Return the plots of a request: file name to PNG."""
         with self._reading() as connection:
             rows = connection.execute(
                 "select name, png from platform.approval_plots where request_id = %s order by name", [number]
@@ -108,27 +108,27 @@ class LedgerQueries:
             return {name: bytes(png) for name, png in rows}
 
     def stale(self, number: int) -> str | None:
-        """Why an approved request cannot be promoted any more as far as the ledger knows; None if it can."""
+        """Return why an approved request cannot be promoted any more; None if it can. Looks at the ledger only."""
         with self._reading() as connection:
             return select_stale(connection, select_request(connection, number))
 
     def champion(self, model: str) -> Promotion | None:
-        """The version that is to serve; None before the first promotion."""
+        """Return the champion; None before the first promotion."""
         with self._reading() as connection:
             return next(iter(select_champions(connection, model)), None)
 
     def previous_champion(self, model: str) -> Promotion | None:
-        """The version that a rollback brings back; None where there is none."""
+        """Return the version that a rollback would restore; None without one."""
         with self._reading() as connection:
             return next(iter(select_champions(connection, model)[1:]), None)
 
     def models(self) -> list[str]:
-        """The models of which there are requests."""
+        """Return the models that have requests."""
         with self._reading() as connection:
             return [row[0] for row in connection.execute("select distinct model from platform.approval_requests")]
 
     def unprojected(self, model: str) -> list[Event]:
-        """Promotions and rollbacks of a model that the registry may not show yet, oldest first."""
+        """Return promotions and rollbacks of a model that the registry may not show yet, oldest first."""
         with self._reading() as connection:
             return select_events(
                 connection,
@@ -138,43 +138,71 @@ class LedgerQueries:
             )
 
     def rejections(self, after: int) -> list[Event]:
-        """Rejections later than an event, oldest first."""
+        """Return rejections after an event, oldest first."""
         with self._reading() as connection:
             return select_events(connection, "kind = 'reject' and sequence > %s", [after])
 
     def changes(self, model: str) -> list[Event]:
-        """Promotions and rollbacks of a model, oldest first."""
+        """Return promotions and rollbacks of a model, oldest first."""
         with self._reading() as connection:
             return select_events(connection, f"kind in ('promote', 'roll_back') and {OF_MODEL}", [model])
 
     def head(self) -> str | None:
-        """The newest event, as `Event.head`; None before the first."""
+        """Return the head of the chain of events, as `Event.head`; None before the first event."""
+        return self.heads().get("events")
+
+    def heads(self) -> dict[str, str]:
+        """Return the heads of both chains, `events` and `journal`, each `sequence:hash`; without empty chains."""
+        with self._reading() as connection:
+            return {
+                chain: str(row[0])
+                for chain, table in CHAINS.items()
+                for row in connection.execute(
+                    f"select sequence || ':' || hash from platform.{table} order by sequence desc limit 1".encode()  # noqa: S608 - constants
+                )
+            }
+
+    def has_own_events(self) -> bool:
+        """Whether there are events later than those that the migration adopted."""
         with self._reading() as connection:
             row = connection.execute(
-                "select sequence || ':' || hash from platform.approval_events order by sequence desc limit 1"
+                "select coalesce(max(sequence), 0) > coalesce((select (details ->> 'sequence')::bigint"
+                " from platform.approval_journal where kind = 'adoption'), 0) from platform.approval_events"
             ).fetchone()
-        return str(row[0]) if row else None
+        return row == (True,)
+
+    def contains(self, heads: Mapping[str, str]) -> bool:
+        """Whether the chains contain earlier heads, as `heads` returned them."""
+        with self._reading() as connection:
+            return all(
+                chain in CHAINS
+                and connection.execute(
+                    f"select from platform.{CHAINS[chain]} where sequence || ':' || hash = %s".encode(), [head]
+                ).fetchone()
+                is not None
+                for chain, head in heads.items()
+            )
 
     def frozen(self, number: int) -> Frozen:
-        """A request and its events, as the chain froze them.
+        """Return a request and its events as the texts that are hashed.
 
         Raises
         ------
         NoSuchRequest
-            There is none of this number.
+            No request has this number.
         """
         with self._reading() as connection:
             select_request(connection, number)
             return read_frozen(connection, number)
 
     def audit(self, heads: Mapping[str, str] | None = None) -> list[Finding]:
-        """What is not as it was written, by hashes that are computed here and not in the database.
+        """Return what was altered after it was written. Hashes are computed here, not in the database.
 
         Parameters
         ----------
         heads
-            Ends of the chain that somebody else kept, as `Event.head`, by who that is: without them, a cut
-            tail, or a chain that was computed anew, cannot be told.
+            Heads that were kept outside the database, by where they were found: `sequence:hash` of the chain of
+            events, or `journal sequence:hash`. They reveal a deleted tail and a chain that was computed anew.
         """
         with self._reading() as connection:
             written = read_ledger(connection)
@@ -182,7 +210,6 @@ class LedgerQueries:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        # One statement may read what several writers wrote meanwhile, but never half of what one did.
         with self._transaction() as connection:
             yield connection
 
@@ -195,13 +222,13 @@ class LedgerQueries:
                 yield connection
         except psycopg.Error as error:
             raise LedgerError(
-                f"PostgreSQL did not do what the ledger asked for ({first_line(error)}); nothing was recorded. "
-                "`platform-assets doctor` says what is reachable"
+                f"PostgreSQL failed ({first_line(error)}); nothing was recorded. `platform-assets doctor` shows what "
+                "is reachable"
             ) from error
 
 
 def select_now(connection: Connection) -> datetime:
-    """Return the time by the database's clock."""
+    """Return the time of the database's clock."""
     row = connection.execute("select clock_timestamp()").fetchone()
     assert row is not None  # noqa: S101 - narrows the type
     moment: datetime = row[0]
@@ -214,28 +241,28 @@ def select_request(connection: Connection, number: int) -> Request:
     Raises
     ------
     NoSuchRequest
-        There is none of this number.
+        No request has this number.
     """
     found = select_requests(connection, "r.id = %s", [number])
     if not found:
-        raise NoSuchRequest(f"there is no request {number}; `platform-assets decide list` shows those that there are")
+        raise NoSuchRequest(f"there is no request {number}; `platform-assets decide list --all` shows those that exist")
     return found[0]
 
 
 def select_requests(connection: Connection, where: str, parameters: list[Any]) -> list[Request]:
-    """Return the requests `r`, with their `latest` event, for which a condition holds; newest first."""
+    """Return the requests `r` with their `latest` event that meet a condition, newest first."""
     rows = connection.execute(f"{_REQUESTS} where {where} order by r.id desc".encode(), parameters)
     return [Request(*[*row[:9], policy_from_json(row[9]), *row[10:14], State(row[14])]) for row in rows]
 
 
 def select_events(connection: Connection, where: str, parameters: list[Any]) -> list[Event]:
-    """Return the events for which a condition holds; oldest first."""
+    """Return the events that meet a condition, oldest first."""
     rows = connection.execute(f"{_EVENTS} where {where} order by sequence".encode(), parameters)
     return [Event(*[*row[:2], State(row[2]), *row[3:]]) for row in rows]
 
 
 def select_champions(connection: Connection, model: str) -> list[Promotion]:
-    """The champion and the one before, as far as there are any."""
+    """Return the champion and the previous one; fewer if there are fewer."""
     rows = connection.execute(_CHAMPIONS, [model]).fetchall()
     return [Promotion(*[*row[:5], *select_events(connection, "sequence = %s", [row[5]])]) for row in rows]
 

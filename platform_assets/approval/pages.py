@@ -1,4 +1,4 @@
-"""The pages by which people see and decide requests for approval: the list, and one request with its evidence."""
+"""Pages for requests for approval: the list, and one request with its evidence and the form to decide."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
 
-from platform_assets.approval.comparison import comparisons, reasons, subgroups
+from platform_assets.approval.comparison import Standing, comparisons, outcomes, subgroups
 from platform_assets.approval.ledger_events import closing_event
 from platform_assets.approval.policy import ANYONE
-from platform_assets.approval.requests import State
+from platform_assets.approval.requests import UNVERIFIED, State
+from platform_assets.base.printable_text import escaped
 from platform_assets.web.authentication import APPROVE
 from platform_assets.web.number_formats import number
 from platform_assets.web.pages import render
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from platform_assets.approval.ledger_events import Event
     from platform_assets.approval.requests import Request as Approval
+    from platform_assets.settings import Settings
     from platform_assets.web.authentication import Caller
     from platform_assets.web.paging import Page
     from platform_assets.web.problems import Problem
@@ -35,11 +37,11 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).with_name("templates")
 MAX_REASON = 2_000
 DECISIONS = {
-    "approve": ("Approve", "It becomes the champion as soon as the promotion has run."),
-    "reject": ("Reject", "The champion stays. A new training makes a new request."),
-    "withdraw": ("Withdraw", "Take the request back, without judging the model."),
+    "approve": ("Approve", "The version becomes the champion once the promotion has run."),
+    "reject": ("Reject", "The champion stays. A new version opens a new request."),
+    "withdraw": ("Withdraw", "Close the request without a judgement about the model."),
 }
-"""What a person can decide, and what comes of it."""
+"""Decisions with label and consequence."""
 HAPPENED = {
     "request": "Requested",
     "approve": "Approved",
@@ -51,7 +53,7 @@ HAPPENED = {
     "fail": "Not promoted",
     "roll_back": "Rolled back",
 }
-"""Kinds of events, for people."""
+"""Labels of the kinds of events."""
 PLOTS = {
     "roc": "ROC curve",
     "precision_recall": "Precision over recall",
@@ -60,17 +62,68 @@ PLOTS = {
     "scores": "Distribution of the scores",
     "importance": "Importance of the features",
 }
-"""What people call the plots, in their order; others come after them, and are called by their files' names."""
+"""Titles of plots in the order of the page. Other plots follow, titled by file name."""
+
+
+STANDINGS = {
+    Standing.MET: "good",
+    Standing.UNCERTAIN: "warn",
+    Standing.NOT_MET: "bad",
+    Standing.NOT_APPLICABLE: "neutral",
+}
+"""CSS classes of the states of a criterion."""
+
+
+@dataclass(frozen=True)
+class Consoles:
+    """Addresses of Dagster's and MLflow's web interfaces; empty where unknown, and then without links."""
+
+    dagster: str = ""
+    mlflow: str = ""
+
+    def dagster_run(self, run: str | None) -> str:
+        """Return the address of a Dagster run."""
+        return f"{self.dagster}/runs/{quote(run, safe='')}" if self.dagster and run else ""
+
+    def mlflow_run(self, run: str | None) -> str:
+        """Return the address of an MLflow run."""
+        return f"{self.mlflow}/#/runs/{quote(run, safe='')}" if self.mlflow and run else ""
+
+    def version(self, model: str, version: int) -> str:
+        """Return the address of a model version in MLflow."""
+        return f"{self.mlflow}/#/models/{quote(model, safe='')}/versions/{version}" if self.mlflow else ""
+
+    def table(self, name: str) -> str:
+        """Return the address of a table's asset in Dagster, with its materialisations."""
+        return f"{self.dagster}/assets/{quote(name)}?view=events" if self.dagster else ""
+
+
+def local_consoles(settings: Settings, request: Request) -> Consoles:
+    """Return Dagster and MLflow as `make up` serves them, on the host of the page; none in production."""
+    if settings.env == "production":
+        return Consoles()
+    host = f"http://{request.url.hostname}"
+    return Consoles(f"{host}:{settings.dagster_port}", f"{host}:{settings.mlflow_port}")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A line about the origin of the evidence; `href` is empty without a link."""
+
+    term: str
+    value: str
+    href: str = ""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What the page's form holds when it is shown."""
+    """Contents of the form, and why the decision was not recorded; None if none was sent."""
 
     delivery: str
     decision: str = ""
     reason: str = ""
     override: bool = False
+    problem: Problem | None = None
 
 
 def list_page(
@@ -87,15 +140,15 @@ def list_page(
     Parameters
     ----------
     request
-        Of the browser.
+        The HTTP request.
     every
         All requests for approval.
     listed
-        Those that this page lists.
+        The requests on this page.
     part
-        Which part of the whole list that is.
+        Position of this page in the list.
     model, state
-        What the list is of; None for all.
+        Filters of the list; None for all.
     """
     return render(
         request,
@@ -117,24 +170,24 @@ def request_page(
     history: Sequence[Event],
     caller: Caller,
     form: Form,
-    problem: Problem | None = None,
+    consoles: Consoles,
 ) -> Response:
-    """Return the page of one request: challenger beside champion, all evidence, and the form to decide by.
+    """Return the page of one request: challenger and champion, the evidence, and the form to decide.
 
     Parameters
     ----------
     request
-        Of the browser.
+        The HTTP request.
     approval, history
-        The request for approval, and its events.
+        The request for approval and its events.
     caller
-        Who asks; the form is for those who may decide.
+        The signed-in person. The form is shown to those who may decide.
     form
-        What it holds.
-    problem
-        Why a decision was not recorded; None where none was tried.
+        Contents of the form, and why it was refused.
+    consoles
+        Addresses of Dagster and MLflow, for links to the origin of the evidence.
     """
-    card = approval.evidence.get("card")
+    card, problem = approval.evidence.get("card"), form.problem
     return render(
         request,
         "approval.html",
@@ -143,17 +196,18 @@ def request_page(
         problem=problem,
         request_=approval,
         demo=approval.evidence.get("demo") is True,
-        reasons=reasons(approval.evidence),
+        outcomes=outcomes(approval.evidence),
+        standings=STANDINGS,
         comparisons=comparisons(approval.evidence),
         subgroups=subgroups(approval.evidence),
         plots=plot_links(approval),
-        # What markdown-it made of it holds tags of emphasis, code and lists alone; the rest it escaped.
+        # markdown-it emits tags of emphasis, code and lists only, and escapes the rest.
         card=Markup(_prose().render(card)) if isinstance(card, str) else None,  # noqa: S704 - rendered without HTML, see _prose
-        facts=_facts(approval),
+        facts=_facts(approval, consoles),
         history=history,
         happened=HAPPENED,
         outcome=_outcome(history),
-        votes=[event.actor for event in history if event.kind == "approve"],
+        votes=[event.who for event in history if event.kind == "approve"],
         may_decide=APPROVE in caller.key.scopes,
         may_override=not approval.passed and _is_one_of(caller.key.owner, approval.policy.may_override),
         rules=_rules(approval),
@@ -163,18 +217,19 @@ def request_page(
     )
 
 
-def sent_form(fields: Mapping[str, str]) -> Form:
-    """Return the form as it was sent, to be shown again."""
+def sent_form(fields: Mapping[str, str], problem: Problem) -> Form:
+    """Return a form as it was sent, to show it again."""
     return Form(
         fields.get("delivery") or uuid.uuid4().hex,
         fields.get("decision", ""),
         fields.get("reason", ""),
         override="override" in fields,
+        problem=problem,
     )
 
 
 def plot_links(approval: Approval) -> list[dict[str, str]]:
-    """Return the plots of a request, each with its address and what people call it, in their order."""
+    """Return address and title of each plot of a request, in the order of the page."""
     order = list(PLOTS)
     stems = {name.removesuffix(".png"): name for name in sorted(approval.plot_digests)}
     return [
@@ -188,30 +243,41 @@ def plot_links(approval: Approval) -> list[dict[str, str]]:
 
 @cache
 def _prose() -> MarkdownIt:
-    """Bold, italics, code and lists; no links, no images, and above all no HTML."""
+    """A Markdown parser for bold, italics, code and lists; no links, images or HTML."""
     from markdown_it import MarkdownIt
 
     return MarkdownIt("zero").enable(["emphasis", "list", "backticks"])
 
 
-def _facts(approval: Approval) -> list[tuple[str, str]]:
+def _facts(approval: Approval, consoles: Consoles) -> list[Fact]:
     found = approval.evidence
     tables, digests = found.get("tables") or {}, found.get("table_digests") or {}
     record = found.get("record") or {}
-    split = record.get("split") or {}
+    split, runs = record.get("split") or {}, found.get("runs") or {}
     facts = [
-        ("Launched by", approval.launched_by or "nobody knows"),
-        ("Requested by", approval.requested_by),
-        ("Champion at that time", f"version {approval.champion_version}" if approval.champion else "there was none"),
-        ("Kind of model", record.get("candidate")),
-        ("Examples", _examples(split)),
-        ("Threshold", number(approval.threshold)),
-        *((f"Table {name}", f"version {number}, {digests.get(name, '')}") for name, number in tables.items()),
-        ("Code", _code(found)),
-        ("Libraries (digest of uv.lock)", found.get("lock_digest")),
-        ("Model's file", approval.digest),
+        ("Launched by", _name(approval.launched_by) or "unknown", ""),
+        ("Requested by", _name(approval.requested_by), ""),
+        ("Champion at that time", f"version {approval.champion_version}" if approval.champion else "none", ""),
+        ("Dagster run", runs.get("dagster"), consoles.dagster_run(runs.get("dagster"))),
+        ("MLflow run", runs.get("mlflow"), consoles.mlflow_run(runs.get("mlflow"))),
+        ("MLflow version", f"{approval.model} {approval.version}", consoles.version(approval.model, approval.version)),
+        ("Kind of model", record.get("candidate"), ""),
+        ("Examples", _examples(split), ""),
+        ("Threshold", number(approval.threshold), ""),
+        *(
+            (f"Table {name}", f"version {version}, {digests.get(name, '')}", consoles.table(name))
+            for name, version in tables.items()
+        ),
+        ("Code", _code(found), ""),
+        ("Libraries (digest of uv.lock)", found.get("lock_digest"), ""),
+        ("Model file", approval.digest, ""),
     ]
-    return [(term, str(value)) for term, value in facts if value]
+    return [Fact(term, str(value), href) for term, value, href in facts if value]
+
+
+def _name(name: str | None) -> str:
+    bare = (name or "").removeprefix(UNVERIFIED)
+    return escaped(bare if bare == (name or "") else f"{bare} (identity not verified)")
 
 
 def _code(evidence: Mapping[str, Any]) -> str | None:
@@ -222,18 +288,18 @@ def _code(evidence: Mapping[str, Any]) -> str | None:
 
 def _examples(split: Mapping[str, Any]) -> str:
     trained, held = split.get("training_rows"), split.get("holdout_rows")
-    return f"{number(trained)} to train on, {number(held)} held out" if trained and held else ""
+    return f"{number(trained)} for training, {number(held)} in the test set" if trained and held else ""
 
 
 def _rules(approval: Approval) -> list[str]:
-    """The model's policy, for people; the ledger enforces it."""
+    """The policy in sentences; the ledger enforces it."""
     policy = approval.policy
-    who = "whoever has a key with the scope approve" if policy.approvers == ANYONE else ", ".join(policy.approvers)
-    rules = [f"Decided by {who}."]
+    who = "anyone with a key that has the scope approve" if policy.approvers == ANYONE else ", ".join(policy.approvers)
+    rules = [f"May be decided by {who}."]
     if policy.approvals > 1:
-        rules.append(f"{policy.approvals} different people have to approve; one rejection ends it.")
+        rules.append(f"{policy.approvals} different people have to approve. One rejection closes the request.")
     if policy.four_eyes:
-        rules.append("Who launched the training, or made the request, may not approve.")
+        rules.append("The person who launched the training or made the request may not approve it.")
     return rules
 
 
@@ -242,7 +308,7 @@ def _is_one_of(name: str, names: Sequence[str]) -> bool:
 
 
 def _outcome(history: Sequence[Event]) -> list[Event]:
-    """What closed the request, and what came of it last; nothing while it waits."""
+    """The event that closed the request and the last event; empty while it is pending."""
     closing = closing_event(history)
     return [] if closing is None else [closing] if history[-1] == closing else [closing, history[-1]]
 

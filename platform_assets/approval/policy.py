@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ANYONE = "anyone"
-"""Whoever has a key with the scope to approve."""
+"""Anyone with a key that has the scope `approve`."""
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,16 @@ class ApprovalPolicy:
     Attributes
     ----------
     approvers
-        Names of those who may decide, or `anyone` whose key has the scope `approve`.
+        Names of those who may decide, or `anyone` with the scope `approve`.
     four_eyes
-        Whether who launched the training, or asked for the decision, may not approve; of an unknown launcher
-        nobody may.
+        Whether the person who launched the training, or made the request, is barred from approving it. If the
+        launcher is unknown, no person can approve.
     lifetime
-        Time from the request until it expires; what was approved must be promoted by then as well.
+        Time until a request expires. An approved version must be promoted before that, too.
     approvals
-        How many different people have to approve. One rejection ends it.
+        Number of different people who have to approve. One rejection closes the request.
     may_override
-        Names of those who may approve a version that failed the gate.
+        Names of those who may approve a version that failed the quality gate.
     """
 
     approvers: str | tuple[str, ...] = ANYONE
@@ -48,7 +48,7 @@ class ApprovalPolicy:
 
 
 def policy_as_json(policy: ApprovalPolicy) -> dict[str, Any]:
-    """Return the policy as it is frozen with a request."""
+    """Return the policy as JSON, as the database holds it and freezes it with a request."""
     return {
         "approvers": policy.approvers if policy.approvers == ANYONE else list(policy.approvers),
         "four_eyes": policy.four_eyes,

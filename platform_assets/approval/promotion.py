@@ -1,9 +1,8 @@
-"""From an approved request to a champion: the promotion, the rollback.
+"""Promotion of an approved version, and rollback to the previous champion.
 
-The ledger decides and the registry shows it: a promotion is first one entry in the ledger, then tags and the alias
-`champion` in the registry, then a mark in the ledger that the registry has it. Whoever is killed between any two of
-these leaves the rest to the next promotion, rollback or `reconcile`; each step does nothing where it was done. The
-steps in the registry stand in `reconciliation.py`.
+The ledger decides; the registry is a copy. A promotion is first an event in the ledger, then tags and the alias
+`champion` in the registry (`reconciliation.py`), then a mark in the ledger that the registry shows it. Every step is
+idempotent. If a process is killed in between, the next promotion, rollback or `reconcile` completes the steps.
 """
 
 from __future__ import annotations
@@ -11,51 +10,54 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.approval.audit import JOURNAL, Finding
+from platform_assets.approval.kept_heads import HEADS_FILE
 from platform_assets.approval.ledger_errors import LedgerError
 from platform_assets.approval.ledger_events import Promotion
 from platform_assets.approval.reconciliation import Reconciler
 from platform_assets.approval.registry_audit import altered
-from platform_assets.approval.requests import PLATFORM, Actor, State
+from platform_assets.approval.requests import State
 from platform_assets.base.errors import ArtefactError, PlatformError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from platform_assets.approval.audit import Finding
     from platform_assets.approval.ledger import Ledger
-    from platform_assets.approval.requests import Request
+    from platform_assets.approval.requests import Actor, Request
     from platform_assets.models.artefact_store import ArtefactStore
     from platform_assets.models.registry import ModelRegistry
 
-_WAYS_OUT = {
+_FIXES = {
     State.PENDING: "a person must approve it: `platform-assets decide approve {id}`, or on the page",
     State.REJECTED: "train a better version",
-    State.WITHDRAWN: "`platform-assets decide request {model} {version}` asks again",
-    State.EXPIRED: "`platform-assets decide request {model} {version}` asks again",
+    State.WITHDRAWN: "request it again: `platform-assets decide request {model} {version}`",
+    State.EXPIRED: "request it again: `platform-assets decide request {model} {version}`",
     State.SUPERSEDED: "decide about the newer version, or `platform-assets decide request {model} {version}`",
-    State.FAILED: "`platform-assets decide request {model} {version}` asks again, with fresh evidence",
-    State.ROLLED_BACK: "`platform-assets decide request {model} {version}` asks again",
+    State.FAILED: "request it again with new evidence: `platform-assets decide request {model} {version}`",
+    State.ROLLED_BACK: "request it again: `platform-assets decide request {model} {version}`",
 }
 
 
 class PromotionRefused(PlatformError):  # noqa: N818 - says what it is
-    """A version is not made the champion; what would open it is told. Trying again does not help."""
+    """The version cannot be promoted, and a retry would not help; the message names the fix."""
 
 
 class Promoter:
-    """Promotes, rolls back, and keeps the registry to what the ledger says.
+    """Promotes, rolls back, and keeps the registry equal to the ledger.
 
     Parameters
     ----------
     ledger
-        Where decisions are.
+        The record of decisions.
     registry
-        What shows them.
+        The registered models.
     artefacts
-        Where the models' files are.
+        The models' files.
     lock
-        Makes a lock of a name, which one process holds at a time and loses when it ends.
+        Returns a lock by name, which one process holds at a time and which its end releases.
+    read_heads
+        Returns the heads of the ledger's chains that were kept in the lake, by chain; None to compare none.
     """
 
     def __init__(
@@ -64,41 +66,40 @@ class Promoter:
         registry: ModelRegistry,
         artefacts: ArtefactStore,
         lock: Callable[[str], AbstractContextManager[Any]],
+        read_heads: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
         self._ledger = ledger
         self._registry = registry
         self._artefacts = artefacts
         self._lock = lock
+        self._read_heads = read_heads
         self._reconciler = Reconciler(ledger, registry, artefacts)
 
-    def promote(self, number: int, actor: Actor | None = None) -> Promotion:
-        """Make an approved version the champion, or complete what a killed process began.
+    def promote(self, number: int) -> Promotion:
+        """Promote an approved version, or complete a promotion that was interrupted.
 
-        Everything is read anew. An approval that cannot be followed any more becomes FAILED, with the reason.
+        Everything is read again. An approval that is stale becomes FAILED, with the reason.
 
         Parameters
         ----------
         number
             The request.
-        actor
-            Who launched it; by default the platform.
 
         Raises
         ------
         PromotionRefused
-            It is not approved, or not any more: expired, another champion than the approver saw, or a model
-            file that was altered or lost.
+            It is not approved, or the approval is stale: it expired, the champion changed, or the model file was
+            altered or lost.
         RegistryError
-            The registry does not answer. Before the ledger has the promotion, nothing has happened; after that,
-            the next call completes it.
+            The registry is unreachable. If the ledger has no promotion yet, nothing happened; otherwise the next
+            call completes it.
         LedgerError, ArtefactError
-            The ledger, or the store of the models' files, does not answer.
+            The ledger or the store of the models' files is unreachable.
         """
-        actor = actor or Actor(PLATFORM)
         with self._alone(self._ledger.request(number).model):
             request = self._ledger.request(number)
             if request.state is State.APPROVED:
-                self._record_promotion(request, actor)
+                self._record_promotion(request)
             elif request.state is not State.PROMOTED:
                 raise PromotionRefused(self._refusal(request))
             self._reconciler.project(request.model)
@@ -106,44 +107,44 @@ class Promoter:
         return Promotion(request.id, request.model, request.version, request.digest, request.threshold, event)
 
     def demand_approved(self, number: int) -> None:
-        """Refuse a request that no person approved, and tell what would open it; looks only.
+        """Check that a request is approved or promoted; changes nothing.
 
         Raises
         ------
         PromotionRefused
-            It is neither approved nor promoted.
+            It is neither; the message names the fix.
         LedgerError
-            There is no such request, or the ledger does not answer.
+            There is no such request, or the ledger is unreachable.
         """
         request = self._ledger.request(number)
         if request.state not in (State.APPROVED, State.PROMOTED):
             raise PromotionRefused(self._refusal(request))
 
     def rollback(self, model: str, actor: Actor, reason: str, *, delivery: str | None = None) -> Promotion:
-        """Make the previous champion the champion again; the champion that there is then.
+        """Make the previous champion the champion again; return the champion.
 
         Parameters
         ----------
         model
             The model.
         actor
-            Who does it.
+            Who decides.
         reason
             Why.
         delivery
-            Any text that is the same when the same rollback is sent again; it is then done once.
+            Idempotency key: the same rollback sent again with it is done once.
 
         Raises
         ------
         PromotionRefused
             The previous champion's file was altered or lost.
         DecisionRefused, LedgerError
-            This person may not, there is no previous champion, or the ledger does not answer.
+            The person may not, there is no previous champion, or the ledger is unreachable.
         RegistryError
-            The registry does not answer; see `promote`.
+            The registry is unreachable; see `promote`.
         """
         with self._alone(model):
-            # What is rolled back need not be whole: it is not brought to the registry first.
+            # The champion that is replaced is not projected first, because its file may be damaged.
             self._registry.versions(model)
             done = [event for event in self._ledger.changes(model) if delivery and event.delivery == delivery]
             previous = self._ledger.previous_champion(model)
@@ -156,23 +157,23 @@ class Promoter:
         return champion
 
     def reconcile(self, model: str) -> list[str]:
-        """Make the registry show what the ledger says; what was done, a line each.
+        """Make the registry equal to the ledger; return a line for each change.
 
         Raises
         ------
         RegistryError, LedgerError, ArtefactError
-            One of them does not answer, or a lost version cannot be made again.
+            One of them is unreachable, or a lost version cannot be restored.
         """
         with self._alone(model):
             return self._reconciler.reconcile(model)
 
     def drifted(self, model: str) -> list[str]:
-        """In what the registry does not show what the ledger says; looks only.
+        """Return where the registry differs from the ledger; changes nothing.
 
         Raises
         ------
         RegistryError, LedgerError
-            One of them does not answer.
+            One of them is unreachable.
         """
         return self._reconciler.drifted(model)
 
@@ -181,48 +182,54 @@ class Promoter:
         return altered(model, self._ledger, self._registry, self._artefacts)
 
     def models(self) -> list[str]:
-        """The models that the ledger or the registry knows."""
+        """Return the models in the ledger or the registry, by name."""
         return sorted({*self._ledger.models(), *self._registry.names()})
 
     def audit(self) -> list[Finding]:
-        """What somebody altered in the ledger, held against the ends of it that the registry's versions carry."""
-        return self._ledger.audit(self._reconciler.heads())
+        """Return what was altered in the ledger, compared with the heads in the registry's tags and in the lake."""
+        heads, missing = self._reconciler.heads(), []
+        if self._read_heads is not None:
+            kept, prefixes = self._read_heads(), {"events": "", "journal": JOURNAL}
+            heads |= {f"{HEADS_FILE} ({chain})": prefixes.get(chain, "") + head for chain, head in kept.items()}
+            if not kept and self._ledger.has_own_events():
+                missing = [Finding(HEADS_FILE, "missing from the lake; the next event writes it again")]
+        return [*self._ledger.audit(heads), *missing]
 
     @contextmanager
     def _alone(self, model: str) -> Iterator[None]:
         with self._lock(f"promote {model}"):
             yield
 
-    def _record_promotion(self, request: Request, actor: Actor) -> None:
+    def _record_promotion(self, request: Request) -> None:
         if why := self._unfollowable(request):
             self._ledger.failed(request.id, why)
             raise PromotionRefused(self._refusal(self._ledger.request(request.id)))
-        # Whether the registry answers, before anything depends on it.
+        # Fails here, before anything is recorded, if the registry is unreachable.
         self._registry.versions(request.model)
         try:
-            self._ledger.promoted(request.id, actor, {"version": request.version, "digest": request.digest})
+            self._ledger.promoted(request.id)
         except LedgerError:
-            # It may have expired since; an answer that was lost is read by whoever comes next.
+            # It may have expired since. If only the answer was lost, the next call reads it.
             if why := self._ledger.stale(request.id):
                 self._ledger.failed(request.id, why)
                 raise PromotionRefused(self._refusal(self._ledger.request(request.id))) from None
             raise
 
     def _unfollowable(self, request: Request) -> str | None:
-        """Why an approval cannot be followed any more; None if it can."""
+        """Return why an approval is stale or invalid; None if the version can be promoted."""
         history = self._ledger.history(request.id)
         if not request.passed and not any(event.override for event in history if event.kind == "approve"):
-            return "it did not pass the gate, and nobody overrode that"
+            return "it did not pass the gate, and no approval overrode that"
         rows = {f"request {request.id}", *(f"event {event.sequence}" for event in history)}
         if altered := [f"{one.row}: {one.told}" for one in self._ledger.audit() if one.row in rows]:
             return f"the ledger was tampered with: {'; '.join(altered)}"
         return self._ledger.stale(request.id) or self._unusable(request.digest)
 
     def _unusable(self, digest: str) -> str | None:
-        """What is wrong with a model's file; None if it can serve."""
-        # Raises where the store does not answer, which is no fault of the file.
+        """Return what is wrong with a model's file; None if it can serve."""
+        # An unreachable store raises, because it says nothing about the file.
         if not self._artefacts.exists(digest):
-            return f"the model file {digest}.skops is not there; restore it from a copy"
+            return f"the model file {digest}.skops is missing; restore it from a copy"
         try:
             self._artefacts.load(digest)
         except ArtefactError as error:
@@ -231,5 +238,5 @@ class Promoter:
 
     def _refusal(self, request: Request) -> str:
         last = self._ledger.history(request.id)[-1]
-        way_out = _WAYS_OUT[request.state].format(id=request.id, model=request.model, version=request.version)
-        return f"{request.called} is not promoted: it is {request.state}, {last.told}; {way_out}"
+        fix = _FIXES[request.state].format(id=request.id, model=request.model, version=request.version)
+        return f"{request.called} cannot be promoted: it is {request.state}, {last.told}; {fix}"

@@ -1,6 +1,6 @@
-"""Reconciliation of the registry with the ledger: the registry shows the champion that the ledger names.
+"""Reconciliation: make the registry show the champion that the ledger names.
 
-A version that the registry lost is made again of its file and its evidence.
+A version that was deleted from the registry is restored from its file and its evidence.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from platform_assets.models.registry import ModelRegistry, ModelVersion
 
 APPROVAL_TAG = "approval"
-"""Tag of a version: the request by which it became champion."""
+"""Tag of a version: number of the request that made it the champion."""
 HEAD_TAG = "ledger_head"
-"""Tag of a version: the ledger's newest event when the alias was moved, so that a cut ledger is found."""
+"""Tag of a version: head of the ledger when the alias was moved. The audit compares it, to find a deleted tail."""
 RESTORED_TAG = "restored_from"
-"""Tag of a version that was made again of a lost one: the number of that one."""
+"""Tag of a restored version: number of the lost one."""
 
 
 class Reconciler:
-    """Keeps the registry to what the ledger says; whoever calls it holds the model's lock.
+    """Keeps the registry equal to the ledger. The caller holds the model's lock.
 
     Parameters
     ----------
     ledger
-        Where decisions are.
+        The record of decisions.
     registry
-        What shows them.
+        The registered models.
     artefacts
-        Where the models' files are.
+        The models' files.
     """
 
     def __init__(self, ledger: Ledger, registry: ModelRegistry, artefacts: ArtefactStore) -> None:
@@ -43,7 +43,7 @@ class Reconciler:
         self._artefacts = artefacts
 
     def project(self, model: str) -> None:
-        """Bring the ledger's champion to the registry, and mark that it is there."""
+        """Show the ledger's champion in the registry, and record that in the ledger."""
         champion = self._ledger.champion(model)
         if champion is None:
             return
@@ -59,32 +59,32 @@ class Reconciler:
             self._ledger.projected(event.sequence)
 
     def reconcile(self, model: str) -> list[str]:
-        """Make the registry show what the ledger says; what was done, a line each."""
+        """Make the registry equal to the ledger; return a line for each change."""
         drift = self.drifted(model)
         if self._ledger.champion(model) is not None:
             self.project(model)
         elif drift:
             self._registry.drop_alias(model, CHAMPION)
-        return [f"mended: {told}" for told in drift]
+        return [f"repaired: {told}" for told in drift]
 
     def drifted(self, model: str) -> list[str]:
-        """In what the registry does not show what the ledger says; looks only.
+        """Return where the registry differs from the ledger; changes nothing.
 
         Raises
         ------
         RegistryError, LedgerError
-            One of them does not answer.
+            One of them is unreachable.
         """
         champion = self._ledger.champion(model)
         there = self._registry.versions(model)
         shown, stranger = self._shown(model)
         found = f"version {shown.version}" if shown else stranger
         if champion is None:
-            return [f"{model}: the alias {CHAMPION} is at {found}, and nothing was promoted"] if found else []
+            return [f"{model}: the alias {CHAMPION} is at {found}, but no version was promoted"] if found else []
         wanted = f"version {champion.version}, request {champion.request_id}"
         told = []
         if all(version.digest != champion.digest for version in there):
-            told.append(f"{model}: the champion ({wanted}) is not in the registry: it was deleted")
+            told.append(f"{model}: the champion ({wanted}) is missing from the registry: it was deleted")
         if shown is None or shown.digest != champion.digest:
             told.append(f"{model}: the alias {CHAMPION} is at {found or 'no version'}; the champion is {wanted}")
         else:
@@ -96,11 +96,11 @@ class Reconciler:
             ]
         waiting = [str(event.sequence) for event in self._ledger.unprojected(model)]
         if waiting and not told:
-            told.append(f"{model}: it is not recorded that the registry shows event {', '.join(waiting)}")
+            told.append(f"{model}: the ledger lacks the mark that the registry shows event {', '.join(waiting)}")
         return told
 
     def heads(self) -> dict[str, str]:
-        """Return the ends of the ledger that the registry's versions carry, by version."""
+        """Return the heads of the ledger in the tags of the registry's versions, by version."""
         return {
             f"{version.name} version {version.version}": version.tags[HEAD_TAG]
             for name in self._registry.names()
@@ -113,14 +113,14 @@ class Reconciler:
         return {APPROVAL_TAG: str(champion.request_id), HEAD_TAG: newest.head}
 
     def _shown(self, model: str) -> tuple[ModelVersion | None, str]:
-        """The version that has the alias; or, where it is none that the platform knows, what the registry says."""
+        """Return the version with the alias; or None and a description, if the platform did not register it."""
         try:
             return self._registry.by_alias(model, CHAMPION), ""
         except RegistryError as error:
-            return None, f"a version that is not the platform's ({error})"
+            return None, f"a version that the platform did not register ({error})"
 
     def _registered(self, champion: Promotion) -> ModelVersion:
-        """The champion's version in the registry, made again of its file and evidence if it was lost."""
+        """Return the champion's version in the registry; restore it from its file and evidence if it was deleted."""
         there = self._registry.versions(champion.model)
         same = [version for version in there if version.digest == champion.digest]
         found = next((version for version in same if version.version == champion.version), None)
@@ -134,7 +134,7 @@ class Reconciler:
         registered = evidence.get("registered") or {}
         fingerprint = str(evidence.get("fingerprint") or champion.digest)
         if self._registry.find(champion.model, fingerprint):
-            # Trained again since, which made another file.
+            # The version was trained again since, with the same fingerprint and another file.
             fingerprint = f"{fingerprint}:{champion.digest}"
         return self._registry.register(
             Registration(
@@ -154,7 +154,7 @@ class Reconciler:
         )
 
     def _keep_challenger(self, model: str) -> None:
-        """A version that was made again is the registry's newest, and still no challenger."""
+        """Move the alias off a restored version, which is the newest in the registry but not a challenger."""
         challenger = self._registry.by_alias(model, CHALLENGER)
         if challenger is None or RESTORED_TAG not in challenger.tags:
             return

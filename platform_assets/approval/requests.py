@@ -1,4 +1,4 @@
-"""Approval requests: what somebody asks for, who asks or decides, and where a request stands."""
+"""Approval requests: a version proposed for promotion, its state, and the people involved."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from platform_assets.approval.policy import ApprovalPolicy
 
 PLATFORM = "platform"
-"""Who does what no person did: a request expires, or a newer one takes its place."""
+"""Actor of events that no person caused, such as an expiry."""
+UNVERIFIED = "unverified: "
+"""Prefix that the database gives to names that no key proved. No owner of a key may have it."""
 
 
 class State(StrEnum):
-    """Where a request stands; the first two are open."""
+    """State of a request; the first two are open."""
 
     PENDING = "PENDING"
     APPROVED = "APPROVED"
@@ -31,41 +33,39 @@ class State(StrEnum):
 
 
 OPEN = frozenset({State.PENDING, State.APPROVED})
+"""States that await a decision or a promotion."""
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who does something.
+    """A person or program that acts.
 
     Attributes
     ----------
     name
-        Of the person or program.
-    authenticated
-        Whether a key proved it. Dagster knows no users, so what comes from its Launchpad is a mere claim.
-    scopes
-        Of that key.
+        The claimed name. It counts only where there is no secret.
+    secret
+        A key, or the token of a session; the database finds its owner. Empty without one.
     """
 
     name: str
-    authenticated: bool = False
-    scopes: frozenset[str] = frozenset()
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A version that somebody wants to make the champion, with all that is known of it now.
+    """A version proposed for promotion, with its evidence.
 
     Attributes
     ----------
     model, version, digest, threshold
-        The registered version, its file, and the score from which a row counts as positive.
+        The registered version, the digest of its artifact, and the score from which a row counts as positive.
     launched_by
-        Who launched the training; None where nobody knows.
+        Who launched the training; None if unknown.
     requested_by
-        Who asks; None where nobody knows.
+        The person who makes the request; None for a training.
     policy
-        Who may decide.
+        The declared approval policy. The request gets the one in the database, which must be equal.
     evidence
         JSON; `verdict.passed` says whether it passed the gate (`evidence.Evidence`).
     plots
@@ -79,7 +79,7 @@ class Proposal:
     digest: str
     threshold: float
     launched_by: str | None
-    requested_by: str | None
+    requested_by: Actor | None
     policy: ApprovalPolicy
     evidence: Mapping[str, Any]
     plots: Mapping[str, bytes] = field(default_factory=dict)
@@ -88,14 +88,16 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it was frozen, and where it stands.
+    """A frozen request, and its current state.
 
     Attributes
     ----------
     id
-        Its number.
-    model, version, digest, threshold, launched_by, requested_by, policy, evidence
+        Number of the request.
+    model, version, digest, threshold, launched_by, policy, evidence
         As in `Proposal`.
+    requested_by
+        Name of the person who made the request, prefixed with `UNVERIFIED` without a key; None for a training.
     created_at, expires_at
         With time zone; at `expires_at` it is expired.
     plot_digests
@@ -103,7 +105,7 @@ class Request:
     champion_version, champion_digest
         The champion at that time; None without one.
     state
-        Where it stands. An expired one is `PENDING` until somebody notices.
+        Current state. An overdue request stays `PENDING` until its expiry is recorded.
     """
 
     id: int
@@ -124,34 +126,34 @@ class Request:
 
     @property
     def champion(self) -> tuple[int, str] | None:
-        """Version and digest of the champion at that time."""
+        """Version and digest of the champion at that time; None without one."""
         if self.champion_version is None or self.champion_digest is None:
             return None
         return self.champion_version, self.champion_digest
 
     @property
     def called(self) -> str:
-        """Its name in a sentence."""
+        """The request in a sentence."""
         return f"request {self.id} ({self.model} version {self.version})"
 
     @property
     def passed(self) -> bool:
-        """Whether the version passed the gate; not without a verdict."""
+        """Whether the version passed the gate; False without a verdict."""
         return (self.evidence.get("verdict") or {}).get("passed") is True
 
     def is_expired(self, moment: datetime) -> bool:
-        """Whether it cannot be decided any more at a moment."""
+        """Whether it is expired at a moment."""
         return moment >= self.expires_at
 
 
 class OpensRequests(Protocol):
-    """The part of the ledger that requests are opened with."""
+    """The methods of the ledger that `request_approval` needs."""
 
     def champion(self, model: str) -> HasDigest | None:
-        """Return the champion of a model, if there is one."""
+        """Return the champion of a model; None without one."""
 
     def requests(self, model: str) -> Sequence[Request]:
-        """Return the requests of a model, the newest first."""
+        """Return the requests of a model, newest first."""
 
     def open_request(self, proposal: Proposal) -> Request:
         """Open a request."""
@@ -162,26 +164,26 @@ class HasDigest(Protocol):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its file."""
+        """SHA-256 of its artifact."""
 
 
 def request_approval(ledger: OpensRequests, proposal: Proposal) -> Request | None:
-    """Ask for a decision about what came of a training.
+    """Open a request for a version, unless there is nothing to decide.
 
-    A training that found its version known asks only if nobody ever did, so that what was rejected is not
-    asked for again every night. A person who asks for it again does so whatever became of earlier requests.
+    A training opens one only for a version without any earlier request, so that a nightly training does not ask again
+    for a rejected version. A person's request is opened whatever became of earlier ones.
 
     Parameters
     ----------
     ledger
-        Where to ask.
+        Where to open it.
     proposal
-        The version, with its evidence; `requested_by` is None where the training itself asks.
+        The version with its evidence; `requested_by` is None for a training.
 
     Returns
     -------
-    The request, also one that was open before; None where there is nothing to decide: the version is the champion, or
-    was decided about.
+    The new request, or the one that is open already; None if the version is the champion, or a training's version
+    was decided before.
     """
     champion = ledger.champion(proposal.model)
     if champion and champion.digest == proposal.digest:

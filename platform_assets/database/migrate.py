@@ -1,4 +1,4 @@
-"""Bringing the databases to the versions that this code needs: ours by Alembic, Dagster's and MLflow's by themselves.
+"""Migrations: ours by Alembic, Dagster's and MLflow's by their own libraries; and the rights of the platform's role.
 
 Our tables come from several branches of migrations. The rooms share the branch `platform`, in
 `database/migrations/versions`. A domain that owns tables puts its migrations into a flat folder of its own:
@@ -6,30 +6,33 @@ Our tables come from several branches of migrations. The rooms share the branch 
     domains/shop/migrations/shop_0001_orders.py     revision = "shop_0001", branch_labels = ("shop",)
     domains/shop/migrations/shop_0002_customers.py  revision = "shop_0002", down_revision = "shop_0001"
 
-- A file's name begins with its revision, and the revision with the domain's name, so that a database tells
-  whose tables it holds even when the domain is gone.
-- The first migration has `down_revision = None`, and none has `depends_on`: `platform` is at its head before
-  the domains' branches are upgraded, by name.
-- The folder is found on the disk. No domain is imported, and nobody lists them.
-- The first migration makes the schema, named after the domain (`create schema if not exists shop`), and the
-  tables in it. A migration grants nothing: afterwards `grant` gives the platform's role rights on the rows of
-  every table. A table with a trigger named `append_only` can only be read and added to; `platform.refuse_change()`
-  is a function for that trigger. Number rows by identity columns: a serial column's sequence needs a right of
-  its own, which the role does not get.
+- A file name begins with the revision, and the revision with the domain's name, so that a database shows which
+  domain its tables belong to, even after that domain was deleted.
+- The first migration has `down_revision = None`, and none has `depends_on`. The branch `platform` is upgraded first,
+  then the domains' branches by name.
+- The folders are found on disk; no domain is imported and there is no list of them.
+- The first migration creates the schema, named after the domain (`create schema if not exists shop`), and its tables.
+  A migration grants nothing: `grant` afterwards gives the platform's role rights on the rows of every table. On a
+  table with a trigger named `append_only` the role may only select and insert; `platform.refuse_change()` is a
+  function for that trigger. The ledger's tables are written by functions alone (`ledger_rights.py`). Number rows by
+  identity columns, because the sequence of a serial column needs a right that the role does not get.
 
-Dagster's and MLflow's schemas are here, below the layers that know Dagster, because whoever starts the embedded
-server must report it ready only when all three databases can be used. Six processes that each let MLflow create
-its tables broke them for good: all migrating is done under one lock.
+Dagster's and MLflow's schemas are migrated here, below the rooms that import Dagster, because the embedded server may
+be reported ready only when all three databases can be used. All migrating is done under one lock: six processes that
+created MLflow's tables at the same time broke them.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import DatabaseError, first_line
 from platform_assets.database.connections import missing
+from platform_assets.database.ledger_rights import RIGHTS, guard
+from platform_assets.database.policies import write_policies, write_rules
 from platform_assets.database.revisions import (
     DOMAINS,
     MIGRATIONS,
@@ -41,7 +44,7 @@ from platform_assets.database.revisions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import psycopg
@@ -50,36 +53,57 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Database, Purpose
     from platform_assets.database.revisions import Branch
 
-# Any number that no other program takes in the same database; it spells "platform".
 MIGRATION_LOCK = int.from_bytes(b"platform", "big")
+"""Number of the advisory lock that a migration holds."""
 APPEND_ONLY = "append_only"
-"""Name of the trigger that marks a table whose rows are there for ever: the platform's role may read and add."""
-_FOR_MIGRATIONS = {("platform", "alembic_version"), ("platform", "library_schemas")}
+"""Name of the trigger that marks a table whose rows are never changed; the platform's role may select and insert."""
+_READ_ONLY = {("platform", table) for table in ("alembic_version", "library_schemas", *RIGHTS)}
+"""Tables that the platform's role only reads."""
 _LIBRARIES: tuple[Purpose, ...] = ("dagster", "mlflow")
 
 
-def migrate(database: Database, owner: Database | None = None, domains: Path = DOMAINS) -> list[str]:
-    """Create the databases that are missing and bring all three to the versions that this code needs.
+@dataclass(frozen=True)
+class Rules:
+    """The rules of decisions that the database enforces.
+
+    Attributes
+    ----------
+    identity_required
+        Whether a decision needs a key.
+    policies
+        The approval policy of each model, as JSON.
+    """
+
+    identity_required: bool
+    policies: Mapping[str, Mapping[str, Any]]
+
+
+def migrate(
+    database: Database, owner: Database | None = None, domains: Path = DOMAINS, rules: Rules | None = None
+) -> list[str]:
+    """Create missing databases and upgrade all three to the revisions that this code needs.
 
     Parameters
     ----------
     database
-        As the platform connects. Its role gets Dagster's and MLflow's databases for its own, since their
-        libraries alter tables; in the platform's it gets the rights on rows that it needs, and no other.
+        As the platform connects. Its role becomes the owner of Dagster's and MLflow's databases, because their
+        libraries alter tables. In the platform's database it gets rights on rows only.
     owner
-        The same databases as the role that owns the platform's tables; None where it is the same role.
+        The same databases as the role that owns the platform's tables; None if it is the same role.
     domains
-        The folder that holds a folder for each domain, some with migrations.
+        Folder with one folder for each domain.
+    rules
+        The rules of decisions to record; None to leave them.
 
     Returns
     -------
-    What was done, a line each; nothing when all was in place.
+    A line for each change; empty if everything was up to date.
 
     Raises
     ------
     DatabaseError
-        A database is missing and the role may not create it, or a right cannot be given; a database is at a
-        revision that this code does not have, or a migration breaks the rules above.
+        A database is missing and the role may not create it, or a right cannot be granted; a database is at an
+        unknown revision, or a migration breaks the rules above.
 
     """
     if owner is None or owner.role == database.role:
@@ -95,11 +119,14 @@ def migrate(database: Database, owner: Database | None = None, domains: Path = D
         if owner is not database:
             grant(connection, database.role)
             done += [line for purpose in _LIBRARIES for line in _hand_over(owner, purpose, database.role)]
+        if rules is not None:
+            done += write_rules(connection, identity_required=rules.identity_required)
+            done += write_policies(connection, rules.policies)
         return done + _migrate_libraries(database, connection)
 
 
 def make_role(owner: Database, role: str, password: str) -> None:
-    """See that a role can sign in with a password, which is never sent as it is."""
+    """Create a role that can log in, or set its password; only a SCRAM verifier is sent to the server."""
     from psycopg import sql
 
     with owner.maintenance() as connection:
@@ -128,13 +155,13 @@ def _create_missing(owner: Database, role: str) -> list[Purpose]:
                     f'let an administrator run: create database "{name}" owner "{its_owner or user}"'
                 ) from None
             except (errors.DuplicateDatabase, errors.UniqueViolation):
-                # Another process migrates as well; it waits with us for the lock.
+                # Another process migrates at the same time and waits for the same lock.
                 continue
     return created
 
 
 def grant(connection: psycopg.Connection[Any], role: str) -> None:
-    """Give the platform's role the rights on rows that it needs in the platform's database, and no other."""
+    """Grant the platform's role the rights on rows that it needs in the platform's database, and revoke all others."""
     from psycopg import errors, sql
 
     tables = connection.execute(
@@ -155,7 +182,7 @@ def grant(connection: psycopg.Connection[Any], role: str) -> None:
                 _give(connection, sql.SQL("usage"), sql.SQL("schema {}").format(sql.Identifier(schema)), role)
             for schema, table, append_only in tables:
                 rights = "select, insert" if append_only else "select, insert, update, delete"
-                if (schema, table) in _FOR_MIGRATIONS:
+                if (schema, table) in _READ_ONLY:
                     rights = "select"
                 _give(connection, sql.SQL(rights), sql.SQL("table {}").format(sql.Identifier(schema, table)), role)
     except (errors.InsufficientPrivilege, errors.UndefinedObject) as error:
@@ -164,12 +191,13 @@ def grant(connection: psycopg.Connection[Any], role: str) -> None:
             "PLATFORM_DATABASE_URL must name a role that exists, and PLATFORM_MIGRATION_DATABASE_URL the one that "
             "owns the tables"
         ) from None
+    guard(connection, role)
 
 
 def _give(connection: psycopg.Connection[Any], rights: Any, thing: Any, role: str) -> None:
     from psycopg import sql
 
-    # What an earlier version gave, and this one does not, goes; nobody sees the moment between.
+    # Revokes rights that an earlier version granted. Both statements are one transaction.
     connection.execute(sql.SQL("revoke all on {} from {}").format(thing, sql.Identifier(role)))
     connection.execute(sql.SQL("grant {} on {} to {}").format(rights, thing, sql.Identifier(role)))
 
@@ -206,7 +234,7 @@ def _hand_over(owner: Database, purpose: Purpose, role: str) -> list[str]:
 
 
 def _migrate_platform(database: Database, domains: Path) -> None:
-    """Upgrade each branch to its head, the platform's first; each branch in a transaction of its own."""
+    """Upgrade each branch to its head in a transaction of its own, the platform's branch first."""
     from alembic import command
 
     branches = find_branches(domains)
@@ -220,7 +248,7 @@ def _migrate_platform(database: Database, domains: Path) -> None:
 
 
 def alembic_config(branches: list[Branch]) -> Config:
-    """Return Alembic's configuration for some branches; `attributes["connection"]` is still to be set."""
+    """Return Alembic's configuration for some branches; the caller sets `attributes["connection"]`."""
     from alembic.config import Config
 
     folders = dict.fromkeys(str(path.parent) for branch in branches for path in branch.files.values())
@@ -235,7 +263,7 @@ def alembic_config(branches: list[Branch]) -> Config:
 
 
 def _check_branch(branch: Branch) -> None:
-    """Refuse a migration that does not stand in the chain where its file name puts it."""
+    """Refuse a migration whose identifiers contradict its file name."""
     from alembic.util import load_python_file
 
     before = None
@@ -254,10 +282,10 @@ def _check_branch(branch: Branch) -> None:
 
 
 def _migrate_libraries(database: Database, connection: psycopg.Connection[Any]) -> list[str]:
-    """Migrate what is not at the installed libraries' versions; says what was done.
+    """Migrate Dagster's and MLflow's tables to the installed versions; return a line for each change.
 
-    Importing the libraries takes seconds. So `platform.library_schemas` keeps, for each database,
-    which versions migrated it and where they left it; while both still hold, nothing is imported.
+    Importing the libraries takes seconds. `platform.library_schemas` therefore keeps, for each database, the library
+    version that migrated it last and the revision it reached. While both are current, nothing is imported.
     """
     done = []
     work: list[tuple[Purpose, str, Callable[[Database], None]]] = [
@@ -296,9 +324,9 @@ def _library_revision(connection: psycopg.Connection[Any]) -> str | None:
 def _migrate_dagster(database: Database) -> None:
     from dagster_postgres import DagsterPostgresStorage
 
-    # Creates the tables where there are none, at the newest version.
+    # Creates missing tables at the newest version.
     storage = DagsterPostgresStorage(database.psycopg2_url("dagster"), should_autocreate_tables=True)
-    # What `dagster instance migrate` does; that command would open our storage, which waits for us.
+    # As `dagster instance migrate`. That command opens our storage, which waits for this migration.
     storage._run_storage.upgrade()  # noqa: SLF001 - the library has no public way
     storage._run_storage.migrate()  # noqa: SLF001 - the library has no public way
     storage._event_log_storage.upgrade()  # noqa: SLF001 - the library has no public way
@@ -308,7 +336,7 @@ def _migrate_dagster(database: Database) -> None:
 
 
 def _migrate_mlflow(database: Database) -> None:
-    # MLflow reads it when it is imported.
+    # MLflow reads it at import.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     from mlflow.store.db import utils
     from sqlalchemy import create_engine

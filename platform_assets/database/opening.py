@@ -1,11 +1,13 @@
 """Open the platform's databases: those behind a URL, or those of the embedded server.
 
-`open_database` connects as the platform's role, which reads and writes rows. `open_owner` connects as the role that
-owns the tables and is only for migrations. `migrate.py` grants the rights of the platform's role.
+Two roles connect. `open_database` connects as the platform's own role, which reads and writes rows and calls the
+ledger's functions. `open_owner` connects as the role that owns the tables, for migrations, rules of decisions and keys
+that approve. `migrate.py` grants both their rights.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import DatabaseError, PlatformError
@@ -13,10 +15,13 @@ from platform_assets.base.home_folder import make_home
 from platform_assets.database.connections import Database, embedded_database, missing
 from platform_assets.database.embedded.server import APP, OWNER
 from platform_assets.database.embedded.shared_use import use_server
+from platform_assets.database.ledger_rights import require_separate_owner
+from platform_assets.database.policies import settle_rules
 from platform_assets.database.revisions import DOMAINS, current_heads, listed, refuse_unknown, wanted_heads
 from platform_assets.database.session import ignore_shell_variables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from sqlalchemy import URL
@@ -39,7 +44,28 @@ def open_configured_database(settings: Settings) -> Database:
             "PLATFORM_BUNDLE is for `platform-assets serve`, which serves one exported model without a database; unset "
             "it for every other command"
         )
-    return open_database(settings.database_url.get_secret_value(), settings.home)
+    database = open_database(settings.database_url.get_secret_value(), settings.home)
+    try:
+        if settings.env == "production":
+            require_separate_owner(database)
+        settle_rules(database, owner_for_rules(settings), identity_required=settings.identity_required)
+    except DatabaseError:
+        database.close()
+        raise
+    return database
+
+
+def owner_for_rules(settings: Settings) -> Callable[[], Database] | None:
+    """Return what opens the database as its owner to record rules of decisions; None where only `migrate` may."""
+    return owner_of(settings) if settings.env == "development" else None
+
+
+def owner_of(settings: Settings) -> Callable[[], Database] | None:
+    """Return what opens the database as its owner; None where the settings name no owner."""
+    url = settings.migration_database_url.get_secret_value()
+    if settings.database_url.get_secret_value() and not url:
+        return None
+    return partial(open_owner, url, settings.home)
 
 
 def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:

@@ -1,4 +1,4 @@
-"""The use cases, one folder each, and functions that find what all of them declare: models, sources, settings.
+"""The use cases, one folder each, and functions that collect their declared models, sources and settings.
 
 Domains never import each other. They refer to each other's tables by asset key. Every subpackage is a domain, so there
 is no list of them.
@@ -23,7 +23,7 @@ Found = TypeVar("Found")
 
 
 def all_of(kind: type[Found], modules: Iterable[ModuleType]) -> list[Found]:
-    """Return every object of a class among the names of some modules."""
+    """Return all objects of a class that the modules define or import at the top level."""
     return [value for module in modules for value in vars(module).values() if isinstance(value, kind)]
 
 
@@ -49,7 +49,7 @@ def model_spec(name: str) -> ModelSpec:
     """
     specs = {spec.name: spec for spec in model_specs()}
     if name not in specs:
-        raise PlatformError(f"there is no model {name!r}; there are {', '.join(specs)}")
+        raise PlatformError(f"there is no model {name!r}; choose one of {', '.join(specs)}")
     return specs[name]
 
 
@@ -61,7 +61,7 @@ def declared_sources() -> list[DeclaredSource]:
 
 
 def settings_classes() -> list[type[DomainSettings]]:
-    """Return the class of settings that each domain's `settings.py` defines.
+    """Return the settings classes that the domains' `settings.py` files define.
 
     Raises
     ------
@@ -79,13 +79,14 @@ def settings_classes() -> list[type[DomainSettings]]:
     for one in classes:
         for name in one.model_fields:
             if name in declared:
-                raise SettingsError(f"{variable(name)} is declared in {declared[name]} and again in {one.__module__}")
+                places = f"{declared[name]} and {one.__module__}"
+                raise SettingsError(f"{variable(name)} is declared twice, in {places}; rename one")
             declared[name] = one.__module__
     return classes
 
 
 def check_settings() -> None:
-    """Read the settings of all domains, so that an invalid value is reported at startup.
+    """Validate the settings of all domains, so that an invalid value is reported at startup.
 
     Raises
     ------

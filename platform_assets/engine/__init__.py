@@ -1,1 +1,1 @@
-"""Query engines that tables are computed with."""
+"""The query engine and the files that it stages."""

@@ -1,8 +1,7 @@
-"""The query engine: DuckDB behind Ibis, within stated bounds of memory, threads and disk.
+"""The query engine: DuckDB behind Ibis, with limits of memory, threads and disk.
 
-Everything that moves rows goes through here: opening files as Ibis expressions, and staging a
-frame or an expression as parquet files on local disk. `staged_files.py` says what is staged, and
-`stored_types.py` which types of columns can be.
+The engine opens files as Ibis expressions, and stages a frame or an expression as parquet files on local disk.
+`staged_files.py` describes staged files, and `stored_types.py` lists the column types that tables keep.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def as_frame(expression: Expression) -> Frame:
-    """Run an expression; the rows as a pandas frame, dates as `datetime64`, whole numbers with nulls as `Int64`."""
+    """Run an expression and return a pandas frame: dates as `datetime64`, whole numbers with nulls as `Int64`."""
     import pandas as pd
     import pyarrow as pa
 
@@ -42,7 +41,7 @@ def as_frame(expression: Expression) -> Frame:
     frame: Frame = rows.to_pandas(date_as_object=False)
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         if pa.types.is_integer(column.type) and column.null_count:
-            # As floats, numbers beyond 2**53 would change.
+            # pandas would use floats, which change numbers beyond 2**53.
             frame[name] = column.cast(pa.int64()).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     return frame
 
@@ -50,13 +49,13 @@ def as_frame(expression: Expression) -> Frame:
 class Engine:
     """An embedded DuckDB that spills to disk instead of outgrowing its memory limit.
 
-    It serves one thread at a time; a second thread needs an engine of its own.
+    An engine serves one thread at a time. A second thread needs its own engine.
 
     Parameters
     ----------
     scratch
-        Folder for staged and spilled rows; made when needed. Each engine keeps to a folder of its own
-        in it, which goes with the process; `scratch.clean_scratch` removes those of killed processes.
+        Folder for staged and spilled rows; created when needed. Each engine uses a subfolder, which is removed when
+        the process ends. `scratch.clean_scratch` removes the subfolders of killed processes.
     memory
         DuckDB's memory limit, e.g. `2GB`.
     threads
@@ -76,27 +75,27 @@ class Engine:
 
     @cached_property
     def ibis(self) -> Backend:
-        """The Ibis backend; its expressions can be combined with each other."""
+        """The Ibis backend. Expressions of one backend can be combined."""
         import ibis
 
-        # Order is kept only where a query asks for it: that is what lets DuckDB stream in parallel.
+        # Without insertion order DuckDB streams in parallel. A query that needs an order asks for it.
         backend = ibis.duckdb.connect(
             temp_directory=str(self._own.path / "spill"), preserve_insertion_order=False, **self._config
         )
-        # It would be drawn on standard output.
+        # DuckDB draws the bar on standard output.
         backend.con.execute("SET enable_progress_bar = false")
-        # A connection still open when the interpreter ends makes DuckDB print what it takes for leaks.
+        # DuckDB prints leak warnings if a connection is still open when the interpreter ends.
         atexit.register(self.close)
         return backend
 
     @property
     def duckdb(self) -> duckdb.DuckDBPyConnection:
-        """The connection below, for what Ibis does not express."""
+        """The DuckDB connection, for queries that Ibis cannot express."""
         connection: duckdb.DuckDBPyConnection = self.ibis.con
         return connection
 
     def close(self) -> None:
-        """Close the connection and remove what was staged and spilled; the process's end does the same."""
+        """Close the connection, and remove staged and spilled files. This also happens when the process ends."""
         if "ibis" in self.__dict__:
             self.ibis.disconnect()
             del self.ibis
@@ -106,30 +105,30 @@ class Engine:
             del self._own
 
     def sql(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Run one SQL statement to its end; the rows."""
+        """Run one SQL statement and return all rows."""
         return self.duckdb.execute(query, list(parameters)).fetchall()
 
     def folder(self, purpose: str) -> Path:
-        """A new private folder for files that do not outlive the work."""
+        """Create a private folder for temporary files."""
         return Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=self._own.path))
 
     def dataset(self, dataset: pads.Dataset) -> Expression:
-        """An Arrow dataset as an expression that reads only the rows and columns asked for."""
+        """Return an Arrow dataset as an expression that reads only the needed rows and columns."""
         return self._registered(dataset)
 
     def parquet(self, *files: Path) -> Expression:
-        """Parquet files as one expression."""
-        # Folders named like `a=b` would otherwise become columns.
+        """Return parquet files as one expression."""
+        # With hive partitioning, a folder named `a=b` would become a column.
         return self.ibis.read_parquet([str(file) for file in files], hive_partitioning=False)
 
     def staged(self, staged: Staged) -> Expression:
-        """Staged rows as an expression, the partition's column included."""
+        """Return staged rows as an expression, including the partition column."""
         if not staged.parts:
             return self._registered(staged.schema.empty_table())
         return self.parquet(*(file for part in staged.parts.values() for file in part.files))
 
     def as_expression(self, data: Frame | Expression | pa.Table) -> Expression:
-        """Any of the forms in which rows come, as an expression of this engine; a frame's index is left out.
+        """Return rows as an expression of this engine, without the index of a frame.
 
         Raises
         ------
@@ -141,7 +140,7 @@ class Engine:
         if isinstance(data, Expression):
             return data
         if not isinstance(data, Frame | pa.Table):
-            raise SchemaError(f"{type(data).__name__} is no table; a pandas frame or an Ibis expression is needed")
+            raise SchemaError(f"{type(data).__name__} is not a table; return a pandas frame or an Ibis expression")
         try:
             table = data if isinstance(data, pa.Table) else pa.Table.from_pandas(data, preserve_index=False)
             rows = _in_microseconds(table)
@@ -157,8 +156,8 @@ class Engine:
         name = f"rows_{uuid.uuid4().hex}"
         self.duckdb.register(name, rows)
         table = self.ibis.table(name)
-        # The rows stay in memory as long as an expression needs them. They are let go of later, not here: garbage
-        # is collected at any moment, also while the connection streams a result.
+        # The rows stay registered as long as an expression needs them. The finalizer only notes the name, because
+        # garbage is also collected while the connection streams a result.
         weakref.finalize(table.op(), self._retired.append, name)
         return table
 
@@ -167,25 +166,24 @@ class Engine:
             self.duckdb.unregister(self._retired.pop())
 
     def stage(self, data: Frame | Expression | pa.Table, partition_by: str | None = None) -> Staged:
-        """Write rows as parquet files to scratch, streaming, and digest them.
+        """Write rows as parquet files to scratch in a stream, and compute their digest.
 
-        The digest is the same for the same rows in any order, whatever files they lie in: DuckDB's
-        64-bit hash of each row, mixed once more (a row's own hash is linear in those of its cells, so that
-        exclusive or alone is blind to cells that change places between rows), combined by exclusive or
-        and by sum, with count, column names and types. DuckDB's version is part of it, for its hash may change
-        between versions. As for SQL, 0.0 and -0.0 are the same value, and so are all NaN; null is neither NaN nor
-        the empty string.
+        The digest does not depend on the order of the rows or on the files. It combines DuckDB's 64-bit hash of each
+        row by exclusive or and by sum, with the row count, column names and types, and DuckDB's version, because its
+        hash may change between versions. Each row's hash is hashed again: it is linear in the hashes of the cells, so
+        exclusive or alone would miss cells that are exchanged between rows. As in SQL, 0.0 equals -0.0 and all NaN are
+        equal. Null differs from NaN and from the empty string.
 
         Tables keep booleans, signed integers (unsigned ones become the next larger signed type), floats, decimals,
-        strings (categories become strings), binary, dates, and timestamps in microseconds: with a time zone as
-        instants in UTC, without one as they are.
+        strings (categories become strings), binary, dates, and timestamps in microseconds. Timestamps with a time zone
+        are stored as instants in UTC.
 
         Raises
         ------
         SchemaError
-            A column has a type that tables do not keep, or a value that its type does not hold.
+            Tables do not keep the type of a column, or a value does not fit its type.
         TableError
-            No space or no memory for the rows, or a partition value that cannot be kept.
+            No disk space or memory for the rows, or a partition value that cannot be stored.
         """
         expression = self.as_expression(data)
         folder = self.folder("staged")
@@ -202,8 +200,8 @@ class Engine:
             stored_column(name, kind, is_partition=name == partition_by) for name, kind in types.items()
         )
         view = f"staging_{uuid.uuid4().hex}"
-        # A view, for a compiled expression knows nothing of Ibis' own in-memory tables; the casts, for DuckDB's
-        # types differ from those that Ibis states (the sum of integers is one of 128 bits, and written as a double).
+        # A view, because a compiled expression lacks Ibis' in-memory tables. The casts are needed because DuckDB's
+        # types differ from those of Ibis: a sum of integers has 128 bits, and would be written as a double.
         self.ibis.create_view(view, expression)
         try:
             rows = f"SELECT {columns} FROM {view}"  # noqa: S608 - the names are quoted
@@ -239,12 +237,12 @@ class Engine:
             yield
         except duckdb.OutOfMemoryException as error:
             reason = first_line(error)
-            needed = f"raise PLATFORM_ENGINE_MEMORY, or make space on {self._scratch} to spill to"
-            raise TableError(f"no memory to stage the rows ({reason}); {needed}") from error
+            needed = f"raise PLATFORM_ENGINE_MEMORY, or free space on {self._scratch} for spilling"
+            raise TableError(f"not enough memory to stage the rows ({reason}); {needed}") from error
         except duckdb.IOException as error:
             if not is_full(error):
                 raise
-            raise TableError(f"no space left on {self._scratch} to stage the rows; make some and run again") from error
+            raise TableError(f"no space left on {self._scratch} to stage the rows; free some and run again") from error
         except duckdb.ConversionException as error:
             raise SchemaError(f"a value does not fit its column's type: {first_line(error)}") from error
         except duckdb.InvalidInputException as error:
@@ -254,7 +252,7 @@ class Engine:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error of DuckDB, Arrow or delta-rs says that the disk is full."""
+    """Whether an error of DuckDB, Arrow or delta-rs means that the disk is full."""
     return any(words in str(error) for words in ("No space left", "os error 28", "Errno 28", "errno 28"))
 
 

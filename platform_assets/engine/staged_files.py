@@ -1,4 +1,4 @@
-"""Staged files: rows as parquet files on local disk with their digest, checked before anyone can see them.
+"""Staged files: rows as parquet files on local disk with their digest, to be checked before they are published.
 
 `Engine.stage` of `query_engine.py` writes them; `lake/delta_commits.py` and `lake/online_tables.py` publish them.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WHOLE = ""
-"""The name of the only part of a table that has no partitions."""
+"""Name of the only part of a table without partitions."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Part:
     Attributes
     ----------
     files
-        The parquet files, the partition's own column included.
+        The parquet files, including the partition column.
     rows
         Number of rows.
     digest
-        Digest of the rows in any order; see `Engine.stage`.
+        Digest of the rows, independent of their order; see `Engine.stage`.
     """
 
     files: tuple[Path, ...]
@@ -50,9 +50,9 @@ class Staged:
     folder
         Where the files are.
     schema
-        Arrow schema of the rows, the partition's column included.
+        Arrow schema of the rows, including the partition column.
     parts
-        The rows by value of the partition column; one part named `WHOLE` without one.
+        The rows by value of the partition column. Without one, a single part named `WHOLE`.
     partition_by
         Name of the partition column.
     """
@@ -69,7 +69,7 @@ class Staged:
 
     @property
     def digest(self) -> str:
-        """Digest of all rows, in any order and file layout."""
+        """Digest of all rows, independent of their order and files."""
         return combined_digest({name: part.digest for name, part in self.parts.items()})
 
     def __enter__(self) -> Self:
@@ -86,14 +86,14 @@ class Staged:
 
 
 def combined_digest(parts: Mapping[str, str]) -> str:
-    """One digest for a table from the digests of its partitions; that of the only part where there is one."""
+    """Combine the digests of partitions. The digest of a single `WHOLE` part stays as it is."""
     if set(parts) == {WHOLE}:
         return parts[WHOLE]
     return short_sha(sorted(parts.items()))
 
 
 def files_by_partition(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """The files that DuckDB wrote below a folder, by value of the partition column."""
+    """Group the files that DuckDB wrote below a folder by value of the partition column."""
     from urllib.parse import unquote
 
     inner = sorted(folder.glob("*=*")) if folder.is_dir() else []
@@ -101,5 +101,5 @@ def files_by_partition(folder: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def short_sha(value: object) -> str:
-    """The first 32 digits of SHA-256 of a JSON value."""
+    """Return the first 32 hexadecimal digits of the SHA-256 of a JSON value."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Stored types: which column types tables keep, and the SQL that casts a column or refuses a value."""
+"""Stored types: the column types that tables keep, and the SQL that casts a column or refuses a value."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
 
 REFUSED = "refused by the platform: "
-"""How DuckDB's error begins where the SQL of this module refuses a value."""
+"""Prefix of DuckDB's error if the SQL of this module refuses a value."""
 
-# Ibis types to what a column of a table is stored as. Lists and structs are left out on purpose: DuckDB
-# hashes [[1], [2]] and [[1, 2]] alike, so the digest would not notice that one became the other.
+# Stored type by Ibis type. Lists and structs are missing because DuckDB hashes [[1], [2]] and [[1, 2]] alike, so the
+# digest could not tell them apart.
 _STORED = {
     "boolean": "BOOLEAN",
     "int8": "TINYINT",
@@ -32,17 +32,17 @@ _STORED = {
     "date": "DATE",
 }
 _PARTITIONS = {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "VARCHAR", "DATE"}
-# A file name has at most 255 bytes, and DuckDB makes one of each value.
+# DuckDB makes a file name of each value, and a file name has at most 255 bytes.
 _LONGEST_PARTITION = 180
 
 
 def stored_types(expression: Expression, partition_by: str | None) -> dict[str, str]:
-    """DuckDB's type of each column as tables keep it.
+    """Return the stored DuckDB type of each column.
 
     Raises
     ------
     SchemaError
-        Tables do not keep a column's type, or cannot be partitioned by it.
+        Tables do not keep the type of a column, or cannot be partitioned by it.
     """
     types = {name: _stored_type(name, dtype) for name, dtype in expression.schema().items()}
     if partition_by is not None and types.get(partition_by) not in _PARTITIONS:
@@ -52,7 +52,7 @@ def stored_types(expression: Expression, partition_by: str | None) -> dict[str, 
 
 
 def stored_column(name: str, kind: str, *, is_partition: bool) -> str:
-    """SQL for a column in its stored type; a value that cannot be kept makes it fail with `REFUSED`."""
+    """Return SQL that casts a column to its stored type. A value that cannot be stored fails with `REFUSED`."""
     column = sql_name(name)
     if is_partition:
         return f"{_checked_partition(name)}::{kind} AS {column}"
@@ -75,11 +75,11 @@ def _stored_type(name: str, dtype: Any) -> str:
 
 
 def _checked_partition(name: str) -> str:
-    # Delta Lake reads an empty partition value as null, and DuckDB writes null under the third name.
+    # Delta Lake reads an empty partition value as null, and DuckDB writes null as __HIVE_DEFAULT_PARTITION__.
     column = sql_name(name)
     text = f"{column}::VARCHAR"
     reason = sql_text(
-        f"{REFUSED}partition column {name} has a value that is missing, empty or very long; fill or filter"
+        f"{REFUSED}partition column {name} has a value that is missing, empty or very long; fill it or drop the row"
     )
     return (
         f"CASE WHEN {column} IS NULL OR {text} IN ('', '__HIVE_DEFAULT_PARTITION__')"

@@ -66,7 +66,7 @@ def _incidence(texts: Sequence[str]) -> csr_matrix:
     """Return the sparse binary matrix of texts (rows) and bigrams (columns)."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    return CountVectorizer(analyzer=shingles, binary=True, dtype="int32").fit_transform(texts)
+    return CountVectorizer(analyzer=shingles, dtype="int32").fit_transform(texts)
 
 
 def _connected(incidence: csr_matrix, most_cells: int = _MOST_CELLS) -> NDArray[np.int32]:

@@ -19,7 +19,7 @@ from platform_assets.lake.expectations import Judgement
 from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.schemas import TableSchema
 from platform_assets.lake.step_tables import QUARANTINE, STORE, StepTables, step_tables
-from platform_assets.lake.validation import Check, Validated, Validator, checks_of, conform
+from platform_assets.lake.validation import HISTORY, Check, Validated, Validator, checks_of, conform
 from platform_assets.orchestration.failures import plain_failures
 
 KEY = "platform/key"
@@ -210,7 +210,10 @@ def _validated(
     validator: Validator = context.resources.validator
     inputs = step.record()
     with plain_failures():
-        validated = validator.validate(schema, work())
+        tables: TableStore = context.resources.tables
+        is_published = schema.source and tables.exists(schema.name)
+        history = tables.versions(schema.name, HISTORY) if is_published else []
+        validated = validator.validate(schema, work(), history)
     try:
         yield from _check_results(context, schema, validated)
         demo = validated.demo or any(entry["demo"] for entry in inputs.values())

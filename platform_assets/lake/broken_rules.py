@@ -1,10 +1,10 @@
-"""The names of the rules that a row breaks, kept in one column and counted."""
+"""Broken rules: the names of the rules that a row breaks, in one column."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from platform_assets.landing.landed_rows import LINE
+from platform_assets.landing.row_writer import LINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 RULES = "broken_rules"
-"""The column."""
+"""Name of that column."""
 _SEPARATOR = ", "
 
 
@@ -31,12 +31,12 @@ def joined(*texts: ir.StringValue) -> ir.StringValue:
 
 
 def breaking(bad: ir.Table, rules: list[str]) -> ir.Table:
-    """The bad rows that break at least one of the given rules."""
+    """Return the bad rows that break at least one of the given rules."""
     return bad.semi_join(_by_rule(bad).filter(lambda t: t.rule.isin(rules)), LINE)
 
 
 def count_by_rule(bad: ir.Table) -> list[tuple[str, int]]:
-    """How many rows break each rule, most broken first."""
+    """Count the rows that break each rule, the most frequent rule first."""
     rules = _by_rule(bad)
     counted = rules.group_by("rule").agg(rows=rules.count())
     ordered = counted.order_by([counted.rows.desc(), counted.rule]).to_pyarrow().to_pylist()
@@ -44,5 +44,5 @@ def count_by_rule(bad: ir.Table) -> list[tuple[str, int]]:
 
 
 def _by_rule(bad: ir.Table) -> ir.Table:
-    """One row for each row and rule that it breaks: `source_line`, `rule`."""
+    """Return a row for each pair of a bad row and a broken rule: `source_line`, `rule`."""
     return bad.select(LINE, rule=bad[RULES].split(_SEPARATOR).unnest())

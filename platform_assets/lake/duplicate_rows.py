@@ -1,11 +1,11 @@
-"""Rows that share a key: identical ones collapse to the first, and those that differ are all bad."""
+"""Duplicate rows: drop copies of identical rows, and mark all rows with the same key and different values."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from platform_assets.lake.broken_rules import RULES, joined
-from platform_assets.landing.landed_rows import LINE
+from platform_assets.landing.row_writer import LINE
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def without_duplicates(typed: ir.Table, schema: TableSchema) -> ir.Table:
-    """Return all rows but the later ones of identical rows; the rule `<key>_is_unique` joins the broken ones."""
+    """Return the rows without copies; rows that differ under one key break the rule `<key>_is_unique`."""
     import ibis
 
     keys = list(schema.key)
     doubled = typed.group_by(keys).having(typed.count() > 1).agg(copies=typed.count())
-    # Rows without a key are copies of nothing: null equals nothing, null included.
+    # A row without a key is never a copy, because null does not equal null.
     copies = typed.semi_join(doubled, keys)
-    # Rows whose values could not be read are the same only if their texts are.
+    # Rows with unreadable values are identical only if their texts are.
     content = ibis.struct({name: copies[name] for name in copies.columns if name != LINE})
     verdict = copies.group_by(keys).agg(contents=content.nunique(), first_line=copies[LINE].min())
     judged = typed.left_join(verdict, keys)

@@ -1,8 +1,7 @@
-"""Expectations as data, and the bridge to Great Expectations: declarations and rows in, judgements out.
+"""Expectations: facts about a table as data, checked with Great Expectations.
 
-A declaration names a fact about a table. Great Expectations judges it; where the fact is
-about single rows, the same declaration also says, as an Ibis predicate, which rows break it,
-so that they can be set apart (`quarantine.py`). Dagster's side lives in `orchestration`.
+A fact about single rows also has an Ibis predicate, by which `quarantine.py` finds the rows that break it.
+`assets.py` turns judgements into Dagster's check results.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Expectation:
     Attributes
     ----------
     name
-        The fact, which is also the name of the asset check, e.g. `loan_amount_is_positive`.
+        Name of the fact and of its asset check, e.g. `loan_amount_is_positive`.
     description
         The fact as a sentence.
     kind
@@ -39,10 +38,10 @@ class Expectation:
     arguments
         Its keyword arguments.
     columns
-        The columns that it reads.
+        Columns that it reads.
     holds
-        For a fact about single rows, the predicate that good rows satisfy. A null
-        predicate counts as satisfied, as it does in Great Expectations.
+        Predicate that good rows satisfy, for a fact about single rows. As in Great Expectations, null counts as
+        satisfied.
     """
 
     name: str
@@ -55,22 +54,22 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of an expectation.
+    """Result of checking an expectation.
 
     Attributes
     ----------
     name
-        The expectation's.
+        Name of the expectation.
     passed
-        Whether the fact holds.
+        Whether the fact is true.
     rows
-        Rows looked at.
+        Number of checked rows.
     broken
-        Rows that break it; 0 for a fact about the whole table.
+        Number of rows that break it; 0 for a fact about the whole table.
     samples
-        Some of those rows: the columns looked at and what identifies the row.
+        Some of those rows: the checked columns and those that identify the row.
     observed
-        What was seen instead, for a fact about the whole table.
+        Observed value, for a fact about the whole table.
     """
 
     name: str
@@ -82,16 +81,16 @@ class Judgement:
 
 
 def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_by: Sequence[str]) -> list[Judgement]:
-    """Let Great Expectations judge rows: no network, nothing left behind.
+    """Check rows with Great Expectations, without network access or files.
 
     Parameters
     ----------
     frame
         The rows, with the columns that the expectations read.
     expectations
-        What is expected.
+        The expectations.
     identified_by
-        Columns that tell a person which row is meant.
+        Columns that identify a row for people.
 
     Returns
     -------
@@ -101,7 +100,7 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
     Raises
     ------
     PlatformError
-        An expectation cannot be evaluated at all, e.g. for a wrong argument.
+        An expectation cannot be evaluated, e.g. because of a wrong argument.
 
     """
     import great_expectations as gx
@@ -118,7 +117,7 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
     )
     try:
         found = _validated(batch, declared, {"result_format": "BASIC"})
-        # Most facts hold; which rows break one, with what identifies them, takes as long again to find.
+        # Finding the rows that break a fact doubles the time, so it is done only for broken facts.
         broken = [one for place, one in enumerate(declared) if not found[place]["success"]]
         samples = {
             "result_format": "SUMMARY",
@@ -127,23 +126,23 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
         }
         found |= _validated(batch, broken, samples) if broken else {}
     finally:
-        # What the context knows of the rows stays in memory until the next one is made.
+        # Otherwise the rows stay in memory until the next context is created.
         context.data_sources.delete("rows")
     return [_judgement(expectation, found[place], len(frame)) for place, expectation in enumerate(expectations)]
 
 
 def _validated(batch: Any, declared: Sequence[Any], result_format: Mapping[str, Any]) -> dict[int, Any]:
-    """What Great Expectations says, by the place of what was declared."""
+    """Return the results of Great Expectations by the place of the declaration."""
     import great_expectations as gx
 
-    # One suite, for what several expectations need (which values of a column are null) is then found once.
+    # In one suite, intermediate results such as the nulls of a column are computed once.
     suite = gx.ExpectationSuite(name="rows", expectations=list(declared))
     results = [one.to_json_dict() for one in batch.validate(suite, result_format=dict(result_format)).results]
     return {result["expectation_config"]["meta"][_PLACE]: result for result in results}
 
 
 def _quickly_compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows with times in nanoseconds where they have that range: others are compared value by value, in Python."""
+    """Convert times to nanoseconds if they fit, because pandas compares others value by value in Python."""
     import pandas as pd
 
     compared = frame.copy(deep=False)
@@ -160,7 +159,7 @@ def _declared(expectation: Expectation, place: int) -> Any:
         return getattr(kinds, expectation.kind)(**expectation.arguments, meta={_PLACE: place})
     except (AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise PlatformError(f"the expectation {expectation.name} is declared wrongly: {reason}") from error
+        raise PlatformError(f"the expectation {expectation.name} has a wrong declaration: {reason}") from error
 
 
 def _judgement(expectation: Expectation, result: Mapping[str, Any], rows: int) -> Judgement:
@@ -191,10 +190,10 @@ def is_present(column: str) -> Expectation:
 
 
 def is_unique(column: str) -> Expectation:
-    """No value of the column twice. Rows cannot break this alone: `quarantine.py` compares them."""
+    """No value of the column occurs twice. `duplicate_rows.py` finds the rows that break this."""
     return Expectation(
         f"{column}_is_unique",
-        f"No {column} stands twice.",
+        f"No {column} occurs twice.",
         "ExpectColumnValuesToBeUnique",
         {"column": column},
         (column,),
@@ -221,16 +220,16 @@ def has_a_word(column: str) -> Expectation:
         "ExpectColumnValuesToMatchRegex",
         {"column": column, "regex": r"\w"},
         (column,),
-        # The engine's \w means ASCII.
+        # In the engine, \w matches ASCII only.
         lambda t: t[column].re_search(r"[\p{L}\p{N}_]"),
     )
 
 
 def is_paired_with(column: str, other: str, pairs: Mapping[Any, Any]) -> Expectation:
-    """In every row that has both, the column has the value that `pairs` has for the other one."""
+    """In every row with both values, the column has the value that `pairs` gives for the other column."""
     return Expectation(
         f"{column}_follows_from_{other}",
-        f"Every {column} is the one that belongs to its {other}: {dict(pairs)}.",
+        f"Every {column} belongs to its {other}: {dict(pairs)}.",
         "ExpectColumnPairValuesToBeInSet",
         {
             "column_A": column,
@@ -250,8 +249,8 @@ def is_paired_with(column: str, other: str, pairs: Mapping[Any, Any]) -> Expecta
 
 
 def is_positive(column: str, at_most: float) -> Expectation:
-    """Every value of the column is above zero and no more than a bound that sense sets."""
-    # Without an upper bound infinity would pass, and NaN too: DuckDB orders it above every number.
+    """Every value of the column is above zero and at most a plausible maximum."""
+    # The upper bound excludes infinity, and NaN, which DuckDB orders above every number.
     return Expectation(
         f"{column}_is_positive",
         f"Every {column} is above 0 and at most {at_most:g}.",
@@ -275,10 +274,10 @@ def is_not_negative(column: str) -> Expectation:
 
 
 def is_within(column: str, low: Any, high: Any) -> Expectation:
-    """Every value of the column lies between the two bounds, both allowed. Bounds are compared as floats."""
+    """Every value of the column is between the two bounds, inclusive. Bounds are compared as floats."""
     return Expectation(
         f"{column}_is_within_bounds",
-        f"Every {column} lies between {low} and {high}, both allowed.",
+        f"Every {column} is between {low} and {high}, inclusive.",
         "ExpectColumnValuesToBeBetween",
         {"column": column, "min_value": _as_in_pandas(low), "max_value": _as_in_pandas(high)},
         (column,),
@@ -287,10 +286,10 @@ def is_within(column: str, low: Any, high: Any) -> Expectation:
 
 
 def is_after(column: str, other: str) -> Expectation:
-    """In every row that has both, the first date comes after the second."""
+    """In every row with both dates, the first is after the second."""
     return Expectation(
         f"{column}_is_after_{other}",
-        f"Every {column} comes after its {other}.",
+        f"Every {column} is after its {other}.",
         "ExpectColumnPairValuesAToBeGreaterThanB",
         {"column_A": column, "column_B": other, "ignore_row_if": "either_value_is_missing"},
         (column, other),
@@ -299,10 +298,10 @@ def is_after(column: str, other: str) -> Expectation:
 
 
 def is_at_least(column: str, other: str) -> Expectation:
-    """In every row that has both, the first number is equal to the second or above it."""
+    """In every row with both numbers, the first is at least the second."""
     return Expectation(
         f"{column}_is_at_least_{other}",
-        f"Every {column} is equal to its {other} or above it.",
+        f"Every {column} is at least its {other}.",
         "ExpectColumnPairValuesAToBeGreaterThanB",
         {"column_A": column, "column_B": other, "or_equal": True, "ignore_row_if": "either_value_is_missing"},
         (column, other),
@@ -311,7 +310,7 @@ def is_at_least(column: str, other: str) -> Expectation:
 
 
 def is_null_when(column: str, other: str, value: int) -> Expectation:
-    """The column is null in every row where another one has this value."""
+    """The column is null in every row in which another column has this value."""
     return Expectation(
         f"{column}_is_null_when_{other}_is_{value}",
         f"{column} is null wherever {other} is {value}.",
@@ -323,7 +322,7 @@ def is_null_when(column: str, other: str, value: int) -> Expectation:
 
 
 def is_present_unless(column: str, other: str, value: int) -> Expectation:
-    """The column is null at most where another one has this value."""
+    """The column is null only in rows in which another column has this value."""
     return Expectation(
         f"{column}_is_present_unless_{other}_is_{value}",
         f"{column} is null only where {other} is {value}.",
@@ -339,7 +338,7 @@ def is_either(column: str, other: str) -> tuple[Expectation, Expectation]:
     return (
         Expectation(
             f"{column}_is_present_without_{other}",
-            f"{column} is null only where {other} is not.",
+            f"{column} is null only where {other} is not null.",
             "ExpectColumnValuesToNotBeNull",
             {"column": column, "row_condition": _null(other, is_null=True)},
             (column, other),
@@ -347,7 +346,7 @@ def is_either(column: str, other: str) -> tuple[Expectation, Expectation]:
         ),
         Expectation(
             f"{column}_is_null_with_{other}",
-            f"{column} is null wherever {other} is not.",
+            f"{column} is null wherever {other} is not null.",
             "ExpectColumnValuesToBeNull",
             {"column": column, "row_condition": _null(other, is_null=False)},
             (column, other),
@@ -367,7 +366,7 @@ def has_rows(at_least: int = 1) -> Expectation:
 
 
 def _where(column: str, operator: str, value: int) -> dict[str, Any]:
-    # What Great Expectations' own condition objects look like as data; they would cost its import here.
+    # The serialised form of Great Expectations' condition objects, which avoids its import.
     return {"type": "comparison", "column": {"name": column}, "operator": operator, "parameter": value}
 
 
@@ -382,6 +381,6 @@ def _any_of(predicates: Sequence[ir.BooleanValue]) -> ir.BooleanValue:
 
 
 def _as_in_pandas(bound: Any) -> Any:
-    # DuckDB hands dates to pandas as timestamps, and those refuse comparison with plain dates.
+    # DuckDB returns dates to pandas as timestamps, which cannot be compared with plain dates.
     is_plain_date = isinstance(bound, dt.date) and not isinstance(bound, dt.datetime)
     return dt.datetime.combine(bound, dt.time()) if is_plain_date else bound

@@ -1,34 +1,43 @@
-"""The declared types of fields: what the text of a value has to look like, and the rules that unreadable ones break."""
+"""Field types: what a landed value may become in a column of a declared type, and the rules that other values break.
+
+`docs/landing.md` shows the rules as a table. They are the same for CSV, parquet and SQLite.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from platform_assets.lake.broken_rules import RULES, names_of_broken
-from platform_assets.landing.landed_rows import ERROR, LINE
+from platform_assets.landing.row_writer import ERROR, LINE, UNREADABLE
 
 if TYPE_CHECKING:
+    import ibis.expr.datatypes as dt
     import ibis.expr.types as ir
 
     from platform_assets.lake.schemas import Column, TableSchema
 
 READABLE = "line_is_readable"
-# No declared column has a name with a blank in it.
+# The names of these helper columns contain a blank, so they cannot clash with declared columns.
 _RAW = "raw "
 _UNREAD = "unread row"
 _DIGITS = r"[+-]?\d+"
-_DATE = r"\d{4}-\d{2}-\d{2}"
+_DAY = r"\d{4}-\d{2}-\d{2}"
+_CLOCK = r"[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6}0*)?)?"
+_ZONE = r"(Z|[+-]\d{2}(:?\d{2})?)"
 _FORMS = (
-    # DuckDB's own casts also take 5.7 for 6, 0x10 for 16, 1_000, 'epoch' and '1.2.2020 10:00'.
+    # DuckDB's own casts accept more, e.g. 5.7 as 6, 0x10 as 16, 1_000, 'epoch' and '1.2.2020 10:00'.
     ("is_integer", rf"^\s*{_DIGITS}(\.0*)?\s*$"),
     ("is_floating", r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"),
-    ("is_date", rf"^\s*{_DATE}([T ]00:00(:00(\.0*)?)?)?\s*$"),
+    ("is_boolean", r"(?i)^\s*(true|false|0|1)\s*$"),
+    ("is_date", rf"^\s*{_DAY}([T ]00:00(:00(\.0*)?)?)?\s*$"),
 )
-"""What the text of a value looks like, by the test for its column's type; other types are left to DuckDB."""
+"""Pattern of a value's text, by the test for its column's type."""
+_EXACT = {"float64": 1 << 53, "float32": 1 << 24}
+"""From here on, a float stands for several whole numbers."""
 
 
 def typed_rows(rows: ir.Table, schema: TableSchema) -> ir.Table:
-    """Return rows with the declared types (null where a value is not of its type) and the rules that they break."""
+    """Return rows with the declared types and the rules that they break. A value of another type is null."""
     import ibis
 
     names = [column.name for column in schema.columns]
@@ -36,7 +45,7 @@ def typed_rows(rows: ir.Table, schema: TableSchema) -> ir.Table:
         LINE,
         ERROR,
         **{_RAW + column.name: rows[column.name] for column in schema.columns},
-        **{column.name: _as_type(rows[column.name], column) for column in schema.columns},
+        **{column.name: _readable(rows, column) for column in schema.columns},
     )
     readable = both[ERROR].isnull()
     unread = {
@@ -47,7 +56,7 @@ def typed_rows(rows: ir.Table, schema: TableSchema) -> ir.Table:
         READABLE: ~readable,
         **unread,
         **{
-            # A line that could not be read at all breaks that rule only, not each rule about its values.
+            # An unreadable line breaks the rule about lines, but none of the rules about values.
             expectation.name: readable & ~expectation.holds(both).fill_null(True)  # noqa: FBT003 - Ibis takes no keyword
             for expectation in schema.expectations
             if expectation.holds
@@ -61,24 +70,69 @@ def typed_rows(rows: ir.Table, schema: TableSchema) -> ir.Table:
     )
 
 
-def _as_type(raw: ir.Value, column: Column) -> ir.Value:
-    """The value as its column's type; null where it is none."""
+def _readable(rows: ir.Table, column: Column) -> ir.Value:
     import ibis
 
-    kind = ibis.dtype(column.type)
-    if raw.type() == kind or (raw.type().is_floating() and kind.is_floating()):
-        value = raw.cast(kind)
-    else:
-        text = raw.cast("string")
-        value = text.try_cast(kind)
-        for is_kind, form in _FORMS:
-            if getattr(kind, is_kind)():
-                value = ibis.ifelse(text.re_search(form), value, ibis.null(kind))
-    return ibis.ifelse(value.isnan() | value.isinf(), ibis.null(kind), value) if kind.is_floating() else value
+    value = as_type(rows[column.name], ibis.dtype(column.type))
+    if UNREADABLE not in rows.columns:
+        return value
+    is_readable = ~rows[UNREADABLE].contains(column.name).fill_null(False)  # noqa: FBT003 - Ibis takes no keyword
+    return ibis.ifelse(is_readable, value, ibis.null(value.type()))
+
+
+def as_type(raw: ir.Value, kind: dt.DataType) -> ir.Value:
+    """The value as the declared type; null where it is not of that type."""
+    import ibis
+
+    found = raw.type()
+    if found.is_nested() or (found.is_binary() and not kind.is_binary()):
+        return ibis.null(kind)
+    if found.is_floating():
+        raw = ibis.ifelse(raw.isnan() | raw.isinf(), ibis.null(found), raw)
+    if kind.is_string():
+        text = raw.cast(kind)
+        return ibis.ifelse(text.contains("\0"), ibis.null(kind), text)
+    if found == kind or (found.is_floating() and kind.is_floating()):
+        return raw.cast(kind)
+    text = raw.cast("string")
+    is_of_kind = text.re_search(_form(kind))
+    if kind.is_integer():
+        is_of_kind &= _is_exact(raw, text)
+    if kind.is_boolean() and not (found.is_string() or found.is_integer()):
+        return ibis.null(kind)
+    value = ibis.ifelse(is_of_kind, text.strip(), ibis.null("string")).try_cast(kind)
+    return ibis.ifelse(value.isinf(), ibis.null(kind), value) if kind.is_floating() else value
+
+
+def _form(kind: dt.DataType) -> str:
+    """Pattern of the texts that are values of a type."""
+    if kind.is_decimal():
+        # DuckDB would round further digits.
+        return rf"^\s*{_DIGITS}(\.\d{{0,{kind.scale or 0}}}0*)?\s*$"
+    if kind.is_timestamp():
+        # The text of an instant needs its offset. Without a time zone, an offset would be lost.
+        return rf"^\s*{_DAY}{_CLOCK}{_ZONE}\s*$" if kind.timezone else rf"^\s*{_DAY}({_CLOCK})?\s*$"
+    return next((form for is_kind, form in _FORMS if getattr(kind, is_kind)()), "")
+
+
+def _is_exact(raw: ir.Value, text: ir.StringValue) -> ir.BooleanValue:
+    """Whether a whole number is what the source meant.
+
+    Programs that hold whole numbers as float64 write them with a point, so the limit of floats holds for those texts.
+    """
+    import ibis
+
+    found = raw.type()
+    if found.is_floating():
+        return raw.abs() < _EXACT[str(found.copy(nullable=True))]
+    if found.is_string():
+        limit = _EXACT["float64"]
+        return ~text.contains(".") | (text.try_cast("float64").abs() < limit)
+    return ibis.literal(True)  # noqa: FBT003 - Ibis takes no keyword
 
 
 def _is_there(raw: ir.Value, column: Column) -> ir.BooleanValue:
-    """Whether the source has a value; in an empty text only for a column of texts."""
+    """Whether the source has a value. An empty text is a value only in a text column."""
     is_empty = raw.type().is_string() and column.type != "string"
     return (raw.nullif("") if is_empty else raw).notnull()
 
@@ -89,5 +143,5 @@ def _type_rule(column: Column) -> str:
 
 
 def reading_rules(schema: TableSchema) -> list[str]:
-    """The rules that say a line or a value could not be read."""
+    """The rules that a line or a value breaks if it cannot be read."""
     return [READABLE, *(_type_rule(column) for column in schema.columns)]

@@ -1,7 +1,7 @@
-"""Rows from outside: given their declared types, and the bad ones set apart with the reason.
+"""Quarantine: separate the bad rows of a source, with the reasons, from the good ones with their declared types.
 
-Every row that came in ends as exactly one of: a good row, a row of the quarantine, or a duplicate of an identical row.
-The rules are declared in a table's schema; whether too many rows are bad is decided in `validation.py`.
+Every landed row becomes exactly one of: a good row, a row of the quarantine, or a dropped copy of an identical row.
+A table's schema declares the rules. `validation.py` decides whether too many rows are bad.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from platform_assets.base.errors import SourceError
 from platform_assets.lake.broken_rules import RULES
 from platform_assets.lake.duplicate_rows import without_duplicates
 from platform_assets.lake.field_types import READABLE, typed_rows
-from platform_assets.landing.landed_rows import ERROR, LINE, TEXT
+from platform_assets.landing.row_writer import ERROR, LINE, LINES, OWN, TEXT, UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sifted:
-    """Rows from outside, typed and judged one by one.
+    """The rows of a source with their types and the rules that each breaks.
 
     Attributes
     ----------
     typed
-        The staged rows behind the expressions; discard them when done.
+        The staged rows behind the expressions. Discard them when done.
     incoming
-        All rows but the twins of identical ones: the schema's columns (null where a value is not of
+        All rows except copies of identical ones: the schema's columns (null where a value is not of
         its type), `source_line` and `broken_rules` (names, comma-separated; empty for good rows).
     twins
-        Number of rows dropped because an identical one stays.
+        Number of dropped copies.
     unknown_columns
         Columns of the source that the schema does not declare.
     """
@@ -50,23 +50,23 @@ class Sifted:
     unknown_columns: tuple[str, ...]
 
     def readable(self) -> ir.Table:
-        """The rows whose line could be read: those that expectations are about."""
+        """The rows of readable lines, which expectations are checked on."""
         return self.incoming.filter(self.incoming[RULES] != READABLE)
 
     def good(self) -> ir.Table:
-        """The rows without `source_line` and `broken_rules`."""
+        """The rows that break no rule, with the schema's columns only."""
         return self.incoming.filter(self.incoming[RULES] == "").drop(LINE, RULES)
 
     def bad(self) -> ir.Table:
-        """The others: `source_line` and `broken_rules` only."""
+        """The rows that break a rule: `source_line` and `broken_rules` only."""
         return self.incoming.filter(self.incoming[RULES] != "").select(LINE, RULES)
 
 
 def sift(landed: Landed, schema: TableSchema, engine: Engine) -> Sifted:
-    """Type the rows of a source and find those that break a rule.
+    """Give the rows of a source their types, and find those that break a rule.
 
-    Identical rows (in the declared columns, once typed) collapse to the first one. Rows that share a key
-    and differ are all bad, for nobody can tell which one is right.
+    Rows that are identical in the declared columns, once typed, collapse to the first one. Rows with the same key and
+    different values are all bad, because nothing tells which one is right.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def sift(landed: Landed, schema: TableSchema, engine: Engine) -> Sifted:
         with reading(landed):
             typed = on_failure.enter_context(engine.stage(typed_rows(landed.rows, schema)))
         incoming = without_duplicates(engine.staged(typed), schema)
-        known = {column.name for column in schema.columns} | {LINE, ERROR, TEXT}
+        known = {column.name for column in schema.columns} | set(OWN)
         sifted = Sifted(
             typed=typed,
             incoming=incoming,
@@ -91,7 +91,7 @@ def sift(landed: Landed, schema: TableSchema, engine: Engine) -> Sifted:
 
 @contextmanager
 def reading(landed: Landed) -> Iterator[None]:
-    """Say which source it is that turns out to be damaged while its rows are read."""
+    """Name the source in errors while its rows are read."""
     import duckdb
 
     try:
@@ -101,19 +101,38 @@ def reading(landed: Landed) -> Iterator[None]:
 
 
 def quarantined(landed: Landed, sifted: Sifted) -> ir.Table:
-    """The bad rows as they came: `source_line`, `broken_rules`, `source_row` (JSON, or the line's text)."""
+    """The bad rows as they are in the source: `source_line`, `broken_rules`, `source_row`, `source_error`.
+
+    The row is JSON, or the text of an unreadable line.
+    """
     import ibis
 
     bad, raw = sifted.bad(), landed.rows
-    row = ibis.struct({name: raw[name] for name in raw.columns if name not in {LINE, ERROR, TEXT}})
+    row = ibis.struct({name: raw[name] for name in raw.columns if name not in OWN})
     text = ibis.coalesce(raw[TEXT], row.cast("json").cast("string"))
-    reason = ibis.coalesce(raw[ERROR], "")
-    source = raw.select(LINE, source_row=text, source_error=reason)
+    source = raw.select(LINE, source_row=text, source_error=_reason(raw))
     return bad.join(source, LINE).select(LINE, RULES, "source_row", "source_error")
 
 
+def _reason(raw: ir.Table) -> ir.StringValue:
+    import ibis
+
+    reasons = [raw[ERROR]]
+    if UNREADABLE in raw.columns:
+        reasons.append(ibis.literal("not in UTF-8: ") + raw[UNREADABLE].join(", "))
+    return ibis.coalesce(*reasons, "")
+
+
+def bad_lines(landed: Landed, sifted: Sifted) -> int:
+    """Count the lines of the bad rows: more than the rows if a quoted field of a CSV file has line breaks."""
+    bad, raw = sifted.bad(), landed.rows
+    if LINES not in raw.columns:
+        return int(bad.count().to_pyarrow().as_py())
+    return int(bad.join(raw.select(LINE, LINES), LINE)[LINES].sum().to_pyarrow().as_py() or 0)
+
+
 def _demand_columns(landed: Landed, schema: TableSchema) -> None:
-    found = [name for name in landed.rows.columns if name not in {LINE, ERROR, TEXT}]
+    found = [name for name in landed.rows.columns if name not in OWN]
     missing = [column.name for column in schema.columns if column.name not in found]
     if missing:
         raise SourceError(f"{landed.source} lacks the columns {missing}; it has {found}")

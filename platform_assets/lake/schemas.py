@@ -1,6 +1,6 @@
-"""What a table is, as data: its name, columns, key and expectations.
+"""Table schemas: the name, columns, key and expectations of a table, as data.
 
-A domain's `schemas.py` declares its tables with these. Nothing here reads or writes.
+A domain's `schemas.py` declares its tables with these classes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class Column:
     Attributes
     ----------
     name
-        Its name; a unit that is not obvious is part of it (`demand_mw`).
+        Its name, with a unit that is not obvious (`demand_mw`).
     type
         An Ibis type, e.g. `int64`, `float64`, `string`, `date`.
     description
-        What a value says, for someone who sees the table for the first time.
+        Meaning of a value, for a reader who is new to the table.
     unit
-        Unit of the values, where they have one.
+        Unit of the values, if they have one.
     """
 
     name: str
@@ -41,26 +41,26 @@ class TableSchema:
     Attributes
     ----------
     name
-        `<domain>/<table>`, which is also its asset key.
+        `<domain>/<table>`, which is also the asset key.
     columns
         Its columns, in order.
     key
-        Columns that together name one row.
+        Columns that together identify a row.
     expectations
-        What is checked before a new version is published.
+        Facts that are checked before a new version is published.
     source
-        Whether it comes straight from outside. Then rows that break a row expectation
-        go to `<name>_quarantine` instead of stopping the table.
+        Whether the table is loaded from outside. Rows that break a row expectation then go to
+        `<name>_quarantine` instead of stopping the table.
     store
-        `lake` for tables that are read whole, `online` for rows that are read one by one.
+        `lake` for tables that are read whole, `online` for rows that are looked up one by one.
     partition_by
-        The string column whose values are the asset's partition keys; a run replaces the partitions it is for.
+        The string column whose values are the asset's partition keys. A run replaces its own partitions.
 
     Raises
     ------
     ValueError
-        A partitioned table that comes straight from outside, or is online: nothing says what would become of the
-        bad rows, or the single rows, of other partitions.
+        A source or an online table is partitioned. A run for one partition would drop the quarantine, or the
+        online rows, of the others.
     """
 
     name: str
@@ -82,5 +82,5 @@ class TableSchema:
 
     @property
     def quarantine(self) -> str:
-        """Name of the table that keeps the rows set apart."""
+        """Name of the table of the bad rows."""
         return f"{self.name}_quarantine"

@@ -1,4 +1,4 @@
-"""Uploads: copy staged files into a table's folder; the commit of `delta_commits.py` makes them part of the table."""
+"""Uploads: copy staged files into a table's folder. The commit in `delta_commits.py` adds them to the table."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class Uploads:
-    """The files of staged rows in the table's folder, each copied at most once.
+    """Copies of staged files in the table's folder. Each file is copied at most once.
 
-    Their names say nothing: a partition's value may be anything, and Delta Lake keeps it in the log.
+    File names are random, because a partition value may hold any character. Delta Lake keeps the value in its log.
 
     Parameters
     ----------
     files
         The table's folder as a file system.
     folder
-        The same as a path, where it is a local one.
+        The same folder as a path, if it is local.
     staged
         The rows.
     """
@@ -42,19 +42,19 @@ class Uploads:
         self._offered = False
 
     def actions(self, values: Iterable[str]) -> list[AddAction]:
-        """Delta's actions that add these parts, whose files are there.
+        """Copy the files of some parts, and return the Delta actions that add them.
 
         Raises
         ------
         OSError
-            A file did not arrive whole; what was copied in vain is removed.
+            A file did not arrive whole. Its copies are removed.
         """
         wanted = list(values)
         try:
             for value in wanted:
                 self._upload(value)
         except BaseException:
-            # Once offered, a file may be part of a commit that landed although its answer got lost.
+            # Later, a file may belong to a commit that succeeded although its response was lost.
             if not self._offered:
                 self._remove()
             raise
@@ -92,15 +92,15 @@ class Uploads:
         if self._folder is not None:
             shutil.copyfile(file, self._folder / path)
             return
-        # Arrow drops the errors of closing, and files below a few megabytes are sent only then.
+        # Arrow ignores errors while closing a file, and sends files below a few megabytes only then.
         pafs.copy_files(str(file), path, pafs.LocalFileSystem(), self._files)
         wanted, found = file.stat().st_size, self._files.get_file_info(path).size
         if found != wanted:
-            raise OSError(f"{path} was refused or cut off by the store: {found or 0} of {wanted} bytes are there")
+            raise OSError(f"the store refused or truncated {path}: {found or 0} of {wanted} bytes arrived")
 
     def _remove(self, *values: str) -> None:
         for value in values or tuple(self._done):
             for action in self._done.pop(value):
-                # The first error says what is wrong; what stays behind is the vacuum's.
+                # The first error is the one to report. The vacuum removes files that stay behind.
                 with suppress(OSError):
                     self._files.delete_file(action.path)

@@ -1,13 +1,14 @@
-"""Validate, then publish: what a table must be before anyone can read it.
+"""Validate a table before it is published.
 
-Takes what an asset returned, gives back staged rows with their judgements. Rows from outside
-are sifted first, and their bad ones set apart. Publishing is for `delta_commits.py` and `online_tables.py`.
+Input is what an asset returned, output are staged rows and a judgement for each check. `quarantine.py` separates the
+bad rows of a source, and `delta_commits.py` and `online_tables.py` publish.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import SchemaError
@@ -15,34 +16,41 @@ from platform_assets.engine.query_engine import Engine, as_frame
 from platform_assets.lake.broken_rules import breaking, count_by_rule
 from platform_assets.lake.expectations import SAMPLE_ROWS, Judgement, judge
 from platform_assets.lake.field_types import reading_rules
-from platform_assets.lake.quarantine import Sifted, quarantined, reading, sift
-from platform_assets.landing.landed_rows import LINE, Landed
+from platform_assets.lake.quarantine import Sifted, bad_lines, quarantined, reading, sift
+from platform_assets.landing.landed_rows import Landed
+from platform_assets.landing.row_writer import LINE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import ibis.expr.types as ir
 
     from platform_assets.base.frames import Expression, Frame
     from platform_assets.engine.staged_files import Staged
     from platform_assets.lake.schemas import TableSchema
+    from platform_assets.lake.table_versions import TableVersion
 
 WITHIN_LIMIT = "bad_rows_are_within_limit"
 READ_WELL = "every_value_has_its_type"
+USUAL_SIZE = "row_count_is_as_usual"
+HISTORY = 10
+"""Number of earlier versions whose median row count is the usual one."""
+LARGEST_CHANGE = 2
+"""Factor by which the row count may differ from the usual one."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A fact that is judged whenever a table is made.
+    """A fact that is checked whenever a table is made.
 
     Attributes
     ----------
     name
-        The fact.
+        Name of the check.
     description
         The fact as a sentence.
     blocking
-        Whether the table is not published when it does not hold.
+        Whether a failure prevents publishing.
     """
 
     name: str
@@ -52,7 +60,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Validated:
-    """A table that was judged and not yet published.
+    """A table that was checked and is not yet published.
 
     Attributes
     ----------
@@ -61,11 +69,11 @@ class Validated:
     judgements
         One for each of `checks_of(schema)`, in that order.
     quarantine
-        The rows set apart, for a table from outside.
+        The bad rows of a source.
     metadata
-        Facts about the rows that a person wants to see.
+        Facts about the rows for people.
     demo
-        Whether the rows come from sample data.
+        Whether the rows are sample data.
     """
 
     table: Staged
@@ -82,10 +90,10 @@ class Validated:
 
 
 def checks_of(schema: TableSchema) -> list[Check]:
-    """What is judged of a table.
+    """List the checks of a table.
 
-    A fact about single rows does not block a table from outside, for the rows that break it are set
-    apart; that they stay few does.
+    In a source, a fact about single rows does not block, because the rows that break it go to quarantine. The share of
+    those rows blocks.
     """
     declared = [
         Check(expectation.name, expectation.description, blocking=not (schema.source and expectation.columns))
@@ -96,40 +104,56 @@ def checks_of(schema: TableSchema) -> list[Check]:
     return [
         Check(WITHIN_LIMIT, "The share of rows in quarantine is at most PLATFORM_MAX_BAD_ROWS.", blocking=True),
         Check(READ_WELL, "Every line can be read, and every value in it is of its column's type.", blocking=False),
+        Check(
+            USUAL_SIZE,
+            f"The number of rows is between 1/{LARGEST_CHANGE} and {LARGEST_CHANGE} times the median of the last "
+            f"{HISTORY} versions of the table.",
+            blocking=False,
+        ),
         *declared,
     ]
 
 
 class Validator:
-    """Judges tables.
+    """Stages and checks tables.
 
     Parameters
     ----------
     engine
         Reads and stages the rows.
     max_bad_rows
-        Share of bad rows, 0 to 1, above which a table from outside is not published.
+        Highest share of bad rows, 0 to 1, with which a source is published. Lines are counted in a CSV file.
     """
 
     def __init__(self, engine: Engine, max_bad_rows: float) -> None:
         self._engine = engine
         self._max_bad_rows = max_bad_rows
 
-    def validate(self, schema: TableSchema, data: Frame | Expression | Landed) -> Validated:
-        """Stage what an asset returned and judge it. A landed file is used up by that.
+    def validate(
+        self, schema: TableSchema, data: Frame | Expression | Landed, history: Sequence[TableVersion] = ()
+    ) -> Validated:
+        """Stage and check what an asset returned. The files of a landed source are removed.
+
+        Parameters
+        ----------
+        schema
+            The table.
+        data
+            Its rows; for a source, what `land` returned.
+        history
+            Earlier versions of a source's table.
 
         Raises
         ------
         SourceError
             The source cannot be read or lacks a column.
         SchemaError
-            A derived table does not have the declared columns, or the rows are not of the declared kind: those from
-            outside have to be landed, so that the bad ones are set apart.
+            A derived table does not have the declared columns, or a source was not landed.
         """
         if isinstance(data, Landed):
             with data:
                 _demand_source(schema, is_source=True)
-                return self._from_outside(schema, data)
+                return self._from_outside(schema, data, history)
         _demand_source(schema, is_source=False)
         with ExitStack() as on_failure:
             rows = conform(self._engine.as_expression(data), schema)
@@ -138,15 +162,17 @@ class Validator:
             on_failure.pop_all()
         return validated
 
-    def _from_outside(self, schema: TableSchema, landed: Landed) -> Validated:
+    def _from_outside(self, schema: TableSchema, landed: Landed, history: Sequence[TableVersion]) -> Validated:
         with ExitStack() as on_failure:
             sifted = sift(landed, schema, self._engine)
             with sifted.typed:
                 table = on_failure.enter_context(self._engine.stage(conform(sifted.good(), schema)))
                 with reading(landed):
                     quarantine = on_failure.enter_context(self._engine.stage(quarantined(landed, sifted)))
+                    lines = bad_lines(landed, sifted)
                 judgements = [
-                    *self._judge_bad_rows(schema, quarantine, table.rows + quarantine.rows),
+                    *self._judge_bad_rows(schema, quarantine, table.rows, lines),
+                    _judge_size(table.rows, [one for one in history if _is_demo(one) == landed.source.demo]),
                     *self._judge(schema, sifted.readable(), (LINE,)),
                 ]
             facts = _facts(landed, sifted, quarantine, self._engine)
@@ -158,29 +184,54 @@ class Validator:
         frame = as_frame(rows.select(sorted(read | set(identified_by))))
         return judge(frame, schema.expectations, identified_by)
 
-    def _judge_bad_rows(self, schema: TableSchema, quarantine: Staged, rows: int) -> list[Judgement]:
+    def _judge_bad_rows(self, schema: TableSchema, quarantine: Staged, good: int, lines: int) -> list[Judgement]:
         bad = self._engine.staged(quarantine)
         unreadable = breaking(bad, reading_rules(schema))
         count = int(unreadable.count().to_pyarrow().as_py())
-        share = quarantine.rows / rows if rows else 0.0
+        total = good + lines
+        share = lines / total if total else 0.0
+        counted = "rows" if lines == quarantine.rows else "lines"
         return [
             Judgement(
                 WITHIN_LIMIT,
                 passed=share <= self._max_bad_rows,
-                rows=rows,
-                broken=quarantine.rows,
+                rows=total,
+                broken=lines,
                 samples=_samples(bad),
-                observed=f"{share:.2%} of {rows} rows are bad; {self._max_bad_rows:.2%} are allowed",
+                observed=f"{share:.2%} of {total} {counted} are bad; {self._max_bad_rows:.2%} are allowed",
             ),
-            Judgement(READ_WELL, passed=count == 0, rows=rows, broken=count, samples=_samples(unreadable)),
+            Judgement(
+                READ_WELL,
+                passed=count == 0,
+                rows=good + quarantine.rows,
+                broken=count,
+                samples=_samples(unreadable),
+            ),
         ]
+
+
+def _judge_size(rows: int, history: Sequence[TableVersion]) -> Judgement:
+    """Compare the number of rows with that of earlier versions; a table without any is as usual."""
+    if not history:
+        return Judgement(USUAL_SIZE, passed=True, rows=rows)
+    usual = median(version.rows for version in history)
+    return Judgement(
+        USUAL_SIZE,
+        passed=usual <= rows * LARGEST_CHANGE and rows <= usual * LARGEST_CHANGE,
+        rows=rows,
+        observed=f"{rows} rows; the median of the last {len(history)} versions is {usual:g}",
+    )
+
+
+def _is_demo(version: TableVersion) -> bool:
+    return bool(version.metadata.get("demo"))
 
 
 def _demand_source(schema: TableSchema, *, is_source: bool) -> None:
     if schema.source != is_source:
         declared = "a source" if schema.source else "derived"
         given = "a landed file" if is_source else "a frame or an expression"
-        raise SchemaError(f"{schema.name} is declared as {declared}, and was given {given}; declare it as what it is")
+        raise SchemaError(f"{schema.name} is declared as {declared}, but was given {given}; change one of them")
 
 
 def _samples(bad: ir.Table) -> tuple[Mapping[str, Any], ...]:
@@ -200,7 +251,7 @@ def _facts(landed: Landed, sifted: Sifted, quarantine: Staged, engine: Engine) -
 
 
 def conform(rows: ir.Table, schema: TableSchema) -> ir.Table:
-    """The declared columns, in order, with their types."""
+    """Return the declared columns in order, with their types."""
     missing = [column.name for column in schema.columns if column.name not in rows.columns]
     unknown = [name for name in rows.columns if name not in {column.name for column in schema.columns}]
     if missing or unknown:

@@ -1,1 +1,1 @@
-"""Landing of external data: source files, archives, SQLite, sample data, and the sensor that watches a source."""
+"""Landing: fetch source files, unpack them and split them into rows; sample data and the source sensor."""

@@ -1,4 +1,4 @@
-"""Write files that appear whole or not at all: CSV, and plain bytes. Demo data are written with it."""
+"""Write CSV files and plain bytes atomically. Demo data are written this way."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]],
     Parameters
     ----------
     path
-        The file. Missing folders are made; a file of this name is replaced.
+        The file. Missing folders are created, and an existing file is replaced.
     columns
         The header.
     rows
-        The values of each row. A row may be longer or shorter than the header: demo data have bad rows.
+        The values of each row. Rows may be longer or shorter than the header, because demo data contain bad rows.
     encoding
         Encoding of the text.
 
     Raises
     ------
     OSError
-        The file cannot be written. Nothing is left behind.
+        The file cannot be written. No partial file stays.
     """
     with _replacing(path) as part, part.open("w", encoding=encoding, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -39,7 +39,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]],
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
-    """Write bytes as a file, as `write_csv` writes rows, and return the path."""
+    """Write bytes as a file atomically, and return the path."""
     with _replacing(path) as part:
         part.write_bytes(content)
     return path

@@ -1,59 +1,69 @@
-"""Landed rows: a source file opened as rows that know where they came from.
+"""Landed rows: a source file as rows of texts or plain values, each with its place in the file.
 
-A file that cannot be read as a whole is an error that says why; a line that cannot be read is a row
-like the others, with its error. `source_files.py` fetches the file, `csv_records.py` splits CSV and
-`sqlite_files.py` reads SQLite; what the columns mean is for `lake/quarantine.py` and the schemas.
+A file that cannot be read as a whole is refused with the reason. A line that cannot be read is a row with an error.
+`source_files.py` fetches the file. `csv_records.py`, `parquet_files.py` and `sqlite_files.py` read it. The room `lake`
+gives the fields their declared types.
 """
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
-from platform_assets.base.errors import SourceError
-from platform_assets.base.sql_quoting import sql_text
-from platform_assets.landing.csv_records import Records, header
+from platform_assets.base.errors import SourceError, first_line
+from platform_assets.landing.csv_records import not_csv, open_csv
 from platform_assets.landing.file_remarks import remarks_on
+from platform_assets.landing.parquet_files import MAGIC, open_parquet
+from platform_assets.landing.row_writer import ERROR, LINE, LINES, TEXT, UNREADABLE, RowWriter, named
 from platform_assets.landing.source_files import fetch
+from platform_assets.landing.text_encodings import detected_encoding, marked_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
 
+    import pyarrow as pa
+
     from platform_assets.base.frames import Expression
     from platform_assets.engine.query_engine import Engine
     from platform_assets.landing.archives import Unpacking
+    from platform_assets.landing.csv_records import Unread
     from platform_assets.landing.source_files import Source
 
-LINE = "source_line"
-ERROR = "source_error"
-TEXT = "source_text"
-_PARQUET_MAGIC = b"PAR1"
+    Reader = Callable[[Path, Source, Path], str]
+    """Copies a source file to a parquet file of rows; returns the text encoding of a CSV file, else the format."""
+
+PARQUET = "parquet"
+READABLE, UNREAD = "rows.parquet", "unread.parquet"
+_BATCH_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
 class Landed:
-    r"""The rows of a source file, as they came. A context manager that removes its files.
+    r"""The rows of a source file, unchanged. A context manager that removes its files.
 
     Attributes
     ----------
     source
         The file.
     rows
-        Its columns, their names in lower case (CSV: all text, null where empty), and `source_line`
-        (int64: in a CSV file the line on which the row begins, its header being line 1; elsewhere
-        the row, from 1), `source_error` (why it could not be read) and `source_text` (such
-        a row as it stands; bytes that are not UTF-8 as `\xff`).
+        Its columns, their names in lower case (CSV: all text, null where empty), and the platform's own:
+        `source_line` (int64: in a CSV file the line on which the row begins, the header being line 1; elsewhere the
+        number of the row, from 1), `source_error` (why the row cannot be read), `source_text` (such a row as it is in
+        the file; bytes that are not UTF-8 as `\xff`), for a CSV file with rows over several lines `source_lines` (their
+        number), and for formats with bytes `source_unreadable` (names of the columns whose bytes are not text).
     digest
-        SHA-256 of the file's bytes, unpacked.
+        SHA-256 of the unpacked file.
     folder
         Where the rows are until they are discarded.
     remarks
         Remarks on the file, from `file_remarks.py`.
+    encoding
+        Text encoding of a CSV file, else the format.
     """
 
     source: Source
@@ -61,6 +71,7 @@ class Landed:
     digest: str
     folder: Path | None = None
     remarks: Sequence[str] = ()
+    encoding: str = ""
 
     def __enter__(self) -> Self:
         return self
@@ -71,41 +82,39 @@ class Landed:
         self.discard()
 
     def discard(self) -> None:
-        """Remove the files; the rows cannot be read any more."""
+        """Remove the files. Afterwards the rows can no longer be read."""
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The parquet files of the readable rows and of the unreadable lines; the second may be missing."""
+        if self.folder is None:
+            raise SourceError(f"{self.source} was not landed as a file")
+        return self.folder / READABLE, self.folder / UNREAD
 
-def table_rows(file: Path, source: Source, engine: Engine) -> Expression:
-    """The rows of a CSV or parquet file. In a CSV file, blank lines are skipped; each other is part of one row."""
-    with file.open("rb") as stream:
-        head = stream.read(len(_PARQUET_MAGIC))
-    return _parquet(file, source, engine) if head == _PARQUET_MAGIC else _csv(file, source, engine)
 
+def land(source: Source, engine: Engine, unpacking: Unpacking | None = None, reader: Reader | None = None) -> Landed:
+    """Fetch a file, local or remote, and store its rows as parquet.
 
-def land(
-    source: Source,
-    engine: Engine,
-    unpacking: Unpacking | None = None,
-    rows: Callable[[Path, Source, Engine], Expression] = table_rows,
-) -> Landed:
-    """Open a file, local or remote. A private copy is read: whoever replaces the file meanwhile mixes no two of them.
+    The rows are those of a private copy. Replacing the file during the run cannot mix two versions.
 
     Parameters
     ----------
     source
         The file.
     engine
-        What reads the rows.
+        Opens the rows.
     unpacking
-        What gets the file out of an archive; without it, a file is unpacked if its name says so, e.g. by `.gz`.
-    rows
-        What reads the file: CSV and parquet, or `sqlite_files.sqlite_rows`.
+        Extracts the file from an archive. Without it, a packed file is recognised by its first bytes.
+    reader
+        Reads the file: `table_rows` for CSV in UTF-8 and parquet (the default), `any_encoding` for CSV in any
+        encoding, or what `sqlite_files.sqlite_rows` returns.
 
     Raises
     ------
     SourceError
-        It is missing, unreachable, empty, damaged, or of another kind.
+        The file is missing, unreachable, empty, damaged, or of another format.
     """
     folder = engine.folder("landing")
     try:
@@ -113,10 +122,24 @@ def land(
         if unpacking:
             (folder / "unpacked").mkdir()
             file = unpacking.unpack(file, folder / "unpacked", str(source))
-        return Landed(source, _opened(file, source, engine, rows), _digest(file), folder, remarks_on(file))
+        _demand_content(file, source)
+        encoding = (reader or table_rows)(file, source, folder / READABLE)
+        return Landed(source, _rows(folder, engine), _digest(file), folder, remarks_on(file), encoding)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _rows(folder: Path, engine: Engine) -> Expression:
+    rows = engine.parquet(*(folder / name for name in (READABLE, UNREAD) if (folder / name).exists()))
+    if LINES in rows.columns and int(rows[LINES].max().to_pyarrow().as_py()) == 1:
+        return rows.drop(LINES)
+    return rows
+
+
+def _demand_content(file: Path, source: Source) -> None:
+    if not file.stat().st_size:
+        raise SourceError(f"{source} is empty; it needs a header and rows")
 
 
 def _digest(file: Path) -> str:
@@ -124,66 +147,123 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _opened(
-    file: Path, source: Source, engine: Engine, rows: Callable[[Path, Source, Engine], Expression]
-) -> Expression:
-    import duckdb
+def table_rows(file: Path, source: Source, target: Path, *, detects_encoding: bool = False) -> str:
+    """Copy the rows of a CSV or parquet file; the first bytes of the file tell which it is.
 
-    if not file.stat().st_size:
-        raise SourceError(f"{source} is empty; it needs a header and rows")
-    try:
-        found = rows(file, source, engine)
-        has_rows = found.limit(1).count().to_pyarrow().as_py()
-    except duckdb.Error as error:
-        raise SourceError(f"{source} cannot be read: {str(error).splitlines()[0]}") from error
-    if not has_rows:
-        raise SourceError(f"{source} has columns and no rows; it needs at least one")
-    return found
+    A CSV file is in UTF-8, or in UTF-16 with a byte order mark. In another encoding, the non-ASCII lines are errors.
 
-
-def named(columns: Sequence[str], source: Source) -> list[str]:
-    """The columns' names as schemas write them; pandas leaves that of an index column empty."""
-    names = [name.strip().lower() or f"unnamed_{place}" for place, name in enumerate(columns, start=1)]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise SourceError(f"{source} has the columns {doubled} more than once")
-    reserved = sorted({LINE, ERROR, TEXT}.intersection(names))
-    if reserved:
-        raise SourceError(f"{source} has the columns {reserved}, whose names the platform needs; rename them")
-    return names
-
-
-def _parquet(file: Path, source: Source, engine: Engine) -> Expression:
-    import ibis
-
-    rows = engine.ibis.read_parquet(glob.escape(str(file)), file_row_number=True, hive_partitioning=False)
-    number = rows.file_row_number + 1
-    found = rows.drop("file_row_number")
-    names = dict(zip(named(found.columns, source), found.columns, strict=True))
-    return rows.select(
-        **{name: rows[old] for name, old in names.items()},
-        **{LINE: number, ERROR: ibis.null("string"), TEXT: ibis.null("string")},
-    )
-
-
-def _csv(file: Path, source: Source, engine: Engine) -> Expression:
-    """Copy a CSV file to parquet, every field as text, and every line that is no row as its text.
-
-    DuckDB gets only what it cannot misread: given damaged lines it loses some, and miscounts others.
+    Parameters
+    ----------
+    file
+        The local file.
+    source
+        Where it came from, for messages.
+    target
+        The parquet file to write.
+    detects_encoding
+        Whether a CSV file may be in another encoding, which is then detected.
     """
-    clean, target = file.with_name("clean.csv"), file.with_name("rows.parquet")
-    with file.open("rb") as stream, clean.open("wb") as copy:
-        columns = named(header(stream, source), source)
-        records = Records(stream, len(columns))
-        copy.writelines(records)
-    types = {LINE: "BIGINT", ERROR: "VARCHAR", TEXT: "VARCHAR"} | dict.fromkeys(columns, "VARCHAR")
-    declared = ", ".join(f"{sql_text(name)}: {sql_text(kind)}" for name, kind in types.items())
-    engine.sql(
-        "COPY (SELECT * FROM read_csv(?, auto_detect=false, hive_partitioning=false, header=false, strict_mode=true, "  # noqa: S608 - a constant; values are parameters
-        # Whoever begins to read in the middle cannot know whether that is between quotes.
-        f"delim=',', quote='\"', escape='\"', new_line='\\n', parallel={not records.spanning}, "
-        f"columns={{{declared}}})) TO {sql_text(str(target))} (FORMAT parquet)",
-        glob.escape(str(clean)),
-    )
-    clean.unlink()
-    return engine.parquet(target)
+    if is_parquet(file):
+        rows = _copy_parquet(file, source, target)
+        encoding = PARQUET
+    else:
+        encoding = detected_encoding(file, str(source)) if detects_encoding else marked_encoding(file)
+        rows = _copy_csv(file, source, target, encoding)
+    demand_rows(rows, source)
+    return encoding
+
+
+any_encoding = partial(table_rows, detects_encoding=True)
+"""Like `table_rows`, for a source whose CSV files may be in any encoding."""
+
+
+def is_parquet(file: Path) -> bool:
+    """Whether a file begins as parquet does."""
+    with file.open("rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC
+
+
+def demand_rows(rows: int, source: Source) -> None:
+    """Refuse a source without rows."""
+    if not rows:
+        raise SourceError(f"{source} has columns and no rows; it needs at least one")
+
+
+def _copy_csv(file: Path, source: Source, target: Path, encoding: str) -> int:
+    import pyarrow as pa
+
+    opened = open_csv(file, str(source), encoding)
+    if len(opened.names) < 2:  # noqa: PLR2004 - a single column is a file with another separator
+        raise not_csv(str(source))
+    names = named(opened.names, source)
+    columns = [(name, pa.string()) for name in names]
+    unread = target.with_name(UNREAD)
+    try:
+        with RowWriter(target, columns, LINES) as writer, RowWriter(unread, columns, LINES) as apart:
+            for piece in opened.pieces():
+                values = dict(zip(names, piece.texts.columns, strict=True))
+                writer.write({LINE: piece.lines, LINES: piece.spans, **values}, len(piece.lines))
+                apart.write(_as_columns(piece.unread), len(piece.unread))
+    except UnicodeError as error:
+        raise SourceError(f"{source} cannot be read as {encoding}: {first_line(error)}; save it as UTF-8") from error
+    if not apart.rows:
+        unread.unlink()
+    return writer.rows + apart.rows
+
+
+def _as_columns(unread: Sequence[Unread]) -> dict[str, list[Any]]:
+    return {
+        LINE: [one.line for one in unread],
+        ERROR: [one.reason for one in unread],
+        TEXT: [one.text for one in unread],
+        LINES: [1] * len(unread),
+    }
+
+
+def _copy_parquet(file: Path, source: Source, target: Path) -> int:
+    import numpy as np
+    import pyarrow as pa
+
+    opened = open_parquet(file, str(source))
+    names = named(opened.schema.names, source)
+    holds_bytes = [name for name, kind in zip(names, opened.schema.types, strict=True) if pa.types.is_binary(kind)]
+    # The engine cannot stage nanoseconds, so such times land as texts.
+    columns = [
+        (name, pa.string() if name in holds_bytes or kind == pa.timestamp("ns") else kind)
+        for name, kind in zip(names, opened.schema.types, strict=True)
+    ]
+    with RowWriter(target, columns, *([UNREADABLE] if holds_bytes else [])) as writer:
+        for batch in opened.batches(_BATCH_ROWS, use_threads=True):
+            values: dict[str, Any] = dict(zip(names, batch.columns, strict=True))
+            unreadable: dict[int, list[str]] = {}
+            for name in holds_bytes:
+                values[name] = _as_texts(values[name], name, unreadable)
+            if unreadable:
+                values[UNREADABLE] = [unreadable.get(place) for place in range(batch.num_rows)]
+            values[LINE] = np.arange(writer.rows + 1, writer.rows + batch.num_rows + 1)
+            writer.write(values, batch.num_rows)
+        return writer.rows
+
+
+def _as_texts(column: pa.Array, name: str, unreadable: dict[int, list[str]]) -> pa.Array:
+    """Return bytes as texts; note the rows where they are not UTF-8, with escaped bytes as the text."""
+    import pyarrow as pa
+
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        texts = [decoded(value) for value in column.to_pylist()]
+    for place, (_, is_text) in enumerate(texts):
+        if not is_text:
+            unreadable.setdefault(place, []).append(name)
+    return pa.array([text for text, _ in texts], pa.string())
+
+
+def decoded(value: bytes | None) -> tuple[str | None, bool]:
+    r"""Return bytes as text, and whether they are UTF-8; invalid ones become e.g. `\xff`."""
+    if value is None:
+        return None, True
+    try:
+        return value.decode(), True
+    except UnicodeDecodeError:
+        return value.decode(errors="backslashreplace"), False

@@ -148,6 +148,38 @@ class ArtefactStore:
         names = (info.base_name.removesuffix(_SUFFIX) for info in found if info.base_name.endswith(_SUFFIX))
         return sorted(name for name in names if _DIGEST.fullmatch(name))
 
+    def write_note(self, name: str, data: bytes) -> None:
+        """Write a small file beside the models, replacing the one before, all or nothing.
+
+        Raises
+        ------
+        ArtefactError
+            The store cannot be written.
+        """
+        with self._plain_errors(f"{name} was not stored"):
+            if self._is_remote:
+                self._put(name, data)
+            else:
+                _write(Path(self._root) / name, data)
+
+    def read_note(self, name: str) -> bytes | None:
+        """Return a small file beside the models; None if it is missing.
+
+        Raises
+        ------
+        ArtefactError
+            The store cannot be read.
+        """
+        with self._plain_errors(f"{name} cannot be read"):
+            if not self._is_remote:
+                path = Path(self._root) / name
+                return path.read_bytes() if path.exists() else None
+            if not self._files.get_file_info(name).is_file:
+                return None
+            with self._files.open_input_file(name) as file:
+                data: bytes = file.read()
+        return data
+
     @cached_property
     def _files(self) -> pafs.FileSystem:
         import pyarrow.fs as pafs

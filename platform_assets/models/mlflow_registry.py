@@ -47,6 +47,11 @@ if TYPE_CHECKING:
 
 PLOTS = "plots"
 """Folder of the plots among a run's files."""
+DESCRIPTION = (
+    "Promoting a version here changes nothing: the service serves the version that was approved and promoted in the "
+    "platform (the service's page /approvals). The alias champion is a copy for display."
+)
+"""Description of every registered model in MLflow."""
 RECORD = "record.json"
 """File of the record among a run's files."""
 _CONNECT_SECONDS = 5
@@ -265,10 +270,17 @@ class MlflowRegistry:
         experiment = self._experiment(name)
         self._mark_killed(experiment, registration.fingerprint)
         run_id, artifacts = self._log(experiment, registration)
-        if not self._client.search_registered_models(f"name = '{name}'"):
-            self._client.create_registered_model(name)
+        self._describe(name)
         made = self._client.create_model_version(name, f"{artifacts}/{MODEL}", run_id, tags=version_tags(registration))
         return read_version(made)
+
+    def _describe(self, name: str) -> None:
+        """Register a model, or correct the description of one that was registered by an older version."""
+        found = self._client.search_registered_models(f"name = '{name}'")
+        if not found:
+            self._client.create_registered_model(name, description=DESCRIPTION)
+        elif not found[0].description:
+            self._client.update_registered_model(name, DESCRIPTION)
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)

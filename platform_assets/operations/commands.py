@@ -52,7 +52,7 @@ def up(context: typer.Context) -> None:
     settings: Settings = context.obj.settings
     out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
     from platform_assets.base.home_folder import make_home
-    from platform_assets.operations.servers import servers
+    from platform_assets.operations.servers import DatabaseWatch, servers
     from platform_assets.operations.supervisor import Supervisor
     from platform_assets.operations.up_lock import only_one_up
 
@@ -62,22 +62,26 @@ def up(context: typer.Context) -> None:
     started = servers(services)
     with (
         only_one_up(settings.home, started),
-        Supervisor(started, settings.home / "logs", say) as supervisor,
+        Supervisor(started, settings.home / "logs", say, DatabaseWatch(services, say)) as supervisor,
     ):
         supervisor.run()
 
 
 @commands.command()
 def migrate(context: typer.Context) -> None:
-    """Migrate the databases of the platform, Dagster and MLflow to the versions that this code needs."""
+    """Upgrade the databases of the platform, Dagster and MLflow, and record the rules of decisions."""
+    from platform_assets.approval.policy import policy_as_json
+    from platform_assets.database.migrate import Rules
     from platform_assets.database.migrate import migrate as migrate_database
     from platform_assets.database.opening import open_database, open_owner
+    from platform_assets.domains import model_specs
 
     settings: Settings = context.obj.settings
     url = settings.database_url.get_secret_value()
     database = open_database(url, settings.home, migrated=False)
     owner = open_owner(settings.migration_database_url.get_secret_value() or url, settings.home)
-    done = migrate_database(database, owner)
+    policies = {spec.name: policy_as_json(spec.approval) for spec in model_specs()}
+    done = migrate_database(database, owner, rules=Rules(settings.identity_required, policies))
     out.print("\n".join(done) if done else "all databases are up to date", markup=False)
 
 

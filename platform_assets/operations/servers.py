@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platform_assets.base.errors import DatabaseError, first_line
 from platform_assets.operations.supervisor import Server
 from platform_assets.orchestration.storage import PROJECT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from platform_assets.services import Services
 
 LOOPBACK = "127.0.0.1"
@@ -65,7 +68,47 @@ def _mlflow(services: Services) -> Server:
         },
         port=settings.mlflow_port,
         health_path="/health",
+        page="/#/models",
+        note="(read only: promotions and approvals happen in the service)",
     )
+
+
+class DatabaseWatch:
+    """Watches the database under `up`: a database that is away is noticed, and started again where it is embedded.
+
+    Parameters
+    ----------
+    services
+        The platform's services.
+    say
+        Prints a line for people.
+    """
+
+    def __init__(self, services: Services, say: Callable[[str], None]) -> None:
+        self._services = services
+        self._say = say
+        self._is_up = True
+        self._url = services.database.psycopg2_url("mlflow")
+
+    def __call__(self) -> list[Server] | None:
+        """Check the database; return the servers that must replace the running ones, if its address has changed."""
+        database = self._services.database
+        try:
+            # A connection that fails also starts the embedded server again.
+            database.reads.rows(b"select 1")
+        except DatabaseError as error:
+            if self._is_up:
+                self._say(f"the database does not answer: {first_line(error)}")
+            self._is_up = False
+            return None
+        if not self._is_up:
+            self._say("the database answers again")
+        self._is_up = True
+        if database.psycopg2_url("mlflow") == self._url:
+            return None
+        self._url = database.psycopg2_url("mlflow")
+        self._say("the database has another port now; the servers are started again")
+        return servers(self._services)
 
 
 def _workspace() -> list[str]:

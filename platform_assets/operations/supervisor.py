@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from platform_assets.base.errors import PlatformError
+from platform_assets.web.http_server import SECONDS_TO_FINISH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 LAST_LINES = 15
+"""Lines of its log that the message about an ended server shows."""
 POLL_SECONDS = 0.2
-PATIENCE_SECONDS = 15.0
-"""Time that a server has to end after SIGTERM before it is killed."""
+PATIENCE_SECONDS = SECONDS_TO_FINISH + 20.0
+"""Time for a server to end after SIGTERM, before it is killed. The service finishes its requests and its logs in it."""
+CHANGES_SECONDS = 1.0
+"""Time between two calls of `changes`."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Server:
         Port on loopback; None for a process that does not listen.
     health_path
         HTTP path that answers 200 as soon as the server is ready.
+    page
+        Path of the page to open first.
+    note
+        Text that is shown after the address.
     """
 
     name: str
@@ -49,6 +57,8 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
     health_path: str = "/"
+    page: str = ""
+    note: str = ""
 
     @property
     def address(self) -> str:
@@ -83,15 +93,24 @@ class Supervisor:
     servers
         The servers, in the order in which they start.
     logs
-        Folder of the log files, one per server.
+        Folder of the log files, one for each server.
     say
-        Receives progress messages.
+        Prints a line for people.
+    changes
+        Called about once a second; returns servers that must replace the running ones, or None.
     """
 
-    def __init__(self, servers: Sequence[Server], logs: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        logs: Path,
+        say: Callable[[str], None],
+        changes: Callable[[], Sequence[Server] | None] = lambda: None,
+    ) -> None:
         self._servers = servers
         self._logs = logs
         self._say = say
+        self._changes = changes
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._stopping: str | None = None
         self._former: dict[signal.Signals, object] = {}
@@ -123,20 +142,34 @@ class Supervisor:
                 demand_free(server.name, server.port)
         self._logs.mkdir(parents=True, exist_ok=True)
         for server in self._servers:
-            self._start(server)
-        waiting = [server for server in self._servers if server.port]
+            self._log(server).write_bytes(b"")
+        waiting = self._start_all()
+        next_look = time.monotonic() + CHANGES_SECONDS
         while not self._stopping:
             self._demand_alive()
             for server in [server for server in waiting if _answers(server)]:
                 waiting.remove(server)
-                self._say(f"{server.name}: {server.address}")
+                self._say(f"{server.name}: {server.address}{server.page} {server.note}".rstrip())
                 if not waiting:
                     self._say("all servers are ready; press Ctrl-C to stop them")
+            if time.monotonic() >= next_look:
+                if replaced := self._changes():
+                    self._stop_all()
+                    self._servers = replaced
+                    waiting = self._start_all()
+                next_look = time.monotonic() + CHANGES_SECONDS
             time.sleep(POLL_SECONDS)
         self._say(f"stopping: {self._stopping} was received")
 
+    def _start_all(self) -> list[Server]:
+        """Start every server; return those whose address is still to be printed."""
+        self._running.clear()
+        for server in self._servers:
+            self._start(server)
+        return [server for server in self._servers if server.port]
+
     def _start(self, server: Server) -> None:
-        with self._log(server).open("wb") as log:
+        with self._log(server).open("ab") as log:
             self._running[server.name] = subprocess.Popen(  # noqa: S603 - the commands are our own
                 server.command,
                 env=os.environ | dict(server.environment),
@@ -164,10 +197,12 @@ class Supervisor:
         for process in reversed(self._running.values()):
             _signal_group(process, signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        for process in self._running.values():
+        for name, process in self._running.items():
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS / 4)
-            # Even if the server has ended, its child processes may still run.
+            if process.poll() is None:
+                self._say(f"{name} did not end within {PATIENCE_SECONDS:g} s and was killed")
+            # Also if the server has ended, because processes that it started may still run.
             _signal_group(process, signal.SIGKILL)
             process.wait()
 

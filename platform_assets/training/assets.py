@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.approval.ledger import Ledger
-from platform_assets.approval.requests import request_approval
+from platform_assets.approval.requests import Request, request_approval
 from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.delta_tables import TableStore
@@ -80,18 +80,26 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer], ledger: dg.ResourceParam[Ledger]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
         with plain_failures():
+            # Fails before the training, not after it.
+            ledger.settle_policy(spec.name, spec.approval)
             training = trainer.train(spec, launched_by(context.run.tags), context.log.info)
-            request = request_approval(ledger, proposal_of(spec, training))
+            request = request_approval(ledger, proposal_of(spec, training, dagster_run=context.run.run_id))
         verdict = training.assessment.verdict
         if not verdict.passed:
             context.log.warning("%s: the quality gate FAILED: %s", spec.key, "; ".join(model_metadata.faults(verdict)))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(training.version.digest),
-            metadata=model_metadata.of_training(spec, training, request),
+            metadata=model_metadata.of_training(spec, training, request) | page_of(ledger, request),
             check_results=list(_check_results(spec, training.assessment)),
         )
 
     return model
+
+
+def page_of(ledger: Ledger, request: Request | None) -> dict[str, Any]:
+    """Return metadata that links to the page of a request for approval; empty without a page."""
+    page = ledger.page(request.id) if request else ""
+    return {"approval_request": dg.MetadataValue.url(page)} if page else {}
 
 
 def evaluation_job(spec: ModelSpec) -> dg.JobDefinition:

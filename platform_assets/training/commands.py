@@ -42,13 +42,13 @@ def request_decision(
 
     platform: Context = context.obj
     spec, actor = platform.find_model(model), actor_of(platform)
-    if platform.settings.identity_required and not actor.authenticated:
+    if platform.settings.identity_required and not actor.secret:
         raise KeysError(
             f"{actor.name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: the requester must "
             "be known, because they may not approve their own request; set PLATFORM_API_KEY to your own key"
         )
     training = platform.services.trainer.judge(spec, version)
-    request = request_approval(platform.services.ledger, proposal_of(spec, training, actor.name))
+    request = request_approval(platform.services.ledger, proposal_of(spec, training, actor))
     if request is None:
         say(f"{model} version {version} is already the champion; no request was opened")
         return

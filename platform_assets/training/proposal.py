@@ -8,11 +8,14 @@ from platform_assets.approval.evidence import Evidence
 from platform_assets.approval.requests import Proposal
 
 if TYPE_CHECKING:
+    from platform_assets.approval.requests import Actor
     from platform_assets.training.model_spec import ModelSpec
     from platform_assets.training.training_results import Training
 
 
-def proposal_of(spec: ModelSpec, training: Training, requested_by: str | None = None) -> Proposal:
+def proposal_of(
+    spec: ModelSpec, training: Training, requested_by: Actor | None = None, dagster_run: str = ""
+) -> Proposal:
     """Return the proposal for an approval request.
 
     Parameters
@@ -22,7 +25,9 @@ def proposal_of(spec: ModelSpec, training: Training, requested_by: str | None = 
     training
         Training or re-evaluation of the version.
     requested_by
-        Name of the person who requests approval; None if the training itself does.
+        The person who requests approval; None if the training itself does.
+    dagster_run
+        Id of the Dagster run that trained it; empty without one.
     """
     version, seen = training.version, training.champion
     return Proposal(
@@ -33,13 +38,13 @@ def proposal_of(spec: ModelSpec, training: Training, requested_by: str | None = 
         launched_by=version.tags.get("launched_by"),
         requested_by=requested_by,
         policy=spec.approval,
-        evidence=evidence_of(training).as_json(),
+        evidence=evidence_of(training, dagster_run).as_json(),
         plots=training.assessment.plots,
         champion=(seen.version, seen.digest) if seen else None,
     )
 
 
-def evidence_of(training: Training) -> Evidence:
+def evidence_of(training: Training, dagster_run: str = "") -> Evidence:
     """Return the evidence from a training or re-evaluation."""
     version, found, champion = training.version, training.assessment, training.champion
     return Evidence(
@@ -65,4 +70,5 @@ def evidence_of(training: Training) -> Evidence:
             "tags": dict(version.tags),
         },
         record=dict(training.record),
+        runs={name: run for name, run in (("dagster", dagster_run), ("mlflow", version.run_id)) if run},
     )

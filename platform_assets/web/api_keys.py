@@ -1,7 +1,7 @@
-"""Keys with which people and programs say who they are to the service, the page and the command line.
+"""API keys of people and programs, for the service, the approval page and the command line.
 
-A key's secret is shown once, when it is made; kept is its SHA-256, which is enough since the secret is random and
-long. A key is never changed: it is revoked, and stays in the list; another one may then have its name.
+A key's secret is shown once, when it is created. Only its SHA-256 is stored; a plain hash is enough because the secret
+has 256 random bits. A key is never changed. A revoked key stays in the list, and its name can be used again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from platform_assets.base.errors import PlatformError, first_line
+from platform_assets.base.printable_text import unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,44 +25,60 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from platform_assets.settings import Settings
+    Lend = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 APPROVE = "approve"
 SCOPES = ("read", "predict", APPROVE)
-"""What a key may be for."""
+"""Scopes of keys."""
 FRESH_SECONDS = 1.0
-"""How long a program may go on with a key that was revoked; until then its requests are a look-up cheaper."""
+"""Seconds for which a key without the scope `approve` is cached, revoked or not."""
+SESSION_PREFIX = "ps_"
+"""Prefix of session tokens."""
 _PREFIX = "pa_"
-_SECRET_BYTES = 32
-_ID_LENGTH = 16
-_LOCK = int.from_bytes(b"keys", "big")
+SECRET_BYTES = 32
+"""Random bytes of a secret or token."""
+ID_LENGTH = 16
+"""Length of `Key.id`."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
-_HASH = re.compile(r"[0-9a-f]{64}")
 _FIELDS = "k.name, k.owner, k.scopes, k.hash, k.created_at, r.at"
 _KEYS = f"select {_FIELDS} from platform.api_keys k left join platform.api_key_revocations r on r.hash = k.hash"  # noqa: S608 - constants
 _BY_HASH = f"{_KEYS} where k.hash = %s and r.at is null".encode()
+_BY_SESSION = (
+    f"{_KEYS} join platform.sessions s on s.key_hash = k.hash"
+    " where s.hash = %s and s.expires_at > clock_timestamp() and r.at is null"
+).encode()
+_REFUSALS = {
+    "name_taken": "there is a key {name}; choose another name, or revoke that key first",
+    "needs_approver": "the key {name} may approve, so it must be created by the owner of the database "
+    "(PLATFORM_MIGRATION_DATABASE_URL), or by an approver (PLATFORM_API_KEY)",
+    "unknown_key": "the key in PLATFORM_API_KEY is unknown or revoked; unset it, or use the key of an approver",
+    "reserved_name": "the key {name}: {owner} cannot be an owner, because events of the platform and unverified names "
+    "are recorded so; choose another owner",
+    "unprintable_name": "the key {name}: its owner holds control or invisible characters; remove them",
+    "malformed_key": "the key {name}: its name or hash is malformed",
+}
 
 
 class KeysError(PlatformError):
-    """A key cannot be made, found or revoked."""
+    """A key cannot be created, found or revoked."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is kept of a key; its secret is not.
+    """A key without its secret.
 
     Attributes
     ----------
     name
-        The key's own, for those who look after keys.
+        Name of the key.
     owner
         The person or program that holds it.
     scopes
         Some of `SCOPES`.
     id
-        Names it where its name alone would not do: another key of the same name has another.
+        Start of its hash; tells keys of the same name apart.
     created_at, revoked_at
-        With time zone; None where it is not known, or not revoked.
+        With time zone; None if unknown, or not revoked.
     """
 
     name: str
@@ -73,124 +90,149 @@ class Key:
 
 
 class KeyRing(Protocol):
-    """What keeps keys, and tells them from other text."""
+    """A store of keys."""
 
-    def add(self, name: str, owner: str, scopes: Collection[str]) -> str:
-        """Make a key; its secret, which nobody can see again.
+    def add(self, name: str, owner: str, scopes: Collection[str], approver_secret: str = "") -> str:
+        """Create a key and return its secret, which is not stored.
 
         Raises
         ------
         KeysError
-            A key has this name, or the platform cannot make one here.
+            The name is taken, or no key can be created here.
         """
         ...
 
     def revoke(self, name: str) -> None:
-        """See that a key opens nothing any more.
+        """Revoke the keys of a name.
 
         Raises
         ------
         KeysError
-            There is no such key, or the platform cannot revoke one here.
+            There is no such key, or no key can be revoked here.
         """
         ...
 
     def check(self, secret: str) -> Key | None:
-        """The key with this secret; None if it is none, or was revoked."""
+        """Return the key with this secret; None if it is unknown or revoked."""
         ...
 
     async def find(self, secret: str) -> Key | None:
-        """The same as `check`, for whoever answers on an event loop."""
+        """Return the key with this secret without blocking the event loop; None if it is unknown or revoked."""
         ...
 
-    def by_id(self, key_id: str) -> Key | None:
-        """The key with this `Key.id`; None if there is none, or it was revoked."""
+    def sign_in(self, secret: str, seconds: int) -> str | None:
+        """Begin a session for the holder of a key; return its token, or None if the key is unknown or revoked."""
+        ...
+
+    def by_session(self, token: str) -> Key | None:
+        """Return the key of a session; None if the session has ended or the key is revoked."""
+        ...
+
+    def sign_out(self, token: str) -> None:
+        """End a session."""
         ...
 
     def list(self) -> list[Key]:
-        """All keys, by name, revoked ones among them."""
+        """Return all keys by name, revoked ones included."""
         ...
 
 
 class Keys:
-    """The keys in the platform's database.
+    """The keys in the platform's database, which its functions create and revoke.
 
     Parameters
     ----------
     connect
-        Lends a connection to it.
+        Lends a connection as the service's role.
     rows
-        The rows of one statement that only reads, with its values.
+        Returns the rows of one SELECT.
     async_rows
-        The same for an event loop, by the names of their columns; each request asks for a key.
+        The same without blocking the event loop, as dicts.
     fresh_seconds
-        How long a key that was found on an event loop is not looked up again.
+        Seconds for which a key found on the event loop is cached.
+    owner
+        Lends a connection of the tables' owner, who may create keys that approve; None if the settings name none.
+    keep_heads
+        Called after each change, to keep the heads of the chains outside the database.
     """
 
     def __init__(
         self,
-        connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]],
+        connect: Lend,
         rows: Callable[[bytes, Sequence[Any]], list[Any]],
         async_rows: Callable[[bytes, Sequence[str]], Awaitable[list[dict[str, Any]]]],
         fresh_seconds: float = FRESH_SECONDS,
+        *,
+        owner: Lend | None = None,
+        keep_heads: Callable[[], None] | None = None,
     ) -> None:
         self._connect = connect
         self._rows = rows
         self._async_rows = async_rows
         self._fresh_seconds = fresh_seconds
+        self._owner = owner
+        self._keep_heads = keep_heads or (lambda: None)
         self._fresh: dict[str, tuple[Key, float]] = {}
 
-    def add(self, name: str, owner: str, scopes: Collection[str]) -> str:
-        """Make a key; its secret, which nobody can see again.
+    def add(self, name: str, owner: str, scopes: Collection[str], approver_secret: str = "") -> str:
+        """Create a key and return its secret, which is not stored.
+
+        Parameters
+        ----------
+        name, owner, scopes
+            Of the new key.
+        approver_secret
+            Key of an approver, needed for the scope `approve` where no owner's connection is available.
 
         Raises
         ------
         KeysError
-            The name is taken, or not one; there is no owner; or a scope is none.
+            The name is taken or malformed, the owner is missing or reserved, a scope is unknown, or neither the
+            database's owner nor an approver creates a key with the scope `approve`.
         """
-        _refuse_name(name)
-        if not owner.strip() or "\0" in owner:
+        refuse_name(name)
+        owner = owner.strip()
+        if odd := unprintable(owner):
+            raise KeysError(f"the key {name}: its owner holds control or invisible characters ({', '.join(odd)})")
+        if not owner:
             raise KeysError(f"the key {name} needs an owner, the person or program that holds it")
-        wanted = _scopes(name, scopes)
-        secret = _PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
-        with self._connected() as connection:
-            connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
-            if connection.execute(f"{_KEYS} where k.name = %s and r.at is null".encode(), [name]).fetchone():
-                raise KeysError(f"there is a key {name}; choose another name, or revoke that one before")
-            connection.execute(
-                "insert into platform.api_keys (name, owner, scopes, hash) values (%s, %s, %s, %s)",
-                [name, owner.strip(), sorted(wanted), hashed(secret)],
-            )
+        wanted = sorted(chosen_scopes(name, scopes))
+        if unprintable(approver_secret):
+            raise KeysError(_REFUSALS["unknown_key"])
+        secret = _PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+        arguments = [name, owner, wanted, hashed(secret), approver_secret or None]
+        with self._connected(self._owner or self._connect) as connection:
+            row = connection.execute("select platform.add_key(%s, %s, %s::text[], %s, %s)", arguments).fetchone()
+        assert row is not None  # noqa: S101 - narrows the type
+        if "why" in row[0]:
+            raise KeysError(_REFUSALS[row[0]["why"]].format(name=name, owner=owner))
+        self._keep_heads()
         return secret
 
     def revoke(self, name: str) -> None:
-        """See that a key opens nothing any more; a key that was revoked stays as it is.
+        """Revoke the keys of a name and end their sessions.
 
         Raises
         ------
         KeysError
             There is no such key.
         """
-        with self._connected() as connection:
-            known = connection.execute(
-                "with revoked as (insert into platform.api_key_revocations (hash)"
-                " select hash from platform.api_keys where name = %(name)s on conflict do nothing)"
-                " select name from platform.api_keys where name = %(name)s",
-                {"name": name.replace("\0", "")},
-            ).fetchone()
+        with self._connected(self._connect) as connection:
+            known = connection.execute("select platform.revoke_key(%s)", [name.replace("\0", "")]).fetchone()
         self._fresh.clear()
-        if known is None:
-            raise KeysError(f"there is no key {name!r}; `platform-assets keys list` shows those that there are")
+        if known == (False,):
+            raise KeysError(f"there is no key {name!r}; `platform-assets keys list` shows those that exist")
+        self._keep_heads()
 
     def check(self, secret: str) -> Key | None:
-        """The key with this secret; None if it is none, or was revoked."""
+        """Return the key with this secret; None if it is unknown or revoked."""
         wanted = hashed(secret)
-        return _with_hash(self._find("k.hash = %s", wanted), wanted)
+        return key_with_hash(_by_hash(self._found(_BY_HASH, wanted)), wanted)
 
     async def find(self, secret: str) -> Key | None:
-        """The same as `check`, for whoever answers on an event loop.
+        """Return the key with this secret without blocking the event loop; None if it is unknown or revoked.
 
-        A key that was found is believed for `fresh_seconds`, but for one that may decide about models.
+        The result is cached for `fresh_seconds`, unless the key has the scope `approve`.
         """
         wanted, now = hashed(secret), monotonic()
         known = self._fresh.get(wanted)
@@ -198,132 +240,83 @@ class Keys:
             return known[0]
         with _plain_errors():
             rows = await self._async_rows(_BY_HASH, [wanted])
-        key = _with_hash(_by_hash(tuple(row.values()) for row in rows), wanted)
+        key = key_with_hash(_by_hash(tuple(row.values()) for row in rows), wanted)
         if key is None or APPROVE in key.scopes:
             self._fresh.pop(wanted, None)
         else:
-            # Of keys that are there, so that these cannot become many.
+            # Only existing keys are cached, which bounds the size.
             self._fresh[wanted] = key, now + self._fresh_seconds
         return key
 
-    def by_id(self, key_id: str) -> Key | None:
-        """The key with this `Key.id`; None if there is none, or it was revoked."""
-        if not _HASH.fullmatch(key_id.ljust(64, "0")) or len(key_id) != _ID_LENGTH:
+    def sign_in(self, secret: str, seconds: int) -> str | None:
+        """Begin a session for the holder of a key; return its token, or None if the key is unknown or revoked."""
+        if unprintable(secret):
             return None
-        return next(iter(self._find(f"left(k.hash, {_ID_LENGTH}) = %s", key_id).values()), None)
+        token = SESSION_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+        with self._connected(self._connect) as connection:
+            row = connection.execute("select platform.sign_in(%s, %s, %s)", [secret, hashed(token), seconds]).fetchone()
+        return token if row == (True,) else None
+
+    def by_session(self, token: str) -> Key | None:
+        """Return the key of a session; None if the session has ended or the key is revoked."""
+        if not token.startswith(SESSION_PREFIX):
+            return None
+        return next((_key(row) for row in self._found(_BY_SESSION, hashed(token))), None)
+
+    def sign_out(self, token: str) -> None:
+        """End a session."""
+        if unprintable(token):
+            return
+        with self._connected(self._connect) as connection:
+            connection.execute("select platform.sign_out(%s)", [token])
 
     def list(self) -> list[Key]:
-        """All keys, by name, revoked ones among them."""
-        with self._connected() as connection:
+        """Return all keys by name, revoked ones included."""
+        with self._connected(self._connect) as connection:
             return [_key(row) for row in connection.execute(f"{_KEYS} order by k.name, k.created_at".encode())]
 
-    def _find(self, where: str, value: str) -> dict[str, Key]:
+    def _found(self, query: bytes, value: str) -> Sequence[Any]:
         with _plain_errors():
-            rows = self._rows(f"{_KEYS} where {where} and r.at is null".encode(), [value])
-        return _by_hash(rows)
+            return self._rows(query, [value])
 
     @contextmanager
-    def _connected(self) -> Iterator[psycopg.Connection[Any]]:
-        with _plain_errors(), self._connect() as connection, connection.transaction():
+    def _connected(self, lend: Lend) -> Iterator[psycopg.Connection[Any]]:
+        with _plain_errors(), lend() as connection, connection.transaction():
+            connection.execute("set transaction isolation level read committed")
             yield connection
 
 
-def open_keys(settings: Settings, keys: Callable[[], KeyRing]) -> KeyRing:
-    """Open the keys of a service: the setting's where it has no database, else those of the database.
-
-    Parameters
-    ----------
-    settings
-        The platform's.
-    keys
-        Returns those of the database.
-    """
-    given = settings.api_keys.get_secret_value()
-    return KeysFromSettings(given) if given or settings.bundle else keys()
+def hashed(secret: str) -> str:
+    """Return the hash that is stored for a secret."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class KeysFromSettings:
-    """The keys of a service that has no database, out of one setting.
-
-    Parameters
-    ----------
-    text
-        `name:scope:sha256`, comma-separated; several scopes as `read+predict`. The name is the owner's as well.
+def refuse_name(name: str, thing: str = "the key") -> None:
+    """Refuse a malformed name of a key.
 
     Raises
     ------
     KeysError
-        An entry is not of this form; says which, without its hash.
+        Always for a malformed name.
     """
-
-    def __init__(self, text: str) -> None:
-        self._keys: dict[str, Key] = {}
-        for number, entry in enumerate(filter(None, map(str.strip, text.split(","))), 1):
-            name, _, rest = entry.partition(":")
-            scopes, _, kept = rest.partition(":")
-            thing = f"PLATFORM_API_KEYS, entry {number}"
-            if not _HASH.fullmatch(kept):
-                raise KeysError(
-                    f"{thing}: it must be name:scope:sha256, the last as 64 hexadecimal digits in lower case"
-                )
-            _refuse_name(name, thing)
-            if kept in self._keys or any(key.name == name for key in self._keys.values()):
-                raise KeysError(f"{thing}: another entry has the same name or the same key")
-            self._keys[kept] = Key(name, name, _scopes(thing, scopes.split("+")), kept[:_ID_LENGTH])
-
-    def add(self, name: str, owner: str, scopes: Collection[str]) -> str:  # noqa: ARG002 - as `KeyRing`
-        """Refuse.
-
-        Raises
-        ------
-        KeysError
-            Always: the setting is not the platform's to change.
-        """
-        raise KeysError(f"the key {name} cannot be added: the keys are those of PLATFORM_API_KEYS; add it there")
-
-    def revoke(self, name: str) -> None:
-        """Refuse.
-
-        Raises
-        ------
-        KeysError
-            Always: the setting is not the platform's to change.
-        """
-        raise KeysError(f"the key {name} cannot be revoked: the keys are those of PLATFORM_API_KEYS; take it out there")
-
-    def check(self, secret: str) -> Key | None:
-        """The key with this secret; None if it is none."""
-        return _with_hash(self._keys, hashed(secret))
-
-    async def find(self, secret: str) -> Key | None:
-        """The same as `check`, for whoever answers on an event loop."""
-        return self.check(secret)
-
-    def by_id(self, key_id: str) -> Key | None:
-        """The key with this `Key.id`; None if there is none."""
-        return next((key for key in self._keys.values() if key.id == key_id), None)
-
-    def list(self) -> list[Key]:
-        """All keys, by name."""
-        return sorted(self._keys.values(), key=lambda key: key.name)
-
-
-def hashed(secret: str) -> str:
-    """What is kept of a secret."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _refuse_name(name: str, thing: str = "the key") -> None:
     if not _NAME.fullmatch(name):
         raise KeysError(
-            f"{thing}: {name!r} is no name: up to 64 letters, digits and _ . @ - that begin with one of both"
+            f"{thing}: {name!r} is not a name; use up to 64 letters, digits and _ . @ -, and begin with a letter or "
+            "digit"
         )
 
 
-def _scopes(thing: str, scopes: Collection[str]) -> frozenset[str]:
+def chosen_scopes(thing: str, scopes: Collection[str]) -> frozenset[str]:
+    """Return the scopes of a key.
+
+    Raises
+    ------
+    KeysError
+        There is none, or one is unknown.
+    """
     wanted = frozenset(scopes)
     if not wanted or not wanted <= set(SCOPES):
-        raise KeysError(f"{thing}: its scopes are {sorted(wanted)}; there must be some of {', '.join(SCOPES)}")
+        raise KeysError(f"{thing}: the scopes are {sorted(wanted)}; choose from {', '.join(SCOPES)}")
     return wanted
 
 
@@ -331,13 +324,14 @@ def _by_hash(rows: Iterable[tuple[Any, ...]]) -> dict[str, Key]:
     return {row[3]: _key(row) for row in rows}
 
 
-def _with_hash(found: Mapping[str, Key], wanted: str) -> Key | None:
+def key_with_hash(found: Mapping[str, Key], wanted: str) -> Key | None:
+    """Return the key with a hash, compared in constant time; None without one."""
     return next((key for kept, key in found.items() if hmac.compare_digest(kept, wanted)), None)
 
 
 def _key(row: tuple[Any, ...]) -> Key:
     name, owner, scopes, kept, created_at, revoked_at = row
-    return Key(name, owner, frozenset(scopes), kept[:_ID_LENGTH], created_at, revoked_at)
+    return Key(name, owner, frozenset(scopes), kept[:ID_LENGTH], created_at, revoked_at)
 
 
 @contextmanager
@@ -348,6 +342,5 @@ def _plain_errors() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise KeysError(
-            f"PostgreSQL did not do what was asked of the keys ({first_line(error)}); `platform-assets doctor` "
-            "says what is reachable"
+            f"PostgreSQL failed ({first_line(error)}); `platform-assets doctor` shows what is reachable"
         ) from error

@@ -1,24 +1,20 @@
-"""Who asks: a key in the header of a program, or named by the session of a person who signed in with one.
+"""Authentication: a key in the header of a program, or the session of a person who signed in with a key.
 
-A session is a signed cookie that holds no secret: a random number and the name of the key. The key is looked up again
-at every request, so that one that was revoked loses its sessions at once. What a form changes needs a token that only
-the session's own pages carry.
+The session's cookie holds a random token. The database stores its hash with the key, and both are looked up at every
+request, so that signing out or revoking the key ends the session at once. A form needs a token derived from the
+session's, which only the session's own pages carry.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
+import hmac
 import re
 import secrets
-import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
-
-from itsdangerous import BadSignature, Signer, URLSafeTimedSerializer
+from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import PlatformError
 from platform_assets.web.api_keys import Key
@@ -26,7 +22,6 @@ from platform_assets.web.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from fastapi import Request
     from starlette.responses import Response
@@ -35,72 +30,62 @@ if TYPE_CHECKING:
     from platform_assets.web.rate_limits import RateLimits
 
 SESSION_SECONDS = 8 * 60 * 60
-"""A working day; then the key is asked for again."""
+"""Lifetime of a session: a working day. The database allows no longer one."""
 READ, PREDICT, APPROVE = "read", "predict", "approve"
 CSRF_FIELD = "csrf_token"
-_SECRET_BYTES = 32
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,100}", re.ASCII)
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _SAFE = {"GET", "HEAD"}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII)
-_HOW_TO_GET_A_KEY = "`platform-assets keys add NAME --scope read` makes one"
+_HOW_TO_GET_A_KEY = "`platform-assets keys add NAME --scope read` creates one"
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="platform-assets"'}
 
 
 @dataclass(frozen=True)
 class Session:
-    """What a browser's cookie says.
+    """A browser's cookie.
 
     Attributes
     ----------
-    nonce
-        Random; tokens of forms belong to it.
-    key
-        What `Key.id` is of the key that was signed in with; None before that.
+    token
+        Random. Before the sign-in it only ties forms to the browser; afterwards the database knows its hash.
     new
         Whether the browser does not have the cookie yet.
     """
 
-    nonce: str
-    key: str | None = None
+    token: str = field(repr=False)
     new: bool = False
 
 
 class Sessions:
-    """Signs and reads the cookies and the tokens of forms.
+    """Reads and sets the cookies, and makes and checks the tokens of forms.
 
     Parameters
     ----------
-    secret
-        Of this installation; whoever knows it can make sessions.
     insecure_loopback
-        Whether a browser may send the cookie over plain HTTP to this machine itself.
+        Whether the cookie may be sent over plain HTTP to this machine itself.
     """
 
-    def __init__(self, secret: bytes, *, insecure_loopback: bool) -> None:
-        options: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        self._cookies = URLSafeTimedSerializer(secret, salt="platform-assets session", signer_kwargs=options)
-        self._tokens = Signer(secret, salt="platform-assets form", **options)
+    def __init__(self, *, insecure_loopback: bool) -> None:
         self._insecure_loopback = insecure_loopback
 
     def of(self, request: Request) -> Session:
-        """The session of a request; a new one where there is none, or it is forged or over."""
+        """Return the session of a request; a new one without a well-formed cookie."""
         if not hasattr(request.state, "session"):
-            request.state.session = self._read(request)
+            token = request.cookies.get(_cookie(secure=self._secure(request)), "")
+            known = _TOKEN.fullmatch(token) is not None
+            request.state.session = Session(token) if known else Session(secrets.token_urlsafe(), new=True)
         session: Session = request.state.session
         return session
 
-    def signed_in(self, key: str) -> Session:
-        """The session of somebody who just showed this key; with a new number, lest somebody else knows the old one."""
-        return Session(secrets.token_urlsafe(), key, new=True)
-
     def keep(self, request: Request, response: Response, session: Session) -> None:
-        """Give the browser the session's cookie."""
+        """Set the cookie of a session."""
         secure = self._secure(request)
         response.set_cookie(
             _cookie(secure=secure),
-            str(self._cookies.dumps([session.nonce, session.key])),
+            session.token,
             max_age=SESSION_SECONDS,
             secure=secure,
             httponly=True,
@@ -108,41 +93,33 @@ class Sessions:
         )
 
     def end(self, request: Request, response: Response) -> None:
-        """Take the cookie away."""
+        """Delete the cookie."""
         secure = self._secure(request)
         response.delete_cookie(_cookie(secure=secure), secure=secure, httponly=True, samesite="strict")
 
     def can_keep(self, request: Request) -> bool:
-        """Whether the browser will take the cookie; over plain HTTP none does, but from its own machine."""
+        """Whether the browser will keep the cookie: over HTTPS, or over plain HTTP from its own machine."""
         return request.url.scheme == "https" or not self._secure(request)
 
     def token(self, session: Session) -> str:
-        """What every form of this session's pages carries."""
-        return self._tokens.get_signature(session.nonce).decode()
+        """Return the token that the forms of this session carry."""
+        return hmac.new(session.token.encode(), b"platform-assets form", hashlib.sha256).hexdigest()
 
     def demand_token(self, session: Session, token: str) -> None:
-        """Refuse a form that is not from this session's own pages.
+        """Refuse a form that does not come from this session's own pages.
 
         Raises
         ------
         Problem
             403.
         """
-        if session.new or not self._tokens.verify_signature(session.nonce, token.encode()):
+        if session.new or not hmac.compare_digest(self.token(session).encode(), token.encode()):
             raise Problem(
                 HTTPStatus.FORBIDDEN,
-                "This form does not belong to your session: it was left open for too long, or comes from another site. "
-                "Nothing was done. Open the page again and send it from there.",
+                "This form does not belong to your session: the session has ended, or the form comes from another "
+                "site. Nothing was done. Open the page again and send the form from there.",
                 "forged-form",
             )
-
-    def _read(self, request: Request) -> Session:
-        text = request.cookies.get(_cookie(secure=self._secure(request)), "")
-        try:
-            nonce, key = self._cookies.loads(text, max_age=SESSION_SECONDS)
-        except BadSignature:
-            return Session(secrets.token_urlsafe(), new=True)
-        return Session(nonce, key)
 
     def _secure(self, request: Request) -> bool:
         url = request.url
@@ -151,37 +128,40 @@ class Sessions:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks.
+    """The person or program that sent a request.
 
     Attributes
     ----------
     key
-        With which they showed who they are.
+        The key that authenticates it.
     session
-        Theirs, if they did so on the sign-in page.
+        The session, if the person signed in on the page.
+    secret
+        The key's secret or the session's token, which decisions hand over to the database.
     """
 
     key: Key
     session: Session | None
+    secret: str = field(default="", repr=False)
 
 
-LOCAL = Caller(Key("", "whoever uses this machine", frozenset({READ, PREDICT}), id=""), session=None)
-"""Who asks without a key, where that is allowed."""
+LOCAL = Caller(Key("", "a user of this machine", frozenset({READ, PREDICT}), id=""), session=None)
+"""The caller of a request without a key, where that is allowed."""
 
 
 class Access:
-    """Finds out who asks, and whether they may.
+    """Authenticates and authorises requests.
 
     Parameters
     ----------
     keys
-        Gives those of the platform; asked anew at every request.
+        Returns the store of keys; called at every request.
     sessions
-        Those of the pages.
+        Cookies and form tokens of the pages.
     limits
-        Counts requests; None where nothing is limited.
+        Counts requests; None to limit nothing.
     open_locally
-        Whether programs of this very machine may read and predict without a key.
+        Whether programs on this machine may read and predict without a key.
     """
 
     def __init__(
@@ -198,20 +178,20 @@ class Access:
         self._open_locally = open_locally
 
     async def identify(self, request: Request) -> None:
-        """Find out who the header says it is, before anything else asks; once for each request, and in no thread."""
+        """Look up the key in the header, once for each request, on the event loop."""
         request.state.by_header = await self._by_header(request)
 
     def brings_key(self, request: Request) -> bool:
-        """Whether the header says who asks, rightly or not."""
+        """Whether there is a header with a key, valid or not."""
         return request.state.by_header is not None
 
     def limited(self, request: Request) -> Mapping[str, str]:
-        """Count a request under the key that it brings, or else its address; what to tell of the limit.
+        """Count a request under its key, or else its address; return the headers about the limit.
 
         Raises
         ------
         Problem
-            429: there were too many, or too many with a wrong key.
+            429: too many requests, or too many with an unknown key.
         """
         by_header = self._identified(request)
         if self._limits is None:
@@ -220,16 +200,20 @@ class Access:
             return self._limits.count(_address(request), by_header.key.id)
         if by_header is not None:
             return self._limits.count(_address(request), None)
-        # Signed, so that nobody can make it up.
-        return self._limits.count(_address(request), self.sessions.of(request).key)
+        try:
+            by_session = self._by_session(request)
+        except PlatformError:
+            # The database is away. Routes that need a caller report that.
+            return self._limits.count(_address(request), None)
+        return self._limits.count(_address(request), by_session.key.id if isinstance(by_session, Caller) else None)
 
     def caller(self, request: Request) -> Caller:
-        """Who asks.
+        """Return the caller.
 
         Raises
         ------
         Problem
-            401: nobody that is known.
+            401: no key or session, or an unknown one.
         """
         found = self._identified(request) or self._by_session(request)
         if not isinstance(found, Caller):
@@ -237,35 +221,35 @@ class Access:
         return self._noted(request, found)
 
     def admit(self, request: Request, *scopes: str) -> Caller:
-        """Who asks, with one of these scopes, or without a key where that is allowed.
+        """Return a caller with one of these scopes, or `LOCAL` without a key where that is allowed.
 
         Raises
         ------
         Problem
-            401: nobody that is known; 403: a key without such a scope.
+            401: no key or session, or an unknown one. 403: a key without such a scope.
         """
         if self._identified(request) is None:
             if self._open_locally and _is_local(request):
                 return self._noted(request, LOCAL)
-            # A page of another site can make a browser send a body along with the session.
+            # A page of another site can make a browser send a body together with the session's cookie.
             if request.method not in _SAFE:
                 raise _unknown(f"This needs a key: send `Authorization: Bearer <key>`. {_HOW_TO_GET_A_KEY}.")
         return self.demand(request, *scopes)
 
     def demand(self, request: Request, *scopes: str) -> Caller:
-        """Who asks, with one of these scopes.
+        """Return a caller with one of these scopes.
 
         Raises
         ------
         Problem
-            401: nobody that is known; 403: a key without such a scope.
+            401: no key or session, or an unknown one. 403: a key without such a scope.
         """
         caller = self.caller(request)
         if not set(scopes) & set(caller.key.scopes):
             raise Problem(
                 HTTPStatus.FORBIDDEN,
                 f"The key {caller.key.name!r} has the scope {_listed(caller.key.scopes)}; this needs "
-                f"{_listed(scopes)}. Whoever runs the platform adds a key with it: "
+                f"{_listed(scopes)}. The platform's administrator creates a key with it: "
                 f"`platform-assets keys add NAME --scope {scopes[0]}`.",
                 "scope-missing",
                 headers={"WWW-Authenticate": f'{_CHALLENGE["WWW-Authenticate"]}, error="insufficient_scope"'},
@@ -274,25 +258,29 @@ class Access:
         return caller
 
     def sign_in(self, request: Request, secret: str) -> Session | None:
-        """A session for whoever knows the secret of a key; None if it is none, or was revoked.
+        """Begin a session for the holder of a key; return None if the key is unknown or revoked.
 
         Raises
         ------
         Problem
-            429: too many wrong keys came from there.
+            429: too many unknown keys came from this address.
         """
-        key = self._keys().check(secret)
-        if key is None:
+        token = self._keys().sign_in(secret, SESSION_SECONDS)
+        if token is None:
             self._count_guess(request)
             return None
-        return self.sessions.signed_in(key.id)
+        return Session(token, new=True)
+
+    def sign_out(self, request: Request) -> None:
+        """End the session of a request."""
+        self._keys().sign_out(self.sessions.of(request).token)
 
     def _noted(self, request: Request, caller: Caller) -> Caller:
         request.state.caller, request.state.asked_by = caller, caller.key.name
         return caller
 
     def _identified(self, request: Request) -> Caller | Exception | None:
-        """Who the header says it is, or why nobody can tell; None without one. See `identify`."""
+        """Return the caller that the header names, or the error; None without a header. See `identify`."""
         found: Caller | Exception | None = request.state.by_header
         if isinstance(found, Problem) and found.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise found
@@ -310,42 +298,43 @@ class Access:
             if key is None:
                 self._count_guess(request)
         except (PlatformError, Problem) as error:
-            # Told by whatever needs to know who asks; a page for everybody does not.
+            # Raised where a caller is needed; public pages need none.
             return error
         if key is None:
-            return _unknown(f"This key is not known, or was revoked; {_HOW_TO_GET_A_KEY}.", 'error="invalid_token"')
-        return Caller(key, None)
+            return _unknown(f"This key is unknown or revoked; {_HOW_TO_GET_A_KEY}.", 'error="invalid_token"')
+        return Caller(key, None, bearer[1])
 
     def _count_guess(self, request: Request) -> None:
-        """Count a key that is none.
+        """Count an unknown key under its address.
 
-        A right one is never refused: callers behind one address, as a cloud's own proxy is, must not be able to shut
-        each other out. A key of 256 bits is not guessed; whoever tries is told to stop.
+        A valid key is never refused for this, because many callers can share the address of a proxy. A key of 256 bits
+        cannot be guessed.
 
         Raises
         ------
         Problem
-            429: there were too many from there.
+            429: too many unknown keys came from this address.
         """
         if self._limits is not None:
             self._limits.count_guess(_address(request))
 
     def _by_session(self, request: Request) -> Caller | Problem:
-        session = self.sessions.of(request)
-        key = self._keys().by_id(session.key) if session.key else None
-        if key is None:
-            return _unknown(f"This needs a key: send `Authorization: Bearer <key>`. {_HOW_TO_GET_A_KEY}.")
-        return Caller(key, session)
+        if not hasattr(request.state, "by_session"):
+            session = self.sessions.of(request)
+            key = None if session.new else self._keys().by_session(session.token)
+            request.state.by_session = Caller(key, session, session.token) if key else None
+        found: Caller | None = request.state.by_session
+        return found or _unknown(f"This needs a key: send `Authorization: Bearer <key>`. {_HOW_TO_GET_A_KEY}.")
 
 
 def access_of(request: Request) -> Access:
-    """Return what the application knows about who may ask."""
+    """Return the application's `Access`."""
     access: Access = request.app.state.access
     return access
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
+    """Whether a host is this machine's loopback address."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -353,12 +342,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_local(request: Request) -> bool:
-    """Whether a program of this machine asks: no page of another site, nor anybody behind a proxy.
+    """Whether a program or page of this machine sent a request, not a page of another site and not a proxy.
 
-    A site whose name somebody lets point to 127.0.0.1 is told by the name that the browser sends as the host.
+    The `Host` header must be a loopback address, which prevents DNS rebinding.
     """
     headers = request.headers
-    # As it was sent: of a host that makes no sense the URL would name the server instead.
+    # The header as sent, because the URL falls back to the server's name for a malformed host.
     host = headers.get("host", "")
     own_page = headers.get("sec-fetch-site", "none") in {"none", "same-origin"}
     same = headers.get("origin", f"{request.url.scheme}://{host}") == f"{request.url.scheme}://{host}"
@@ -370,22 +359,8 @@ def _address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def installation_secret(folder: Path) -> bytes:
-    """A random secret that all processes of this installation share, kept below `folder` for its owner alone."""
-    path = folder / "session_secret"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        # Readable by nobody else from the first moment, and whole once it has its name; who links first wins.
-        with tempfile.NamedTemporaryFile(dir=folder) as file:
-            file.write(secrets.token_bytes(_SECRET_BYTES))
-            file.flush()
-            with contextlib.suppress(FileExistsError):
-                os.link(file.name, path)
-    return path.read_bytes()
-
-
 def _cookie(*, secure: bool) -> str:
-    # With this prefix a browser takes the cookie over TLS only, and from no other host of the domain.
+    # With this prefix a browser accepts the cookie only over TLS and only from this host.
     return "__Host-platform_session" if secure else "platform_session"
 
 
@@ -395,4 +370,4 @@ def _unknown(told: str, error: str = "") -> Problem:
 
 
 def _listed(scopes: object) -> str:
-    return " or ".join(sorted(scopes)) or "no scope"  # type: ignore[call-overload]  # texts, whatever the collection's type
+    return " or ".join(sorted(scopes)) or "no scope"  # type: ignore[call-overload]  # strings in any collection

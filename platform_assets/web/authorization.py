@@ -1,7 +1,7 @@
-"""Who may pass: the key that a request brings, how often it may, what its scopes open, and whether its body is JSON.
+"""Authorisation before routing: key, rate limit, scope, and content type of the body.
 
-Before routing, and before the body is read: whoever may not pass learns nothing more, and costs nothing more.
-What needs which scope is said once, for all routes, where the application is put together.
+The body of a refused request is not read. Which path needs which scope is declared once for all routes, where the
+application is put together.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a path demands of whoever asks for it.
+    """Requirements of a path.
 
     Attributes
     ----------
     path
-        Matches it.
+        Pattern of the path.
     methods
-        With which it is asked for.
+        HTTP methods to which the requirements apply.
     scopes
-        A key needs one of them.
+        The key needs one of these scopes.
     json_body
-        Whether a body, where one is sent, has to be JSON.
+        Whether a body must be JSON.
     """
 
     path: re.Pattern[str]
@@ -52,7 +52,7 @@ class Gate:
 
 
 def scopes_of(gates: Sequence[Gate], method: str, template: str) -> list[str]:
-    """What the gate demands that is before a route, known by the template of its path; nothing without a gate."""
+    """Return the scopes that the gates before a route need, by the template of its path; empty without a gate."""
     return [scope for gate in gates if method in gate.methods and gate.path.match(template) for scope in gate.scopes]
 
 
@@ -62,13 +62,13 @@ class AuthorizationMiddleware:
     Parameters
     ----------
     app
-        What it stands before.
+        The inner application.
     access
-        Knows who asks, and how often they may.
+        Authenticates requests and counts them.
     gates
-        What paths demand; a path without any is for everybody, or its route asks itself.
+        Requirements of paths. A path without a gate is public, or its route checks access itself.
     problems
-        Tells errors to clients.
+        Turns errors into answers.
     """
 
     def __init__(self, app: ASGIApp, access: Access, gates: Sequence[Gate], problems: Problems) -> None:
@@ -78,14 +78,14 @@ class AuthorizationMiddleware:
         self._problems = problems
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or tell why it does not."""
+        """Handle an HTTP request: pass it on, or answer with the reason for the refusal."""
         if scope["type"] != "http" or scope["path"].startswith(UNLIMITED_PATHS):
             await self._app(scope, receive, send)
             return
         request = Request(scope)
         try:
             await self._access.identify(request)
-            # A session is looked up in the database by whoever needs it; who sends a key is known by now.
+            # A key in the header is looked up by now. A session needs a blocking look-up, so a thread.
             if self._access.brings_key(request):
                 headers = self._admit(request)
             else:

@@ -1,4 +1,4 @@
-"""What the tests of approval share: a ledger, and the works of a model with its promotions."""
+"""Fixtures of the tests of approval."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import make_url
 
-from platform_assets.approval.ledger import Ledger
 from platform_assets.database.connections import Database
 from platform_assets.models.registry import MemoryRegistry
 from platform_assets_tests.approval.promotions import Works
-from platform_assets_tests.approval.proposals import ledger_at
+from platform_assets_tests.approval.proposals import ledger_at, prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from platform_assets.approval.ledger import Ledger
 
 
 @pytest.fixture
@@ -33,4 +34,4 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def works(database: Database, tmp_path: Path) -> Works:
-    return Works(Ledger(database.pooled), MemoryRegistry(), tmp_path, database.lock)
+    return Works(prepared(database), MemoryRegistry(), tmp_path, database.lock)

@@ -1,4 +1,4 @@
-"""Requests for approval to show and decide, with evidence as training freezes it."""
+"""Proposals with evidence as a training freezes it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.approval.policy import ApprovalPolicy
-from platform_assets.approval.requests import Proposal
+from platform_assets.approval.requests import Actor, Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,12 +23,12 @@ PNG = bytes.fromhex(
 
 
 def estimate(value: float | None, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
-    """A value and its interval, as evidence holds it."""
+    """Return a value with its interval, as in evidence."""
     return {"value": value, "low": low, "high": high}
 
 
 def evidence(*, passed: bool = True, **changes: Any) -> Mapping[str, Any]:
-    """Numbers of which some are clearly better, some worse, and some undecided."""
+    """Return evidence with clearly better, clearly worse and undecided metrics."""
     metrics = {
         "roc_auc": estimate(0.77, 0.75, 0.79),
         "brier": estimate(0.093, 0.089, 0.097),
@@ -70,7 +70,7 @@ PROPOSAL = Proposal(
     digest="sha256:" + "ab" * 32,
     threshold=0.13,
     launched_by="schedule:train_breakage_model",
-    requested_by="schedule:train_breakage_model",
+    requested_by=Actor("schedule:train_breakage_model"),
     policy=ApprovalPolicy(),
     evidence=evidence(),
     plots={"of_ours.png": PNG, "scores.png": PNG, "roc.png": PNG},
@@ -78,15 +78,15 @@ PROPOSAL = Proposal(
 
 
 def proposal(version: int = 1, **changes: Any) -> Proposal:
-    """A version, with a file of its own; of a model of its own unless one is named."""
+    """Return a proposal with its own digest, for a new model unless one is named."""
     named = {"model": f"model_{uuid.uuid4().hex[:8]}"} | changes
     return replace(PROPOSAL, version=version, digest=digest(version), **named)
 
 
 def digest(version: int) -> str:
-    """Of the file of a version."""
+    """Return the digest of a version."""
     return f"sha256:{version:064x}"
 
 
 OVER = ApprovalPolicy(lifetime=timedelta(0))
-"""Expired as soon as it is there."""
+"""A policy whose requests expire at once."""

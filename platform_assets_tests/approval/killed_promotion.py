@@ -1,7 +1,7 @@
-"""Promotions and rollbacks, killed at each call to database or registry, and what the next run makes of it.
+"""Promotions and rollbacks killed at each call to the database or the registry, followed by the next action.
 
-`main` is called in a process of its own, which forks for each: with the database's URL, a folder, what is killed, and
-what comes next. It prints a line for each kill, and what is wrong, if anything is.
+`main` runs in its own process and forks once for each kill. Its arguments are the database's URLs of service and owner,
+a folder, the killed action and the next action. It prints a line for each kill, with the contradictions found.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from platform_assets.approval.ledger import Ledger
 from platform_assets.database.connections import Database
 from platform_assets.models.registry import CHAMPION
 from platform_assets_tests.approval.promotions import Works
-from platform_assets_tests.approval.proposals import ANNA
+from platform_assets_tests.approval.proposals import ANNA, PreparedLedger
 from platform_assets_tests.contracts.file_registry import FileRegistry
 from platform_assets_tests.contracts.registrations import small_model
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Fuse:
-    """Kills this process at one of the calls that it counts."""
+    """Counts calls and kills this process at one of them."""
 
     def __init__(self, calls: int) -> None:
         self.left = calls
@@ -41,7 +41,7 @@ class Fuse:
 
 
 class Shelf:
-    """Files of models that are all whole: the real ones would take most of the time."""
+    """A store whose files are always intact. Real files would take most of the time."""
 
     def save(self, _: Any) -> str:
         return os.urandom(32).hex()
@@ -54,7 +54,7 @@ class Shelf:
 
 
 class DyingRegistry:
-    """A registry whose every call may be the last."""
+    """A registry that counts its calls with the fuse."""
 
     def __init__(self, registry: FileRegistry, fuse: Fuse) -> None:
         self._registry = registry
@@ -71,7 +71,7 @@ class DyingRegistry:
 
 
 def dying_connection(url: str, fuse: Fuse) -> psycopg.Connection[Any]:
-    """A connection whose every statement, and every commit, may be the last."""
+    """Return a connection that counts statements and commits with the fuse."""
 
     class Dying(psycopg.Connection[Any]):
         def execute(self, *arguments: Any, **options: Any) -> Any:
@@ -95,7 +95,7 @@ def act(works: Works, action: str, model: str, number: int) -> None:
 
 
 def dies(url: str, folder: Path, what: tuple[str, str, int], calls: int) -> bool:
-    """Whether the action is killed at one of its calls, in a process of its own, or has none so late."""
+    """Run the action in a forked process; return whether it was killed at this call."""
     child = os.fork()
     if child == 0:
         fuse = Fuse(calls)
@@ -113,7 +113,7 @@ def dies(url: str, folder: Path, what: tuple[str, str, int], calls: int) -> bool
 
 
 def faults(works: Works, model: str, versions: tuple[int, ...]) -> list[str]:
-    """What does not agree, where one of these versions is to be champion."""
+    """Return contradictions between ledger, registry and audit; one of the versions must be the champion."""
     champion, alias = works.ledger.champion(model), works.registry.by_alias(model, CHAMPION)
     found = works.promoter.drifted(model) + [str(finding) for finding in works.promoter.audit()]
     kinds = [event.kind for event in works.ledger.changes(model)]
@@ -126,9 +126,9 @@ def faults(works: Works, model: str, versions: tuple[int, ...]) -> list[str]:
     return found
 
 
-def main(url: str, path: str, action: str, next_run: str) -> None:
-    with psycopg.connect(url) as connection:
-        ledger = Ledger(lambda: contextlib.nullcontext(connection))
+def main(url: str, owner_url: str, path: str, action: str, next_run: str) -> None:
+    with psycopg.connect(url) as connection, psycopg.connect(owner_url, autocommit=True) as owner:
+        ledger = PreparedLedger(lambda: contextlib.nullcontext(connection), lambda: contextlib.nullcontext(owner))
         calls, killed = 0, True
         while killed:
             calls += 1

@@ -1,4 +1,4 @@
-"""The definitions of one model's promotion, run over a real ledger, and what became of a run."""
+"""The jobs and the sensor of one model over a real ledger, and the results of their runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPORT = "it flags everybody"
 
 
 class AwayRegistry(MemoryRegistry):
-    """A registry that can be read and not written while it is away."""
+    """A registry that refuses writes while `away` is set."""
 
     away = False
 
@@ -37,7 +37,7 @@ class AwayRegistry(MemoryRegistry):
 
 
 class Office:
-    """The definitions of one model's promotion, with all that they need."""
+    """The definitions for one model, with their resources."""
 
     def __init__(self, works: Works, instance: dg.DagsterInstance) -> None:
         self.works = works
@@ -75,7 +75,7 @@ class Office:
         return repository.get_sensor_def("model_decided").evaluate_tick(context)
 
     def follow(self, data: SensorExecutionData) -> list[dg.ExecuteInProcessResult]:
-        """Launch what the sensor asked for."""
+        """Launch the run requests of the sensor."""
         return [self.run("promote_model", request.run_config) for request in data.run_requests or []]
 
     def check(self) -> dg.AssetCheckEvaluation:
@@ -95,7 +95,7 @@ class Office:
 
 
 def decided(number: int, decision: str, **others: Any) -> dict[str, Any]:
-    """What a person types into the Launchpad."""
+    """Return the run configuration of a decision."""
     config = {"request": number, "decision": decision, "reason": "better", "approver": "anna"} | others
     return {"ops": {"record_decision": {"config": config}}}
 
@@ -105,7 +105,7 @@ def keys(data: SensorExecutionData) -> list[str | None]:
 
 
 def states(result: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """What became of each op."""
+    """Return the outcome of each op."""
     said = {"STEP_SUCCESS": "done", "STEP_FAILURE": "failed", "STEP_SKIPPED": "skipped"}
     return {
         str(event.step_key): said[event.event_type_value]
@@ -115,7 +115,7 @@ def states(result: dg.ExecuteInProcessResult) -> dict[str, str]:
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
-    """Why the run failed, in the words that Dagster shows."""
+    """Return the error message of a failed run."""
     [event] = [event for event in result.all_events if event.is_step_failure]
     assert event.step_failure_data.error is not None
     return event.step_failure_data.error.message

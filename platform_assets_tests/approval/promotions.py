@@ -1,4 +1,4 @@
-"""A model with versions, files and requests, for everything that promotes."""
+"""Fixtures of promotions: a model with versions, files and requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Works:
-    """Everything between training and champion."""
+    """Everything between a training and a promotion."""
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class Works:
         self.promoter = Promoter(ledger, registry, self.artefacts, lock)
 
     def train(self, fingerprint: str = "print-1", model: str = MODEL) -> ModelVersion:
-        """A new version, of a file of its own: no two dumps are alike."""
+        """Register a new version with its own file; no two dumps are equal."""
         digest = self.artefacts.save(small_model())
         return self.registry.register(registration(fingerprint, name=model, digest=digest, plots=PLOTS))
 
     def ask(self, version: ModelVersion, **others: Any) -> Request:
-        """A request as training makes it."""
+        """Open a request as a training does."""
         champion = self.ledger.champion(version.name)
         fields: dict[str, Any] = {
             "model": version.name,
@@ -66,23 +66,23 @@ class Works:
         return self.ledger.open_request(proposal(version.version, **{**fields, **others}))
 
     def approve(self, version: ModelVersion, **others: Any) -> int:
-        """An approved request of a version; its number."""
+        """Open and approve a request; return its number."""
         request = self.ask(version, **others)
         return self.ledger.decide(request.id, "approve", ANNA, "better").id
 
     def crown(self, fingerprint: str = "print-1", model: str = MODEL) -> ModelVersion:
-        """A new version that is the champion."""
+        """Train, approve and promote a new version."""
         version = self.train(fingerprint, model)
         self.promoter.promote(self.approve(version))
         return version
 
     def file(self, version: ModelVersion) -> Path:
-        """The file of a version."""
+        """Return the file of a version."""
         return self.folder / "models" / f"{version.digest}.skops"
 
 
 def champion(works: Works) -> int | None:
-    """The number of the champion in the registry, which is the ledger's as well."""
+    """Return the version of the champion, and check that registry and ledger agree."""
     alias, decided = works.registry.by_alias(MODEL, CHAMPION), works.ledger.champion(MODEL)
     assert (alias.digest if alias else None) == (decided.digest if decided else None)
     assert works.promoter.drifted(MODEL) == []

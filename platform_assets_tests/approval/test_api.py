@@ -1,4 +1,4 @@
-"""Requests and decisions over HTTP, as JSON for programs."""
+"""Requests and decisions over HTTP, as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from platform_assets.approval.pages import MAX_REASON
 from platform_assets.approval.policy import ApprovalPolicy
-from platform_assets.approval.requests import Actor, State
+from platform_assets.approval.requests import State
 from platform_assets_tests.approval.evidence_proposals import OVER, PNG, evidence, proposal
 from platform_assets_tests.service import People, Visitor, api
 from platform_assets_tests.test_app import problem
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from platform_assets.services import Services
 
-BERT = Actor("bert", authenticated=True, scopes=frozenset({"approve"}))
 APPROVAL = {"decision": "approve", "reason": "Better in every respect."}
 
 
@@ -62,7 +61,7 @@ def test_a_request_as_json_holds_all_evidence(app: FastAPI, people: People, pend
     ],
 )
 @pytest.mark.usefixtures("pending")
-def test_what_is_not_there_is_told(app: FastAPI, people: People, accept: str, path: str, status: int) -> None:
+def test_missing_things_are_reported(app: FastAPI, people: People, accept: str, path: str, status: int) -> None:
     response = api(app, people.rita).get(path, headers={"Accept": accept})
     assert response.status_code == status
     assert response.headers["content-type"].startswith("text/html" if accept == "text/html" else "application/problem")
@@ -127,7 +126,7 @@ def test_a_decision_is_recorded_with_the_name_that_the_key_proves(
         (b"\0", "body"),
     ],
 )
-def test_a_senseless_decision_names_the_field_and_is_not_recorded(
+def test_invalid_decision_names_the_field_and_is_not_recorded(
     app: FastAPI, services: Services, people: People, pending: int, body: bytes, field: str
 ) -> None:
     response = api(app, people.anna).post(
@@ -148,7 +147,7 @@ def test_other_bodies_are_not_read(app: FastAPI, people: People, pending: int, k
 
 
 @pytest.mark.parametrize("body", [b"", b"--x\r\n", b"--x\r\nContent-Disposition: form-data\r\n\r\nx\r\n--x--", b"\xff"])
-def test_a_broken_form_is_no_defect(app: FastAPI, people: People, pending: int, body: bytes) -> None:
+def test_malformed_form_is_a_client_error(app: FastAPI, people: People, pending: int, body: bytes) -> None:
     for kind in ("multipart/form-data; boundary=x", "multipart/form-data", "application/x-www-form-urlencoded"):
         response = api(app, people.anna).post(
             f"/approvals/{pending}/decision", content=body, headers={"Content-Type": kind}
@@ -157,9 +156,7 @@ def test_a_broken_form_is_no_defect(app: FastAPI, people: People, pending: int, 
 
 
 @pytest.mark.requirement("PRO-5")
-def test_a_second_decision_is_told_which_one_stands(
-    app: FastAPI, services: Services, people: People, pending: int
-) -> None:
+def test_second_decision_names_the_first(app: FastAPI, services: Services, people: People, pending: int) -> None:
     path = f"/approvals/{pending}/decision"
     assert api(app, people.anna).post(path, json=APPROVAL).status_code == 200
     found = problem(api(app, people.bert).post(path, json={"decision": "reject", "reason": "Too late."}))
@@ -171,9 +168,7 @@ def test_a_second_decision_is_told_which_one_stands(
 
 
 @pytest.mark.requirement("PRO-5")
-def test_of_two_people_at_the_same_moment_one_wins_and_the_other_is_told(
-    app: FastAPI, services: Services, people: People
-) -> None:
+def test_concurrent_decisions_over_http_have_one_winner(app: FastAPI, services: Services, people: People) -> None:
     def decide(secret: str, number: int) -> int:
         ready.wait()
         return api(app, secret).post(f"/approvals/{number}/decision", json=APPROVAL).status_code
@@ -187,9 +182,7 @@ def test_of_two_people_at_the_same_moment_one_wins_and_the_other_is_told(
 
 
 @pytest.mark.requirement("PRO-5")
-def test_a_decision_that_is_delivered_twice_counts_once(
-    app: FastAPI, services: Services, people: People, pending: int
-) -> None:
+def test_repeated_delivery_is_recorded_once(app: FastAPI, services: Services, people: People, pending: int) -> None:
     for _ in range(2):
         response = api(app, people.anna).post(f"/approvals/{pending}/decision", json=APPROVAL | {"delivery": "6f1d"})
         assert (response.status_code, response.json()["state"]) == (200, "APPROVED")
@@ -200,14 +193,14 @@ def test_a_decision_that_is_delivered_twice_counts_once(
 @pytest.mark.parametrize(
     ("changes", "sent", "told"),
     [
-        ({"policy": ApprovalPolicy(four_eyes=True), "launched_by": "anna"}, {}, "four eyes"),
-        ({"policy": ApprovalPolicy(four_eyes=True), "launched_by": None}, {}, "nobody knows who launched"),
-        ({"policy": ApprovalPolicy(approvers=("bert",))}, {}, "bert may"),
+        ({"policy": ApprovalPolicy(four_eyes=True), "launched_by": "anna"}, {}, "four-eyes"),
+        ({"policy": ApprovalPolicy(four_eyes=True), "launched_by": None}, {}, "who launched the training is unknown"),
+        ({"policy": ApprovalPolicy(approvers=("bert",))}, {}, "not one of its approvers: bert"),
         ({"evidence": evidence(passed=False)}, {}, "did not pass the gate"),
         ({"evidence": evidence(passed=False)}, {"override": True}, "may not override"),
     ],
 )
-def test_what_the_policy_forbids_is_refused_with_the_reason(
+def test_decision_forbidden_by_the_policy_is_refused_with_the_reason(
     app: FastAPI, services: Services, people: People, changes: dict[str, Any], sent: dict[str, Any], told: str
 ) -> None:
     number = services.ledger.open_request(proposal(1, **changes)).id

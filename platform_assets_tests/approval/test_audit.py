@@ -1,93 +1,25 @@
-"""What nobody may do to the ledger, and what the audit finds where an owner did it all the same."""
+"""What the audit finds where the tables' owner altered the ledger."""
 
 from __future__ import annotations
 
-from contextlib import closing
+import json
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from platform_assets.approval.audit import Finding
-from platform_assets.approval.ledger import Ledger
-from platform_assets.database.opening import open_database
-from platform_assets_tests.approval.proposals import (
-    BERT,
-    ledger_at,
-    person,
-    promote,
-    proposal,
-)
+from platform_assets.approval.audit import JOURNAL, Finding
+from platform_assets_tests.approval.proposals import BERT, ledger_at, owner_at, person, promote, proposal, register
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
-    from platform_assets.database.connections import Database
+    from platform_assets.approval.ledger import Ledger
 
-
-# What nobody may do
-
-LEDGER_TABLES = ("approval_requests", "approval_plots", "approval_events", "approval_projections")
-CHANGES = [
-    *(
-        f"update platform.{table} set {column} = {column}"
-        for table, column in (
-            ("approval_requests", "model"),
-            ("approval_plots", "name"),
-            ("approval_events", "reason"),
-            ("approval_projections", "sequence"),
-            ("api_keys", "hash"),
-            ("api_key_revocations", "hash"),
-        )
-    ),
-    *(
-        change.format(f"platform.{table}")
-        for table in (*LEDGER_TABLES, "api_keys", "api_key_revocations")
-        for change in (
-            "delete from {}",
-            "truncate {} cascade",
-            "drop table {} cascade",
-            "alter table {} disable trigger all",
-            "alter table {} disable trigger append_only",
-            "drop trigger append_only on {}",
-        )
-    ),
-    "alter table platform.approval_events disable trigger chain_event",
-    "create or replace function platform.refuse_change() returns trigger language plpgsql as 'begin return null; end'",
-    "create table platform.approval_copies (id int)",
-    "create schema elsewhere",
-    "set session_replication_role = replica",
-    "set role platform_owner",
-    "select * from platform.approval_events for update",
-    "update platform.alembic_version set version_num = '0001'",
-]
-
-
-@pytest.fixture(params=["embedded", "external"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    url = request.getfixturevalue("database_url") if request.param == "external" else ""
-    home = tmp_path if url else request.getfixturevalue("embedded_home")
-    with closing(open_database(url, home)) as database:
-        yield database
-
-
-@pytest.mark.requirement("PRO-5")
-def test_the_platform_cannot_alter_what_was_recorded(database: Database) -> None:
-    ledger = Ledger(database.pooled)
-    number = promote(ledger, 1)
-    before = ledger.history(number)
-    done = []
-    with closing(database.connect("platform")) as connection:
-        for change in CHANGES:
-            try:
-                connection.execute(change.encode())
-                done.append(change)
-            except psycopg.errors.InsufficientPrivilege:
-                continue
-    assert done == []
-    assert ledger.history(number) == before
-    assert ledger.audit() == []
+TABLES = (
+    *("approval_requests", "approval_plots", "approval_events", "approval_projections", "approval_journal"),
+    *("api_keys", "api_key_revocations"),
+)
 
 
 @pytest.mark.requirement("PRO-5")
@@ -99,23 +31,48 @@ def test_the_platform_cannot_alter_what_was_recorded(database: Database) -> None
         "truncate platform.approval_events cascade",
     ],
 )
-def test_even_the_owner_must_first_disable_a_trigger(database_url: str, owner_url: str, change: str) -> None:
+def test_owner_must_disable_a_trigger_first(database_url: str, owner_url: str, change: str) -> None:
     with ledger_at(database_url) as ledger:
         promote(ledger, 1)
     with psycopg.connect(owner_url) as owner, pytest.raises(psycopg.errors.InsufficientPrivilege, match="for ever"):
         owner.execute(change.encode())
 
 
-# What an owner did all the same
+@pytest.fixture
+def written(database_url: str) -> Iterator[Ledger]:
+    """Two promotions, the first one shown by the registry; a revoked key."""
+    with ledger_at(database_url) as ledger:
+        promote(ledger, 1)
+        ledger.projected(3)
+        promote(ledger, 2)
+        with owner_at(database_url) as owner:
+            register(owner, person("rita", "read"))
+            owner.execute("select platform.revoke_key(name) from platform.api_keys where owner = 'rita'")
+        yield ledger
 
 
-@pytest.mark.requirement("PRO-5")
+def altered(owner_url: str, change: str) -> None:
+    """Change rows as the owner, with all triggers off for the moment."""
+    with psycopg.connect(owner_url) as owner:
+        for table in TABLES:
+            owner.execute(f"alter table platform.{table} disable trigger all".encode())
+        owner.execute(change.encode())
+        for table in TABLES:
+            owner.execute(f"alter table platform.{table} enable trigger all".encode())
+
+
+def kept(ledger: Ledger) -> Mapping[str, str]:
+    heads = ledger.heads()
+    return {"lake": heads["events"], "lake too": JOURNAL + heads["journal"]}
+
+
+@pytest.mark.requirement("PRO-5", "PRO-9")
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         ("update {events} set reason = 'x' where sequence = 2", ["event 2"]),
-        ("update {events} set actor = 'bert' where sequence = 2", ["event 2"]),
-        ("update {events} set authenticated = false where sequence = 3", ["event 3"]),
+        ("update {events} set actor = 'bert' where sequence = 2", ["event 2", "event 2"]),
+        ("update {events} set authenticated = true where sequence = 3", ["event 3"]),
         ("update {events} set override = true where sequence = 2", ["event 2"]),
         ("update {events} set at = at - interval '1 us' where sequence = 1", ["event 1"]),
         ("update {events} set details = '{{\"a\": 1}}' where sequence = 3", ["event 3"]),
@@ -127,57 +84,104 @@ def test_even_the_owner_must_first_disable_a_trigger(database_url: str, owner_ur
         ("update {requests} set expires_at = expires_at + interval '1 us' where id = 1", ["request 1"]),
         ("update {plots} set png = 'x' where request_id = 2 and name = 'roc.png'", ["plot roc.png of request 2"]),
         ("delete from {plots} where request_id = 1 and name = 'roc.png'", ["plot roc.png of request 1"]),
+        ("insert into {plots} values (1, 'extra.png', 'x')", ["plot extra.png of request 1"]),
         ("delete from {events} where sequence = 2", ["event 2"]),
-        ("delete from {events} where sequence in (2, 3)", ["events 2 to 3", "event 3"]),
+        ("delete from {events} where sequence in (2, 3)", ["events 2 to 3", "projection of event 3"]),
         ("delete from {events} where sequence >= 6", ["event 6"]),
         ("delete from {events} where sequence >= 5", ["event 6"]),
         ("delete from {events} where request_id = 2", ["request 2", "event 6"]),
-        ("truncate {events} cascade", ["request 1", "request 2", "event 3", "event 6"]),
+        ("truncate {events} cascade", ["request 1", "request 2", "projection of event 3", "event 6"]),
+        (
+            "delete from {journal} where sequence = (select max(sequence) from {journal})",
+            ["revocation {rita}", "{end}"],
+        ),
+        ("update {journal} set details = '{{}}' where kind = 'rules'", ["{rules}"]),
+        ("update {journal} set role = 'somebody' where kind = 'policy' and sequence = 4", ["{policy}"]),
+        ("update {keys} set owner = 'bert' where owner = 'anna'", ["key {anna}", "event 2", "event 5"]),
+        ("update {keys} set scopes = array['read'] where owner = 'anna'", ["key {anna}", "event 2", "event 5"]),
+        ("update {keys} set scopes = array['approve'] where owner = 'rita'", ["key {rita_name}"]),
+        ("update {keys} set created_at = now() where owner = 'anna'", ["key {anna}", "event 2", "event 5"]),
+        ("insert into {keys} values (repeat('b', 64), 'x', 'x', array['read'])", ["key x"]),
+        ("delete from {revocations}", ["revocation {rita}"]),
+        ("update {revocations} set at = now()", ["revocation {rita}"]),
+        (
+            "insert into {revocations} select hash, now() - interval '1 day' from {keys} where owner = 'anna'",
+            ["revocation {anna_id}", "event 2", "event 5"],
+        ),
+        ("delete from {projections}", ["projection of event 3"]),
+        ("insert into {projections} values (6, now())", ["projection of event 6"]),
     ],
 )
-def test_what_an_owner_altered_is_found_and_named(
-    database_url: str, owner_url: str, change: str, expected: list[str]
+def test_alterations_by_the_owner_are_found_and_named(
+    written: Ledger, owner_url: str, change: str, expected: list[str]
 ) -> None:
-    with ledger_at(database_url) as ledger:
-        first, second = promote(ledger, 1), promote(ledger, 2)
-        heads = {f"version {number}": ledger.history(number)[-1].head for number in (first, second)}
-        assert ledger.audit(heads) == []
-    names = {name: f"platform.approval_{name}" for name in ("events", "requests", "plots", "projections")}
+    heads = kept(written)
+    assert written.audit(heads) == []
+    facts = {**names(owner_url), "end": "journal entry " + written.heads()["journal"].partition(":")[0]}
+    tables = {name: f"platform.approval_{name}" for name in ("events", "requests", "plots", "projections", "journal")}
+    tables |= {"keys": "platform.api_keys", "revocations": "platform.api_key_revocations"}
+    altered(owner_url, change.format(**tables))
+    found = [finding.row for finding in written.audit(heads)]
+    assert found == [row.format(**facts) for row in expected]
+
+
+def names(owner_url: str) -> Mapping[str, str]:
+    """What findings call keys and journal entries."""
     with psycopg.connect(owner_url) as owner:
-        for table in names.values():
-            owner.execute(f"alter table {table} disable trigger all".encode())
-        owner.execute(change.format(**names).encode())
-        for table in names.values():
-            owner.execute(f"alter table {table} enable trigger all".encode())
-    with ledger_at(database_url) as ledger:
-        findings = ledger.audit(heads)
-    assert [finding.row for finding in findings] == expected
+        keys = {row[0]: row[1:] for row in owner.execute("select owner, name, hash from platform.api_keys")}
+        entries = {row[0]: row[1] for row in owner.execute("select kind, sequence from platform.approval_journal")}
+    return {
+        "anna": keys["anna"][0],
+        "anna_id": f"of key {keys['anna'][1][:16]}",
+        "rita_name": keys["rita"][0],
+        "rita": f"of key {keys['rita'][1][:16]}",
+        **{kind: f"journal entry {sequence}" for kind, sequence in entries.items()},
+    }
 
 
-@pytest.mark.requirement("PRO-5")
-def test_a_chain_that_was_computed_anew_is_found_by_who_saw_the_old_one(database_url: str, owner_url: str) -> None:
+@pytest.mark.requirement("PRO-9")
+def test_a_trigger_that_is_off_is_found(written: Ledger, owner_url: str) -> None:
+    with psycopg.connect(owner_url) as owner:
+        owner.execute("alter table platform.approval_events disable trigger append_only")
+    assert written.audit() == [Finding("table approval_events", "its trigger append_only is switched off")]
+
+
+@pytest.mark.requirement("PRO-9")
+def test_an_event_that_the_owner_chained_correctly_lacks_a_proof(written: Ledger, owner_url: str) -> None:
+    """The database's own trigger computes the hashes of an inserted event."""
+    number = written.open_request(proposal(3, champion=(2, f"{2:064x}"))).id
+    with psycopg.connect(owner_url) as owner:
+        for details in ({}, {"key": "0" * 16}):
+            owner.execute(
+                "insert into platform.approval_events values"
+                " (0, %s, 'PENDING', 'approve', 'anna', true, 'good', false, null, %s, now(), '', '', '')",
+                [number, json.dumps(details)],
+            )
+    told = "was decided with a key that does not exist"
+    assert written.audit() == [Finding("event 8", told), Finding("event 9", told)]
+
+
+@pytest.mark.requirement("PRO-5", "PRO-9")
+def test_a_chain_that_was_computed_anew_differs_from_the_kept_head(database_url: str, owner_url: str) -> None:
     with ledger_at(database_url) as ledger:
         number = promote(ledger, 1)
         heads = {"credit_risk_model version 1": ledger.history(number)[-1].head}
-    with psycopg.connect(owner_url) as owner:
-        owner.execute("alter table platform.approval_events disable trigger append_only")
-        owner.execute("delete from platform.approval_events where sequence >= 2")
+    altered(owner_url, "delete from platform.approval_events where sequence >= 2")
     with ledger_at(database_url) as ledger:
         ledger.decide(number, "approve", BERT, "it was me")
-        ledger.promoted(number, BERT)
+        ledger.promoted(number)
         assert ledger.audit() == []
         assert ledger.audit({"somebody": "nonsense"}) == [
             Finding("somebody", "names no event of the ledger: 'nonsense'")
         ]
-        assert ledger.audit(heads) == [
-            Finding(
-                "event 3",
-                "credit_risk_model version 1 has seen another one: the ledger was written anew from there, or earlier",
-            )
-        ]
+        told = (
+            "differs from the one that credit_risk_model version 1 names: the chain was written anew from there, or "
+            "earlier"
+        )
+        assert ledger.audit(heads) == [Finding("event 3", told)]
 
 
-def test_no_two_rows_are_written_alike(database_url: str) -> None:
+def test_no_two_rows_have_the_same_text(database_url: str) -> None:
     """Hashes of Python and PostgreSQL agree on text that could be taken for two fields."""
     with ledger_at(database_url) as ledger:
         for version, (name, reason) in enumerate([("a,1:b", "c"), ("a", "1:b,1:c"), ("é😀", "-"), ("-", "5:x")]):

@@ -1,4 +1,4 @@
-"""Frozen evidence in words: what a difference means, and that whatever is missing is left out."""
+"""Frozen evidence for display: criteria, differences, and missing parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from platform_assets.approval.comparison import NOTHING, Bar, Cell, comparisons, reasons, subgroups
+from platform_assets.approval.comparison import NOTHING, Bar, Cell, Standing, comparisons, outcomes, subgroups
+from platform_assets.evaluation.gate import Criterion, NotWorse, keeps_up
+from platform_assets.evaluation.intervals import Estimate
 from platform_assets.web.number_formats import number, signed
 from platform_assets_tests.approval.evidence_proposals import estimate, evidence
 
@@ -48,9 +50,7 @@ def test_numbers(value: float | None, shown: str, with_sign: str) -> None:
         ("roc_auc", estimate(None), "undefined"),
     ],
 )
-def test_a_difference_is_clear_when_its_interval_leaves_out_0(
-    metric: str, difference: dict[str, Any], reading: str
-) -> None:
+def test_difference_is_clear_if_its_interval_excludes_0(metric: str, difference: dict[str, Any], reading: str) -> None:
     (found,) = comparisons({"metrics": {metric: estimate(0.5)}, "difference": {metric: difference}})
     assert found.reading == reading
 
@@ -64,12 +64,12 @@ def test_challenger_and_champion_side_by_side() -> None:
     assert brier.bar.high == 95.0
 
 
-def test_without_a_champion_there_is_no_difference() -> None:
+def test_no_difference_without_a_champion() -> None:
     found = comparisons(evidence(difference=None))
     assert {(one.champion, one.difference, one.reading, one.bar) for one in found} == {(NOTHING, "", "", None)}
 
 
-def test_metrics_come_in_the_order_of_their_definition_and_unknown_ones_last() -> None:
+def test_metrics_are_ordered_with_unknown_ones_last() -> None:
     metrics = {name: estimate(0.1) for name in ("zeta", "recall", "alpha", "roc_auc")}
     found = comparisons({"metrics": metrics})
     assert [one.name for one in found] == ["roc_auc", "recall", "alpha", "zeta"]
@@ -91,12 +91,68 @@ def test_a_subgroup_may_lack_a_metric() -> None:
     assert found.rows == (("north", (Cell("0.5"),)), ("south", (Cell(NOTHING),)))
 
 
-def test_demands_that_were_not_met_come_first() -> None:
-    assert [one["passed"] for one in reasons(evidence(passed=False))] == [False, True]
+def test_criteria_that_were_not_met_come_first() -> None:
+    assert [one.passed for one in outcomes(evidence(passed=False))] == [False, True]
+
+
+@pytest.mark.requirement("PRO-4")
+@pytest.mark.parametrize(
+    ("name", "passed", "interval", "standing"),
+    [
+        ("recall_is_at_least_0_75", True, (0.76, 0.83), Standing.MET),
+        ("recall_is_at_least_0_75", True, (0.75, 0.83), Standing.UNCERTAIN),
+        ("recall_is_at_least_0_75", True, (0.70, 0.83), Standing.UNCERTAIN),
+        ("recall_is_at_least_0_75", False, (0.70, 0.83), Standing.UNCERTAIN),
+        ("recall_is_at_least_0_75", False, (0.60, 0.74), Standing.NOT_MET),
+        ("recall_is_at_most_0_75", True, (0.60, 0.74), Standing.MET),
+        ("recall_is_at_most_1", True, (0.9, 1.2), Standing.UNCERTAIN),
+        ("recall_is_at_least_minus_0_5", True, (-0.6, 0.1), Standing.UNCERTAIN),
+        ("recall_is_at_least_minus_0_5", True, (-0.4, 0.1), Standing.MET),
+        ("recall_is_at_least_0_75", True, (None, None), Standing.MET),
+        ("recall_is_at_least_0_75", True, (0.75, 0.75), Standing.MET),
+        ("another_criterion", False, (0.70, 0.83), Standing.NOT_MET),
+    ],
+)
+def test_a_criterion_is_uncertain_if_the_interval_contains_its_bound(
+    name: str, passed: bool, interval: tuple[float | None, float | None], standing: Standing
+) -> None:
+    verdict = {"reasons": [{"name": name, "passed": passed, "told": "told"}]}
+    (found,) = outcomes({"metrics": {"recall": estimate(0.7, *interval)}, "verdict": verdict})
+    assert found.standing is standing
+
+
+@pytest.mark.requirement("PRO-4")
+@pytest.mark.parametrize(
+    ("passed", "difference", "standing"),
+    [
+        (True, None, Standing.NOT_APPLICABLE),
+        (True, estimate(0.01, -0.004, 0.03), Standing.MET),
+        (False, estimate(0.0, -0.02, 0.02), Standing.UNCERTAIN),
+        (False, estimate(-0.1, -0.2, -0.05), Standing.NOT_MET),
+        (False, estimate(None), Standing.NOT_MET),
+    ],
+)
+def test_the_comparison_with_the_champion_has_its_margin_from_the_gate(
+    passed: bool, difference: dict[str, Any] | None, standing: Standing
+) -> None:
+    told = keeps_up(NotWorse("recall", by=0.01), {"recall": Estimate(0.0, -0.02, 0.02)}).told
+    reason = {"name": NotWorse("recall").name, "passed": passed, "told": told}
+    frozen = {"difference": difference and {"recall": difference}, "verdict": {"reasons": [reason]}}
+    (found,) = outcomes(frozen)
+    assert found.standing is standing
+
+
+def test_the_names_of_criteria_are_those_of_the_gate() -> None:
+    for bound in (0.65, 1, 0, 1e-5, -0.5, 12.5):
+        for criterion in (Criterion("recall", at_least=bound), Criterion("recall", at_most=bound)):
+            verdict = {"reasons": [{"name": criterion.name, "passed": True, "told": ""}]}
+            metrics = {"recall": estimate(bound, bound - 1e-6, bound + 1e-6)}
+            (found,) = outcomes({"metrics": metrics, "verdict": verdict})
+            assert found.standing is Standing.UNCERTAIN, criterion.name
 
 
 @pytest.mark.parametrize("found", [{}, {"metrics": None, "difference": None, "verdict": None, "subgroups": None}])
-def test_whatever_is_missing_is_left_out(found: dict[str, Any]) -> None:
+def test_missing_evidence_is_left_out(found: dict[str, Any]) -> None:
     assert comparisons(found) == []
     assert subgroups(found) == []
-    assert reasons(found) == []
+    assert outcomes(found) == []

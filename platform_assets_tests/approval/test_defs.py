@@ -10,8 +10,8 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
 from platform_assets.approval.defs import run_config
-from platform_assets.approval.ledger import Ledger
 from platform_assets.approval.requests import State
+from platform_assets.database.policies import write_rules
 from platform_assets.models.mlflow_registry import MlflowRegistry
 from platform_assets.models.registry import CHAMPION, MemoryRegistry
 from platform_assets_tests.approval.promotion_jobs import (
@@ -27,7 +27,7 @@ from platform_assets_tests.approval.promotion_jobs import (
     states,
 )
 from platform_assets_tests.approval.promotions import Works
-from platform_assets_tests.approval.proposals import ANNA, MODEL
+from platform_assets_tests.approval.proposals import ANNA, MODEL, owner_at, prepared, url_of
 from platform_assets_tests.instances import empty_instance
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def office(database: Database, tmp_path: Path, instance: dg.DagsterInstance) -> Office:
-    return Office(Works(Ledger(database.pooled), AwayRegistry(), tmp_path, database.lock), instance)
+    return Office(Works(prepared(database), AwayRegistry(), tmp_path, database.lock), instance)
 
 
 # promote_model
@@ -69,11 +69,11 @@ def superseded(works: Works) -> int:
     ("prepare", "state", "way_out"),
     [
         (pending, "PENDING", "`platform-assets decide approve 1`, or on the page"),
-        (withdrawn, "WITHDRAWN", f"`platform-assets decide request {MODEL} 1` asks again"),
+        (withdrawn, "WITHDRAWN", f"request it again: `platform-assets decide request {MODEL} 1`"),
         (superseded, "SUPERSEDED", "decide about the newer version"),
     ],
 )
-def test_without_an_approval_the_job_ends_at_manual_approval_and_says_the_way_out(
+def test_unapproved_request_stops_at_manual_approval_with_the_fix(
     office: Office, prepare: Callable[[Works], int], state: str, way_out: str
 ) -> None:
     number = prepare(office.works)
@@ -89,7 +89,7 @@ def test_without_an_approval_the_job_ends_at_manual_approval_and_says_the_way_ou
 
 
 @pytest.mark.requirement("PRO-3")
-def test_a_refusal_is_not_tried_again_by_op_or_run(office: Office) -> None:
+def test_refusal_is_not_retried(office: Office) -> None:
     number = pending(office.works)
     job = office.definitions.resolve_job_def("promote_model")
     assert job.tags["dagster/max_retries"] == "0"
@@ -109,7 +109,7 @@ def test_a_refusal_is_not_tried_again_by_op_or_run(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-3")
-def test_the_job_reads_as_what_it_does(office: Office) -> None:
+def test_promotion_job_has_its_ops_in_order(office: Office) -> None:
     graph = office.definitions.resolve_job_def("promote_model").graph
     assert sorted(graph.node_dict) == sorted(OPS)
     comes_from = {
@@ -125,7 +125,7 @@ def test_the_job_reads_as_what_it_does(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-3")
-def test_what_was_approved_is_promoted_and_shown_beside_the_model(office: Office) -> None:
+def test_approved_request_is_promoted_and_observed(office: Office) -> None:
     number = office.works.approve(office.works.train())
     result = office.promote(number)
     assert result.success
@@ -147,7 +147,7 @@ def test_what_was_approved_is_promoted_and_shown_beside_the_model(office: Office
 
 
 @pytest.mark.requirement("PRO-3")
-def test_what_was_rejected_goes_the_other_way_and_the_champion_stays(office: Office) -> None:
+def test_rejected_request_takes_the_reject_branch(office: Office) -> None:
     office.works.crown("first")
     number = office.works.ledger.decide(pending(office.works), "reject", ANNA, "worse in the north").id
     result = office.promote(number)
@@ -162,20 +162,20 @@ def test_what_was_rejected_goes_the_other_way_and_the_champion_stays(office: Off
 
 
 @pytest.mark.requirement("PRO-3", "PRO-6")
-def test_an_approval_that_went_stale_fails_and_says_what_opens_it(office: Office) -> None:
+def test_stale_approval_fails_with_the_fix(office: Office) -> None:
     number = office.works.approve(office.works.train("first"))
     office.works.crown("second")
     result = office.promote(number)
     assert states(result)["promote"] == "failed"
-    assert "the champion is version 2, and whoever approved it saw none" in failure(result)
-    assert f"`platform-assets decide request {MODEL} 1` asks again, with fresh evidence" in failure(result)
+    assert "is version 2, and the approved comparison was with no champion" in failure(result)
+    assert f"request it again with new evidence: `platform-assets decide request {MODEL} 1`" in failure(result)
     assert (office.champion(), office.works.ledger.request(number).state) == (2, State.FAILED)
 
 
-def test_a_request_that_is_not_there_is_named(office: Office) -> None:
+def test_missing_request_is_named(office: Office) -> None:
     result = office.promote(7)
     assert states(result)["load_request"] == "failed"
-    assert "there is no request 7; `platform-assets decide list`" in failure(result)
+    assert "there is no request 7; `platform-assets decide list --all`" in failure(result)
 
 
 # decide
@@ -186,29 +186,27 @@ def test_a_request_that_is_not_there_is_named(office: Office) -> None:
     ("decision", "state"),
     [("approve", State.APPROVED), ("reject", State.REJECTED), ("withdraw", State.WITHDRAWN)],
 )
-def test_a_decision_from_the_launchpad_is_recorded_and_marked_as_a_claim(
-    office: Office, decision: str, state: State
-) -> None:
+def test_launchpad_decision_is_recorded_as_unverified(office: Office, decision: str, state: State) -> None:
     number = pending(office.works)
     result = office.decide(number, decision, reason="  as discussed ")
     assert result.success
     assert office.works.ledger.request(number).state is state
     event = office.works.ledger.history(number)[-1]
-    assert (event.kind, event.actor, event.authenticated) == (decision, "Launchpad: anna", False)
+    assert (event.kind, event.actor, event.authenticated) == (decision, "unverified: Launchpad: anna", False)
     assert (event.reason, event.delivery) == ("as discussed", result.run_id)
-    assert "(no key proved who)" in event.told
+    assert "by Launchpad: anna (identity not verified) at" in event.told
 
 
 @pytest.mark.requirement("PRO-4", "PRO-5")
-def test_where_identity_is_required_the_launchpad_is_refused_with_the_way_out(
+def test_launchpad_is_refused_if_identity_is_required(
     database: Database, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    office = Office(
-        Works(Ledger(database.pooled, require_identity=True), MemoryRegistry(), tmp_path, database.lock), instance
-    )
+    office = Office(Works(prepared(database), MemoryRegistry(), tmp_path, database.lock), instance)
+    with owner_at(url_of(database)) as owner:
+        write_rules(owner, identity_required=True)
     number = pending(office.works)
     result = office.decide(number, "approve")
-    assert "PLATFORM_APPROVALS_REQUIRE_IDENTITY is on; decide on the page or by" in failure(result)
+    assert "PLATFORM_APPROVALS_REQUIRE_IDENTITY is on; set PLATFORM_API_KEY to a key" in failure(result)
     assert office.works.ledger.request(number).state is State.PENDING
     office.works.crown("first")
     office.works.crown("second")
@@ -219,17 +217,29 @@ def test_where_identity_is_required_the_launchpad_is_refused_with_the_way_out(
 
 @pytest.mark.requirement("PRO-4")
 @pytest.mark.parametrize(
-    ("others", "said"),
-    [({"reason": " "}, "say why"), ({"approver": ""}, "say who"), ({"override": True}, "nothing to override")],
+    ("job", "said"),
+    [("decide", "there is no request 0"), ("rollback_model", "give a reason"), ("promote_model", "no request 0")],
 )
-def test_a_decision_that_says_too_little_is_refused(office: Office, others: dict[str, Any], said: str) -> None:
+def test_the_launchpad_shows_what_to_fill_in_and_does_nothing_until_then(office: Office, job: str, said: str) -> None:
+    shown = office.definitions.resolve_job_def(job).run_config
+    assert shown is not None
+    assert set(shown) == {"ops"}
+    assert said in failure(office.run(job, None))
+
+
+@pytest.mark.requirement("PRO-4")
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [({"reason": " "}, "give a reason"), ({"approver": ""}, "say who"), ({"override": True}, "nothing to override")],
+)
+def test_incomplete_decision_is_refused(office: Office, others: dict[str, Any], said: str) -> None:
     number = pending(office.works)
     assert said in failure(office.decide(number, "approve", **others))
     assert office.kinds(number) == ["request"]
 
 
 @pytest.mark.requirement("PRO-5")
-def test_a_second_decision_is_told_which_one_stands(office: Office) -> None:
+def test_second_decision_names_the_first(office: Office) -> None:
     number = pending(office.works)
     assert office.decide(number, "reject", reason="worse").success
     told = failure(office.decide(number, "approve", approver="bert"))
@@ -237,7 +247,7 @@ def test_a_second_decision_is_told_which_one_stands(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-5")
-def test_a_run_that_is_executed_again_delivers_one_decision(office: Office) -> None:
+def test_reexecuted_run_records_one_decision(office: Office) -> None:
     number = pending(office.works)
     first = office.decide(number, "approve")
     job = office.definitions.resolve_job_def("decide")
@@ -255,7 +265,7 @@ def test_a_run_that_is_executed_again_delivers_one_decision(office: Office) -> N
 
 
 @pytest.mark.requirement("PRO-7")
-def test_the_rollback_job_brings_the_previous_champion_back_and_is_recorded(office: Office) -> None:
+def test_rollback_job_restores_the_previous_champion(office: Office) -> None:
     office.works.crown("first")
     office.works.crown("second")
     assert office.definitions.resolve_job_def("rollback_model").tags["dagster/max_retries"] == "0"
@@ -264,7 +274,7 @@ def test_the_rollback_job_brings_the_previous_champion_back_and_is_recorded(offi
     event = office.works.ledger.changes(MODEL)[-1]
     assert (event.kind, event.actor, event.authenticated, event.reason) == (
         "roll_back",
-        "Launchpad: carla",
+        "unverified: Launchpad: carla",
         False,
         REPORT,
     )
@@ -273,16 +283,20 @@ def test_the_rollback_job_brings_the_previous_champion_back_and_is_recorded(offi
 @pytest.mark.requirement("PRO-7")
 @pytest.mark.parametrize(
     ("others", "said"),
-    [({}, "version 1 is its only one so far"), ({"reason": ""}, "say why"), ({"model": "other"}, "there is none")],
+    [
+        ({}, "version 1 is its only one so far"),
+        ({"reason": ""}, "give a reason"),
+        ({"model": "other"}, "there is none"),
+    ],
 )
-def test_a_rollback_that_cannot_be_says_why(office: Office, others: dict[str, Any], said: str) -> None:
+def test_impossible_rollback_names_the_reason(office: Office, others: dict[str, Any], said: str) -> None:
     office.works.crown("first")
     assert said in failure(rolled_back(office, **others))
     assert office.champion() == 1
 
 
 @pytest.mark.requirement("PRO-7")
-def test_a_rollback_whose_run_is_executed_again_is_one(office: Office) -> None:
+def test_reexecuted_rollback_run_rolls_back_once(office: Office) -> None:
     for fingerprint in ("first", "second", "third"):
         office.works.crown(fingerprint)
     first = rolled_back(office)
@@ -299,7 +313,7 @@ def test_a_rollback_whose_run_is_executed_again_is_one(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-5")
-def test_the_check_passes_while_the_registry_shows_what_the_ledger_says(office: Office) -> None:
+def test_check_passes_while_registry_equals_ledger(office: Office) -> None:
     assert office.check().passed
     office.works.crown("first")
     office.works.crown("second")
@@ -324,10 +338,10 @@ def test_the_check_fails_when_the_champion_was_deleted_from_mlflow(
     database: Database, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     registry = MlflowRegistry(database.psycopg2_url("mlflow"), str(tmp_path / "mlflow"), database.lock)
-    office = Office(Works(Ledger(database.pooled), registry, tmp_path, database.lock), instance)
+    office = Office(Works(prepared(database), registry, tmp_path, database.lock), instance)
     office.works.crown("first")
     assert office.check().passed
     registry._client.delete_model_version(MODEL, "1")
     check = office.check()
     assert not check.passed
-    assert "the champion (version 1, request 1) is not in the registry: it was deleted" in str(check.description)
+    assert "the champion (version 1, request 1) is missing from the registry: it was deleted" in str(check.description)

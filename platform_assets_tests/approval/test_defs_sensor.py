@@ -13,7 +13,6 @@ from platform_assets.approval.defs import (
     run_key,
     to_promote,
 )
-from platform_assets.approval.ledger import Ledger
 from platform_assets.approval.requests import State
 from platform_assets_tests.approval.promotion_jobs import (
     AwayRegistry,
@@ -26,7 +25,7 @@ from platform_assets_tests.approval.promotion_jobs import (
     states,
 )
 from platform_assets_tests.approval.promotions import Works
-from platform_assets_tests.approval.proposals import ANNA
+from platform_assets_tests.approval.proposals import ANNA, prepared
 from platform_assets_tests.instances import empty_instance
 
 if TYPE_CHECKING:
@@ -46,18 +45,18 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def office(database: Database, tmp_path: Path, instance: dg.DagsterInstance) -> Office:
-    return Office(Works(Ledger(database.pooled), AwayRegistry(), tmp_path, database.lock), instance)
+    return Office(Works(prepared(database), AwayRegistry(), tmp_path, database.lock), instance)
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
-def test_the_sensor_waits_for_a_decision(office: Office) -> None:
-    assert office.tick().skip_message == "no decision waits to be followed"
+def test_sensor_skips_without_a_decision(office: Office) -> None:
+    assert office.tick().skip_message == "no decision to carry out"
     pending(office.works)
-    assert office.tick().skip_message == "no decision waits to be followed"
+    assert office.tick().skip_message == "no decision to carry out"
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
-def test_the_sensor_launches_what_was_approved_until_it_is_promoted(office: Office) -> None:
+def test_sensor_launches_an_approved_request_until_promoted(office: Office) -> None:
     number = office.works.approve(office.works.train())
     data = office.tick()
     [request] = data.run_requests or []
@@ -67,7 +66,7 @@ def test_the_sensor_launches_what_was_approved_until_it_is_promoted(office: Offi
     [result] = office.follow(data)
     assert result.success
     assert office.champion() == 1
-    assert office.tick().skip_message == "no decision waits to be followed"
+    assert office.tick().skip_message == "no decision to carry out"
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
@@ -78,7 +77,7 @@ def test_the_sensor_launches_a_rejection_once(office: Office) -> None:
     [result] = office.follow(data)
     assert states(result)["reject"] == "done"
     after = office.tick(data.cursor)
-    assert (after.run_requests, after.skip_message) == ([], "no decision waits to be followed")
+    assert (after.run_requests, after.skip_message) == ([], "no decision to carry out")
     office.works.ledger.decide(office.works.ask(office.works.train("next")).id, "reject", ANNA, "worse")
     office.works.approve(office.works.train("good"))
     later = office.tick(data.cursor)
@@ -91,7 +90,7 @@ def test_the_sensor_launches_a_rejection_once(office: Office) -> None:
     ("age", "attempt"),
     [(-60.0, 1), (0.0, 1), (RETRY_SECONDS - 1.0, 1), (RETRY_SECONDS, 2), (10.0 * RETRY_SECONDS, 11)],
 )
-def test_the_attempt_grows_with_the_age_of_what_is_not_complete(office: Office, age: float, attempt: int) -> None:
+def test_attempt_number_grows_with_age(office: Office, age: float, attempt: int) -> None:
     number = office.works.approve(office.works.train())
     approval = office.works.ledger.history(number)[-1]
     assert run_key(approval, age) == f"event 2, attempt {attempt}"
@@ -99,7 +98,7 @@ def test_the_attempt_grows_with_the_age_of_what_is_not_complete(office: Office, 
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
-def test_a_promotion_that_the_registry_does_not_show_is_launched_again(office: Office) -> None:
+def test_unprojected_promotion_is_launched_again(office: Office) -> None:
     number = office.works.approve(office.works.train())
     registry_goes(office, away=True)
     [failed] = office.follow(office.tick())
@@ -112,12 +111,12 @@ def test_a_promotion_that_the_registry_does_not_show_is_launched_again(office: O
     [result] = office.follow(data)
     assert result.success
     assert (office.champion(), office.kinds(number)) == (1, ["request", "approve", "promote"])
-    assert office.tick().skip_message == "no decision waits to be followed"
+    assert office.tick().skip_message == "no decision to carry out"
 
 
 @pytest.mark.requirement("PLT-2", "PRO-7")
 @pytest.mark.parametrize("also_the_promotion", [False, True])
-def test_a_rollback_that_the_registry_does_not_show_is_completed(office: Office, also_the_promotion: bool) -> None:
+def test_unprojected_rollback_is_completed(office: Office, also_the_promotion: bool) -> None:
     office.works.crown("first")
     registry_goes(office, away=also_the_promotion)
     office.promote(office.works.approve(office.works.train("second")))
@@ -130,20 +129,20 @@ def test_a_rollback_that_the_registry_does_not_show_is_completed(office: Office,
     assert result.success
     assert office.champion() == 1
     assert office.check().passed
-    assert office.tick().skip_message == "no decision waits to be followed"
+    assert office.tick().skip_message == "no decision to carry out"
 
 
 @pytest.mark.requirement("PLT-2", "PRO-6")
-def test_the_sensor_records_what_has_expired(office: Office) -> None:
+def test_sensor_records_expired_requests(office: Office) -> None:
     number = office.works.ask(office.works.train(), lifetime=timedelta(0)).id
-    assert office.tick().skip_message == "no decision waits to be followed"
+    assert office.tick().skip_message == "no decision to carry out"
     assert office.works.ledger.request(number).state is State.EXPIRED
     office.tick()
     assert office.kinds(number) == ["request", "expire"]
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
-def test_when_dagster_forgets_everything_nothing_is_promoted_twice(office: Office) -> None:
+def test_lost_dagster_storage_promotes_nothing_twice(office: Office) -> None:
     rejected = office.works.ledger.decide(pending(office.works), "reject", ANNA, "worse").id
     number = office.works.approve(office.works.train("good"))
     launched = office.tick()

@@ -1,4 +1,4 @@
-"""The pages of requests for approval, where people see them and decide."""
+"""The pages of requests for approval."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.approval.requests import Actor, State
 from platform_assets_tests.approval.evidence_proposals import MODEL, PNG, SCRIPT, digest, evidence, proposal
+from platform_assets_tests.approval.proposals import BERT, owner_at
 from platform_assets_tests.service import People, Visitor, api, keys_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from platform_assets.services import Services
 
-BERT = Actor("bert", authenticated=True, scopes=frozenset({"approve"}))
 APPROVAL = {"decision": "approve", "reason": "Better in every respect."}
 
 
@@ -57,10 +57,10 @@ def text_of(page: str) -> str:
 
 
 @pytest.mark.requirement("PRO-4")
-def test_the_page_shows_challenger_beside_champion(app: FastAPI, services: Services, people: People) -> None:
+def test_page_compares_challenger_and_champion(app: FastAPI, services: Services, people: People) -> None:
     first = services.ledger.open_request(proposal(1, model=MODEL)).id
     services.ledger.decide(first, "approve", BERT, "The first.")
-    services.ledger.promoted(first, BERT)
+    services.ledger.promoted(first)
     number = services.ledger.open_request(proposal(2, model=MODEL, champion=(1, digest(1)))).id
     shown = text_of(Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").text)
     for expected in (
@@ -76,11 +76,11 @@ def test_the_page_shows_challenger_beside_champion(app: FastAPI, services: Servi
         "version 3, duckdb2:00ff",
         "0.1.0+1a2b3c4d5e6f",
         "Kind of model forest",
-        "3,600 to train on, 1,200 held out",
+        "3,600 for training, 1,200 in the test set",
         "schedule:train_breakage_model",
         "Which device will break?",
         "sample data",
-        "Requested by schedule:train_breakage_model",
+        "Requested by schedule:train_breakage_model (identity not verified)",
     ):
         assert expected in shown
     assert (
@@ -89,7 +89,42 @@ def test_the_page_shows_challenger_beside_champion(app: FastAPI, services: Servi
     )
 
 
-def test_without_a_champion_the_page_compares_nothing(app: FastAPI, services: Services, people: People) -> None:
+@pytest.mark.requirement("PRO-4")
+def test_evidence_links_to_the_runs_and_tables_that_it_comes_from(
+    app: FastAPI, services: Services, people: People
+) -> None:
+    frozen = evidence(runs={"dagster": "5f3a", "mlflow": "ab/c"})
+    request = services.ledger.open_request(proposal(1, evidence=frozen))
+    number = request.id
+    page = Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").text
+    links = {attributes.get("href") for tag, attributes in tags(page) if tag == "a"}
+    assert links >= {
+        "http://localhost:3000/runs/5f3a",
+        "http://localhost:5000/#/runs/ab%2Fc",
+        f"http://localhost:5000/#/models/{request.model}/versions/1",
+        "http://localhost:3000/assets/somewhere/readings?view=events",
+    }
+    assert services.ledger.page(number) == f"http://localhost:8000/approvals/{number}"
+
+
+@pytest.mark.requirement("PRO-4", "PRO-9")
+def test_what_an_older_version_let_through_is_shown_escaped(app: FastAPI, services: Services, people: People) -> None:
+    number = services.ledger.open_request(proposal(1)).id
+    with owner_at(services.settings.database_url.get_secret_value()) as owner:
+        owner.execute(
+            "insert into platform.approval_events values (0, %s, 'REJECTED', 'reject', %s, false, %s, false, null,"
+            " '{}', now(), '', '', '')",
+            [number, "an\u202ena\x1b[2K", "line\nother \x1b[31m\u202eline"],
+        )
+    page = Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").text
+    assert r"an\u202ena\x1b[2K" in page
+    assert "line\nother \\x1b[31m\\u202eline" in page
+    told = services.ledger.history(number)[-1].told
+    for text in (page, told):
+        assert not {"\x1b", "\u202e"} & set(text)
+
+
+def test_page_without_a_champion_shows_no_comparison(app: FastAPI, services: Services, people: People) -> None:
     number = services.ledger.open_request(proposal(1, evidence=evidence(difference=None))).id
     shown = text_of(Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").text)
     assert "There was no champion to compare with." in shown
@@ -106,15 +141,13 @@ def test_without_a_champion_the_page_compares_nothing(app: FastAPI, services: Se
         evidence(demo="yes", card=5, tables=None, verdict=None),
     ],
 )
-def test_evidence_that_lacks_something_is_still_shown(
-    app: FastAPI, services: Services, people: People, frozen: dict[str, Any]
-) -> None:
+def test_incomplete_evidence_is_shown(app: FastAPI, services: Services, people: People, frozen: dict[str, Any]) -> None:
     number = services.ledger.open_request(proposal(1, evidence=frozen, plots={}, launched_by=None)).id
     assert Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").status_code == 200
     assert api(app, people.anna).get(f"/approvals/{number}").json()["evidence"] == frozen
 
 
-def test_text_of_others_is_never_markup(app: FastAPI, services: Services) -> None:
+def test_untrusted_text_is_never_markup(app: FastAPI, services: Services) -> None:
     bad = f'{SCRIPT}"onload="x" {{{{1234567*2}}}}'
     frozen = evidence(
         passed=False,
@@ -126,13 +159,15 @@ def test_text_of_others_is_never_markup(app: FastAPI, services: Services) -> Non
         verdict={"passed": False, "reasons": [{"name": bad, "passed": False, "told": bad}]},
         metrics={bad: {"value": 0.1, "low": None, "high": None}},
     )
-    wanted = replace(proposal(1), model=bad, launched_by=bad, requested_by=bad, evidence=frozen, plots={"x.png": PNG})
+    wanted = replace(
+        proposal(1), model=bad, launched_by=bad, requested_by=Actor(bad), evidence=frozen, plots={"x.png": PNG}
+    )
     number = services.ledger.open_request(wanted).id
     secret = keys_of(services).add("evil", bad, {"read", "approve"})
     visitor = Visitor(app).sign_in(secret)
     pages = [visitor.see("/approvals").text, visitor.see(f"/approvals/{number}").text]
     pages.append(visitor.send(f"/approvals/{number}/decision", decision=bad, reason=bad, delivery=bad).text)
-    services.ledger.decide(number, "reject", replace(BERT, name=bad), bad)
+    services.ledger.decide(number, "reject", Actor(bad, secret), bad)
     pages += [visitor.see(f"/approvals/{number}").text, visitor.see(f"/nothing{bad}").text]
     for page in pages:
         assert "alert(" in page or "nothing" in page
@@ -178,7 +213,7 @@ def test_a_person_decides_on_the_page(
         ({"decision": "reject", "reason": "kept" * 501}, {"reason"}),
     ],
 )
-def test_an_incomplete_form_comes_back_with_what_was_written(
+def test_incomplete_form_is_shown_again_with_its_contents(
     app: FastAPI, services: Services, people: People, pending: int, sent: dict[str, str], errors: set[str]
 ) -> None:
     visitor = Visitor(app).sign_in(people.anna)
@@ -208,7 +243,7 @@ def test_whoever_comes_second_sees_what_stands(app: FastAPI, services: Services,
     assert kinds(services, pending) == ["request", "approve"]
 
 
-def test_a_double_click_is_one_decision(app: FastAPI, services: Services, people: People, pending: int) -> None:
+def test_double_click_records_one_decision(app: FastAPI, services: Services, people: People, pending: int) -> None:
     visitor = Visitor(app).sign_in(people.anna)
     shown = visitor.see(f"/approvals/{pending}").text
     delivery = shown.split('name="delivery" value="')[1].split('"')[0]
@@ -223,7 +258,7 @@ def test_a_double_click_is_one_decision(app: FastAPI, services: Services, people
 @pytest.mark.parametrize(
     ("passed", "allowed", "offered"), [(False, ("Anna",), True), (False, ("bert",), False), (True, ("anna",), False)]
 )
-def test_an_override_is_offered_where_it_is_needed_and_allowed(
+def test_override_is_offered_if_needed_and_allowed(
     app: FastAPI, services: Services, people: People, passed: bool, allowed: tuple[str, ...], offered: bool
 ) -> None:
     policy = ApprovalPolicy(may_override=allowed)
@@ -242,7 +277,7 @@ def test_an_override_is_offered_where_it_is_needed_and_allowed(
 def test_who_may_only_read_is_offered_no_form(app: FastAPI, people: People, pending: int) -> None:
     shown = Visitor(app).sign_in(people.rita).see(f"/approvals/{pending}").text
     assert "<textarea" not in shown
-    assert "one that has the scope approve" in shown
+    assert "a key that has the scope approve" in shown
 
 
 def test_votes_are_counted(app: FastAPI, services: Services, people: People) -> None:
@@ -261,7 +296,7 @@ def test_votes_are_counted(app: FastAPI, services: Services, people: People) -> 
 
 @pytest.mark.requirement("PRO-4")
 @pytest.mark.parametrize("path", ["/sign-in", "/approvals", "request", "error", "/docs", "/nothing"])
-def test_pages_can_be_read_by_everybody(app: FastAPI, people: People, pending: int, path: str) -> None:
+def test_pages_are_accessible(app: FastAPI, people: People, pending: int, path: str) -> None:
     visitor = Visitor(app).sign_in(people.anna)
     page = visitor.see(f"/approvals/{pending}" if path in {"request", "error"} else path).text
     if path == "error":

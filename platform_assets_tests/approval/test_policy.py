@@ -1,4 +1,4 @@
-"""Policies that nobody could keep."""
+"""Approval policies that cannot be satisfied."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ from platform_assets.approval.policy import ApprovalPolicy
         {"approvers": ("anna", "anna"), "approvals": 2},
     ],
 )
-def test_a_policy_that_nobody_could_keep_is_refused(fields: dict[str, Any]) -> None:
+def test_unsatisfiable_policy_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="approv"):
         ApprovalPolicy(**fields)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import make_url
 
-from platform_assets.approval.ledger import Ledger
 from platform_assets.approval.ledger_errors import DecisionRefused, LedgerError
 from platform_assets.approval.promotion import PromotionRefused
 from platform_assets.approval.reconciliation import APPROVAL_TAG, HEAD_TAG
@@ -19,8 +18,8 @@ from platform_assets.models.mlflow_registry import MlflowRegistry
 from platform_assets.models.registry import CHAMPION, MemoryRegistry
 from platform_assets_tests.approval import killed_promotion
 from platform_assets_tests.approval.promotions import Works, champion
-from platform_assets_tests.approval.proposals import ANNA, BERT, FAILED, MODEL, person
-from platform_assets_tests.postgres import wait_until
+from platform_assets_tests.approval.proposals import ANNA, BERT, FAILED, MODEL, person, prepared
+from platform_assets_tests.postgres import owner_of, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +37,9 @@ REPORT = "it flags everybody"
 def test_an_approved_version_becomes_champion_in_ledger_and_registry(works: Works) -> None:
     version = works.train()
     number = works.approve(version)
-    promotion = works.promoter.promote(number, BERT)
+    promotion = works.promoter.promote(number)
     assert (promotion.request_id, promotion.version, promotion.digest) == (number, 1, version.digest)
-    assert (promotion.threshold, promotion.event.actor) == (version.threshold, "bert")
+    assert (promotion.threshold, promotion.event.actor) == (version.threshold, "platform")
     assert works.ledger.champion(MODEL) == promotion
     assert champion(works) == 1
     tags = works.registry.version(MODEL, 1).tags
@@ -49,7 +48,7 @@ def test_an_approved_version_becomes_champion_in_ledger_and_registry(works: Work
     assert works.promoter.audit() == []
 
 
-def test_the_same_promotion_again_changes_nothing(works: Works) -> None:
+def test_repeated_promotion_changes_nothing(works: Works) -> None:
     number = works.approve(works.train())
     first = works.promoter.promote(number)
     head = works.ledger.head()
@@ -85,7 +84,7 @@ def rolled_back(works: Works, version: Any) -> int:
         (rolled_back, "it is ROLLED_BACK, rolled back by anna"),
     ],
 )
-def test_what_nobody_approved_is_refused_and_the_way_out_is_told(
+def test_unapproved_request_is_refused_with_the_fix(
     works: Works, prepare: Callable[[Works, Any], int], said: str
 ) -> None:
     works.crown("first")
@@ -123,14 +122,22 @@ def wait_for_the_end(works: Works, _: Any) -> None:
 @pytest.mark.parametrize(
     ("happens", "lifetime", "said"),
     [
-        (lose_file, timedelta(days=1), "the model file .* is not there; restore it"),
+        (lose_file, timedelta(days=1), "the model file .* is missing; restore it"),
         (alter_file, timedelta(days=1), "was altered"),
-        (change_champion, timedelta(days=1), "the champion is version 4, and whoever approved it saw version 2"),
-        (roll_back_champion, timedelta(days=1), "the champion is version 1, and whoever approved it saw version 2"),
+        (
+            change_champion,
+            timedelta(days=1),
+            "the champion is version 4, and the approved comparison was with version 2",
+        ),
+        (
+            roll_back_champion,
+            timedelta(days=1),
+            "the champion is version 1, and the approved comparison was with version 2",
+        ),
         (wait_for_the_end, timedelta(seconds=1), "it expired at .* before it was promoted"),
     ],
 )
-def test_an_approval_that_went_stale_fails_with_its_reason_and_another_request_can_be_made(
+def test_stale_approval_fails_and_can_be_requested_again(
     works: Works, happens: Callable[[Works, Any], None], lifetime: timedelta, said: str
 ) -> None:
     works.crown("first")
@@ -149,7 +156,7 @@ def test_an_approval_that_went_stale_fails_with_its_reason_and_another_request_c
 
 
 @pytest.mark.requirement("PRO-2", "PRO-5")
-def test_a_failed_verdict_is_promoted_only_when_it_was_overridden(works: Works) -> None:
+def test_failed_gate_is_promoted_only_with_an_override(works: Works) -> None:
     request = works.ask(works.train(), evidence=FAILED, may_override=("bert",))
     with pytest.raises(DecisionRefused):
         works.ledger.decide(request.id, "approve", ANNA, "good")
@@ -169,7 +176,7 @@ def test_a_failed_verdict_is_promoted_only_when_it_was_overridden(works: Works) 
         "update platform.approval_events set state = 'APPROVED' where request_id = {0}",
     ],
 )
-def test_what_an_owner_made_of_a_request_is_not_promoted(works: Works, owner_url: str, change: str) -> None:
+def test_altered_request_is_not_promoted(works: Works, owner_url: str, change: str) -> None:
     works.crown("first")
     number = works.approve(works.train("second"))
     with Database(make_url(owner_url)).connect("platform") as owner:
@@ -184,7 +191,7 @@ def test_what_an_owner_made_of_a_request_is_not_promoted(works: Works, owner_url
 
 
 @pytest.mark.requirement("PRO-3")
-def test_a_registry_that_is_down_leaves_nothing_half_done(works: Works, database: Database) -> None:
+def test_unreachable_registry_leaves_nothing_half_done(works: Works, database: Database) -> None:
     number = works.approve(works.train())
     head = works.ledger.head()
     down = MlflowRegistry("http://127.0.0.1:1", None, database.lock)
@@ -211,11 +218,9 @@ class FailingAlias(MemoryRegistry):
 
 
 @pytest.mark.requirement("PRO-3")
-def test_what_the_registry_missed_the_next_promotion_rollback_or_reconciliation_brings(
-    database: Database, tmp_path: Path
-) -> None:
+def test_missed_projection_is_completed_by_the_next_action(database: Database, tmp_path: Path) -> None:
     registry = FailingAlias()
-    works = Works(Ledger(database.pooled), registry, tmp_path, database.lock)
+    works = Works(prepared(database), registry, tmp_path, database.lock)
     works.crown("first")
     for complete, expected in (("promote", 2), ("reconcile", 3), ("rollback", 3)):
         request = works.approve(works.train(complete))
@@ -228,7 +233,7 @@ def test_what_the_registry_missed_the_next_promotion_rollback_or_reconciliation_
         if complete == "promote":
             works.promoter.promote(request)
         elif complete == "reconcile":
-            assert works.promoter.reconcile(MODEL) == [f"mended: {told}"]
+            assert works.promoter.reconcile(MODEL) == [f"repaired: {told}"]
             assert works.promoter.reconcile(MODEL) == []
         else:
             works.promoter.rollback(MODEL, ANNA, REPORT)
@@ -240,7 +245,7 @@ def test_what_the_registry_missed_the_next_promotion_rollback_or_reconciliation_
 
 
 @pytest.mark.requirement("PRO-7")
-def test_a_rollback_brings_the_previous_champion_back_and_is_recorded(works: Works) -> None:
+def test_rollback_restores_the_previous_champion_and_is_recorded(works: Works) -> None:
     works.crown("first")
     works.crown("second")
     back = works.promoter.rollback(MODEL, person("carla"), REPORT)
@@ -256,9 +261,9 @@ def test_a_rollback_brings_the_previous_champion_back_and_is_recorded(works: Wor
 @pytest.mark.requirement("PRO-7")
 @pytest.mark.parametrize(
     ("actor", "reason", "said"),
-    [(ANNA, " ", "say why"), (person("anna", "read"), REPORT, "lacks the scope"), (Actor(""), REPORT, "say who")],
+    [(ANNA, " ", "give a reason"), (person("anna", "read"), REPORT, "lacks the scope"), (Actor(""), REPORT, "say who")],
 )
-def test_a_rollback_needs_a_reason_and_somebody_who_may(works: Works, actor: Actor, reason: str, said: str) -> None:
+def test_rollback_needs_a_reason_and_a_permitted_person(works: Works, actor: Actor, reason: str, said: str) -> None:
     works.crown("first")
     works.crown("second")
     with pytest.raises(DecisionRefused, match=said):
@@ -267,7 +272,7 @@ def test_a_rollback_needs_a_reason_and_somebody_who_may(works: Works, actor: Act
 
 
 @pytest.mark.requirement("PRO-7")
-def test_a_rollback_that_is_delivered_twice_is_one(works: Works) -> None:
+def test_repeated_rollback_is_done_once(works: Works) -> None:
     for fingerprint in ("first", "second", "third"):
         works.crown(fingerprint)
     for _ in range(2):
@@ -276,7 +281,7 @@ def test_a_rollback_that_is_delivered_twice_is_one(works: Works) -> None:
 
 
 @pytest.mark.requirement("PRO-7")
-def test_nothing_goes_back_to_a_file_that_is_not_whole(works: Works) -> None:
+def test_rollback_to_a_damaged_file_is_refused(works: Works) -> None:
     first = works.crown("first")
     works.crown("second")
     alter_file(works, first)
@@ -292,10 +297,10 @@ def test_nothing_goes_back_to_a_file_that_is_not_whole(works: Works) -> None:
 @pytest.mark.requirement("PRO-3", "PRO-7")
 @pytest.mark.parametrize("action", ["promote", "rollback"])
 @pytest.mark.parametrize("next_run", ["promote", "reconcile"])
-def test_killed_at_any_call_the_next_run_ends_well(
+def test_next_run_completes_a_promotion_killed_at_any_call(
     warm: WarmParent, database_url: str, tmp_path: Path, action: str, next_run: str
 ) -> None:
-    with warm.start(killed_promotion.main, database_url, tmp_path, action, next_run) as process:
+    with warm.start(killed_promotion.main, database_url, owner_of(database_url), tmp_path, action, next_run) as process:
         lines = [line.rstrip().split(" ", 2) for line in process.stdout]
         assert process.wait() == 0
     assert [wrong for _, _, wrong in lines if wrong != "well"] == []

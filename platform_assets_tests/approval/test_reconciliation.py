@@ -8,13 +8,12 @@ import pytest
 from sqlalchemy import make_url
 
 from platform_assets.approval.audit import Finding
-from platform_assets.approval.ledger import Ledger
 from platform_assets.approval.reconciliation import HEAD_TAG, RESTORED_TAG
 from platform_assets.database.connections import Database
 from platform_assets.models.mlflow_registry import MlflowRegistry
 from platform_assets.models.registry import CHALLENGER, CHAMPION
 from platform_assets_tests.approval.promotions import Works, champion
-from platform_assets_tests.approval.proposals import ANNA, MODEL, PLOTS
+from platform_assets_tests.approval.proposals import ANNA, MODEL, PLOTS, prepared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +26,7 @@ REPORT = "it flags everybody"
 @pytest.fixture
 def mlflow_works(database: Database, tmp_path: Path) -> Works:
     registry = MlflowRegistry(database.psycopg2_url("mlflow"), str(tmp_path / "mlflow"), database.lock)
-    return Works(Ledger(database.pooled), registry, tmp_path, database.lock)
+    return Works(prepared(database), registry, tmp_path, database.lock)
 
 
 def client(works: Works) -> MlflowClient:
@@ -36,7 +35,7 @@ def client(works: Works) -> MlflowClient:
 
 
 @pytest.mark.requirement("PRO-5", "PRO-7")
-def test_a_version_that_mlflow_lost_is_made_again_of_the_ledger_and_the_lake(mlflow_works: Works) -> None:
+def test_deleted_mlflow_version_is_restored_from_ledger_and_lake(mlflow_works: Works) -> None:
     works = mlflow_works
     lost = works.crown("first")
     bad = works.crown("second")
@@ -61,11 +60,13 @@ def test_a_version_that_mlflow_lost_is_made_again_of_the_ledger_and_the_lake(mlf
 
 
 @pytest.mark.requirement("PRO-5")
-def test_an_alias_that_was_moved_or_a_champion_that_was_deleted_is_found_and_mended(mlflow_works: Works) -> None:
+def test_moved_alias_and_deleted_champion_are_found_and_repaired(mlflow_works: Works) -> None:
     works = mlflow_works
     works.train("first")
     client(works).set_registered_model_alias(MODEL, CHAMPION, "1")
-    assert works.promoter.drifted(MODEL) == [f"{MODEL}: the alias champion is at version 1, and nothing was promoted"]
+    assert works.promoter.drifted(MODEL) == [
+        f"{MODEL}: the alias champion is at version 1, but no version was promoted"
+    ]
     assert len(works.promoter.reconcile(MODEL)) == 1
     assert champion(works) is None
     works.crown("second")
@@ -79,7 +80,7 @@ def test_an_alias_that_was_moved_or_a_champion_that_was_deleted_is_found_and_men
     works.promoter.reconcile(MODEL)
     client(works).create_model_version(MODEL, "file:/nowhere")
     client(works).set_registered_model_alias(MODEL, CHAMPION, "3")
-    assert "not the platform's" in works.promoter.drifted(MODEL)[0]
+    assert "a version that the platform did not register" in works.promoter.drifted(MODEL)[0]
     works.promoter.reconcile(MODEL)
     client(works).set_model_version_tag(MODEL, "2", HEAD_TAG, "x")
     assert "the tag ledger_head is 'x'; it must be" in works.promoter.drifted(MODEL)[0]
@@ -93,14 +94,15 @@ def test_an_alias_that_was_moved_or_a_champion_that_was_deleted_is_found_and_men
 
 
 @pytest.mark.requirement("PRO-5")
-def test_a_ledger_whose_end_was_cut_is_found_by_what_the_registry_carries(works: Works, owner_url: str) -> None:
+def test_deleted_end_of_the_ledger_is_found_by_the_registry_tags(works: Works, owner_url: str) -> None:
     works.crown("first")
     works.crown("second", "other_model")
     with Database(make_url(owner_url)).connect("platform") as owner:
-        for table in ("approval_requests", "approval_plots", "approval_events", "approval_projections"):
-            owner.execute(f"alter table platform.{table} disable trigger all".encode())
+        owner.execute("set session_replication_role = replica")
         owner.execute("delete from platform.approval_events where sequence > 3")
         owner.execute("delete from platform.approval_plots where request_id = 2")
+        owner.execute("delete from platform.approval_projections where sequence = 6")
         owner.execute("delete from platform.approval_requests where id = 2")
+        owner.execute("delete from platform.approval_journal where kind = 'projection' and subject = '6'")
     assert works.ledger.audit() == []
     assert [finding.row for finding in works.promoter.audit()] == ["event 6"]

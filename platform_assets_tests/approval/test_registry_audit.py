@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from platform_assets.approval.ledger import Ledger
 from platform_assets.models.mlflow_registry import MlflowRegistry
 from platform_assets_tests.approval.promotions import Works
-from platform_assets_tests.approval.proposals import MODEL
+from platform_assets_tests.approval.proposals import MODEL, prepared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +35,7 @@ def test_a_damaged_or_deleted_artefact_of_a_champion_or_an_open_request_is_found
 @pytest.mark.requirement("PRO-5", "PRO-9", "PLT-12")
 def test_altered_and_unreadable_tags_are_one_finding_each_and_stop_nothing(database: Database, tmp_path: Path) -> None:
     registry = MlflowRegistry(database.psycopg2_url("mlflow"), str(tmp_path / "mlflow"), database.lock)
-    works = Works(Ledger(database.pooled), registry, tmp_path, database.lock)
+    works = Works(prepared(database), registry, tmp_path, database.lock)
     works.crown("first")
     works.crown("second")
     assert works.promoter.altered(MODEL) == []
@@ -57,7 +56,7 @@ def test_a_restored_version_is_compared_with_the_request_that_it_was_restored_fr
     database: Database, tmp_path: Path
 ) -> None:
     registry = MlflowRegistry(database.psycopg2_url("mlflow"), str(tmp_path / "mlflow"), database.lock)
-    works = Works(Ledger(database.pooled), registry, tmp_path, database.lock)
+    works = Works(prepared(database), registry, tmp_path, database.lock)
     works.crown("first")
     works.crown("second")
     registry._client.delete_registered_model(MODEL)

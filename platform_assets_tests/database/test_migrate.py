@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 
 from platform_assets.base.errors import DatabaseError
 from platform_assets.database.connections import Database
+from platform_assets.database.ledger_rights import LEDGER_ROLE
 from platform_assets.database.migrate import alembic_config, migrate
 from platform_assets.database.opening import open_database, open_owner, require_heads
 from platform_assets.database.revisions import DOMAINS, current_heads, find_branches, wanted_heads
@@ -32,13 +33,14 @@ MIGRATE = """
 import sys
 from pathlib import Path
 from platform_assets.database.opening import open_database
+from platform_assets.database.ledger_rights import LEDGER_ROLE
 from platform_assets.database.migrate import migrate
 
 print("\\n".join(migrate(open_database(sys.argv[1], Path("unused"), migrated=False))))
 """
 
 
-def test_migrating_again_does_nothing_and_imports_no_library(external: Database) -> None:
+def test_second_migration_does_nothing_and_imports_no_library(external: Database) -> None:
     code = f"{MIGRATE}\nassert not {{'mlflow', 'dagster', 'alembic'}} & set(sys.modules), sorted(sys.modules)"
     url = external.url("platform").render_as_string(hide_password=False)
     answer = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, check=False)
@@ -51,9 +53,7 @@ def print_migrations(url: str) -> None:
 
 
 @pytest.mark.slow
-def test_missing_databases_are_made_and_migrated_once_by_two_at_the_same_time(
-    external: Database, warm: WarmParent
-) -> None:
+def test_concurrent_migrations_create_missing_databases_once(external: Database, warm: WarmParent) -> None:
     names = [external.name(purpose) for purpose in ("platform", "dagster", "mlflow")]
     with contextlib.closing(external.maintenance()) as connection:
         for name in names:
@@ -72,9 +72,7 @@ def test_missing_databases_are_made_and_migrated_once_by_two_at_the_same_time(
 
 
 @pytest.mark.requirement("PRO-5")
-def test_what_the_libraries_made_as_the_owner_is_handed_over_to_the_role_that_the_platform_connects_with(
-    external: Database, database_url: str
-) -> None:
+def test_library_databases_are_handed_over_to_the_platform_role(external: Database, database_url: str) -> None:
     limited = Database(make_url(database_url))
     role = sql.Identifier(external.role)
     names = {"dagster": "event_logs", "mlflow": "registered_models"}
@@ -96,7 +94,7 @@ def test_what_the_libraries_made_as_the_owner_is_handed_over_to_the_role_that_th
 
 
 @pytest.mark.requirement("PRO-5")
-def test_rights_that_an_earlier_version_gave_are_taken_back(external: Database, database_url: str) -> None:
+def test_earlier_rights_are_revoked(external: Database, database_url: str) -> None:
     limited = Database(make_url(database_url))
     with external.connect("platform") as connection:
         connection.execute(f"grant all on all tables in schema platform to {limited.role}".encode())
@@ -114,15 +112,18 @@ def test_rights_that_an_earlier_version_gave_are_taken_back(external: Database, 
     assert dict(rows) == {
         "credit_risk.client_features": everything,
         "platform.alembic_version": ["SELECT"],
-        "platform.api_key_revocations": ["INSERT", "SELECT"],
-        "platform.api_keys": ["INSERT", "SELECT"],
-        "platform.approval_events": ["INSERT", "SELECT"],
-        "platform.approval_plots": ["INSERT", "SELECT"],
-        "platform.approval_projections": ["INSERT", "SELECT"],
-        "platform.approval_requests": ["INSERT", "SELECT"],
+        "platform.api_key_revocations": ["SELECT"],
+        "platform.api_keys": ["SELECT"],
+        "platform.approval_events": ["SELECT"],
+        "platform.approval_journal": ["SELECT"],
+        "platform.approval_plots": ["SELECT"],
+        "platform.approval_projections": ["SELECT"],
+        "platform.approval_requests": ["SELECT"],
+        "platform.case_folding": ["SELECT"],
         "platform.library_schemas": ["SELECT"],
         "platform.online_tables": everything,
         "platform.predictions": everything,
+        "platform.sessions": ["SELECT"],
     }
     assert row == (False,)
 
@@ -136,7 +137,8 @@ def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
     url = postgres_server.url("platform").set(drivername="postgresql", database=name, password="p")
     with contextlib.closing(postgres_server.maintenance()) as connection:
         connection.execute(sql.SQL("create role {} login password 'p'").format(app))
-        connection.execute(sql.SQL("create role {} login createdb password 'p' in role {}").format(owner, app))
+        create = "create role {} login createdb password 'p' in role {}, {}"
+        connection.execute(sql.SQL(create).format(owner, app, sql.Identifier(LEDGER_ROLE)))
         yield tuple(url.set(username=role).render_as_string(hide_password=False) for role in roles)  # type: ignore[misc]
         for purpose in ("platform", "dagster", "mlflow"):
             clone = sql.Identifier(Database(url).name(purpose))
@@ -146,7 +148,7 @@ def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.requirement("PRO-5", "PLT-4")
-def test_two_roles_of_a_server_that_is_not_ours_divide_the_rights(two_roles: tuple[str, str], tmp_path: Path) -> None:
+def test_two_roles_of_an_external_server_divide_the_rights(two_roles: tuple[str, str], tmp_path: Path) -> None:
     limited, owner = open_database(two_roles[0], tmp_path, migrated=False), open_owner(two_roles[1], tmp_path)
     with contextlib.closing(owner):
         assert [line.split(" ")[0] for line in migrate(limited, owner)] == ["created"] * 3 + ["migrated"] * 3
@@ -158,7 +160,7 @@ def test_two_roles_of_a_server_that_is_not_ours_divide_the_rights(two_roles: tup
 
 
 @pytest.mark.parametrize(("take", "said"), [("revoke {app} from {owner}", 'owner "{app}"'), ("", "")])
-def test_an_owner_that_may_not_give_databases_away_is_told_what_to_ask_for(
+def test_missing_right_to_hand_over_databases_is_reported_with_the_fix(
     two_roles: tuple[str, str], postgres_server: Database, tmp_path: Path, take: str, said: str
 ) -> None:
     limited, owner = open_database(two_roles[0], tmp_path, migrated=False), open_owner(two_roles[1], tmp_path)
@@ -175,7 +177,7 @@ def test_an_owner_that_may_not_give_databases_away_is_told_what_to_ask_for(
     assert said.format(app=limited.role) in str(error.value)
 
 
-def test_a_role_that_may_not_create_databases_is_told_what_to_ask_for(external: Database) -> None:
+def test_missing_right_to_create_databases_is_reported_with_the_fix(external: Database) -> None:
     role = f"{external.name('platform')}_limited"
     with contextlib.closing(external.maintenance()) as connection:
         connection.execute(sql.SQL("create role {} login password 'p'").format(sql.Identifier(role)))
@@ -201,12 +203,12 @@ def heads_of(database: Database) -> set[str]:
         return set(current_heads(connection))
 
 
-def test_the_file_names_tell_the_heads() -> None:
+def test_heads_follow_from_file_names() -> None:
     heads = ScriptDirectory.from_config(alembic_config(find_branches())).get_heads()
     assert sorted(heads) == sorted(wanted_heads())
 
 
-def test_the_migrations_can_be_taken_back_and_made_again(external: Database) -> None:
+def test_migrations_can_be_downgraded_and_upgraded(external: Database) -> None:
     alembic(external, command.downgrade, "base")
     assert heads_of(external) == set()
     alembic(external, command.upgrade, "heads")
@@ -272,7 +274,7 @@ def limited(database_url: str) -> Iterator[Database]:
         yield database
 
 
-def test_a_domain_s_branch_is_upgraded_after_the_rooms_and_needs_no_second_time(
+def test_domain_branch_is_upgraded_once_after_the_platform_branch(
     external: Database, limited: Database, domains: Path
 ) -> None:
     alembic(external, command.downgrade, "0002")
@@ -286,9 +288,7 @@ def test_a_domain_s_branch_is_upgraded_after_the_rooms_and_needs_no_second_time(
     assert migrate(limited, external, domains) == []
 
 
-def test_the_platform_s_role_gets_its_rights_on_a_domain_s_tables(
-    external: Database, limited: Database, domains: Path
-) -> None:
+def test_platform_role_gets_rights_on_domain_tables(external: Database, limited: Database, domains: Path) -> None:
     migrate(limited, external, domains)
     with limited.connect("platform") as connection:
         connection.execute("insert into shop.orders (item) values ('bread'), ('cake')")
@@ -300,7 +300,7 @@ def test_the_platform_s_role_gets_its_rights_on_a_domain_s_tables(
                 connection.execute(forbidden)
 
 
-def test_a_database_of_the_rooms_alone_stays_as_it_is_until_a_domain_brings_migrations(
+def test_platform_branch_alone_is_current_until_a_domain_has_migrations(
     external: Database, limited: Database, domains: Path
 ) -> None:
     with external.connect("platform") as connection:
@@ -313,7 +313,7 @@ def test_a_database_of_the_rooms_alone_stays_as_it_is_until_a_domain_brings_migr
         require_heads(limited, domains)
 
 
-def test_a_domain_that_is_gone_is_named_with_what_to_do(external: Database, limited: Database, domains: Path) -> None:
+def test_deleted_domain_is_named_with_the_fix(external: Database, limited: Database, domains: Path) -> None:
     migrate(limited, external, domains)
     shutil.rmtree(domains / "shop")
     for use in (lambda: migrate(limited, external, domains), lambda: require_heads(limited, domains)):
@@ -330,7 +330,7 @@ def test_a_domain_that_is_gone_is_named_with_what_to_do(external: Database, limi
     assert migrate(limited, external, domains) == []
 
 
-def test_a_domain_s_branch_is_taken_back_alone(external: Database, limited: Database, domains: Path) -> None:
+def test_domain_branch_is_downgraded_alone(external: Database, limited: Database, domains: Path) -> None:
     migrate(limited, external, domains)
     alembic(external, command.downgrade, "shop@base", domains)
     assert heads_of(external) == {"0005", "bakery_0001"}
@@ -347,7 +347,7 @@ def test_a_domain_s_branch_is_taken_back_alone(external: Database, limited: Data
         ("shop_0002_receipts", {"down_revision": None}, "down_revision = None; it must be 'shop_0001'"),
     ],
 )
-def test_a_migration_that_is_not_on_its_domain_s_branch_is_refused_and_nothing_migrated(
+def test_migration_outside_its_domain_branch_is_refused(
     external: Database, domains: Path, name: str, changed: dict[str, Any], said: str
 ) -> None:
     path = write_migration(domains, name, **changed)

@@ -115,6 +115,6 @@ def test_more_memory_or_space_is_asked_for_when_there_is_none(tmp_path: Path) ->
     engine = Engine(tmp_path, "10MB", 1)
     engine.sql("SET max_temp_directory_size = '1MB'")
     engine.sql("CREATE VIEW numbers AS SELECT i, hash(i)::VARCHAR AS h FROM range(1_000_000) r(i)")
-    with pytest.raises(TableError, match="no memory to stage the rows .*raise PLATFORM_ENGINE_MEMORY"):
+    with pytest.raises(TableError, match="not enough memory to stage the rows .*raise PLATFORM_ENGINE_MEMORY"):
         engine.stage(engine.ibis.table("numbers").order_by("h"))
     engine.close()

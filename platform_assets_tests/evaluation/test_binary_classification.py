@@ -161,6 +161,8 @@ def test_undefined_metrics_are_nan_without_a_warning(
         (lambda: compare([0, 1], [1, 2], ([0.5, 0.5], 0.5), ([0.5], 0.5)), "there are 2 labels and 1 scores"),
         (lambda: most_wrong(["no"], [0.5], 0.5, 1), "the labels are not all numbers"),
         (lambda: most_wrong([0], ["no"], 0.5, 1), "the scores are not all numbers"),
+        (lambda: by_subgroup([0], ["no"], [1], 0.5, ["a"]), "the scores are not all numbers"),
+        (lambda: by_subgroup([0, 1], [0.5, 0.5], [1], 0.5, ["a"]), "1 groups and 1 subgroup values"),
         (lambda: by_subgroup([0, 1], [0.5, 0.5], [1], 0.5, ["a", "b"]), "1 groups and 2 subgroup values"),
         (lambda: by_subgroup([0, 1], [0.5, 0.5], [1, 2], 0.5, ["a", "b", "c"]), "2 groups and 3 subgroup values"),
         (lambda: by_subgroup([0, 1], [0.5, 0.5], [1, 2], 0.5, ["a"]), "2 groups and 1 subgroup values"),

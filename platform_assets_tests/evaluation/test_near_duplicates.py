@@ -103,3 +103,6 @@ def test_slices_give_the_same_groups() -> None:
     whole = _connected(incidence)
     assert 1 < len(set(whole.tolist())) < incidence.shape[0]
     assert _connected(incidence, 100).tolist() == _connected(incidence, 1).tolist() == whole.tolist()
+    two_at_once = _connected(_incidence(["p q", "r s", "a b c", "a b c d", "t u", "a b c d e"]), 12).tolist()
+    one_at_once = _connected(_incidence(["p q", "a b c", "r s", "a b c d"]), 4).tolist()
+    assert (two_at_once, one_at_once) == ([0, 1, 2, 2, 3, 2], [0, 1, 2, 1])

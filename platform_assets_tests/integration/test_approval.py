@@ -12,6 +12,7 @@ from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.models.registry import CHAMPION
 from platform_assets_tests.approval.test_browser import DESK, page_of
 from platform_assets_tests.integration.platform import Platform, platform_of
+from platform_assets_tests.postgres import owner_of
 from platform_assets_tests.service import served
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ SECOND = 4_000
 def platform(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
+    monkeypatch.setenv("PLATFORM_MIGRATION_DATABASE_URL", owner_of(database_url))
     # As in production, decisions need an authenticated person.
     monkeypatch.setenv("PLATFORM_APPROVALS_REQUIRE_IDENTITY", "on")
     with platform_of(MODEL) as platform:
@@ -73,10 +75,10 @@ def test_decisions_on_the_page_change_the_champion(platform: Platform, browser: 
     assert (first.state, first.passed, first.champion) == (State.PENDING, True, None)
 
     [told] = failures(platform.promote(first.id))
-    assert f"request {first.id} (credit_risk_model version 1) is not promoted: it is PENDING" in told
+    assert f"request {first.id} (credit_risk_model version 1) cannot be promoted: it is PENDING" in told
     assert f"a person must approve it: `platform-assets decide approve {first.id}`, or on the page" in told
     nameless = platform.command("decide", "approve", str(first.id), "--reason", "fine")
-    assert (nameless.code, "with a key" in nameless.err) == (1, True)
+    assert (nameless.code, "is not authenticated" in nameless.err) == (1, True)
     assert platform.follow_decisions() == []
     assert platform.champion() is None
 

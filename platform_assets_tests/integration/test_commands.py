@@ -290,7 +290,7 @@ def test_the_ui_trains_a_model_and_shows_its_metrics(page: Page, dagster_dev: st
     sees(page, "verdict", "model_version", "leaderboard")
     for key, text in {
         "card": "Credit officers review applications above the threshold",
-        "metrics": "Probability that a positive row scores above a negative one",
+        "metrics": "Probability that a random positive row scores above a random negative row",
     }.items():
         opened(page, key)
         sees(page, text)

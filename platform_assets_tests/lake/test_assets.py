@@ -140,10 +140,23 @@ def test_passed_checks_are_recorded(shop: Shop) -> None:
     assert checks(shop.run(sales)) == {
         "bad_rows_are_within_limit": True,
         "every_value_has_its_type": True,
+        "row_count_is_as_usual": True,
         "table_has_rows": True,
         "sale_id_is_unique": True,
         "price_eur_is_positive": True,
     }
+
+
+@pytest.mark.requirement("PLT-5", "PLT-12")
+def test_a_source_that_shrinks_is_published_with_a_warning(shop: Shop) -> None:
+    shop.run(sales)
+    shop.deliver("sale_id,item,price_eur\n1,tea,10\n")
+    result = shop.run(sales)
+    assert result.success
+    [warning] = [one for one in result.get_asset_check_evaluations() if not one.passed]
+    assert (warning.check_name, warning.severity) == ("row_count_is_as_usual", dg.AssetCheckSeverity.WARN)
+    assert "1 rows; the median of the last 1 versions is 3" in str(warning.description)
+    assert shop.current("shop/sales").rows == 1
 
 
 @pytest.mark.requirement("PLT-5", "PLT-6")

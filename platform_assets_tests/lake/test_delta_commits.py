@@ -262,7 +262,7 @@ def test_rows_are_not_published_if_the_store_refuses_their_file(object_store: Ob
     last = good.publish(sales(1))
     with running_object_store(behind=object_store.endpoint, refused=".parquet") as bad_line:
         store = TableStore(uri, engine, bad_line.options)
-        with engine.stage(sales(2)) as staged, pytest.raises(TableError, match="refused or cut off by the store"):
+        with engine.stage(sales(2)) as staged, pytest.raises(TableError, match="the store refused or truncated"):
             store.publish(NAME, staged)
     assert good.store.current(NAME) == last
     assert contents(good.store.read(NAME)) == [(0, 1.0)]

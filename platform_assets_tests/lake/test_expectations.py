@@ -201,13 +201,13 @@ def test_the_rows_are_not_held_on_to() -> None:
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
-        ("ExpectNothing", {}, "is declared wrongly: module .* has no attribute 'ExpectNothing'"),
+        ("ExpectNothing", {}, "has a wrong declaration: module .* has no attribute 'ExpectNothing'"),
         (
             "ExpectColumnValuesToBeInSet",
             {"column": "i", "values": [1]},
-            "is declared wrongly: .*value_set field required",
+            "has a wrong declaration: .*value_set field required",
         ),
-        ("ExpectColumnValuesToBeBetween", {"column": "i"}, "is declared wrongly: .*cannot both be None"),
+        ("ExpectColumnValuesToBeBetween", {"column": "i"}, "has a wrong declaration: .*cannot both be None"),
         ("ExpectColumnValuesToNotBeNull", {"column": "k"}, 'cannot be evaluated: .*column "k" .* does not exist'),
         ("ExpectColumnValuesToBeBetween", {"column": "s", "min_value": 1}, "cannot be evaluated: .* same type"),
     ],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import decimal
 import io
 import json
+import struct
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,8 @@ from platform_assets.lake.expectations import is_positive, is_present
 from platform_assets.lake.field_types import reading_rules
 from platform_assets.lake.quarantine import quarantined, sift
 from platform_assets.lake.schemas import Column, TableSchema
-from platform_assets.landing.landed_rows import LINE, land
+from platform_assets.landing.landed_rows import land
+from platform_assets.landing.row_writer import LINE
 from platform_assets.landing.source_files import Source
 
 if TYPE_CHECKING:
@@ -58,8 +61,10 @@ class Sieve:
         self.engine = engine
         self._file = folder / "sales"
 
-    def sift(self, content: str | pa.Table, schema: TableSchema = SALES) -> tuple[list[Row], list[Row], Sifted]:
-        if isinstance(content, str):
+    def sift(self, content: str | bytes | pa.Table, schema: TableSchema = SALES) -> tuple[list[Row], list[Row], Sifted]:
+        if isinstance(content, bytes):
+            self._file.write_bytes(content)
+        elif isinstance(content, str):
             self._file.write_text(content, encoding="utf-8", newline="")
         else:
             pq.write_table(content, self._file)
@@ -97,7 +102,8 @@ INTEGERS: list[tuple[str, Any]] = [
     ("7.0", 7),
     ("7.", 7),
     (str(EXACT), EXACT),
-    (f"{EXACT}.0", EXACT),
+    (f"{2**53 - 1}.0", 2**53 - 1),
+    (f"-{2**53 - 1}.0", 1 - 2**53),
     (str(2**63 - 1), 2**63 - 1),
     (str(-(2**63)), -(2**63)),
     ("", None),
@@ -107,6 +113,9 @@ INTEGERS: list[tuple[str, Any]] = [
             "5.7",
             "6.5",
             f"{EXACT}.5",
+            f"{2**53}.0",
+            f"-{2**54}.",
+            "2e16",
             "1e3",
             "0x10",
             "0b11",
@@ -224,7 +233,44 @@ TYPED: list[tuple[str, pa.Array, list[Any]]] = [
     ("date", pa.array([dt.date(2020, 2, 29), None]), [dt.date(2020, 2, 29), None]),
     ("string", pa.array([EXACT, None]), [str(EXACT), None]),
     ("string", pa.array([dt.date(2020, 2, 29)]), ["2020-02-29"]),
+    ("int64", pa.array([2.0**53 - 1, 2.0**53, -(2.0**54)]), [2**53 - 1, UNREADABLE, UNREADABLE]),
+    ("int64", pa.array([2.0**24 - 1, 2.0**24], pa.float32()), [2**24 - 1, UNREADABLE]),
+    ("int64", pa.array([decimal.Decimal(2**60), decimal.Decimal(7)], pa.decimal128(20, 0)), [2**60, 7]),
+    ("int64", pa.array([decimal.Decimal("7.00"), decimal.Decimal("7.50")]), [7, UNREADABLE]),
+    ("int64", pa.array([True]), [UNREADABLE]),
     ("int64", pa.array([[1], [2]]), [UNREADABLE, UNREADABLE]),
+    ("string", pa.array([["x"], None]), [UNREADABLE, None]),
+    ("string", pa.array([{"x": 1}, None]), [UNREADABLE, None]),
+    ("string", pa.array([1.5, float("nan"), float("-inf"), None]), ["1.5", UNREADABLE, UNREADABLE, None]),
+    ("string", pa.array(["x", "a\0b"]), ["x", UNREADABLE]),
+    ("string", pa.array(["Łódź".encode(), b"\xff", None, b""]), ["Łódź", UNREADABLE, None, ""]),
+    ("string", pa.array([True, None]), ["true", None]),
+    ("int64", pa.array([b"7", b"x"]), [7, UNREADABLE]),
+    ("boolean", pa.array([True, None]), [True, None]),
+    ("boolean", pa.array(["true", "FALSE", "1", "0", "yes", ""]), [True, False, True, False, UNREADABLE, None]),
+    ("boolean", pa.array([1, 0, 2]), [True, False, UNREADABLE]),
+    ("boolean", pa.array([1.0]), [UNREADABLE]),
+    (
+        "decimal(6, 2)",
+        pa.array(["1.5", "-1.500", "1.505", "12345.00"]),
+        [decimal.Decimal("1.5"), decimal.Decimal("-1.5"), UNREADABLE, UNREADABLE],
+    ),
+    (
+        "timestamp(6)",
+        pa.array(["2020-02-29 09:30", "2020-02-29T09:30:07.1234560", "2020-02-29"]),
+        [dt.datetime(2020, 2, 29, 9, 30), dt.datetime(2020, 2, 29, 9, 30, 7, 123456), dt.datetime(2020, 2, 29)],
+    ),
+    (
+        "timestamp(6)",
+        pa.array(["2020-02-29 09:30Z", "2020-02-29 25:00", "2020-02-29 09:30:07.1234567"]),
+        [UNREADABLE] * 3,
+    ),
+    ("timestamp(6)", pa.array([1_000, 1_001], pa.timestamp("ns")), [dt.datetime(1970, 1, 1, 0, 0, 0, 1), UNREADABLE]),
+    (
+        "date",
+        pa.array([dt.datetime(2020, 2, 29), dt.datetime(2020, 2, 29, 10)], pa.timestamp("ns")),
+        [dt.date(2020, 2, 29), UNREADABLE],
+    ),
     ("int64", pa.nulls(2), [None, None]),
 ]
 
@@ -419,6 +465,33 @@ def test_every_line_is_good_or_quarantined_or_a_twin(sieve: Sieve, drawn: list[s
 def test_a_source_without_a_declared_column_is_refused(sieve: Sieve) -> None:
     with pytest.raises(SourceError, match=r"lacks the columns \['amount'\]; it has \['id', 'day', 'note'\]"):
         sieve.sift("ID,Day,note\n1,2,3\n")
+
+
+@pytest.mark.requirement("PLT-12")
+def test_a_row_is_judged_by_its_value_whatever_the_footer_says(sieve: Sieve) -> None:
+    sink = io.BytesIO()
+    amounts = [1.0, -5.0, 2.0]
+    table = pa.table({"id": [1, 2, 3], "day": [DAY] * 3, "amount": amounts, "note": ["x"] * 3})
+    pq.write_table(table, sink, use_dictionary=False, compression="none")
+    content = sink.getvalue()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    wrong = content[footer:].replace(struct.pack("<d", -5.0), struct.pack("<d", 1.0))
+    assert wrong != content[footer:]
+    good, bad, _ = sieve.sift(content[:footer] + wrong)
+    assert [row["id"] for row in good] == [1, 3]
+    assert rules(bad) == {2: "amount_is_positive"}
+
+
+@pytest.mark.requirement("PLT-12")
+def test_bytes_that_are_no_text_are_named_with_their_column(sieve: Sieve) -> None:
+    table = pa.table(
+        {"id": [1, 2], "day": [DAY] * 2, "amount": [1.0] * 2, "note": [b"x", b"\xe9"], "extra": [b"\xff"] * 2}
+    )
+    good, [row], _ = sieve.sift(table)
+    assert [row["id"] for row in good] == [1]
+    assert row[RULES] == "note_is_of_type_string"
+    assert row["source_error"] == "not in UTF-8: note, extra"
+    assert json.loads(row["source_row"])["note"] == "\\xe9"
 
 
 def with_hole(path: Path, column: str, compression: str) -> bytes:

@@ -14,8 +14,10 @@ from platform_assets.base.errors import PlatformError, SchemaError, SourceError
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.expectations import Expectation, has_rows, is_positive, is_present, is_unique
 from platform_assets.lake.schemas import Column, TableSchema
-from platform_assets.lake.validation import READ_WELL, WITHIN_LIMIT, Validator, checks_of, conform
-from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, Landed, land
+from platform_assets.lake.table_versions import TableVersion
+from platform_assets.lake.validation import READ_WELL, USUAL_SIZE, WITHIN_LIMIT, Validator, checks_of, conform
+from platform_assets.landing.landed_rows import Landed, land
+from platform_assets.landing.row_writer import ERROR, LINE, TEXT
 from platform_assets.landing.source_files import Source
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def test_facts_about_rows_warn_in_a_source_and_block_elsewhere() -> None:
     assert {check.name: check.blocking for check in checks_of(SALES)} == {
         WITHIN_LIMIT: True,
         READ_WELL: False,
+        USUAL_SIZE: False,
         "table_has_rows": True,
         "id_is_unique": False,
         "id_is_present": False,
@@ -127,6 +130,7 @@ def test_a_source_is_published_without_its_bad_rows_and_judged_with_them(engine:
     assert judged == {
         WITHIN_LIMIT: (True, 5, 3),
         READ_WELL: (False, 5, 2),
+        USUAL_SIZE: (True, 2, 0),
         "table_has_rows": (True, 4, 0),
         "id_is_unique": (True, 4, 0),
         "id_is_present": (False, 4, 1),
@@ -197,6 +201,43 @@ def test_a_load_stops_above_the_limit_of_bad_rows(
 def test_identical_rows_count_once_in_the_share_of_bad_ones(engine: Engine, tmp_path: Path) -> None:
     validated = Validator(engine, 0.5).validate(SALES, landed(engine, tmp_path, *good(1) * 10, *bad(1)))
     assert (validated.judgements[0].passed, validated.judgements[0].rows) == (True, 2)
+    validated.discard()
+
+
+@pytest.mark.requirement("PLT-12")
+def test_bad_lines_are_counted_as_lines(engine: Engine, tmp_path: Path) -> None:
+    lines = [*good(90), '-9,2020-01-01,"-5\n\n\n\n\n"', *bad(1)]
+    validated = Validator(engine, 0.05).validate(SALES, landed(engine, tmp_path, *lines))
+    first = validated.judgements[0]
+    assert (first.passed, first.rows, first.broken) == (False, 97, 7)
+    assert first.observed == "7.22% of 97 lines are bad; 5.00% are allowed"
+    assert validated.quarantine is not None
+    assert validated.quarantine.rows == 2
+    validated.discard()
+
+
+def version(rows: int, demo: bool = False) -> TableVersion:
+    return TableVersion("shop/sales", 1, "", rows, dt.datetime(2020, 1, 1), {"demo": demo})
+
+
+@pytest.mark.requirement("PLT-5", "PLT-12")
+@pytest.mark.parametrize(
+    ("rows", "history", "passed"),
+    [
+        (3, [], True),
+        (3, [version(6)], True),
+        (3, [version(7)], False),
+        (6, [version(3)], True),
+        (7, [version(3)], False),
+        (7, [version(3), version(3), version(3, demo=True), version(8), version(20), version(7)], True),
+        (7, [version(3, demo=True)], True),
+    ],
+)
+def test_a_row_count_far_from_the_usual_one_is_a_warning(
+    engine: Engine, tmp_path: Path, rows: int, history: list[TableVersion], passed: bool
+) -> None:
+    validated = Validator(engine, 0).validate(SALES, landed(engine, tmp_path, *good(rows)), history)
+    assert verdicts(validated)[USUAL_SIZE] is passed
     validated.discard()
 
 
@@ -281,10 +322,10 @@ WRONG = Expectation("id_is_odd", "Every id is odd.", "ExpectNothing", {}, ("id",
 
 def test_nothing_is_left_where_judging_fails(engine: Engine, tmp_path: Path) -> None:
     source = TableSchema(SALES.name, COLUMNS, ("id",), (WRONG,), source=True)
-    with pytest.raises(PlatformError, match="id_is_odd is declared wrongly"):
+    with pytest.raises(PlatformError, match="id_is_odd has a wrong declaration"):
         Validator(engine, 1).validate(source, landed(engine, tmp_path, *good(1)))
     derived = TableSchema(TOTALS.name, COLUMNS, ("id",), (WRONG,))
-    with pytest.raises(PlatformError, match="id_is_odd is declared wrongly"):
+    with pytest.raises(PlatformError, match="id_is_odd has a wrong declaration"):
         Validator(engine, 1).validate(derived, frame())
 
 
@@ -295,13 +336,15 @@ def test_nothing_is_left_of_a_source_that_lacks_a_column(engine: Engine, tmp_pat
 
 @pytest.mark.requirement("PLT-6")
 def test_rows_from_outside_cannot_pass_for_derived_ones_nor_the_reverse(engine: Engine, tmp_path: Path) -> None:
-    with pytest.raises(SchemaError, match="shop/sales is declared as a source, and was given a frame"):
+    with pytest.raises(SchemaError, match="shop/sales is declared as a source, but was given a frame"):
         Validator(engine, 0).validate(SALES, frame())
-    with pytest.raises(SchemaError, match="shop/totals is declared as derived, and was given a landed file"):
+    with pytest.raises(SchemaError, match="shop/totals is declared as derived, but was given a landed file"):
         Validator(engine, 0).validate(TOTALS, landed(engine, tmp_path, *good(1)))
 
 
 @pytest.mark.parametrize("returned", [None, [1, 2], {"id": [1]}, "shop/totals"])
 def test_what_is_no_table_is_refused_by_its_type(engine: Engine, returned: Any) -> None:
-    with pytest.raises(SchemaError, match=f"{type(returned).__name__} is no table; a pandas frame or an Ibis expr"):
+    with pytest.raises(
+        SchemaError, match=f"{type(returned).__name__} is not a table; return a pandas frame or an Ibis expr"
+    ):
         Validator(engine, 0).validate(TOTALS, returned)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from platform_assets.base.errors import SourceError
-from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, land
+from platform_assets.landing.landed_rows import land
+from platform_assets.landing.row_writer import ERROR, LINE, LINES, TEXT
 from platform_assets.landing.source_files import Source
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ def folders(engine: Engine) -> list[str]:
 
 
 def landed(engine: Engine, uri: str | Path) -> list[Row]:
+    """The rows of a file, without how many lines each has."""
     with land(Source(SETTING, str(uri)), engine) as file:
-        rows: list[Row] = file.rows.order_by(LINE).to_pyarrow().to_pylist()
+        kept = [name for name in file.rows.columns if name != LINES]
+        rows: list[Row] = file.rows.select(kept).order_by(LINE).to_pyarrow().to_pylist()
     return rows
 
 

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from platform_assets.landing.csv_records import LONGEST_RECORD, MOST_LINES
-from platform_assets.landing.landed_rows import ERROR, LINE, TEXT
+from platform_assets.landing.row_writer import ERROR, LINE, TEXT
 from platform_assets_tests.landing.sales_files import Row, bad, good, read
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def fields(found: int) -> str:
         ),
         pytest.param(
             b'a,b\n1,"x\ny",2\n3,4\n',
-            [bad(2, OPEN_QUOTE, '1,"x'), good(3, 'y"', "2"), good(4, "3", "4")],
+            [bad(2, OPEN_QUOTE, '1,"x'), bad(3, "its quote closes the one on line 2", 'y",2'), good(4, "3", "4")],
             id="too many over two lines",
         ),
         pytest.param(
@@ -98,6 +98,11 @@ def fields(found: int) -> str:
             b"a,b\n1,\xff\\\n3,4\n",
             [bad(2, "it is not in UTF-8, from byte 3 on", "1,\\xff\\"), good(3, "3", "4")],
             id="wrong encoding in one line",
+        ),
+        pytest.param(
+            b"a,b\n1,\xff,3\n4,5\n",
+            [bad(2, "it is not in UTF-8, from byte 3 on", "1,\\xff,3"), good(3, "4", "5")],
+            id="wrong encoding and too many fields",
         ),
         pytest.param(b"a,b\n1,\0\n3,4\n", [bad(2, "it holds a zero byte", "1,\0"), good(3, "3", "4")], id="zero byte"),
     ],

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import datetime as dt
+import decimal
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, land
+from platform_assets.landing.landed_rows import any_encoding, land
+from platform_assets.landing.row_writer import ERROR, LINE, TEXT, UNREADABLE
 from platform_assets.landing.source_files import Source
-from platform_assets_tests.landing.sales_files import CONTENT, SETTING, folders, good, landed, read, refused
+from platform_assets_tests.landing.sales_files import CONTENT, SETTING, Row, folders, good, landed, read, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,14 +97,10 @@ def test_nothing_is_left_of_a_discarded_file(engine: Engine, tmp_path: Path) -> 
             f"<uri> ({SETTING}) is a damaged zip archive (File is not a zip file); fetch it again",
             id="zip",
         ),
-        pytest.param("a,b\n1,2\n".encode("utf-16"), NOT_UTF8, id="UTF-16"),
         pytest.param(
-            b"a,b, A\n1,2,3\n", f"<uri> ({SETTING}) has the columns ['a'] more than once", id="doubled header"
-        ),
-        pytest.param(
-            b"a,source_line\n1,2\n",
-            f"<uri> ({SETTING}) has the columns ['source_line'], whose names the platform needs; rename them",
-            id="a name of ours",
+            b"a,b, A\n1,2,3\n",
+            f"<uri> ({SETTING}) has the columns ['a'] more than once; rename or drop all but one of each",
+            id="doubled header",
         ),
     ],
 )
@@ -128,7 +128,94 @@ def test_parquet_files_without_rows_or_with_doubled_columns_are_refused(engine: 
     path = tmp_path / "file.parquet"
     pq.write_table(pa.table({"a": pa.array([], pa.int64())}), path)
     assert refused(engine, path) == NO_ROWS
-    pq.write_table(pa.table({"a": [1], " a": [1]}), path)
-    assert refused(engine, path) == f"<uri> ({SETTING}) has the columns ['a'] more than once"
-    pq.write_table(pa.table({"source_text": [1], "b": [1]}), path)
-    assert "whose names the platform needs" in refused(engine, path)
+    for doubled in (["a", " A "], ["a", "b", "a"], ["x", "B", "b"]):
+        pq.write_table(pa.Table.from_arrays([pa.array([1])] * len(doubled), doubled), path)
+        assert "more than once; rename or drop all but one of each" in refused(engine, path)
+
+
+@pytest.mark.requirement("PLT-12")
+def test_a_column_named_like_one_of_the_platform_is_renamed(engine: Engine, tmp_path: Path) -> None:
+    [row] = read(engine, tmp_path, b"source_line,source_line_of_source,source_error\n7,8,9\n")
+    assert row[LINE] == 2
+    assert row["source_line_of_source_"] == "7"
+    assert row["source_line_of_source"] == "8"
+    assert row["source_error_of_source"] == "9"
+
+
+@pytest.mark.requirement("PLT-12")
+def test_utf_16_with_its_byte_order_mark_is_read(engine: Engine, tmp_path: Path) -> None:
+    assert read(engine, tmp_path, "a,b\n1,数\r\n\n3,4\n".encode("utf-16")) == [good(2, "1", "数"), good(4, "3", "4")]
+    path = tmp_path / "file.csv"
+    path.write_bytes("a,b\n1,2\n".encode("utf-16") + b"\0")
+    assert "cannot be read as utf-16" in refused(engine, path)
+
+
+@pytest.mark.requirement("PLT-12")
+def test_lines_of_another_encoding_are_set_apart_or_decide_the_encoding(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+
+    def land_with(latin: int, utf_8: int) -> tuple[str, list[Row]]:
+        lines = ["1,Gr\xfc\xdfe aus K\xf6ln".encode("latin-1")] * latin + ["1,Grüße aus Köln".encode()] * utf_8
+        path.write_bytes(b"\n".join([b"a,b", b"1,plain", *lines]))
+        with land(Source(SETTING, str(path)), engine, reader=any_encoding) as file:
+            return file.encoding, file.rows.order_by(LINE).to_pyarrow().to_pylist()
+
+    encoding, rows = land_with(latin=1, utf_8=19)
+    assert encoding == "utf-8"
+    assert [row[LINE] for row in rows if row[ERROR]] == [3]
+    assert {row["b"] for row in rows if not row[ERROR]} == {"plain", "Grüße aus Köln"}
+    encoding, rows = land_with(latin=2, utf_8=0)
+    assert encoding == "cp1252"
+    assert {row["b"] for row in rows} == {"plain", "Grüße aus Köln"}
+
+
+@pytest.mark.requirement("PLT-12")
+@pytest.mark.parametrize(
+    ("column", "kind", "values"),
+    [
+        (pa.array(["x", None]).dictionary_encode(), "string", ["x", None]),
+        (pa.array([7, None], pa.int32()).dictionary_encode(), "int32", [7, None]),
+        (pa.array(["x", None], pa.string_view()), "string", ["x", None]),
+        (pa.array(["x", None], pa.large_string()), "string", ["x", None]),
+        (pa.array([b"x", None], pa.binary_view()), "string", ["x", None]),
+        (pa.array([b"xy", None], pa.binary(2)), "string", ["xy", None]),
+        (
+            pa.array([decimal.Decimal("-1.50"), None], pa.decimal256(20, 2)),
+            "decimal(20, 2)",
+            [decimal.Decimal("-1.5"), None],
+        ),
+        (pa.array([decimal.Decimal("-1.50"), None], pa.decimal256(60, 2)), "string", ["-1.50", None]),
+        (
+            pa.array([decimal.Decimal("-1.50"), None], pa.decimal32(5, 2)),
+            "decimal(5, 2)",
+            [decimal.Decimal("-1.5"), None],
+        ),
+        (pa.array([dt.time(9, 30), None]), "string", ["09:30:00.000000", None]),
+        (pa.array([1.5, None], pa.float16()), "float32", [1.5, None]),
+        (pa.nulls(2), "string", [None, None]),
+        (pa.array([[1], None]), "array<int64>", [[1], None]),
+    ],
+)
+def test_a_parquet_type_is_read_as_its_plain_counterpart(
+    engine: Engine, tmp_path: Path, column: pa.Array, kind: str, values: list[Any]
+) -> None:
+    path = tmp_path / "file.parquet"
+    pq.write_table(pa.table({"a": column}), path)
+    with land(Source(SETTING, str(path)), engine) as file:
+        assert str(file.rows["a"].type()) == kind
+        assert file.rows.order_by(LINE)["a"].to_pyarrow().to_pylist() == values
+
+
+@pytest.mark.requirement("PLT-12")
+def test_bytes_that_are_not_text_make_their_column_unreadable(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    pq.write_table(pa.table({"A": ["é".encode(), b"\xe9", None], "b": [1, 2, 3], "c": [b"\xff", b"\xff", b""]}), path)
+    rows = [(row["a"], row["b"], row["c"], row[UNREADABLE], row[ERROR]) for row in landed(engine, path)]
+    assert rows == [("é", 1, "\\xff", ["c"], None), ("\\xe9", 2, "\\xff", ["a", "c"], None), (None, 3, "", None, None)]
+
+
+@pytest.mark.requirement("PLT-12")
+def test_an_index_that_pandas_saved_is_a_column(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    pd.DataFrame({"a": [1, 2]}, index=pd.Index([5, 6], name="b")).to_parquet(path)
+    assert [(row["a"], row["b"]) for row in landed(engine, path)] == [(1, 5), (2, 6)]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from platform_assets.base.errors import SourceError
 from platform_assets.engine.query_engine import Engine
 from platform_assets.landing.archives import Unpacking
-from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, land
+from platform_assets.landing.landed_rows import land
+from platform_assets.landing.row_writer import ERROR, LINE, TEXT, UNREADABLE
 from platform_assets.landing.source_files import Source
 from platform_assets.landing.sqlite_files import (
     DamagedDatabaseError,
@@ -49,31 +50,28 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def landed(engine: Engine, folder: Path, content: bytes, columns: tuple[str, ...] = COLUMNS) -> list[dict[str, Any]]:
     file = folder / "a b?#%.sqlite"
     file.write_bytes(content)
-    with land(Source(SETTING, str(file)), engine, rows=sqlite_rows("data", columns)) as found:
+    with land(Source(SETTING, str(file)), engine, reader=sqlite_rows("data", columns)) as found:
         rows: list[dict[str, Any]] = found.rows.order_by(LINE).to_pyarrow().to_pylist()
     assert sorted(path.name for path in folder.iterdir()) == ["a b?#%.sqlite", "made.sqlite"]
     return rows
 
 
-def good(line: int, a: str | None, b: str | None) -> dict[str, Any]:
-    return {LINE: line, ERROR: None, TEXT: None, "a": a, "b": b}
-
-
-def bad(line: int, error: str, text: str) -> dict[str, Any]:
-    return {LINE: line, ERROR: error, TEXT: text, "a": None, "b": None}
+def row(line: int, a: str | None, b: str | None, *unreadable: str) -> dict[str, Any]:
+    return {LINE: line, ERROR: None, TEXT: None, UNREADABLE: list(unreadable) or None, "a": a, "b": b}
 
 
 @pytest.mark.requirement("PLT-6")
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
-        (1, "x", good(1, "1", "x")),
-        (-(2**63), 2**63 - 1, good(1, "-9223372036854775808", "9223372036854775807")),
-        (0.1, 1e300, good(1, "0.1", "1e+300")),
-        (None, "", good(1, None, "")),
-        (" Łódź\n数 ", 'a,"b"\'', good(1, " Łódź\n数 ", 'a,"b"\'')),
-        (b"\x00\x01", "x", bad(1, "a holds bytes and no text", '{"a": "\\u0000\\u0001", "b": "x"}')),
-        ("x", "a\0b", bad(1, "b holds a zero byte", '{"a": "x", "b": "a\\u0000b"}')),
+        (1, "x", row(1, "1", "x")),
+        (-(2**63), 2**63 - 1, row(1, "-9223372036854775808", "9223372036854775807")),
+        (0.1, 1e300, row(1, "0.1", "1e+300")),
+        (None, "", row(1, None, "")),
+        (" Łódź\n数 ", 'a,"b"\'', row(1, " Łódź\n数 ", 'a,"b"\'')),
+        ("Łódź".encode(), "x", row(1, "Łódź", "x")),
+        (b"caf\xe9", "x", row(1, "caf\\xe9", "x", "a")),
+        ("x", "a\0b", row(1, "x", "a\0b")),
     ],
 )
 def test_a_value_keeps_its_text(engine: Engine, tmp_path: Path, a: object, b: object, expected: dict[str, Any]) -> None:
@@ -81,7 +79,7 @@ def test_a_value_keeps_its_text(engine: Engine, tmp_path: Path, a: object, b: ob
 
 
 @pytest.mark.requirement("PLT-6")
-def test_a_text_that_is_not_utf_8_is_a_row_with_its_error(engine: Engine, tmp_path: Path) -> None:
+def test_a_text_that_is_not_utf_8_is_unreadable_in_its_column(engine: Engine, tmp_path: Path) -> None:
     content = database(tmp_path, [(1, "fine"), (2, "caf\xe9".encode("latin-1")), (3, "good")], AB)
     file = tmp_path / "made.sqlite"
     with closing(sqlite3.connect(file)) as connection:
@@ -89,9 +87,9 @@ def test_a_text_that_is_not_utf_8_is_a_row_with_its_error(engine: Engine, tmp_pa
         connection.commit()
     assert file.read_bytes() != content
     assert landed(engine, tmp_path, file.read_bytes(), ("A",)) == [
-        good(1, "1", "fine"),
-        bad(2, "b is not in UTF-8", '{"a": "2", "b": "caf\\\\xe9"}'),
-        good(3, "3", "good"),
+        row(1, "1", "fine"),
+        row(2, "2", "caf\\xe9", "b"),
+        row(3, "3", "good"),
     ]
 
 
@@ -112,7 +110,7 @@ def test_more_rows_than_fit_in_one_batch(engine: Engine, tmp_path: Path) -> None
         )
         connection.commit()
     assert file.read_bytes() != content
-    with land(Source(SETTING, str(file)), engine, rows=sqlite_rows("data", COLUMNS)) as found:
+    with land(Source(SETTING, str(file)), engine, reader=sqlite_rows("data", COLUMNS)) as found:
         assert (
             found.rows.filter(found.rows["index"] == found.rows[LINE].cast("string")).count().to_pyarrow().as_py()
             == 120_001
@@ -127,7 +125,7 @@ def test_an_archive_lands_as_its_database(engine: Engine, tmp_path: Path) -> Non
         with land(Source(SETTING, str(file)), engine, Unpacking(1 << 20, ""), sqlite_rows("data", COLUMNS)) as found:
             [row] = found.rows.to_pyarrow().to_pylist()
             (tmp_path / "plain").write_bytes(content)
-            with land(Source(SETTING, str(tmp_path / "plain")), engine, rows=sqlite_rows("data", COLUMNS)) as plain:
+            with land(Source(SETTING, str(tmp_path / "plain")), engine, reader=sqlite_rows("data", COLUMNS)) as plain:
                 assert found.digest == plain.digest
         assert (row[LINE], row["index"], row["text"], row["class_label"]) == (1, "0", "a fire", "1")
 
@@ -143,6 +141,23 @@ def test_an_archive_above_the_limit_is_not_even_fetched(engine: Engine, tmp_path
         land(Source(SETTING, uri), engine, Unpacking(1_000, "LIMIT"), sqlite_rows("data", COLUMNS))
 
 
+def test_what_select_finds_is_there(engine: Engine, tmp_path: Path) -> None:
+    table = "CREATE TABLE Data (\"INDEX\" INTEGER, word TEXT, Text TEXT AS (word || '!') STORED, photo BLOB)"
+    content = database(tmp_path, [], table, "INSERT INTO data (\"index\", word, photo) VALUES (1, 'fire', x'00FF')")
+    assert landed(engine, tmp_path, content) == [
+        {
+            LINE: 1,
+            ERROR: None,
+            TEXT: None,
+            UNREADABLE: ["photo"],
+            "index": "1",
+            "word": "fire",
+            "text": "fire!",
+            "photo": "\0\\xff",
+        }
+    ]
+
+
 VIEW = (
     "CREATE VIEW data AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS a, i AS b FROM n"
 )
@@ -152,12 +167,13 @@ VIEW = (
     ("content", "kind", "message"),
     [
         (lambda _: b"", SourceError, "is empty"),
-        (lambda _: b"PAR1 and so on", NotADatabaseError, "holds no SQLite database: it does not begin as one"),
+        (lambda _: b"PAR1 and so on", NotADatabaseError, "is not a SQLite database"),
         (lambda _: b"SQLite format 3\0", DamagedDatabaseError, "holds a damaged database: "),
-        (lambda good: good[:4_096], DamagedDatabaseError, "holds a damaged database: "),
+        (lambda good: good[:4_096], DamagedDatabaseError, "holds a damaged database: it is cut off"),
+        (lambda good: good[:-3], DamagedDatabaseError, "holds a damaged database: it is cut off"),
         (lambda good: good[:8_000] + bytes(8_000) + good[16_000:], DamagedDatabaseError, "holds a damaged database: "),
     ],
-    ids=["empty", "another file", "magic alone", "cut off", "with a hole"],
+    ids=["empty", "another file", "magic alone", "cut off", "last bytes missing", "with a hole"],
 )
 def test_what_is_no_whole_database_is_refused(
     engine: Engine, tmp_path: Path, content: Any, kind: type[Exception], message: str
@@ -238,7 +254,7 @@ def test_whatever_is_damaged_ends_in_rows_or_in_an_error_of_ours(
         counted(connection, "data", "choose_one")
 
 
-def test_rows_that_come_to_more_than_the_file_holds_are_refused(tmp_path: Path, engine: Engine) -> None:
+def test_rows_that_come_to_more_than_the_file_holds_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "bomb.sqlite"
     with closing(sqlite3.connect(file)) as made:
         made.execute('CREATE TABLE data ("index" INTEGER)')
@@ -246,4 +262,4 @@ def test_rows_that_come_to_more_than_the_file_holds_are_refused(tmp_path: Path, 
         made.execute(f"ALTER TABLE data ADD COLUMN text TEXT DEFAULT '{'x' * 50_000}'")
         made.commit()
     with pytest.raises(DamagedDatabaseError, match="its rows come to more than .* bytes, 4 times the file"):
-        sqlite_rows("data", ["index", "text"])(file, Source(SETTING, str(file)), engine)
+        sqlite_rows("data", ["index", "text"])(file, Source(SETTING, str(file)), tmp_path / "rows.parquet")

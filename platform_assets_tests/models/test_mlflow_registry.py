@@ -94,6 +94,7 @@ def test_a_registration_stores_the_run_its_files_and_the_version(
     assert stat.S_IMODE(folder.stat().st_mode) & stat.S_IRGRP
     model = client.get_model_version_by_alias(NAME, CHALLENGER)
     assert (int(model.version), model.run_id, model.tags["launched_by"]) == (1, version.run_id, "Zoë O'Neill")
+    assert "Promoting a version here changes nothing" in client.get_registered_model(NAME).description
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -124,6 +125,8 @@ def test_versions_that_the_platform_did_not_register_are_ignored(
         registry.by_alias(NAME, CHALLENGER)
     made = registry.register(registration())
     assert made.version == 2
+    # A model that was registered before models had descriptions gets one.
+    assert "Promoting a version here changes nothing" in client.get_registered_model(NAME).description
     assert registry.by_alias(NAME, CHALLENGER) == made
 
 
@@ -400,7 +403,7 @@ def test_waiting_for_a_lock_times_out(database: Database) -> None:
     with (
         database.lock("a thing"),
         database.lock("another thing"),
-        pytest.raises(DatabaseError, match="another process has been at 'a thing' for more than 0.05 s"),
+        pytest.raises(DatabaseError, match="another process has held the lock 'a thing' for more than 0.05 s"),
         database.lock("a thing", seconds=0.05),
     ):
         pytest.fail("two threads hold the lock")

@@ -18,6 +18,7 @@ from platform_assets.operations.doctor import Finding, examine
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.approval.promotions import Works
+from platform_assets_tests.approval.proposals import prepared
 
 
 @contextmanager
@@ -100,7 +101,7 @@ def test_doctor_warns_if_the_database_role_owns_the_ledger(tmp_path: Path, datab
 def test_doctor_reports_a_missing_artefact_of_a_champion_as_broken(tmp_path: Path, database_url: str) -> None:
     settings = Settings(home=tmp_path, database_url=database_url, lake_uri=str(tmp_path / "lake"))  # type: ignore[arg-type]
     services = Services(settings)
-    works = Works(services.ledger, services.registry, tmp_path / "lake", services.database.lock)
+    works = Works(prepared(services.database), services.registry, tmp_path / "lake", services.database.lock)
     version = works.crown()
     (finding,) = doctor._models(services)
     assert finding == Finding("models", "ok", "1 registered; artefacts and versions are unchanged since approval")

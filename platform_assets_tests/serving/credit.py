@@ -16,7 +16,7 @@ from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FE
 from platform_assets.engine.query_engine import as_frame
 from platform_assets.models.fitted_model import GOLDEN_ROWS, FittedModel, library_versions
 from platform_assets.models.thread_limits import one_thread
-from platform_assets_tests.approval.proposals import promote
+from platform_assets_tests.approval.proposals import SOMEBODY, promote
 from platform_assets_tests.domains.credit_risk.brute_force import Loan
 from platform_assets_tests.domains.credit_risk.test_features import LOAN_SCHEMA
 
@@ -84,4 +84,4 @@ def crown(services: Services, model: FittedModel | str, version: int, threshold:
     """Make a model, or that of a file, the champion by a person's approval; the number of the request."""
     digest = model if isinstance(model, str) else services.artefacts.save(model)
     fields = {"model": MODEL.name, "threshold": threshold, "evidence": EVIDENCE, **others}
-    return promote(services.ledger, version, digest=digest, **fields)
+    return promote(services.ledger, version, SOMEBODY, digest=digest, **fields)

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-from platform_assets.approval.ledger import Ledger
 from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.fitted_model import FittedModel, library_versions
-from platform_assets_tests.approval.proposals import ANNA, proposal
+from platform_assets_tests.approval.proposals import ANNA, prepared, proposal
 
 if TYPE_CHECKING:
     from platform_assets.database.connections import Database
@@ -50,7 +49,7 @@ class Office:
     """
 
     def __init__(self, database: Database, folder: Path, model: str) -> None:
-        self.ledger = Ledger(database.pooled)
+        self.ledger = prepared(database)
         self.artefacts = ArtefactStore(str(folder))
         self.model = model
         self._versions = 0
@@ -70,7 +69,7 @@ class Office:
         seen = (champion.version, champion.digest) if champion else None
         request = self.ledger.open_request(proposal(self._versions, champion=seen, **{**fields, **others}))
         self.ledger.decide(request.id, "approve", ANNA, "better")
-        self.ledger.promoted(request.id, ANNA)
+        self.ledger.promoted(request.id)
         return request.id
 
     def roll_back(self) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from platform_assets.domains.sentence_relevance.model import MODEL, logistic_regression
 from platform_assets.models.fitted_model import FittedModel, library_versions
-from platform_assets_tests.approval.proposals import promote
+from platform_assets_tests.approval.proposals import SOMEBODY, promote
 from platform_assets_tests.serving.credit import EVIDENCE
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def crown(services: Services, model: FittedModel, version: int) -> int:
     return promote(
         services.ledger,
         version,
+        SOMEBODY,
         digest=services.artefacts.save(model),
         model=MODEL.name,
         threshold=THRESHOLD,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -22,6 +25,7 @@ from schemathesis.specs.openapi import checks
 from platform_assets.app import application
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.sentence_relevance.model import MODEL as SENTENCES
+from platform_assets_tests.approval.evidence_proposals import proposal
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.service import keys_of, served, wait_until_live
 from platform_assets_tests.serving import credit, sentences
@@ -140,6 +144,43 @@ def test_it_answers_as_it_describes_itself(address: str, key: str, mode: Generat
         "POST /predictions/credit-risk",
         "POST /predictions/sentence-relevance",
     } <= set(asked)
+
+
+@pytest.mark.release
+@pytest.mark.requirement("SRV-3")
+def test_schemathesis_finds_nothing_with_all_its_checks(
+    address: str, key: str, services: Services, tmp_path: Path
+) -> None:
+    pending = services.ledger.open_request(proposal()).id
+    [plot, *_] = services.ledger.request(pending).plot_digests
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(
+        f"""
+        headers = {{ Authorization = "Bearer {key}" }}
+        [parameters]
+        "path.id" = {pending}
+        "path.name" = "{plot}"
+        "path.client_id" = {CLIENTS[0]}
+        """
+    )
+    done = subprocess.run(
+        [
+            *(
+                Path(sys.executable).with_name("schemathesis"),
+                "--config-file",
+                config,
+                "run",
+                f"{address}/openapi.json",
+            ),
+            *("--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(EXAMPLES)),
+            *("--seed", "1", "--workers", "1", "--no-color", "--generation-database", "none"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.requirement("SRV-1")

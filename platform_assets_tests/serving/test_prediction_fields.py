@@ -27,5 +27,5 @@ def test_they_are_those_of_the_live_version() -> None:
 
 def test_they_are_described() -> None:
     described = Prediction.model_json_schema()["properties"]
-    assert described["model_version"]["description"] == ("The version that answered; one for all things of a request.")
+    assert described["model_version"]["description"] == ("Version of the model, the same for all things of a request.")
     assert described["approval_id"]["description"] == "The request by which a person approved that version."

@@ -11,7 +11,6 @@ import pytest
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from sqlalchemy import make_url
 
-from platform_assets.approval.ledger import Ledger
 from platform_assets.approval.requests import State
 from platform_assets.database.connections import Database
 from platform_assets.engine.query_engine import Engine
@@ -23,12 +22,15 @@ from platform_assets.operations.run_report import materialise_all
 from platform_assets.training.assets import LastTraining, launched_by, model_definitions, why_not
 from platform_assets.training.model_spec import Retraining
 from platform_assets.training.trainer import Trainer
+from platform_assets_tests.approval.proposals import prepared
 from platform_assets_tests.instances import empty_instance
 from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, TABLE, publish, readings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from platform_assets.approval.ledger import Ledger
 
 KEY = dg.AssetKey(["somewhere", "breakage_model"])
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -80,7 +82,7 @@ class Workshop:
 def workshop(tmp_path: Path, database_url: str) -> Iterator[Workshop]:
     database = Database(make_url(database_url))
     with empty_instance() as instance:
-        workshop = Workshop(tmp_path, Ledger(database.pooled), instance)
+        workshop = Workshop(tmp_path, prepared(database), instance)
         yield workshop
     workshop.engine.close()
     database.close()

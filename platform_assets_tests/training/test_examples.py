@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from platform_assets.base.errors import TrainingError
+from platform_assets.base.errors import TableError, TrainingError
 from platform_assets.evaluation.splits import split
-from platform_assets_tests.training.breakage_model import SPEC, readings
+from platform_assets.training.examples import read_examples, split_summary
+from platform_assets_tests.training.breakage_model import SPEC, TABLE, readings
 
 if TYPE_CHECKING:
     from platform_assets_tests.training.bench import Bench
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
             "examples of somewhere/readings returns no column heat; it returns",
         ),
         (readings().drop(columns="site"), TrainingError, "returns no column site"),
+        (readings().drop(columns="day"), TrainingError, "returns no column day"),
         (readings().assign(reading=1), TrainingError, "1199 examples repeat the reading of another example"),
         (readings().assign(broken=2), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
         (readings().assign(broken="no"), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
@@ -56,3 +59,21 @@ def test_held_out_groups_stay_held_out_when_the_table_grows() -> None:
     judged = grown["device"].iloc[split(grown["device"], grown["day"], SPEC.holdout).holdout]
     assert len(judged) > 50
     assert not set(learned) & set(judged)
+
+
+def test_examples_are_split_by_time_only_if_the_model_has_one(bench: Bench) -> None:
+    timed, timeless = read_examples(bench.tables, SPEC), read_examples(bench.tables, replace(SPEC, time=None))
+    assert timed.frame["day"].iloc[timed.parts.train].max() < timed.parts.cut <= timed.holdout["day"].min()
+    assert (timeless.parts.cut, timeless.parts.left_out) == (None, 0)
+    sizes = [f"{len(one.training):,} training examples; {len(one.holdout):,} held out" for one in (timed, timeless)]
+    assert [split_summary(SPEC, one) for one in (timed, timeless)] == [
+        f"{sizes[0]} (other groups by device, from {timed.parts.cut:%Y-%m-%d} on); {timed.parts.left_out:,} in neither",
+        f"{sizes[1]} (other groups by device); 0 in neither",
+    ]
+
+
+def test_read_examples_of_recorded_table_versions(bench: Bench) -> None:
+    bench.publish(readings(800))
+    assert [len(read_examples(bench.tables, SPEC, {TABLE: number}).frame) for number in (0, 1)] == [1_200, 800]
+    with pytest.raises(TableError, match="table somewhere/readings has no version 2; it was vacuumed"):
+        read_examples(bench.tables, SPEC, {TABLE: 2})

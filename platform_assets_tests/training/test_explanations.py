@@ -112,9 +112,10 @@ def test_train_and_load_a_model_of_texts(trained: tuple[Training, ArtefactStore]
 
 
 def test_types_of_text_and_numeric_features() -> None:
-    spec = replace(TEXT_SPEC, features=(*TEXT_SPEC.features, Column("urgent", "int64", "A number.")))
+    numbers = (Column("urgent", "int64", "A number."), Column("writer", "uint16", "Another number."))
+    spec = replace(TEXT_SPEC, features=(*TEXT_SPEC.features, *numbers))
     frame = feature_frame(messages(3).astype({"text": object}), spec)
-    assert frame.dtypes.astype(str).to_dict() == {"text": "str", "urgent": "float64"}
+    assert frame.dtypes.astype(str).to_dict() == {"text": "str", "urgent": "float64", "writer": "float64"}
 
 
 @pytest.mark.requirement("REL-2", "PRO-1")

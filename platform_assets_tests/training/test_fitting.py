@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.splits import folds
-from platform_assets.training.fitting import REFERENCE, feature_frame, fit
+from platform_assets.models.fitted_model import GOLDEN_ROWS
+from platform_assets.training.fitting import REFERENCE, _demand_both_classes, feature_frame, fit
 from platform_assets.training.model_spec import Candidate
 from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, SPEC, forest, linear, readings
 
@@ -82,7 +85,10 @@ def test_scores_equal_those_of_cross_validating_whole_pipelines() -> None:
         ),
     )
     examples = readings().sort_values("day", ignore_index=True)
-    fitted = fit(spec, examples, lambda _: None)
+    start, told = time.monotonic(), list[str]()
+    fitted = fit(spec, examples, told.append)
+    assert 0 < sum(line.seconds for line in fitted.leaderboard) < time.monotonic() - start
+    assert told[1].startswith("2 of 8: logistic (counted__fill=0.0, logisticregression__C=0.001): roc_auc 0.")
     rows, labels = feature_frame(examples, spec), examples["broken"].to_numpy()
     parts = folds(examples["device"], examples["day"], spec.folds, spec.holdout.newest)
     for line in fitted.leaderboard:
@@ -93,6 +99,11 @@ def test_scores_equal_those_of_cross_validating_whole_pipelines() -> None:
         alone = cross_val_score(pipeline, rows, labels, scoring="roc_auc", cv=parts)
         assert (line.mean, line.deviation) == (np.mean(alone), np.std(alone))
     assert len(fitted.leaderboard) == 9
+    golden = fitted.model.golden_rows
+    assert golden.index.tolist() == list(range(GOLDEN_ROWS))
+    assert golden.iloc[[0, -1]].to_numpy().tolist() == rows.iloc[[0, -1]].to_numpy().tolist()
+    assert list(golden.columns) == ["heat", "noise"]
+    assert len(set(fitted.model.estimator.predict_proba(rows)[:, 1])) > len(rows) / 2
 
 
 def test_transformers_that_cannot_be_hashed_are_not_shared() -> None:
@@ -118,16 +129,25 @@ def test_shared_transformers_are_fitted_once_per_fold() -> None:
     assert expected == FITTED
 
 
-def test_predict_the_base_rate_if_the_calibration_slope_is_negative(bench: Bench) -> None:
+@pytest.mark.parametrize("factor", [-1, -3])
+def test_predict_the_base_rate_if_the_calibration_slope_is_negative(bench: Bench, factor: float) -> None:
     """The effect of `heat` is reversed in the newest examples."""
     frame = readings(2_000, signal=2.0)
     newest = frame["day"] >= frame["day"].quantile(0.6)
-    frame["heat"] = np.where(newest, -frame["heat"], frame["heat"])
+    frame["heat"] = np.where(newest, factor * frame["heat"], frame["heat"])
     fitted = fit(ONE_CANDIDATE, frame, bench.lines.append)
     scores = fitted.model.scores(frame)
     assert len(set(scores)) == 1
     assert fitted.threshold == scores[0]
     assert any("predicting the base rate for every row" in line for line in bench.lines)
+
+
+def test_each_side_of_a_fold_needs_one_example_of_each_class() -> None:
+    labels, mixed, one_class = np.array([0, 1, 0, 1, 1]), np.array([0, 1, 2]), np.array([1, 3, 4])
+    _demand_both_classes(SPEC, labels, [(mixed, np.array([0, 3, 4]))])
+    for fold in ((mixed, one_class), (one_class, mixed), (mixed, np.array([0, 2]))):
+        with pytest.raises(TrainingError, match="Each fold needs both classes; load more data"):
+            _demand_both_classes(SPEC, labels, [fold])
 
 
 def test_fitting_uses_one_thread() -> None:

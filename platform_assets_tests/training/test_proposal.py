@@ -9,14 +9,13 @@ import pandas as pd
 import pytest
 from sqlalchemy import make_url
 
-from platform_assets.approval.ledger import Ledger
 from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.approval.requests import State, request_approval
 from platform_assets.database.connections import Database
 from platform_assets.models.registry import MemoryRegistry
 from platform_assets.training.proposal import evidence_of, proposal_of
 from platform_assets_tests.approval.promotions import Works
-from platform_assets_tests.approval.proposals import ANNA
+from platform_assets_tests.approval.proposals import ANNA, BERT, prepared
 from platform_assets_tests.training.bench import Bench
 from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, readings
 
@@ -34,7 +33,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def works(database: Database, tmp_path: Path) -> Works:
-    return Works(Ledger(database.pooled), MemoryRegistry(), tmp_path, database.lock)
+    return Works(prepared(database), MemoryRegistry(), tmp_path, database.lock)
 
 
 @pytest.fixture
@@ -73,7 +72,7 @@ def test_only_a_person_can_request_a_decided_version_again(bench: Bench, works: 
     works.ledger.decide(first.id, "reject", ANNA, "worse in the north")
     assert request_approval(works.ledger, proposal_of(ONE_CANDIDATE, bench.train())) is None
     judged = bench.trainer.judge(ONE_CANDIDATE, 1)
-    again = request_approval(works.ledger, proposal_of(ONE_CANDIDATE, judged, "bert"))
+    again = request_approval(works.ledger, proposal_of(ONE_CANDIDATE, judged, BERT))
     assert again is not None
     assert (again.id > first.id, again.requested_by, again.evidence["metrics"]) == (
         True,
@@ -92,7 +91,7 @@ def test_the_request_contains_the_champion_of_the_comparison(
     assert request is not None
     works.ledger.decide(request.id, "approve", ANNA, "good")
     promoter.promote(request.id)
-    assert request_approval(works.ledger, proposal_of(ONE_CANDIDATE, bench.train(), "anna")) is None
+    assert request_approval(works.ledger, proposal_of(ONE_CANDIDATE, bench.train(), ANNA)) is None
     bench.publish(pd.concat([readings(), readings(300, first=10_000)]))
     second = request_approval(works.ledger, proposal_of(ONE_CANDIDATE, bench.train()))
     assert second is not None

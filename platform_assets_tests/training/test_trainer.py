@@ -298,9 +298,9 @@ def test_evaluate_the_champion_on_examples_labelled_since_its_training(bench: Be
 
 
 @pytest.mark.usefixtures("first")
-@pytest.mark.parametrize("rows", [3, 0])
-def test_evaluate_on_the_holdout_if_there_are_few_new_labels(bench: Bench, rows: int) -> None:
-    bench.publish(pd.concat([readings(), readings(rows, first=10_000)]))
+@pytest.mark.parametrize(("rows", "labels"), [(3, {}), (0, {}), (50, {"broken": 0}), (50, {"broken": 1})])
+def test_evaluate_on_the_holdout_if_there_are_few_new_labels(bench: Bench, rows: int, labels: dict[str, int]) -> None:
+    bench.publish(pd.concat([readings(), readings(rows, first=10_000).assign(**labels)]))
     told = bench.trainer.evaluate(SPEC).examples
     assert f"too few were labelled since it was trained ({rows}, of which " in told
     assert f"{FEWEST_OF_A_CLASS} of each class are required" in told

@@ -52,7 +52,7 @@ def app_of(folder: Path, host: str = "", **settings: Any) -> FastAPI:
         ("127.0.0.1", "production", 401),
     ],
 )
-def test_only_on_loopback_in_development_nobody_needs_a_key(tmp_path: Path, host: str, env: Any, status: int) -> None:
+def test_keys_are_optional_only_on_loopback_in_development(tmp_path: Path, host: str, env: Any, status: int) -> None:
     more = {"database_url": SecretStr(NOWHERE), "sources": "live", "lake_uri": str(tmp_path)}
     settings = Settings(home=tmp_path, env=env, **(more if env == "production" else {}))  # type: ignore[arg-type]
     assert api(create_app(settings, host)).get(FREE).status_code == status
@@ -89,9 +89,7 @@ def test_only_on_loopback_in_development_nobody_needs_a_key(tmp_path: Path, host
         ("http://localhost", {"Host": "localhost@evil.example"}, 401),
     ],
 )
-def test_no_other_site_and_nobody_behind_a_proxy_passes_without_a_key(
-    tmp_path: Path, base: str, headers: dict[str, str], status: int
-) -> None:
+def test_other_sites_and_proxies_need_a_key(tmp_path: Path, base: str, headers: dict[str, str], status: int) -> None:
     client = TestClient(app_of(tmp_path, "127.0.0.1"), base_url=base)
     response = client.get(FREE, headers=headers)
     assert response.status_code == status, response.text
@@ -100,7 +98,7 @@ def test_no_other_site_and_nobody_behind_a_proxy_passes_without_a_key(
 
 
 @pytest.mark.requirement("SRV-1", "PRO-4")
-def test_who_decides_about_models_needs_a_key_everywhere(tmp_path: Path) -> None:
+def test_decisions_need_a_key_even_on_loopback(tmp_path: Path) -> None:
     client = api(create_app(Settings(home=tmp_path, database_url=SecretStr(NOWHERE)), "127.0.0.1"))
     assert client.get("/approvals").status_code == 401
     assert client.get("/approvals/1").status_code == 401
@@ -108,14 +106,14 @@ def test_who_decides_about_models_needs_a_key_everywhere(tmp_path: Path) -> None
     assert decision.status_code == 401
 
 
-def test_a_scope_counts_where_a_key_is_sent(tmp_path: Path) -> None:
+def test_scope_of_a_sent_key_is_checked(tmp_path: Path) -> None:
     app = app_of(tmp_path, "127.0.0.1")
     assert problem(api(app, "sesame").get("/metrics"))["scopes_needed"] == ["read"]
     asked = api(app, "open").post("/predictions/credit-risk", json={"client_id": 1})
     assert problem(asked)["scopes_needed"] == ["predict"]
 
 
-def test_a_session_sends_no_body(tmp_path: Path) -> None:
+def test_body_needs_a_key_and_not_a_session(tmp_path: Path) -> None:
     """A page of another site could make the browser do it."""
     visitor = Visitor(app_of(tmp_path))
     visitor.see("/sign-in")
@@ -198,7 +196,7 @@ def test_who_signed_in_counts_as_the_key(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("limit", ["off", "1000/minute"])
-def test_who_guesses_keys_is_stopped(tmp_path: Path, limit: str) -> None:
+def test_guessing_keys_is_rate_limited(tmp_path: Path, limit: str) -> None:
     app = app_of(tmp_path, rate_limit=limit)
     here, there = (TestClient(app, base_url=LOOPBACK, client=(address, 1)) for address in ("10.0.0.1", "10.0.0.2"))
     right, open_ = {"Authorization": "Bearer sesame"}, {"Authorization": "Bearer open"}
@@ -212,14 +210,14 @@ def test_who_guesses_keys_is_stopped(tmp_path: Path, limit: str) -> None:
     assert there.get(FREE, headers={"Authorization": "Bearer guess"}).status_code == 401
 
 
-def test_who_guesses_keys_on_the_page_is_stopped(tmp_path: Path) -> None:
+def test_guessing_keys_on_the_page_is_rate_limited(tmp_path: Path) -> None:
     visitor = Visitor(app_of(tmp_path))
     visitor.see("/sign-in")
     statuses = [visitor.send("/sign-in", key=f"guess {number}").status_code for number in range(WRONG_KEYS + 1)]
     assert statuses == [422] * WRONG_KEYS + [429]
 
 
-def test_no_limit_where_nobody_needs_a_key(tmp_path: Path) -> None:
+def test_no_rate_limit_without_keys(tmp_path: Path) -> None:
     client = api(app_of(tmp_path, "127.0.0.1", rate_limit="1/hour"))
     responses = [client.get(FREE) for _ in range(5)]
     assert {one.status_code for one in responses} == {200}

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from platform_assets.approval.requests import Actor
 from platform_assets_tests.approval.evidence_proposals import MODEL, OVER, proposal
+from platform_assets_tests.approval.proposals import BERT
 from platform_assets_tests.service import People, Visitor, api
 from platform_assets_tests.test_app import problem
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from platform_assets.services import Services
-
-BERT = Actor("bert", authenticated=True, scopes=frozenset({"approve"}))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +96,7 @@ def test_a_wrong_query_names_the_field(app: FastAPI, people: People, query: str,
 @pytest.mark.usefixtures("seven")
 def test_the_list_as_a_page(app: FastAPI, people: People) -> None:
     shown = Visitor(app).sign_in(people.rita).see("/approvals?state=SUPERSEDED").text
-    assert "1 request waits for a decision" in shown
+    assert "1 request is awaiting a decision" in shown
     assert [f"{MODEL} version {version}</a>" in shown for version in (1, 2, 3, 4, 5)] == [
         False,
         True,
@@ -112,4 +110,4 @@ def test_the_list_as_a_page(app: FastAPI, people: People) -> None:
 
 def test_an_empty_list_says_how_requests_come(app: FastAPI, people: People) -> None:
     shown = Visitor(app).sign_in(people.rita).see("/approvals?model=nobodys").text
-    assert "A training makes one" in shown
+    assert "A training opens a request" in shown

@@ -91,6 +91,26 @@ class ServerFolder:
         except FileNotFoundError:
             return None
 
+    @property
+    def former_port(self) -> int | None:
+        """Port of the last server, so that processes that know only its address find the next one there.
+
+        None in a copy of the folder: two servers with the same passwords must not take each other's place.
+        """
+        try:
+            folder, port = json.loads(self._former_port_file.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return int(port) if folder == str(self.path) else None
+
+    def keep_port(self, port: int) -> None:
+        """Record the server's port for the next start."""
+        self._former_port_file.write_text(json.dumps([str(self.path), port]))
+
+    @property
+    def _former_port_file(self) -> Path:
+        return self.path / "former_port.json"
+
     def password(self, role: str) -> str:
         """Return a role's password; the first call generates it and stores it with mode 0600."""
         path = self.path / ("password" if role == OWNER else f"password_of_{role}")
@@ -121,12 +141,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _former_then_free(folder: ServerFolder) -> Callable[[], int]:
+    """Return a function that returns the former port once, then free ports."""
+    former = [port for port in [folder.former_port] if port]
+    return lambda: former.pop() if former else free_port()
+
+
 class Server:
     """One PostgreSQL server, either started here or adopted from a killed watcher."""
 
-    def __init__(self, folder: ServerFolder, ports: Callable[[], int] = free_port) -> None:
+    def __init__(self, folder: ServerFolder, ports: Callable[[], int] | None = None) -> None:
         self._folder = folder
-        self._ports = ports
+        self._ports = ports or _former_then_free(folder)
         self._binaries = find_binaries(folder.data)
         self._user = unprivileged_user(folder.data)
         self._process: subprocess.Popen[bytes] | None = None
@@ -214,6 +240,7 @@ class Server:
         self.pid = self._process.pid
         while self._process.poll() is None:
             if self._status() == (self.pid, self.port, True):
+                self._folder.keep_port(self.port)
                 _log.info("PostgreSQL %s serves port %s as process %s", self._binaries.major, self.port, self.pid)
                 return ""
             time.sleep(POLL_SECONDS)

@@ -36,6 +36,20 @@ class ServerUse:
     folder: ServerFolder
     _lock: int
 
+    def known_port(self) -> int | None:
+        """Return the port of the running server; None while it does not run."""
+        return self.folder.port()
+
+    def start_again(self) -> int:
+        """Start the server if it has ended; return its port.
+
+        Raises
+        ------
+        DatabaseError
+            The server cannot be started.
+        """
+        return _started(self.folder)
+
     def close(self) -> None:
         """End the use; the server stops after the last one."""
         release(self._lock)
@@ -70,15 +84,19 @@ def use_server(path: Path) -> ServerUse:
             "run as that user, or set PLATFORM_HOME to a folder of your own"
         ) from error
     try:
-        start = _lock(folder.start_lock, fcntl.LOCK_EX)
-        try:
-            port = _running_port(folder)
-        finally:
-            release(start)
+        port = _started(folder)
     except BaseException:
         release(users)
         raise
     return ServerUse(port, folder, users)
+
+
+def _started(folder: ServerFolder) -> int:
+    start = _lock(folder.start_lock, fcntl.LOCK_EX)
+    try:
+        return _running_port(folder)
+    finally:
+        release(start)
 
 
 def _running_port(folder: ServerFolder) -> int:

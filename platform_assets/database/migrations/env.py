@@ -1,4 +1,4 @@
-"""How Alembic runs our migrations: on the connection that `database/migrate.py` hands over, in one transaction."""
+"""Alembic environment: runs the migrations on the connection of `database/migrate.py`, in one transaction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 connection: Connection = context.config.attributes["connection"]
-# In the platform's schema, because `public` belongs to whoever runs the server.
+# In the platform's schema, because `public` belongs to the administrator of the server.
 connection.execute(text("create schema if not exists platform"))
 connection.commit()
 context.configure(connection=connection, version_table_schema="platform", transactional_ddl=True)

@@ -49,7 +49,7 @@ class Features(BaseModel):
 
 
 Missing = Annotated[list[str], Field(description="Names of the features that are null.")]
-AsOf = Annotated[date, Field(description="Date of the client's newest loan, as of which the features hold.")]
+AsOf = Annotated[date, Field(description="Date of the client's newest loan. The features are as of this day.")]
 
 
 class FeaturesOfClient(Features):
@@ -61,12 +61,12 @@ class FeaturesOfClient(Features):
 
 
 class Prediction(BaseModel):
-    """The predicted risk of one client, with the features that it is made from."""
+    """The predicted risk of one client, with the features that it was computed from."""
 
     client_id: ClientId
     probability: Annotated[float, Field(ge=0, le=1, description="Probability that a loan is not paid back on time.")]
     decision: Annotated[
-        Literal["high_risk", "low_risk"], Field(description="Whether the probability reaches the threshold.")
+        Literal["high_risk", "low_risk"], Field(description="`high_risk` if the probability is at least the threshold.")
     ]
     threshold: float
     model_version: Annotated[str, version_of_all("clients")]
@@ -82,8 +82,8 @@ class UnknownClient(NothingFound):
     client_id: ClientId
 
     def problem(self) -> NotFound:
-        """Return the error for a request for this client alone."""
-        return NotFound(f"There is no client {self.client_id}: the delivered loans contain none of this client.")
+        """Return the 404 error for a request that asks for this client only."""
+        return NotFound(f"There is no client {self.client_id}: the source contains no valid loan of this client.")
 
 
 class Predictions(BaseModel):
@@ -133,7 +133,7 @@ def router(services: Services) -> APIRouter:
     Parameters
     ----------
     services
-        The services, for features and the champion.
+        Services that provide the features and the champion.
     """
     routes = APIRouter(tags=["credit risk"])
 

@@ -1,4 +1,4 @@
-"""Credit risk in Dagster: wiring only. `sources.py` and `features.py` do the work."""
+"""Credit risk's assets and sensor. `sources.py` reads the loans, `features.py` computes the features."""
 
 import dagster as dg
 
@@ -28,7 +28,7 @@ def loan_features(loans: Expression) -> Expression:
 
 @table_asset(schemas.CLIENT_FEATURES, owners=OWNERS)
 def client_features(loan_features: Expression) -> Expression:
-    """The features of each client's newest loan, served one client at a time."""
+    """The features of each client's newest loan, for HTTP requests."""
     return features.newest_per_client(loan_features)
 
 

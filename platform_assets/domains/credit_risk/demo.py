@@ -1,16 +1,16 @@
 """Generated sample loans, in the format of the credit bureau's file and with its irregularities.
 
-No value comes from a real person. The irregularities of the real file:
+No value comes from a real person. The sample has these irregularities of the real file:
 
 - About 4 % of the loans share client and day with another loan, and `loan_id` does not follow the dates.
-- 16.5 % of the loans are of pensioners, with `days_employed` 365243 and thus `job_start_date` 3021-09-18.
+- 16.5 % of the loans belong to pensioners, with `days_employed` 365243 and thus `job_start_date` 3021-09-18.
 - A client has 1 to 61 loans, with a median of about 18. The file is ordered by date, not by client.
 - Several client ids share one profile: birthday, income, flags and all other personal columns.
 - Some birthdays are on 29 February, and some jobs start after the loan.
 - `occupation_type` is empty for most pensioners and some others. `cnt_children` reaches 19.
-- Two columns are undocumented: `days_birth` and `days_employed`, counted from 2021-09-17.
+- Two columns are undocumented: `days_birth` and `days_employed`, in days relative to 2021-09-17.
 - One line in 200 is bad on purpose: a negative amount, an unknown flag, an invalid date, a missing client, a repeated
-  line, a loan with two different amounts, or a surplus field. Every kind occurs from 1,400 rows on.
+  line, a loan with two different amounts, or a surplus field. A sample of 1,400 rows or more contains every kind.
 
 The label depends on the five features. Young clients, short jobs, no car, few previous loans and large previous
 amounts raise the risk. About 8 % of all loans are not paid on time.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Columns = dict[str, NDArray[Any]]
 
 SEED = 20_260_101
-REFERENCE_DATE = "2021-09-17"  # `days_birth` and `days_employed` count from here
+REFERENCE_DATE = "2021-09-17"  # `days_birth` and `days_employed` are relative to this day
 FIRST_LOAN_DATE = "2019-01-01"
 LOAN_DAYS = 730
 NO_JOB_DAYS = 365_243
@@ -73,7 +73,7 @@ COLUMNS = (
 
 
 def generate(path: Path, rows: int, seed: int = SEED) -> Path:
-    """Write a CSV file of sample loans. Equal rows and seed give equal bytes.
+    """Write a CSV file of sample loans. The same `rows` and `seed` give the same bytes.
 
     Parameters
     ----------
@@ -100,10 +100,10 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
     import numpy as np
 
     if rows < 1:
-        raise ValueError(f"demo loans: {rows} rows were asked for; at least 1 is needed")
+        raise ValueError(f"cannot generate {rows} demo loans; at least 1 is needed")
     random = np.random.default_rng(seed)
     bad = round(rows * SHARE_OF_BAD_LINES)
-    # Bad lines of these kinds are added; the other kinds change an existing line.
+    # These two kinds of error add a line. The other kinds change an existing line.
     more = sum(spoil in (_repeat, _contradict) for spoil, _ in _spoilers(bad))
     loans = _loans(random, rows - more)
     lines = [list(line) for line in zip(*(loans[name].tolist() for name in COLUMNS), strict=True)]
@@ -136,7 +136,7 @@ def _loans(random: np.random.Generator, rows: int) -> Columns:
 
 
 def _clients_of_loans(random: np.random.Generator, rows: int) -> NDArray[Any]:
-    """Return the client of each loan, numbered from 0, ascending."""
+    """Return the client of each loan: numbers from 0, in ascending order."""
     import numpy as np
 
     sizes = 1 + (MOST_LOANS * random.beta(1.0, 2.0, rows)).astype(int)
@@ -151,7 +151,7 @@ def _profiles(random: np.random.Generator, count: int) -> Columns:
         return random.choice(np.array(list(shares)), size=count, p=np.array(list(shares.values())))
 
     def dealt(share: float) -> NDArray[Any]:
-        # A fixed number instead of independent draws, because a small sample could contain none.
+        # Choose a fixed number of people, because independent draws could choose nobody in a small sample.
         return random.permutation(count) < max(1, round(count * share))
 
     def flag(share: float) -> NDArray[Any]:
@@ -211,7 +211,7 @@ def _defaults(random: np.random.Generator, loans: Columns) -> NDArray[Any]:
 
     order = np.lexsort((loans["loan_id"], loans["loan_date"], loans["id"]))
     client, amount = loans["id"][order], loans["loan_amount"][order]
-    first = np.searchsorted(client, client)  # index of the client's first loan
+    first = np.searchsorted(client, client)  # position of the client's first loan
     previous = np.arange(len(client)) - first
     paid = np.concatenate(([0.0], np.cumsum(amount)))
     average = np.where(previous > 0, (paid[:-1] - paid[first]) / np.maximum(previous, 1), 130.0)
@@ -285,6 +285,6 @@ def _spoilers(count: int) -> list[Any]:
 
 
 FEWEST = 3_000
-"""Rows that the model needs. With fewer, some fold of its cross-validation has no unpaid loan."""
+"""Minimum number of rows for training the model. With fewer, a fold of the cross-validation has no unpaid loan."""
 
 LOANS = Demo(generate, fewest=FEWEST)

@@ -1,6 +1,6 @@
 """Credit risk's features as Ibis expressions: pure functions from table to table.
 
-The engine that holds the table computes them: DuckDB, PostgreSQL or Spark.
+An expression runs on the engine that stores its table: DuckDB, PostgreSQL or Spark.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def loan_features(loans: ir.Table) -> ir.Table:
     Parameters
     ----------
     loans
-        One row per loan, with the columns of `schemas.LOANS`, of which some are used.
+        One row per loan, with the columns of `schemas.LOANS`.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def loan_features(loans: ir.Table) -> ir.Table:
 
     order = (loans.loan_date, loans.loan_id)
     nb_previous = ibis.row_number().over(group_by=loans.id, order_by=order)
-    # Decimals, because their sum does not depend on the order of addition. DuckDB sums window frames of many
+    # Sum decimals, because their sum does not depend on the order of addition. DuckDB adds the window frames of many
     # clients in one tree, so the last bit of a float average would depend on other clients and on later loans.
     total_previous = (
         loans.loan_amount.cast("decimal(38, 12)").sum().over(group_by=loans.id, order_by=order, rows=(None, -1))
@@ -88,11 +88,11 @@ def profile(loans: ir.Table) -> ir.StringColumn:
     Returns
     -------
     ir.StringColumn
-        SHA-256 in hexadecimal, equal on every engine and in every version, because the test set depends on it.
+        SHA-256 in hexadecimal. It is equal on every engine and in every version, because the holdout depends on it.
     """
     import ibis
 
-    # Whole numbers, because engines format floats differently.
+    # `_as_text` turns floats into whole numbers, because engines format floats differently.
     texts = (ibis.coalesce(_as_text(loans[column]), "") for column in PERSON)
     return ibis.literal("|").join([*texts]).hexdigest("sha256")
 
@@ -110,7 +110,7 @@ def _as_text(column: ir.Column) -> ir.StringColumn:
 
 
 def _completed_years(start: ir.DateValue, end: ir.DateValue) -> ir.IntegerValue:
-    # By month and day, so that a person born on 29 February turns a year older on 1 March of a common year.
+    # Compare month and day, so that a person born on 29 February turns a year older on 1 March of a common year.
     anniversary_ahead = _month_and_day(end) < _month_and_day(start)
     return (end.year() - start.year() - anniversary_ahead.cast("int32")).cast("int32")
 

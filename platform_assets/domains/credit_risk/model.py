@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 NAMES = [feature.name for feature in FEATURES]
 NOTEBOOK_TREES = 5
-"""Trees of the notebook's forest. Without a limit on depth or leaf size they overfit to single clients."""
+"""Number of trees in the notebook's forest. Without limits on depth or leaf size, they overfit to single clients."""
 TREES = 100
-"""Boosting iterations."""
+"""Number of boosting iterations."""
 SMALLEST_LEAF = 200
 """Minimum number of loans in a leaf."""
 
@@ -46,8 +46,8 @@ def examples(loan_features: ir.Table, loans: ir.Table) -> ir.Table:
     )
 
 
-# A first loan has no average of earlier loans, and a pensioner has no job. `tabular_pipeline` imputes both features and
-# adds indicator columns.
+# A first loan has no average of earlier loans, and a pensioner has no job. Therefore all candidates use
+# `tabular_pipeline`, which imputes the missing values and adds indicator columns.
 
 
 def logistic_regression(seed: int) -> Any:
@@ -135,7 +135,7 @@ MODEL = ModelSpec(
         ),
         data="One row per loan, with features as of its date. A person is identified by profile, not client number.",
         limits=(
-            "It lacks income, debts and payment history, so it must not decide alone.",
+            "It has no data on income, debts and payment history. Do not base a decision on its score alone.",
             "It was trained on granted loans only, so it extrapolates for applicants who would have been refused.",
             "Age is a feature, gender is not. Check whether the law allows age in credit decisions.",
             "Do not use it for other products, countries or currencies than those of the training loans.",

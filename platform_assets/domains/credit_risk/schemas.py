@@ -1,4 +1,4 @@
-"""Credit risk's tables: columns, types, units, and the expectations that are checked before publishing.
+"""Credit risk's tables: columns, types, units, and the expectations that are checked before publication.
 
 `features.py` computes the features. `lake/quarantine.py` quarantines rows that break a rule.
 """
@@ -29,8 +29,8 @@ LOANS_UNIT = "loans"
 FIRST_BIRTHDAY = dt.date(1900, 1, 1)
 FIRST_LOAN = dt.date(1990, 1, 1)
 LAST_DATE = dt.date(2100, 12, 31)
-# Derived from the dates above. With a tighter bound, one unusual row that the loans' own rules allow
-# would block the features of all loans.
+# The highest age that the dates above allow. A tighter bound would let one unusual but valid loan block the features
+# of all loans.
 HIGHEST_AGE = LAST_DATE.year - FIRST_BIRTHDAY.year
 HIGHEST_AMOUNT = 1e12
 
@@ -100,7 +100,7 @@ PERSON = tuple(
 CLIENT_ID = Column("client_id", "int64", "Number of the client, `id` in `loans`.")
 
 FEATURES = (
-    Column("nb_previous_loans", "int64", "Loans granted to the client before this one.", LOANS_UNIT),
+    Column("nb_previous_loans", "int64", "Number of loans granted to the client before this one.", LOANS_UNIT),
     Column(
         "avg_amount_loans_previous",
         "float64",
@@ -114,7 +114,7 @@ FEATURES = (
         "Completed years in the job on the loan's date; null for a client without a job on that day.",
         YEARS,
     ),
-    Column("flag_own_car", "int32", "1 when the client owns a car, 0 when not."),
+    Column("flag_own_car", "int32", "1 if the client owns a car, 0 if not."),
 )
 
 FEATURE_EXPECTATIONS = (
@@ -137,7 +137,7 @@ LOAN_FEATURES = TableSchema(
     columns=(
         LOAN_ID,
         CLIENT_ID,
-        Column("loan_date", "date", "Day on which the loan was granted, and as of which the features hold."),
+        Column("loan_date", "date", "Day on which the loan was granted. The features are as of this day."),
         *FEATURES,
         Column("status", "int64", "Outcome of the loan: 0 paid on time, 1 not. The label, not a feature."),
     ),
@@ -157,7 +157,7 @@ CLIENT_FEATURES = TableSchema(
     name="credit_risk/client_features",
     columns=(
         CLIENT_ID,
-        Column("as_of", "date", "Date of the client's newest loan, as of which the features hold."),
+        Column("as_of", "date", "Date of the client's newest loan. The features are as of this day."),
         Column("loan_id", "int64", "Number of the client's newest loan."),
         *FEATURES,
     ),

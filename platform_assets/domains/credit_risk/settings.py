@@ -13,5 +13,5 @@ class CreditRiskSettings(DomainSettings):
     """Location of the loans."""
 
     credit_loans_uri: Annotated[
-        str, Field(description="The loans: CSV or parquet, a path or any fsspec URI; empty: demo data.")
+        str, Field(description="Loans, as CSV or parquet: a path or any fsspec URI. Default: sample data.")
     ] = ""

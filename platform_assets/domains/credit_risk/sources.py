@@ -22,6 +22,6 @@ def read_loans(sources: Sources, engine: Engine) -> Landed:
     Raises
     ------
     SourceError
-        The source is not set, is missing or unreachable, or is not a table.
+        The source is not set, is missing, cannot be reached, or is not a table.
     """
     return land(sources.find(LOANS), engine)

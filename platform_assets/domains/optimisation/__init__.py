@@ -1,5 +1,4 @@
-"""Two code optimisations: a distance formula as fast as memory delivers, and a table as small as its values allow.
+"""Two code optimisations: a distance formula that runs at memory bandwidth, and lossless in-memory table compression.
 
-`distance.py` and `memory.py` are ordinary library functions; two assets use them. There is no model and no web
-source. Decisions, reasons and measurements are in this folder's README.md.
+`distance.py` and `memory.py` are library functions that two assets use. README.md has decisions and measurements.
 """

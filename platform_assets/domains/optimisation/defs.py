@@ -1,4 +1,4 @@
-"""The optimisations in Dagster: wiring only. What is computed, and from what, is next door."""
+"""The assets of the optimisations. `sources.py` makes their rows."""
 
 import dagster as dg
 
@@ -14,7 +14,7 @@ OWNERS = ["team:platform"]
 
 @table_asset(schemas.DISTANCES, owners=OWNERS, kinds={"numba"})
 def distances(sources: dg.ResourceParam[Sources], engine: dg.ResourceParam[Engine]) -> Landed:
-    """The distance formula for every row of a table with latitude and longitude, angles as given."""
+    """The distance formula, computed for each row of a table with latitude and longitude; angles are taken as given."""
     return read_distances(sources, engine)
 
 
@@ -22,7 +22,7 @@ def distances(sources: dg.ResourceParam[Sources], engine: dg.ResourceParam[Engin
 def compact_table(
     context: dg.AssetExecutionContext, sources: dg.ResourceParam[Sources], engine: dg.ResourceParam[Engine]
 ) -> Landed:
-    """The hotels, read into as little memory as their values allow; what each column took is in the metadata."""
+    """The hotels, read into a compressed table in memory; the metadata show the size of each column."""
     landed, small = read_compact(sources, engine)
     sizes = report.competitors(small)
     context.add_asset_metadata(
@@ -30,7 +30,7 @@ def compact_table(
             "columns": dg.MetadataValue.md(report.per_column(small)),
             "competitors": dg.MetadataValue.md(report.bar_chart(sizes)),
             "bytes_by_way": dict(sizes),
-            "encoding": small.encoding or "parquet",
+            "encoding": landed.encoding,
         }
     )
     return landed

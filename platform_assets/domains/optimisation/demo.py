@@ -1,13 +1,11 @@
-"""Invented hotels, in the form and with the quirks of the two files that the optimisations start from.
+"""Invented hotels with the form and the quirks of the two real files.
 
-No hotel is real. What is odd in the real files is odd here too:
-
-- the same hotels again and again, row for row: a table of thousands of rows holds few values;
-- coordinates with five digits behind the point, rates with four, all printed with zeros behind them;
-- one state for all, a postal code that is a number for most and has a dash for some, a star rating that is missing;
-- the table for the memory is in cp1252, with a dash and letters that are no UTF-8;
-- one line in 200 is bad: of the memory's table it has a field too many; of the speed's, a latitude that is missing
-  (which is no error), or none at all, or a field too many.
+- The same hotels repeat row by row, so a table of thousands of rows holds few different values.
+- Coordinates have five significant decimals, rates four, all followed by zeros.
+- All hotels are in one state. Some postal codes have a dash, and some star ratings are missing.
+- The file for `compact_table` is in cp1252, with bytes that are not UTF-8.
+- One line in 200 is odd. In the file for `compact_table` it has an unusual name or a surplus field. In the file for
+  `distances` its latitude is missing (which is allowed), its latitude is not a number, or it has a surplus field.
 """
 
 from __future__ import annotations
@@ -54,11 +52,11 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
     Parameters
     ----------
     path
-        The file to write. It appears whole or not at all.
+        The file to write, atomically.
     rows
         Lines after the header, bad ones included.
     seed
-        Of everything random.
+        Random seed.
 
     Raises
     ------
@@ -78,16 +76,16 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
-    """Write hotels whose coordinates matter, as a CSV file in UTF-8; the same rows and seed give the same bytes.
+    """Write hotels with odd coordinates as a CSV file in UTF-8; the same rows and seed give the same bytes.
 
     Parameters
     ----------
     path
-        The file to write. It appears whole or not at all.
+        The file to write, atomically.
     rows
         Lines after the header, bad ones included.
     seed
-        Of everything random.
+        Random seed.
 
     Raises
     ------
@@ -109,11 +107,11 @@ def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def _lines(rows: int, seed: int) -> tuple[list[list[str]], list[int]]:
-    """Good lines, and the places where something is to be odd."""
+    """Make good lines, and choose the places of the odd ones."""
     import numpy as np
 
     if rows < 1:
-        raise ValueError(f"demo hotels: {rows} rows were asked for; at least 1 is needed")
+        raise ValueError(f"demo hotels: {rows} rows requested; at least 1 is needed")
     random = np.random.default_rng(seed)
     hotels = _hotels(random, max(1, min(MOST_HOTELS, rows // ROWS_OF_A_HOTEL)))
     lines = [list(hotels[place % len(hotels)]) for place in range(rows)]

@@ -1,7 +1,6 @@
-"""The distance formula, computed as fast as memory delivers its arguments.
+"""The distance formula, computed at memory bandwidth.
 
-`distance` takes and returns arrays; where they come from is for `sources.py`. The kernel is plain Python
-that numba compiles at the first call, never at import.
+`distance` takes and returns arrays. numba compiles its kernel at the first call, not at import.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ if TYPE_CHECKING:
     Kernel = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], None]
 
 PIECE = 1 << 18
-"""Rows that a thread takes at a time; as few do not pay for a second thread."""
+"""Rows per piece of work. For fewer rows, a second thread costs more than it saves."""
 FAR = 1e5
-"""Beyond this the range reduction below would not be exact, and the library's sine and cosine serve."""
+"""Largest angle for which the range reduction is exact. Beyond it, the C library's sine and cosine are used."""
 
 _REAL = "fiu"
 _TURNS = 0.15915494309189535  # 1 / (2 pi)
 # 2 pi in two parts. The first has 39 bits, so that its product with a number of turns up to 2**14 is exact.
 _CIRCLE = 6.283185307169333
 _CIRCLE_REST = 1.0253376606378076e-11
-# Added and subtracted, it rounds to the nearest whole number.
+# Adding and subtracting this number rounds to the nearest whole number.
 _ROUNDER = 6755399441055744.0
 # sin(r / 2) / r in powers of r**2 for |r| <= pi: the minimax polynomial, relative error below 1.5e-16.
 _S0 = 0.49999999999999994
@@ -46,25 +45,25 @@ _S7 = -2.249347766146697e-17
 def distance(latitude: ArrayLike, longitude: ArrayLike) -> NDArray[np.float64]:
     """Compute sin(latitude / 2)^2 + cos(latitude) * cos(longitude) * sin(longitude / 2)^2.
 
-    This is the formula as it was given. It is not the haversine, which would need two points, and the angles go into
-    the sine as they are: nothing turns degrees into radians.
+    This is the required formula. It is not the haversine, which needs two points. Angles are not converted from
+    degrees to radians.
 
     Parameters
     ----------
     latitude
-        Numbers, any shape; taken as float64.
+        Numbers of any shape, converted to float64.
     longitude
-        Numbers, the same shape.
+        Numbers of the same shape.
 
     Returns
     -------
     NDArray[np.float64]
-        The same shape, a new array. NaN where either angle is NaN or infinite. The absolute error is at most 4e-15.
+        A new array of the same shape; NaN where an angle is NaN or infinite. The absolute error is at most 4e-15.
 
     Raises
     ------
     TypeError
-        An argument holds something else than real numbers.
+        An argument holds values other than real numbers.
     ValueError
         The shapes differ.
 
@@ -84,8 +83,8 @@ def distance(latitude: ArrayLike, longitude: ArrayLike) -> NDArray[np.float64]:
 def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
     import numpy as np
 
-    # Asked for floats at once, numpy would read numbers from texts. What calls itself numeric may be asked:
-    # pandas' columns that can miss values would become objects otherwise.
+    # A direct conversion to float64 would also parse texts. Numeric dtypes are converted directly, because pandas'
+    # nullable columns would otherwise become objects.
     found = values if _kind(values) in _REAL else np.asarray(values)
     if _kind(found) not in _REAL:
         raise TypeError(f"{name} holds {np.asarray(found).dtype}; real numbers are needed")
@@ -109,8 +108,8 @@ def _fill_in_pieces(kernel: Kernel, arrays: tuple[NDArray[np.float64], ...], row
         for start in left:
             kernel(*(array[start : start + PIECE] for array in arrays))
 
-    # Threads of our own, for the kernel holds no lock: numba's parallel loops end the process when two threads meet
-    # in them, or after a fork. Each takes the next piece, this one too, so that a busy processor delays one piece.
+    # Python threads, because the kernel releases the GIL. numba's parallel loops abort the process if two threads
+    # enter them, or after a fork. Each thread takes the next piece, so a busy processor delays only one piece.
     with ThreadPoolExecutor(helpers) as pool:
         futures = [pool.submit(fill) for _ in range(helpers)]
         fill()
@@ -119,36 +118,36 @@ def _fill_in_pieces(kernel: Kernel, arrays: tuple[NDArray[np.float64], ...], row
 
 
 def _processors() -> int:
-    # Those that this process may use, where the system tells.
+    # The processors that this process may use, if the system reports them.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
 def _compiled() -> Kernel:
-    """Compile the kernel, or load it: numba keeps it beside this file, else in the user's cache folder."""
+    """Compile the kernel, or load it from numba's cache beside this file or in the user's cache folder."""
     from numba import njit, types
     from numba.extending import register_jitable
 
     options: dict[str, Any] = {
         "nogil": True,
         "error_model": "numpy",
-        # No more than that: to reassociate would undo the range reduction, and NaN must stay NaN.
+        # Reassociation would undo the range reduction, and `nnan` would break NaN.
         "fastmath": {"contract", "nsz", "arcp"},
     }
     register_jitable(_half_sine_squared)
-    # What Arrow lends is read-only, and would not match a plain array.
+    # Arrow's arrays are read-only, which the signature must allow.
     angles = types.Array(types.float64, 1, "C", readonly=True)
     signature = types.void(angles, angles, types.Array(types.float64, 1, "C"))
     try:
         kernel: Kernel = njit(signature, cache=True, **options)(_fill)
     except RuntimeError:
-        # No folder that can be written: it is compiled anew in each process.
+        # Without a writable cache folder, each process compiles the kernel.
         kernel = njit(signature, **options)(_fill)
     return kernel
 
 
 def _half_sine_squared(x: float) -> float:
-    """sin(x / 2)^2. Its period is 2 pi and it needs no quadrants; NaN for what is not finite."""
+    """Return sin(x / 2)^2, which has the period 2 pi and the same form in all quadrants; NaN if x is not finite."""
     turns = (x * _TURNS + _ROUNDER) - _ROUNDER
     r = (x - turns * _CIRCLE) - turns * _CIRCLE_REST
     z = r * r
@@ -163,7 +162,7 @@ def _fill(latitude: NDArray[np.float64], longitude: NDArray[np.float64], result:
         b = _half_sine_squared(longitude[i])
         # cos x = 1 - 2 sin(x / 2)^2
         result[i] = a + (1.0 - 2.0 * a) * (1.0 - 2.0 * b) * b
-        # Counted, not branched on: a branch would keep the loop from being vectorised.
+        # Count instead of branching, because a branch would prevent vectorisation.
         far += (abs(latitude[i]) > FAR) | (abs(longitude[i]) > FAR)
     if far == 0:
         return

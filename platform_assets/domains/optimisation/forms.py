@@ -1,6 +1,6 @@
-"""The forms in which a column can be kept, which of them can hold it, and the way there and back.
+"""Storage forms of a column: which forms can hold its values, and how to encode and decode them.
 
-All of it works on Arrow arrays of one column. What pandas and files make of it is for `memory.py` and `reading.py`.
+Everything here works on Arrow arrays of one column. `memory.py` handles pandas and files.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-_SURE_ROWS = 1 << 15
+SURE_ROWS = 1 << 15
+"""Rows after which values that hardly repeat are no longer collected."""
 _LARGEST_OFFSET = (1 << 31) - 1
-_MOST_DIGITS = 9  # of Arrow's smallest decimal, which takes four bytes
+_MOST_DIGITS = 9  # digits of Arrow's smallest decimal, which has four bytes
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 LARGEST_EXACT = 1 << 53
-"""Up to here every whole number is a float64."""
+"""Largest number up to which a float64 represents every whole number."""
 
 
 class Facts:
-    """What is known of the values of a column, learned part by part.
+    """Facts about the values of a column, learned part by part.
 
     Parameters
     ----------
     kind
-        Their type.
+        Type of the values.
     remembers
-        Whether to collect the different ones, as long as they repeat.
+        Whether to collect the different values, as long as they repeat.
     """
 
     def __init__(self, kind: pa.DataType, *, remembers: bool = True) -> None:
@@ -39,14 +40,14 @@ class Facts:
         self.rows = 0
         self.nulls = 0
         self.weight = 0
-        """Bytes of the texts."""
+        """Total bytes of the texts."""
         self.distinct: pa.Array | None = None
-        """The different values, as `bits_of`; None where they hardly repeat."""
+        """The different values, as `bits_of`; None if they hardly repeat."""
         self._remembers = remembers
         self._low: int | float = 0
         self._high: int | float = 0
         self._is_whole = True
-        self._digits: int | None = 0  # behind the point; None where no decimal gives the floats back
+        self._digits: int | None = 0  # decimal places; None if no decimal represents the floats
         self._is_single = True
         self._is_date = True
 
@@ -64,8 +65,7 @@ class Facts:
             new = pc.unique(present)
         except pa.ArrowNotImplementedError:
             new, self._remembers = present, False
-        if len(new):
-            self._measure(from_bits(new, self.kind))
+        self.measure(from_bits(new, self.kind))
         if self._remembers:
             self._remember(new)
 
@@ -74,13 +74,16 @@ class Facts:
         import pyarrow.compute as pc
 
         self.distinct = new if self.distinct is None else pc.unique(pa.concat_arrays([self.distinct, new]))
-        if self.rows >= _SURE_ROWS and 2 * len(self.distinct) > self.rows - self.nulls:
+        if self.rows >= SURE_ROWS and 2 * len(self.distinct) > self.rows - self.nulls:
             self._remembers, self.distinct = False, None
 
-    def _measure(self, values: pa.Array) -> None:
+    def measure(self, values: pa.Array) -> None:
+        """Learn which forms can hold some values, none of them null."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        if not len(values):
+            return
         kind = self.kind
         if pa.types.is_integer(kind):
             self._widen(*pc.min_max(values).as_py().values())
@@ -117,7 +120,7 @@ class Facts:
 
     @property
     def in_pandas(self) -> int:
-        """Bytes that the column takes in pandas, as far as that is known without it."""
+        """Bytes of the column in pandas, estimated from the type."""
         mask = self.rows if self.nulls else 0
         if is_text(self.kind):
             return 8 * (self.rows + 1) + self.weight + (-(-self.rows // 8) if self.nulls else 0)
@@ -125,7 +128,7 @@ class Facts:
         return self.rows * (width or 8) + (0 if is_float(self.kind) else mask)
 
     def forms(self) -> list[Form]:
-        """The forms that can hold the values, the smallest first; the last resort is as they are."""
+        """Return the forms that can hold the values, the smallest first. The values as they are always work."""
         import pyarrow as pa
 
         found = [self._as_it_is()]
@@ -186,7 +189,7 @@ class Facts:
             meanings = meanings.cast(pa.string())
 
         def encode(values: pa.Array) -> pa.Array:
-            return _without_idle_mask(pc.index_in(bits_of(values), value_set=found).cast(codes))
+            return without_idle_mask(pc.index_in(bits_of(values), value_set=found).cast(codes))
 
         def finish(coded: pa.Array) -> pa.Array:
             return pa.DictionaryArray.from_arrays(coded, meanings)
@@ -213,18 +216,18 @@ def _as_they_are(data: pa.Array) -> pa.Array:
 
 @dataclass(frozen=True)
 class Form:
-    """A way to keep a column.
+    """A way to store a column.
 
     Attributes
     ----------
     name
-        What a person sees.
+        Name for people.
     size
         Bytes of the whole column.
     encode
-        Some values to what is kept of them.
+        Encodes some values.
     finish
-        All that is kept, put together, to the array that stands for them.
+        Turns all encoded values into the final array.
     """
 
     name: str
@@ -234,14 +237,14 @@ class Form:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether values of a type are texts."""
+    """Whether a type is text."""
     import pyarrow as pa
 
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def is_float(kind: pa.DataType) -> bool:
-    """Whether values of a type are floats."""
+    """Whether a type is a float."""
     import pyarrow as pa
 
     return bool(pa.types.is_floating(kind))
@@ -269,7 +272,7 @@ def _offset_width(kind: pa.DataType) -> int:
 
 
 def width_of(kind: pa.DataType, *, in_bits: bool = False) -> int:
-    """Width of a value; 0 where it has none that is fixed."""
+    """Return the width of a value; 0 if it varies."""
     try:
         bits: int = kind.bit_width
     except ValueError:
@@ -288,7 +291,7 @@ def _smallest_integer(low: int, high: int) -> pa.DataType:
 
 
 def _digits_needed(values: NDArray[np.float64], so_far: int | None, large: float) -> int | None:
-    """Places behind the point of the shortest decimals that give the values back; None where none does."""
+    """Return the fewest decimal places that represent all values exactly; None if none do."""
     import numpy as np
 
     if so_far is None:
@@ -296,29 +299,29 @@ def _digits_needed(values: NDArray[np.float64], so_far: int | None, large: float
     for digits in range(so_far, _MOST_DIGITS + 1):
         if large * 10**digits > 10**_MOST_DIGITS - 1:
             return None
-        # A whole number divided by a power of ten, both exact as floats, is the float nearest to the decimal.
+        # Both numbers are exact floats, so their quotient is the float nearest to the decimal.
         if bool((np.rint(values * 10**digits) / 10**digits == values).all()):
             return digits
     return None
 
 
 def bits_of(values: pa.Array) -> pa.Array:
-    """Floats as the whole numbers of their bits: NaN equals itself there, and -0.0 is not 0.0."""
+    """Return floats as integers with the same bits, so that NaN equals itself and -0.0 differs from 0.0."""
     return values.view(f"int{values.type.bit_width}") if is_float(values.type) else values
 
 
 def from_bits(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    """What `bits_of` was given."""
+    """Invert `bits_of`."""
     return values.view(kind) if is_float(kind) else values
 
 
-def _without_idle_mask(values: pa.Array) -> pa.Array:
-    """The same without a mask of nulls where there is none: Arrow's lookup always makes one."""
+def without_idle_mask(values: pa.Array) -> pa.Array:
+    """Return the values without the validity mask that Arrow's look-ups always create, if nothing is null."""
     import pyarrow as pa
 
     if values.null_count:
         return values
-    return pa.Array.from_buffers(values.type, len(values), [None, values.buffers()[1]], offset=values.offset)
+    return pa.Array.from_buffers(values.type, len(values), [None, *values.buffers()[1:]], offset=values.offset)
 
 
 def same(values: pa.Array, others: pa.Array) -> bool:
@@ -343,12 +346,12 @@ def _from_decimals(values: pa.Array) -> pa.Array:
 
     whole = np.frombuffer(values.buffers()[1], np.int32, len(values), values.offset * 4)
     missing = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
-    # Not Arrow's own cast, which is not rounded correctly.
+    # Arrow's own cast is not correctly rounded.
     return pa.array(whole / 10**values.type.scale, mask=missing)
 
 
 def restored(data: pa.Array, kind: pa.DataType) -> pa.Array:
-    """What some kept values stand for, as values of their original type."""
+    """Decode stored values to their original type."""
     import pyarrow as pa
 
     if data.type == kind:
@@ -365,7 +368,7 @@ def restored(data: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def all_true(truths: pa.Array) -> bool:
-    """Whether nothing is false; a null is not."""
+    """Whether no value is false; a null does not count as false."""
     import pyarrow.compute as pc
 
     return bool(pc.all(truths, min_count=0).as_py())

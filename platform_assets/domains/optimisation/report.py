@@ -1,6 +1,6 @@
-"""What a person wants to see of a table that was made small: each column, and the others' results in a chart.
+"""The report on a small table: the size of each column, and a chart that compares other ways to store the table.
 
-The sizes of the others are computed column by column, so that the table is never unpacked as a whole.
+The sizes of the other ways are computed column by column, so the table is never decompressed as a whole.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MEGABYTE = 1e6
 
 
 def per_column(small: SmallTable) -> str:
-    """A Markdown table: each column's type, form, and bytes before and after."""
+    """Return a Markdown table with the type, the form and the sizes of each column."""
     from tabulate import tabulate
 
     rows = [[c.name, c.type, c.form, c.before, c.after, f"{c.before / max(c.after, 1):.1f}"] for c in small.columns]
@@ -32,7 +32,7 @@ def per_column(small: SmallTable) -> str:
 
 
 def competitors(small: SmallTable) -> Mapping[str, int]:
-    """Bytes of the same table kept in other ways, the largest first."""
+    """Return the bytes of the table stored in other ways, the largest first."""
     ways: Mapping[str, Callable[[pd.Series[Any]], int]] = {
         "pandas, texts as objects": _as_objects,
         "pandas": _in_pandas,
@@ -48,7 +48,7 @@ def competitors(small: SmallTable) -> Mapping[str, int]:
 
 
 def bar_chart(sizes: Mapping[str, int]) -> str:
-    """The sizes as bars: Markdown that holds the image itself."""
+    """Return a bar chart of the sizes as Markdown with an embedded image."""
     from matplotlib.figure import Figure
 
     names = list(sizes)[::-1]
@@ -80,7 +80,7 @@ def _downcast(series: pd.Series[Any]) -> int:
         return min(_in_pandas(series), _in_pandas(series.astype("category")))
     if pd.api.types.is_integer_dtype(series):
         return _in_pandas(pd.to_numeric(series, downcast="integer"))
-    # Floats are left alone: what pandas casts them down to is close, and not the same.
+    # pandas' downcast of floats is lossy, so floats stay as they are.
     return _in_pandas(series)
 
 

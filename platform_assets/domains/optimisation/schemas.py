@@ -1,4 +1,4 @@
-"""The optimisations' tables: columns, types, units, and what must hold before they are published."""
+"""Tables of the optimisations: columns, types, units and expectations."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from platform_assets.lake.expectations import has_rows, is_not_negative, is_pres
 from platform_assets.lake.schemas import Column, TableSchema
 
 DEGREES = "degrees"
-CURRENCY = "currency units per night"  # the source names no currency
-# sin(x / 2)^2 lies between 0 and 1, and so the formula between -1 and 2; rounding may pass that by a hair.
+CURRENCY = "currency units per night"  # the source does not name the currency
+# sin(x / 2)^2 is between 0 and 1, so the formula is between -1 and 2, up to rounding.
 LOWEST_DISTANCE, HIGHEST_DISTANCE = -1.0 - 1e-9, 2.0 + 1e-9
 HIGHEST_RATE = 1e9
 
-ROW = Column("row", "int64", "Where the row begins in the file: the line of a CSV file, the row of a parquet file.")
+ROW = Column("row", "int64", "Place of the row in the file: the line of a CSV file, the row number of a parquet file.")
 
 DISTANCES = TableSchema(
     name="optimisation/distances",
     columns=(
         ROW,
-        Column("latitude", "float64", "Latitude as it was given; the formula takes the number as an angle.", DEGREES),
-        Column("longitude", "float64", "Longitude as it was given; the formula takes the number as an angle.", DEGREES),
+        Column("latitude", "float64", "Latitude as in the source; the formula takes it as an angle.", DEGREES),
+        Column("longitude", "float64", "Longitude as in the source; the formula takes it as an angle.", DEGREES),
         Column(
             "distance",
             "float64",
-            "sin(latitude/2)^2 + cos(latitude) cos(longitude) sin(longitude/2)^2, angles as given; no haversine, and "
-            "without a unit. Null where a coordinate is missing.",
+            "sin(latitude/2)^2 + cos(latitude) cos(longitude) sin(longitude/2)^2, without conversion of degrees. It "
+            "has no unit and is not the haversine. Null if a coordinate is missing.",
         ),
     ),
     key=("row",),
@@ -44,13 +44,13 @@ COMPACT_TABLE = TableSchema(
         Column("name", "string", "Name of the hotel."),
         Column("address1", "string", "Street and number."),
         Column("city", "string", "City."),
-        Column("state_province", "string", "State, in two letters."),
-        Column("postal_code", "string", "Postal code; a text, for it may have a dash or begin with zero."),
+        Column("state_province", "string", "State, as two letters."),
+        Column("postal_code", "string", "Postal code; text, because it may contain a dash or begin with zero."),
         Column("latitude", "float64", "Latitude.", DEGREES),
         Column("longitude", "float64", "Longitude.", DEGREES),
-        Column("star_rating", "float64", "Rating; null where there is none.", "stars"),
-        Column("high_rate", "float64", "Highest rate; 0 where none is known.", CURRENCY),
-        Column("low_rate", "float64", "Lowest rate; 0 where none is known.", CURRENCY),
+        Column("star_rating", "float64", "Star rating; null if the hotel has none.", "stars"),
+        Column("high_rate", "float64", "Highest rate; 0 if unknown.", CURRENCY),
+        Column("low_rate", "float64", "Lowest rate; 0 if unknown.", CURRENCY),
     ),
     key=("row",),
     source=True,

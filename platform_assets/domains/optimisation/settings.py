@@ -10,12 +10,12 @@ from platform_assets.settings import DomainSettings
 
 
 class OptimisationSettings(DomainSettings):
-    """Where the data of the two optimisations come from."""
+    """Sources of the two optimisations."""
 
     speed_data_uri: Annotated[
         str, Field(description="Rows with latitude and longitude: CSV or parquet; empty: demo data.")
     ] = ""
     memory_data_uri: Annotated[
         str,
-        Field(description="The hotels, a table to be kept small: CSV in any encoding, or parquet; empty: demo data."),
+        Field(description="Hotels, the table to compress: CSV in any encoding, or parquet; empty: demo data."),
     ] = ""

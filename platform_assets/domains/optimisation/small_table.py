@@ -1,4 +1,4 @@
-"""A table in memory, each column in the smallest of the forms of `forms.py` that keeps its values."""
+"""A table in memory, with each column in the smallest form of `forms.py` that keeps its values."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from platform_assets.base.frames import Frame
-    from platform_assets.domains.optimisation.reading import (
-        Unread,
-    )
+    from platform_assets.landing.csv_records import Unread
 
 
 @dataclass(frozen=True)
@@ -28,15 +26,15 @@ class SmallColumn:
     name
         Its name.
     type
-        Its type in the original.
+        Type in the original.
     form
-        The form in which it is kept.
+        Form in which it is stored.
     before
-        Bytes that it takes in pandas, objects included.
+        Bytes in pandas, including objects.
     after
-        Bytes that it takes here, dictionary included.
+        Bytes here, including a dictionary.
     data
-        The values; a pandas series as it was where Arrow cannot hold them (a list of mixed types, for one).
+        The values; the original pandas series if Arrow cannot hold them, e.g. a list of mixed types.
     """
 
     name: str
@@ -48,8 +46,15 @@ class SmallColumn:
     _stands_for: pa.DataType | None
     _dtype: Any
 
+    def values(self) -> pa.Array:
+        """Return the values as an engine may read them."""
+        import pyarrow as pa
+
+        is_number = self._stands_for is not None and not pa.types.is_boolean(self._stands_for)
+        return self.data.cast(pa.uint8()) if is_number and pa.types.is_boolean(self.data.type) else self.data
+
     def series(self) -> pd.Series[Any]:
-        """The original column."""
+        """Return the original column."""
         if self._stands_for is None:
             return self.data
         return in_pandas(restored(self.data, self._stands_for), self._dtype)
@@ -62,15 +67,15 @@ class SmallTable:
     Attributes
     ----------
     columns
-        What it holds, in order.
+        The columns in order.
     rows
-        How many rows.
+        Number of rows.
     encoding
-        How the texts of the file are encoded; empty for a frame or a parquet file.
+        Text encoding of a CSV file; empty for a frame or a parquet file.
     unread
-        Lines of the CSV file that are no rows.
+        Lines of the CSV file that are not rows.
     jumps
-        Rows, counted from 0, and the lines on which they begin, wherever those do not follow the last row's.
+        Rows, counted from 0, that do not begin on the line after the previous row's, with their lines.
     """
 
     columns: tuple[SmallColumn, ...]
@@ -83,23 +88,23 @@ class SmallTable:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all columns; without the frame's index, which stays as it is."""
+        """Bytes of all columns, without the index of a frame, which is not compressed."""
         return sum(column.after for column in self.columns)
 
     @property
     def arrow(self) -> pa.Table:
-        """The columns without a copy, in the forms in which they are kept, save those that Arrow cannot hold.
+        """The columns in their forms, without a copy, except those that Arrow cannot hold.
 
-        Each value is still the value (a decimal the number, a dictionary the text), so that DuckDB and
-        Ibis can work on it.
+        DuckDB and Ibis see the original values: a decimal is the number, a dictionary the text. Numbers that are kept
+        as one bit are copied to bytes, because an engine would take them for truth values.
         """
         import pyarrow as pa
 
         held = [column for column in self.columns if isinstance(column.data, pa.Array)]
-        return pa.Table.from_arrays([column.data for column in held], names=[column.name for column in held])
+        return pa.Table.from_arrays([column.values() for column in held], names=[column.name for column in held])
 
     def lines(self) -> NDArray[np.int64]:
-        """The line of a CSV file on which each row begins, the header's being 1; else the row, from 1."""
+        """Return the line on which each row begins (the header is line 1); without a CSV file, row numbers from 1."""
         import numpy as np
 
         jumps = self.jumps or ((0, 1),)
@@ -109,7 +114,7 @@ class SmallTable:
         return lines
 
     def frame(self) -> Frame:
-        """The original, value for value and type for type."""
+        """Return the original frame with the same values and types."""
         import pandas as pd
 
         index = pd.RangeIndex(self.rows) if self._index is None else self._index

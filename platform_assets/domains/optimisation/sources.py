@@ -1,9 +1,7 @@
-"""Where the two optimisations' data come from, and how they become rows that can be judged."""
+"""Sources of the two optimisations, and the rows that are made from them."""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,13 +9,16 @@ from platform_assets.base.errors import SourceError
 from platform_assets.domains.optimisation import demo
 from platform_assets.domains.optimisation.distance import distance
 from platform_assets.domains.optimisation.memory import read_small
+from platform_assets.domains.optimisation.schemas import COMPACT_TABLE
 from platform_assets.domains.optimisation.settings import OptimisationSettings
+from platform_assets.lake.field_types import as_type
 from platform_assets.landing.declared_sources import DeclaredSource
-from platform_assets.landing.file_remarks import remarks_on
-from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, Landed, land
-from platform_assets.landing.source_files import fetch
+from platform_assets.landing.landed_rows import Landed, any_encoding, land
+from platform_assets.landing.row_writer import LINE, OWN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
 
     from platform_assets.base.frames import Expression
@@ -31,14 +32,14 @@ ANGLES = ("latitude", "longitude")
 
 
 def read_distances(sources: Sources, engine: Engine) -> Landed:
-    """The rows as they were delivered, every line of them, each with its distance.
+    """Land the coordinates, and add the distance of each row.
 
     Raises
     ------
     SourceError
-        No source is set, or it is missing, unreachable, no table, or without coordinates.
+        No source is set, or it is missing, unreachable, not a table, or without coordinates.
     """
-    landed = land(sources.find(COORDINATES), engine)
+    landed = land(sources.find(COORDINATES), engine, reader=any_encoding)
     try:
         return replace(landed, rows=_measured(landed, engine))
     except BaseException:
@@ -49,62 +50,65 @@ def read_distances(sources: Sources, engine: Engine) -> Landed:
 def _measured(landed: Landed, engine: Engine) -> Expression:
     missing = [name for name in ANGLES if name not in landed.rows.columns]
     if missing:
-        raise SourceError(f"{landed.source} lacks the columns {missing}; it has {landed.rows.columns}")
+        found = [name for name in landed.rows.columns if name not in OWN]
+        raise SourceError(f"{landed.source} lacks the columns {missing}; it has {found}")
+    # Columns of these names in the source are not the ones that the table declares.
     rows = landed.rows.drop(*{"row", "distance"}.intersection(landed.rows.columns))
     return rows.join(_distances(rows, engine), LINE).mutate(row=lambda joined: joined[LINE])
 
 
 def _distances(rows: Expression, engine: Engine) -> Expression:
-    """The distance of each row, null where a coordinate is missing or no number; joined by the row's line."""
+    """Compute the distance by `source_line`; null if a coordinate is missing or not a number."""
+    import ibis
     import numpy as np
     import pyarrow as pa
 
-    numbers = rows.select(LINE, **{name: rows[name].try_cast("float64") for name in ANGLES}).to_pyarrow()
+    kind = ibis.dtype("float64")
+    numbers = rows.select(LINE, **{name: as_type(rows[name], kind) for name in ANGLES}).to_pyarrow()
     found = distance(*(np.asarray(numbers[name].to_numpy(), dtype=float) for name in ANGLES))
     table = pa.table({LINE: numbers[LINE], "distance": pa.array(found, from_pandas=True)})
     return engine.as_expression(table)
 
 
 def read_compact(sources: Sources, engine: Engine) -> tuple[Landed, SmallTable]:
-    """The hotels in their smallest form, and the same rows to be judged and published.
+    """Land the hotels, and read them into a small table. The landed rows are those of the small table.
 
-    The rows are read from the small table: it is never unpacked in memory.
+    The engine reads the small table where it is, so it is never decompressed as a whole.
 
     Raises
     ------
     SourceError
-        No source is set, or it is missing, unreachable or no table.
+        No source is set, or it is missing, unreachable or not a table.
     """
-    source = sources.find(HOTELS)
-    folder = engine.folder("landing")
+    landed = land(sources.find(HOTELS), engine, reader=any_encoding)
     try:
-        file = fetch(source, folder / "file")
-        try:
-            small = read_small(file)
-            rows = engine.as_expression(_numbered(small))
-        except SourceError as error:
-            raise SourceError(str(error).replace(str(file), str(source))) from None
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        remarks = remarks_on(file)
+        whole = read_small(landed.files[0], types=_declared_types())
+        columns = tuple(column for column in whole.columns if column.name not in {"row", *OWN})
+        small = replace(whole, columns=columns)
+        return replace(landed, rows=engine.as_expression(_numbered(small, landed))), small
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        landed.discard()
         raise
-    return Landed(source, rows, digest, folder, remarks), small
 
 
-def _numbered(small: SmallTable) -> pa.Table:
-    """The table with the line of each row, and the lines that are no rows behind them."""
+def _declared_types() -> Mapping[str, pa.DataType]:
+    """The schema's types: numbers as they are, and every other column as text, which the lake then reads."""
     import pyarrow as pa
 
-    table = small.arrow.rename_columns([column.name.strip().lower() for column in small.columns])
-    nothing = pa.nulls(small.rows, pa.string())
-    rows = table.append_column(LINE, pa.array(small.lines())).append_column(ERROR, nothing).append_column(TEXT, nothing)
-    if small.unread:
-        told = {
-            LINE: pa.array([unread.line for unread in small.unread], pa.int64()),
-            ERROR: [unread.reason for unread in small.unread],
-            TEXT: [unread.text for unread in small.unread],
-        }
-        rows = pa.concat_tables([rows, pa.table(told)], promote_options="default")
-    return rows.append_column("row", rows[LINE])
+    numbers = {"int64": pa.int64(), "float64": pa.float64()}
+    return {column.name: numbers.get(column.type, pa.string()) for column in COMPACT_TABLE.columns}
+
+
+def _numbered(small: SmallTable, landed: Landed) -> pa.Table:
+    """The small table with the platform's own columns, and the unreadable lines after its rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    readable, unread = landed.files
+    own = [name for name in pq.read_schema(readable).names if name in OWN]
+    table = small.arrow
+    for name, column in zip(own, pq.read_table(readable, columns=own).columns, strict=True):
+        table = table.append_column(name, column)
+    if unread.exists():
+        table = pa.concat_tables([table, pq.read_table(unread, columns=own)], promote_options="default")
+    return table.append_column("row", table[LINE])

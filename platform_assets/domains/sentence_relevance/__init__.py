@@ -1,5 +1,4 @@
-"""Sentence relevance: whether a short text is about a disaster that happens, or only uses its words.
+"""Sentence relevance: whether a short text is about a real disaster, or only uses words such as "fire".
 
-From a packed database of sentences that people labelled to one row per sentence that says what is learned from it.
-Decisions and reasons are in this folder's README.md.
+The source is a packed database of sentences that people labelled. README.md in this folder explains the decisions.
 """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, Field
 
+from platform_assets.base.visible_text import VISIBLE, is_visible
 from platform_assets.domains.sentence_relevance.model import MODEL
 from platform_assets.domains.sentence_relevance.schemas import NOT_RELEVANT, RELEVANT, TEXT
 from platform_assets.serving.prediction_fields import ApprovalId, common_fields, version_of_all
@@ -22,17 +22,15 @@ if TYPE_CHECKING:
 
 LONGEST = 10_000
 """Maximum length of a sentence, in characters."""
-NO_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
-"""A character that every sentence needs. Lists the blanks on which Python and JSON Schema (JavaScript) differ."""
 
 
 def _with_text(sentence: str) -> str:
-    if not re.search(NO_BLANK, sentence):
-        raise ValueError("Give a sentence; there is no text in this one.")
+    if not is_visible(sentence):
+        raise ValueError("The sentence has no visible characters; send a text.")
     try:
         sentence.encode()
     except UnicodeEncodeError:
-        raise ValueError("This is no text: it holds half of a pair of surrogates.") from None
+        raise ValueError("The sentence contains an unpaired surrogate, which UTF-8 cannot encode; remove it.") from None
     return sentence
 
 
@@ -43,7 +41,7 @@ Sentence = Annotated[
         min_length=1,
         max_length=LONGEST,
         # For the documentation only. `_with_text` checks it, with a clearer message.
-        json_schema_extra={"pattern": NO_BLANK},
+        json_schema_extra={"pattern": VISIBLE},
         description="The sentence as it was written. The model cleans it.",
         examples=["Forest fire near La Ronge, hundreds evacuated http://t.co/x1"],
     ),
@@ -60,7 +58,7 @@ class Sentences(OneOrMany):
 class Prediction(BaseModel):
     """The champion's prediction for a sentence."""
 
-    relevant: Annotated[bool, Field(description="Whether the score reaches the threshold.")]
+    relevant: Annotated[bool, Field(description="True if the score is at least the threshold.")]
     label: Annotated[Literal["Relevant", "Not Relevant"], Field(description="The decision as a label.")]
     score: Annotated[float, Field(ge=0, le=1, description="Probability that the sentence is relevant.")]
     threshold: float
@@ -90,7 +88,7 @@ def router(services: Services) -> APIRouter:
     Parameters
     ----------
     services
-        The services, for the champion.
+        Services that provide the champion.
     """
     routes = APIRouter(tags=["sentence relevance"])
 
@@ -104,7 +102,7 @@ def router(services: Services) -> APIRouter:
 
 def _predictions(services: Services, asked: Asked, sentences: Sequence[str]) -> list[Prediction]:
     rows = [{TEXT.name: sentence} for sentence in sentences]
-    # A sentence has no id for the prediction log.
+    # The ids are None, because a sentence has no id for the prediction log.
     predicted = services.predictor.predict(MODEL.name, [None] * len(rows), rows, asked)
     common = common_fields(predicted)
     return [

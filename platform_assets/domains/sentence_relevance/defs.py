@@ -1,4 +1,4 @@
-"""Sentence relevance in Dagster: wiring only. `sources.py` and `features.py` do the work."""
+"""Sentence relevance's assets and sensor. `sources.py` reads the archive, `features.py` labels the sentences."""
 
 import dagster as dg
 
@@ -24,8 +24,8 @@ def archived_sentences(sources: dg.ResourceParam[Sources], engine: dg.ResourcePa
 def sentences(context: dg.AssetExecutionContext, archived_sentences: Frame) -> Frame:
     """One row per sentence, with its label or the reason why it is excluded, and its group of near-duplicates.
 
-    Excluded are sentences labelled "Can't Decide", all sentences of equal words with different labels, repeats of a
-    sentence, and texts without words after cleaning.
+    These sentences are excluded from training: those labelled "Can't Decide", equal sentences with different labels,
+    repeats of a sentence, and texts without words after cleaning.
     """
     labelled = features.label(archived_sentences)
     context.add_asset_metadata(features.counts(labelled))

@@ -1,16 +1,17 @@
 """Generated sample sentences with labels, packed like the real archive: a SQLite database as base64 in a tar.gz file.
 
-All sentences are generated. The irregularities of the real archive:
+All sentences are generated. The sample has these irregularities of the real archive:
 
-- The only member lies below folders, and its text has lines of 76 characters.
+- The only file in the archive is inside nested folders. Its base64 text has lines of 76 characters.
 - The table has an index and no primary key, and its rows are ordered by topic.
-- The texts were cleaned: lower case, no addresses, double blanks in place of removed parts, line breaks.
+- The texts are cleaned: lower case, no URLs, double blanks where parts were removed. Some contain line breaks.
 - 7 % of the sentences repeat an earlier one, some of them with another label. 8 % are near-duplicates.
 - A few are labelled "Can't Decide".
-- Labels are noisy, so no model is right about all of them. Words and word pairs give an F1 of 0.7 to 0.8.
+- Labels are noisy, so no model predicts all of them correctly. A model on words and word pairs reaches an F1 of 0.7
+  to 0.8.
 
 One row in 200 is bad on purpose: no text, an unknown label, a label that contradicts its number, no number, a repeated
-number, or bytes that are not text. Every kind occurs from 1,200 rows on.
+number, or bytes that are not text. A sample of 1,200 rows or more contains every kind.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ SYLLABLES = "ka lo mi ren sta vo dri pel na tu shi bra gon fe ly os mar chi ju w
 
 
 def generate(path: Path, rows: int, seed: int = SEED) -> Path:
-    """Write an archive of sample sentences. Equal rows and seed give equal rows, and equal bytes on one machine.
+    """Write an archive of sample sentences. The same `rows` and `seed` give the same rows.
+
+    On one machine, the bytes are also the same.
 
     Parameters
     ----------
@@ -106,7 +109,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
     import numpy as np
 
     if rows < 1:
-        raise ValueError(f"demo sentences: {rows} rows were asked for; at least 1 is needed")
+        raise ValueError(f"cannot generate {rows} demo sentences; at least 1 is needed")
     random = np.random.default_rng(seed)
     table = _sentences(random, rows)
     bad = round(rows * SHARE_OF_BAD_ROWS)
@@ -131,7 +134,7 @@ def _database(table: list[Row]) -> bytes:
         file = Path(folder) / "db.sqlite"
         with closing(sqlite3.connect(file)) as database:
             database.execute('CREATE TABLE data ("index" INTEGER, text TEXT, choose_one TEXT, class_label INTEGER)')
-            # As in the real database, SQLite does not enforce column types, and a text may hold invalid UTF-8.
+            # Cast bytes to TEXT, because SQLite then stores a text that is not valid UTF-8.
             database.executemany("INSERT INTO data VALUES (?, CAST(? AS TEXT), ?, ?)", table)
             database.execute('CREATE INDEX ix_data_index ON data ("index")')
             database.commit()
@@ -139,7 +142,7 @@ def _database(table: list[Row]) -> bytes:
 
 
 def _sentences(random: np.random.Generator, rows: int) -> list[Row]:
-    """Return all rows before some are made bad: number, text, label, number of the label."""
+    """Return the rows without errors: number, text, label, number of the label."""
     import numpy as np
 
     topics = np.array(TOPICS.split(), dtype=object)
@@ -162,7 +165,7 @@ def _texts(random: np.random.Generator, topic: NDArray[Any], relevant: NDArray[A
     shape = (len(topic), LONGEST)
 
     def pick(words: list[str]) -> NDArray[Any]:
-        # The first words are the most frequent, as in natural language.
+        # Pick the first words of the list most often, because word frequencies in natural language are skewed too.
         place = (len(words) ** random.random(shape)).astype(int) - 1
         found: NDArray[Any] = np.array(words, dtype=object)[place]
         return found
@@ -179,7 +182,7 @@ def _texts(random: np.random.Generator, topic: NDArray[Any], relevant: NDArray[A
 
 
 def _copy(random: np.random.Generator, texts: list[list[str]], relevant: NDArray[Any], topic: NDArray[Any]) -> None:
-    """Replace some sentences by copies, or near-copies, of an earlier sentence of their topic, in place."""
+    """Replace some sentences, in place, by copies or near-copies of an earlier sentence on the same topic."""
     rows = len(texts)
     chance, back = random.random(rows), 1 + random.integers(0, COPIED_FROM, rows)
     differs = random.random(rows) < SHARE_OF_OTHER_OPINIONS
@@ -195,7 +198,7 @@ def _copy(random: np.random.Generator, texts: list[list[str]], relevant: NDArray
 
 
 def _spaced(random: np.random.Generator, texts: list[list[str]]) -> list[str]:
-    """Join words with blanks between and around them, as the cleaning of the real archive left them."""
+    """Join words with irregular blanks between and around them, like those in the real archive."""
     gaps = random.choice(len(BLANKS), (len(texts), LONGEST + 2), p=(0.9, 0.06, 0.03, 0.01))
     ends = random.random((len(texts), 2)) < (0.2, 0.6)
     spaced = []

@@ -1,4 +1,4 @@
-"""From labelled sentences to training examples: pure functions from table to table."""
+"""Label the sentences for training, or exclude them with a reason. Pure functions from table to table."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Frame
 
 TOPIC_ROWS = 1_000
-"""Rows of a topic block. The real source has about fifty rows for each search word."""
+"""Number of rows per topic. The real source has about fifty rows per search word, so a topic covers about 20 words."""
 
 
 def label(archived: Frame) -> Frame:
     """Return one row for each sentence of the archive, with its label or the reason why it is excluded.
 
-    Sentences are equal if their cleaned texts are equal. Of equal sentences, the first by number with a decided label
-    is used. If their decided labels differ, none of them is used.
+    Sentences are equal if their cleaned texts are equal. Sentences labelled "Can't Decide" are excluded. Of the other
+    equal sentences, the first by number is used. If their labels differ, all of them are excluded.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def label(archived: Frame) -> Frame:
         label=rows["choose_one"],
         relevant=rows["choose_one"].map(LABELS).astype("Int64").mask(reason.notna()),
         set_aside=reason,
-        # In order of number, so that a group keeps its key when sentences are added.
+        # The texts are in order of number, so that a group keeps its key when sentences are added.
         near_duplicates=near_duplicates(words.tolist()),
         words=words.map(lambda text: len(text.split())),
         topic=rows["index"].map(topic),
@@ -59,13 +59,16 @@ def label(archived: Frame) -> Frame:
 
 
 def topic(index: int) -> str:
-    """Return the block of numbers that contains a sentence."""
+    """Return the topic of a sentence: the range of 1,000 row numbers around its `index`, e.g. "2000 to 2999".
+
+    A range stands for a topic because the source is ordered by topic.
+    """
     first = index // TOPIC_ROWS * TOPIC_ROWS
     return f"{first} to {first + TOPIC_ROWS - 1}"
 
 
 def counts(sentences: Frame) -> dict[str, int]:
-    """Count the sentences that are used, those that are excluded by reason, and the groups of near-duplicates.
+    """Count the sentences used for training, the excluded ones by reason, and the groups of near-duplicates.
 
     Parameters
     ----------

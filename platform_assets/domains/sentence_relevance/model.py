@@ -22,11 +22,11 @@ LETTERS = 4
 Lengths 3 to 5 with words and word bigrams gave the same F1 on the real archive and took three times as long to fit.
 """
 FEWEST_TEXTS = 3
-"""Minimum number of texts with a character n-gram. Rarer n-grams are two thirds of the vocabulary."""
+"""Minimum number of texts that contain a character n-gram. Rarer n-grams, two thirds of the vocabulary, are dropped."""
 
 
 def examples(sentences: ir.Table) -> ir.Table:
-    """Return one row per labelled sentence that was not set aside.
+    """Return one row per sentence that is not excluded from training.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def examples(sentences: ir.Table) -> ir.Table:
 
 
 def length_group(words: ir.IntegerColumn) -> ir.StringColumn:
-    """Return the group of a number of words. The four groups are about equally large in the real archive."""
+    """Return the length group of a number of words. The four groups are about equally large in the real archive."""
     import ibis
 
     groups = {10: "0 to 9 words", 15: "10 to 14 words", 19: "15 to 18 words"}
@@ -71,7 +71,7 @@ def support_vector_machine(seed: int) -> Any:
     return text_pipeline(_letters(), LinearSVC(random_state=seed))
 
 
-def naive_bayes(seed: int) -> Any:  # noqa: ARG001 - the signature of all candidates
+def naive_bayes(seed: int) -> Any:  # noqa: ARG001 - all candidates take a seed
     """Return complement naive Bayes on character n-grams."""
     from sklearn.naive_bayes import ComplementNB
 
@@ -87,8 +87,8 @@ def _logistic_regression(seed: int) -> Any:
 def _letters() -> Any:
     """Return TF-IDF of character n-grams within words.
 
-    They match `evacuated` with `evacuation`, and find words in hashtags. Shorter words are kept whole, with the space
-    before and after them.
+    N-grams match `evacuated` with `evacuation`, and find words in hashtags. A word that is shorter than an n-gram is
+    kept whole, with the space before and after it.
     """
     from platform_assets.models.text_estimators import CompactTfidf
 
@@ -158,10 +158,10 @@ MODEL = ModelSpec(
         limits=(
             "English only. Cleaning removes other scripts, so such texts get the score of an empty text.",
             "It learned the words, names and places of 2015. Monitor drift, and label current sentences.",
-            "All training messages contain a word about disasters. It flags too many messages of other kinds.",
+            "All training messages contain a word about disasters. On other messages, it raises too many false alarms.",
             "It does not understand meaning: irony, films, songs and games about disasters are common false positives.",
             "Each label is one annotator's opinion. About 70 texts have conflicting labels.",
-            "The model file contains parts of words, and 100 training texts with which loading is verified.",
+            "The model file contains parts of words, and 100 training texts that verify its scores when it is loaded.",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Sentence relevance's tables: columns, types, units, and the expectations that are checked before publishing.
+"""Sentence relevance's tables: columns, types, units, and the expectations that are checked before publication.
 
 `features.py` labels the sentences. `lake/quarantine.py` quarantines rows that break a rule.
 """
@@ -23,7 +23,7 @@ RELEVANT: Final = "Relevant"
 NOT_RELEVANT: Final = "Not Relevant"
 CANNOT_DECIDE = "Can't Decide"
 LABELS = {NOT_RELEVANT: 0, RELEVANT: 1, CANNOT_DECIDE: 2}
-"""Labels, with their number in the archive."""
+"""Labels, and their numbers in the archive."""
 
 UNDECIDED = "undecided"
 CONFLICTING = "conflicting labels"
@@ -39,7 +39,7 @@ ARCHIVED_SENTENCES = TableSchema(
     name="sentence_relevance/archived_sentences",
     columns=(
         Column("index", "int64", "Number of the row in the source, unique. Rows are ordered by topic."),
-        Column("text", "string", "The sentence as delivered: lower case, without addresses and most punctuation."),
+        Column("text", "string", "The sentence as delivered: lower case, without URLs and most punctuation."),
         Column("choose_one", "string", f"Label: {', '.join(LABELS)}."),
         Column("class_label", "int64", "The label as a number: 0 not relevant, 1 relevant, 2 undecided."),
     ),
@@ -65,10 +65,12 @@ SENTENCES = TableSchema(
         TEXT,
         Column("label", "string", f"Label: {', '.join(LABELS)}."),
         Column("relevant", "int64", "1 relevant, 0 not; null if the sentence is excluded from training."),
-        Column("set_aside", "string", f"Why it is excluded from training: {', '.join(REASONS)}; null if it is used."),
-        Column("near_duplicates", "string", "Key of its group of equal or nearly equal texts."),
+        Column(
+            "set_aside", "string", f"Why the sentence is not used for training: {', '.join(REASONS)}; null if used."
+        ),
+        Column("near_duplicates", "string", "Key of the sentence's group of equal or nearly equal texts."),
         Column("words", "int64", "Number of words after cleaning.", "words"),
-        Column("topic", "string", "Its block of 1,000 numbers. The source is ordered by topic."),
+        Column("topic", "string", "Range of 1,000 row numbers, e.g. 2000 to 2999. The source is ordered by topic."),
     ),
     key=("sentence_id",),
     expectations=(

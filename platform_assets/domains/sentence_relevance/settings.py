@@ -15,7 +15,7 @@ class SentenceRelevanceSettings(DomainSettings):
     sentences_archive_uri: Annotated[
         str,
         Field(
-            description="The labelled sentences: a gzip tarball of the base64 text of a SQLite database; empty: "
-            "demo data."
+            description="Labelled sentences, as a gzip tarball of the base64 text of a SQLite database: a path or any "
+            "fsspec URI. Default: sample data."
         ),
     ] = ""

@@ -35,14 +35,14 @@ def read_archived(sources: Sources, engine: Engine) -> Landed:
     Raises
     ------
     SourceError
-        The source is not set, is missing, unreachable or damaged, or is packed in another way.
+        The source is not set, is missing, unreachable or damaged, or has another format.
     """
     source = sources.find(ARCHIVE)
     return land(source, engine, sources.unpacking(ARCHIVE), sqlite_rows(TABLE, COLUMNS))
 
 
 def unpack(archive: Source, target: Path, how: Unpacking, *, replace: bool = False) -> Mapping[str, int]:
-    """Write the SQLite database of an archive, completely or not at all; return the number of rows by label.
+    """Write the SQLite database of an archive, completely or not at all. Return the number of rows by label.
 
     Parameters
     ----------
@@ -51,21 +51,21 @@ def unpack(archive: Source, target: Path, how: Unpacking, *, replace: bool = Fal
     target
         The file to write, in an existing folder.
     how
-        Limit of bytes.
+        Maximum size, and the setting that error messages name for it.
     replace
         Whether an existing file may be replaced.
 
     Raises
     ------
     SourceError
-        The archive is missing, damaged or packed in another way, or the file cannot be written.
+        The archive is missing, damaged or in another format, or the file cannot be written.
     """
     if target.is_dir():
         raise SourceError(f"{target} is a folder; give the name of a file")
     if target.exists() and not replace:
         raise SourceError(f"{target} exists already; choose another name, or use --force to replace it")
     try:
-        # In the target's folder, because renaming is atomic only within a file system.
+        # Unpack in the target's folder, because renaming is atomic only within a file system.
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             packed = fetch(archive, Path(folder) / "archive", how)
             place = Path(folder) / "unpacked"
@@ -75,12 +75,10 @@ def unpack(archive: Source, target: Path, how: Unpacking, *, replace: bool = Fal
                 rows = counted(database, TABLE, "choose_one")
             file.replace(target)
     except OSError as error:
-        raise SourceError(
-            f"{target} cannot be written: {error.strerror}; choose a file in a folder that you can write"
-        ) from None
+        raise SourceError(f"{target} cannot be written: {error.strerror}; choose a file in a writable folder") from None
     return rows
 
 
 def unpacking(settings: Settings) -> Unpacking:
-    """Return how archives are unpacked, by the settings."""
+    """Return the rules for unpacking archives, from the settings."""
     return Unpacking(settings.archive_max_bytes, variable("archive_max_bytes"))

@@ -1,7 +1,7 @@
-"""A second implementation of credit risk's features in plain Python, comparing each loan with all others.
+"""A second implementation of credit risk's features in plain Python, which compares each loan with all others.
 
-Written from the definitions in the domain's README.md, in another form than the expression:
-no windows, no decimals, years by anniversaries. Slow, and meant to be read.
+It follows the definitions in the domain's README.md, and differs from the Ibis expression on purpose: it uses no
+window functions and no decimals, and counts years by anniversaries. It is slow but easy to read.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     status: int
 
     def equals(self, other: Row) -> bool:
-        """Compare integers, dates and nulls exactly, and averages to a relative 1e-12 (another order of summation)."""
+        """Compare two rows: averages to 1e-12, because the order of summation differs, and other values exactly."""
         mine, its = self.avg_amount_loans_previous, other.avg_amount_loans_previous
         if mine is None or its is None:
             return self == other

@@ -45,37 +45,37 @@ def test_the_same_rows_and_seed_give_the_same_bytes(tmp_path: Path, path: Path) 
 
 
 @pytest.mark.parametrize("rows", [1, 2, 100, 1_000, 1_400])
-def test_a_file_has_as_many_lines_as_asked_for(tmp_path: Path, rows: int) -> None:
+def test_a_file_has_the_requested_number_of_lines(tmp_path: Path, rows: int) -> None:
     path = generate(tmp_path / "new folder" / "loans.csv", rows)
     assert len(path.read_text(encoding="utf-8").splitlines()) == 1 + rows
 
 
 @pytest.mark.requirement("PLT-3")
-def test_a_small_demo_has_the_loans_that_the_model_needs(tmp_path: Path) -> None:
+def test_a_small_demo_has_enough_loans_to_train_the_model(tmp_path: Path) -> None:
     found = Sources(Settings(home=tmp_path, demo_rows=2_000)).find(LOANS_SOURCE)
     assert len(Path(found.uri).read_text(encoding="utf-8").splitlines()) == 1 + FEWEST
 
 
-def test_it_has_the_documented_columns_and_two_undocumented_ones(lines: list[list[str]]) -> None:
+def test_the_file_has_the_documented_columns_and_two_undocumented_ones(lines: list[list[str]]) -> None:
     assert lines[0] == list(COLUMNS)
     assert set(COLUMNS) - {column.name for column in LOANS.columns} == {"days_birth", "days_employed"}
     assert {column.name for column in LOANS.columns} <= set(COLUMNS)
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_temporary_file(tmp_path: Path) -> None:
     (tmp_path / "loans.csv").mkdir()
     with pytest.raises(IsADirectoryError):
         generate(tmp_path / "loans.csv", 100)
     assert [entry.name for entry in tmp_path.iterdir()] == ["loans.csv"]
 
 
-def test_zero_rows_are_refused(tmp_path: Path) -> None:
+def test_zero_rows_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 1 is needed"):
         generate(tmp_path / "loans.csv", 0)
 
 
 @pytest.mark.requirement("PLT-6")
-def test_one_line_in_two_hundred_is_bad_and_each_kind_occurs(lines: list[list[str]], good: list[Loan]) -> None:
+def test_one_line_in_two_hundred_is_bad_and_each_kind_of_error_occurs(lines: list[list[str]], good: list[Loan]) -> None:
     header, *body = lines
     rows = [dict(zip(header, line, strict=False)) for line in body if len(line) == len(header)]
     found = {
@@ -95,12 +95,12 @@ def test_one_line_in_two_hundred_is_bad_and_each_kind_occurs(lines: list[list[st
         "a loan twice": 28,
     }
     different = Counter(loan_id for loan_id, _ in {(line[0], tuple(line)) for line in body})
-    assert sum(count - 1 for count in different.values()) == 14  # the other 14 are identical lines
+    assert sum(count - 1 for count in different.values()) == 14  # the other 14 repeated lines are identical
     assert len(good) == ROWS - 14 - 15 - 15 - 14 - 14 - 14 - 2 * 14
 
 
 @pytest.mark.requirement("CRE-1")
-def test_it_has_the_irregularities_of_the_real_loans(lines: list[list[str]], good: list[Loan]) -> None:
+def test_the_sample_has_the_irregularities_of_the_real_loans(lines: list[list[str]], good: list[Loan]) -> None:
     header, *body = lines
     on_one_day = Counter((loan.id, loan.loan_date) for loan in good)
     per_client = sorted(Counter(loan.id for loan in good).values())
@@ -119,7 +119,7 @@ def test_it_has_the_irregularities_of_the_real_loans(lines: list[list[str]], goo
     assert any(a.id == b.id and a.loan_id > b.loan_id for a, b in pairwise(by_date))
 
 
-def test_the_label_follows_each_of_the_five_features(good: list[Loan]) -> None:
+def test_the_label_depends_on_each_of_the_five_features(good: list[Loan]) -> None:
     rows = brute_force.loan_features(good)
     bad = [row for row in rows if row.status == 1]
     fine = [row for row in rows if row.status == 0]

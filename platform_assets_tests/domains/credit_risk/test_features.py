@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 LOAN_SCHEMA = ibis.schema({column.name: column.type for column in LOANS.columns if column.name in Loan._fields})
-# Without `explain`, which takes minutes because each example is a query.
+# Skip the phase `explain`, because it runs many more examples, each of them a query, and takes minutes.
 LAW = settings(max_examples=40, phases=set(Phase) - {Phase.explain})
 PENSIONER = dt.date(3021, 9, 18)
 COMPUTE = Query(LOAN_SCHEMA, loan_features)
@@ -68,12 +68,12 @@ def loan(loan_id: int, loan_date: str, amount: float = 100.0, client: int = 1, c
         pytest.param(
             [loan(3, "2019-01-10", 100.0), loan(1, "2019-02-10", 200.0), loan(2, "2019-03-10", 900.0)],
             [(1, 1, 100.0), (2, 2, 150.0), (3, 0, None)],
-            id="the date decides, not the id",
+            id="the date decides the order, not the id",
         ),
         pytest.param(
             [loan(9, "2019-01-10", 300.0), loan(4, "2019-01-10", 100.0), loan(7, "2019-01-10", 200.0)],
             [(4, 0, None), (7, 1, 100.0), (9, 2, 150.0)],
-            id="on the same day the id decides, whatever the order of the rows",
+            id="loans on the same day are ordered by id",
         ),
         pytest.param(
             [loan(1, "2019-01-10", 100.0, client=1), loan(2, "2019-01-11", 200.0, client=2)],
@@ -84,11 +84,13 @@ def loan(loan_id: int, loan_date: str, amount: float = 100.0, client: int = 1, c
         pytest.param(
             [loan(1, "2019-01-10", 0.1), loan(2, "2019-01-11", 0.2), loan(3, "2019-01-12"), loan(4, "2019-01-13")],
             [(1, 0, None), (2, 1, 0.1), (3, 2, 0.15), (4, 3, 100.3 / 3)],
-            id="cents add up",
+            id="fractions of a unit",
         ),
     ],
 )
-def test_previous_loans(loans: list[Loan], expected: list[tuple[int, int, float | None]]) -> None:
+def test_counts_and_averages_of_previous_loans(
+    loans: list[Loan], expected: list[tuple[int, int, float | None]]
+) -> None:
     found = [(row.loan_id, row.nb_previous_loans, row.avg_amount_loans_previous) for row in compute(loans)]
     assert found == expected
 
@@ -135,7 +137,7 @@ def test_years_on_the_job_are_null_without_a_job_on_that_day(job_start_date: dt.
 
 
 @pytest.mark.requirement("CRE-1")
-def test_car_client_date_and_label_are_carried_over() -> None:
+def test_car_client_date_and_label_are_copied_from_the_loan() -> None:
     loans = [loan(1, "2019-01-10", client=7, car="Y"), loan(2, "2019-01-11", client=8, car="N", status=1)]
     assert compute(loans) == [
         Row(1, 7, day("2019-01-10"), 0, None, 38, 9, 1, 0),
@@ -144,7 +146,7 @@ def test_car_client_date_and_label_are_carried_over() -> None:
 
 
 @pytest.mark.requirement("CRE-2")
-def test_the_newest_row_of_each_client_is_kept_with_its_date() -> None:
+def test_each_client_gets_the_features_and_date_of_the_newest_loan() -> None:
     loans = [
         loan(5, "2019-03-01", 500.0),
         loan(4, "2019-03-01", 400.0),
@@ -159,7 +161,7 @@ def test_the_newest_row_of_each_client_is_kept_with_its_date() -> None:
 
 
 @pytest.mark.requirement("PLT-1")
-def test_columns_and_types_are_the_declared_ones() -> None:
+def test_expressions_have_the_declared_columns_and_types() -> None:
     loans = ibis.table({column.name: column.type for column in LOANS.columns}, name="loans")
     for expression, schema in (
         (loan_features(loans), LOAN_FEATURES),
@@ -199,21 +201,21 @@ def test_every_newest_row_of_the_demo_loans_equals_brute_force(demo_loans: list[
 
 @pytest.mark.real_data
 @pytest.mark.requirement("CRE-1", "CRE-5")
-def test_two_thousand_real_clients_equal_brute_force(real_data: Path) -> None:
+def test_features_of_two_thousand_real_clients_equal_brute_force(real_data: Path) -> None:
     source = ibis.memtable(pq.read_table(real_data / "credit" / "dataset_credit_risk.parquet"))
     typed = source.select(**{name: source[name].cast(type_) for name, type_ in LOAN_SCHEMA.items()}).to_pyarrow()
     loans = ibis.memtable(typed)
     drawn = random.Random(20_260_101).sample(sorted(set(typed["id"].to_pylist())), 2_000)
     of_drawn = loans.filter(loans.id.isin(drawn)).to_pyarrow().to_pylist()
     wanted = brute_force.loan_features(Loan(**row) for row in of_drawn)
-    features = loan_features(loans)  # of all loans, so that the drawn clients have their neighbours
+    features = loan_features(loans)  # of all loans, because rows of other clients must not change the result
     assert len(wanted) > 30_000
     assert differing(rows(features.filter(features.client_id.isin(drawn))), wanted) == []
 
 
-# Averages of floats pass on small tables, and differ in the last bit here.
 @pytest.mark.requirement("CRE-1", "CRE-5")
 def test_the_rows_of_a_large_table_do_not_depend_on_later_loans(demo_loans: list[Loan]) -> None:
+    # The table is large, because an average of floats would differ in the last bit only here, not in small tables.
     cut = sorted(loan.loan_date for loan in demo_loans)[len(demo_loans) // 2]
     whole = [row for row in compute(demo_loans) if row.loan_date <= cut]
     assert compute(loan for loan in demo_loans if loan.loan_date <= cut) == whole
@@ -231,7 +233,7 @@ def dates(first: str, last: str) -> st.SearchStrategy[dt.date]:
 
 @st.composite
 def several_loans(draw: st.DrawFn) -> list[Loan]:
-    """Loans of few clients on few days, so that ties and long histories are common."""
+    """Draw loans of few clients on few days, so that ties and long histories are common."""
     ids = draw(st.lists(st.integers(1, 1_000), unique=True, min_size=1, max_size=25))
     some = st.builds(
         Loan,
@@ -264,7 +266,7 @@ def test_no_row_depends_on_its_own_or_a_later_loan(loans: list[Loan], others: li
 @pytest.mark.requirement("PLT-7", "CRE-5")
 @LAW
 @given(several_loans(), st.randoms(use_true_random=False))
-def test_brute_force_agrees_and_the_order_of_the_rows_is_irrelevant(loans: list[Loan], chance: random.Random) -> None:
+def test_features_equal_brute_force_in_any_order_of_rows(loans: list[Loan], chance: random.Random) -> None:
     found = compute(loans)
     assert differing(found, brute_force.loan_features(loans)) == []
     assert compute(chance.sample(loans, len(loans))) == found
@@ -286,7 +288,7 @@ def test_postgresql_computes_the_same_features(owner_url: str, demo_loans: list[
 
 
 @pytest.mark.requirement("PLT-9")
-def test_the_features_can_be_written_as_spark_sql() -> None:
+def test_the_features_can_be_compiled_to_spark_sql() -> None:
     loans = ibis.table(LOAN_SCHEMA, name="loans")
     # Databricks uses Spark's dialect. Ibis loads its Spark backend only if pyspark is installed.
     sql = str(ibis.to_sql(newest_per_client(loan_features(loans)), dialect="databricks"))

@@ -85,7 +85,7 @@ def test_a_profile_is_the_hash_of_all_columns_about_the_person(engine: Engine) -
     rows = pd.DataFrame([{**person, "loan_amount": place} for place, person in enumerate(people)])
     table = engine.as_expression(rows)
     profiles = as_frame(table.select("loan_amount", profile=profile(table)).order_by("loan_amount"))["profile"]
-    # A literal value, because the profile decides which loans are held out.
+    # The hashed text is a literal, because another text would change the holdout.
     text = "x|x|x|1|11250000|x|x|x|x|x|x|x|x||200|1980-02-29|3021-09-18"
     assert profiles[0] == profiles[1] == hashlib.sha256(text.encode()).hexdigest()
     assert profiles.nunique() == 1 + len(PERSON)

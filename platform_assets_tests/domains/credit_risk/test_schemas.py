@@ -149,13 +149,13 @@ def table(schema: TableSchema, rows: list[dict[str, Any]]) -> ir.Table:
 
 
 def numbered(row: dict[str, Any], changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a copy of the row for each change, with unique ids unless the change sets them."""
+    """Apply each change to a copy of the row. The copies get unique ids unless the change sets the ids."""
     own = [{name: number for name in ("loan_id", "client_id") if name in row} for number in range(1, len(changes) + 1)]
     return [row | ids | change for ids, change in zip(own, changes, strict=True)]
 
 
 def breaks(schema: TableSchema, rows: ir.Table) -> ir.Table:
-    """Return whether each row breaks each row rule."""
+    """Return one boolean column per row rule: whether each row breaks it."""
     return rows.select(**{rule.name: ~rule.holds(rows).fill_null(True) for rule in schema.expectations if rule.holds})
 
 
@@ -166,7 +166,7 @@ def broken_rules(schema: TableSchema, rows: ir.Table) -> list[set[str]]:
 
 @pytest.mark.requirement("PLT-5", "PLT-6", "CRE-5")
 @pytest.mark.parametrize(("schema", "good", "odd", "wrong"), TABLES)
-def test_each_wrong_row_breaks_one_rule_and_right_rows_none(
+def test_each_wrong_row_breaks_its_rule_and_valid_rows_break_none(
     schema: TableSchema, good: dict[str, Any], odd: list[dict[str, Any]], wrong: list[tuple[dict[str, Any], str]]
 ) -> None:
     rows = table(schema, numbered(good, [*odd, *(change for change, _ in wrong)]))

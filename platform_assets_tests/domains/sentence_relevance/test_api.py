@@ -1,4 +1,4 @@
-"""Sentence relevance over HTTP: predictions for sentences as they are written, and clear errors for other input."""
+"""Sentence relevance over HTTP: predictions for raw sentences, and clear errors for invalid input."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def model() -> FittedModel:
 
 @pytest.fixture(scope="module")
 def champion(services: Services, model: FittedModel) -> int:
-    """Id of the approval request."""
+    """Make the model champion, and return the id of its approval request."""
     return sentences.crown(services, model, 3)
 
 
@@ -63,7 +63,7 @@ def desk(app: FastAPI, people: People) -> TestClient:
 
 
 @pytest.mark.requirement("REL-4")
-def test_the_examples_in_the_docs_are_answered_sensibly_by_the_shipped_model() -> None:
+def test_the_shipped_model_classifies_the_examples_in_the_docs_correctly() -> None:
     pages = [
         ROOT / "README.md",
         *(ROOT / "docs").glob("*.md"),
@@ -101,7 +101,7 @@ def test_a_prediction_has_label_score_and_model_version(desk: TestClient, champi
 
 
 @pytest.mark.requirement("REL-3", "SRV-2")
-def test_a_list_is_answered_in_order_like_single_sentences(desk: TestClient) -> None:
+def test_predictions_for_a_list_equal_those_for_single_sentences(desk: TestClient) -> None:
     sent = [PARTY, FIRE, PARTY, "fire", "\N{FIRE}"] * 200
     found = desk.post(PREDICTIONS, json={"sentences": sent}).json()["predictions"]
     alone = [desk.post(PREDICTIONS, json={"sentence": sentence}).json() for sentence in sent[:5]]
@@ -110,7 +110,7 @@ def test_a_list_is_answered_in_order_like_single_sentences(desk: TestClient) -> 
 
 
 @pytest.mark.requirement("REL-3")
-def test_a_raw_sentence_scores_like_its_words(desk: TestClient) -> None:
+def test_a_raw_sentence_gets_the_score_of_its_cleaned_text(desk: TestClient) -> None:
     raw = f"  RT @BBC_News: {FIRE.upper()}!!! &amp; #evacuated http://t.co/a1 \N{FIRE}\n"
     cleaned = f"rt {FIRE.lower().replace(',', ' ')} evacuated"
     scores = [desk.post(PREDICTIONS, json={"sentence": text}).json()["score"] for text in (raw, cleaned)]
@@ -118,7 +118,7 @@ def test_a_raw_sentence_scores_like_its_words(desk: TestClient) -> None:
 
 
 @pytest.mark.requirement("REL-3")
-def test_every_text_and_its_answer_are_logged(desk: TestClient, services: Services, champion: int) -> None:
+def test_every_text_and_its_prediction_are_logged(desk: TestClient, services: Services, champion: int) -> None:
     texts = [FIRE, "a\x00b fire", "\N{FIRE}\N{PILE OF POO}", "x" * LONGEST, "'; drop table platform.predictions --"]
     request_id = desk.post(PREDICTIONS, json={"sentences": texts}).headers["x-request-id"]
 
@@ -173,7 +173,7 @@ def test_the_error_for_an_invalid_sentence_names_the_field(desk: TestClient, nam
     assert response.status_code == status, response.text
     found = problem(response)
     assert [one["field"] for one in found.get("errors", [])] == ([field] if field else [])
-    # The error does not repeat the input.
+    # The error must not contain the whole input.
     assert len(response.content) < 2_000
 
 
@@ -194,13 +194,13 @@ def test_the_error_for_an_invalid_sentence_names_the_field(desk: TestClient, nam
         "\U000e0041\ufeff\u2060 fire",
     ],
 )
-def test_hostile_texts_are_answered(desk: TestClient, text: str) -> None:
+def test_hostile_texts_get_a_score(desk: TestClient, text: str) -> None:
     response = desk.post(PREDICTIONS, json={"sentence": text})
     assert response.status_code == 200
     assert 0 < response.json()["score"] < 1
 
 
-def test_an_empty_list_gets_an_empty_list(desk: TestClient) -> None:
+def test_an_empty_list_returns_an_empty_list(desk: TestClient) -> None:
     assert desk.post(PREDICTIONS, json={"sentences": []}).json() == {"predictions": []}
 
 
@@ -215,7 +215,7 @@ def test_only_a_key_of_scope_predict_is_accepted(app: FastAPI, people: People) -
 
 
 @pytest.mark.requirement("REL-3", "SRV-1")
-def test_the_documented_examples_match_requests_and_answers(desk: TestClient, app: FastAPI) -> None:
+def test_the_documented_examples_have_the_fields_of_real_answers(desk: TestClient, app: FastAPI) -> None:
     described = app.openapi()["paths"][PREDICTIONS]["post"]
     asked = described["requestBody"]["content"]["application/json"]["examples"]
     answered = described["responses"]["200"]["content"]["application/json"]["examples"]

@@ -1,4 +1,4 @@
-"""`sentences unpack` writes the complete database, or writes nothing and prints one line with the reason."""
+"""`sentences unpack` writes the complete database, or no file and a one-line error."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"Dear colleagues", "NotPackedError: {archive} (ARCHIVE) is not a compressed tar archive; pack it with"),
-        (pack(b"Dear colleagues"), "NotADatabaseError: {archive} (ARCHIVE) holds no SQLite database"),
+        (pack(b"Dear colleagues"), "NotADatabaseError: {archive} (ARCHIVE) is not a SQLite database"),
         (pack(b"SQLite format 3\0"), "DamagedDatabaseError: {archive} (ARCHIVE) holds a damaged database"),
         (None, "SourceError: {archive} (ARCHIVE) does not exist; point ARCHIVE at a file"),
     ],
@@ -70,7 +70,7 @@ def test_a_broken_archive_prints_one_line_and_keeps_the_existing_file(
     assert files(tmp_path) <= {"db.tar.gz", "out.sqlite"}
 
 
-def test_a_database_without_the_table_is_refused(tmp_path: Path) -> None:
+def test_a_missing_table_and_an_archive_over_the_limit_are_rejected(tmp_path: Path) -> None:
     packed = tmp_path / "db.tar.gz"
     packed.write_bytes(pack(database(tmp_path, [], "CREATE TABLE loans (a)")))
     done = platform_assets("sentences", "unpack", str(packed), str(tmp_path / "out.sqlite"))
@@ -87,7 +87,7 @@ def test_a_database_without_the_table_is_refused(tmp_path: Path) -> None:
     ("target", "message"),
     [("", "is a folder; give the name of a file"), ("none/out", "cannot be written: No such file or directory")],
 )
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, target: str, message: str) -> None:
+def test_the_error_for_an_unwritable_target_says_why(tmp_path: Path, target: str, message: str) -> None:
     packed = archive(tmp_path, *TEXTS)
     done = platform_assets("sentences", "unpack", str(packed), str(tmp_path / target))
     assert (done.code, done.out) == (1, "")

@@ -1,4 +1,4 @@
-"""Labels of sentences, and reasons for excluding them, by examples."""
+"""Which sentences are used for training, and why the others are excluded, by examples."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def archived(*rows: tuple[str, str], first: int = 0) -> Frame:
 
 
 def became(*rows: tuple[str, str]) -> list[int | str]:
-    """Return 1 or 0 for a sentence that is used, and the reason for an excluded one."""
+    """Return the label (1 or 0) of each sentence that is used, and the reason for each excluded one."""
     found = label(archived(*rows))
     assert (found["relevant"].isna() == found["set_aside"].notna()).all()
     return [
@@ -67,21 +67,23 @@ def became(*rows: tuple[str, str]) -> list[int | str]:
         # Different labels: no sentence is used.
         ([("a fire", YES), ("a fire", NO)], [CONFLICTING] * 2),
         ([("a fire", YES), ("a fire", YES), ("@me a FIRE", NO)], [CONFLICTING] * 3),
-        # An undecided sentence is neither a contradiction nor the first one.
+        # An undecided sentence does not conflict with a label, and is not the first of equal sentences.
         ([("a fire", MAYBE), ("a fire", YES), ("a fire", YES)], [UNDECIDED, 1, REPEAT]),
         ([("a fire", YES), ("a fire", NO), ("a fire", MAYBE)], [CONFLICTING, CONFLICTING, UNDECIDED]),
         ([("a fire", MAYBE), ("a fire", MAYBE)], [UNDECIDED] * 2),
-        # No words are left, so the sentences do not count as equal.
+        # Sentences without words after cleaning do not count as equal.
         ([("http://t.co/x", YES), ("@me", NO), ("!?", MAYBE), ("消防", YES)], [NO_WORDS] * 4),
     ],
 )
-def test_which_sentences_are_used(rows: list[tuple[str, str]], expected: list[int | str]) -> None:
+def test_each_sentence_is_used_or_excluded_with_a_reason(
+    rows: list[tuple[str, str]], expected: list[int | str]
+) -> None:
     assert became(*rows) == expected
 
 
 @settings(max_examples=40)
 @given(drawn)
-def test_of_equal_sentences_at_most_one_is_used_and_none_if_labels_differ(rows: list[tuple[str, str]]) -> None:
+def test_one_of_several_equal_sentences_is_used_and_none_if_labels_differ(rows: list[tuple[str, str]]) -> None:
     found = label(archived(*rows))
     assert list(found.columns) == [column.name for column in SENTENCES.columns]
     for _, same in found.groupby("near_duplicates"):
@@ -94,12 +96,12 @@ def test_of_equal_sentences_at_most_one_is_used_and_none_if_labels_differ(rows: 
     assert told["learned_from"] + aside == len(rows)
 
 
-def test_the_order_of_rows_does_not_matter() -> None:
+def test_the_result_does_not_depend_on_the_order_of_rows() -> None:
     rows = archived(("a fire", YES), ("a song", NO), ("a fire", NO), ("a song", NO), ("so so", MAYBE))
     pd.testing.assert_frame_equal(label(rows.iloc[::-1]), label(rows))
 
 
-def test_a_row_as_a_whole() -> None:
+def test_a_labelled_row_has_all_columns() -> None:
     found = label(archived(("A fire, NOW! @me", YES), ("  ", NO), first=1_999))
     first, second = found.astype(object).where(found.notna(), None).to_dict("records")
     assert first == {
@@ -124,7 +126,7 @@ def test_a_row_as_a_whole() -> None:
     }
 
 
-def test_near_duplicates_share_a_key_whether_used_or_not() -> None:
+def test_near_duplicates_share_a_key_even_if_excluded_from_training() -> None:
     story = "officials say a home in the north was quarantined"
     found = label(archived((story, YES), (f"BREAKING: {story}", NO), (f"{story} via @me", MAYBE), ("a song", NO)))
     keys = found["near_duplicates"].tolist()
@@ -142,7 +144,7 @@ def test_near_duplicates_share_a_key_whether_used_or_not() -> None:
     }
 
 
-def test_an_archive_that_grows_keeps_its_groups() -> None:
+def test_new_sentences_do_not_change_the_keys_of_existing_groups() -> None:
     story = "officials say a home in the north was quarantined"
     before = label(archived((f"news {story}", YES), ("a song", NO)))
     after = label(archived((f"news {story}", YES), ("a song", NO), (story, YES), ("another song of hers", NO)))
@@ -151,5 +153,5 @@ def test_an_archive_that_grows_keeps_its_groups() -> None:
 
 
 @pytest.mark.parametrize(("index", "expected"), [(0, "0 to 999"), (999, "0 to 999"), (9_281, "9000 to 9999")])
-def test_a_topic_is_a_block_of_numbers(index: int, expected: str) -> None:
+def test_a_topic_is_a_range_of_a_thousand_row_numbers(index: int, expected: str) -> None:
     assert topic(index) == expected

@@ -1,4 +1,4 @@
-"""The sentence relevance model: its examples, its quality and its behaviour on edited texts."""
+"""The sentence relevance model: training examples, quality, and behaviour on edited texts."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_examples_exclude_undecided_conflicting_and_repeated_sentences(
         (500, "19 words and over"),
     ],
 )
-def test_length_groups(engine: Engine, words: int, group: str) -> None:
+def test_texts_are_grouped_by_their_number_of_words(engine: Engine, words: int, group: str) -> None:
     table = engine.as_expression(pd.DataFrame({"words": [words]}))
     assert table.select(group=length_group(table.words)).to_pyarrow()["group"].to_pylist() == [group]
 
@@ -142,7 +142,7 @@ def test_the_gate_fails_on_random_labels(examples: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("candidate", MODEL.candidates, ids=lambda candidate: candidate.name)
-def test_every_candidate_scores_the_same_after_saving_and_loading(
+def test_every_candidate_gives_equal_scores_after_saving_and_loading(
     candidate: Any, examples: pd.DataFrame, fitted: Fitted, tmp_path: Path
 ) -> None:
     rows = feature_frame(examples.head(600), MODEL)
@@ -159,7 +159,7 @@ def test_every_candidate_scores_the_same_after_saving_and_loading(
     assert store.load(store.save(whole)).scores(rows).tolist() == expected.tolist()
 
 
-def test_the_file_is_small_and_loads_fast(model: FittedModel, tmp_path: Path) -> None:
+def test_the_artefact_is_small_and_loads_fast(model: FittedModel, tmp_path: Path) -> None:
     data = dump(model)
     assert len(data) < 1_000_000
     store = ArtefactStore(str(tmp_path))
@@ -199,7 +199,7 @@ def test_raw_and_cleaned_texts_have_equal_scores(model: FittedModel, texts: list
         lambda text: text.replace("a", "\u00e4"),
     ],
 )
-def test_scores_ignore_addresses_punctuation_case_and_accents(
+def test_scores_ignore_urls_mentions_punctuation_case_and_accents(
     model: FittedModel, texts: list[str], changed: Any
 ) -> None:
     assert scores(model, [changed(text) for text in texts]).tolist() == scores(model, texts).tolist()
@@ -233,7 +233,7 @@ def test_scores_do_not_depend_on_the_batch(model: FittedModel, texts: list[str])
     assert [scores(model, [text])[0] for text in some] == scores(model, some).tolist()
 
 
-def test_score_texts_without_known_words(model: FittedModel) -> None:
+def test_texts_without_known_words_get_a_score(model: FittedModel) -> None:
     nothing = ["", " ", "\N{FIRE}", "http://t.co/x", "\u706b\u4e8b", "qqqqqqqqqq", "a" * 100_000]
     found = scores(model, nothing)
     assert ((found > 0) & (found < 1)).all()

@@ -1,4 +1,4 @@
-"""Tables that are read row by row: the online features of credit risk, and what is known about such tables."""
+"""Online tables: the features of credit risk, and a catalogue of online tables and library schemas."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The record of requests and decisions, and the keys with which people and programs say who they are.
+"""Requests, decisions and API keys.
 
-Whoever owns these tables can alter them, so the platform connects as another role, which may read and
-add (`database/migrate.py` grants that to it on every table with the trigger `append_only`). That an owner did it
-all the same, `approval/audit.py` finds by the chain of hashes; it computes them without these functions.
+The owner of these tables can alter them, so the platform connects as another role. `approval/audit.py` finds
+alterations by the chain of hashes, which it computes without these functions. Migration 0004 moves writing into
+functions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TABLES = (
 )
 
 NOW = sa.text("clock_timestamp()")
-# Every field with its length, so that no two rows are written alike.
+# Each field with its length, so that no two rows have the same text.
 FUNCTIONS = """
 create function platform.digest_of(variadic fields text[]) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
@@ -167,7 +167,7 @@ for each row execute function platform.chain_event();
 
 
 def column(name: str, kind: Any, comment: str, *more: Any, **options: Any) -> sa.Column[Any]:
-    """A column that must be there, with what it means."""
+    """Return a NOT NULL column with a comment."""
     return sa.Column(name, kind, *more, comment=comment, **{"nullable": False, **options})
 
 

@@ -1,4 +1,4 @@
-"""What the service needs: the log of predictions, and word of a new champion."""
+"""The log of predictions, and the notification of a new champion."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ for each row when (new.kind in ('promote', 'roll_back')) execute function platfo
 
 
 def column(name: str, kind: Any, comment: str, *more: Any, **options: Any) -> sa.Column[Any]:
-    """A column that must be there, with what it means."""
+    """Return a NOT NULL column with a comment."""
     return sa.Column(name, kind, *more, comment=comment, **{"nullable": False, **options})
 
 

@@ -1,0 +1,139 @@
+"""The part of the audit about what decisions rest on: keys, scopes, owners, revocations, projections and proofs.
+
+Each such row has a journal entry with its content. A row without an entry was not added by a function. An entry without
+a row shows a deletion, and a difference an alteration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import psycopg
+
+    Connection = psycopg.Connection[Any]
+    Texts = tuple[str | None, ...]
+    Rows = Mapping[tuple[str, str], Mapping[str, Any]]
+
+KEY_ID = 16
+"""Length of the part of a key's hash that names it."""
+_FOLDING = ("folding", "case_folding")
+_ROWS = {
+    "key": """
+select hash, jsonb_build_object('name', name, 'owner', owner, 'scopes', to_jsonb(scopes),
+    'created_at', to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')) from platform.api_keys
+""",
+    "revocation": """
+select hash, jsonb_build_object('at', to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'))
+from platform.api_key_revocations
+""",
+    "projection": """
+select sequence::text, jsonb_build_object('at', to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'))
+from platform.approval_projections
+""",
+}
+_LETTERS = 'select letter, folded from platform.case_folding order by letter collate "C"'
+_CALLED = {"key": "key", "revocation": "revocation of key", "projection": "projection of event"}
+_DECISIONS = {"approve", "reject", "withdraw", "roll_back"}
+
+
+def read_rows(connection: Connection) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the rows that the journal records, by kind and subject, as the facts that it records."""
+    rows = {
+        (kind, subject): dict(facts)
+        for kind, query in _ROWS.items()
+        for subject, facts in connection.execute(query.encode())
+    }
+    letters = connection.execute(_LETTERS).fetchall()
+    return rows | {_FOLDING: {"digest": folding_digest(dict(letters))}}
+
+
+def folding_digest(folding: Mapping[str, str]) -> str:
+    """Return the digest of the table `case_folding`, as its migration recorded it."""
+    return hashlib.sha256(json.dumps(sorted(folding.items())).encode()).hexdigest()
+
+
+def journal_findings(journal: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
+    """Yield row and fault for each recorded row that was added, deleted or altered."""
+    recorded = _recorded(journal)
+    for (kind, subject), facts in recorded.items():
+        if kind not in _CALLED and (kind, subject) != _FOLDING:
+            continue
+        called = _called(kind, subject, facts)
+        row = rows.get((kind, subject))
+        if row is None:
+            yield called, "missing: deleted after it was written"
+        else:
+            altered = [name for name in row if facts.get(name) != row[name]]
+            if altered:
+                yield called, f"altered after it was written: {', '.join(altered)}"
+    for kind, subject in rows:
+        if (kind, subject) not in recorded:
+            yield _called(kind, subject, rows[kind, subject]), "was added without a journal entry"
+
+
+def projection_findings(events: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
+    """Yield row and fault for each projection of an event that is missing."""
+    present = {event[0] for event in events}
+    for kind, subject in rows:
+        if kind == "projection" and subject not in present:
+            yield _called(kind, subject, {}), "its event is missing"
+
+
+def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
+    """Yield row and fault for each decision whose proof of identity does not hold.
+
+    Decisions up to the head that the migration adopted have none.
+    """
+    adopted = int(_recorded(journal).get(("adoption", "approval_events"), {}).get("sequence", 0))
+    entries = {f"{row[0]}:{row[-1]}" for row in journal}
+    for event in events:
+        sequence, kind, details = int(event[0] or 0), str(event[3]), json.loads(event[9] or "{}")
+        if kind not in _DECISIONS or sequence <= adopted:
+            continue
+        actor, at = str(event[4]), str(event[10])
+        if event[5] == "true":
+            fault = _fault_of_key(details, (kind, actor, at), rows)
+            if not fault and details.get("journal") not in entries:
+                fault = "names an entry that is missing from the journal"
+        elif "claimed" in details and actor.startswith("unverified: "):
+            fault = ""
+        else:
+            fault = "records a person without proof and without the mark of an unverified name"
+        if fault:
+            yield f"event {sequence}", fault
+
+
+def _fault_of_key(details: Mapping[str, Any], decision: tuple[str, str, str], rows: Rows) -> str:
+    """What contradicts that a key decided; empty if nothing does."""
+    kind, actor, at = decision
+    named = str(details.get("key"))
+    found = [(subject, facts) for (of, subject), facts in rows.items() if of == "key" and subject[:KEY_ID] == named]
+    if not found:
+        return "was decided with a key that does not exist"
+    [(subject, key), *_] = found
+    if key["owner"] != actor:
+        return f"was decided with a key of {key['owner']}, and names {actor}"
+    if kind != "withdraw" and "approve" not in key["scopes"]:
+        return "was decided with a key that lacks the scope approve"
+    if key["created_at"] > at:
+        return "was decided before its key was created"
+    revoked = rows.get(("revocation", subject))
+    return "was decided after its key was revoked" if revoked and revoked["at"] < at else ""
+
+
+def _recorded(journal: list[Texts]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Facts of the newest entry of each kind and subject."""
+    return {(str(row[1]), str(row[2])): json.loads(row[3] or "{}") for row in journal}
+
+
+def _called(kind: str, subject: str, facts: Mapping[str, Any]) -> str:
+    if kind == "key":
+        return f"key {facts.get('name')}"
+    if kind == "revocation":
+        return f"revocation of key {subject[:KEY_ID]}"
+    return f"{_CALLED.get(kind, 'table')} {subject}"

@@ -1,0 +1,117 @@
+"""Sentences for what the ledger's functions refuse, and the reason why an approval is stale.
+
+The rules themselves are SQL (`database/migrations/ledger`): each refusal comes back as a word, and gets here the
+sentence that names the problem and the fix.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from platform_assets.approval.ledger_errors import DecisionRefused, LedgerError, NoSuchRequest
+from platform_assets.approval.requests import UNVERIFIED, State
+from platform_assets.base.printable_text import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from platform_assets.approval.ledger_events import Promotion
+    from platform_assets.approval.requests import Request
+
+Verb = Literal["approve", "reject", "withdraw"]
+LONGEST_REASON = 10_000
+"""Characters of a reason, at most."""
+
+# {thing} is what was to be done, {name} who wanted to; other fields are those of the request and its policy.
+_ABOUT_PEOPLE = {
+    "no_verb": "{thing}: the decision must be approve, reject or withdraw",
+    "no_reason": "{thing}: give a reason",
+    "long_reason": f"{{thing}}: the reason is longer than {LONGEST_REASON:,} characters; shorten it",
+    "unprintable_reason": "{thing}: the reason holds control or invisible characters; remove them",
+    "no_name": "{thing}: say who decides",
+    "unprintable_name": "{thing}: a name holds control or invisible characters; remove them",
+    "unknown_key": "{thing}: the key is unknown or revoked, or the session has ended; sign in again, or use another "
+    "key",
+    "not_authenticated": "{thing}: {name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on; set "
+    "PLATFORM_API_KEY to a key with the scope approve, or sign in on the page",
+    "no_scope": "{thing}: the key of {name} lacks the scope approve; an approver adds one with `platform-assets keys "
+    "add NAME --scope approve`",
+    "not_an_approver": "{thing}: {name} is not one of its approvers: {approvers}",
+    "override_without_approval": "{thing}: only an approval can override a failed gate; leave the override out",
+    "people_unknown": "{thing}: its policy needs different people, so an approval needs a key; set PLATFORM_API_KEY, "
+    "or sign in on the page",
+    "unknown_launcher": "{thing}: its policy is four-eyes, and who launched the training is unknown; train a version "
+    "by the schedule or the sensor, or request it by name with a key",
+    "involved": "{thing}: {name} launched the training or made the request, and its policy is four-eyes; another "
+    "person must approve it",
+    "nothing_to_override": "{thing} passed the gate, so there is nothing to override; approve it without override",
+    "gate_failed": "{thing} did not pass the gate; {may_override} may approve it with an override",
+    "may_not_override": "{thing}: {name} may not override a failed gate; {may_override} may",
+    "voted": "{thing}: {name} has approved it already; {approvals} different people must, and {votes} did",
+}
+_ABOUT_LEDGER = {
+    "no_policy": "the database has no approval policy of {name}; run `platform-assets migrate`",
+    "other_policy": "the approval policy of {name} in the database differs from the declaration in its model.py; run "
+    "`platform-assets migrate`",
+    "is_champion": "{thing} is the champion already",
+    "not_approved": "{thing} is not approved; nothing was recorded",
+    "stale": "{thing} cannot be promoted any more; nothing was recorded",
+}
+_NO_OVERRIDE = "by its policy nobody"
+
+
+def refusal(outcome: Mapping[str, Any], thing: str, request: Request | None = None) -> LedgerError:
+    """Return the error for a refusal of one of the ledger's functions.
+
+    Parameters
+    ----------
+    outcome
+        As the function returned it.
+    thing
+        What was to be decided or done.
+    request
+        The request, where there is one.
+    """
+    why, policy = outcome["why"], request.policy if request else None
+    words = {
+        "thing": thing,
+        "name": _shown(outcome.get("name") or ""),
+        "votes": outcome.get("votes"),
+        "approvals": policy.approvals if policy else "",
+        "approvers": ", ".join(policy.approvers) if policy and not isinstance(policy.approvers, str) else "",
+        "may_override": (", ".join(policy.may_override) if policy else "") or _NO_OVERRIDE,
+    }
+    if why == "no_request":
+        return NoSuchRequest(f"there is no {thing}; `platform-assets decide list --all` shows those that exist")
+    if why in _ABOUT_PEOPLE:
+        return DecisionRefused(_ABOUT_PEOPLE[why].format(**words))
+    return LedgerError(_ABOUT_LEDGER[why].format(**words))
+
+
+def _shown(name: str) -> str:
+    bare = name.removeprefix(UNVERIFIED)
+    return escaped(bare if bare == name else f"{bare} (identity not verified)")
+
+
+def why_stale(request: Request, now: datetime, champion: Promotion | None) -> str | None:
+    """Return why an approved request cannot be promoted any more; None if it can.
+
+    Parameters
+    ----------
+    request
+        The request.
+    now
+        By the database's clock, with time zone.
+    champion
+        The current champion.
+    """
+    if request.state is not State.APPROVED:
+        return f"it is {request.state.value}, and must be {State.APPROVED.value}"
+    if request.is_expired(now):
+        return f"it expired at {request.expires_at:%Y-%m-%d %H:%M:%S} UTC, before it was promoted"
+    if (champion.digest if champion else None) != request.champion_digest:
+        compared = f"version {request.champion_version}" if request.champion else "no champion"
+        found = f"version {champion.version}" if champion else "none"
+        return f"the champion is {found}, and the approved comparison was with {compared}"
+    return None

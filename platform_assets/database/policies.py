@@ -1,0 +1,113 @@
+"""The rules of decisions as data in the database: whether an identity is required, and each model's approval policy.
+
+The tables' owner writes them from settings and declarations, in `platform-assets migrate`. The ledger's functions read
+them, so that the service's role cannot choose its own. The newest entry of the journal is in force.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.base.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import psycopg
+
+    from platform_assets.database.connections import Database
+
+    Connection = psycopg.Connection[Any]
+
+_RULES = "rules"
+_POLICY = "policy"
+_IN_FORCE = (
+    "select details from platform.approval_journal where kind = %s and subject = %s order by sequence desc limit 1"
+)
+
+
+def write_rules(connection: Connection, *, identity_required: bool) -> list[str]:
+    """Record whether a decision needs an authenticated person; return what changed, one line or none.
+
+    Parameters
+    ----------
+    connection
+        As the role that owns the tables.
+    identity_required
+        Whether it does.
+    """
+    if not _write(connection, _RULES, "", {"identity_required": identity_required}):
+        return []
+    return [f"recorded that decisions {'require a key' if identity_required else 'need no key'}"]
+
+
+def write_policies(connection: Connection, policies: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Record the approval policies of models; return what changed, a line for each.
+
+    Parameters
+    ----------
+    connection
+        As the role that owns the tables.
+    policies
+        By model, as `approval.policy.policy_as_json` returns them.
+    """
+    return [
+        f"recorded the approval policy of {model}"
+        for model, policy in sorted(policies.items())
+        if _write(connection, _POLICY, model, policy)
+    ]
+
+
+def policy_in_force(connection: Connection, model: str) -> Any:
+    """Return the recorded approval policy of a model, as JSON; None without one."""
+    return _in_force(connection, _POLICY, model)
+
+
+def settle_rules(database: Database, open_owner: Callable[[], Database] | None, *, identity_required: bool) -> None:
+    """Check that the database has the rules that the settings ask for.
+
+    Parameters
+    ----------
+    database
+        As the service connects.
+    open_owner
+        Opens the same database as the owner, who then writes the rules; None where only `migrate` may.
+    identity_required
+        What the settings ask for.
+
+    Raises
+    ------
+    DatabaseError
+        The rules differ, and there is no owner.
+    """
+    with database.connect("platform") as connection:
+        found = _in_force(connection, _RULES, "")
+    if found == {"identity_required": identity_required}:
+        return
+    if open_owner is None:
+        setting = "on" if identity_required else "off"
+        raise DatabaseError(
+            f"PLATFORM_APPROVALS_REQUIRE_IDENTITY is {setting}, and the database {database.name('platform')} "
+            f"{'has no such rule' if found is None else 'says the opposite'}; run `platform-assets migrate` with this "
+            "setting, or change the setting"
+        )
+    with closing(open_owner()) as owner, owner.connect("platform") as connection:
+        write_rules(connection, identity_required=identity_required)
+
+
+def _write(connection: Connection, kind: str, subject: str, details: Mapping[str, Any]) -> bool:
+    from psycopg.types.json import Jsonb
+
+    with connection.transaction():
+        # The same lock as the ledger's functions take; two that migrate at once record it once.
+        connection.execute("select platform.begin_step()")
+        if _in_force(connection, kind, subject) == details:
+            return False
+        connection.execute("select platform.enter_in_journal(%s, %s, %s)", [kind, subject, Jsonb(dict(details))])
+    return True
+
+
+def _in_force(connection: Connection, kind: str, subject: str) -> Any:
+    row = connection.execute(_IN_FORCE, [kind, subject]).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,83 @@
+"""Stray quotes: tell a field that really spans lines from rows between an opening and a closing quote by mistake."""
+
+from __future__ import annotations
+
+import csv
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WIDE = 5
+"""Columns from which a line of free text hardly ever has as many fields as a row."""
+FEWEST_COMMAS = 3
+"""Commas in the field from which its lines count as rows: free text in a narrow table may well have one per line."""
+# Possessive: an escaped quote is never taken for the closing one.
+_QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
+_QUOTED_FIELD = re.compile(rb'(?:(?<=,)|^)"(?:[^"]|"")*+"(?=,|$)')
+_LONE = re.compile(rb'"(?:,|$)')
+
+
+def has_lone_closing_quote(line: bytes) -> bool:
+    """Whether a field that no quote opens ends with one."""
+    return _LONE.search(_QUOTED_FIELD.sub(b"", line)) is not None
+
+
+def has_stray_quotes(lines: Sequence[bytes], width: int) -> bool:
+    """Judge whether the quotes of a record over several lines are stray, and its lines are rows.
+
+    They are if the first and the last line, each without its quote, and at least half of the lines between them are
+    rows by themselves, with `FEWEST_COMMAS` in all. In a file with `WIDE` columns the lines between them are enough. A
+    line is a row if it has as many fields as the header and is quoted like the first line.
+
+    Parameters
+    ----------
+    lines
+        The lines without line ends; the first one opens a quote that a later one closes.
+    width
+        Number of fields in the header.
+    """
+    opening = _opening(lines[0])
+    quoted = _QUOTED.match(b"\n".join(lines), opening)
+    if quoted is None:
+        return False
+    last = quoted[0].count(b"\n")
+    closing = quoted.end() - 1 - sum(len(line) + 1 for line in lines[:last])
+    # A field that begins the line may be the stray one. Then the ends of the lines are compared.
+    compared = -1 if opening == 0 else 0
+    first = _without(lines[0], opening)
+    style = first[compared:][:1] == b'"'
+
+    def is_row(line: bytes) -> bool:
+        return _width(line) == width and (line[compared:][:1] == b'"') == style
+
+    between = lines[1:last]
+    rows = sum(is_row(line) for line in between)
+    ends_in_row = is_row(_without(lines[last], closing))
+    mostly_rows = 2 * rows >= len(between)
+    enough = last * (width - 1) >= FEWEST_COMMAS
+    return mostly_rows and ((is_row(first) and ends_in_row and enough) or (width >= WIDE and rows > 0))
+
+
+def _opening(line: bytes) -> int:
+    """Return the place of the quote that the line leaves open."""
+    place = 0
+    while True:
+        if line[place : place + 1] == b'"':
+            quoted = _QUOTED.match(line, place)
+            if quoted is None:
+                return place
+            place = quoted.end()
+        place = line.index(b",", place) + 1
+
+
+def _without(line: bytes, place: int) -> bytes:
+    return line[:place] + line[place + 1 :]
+
+
+def _width(line: bytes) -> int:
+    try:
+        return len(next(csv.reader([line.decode()], strict=True), []))
+    except (UnicodeDecodeError, csv.Error):
+        return 0

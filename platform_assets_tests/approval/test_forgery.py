@@ -1,0 +1,287 @@
+"""Attempts to forge, hide or alter a decision with the rights of the service's role."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.requests import State
+from platform_assets.database.opening import open_database, open_owner
+from platform_assets.database.policies import write_policies, write_rules
+from platform_assets_tests.approval.proposals import (
+    ANNA,
+    FAILED,
+    MODEL,
+    PreparedLedger,
+    ledger_at,
+    owner_at,
+    person,
+    promote,
+    proposal,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from platform_assets.database.connections import Database
+
+TABLES = (
+    *("approval_requests", "approval_plots", "approval_events", "approval_projections", "approval_journal"),
+    *("api_keys", "api_key_revocations", "sessions", "case_folding"),
+)
+CHANGES = [
+    *(
+        change.format(f"platform.{table}")
+        for table in TABLES
+        for change in (
+            "insert into {0} overriding system value select * from {0} limit 1",
+            "delete from {}",
+            "truncate {} cascade",
+            "drop table {} cascade",
+            "alter table {} disable trigger all",
+            "create trigger mine before insert on {} for each row execute function platform.refuse_change()",
+        )
+    ),
+    "alter table platform.approval_events disable trigger chain_event",
+    "create or replace function platform.refuse_change() returns trigger language plpgsql as 'begin return null; end'",
+    "create or replace function platform.identity_required() returns boolean language sql as 'select false'",
+    "alter function platform.decide reset search_path",
+    "alter function platform.decide owner to current_user",
+    "create table platform.approval_copies (id int)",
+    "create schema elsewhere",
+    "set session_replication_role = replica",
+    "set role platform_owner",
+    "set role platform_ledger",
+    "set session authorization platform_owner",
+    "grant platform_ledger to current_user",
+    "select * from platform.approval_events for update",
+    "update platform.alembic_version set version_num = '0001'",
+    # Parts of the functions that are no entrances.
+    "select platform.add_event(1, 'APPROVED', 'approve', 'anna', true, 'good')",
+    "select platform.enter_in_journal('rules', '', '{\"identity_required\": false}')",
+    "select platform.actor_of('x', 'x')",
+    "select platform.begin_step()",
+]
+
+
+@pytest.fixture(params=["embedded", "external"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    url = request.getfixturevalue("database_url") if request.param == "external" else ""
+    home = tmp_path if url else request.getfixturevalue("embedded_home")
+    with closing(open_database(url, home)) as database:
+        yield database
+
+
+@pytest.fixture
+def both(database: Database, request: pytest.FixtureRequest) -> Iterator[PreparedLedger]:
+    if not database.embedded:
+        url = request.getfixturevalue("database_url")
+        yield PreparedLedger(database.pooled, lambda: owner_at(url))
+        return
+    with closing(open_owner("", request.getfixturevalue("embedded_home"))) as owner:
+        yield PreparedLedger(database.pooled, lambda: closing(owner.connect("platform")))
+
+
+@pytest.mark.requirement("PRO-5", "PRO-9")
+def test_the_service_s_role_cannot_write_past_the_functions(both: PreparedLedger, database: Database) -> None:
+    number = promote(both, 1)
+    before = both.history(number)
+    done = []
+    with closing(database.connect("platform")) as connection:
+        for change in CHANGES:
+            try:
+                connection.execute(change.encode())
+                done.append(change)
+            except psycopg.errors.InsufficientPrivilege:
+                continue
+    assert done == []
+    assert both.history(number) == before
+    assert both.audit() == []
+
+
+@pytest.fixture
+def role(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection of the service's role."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def required(database_url: str) -> Iterator[PreparedLedger]:
+    """A ledger whose decisions need a key, as in production."""
+    with ledger_at(database_url) as ledger:
+        with owner_at(database_url) as owner:
+            write_rules(owner, identity_required=True)
+        yield ledger  # type: ignore[misc]
+
+
+def called(connection: psycopg.Connection[Any], function: str, *arguments: Any) -> Any:
+    places = ", ".join(["%s"] * len(arguments))
+    row = connection.execute(f"select platform.{function}({places})".encode(), arguments).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def decide(connection: psycopg.Connection[Any], number: int, secret: str | None, claimed: str = "anna") -> Any:
+    return called(connection, "decide", number, "approve", secret, claimed, "good", False, None)
+
+
+@pytest.mark.requirement("PRO-9")
+def test_readable_texts_are_not_accepted_as_secrets(required: Ledger, role: psycopg.Connection[Any]) -> None:
+    """Every text of the tables of keys and sessions, and a claimed name, is tried as the secret."""
+    number = required.open_request(proposal(requested_by="anna")).id
+    assert called(role, "sign_in", ANNA.secret, hashlib.sha256(b"token").hexdigest(), 60) in {True, False}
+    required.decide(
+        required.open_request(proposal(2, model="other_model")).id, "approve", ANNA, "so that she has a key"
+    )
+    assert called(role, "sign_in", ANNA.secret, hashlib.sha256(b"another").hexdigest(), 60)
+    rows = role.execute("select hash, name, owner, left(hash, 16) from platform.api_keys").fetchall()
+    rows += role.execute("select hash, key_hash from platform.sessions").fetchall()
+    for text in {value for row in rows for value in row} | {"", "anna", "pa_"}:
+        assert decide(role, number, text)["why"] == "unknown_key"
+    assert decide(role, number, None)["why"] == "not_authenticated"
+    assert required.request(number).state is State.PENDING
+
+
+@pytest.mark.requirement("PRO-9")
+def test_no_key_that_approves_is_made_without_the_owner_or_an_approver(
+    required: PreparedLedger, role: psycopg.Connection[Any]
+) -> None:
+    number = required.open_request(proposal(requested_by="anna", launched_by="dave")).id
+    mine = "pa_mine"
+    digest = hashlib.sha256(mine.encode()).hexdigest()
+    approves = ["read", "approve"]
+    assert called(role, "add_key", "mine", "anna", approves, digest, None)["why"] == "needs_approver"
+    # The setting by which the function itself passes on who vouches.
+    role.execute("set platform_assets.vouched_by = 'owner'")
+    assert called(role, "add_key", "mine", "anna", approves, digest, None)["why"] == "needs_approver"
+    assert called(role, "add_key", "mine", "dave", ["read"], digest, None)["outcome"] == "recorded"
+    # A key for reading that nobody vouched for proves no name.
+    assert called(role, "decide", number, "withdraw", mine, None, "no", False, None)["why"] == "not_authenticated"
+    reader = person("rita", "read")
+    required._prepare(reader)
+    other = hashlib.sha256(b"pa_other").hexdigest()
+    assert called(role, "add_key", "other", "anna", approves, other, reader.secret)["why"] == "needs_approver"
+    assert called(role, "add_key", "other", "carla", approves, other, ANNA.secret)["outcome"] == "recorded"
+    assert decide(role, number, "pa_other")["outcome"] == "recorded"
+    assert required.audit() == []
+
+
+@pytest.mark.requirement("PRO-9")
+@pytest.mark.parametrize(
+    "owner", ["platform", "Platform ", "owner", "unverified: anna", "UNVERIFIED: anna", "", " ", "an\u202ena", "a\x1bb"]
+)
+def test_reserved_and_unprintable_names_cannot_own_a_key(role: psycopg.Connection[Any], owner: str) -> None:
+    digest = hashlib.sha256(owner.encode()).hexdigest()
+    assert called(role, "add_key", "key", owner, ["read"], digest, None)["outcome"] == "refused"
+
+
+@pytest.mark.requirement("PRO-9")
+def test_a_policy_comes_from_the_database_and_not_from_the_caller(
+    database_url: str, role: psycopg.Connection[Any]
+) -> None:
+    strict = proposal(evidence=FAILED, four_eyes=True, launched_by="anna")
+    with ledger_at(database_url) as ledger:
+        ledger.open_request(strict)
+    service = Ledger(lambda: _lent(role))
+    lax = proposal(2, evidence=FAILED, may_override=("anna",))
+    with pytest.raises(Exception, match="differs from the declaration in its model.py; run `platform-assets migrate`"):
+        service.open_request(lax)
+    with pytest.raises(Exception, match="no approval policy of new_model; run `platform-assets migrate`"):
+        service.open_request(proposal(model="new_model"))
+    assert [service._open(one)["why"] for one in (lax, proposal(model="new_model"))] == ["other_policy", "no_policy"]
+    with owner_at(database_url) as owner:
+        assert write_policies(owner, {}) == []
+        assert write_rules(owner, identity_required=True) == ["recorded that decisions require a key"]
+        assert write_rules(owner, identity_required=True) == []
+
+
+@pytest.mark.requirement("PRO-9")
+def test_a_version_is_promoted_only_after_a_proved_approval(
+    database_url: str, required: PreparedLedger, role: psycopg.Connection[Any]
+) -> None:
+    number = required.open_request(proposal()).id
+    assert called(role, "promote", number) == {"outcome": "refused", "why": "stale", "name": None}
+    with owner_at(database_url) as owner:
+        # Even an approval that the owner inserts is not promoted without a key behind it.
+        owner.execute(
+            "insert into platform.approval_events values"
+            " (0, %s, 'APPROVED', 'approve', 'anna', true, 'good', false, null, '{}', now(), '', '', '')",
+            [number],
+        )
+    assert called(role, "promote", number)["why"] == "not_approved"
+    assert required.champion(MODEL) is None
+
+
+@pytest.mark.requirement("PRO-9")
+def test_an_approval_without_a_key_is_not_promoted_once_identity_is_required(database_url: str, ledger: Ledger) -> None:
+    from platform_assets.approval.requests import Actor
+
+    number = ledger.open_request(proposal()).id
+    ledger.decide(number, "approve", Actor("root"), "good")
+    with owner_at(database_url) as owner:
+        write_rules(owner, identity_required=True)
+    with pytest.raises(Exception, match="is not approved"):
+        ledger.promoted(number)
+
+
+@pytest.mark.requirement("PRO-9")
+def test_an_old_snapshot_does_not_revive_a_revoked_key(required: PreparedLedger, database_url: str) -> None:
+    number = required.open_request(proposal()).id
+    required._prepare(ANNA)
+    with psycopg.connect(database_url, autocommit=True) as old, owner_at(database_url) as owner:
+        old.execute("begin isolation level repeatable read")
+        old.execute("select 1 from platform.api_keys")
+        owner.execute("select platform.revoke_key(name) from platform.api_keys where owner = 'anna'")
+        with pytest.raises(psycopg.Error, match="READ COMMITTED"):
+            decide(old, number, ANNA.secret)
+        old.execute("rollback")
+        assert decide(old, number, ANNA.secret)["why"] == "unknown_key"
+
+
+@pytest.mark.requirement("PRO-9")
+def test_settings_of_a_session_change_nothing(required: PreparedLedger, role: psycopg.Connection[Any]) -> None:
+    number = required.open_request(proposal()).id
+    required._prepare(ANNA)
+    role.execute("create temporary table approval_events (like platform.approval_events)")
+    role.execute("create function pg_temp.digest_of(variadic text[]) returns text language sql as $$ select 'x' $$")
+    for setting in (
+        *("search_path = pg_temp, public", "extra_float_digits = -15", "standard_conforming_strings = off"),
+        *("timezone = 'Asia/Tokyo'", "datestyle = 'German'", "transform_null_equals = on"),
+    ):
+        role.execute(f"set {setting}".encode())
+    assert decide(role, number, ANNA.secret)["outcome"] == "recorded"
+    assert required.audit() == []
+
+
+@pytest.mark.requirement("PRO-9")
+def test_every_function_is_closed_to_the_public_and_pins_its_search_path(role: psycopg.Connection[Any]) -> None:
+    open_ones = role.execute(
+        "select proname from pg_proc left join lateral aclexplode(proacl) given on given.grantee = 0"
+        " where pronamespace = 'platform'::regnamespace and (proacl is null or given.grantee is not null"
+        " or proconfig is null or not 'search_path=pg_catalog, pg_temp' = any (proconfig))"
+    ).fetchall()
+    assert open_ones == []
+    entrances = role.execute(
+        "select proname, rolname, rolcanlogin from pg_proc join pg_roles r on r.oid = proowner"
+        " where pronamespace = 'platform'::regnamespace and has_function_privilege(pg_proc.oid, 'execute')"
+        " order by proname"
+    ).fetchall()
+    names = (
+        *("add_key", "decide", "expire_requests", "fail_request", "mark_projected", "open_request", "promote"),
+        *("revoke_key", "roll_back", "sign_in", "sign_out"),
+    )
+    assert entrances == [(name, "platform_ledger", False) for name in names]
+
+
+def _lent(connection: psycopg.Connection[Any]) -> AbstractContextManager[psycopg.Connection[Any]]:
+    from contextlib import nullcontext
+
+    return nullcontext(connection)

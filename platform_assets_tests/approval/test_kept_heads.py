@@ -1,0 +1,121 @@
+"""The heads of the ledger in the lake, and what they reveal."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from platform_assets.approval.audit import Finding
+from platform_assets.approval.kept_heads import HEADS_FILE, KeptHeads
+from platform_assets.approval.ledger_queries import LedgerQueries
+from platform_assets.models.artefact_store import ArtefactStore
+from platform_assets.models.registry import MemoryRegistry
+from platform_assets_tests.approval.promotions import Works
+from platform_assets_tests.approval.proposals import ANNA, MODEL, prepared
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from platform_assets.approval.promotion import Promoter
+    from platform_assets.database.connections import Database
+
+
+class Kept:
+    """A ledger whose heads are kept in a folder, and the promoter that compares them."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.heads = KeptHeads(lambda: ArtefactStore(str(folder)), LedgerQueries(database.pooled))
+        self.works = Works(prepared(database, keep_heads=self.heads.keep), MemoryRegistry(), folder, database.lock)
+        self.file = folder / "models" / HEADS_FILE
+
+    @property
+    def promoter(self) -> Promoter:
+        self.works.promoter._read_heads = self.heads.read
+        return self.works.promoter
+
+
+@pytest.fixture
+def kept(database: Database, tmp_path: Path) -> Kept:
+    return Kept(database, tmp_path)
+
+
+def cut(owner_url: str, *statements: str) -> None:
+    with psycopg.connect(owner_url) as owner:
+        owner.execute("set session_replication_role = replica")
+        for statement in statements:
+            owner.execute(statement.encode())
+
+
+@pytest.mark.requirement("PRO-9")
+def test_the_heads_are_kept_after_every_event(kept: Kept) -> None:
+    ledger = kept.works.ledger
+    request = kept.works.ask(kept.works.train())
+    assert kept.heads.read() == ledger.heads()
+    ledger.decide(request.id, "reject", ANNA, "worse")
+    assert kept.heads.read() == ledger.heads()
+    kept.works.crown("second")
+    assert kept.heads.read() == ledger.heads()
+    kept.works.crown("third")
+    kept.works.promoter.rollback(MODEL, ANNA, "it flags everybody")
+    assert kept.heads.read() == ledger.heads()
+    assert kept.promoter.audit() == []
+
+
+@pytest.mark.requirement("PRO-9")
+def test_a_deleted_end_is_found_and_the_kept_head_stays(
+    kept: Kept, owner_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even after new events have made the chain as long as before."""
+    request = kept.works.ask(kept.works.train())
+    kept.works.ledger.decide(request.id, "reject", ANNA, "worse in the north")
+    before = kept.heads.read()
+    cut(owner_url, "delete from platform.approval_events where sequence = 2")
+    where = f"{HEADS_FILE} (events)"
+    gone = Finding("event 2", f"missing, although {where} names it: the end of the chain was deleted")
+    assert kept.promoter.audit() == [gone]
+    with caplog.at_level(logging.ERROR):
+        kept.works.ledger.decide(request.id, "approve", ANNA, "good")
+    assert "the ledger lacks the heads kept in" in caplog.text
+    assert kept.heads.read() == before
+    [found] = kept.promoter.audit()
+    assert (found.row, f"differs from the one that {where} names" in found.told) == ("event 2", True)
+
+
+@pytest.mark.requirement("PRO-9")
+def test_a_deleted_end_of_the_journal_is_found(kept: Kept, owner_url: str) -> None:
+    request = kept.works.ask(kept.works.train())
+    kept.works.ledger.decide(request.id, "reject", ANNA, "worse")
+    with psycopg.connect(owner_url, autocommit=True) as owner:
+        owner.execute("select platform.revoke_key(name) from platform.api_keys")
+    kept.heads.keep()
+    cut(
+        owner_url,
+        "delete from platform.api_key_revocations",
+        "delete from platform.approval_journal where kind = 'revocation'",
+    )
+    [found] = kept.promoter.audit()
+    assert found.row.startswith("journal entry ")
+    assert "the end of the chain was deleted" in found.told
+
+
+@pytest.mark.requirement("PRO-9")
+def test_a_missing_or_damaged_file_is_found(kept: Kept) -> None:
+    kept.works.ask(kept.works.train())
+    kept.file.unlink()
+    missing = Finding(HEADS_FILE, "missing from the lake; the next event writes it again")
+    assert kept.promoter.audit() == [missing]
+    kept.file.write_bytes(b"\xff{")
+    [found] = kept.promoter.audit()
+    assert "names no event of the ledger" in found.told
+
+
+def test_a_lake_that_cannot_be_written_does_not_undo_an_event(
+    kept: Kept, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = kept.works.train()
+    (tmp_path / "models" / HEADS_FILE).mkdir()
+    assert kept.works.ask(version).id == 1
+    assert "the heads of the ledger were not kept" in caplog.text

@@ -1,0 +1,37 @@
+"""Every odd file becomes the table, the table less its quarantined lines, or a refusal. `make fuzz` runs thousands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from platform_assets.engine.query_engine import Engine
+from platform_assets_tests.lake.fuzz import EXACT, QUARANTINED, REFUSED, outcomes
+from platform_assets_tests.lake.odd_files import odd_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SEEDS = 300
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    engine = Engine(tmp_path_factory.mktemp("scratch"), "300MB", 1)
+    yield engine
+    engine.close()
+
+
+@pytest.mark.requirement("PLT-12")
+def test_no_value_is_changed_and_no_row_is_lost(engine: Engine, tmp_path: Path) -> None:
+    counts, wrong = outcomes(range(SEEDS), engine, tmp_path)
+    assert wrong == []
+    assert set(counts) == {EXACT, QUARANTINED, REFUSED}
+
+
+def test_a_seed_repeats_its_file(tmp_path: Path) -> None:
+    assert [odd_file(seed, tmp_path).content for seed in range(20)] == [
+        odd_file(seed, tmp_path).content for seed in range(20)
+    ]
