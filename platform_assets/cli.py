@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from platform_assets.services import Services
 
 GARBAGE_THRESHOLDS = (10_000, 20, 20)
-"""Thresholds of the garbage collector. With Python's own, collections during imports take a fifth of a run."""
+"""Thresholds of the garbage collector. With Python's defaults, collections during imports take a fifth of a run."""
 
 app = typer.Typer(
     name="platform-assets",
@@ -56,7 +56,7 @@ def _context(context: typer.Context) -> None:
 
     settings = load_settings()
     domains.check_settings()
-    # Commands print what people need, so that the log only has to show warnings.
+    # Log only warnings, because commands print their results and progress themselves.
     configure_logging(settings.secrets(), logging.WARNING)
     context.obj = Context(settings, _open_services, domains.model_spec, _definitions, domains.declared_sources)
     context.call_on_close(context.obj.close)
@@ -81,7 +81,7 @@ def serve(
 
     make_home(settings.home)
     configure_logging(settings.secrets(), logging.INFO)
-    # uvicorn raises the signal again after an orderly shutdown, which is a success.
+    # Exit with 0 on SIGTERM, because uvicorn raises the signal again after an orderly shutdown.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     run(create_app(settings, host), host, settings.service_port)
 

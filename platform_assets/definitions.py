@@ -34,7 +34,7 @@ def defs() -> dg.Definitions:
     """Return all definitions; schedules and sensors are on by default only if PLATFORM_AUTOMATION is `on`."""
     settings = load_settings()
     domains.check_settings()
-    # Configure the platform's loggers only, because Dagster's processes have handlers for Dagster's.
+    # Configure only the platform's loggers, because Dagster's processes configure Dagster's own.
     configure_logging(settings.secrets(), name=PACKAGE)
     declared = Declared(domains.model_specs(), domain_definitions())
     rooms = [module.definitions(declared) for module in modules_named("defs", PACKAGE)]
@@ -77,7 +77,7 @@ def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefiniti
     Parameters
     ----------
     services
-        Returns the services of the process.
+        Function that returns the services of the process.
     """
     names = [name for name, value in vars(Services).items() if isinstance(value, cached_property | property)]
 
@@ -95,5 +95,5 @@ def _switched_on(automation: Any, status: dg.DefaultScheduleStatus | dg.DefaultS
     if isinstance(automation, UnresolvedPartitionedAssetScheduleDefinition):
         return replace(automation, default_status=status)
     running = copy.copy(automation)
-    running._default_status = status  # noqa: SLF001 - Dagster takes it at construction only
+    running._default_status = status  # noqa: SLF001 - only the constructor accepts it
     return running

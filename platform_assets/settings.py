@@ -27,9 +27,9 @@ USERINFO = re.compile(
 )
 """Pattern of the user and password of a URI."""
 SHORTEST_SECRET = 12
-"""Length from which a part of a URI is masked, whatever its name is."""
+"""Minimum length of a part of a URI that is masked regardless of its name."""
 SHORTEST_NAMED_SECRET = 6
-"""Length from which the value of a variable in `SECRET_NAME` is masked; `on` or `100` is not a secret."""
+"""Minimum length of a value that is masked if its variable matches `SECRET_NAME`; `on` or `100` is not a secret."""
 SECRET_NAME = re.compile(r"token|passw(or)?d|pwd|secret|credential|signature|webhook|(^|_)keys?(_|$)", re.IGNORECASE)
 """Pattern of the names of variables with secrets."""
 NO_LIMIT = "off"
@@ -59,8 +59,8 @@ class DomainSettings(SettingsGroup):
     Raises
     ------
     TypeError
-        The name of a secret does not match `SECRET_NAME`. Processes that do not import the domain mask values by the
-        variable's name alone.
+        The name of a secret does not match `SECRET_NAME`. A process that does not import the domain uses only the name
+        of a variable to decide whether to mask its value.
     """
 
     @classmethod
@@ -126,7 +126,10 @@ class Settings(SettingsGroup):
         ),
     ] = "off"
     max_bad_rows: Annotated[
-        float, Field(ge=0, le=1, description="Largest share of bad rows, from 0 to 1. A load with more is refused.")
+        float,
+        Field(
+            ge=0, le=1, description="Largest share of bad rows in a load, from 0 to 1. Above it, the load is refused."
+        ),
     ] = 0.05
     retention_days: Annotated[int, Field(ge=1, description="Days for which old versions of a table stay readable.")] = (
         30
@@ -194,10 +197,10 @@ class Settings(SettingsGroup):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         folder = home.expanduser().absolute()
-        # DuckDB takes a backslash for an escape, and PostgreSQL's tools refuse control characters.
+        # DuckDB treats a backslash as an escape, and PostgreSQL's tools refuse control characters.
         if refused := sorted(set(re.findall(r"[\\\x00-\x1f\x7f\ud800-\udfff]", str(folder)))):
             named = " ".join(repr(one)[1:-1] for one in refused)
-            raise ValueError(f"a folder without {named} in its path; not {str(folder)!r}")
+            raise ValueError(f"must be a folder without {named} in its path, not {str(folder)!r}")
         return folder
 
     @field_validator("engine_memory")
@@ -220,10 +223,10 @@ class Settings(SettingsGroup):
             msg = "production needs PLATFORM_DATABASE_URL; the embedded database is for development"
             raise ValueError(msg)
         if self.env == "production" and self.sources == "demo":
-            msg = "production needs PLATFORM_SOURCES=live, so that demo data are not taken for real data"
+            msg = "production needs PLATFORM_SOURCES=live, so that demo data are not mistaken for real data"
             raise ValueError(msg)
         if self.env == "production" and self.lake_is_memory:
-            msg = "production needs a PLATFORM_LAKE_URI that keeps tables, a folder or an object store; not memory://"
+            msg = "production needs a PLATFORM_LAKE_URI that keeps tables: a folder or an object store, not memory://"
             raise ValueError(msg)
         return self
 
@@ -292,7 +295,7 @@ def _secrets_in_environment() -> list[str]:
 
 
 def _secrets_in_uri(uri: str) -> list[str]:
-    """Return the user, the password and the long values in the query; a short word would be masked everywhere."""
+    """Return the user, the password and the long query values; masking a short value would mask common words."""
     found = []
     for userinfo in (match["userinfo"] for match in USERINFO.finditer(uri)):
         password = userinfo.partition(":")[2]

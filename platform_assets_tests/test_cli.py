@@ -67,7 +67,7 @@ def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path
     assert "credit_risk/loans, " in expected
     assert "(failed checks: 14, quarantined rows: " in expected
     assert "credit_risk/loans: the bad rows, with line and reason, are in credit_risk/loans_quarantine" in lines
-    assert re.fullmatch(rf"Tables: {home}/lake\. Run [-\da-f]+; look at it with `.venv/bin/dagster dev`\.", lines[-1])
+    assert re.fullmatch(rf"Tables: {home}/lake\. Run [-\da-f]+; view it with `.venv/bin/dagster dev`\.", lines[-1])
     assert list(tmp_path.iterdir()) == [home]
     wait_until_stopped(home)
     assert [path.name for path in (home / "scratch").iterdir()] == []
@@ -145,7 +145,7 @@ def test_a_run_with_live_sources_names_the_variables_of_missing_sources(database
     done = platform_assets("run", PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url, PLATFORM_SOURCES="live")
     assert done.code == 1
     assert "FAILED credit_risk/loans" in done.out
-    assert "credit_risk/loans: PLATFORM_CREDIT_LOANS_URI is not set; name the source there" in done.out
+    assert "credit_risk/loans: PLATFORM_CREDIT_LOANS_URI is not set; set it to the source" in done.out
     assert "credit_risk/client_features: needs credit_risk/loan_features" in done.out
     assert table_of(done.out)["credit_risk/loans"][0] == "FAILED"
     assert "Traceback" not in done.printed
@@ -190,7 +190,7 @@ def test_the_summary_shows_the_lake_without_credentials(capsys: pytest.CaptureFi
 
 def test_the_summary_warns_that_tables_in_memory_are_lost(capsys: pytest.CaptureFixture[str]) -> None:
     commands._say_what_next(Report([], "run-1"), Settings(lake_uri="memory://"))
-    assert capsys.readouterr().out.startswith("Tables: in memory, gone with this process; PLATFORM_LAKE_URI keeps them")
+    assert capsys.readouterr().out.startswith("Tables: in memory, lost when this process ends; set PLATFORM_LAKE_URI")
 
 
 @pytest.mark.parametrize("command", ["run", "doctor", "up"])
@@ -207,7 +207,7 @@ def test_an_unwritable_home_is_one_message_without_traceback(command: str, home:
 
 def test_migrate_reports_that_the_databases_are_up_to_date(database_url: str, tmp_path: Path) -> None:
     done = platform_assets("migrate", PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url)
-    assert (done.code, done.out) == (0, "every database is at the version that this code needs\n")
+    assert (done.code, done.out) == (0, "all databases are up to date\n")
     assert done.err == ""
 
 

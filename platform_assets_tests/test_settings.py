@@ -107,8 +107,8 @@ def test_a_variable_sets_its_field(
         ("PLATFORM_DEMO_ROWS", "99", "greater than or equal to 100"),
         ("PLATFORM_RATE_LIMIT", "0/minute", "for example 600/minute, or off"),
         ("PLATFORM_RATE_LIMIT", "many", "for example 600/minute, or off"),
-        ("PLATFORM_HOME", "/data/a\\b", "a folder without \\\\ in its path"),
-        ("PLATFORM_HOME", "/data/a\tb", "a folder without \\t in its path"),
+        ("PLATFORM_HOME", "/data/a\\b", "must be a folder without \\\\ in its path"),
+        ("PLATFORM_HOME", "/data/a\tb", "must be a folder without \\t in its path"),
         ("PLATFORM_ARCHIVE_MAX_BYTES", "0", "greater than or equal to 1"),
     ],
 )

@@ -24,11 +24,11 @@ from platform_assets.orchestration.failures import plain_failures
 
 KEY = "platform/key"
 PARTITION_BY = "partition_expr"
-"""Dagster's name for the metadata that name the column of the partition keys."""
+"""Dagster's metadata key for the name of the partition column."""
 IO_MANAGER = "tables_io"
 CONTEXT = "context"
 PLANTED = ". Expected: the sample data contain such rows on purpose"
-"""Addition to a warning about sample data."""
+"""Text added to the description of a failed check on sample data."""
 
 
 def table_asset(
@@ -46,8 +46,8 @@ def table_asset(
     `dg.ResourceParam[..]`). It returns a `Frame` or an `Expression`; for a table with an external source, it returns
     the result of `land`. Its docstring is the asset's description.
 
-    Each upstream table is read at one version per step. A parameter `tables: dg.ResourceParam[TableStore]` reads the
-    tables in `deps` at these versions too.
+    During a step, each upstream table is read at one pinned version. This includes the tables in `deps`, which the
+    function reads through a parameter `tables: dg.ResourceParam[TableStore]`.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def table_asset(
     kinds
         Dagster kinds in addition to the kind of the store.
     ins
-        Upstream assets of another domain, or with another name than the parameter.
+        Upstream assets of another domain, or whose name differs from the parameter's name.
     deps
         Upstream assets that the function reads through a resource.
     partitions_def
@@ -67,10 +67,10 @@ def table_asset(
     Raises
     ------
     ValueError
-        Only one of schema and asset is partitioned. A run for one partition would then replace all of them.
+        Only the schema or only the asset is partitioned. A run for one partition would then replace all partitions.
     """
     if (partitions_def is None) != (schema.partition_by is None):
-        raise ValueError(f"{schema.name}: partitions_def and the schema's partition_by go together")
+        raise ValueError(f"{schema.name}: set both partitions_def and the schema's partition_by, or neither")
 
     def decorate(work: Callable[..., Any]) -> dg.AssetsDefinition:
         resources = {parameter.name for parameter in get_resource_args(work)}
@@ -105,9 +105,9 @@ def online_check(
     schema
         The online table.
     source
-        The table of the lake that it is made from.
+        The lake table from which the online table is made.
     compute
-        Computes the online table's rows from the source, as the asset does.
+        Function that computes the online table's rows from the source, as the asset does.
     """
 
     @dg.asset_check(
@@ -131,7 +131,7 @@ def online_check(
 
 
 def tables_in_lake(definitions: dg.Definitions) -> list[str]:
-    """Return the names of all tables of the lake that these definitions make, quarantines included."""
+    """Return the names of all lake tables, including quarantines, that the definitions create."""
     names = []
     for assets in definitions.assets or ():
         for spec in assets.specs if isinstance(assets, dg.AssetsDefinition) else ():
@@ -190,14 +190,14 @@ def _step(schema: TableSchema, work: Callable[..., Any], resources: set[str]) ->
         yield from _validated(context, schema, step, lambda: work(**given))
 
     compute.__name__ = work.__name__
-    compute.__signature__ = _of_step(work, resources)  # type: ignore[attr-defined]  # mypy does not know a function's own
+    compute.__signature__ = _of_step(work, resources)  # type: ignore[attr-defined]  # mypy does not know this attribute
     return compute
 
 
 def _of_step(work: Callable[..., Any], resources: set[str]) -> inspect.Signature:
-    """Return the signature that Dagster calls: the context and the upstream assets.
+    """Return the step's signature for Dagster: the context and the upstream assets.
 
-    Resources are taken from the context, so that an upstream asset may have the name of a resource.
+    Resources are taken from the context, so that an upstream asset may have the same name as a resource.
     """
     context = inspect.Parameter(CONTEXT, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=dg.AssetExecutionContext)
     own = inspect.signature(work).parameters.values()
@@ -240,7 +240,7 @@ def _check_results(
     if blocking:
         reasons = "; ".join(_reason(judgement, checks[judgement.name]) for judgement in blocking)
         raise dg.Failure(
-            f"{schema.name} is not published, its last good version stays current: {reasons}", allow_retries=False
+            f"{schema.name} was not published: {reasons}. The last good version stays current", allow_retries=False
         )
 
 
@@ -262,7 +262,7 @@ def _check_result(schema: TableSchema, judgement: Judgement, check: Check, *, de
 
 
 def _reason(judgement: Judgement, check: Check) -> str:
-    found = judgement.observed or f"{judgement.broken} of {judgement.rows} rows break it"
+    found = judgement.observed or f"{judgement.broken} of {judgement.rows} rows break this rule"
     first = f", e.g. {json.dumps(judgement.samples[0], default=str)}" if judgement.samples else ""
     return f"{check.name} failed: {found}{first}"
 

@@ -1,4 +1,4 @@
-"""Publishing: make staged rows a table's newest version in one commit, while other writers publish too."""
+"""Publish staged rows as a table's newest version in one commit, safely beside other writers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SOURCE_DIGEST = "source_digest"
 
 @dataclass(frozen=True)
 class Publication:
-    """Staged rows on their way into a table.
+    """Staged rows to publish as the next version of a table.
 
     Attributes
     ----------
@@ -46,11 +46,11 @@ class Publication:
     staged
         The rows.
     metadata
-        Kept with the version; JSON values.
+        JSON values to store with the version.
     partitions
         Values of the partitions to replace; empty for the whole table.
     lineage
-        What the rows were made from; None if newer rows may be replaced.
+        The input versions of the rows. If None, rows made from newer inputs may be replaced.
     """
 
     name: str
@@ -60,13 +60,13 @@ class Publication:
     lineage: Lineage | None = None
 
     def parts_after(self, base: TableVersion | None) -> dict[str, tuple[str, int]]:
-        """Return digest and rows by partition after this publication."""
+        """Return the digest and row count of each partition after this publication."""
         kept = base.parts if base and self.partitions else {}
         kept = {value: part for value, part in kept.items() if value not in self.partitions}
         return kept | {value: (part.digest, part.rows) for value, part in self.staged.parts.items()}
 
     def made_from_after(self, base: TableVersion | None) -> dict[str, Mapping[str, int]]:
-        """Return the input versions by partition after this publication."""
+        """Return the input versions of each partition after this publication."""
         before = base.made_from if base else {}
         old_parts = base.parts if base else {}
         versions = self.lineage.versions if self.lineage else {}
@@ -91,7 +91,7 @@ def publish(location: LakeLocation, publication: Publication) -> TableVersion:
                 return published
             # A random wait keeps two writers from colliding again.
             time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt)))  # noqa: S311 - no secret
-    raise TableError(f"{name} was not published: other writers were faster {_ATTEMPTS} times; run it again")
+    raise TableError(f"{name} was not published: other writers were first in all {_ATTEMPTS} attempts; run it again")
 
 
 def _publish_once(location: LakeLocation, publication: Publication, uploads: Uploads) -> TableVersion | None:
@@ -112,7 +112,7 @@ def _publish_once(location: LakeLocation, publication: Publication, uploads: Upl
     made_from = publication.made_from_after(base)
     if publication.lineage:
         _refuse_stale(publication.lineage, base, changed, in_part=bool(publication.partitions))
-    # A file that is missing or damaged is written again.
+    # Also rewrite partitions whose files are missing or damaged.
     changed |= broken & set(staged.parts)
     if not changed and table.schema() == schema:
         return _unchanged(location, publication, table, base, made_from)
@@ -133,9 +133,9 @@ def _unchanged(
     base: TableVersion,
     made_from: Mapping[str, Mapping[str, int]],
 ) -> TableVersion | None:
-    """Return the current version, which has the same rows. Restate it if the rows were made from newer inputs.
+    """Return the current version, because the rows are unchanged. Restate it if its inputs or its source file changed.
 
-    Without that, an older run could still publish over them.
+    Restating commits new metadata without data files. Otherwise an older run could still replace the rows.
     """
     lineage = publication.lineage
     is_current = lineage is not None and lineage.before is not None and not _has_changed(lineage, base, None)
@@ -167,7 +167,8 @@ def _commit(
     actions
         Files to add.
     replaced
-        The schema after the commit, and which partitions are replaced (None for all). None to replace nothing.
+        None to append. Otherwise a tuple: the new schema, and the filters of the partitions to overwrite (None in this
+        place overwrites the whole table).
     """
     from deltalake.exceptions import CommitFailedError
 
@@ -205,13 +206,13 @@ def _create(location: LakeLocation, publication: Publication, uploads: Uploads) 
             actions,
             mode="error",
             partition_by=staged.partition_by,
-            # `vacuum` decides how long versions are kept; the log must not forget them earlier.
+            # Keep the log forever, because `vacuum` decides how long old versions stay readable.
             configuration={"delta.logRetentionDuration": _FOREVER},
             storage_options=location.options,
             commit_properties=commit_properties(committed),
         )
     except DeltaError:
-        # Another writer may have created the table first; delta-rs raises several errors for that.
+        # Try again if another writer created the table first, for which delta-rs raises various errors.
         if location.find(name) is None:
             raise
         return None
@@ -227,7 +228,7 @@ def _refuse_stale(lineage: Lineage, base: TableVersion, changed: Collection[str]
 
 
 def _has_changed(lineage: Lineage, base: TableVersion, partitions: Iterable[str] | None) -> bool:
-    """Whether the table, or one of these partitions, was published or restated since the step began."""
+    """Whether the table, or one of the given partitions, was published or restated since the step began."""
     before: Any = lineage.before
     if partitions is None:
         return before is None or before.log_version != base.log_version
@@ -240,24 +241,31 @@ def _has_changed(lineage: Lineage, base: TableVersion, partitions: Iterable[str]
 
 def _refuse_strays(name: str, staged: Staged, partitions: Collection[str]) -> None:
     if isinstance(partitions, str):
-        raise TypeError(f"partitions is a collection of values, not one: [{partitions!r}]")
+        raise TypeError(f"partitions must be a collection of values: use [{partitions!r}]")
     if partitions and not staged.partition_by:
-        raise TableError(f"{name}: partitions {sorted(partitions)} are named, but the rows are staged without any")
+        raise TableError(
+            f"{name}: partitions {sorted(partitions)} were given, but the staged rows have no partition column"
+        )
     stray = set(staged.parts) - set(partitions) if partitions else set()
     if stray:
-        raise TableError(f"{name}: rows of partitions {sorted(stray)} among those of {sorted(partitions)}")
+        raise TableError(
+            f"{name}: rows of partitions {sorted(stray)} are staged, but only {sorted(partitions)} are to be replaced"
+        )
 
 
 def _refuse_other_shape(name: str, table: DeltaTable, staged: Staged, schema: Schema, *, in_part: bool) -> None:
     found, given = table.metadata().partition_columns, [staged.partition_by] if staged.partition_by else []
     if found != given:
-        state = f"{name} is partitioned by {found or 'nothing'}, the rows by {given or 'nothing'}"
+        state = f"{name} is partitioned by {found or 'nothing'}, but the staged rows by {given or 'nothing'}"
         raise TableError(f"{state}; publish under another name, or delete {place_of(table)} first")
     if in_part:
         lost = [one.name for one in table.schema().fields if one not in schema.fields]
         if lost:
-            reason = f"columns {lost} of {name} are missing, or of another type, in the rows of some partitions"
-            raise TableError(f"{reason}; columns can only be added, unless the whole table is published")
+            reason = f"columns {lost} of {name} are missing from the staged rows, or have another type"
+            raise TableError(
+                f"{reason}. Publishing single partitions can only add columns; to drop or retype one, publish the "
+                "whole table"
+            )
 
 
 def _lacks_plain_timestamps(table: DeltaTable, schema: Schema) -> bool:
@@ -268,7 +276,7 @@ def _add_plain_timestamps(table: DeltaTable) -> None:
     from deltalake import TableFeatures
     from deltalake.exceptions import CommitFailedError
 
-    # If another writer was faster, the next attempt finds the feature set, or tries again.
+    # Ignore a conflict with another writer, because the next attempt checks for the feature again.
     with suppress(CommitFailedError):
         table.alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
 

@@ -1,7 +1,7 @@
 """Tables in the lake: Delta Lake tables by name, version and partition, in a folder or an object store.
 
-A write is one atomic commit. Its metadata hold the content digest of every partition, so that publishing the same rows
-again makes no new version. The content of the rows is validated elsewhere (`validation.py`).
+Each write is one atomic commit. Its metadata contain the content digest of every partition, so that publishing the same
+rows again makes no new version. `validation.py` validates the rows.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class TableStore:
     Parameters
     ----------
     uri
-        A folder, an object store's URI, or `memory://` for a private store that ends with the engine.
+        A folder, an object store's URI, or `memory://` for a private store that is removed with the engine.
     engine
-        Reads the rows.
+        The query engine that reads the rows.
     storage_options
         Options for the object store. Its usual environment variables are read too. delta-rs retries transient
         failures (refused connections, timeouts, 429 and 5xx) for up to 20 seconds.
@@ -65,7 +65,8 @@ class TableStore:
         Parameters
         ----------
         versions
-            Version by table; None for a table that does not exist. Other tables are read at their newest version.
+            Version of each table; None for a table that does not exist. Tables not listed are read at their newest
+            version.
         """
         view = copy.copy(self)
         view._pins = versions  # noqa: SLF001 - the same class
@@ -128,9 +129,9 @@ class TableStore:
             return as_frame(expression.select(columns) if columns else expression)
 
     def scan(self, name: str, *, version: int | None = None) -> Expression:
-        """Return a table as an expression, which streams; partition columns included.
+        """Return a table, including partition columns, as an expression that streams its rows.
 
-        The expression keeps reading the version that was current when it was made.
+        The expression keeps reading the version that was current when this method was called.
 
         Raises
         ------
@@ -159,9 +160,9 @@ class TableStore:
     ) -> TableVersion:
         """Make staged rows the current version in one commit, or raise and change nothing.
 
-        Without `partitions` the staged rows replace the whole table, columns included. With them, they replace
-        only those partitions; a partition without staged rows becomes empty. If nothing changes, no new version is
-        made, except that missing and damaged data files are written again.
+        Without `partitions`, the staged rows replace the whole table, including its columns. With `partitions`, they
+        replace only those partitions, and a partition without staged rows becomes empty. If nothing changes, no new
+        version is made, except to rewrite missing or damaged data files.
 
         Parameters
         ----------
@@ -170,35 +171,35 @@ class TableStore:
         staged
             The rows.
         metadata
-            Kept with the version; JSON values.
+            JSON values to store with the version.
         partitions
-            Values of the staged partition column.
+            Values of the partition column to replace; empty to replace the whole table.
         lineage
-            What the rows were made from. Without it, rows made from newer inputs may be replaced.
+            The input versions of the rows. If None, rows made from newer inputs may be replaced.
 
         Raises
         ------
         StaleError
             The rows to be replaced were made from newer inputs.
         TableError
-            Rows lie outside the named partitions; the columns or the partition column do not fit the table; another
-            program changed the table, or set a feature that the platform does not support; other writers were faster
-            too often; no space is left, or the store cannot be reached.
+            Rows lie outside the given partitions, the columns or the partition column do not fit the table, another
+            program changed the table or set an unsupported feature, other writers committed first in every attempt,
+            the disk is full, or the store cannot be reached.
         """
         return publish(self._location, Publication(name, staged, metadata or {}, partitions, lineage))
 
     def vacuum(self, name: str, retention: timedelta, keep_versions: Collection[int] = ()) -> int:
-        """Remove files that only versions older than the retention need, and return their number.
+        """Remove the files that are needed only by versions older than the retention, and return their number.
 
-        Files of killed writers are removed too. A retention shorter than a publication takes would remove the files
-        of a writer at work.
+        Files left by killed writers are removed too. The retention must be longer than any publication takes, or the
+        files of an active writer are removed.
 
         Parameters
         ----------
         name
             The table.
         retention
-            Age up to which every version stays readable, in whole hours, rounded up.
+            Age up to which every version stays readable. It is rounded up to whole hours.
         keep_versions
             Versions that stay readable at any age. Numbers that the table does not have are ignored.
 
@@ -210,7 +211,7 @@ class TableStore:
         return vacuum(self._location, name, self._open(name), retention, keep_versions)
 
     def damage(self) -> Iterator[tuple[str, str]]:
-        """Yield each table whose current version cannot be read, with a sentence that says why and how to fix it.
+        """Yield the name of each table whose current version cannot be read, with the reason and the fix.
 
         Raises
         ------
@@ -246,10 +247,12 @@ class TableStore:
         if version is None or version == current:
             more = f", and {len(broken) - 1} further files are broken" if len(broken) > 1 else ""
             raise TableError(
-                f"{name} is damaged: {Path(self.uri(name), path)} {state}{more}. Materialise the asset again, which "
-                "writes the file again"
+                f"{name} is damaged: {Path(self.uri(name), path)} {state}{more}. Materialise the asset again "
+                "to rewrite the damaged files"
             )
-        reason = f"{len(broken)} of its {table.get_add_actions().num_rows} files were removed after the retention"
+        reason = (
+            f"{len(broken)} of its {table.get_add_actions().num_rows} files were removed after the retention period"
+        )
         raise TableError(
             f"version {table.version()} of {name} cannot be read any more: {reason} (PLATFORM_RETENTION_DAYS)"
         )

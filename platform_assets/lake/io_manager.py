@@ -20,14 +20,14 @@ from platform_assets.lake.validation import Validated
 from platform_assets.orchestration.failures import plain_failures
 
 PREVIEW_ROWS = 5
-"""Rows in the preview of a table's metadata."""
+"""Number of rows in the preview that the metadata show."""
 
 
 class TablesIOManager(dg.IOManager):
     """Publishes the rows that an asset returns, and loads them for downstream assets.
 
-    An asset returns a pandas frame, an Ibis expression, or (by `table_asset`) validated rows. The annotation of a
-    downstream parameter, `Frame` or `Expression`, decides the form in which the rows are loaded.
+    An asset returns a pandas frame, an Ibis expression, or (if made by `table_asset`) validated rows. A downstream
+    parameter annotated `Expression` receives an expression; any other parameter receives a frame.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class TablesIOManager(dg.IOManager):
     online
         The online tables.
     engine
-        Stages the rows.
+        The query engine that stages the rows.
     """
 
     def __init__(self, tables: TableStore, online: OnlineTables, engine: Engine) -> None:
@@ -62,7 +62,7 @@ class TablesIOManager(dg.IOManager):
                 validated.discard()
 
     def load_input(self, context: dg.InputContext) -> Frame | Expression:
-        """Return the upstream table at the version that the step is pinned to; for partitions, only those of this run.
+        """Return the upstream table, at the step's pinned version and limited to the partitions of this run.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class TablesIOManager(dg.IOManager):
             The table cannot be read.
         """
         if context.upstream_output is None:
-            raise dg.DagsterInvariantViolationError("the tables' IO manager loads assets only, no outputs of ops")
+            raise dg.DagsterInvariantViolationError("TablesIOManager loads only assets, not the outputs of ops")
         name, declared = _name(context.asset_key), _declared(context.upstream_output)
         with plain_failures():
             if declared.get(STORE) == "online":
@@ -90,7 +90,7 @@ class TablesIOManager(dg.IOManager):
         lineage = step.lineage(name)
         metadata = {"asset": name, "run": context.run_id, "code": code_version(), "inputs": step.record(), **given}
         if validated.quarantine:
-            # First, so that a crash between the two commits loses no bad row.
+            # Publish the quarantine first, so that a crash between the two commits loses no bad row.
             bad = declared[QUARANTINE]
             self._tables.publish(bad, validated.quarantine, metadata=metadata, lineage=step.lineage(bad))
         facts: dict[str, Any] = {"digest": staged.digest, "code": code_version()}
@@ -114,12 +114,12 @@ def _partitions(context: dg.OutputContext) -> Sequence[str]:
 
 def _partition_column(name: str, declared: Mapping[str, Any]) -> str:
     if PARTITION_BY not in declared:
-        raise TableError(f"{name} is partitioned; its metadata must name the column of the keys: {PARTITION_BY}")
+        raise TableError(f"{name} is partitioned; its metadata must name the partition column as {PARTITION_BY}")
     return str(declared[PARTITION_BY])
 
 
 def _preview(staged: Staged) -> dg.MarkdownMetadataValue:
-    """Return some rows as a Markdown table. They come directly from a staged file; a query would read more of it."""
+    """Return some rows as a Markdown table, read directly from a staged file, because a query would read more of it."""
     import pyarrow.parquet as pq
 
     files = (file for part in staged.parts.values() for file in part.files)

@@ -1,4 +1,4 @@
-"""The lake's location: a folder or an object store, how its tables are opened, and plain errors."""
+"""The lake's location, a folder or an object store: open and list its tables, and report errors plainly."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _LONGEST_REASON = 500
-# delta-rs turns a folder into a URL and back, and finds another folder, or none, for these.
+# Characters that delta-rs misreads when it converts a folder to a URL and back: it would open another folder.
 _REFUSED = re.compile(r"[#?%\\\[\]|^\x00-\x1f\x7f\ud800-\udfff]")
-# delta-rs' own bounds are 10 attempts within 3 minutes; a store that is down should be reported sooner.
+# Shorter than delta-rs' defaults (10 attempts within 3 minutes), so that an unreachable store is reported sooner.
 _PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
 
 
@@ -42,9 +42,9 @@ class LakeLocation:
     root
         The folder's absolute path, or the URI.
     is_remote
-        Whether it is an object store.
+        Whether the location is an object store.
     is_durable
-        Whether a commit to the folder has to be written through to the disk. An object store does that by itself.
+        Whether each commit must be flushed to disk. False for an object store, which does that itself.
     options
         Options for delta-rs.
 
@@ -65,7 +65,7 @@ class LakeLocation:
         return f"{self.root}/{name}"
 
     def find(self, name: str) -> DeltaTable | None:
-        """Open a table at its newest version; None where it does not exist.
+        """Open a table at its newest version. Return None if it does not exist.
 
         Raises
         ------
@@ -133,7 +133,8 @@ class LakeLocation:
         except (OSError, DeltaError, pa.ArrowException, duckdb.Error) as error:
             where = shown(self.root)
             if is_full(error):
-                raise TableError(f"{name} {outcome}: no space left on {where}; make some and run again") from error
+                full = f"no space left on {where}; free some space and run again"
+                raise TableError(f"{name} {outcome}: {full}") from error
             raise TableError(f"{name} in {where} {outcome}: {_without_secrets(str(error), self.options)}") from None
 
 

@@ -1,4 +1,4 @@
-"""Lineage: the table versions that rows were made from, and the check that they replace no rows made from newer ones.
+"""Lineage: the table versions that rows were made from. Rows made from newer versions are never replaced.
 
 A run can be overtaken: a newer run starts later and finishes first. When the older run then publishes, its rows must
 not replace the newer ones.
@@ -23,7 +23,7 @@ class StaleError(TableError):
 
 @dataclass(frozen=True)
 class Lineage:
-    """What a step read, and what its table held when the step began.
+    """The input versions of a step, and the version of its own table when the step began.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Lineage:
         The version of the step's own table when the step began: a `TableVersion`, an `OnlineVersion`, or None if the
         table did not exist.
     newest
-        Returns the number of a table's newest version, or None if there is no such table.
+        Function that returns the number of a table's newest version, or None if there is no such table.
     """
 
     inputs: Mapping[str, TableVersion | None]
@@ -48,8 +48,8 @@ class Lineage:
     def refuse_stale(self, name: str, recorded: Iterable[Mapping[str, int]], *, has_changed: bool) -> None:
         """Raise if the rows to be replaced are newer than the step's rows.
 
-        Version numbers decide if every input has them. Otherwise there is no order, and any change since the step
-        began counts as newer.
+        The version numbers of the inputs decide. If an input has no version number, the order is unknown, and any
+        change since the step began counts as newer.
 
         Parameters
         ----------
@@ -72,7 +72,8 @@ class Lineage:
                 read = self.versions.get(source)
                 if read is None or version <= read:
                     continue
-                # A table that was deleted or restored from a backup counts from a lower number again.
+                # If the source table was deleted, or restored from a backup, its version numbers restart lower, so they
+                # cannot be compared.
                 if (newest := self.newest(source)) is None or newest < version:
                     is_ordered = False
                     continue
@@ -82,11 +83,11 @@ class Lineage:
                 )
         if has_changed and not is_ordered:
             raise StaleError(
-                f"{name} was not published: another run published it after this run had begun. The rows of the other "
-                "run stay. To publish the present state of the source, run again"
+                f"{name} was not published: another run published it after this run began. The other run's rows stay. "
+                "To publish the current state of the source, run again"
             )
 
 
 def newest_of(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
-    """Return the higher version of each input, for rows that two runs made alike."""
+    """Return the higher version number of each input in `new`, for two runs that made the same rows."""
     return {name: max(old.get(name, version), version) for name, version in new.items()}

@@ -1,4 +1,4 @@
-"""Online tables: rows in PostgreSQL that programs read one by one, replaced in one transaction.
+"""Online tables: rows in PostgreSQL that the HTTP service reads by key. A table is replaced in one transaction.
 
 The table `<domain>/<table>` is the SQL table `<domain>.<table>`, which a migration creates. `validation.py` validates
 the rows before they are published here.
@@ -36,7 +36,7 @@ _ONE_VERSION = b"SELECT name, digest, rows, updated_at, inputs FROM platform.onl
 
 @dataclass(frozen=True)
 class OnlineVersion:
-    """The content of an online table.
+    """The version of an online table.
 
     Attributes
     ----------
@@ -47,9 +47,9 @@ class OnlineVersion:
     rows
         Number of rows.
     updated_at
-        Time of the last change of a row, with time zone.
+        Time at which the rows last changed, with time zone.
     inputs
-        Version of each table of the lake that the rows were made from.
+        Version of each lake table that the rows were made from.
     """
 
     name: str
@@ -65,11 +65,11 @@ class OnlineTables:
     Parameters
     ----------
     database
-        Opens the database on first use.
+        Function that opens the database on first use.
     engine
-        Writes staged rows as CSV for PostgreSQL's COPY.
+        The query engine that writes staged rows as CSV for PostgreSQL's COPY.
     reads
-        Reads single rows of the same database.
+        Asynchronous connections to the same database, which read single rows.
     """
 
     def __init__(self, database: Callable[[], Database], engine: Engine, reads: AsyncReads) -> None:
@@ -98,16 +98,16 @@ class OnlineTables:
         key
             Columns of the primary key.
         run_id
-            The Dagster run that publishes.
+            Id of the Dagster run that publishes.
         lineage
-            What the rows were made from. Without it, rows made from newer inputs may be replaced.
+            The input versions of the rows. If None, rows made from newer inputs may be replaced.
 
         Raises
         ------
         StaleError
             The table's rows were made from newer inputs.
         DatabaseError
-            The database does not answer, or has no such table. Its rows are unchanged.
+            The database does not answer, or has no such table. The rows stay unchanged.
         """
         from psycopg import sql
 
@@ -149,7 +149,7 @@ class OnlineTables:
         return OnlineVersion(*row or ())
 
     def current(self, name: str) -> OnlineVersion | None:
-        """Return the content of a table; None before it was first published.
+        """Return the version of a table, or None if it was never published.
 
         Raises
         ------
@@ -160,7 +160,7 @@ class OnlineTables:
         return OnlineVersion(*rows[0]) if rows else None
 
     def versions(self) -> list[OnlineVersion]:
-        """Return the content of every published online table, by name.
+        """Return the version of every published online table, ordered by name.
 
         Raises
         ------
@@ -183,7 +183,7 @@ class OnlineTables:
         return rows[0] if rows else None
 
     async def get_many(self, name: str, column: str, keys: Sequence[Any]) -> dict[Any, dict[str, Any]]:
-        """Return the rows of some keys by key, from one statement. Unknown keys are left out.
+        """Return the rows with the given keys, by key, using one statement. Unknown keys are omitted.
 
         Parameters
         ----------
@@ -202,7 +202,7 @@ class OnlineTables:
         if not keys:
             return {}
         if len(keys) == 1:
-            # PostgreSQL needs half the time for a comparison with one value.
+            # For one key, use `=`, because PostgreSQL executes it in half the time of `= ANY`.
             row = await self.get(name, **{column: keys[0]})
             return {} if row is None else {row[column]: row}
         with _plain_errors(name):
@@ -224,7 +224,7 @@ class OnlineTables:
     def _copy(self, connection: psycopg.Connection[Any], staged: Staged, command: Any) -> None:
         files = [str(file) for part in staged.parts.values() for file in part.files]
         text = staged.folder / "rows.csv"
-        # DuckDB and PostgreSQL write bytes as text in different ways; hexadecimal digits are the same in both.
+        # Write bytes as hexadecimal digits, because PostgreSQL cannot read DuckDB's own text format for bytes.
         columns = (
             f"'\\x' || hex({sql_name(field.name)})" if "binary" in str(field.type) else sql_name(field.name)
             for field in staged.schema
@@ -267,12 +267,12 @@ def _plain_errors(name: str) -> Iterator[None]:
         ) from error
     except (psycopg.OperationalError, sa.exc.OperationalError) as error:
         raise DatabaseError(
-            f"PostgreSQL failed while {name} was in use ({first_line(error)}); its rows are as they were. "
+            f"PostgreSQL failed while {name} was in use ({first_line(error)}); its rows are unchanged. "
             "Run `platform-assets doctor` to see what is reachable"
         ) from error
     except psycopg.Error as error:
         raise DatabaseError(
-            f"PostgreSQL refused a statement about {name} ({first_line(error)}); its rows are as they were"
+            f"PostgreSQL refused a statement about {name} ({first_line(error)}); its rows are unchanged"
         ) from error
 
 
@@ -298,7 +298,8 @@ def _refuse_stale(
     return lineage.versions
 
 
-# Code names the tables and columns, so that there are few statements. Composing one takes longer than executing it.
+# Composed statements are cached, because composing one takes longer than executing it. The cache stays small, because
+# only code chooses tables and columns.
 
 
 @cache

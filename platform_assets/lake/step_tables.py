@@ -1,6 +1,7 @@
-"""The tables of one Dagster step: each input is pinned to one version, for reading and for the record alike.
+"""The tables of one Dagster step. Each input is pinned to one version, which the step reads and records.
 
-A step may be a process of its own. The pins belong to the step's context, so that a retry reads the newest versions.
+The pins belong to the step's context, because a step may run in its own process, and a retry must read the newest
+versions.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _steps: WeakKeyDictionary[Any, StepTables] = WeakKeyDictionary()
 
 
 class StepTables:
-    """The tables of a step at the versions they had when the step began.
+    """The tables of a step, at their versions when the step began.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ class StepTables:
     Attributes
     ----------
     store
-        The lake as the step sees it.
+        The lake, with the step's inputs pinned.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class StepTables:
     ) -> None:
         self._newest = tables
         self._inputs = sorted(set(inputs) - set(outputs))
-        # First the outputs: a change of an output while the inputs are pinned must count as a later one.
+        # Read the outputs first, so that an output that changes while the inputs are pinned counts as changed since.
         self._before: dict[str, TableVersion | OnlineVersion | None] = {
             name: online.current(name) if store == "online" else tables.current(name) for name, store in outputs.items()
         }
@@ -56,7 +57,7 @@ class StepTables:
         self.store = tables.pinned(self._pins)
 
     def record(self) -> dict[str, dict[str, Any]]:
-        """Return version, digest and demo mark of each input in the lake, by name."""
+        """Return the version, digest and demo flag of each lake input, by name."""
         return {
             name: {
                 "version": version.version,
@@ -68,7 +69,7 @@ class StepTables:
         }
 
     def lineage(self, name: str) -> Lineage:
-        """Return what a table that this step publishes is made from."""
+        """Return the lineage of a table that this step publishes."""
         return Lineage(self._pins, self._before.get(name), self._newest_version)
 
     def _newest_version(self, name: str) -> int | None:

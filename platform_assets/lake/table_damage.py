@@ -1,4 +1,4 @@
-"""Damage to a table's log by a crash, a person or another program: the broken file is named with the way to fix it.
+"""Detect damage to a table's log by a crash, a person or another program. Errors name the broken file and the fix.
 
 Data files are checked in `table_files.py`.
 """
@@ -25,7 +25,7 @@ _PARQUET = b"PAR1"
 def refuse_broken_log(name: str, log: Path) -> None:
     """Raise if the newest commit in a local log is broken, or an older one is empty.
 
-    delta-rs ignores an empty commit, so that the table would silently return to an older version.
+    delta-rs ignores an empty commit, so without this check the table would silently return to an older version.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def refuse_broken_log(name: str, log: Path) -> None:
 
 
 def refuse_unreadable_log(name: str, log: Path) -> None:
-    """Raise if a commit or checkpoint in a local log that delta-rs cannot open is broken or missing.
+    """Raise an error that names the broken or missing file of a local log, for a log that delta-rs cannot open.
 
     Raises
     ------
@@ -61,12 +61,12 @@ def refuse_unreadable_log(name: str, log: Path) -> None:
 
 
 def refuse_foreign_features(name: str, table: DeltaTable, *, to_write: bool = False) -> None:
-    """Raise if another program set a feature on the table that this platform cannot read, or not write.
+    """Raise if a table has a feature that the platform cannot read or, with `to_write`, cannot write.
 
     Raises
     ------
     TableError
-        There is such a feature. The message names it and the fix.
+        The table has such a feature. The message names the feature and the fix.
     """
     from deltalake.table import (
         NOT_SUPPORTED_PYARROW_WRITER_VERSIONS,
@@ -79,7 +79,8 @@ def refuse_foreign_features(name: str, table: DeltaTable, *, to_write: bool = Fa
     if properties.get("delta.columnMapping.mode", "none") != "none":
         unknown.add("columnMapping")
     if to_write:
-        # A commit adds finished files, so that nothing would check constraints or write a change feed.
+        # Check writer features too, because a commit only adds finished files: constraints are not checked, and no
+        # change feed is written.
         unknown |= {*(protocol.writer_features or ())} - SUPPORTED_WRITER_FEATURES
         if protocol.min_writer_version in NOT_SUPPORTED_PYARROW_WRITER_VERSIONS:
             unknown.add(f"writer version {protocol.min_writer_version}")
@@ -99,7 +100,7 @@ def place_of(table: DeltaTable) -> str:
 
 
 def is_parquet(file: Path) -> bool:
-    """Whether a file begins and ends as a Parquet file does."""
+    """Whether a file begins and ends with Parquet's magic bytes."""
     with file.open("rb") as opened:
         start = opened.read(len(_PARQUET))
         opened.seek(max(0, file.stat().st_size - len(_PARQUET)))
@@ -107,7 +108,7 @@ def is_parquet(file: Path) -> bool:
 
 
 def _log_files(log: Path) -> tuple[dict[int, Path], int]:
-    """Commits by number, in order, and the number of the newest checkpoint that is whole; -1 without one."""
+    """Return the commits by number, in order, and the number of the newest intact checkpoint (-1 if there is none)."""
     files = sorted(log.iterdir())
     commits = {int(file.stem): file for file in files if _COMMIT.fullmatch(file.name)}
     found = [(match, file) for file in files if (match := _CHECKPOINT.fullmatch(file.name))]
@@ -115,7 +116,7 @@ def _log_files(log: Path) -> tuple[dict[int, Path], int]:
 
 
 def _is_whole(commit: Path) -> bool:
-    """Whether a commit has all its lines; the platform's own commits end with a transaction."""
+    """Whether a commit is complete. A commit of the platform must contain a transaction."""
     try:
         actions = [json.loads(line) for line in commit.read_text(encoding="utf-8").splitlines()]
     except (FileNotFoundError, ValueError):
@@ -131,7 +132,7 @@ def _commit_sentence(name: str, commit: Path, *, is_newest: bool) -> str:
     if int(commit.stem) == 0:
         fix = f"Delete the folder {table} and materialise the asset again"
     elif is_newest:
-        fix = "Delete that file, which returns the table to the version before, and materialise the asset again"
+        fix = "Delete that file, which returns the table to the previous version, and materialise the asset again"
     else:
         fix = (
             f"Restore that file from a backup; or delete the folder {table} and materialise the asset again, which "
@@ -143,4 +144,7 @@ def _commit_sentence(name: str, commit: Path, *, is_newest: bool) -> str:
 def _checkpoint_sentence(name: str, checkpoint: Path) -> str:
     hint = checkpoint.parent / "_last_checkpoint"
     files = f"{checkpoint} and {hint}" if checkpoint != hint and hint.exists() else f"{checkpoint}"
-    return f"{name} is damaged: the checkpoint {checkpoint} is broken. Delete {files}; the commits hold the same rows"
+    return (
+        f"{name} is damaged: the checkpoint {checkpoint} is broken. Delete {files}; no rows are lost, because the "
+        "commits contain the same information"
+    )

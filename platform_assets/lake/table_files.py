@@ -1,4 +1,4 @@
-"""Data files of a table: which are missing or damaged, and writing them through to the disk."""
+"""Find missing and damaged data files of a table, and flush files and commits to disk."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def broken_files(location: LakeLocation, name: str, table: DeltaTable) -> dict[str, str]:
-    """Return what is wrong with data files of the version that is open, by path; empty if every file is whole.
+    """Return the problem of each missing or damaged data file of the opened version, by path.
 
-    Sizes are compared with the log. In a local folder, the first and last bytes must also be those of Parquet.
+    File sizes are compared with the log. A local file must also begin and end with Parquet's magic bytes.
     """
     import pyarrow as pa
 
@@ -35,7 +35,7 @@ def broken_files(location: LakeLocation, name: str, table: DeltaTable) -> dict[s
         elif size != wanted:
             broken[path] = f"has {size} of {wanted} bytes"
         elif not location.is_remote and not is_parquet(local):
-            broken[path] = "is no Parquet file"
+            broken[path] = "is not a Parquet file"
     return broken
 
 
@@ -63,7 +63,7 @@ def _stored_sizes(location: LakeLocation, name: str) -> dict[str, int]:
 
 
 def sync_files(location: LakeLocation, name: str, actions: Collection[Any]) -> None:
-    """Write data files through to the disk: a commit must never name a file that a power failure can lose."""
+    """Flush data files to disk, so that a commit never refers to a file that a power failure can lose."""
     folder = Path(location.uri(name))
     if location.is_durable and actions:
         for path in (*(folder / action.path for action in actions), folder):
@@ -71,7 +71,7 @@ def sync_files(location: LakeLocation, name: str, actions: Collection[Any]) -> N
 
 
 def sync_commit(location: LakeLocation, name: str, number: int) -> None:
-    """Write a commit through to the disk; delta-rs leaves that to the operating system."""
+    """Flush a commit to disk, because delta-rs leaves that to the operating system."""
     if not location.is_durable:
         return
     log = Path(location.uri(name), "_delta_log")

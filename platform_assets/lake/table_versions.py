@@ -1,4 +1,4 @@
-"""Table versions: the metadata that each commit keeps about the rows it published, and how it is read back.
+"""Table versions: write and read the metadata that each commit stores about its rows.
 
 A commit may also restate the current version: the rows are the same, but were made from newer inputs.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _METADATA = "platform_assets"
 _FIRST_LOOK = 4
-"""Commits that are read at first to find the newest version."""
+"""Number of commits in the first read of the log, to find the newest version."""
 # Operations of commits that change no rows.
 _MAINTENANCE = {"VACUUM START", "VACUUM END", "OPTIMIZE", "ADD FEATURE", "SET TBLPROPERTIES"}
 
@@ -36,7 +36,7 @@ class TableVersion:
     name
         The table.
     version
-        Delta version. Numbers grow, with gaps where maintenance took a number.
+        Delta version number. Numbers increase, with gaps, because maintenance commits take numbers too.
     digest
         Content digest of all rows.
     rows
@@ -46,11 +46,11 @@ class TableVersion:
     metadata
         Metadata given by the writer: asset, run, inputs, whether the data are demo data.
     parts
-        Digest and rows by partition.
+        Digest and row count by partition.
     made_from
-        Input versions by partition. A partition that became empty stays here.
+        Input versions by partition. A partition that became empty keeps its entry.
     log_version
-        Delta version of the newest commit about this version: a later one if the version was restated.
+        Number of the newest commit that describes this version; higher than `version` if it was restated.
     """
 
     name: str
@@ -70,7 +70,7 @@ def newest(name: str, table: DeltaTable) -> TableVersion:
     Raises
     ------
     TableError
-        Another program made or changed the table, or its log lost the version's commit.
+        Another program created or changed the table, or the version's commit is missing from the log.
     """
     number = table.transaction_version(_METADATA)
     if number is None:
@@ -105,14 +105,14 @@ def commit_metadata(
     made_from: Mapping[str, Mapping[str, int]],
     at: int | None = None,
 ) -> dict[str, Any]:
-    """Return the metadata that a commit keeps about its version, as JSON values.
+    """Return the metadata that a commit stores about its version, as JSON values.
 
     Parameters
     ----------
     version, parts, metadata, made_from
         As in `TableVersion`.
     at
-        Milliseconds since 1970; None for now.
+        Time of the commit, in milliseconds since 1970. None for the current time.
     """
     return {
         "version": version,
@@ -150,7 +150,7 @@ def version_in_commit(name: str, ours: Mapping[str, Any], log_version: int) -> T
 
 
 def _recorded_inputs(ours: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Return the input versions of a commit that earlier releases made: those of its last run, for every partition."""
+    """Return the input versions from a commit of an earlier release, which recorded them once for all partitions."""
     inputs = {name: facts["version"] for name, facts in ours["metadata"].get("inputs", {}).items()}
     return dict.fromkeys(ours["parts"], inputs) if inputs else {}
 
@@ -161,10 +161,10 @@ def commit_properties(committed: Mapping[str, Any]) -> CommitProperties:
 
     return CommitProperties(
         custom_metadata={_METADATA: committed},
-        # The transaction identifies the newest commit with metadata of the opened version, because `history`
-        # also returns commits that were added after the table was opened.
+        # Record the version number as a transaction, which belongs to the opened version. `history` does not identify
+        # that version, because it also returns commits made after the table was opened.
         app_transactions=[Transaction(_METADATA, committed["version"])],
-        # The metadata describe the whole table. So one of two writers with the same base must fail, even if they
-        # change different partitions.
+        # Do not let delta-rs retry, because the metadata describe the whole table: of two writers with the same base,
+        # one must fail, even if they change different partitions.
         max_commit_retries=0,
     )

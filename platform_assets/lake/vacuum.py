@@ -1,4 +1,4 @@
-"""Vacuum: remove files that only versions older than the retention need, and files of killed writers."""
+"""Vacuum: remove files that are needed only by versions older than the retention, and files of killed writers."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ def vacuum(
 ) -> int:
     """Remove files of an open table, and return their number. See `TableStore.vacuum`."""
     with location.plain_errors(name, "was not cleaned"):
-        # The files that delta-rs reports include files removed earlier that the log still names.
+        # Count files by listing the folder, because delta-rs also reports files that an earlier vacuum removed.
         before = _stored_files(location, name)
         table.vacuum(
             retention_hours=math.ceil(retention / timedelta(hours=1)),
             dry_run=False,
             enforce_retention_duration=False,
             full=True,
-            # A registered model may name a version of a lake that was lost and made again.
+            # Skip unknown versions: a registered model may name a version of a lake that was lost and created again.
             keep_versions=sorted(version for version in keep_versions if version <= table.version()),
         )
         return len(before - _stored_files(location, name)) + _remove_halves(location, name, retention)
 
 
 def _remove_halves(location: LakeLocation, name: str, retention: timedelta) -> int:
-    # In a folder, delta-rs writes to `<file>#<number>` and renames; its vacuum ignores such files of killed writers.
+    # In a folder, delta-rs writes to `<file>#<number>` and then renames the file. Remove such files of killed writers,
+    # because delta-rs' own vacuum ignores them.
     # In an object store, a lifecycle rule of the bucket removes incomplete uploads.
     if location.is_remote:
         return 0

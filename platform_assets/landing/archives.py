@@ -1,7 +1,7 @@
-"""Tar archives that hold one file as base64 text, unpacked layer by layer.
+"""Unpack tar archives that contain one file, encoded as base64 text.
 
-No layer is trusted. Each is streamed into a file in a private folder, within one limit of bytes. Names inside the
-archive appear in messages and are never used as paths. `packed_files.py` undoes the compression.
+No layer is trusted. Each is streamed into a file in a private folder, up to a limit of bytes. Names inside the archive
+appear only in messages and are never used as paths. `packed_files.py` undoes the compression.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BLANKS = b" \t\r\n"
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/= \t\r\n]")
 _SYMBOLS = 4
 MOST_FOLDERS = 100
-"""Folders that an archive may hold. Folders are ignored, so many more of them are an attack or a mistake."""
+"""Maximum number of folders in an archive. Folders are ignored, so a larger number is an attack or a mistake."""
 
 
 class NotPackedError(ArchiveError):
@@ -44,11 +44,11 @@ class NotPackedError(ArchiveError):
 
 
 class NotTarError(ArchiveError):
-    """The compressed content is not a whole tar archive."""
+    """The compressed content is not a complete tar archive."""
 
 
 class TooLargeError(ArchiveError):
-    """The archive, or its content, has more bytes than the limit."""
+    """The archive or its content exceeds the limit of bytes."""
 
 
 class NotBase64Error(ArchiveError):
@@ -71,16 +71,16 @@ class Unpacking:
     setting: str
 
     def unpack(self, archive: Path, folder: Path, called: str) -> Path:
-        """Write the file that an archive holds, and return its path. No other file stays in the folder.
+        """Unpack the archive's only file, and return its path. No other file is left in the folder.
 
         Parameters
         ----------
         archive
-            A tar archive, usually compressed, with one member, which is base64 text.
+            A tar archive, usually compressed, whose only file is base64 text.
         folder
             An empty private folder.
         called
-            What the archive is called in messages.
+            Name of the archive in messages.
 
         Returns
         -------
@@ -90,7 +90,7 @@ class Unpacking:
         Raises
         ------
         ArchiveError
-            The archive is damaged, has another content, or exceeds the limit.
+            The archive is damaged, has unexpected content, or exceeds the limit.
         """
         text, target = folder / "text", folder / "unpacked"
         with archive.open("rb") as packed:
@@ -108,7 +108,7 @@ class Unpacking:
 
 
 class _Layer:
-    """The uncompressed archive, for `tarfile` to read. Reading fails beyond the limit."""
+    """The decompressed archive, as a stream for `tarfile`. Reading beyond the limit raises an error."""
 
     def __init__(self, packed: BinaryIO, how: Unpacking, called: str) -> None:
         head = packed.read(HEAD_BYTES)
@@ -125,7 +125,7 @@ class _Layer:
         self._left = how.limit
 
     def read(self, _size: int) -> bytes:
-        """Return some more bytes; none at the end. `tarfile` takes any number of them."""
+        """Return the next chunk; empty at the end. `tarfile` accepts a chunk of any size."""
         found = next(self._chunks, b"")
         self._left -= len(found)
         if self._left < 0:
@@ -133,21 +133,21 @@ class _Layer:
         return found
 
     def drain(self) -> None:
-        """Read to the end, which checks the checksums."""
+        """Read to the end, which verifies the checksums."""
         while self.read(CHUNK_BYTES):
             pass
 
 
 def _only_member(layer: _Layer, target: Path) -> str:
-    """Copy the only file of a tar archive, and return its name for messages."""
+    """Extract the only file of a tar archive to `target`, and return its name for use in messages."""
     name, folders = "", 0
     try:
-        with tarfile.open(fileobj=layer, mode="r|", encoding="utf-8", errors="backslashreplace") as archive:  # type: ignore[call-overload]  # it needs `read` alone
+        with tarfile.open(fileobj=layer, mode="r|", encoding="utf-8", errors="backslashreplace") as archive:  # type: ignore[call-overload]  # `tarfile` only needs `read`
             for member in archive:
                 _demand_plain(member, layer.called)
                 if name and member.isfile():
                     raise SeveralMembersError(
-                        f"{layer.called} holds several files, {name} and {shown_name(member.name)} among them; "
+                        f"{layer.called} holds several files, including {name} and {shown_name(member.name)}; "
                         "pack one file"
                     )
                 if member.isfile():
@@ -156,9 +156,9 @@ def _only_member(layer: _Layer, target: Path) -> str:
                 folders += member.isdir()
                 if folders > MOST_FOLDERS:
                     raise WrongMemberError(f"{layer.called} holds more than {MOST_FOLDERS} folders; pack one file")
-    # The other errors are what tarfile raises for forged headers.
+    # For forged headers, tarfile also raises errors other than TarError.
     except (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
-        raise NotTarError(f"{layer.called} is not a whole tar archive: {first_line(error)}") from None
+        raise NotTarError(f"{layer.called} is not a complete tar archive: {first_line(error)}") from None
     layer.drain()
     if not name:
         raise NoMemberError(f"{layer.called} holds no file; pack one with `tar czf ARCHIVE FILE`")
@@ -171,7 +171,7 @@ def _demand_plain(member: tarfile.TarInfo, called: str) -> None:
         raise WrongMemberError(
             f"{called} holds {name}, which points outside the archive; pack the file by its name alone"
         )
-    # The holes of a sparse file take no room in the archive, but fill the disk once they are written.
+    # Refuse sparse files, because their holes take no space in the archive but fill the disk when written.
     if member.issparse() or not (member.isfile() or member.isdir()):
         kind = "a link" if member.issym() or member.islnk() else "a sparse file" if member.issparse() else "not a file"
         raise WrongMemberError(f"{called} holds {name}, which is {kind}; pack the file itself")

@@ -26,7 +26,7 @@ def generate(
     folder: Annotated[Path, typer.Argument(help="Folder for the files.")],
     rows: Annotated[int, typer.Option(min=1, help="Rows of each file.")] = 20_000,
 ) -> None:
-    """Write the sample data that replace sources that are not set."""
+    """Write the sample data that the platform uses for sources that are not set."""
     folder.mkdir(parents=True, exist_ok=True)
     for source in context.obj.find_sources():
         say(str(source.demo.write(folder / f"{source.name}{source.demo.suffix}", rows)))

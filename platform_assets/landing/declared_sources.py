@@ -1,4 +1,4 @@
-"""Sources as domains declare them, and their locations by the settings."""
+"""Sources that domains declare, and their locations from the settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DeclaredSource:
     settings
         The class of settings with the source's variable.
     setting
-        The field of that class that holds the source's URI; empty if it is not set.
+        The field of that class with the source's URI; the URI is empty if the variable is not set.
     demo
         Sample data, used if the variable is not set.
     is_archive
@@ -47,20 +47,20 @@ class DeclaredSource:
 
     @property
     def name(self) -> str:
-        """The source's name, which its sample files carry."""
+        """The source's name, also used for its sample file."""
         return self.setting.removesuffix("_uri")
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Finds the files of declared sources by the settings.
+    """Finds the location of each declared source in the settings.
 
     Parameters
     ----------
     settings
         The platform's settings.
     of_domains
-        Settings of some domains. Those of other domains are read from the environment on first use.
+        Settings of domains, if already read. Missing ones are read from the environment on first use.
     """
 
     settings: Settings
@@ -73,16 +73,16 @@ class Sources:
             if isinstance(one, kind):
                 return one
         found = read_settings(kind)
-        self._read[kind] = found  # type: ignore[index,assignment]  # a domain's class, like every class here
+        self._read[kind] = found  # type: ignore[index,assignment]  # `kind` is a domain's class
         return found
 
     def given(self, source: DeclaredSource) -> Source | None:
-        """Return a source that its variable names; None if the variable is not set."""
+        """Return the source that the variable is set to, or None if the variable is not set."""
         uri: str = getattr(self.settings_of(source.settings), source.setting)
         return Source(source.variable, uri) if uri else None
 
     def find(self, source: DeclaredSource) -> Source:
-        """Return the source that its variable names, or else sample data if they are allowed.
+        """Return the source that the variable is set to. Without one, return sample data if they are allowed.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class Sources:
             return found
         if self.settings.sources == "live":
             raise SourceError(
-                f"{source.variable} is not set; name the source there, or set PLATFORM_SOURCES=demo for sample data"
+                f"{source.variable} is not set; set it to the source, or set PLATFORM_SOURCES=demo for sample data"
             )
         rows = self.demo_rows(source)
         file = self.settings.home / "demo" / f"{source.name}_{rows}{source.demo.suffix}"
@@ -106,13 +106,13 @@ class Sources:
         return max(self.settings.demo_rows, source.demo.fewest)
 
     def unpacking(self, source: DeclaredSource) -> Unpacking | None:
-        """Return how a source's archive is unpacked; None if the source is not an archive."""
+        """Return the rules for unpacking a source's archive, or None if the source is not an archive."""
         if not source.is_archive:
             return None
         return Unpacking(self.settings.archive_max_bytes, variable("archive_max_bytes"))
 
     def content_digest(self, declared: DeclaredSource, source: Source) -> str:
-        """Return the digest of a file's content, read anew; see `source_changes.content_digest`."""
+        """Read a file and return the digest of its content; see `source_changes.content_digest`."""
         folder = OwnedFolder(self.settings.scratch, "content")
         try:
             return content_digest(source, folder.path, self.unpacking(declared))
@@ -120,7 +120,7 @@ class Sources:
             folder.remove()
 
     def _write(self, file: Path, demo: Demo, rows: int) -> None:
-        # In a scratch folder first, because a killed process must not leave an incomplete file.
+        # Write to a scratch folder first, because a killed process must not leave an incomplete file.
         folder = OwnedFolder(self.settings.scratch, "demo")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Remarks on a source file that can be read but may be incomplete; they appear in the asset's metadata."""
+"""Remarks about readable source files that may be incomplete. The asset's metadata show the remarks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Files on web servers: one GET request for the whole file, streamed, and its version checked.
+"""Fetch a file from a web server with one streamed GET request, and refuse it if it was replaced meanwhile.
 
-The file is never requested in ranges, because two ranges may come from two versions. Servers need neither ranges nor
-HEAD requests. `source_files.py` decides which sources are web addresses.
+The file is never requested in ranges, because two ranges may come from two versions. Servers need not support
+ranges or HEAD requests. `source_files.py` decides which sources are web addresses.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from requests import Response
 
 SECONDS = (10, 60)
-"""Time-outs: to connect, and between two pieces of an answer."""
+"""Timeouts: to connect, and between two pieces of an answer."""
 HEAD_SECONDS = 10
 HEADERS = {"Accept-Encoding": "identity", "Cache-Control": "no-cache"}
-# Object stores send the encoding that a file was uploaded with, requested or not. The first bytes of the file
-# decide whether it is unpacked, so these encodings need no work here.
+# Accept the encoding that a file was uploaded with, because object stores send it even if it was not requested.
+# `packed_files.py` later unpacks the file by its first bytes, so these encodings are not decoded here.
 _BY_FIRST_BYTES = frozenset({"", "identity", "gzip", "x-gzip", "zstd", "aws-chunked"})
 
 
 class WebError(SourceError):
-    """A web server's answer is not the whole file. The message does not name the file."""
+    """A web server did not send the whole file. The message leaves out the file's address."""
 
 
 def chunks(address: str) -> Iterator[bytes]:
@@ -37,29 +37,29 @@ def chunks(address: str) -> Iterator[bytes]:
     Parameters
     ----------
     address
-        The web address, which may hold user and password.
+        The web address, which may contain a user and a password.
 
     Raises
     ------
     WebError
-        The answer is not the whole file, ends early, or the file was replaced before the answer ended.
+        The server did not send the whole file, or the file was replaced before the answer ended.
     """
     with _answer(address) as answer:
         encoding = answer.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in _BY_FIRST_BYTES:
-            raise WebError(f"the server sent the unsupported Content-Encoding {encoding}; let it send none")
-        # As it came: `iter_content` would undo the encoding.
+            raise WebError(f"the server sent the unsupported Content-Encoding {encoding}; configure it to send none")
+        # Read the raw stream, because `iter_content` would decode it.
         yield from answer.raw.stream(CHUNK_BYTES, decode_content=False)
         before = _version(answer.headers)
     after = _version(_head(address))
-    # By the first header that both answers have, because servers of one site may disagree about the time.
+    # Compare only the first header that both answers have, because servers of one site may disagree about the time.
     mark = next((name for name in before if name in after), None)
     if mark and before[mark] != after[mark]:
         raise WebError("the file was replaced while it was fetched; run again")
 
 
 def facts(address: str) -> dict[str, str]:
-    """Return facts about a file that change when the file is written; empty if the server gives none."""
+    """Return the entity tag, time and size of a file; empty if the server sends neither entity tag nor time."""
     headers = _head(address)
     version = _version(headers)
     return {**version, "size": headers.get("Content-Length", "")} if version else {}

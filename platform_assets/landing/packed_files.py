@@ -1,8 +1,8 @@
 """Unpack compressed files: gzip, bzip2, xz, lzma, zstd and zip.
 
-The first bytes of a file decide how it is packed; its name and HTTP headers do not. Every byte of a packed file must
-belong to its content, so a second stream is read too and a damaged one refuses the file. `archives.py` unpacks tar
-archives.
+The format is detected from the first bytes of a file, not from its name or HTTP headers. Every byte of a packed file
+must belong to its content: all streams are read, and a file with a damaged stream or stray bytes is refused.
+`archives.py` unpacks tar archives.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20
 HEAD_BYTES = tarfile.BLOCKSIZE
 MOST_LAYERS = 3
-"""Packings inside each other that are undone, such as gzip in zip. More are refused, because a file can pack itself."""
+"""Maximum number of nested packings, such as gzip in zip. More are refused, because a file can contain itself."""
 _LONGEST_NAME = 100
 _NAMES_SHOWN = 5
 _ZIP = re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)")
@@ -108,7 +108,7 @@ class _Gzip:
 
 _DECODERS: tuple[tuple[str, re.Pattern[bytes], Callable[[], Decoder]], ...] = (
     ("gzip", re.compile(rb"\x1f\x8b"), _Gzip),
-    # With the mark of the first block, because a CSV file may begin with "BZh9".
+    # The pattern includes the first block's magic bytes, because a CSV file may begin with "BZh9".
     ("bzip2", re.compile(rb"BZh[1-9](1AY&SY|\x17\x72\x45\x38\x50\x90)"), bz2.BZ2Decompressor),
     ("xz", re.compile(rb"\xfd7zXZ\x00"), lzma.LZMADecompressor),
     ("lzma", re.compile(rb"\x5d\x00\x00"), lzma.LZMADecompressor),
@@ -116,7 +116,7 @@ _DECODERS: tuple[tuple[str, re.Pattern[bytes], Callable[[], Decoder]], ...] = (
 
 
 def compression_of(head: bytes) -> str | None:
-    """Return the compression of a file by its first bytes; None if it is not compressed, or is a zip archive."""
+    """Detect the compression from a file's first bytes; None for an uncompressed file or a zip archive."""
     if _ZSTD.match(head):
         return "zstd"
     return next((name for name, magic, _ in _DECODERS if magic.match(head)), None)
@@ -130,14 +130,14 @@ def decompressed(packed: BinaryIO, compression: str, called: str) -> Iterator[by
     packed
         The file, at its beginning.
     compression
-        As `compression_of` names it.
+        Name of the compression, from `compression_of`.
     called
-        What the file is called in messages.
+        Name of the file in messages.
 
     Raises
     ------
     DamagedFileError
-        The file is cut off, altered, or has bytes that belong to no stream. Zero bytes at the end are padding.
+        The file is cut off, altered, or has bytes that belong to no stream. Zero bytes at the end are allowed.
     """
     chunks = _zstd(packed) if compression == "zstd" else _streams(packed, compression)
     try:
@@ -154,14 +154,14 @@ def decompressed(packed: BinaryIO, compression: str, called: str) -> Iterator[by
 
 
 def unpack(file: Path, called: str) -> Path:
-    """Replace a packed file by its content, and return it. A file that is not packed stays as it is.
+    """Replace a packed file with its content, and return its path. A file that is not packed is left unchanged.
 
     Parameters
     ----------
     file
         The file, in a private folder.
     called
-        What the file is called in messages.
+        Name of the file in messages.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def unpack(file: Path, called: str) -> Path:
 
 
 def shown_name(name: str) -> str:
-    """Return a name from inside an archive on one short line."""
+    """Return the name of an archive's member, quoted and shortened, for messages."""
     return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..")
 
 
@@ -220,7 +220,7 @@ def _streams(packed: BinaryIO, compression: str) -> Iterator[bytes]:
 def _demand_padding(rest: bytes, packed: BinaryIO) -> None:
     while rest:
         if rest.strip(b"\0"):
-            raise OSError("bytes after the end that are no stream")
+            raise OSError("bytes after the end belong to no stream")
         rest = packed.read(CHUNK_BYTES)
 
 
@@ -240,7 +240,7 @@ def _refuse_unsupported(head: bytes, called: str) -> None:
 
 
 def _only_member(packed: BinaryIO, called: str) -> Iterator[bytes]:
-    """Yield the content of the only file of a zip archive. Folders and the additions of macOS do not count."""
+    """Yield the content of the only file of a zip archive. Folders and the metadata files of macOS are ignored."""
     try:
         with zipfile.ZipFile(packed) as archive:
             files = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
@@ -268,7 +268,7 @@ def _demand_one(files: list[zipfile.ZipInfo], called: str) -> None:
 
 
 def _demand_all_bytes(archive: zipfile.ZipFile, packed: BinaryIO, called: str) -> None:
-    """Refuse bytes that no member accounts for: `zipfile` would skip a second archive or a removed member."""
+    """Refuse bytes that belong to no member, because `zipfile` would skip a second archive or a removed member."""
     members = sorted(archive.infolist(), key=lambda one: one.header_offset)
     starts = [one.header_offset for one in members] + [archive.start_dir]
     ends = [one.header_offset + _LOCAL_HEADER + _names_length(packed, one) + one.compress_size for one in members]
@@ -285,7 +285,7 @@ def _demand_all_bytes(archive: zipfile.ZipFile, packed: BinaryIO, called: str) -
 
 
 def _names_length(packed: BinaryIO, member: zipfile.ZipInfo) -> int:
-    """Return the bytes of name and extra field in a member's local header, which may differ from the directory's."""
+    """Return the length of name and extra field in a member's local header; the directory's may differ."""
     packed.seek(member.header_offset + _LOCAL_HEADER - 4)
     name, extra = (int.from_bytes(packed.read(2), "little") for _ in range(2))
     return name + extra

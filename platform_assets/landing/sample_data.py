@@ -1,4 +1,4 @@
-"""Generated sample data, which replace sources that are not set."""
+"""Generated sample data, used for sources that are not set."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Demo:
     Attributes
     ----------
     write
-        Writes a file with a number of rows, from a fixed seed, and returns its path.
+        Function that writes a file with the given number of rows, from a fixed seed, and returns its path.
     suffix
         Suffix of the file's name.
     fewest
-        Rows that the models made from the source need.
+        Minimum number of rows that models trained on the source need.
     """
 
     write: Callable[[Path, int], Path]

@@ -1,4 +1,4 @@
-"""A sensor on a source: launches a job until the source's table is made from the current content of the file."""
+"""A sensor that watches a source: it launches a job until the table is made from the file's current content."""
 
 import json
 import time
@@ -27,12 +27,12 @@ _FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
 @dataclass(frozen=True)
 class Seen:
-    """The sensor's cursor: a cache that spares reading an unchanged file. Losing it loses no file.
+    """The sensor's cursor: a cache, so that an unchanged file is not read again. If it is lost, no file is missed.
 
     Attributes
     ----------
     look
-        Facts that the file's store gave, as JSON.
+        Facts about the file (size, time, entity tag), as JSON.
     digest
         SHA-256 of the content at that time.
     """
@@ -56,11 +56,11 @@ class Seen:
 def source_changed_sensor(
     name: str, declared: DeclaredSource, table: dg.AssetsDefinition, job: str
 ) -> dg.SensorDefinition:
-    """Make a sensor that launches a job for each new content of a source. Sample data never change.
+    """Make a sensor that launches a job for each new content of a source. Sample data are ignored.
 
-    The file is read only if the facts that its store gives (size, time, entity tag) changed. The job is launched if
+    The file is read only if its size, time or entity tag changed. The job is launched if
     the table was not made from this content. If the run fails, it is retried after the times in `RETRY_AFTER`. While
-    a run of the job is unfinished, no further one is launched.
+    a run of the job is unfinished, no further run is launched.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def source_changed_sensor(
 
     @dg.sensor(
         name=name,
-        # By name, because with a job object Dagster 1.13 rebuilds the sensor with its resources, and warns.
+        # Pass the job's name, because with a job object Dagster 1.13 rebuilds the sensor and logs a warning.
         job_name=job,
         minimum_interval_seconds=SENSOR_SECONDS,
         description=(
@@ -101,13 +101,13 @@ def source_changed_sensor(
         cursor = Seen(look, digest).cursor()
         if _is_loaded(context.instance, table.key, digest, job):
             return dg.SensorResult(
-                skip_reason=f"{table.key.to_user_string()} was made from {source} as it is now", cursor=cursor
+                skip_reason=f"{table.key.to_user_string()} is up to date with {source}", cursor=cursor
             )
         tag = f"{declared.variable} {digest[:_KEY_DIGITS]}"
         runs = context.instance.get_run_records(dg.RunsFilter(job_name=job, tags={SOURCE_TAG: tag}))
         if reason := reason_to_wait(_failures(runs), time.time()):
             return dg.SensorResult(skip_reason=f"{source}: {reason}; to try now, launch {job}", cursor=cursor)
-        # Dagster never launches a run key twice, so the key counts the runs.
+        # The key contains the number of the run, because Dagster never launches the same key twice.
         request = dg.RunRequest(run_key=f"{tag}, run {len(runs) + 1}", tags={SOURCE_TAG: tag})
         return dg.SensorResult(run_requests=[request], cursor=cursor)
 
@@ -115,7 +115,7 @@ def source_changed_sensor(
 
 
 def reason_to_wait(failures: Sequence[float], now: float) -> str | None:
-    """Return why no run is launched for a content yet; None if one is due.
+    """Return the reason not to launch a run for a content yet, or None if a run is due.
 
     Parameters
     ----------
@@ -128,13 +128,13 @@ def reason_to_wait(failures: Sequence[float], now: float) -> str | None:
         return None
     failed = f"{len(failures)} run{'s' if len(failures) > 1 else ''} failed for this content"
     if len(failures) > len(RETRY_AFTER):
-        return f"{failed}; it is not retried automatically any more"
+        return f"{failed}; there are no more automatic retries"
     due = failures[0] + RETRY_AFTER[len(failures) - 1]
     return None if now >= due else f"{failed}; the next retry is at {datetime.fromtimestamp(due, UTC):%H:%M} UTC"
 
 
 def _is_loaded(instance: dg.DagsterInstance, table: dg.AssetKey, digest: str, job: str) -> bool:
-    """Whether a table was made from a content. If the job's own run then failed in a later step, it was not."""
+    """Whether a table was made from a content; False if the job's own run failed in a later step, to retry it."""
     event = instance.get_latest_materialization_event(table)
     made = event.asset_materialization if event else None
     if event is None or made is None or DIGEST not in made.metadata or made.metadata[DIGEST].value != digest:
@@ -144,7 +144,7 @@ def _is_loaded(instance: dg.DagsterInstance, table: dg.AssetKey, digest: str, jo
 
 
 def _failures(runs: Sequence[dg.RunRecord]) -> list[float]:
-    """Return the end times of the newest runs up to the last success."""
+    """Return the end times of the failed runs since the last success, newest first."""
     found = []
     for run in runs:
         if run.dagster_run.status not in _FAILED:

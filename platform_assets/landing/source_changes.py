@@ -1,4 +1,4 @@
-"""The content of a source file as a digest, which tells whether a table was made from the file."""
+"""The digest of a source file's content, which shows whether a table was made from the file."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def content_digest(source: Source, folder: Path, unpacking: Unpacking | None = N
     Parameters
     ----------
     source
-        The file. If it cannot be unpacked, the digest is that of the bytes so far, which still tells two files apart.
+        The file. If it cannot be unpacked, the digest covers the bytes fetched so far, which still distinguishes files.
     folder
         An empty private folder for the copy.
     unpacking
-        How the file is unpacked if it is a tar archive.
+        Rules for unpacking a tar archive; None for any other file.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Source files: check that one can be reached, and copy it to disk as one version, unpacked.
+"""Source files: check that a file can be reached, and copy one version of it to disk, unpacked.
 
-A file is read once from beginning to end. If it changed while it was read, the copy is refused. Errors never hold a
-password. `http_files.py` requests web addresses, `packed_files.py` unpacks, `landed_rows.py` reads the copy.
+A file is read once from beginning to end. If it changed while it was read, the copy is refused. Errors never contain
+a password. `http_files.py` requests web addresses, `packed_files.py` unpacks, `landed_rows.py` reads the copy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from platform_assets.landing.archives import Unpacking
 
 _LOCAL_SCHEMES = ("file://", "local://")
-# What fsspec's drivers call the time of writing, and other facts that change when a file is written.
+# Names that fsspec's drivers use for the modification time and other facts that change when a file is written.
 _MARKS = (
     *("mtime", "created", "ino", "etag", "last-modified", "lastmodified", "last_modified", "updated"),
     *("generation", "versionid", "version_id", "content-md5"),
@@ -70,7 +70,7 @@ class Source:
 
 
 def exists(path: str) -> bool:
-    """Whether a local path exists. A text that cannot be a path does not."""
+    """Whether a local path exists; False for text that cannot be a path."""
     try:
         return Path(path).exists()
     except (OSError, ValueError):
@@ -93,14 +93,14 @@ def trouble_with(source: Source) -> str | None:
 
 
 def look_at(source: Source) -> dict[str, str]:
-    """Return facts about a file that change when the file is written; empty if the store gives none.
+    """Return facts about a file, such as size and time, that change when it is written; empty if the store gives none.
 
     Raises
     ------
     SourceError
         The file is missing or unreachable.
     """
-    with plain_errors(source, "looked at"):
+    with plain_errors(source, "inspected"):
         if path := source.path:
             _demand_file(path, source)
             state = path.stat()
@@ -116,11 +116,12 @@ def fetch(source: Source, target: Path, unpacking: Unpacking | None = None) -> P
     Parameters
     ----------
     source
-        The file. If its first bytes say that it is packed, its content is copied.
+        The file. If its first bytes show that it is packed, it is unpacked.
     target
-        The copy, in a private folder.
+        Path of the copy, in a private folder.
     unpacking
-        How the caller unpacks the copy. The file is then copied as it is, within the limit of bytes.
+        Set if the caller unpacks the copy: the file is then copied still packed, up to `unpacking.limit` bytes. If
+        None, this function unpacks it.
 
     Raises
     ------
@@ -146,13 +147,13 @@ def plain_errors(source: Source, done: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise SourceError(f"{source} needs a driver that is not installed: {error}") from None
-    except Exception as error:  # noqa: BLE001 - each of fsspec's drivers raises what its client library raises
+    except Exception as error:  # noqa: BLE001 - fsspec's drivers raise any error of their client libraries
         # The driver's error may hold the password, so it must not become the cause that a log prints.
         raise SourceError(f"{source} cannot be {done}: {_reason(error, source)}") from None
 
 
 def chunks(source: Source) -> Iterator[bytes]:
-    """Yield a file from beginning to end; raise at the end if the file is not one version."""
+    """Yield a file from beginning to end. Raise at the end if the file changed meanwhile."""
     if path := source.path:
         return _of_path(path, source)
     return http_files.chunks(source.uri) if source.is_web else _of_store(source)
@@ -184,7 +185,7 @@ def _of_store(source: Source) -> Iterator[bytes]:
 def _demand_file(path: Path, source: Source) -> None:
     if not path.is_file():
         state = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
-        raise SourceError(f"{source} {state}; point {source.setting} at the file that is meant")
+        raise SourceError(f"{source} {state}; point {source.setting} at a file")
 
 
 def _opened(source: Source) -> tuple[Any, str]:
@@ -195,13 +196,13 @@ def _opened(source: Source) -> tuple[Any, str]:
 
 
 def _facts_of_stored(source: Source) -> Mapping[str, Any]:
-    """Return what a store says of a file, asked anew: its driver may remember an earlier answer."""
+    """Return the store's facts about a file. Bypass the driver's cache, which may be outdated."""
     files, path = _opened(source)
     files.invalidate_cache()
-    # Not `isfile`, which is false for a store that cannot be reached.
+    # Use `info`, because `isfile` returns False for a store that cannot be reached.
     found: Mapping[str, Any] = files.info(path)
     if found["type"] != "file":
-        raise SourceError(f"{source} is a folder; point {source.setting} at the file that is meant")
+        raise SourceError(f"{source} is a folder; point {source.setting} at a file")
     return found
 
 
@@ -216,7 +217,7 @@ def _changed(source: Source) -> SourceError:
 
 
 def _reason(error: BaseException, source: Source) -> str:
-    """Return the first cause: fsspec wraps a refused connection in an error that says that a file was not found."""
+    """Return the first cause, because fsspec wraps a refused connection in an error about a missing file."""
     while error.__cause__:
         error = error.__cause__
     reason = redact(" ".join(str(error).split()) or "no reason given", (source.uri,))

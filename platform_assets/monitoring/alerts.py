@@ -10,7 +10,7 @@ from platform_assets.base.errors import PlatformError
 
 _log = logging.getLogger(__name__)
 _SECONDS = 10
-"""Timeout of one request. Four of them and the waits between stay below Dagster's limit of a minute for a sensor."""
+"""Timeout of one request. Four timeouts, with the waits between them, stay below Dagster's limit of 60 s per sensor."""
 _ATTEMPTS = 4
 
 
@@ -42,7 +42,8 @@ class Alerts:
     Parameters
     ----------
     webhook_url
-        Receives each alert as a JSON object with `event`, `subject`, `text`, `link`. Empty: alerts go to the log only.
+        URL that receives each alert as a JSON object with `event`, `subject`, `text`, `link`. If empty, alerts are only
+        logged.
     first_wait
         Seconds before the second attempt. Each further wait is twice as long.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from platform_assets.settings import Settings
 
 INTERRUPTED = 130
-"""Exit code of a program that was ended by Ctrl-C, as shells report it."""
+"""Exit code after Ctrl-C, as shells report it."""
 STATES = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red]broken[/]"}
 SIGNS = {"running": "[cyan]...[/]", "done": "[green]ok[/]", "failed": "[red]FAILED[/]", "skipped": "[yellow]skipped[/]"}
 
@@ -36,7 +36,7 @@ def run(context: typer.Context) -> None:
     _clean_scratch(settings)
     with dagster_instance(settings) as instance:
         for dead in fail_dead_runs(instance):
-            out.print(f"run {dead} was left behind by a process that ended; marked as failed")
+            out.print(f"run {dead} was marked as failed, because its process has died")
         report = materialise_all(context.obj.find_definitions(), instance, _say, _say_detail)
     out.print(_table(report))
     _say_what_next(report, settings)
@@ -82,7 +82,7 @@ def migrate(context: typer.Context) -> None:
     owner = open_owner(settings.migration_database_url.get_secret_value() or url, settings.home)
     policies = {spec.name: policy_as_json(spec.approval) for spec in model_specs()}
     done = migrate_database(database, owner, rules=Rules(settings.identity_required, policies))
-    out.print("\n".join(done) if done else "every database is at the version that this code needs", markup=False)
+    out.print("\n".join(done) if done else "all databases are up to date", markup=False)
 
 
 @commands.command()
@@ -119,7 +119,7 @@ def _say(outcome: Outcome) -> None:
 
 
 def _sign(outcome: Outcome) -> str:
-    """Return the sign of an outcome. A model that fails its gate is registered, so that its run has not failed."""
+    """Return the sign of an outcome. A model that fails its gate is still registered, so its step succeeds."""
     return "[yellow]gate FAILED[/]" if outcome.verdict.startswith("FAILED") else SIGNS[outcome.state]
 
 
@@ -165,11 +165,11 @@ def _say_what_next(report: Report, settings: Settings) -> None:
     from platform_assets.base.logs import shown
 
     where = (
-        "in memory, gone with this process; PLATFORM_LAKE_URI keeps them"
+        "in memory, lost when this process ends; set PLATFORM_LAKE_URI to keep them"
         if settings.lake_is_memory
         else shown(settings.lake)
     )
-    where = f"Tables: {where}. Run {report.run_id}; look at it with `.venv/bin/dagster dev`."
+    where = f"Tables: {where}. Run {report.run_id}; view it with `.venv/bin/dagster dev`."
     out.print(where, markup=False)
 
 

@@ -1,6 +1,6 @@
-"""Dead runs: find runs whose process was killed, by their free locks, and mark them as failed.
+"""Dead runs: mark runs as failed if their process was killed, which their released lock shows.
 
-Dagster's default launcher does not detect them. Such a run would count as started forever.
+Dagster's default launcher does not detect dead runs, so they would count as started forever.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WAITING = (DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED)
 LONGEST_START = timedelta(minutes=10)
 """Time that a launched run has to start its process."""
 LOCKS_ARE_BACK = timedelta(seconds=30)
-"""Time after a restart of the database in which running runs take their locks again. They need a few seconds."""
+"""Grace period after a restart of the database. Active runs take their locks again within a few seconds."""
 
 
 def fail_dead_runs(instance: DagsterInstance, *, locks_are_back: timedelta = LOCKS_ARE_BACK) -> list[str]:
@@ -31,7 +31,7 @@ def fail_dead_runs(instance: DagsterInstance, *, locks_are_back: timedelta = LOC
     instance
         Dagster's instance on the platform's storage.
     locks_are_back
-        Time after a restart of an external database in which runs that began before it are skipped.
+        Grace period after a restart of an external database, in which runs that began before the restart are skipped.
 
     Returns
     -------
@@ -40,12 +40,12 @@ def fail_dead_runs(instance: DagsterInstance, *, locks_are_back: timedelta = LOC
     Raises
     ------
     TypeError
-        The instance has another event log, whose runs hold no locks.
+        The instance does not use `PlatformEventLog`, so its runs hold no locks.
 
     """
     event_log = instance.event_log_storage
     if not isinstance(event_log, PlatformEventLog):
-        raise TypeError(f"dead runs are found by the locks of PlatformEventLog; this is {type(event_log).__name__}")
+        raise TypeError(f"dead runs can only be found with a PlatformEventLog, not with {type(event_log).__name__}")
     records = instance.get_run_records(RunsFilter(statuses=[*RUNNING, *WAITING]))
     return [
         record.dagster_run.run_id
@@ -60,7 +60,7 @@ def _failed(instance: DagsterInstance, event_log: PlatformEventLog, record: RunR
         return False
     if not event_log.run_locks.try_take(run_id):
         return False
-    # While the lock is held, no process can start or mark the run. It may have changed before, so read it again.
+    # Read the run again, because it may have changed before the lock was taken. Now no other process can change it.
     try:
         run = instance.get_run_by_id(run_id)
         if run is None or run.status not in (*RUNNING, *WAITING) or _ended(instance, run):
@@ -72,7 +72,7 @@ def _failed(instance: DagsterInstance, event_log: PlatformEventLog, record: RunR
 
 
 def _may_miss_its_lock(event_log: PlatformEventLog, record: RunRecord, locks_are_back: timedelta) -> bool:
-    """Whether the database was restarted during the run a moment ago.
+    """Whether the database was restarted so recently that the run may not hold its lock again yet.
 
     This cannot happen with the embedded database, which only starts while no run is active.
     """
@@ -84,11 +84,11 @@ def _may_miss_its_lock(event_log: PlatformEventLog, record: RunRecord, locks_are
 
 
 def _ended(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether the run's final event is stored although its status is not; if so, store the status."""
+    """Whether the run's final event was stored without its status. If so, store the status."""
     entry = next(iter(instance.all_logs(run.run_id, of_type=set(RUN_ENDS))), None)
     if entry is None or entry.dagster_event is None:
         return False
-    # If the run's process stores the status too, nothing changes.
+    # This is harmless if the run's process stores the status too.
     instance.run_storage.handle_run_event(
         run.run_id, entry.dagster_event, datetime.fromtimestamp(entry.timestamp, tz=UTC)
     )

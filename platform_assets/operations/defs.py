@@ -1,4 +1,4 @@
-"""The `upkeep` job: remove old table versions, old predictions, dead runs and scratch files.
+"""The `upkeep` job: remove old table versions, predictions and scratch files, and mark dead runs as failed.
 
 With automation on, a schedule runs it every night. `dg launch --job upkeep` runs it at any time.
 """
@@ -27,7 +27,7 @@ def definitions(declared: Declared) -> dg.Definitions:
 def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
     """Return the job for the given tables of the lake."""
 
-    @dg.op(description="Remove data files that only table versions older than the retention need.")
+    @dg.op(description="Remove data files that are needed only by table versions older than the retention.")
     def vacuum_tables(
         context: dg.OpExecutionContext,
         tables: dg.ResourceParam[TableStore],
@@ -47,7 +47,7 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
             raise dg.Failure("; ".join(failures), allow_retries=False)
         return removed
 
-    @dg.op(description="Mark runs as failed whose process has died.")
+    @dg.op(description="Mark runs as failed if their process has died.")
     def fail_runs_of_dead_processes(context: dg.OpExecutionContext) -> list[str]:
         from platform_assets.operations.dead_runs import fail_dead_runs
 

@@ -38,7 +38,7 @@ class Finding:
     thing
         Name of the examined part.
     state
-        `broken` if the platform cannot work until it is fixed.
+        `broken` if the platform cannot work until the problem is fixed.
     found
         Description of the state.
     mend
@@ -60,7 +60,7 @@ def examine(services: Services) -> list[Finding]:
     """Examine everything that the platform needs."""
     findings = [*_environment(services), *_safely("home", _home, services)]
     if findings[-1].state == "broken":
-        # All other examinations write to the home.
+        # Stop here, because all other examinations write to the home.
         return findings
     looks: dict[str, Look] = {
         "database": _database,
@@ -98,7 +98,7 @@ def _home(services: Services) -> Iterator[Finding]:
     if free <= LEAST_FREE_BYTES:
         yield Finding("home", "warning", found, "free some space, or set PLATFORM_HOME to a larger disk")
     elif is_open_to_all(home):
-        found = f"{found}; every user of this machine may enter it, and data can be personal"
+        found = f"{found}; every user of this machine can open it, and it may contain personal data"
         yield Finding("home", "warning", found, f"run: chmod 700 {shlex.quote(str(home))}")
     else:
         yield Finding("home", "ok", found)
@@ -114,7 +114,7 @@ def _database(services: Services) -> Iterator[Finding]:
     kind = "embedded" if services.database.embedded else "external"
     found = f"{kind} PostgreSQL {version}, migrated"
     if owns_ledger:
-        told = f"{found}; the role of PLATFORM_DATABASE_URL owns the ledger, which only triggers protect"
+        told = f"{found}; the role in PLATFORM_DATABASE_URL owns the ledger, so only triggers protect it from changes"
         mend = "set PLATFORM_MIGRATION_DATABASE_URL to another role, and run `platform-assets migrate`"
         yield Finding("database", "warning", told, mend)
     else:
@@ -147,7 +147,7 @@ def _mlflow(services: Services) -> Iterator[Finding]:
     elif not re.match(WEB_ADDRESS, uri):
         yield Finding("mlflow", "ok", f"{shown(uri)}, not checked, because it is not a web address")
     elif trouble := _unhealthy(uri):
-        mend = "start that server, or correct PLATFORM_MLFLOW_TRACKING_URI; empty means the platform's database"
+        mend = "start that server, correct PLATFORM_MLFLOW_TRACKING_URI, or unset it to use the platform's database"
         yield Finding("mlflow", "broken", f"{shown(uri)} {trouble}", mend)
     else:
         yield Finding("mlflow", "ok", shown(uri))
@@ -162,7 +162,7 @@ def _models(services: Services) -> Iterator[Finding]:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         yield Finding("models", "broken", f"{problems[0]}{more}", mend)
     else:
-        yield Finding("models", "ok", f"{len(names)} registered; artefacts and versions are as they were approved")
+        yield Finding("models", "ok", f"{len(names)} registered; artefacts and versions are unchanged since approval")
 
 
 def _unhealthy(uri: str) -> str:
@@ -181,7 +181,7 @@ def _alerts(services: Services) -> Iterator[Finding]:
     if not url:
         yield Finding("alerts", "ok", "go to the log only, because PLATFORM_ALERT_WEBHOOK_URL is not set")
     elif re.match(WEB_ADDRESS, url):
-        yield Finding("alerts", "ok", "go to the log and to the webhook, which was not called")
+        yield Finding("alerts", "ok", "go to the log and to the webhook (the webhook was not tested)")
     else:
         mend = "set it to https://.., or unset it to send alerts to the log only"
         yield Finding("alerts", "broken", "PLATFORM_ALERT_WEBHOOK_URL is not a web address", mend)

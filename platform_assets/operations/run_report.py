@@ -98,7 +98,7 @@ def materialise_all(
     definitions
         The code location.
     instance
-        Where the run is recorded.
+        Dagster's instance, which records the run.
     progress
         Called when an asset begins and when it ends.
     tell
@@ -114,7 +114,7 @@ def materialise_all(
             raise_on_error=False,
             run_id=run_id,
             run_config=QUIET,
-            # This is the default selection. Named explicitly, it makes the UI list the assets beside the run.
+            # Pass the default selection explicitly, so that the UI lists the assets beside the run.
             asset_selection=recorder.assets,
         )
     except _database_errors() as error:
@@ -130,7 +130,7 @@ class _Recorder:
     def __init__(self, job: dg.JobDefinition, progress: Callable[[Outcome], None], tell: Callable[[str], None]) -> None:
         graph = job.asset_layer.asset_graph
         self._nodes = {key: graph.get(key) for key in graph.toposorted_asset_keys if graph.get(key).is_materializable}
-        # By step. A check is a step of its own, or part of its asset's step.
+        # The asset of each step that evaluates checks: a step of the check's own, or the asset's step.
         self._checked = {graph.assets_def_for_key(key).node_def.name: key.asset_key for key in graph.asset_check_keys}
         self._outcomes = {key: Outcome(key.to_user_string()) for key in self._nodes}
         self._progress = progress
@@ -148,7 +148,8 @@ class _Recorder:
         for outcome in self._outcomes_of(event):
             self._record(outcome, event, entry.timestamp)
         if event.is_step_failure and _innermost(event.step_failure_data.error) == DUCKDB_INTERRUPTION:
-            # DuckDB turns Ctrl-C into an ordinary error, after which Dagster would start the next asset.
+            # Stop the run, because DuckDB turns Ctrl-C into an ordinary error, after which Dagster would start the
+            # next asset.
             raise KeyboardInterrupt
 
     @property
@@ -157,11 +158,11 @@ class _Recorder:
         return list(self._nodes)
 
     def history_is_lost(self, error: Exception) -> None:
-        """Note that Dagster stopped because it could record no more events."""
+        """Record that Dagster stopped because it could not store any more events."""
         reason = str(error.__cause__ or error).splitlines()[0]
         self.run_failure = (
-            f"PostgreSQL, which keeps the history of runs, went away ({reason}). Tables published before that stay. "
-            "`platform-assets doctor` says what is reachable; then run again"
+            f"PostgreSQL, which stores the run history, became unreachable ({reason}). Tables published before that "
+            "stay. Find the problem with `platform-assets doctor`, fix it, and run again"
         )
 
     def finished(self) -> list[Outcome]:
@@ -178,7 +179,7 @@ class _Recorder:
                 ]
                 outcome.state = "skipped"
                 outcome.reason = (
-                    f"needs {', '.join(missing)}" if missing else f"the run ended before: {self.run_failure}"
+                    f"needs {', '.join(missing)}" if missing else f"the run ended early: {self.run_failure}"
                 )
                 self._progress(outcome)
         return list(self._outcomes.values())
@@ -197,9 +198,9 @@ class _Recorder:
         return [self._outcomes[key] for key in keys if key in self._outcomes]
 
     def _checks_not_made(self, event: dg.DagsterEvent) -> list[dg.AssetKey]:
-        """Return the asset of a check that raised instead of giving a result, which counts as a failure."""
+        """Return the asset of a check that raised an error instead of returning a result."""
         key = self._checked.get(event.step_key or "")
-        # The step of a blocking check also fails if the check gave a negative result.
+        # Skip a blocking check that returned a negative result, because its step fails too.
         return [key] if key in self._outcomes and event.is_step_failure and not self._outcomes[key].blocked else []
 
     def _record(self, outcome: Outcome, event: dg.DagsterEvent, timestamp: float) -> None:

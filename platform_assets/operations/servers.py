@@ -22,7 +22,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def servers(services: Services) -> list[Server]:
-    """Return the servers of a platform on one machine. MLflow is among them unless a tracking server is configured."""
+    """Return the servers of a platform on one machine. MLflow is included unless a tracking server is configured."""
     settings = services.settings
     return [
         *([] if settings.mlflow_tracking_uri else [_mlflow(services)]),
@@ -61,7 +61,7 @@ def _mlflow(services: Services) -> Server:
             *("--workers", "1", "--artifacts-destination", str(settings.home / "mlflow")),
         ],
         environment={
-            # In the environment, because every user of the machine can read a process's arguments.
+            # Pass the URL in the environment, because every user of the machine can read a process's arguments.
             "MLFLOW_BACKEND_STORE_URI": services.mlflow_tracking_uri,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -38,7 +38,7 @@ Environment variables of [this domain](README.md). The variables of the platform
 
 
 def settings_pages() -> dict[str, str]:
-    """Map the path of each page in the project to its Markdown text."""
+    """Return the Markdown text of each page, by its path in the project."""
     pages = {"docs/settings.md": f"{HEAD}\n{_table(Settings)}"}
     for kind in domains.settings_classes():
         folder = "/".join(kind.__module__.split(".")[:-1])

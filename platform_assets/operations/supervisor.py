@@ -37,7 +37,7 @@ class Server:
     Attributes
     ----------
     name
-        Its name in messages, and of its log file.
+        Name of the server in messages, and of its log file.
     command
         Program and arguments.
     environment
@@ -80,13 +80,13 @@ def demand_free(name: str, port: int, host: str = "127.0.0.1") -> None:
             probe.bind((host, port))
     except OSError as error:
         raise PlatformError(
-            f"{name} cannot listen on port {port} of {host} ({error.strerror}); stop what listens there, or set "
-            "another port"
+            f"{name} cannot listen on port {port} of {host} ({error.strerror}); stop the program that "
+            "uses the port, or set another port"
         ) from None
 
 
 class Supervisor:
-    """Runs servers until one of them ends or a signal arrives. A context manager that stops them all.
+    """Runs servers until one of them ends or a signal arrives. Leaving the context stops all of them.
 
     Parameters
     ----------
@@ -127,15 +127,15 @@ class Supervisor:
             self._stop_all()
         finally:
             for number, handler in self._former.items():
-                signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal` itself gave back
+                signal.signal(number, handler)  # type: ignore[arg-type]  # a handler that `signal` returned
 
     def run(self) -> None:
-        """Start every server, report its address when it answers, and wait for a signal.
+        """Start every server, report its address when it is ready, and wait for a signal.
 
         Raises
         ------
         PlatformError
-            A port is in use, or a server ended. The message has the last lines of its log.
+            A port is in use, or a server ended. The message contains the last lines of its log.
         """
         for server in self._servers:
             if server.port is not None:
@@ -151,7 +151,7 @@ class Supervisor:
                 waiting.remove(server)
                 self._say(f"{server.name}: {server.address}{server.page} {server.note}".rstrip())
                 if not waiting:
-                    self._say("everything answers; Ctrl-C stops it")
+                    self._say("all servers are ready; press Ctrl-C to stop them")
             if time.monotonic() >= next_look:
                 if replaced := self._changes():
                     self._stop_all()

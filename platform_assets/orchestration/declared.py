@@ -1,4 +1,4 @@
-"""The argument of a room's `defs.py`: `definitions(declared)` returns the room's Dagster definitions."""
+"""The argument `declared` of the function `definitions` in each room's `defs.py`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Declared:
     models
         Every model (`ModelSpec`).
     definitions
-        Their assets, checks, jobs, schedules and sensors.
+        Assets, checks, jobs, schedules and sensors of all domains.
     """
 
     models: Sequence[Any]

@@ -1,4 +1,4 @@
-"""Step failures: an expected error shows its message only, a defect keeps its traceback."""
+"""Step failures: show only the message of an expected error, but keep the traceback of a defect."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

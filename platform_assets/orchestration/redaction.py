@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from dagster import EventLogEntry
 
 Stored = TypeVar("Stored", "EventLogEntry", TickData)
-# Fields that Dagster uses as identifiers. A weak password can be part of a name; masking it would lose the event.
+# Fields that Dagster uses as identifiers. A weak password can be part of a name, and masking the name would
+# lose the event.
 IDENTITIES = frozenset(
     {
         *("__class__", "__enum__", "asset_key", "check_name", "event_type_value", "job_name", "logging_tags"),
@@ -46,7 +47,7 @@ class Redaction:
         text = serialize_value(value)
         if redact(text, self._written_secrets) == text:
             return value
-        # Each string alone: in the whole text, a match could reach across quotes.
+        # Redact each string separately, because in the whole text a match could extend across quotes.
         return deserialize_value(json.dumps(self._cleaned(json.loads(text))), type(value))
 
     def _cleaned(self, value: Any) -> Any:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 KEEP_SECONDS = 5
-"""Time between two checks that the held locks are still there."""
+"""Seconds between two checks that the held locks still exist."""
 
 
 class RunLocks:
@@ -34,13 +34,13 @@ class RunLocks:
     engine
         Engine of the database. Only its URL is used.
     keep_seconds
-        Time between two checks that the held locks are still there.
+        Seconds between two checks that the held locks still exist.
     """
 
     def __init__(self, engine: Engine, keep_seconds: float = KEEP_SECONDS) -> None:
         from sqlalchemy import NullPool, create_engine
 
-        # No pool: a connection returned to a pool would keep its lock.
+        # Use no pool, because a connection that is returned to a pool would keep its lock.
         self._engine = create_engine(engine.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         self._keep_seconds = keep_seconds
         self._held: dict[str, Connection] = {}
@@ -59,7 +59,7 @@ class RunLocks:
                 self._keeper.start()
 
     def try_take(self, run_id: str) -> bool:
-        """Take the run's lock and return True, or return False if some process, or this one, holds it."""
+        """Take the run's lock and return True, or return False if any process, including this one, holds it."""
         with self._mutex:
             connection = self._engine.connect()
             query = "select pg_try_advisory_lock(%s)"
@@ -76,7 +76,7 @@ class RunLocks:
                 connection.close()
 
     def server_start(self) -> datetime:
-        """Return the start time of the database server. Locks taken earlier may not have been taken again yet."""
+        """Return the start time of the database server. Locks taken before it may not be held again yet."""
         with self._engine.connect() as connection:
             moment = connection.exec_driver_sql("select pg_postmaster_start_time()").scalar_one()
         return cast("datetime", moment)
@@ -84,16 +84,16 @@ class RunLocks:
     def leave_to_parent(self) -> None:
         """Close the sockets in a forked child. Otherwise the locks would outlive a killed parent."""
         for connection in self._held.values():
-            # Replace the descriptor instead of closing it: on collection, the driver writes to this descriptor.
+            # Replace the descriptor instead of closing it, because the driver writes to it on garbage collection.
             null = os.open(os.devnull, os.O_RDWR)
             os.dup2(null, connection.connection.driver_connection.fileno(), inheritable=False)  # type: ignore[union-attr]  # an open connection has a driver
             os.close(null)
-        # The parent's thread may have held the mutex during the fork.
+        # Use a new mutex, because a thread of the parent may have held the old one during the fork.
         self._held, self._mutex, self._keeper = {}, threading.Lock(), None
 
     def _locked(self, run_id: str) -> Connection:
         connection = self._engine.connect()
-        # A machine that loses power does not close its connection. By default, the server would wait two hours.
+        # Detect a machine that lost power, which does not close its connection. By default, that takes two hours.
         connection.exec_driver_sql("set tcp_keepalives_idle = 30")
         connection.exec_driver_sql("set tcp_keepalives_interval = 10")
         connection.exec_driver_sql("set tcp_keepalives_count = 3")

@@ -1,6 +1,6 @@
-"""Dagster's storage in the platform's PostgreSQL, as `dagster.yaml` names it, and opening an instance on it.
+"""Dagster's storage in the platform's PostgreSQL (`dagster.yaml` names these classes), and its instance.
 
-The platform's settings, not Dagster's configuration, name the database and the folders. So every command shares one
+The platform's settings, not Dagster's configuration, name the database and the folders, so that all commands share one
 history without DAGSTER_HOME. `run_locks.py` distinguishes live runs from dead ones; `redaction.py` masks secrets.
 """
 
@@ -49,7 +49,7 @@ def dagster_instance(settings: Settings | None = None, project: Path = PROJECT) 
     Raises
     ------
     PlatformError
-        There is no `dagster.yaml`. Dagster would silently start a separate history.
+        There is no `dagster.yaml`, without which Dagster would silently start a separate history.
 
     """
     if not (project / "dagster.yaml").exists():
@@ -62,7 +62,7 @@ class PlatformStorage(DagsterPostgresStorage):
     """Runs, events and schedules in the platform's PostgreSQL, embedded or by URL."""
 
     def __init__(self, database: Database, secrets: Sequence[str], inst_data: ConfigurableClassData | None) -> None:
-        # The database is never closed: the embedded server is used until this process ends.
+        # Never close the database, because the embedded server is used until this process ends.
         url = database.psycopg2_url("dagster")
         super().__init__(url, should_autocreate_tables=False, inst_data=inst_data)
         self._event_log_storage = PlatformEventLog(url, secrets, embedded=database.embedded)
@@ -72,9 +72,10 @@ class PlatformStorage(DagsterPostgresStorage):
     def _share_connections(self, url: str) -> None:
         from sqlalchemy import create_engine
 
-        # Dagster opens a connection per statement. A run of three assets makes 500, which takes half of its time.
+        # Share a pool, because Dagster opens a connection per statement: a run of three assets opens 500, which takes
+        # half of its time.
         engine = create_engine(url, isolation_level="AUTOCOMMIT", pool_size=2, max_overflow=-1)
-        # Testing each connection before use would add half as many statements again.
+        # Do not use `pool_pre_ping`, because testing each connection before use would add 50 % more statements.
         _ask_when_in_doubt(engine)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine  # noqa: SLF001 - its constructor takes no engine
@@ -86,7 +87,7 @@ class PlatformStorage(DagsterPostgresStorage):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - Dagster's signature; nothing is configured
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
         """Open the database that the settings name."""
         settings = load_settings()
         database = open_database(settings.database_url.get_secret_value(), settings.home)
@@ -104,7 +105,7 @@ class PlatformComputeLogs(LocalComputeLogManager):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - Dagster's signature; nothing is configured
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
         """Store the files below the home of the settings."""
         return cls(str(_dagster_home(load_settings()) / "compute_logs"), inst_data=inst_data)
 
@@ -118,7 +119,7 @@ class PlatformArtifacts(LocalArtifactStorage):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - Dagster's signature; nothing is configured
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
         """Store the files below the home of the settings."""
         return cls(str(_dagster_home(load_settings())), inst_data=inst_data)
 
@@ -134,7 +135,7 @@ class PlatformEventLog(PostgresEventLogStorage):
 
     @property
     def supports_asset_checks(self) -> bool:
-        """True, because the tables are migrated. Dagster would look for the table before each check."""
+        """True, because the tables are migrated. By default, Dagster would look for the table before each check."""
         return True
 
     def dispose(self) -> None:
@@ -146,9 +147,9 @@ class PlatformEventLog(PostgresEventLogStorage):
         """Store an event with secrets masked. The first event of a run takes its lock, the last one releases it."""
         kind = event.dagster_event_type
         if kind == DagsterEventType.RUN_START:
-            # The lock comes before the event, so that a started run without a lock is dead.
+            # Take the lock before storing the event, so that any started run without a lock is dead.
             self.run_locks.take(event.run_id)
-        # Skip PostgresEventLogStorage, which also notifies listeners of each event; this Dagster version has none.
+        # Skip PostgresEventLogStorage, which would also notify listeners, because this Dagster version has none.
         super(PostgresEventLogStorage, self).store_event(self._redaction.of(event))
         if kind in RUN_ENDS:
             self.run_locks.release(event.run_id)
@@ -205,7 +206,7 @@ def _ask_when_in_doubt(engine: Engine) -> None:
 
 
 def _has_a_message(connection: Any) -> bool:
-    """Whether the server sent an unrequested message, as it does when it shuts down or is killed."""
+    """Whether the server sent an unrequested message, for example because it is shutting down."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))

@@ -191,7 +191,7 @@ BREAKAGES = [
     (letter, ["is not a CSV file with a header of comma-separated names"]),
     (truncated_parquet, ["cannot be read: "]),
     (parquet_with_a_hole, ["cannot be read"]),
-    (missing, ["does not exist; point PLATFORM_CREDIT_LOANS_URI at the file that is meant"]),
+    (missing, ["does not exist; point PLATFORM_CREDIT_LOANS_URI at a file"]),
 ]
 
 
@@ -246,8 +246,8 @@ def test_a_run_that_loses_its_database_fails_without_a_traceback(platform: Platf
     assert "Traceback" not in done.printed
     assert "ok credit_risk/loan_features" in done.out
     assert "FAILED credit_risk/client_features" in done.out
-    assert "PostgreSQL, which keeps the history of runs, went away (" in done.out
-    assert "`platform-assets doctor` says what is reachable; then run again" in done.out
+    assert "PostgreSQL, which stores the run history, became unreachable (" in done.out
+    assert "Find the problem with `platform-assets doctor`, fix it, and run again" in done.out
     assert (make_url(platform.url).password or "none") not in done.printed
     assert troubled.tables_then["credit_risk/client_features"] == platform.tables["credit_risk/client_features"]
 
@@ -258,7 +258,7 @@ def test_a_successful_run_after_failures_restores_the_tables_without_retraining(
     platform: Platform, troubled: Troubled
 ) -> None:
     assert [done.code for done in (troubled.broken, troubled.vanished, troubled.good)] == [1, 1, 0], troubled
-    assert "was left behind by a process that ended; marked as failed" in troubled.good.out
+    assert "was marked as failed, because its process has died" in troubled.good.out
     known = "version 1 was trained on the same data by the same code"
     assert [known in done.out for done in (platform.first, troubled.good)] == [False, True]
     assert None not in platform.tables.values()
@@ -294,7 +294,7 @@ def test_a_run_on_a_full_disk_fails_and_succeeds_after_space_is_freed(
         found = json.loads(process.stdout.read())
         assert process.wait() == 0
     assert found["codes"] == [0, 1, 0], found
-    assert f"no space left on {lake}; make some and run again" in found["printed"]
+    assert f"no space left on {lake}; free some space and run again" in found["printed"]
     assert "Traceback" not in found["printed"]
     assert found["unchanged"]
     assert found["mended"]

@@ -203,7 +203,7 @@ class TestTheExample:
         assert "never awaited" not in found.printed["tour"]
 
     def test_the_migration_runs_when_the_server_starts(self, found: Found) -> None:
-        assert found.printed["migrate"] == "every database is at the version that this code needs\n"
+        assert found.printed["migrate"] == "all databases are up to date\n"
 
     def test_the_service_returns_the_features(self, found: Found) -> None:
         answer = found.answers["/features/stocks/AAA"]

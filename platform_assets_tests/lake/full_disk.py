@@ -1,6 +1,7 @@
-"""A process that publishes 16 MB in eight partitions with its lake, or its scratch, on a disk of 4 MB.
+"""A process that publishes 16 MB in eight partitions, while its lake or its scratch folder is on a disk of 4 MB.
 
-It prints the outcome as JSON. For `warm.py`. Arguments: the folder of the disk, the lake's, and the scratch folder.
+`warm.py` starts it. Its arguments are the folders of the disk, of the lake and for scratch files. It prints the outcome
+as JSON.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A process that publishes to a lake, for tests of concurrent and killed writers.
 
-For `warm.py`. Argument: its scratch folder. Each line of its standard input is a job, as JSON: the keywords of `work`;
-it answers each with a line.
+`warm.py` starts it. Its argument is its scratch folder. Each line of its standard input is a JSON object with a job for
+`work` or `die_while_publishing`. After each job, it prints the line `done`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Job:
 
 
 def rows_of(job: Job, turn: int) -> pd.DataFrame:
-    """Return the rows of one turn. Their number depends on the turn, which would reveal a mix of versions."""
+    """Return the rows of one turn. The number of rows depends on the turn, so that a mix of versions is detected."""
     frame = pd.DataFrame({"writer": job.writer, "turn": turn, "row": range(100 + turn)})
     return frame if job.partition is None else frame.assign(part=job.partition)
 
@@ -47,7 +47,7 @@ def work(store: TableStore, engine: Engine, job: Job) -> None:
 
 
 def die_while_publishing(store: TableStore, engine: Engine, table: str, rows: int, remark: str) -> None:
-    """Publish until the kernel kills this process, which happens after 50,000 bytes of a file."""
+    """Publish rows until the kernel kills this process, because it wrote more than 50,000 bytes to a file."""
     with engine.stage(pd.DataFrame({"writer": [str(row) for row in range(rows)]})) as staged:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))

@@ -1,4 +1,4 @@
-"""A process that materialises the shop's totals and waits after it has read its input, until a line comes in."""
+"""A process that materialises the shop's totals. After it has read its input, it waits for a line on standard input."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from platform_assets_tests.lake.shop import INDEPENDENT, OWNERS, sales
 
 
 def main(home: str, database_url: str) -> None:
-    """Write `read` when the input is read, and the failure or `published` at the end."""
+    """Print `read` when the input was read; at the end, print the failure or `published`."""
 
     @table_asset(INDEPENDENT, owners=OWNERS)
     def independent(sales: Expression) -> Expression:

@@ -21,7 +21,7 @@ NOW = timedelta(0)
 
 @dataclass
 class Lake:
-    """A store, with the arguments by which another process opens it."""
+    """A table store, with the arguments that another process needs to open it."""
 
     store: TableStore
     engine: Engine

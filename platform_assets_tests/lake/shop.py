@@ -117,7 +117,7 @@ class Shop:
         self.delivery = replace(self.delivery, demo=demo)
 
     def run(self, *selected: dg.AssetsDefinition | dg.AssetChecksDefinition) -> dg.ExecuteInProcessResult:
-        """Materialise these assets and run these checks. Other inputs are read from the lake."""
+        """Materialise the given assets and run the given checks. All other inputs are read from the lake."""
         checks = [one for one in selected if isinstance(one, dg.AssetChecksDefinition)]
         assets = [one for one in selected if one not in checks]
         return dg.materialize(

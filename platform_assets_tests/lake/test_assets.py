@@ -41,7 +41,7 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 @pytest.mark.requirement("PLT-1")
-def test_assets_take_and_return_expressions_and_frames(shop: Shop) -> None:
+def test_assets_accept_and_return_expressions_and_frames(shop: Shop) -> None:
     assert shop.run(*ASSETS).success
     assert shop.rows("shop/sales") == [(1, "tea", 10.0), (2, "tea", 20.0), (3, "salt", 5.0)]
     assert shop.rows("shop/doubled") == [(1, 20.0), (2, 40.0), (3, 10.0)]
@@ -79,21 +79,21 @@ def test_the_metadata_show_rows_columns_version_digest_preview_and_source(shop: 
 
 
 @pytest.mark.requirement("PLT-1")
-def test_an_asset_has_description_group_kinds_and_owners(shop: Shop) -> None:
+def test_a_table_asset_has_a_description_group_kinds_and_owners(shop: Shop) -> None:
     spec = shop.definitions().resolve_asset_graph().get(totals.key)
     assert (spec.group_name, spec.owners, spec.kinds) == ("shop", OWNERS, {"deltalake", "pandas"})
     assert spec.description == "Sum of the doubled prices per item."
     assert newest.specs_by_key[newest.key].kinds == {"postgres"}
 
 
-def test_tables_in_lake_lists_tables_and_quarantines(shop: Shop) -> None:
+def test_tables_in_lake_lists_lake_tables_and_quarantines(shop: Shop) -> None:
     names = ["shop/sales", "shop/sales_quarantine", "shop/doubled", "shop/totals", "shop/independent"]
     assert tables_in_lake(shop.definitions()) == names
     assert tables_in_lake(dg.Definitions([newest])) == []
 
 
 @pytest.mark.requirement("PLT-7")
-def test_the_data_version_is_the_digest_and_inputs_are_recorded(shop: Shop) -> None:
+def test_the_data_version_is_the_table_digest_and_the_version_metadata_contain_the_inputs(shop: Shop) -> None:
     shop.run(*ASSETS)
     event = shop.instance.get_latest_materialization_event(totals.key)
     assert event is not None
@@ -107,7 +107,7 @@ def test_the_data_version_is_the_digest_and_inputs_are_recorded(shop: Shop) -> N
 
 
 @pytest.mark.requirement("PLT-7")
-def test_the_commit_records_asset_run_and_source(shop: Shop) -> None:
+def test_the_commit_metadata_contain_asset_run_and_source_digest(shop: Shop) -> None:
     result = shop.run(sales)
     said = shop.current("shop/sales").metadata
     assert (said["asset"], said["run"]) == ("shop/sales", result.run_id)
@@ -115,7 +115,7 @@ def test_the_commit_records_asset_run_and_source(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("demo", [True, False])
-def test_the_demo_mark_is_inherited_downstream(shop: Shop, demo: bool) -> None:
+def test_downstream_tables_inherit_the_demo_flag(shop: Shop, demo: bool) -> None:
     shop.deliver(GOOD, demo=demo)
     result = shop.run(*ASSETS)
     assert [metadata(result, asset)["demo"] for asset in ASSETS] == [demo] * len(ASSETS)
@@ -176,7 +176,7 @@ def test_bad_rows_are_quarantined_with_a_warning_and_good_rows_are_published(sho
         "broken_rows": 1,
         "samples": [{"source_line": 5, "price_eur": -7.0}],
     }
-    assert str(warning.description).startswith("price_eur_is_positive failed: 1 of 5 rows break it, e.g. {")
+    assert str(warning.description).startswith("price_eur_is_positive failed: 1 of 5 rows break this rule, e.g. {")
     quarantine = shop.services.tables.read("shop/sales_quarantine").sort_values("source_line")
     assert list(zip(quarantine.source_line, quarantine.broken_rules, strict=True)) == [
         (5, "price_eur_is_positive"),
@@ -200,8 +200,8 @@ def test_a_failed_blocking_check_is_recorded_and_prevents_publication(shop: Shop
         ("price_eur_is_positive", dg.AssetCheckSeverity.ERROR, True)
     ]
     assert [one.asset_key for one in result.get_asset_materialization_events()] == [sales.key]
-    assert "shop/doubled is not published, its last good version stays current" in failure(result)
-    assert '1 of 4 rows break it, e.g. {"price_eur": 120.0, "sale_id": 4}' in failure(result)
+    assert "shop/doubled was not published: " in failure(result)
+    assert '1 of 4 rows break this rule, e.g. {"price_eur": 120.0, "sale_id": 4}' in failure(result)
     assert shop.current("shop/doubled") == good
     assert shop.current("shop/sales").rows == 4
 
@@ -247,11 +247,11 @@ def test_staged_files_are_removed_after_the_run(shop: Shop) -> None:
     assert list(shop.services.scratch.rglob("staged*")) == []
 
 
-def test_a_missing_upstream_table_is_named(shop: Shop) -> None:
+def test_the_error_for_a_missing_upstream_table_names_the_table(shop: Shop) -> None:
     assert "there is no table shop/doubled yet; materialise the asset first" in failure(shop.run(totals))
 
 
-def test_undeclared_columns_are_named(shop: Shop) -> None:
+def test_the_error_for_undeclared_columns_names_the_columns(shop: Shop) -> None:
     @table_asset(DOUBLED, owners=OWNERS)
     def wrong() -> Frame:
         """Columns that differ from the schema."""
@@ -261,7 +261,7 @@ def test_undeclared_columns_are_named(shop: Shop) -> None:
     assert "shop/doubled lacks the columns ['price_eur'] and has ['price'] without declaring them" in failure(result)
 
 
-def test_upstream_assets_may_have_the_names_of_resources(shop: Shop) -> None:
+def test_an_upstream_asset_may_have_the_same_name_as_a_resource(shop: Shop) -> None:
     shop.run(sales, doubled)
     seen: dict[str, object] = {}
     renamed = {"tables": "sales", "validator": "doubled"}
@@ -295,7 +295,7 @@ def test_published_online_rows_equal_the_lake(online: Shop) -> None:
 
 
 @pytest.mark.requirement("CRE-5")
-def test_altered_online_rows_are_found_and_replaced(online: Shop) -> None:
+def test_altered_online_rows_fail_the_check_and_are_replaced_by_a_run(online: Shop) -> None:
     with online.services.database.engine.begin() as connection:
         connection.exec_driver_sql("update shop.newest set sale_id = 1 where item = 'tea'")
     result = online.run(newest_is_current)
@@ -306,7 +306,7 @@ def test_altered_online_rows_are_found_and_replaced(online: Shop) -> None:
 
 
 @pytest.mark.requirement("CRE-5")
-def test_outdated_online_rows_are_found(online: Shop) -> None:
+def test_outdated_online_rows_fail_the_check(online: Shop) -> None:
     online.deliver(MORE)
     online.run(sales)
     assert not online_rows_equal_lake(online.run(newest_is_current))

@@ -91,7 +91,7 @@ def test_partitions_are_replaced_by_value(lake: Lake) -> None:
     assert contents(lake.store.read(NAME)) == [("apr", 1.0)]
 
 
-def test_a_partition_becomes_empty_and_is_filled_again(lake: Lake) -> None:
+def test_a_partition_can_become_empty_and_be_filled_again(lake: Lake) -> None:
     lake.publish(by_month(jan=1), "month")
     empty = lake.publish(by_month(jan=1).head(0), "month", partitions=["jan"])
     assert (empty.rows, empty.parts) == (0, {})
@@ -112,11 +112,11 @@ def test_the_digest_does_not_depend_on_whether_partitions_were_published_togethe
     assert (pieces.digest, pieces.parts) == (whole.digest, whole.parts)
 
 
-def test_rows_outside_the_named_partitions_are_refused(lake: Lake) -> None:
+def test_rows_outside_the_given_partitions_are_refused(lake: Lake) -> None:
     kept = lake.publish(by_month(jan=1), "month")
-    with pytest.raises(TableError, match=re.escape("rows of partitions ['mar'] among those of ['feb']")):
+    with pytest.raises(TableError, match=re.escape("rows of partitions ['mar'] are staged, but only ['feb'] are")):
         lake.publish(by_month(feb=1, mar=1), "month", partitions=["feb"])
-    with pytest.raises(TableError, match="staged without any"):
+    with pytest.raises(TableError, match="the staged rows have no partition column"):
         lake.publish(by_month(feb=1), partitions=["feb"])
     assert lake.store.current(NAME) == kept
 
@@ -124,15 +124,18 @@ def test_rows_outside_the_named_partitions_are_refused(lake: Lake) -> None:
 def test_a_different_partition_column_is_refused(lake: Lake) -> None:
     kept = lake.publish(by_month(jan=1), "month")
     for by in (None, "amount_class"):
-        with pytest.raises(TableError, match=re.escape("is partitioned by ['month'], the rows by")):
+        with pytest.raises(TableError, match=re.escape("is partitioned by ['month'], but the staged rows by")):
             lake.publish(by_month(jan=1).assign(amount_class="low"), by)
     assert lake.store.current(NAME) == kept
 
 
-def test_a_partition_may_add_columns_but_not_lose_or_change_them(lake: Lake) -> None:
+def test_publishing_one_partition_may_add_columns_but_not_drop_or_retype_them(lake: Lake) -> None:
     lake.publish(by_month(jan=1), "month")
     for other in (by_month(feb=2)[["month"]].assign(x=1), by_month(feb=2).astype({"amount": "int64"})):
-        with pytest.raises(TableError, match=re.escape("columns ['amount'] of shop/sales are missing, or of another")):
+        with pytest.raises(
+            TableError,
+            match=re.escape("columns ['amount'] of shop/sales are missing from the staged rows, or have another"),
+        ):
             lake.publish(other, "month", partitions=["feb"])
     lake.publish(by_month(feb=2).assign(note="new"), "month", partitions=["feb"])
     rows = lake.store.read(NAME).sort_values("month")
@@ -248,12 +251,12 @@ def test_a_killed_writer_leaves_the_last_version_readable(
     assert len(removed) == (1 if is_first else 2) + len(list(folder.glob("_delta_log/*.json#*")))
     assert lake.store.vacuum(NAME, NOW) == len(removed)
     assert not removed & _files(folder)
-    # The killed writer's scratch folder has no owner and can be removed; that of this process's engine stays.
+    # Only the killed writer's scratch folder is removed, because the folder of this process's engine is in use.
     assert clean_scratch(tmp_path / "scratch") == 1
 
 
-def test_a_file_refused_by_the_store_is_not_published(object_store: ObjectStore, engine: Engine) -> None:
-    """Arrow's copy to an object store ignores errors for small files."""
+def test_rows_are_not_published_if_the_store_refuses_their_file(object_store: ObjectStore, engine: Engine) -> None:
+    """Without a check, the error would be lost: Arrow ignores errors when it copies a small file to an object store."""
     uri = object_store.lake()
     good = Lake(TableStore(uri, engine, object_store.options), engine, uri, object_store.options)
     last = good.publish(sales(1))
@@ -267,7 +270,9 @@ def test_a_file_refused_by_the_store_is_not_published(object_store: ObjectStore,
 
 @needs_root
 @pytest.mark.parametrize("full", ["lake", "scratch"])
-def test_a_full_disk_is_named_and_the_last_version_stays(full: str, warm: WarmParent, tmp_path: Path) -> None:
+def test_a_full_disk_gives_an_error_and_the_last_version_stays_current(
+    full: str, warm: WarmParent, tmp_path: Path
+) -> None:
     for folder in ("lake", "scratch"):
         (tmp_path / folder).mkdir()
     with warm.start(full_disk.main, tmp_path / full, tmp_path / "lake", tmp_path / "scratch") as process:
@@ -294,7 +299,7 @@ def _assert_described(lake: Lake, version: TableVersion, by: str | None) -> None
 def _working(
     request: pytest.FixtureRequest, lake: Lake, jobs: list[Job], scratch: Path
 ) -> Iterator[Callable[[], bool]]:
-    """Start a writer per job, in processes; in threads for a store in memory."""
+    """Start one writer per job, in its own process, or in a thread if the store is private to this process."""
     if lake.is_shared:
         writers: list[Writer] = request.getfixturevalue("processes")[: len(jobs)]
         for writer, job in zip(writers, jobs, strict=True):
@@ -304,7 +309,7 @@ def _working(
             writer.wait()
         return
     with ThreadPoolExecutor(len(jobs)) as pool:
-        # Each thread needs an engine of its own; they share the store.
+        # The threads share the store, but each thread needs its own engine.
         futures = [pool.submit(work, lake.store, Engine(scratch, "200MB", 1), job) for job in jobs]
         yield lambda: not all(future.done() for future in futures)
         for future in futures:

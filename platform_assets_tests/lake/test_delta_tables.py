@@ -16,7 +16,7 @@ from platform_assets_tests.lake.sales_lake import NAME, NOW, Lake, by_month, con
 
 
 @pytest.mark.requirement("CRE-2")
-def test_published_rows_are_read_and_described(lake: Lake) -> None:
+def test_published_rows_can_be_read_and_the_version_describes_them(lake: Lake) -> None:
     assert lake.store.current(NAME) is None
     assert not lake.store.exists(NAME)
     before = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -45,7 +45,7 @@ def test_the_same_rows_in_another_order_or_file_layout_make_no_new_version(lake:
 
 
 @pytest.mark.requirement("PLT-7")
-def test_changed_rows_make_a_version_and_the_previous_one_stays_readable(lake: Lake) -> None:
+def test_changed_rows_make_a_new_version_and_the_previous_version_stays_readable(lake: Lake) -> None:
     old = lake.publish(sales(1, 2))
     new = lake.publish(sales(1, 3))
     assert new.digest != old.digest
@@ -73,7 +73,7 @@ def test_an_empty_table_keeps_its_columns(lake: Lake) -> None:
     assert lake.store.read(NAME).columns.tolist() == ["key", "amount"]
 
 
-def test_an_expression_may_be_published_to_the_table_that_it_reads(lake: Lake) -> None:
+def test_an_expression_can_replace_the_table_that_it_reads(lake: Lake) -> None:
     lake.publish(sales(1, 2, 3))
     rows = lake.store.scan(NAME)
     lake.publish(rows.filter(rows.amount > 1))
@@ -89,7 +89,7 @@ def test_table_names_with_a_common_prefix_are_separate_tables(lake: Lake) -> Non
     assert not lake.store.exists("shop")
 
 
-def test_a_missing_table_or_version_is_named(lake: Lake) -> None:
+def test_the_error_for_a_missing_table_or_version_names_it(lake: Lake) -> None:
     for reads in (lake.store.read, lake.store.scan, lake.store.versions):
         with pytest.raises(TableError, match="no table shop/sales yet; materialise the asset first"):
             reads(NAME)
@@ -132,7 +132,7 @@ def test_types_are_kept_or_converted_as_documented(lake: Lake) -> None:
         assert found.column(column).combine_chunks().equals(wanted), column
 
 
-def test_only_the_partitions_and_columns_asked_for_are_read(folder_lake: Lake) -> None:
+def test_a_query_reads_only_its_partitions_and_columns(folder_lake: Lake) -> None:
     folder_lake.publish(by_month(jan=1, feb=2), "month")
     table = DeltaTable(folder_lake.store.uri(NAME))
     rows = folder_lake.store.scan(NAME)

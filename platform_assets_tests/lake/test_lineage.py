@@ -1,4 +1,4 @@
-"""Runs in any order of their steps: newer rows are never replaced by older ones, and records name what was read."""
+"""Concurrent runs in any order of steps: older rows never replace newer rows, and each version records its inputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @dataclass
 class World:
-    """A lake, the file that its source delivers, and staged rows by value."""
+    """A lake, the number of its current source file, and the staged rows by value."""
 
     store: TableStore
     engine: Engine
@@ -55,7 +55,7 @@ class World:
 
 
 class Run:
-    """A run of four steps, each in two halves: read, then publish. The run ends at the first refusal."""
+    """A run of four steps. Each step has two halves: read, then publish. The run ends when a step is refused."""
 
     def __init__(self, world: World, part: str) -> None:
         self.world, self.part = world, part
@@ -63,7 +63,7 @@ class Run:
         self._halves = self._work()
 
     def go_on(self) -> str | None:
-        """Do the next half of a step; return the table that was published, if any."""
+        """Execute the next half of a step. Return the name of the published table, or None if none was published."""
         return next(self._halves, None)
 
     def _work(self) -> Iterator[str | None]:
@@ -103,7 +103,7 @@ class Run:
 @pytest.mark.requirement("PLT-7")
 @settings(max_examples=8)
 @given(turns=st.lists(st.integers(0, 2), min_size=12, max_size=18))
-def test_in_every_interleaving_no_rows_replace_newer_rows(engine: Engine, turns: list[int]) -> None:
+def test_older_rows_never_replace_newer_rows_in_any_interleaving_of_runs(engine: Engine, turns: list[int]) -> None:
     world = World(TableStore(MEMORY, engine), engine)
     runs = [Run(world, part) for part in ("a", "b", "a")]
     newest: dict[tuple[str, str, str], int] = {}
@@ -124,7 +124,7 @@ def test_in_every_interleaving_no_rows_replace_newer_rows(engine: Engine, turns:
         rows = world.store.read(PARTS)
         for part, made_from in version.made_from.items():
             assert rows[rows.part == part].value.tolist() == [world.value(SOURCE, made_from[SOURCE])]
-    # A run that nothing overtakes is never refused.
+    # A run without concurrent runs is never refused.
     last = Run(world, "b")
     for _ in range(8):
         last.go_on()
@@ -133,7 +133,7 @@ def test_in_every_interleaving_no_rows_replace_newer_rows(engine: Engine, turns:
 
 
 def lineage(lake: Lake, **versions: int) -> Lineage:
-    """What a step read: these versions of these tables."""
+    """Return the lineage of a step that read the given versions of the given tables."""
     inputs = {name: next(one for one in lake.store.versions(name) if one.version == n) for name, n in versions.items()}
     return Lineage(inputs, lake.store.current("shop/sales"), lambda name: _newest(lake, name))
 
@@ -152,7 +152,7 @@ def lake(tmp_path: Path, engine: Engine) -> Lake:
 
 
 @pytest.mark.requirement("PLT-7")
-def test_each_partition_is_compared_alone(lake: Lake) -> None:
+def test_each_partition_is_compared_separately(lake: Lake) -> None:
     lake.publish(by_month(jan=1), "month", partitions=["jan"], lineage=lineage(lake, source=1))
     lake.publish(by_month(feb=2), "month", partitions=["feb"], lineage=lineage(lake, source=2))
     lake.publish(by_month(jan=3), "month", partitions=["jan"], lineage=lineage(lake, source=1))
@@ -164,7 +164,7 @@ def test_each_partition_is_compared_alone(lake: Lake) -> None:
 
 
 @pytest.mark.requirement("PLT-7")
-def test_a_partition_that_became_empty_is_not_filled_from_older_inputs(lake: Lake) -> None:
+def test_rows_from_older_inputs_cannot_fill_a_partition_that_became_empty(lake: Lake) -> None:
     lake.publish(by_month(jan=1, feb=1), "month", lineage=lineage(lake, source=0))
     lake.publish(by_month(feb=1).head(0), "month", partitions=["feb"], lineage=lineage(lake, source=2))
     with pytest.raises(StaleError):
@@ -177,7 +177,7 @@ def test_publishing_the_same_rows_from_older_inputs_changes_nothing(lake: Lake) 
 
 
 def test_versions_of_a_restored_input_are_not_compared(lake: Lake) -> None:
-    """The record names version 9 of an input whose newest version is 2, as after a restored backup."""
+    """The table was made from version 9 of its input, whose newest version is now 2, as after a restored backup."""
     ahead = replace(lake.store.versions("source")[0], version=9)
     published = lake.publish(sales(2), lineage=Lineage({"source": ahead}, None, lambda _: 9))
     assert published.made_from == {"": {"source": 9}}

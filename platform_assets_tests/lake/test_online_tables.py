@@ -115,7 +115,7 @@ def row(number: int, price: float | None, note: str | None = "x", day: dt.date |
 
 
 @pytest.mark.requirement("CRE-4")
-def test_rows_are_read_by_their_keys(shop: Shop) -> None:
+def test_get_and_get_many_return_rows_by_key(shop: Shop) -> None:
     shop.publish(prices(_1=1.0, _2=None, _3=3.0))
     assert shop.get(PRICES, id=2) == row(2, None)
     assert shop.get(PRICES, id=2, note="x") == row(2, None)
@@ -136,7 +136,7 @@ def test_rows_are_read_by_their_keys(shop: Shop) -> None:
         (lambda online: online.get_many(PRICES, "id", ["x"]), "PostgreSQL refused a statement about shop/prices"),
     ],
 )
-def test_unreadable_tables_columns_and_keys_are_named(
+def test_errors_for_unknown_tables_columns_and_invalid_keys_name_the_table(
     shop: Shop, use: Callable[[OnlineTables], Coroutine[Any, Any, object]], told: str
 ) -> None:
     with pytest.raises(DatabaseError, match=told):
@@ -194,7 +194,7 @@ def test_values_are_kept_exactly(shop: Shop) -> None:
     assert shop.rows() == sorted(sent, key=str)
 
 
-def test_bytes_booleans_and_times_are_kept_exactly(shop: Shop) -> None:
+def test_bytes_booleans_and_times_are_stored_exactly(shop: Shop) -> None:
     shop.make("create table shop.odd (id int, raw bytea, is_new boolean, at timestamptz, primary key (id))")
     at = dt.datetime(2020, 1, 1, 10, 0, 0, 123_456, dt.UTC)
     sent = [
@@ -255,7 +255,7 @@ def test_the_client_features_can_be_published(shop: Shop) -> None:
 
 
 @pytest.mark.requirement("CRE-2")
-def test_a_reader_sees_all_of_the_old_rows_or_all_of_the_new_ones(shop: Shop, other: Shop) -> None:
+def test_a_reader_sees_either_all_old_rows_or_all_new_rows(shop: Shop, other: Shop) -> None:
     def version(price: float) -> pa.Table:
         first = int(price) * 50
         return prices(**{f"_{number}": price for number in range(first, first + 200)})
@@ -286,7 +286,7 @@ def test_a_reader_sees_all_of_the_old_rows_or_all_of_the_new_ones(shop: Shop, ot
 
 
 @pytest.mark.requirement("CRE-2")
-def test_after_two_concurrent_writers_the_table_holds_the_rows_of_one(shop: Shop, other: Shop) -> None:
+def test_after_two_concurrent_writers_the_table_contains_the_rows_of_only_one_writer(shop: Shop, other: Shop) -> None:
     contents = {0: prices(**{f"_{n}": 0.0 for n in range(100)}), 1: prices(**{f"_{n}": 1.0 for n in range(50, 150)})}
     start = threading.Barrier(2)
 
@@ -330,13 +330,13 @@ def test_a_writer_disconnected_before_its_commit_changes_nothing(shop: Shop, oth
     version = shop.publish(prices(_1=1.0, _2=2.0))
     waiting = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     with other.database.connect("platform") as blocker, ThreadPoolExecutor(1) as pool:
-        # The lock stops the writer after it has copied its rows and before it changes the table.
+        # The lock makes the writer wait after it has copied its rows, and before it changes the table.
         blocker.execute("begin; lock table shop.prices in share mode")
         writing = pool.submit(shop.publish, prices(_1=1.5))
         wait_until(lambda: shop.sql(waiting) or writing.done(), "the writer waited for the lock")
         assert not writing.done()
         shop.sql(f"select pg_terminate_backend(pid) from ({waiting}) blocked")
-        with pytest.raises(DatabaseError, match=r"failed while shop/prices was in use .* its rows are as they were"):
+        with pytest.raises(DatabaseError, match=r"failed while shop/prices was in use .* its rows are unchanged"):
             writing.result()
         blocker.execute("rollback")
     assert shop.rows() == [row(1, 1.0), row(2, 2.0)]
@@ -381,16 +381,16 @@ def test_the_error_for_a_missing_table_or_column_advises_a_migration(shop: Shop)
         pytest.param(prices(_2=1.0).set_column(2, "note", [["a\0b"]]), "invalid byte sequence", id="zero byte"),
     ],
 )
-def test_rows_refused_by_postgresql_leave_the_old_rows(shop: Shop, rows: pa.Table, reason: str) -> None:
+def test_the_old_rows_stay_if_postgresql_refuses_the_new_rows(shop: Shop, rows: pa.Table, reason: str) -> None:
     version = shop.publish(prices(_1=1.0))
-    with pytest.raises(DatabaseError, match=f"refused a statement about shop/prices .*{reason}.*as they were"):
+    with pytest.raises(DatabaseError, match=f"refused a statement about shop/prices .*{reason}.*rows are unchanged"):
         shop.publish(rows)
     assert shop.rows() == [row(1, 1.0)]
     assert shop.online.current(PRICES) == version
 
 
 @pytest.mark.requirement("PLT-8")
-def test_the_error_for_an_unreachable_server_has_no_password(tmp_path: Path) -> None:
+def test_the_error_for_an_unreachable_server_contains_no_password(tmp_path: Path) -> None:
     from sqlalchemy import make_url
 
     engine = Engine(tmp_path / "scratch", "200MB", 1)

@@ -1,4 +1,4 @@
-"""Partitioned tables through the real wiring: a run replaces its own partitions only."""
+"""Partitioned tables with the real IO manager: a run replaces only its own partitions."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,7 +90,7 @@ def rows(services: Services, name: str) -> dict[str, int]:
 
 
 @pytest.mark.requirement("PLT-1", "PLT-7")
-def test_a_run_replaces_its_own_partition_and_leaves_the_others(services: Services) -> None:
+def test_a_run_replaces_only_its_own_partition(services: Services) -> None:
     assert materialise(services, load, peak, partition="2026-01").success
     assert materialise(services, load, peak, partition="2026-02").success
     assert rows(services, "grid/load") == {"2026-01": 1, "2026-02": 2}
@@ -103,7 +103,7 @@ def test_a_run_replaces_its_own_partition_and_leaves_the_others(services: Servic
     assert (metadata["dagster/row_count"].value, metadata["dagster/partition_row_count"].value) == (2, 1)
 
 
-def test_a_run_for_several_partitions_replaces_them_together(services: Services) -> None:
+def test_a_run_for_several_partitions_publishes_them_in_one_version(services: Services) -> None:
     assert materialise(services, plain, partition="2026-01").success
     with empty_instance() as instance:
         tags = {"dagster/asset_partition_range_start": "2026-02", "dagster/asset_partition_range_end": "2026-03"}
@@ -120,7 +120,7 @@ def test_an_unpartitioned_table_reads_all_upstream_partitions(services: Services
     assert services.tables.read("grid/year").power_mw.tolist() == [6]
 
 
-def test_the_metadata_of_a_plain_asset_name_its_partition_column(services: Services) -> None:
+def test_the_metadata_of_a_plain_asset_can_name_its_partition_column(services: Services) -> None:
     assert materialise(services, plain, partition="2026-01").success
     assert materialise(services, plain, partition="2026-02").success
     assert rows(services, "grid/plain") == {"2026-01": 1, "2026-02": 1}
@@ -129,11 +129,13 @@ def test_the_metadata_of_a_plain_asset_name_its_partition_column(services: Servi
 @pytest.mark.parametrize(
     ("asset", "told"),
     [
-        (without_column, "grid/without_column is partitioned; its metadata must name the column of the keys"),
-        (stray, "rows of partitions ['2026-03'] among those of ['2026-01']"),
+        (without_column, "grid/without_column is partitioned; its metadata must name the partition column as"),
+        (stray, "rows of partitions ['2026-03'] are staged, but only ['2026-01'] are to be replaced"),
     ],
 )
-def test_rows_of_other_partitions_are_refused(services: Services, asset: Any, told: str) -> None:
+def test_stray_partitions_and_an_unknown_partition_column_are_refused(
+    services: Services, asset: Any, told: str
+) -> None:
     result = materialise(services, asset, partition="2026-01")
     [failure] = [event for event in result.all_node_events if event.is_step_failure]
     assert told in str(failure.step_failure_data.error)
@@ -141,13 +143,15 @@ def test_rows_of_other_partitions_are_refused(services: Services, asset: Any, to
 
 
 @pytest.mark.parametrize("partitions_def", [None, MONTHS])
-def test_schema_and_asset_are_partitioned_together(partitions_def: dg.PartitionsDefinition[str] | None) -> None:
+def test_partitioning_only_the_schema_or_only_the_asset_is_refused(
+    partitions_def: dg.PartitionsDefinition[str] | None,
+) -> None:
     schema = YEAR if partitions_def else LOAD
-    with pytest.raises(ValueError, match="partitions_def and the schema's partition_by go together"):
+    with pytest.raises(ValueError, match="set both partitions_def and the schema's partition_by, or neither"):
         table_asset(schema, owners=OWNERS, partitions_def=partitions_def)
 
 
 @pytest.mark.parametrize("kind", [{"source": True}, {"store": "online"}])
-def test_only_derived_tables_of_the_lake_are_partitioned(kind: Any) -> None:
+def test_only_derived_lake_tables_can_be_partitioned(kind: Any) -> None:
     with pytest.raises(ValueError, match="only a derived table of the lake can be partitioned"):
         TableSchema("grid/load", COLUMNS, key=("month",), partition_by="month", **kind)

@@ -1,4 +1,4 @@
-"""Steps that pin their inputs, and runs that are overtaken by a newer run, through the real wiring."""
+"""Steps with pinned inputs, and runs overtaken by a newer run, with the real resources and IO manager."""
 
 import signal
 from collections.abc import Callable
@@ -35,7 +35,7 @@ from platform_assets_tests.warm import WarmParent
 
 
 @pytest.mark.requirement("PLT-7")
-def test_a_dependency_is_read_at_the_version_that_is_recorded(shop: Shop) -> None:
+def test_a_step_reads_a_dependency_at_the_version_that_it_records(shop: Shop) -> None:
     shop.run(sales)
 
     @table_asset(TOTALS, owners=OWNERS, deps=[sales])
@@ -67,7 +67,7 @@ def test_an_overtaken_run_does_not_replace_rows_made_from_newer_inputs(shop: Sho
 
 
 @pytest.mark.requirement("PLT-7")
-def test_an_overtaken_run_does_not_replace_newer_inputs_that_give_the_same_rows(shop: Shop) -> None:
+def test_an_overtaken_run_is_refused_even_if_the_newer_run_published_equal_rows(shop: Shop) -> None:
     shop.run(sales, independent)
 
     def overtaken(sales: Expression) -> Expression:
@@ -82,12 +82,12 @@ def test_an_overtaken_run_does_not_replace_newer_inputs_that_give_the_same_rows(
 
 
 @pytest.mark.requirement("PLT-7")
-def test_of_two_deliveries_at_once_the_first_that_is_published_stays(shop: Shop) -> None:
+def test_of_two_concurrent_source_files_the_first_published_one_stays(shop: Shop) -> None:
     shop.run(sales)
 
     @table_asset(SALES, owners=OWNERS)
     def overtaken(delivery: dg.ResourceParam[Source], engine: dg.ResourceParam[Engine]) -> Landed:
-        """Land the old file; a newer run lands the new one meanwhile."""
+        """Land the old file, while a newer run lands and publishes the new file."""
         landed = land(delivery, engine)
         shop.deliver(MORE + "5,oil,-1\n")
         assert shop.run(sales).success
@@ -95,7 +95,7 @@ def test_of_two_deliveries_at_once_the_first_that_is_published_stays(shop: Shop)
 
     shop.deliver(GOOD + "7,oil,-7\n")
     result = dg.materialize([overtaken], resources=shop._resources(), instance=shop.instance, raise_on_error=False)
-    assert "was not published: another run published it after this run had begun" in failure(result)
+    assert "was not published: another run published it after this run began" in failure(result)
     assert len(shop.rows("shop/sales")) == 4
     assert shop.services.tables.read("shop/sales_quarantine").source_line.tolist() == [6]
     shop.deliver(GOOD)
@@ -104,7 +104,7 @@ def test_of_two_deliveries_at_once_the_first_that_is_published_stays(shop: Shop)
 
 
 @pytest.mark.requirement("PLT-7")
-def test_a_process_that_was_stopped_does_not_replace_newer_rows(
+def test_a_process_that_was_paused_does_not_replace_newer_rows(
     shop: Shop, database_url: str, warm: WarmParent, tmp_path: Path
 ) -> None:
     shop.run(sales)
@@ -132,7 +132,7 @@ def publish_sales(shop: Shop, rows: list[tuple[int, str, float]]) -> None:
 
 
 def run_overtaken(shop: Shop, schema: TableSchema, work: Callable[[Expression], Expression]) -> str:
-    """Materialise a table by a function that is overtaken while it works; return the failure."""
+    """Materialise a table with a function that publishes newer rows while it runs. Return the failure."""
     work.__doc__ = "Overtaken."
     work.__annotations__ = {"sales": Expression, "return": Expression}
     asset = table_asset(schema, owners=OWNERS)(work)

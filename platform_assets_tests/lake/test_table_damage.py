@@ -1,4 +1,4 @@
-"""Tables that a crash, a person or another program damaged: the message names the file, and its advice works."""
+"""Tables damaged by a crash, a person or another program: the error names the file, and the suggested fix works."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CUTS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.requirement("PLT-7")
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_damaged_newest_commit_is_named_and_deleting_it_returns_to_the_version_before(
+def test_a_damaged_newest_commit_gives_an_error_and_deleting_it_restores_the_previous_version(
     folder_lake: Lake, log: Path, cut: str
 ) -> None:
     store, newest = folder_lake.store, commit(log, 2)
@@ -68,8 +68,8 @@ def test_a_damaged_newest_commit_is_named_and_deleting_it_returns_to_the_version
 
 
 @pytest.mark.parametrize("is_missing", [True, False])
-def test_a_damaged_older_commit_is_named(folder_lake: Lake, log: Path, is_missing: bool) -> None:
-    """Without the check, an empty older commit would bring removed rows back."""
+def test_a_damaged_older_commit_gives_an_error_with_its_path(folder_lake: Lake, log: Path, is_missing: bool) -> None:
+    """Without this error, the table would silently contain rows that the empty commit had removed."""
     older = commit(log, 1)
     older.unlink() if is_missing else older.write_bytes(b"")
     with pytest.raises(TableError, match=f"the commit {older} is .*Restore that file from a backup; or delete"):
@@ -77,7 +77,7 @@ def test_a_damaged_older_commit_is_named(folder_lake: Lake, log: Path, is_missin
 
 
 @pytest.mark.parametrize("cut", ["empty", "zeros", "half"])
-def test_a_damaged_first_commit_is_named(folder_lake: Lake, cut: str) -> None:
+def test_a_damaged_first_commit_gives_an_error_with_its_path(folder_lake: Lake, cut: str) -> None:
     folder_lake.publish(sales(1))
     table = Path(folder_lake.store.uri(NAME))
     first = commit(table / "_delta_log", 0)
@@ -87,7 +87,7 @@ def test_a_damaged_first_commit_is_named(folder_lake: Lake, cut: str) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 50])
-def test_a_damaged_checkpoint_is_named_and_can_be_deleted(folder_lake: Lake, log: Path, keep: int) -> None:
+def test_a_damaged_checkpoint_gives_an_error_and_can_be_deleted(folder_lake: Lake, log: Path, keep: int) -> None:
     DeltaTable(str(log.parent)).create_checkpoint()
     [checkpoint] = log.glob("*.checkpoint.parquet")
     checkpoint.write_bytes(checkpoint.read_bytes()[:keep])
@@ -102,7 +102,7 @@ def test_a_damaged_checkpoint_is_named_and_can_be_deleted(folder_lake: Lake, log
 
 
 @pytest.mark.requirement("PLT-7")
-def test_a_missing_data_file_is_named_and_written_again_with_the_same_rows(lake: Lake) -> None:
+def test_a_missing_data_file_gives_an_error_and_publishing_the_same_rows_restores_it(lake: Lake) -> None:
     lake.publish(sales(1, 2))
     [file] = _delete_files(lake)
     for use in (lambda: lake.store.scan(NAME), lambda: lake.store.read(NAME), lambda: lake.store.read(NAME, version=0)):
@@ -117,17 +117,17 @@ def test_a_missing_data_file_is_named_and_written_again_with_the_same_rows(lake:
 
 
 @pytest.mark.parametrize("cut", ["empty", "zeros", "half"])
-def test_a_damaged_data_file_is_written_again(folder_lake: Lake, cut: str) -> None:
+def test_publishing_the_same_rows_restores_a_damaged_data_file(folder_lake: Lake, cut: str) -> None:
     folder_lake.publish(sales(1, 2))
     [file] = Path(folder_lake.store.uri(NAME)).glob("*.parquet")
     file.write_bytes(CUTS[cut](file.read_bytes()))
-    with pytest.raises(TableError, match=f"{NAME} is damaged: {file} (is no Parquet file|has .* bytes)"):
+    with pytest.raises(TableError, match=f"{NAME} is damaged: {file} (is not a Parquet file|has .* bytes)"):
         folder_lake.store.read(NAME)
     folder_lake.publish(sales(1, 2))
     assert contents(folder_lake.store.read(NAME)) == [(0, 1.0), (1, 2.0)]
 
 
-def test_only_the_damaged_partition_is_written_again(folder_lake: Lake) -> None:
+def test_only_the_damaged_partition_is_rewritten(folder_lake: Lake) -> None:
     folder_lake.publish(by_month(jan=1, feb=2), "month")
     table = DeltaTable(folder_lake.store.uri(NAME))
     [january], [february] = (table.file_uris(file_pruning_predicate=f"month = '{month}'") for month in ("jan", "feb"))
@@ -154,7 +154,7 @@ FEATURES = {
 
 @pytest.mark.requirement("PLT-7")
 @pytest.mark.parametrize("name", FEATURES)
-def test_a_feature_that_the_platform_does_not_support_is_refused_before_the_commit(
+def test_publishing_to_a_table_with_an_unsupported_feature_is_refused_before_the_commit(
     folder_lake: Lake, log: Path, name: str
 ) -> None:
     _change_table(log, FEATURES[name])
@@ -165,7 +165,7 @@ def test_a_feature_that_the_platform_does_not_support_is_refused_before_the_comm
     assert sorted(log.glob("*.json")) == commits
 
 
-def test_commits_and_files_are_written_through_to_the_disk(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_files_are_flushed_to_disk_before_their_commit(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
     sync = os.fsync
 
@@ -199,7 +199,7 @@ def _delete_files(lake: Lake) -> list[str]:
 
 
 def _change_table(log: Path, change: dict[str, Any]) -> None:
-    """Commit a change as another program does."""
+    """Commit a change of the protocol or the properties, as another program would."""
     actions: list[dict[str, Any]] = [{"commitInfo": {"timestamp": 1, "operation": "SET TBLPROPERTIES"}}]
     if "protocol" in change:
         actions.append(change)

@@ -13,7 +13,7 @@ from platform_assets_tests.lake.sales_lake import NAME, Lake, contents, sales
 
 def test_versions_are_read_across_checkpoints(folder_lake: Lake) -> None:
     folder_lake.publish(sales(0))
-    # By default, delta-rs writes a checkpoint every hundred versions.
+    # Write checkpoints more often than the default, which is every hundred versions.
     DeltaTable(folder_lake.store.uri(NAME)).alter.set_table_properties({"delta.checkpointInterval": "5"})
     for turn in range(2, 13):
         folder_lake.publish(sales(turn))
@@ -26,7 +26,7 @@ def test_versions_are_read_across_checkpoints(folder_lake: Lake) -> None:
 
 
 @pytest.mark.requirement("PLT-7")
-def test_commits_of_earlier_releases_name_their_inputs_in_the_metadata(folder_lake: Lake) -> None:
+def test_input_versions_are_read_from_commits_of_earlier_releases(folder_lake: Lake) -> None:
     folder_lake.publish(sales(1), metadata={"inputs": {"shop/source": {"version": 3, "digest": "x", "demo": False}}})
     [commit] = Path(folder_lake.store.uri(NAME)).glob("_delta_log/*.json")
     lines = [json.loads(line) for line in commit.read_text().splitlines()]
@@ -38,7 +38,7 @@ def test_commits_of_earlier_releases_name_their_inputs_in_the_metadata(folder_la
     assert current.made_from == {"": {"shop/source": 3}}
 
 
-def test_changes_and_tables_of_other_programs_are_refused(folder_lake: Lake) -> None:
+def test_tables_created_or_changed_by_another_program_are_refused(folder_lake: Lake) -> None:
     folder_lake.publish(sales(1, 2))
     DeltaTable(folder_lake.store.uri(NAME)).delete("id = 0")
     with pytest.raises(TableError, match=r"changed by another program \(DELETE after version 0\)"):

@@ -13,7 +13,7 @@ from platform_assets_tests.lake.sales_lake import NAME, NOW, Lake, contents, sal
 
 
 @pytest.mark.requirement("PLT-10")
-def test_vacuum_keeps_recent_and_named_versions(lake: Lake) -> None:
+def test_vacuum_keeps_recent_versions_and_the_given_versions(lake: Lake) -> None:
     for amount in range(4):
         lake.publish(sales(amount))
     assert lake.store.vacuum(NAME, timedelta(days=1)) == 0
@@ -29,12 +29,12 @@ def test_vacuum_keeps_recent_and_named_versions(lake: Lake) -> None:
 
 @pytest.mark.requirement("PLT-10")
 def test_vacuum_removes_files_replaced_before_the_retention(folder_lake: Lake) -> None:
-    """Age the log by 2:45 hours, then replace the newest version."""
+    """The log is aged by 2 hours 45 minutes, and then the newest version is replaced."""
     for amount in range(3):
         folder_lake.publish(sales(amount))
     _age(Path(folder_lake.store.uri(NAME)), timedelta(hours=2, minutes=45))
     folder_lake.publish(sales(3))
-    # delta-rs counts whole hours, so that two and a half are rounded up to three.
+    # The platform rounds 2.5 hours up to 3, because delta-rs accepts only whole hours.
     assert folder_lake.store.vacuum(NAME, timedelta(hours=3, minutes=-30)) == 0
     assert folder_lake.store.vacuum(NAME, timedelta(hours=2)) == 2
     assert contents(folder_lake.store.read(NAME, version=2)) == [(0, 2.0)]
@@ -43,7 +43,7 @@ def test_vacuum_removes_files_replaced_before_the_retention(folder_lake: Lake) -
 
 
 @pytest.mark.requirement("PLT-10")
-def test_publishing_goes_on_after_a_vacuum(lake: Lake) -> None:
+def test_publishing_works_after_a_vacuum(lake: Lake) -> None:
     lake.publish(sales(1))
     second = lake.publish(sales(2))
     lake.store.vacuum(NAME, NOW)

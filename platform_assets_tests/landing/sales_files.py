@@ -1,4 +1,4 @@
-"""Files of sales for tests of landing, and the rows and errors that landing them gives."""
+"""Sales files for the landing tests, with functions that return the resulting rows or errors."""
 
 from __future__ import annotations
 

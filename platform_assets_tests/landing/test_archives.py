@@ -1,4 +1,4 @@
-"""Archives are unpacked whole or refused with a reason; no file is written outside the folder."""
+"""Archives are unpacked completely or refused with a reason. No file is written outside the folder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TEXT = base64.encodebytes(CONTENT)
 
 
 def unpacked(folder: Path, packed: bytes, how: Unpacking = HOW) -> bytes:
-    """Unpack an archive, and check that no other file is left."""
+    """Unpack an archive, check that no other file is left, and return the content."""
     inner = folder / "inside" / "unpacked"
     inner.mkdir(parents=True, exist_ok=True)
     archive = folder / "archive"
@@ -62,13 +62,15 @@ def unpacked(folder: Path, packed: bytes, how: Unpacking = HOW) -> bytes:
 
 
 @pytest.mark.parametrize("name", [MEMBER, "db", "./a/./b.txt", "a/..b/c", "Łódź/数", "x" * 200])
-def test_the_name_of_the_file_does_not_matter(tmp_path: Path, name: str) -> None:
+def test_an_archive_is_unpacked_whatever_the_name_of_its_file(tmp_path: Path, name: str) -> None:
     assert unpacked(tmp_path, pack(CONTENT, name)) == CONTENT
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 57, 58, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
 @pytest.mark.parametrize("width", [76, 0])
-def test_base64_text_of_any_length_with_and_without_line_breaks(tmp_path: Path, size: int, width: int) -> None:
+def test_base64_text_of_any_length_is_decoded_with_and_without_line_breaks(
+    tmp_path: Path, size: int, width: int
+) -> None:
     content = random.Random(size).randbytes(size)
     text = base64.encodebytes(content) if width else base64.b64encode(content)
     assert (
@@ -79,7 +81,7 @@ def test_base64_text_of_any_length_with_and_without_line_breaks(tmp_path: Path, 
 @pytest.mark.parametrize(
     "compress", [bytes, bz2.compress, lzma.compress, lambda packed: gzip.compress(packed) + bytes(99)]
 )
-def test_the_first_bytes_decide_how_the_archive_is_compressed(
+def test_the_compression_of_an_archive_is_detected_from_its_first_bytes(
     tmp_path: Path, compress: Callable[[bytes], bytes]
 ) -> None:
     assert unpacked(tmp_path, compress(tar({"db": TEXT}))) == CONTENT
@@ -95,14 +97,14 @@ def with_file(*others: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 
 def sparse() -> bytes:
-    """A sparse file: a hole of one terabyte."""
+    """Return an archive of a sparse file that is a hole of one terabyte."""
     made = tarfile.TarInfo("db")
     made.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 40)}
     return gzip.compress(tar_of((made, b"1\n0\n0\n".ljust(512, b"\0"))))
 
 
 def claims(size: int) -> bytes:
-    """A header that declares a size, followed by fewer bytes."""
+    """Return an archive whose header declares a size that is larger than the content."""
     made = tarfile.TarInfo("db")
     made.size = size
     return gzip.compress(made.tobuf(tarfile.GNU_FORMAT) + TEXT[:1_024])
@@ -117,16 +119,16 @@ BREAKAGES: list[tuple[bytes, type[ArchiveError], str]] = [
     (GOOD[:12], DamagedFileError, "the archive is cut off"),
     (GOOD[:-8] + b"\0" * 8, DamagedFileError, "the archive is damaged: its gzip data cannot be unpacked (Error -3"),
     (GOOD + b"and more", DamagedFileError, "the archive is damaged"),
-    (gzip.compress(b""), NotTarError, "the archive is not a whole tar archive: "),
-    (gzip.compress(TEXT), NotTarError, "the archive is not a whole tar archive: "),
-    (gzip.compress(tar({"db": TEXT})[:5_000]), NotTarError, "is not a whole tar archive: unexpected end of data"),
-    (claims(1 << 40), NotTarError, "is not a whole tar archive: "),
+    (gzip.compress(b""), NotTarError, "the archive is not a complete tar archive: "),
+    (gzip.compress(TEXT), NotTarError, "the archive is not a complete tar archive: "),
+    (gzip.compress(tar({"db": TEXT})[:5_000]), NotTarError, "is not a complete tar archive: unexpected end of data"),
+    (claims(1 << 40), NotTarError, "is not a complete tar archive: "),
     (gzip.compress(tar({})), NoMemberError, "the archive holds no file; pack one with `tar czf ARCHIVE FILE`"),
     (gzip.compress(tar_of((entry("a", tarfile.DIRTYPE), b""))), NoMemberError, "the archive holds no file"),
     (
         gzip.compress(tar({"a": TEXT, "b": TEXT})),
         SeveralMembersError,
-        "holds several files, 'a' and 'b' among them; pack",
+        "holds several files, including 'a' and 'b'; pack",
     ),
     (pack(CONTENT, "/etc/passwd"), WrongMemberError, "holds '/etc/passwd', which points outside the archive"),
     (pack(CONTENT, "a/../../b"), WrongMemberError, "holds 'a/../../b', which points outside the archive"),
@@ -176,7 +178,7 @@ BREAKAGES: list[tuple[bytes, type[ArchiveError], str]] = [
 
 
 @pytest.mark.parametrize(("packed", "kind", "message"), BREAKAGES, ids=range(len(BREAKAGES)))
-def test_each_damage_is_an_error_of_its_own(
+def test_each_kind_of_invalid_archive_gives_its_own_error(
     tmp_path: Path, packed: bytes, kind: type[ArchiveError], message: str
 ) -> None:
     with pytest.raises(ArchiveError) as raised:
@@ -185,7 +187,7 @@ def test_each_damage_is_an_error_of_its_own(
     assert "\n" not in str(raised.value)
 
 
-def test_names_from_the_archive_are_shown_on_one_short_line(tmp_path: Path) -> None:
+def test_errors_show_names_from_the_archive_on_one_short_line(tmp_path: Path) -> None:
     with pytest.raises(WrongMemberError) as raised:
         unpacked(tmp_path, pack(CONTENT, "/\x1b[31m\n" + "x" * 200))
     assert str(raised.value).startswith("the archive holds '/\\x1b[31m\\nxxx")
@@ -193,7 +195,7 @@ def test_names_from_the_archive_are_shown_on_one_short_line(tmp_path: Path) -> N
 
 
 def bomb(layers: int = 1) -> bytes:
-    """A gigabyte of zeros, compressed to about a megabyte."""
+    """Return a gigabyte of zeros, compressed to about a megabyte."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
     described = tarfile.TarInfo("db")
     described.size = 1 << 30
@@ -219,14 +221,14 @@ def test_unpacking_a_decompression_bomb_stops_at_the_limit(tmp_path: Path) -> No
     )
 
 
-def test_bytes_of_headers_count_towards_the_limit(tmp_path: Path) -> None:
+def test_the_bytes_of_tar_headers_count_towards_the_limit(tmp_path: Path) -> None:
     long = tarfile.TarInfo("db")
     long.pax_headers = {"comment": "x" * 2_000_000}
     with pytest.raises(TooLargeError):
         unpacked(tmp_path, gzip.compress(tar_of((long, TEXT))))
 
 
-def test_an_archive_of_exactly_the_limit_is_allowed(tmp_path: Path) -> None:
+def test_an_archive_whose_size_equals_the_limit_is_unpacked(tmp_path: Path) -> None:
     layer = tar({"db": TEXT})
     assert unpacked(tmp_path, gzip.compress(layer), Unpacking(len(layer), "")) == CONTENT
     with pytest.raises(TooLargeError):
@@ -263,18 +265,18 @@ LAYERS: dict[str, tuple[bytes, Callable[[bytes], bytes]]] = {
     cut=st.just(0) | st.integers(0, 5_000),
     flips=st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 7)), max_size=4),
 )
-def test_random_damage_gives_the_content_or_an_archive_error(
+def test_unpacking_a_randomly_damaged_archive_gives_the_content_or_an_archive_error(
     folder: Path, layer: str, cut: int, flips: list[tuple[int, int]]
 ) -> None:
     whole, rest = LAYERS[layer]
-    # Only gzip has a checksum, so damage to an inner layer can stay unnoticed.
+    # Require equal content only for damaged gzip data, because the inner layers have no checksum.
     with suppress(ArchiveError):
         assert unpacked(folder, rest(damaged(whole, cut, flips))) == SMALL or layer != "gzip"
 
 
 @settings(max_examples=100)
 @given(st.binary(max_size=2_000))
-def test_random_bytes_give_an_archive_error(folder: Path, content: bytes) -> None:
+def test_unpacking_random_bytes_gives_an_archive_error(folder: Path, content: bytes) -> None:
     for packed in (content, b"\x1f\x8b" + content, gzip.compress(content), gzip.compress(content.ljust(1_024, b"\0"))):
         with pytest.raises(ArchiveError):
             unpacked(folder, packed)

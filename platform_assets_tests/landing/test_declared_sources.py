@@ -1,4 +1,4 @@
-"""A declared source is found by its variable, or replaced by sample data that are written once and completely."""
+"""A declared source is located by its variable. Without the variable, sample data are written once and completely."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def settings(home: Path, **more: Any) -> Settings:
 
 
 class Generator:
-    """Writes sample data, unless it is interrupted half-way. Counts its calls."""
+    """Writes sample data, or is interrupted halfway if `dies` is set. Counts its calls."""
 
     def __init__(self, fewest: int = 1) -> None:
         self.calls = 0
@@ -47,7 +47,7 @@ class Generator:
 
 @pytest.mark.requirement("PLT-4")
 @pytest.mark.parametrize("sources", ["demo", "live"])
-def test_the_variable_of_a_source_takes_precedence(tmp_path: Path, sources: str) -> None:
+def test_the_variable_of_a_source_takes_precedence_over_sample_data(tmp_path: Path, sources: str) -> None:
     demo = Generator()
     given = CreditRiskSettings(credit_loans_uri="s3://bucket/loans.csv")
     found = Sources(settings(tmp_path, sources=sources), (given,)).find(demo.declared)
@@ -56,7 +56,7 @@ def test_the_variable_of_a_source_takes_precedence(tmp_path: Path, sources: str)
 
 
 @pytest.mark.requirement("PLT-4")
-def test_a_live_source_without_its_variable_is_refused_by_name(tmp_path: Path) -> None:
+def test_the_error_for_a_live_source_without_its_variable_names_the_variable(tmp_path: Path) -> None:
     demo = Generator()
     with pytest.raises(SourceError, match=f"^{SETTING} is not set; .*PLATFORM_SOURCES=demo"):
         Sources(settings(tmp_path, sources="live")).find(demo.declared)
@@ -103,7 +103,7 @@ def test_incomplete_sample_data_are_never_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("REL-1")
-def test_only_an_archive_is_unpacked_within_the_limit_of_the_settings(tmp_path: Path) -> None:
+def test_only_archives_have_unpacking_rules_and_the_settings_set_their_limit(tmp_path: Path) -> None:
     sources = Sources(settings(tmp_path, archive_max_bytes=7))
     demo = Generator().declared
     assert sources.unpacking(demo) is None

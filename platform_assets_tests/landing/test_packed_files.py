@@ -1,4 +1,4 @@
-"""Packed files are recognised by their first bytes and unpacked with all their bytes, or refused with the reason."""
+"""Packed files are detected from their first bytes. They are unpacked completely, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_every_stream_of_a_compressed_file_is_read(tmp_path: Path, compress: Cal
 
 
 @compressions
-def test_a_compressed_file_with_bytes_of_no_stream_is_refused(
+def test_a_compressed_file_with_bytes_after_its_last_stream_is_refused(
     tmp_path: Path, compress: Callable[[bytes], bytes]
 ) -> None:
     whole, second = compress(CONTENT), compress(b"3,4\n" * 9_999)
@@ -89,12 +89,12 @@ def test_a_compressed_file_with_bytes_of_no_stream_is_refused(
             unpacked(tmp_path, broken)
     altered = bytearray(compress(bytes(range(256)) * 99))
     altered[len(altered) // 2] ^= 1
-    if compress not in {lzma_alone, zstd}:  # Arrow's zstd, and lzma, write no checksum
+    if compress not in {lzma_alone, zstd}:  # these two write no checksum
         with pytest.raises(DamagedFileError):
             unpacked(tmp_path, bytes(altered))
 
 
-def test_zero_bytes_at_the_end_are_padding(tmp_path: Path) -> None:
+def test_zero_bytes_at_the_end_of_a_compressed_file_are_ignored(tmp_path: Path) -> None:
     for compress in (gzip.compress, bz2.compress, lzma.compress):
         assert unpacked(tmp_path, compress(CONTENT) + bytes(CHUNK_BYTES + 1)) == CONTENT
 
@@ -110,7 +110,7 @@ def test_zero_bytes_at_the_end_are_padding(tmp_path: Path) -> None:
         gzip.compress(archive(("sales.csv.xz", lzma.compress(CONTENT)))),
     ],
 )
-def test_the_only_file_of_a_zip_archive_is_its_content(tmp_path: Path, packed: bytes) -> None:
+def test_a_zip_archive_is_replaced_by_the_content_of_its_only_file(tmp_path: Path, packed: bytes) -> None:
     assert unpacked(tmp_path, packed) == CONTENT
 
 
@@ -137,7 +137,7 @@ SOME = [(f"{month}.csv", b"a,b\n") for month in ("january", "february", "march",
     ],
     ids=range(10),
 )
-def test_other_archives_are_refused_by_name(
+def test_unsupported_and_damaged_archives_are_refused_with_the_reason(
     tmp_path: Path, packed: bytes, kind: type[ArchiveError], reason: str
 ) -> None:
     with pytest.raises(ArchiveError) as caught:
@@ -153,7 +153,7 @@ def test_an_encrypted_zip_archive_is_refused(tmp_path: Path) -> None:
         unpacked(tmp_path, bytes(packed))
 
 
-def test_a_file_may_be_packed_in_several_layers_up_to_a_limit(tmp_path: Path) -> None:
+def test_nested_packings_are_unpacked_up_to_a_limit(tmp_path: Path) -> None:
     packed = CONTENT
     for _ in range(MOST_LAYERS):
         packed = gzip.compress(packed)
@@ -163,5 +163,5 @@ def test_a_file_may_be_packed_in_several_layers_up_to_a_limit(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"BZh9,b\n1,2\n", b"PK,b\n1,2\n", b"\x1f,b\n", CONTENT])
-def test_a_file_that_is_not_packed_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_packed_is_left_unchanged(tmp_path: Path, content: bytes) -> None:
     assert unpacked(tmp_path, content) == content

@@ -1,4 +1,4 @@
-"""The sensor on a source launches its job until the table is made from the file, and reads only changed files."""
+"""The sensor of a source launches its job until the table is made from the current file, reading only changed files."""
 
 import gzip
 import hashlib
@@ -45,7 +45,7 @@ REPOSITORY = dg.Definitions(
 
 
 class Watched:
-    """A file that a sensor watches, tick by tick, as under Dagster's daemon."""
+    """A file that a sensor watches. Each call of `tick` evaluates the sensor, as Dagster's daemon does."""
 
     def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
         self.file = folder / "readings"
@@ -58,12 +58,12 @@ class Watched:
 
     def write(self, content: str) -> None:
         self.file.write_text(content)
-        # Two writes may fall into one tick of the file system's clock.
+        # Set the time, because two writes can get the same time from the file system.
         self._written += 1
         os.utime(self.file, (self._written, self._written))
 
     def tick(self) -> str:
-        """Evaluate the sensor; return the key of the run that it requests, or its reason to skip."""
+        """Evaluate the sensor. Return the key of the requested run, or the reason to skip."""
         sources = Sources(Settings(home=self.home), (CreditRiskSettings(credit_loans_uri=self.uri),))
         context = dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources={"sources": sources}, repository_def=REPOSITORY
@@ -78,7 +78,7 @@ class Watched:
         return request.run_key or ""
 
     def run(self, failing: str = "", job: str = JOB, file: Path | None = None) -> None:
-        """Run a job; the job of the sensor with the tags of its last request."""
+        """Run a job. The sensor's own job gets the tags of its last request."""
         tags = {FILE: str(file or self.file), FAILING: failing} | (self._tags if job == JOB else {})
         done = REPOSITORY.get_job(job).execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
         assert done.success != bool(failing)
@@ -95,10 +95,10 @@ ONE, TWO = f"{VARIABLE} 7692c3ad3540bb80", f"{VARIABLE} 3fc4ccfe745870e2"
 
 
 def loaded(watched: Watched) -> str:
-    return f"readings was made from {watched.file} ({VARIABLE}) as it is now"
+    return f"readings is up to date with {watched.file} ({VARIABLE})"
 
 
-def test_each_new_content_launches_the_job_once(watched: Watched) -> None:
+def test_each_new_content_of_the_file_launches_the_job_once(watched: Watched) -> None:
     for content, key in (("one", ONE), ("two", TWO), ("one", ONE)):
         watched.write(content)
         run = 1 if watched.instance.get_runs_count(dg.RunsFilter(tags={"platform/source": key})) == 0 else 2
@@ -109,7 +109,7 @@ def test_each_new_content_launches_the_job_once(watched: Watched) -> None:
         assert watched.tick() == loaded(watched)
 
 
-def test_a_file_that_was_only_repacked_launches_nothing(watched: Watched) -> None:
+def test_a_file_that_was_only_repacked_launches_no_job(watched: Watched) -> None:
     watched.write("one")
     watched.tick()
     watched.run()
@@ -117,7 +117,7 @@ def test_a_file_that_was_only_repacked_launches_nothing(watched: Watched) -> Non
     assert watched.tick() == loaded(watched)
 
 
-def test_a_lost_cursor_loses_no_file_and_launches_no_job_twice(watched: Watched) -> None:
+def test_after_a_lost_cursor_no_file_is_missed_and_no_run_is_launched_twice(watched: Watched) -> None:
     for content in ("one", "two"):
         watched.write(content)
         requested = watched.tick()
@@ -139,7 +139,7 @@ def test_a_lost_cursor_loses_no_file_and_launches_no_job_twice(watched: Watched)
 
 
 @pytest.mark.parametrize("failing", ["readings", "model"])
-def test_a_failed_run_is_retried_after_a_while_even_with_a_lost_cursor(watched: Watched, failing: str) -> None:
+def test_a_failed_run_is_retried_later_even_if_the_cursor_is_lost(watched: Watched, failing: str) -> None:
     watched.write("one")
     watched.tick()
     watched.run(failing)
@@ -152,7 +152,7 @@ def test_a_failed_run_is_retried_after_a_while_even_with_a_lost_cursor(watched: 
     assert watched.tick() == f"{TWO}, run 1"
 
 
-def test_a_run_launched_by_hand_ends_the_retries(watched: Watched) -> None:
+def test_a_successful_manual_run_ends_the_retries(watched: Watched) -> None:
     watched.write("one")
     watched.tick()
     watched.run("readings")
@@ -160,7 +160,7 @@ def test_a_run_launched_by_hand_ends_the_retries(watched: Watched) -> None:
     assert watched.tick() == loaded(watched)
 
 
-def test_a_table_that_was_made_from_another_file_since_is_made_again(watched: Watched) -> None:
+def test_the_job_is_launched_again_after_the_table_was_made_from_another_file(watched: Watched) -> None:
     watched.write("one")
     watched.tick()
     watched.run()
@@ -170,7 +170,7 @@ def test_a_table_that_was_made_from_another_file_since_is_made_again(watched: Wa
     assert watched.tick() == f"{ONE}, run 2"
 
 
-def test_retries_wait_longer_each_time_and_end() -> None:
+def test_the_wait_before_each_retry_grows_and_retries_end() -> None:
     failures: list[float] = []
     assert reason_to_wait(failures, 0) is None
     for number, seconds in enumerate(RETRY_AFTER, start=1):
@@ -178,12 +178,11 @@ def test_retries_wait_longer_each_time_and_end() -> None:
         assert f"{number} run" in str(reason_to_wait(failures, 1_000_000 + seconds - 1))
         assert reason_to_wait(failures, 1_000_000 + seconds) is None
     assert (
-        reason_to_wait([0.0, *failures], 1e12)
-        == "4 runs failed for this content; it is not retried automatically any more"
+        reason_to_wait([0.0, *failures], 1e12) == "4 runs failed for this content; there are no more automatic retries"
     )
 
 
-def test_no_run_is_launched_while_one_is_unfinished(watched: Watched) -> None:
+def test_no_run_is_launched_while_another_run_of_the_job_is_unfinished(watched: Watched) -> None:
     watched.write("one")
     run = watched.instance.create_run_for_job(REPOSITORY.get_job(JOB), status=dg.DagsterRunStatus.STARTED)
     assert watched.tick() == f"run {run.run_id} of {JOB} is unfinished"
@@ -192,38 +191,38 @@ def test_no_run_is_launched_while_one_is_unfinished(watched: Watched) -> None:
     assert watched.tick() == f"{ONE}, run 1"
 
 
-def test_the_file_is_read_only_if_its_facts_changed(watched: Watched) -> None:
+def test_the_file_is_read_only_if_its_size_time_or_inode_changed(watched: Watched) -> None:
     watched.write("one")
     watched.tick()
     state = watched.file.stat()
     watched.cursor = json.dumps(json.loads(watched.cursor or "") | {"digest": "of something else"})
     assert watched.tick() == f"{VARIABLE} of something els, run 1"
-    # Replaced by another file of equal size and time, as `cp -p` does.
+    # The new file has the same size and time, as after `cp -p`, but another inode.
     (watched.file.parent / "other").write_text("two")
     (watched.file.parent / "other").replace(watched.file)
     os.utime(watched.file, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert watched.tick() == f"{TWO}, run 1"
 
 
-def test_a_damaged_file_launches_the_job_which_reports_it(watched: Watched) -> None:
+def test_a_damaged_file_launches_the_job_so_that_its_run_reports_the_damage(watched: Watched) -> None:
     watched.file.write_bytes(gzip.compress(b"one" * 999)[:-9])
     requested = watched.tick()
     assert requested.endswith(", run 1")
     assert watched.tick() == requested
 
 
-def test_sample_data_never_change(watched: Watched) -> None:
+def test_sample_data_never_launch_the_job(watched: Watched) -> None:
     watched.uri = ""
     assert watched.tick() == f"{VARIABLE} is not set"
 
 
 @pytest.mark.requirement("PLT-8")
-def test_an_unreachable_source_fails_the_tick_with_its_name_and_keeps_the_cursor(watched: Watched) -> None:
+def test_an_unreachable_source_fails_the_tick_and_the_cursor_is_unchanged(watched: Watched) -> None:
     watched.write("one")
     watched.tick()
     before = watched.cursor
     watched.uri = "ftp://reader:hunter2-of-the-source@127.0.0.1:1/readings"
-    with pytest.raises(Exception, match="/readings .PLATFORM_CREDIT_LOANS_URI. cannot be looked at: ") as raised:
+    with pytest.raises(Exception, match="/readings .PLATFORM_CREDIT_LOANS_URI. cannot be inspected: ") as raised:
         watched.tick()
     assert "hunter2" not in str(raised.value)
     assert watched.cursor == before

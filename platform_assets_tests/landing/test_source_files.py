@@ -1,4 +1,4 @@
-"""Source files are fetched from folders, web servers and object stores as one version, or refused with the reason."""
+"""Each source file, from a folder, web server or object store, is fetched as one version or refused with the reason."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def refusal(uri: str | Path, folder: Path) -> str:
 
 
 @pytest.mark.requirement("CRE-2", "PLT-4")
-def test_a_file_may_be_anywhere_and_packed(engine: Engine, tmp_path: Path, server: Server) -> None:
+def test_plain_and_packed_files_are_landed_from_folders_memory_and_web_servers(
+    engine: Engine, tmp_path: Path, server: Server
+) -> None:
     (tmp_path / "sales.csv").write_bytes(CONTENT)
     (tmp_path / "sales [1]*.csv.gz").write_bytes(gzip.compress(CONTENT))
     (tmp_path / "sales.csv.bz2").write_bytes(bz2.compress(CONTENT))
@@ -76,7 +78,7 @@ def test_a_file_may_be_anywhere_and_packed(engine: Engine, tmp_path: Path, serve
 @pytest.mark.parametrize(
     "name", ["sales.csv", "sales.csv.gz", "sales.parquet", "a::b.csv", "#1?.csv", "%20", "a\tb\\c"]
 )
-def test_the_first_bytes_of_a_local_file_decide_and_its_name_is_only_a_name(tmp_path: Path, name: str) -> None:
+def test_a_local_file_is_unpacked_by_its_first_bytes_whatever_its_name(tmp_path: Path, name: str) -> None:
     (tmp_path / "a").write_bytes(b"the wrong file")
     for compress in (bytes, gzip.compress, bz2.compress, lzma.compress):
         (tmp_path / name).write_bytes(compress(CONTENT))
@@ -84,7 +86,7 @@ def test_the_first_bytes_of_a_local_file_decide_and_its_name_is_only_a_name(tmp_
         assert trouble_with(Source(SETTING, str(tmp_path / name))) is None
 
 
-def test_a_relative_path_with_two_colons_is_that_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_with_two_colons_is_read_as_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"the wrong file")
     (tmp_path / "a::b.csv").write_bytes(CONTENT)
     monkeypatch.chdir(tmp_path)
@@ -92,7 +94,7 @@ def test_a_relative_path_with_two_colons_is_that_path(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_web_file_is_one_get_request_without_a_range(server: Server, tmp_path: Path) -> None:
+def test_a_web_file_is_fetched_with_one_get_request_without_a_range(server: Server, tmp_path: Path) -> None:
     content = os.urandom(12 << 20)
     for number, page in enumerate((Page(content), Page(content, head={"Content-Length": "7"}))):
         server.pages[f"/big{number}"] = page
@@ -114,7 +116,7 @@ def test_a_web_file_is_one_get_request_without_a_range(server: Server, tmp_path:
         Page(CONTENT, {"Last-Modified": "then"}, head={"ETag": '"1"'}),
     ],
 )
-def test_a_web_file_is_unpacked_by_its_first_bytes_whatever_its_headers_say(
+def test_a_web_file_is_unpacked_by_its_first_bytes_whatever_its_headers(
     server: Server, tmp_path: Path, page: Page
 ) -> None:
     server.pages["/loans.csv.gz"] = page
@@ -136,7 +138,7 @@ def test_a_web_file_is_unpacked_by_its_first_bytes_whatever_its_headers_say(
         (Page(CONTENT, promised=10), "IncompleteRead(8 bytes read, 10 more expected)"),
     ],
 )
-def test_a_web_answer_that_is_not_one_whole_version_is_refused(
+def test_a_web_response_that_is_not_one_complete_version_is_refused(
     server: Server, tmp_path: Path, page: Page, reason: str
 ) -> None:
     server.pages["/odd.csv"] = page
@@ -171,10 +173,10 @@ def object_store() -> Iterator[ObjectStore]:
 
 @pytest.fixture
 def bucket(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """URI of a new bucket. The driver finds the object store by environment variables."""
+    """URI of a new bucket. Environment variables tell the driver the address of the object store."""
     for name, value in object_store.options.items():
         monkeypatch.setenv(name, value)
-    # fsspec caches drivers together with the variables that they were made from.
+    # Clear fsspec's cache, because a cached driver keeps the variables from its creation.
     driver = fsspec.get_filesystem_class("s3")
     driver.clear_instance_cache()
     yield object_store.lake()
@@ -182,7 +184,7 @@ def bucket(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.mark.requirement("CRE-2", "PLT-4")
-def test_a_file_may_be_in_an_object_store(engine: Engine, bucket: str) -> None:
+def test_a_file_is_landed_from_an_object_store(engine: Engine, bucket: str) -> None:
     with fsspec.open(f"{bucket}/sales.csv", "wb") as file:
         file.write(gzip.compress(CONTENT))
     with fsspec.open(f"{bucket}/sales.parquet", "wb") as file:
@@ -205,19 +207,19 @@ def test_an_object_that_is_replaced_while_it_is_fetched_is_refused(bucket: str) 
 
 
 @pytest.mark.requirement("PLT-2")
-def test_the_facts_about_a_file_change_when_it_is_written(bucket: str) -> None:
+def test_the_facts_about_a_stored_file_change_when_it_is_written(bucket: str) -> None:
     for uri in (f"{bucket}/sales.csv.gz", "memory://looks/sales.csv.gz"):
         source = Source(SETTING, uri)
         looks: list[dict[str, str]] = [{}]
         for content in (b"first", b"other"):
-            # Drivers cache what they listed.
+            # List the folder, because drivers cache listings.
             fsspec.filesystem(uri.split(":")[0]).find(uri.rsplit("/", 1)[0], detail=True)
             with fsspec.open(uri, "wb") as file:
                 file.write(content)
             looks.append(look_at(source))
             assert look_at(source) == looks[-1]
         assert len({str(look) for look in looks}) == 3, uri
-    with pytest.raises(SourceError, match=f"none .{SETTING}. cannot be looked at: FileNotFoundError"):
+    with pytest.raises(SourceError, match=f"none .{SETTING}. cannot be inspected: FileNotFoundError"):
         look_at(Source(SETTING, f"{bucket}/none"))
 
 
@@ -238,7 +240,7 @@ def test_the_facts_about_a_web_file_are_its_entity_tag_or_time(server: Server) -
 
 
 @pytest.mark.requirement("PLT-8", "CRE-2")
-def test_errors_of_an_object_store_hold_no_secrets(
+def test_errors_of_an_object_store_contain_no_secrets(
     engine: Engine, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusals = {f"{bucket}/none.csv": "FileNotFoundError: ", "s3://nowhere/none.csv": "NoSuchBucket: "}
@@ -249,7 +251,7 @@ def test_errors_of_an_object_store_hold_no_secrets(
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     endpoint = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    # The driver's default of five attempts takes about six seconds.
+    # Reduce the driver's default of five attempts, which takes about six seconds.
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     message = refused(engine, f"{bucket}/sales.csv")
     assert message.startswith(f"<uri> ({SETTING}) cannot be fetched: EndpointConnectionError: ")
@@ -258,15 +260,15 @@ def test_errors_of_an_object_store_hold_no_secrets(
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_landed_file_carries_remarks_on_what_may_be_missing(engine: Engine, tmp_path: Path) -> None:
+def test_a_landed_file_has_a_remark_if_it_may_be_cut_off(engine: Engine, tmp_path: Path) -> None:
     for content, remarks in ((CONTENT, []), (CONTENT.rstrip(), [NO_FINAL_LINE_BREAK])):
         (tmp_path / "sales.csv").write_bytes(gzip.compress(content))
         with land(Source(SETTING, str(tmp_path / "sales.csv")), engine) as landed_file:
             assert landed_file.remarks == remarks
 
 
-def test_missing_files_and_folders_are_named(engine: Engine, tmp_path: Path) -> None:
-    point = f"point {SETTING} at the file that is meant"
+def test_a_missing_file_or_a_folder_is_refused_with_its_path(engine: Engine, tmp_path: Path) -> None:
+    point = f"point {SETTING} at a file"
     os.mkfifo(tmp_path / "pipe")
     assert refused(engine, tmp_path / "none.csv") == f"<uri> ({SETTING}) does not exist; {point}"
     assert refused(engine, tmp_path) == f"<uri> ({SETTING}) is a folder; {point}"
@@ -282,7 +284,7 @@ def test_a_damaged_packed_file_is_refused(engine: Engine, tmp_path: Path) -> Non
 
 
 @pytest.mark.requirement("PLT-8", "CRE-2")
-def test_errors_of_unreachable_sources_hold_no_passwords(tmp_path: Path, server: Server) -> None:
+def test_errors_of_unreachable_sources_contain_no_passwords(tmp_path: Path, server: Server) -> None:
     refusals = {
         f"teleport://anna:{PASSWORD}@host/x.csv": "ValueError: Protocol not known: teleport",
         f"ftp://anna:{PASSWORD}@127.0.0.1:{free_port()}/x.csv": "ConnectionRefusedError: ",
@@ -301,7 +303,7 @@ def test_errors_of_unreachable_sources_hold_no_passwords(tmp_path: Path, server:
         assert PASSWORD not in trouble
 
 
-def test_the_text_of_a_source_says_whether_it_is_demo_data() -> None:
+def test_the_text_of_a_source_names_its_variable_or_demo_data() -> None:
     assert str(Source(SETTING, f"ftp://anna:{PASSWORD}@host/x.csv")) == f"ftp://host/x.csv ({SETTING})"
     signed = f"https://host/x.csv?sv=2022&sig={PASSWORD}%3D"
     assert str(Source(SETTING, signed)) == f"https://host/x.csv ({SETTING})"

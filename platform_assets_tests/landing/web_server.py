@@ -1,4 +1,4 @@
-"""A web server for tests whose answers can be as odd as those of real servers."""
+"""A web server for tests, which can answer with wrong lengths, encodings and headers, as real servers do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Page:
-    """What a server answers for one path.
+    """The server's answer for one path.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Page:
     status
         Status of an answer to GET.
     promised
-        Bytes that `Content-Length` declares beyond the body.
+        Number of bytes that `Content-Length` declares in excess of the body.
     head
         Headers of an answer to HEAD; None refuses HEAD with 405.
     """
@@ -38,7 +38,7 @@ class Page:
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves pages, and records method, path and `Range` of each request."""
+    """Serves pages, and records the method, path and `Range` header of each request."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

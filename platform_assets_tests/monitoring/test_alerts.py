@@ -25,7 +25,7 @@ PATH = "/services/sesame"
 
 
 class Webhook(http.server.BaseHTTPRequestHandler):
-    """Stores each request and answers with the given statuses, the last one repeated. Status 0 means no answer."""
+    """Stores each request, and answers with the given statuses in turn; the last one repeats. Status 0: no answer."""
 
     server: WebhookServer
 
@@ -92,7 +92,7 @@ def failure(url: str) -> str:
 
 @pytest.mark.requirement("PLT-8")
 @pytest.mark.parametrize(("status", "attempts"), [(404, 1), (429, 4), (500, 4)])
-def test_the_error_for_a_refusing_webhook_has_no_address(
+def test_the_error_for_a_webhook_that_answers_an_error_status_contains_no_address(
     status: int, attempts: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with webhook(status) as server:
@@ -118,7 +118,7 @@ def test_a_timeout_of_the_webhook_is_retried(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.requirement("PLT-8")
-def test_the_error_for_a_webhook_that_does_not_answer_has_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_webhook_that_does_not_answer_contains_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alerts, "_SECONDS", 0.2)
     with webhook(0) as server:
         assert failure(server.url) == "the alert webhook cannot be reached: ReadTimeout"
@@ -135,6 +135,6 @@ def test_the_error_for_a_webhook_that_does_not_answer_has_no_address(monkeypatch
         ("gopher://sesame/x", "InvalidSchema"),
     ],
 )
-def test_the_error_for_an_unreachable_webhook_has_no_address(url: str, reason: str) -> None:
+def test_the_error_for_an_unreachable_webhook_contains_no_address(url: str, reason: str) -> None:
     url = url % free_port() if "%d" in url else url
     assert failure(url) == f"the alert webhook cannot be reached: {reason}"

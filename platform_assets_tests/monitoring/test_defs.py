@@ -1,4 +1,4 @@
-"""The sensor `run_failed`, evaluated on a failed run, with a web server that receives the alert."""
+"""The sensor `run_failed`, evaluated for a failed run; a web server receives the alert."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ SECRET_PATH = "/services/hunter2"
 
 @dataclass
 class Webhook:
-    """A web server, the bodies that it received, and the status that it answers."""
+    """A web server, the requests that it received, and the status code of its answers."""
 
     url: str = ""
     answer: int = 204
@@ -91,7 +91,7 @@ def test_without_a_webhook_the_alert_is_logged(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.requirement("PLT-8")
-def test_the_error_for_a_failing_webhook_has_no_address(webhook: Webhook) -> None:
+def test_the_error_for_a_failing_webhook_contains_no_address(webhook: Webhook) -> None:
     webhook.answer = 500
     with pytest.raises(PlatformError, match=r"^the alert webhook answered 500$"):
         evaluate(Alerts(webhook.url, first_wait=0))

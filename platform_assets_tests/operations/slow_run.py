@@ -1,4 +1,4 @@
-"""A run that waits in the middle of its step for a line on standard input."""
+"""A run whose step waits for a line on standard input."""
 
 import os
 import sys

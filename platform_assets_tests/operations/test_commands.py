@@ -1,4 +1,4 @@
-"""The commands `run` and `up`: cleaning before they start, and the summary after a run."""
+"""The commands `run` and `up`: removal of old scratch folders at the start, and the summary after a run."""
 
 import fcntl
 import socket
@@ -52,7 +52,7 @@ def call(name: str, settings: Settings, assets: list[Any] | None = None) -> str:
 
 
 @pytest.mark.requirement("PLT-10")
-def test_run_removes_scratch_folders_of_dead_processes_and_counts_quarantined_rows_by_check(
+def test_run_removes_scratch_folders_of_dead_processes_and_prints_quarantined_rows_by_check(
     home: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLATFORM_HOME", str(home))
@@ -95,5 +95,7 @@ def test_up_removes_scratch_folders_of_dead_processes_before_it_starts_servers(h
         ),
     ],
 )
-def test_the_summary_counts_rows_by_check(count: int, checks: dict[str, int], demo: bool, expected: str) -> None:
+def test_the_quarantine_summary_counts_rows_by_check(
+    count: int, checks: dict[str, int], demo: bool, expected: str
+) -> None:
     assert quarantine_summary(Outcome("loans", quarantined=count, quarantined_by=checks, demo=demo)) == expected

@@ -65,7 +65,7 @@ def readable(services: Services) -> list[int]:
         (timedelta(0), {NAME: {1, 7}}, [1, 2]),
     ],
 )
-def test_upkeep_keeps_recent_versions_and_versions_named_by_a_model(
+def test_upkeep_keeps_recent_versions_and_pinned_versions(
     services: Services, retention: timedelta, pinned: Mapping[str, set[int]], kept: list[int]
 ) -> None:
     result = do_upkeep(services, retention=retention, pinned_tables=lambda: pinned)
@@ -74,7 +74,7 @@ def test_upkeep_keeps_recent_versions_and_versions_named_by_a_model(
 
 
 @pytest.mark.requirement("PLT-7", "PLT-10")
-def test_upkeep_keeps_versions_named_by_registered_models(services: Services) -> None:
+def test_upkeep_keeps_table_versions_that_registered_models_were_trained_on(services: Services) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(services.mlflow_tracking_uri, services.mlflow_tracking_uri)
@@ -85,7 +85,9 @@ def test_upkeep_keeps_versions_named_by_registered_models(services: Services) ->
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_damaged_table_is_named_and_the_other_tables_are_vacuumed(services: Services, tmp_path: Path) -> None:
+def test_upkeep_fails_for_a_damaged_table_after_it_vacuumed_all_other_tables(
+    services: Services, tmp_path: Path
+) -> None:
     for number in range(2):
         with services.engine.stage(pd.DataFrame({"number": [number]})) as staged:
             services.tables.publish(OTHER, staged)
@@ -113,7 +115,7 @@ def test_upkeep_deletes_predictions_older_than_their_retention(services: Service
 
 
 @pytest.mark.requirement("PLT-10")
-def test_upkeep_marks_dead_runs_and_removes_their_files(services: Services) -> None:
+def test_upkeep_marks_dead_runs_as_failed_and_removes_their_scratch_files(services: Services) -> None:
     with dagster_instance() as instance:
         dead = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED).run_id
     (services.scratch / "engine-dead").mkdir(parents=True)
@@ -126,7 +128,7 @@ def test_upkeep_marks_dead_runs_and_removes_their_files(services: Services) -> N
     assert run is not None
     assert run.status == dg.DagsterRunStatus.FAILURE
     assert not (services.scratch / "engine-dead").exists()
-    # The scratch folder of a live process stays.
+    # The engine of this live process still works, so its scratch folder was not removed.
     assert readable(services) == [0, 1, 2]
 
 

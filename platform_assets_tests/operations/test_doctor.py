@@ -51,7 +51,7 @@ def found(look: doctor.Look, home: Path, **settings: Any) -> Finding:
 
 
 @pytest.mark.requirement("PLT-8")
-def test_the_health_of_mlflow_is_checked(tmp_path: Path) -> None:
+def test_doctor_checks_the_health_of_mlflow(tmp_path: Path) -> None:
     with web_server(200) as address:
         uri = f"http://me:hunter2@{address}/"
         shown = f"http://{address}/"
@@ -90,21 +90,21 @@ def test_a_missing_mlflow_database_is_reported(tmp_path: Path, database_url: str
 
 
 @pytest.mark.requirement("PRO-5")
-def test_a_role_that_owns_the_ledger_is_a_warning(tmp_path: Path, database_url: str, owner_url: str) -> None:
+def test_doctor_warns_if_the_database_role_owns_the_ledger(tmp_path: Path, database_url: str, owner_url: str) -> None:
     limited, owner = (found(doctor._database, tmp_path, database_url=url) for url in (database_url, owner_url))
     assert (limited.state, owner.state) == ("ok", "warning")
-    assert "which only triggers protect" in owner.found
+    assert "so only triggers protect it" in owner.found
     assert "PLATFORM_MIGRATION_DATABASE_URL" in owner.mend
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
-def test_a_damaged_artefact_of_a_champion_is_broken(tmp_path: Path, database_url: str) -> None:
+def test_doctor_reports_a_missing_artefact_of_a_champion_as_broken(tmp_path: Path, database_url: str) -> None:
     settings = Settings(home=tmp_path, database_url=database_url, lake_uri=str(tmp_path / "lake"))  # type: ignore[arg-type]
     services = Services(settings)
     works = Works(prepared(services.database), services.registry, tmp_path / "lake", services.database.lock)
     version = works.crown()
     (finding,) = doctor._models(services)
-    assert finding == Finding("models", "ok", "1 registered; artefacts and versions are as they were approved")
+    assert finding == Finding("models", "ok", "1 registered; artefacts and versions are unchanged since approval")
     works.file(version).unlink()
     (finding,) = doctor._models(services)
     services.close()
@@ -114,7 +114,7 @@ def test_a_damaged_artefact_of_a_champion_is_broken(tmp_path: Path, database_url
 
 
 @pytest.mark.requirement("PLT-8")
-def test_a_home_that_every_user_may_enter_is_a_warning(tmp_path: Path) -> None:
+def test_doctor_warns_if_every_user_can_open_the_home(tmp_path: Path) -> None:
     home = tmp_path / "my home"
     home.mkdir(mode=0o755)
     (home / "something else").touch()
@@ -131,13 +131,13 @@ def test_a_home_that_every_user_may_enter_is_a_warning(tmp_path: Path) -> None:
         ("memory://", "warning", "in memory: the tables are lost when the process that writes them ends"),
     ],
 )
-def test_a_lake_in_memory_is_a_warning(tmp_path: Path, uri: str, state: str, said: str) -> None:
+def test_doctor_warns_if_the_lake_is_in_memory(tmp_path: Path, uri: str, state: str, said: str) -> None:
     finding = found(doctor._lake, tmp_path, lake_uri=uri)
     assert (finding.state, finding.found.removeprefix(f"{tmp_path}/")) == (state, said)
 
 
 @pytest.mark.requirement("PLT-7")
-def test_a_damaged_table_is_named_with_the_fix(tmp_path: Path) -> None:
+def test_doctor_reports_a_damaged_table_with_the_fix(tmp_path: Path) -> None:
     services = Services(Settings(home=tmp_path))
     for name in ("shop/sales", "shop/prices"):
         with services.engine.stage(pd.DataFrame({"number": [1]})) as staged:
@@ -161,23 +161,23 @@ def test_a_damaged_table_is_named_with_the_fix(tmp_path: Path) -> None:
         ("https:///hunter2", "broken"),
     ],
 )
-def test_a_malformed_webhook_is_broken(tmp_path: Path, url: str, state: str) -> None:
+def test_doctor_reports_a_malformed_webhook_as_broken(tmp_path: Path, url: str, state: str) -> None:
     finding = found(doctor._alerts, tmp_path, alert_webhook_url=url)
     assert finding.state == state
     assert "hunter2" not in f"{finding}"
 
 
-def test_nothing_else_is_examined_if_the_home_cannot_be_written(tmp_path: Path) -> None:
+def test_examination_stops_if_the_home_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     findings = examine(Services(Settings(home=tmp_path / "file")))
     assert [(finding.thing, finding.state) for finding in findings] == [("environment", "ok"), ("home", "broken")]
 
 
 @pytest.mark.requirement("PLT-8")
-def test_everything_is_examined_and_no_secret_is_shown(
+def test_all_parts_are_examined_and_no_secret_is_shown(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Dagster's storage reads the environment. Without these it would start an embedded server.
+    # Set these variables, because Dagster's storage reads them and would otherwise start an embedded server.
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
     settings: dict[str, Any] = {

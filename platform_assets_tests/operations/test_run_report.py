@@ -56,7 +56,7 @@ def interrupted() -> None:
 
 @dg.asset(name="second", deps=[first])
 def interrupted_in_duckdb() -> None:
-    # The error that DuckDB raises if the signal arrives during a query.
+    # DuckDB raises this error if the signal arrives during a query.
     raise RuntimeError("Query interrupted")
 
 
@@ -127,10 +127,10 @@ def test_the_report_of_a_successful_run() -> None:
         pytest.param([failing], False, "the source is empty", id="a failure that says why"),
         pytest.param([refusing], False, "the disk is full", id="an error of ours"),
         pytest.param([raising], False, "RuntimeError: the sky fell", id="any error"),
-        pytest.param([blocked], False, "second is not published", id="an asset that its own check blocks"),
+        pytest.param([blocked], False, "second is not published", id="an asset with a failed blocking check"),
     ],
 )
-def test_which_failures_make_a_run_incomplete(assets: list[Any], complete: bool, reason: str) -> None:
+def test_failures_but_not_warnings_make_a_run_incomplete(assets: list[Any], complete: bool, reason: str) -> None:
     report = report_of(first, *assets)
     assert report.complete is complete
     assert outcome(report).reason == reason
@@ -138,7 +138,7 @@ def test_which_failures_make_a_run_incomplete(assets: list[Any], complete: bool,
 
 
 @pytest.mark.requirement("PLT-5")
-def test_a_failure_skips_its_downstream_assets_with_the_reason_and_no_others() -> None:
+def test_a_failure_skips_only_its_downstream_assets_and_gives_the_reason() -> None:
     report = report_of(first, failing, third, alone)
     assert states(report) == {"first": "done", "second": "failed", "third": "skipped", "alone": "done"}
     assert outcome(report, "third").reason == "needs second"
@@ -152,7 +152,7 @@ def test_an_interruption_ends_the_run_and_is_reported(asset: Any) -> None:
     assert not report.complete
     assert states(report) == {"first": "done", "second": "failed", "third": "skipped", "zz_last": "skipped"}
     assert outcome(report).reason == "interrupted; run again"
-    assert outcome(report, "zz_last").reason == "the run ended before: interrupted; run again"
+    assert outcome(report, "zz_last").reason == "the run ended early: interrupted; run again"
     assert not report_of(first, failing).interrupted
 
 
@@ -181,7 +181,7 @@ def test_progress_is_reported_during_the_run() -> None:
     ]
 
 
-def test_the_run_is_recorded_with_its_assets() -> None:
+def test_dagster_records_the_run_with_its_assets() -> None:
     with empty_instance() as instance:
         report = materialise_all(dg.Definitions([first, second]), instance, lambda _: None)
         run = instance.get_run_by_id(report.run_id)

@@ -28,7 +28,7 @@ def of(home: Path, **settings: str | int | SecretStr) -> dict[str, Server]:
 
 
 @pytest.mark.requirement("PLT-2", "PRO-4")
-def test_the_servers_are_ui_daemon_service_and_mlflow(tmp_path: Path, database_url: str) -> None:
+def test_up_starts_the_ui_the_daemon_the_service_and_mlflow(tmp_path: Path, database_url: str) -> None:
     ports = {"dagster_port": 3001, "mlflow_port": 5001, "service_port": 8001}
     found = of(tmp_path, database_url=SecretStr(database_url), **ports)
     assert {name: server.port for name, server in found.items()} == {
@@ -39,7 +39,7 @@ def test_the_servers_are_ui_daemon_service_and_mlflow(tmp_path: Path, database_u
     }
     for server in found.values():
         assert Path(server.command[0]).is_file()
-        # Every user of the machine can read a process's arguments.
+        # The URL must not be an argument, because every user of the machine can read a process's arguments.
         assert not any("postgresql" in argument for argument in server.command)
     # People find the models at once, and learn that MLflow only shows them.
     assert (found["MLflow"].page, "read only" in found["MLflow"].note) == ("/#/models", True)
@@ -47,7 +47,7 @@ def test_the_servers_are_ui_daemon_service_and_mlflow(tmp_path: Path, database_u
     assert automatic == {"Dagster UI", "Dagster daemon"}
 
 
-def test_no_mlflow_is_started_if_a_tracking_server_is_configured(tmp_path: Path) -> None:
+def test_up_starts_no_mlflow_if_a_tracking_server_is_configured(tmp_path: Path) -> None:
     assert set(of(tmp_path, mlflow_tracking_uri=SecretStr(TRACKING))) == {"Dagster UI", "service", "Dagster daemon"}
 
 

@@ -55,7 +55,7 @@ def said_when_all_answer(process: subprocess.Popen[str]) -> list[str]:
     said = []
     for line in process.stdout:
         said.append(line.rstrip())
-        if line.startswith("everything answers"):
+        if line.startswith("all servers are ready"):
             break
     return said
 
@@ -89,7 +89,7 @@ def test_a_signal_stops_every_server_and_its_children(number: signal.Signals, tm
     everyone_is_gone(tmp_path)
 
 
-def test_if_a_server_dies_the_others_stop_and_its_last_lines_are_shown(tmp_path: Path, ports: list[int]) -> None:
+def test_if_one_server_dies_all_servers_stop_and_its_last_log_lines_are_shown(tmp_path: Path, ports: list[int]) -> None:
     process = supervised(tmp_path, ports)
     said_when_all_answer(process)
     assert len(processes_naming(tmp_path)) == 5  # supervisor, two web servers, parent and its child
@@ -103,11 +103,11 @@ def test_if_a_server_dies_the_others_stop_and_its_last_lines_are_shown(tmp_path:
     everyone_is_gone(tmp_path)
 
 
-def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path: Path, ports: list[int]) -> None:
+def test_if_a_port_is_in_use_the_error_names_it_and_no_server_starts(tmp_path: Path, ports: list[int]) -> None:
     with closing(socket.create_server(("127.0.0.1", ports[1]))):
         process = supervised(tmp_path, ports)
         said, errors = process.communicate(timeout=30)
     assert process.returncode == 1
     assert said == ""
-    assert f"web {ports[1]} cannot listen on port {ports[1]} of 127.0.0.1 (Address already in use); stop what" in errors
+    assert f"web {ports[1]} cannot listen on port {ports[1]} of 127.0.0.1 (Address already in use); stop the" in errors
     assert not (tmp_path / "logs").exists()

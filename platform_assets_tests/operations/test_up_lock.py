@@ -16,13 +16,13 @@ SERVERS = [Server("Dagster UI", ["ui"], port=3000), Server("Dagster daemon", ["d
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_second_up_on_a_home_names_the_first(tmp_path: Path) -> None:
+def test_the_error_of_a_second_up_on_a_home_names_the_first_process(tmp_path: Path) -> None:
     with only_one_up(tmp_path, SERVERS):
         with pytest.raises(PlatformError) as error, only_one_up(tmp_path, SERVERS):
             pytest.fail("two of them run")
         assert str(error.value) == (
-            f"`platform-assets up` already runs on {tmp_path}, as process {os.getpid()}: Dagster UI "
-            "http://127.0.0.1:3000; use that one, or stop it first"
+            f"`platform-assets up` is already running on {tmp_path}, as process {os.getpid()}: Dagster UI "
+            "http://127.0.0.1:3000; use its servers, or stop it first"
         )
         with only_one_up(tmp_path / "other", SERVERS):
             pass

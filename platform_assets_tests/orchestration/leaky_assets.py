@@ -1,4 +1,4 @@
-"""Assets and a check that give a secret to Dagster, and one that does not."""
+"""Assets and a check that pass a secret to Dagster, and the asset `harmless`, which does not."""
 
 import json
 

@@ -32,7 +32,7 @@ defs = dg.Definitions([loans])
 
 
 @pytest.mark.requirement("PLT-3")
-def test_an_instance_opened_from_its_reference_shares_history_and_folders(
+def test_an_instance_opened_from_a_reference_shares_the_history_and_the_folders(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     reference = deserialize_value(serialize_value(instance.get_ref()), InstanceRef)
@@ -62,7 +62,7 @@ def test_a_run_shares_few_connections_and_replaces_lost_ones(instance: dg.Dagste
 
 
 def dagsters_command(*arguments: str) -> None:
-    """Call the program `dagster` in this process."""
+    """Call the program `dagster` within this process."""
     (program,) = entry_points(group="console_scripts", name="dagster")
     sys.argv = ["dagster", *arguments]
     program.load()()
@@ -70,7 +70,7 @@ def dagsters_command(*arguments: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-3")
-def test_dagsters_command_line_shares_the_history_without_dagster_home(
+def test_the_dagster_command_shares_the_history_without_dagster_home(
     instance: dg.DagsterInstance, tmp_path: Path, warm: WarmParent
 ) -> None:
     shutil.copy(PROJECT / "dagster.yaml", tmp_path)
@@ -86,7 +86,7 @@ def test_dagsters_command_line_shares_the_history_without_dagster_home(
     assert printed == ["printed by the step\n"]
 
 
-def test_without_dagster_yaml_no_instance_is_opened(tmp_path: Path) -> None:
+def test_opening_an_instance_without_dagster_yaml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PlatformError, match=r"has no dagster\.yaml"):
         dagster_instance(project=tmp_path)
     assert list(tmp_path.iterdir()) == []

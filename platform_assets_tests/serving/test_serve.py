@@ -166,5 +166,5 @@ def test_serve_fails_on_an_occupied_port_or_a_foreign_address_and_names_it(host:
     assert (done.code, done.out) == (1, "")
     told = f"PlatformError: the service cannot listen on port {port} of {host} ("
     assert told in done.err
-    assert "; stop what listens there, or set another port" in done.err
+    assert "; stop the program that uses the port, or set another port" in done.err
     assert not (tmp_path / "home").exists()

@@ -143,7 +143,7 @@ BROKEN = [
     (b"Dear colleagues", "is not a compressed tar archive"),
     (gzip.compress(tar({"a": b"", "b": b""})), "holds several files"),
     (pack(b"no database"), "is not a SQLite database"),
-    (None, "does not exist; point PLATFORM_SENTENCES_ARCHIVE_URI at the file that is meant"),
+    (None, "does not exist; point PLATFORM_SENTENCES_ARCHIVE_URI at a file"),
 ]
 
 
