@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl, urlsplit
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class DemoServer:
         """Address without path."""
         return f"http://{HOST}:{self._server.server_address[1]}"
 
-    def __enter__(self) -> DemoServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

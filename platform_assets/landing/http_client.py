@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from platform_assets.base.errors import SourceError
 
@@ -88,7 +88,7 @@ class Limits:
     attempts
         Largest number of attempts per request.
     first_wait_seconds
-        Wait before the first retry. It doubles with each retry, and up to a second of random jitter is added.
+        Wait before the first retry. It doubles with each retry. A random jitter of up to this time is added.
     longest_wait_seconds
         Upper bound of that wait. A longer `Retry-After` overrides it.
     """
@@ -141,7 +141,7 @@ class HttpClient:
             mounts={f"all://{host}": httpx.HTTPTransport(limits=connections) for host in LOOPBACK},
         )
 
-    def __enter__(self) -> HttpClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -201,9 +201,8 @@ class HttpClient:
     def _wait(self, state: tenacity.RetryCallState) -> float:
         import tenacity
 
-        backoff = tenacity.wait_exponential_jitter(
-            self._limits.first_wait_seconds, self._limits.longest_wait_seconds, jitter=self._limits.first_wait_seconds
-        )
+        first = self._limits.first_wait_seconds
+        backoff = tenacity.wait_exponential(first, self._limits.longest_wait_seconds) + tenacity.wait_random(0, first)
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, UpstreamError) else None
         return max(float(backoff(state)), asked or 0.0)

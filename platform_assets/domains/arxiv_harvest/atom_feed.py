@@ -151,7 +151,9 @@ def _root(body: bytes) -> Element:
     except (ParseError, LookupError, ValueError) as error:
         raise MalformedFeed(f"it is not well-formed XML: {error}") from None
     if root.tag != f"{{{_SPACES['atom']}}}feed":
-        raise MalformedFeed(f"it is XML, but its root element is {root.tag.rpartition('}')[2]!r} instead of an Atom feed")
+        raise MalformedFeed(
+            f"it is XML, but its root element is {root.tag.rpartition('}')[2]!r} instead of an Atom feed"
+        )
     return root
 
 

@@ -32,15 +32,16 @@ SEARCHES_ANSWERED = dg.AssetCheckSpec(
     check_specs=[SEARCHES_ANSWERED],
     io_manager_key=IO_MANAGER,
 )
-def queries(sources: dg.ResourceParam[Sources], database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
+def queries(sources: dg.ResourceParam[Sources], database: dg.ResourceParam[Database]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster recognises only the bare class
     """The searches that arXiv was asked for. Each harvest repeats the saved searches and stores what is new."""
     from platform_assets.domains.arxiv_harvest.storage import Searches
 
     with plain_failures(), open_arxiv(sources, database) as arxiv:
-        harvested = harvest(arxiv, Searches(lambda: database.engine), read_saved_searches())
-        server = arxiv.server
+        stored = Searches(lambda: database.engine)
+        harvested = harvest(arxiv, stored, read_saved_searches())
+        facts = metadata.of_harvest(harvested, arxiv.server, stored.count())
     return dg.MaterializeResult(
-        metadata=metadata.of_harvest(harvested, server),
+        metadata=facts,
         check_results=[metadata.check_of_harvest(harvested, SEARCHES_ANSWERED)],
     )
 

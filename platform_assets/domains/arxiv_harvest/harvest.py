@@ -135,14 +135,10 @@ def _harvest_one(arxiv: Arxiv, stored: Searches, saved: SavedSearch) -> Harveste
     except UpstreamError as error:
         LOG.warning("the saved search %s failed: %s", saved.name, error)
         status = error.upstream_status
-        stored.store(
-            Search(saved.query, arxiv.server, asked_at, status, error=str(error), saved_search=saved.name)
-        )
+        stored.store(Search(saved.query, arxiv.server, asked_at, status, error=str(error), saved_search=saved.name))
         return Harvested(saved.name, saved.query, status, error=str(error))
     kept = set(found.papers)
     papers = [paper for paper in dict.fromkeys(new) if paper in kept]
-    search = Search(
-        saved.query, arxiv.server, asked_at, found.status, found.total, papers, saved_search=saved.name
-    )
+    search = Search(saved.query, arxiv.server, asked_at, found.status, found.total, papers, saved_search=saved.name)
     new_papers = stored.store(search)
     return Harvested(saved.name, saved.query, found.status, found.total, len(papers), new_papers)

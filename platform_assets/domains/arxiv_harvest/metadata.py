@@ -9,10 +9,11 @@ from platform_assets.domains.arxiv_harvest.harvest import Harvested
 from platform_assets.domains.arxiv_harvest.papers import bar_plot, month_plot, papers_per_month
 
 
-def of_harvest(harvested: Sequence[Harvested], server: str) -> dict[str, Any]:
+def of_harvest(harvested: Sequence[Harvested], server: str, stored_queries: int) -> dict[str, Any]:
     """Return the metadata of the asset `queries`."""
     failures = {one.name: one.error for one in harvested if one.error is not None}
     return {
+        "dagster/row_count": stored_queries,
         "server": server,
         "searches": len(harvested),
         "failed_searches": len(failures),

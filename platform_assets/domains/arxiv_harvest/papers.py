@@ -36,7 +36,7 @@ join (
 order by arxiv_id
 """
 _PER_SEARCH = """
-select q.saved_search, count(distinct p.arxiv_id)
+select q.saved_search, count(distinct p.arxiv_id) as papers
 from arxiv_harvest.results r
 join arxiv_harvest.queries q on q.id = r.query_id
 join arxiv_harvest.papers p on p.id = r.paper_id
@@ -68,7 +68,7 @@ def papers_per_search(engine: Engine) -> dict[str, int]:
     from sqlalchemy import text
 
     with engine.connect() as connection:
-        return {name: count for name, count in connection.execute(text(_PER_SEARCH))}
+        return {row.saved_search: row.papers for row in connection.execute(text(_PER_SEARCH))}
 
 
 def papers_per_month(table: pa.Table) -> dict[str, int]:

@@ -87,19 +87,25 @@ def open_arxiv(sources: Sources, database: Database) -> Iterator[Arxiv]:
         Requests to arxiv.org need a contact, and none is set.
     """
     settings = sources.settings_of(ArxivSettings)
+    server = server_name(sources)
     with ExitStack() as stack:
-        if settings.arxiv_base_url or sources.settings.sources == "live":
-            url = api_url(settings.arxiv_base_url)
-            server = urlsplit(url).hostname or url
-            interval = _interval(settings, server)
+        if server == DEMO:
+            url, interval = stack.enter_context(demo.server()).url + demo.PATH, 0.0
         else:
-            url = stack.enter_context(demo.server()).url + demo.PATH
-            server, interval = DEMO, 0.0
+            url, interval = api_url(settings.arxiv_base_url), _interval(settings, server)
         pace = Pace(database, server, interval)
         headers = {"User-Agent": user_agent(settings.arxiv_contact), "Accept": "application/atom+xml"}
         # A connection that is kept open would count as a second one while another process sends a request.
         http = stack.enter_context(HttpClient("arXiv", headers, turn=pace.turn, keep_connections=False))
         yield Arxiv(http, url, server)
+
+
+def server_name(sources: Sources) -> str:
+    """Return the name of the configured server: its host and port, or `demo`."""
+    settings = sources.settings_of(ArxivSettings)
+    if settings.arxiv_base_url or sources.settings.sources == "live":
+        return urlsplit(api_url(settings.arxiv_base_url)).netloc.rpartition("@")[2]
+    return DEMO
 
 
 def api_url(base: str) -> str:
@@ -119,6 +125,7 @@ def user_agent(contact: str) -> str:
 
 
 def _interval(settings: ArxivSettings, server: str) -> float:
+    server = server.partition(":")[0]
     if server != ARXIV_HOST and not server.endswith(f".{ARXIV_HOST}"):
         return settings.arxiv_interval_seconds
     if not settings.arxiv_contact:

@@ -158,7 +158,7 @@ class Searches:
         ordered = select(*columns).order_by(QUERIES.c.asked_at, QUERIES.c.id).limit(BATCH_ROWS)
         if end is not None:
             # Times are stored in microseconds and shown in seconds.
-            ordered = ordered.where(QUERIES.c.asked_at < end + timedelta(seconds=1))
+            ordered = ordered.where(QUERIES.c.asked_at <= end + timedelta(microseconds=999_999))
         batch = self._rows(ordered.where(QUERIES.c.asked_at >= start))
         while batch:
             yield [StoredQuery(row.query, row.asked_at.astimezone(UTC), row.status, row.num_results) for row in batch]
@@ -176,6 +176,10 @@ class Searches:
         )
         return {(row.arxiv_id, row.version) for row in self._rows(statement)}
 
+    def count(self) -> int:
+        """Return the number of stored queries."""
+        return int(self._rows(select(func.count()).select_from(QUERIES))[0][0])
+
     def inconsistencies(self) -> tuple[int, int]:
         """Return the number of queries with more or fewer results than they say, and of gaps in the numbering."""
         stored = select(RESULTS.c.query_id, func.count().label("found")).group_by(RESULTS.c.query_id).subquery()
@@ -185,8 +189,7 @@ class Searches:
             .where(QUERIES.c.num_results != func.coalesce(stored.c.found, 0))
         )
         gaps = select(func.coalesce(func.max(RESULTS.c.number), 0) - func.count())
-        counted = self._rows(select(wrong.scalar_subquery(), gaps.scalar_subquery()))[0]
-        return counted[0], counted[1]
+        return self._rows(wrong)[0][0], self._rows(gaps)[0][0]
 
     def _rows(self, statement: Any) -> Sequence[Row[Any]]:
         with self._engine().connect() as connection:
