@@ -113,7 +113,7 @@ def respond(request: Request, known: Sequence[SamplePaper]) -> Reply:
         column = "published" if request.query["sortBy"] == "submittedDate" else "updated"
         matching.sort(key=lambda paper: (getattr(paper, column), paper.id), reverse=True)
     first, most = int(start), min(int(size), MOST_PER_PAGE)
-    return _reply(query, len(matching), first, most, matching[first : first + most])
+    return reply_with(query, len(matching), first, most, matching[first : first + most])
 
 
 def _matches(paper: SamplePaper, query: str) -> bool:
@@ -121,7 +121,8 @@ def _matches(paper: SamplePaper, query: str) -> bool:
     return bool(terms) and all(paper.matches(term["field"], term["phrase"] or term["word"] or "") for term in terms)
 
 
-def _reply(query: str, total: int, start: int, size: int, shown: Sequence[SamplePaper]) -> Reply:
+def reply_with(query: str, total: int, start: int, size: int, shown: Sequence[SamplePaper]) -> Reply:
+    """Return a page of search results."""
     return reply(_feed(query, total, start, size, "".join(_entry(paper) for paper in shown)).encode(), CONTENT_TYPE)
 
 

@@ -122,23 +122,21 @@ def _harvest_one(arxiv: Arxiv, stored: Searches, saved: SavedSearch) -> Harveste
     from platform_assets.domains.arxiv_harvest.storage import Search
 
     asked_at = datetime.now(UTC)
-    new: list[Paper] = []
 
-    def page_has_nothing_new(papers: Sequence[Paper]) -> bool:
+    def unknown(papers: Sequence[Paper]) -> list[Paper]:
         known = stored.versions(saved.name, arxiv.server, [paper.arxiv_id for paper in papers])
-        unknown = [paper for paper in papers if (paper.arxiv_id, paper.version) not in known]
-        new.extend(unknown)
-        return not unknown
+        return [paper for paper in papers if (paper.arxiv_id, paper.version) not in known]
 
     try:
-        found = arxiv.search(saved.query, saved.max_results, SEARCH_SECONDS, "lastUpdatedDate", page_has_nothing_new)
+        found = arxiv.search(
+            saved.query, saved.max_results, SEARCH_SECONDS, "lastUpdatedDate", lambda page: not unknown(page)
+        )
     except UpstreamError as error:
         LOG.warning("the saved search %s failed: %s", saved.name, error)
         status = error.upstream_status
         stored.store(Search(saved.query, arxiv.server, asked_at, status, error=str(error), saved_search=saved.name))
         return Harvested(saved.name, saved.query, status, error=str(error))
-    kept = set(found.papers)
-    papers = [paper for paper in dict.fromkeys(new) if paper in kept]
+    papers = unknown(found.papers)
     search = Search(saved.query, arxiv.server, asked_at, found.status, found.total, papers, saved_search=saved.name)
     new_papers = stored.store(search)
     return Harvested(saved.name, saved.query, found.status, found.total, len(papers), new_papers)
