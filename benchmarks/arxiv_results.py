@@ -8,9 +8,10 @@ from __future__ import annotations
 import tempfile
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.testclient import TestClient
 
@@ -21,6 +22,8 @@ from platform_assets.web.api_keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import psycopg
 
     from platform_assets.services import Services
 
@@ -66,10 +69,14 @@ def _measure(services: Services) -> None:
         for place, page in {"first": 0, "middle": RESULTS // ITEMS // 2, "last": RESULTS // ITEMS - 1}.items():
             params = {"page": str(page), "items_per_page": str(ITEMS)}
             assert len(client.get("/results", params=params).json()) == ITEMS
-            taken = _milliseconds(lambda params=params: client.get("/results", params=params), ROUNDS)
-            offset = _milliseconds(lambda page=page: connection.execute(OFFSET.encode(), [page * ITEMS]).fetchall(), 3)
+            taken = _milliseconds(partial(client.get, "/results", params=params), ROUNDS)
+            offset = _milliseconds(partial(_by_offset, connection, page * ITEMS), 3)
             told = "ok" if taken < LIMIT_MILLISECONDS else f"slower than {LIMIT_MILLISECONDS} ms"
             print(f"  {place:8} page {page:>7,}: {taken:7.2f} ({told}); OFFSET alone {offset:8.2f}")
+
+
+def _by_offset(connection: psycopg.Connection[Any], rows: int) -> None:
+    connection.execute(OFFSET.encode(), [rows]).fetchall()
 
 
 def _milliseconds(work: Callable[[], object], rounds: int) -> float:
