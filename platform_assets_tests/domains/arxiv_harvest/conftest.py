@@ -48,10 +48,16 @@ def quick_client(server: DemoServer) -> Iterator[Arxiv]:
 
 
 @pytest.fixture
-def own_services(database_url: str, tmp_path: Path, server: DemoServer) -> Iterator[Services]:
+def wait_seconds() -> float:
+    """Time for which `POST /arxiv` waits; a module or test may override it."""
+    return 1
+
+
+@pytest.fixture
+def own_services(database_url: str, tmp_path: Path, server: DemoServer, wait_seconds: float) -> Iterator[Services]:
     """Services that ask that server, without a pause between requests."""
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url), rate_limit="off")
-    arxiv = ArxivSettings(arxiv_base_url=server.url, arxiv_interval_seconds=0, arxiv_wait_seconds=1)
+    arxiv = ArxivSettings(arxiv_base_url=server.url, arxiv_interval_seconds=0, arxiv_wait_seconds=wait_seconds)
     with closing(Services(settings, (arxiv,))) as services:
         yield services
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from platform_assets.app import application
 from platform_assets.domains.arxiv_harvest import demo
-from platform_assets.domains.arxiv_harvest.api import _cell
+from platform_assets.domains.arxiv_harvest.api import SEARCHES_AT_ONCE, _cell
+from platform_assets.domains.arxiv_harvest.pacing import Pace
+from platform_assets.domains.arxiv_harvest.sources import server_name
 from platform_assets.domains.arxiv_harvest.storage import Search, Searches
 from platform_assets.landing.demo_server import silent, status
 from platform_assets_tests.domains.arxiv_harvest.test_storage import NOON, paper
+from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.service import api, keys_of
 from platform_assets_tests.test_app import problem as problem_of
 
@@ -125,6 +129,23 @@ def test_a_failed_search_is_503_and_stored(
         ('au:"Maestro"', upstream_status, 0)
     ]
     assert program.get("/results").json() == []
+
+
+@pytest.mark.requirement("ARX-2")
+@pytest.mark.parametrize("wait_seconds", [120])
+def test_a_search_that_cannot_get_a_turn_is_503_at_once(program: TestClient, own_services: Services) -> None:
+    database = own_services.database
+    with program, ThreadPoolExecutor(SEARCHES_AT_ONCE) as threads:
+        with Pace(database, server_name(own_services.sources), 0).turn(1), database.connect("platform") as connection:
+            asked = [threads.submit(program.post, "/arxiv", json={"author": "Ada"}) for _ in range(SEARCHES_AT_ONCE)]
+            waiting = b"select from pg_locks where locktype = 'advisory' and not granted"
+            wait_until(lambda: len(connection.execute(waiting).fetchall()) >= SEARCHES_AT_ONCE, "all searches wait")
+            found = problem(program.post("/arxiv", json={"author": "Bo"}), 503)
+        assert [one.result().status_code for one in asked] == [201] * SEARCHES_AT_ONCE
+    assert "10 other searches are waiting for it" in found["detail"]
+    assert found["upstream_status"] is None
+    stored = [(one["query"], one["status"]) for one in program.post("/queries", json=START).json()]
+    assert sorted(stored, key=str) == [('au:"Ada"', 200)] * SEARCHES_AT_ONCE + [('au:"Bo"', None)]
 
 
 @pytest.mark.requirement("ARX-4")
