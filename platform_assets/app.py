@@ -1,6 +1,6 @@
-"""The HTTP entrance: one application out of the `api.py` of every room and domain.
+"""The HTTP application, made of the `api.py` of every room and domain.
 
-It has no state but the models in memory, so that any number of processes can serve.
+Its only state are the models in memory, so any number of processes can serve.
 """
 
 from __future__ import annotations
@@ -37,51 +37,52 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 DESCRIPTION = (
-    "What the platform's models know, for programs, and the pages where people decide about them. Programs send the "
-    "header Authorization: Bearer <key>; errors are problem details (RFC 9457)."
+    "Predictions, features and requests for approval. Programs send the header Authorization: Bearer <key>. Errors are "
+    "problem details (RFC 9457)."
 )
 
 
 def create_app(settings: Settings, host: str = "") -> FastAPI:
-    """Build the application for some settings; it opens what it needs when asked, and closes it at its end.
+    """Build the application from settings. It opens its services when they are needed and closes them on shutdown.
 
     Parameters
     ----------
     settings
-        Of the service.
+        The platform's settings.
     host
-        The address that it listens on. Programs may ask without a key only on one that no other machine reaches,
-        and only in development.
+        Address that the server listens on. In development, a loopback address allows requests without a key.
     """
     return application(open_services(settings), close=True, host=host)
 
 
 def application(services: Services, *, close: bool = False, host: str = "") -> FastAPI:
-    """Build the application over services.
+    """Build the application from services.
 
     Parameters
     ----------
     services
-        Where ledger, keys, models and database come from.
+        The platform's services.
     close
-        Whether to close them when the application ends.
+        Whether to close the services on shutdown.
     host
         As for `create_app`.
     """
     settings, bundle = services.settings, services.bundle
     is_open = settings.env == "development" and is_loopback(host)
     if bundle and not is_open:
-        _demand_keys(settings)
+        _require_keys(settings)
     specs = [model_spec(bundle.model)] if bundle else model_specs()
     app = DescribedApp(
         title="platform_assets",
         version=version("platform-assets"),
         description=DESCRIPTION,
         lifespan=_lifespan(services, specs, close=close),
-        # Theirs load scripts from elsewhere, which no page of ours may.
+        # FastAPI's pages load scripts from other sites, which the Content-Security-Policy forbids.
         docs_url=None,
         redoc_url=None,
-        # What is counted and logged, `prometheus.py` and `middleware.py` say.
+        # A redirect would repeat the request's `Host` header, which a client may forge.
+        redirect_slashes=False,
+        # `prometheus.py` and `middleware.py` count and log the requests.
         telemetry={"metrics": False, "logs": False},
     )
     access = Access(
@@ -106,7 +107,7 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
 
 
 def _routers(services: Services, specs: Sequence[ModelSpec]) -> list[APIRouter]:
-    """Routes are tried in this order: first the domains', for programs ask most."""
+    """Return the routers, the domains' first, because routes are tried in order and predictions are frequent."""
     domains = {spec.domain for spec in specs} if services.bundle else None
     modules = [*api_modules(domains), *modules_named("api", __package__ or "platform_assets")]
     return [module.router(services) for module in modules]
@@ -121,16 +122,16 @@ def _lifespan(
             services.live_models.start([spec.name for spec in specs])
         yield
         if close:
-            # Which also writes what was answered to its log.
+            # This also writes the buffered prediction log.
             await run_in_threadpool(services.close)
 
     return lifespan
 
 
-def _demand_keys(settings: Settings) -> None:
-    """Refuse to start where nobody could ever ask."""
+def _require_keys(settings: Settings) -> None:
+    """Refuse to start a service that could not accept any request."""
     if not settings.api_keys.get_secret_value():
         raise PlatformError(
-            "nobody could ask this service, for it has no database with keys: set PLATFORM_API_KEYS to "
-            "name:predict+read:sha256, the last of the key (`printf %s KEY | sha256sum`)"
+            "this service has no database with keys, so no request could be authorised: set PLATFORM_API_KEYS to "
+            "name:predict+read:sha256, with the SHA-256 of the key (`printf %s KEY | sha256sum`)"
         )

@@ -1,4 +1,4 @@
-"""The command line: `platform-assets`, with the commands of every room and domain."""
+"""The command line `platform-assets`, with the commands of all rooms and domains."""
 
 from __future__ import annotations
 
@@ -12,39 +12,38 @@ import typer
 from rich.markup import escape
 
 from platform_assets import domains
-from platform_assets.base.command_line import Context, err, say
+from platform_assets.base.command_line import Context, err, escape_what_cannot_be_shown, say
 from platform_assets.base.discovery import modules_named
 from platform_assets.base.process_exit import call_and_leave
-from platform_assets.settings import Settings, SettingsError, load_settings
+from platform_assets.settings import Settings, SettingsError, load_settings, require_docstrings
 
 if TYPE_CHECKING:
     from platform_assets.services import Services
 
-SECONDS_TO_FINISH = 30
-"""How long `serve` waits for requests that are being answered, once it has to stop."""
-# Most of what a command has in memory are modules. By default Python looks through all of them for garbage again and
-# again while it imports, which takes a fifth of a run.
 GARBAGE_THRESHOLDS = (10_000, 20, 20)
+"""Thresholds of the garbage collector. With Python's own, collections during imports take a fifth of a run."""
 
 app = typer.Typer(
     name="platform-assets",
-    help="Data and ML assets on Dagster: run everything, look after it.",
+    help="Run and maintain data and ML assets on Dagster.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
 
 def program() -> NoReturn:
-    """Entry point."""
+    """Run a command and end the process; the entry point of the installed program."""
     call_and_leave(main)
 
 
 def main() -> None:
-    """Run a command; an error that a person can mend is one line on stderr and an exit code, not a traceback."""
+    """Run a command; print a `PlatformError` or `SettingsError` as one line on stderr, and exit with its code."""
     from platform_assets.base.errors import PlatformError
 
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    escape_what_cannot_be_shown()
     try:
+        require_docstrings()
         app()
     except (PlatformError, SettingsError) as error:
         err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}")
@@ -57,7 +56,7 @@ def _context(context: typer.Context) -> None:
 
     settings = load_settings()
     domains.check_settings()
-    # What is said to people is printed; what is logged is for machines, and only when it matters.
+    # Commands print what people need, so that the log only has to show warnings.
     configure_logging(settings.secrets(), logging.WARNING)
     context.obj = Context(settings, _open_services, domains.model_spec, _definitions, domains.declared_sources)
     context.call_on_close(context.obj.close)
@@ -67,34 +66,24 @@ def _context(context: typer.Context) -> None:
 @app.command()
 def serve(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines too.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 also accepts other machines.")] = "127.0.0.1",
 ) -> None:
-    """Serve the API and the pages where people decide about models; stay until Ctrl-C. Logs go to stderr."""
+    """Serve the HTTP API and the approval pages until Ctrl-C; log to stderr."""
     settings: Settings = context.obj.settings
     from platform_assets.operations.supervisor import demand_free
 
     demand_free("the service", settings.service_port, host)
     say(f"platform-assets: serving on http://{host}:{settings.service_port}")
-    import uvicorn
-
     from platform_assets.app import create_app
     from platform_assets.base.home_folder import make_home
     from platform_assets.base.logs import configure_logging
+    from platform_assets.web.http_server import run
 
     make_home(settings.home)
     configure_logging(settings.secrets(), logging.INFO)
-    # uvicorn raises the signal again once all requests are answered and the application has ended: that is success.
+    # uvicorn raises the signal again after an orderly shutdown, which is a success.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        create_app(settings, host),
-        host=host,
-        port=settings.service_port,
-        # Each request has its line in our log already, with its id.
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=SECONDS_TO_FINISH,
-    )
+    run(create_app(settings, host), host, settings.service_port)
 
 
 def _open_services(settings: Settings) -> Services:
@@ -110,7 +99,7 @@ def _definitions() -> Any:
 
 
 def _close_definitions() -> None:
-    # Only what a command has loaded: to load it now would take longer than most commands.
+    # Do not import the module only to close nothing: the import takes longer than most commands.
     definitions = sys.modules.get("platform_assets.definitions")
     if definitions and definitions.services.cache_info().currsize:
         definitions.services().close()

@@ -1,4 +1,4 @@
-"""The Dagster entrance: one code location out of the `defs.py` of every room and domain."""
+"""Dagster's code location, built from the `defs.py` of all rooms and domains."""
 
 import copy
 from collections.abc import Callable
@@ -25,16 +25,16 @@ PACKAGE = "platform_assets"
 
 @cache
 def services() -> Services:
-    """Return the services of this process, as its environment says."""
+    """Return the services of this process, configured by its environment."""
     return open_services(load_settings())
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Return everything that Dagster shows and runs; schedules and sensors start switched on with automation only."""
+    """Return all definitions; schedules and sensors are on by default only if PLATFORM_AUTOMATION is `on`."""
     settings = load_settings()
     domains.check_settings()
-    # Our own lines only: Dagster's processes have handlers for theirs.
+    # Configure the platform's loggers only, because Dagster's processes have handlers for Dagster's.
     configure_logging(settings.secrets(), name=PACKAGE)
     declared = Declared(domains.model_specs(), domain_definitions())
     rooms = [module.definitions(declared) for module in modules_named("defs", PACKAGE)]
@@ -57,7 +57,7 @@ def defs() -> dg.Definitions:
 
 
 def domain_definitions() -> dg.Definitions:
-    """Return what the domains' `defs.py` name."""
+    """Return the definitions in the domains' `defs.py`."""
     modules = modules_named("defs", domains.__name__)
     return dg.Definitions(
         assets=dg.load_assets_from_modules(modules),
@@ -72,12 +72,12 @@ def domain_definitions() -> dg.Definitions:
 
 
 def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefinition]:
-    """Return every service under its own name, and the IO manager; a run opens those it needs before its first step.
+    """Return one resource for each service, and the IO manager; a run opens the resources that it needs.
 
     Parameters
     ----------
     services
-        Returns the services.
+        Returns the services of the process.
     """
     names = [name for name, value in vars(Services).items() if isinstance(value, cached_property | property)]
 
@@ -91,7 +91,7 @@ def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefiniti
 
 
 def _switched_on(automation: Any, status: dg.DefaultScheduleStatus | dg.DefaultSensorStatus) -> Any:
-    """Return the same, switched on from the start, which Dagster takes at construction only."""
+    """Return a copy of a schedule or sensor that is on by default."""
     if isinstance(automation, UnresolvedPartitionedAssetScheduleDefinition):
         return replace(automation, default_status=status)
     running = copy.copy(automation)

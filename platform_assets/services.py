@@ -1,7 +1,7 @@
-"""Settings turned into plain objects, each opened when it is first asked for.
+"""The platform's objects, built from its settings and opened on first use.
 
-The one place that decides which implementation serves. Dagster gets the same objects through
-`definitions.py`; tests build their own `Services` from other settings.
+This module alone selects implementations. `definitions.py` passes the same objects to Dagster; tests build `Services`
+from other settings.
 """
 
 from __future__ import annotations
@@ -42,43 +42,43 @@ if TYPE_CHECKING:
     from platform_assets.web.api_keys import KeyRing
 
 PATIENCE_SECONDS = 10.0
-"""With a database that says nothing, of threads for which nobody waits."""
+"""Timeout for background threads on an unresponsive database."""
 
 
 if TYPE_CHECKING:
     opened = cached_property
 else:
 
-    class opened(cached_property):  # noqa: N801 - stands where `cached_property` would
-        """An attribute of `Services` that is opened when it is first asked for, once, whichever threads ask."""
+    class opened(cached_property):  # noqa: N801 - used like `cached_property`
+        """An attribute of `Services` that is opened once, on first use, by whichever thread uses it first."""
 
         def __get__(self, services: Services | None, owner: type[Services] | None = None) -> Any:
             if services is None:
                 return self
-            with services._opening:  # noqa: SLF001 - made for that class alone
+            with services._opening:  # noqa: SLF001 - used by that class alone
                 return super().__get__(services, owner)
 
 
 @dataclass(frozen=True)
 class Services:
-    """What the platform works with; every attribute opens itself.
+    """The platform's objects; each attribute is opened on first use.
 
     Parameters
     ----------
     settings
-        Read once from the environment, or made by a test.
+        The platform's settings.
     of_domains
-        Settings of domains that are known already; others are read from the environment.
+        Settings of some domains; the others are read from the environment.
     """
 
     settings: Settings
     of_domains: tuple[DomainSettings, ...] = ()
-    # One for all, since most need others. What is open is found without it.
+    # One lock for all attributes, because most need others. An attribute that is open is found without it.
     _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     @property
     def scratch(self) -> Path:
-        """Folder of files that do not outlive their process."""
+        """Folder of temporary files."""
         return self.settings.scratch
 
     @opened
@@ -88,40 +88,40 @@ class Services:
 
     @opened
     def sources(self) -> Sources:
-        """Where raw data come from."""
+        """The sources of raw data."""
         return Sources(self.settings, self.of_domains)
 
     @opened
     def tables(self) -> TableStore:
-        """The lake."""
+        """The Delta tables of the lake."""
         return TableStore(self.settings.lake, self.engine)
 
     @opened
     def database(self) -> Database:
-        """PostgreSQL, started when it is the embedded one."""
+        """PostgreSQL; an embedded server is started."""
         from platform_assets.database.opening import open_configured_database
 
         return open_configured_database(self.settings)
 
     @opened
     def async_reads(self) -> AsyncReads:
-        """Statements that only read from that database, for whoever answers on an event loop."""
+        """Reading statements on that database, for an event loop."""
         from platform_assets.database.async_reads import AsyncReads
 
         return AsyncReads(self._connection_to_read)
 
     def _connection_to_read(self) -> psycopg.Connection[Any]:
-        # Called in a thread, for opening a database takes a while.
+        # Called in a thread, because opening a database takes a while.
         return self.database.connect_to_read()
 
     @opened
     def online(self) -> OnlineTables:
-        """The rows that programs read one by one."""
+        """The online tables, whose rows programs look up one by one."""
         return OnlineTables(lambda: self.database, self.engine, self.async_reads)
 
     @opened
     def ledger(self) -> Ledger:
-        """The record of requests and decisions about models."""
+        """The ledger of approval requests and decisions."""
         from platform_assets.approval.ledger import Ledger
 
         return Ledger(self._connection, require_identity=self.settings.identity_required)
@@ -137,41 +137,41 @@ class Services:
 
     @opened
     def keys(self) -> KeyRing:
-        """Who may use the service: the keys in the database, or the setting's where that is the only place."""
+        """The API keys: those in the database, or those of the settings if there is no database."""
         from platform_assets.web.api_keys import Keys, open_keys
 
         return open_keys(self.settings, lambda: Keys(self._connection, self._rows, self._async_rows))
 
     @opened
     def validator(self) -> Validator:
-        """What judges a table before it is published."""
+        """Validates tables before they are published."""
         return Validator(self.engine, self.settings.max_bad_rows)
 
     @opened
     def mlflow_tracking_uri(self) -> str:
-        """Where MLflow keeps runs and models."""
+        """MLflow's tracking URI."""
         return self.settings.mlflow_tracking_uri.get_secret_value() or self.database.psycopg2_url("mlflow")
 
     @opened
     def artefacts(self) -> ArtefactStore:
-        """The models' files, in the lake beside the tables."""
-        # In memory there is no place for files; a folder that ends with the process is the same.
+        """The models' files, in the lake."""
+        # A lake in memory cannot hold files; a temporary folder has the same lifetime.
         return ArtefactStore(str(self.engine.folder("lake")) if self.settings.lake_is_memory else self.settings.lake)
 
     @opened
     def registry(self) -> ModelRegistry:
-        """The registered models: in MLflow, or in memory with a lake that is."""
+        """The model registry: MLflow, or one in memory if the lake is in memory."""
         from platform_assets.models.mlflow_registry import open_registry
 
         return open_registry(self.settings, lambda: self.mlflow_tracking_uri, self._lock)
 
     def _lock(self, name: str) -> AbstractContextManager[None]:
-        # A registry that is only read needs no database of ours.
+        # The database is opened only when the registry is written.
         return self.database.lock(name)
 
     @opened
     def live_models(self) -> LiveModels:
-        """The champions that answer in this process, once they are started."""
+        """The live models of this process, once they are started."""
         from platform_assets.serving.bundles import BundledChampion
         from platform_assets.serving.ledger_champions import LedgerChampions
         from platform_assets.serving.live_models import LiveModels
@@ -182,12 +182,12 @@ class Services:
 
     @opened
     def bundle(self) -> Bundle | None:
-        """The exported model that is all there is to serve; None on a platform with its database.
+        """The bundle to serve; None on a platform with a database.
 
         Raises
         ------
         BundleError, ArtefactError
-            The setting names a folder that is none, or whose record or file was altered.
+            The folder is not a bundle, or its record or file was altered.
         """
         from platform_assets.serving.bundles import open_bundle
 
@@ -201,26 +201,27 @@ class Services:
 
     @opened
     def prediction_log(self) -> PredictionLog:
-        """Where predictions go: into the database, or into the service's log where there is none."""
+        """The prediction log: in the database, or in the service's log if there is no database."""
         from platform_assets.serving.prediction_log import LogSink, PredictionLog, TableSink
 
-        return PredictionLog(LogSink() if self.bundle else TableSink(self._own_connection))
+        sink = LogSink() if self.bundle else TableSink(self._own_connection)
+        return PredictionLog(sink, before_answer=self.settings.predictions_logged == "before")
 
     @opened
     def predictor(self) -> Predictor:
-        """What answers with the champions."""
+        """Predicts with the live models."""
         from platform_assets.serving.predictor import Predictor
 
         return Predictor(self.live_models, self.prediction_log)
 
     @opened
     def trainer(self) -> Trainer:
-        """What trains, evaluates and reproduces models."""
+        """Trains, evaluates and reproduces models."""
         return Trainer(self.tables, self.artefacts, self.registry)
 
     @opened
     def promoter(self) -> Promoter:
-        """What promotes, rolls back, and keeps the registry to what the ledger says."""
+        """Promotes and rolls back models, and keeps the registry in step with the ledger."""
         from platform_assets.approval.promotion import Promoter
 
         return Promoter(self.ledger, self.registry, self.artefacts, self._lock)
@@ -230,12 +231,12 @@ class Services:
 
     @property
     def pinned_tables(self) -> Callable[[], Mapping[str, set[int]]]:
-        """Asks the registry which table versions its models were trained on; only when called, for it may be away."""
+        """Function that returns the table versions on which registered models were trained."""
         return self._pinned_tables
 
     @opened
     def retention(self) -> timedelta:
-        """How long old versions of a table stay readable."""
+        """Time for which old versions of a table stay readable."""
         return timedelta(days=self.settings.retention_days)
 
     def _forget_predictions(self) -> int:
@@ -245,18 +246,18 @@ class Services:
 
     @property
     def forget_predictions(self) -> Callable[[], int]:
-        """Deletes the predictions that are older than their log keeps them; how many."""
+        """Function that deletes expired predictions and returns their number."""
         return self._forget_predictions
 
     @opened
     def alerts(self) -> Alerts:
-        """Where alerts go."""
+        """Sends alerts."""
         return Alerts(self.settings.alert_webhook_url.get_secret_value())
 
     def close(self) -> None:
-        """Close what was opened."""
-        # What was not opened yet would open itself when asked for. First what uses the others.
-        # The log at the very first: whoever stops a service may not wait until a model is loaded.
+        """Close the objects that were opened, users before what they use."""
+        # `vars`, because reading an attribute would open it. The log comes first, so that a model that is being loaded
+        # does not delay it.
         if "prediction_log" in vars(self):
             self.prediction_log.close()
         if "live_models" in vars(self):
@@ -270,5 +271,5 @@ class Services:
 
 
 def open_services(settings: Settings) -> Services:
-    """The services for some settings. Nothing is opened yet."""
+    """Return the services for some settings; nothing is opened yet."""
     return Services(settings)

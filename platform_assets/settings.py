@@ -1,7 +1,7 @@
-"""The platform's environment variables, validated once, and what the variables of domains have in common.
+"""The platform's environment variables, validated once, and a base class for the variables of domains.
 
-Nothing else in the package reads the environment. A domain declares its variables in a `settings.py` of its own.
-What the values are turned into (stores, engines, databases) lives in `services.py`.
+No other module reads PLATFORM_ variables. A domain declares its variables in its own `settings.py`. `services.py`
+turns the values into stores, engines and databases.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import unquote
@@ -20,29 +21,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PREFIX = "PLATFORM_"
-# A password may hold a slash; digits behind a host's colon are a port. Azure's schemes have a container before the @.
+# A password may contain a slash. Digits after a host's colon are a port. Azure's schemes have a container before the @.
 USERINFO = re.compile(
     r"(?<!abfs)(?<!abfss)(?<!wasb)(?<!wasbs)://(?P<userinfo>[^\s/?]*|[^\s/:@]*:(?!:|\d+(?:[/?]|$))\S*?)@"
 )
-"""User and password of a URI."""
+"""Pattern of the user and password of a URI."""
 SHORTEST_SECRET = 12
-"""Length from which a part of a URI counts as a secret whatever it is called."""
+"""Length from which a part of a URI is masked, whatever its name is."""
 SHORTEST_NAMED_SECRET = 6
-"""Length from which a variable's value is masked because of the variable's name; `on` or `100` is no secret."""
+"""Length from which the value of a variable in `SECRET_NAME` is masked; `on` or `100` is not a secret."""
 SECRET_NAME = re.compile(r"token|passw(or)?d|pwd|secret|credential|signature|webhook|(^|_)keys?(_|$)", re.IGNORECASE)
-"""Names of variables that hold secrets."""
+"""Pattern of the names of variables with secrets."""
 NO_LIMIT = "off"
+"""Value of PLATFORM_RATE_LIMIT that switches the limit off."""
+_STRIPS_DOCSTRINGS = 2
+"""Python's optimisation level that removes docstrings (`-OO`)."""
 
 
 Group = TypeVar("Group", bound="SettingsGroup")
 
 
 class SettingsError(Exception):
-    """A variable has a value that the platform cannot work with; says which, and what is allowed."""
+    """A variable has an invalid value; the message names the variable and the allowed values."""
 
 
 class SettingsGroup(BaseSettings):
-    """Variables that belong together. Each field is the variable `PLATFORM_<FIELD>`."""
+    """A group of variables; each field is the variable `PLATFORM_<FIELD>`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", hide_input_in_errors=True
@@ -50,27 +54,28 @@ class SettingsGroup(BaseSettings):
 
 
 class DomainSettings(SettingsGroup):
-    """The variables of one domain; a base class for the class in its `settings.py`.
+    """Base class for the variables of one domain.
 
     Raises
     ------
     TypeError
-        A secret's variable is not called like one: processes that do not import the domain would not mask its value.
+        The name of a secret does not match `SECRET_NAME`. Processes that do not import the domain mask values by the
+        variable's name alone.
     """
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Check the names of secrets."""
+        """Check the names of secret fields."""
         for name, field in cls.model_fields.items():
             if field.annotation is SecretStr and not SECRET_NAME.search(name):
                 raise TypeError(
-                    f"{variable(name)} in {cls.__module__} is a secret, but its name does not say so; let the name "
-                    "contain token, password, secret, credential, signature, webhook or key"
+                    f"{variable(name)} in {cls.__module__} is a secret, but its name does not show it; use a name that "
+                    "contains token, password, secret, credential, signature, webhook or key"
                 )
 
 
 class Settings(SettingsGroup):
-    """The platform's own configuration."""
+    """The platform's own variables."""
 
     env: Annotated[
         Literal["development", "production"],
@@ -129,6 +134,13 @@ class Settings(SettingsGroup):
     predictions_days: Annotated[
         int, Field(ge=1, description="Days for which predictions stay in the prediction log.")
     ] = 365
+    predictions_logged: Annotated[
+        Literal["after", "before"],
+        Field(
+            description="`after`: the service logs a prediction within about 0.2 s of its response. `before`: it logs "
+            "the prediction before it responds, which is slower but loses none if the process is killed."
+        ),
+    ] = "after"
     engine_memory: Annotated[
         str,
         Field(description="Memory limit of DuckDB, for example `2GB`."),
@@ -181,20 +193,25 @@ class Settings(SettingsGroup):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        folder = home.expanduser().absolute()
+        # DuckDB takes a backslash for an escape, and PostgreSQL's tools refuse control characters.
+        if refused := sorted(set(re.findall(r"[\\\x00-\x1f\x7f\ud800-\udfff]", str(folder)))):
+            named = " ".join(repr(one)[1:-1] for one in refused)
+            raise ValueError(f"a folder without {named} in its path; not {str(folder)!r}")
+        return folder
 
     @field_validator("engine_memory")
     @classmethod
     def _size(cls, text: str) -> str:
         if not re.fullmatch(r"\d+(\.\d+)?\s?[KMGT]i?B", text):
-            raise ValueError("a number and a unit (KB, MB, GB, TB, KiB ..), for example 2GB")
+            raise ValueError("must be a number and a unit (KB, MB, GB, TB, KiB ..), for example 2GB")
         return text
 
     @field_validator("rate_limit")
     @classmethod
     def _rate(cls, text: str) -> str:
         if text != NO_LIMIT and not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", text):
-            raise ValueError(f"a number per second, minute, hour or day, for example 600/minute; or {NO_LIMIT}")
+            raise ValueError(f"must be a number per second, minute, hour or day, for example 600/minute, or {NO_LIMIT}")
         return text
 
     @model_validator(mode="after")
@@ -203,7 +220,7 @@ class Settings(SettingsGroup):
             msg = "production needs PLATFORM_DATABASE_URL; the embedded database is for development"
             raise ValueError(msg)
         if self.env == "production" and self.sources == "demo":
-            msg = "production needs PLATFORM_SOURCES=live; demo data would pass for real ones"
+            msg = "production needs PLATFORM_SOURCES=live, so that demo data are not taken for real data"
             raise ValueError(msg)
         if self.env == "production" and self.lake_is_memory:
             msg = "production needs a PLATFORM_LAKE_URI that keeps tables, a folder or an object store; not memory://"
@@ -216,40 +233,40 @@ class Settings(SettingsGroup):
             msg = "PLATFORM_MIGRATION_DATABASE_URL needs PLATFORM_DATABASE_URL; the embedded database has its own roles"
             raise ValueError(msg)
         if self.bundle and self.database_url.get_secret_value():
-            msg = "PLATFORM_BUNDLE serves without a database; unset it, or PLATFORM_DATABASE_URL"
+            msg = "PLATFORM_BUNDLE serves one model without a database; unset it, or unset PLATFORM_DATABASE_URL"
             raise ValueError(msg)
         if self.api_keys.get_secret_value() and self.database_url.get_secret_value():
-            msg = "PLATFORM_API_KEYS is for a service without a database; with one, use `platform-assets keys add`"
+            msg = "PLATFORM_API_KEYS is for a service without a database; unset it, and use `platform-assets keys add`"
             raise ValueError(msg)
         return self
 
     @property
     def identity_required(self) -> bool:
-        """Whether only a person who signed in may decide about a model."""
+        """Return whether only authenticated people may decide about models."""
         return self.approvals_require_identity == "on" or (
             self.approvals_require_identity is None and self.env == "production"
         )
 
     @property
     def scratch(self) -> Path:
-        """Folder of files that do not outlive their process."""
+        """Return the folder for temporary files of processes."""
         return self.home / "scratch"
 
     @property
     def lake(self) -> str:
-        """The lake's location, below the home unless it was set."""
+        """Return the lake's location; `lake` below the home by default."""
         return self.lake_uri or str(self.home / "lake")
 
     @property
     def lake_is_memory(self) -> bool:
-        """Whether the tables end with the process that writes them."""
+        """Return whether tables are kept in memory only, until the process ends."""
         return self.lake.startswith("memory:")
 
     def secrets(self) -> list[str]:
-        """Return the values that no log, error or metadata may show.
+        """Return the values to mask in logs, errors and metadata.
 
-        Beside these settings' own, those of every `PLATFORM_` variable, whoever declares it: the result must not
-        depend on which domains this process has imported.
+        Includes the secrets in all PLATFORM_ variables of the environment, so that the result does not depend on the
+        domains that this process has imported.
         """
         found: list[str] = []
         for name in type(self).model_fields:
@@ -275,7 +292,7 @@ def _secrets_in_environment() -> list[str]:
 
 
 def _secrets_in_uri(uri: str) -> list[str]:
-    """User and password, and what is long enough in the query; short words would be masked everywhere."""
+    """Return the user, the password and the long values in the query; a short word would be masked everywhere."""
     found = []
     for userinfo in (match["userinfo"] for match in USERINFO.finditer(uri)):
         password = userinfo.partition(":")[2]
@@ -285,27 +302,49 @@ def _secrets_in_uri(uri: str) -> list[str]:
 
 
 def variable(field: str) -> str:
-    """The environment variable behind a field of `Settings`."""
+    """Return the name of the environment variable of a field."""
     return PREFIX + field.upper()
 
 
 def load_settings() -> Settings:
-    """Read the platform's own variables from the environment; see `read_settings`."""
-    return read_settings(Settings)
-
-
-def read_settings(kind: type[Group]) -> Group:
-    """Read the variables of a class from the environment.
-
-    Parameters
-    ----------
-    kind
-        The platform's own settings, or a domain's.
+    """Read the platform's own variables from the environment.
 
     Raises
     ------
     SettingsError
-        A value is not allowed; the message names variable, problem and permitted values.
+        A variable has an invalid value, or Python runs without docstrings.
+    """
+    require_docstrings()
+    return read_settings(Settings)
+
+
+def require_docstrings() -> None:
+    """Refuse to run under `python -OO`.
+
+    Raises
+    ------
+    SettingsError
+        Python has removed the docstrings, which describe assets, HTTP routes and commands.
+    """
+    if sys.flags.optimize >= _STRIPS_DOCSTRINGS:
+        raise SettingsError(
+            "Python runs with -OO, which removes the descriptions of assets, routes and commands; "
+            "unset PYTHONOPTIMIZE, or use -O"
+        )
+
+
+def read_settings(kind: type[Group]) -> Group:
+    """Read a group of variables from the environment.
+
+    Parameters
+    ----------
+    kind
+        `Settings`, or the class of a domain.
+
+    Raises
+    ------
+    SettingsError
+        A variable has an invalid value; the message names the variable and the allowed values.
     """
     try:
         return kind()
@@ -319,12 +358,12 @@ def read_settings(kind: type[Group]) -> Group:
 
 
 def unknown_variables(kinds: Iterable[type[SettingsGroup]]) -> dict[str, str | None]:
-    """Return variables that start like ours and belong to no class, each with the nearest known name.
+    """Return PLATFORM_ variables that no class declares, each with the most similar known name.
 
     Parameters
     ----------
     kinds
-        The classes: the platform's and all domains'.
+        `Settings` and the classes of all domains.
     """
     known = {variable(name) for kind in kinds for name in kind.model_fields}
     found = (name for name in os.environ if name.startswith(PREFIX) and name not in known)

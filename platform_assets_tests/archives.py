@@ -1,4 +1,4 @@
-"""Archives as tests need them: packed here, whole or damaged in one place."""
+"""Builders of archives for tests, intact or with one defect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUMBERS = {"Not Relevant": 0, "Relevant": 1, "Can't Decide": 2}
 
 
 def database(folder: Path, rows: Iterable[tuple[Any, ...]], table: str = TABLE, *more: str) -> bytes:
-    """A SQLite file of one table with its rows, which give the first columns first."""
+    """Return the bytes of a SQLite file with one table; rows may omit the last columns."""
     file = folder / "made.sqlite"
     file.unlink(missing_ok=True)
     with closing(sqlite3.connect(file)) as connection:
@@ -33,17 +33,17 @@ def database(folder: Path, rows: Iterable[tuple[Any, ...]], table: str = TABLE, 
 
 
 def labelled(*texts: tuple[str, str]) -> list[tuple[int, str, str, int]]:
-    """Rows of the table: texts with their labels, numbered from 0."""
+    """Return rows of the table for texts with labels, numbered from 0."""
     return [(place, text, label, NUMBERS[label]) for place, (text, label) in enumerate(texts)]
 
 
 def tar(members: Mapping[str, bytes]) -> bytes:
-    """Plain files."""
+    """Return a tar archive of regular files."""
     return tar_of(*((tarfile.TarInfo(name), content) for name, content in members.items()))
 
 
 def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
-    """Members of any kind."""
+    """Return a tar archive of any members."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as archive:
         for described, content in members:
@@ -53,19 +53,19 @@ def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 
 def entry(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
-    """A member that is no plain file."""
+    """Return a tar member that is not a regular file."""
     made = tarfile.TarInfo(name)
     made.type, made.linkname = kind, target
     return made
 
 
 def pack(content: bytes, member: str = MEMBER) -> bytes:
-    """Base64 text in lines of 76 characters, in a tar archive, compressed."""
+    """Return a gzip-compressed tar archive with the content as base64 text in lines of 76 characters."""
     return gzip.compress(tar({member: base64.encodebytes(content)}), mtime=0)
 
 
 def archive(folder: Path, *texts: tuple[str, str], name: str = "db.tar.gz") -> Path:
-    """An archive of labelled texts, as the source has it."""
+    """Write an archive of labelled texts in the format of the source."""
     file = folder / name
     file.write_bytes(pack(database(folder, labelled(*texts))))
     return file

@@ -1,11 +1,12 @@
-"""`platform-assets` as a person starts it, but in this process, so that slow imports are paid for once.
+"""`platform-assets` in the test process, so that slow imports happen once.
 
-Where a process is the point, tests start `PROGRAM`, or a warm one (`warm.py`).
+Tests that need a process start `PROGRAM`, or a warm process (`warm.py`).
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -37,15 +38,24 @@ LOGGERS = (
     "platform_assets",
     "platform_assets.orchestration.run_locks",
 )
+NO_USER = 54_321
+"""A user id without an entry in /etc/passwd."""
+AS_NO_USER = (
+    *("setpriv", f"--reuid={NO_USER}", f"--regid={NO_USER}", "--clear-groups"),
+    # Python may be installed below a folder that only root may enter.
+    *("--inh-caps=+dac_override", "--ambient-caps=+dac_override"),
+)
+"""Prefix of a command that root runs as that user."""
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to change its user: run the tests as root")
 LAKE_TABLES = ("credit_risk/loans", "credit_risk/loans_quarantine", "credit_risk/loan_features")
 ONLINE_TABLES = ("credit_risk/client_features",)
 OTHER_ROWS = 200
-"""PLATFORM_DEMO_ROWS where a test has loans of its own: other sources are not the point, but their models need some."""
+"""PLATFORM_DEMO_ROWS for tests with their own loans; the models of other sources need some rows, too."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a command printed, and its exit code."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -57,9 +67,9 @@ class Done:
 
 
 def platform_assets(*arguments: str, **variables: str | Path | float) -> Done:
-    """Run `platform-assets` with arguments, and variables of the environment that hold for it alone.
+    """Run `platform-assets` with arguments and additional environment variables.
 
-    The embedded server that it starts is used until the end of this process: give it PLATFORM_DATABASE_URL.
+    Set PLATFORM_DATABASE_URL, because an embedded server would run until this process ends.
     """
     out, err = StringIO(), StringIO()
     with pytest.MonkeyPatch.context() as patch, _as_in_a_new_process():
@@ -72,7 +82,7 @@ def platform_assets(*arguments: str, **variables: str | Path | float) -> Done:
 
 
 def digests(settings: Settings) -> Mapping[str, str | None]:
-    """The content digest of each table of credit risk; None for one that was never published."""
+    """Return the content digest of each table of credit risk; None for unpublished tables."""
     services = Services(settings)
     try:
         versions = [services.tables.current(name) for name in LAKE_TABLES]
@@ -84,7 +94,7 @@ def digests(settings: Settings) -> Mapping[str, str | None]:
 
 
 def models(settings: Settings) -> Mapping[int, str]:
-    """The digest of each version of credit risk's model, after it was seen to be whole."""
+    """Return the artefact digest of each version of the credit risk model, after loading each artefact."""
     services = Services(settings)
     try:
         registry, name = services.registry, MODEL.name
@@ -100,7 +110,7 @@ def models(settings: Settings) -> Mapping[int, str]:
 
 @contextmanager
 def listening_to_interrupts() -> Iterator[None]:
-    """What a shell starts in the background ignores interrupts, and hands that down to its children."""
+    """Restore the handling of interrupts, which a shell disables for background processes and their children."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, the real data, a browser, and the rules for marks."""
+"""Shared by all tests: a clean environment, the real data, a browser, and the handling of marks."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ REAL_DATA = "PLATFORM_REAL_DATA"
 RELEASE = "RELEASE_TESTS"
 CHROMIUM = "chromium"
 
-# Its imports hold where it is a domain; there `test_example_domain.py` runs its tests.
+# Its imports work only inside a copy of the project, where `test_example_domain.py` runs its tests.
 collect_ignore = ["integration/example_domain"]
 
-# The same examples on every machine; a slow machine is no failure.
+# Same examples on every machine, and no failure because a machine is slow.
 hypothesis.settings.register_profile("platform", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("platform")
 
@@ -37,8 +37,8 @@ def _is_ours(variable: str) -> bool:
 
 
 def pytest_configure() -> None:
-    # Before collection, for definitions are imported there, and once, so that the environment
-    # of a module's fixture lives as long as the module. Workers inherit the one that is left.
+    # Clean the environment once, before collection, because collection imports definitions and because fixtures of
+    # modules set variables. Workers inherit the cleaned environment.
     for variable in filter(_is_ours, list(os.environ)):
         if variable != REAL_DATA:
             del os.environ[variable]
@@ -62,14 +62,14 @@ def real_data() -> Path:
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    """A real browser without a window. One for each test: its event loop would disturb the next."""
+    """Headless Chromium for one test, because its event loop would disturb other tests."""
     with started_browser() as browser:
         yield browser
 
 
 @contextmanager
 def started_browser() -> Iterator[Browser]:
-    """The same for as long as the context lasts, for the tests of a module that need no other event loop."""
+    """Start headless Chromium until the context ends; for modules whose tests need no other event loop."""
     from playwright.sync_api import sync_playwright
 
     executable = shutil.which(CHROMIUM)
@@ -97,14 +97,14 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Whoever asks for the fixture carries the mark: `-m "not browser"` cannot miss one.
+    # Mark each test that uses the fixture, so that `-m "not browser"` deselects all of them.
     for item in items:
         for mark in {"browser", "real_data"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(mark)
         if item.get_closest_marker("release") and os.environ.get(RELEASE) != "1":
             item.add_marker(pytest.mark.skip(f"takes long (no apt package): .ci/run runs it, or set {RELEASE}=1"))
-    # Workers take modules in this order (--no-loadscope-reorder), and the next one before the last two tests of theirs:
-    # what takes long must not come late, the whole platform least of all, nor what takes long in a module.
+    # Workers take modules in this order (--no-loadscope-reorder), and a module before the last two tests of theirs are
+    # done. Start slow modules first, integration tests before all others, and slow tests first within a module.
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
 

@@ -1,4 +1,4 @@
-"""A door between a client and a server, which a test shuts: the network that fails."""
+"""A TCP proxy between client and server, with which a test simulates network failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """Hands bytes on, in both directions, while it is open.
+    """Forwards bytes in both directions while it is open.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Gate:
     Attributes
     ----------
     port
-        Where it listens, on 127.0.0.1.
+        Port of the proxy on 127.0.0.1.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
@@ -37,23 +37,23 @@ class Gate:
         self._start(self._accept)
 
     def cut(self) -> None:
-        """End all connections, as a server does that is restarted."""
+        """Close all connections, as a restarted server does."""
         sockets, self._sockets = self._sockets, []
         for one in sockets:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
     def shut(self) -> None:
-        """End all connections, and let nobody in."""
+        """Close all connections and refuse new ones."""
         self._refuses = True
         self.cut()
 
     def hang(self) -> None:
-        """Say nothing any more."""
+        """Stop forwarding, but keep the connections open."""
         self._open.clear()
 
     def open(self) -> None:
-        """Let everybody in, and hand on what waits."""
+        """Accept connections again, and forward held data."""
         self._refuses = False
         self._open.set()
 

@@ -1,4 +1,4 @@
-"""A Dagster instance in memory, which is made once for each process: its databases take longer than most runs."""
+"""A Dagster instance in memory, one per process, because creating its databases takes longer than most runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def empty_instance() -> Iterator[dg.DagsterInstance]:
-    """The instance, which remembers nothing, for one at a time."""
+    """Yield the empty instance; only one context at a time."""
     instance = _instance()
     try:
         yield instance

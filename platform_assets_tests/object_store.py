@@ -1,6 +1,6 @@
-"""An object store that speaks S3 on a free port of this machine: moto, in a process of its own.
+"""An S3 object store (moto) on a free port, in a process of its own.
 
-Its own process, for some calls of delta-rs hold the interpreter's lock while they wait for an answer.
+It needs its own process, because some calls of delta-rs hold Python's global lock while they wait for a response.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ SECRET = "nobody-may-read-this"
 
 
 class ObjectStore:
-    """A running server; each `lake` is a new bucket."""
+    """A running object store; `lake` creates a new bucket."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
 
     @property
     def options(self) -> dict[str, str]:
-        """What a `TableStore` needs to reach it."""
+        """Return the storage options for a `TableStore`."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ALLOW_HTTP": "true",
@@ -59,9 +59,14 @@ class ObjectStore:
 
 @contextmanager
 def running_object_store(behind: str = "", refused: str = "") -> Iterator[ObjectStore]:
-    """A server; with the endpoint of another one, a bad line to it, on which each request fails twice at first.
+    """Run an object store, or an unreliable proxy to one.
 
-    To write what ends with `refused` is forbidden for good.
+    Parameters
+    ----------
+    behind
+        Endpoint of another object store. The proxy to it fails each request twice before it forwards it.
+    refused
+        Suffix of the paths for which the proxy refuses PUT with 403.
     """
     with subprocess.Popen(
         [sys.executable, "-m", __name__, behind, refused],
@@ -72,7 +77,7 @@ def running_object_store(behind: str = "", refused: str = "") -> Iterator[Object
     ) as server:
         assert server.stdout is not None
         yield ObjectStore(server.stdout.readline().strip())
-        # The server ends with its standard input, and so also when these tests are killed.
+        # The server ends when its standard input closes, so also when the tests are killed.
         server.communicate()
 
 
@@ -80,7 +85,7 @@ def _serve() -> None:
     from moto.moto_server.werkzeug_app import create_backend_app
     from werkzeug.serving import make_server
 
-    # To find out of each request which service it is meant for, and to log it, takes as long as to answer it.
+    # Detecting the service of each request and logging it would take as long as answering it.
     server = make_server("127.0.0.1", 0, create_backend_app("s3"), threaded=True)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     threading.Thread(target=server.serve_forever, daemon=True).start()

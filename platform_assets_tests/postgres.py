@@ -1,7 +1,7 @@
-"""Fixtures of real PostgreSQL: one embedded server for the whole session, and databases of its own for each test.
+"""Fixtures with a real PostgreSQL: one embedded server per session, and separate databases for each test.
 
-A test's databases are clones of migrated ones. What it left as it was, or what can be emptied, serves the next test of
-this process, for a clone costs more than most tests. Loaded by `conftest.py` as a plugin.
+A test's databases are clones of migrated ones. Databases that are unchanged or can be emptied are reused by later tests
+of the process, because a clone takes longer than most tests. `conftest.py` loads this module as a plugin.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ if TYPE_CHECKING:
     import psycopg
     from sqlalchemy import URL
 
-# Cloning locks its template; two workers at once would be refused.
 CLONING = 7_403_611
+"""Advisory lock for cloning, because PostgreSQL refuses two concurrent clones of a template."""
 COPIES_BY_LOG = 150_000
-"""The version from which on PostgreSQL clones a database through its log, unless it is told otherwise."""
+"""PostgreSQL version from which a clone goes through the write-ahead log by default."""
 LARGE_BYTES = 1_000_000
-"""A table above it is sooner truncated than its rows are deleted."""
+"""Size of a table above which truncating is faster than deleting all rows."""
 _EMPTY: list[str] = []
-"""Names of databases of this process, as new."""
+"""Names of this process's databases that are free and empty."""
 LONGEST_PAUSE_SECONDS = 0.5
+"""Longest polling interval of `wait_until`."""
 OPEN_ONCE = """
 import sys
 from pathlib import Path
@@ -52,11 +53,11 @@ from platform_assets.database.opening import open_owner
 with open_owner("", Path(sys.argv[1])).maintenance() as connection:
     for setting in sys.argv[2:]:
         connection.execute(f"alter system set {setting}")
-    # Nobody clones it, and it would be an eighth of what is copied.
+    # Drop the unused template, which is an eighth of the files to copy.
     connection.execute("alter database template0 is_template false")
     connection.execute("drop database template0")
 """
-# Test data need not survive a crash of the machine; and what is copied for a test should be small.
+# Faster and smaller settings, because test data need not survive a crash of the machine.
 SETTINGS = (
     "fsync = off",
     "full_page_writes = off",
@@ -66,23 +67,33 @@ SETTINGS = (
 )
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
-    """Poll until the condition holds; fails, saying what did not come, after a time no machine needs."""
+def wait_until(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 120) -> None:
+    """Poll a condition until it holds, and fail after a time-out.
+
+    Parameters
+    ----------
+    condition
+        Returns a true value as soon as it holds.
+    what
+        Describes the condition for the failure, as a text or as a function that also reads the last state.
+    seconds
+        The time-out; by default longer than any machine needs.
+    """
     start = time.monotonic()
     while not condition():
         waited = time.monotonic() - start
         if waited > seconds:
-            pytest.fail(f"waited {seconds} s in vain until {what}")
-        # To look is work for those who are waited for as well; what takes long is looked at less often.
+            pytest.fail(f"waited {seconds} s in vain until {what if isinstance(what, str) else what()}")
+        # Polling slows the awaited work down, so the interval grows.
         time.sleep(min(0.02 + waited / 20, LONGEST_PAUSE_SECONDS))
 
 
 def processes_of(home: Path) -> list[str]:
-    """Command lines of the embedded server and its watcher, children of the server apart."""
+    """Return the command lines of a home's embedded server and watcher, without the server's child processes."""
     found = []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            # A process that has ended and waits for its parent shows no command line.
+            # A zombie process has no command line.
             command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -92,7 +103,7 @@ def processes_of(home: Path) -> list[str]:
 
 
 def is_watched(home: Path) -> bool:
-    """Whether a watcher holds its lock. A killed one does for a moment after its command line has gone."""
+    """Return whether a watcher holds its lock; a killed one holds it a moment longer than its command line exists."""
     lock = try_lock(ServerFolder(home / "postgres").watcher_lock, fcntl.LOCK_EX)
     if lock is not None:
         release(lock)
@@ -100,20 +111,22 @@ def is_watched(home: Path) -> bool:
 
 
 def wait_until_stopped(home: Path) -> None:
-    """Wait until an embedded server that nobody uses any more has left nothing behind."""
-    wait_until(lambda: not processes_of(home) and not is_watched(home), f"server and watcher of {home} were gone")
+    """Wait until an unused embedded server and its watcher have ended."""
+    wait_until(
+        lambda: not processes_of(home) and not is_watched(home), f"the server and the watcher of {home} had ended"
+    )
 
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of this session share."""
+    """A folder that all workers of the session share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")
 def migrated_home(shared_folder: Path) -> Path:
-    """A home whose embedded server was migrated and stopped. Only to be copied, which is faster than migrating."""
+    """A home with a migrated and stopped server. Copy it, which is faster than migrating, but never use it."""
     home = shared_folder / "migrated_home"
     with (shared_folder / "migrated_home.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -127,19 +140,19 @@ def migrated_home(shared_folder: Path) -> Path:
 
 @pytest.fixture
 def embedded_home(migrated_home: Path, tmp_path: Path) -> Iterator[Path]:
-    """A home of this test's own with an embedded server that is migrated and not running."""
+    """A home for one test, with a migrated embedded server that is not running."""
     home = tmp_path / "home"
     copy_home(migrated_home, home)
     yield home
     if processes_of(home):
-        # A test that failed may have left the server without a watcher; the next use brings one.
+        # A failed test can leave a server without a watcher. The next use starts a watcher, which stops the server.
         open_database("", home).close()
     wait_until_stopped(home)
 
 
 @pytest.fixture(scope="module")
 def running_home(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One with a server that runs, for tests of a module that do not stop it, and mind no row of another one."""
+    """A home with a running server, for the tests of a module that do not stop it and accept rows of other tests."""
     home = tmp_path_factory.mktemp("running") / "home"
     copy_home(migrated_home, home)
     with closing(open_database("", home)):
@@ -149,7 +162,7 @@ def running_home(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def postgres_server(shared_folder: Path, migrated_home: Path) -> Iterator[Database]:
-    """One embedded server, as its owner, shared by all workers. Its databases are templates: connect to none."""
+    """The server that all workers share, as its owner. Its databases are templates, so never connect to them."""
     home = shared_folder / "shared_home"
     with (shared_folder / "shared_home.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -171,23 +184,22 @@ def _lent(postgres_server: Database) -> Iterator[Lent]:
 
 @pytest.fixture
 def database_url(_lent: Lent) -> str:
-    """A URL, as for PLATFORM_DATABASE_URL, of migrated and empty databases that only this test uses.
+    """A PLATFORM_DATABASE_URL for migrated and empty databases that only this test uses.
 
-    Its role has the limited rights with which the platform works.
+    It connects as the platform's role, which has limited rights.
     """
     return _lent.url
 
 
 @pytest.fixture
 def owner_url(postgres_server: Database, _lent: Lent) -> str:
-    """The same databases as the role that owns their tables, as for PLATFORM_MIGRATION_DATABASE_URL."""
+    """A PLATFORM_MIGRATION_DATABASE_URL for the databases of `database_url`, as the owner of their tables."""
     _lent.rows_only = False
-    url = postgres_server.url("platform").set(drivername="postgresql", database=make_url(_lent.url).database)
-    return url.render_as_string(hide_password=False)
+    return _plain_url(postgres_server, make_url(_lent.url).database or "").render_as_string(hide_password=False)
 
 
 def as_owner(owner_url: str, statements: str) -> None:
-    """Run statements as the tables' owner, and give the platform's role its rights, as a migration would."""
+    """Run statements as the owner of the tables, then grant the platform's role its rights, as a migration does."""
     with Database(make_url(owner_url)).connect("platform") as connection:
         connection.execute(statements.encode())
         grant(connection, APP)
@@ -195,21 +207,21 @@ def as_owner(owner_url: str, statements: str) -> None:
 
 @contextmanager
 def empty_databases(postgres_server: Database) -> Iterator[str]:
-    """The same for as long as the context lasts, for fixtures that several tests share."""
+    """Yield a URL like `database_url` until the context ends, for fixtures that several tests share."""
     with _lend(postgres_server) as lent:
         yield lent.url
 
 
 @dataclass
 class Lent:
-    """Databases that a test has for itself.
+    """Databases that one test uses.
 
     Attributes
     ----------
     url
-        As the platform's role.
+        Connects as the platform's role.
     rows_only
-        Whether nobody could change more of the platform's database than rows, so that emptying its tables undoes it.
+        Whether only rows of the platform's database can have changed, so that emptying its tables undoes all changes.
     """
 
     url: str
@@ -234,18 +246,23 @@ def _lend(postgres_server: Database) -> Iterator[Lent]:
 
 
 def _url(postgres_server: Database, name: str) -> URL:
-    # Roles are the whole server's; a test that changed this one would be seen by the others.
+    # Roles belong to the whole server, so no test may change this one.
     assert isinstance(postgres_server.server, ServerUse)
     password = postgres_server.server.folder.password(APP)
-    url = postgres_server.url("platform")
-    return url.set(drivername="postgresql", database=name, username=APP, password=password)
+    return _plain_url(postgres_server, name).set(username=APP, password=password)
+
+
+def _plain_url(postgres_server: Database, name: str) -> URL:
+    """Return a URL as a person writes it, without the session settings that the platform adds."""
+    url = postgres_server.url("platform").set(drivername="postgresql", database=name)
+    return url.difference_update_query(["client_encoding", "options"])
 
 
 def _clone_missing(connection: psycopg.Connection[Any], postgres_server: Database, clones: Database) -> None:
     lacking = missing(clones, connection)
     if not lacking:
         return
-    # What 15 and later do by default writes everything twice, the second time into the log.
+    # The default of PostgreSQL 15 and later writes everything twice, once to the log.
     how = sql.SQL("strategy file_copy" if connection.info.server_version >= COPIES_BY_LOG else "")
     connection.execute("select pg_advisory_lock(%s)", [CLONING])
     for purpose in lacking:
@@ -257,15 +274,15 @@ def _clone_missing(connection: psycopg.Connection[Any], postgres_server: Databas
 
 
 def _used(connection: psycopg.Connection[Any], clones: Database) -> set[Purpose]:
-    """Which of the databases somebody has connected to; disconnects all who still are."""
+    """End all connections to the databases, and return the purposes of those that were used."""
     names = {clones.name(purpose): purpose for purpose in get_args(Purpose)}
     connected = "from pg_stat_activity where datname = any(%s)"
     connection.execute(f"select pg_terminate_backend(pid) {connected}".encode(), [[*names]])
     wait_until(
         lambda: not connection.execute(f"select {connected}".encode(), [[*names]]).fetchall(),
-        "nobody was connected",
+        f"all connections to {', '.join(names)} had ended",
     )
-    # A session is counted before it disappears from the list of those that are connected.
+    # PostgreSQL counts a session before it removes it from pg_stat_activity.
     found = connection.execute(
         "select datname from pg_stat_database where datname = any(%s) and sessions > 0", [[*names]]
     )
@@ -279,7 +296,7 @@ def _drop(connection: psycopg.Connection[Any], clones: Database, purposes: Itera
 
 
 def _empty(postgres_server: Database, name: str) -> None:
-    """Empty the tables that the platform's role may write, which is all that it can have changed."""
+    """Empty the tables that the platform's role may write; it cannot have changed others."""
     with Database(postgres_server.url("platform").set(database=name)).connect("platform") as connection:
         tables = connection.execute(
             "select format('%%I.%%I', nspname, relname), pg_relation_size(c.oid) > %s"
@@ -288,10 +305,10 @@ def _empty(postgres_server: Database, name: str) -> None:
             " and has_table_privilege(%s, c.oid, 'insert')",
             [LARGE_BYTES, APP],
         ).fetchall()
-        # Triggers forbid it for tables whose rows are there for ever.
+        # Disable the triggers that refuse deletions from append-only tables.
         connection.execute("set session_replication_role = replica")
         for table, is_large in tables:
-            # A truncated table gets new files, and so does each of its indexes: few rows are sooner deleted.
+            # Truncating creates new files for the table and its indexes, so deleting a few rows is faster.
             connection.execute((f"truncate {table} cascade" if is_large else f"delete from {table}").encode())
         connection.execute(
             "select setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false) from pg_sequences"
@@ -299,13 +316,13 @@ def _empty(postgres_server: Database, name: str) -> None:
 
 
 def _shorten_log(data: Path) -> None:
-    """Make the write-ahead log of a server that does not run segments of 1 MB instead of 16."""
+    """Reduce the log segments of a stopped server from 16 MB to 1 MB."""
     reset = find_binaries(data).command("pg_resetwal", "--wal-segsize=1", str(data), user=unprivileged_user(data))
     subprocess.run(reset, check=True, stdout=subprocess.DEVNULL)
 
 
 def copy_home(source: Path, target: Path) -> None:
-    """Copy a home whose server does not run; `data` keeps its owner, which PostgreSQL insists on."""
+    """Copy a home whose server is stopped, and keep the owner of `data`, which PostgreSQL requires."""
     partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
     shutil.copytree(source, partial)
     owner = (source / "postgres" / "data").stat()

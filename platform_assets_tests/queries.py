@@ -1,4 +1,4 @@
-"""Expressions over one small table that are asked again and again: to compile one takes longer than to run it."""
+"""Ibis expressions over one small table, compiled once, because compiling takes longer than running."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Query:
-    """What an expression makes of the rows of a table of this schema."""
+    """Runs an expression on rows of one schema."""
 
     def __init__(self, schema: ibis.Schema, make: Callable[[ir.Table], ir.Table]) -> None:
         self._schema = schema.to_pyarrow()

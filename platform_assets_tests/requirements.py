@@ -1,6 +1,6 @@
-"""The numbered requirements, and the tests that prove them: `python -m platform_assets_tests.requirements`.
+"""Report of the numbered requirements with their tests: `python -m platform_assets_tests.requirements`.
 
-Tests are collected by pytest itself, so what is listed is what runs.
+pytest collects the tests, so the report lists exactly the tests that run.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _REQUIREMENT = re.compile(r"^- ([A-Z]{3}-\d+) (.+(?:\n  .+)*)", re.MULTILINE)
 
 @cache
 def known_requirements() -> dict[str, str]:
-    """Each number in `docs/requirements.md` with its text on one line."""
+    """Return the text of each requirement in `docs/requirements.md`, on one line, by number."""
     return {number: " ".join(text.split()) for number, text in _REQUIREMENT.findall(PAGE.read_text())}
 
 
 def numbers(item: pytest.Item) -> list[str]:
-    """The numbers that a test is marked with."""
+    """Return the requirement numbers of a test's marks."""
     return [str(number) for mark in item.iter_markers("requirement") for number in mark.args]
 
 
 def problems(item: pytest.Item) -> list[str]:
-    """What is wrong with a test's requirement marks."""
+    """Return the problems of a test's requirement marks."""
     unknown = [number for number in numbers(item) if number not in known_requirements()]
     found = [f"{item.nodeid}: {number} is not in docs/requirements.md" for number in unknown]
     if any(not mark.args for mark in item.iter_markers("requirement")):
@@ -42,7 +42,7 @@ def problems(item: pytest.Item) -> list[str]:
 
 
 class _Collected:
-    """A pytest plugin that keeps what was collected."""
+    """A pytest plugin that stores the collected tests."""
 
     def __init__(self) -> None:
         self.items: list[pytest.Item] = []
@@ -52,7 +52,7 @@ class _Collected:
 
 
 def report(tests: dict[str, Counter[str]]) -> str:
-    """Number, text and tests of each requirement, and at the end the numbers without a test."""
+    """Return number, text and tests of each requirement, and a summary of requirements without tests."""
     lines = []
     for number, text in known_requirements().items():
         lines.append(f"{number}  {text}")
@@ -65,7 +65,7 @@ def report(tests: dict[str, Counter[str]]) -> str:
 
 
 def main() -> int:
-    """Print the report; 1 when the tests cannot be collected."""
+    """Print the report; return 1 if the tests cannot be collected."""
     collected = _Collected()
     with contextlib.redirect_stdout(io.StringIO()) as output:
         failed = pytest.main(

@@ -1,4 +1,4 @@
-"""The application over a real ledger, with a key for each role."""
+"""The HTTP application with a real ledger, and keys for each role."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from platform_assets.app import application
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets.web import http_server
 from platform_assets.web.api_keys import Keys
 from platform_assets_tests.approval.evidence_proposals import proposal
 from platform_assets_tests.postgres import empty_databases, wait_until
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
     from httpx2 import Response
+    from starlette.types import ASGIApp
 
     from platform_assets.database.connections import Database
+    from platform_assets.serving.live_models import ModelState
 
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 LOOPBACK = "http://localhost"
@@ -35,10 +37,10 @@ LOOPBACK = "http://localhost"
 
 @pytest.fixture(scope="module")
 def services(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """Real ones, shared by the tests of a module: each has requests of a model of its own."""
+    """Services on a real database, shared by the tests of a module."""
     with empty_databases(postgres_server) as url:
         home = tmp_path_factory.mktemp("home")
-        # Tests ask faster than people; the limit has tests of its own.
+        # Other tests cover the rate limit.
         services = Services(Settings(home=home, database_url=SecretStr(url), rate_limit="off"))
         yield services
         services.close()
@@ -51,16 +53,16 @@ def app(services: Services) -> FastAPI:
 
 @dataclass(frozen=True)
 class People:
-    """Secrets of keys."""
+    """Keys of people and programs."""
 
     anna: str
-    """Approves."""
+    """May read and approve."""
     bert: str
-    """Approves as well."""
+    """May approve."""
     rita: str
-    """Reads."""
+    """May read."""
     program: str
-    """Predicts."""
+    """May predict."""
 
 
 @pytest.fixture(scope="module")
@@ -76,38 +78,38 @@ def people(services: Services) -> People:
 
 @pytest.fixture
 def pending(services: Services) -> int:
-    """Number of a request that waits."""
+    """Number of a pending approval request."""
     return services.ledger.open_request(proposal()).id
 
 
 def keys_of(services: Services) -> Keys:
-    """The keys in the database."""
+    """Return the keys in the database."""
     assert isinstance(services.keys, Keys)
     return services.keys
 
 
 def api(app: FastAPI, secret: str = "", **options: Any) -> TestClient:
-    """A program with a key."""
+    """Return a client that sends a key."""
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     return TestClient(app, base_url=LOOPBACK, headers=headers, follow_redirects=False, **options)
 
 
 class Visitor:
-    """A person's browser, without the browser: cookies, and the token of the form that is shown."""
+    """A client that behaves like a browser: it keeps cookies and the CSRF token of the last page."""
 
     def __init__(self, app: FastAPI, base_url: str = LOOPBACK) -> None:
         self.client = TestClient(app, base_url=base_url, headers={"Accept": HTML}, follow_redirects=False)
         self.token = ""
 
     def see(self, path: str, **headers: str) -> Response:
-        """Open a page, and keep its token."""
+        """Get a page and keep its CSRF token."""
         response = self.client.get(path, headers=headers)
         found = re.search(r'name="csrf_token" value="([^"]+)"', response.text)
         self.token = found[1] if found else self.token
         return response
 
     def send(self, path: str, **fields: str) -> Response:
-        """Send the form of the page that is open."""
+        """Post the form of the last page."""
         return self.client.post(path, data={"csrf_token": self.token} | fields)
 
     def sign_in(self, secret: str) -> Visitor:
@@ -118,15 +120,25 @@ class Visitor:
         return self
 
 
+def wait_until_live(services: Services, *models: str) -> None:
+    """Wait until each model has a live champion; a failure shows the state of the models that have none."""
+
+    def waiting() -> dict[str, ModelState]:
+        states = services.live_models.state()
+        return {model: states[model] for model in models if not states[model].live}
+
+    wait_until(lambda: not waiting(), lambda: f"the champions of {', '.join(models)} were live; state: {waiting()}")
+
+
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """The application on a real server and a free port."""
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, server_header=False))
+def served(app: ASGIApp, bounds: http_server.Bounds | None = None) -> Iterator[str]:
+    """Serve an application on a free port, by the server that `platform-assets serve` runs."""
+    server = http_server.server(app, bounds)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            wait_until(lambda: server.started, "the server listened")
+            wait_until(lambda: server.started, f"the server listened on {listening.getsockname()}")
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True

@@ -1,4 +1,4 @@
-"""A small disk that only the process which asks for it sees, and that is gone with it."""
+"""A small file system that only one process sees, and that disappears with it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ needs_root = pytest.mark.skipif(
 
 
 def mount_small_disk(folder: str, megabytes: int) -> None:
-    """Mount one, in a mount namespace of this process's own."""
-    # As `unshare --mount` does, in a process that has imported all.
+    """Mount a tmpfs on a folder, in a new mount namespace of this process."""
+    # Like `unshare --mount`, but without starting a process that has to import everything again.
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
-        raise OSError(ctypes.get_errno(), "cannot have mounts of its own")
+        raise OSError(ctypes.get_errno(), "the process cannot have its own mount namespace")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], check=True)

@@ -195,6 +195,58 @@ def test_a_huge_body_is_refused(app: FastAPI, people: People, pending: int, decl
     assert f"{MAX_BODY_BYTES:,}" in problem(response)["detail"]
 
 
+@pytest.mark.requirement("SRV-3")
+def test_a_client_that_hangs_up_in_its_form_is_no_error(alone: FastAPI, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "platform_assets.web")
+    form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\nkey=half"
+    with served(alone) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\n" + form)
+        wait_until(lambda: "POST /sign-in" in caplog.text, "the request was logged")
+    assert "POST /sign-in 499" in caplog.text
+    of_web = [one for one in caplog.records if one.name.startswith(("platform_assets.web", "uvicorn"))]
+    assert [one for one in of_web if one.levelno > logging.INFO] == []
+
+
+@pytest.mark.requirement("SRV-3")
+def test_a_decision_without_a_key_is_refused_before_its_body_is_read(app: FastAPI, pending: int) -> None:
+    body = b"Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+    with served(app) as address:
+        answer = raw(
+            address, b"POST /approvals/%d/decision HTTP/1.1\r\nHost: a\r\nConnection: close\r\n%s" % (pending, body)
+        )
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+@pytest.mark.requirement("SRV-3")
+@pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP", "identity, gzip"])
+@pytest.mark.parametrize("path", ["/predictions/credit-risk", "/approvals/1/decision", "/sign-in"])
+def test_an_encoded_body_is_refused(alone: FastAPI, path: str, encoding: str) -> None:
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    response = api(alone).post(path, content=b"\x1f\x8b", headers=headers)
+    found = problem(response)
+    assert (found["status"], found["type"]) == (415, "urn:platform-assets:body-encoded")
+    assert response.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.requirement("SRV-3")
+@pytest.mark.parametrize("path", ["/health/live", "/docs", "/static/style.css", "/nothing", "/models"])
+def test_head_is_answered_as_get_without_a_body(app: FastAPI, people: People, path: str) -> None:
+    get, head = (api(app, people.rita).request(method, path) for method in ("GET", "HEAD"))
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert api(app, people.rita).head("/predictions/credit-risk").status_code == 405
+
+
+@pytest.mark.requirement("SRV-3")
+@pytest.mark.parametrize("path", ["/approvals/", "/models/", "/health/live/", "/docs/", "/sign-in/"])
+def test_a_trailing_slash_is_not_found_and_redirects_nowhere(app: FastAPI, people: People, path: str) -> None:
+    response = api(app, people.rita).get(path, headers={"Host": "evil.example"})
+    assert response.status_code == 404
+    assert "location" not in response.headers
+
+
 @pytest.mark.parametrize("length", ["-1", "many", "9" * 5_000, "\N{ARABIC-INDIC DIGIT ONE}"])
 def test_a_senseless_length_is_no_defect(alone: FastAPI, length: str) -> None:
     headers = {"Content-Length": length.encode()}
@@ -256,6 +308,15 @@ def test_the_api_describes_itself(alone: FastAPI, tmp_path: Path) -> None:
     assert page.headers["content-type"].startswith("text/html")
     for route in routes:
         assert route in page.text
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            answers = operation["responses"]["200"]["content"]
+            assert all({"example", "examples"} & set(one) for kind, one in answers.items() if kind != "image/png"), path
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    [problem_shown] = answer["content"].values()
+                    assert problem_shown["example"]["status"] == int(status)
+                    assert problem_shown["example"]["type"] in page.text
     body = described["paths"]["/approvals/{id}/decision"]["post"]["requestBody"]["content"]["application/json"]
     assert set(body["example"]) <= set(body["schema"]["properties"])
     assert json.dumps(described).count('"$ref": "#/components/schemas/') == sum(

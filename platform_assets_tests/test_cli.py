@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,14 +28,14 @@ CREDIT_RISK = ["loans", "loan_features", "client_features", "credit_risk_model"]
 
 
 def table_of(printed: str) -> dict[str, list[str]]:
-    """The rows of the closing table by asset."""
+    """Return the cells of each row of the summary table, by asset."""
     rows = [line.strip("│").split("│") for line in printed.splitlines() if line.startswith("│")]
     return {name.strip(): [cell.strip() for cell in cells] for name, *cells in rows}
 
 
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-3")
-def test_run_on_a_fresh_machine_sets_everything_up_and_says_what_happened(tmp_path: Path) -> None:
+def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path: Path) -> None:
     home = tmp_path / "home"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COLUMNS")}
     environment |= {"PLATFORM_HOME": str(home), "PLATFORM_DEMO_ROWS": str(ROWS)}
@@ -42,7 +44,7 @@ def test_run_on_a_fresh_machine_sets_everything_up_and_says_what_happened(tmp_pa
     lines = done.stdout.splitlines()
     assert lines[0] == f"platform-assets: materialising every asset into {home} (demo data unless a source is set)"
     progress = [tuple(line.split()[:2]) for line in lines if re.match(r"  (\.\.\.|ok) ", line)]
-    # One after the other, and what is needed comes first.
+    # One asset at a time, each after the assets that it needs.
     assert [sign for sign, _ in progress] == ["...", "ok"] * (len(progress) // 2)
     made = [asset for _, asset in progress[1::2]]
     assert [asset for _, asset in progress[::2]] == made
@@ -55,12 +57,15 @@ def test_run_on_a_fresh_machine_sets_everything_up_and_says_what_happened(tmp_pa
     good = ROWS - QUARANTINED - TWICE
     assert table["credit_risk/loans"][:2] == ["ok", f"{good:,}"]
     assert table["credit_risk/loans"][-1] == str(QUARANTINED)
-    # Whether so few invented loans are enough is chance.
+    # With so few demo loans the gate can pass or fail.
     gate = "ok" if "credit_risk/credit_risk_model: quality gate passed" in lines else "gate FAILED"
     assert table["credit_risk/credit_risk_model"][:2] == [gate, ""]
     assert table["credit_risk/loan_features"][:2] == ["ok", f"{good:,}"]
     assert table["credit_risk/loan_features"][-2:] == ["0", ""]
     assert re.fullmatch(r"\d+\.\d", table["credit_risk/client_features"][2])
+    [expected] = [line for line in lines if "the sample data contain errors on purpose" in line]
+    assert "credit_risk/loans, " in expected
+    assert "(failed checks: 14, quarantined rows: " in expected
     assert "credit_risk/loans: the bad rows, with line and reason, are in credit_risk/loans_quarantine" in lines
     assert re.fullmatch(rf"Tables: {home}/lake\. Run [-\da-f]+; look at it with `.venv/bin/dagster dev`\.", lines[-1])
     assert list(tmp_path.iterdir()) == [home]
@@ -77,7 +82,7 @@ def test_run_on_a_fresh_machine_sets_everything_up_and_says_what_happened(tmp_pa
         (("credit_risk_model", "first"), 2, "parse string as an integer"),
     ],
 )
-def test_what_cannot_be_reproduced_is_named(
+def test_an_unknown_version_to_reproduce_is_named(
     arguments: tuple[str, ...], code: int, message: str, database_url: str, tmp_path: Path
 ) -> None:
     done = platform_assets("reproduce", *arguments, PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url)
@@ -87,7 +92,7 @@ def test_what_cannot_be_reproduced_is_named(
 
 
 @pytest.mark.requirement("PRO-2")
-def test_a_failed_gate_stands_in_the_table_and_is_told_with_its_reasons(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_shows_a_failed_gate_with_its_reasons(capsys: pytest.CaptureFixture[str]) -> None:
     verdict = "FAILED: ROC AUC is 0.537 (0.480 to 0.596), no better than chance (0.5), at least 0.65 is needed"
     failed = ["roc_auc_is_at_least_0_65"]
     report = Report([Outcome("credit_risk/credit_risk_model", "done", failed=failed, verdict=verdict)])
@@ -99,7 +104,7 @@ def test_a_failed_gate_stands_in_the_table_and_is_told_with_its_reasons(capsys: 
     assert report.complete
 
 
-def test_the_first_line_comes_before_anything_slow(tmp_path: Path) -> None:
+def test_run_prints_its_first_line_before_slow_imports(tmp_path: Path) -> None:
     with subprocess.Popen(
         [PROGRAM, "run"],
         env=os.environ | {"PLATFORM_HOME": str(tmp_path), "PLATFORM_DATABASE_URL": "postgresql://a@127.0.0.1:1/b"},
@@ -115,7 +120,7 @@ def test_the_first_line_comes_before_anything_slow(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_interrupted_says_so_and_ends_as_a_shell_expects(database_url: str, tmp_path: Path) -> None:
+def test_an_interrupted_run_reports_it_and_exits_with_130(database_url: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, listening_to_interrupts():
         variables = {
             "PLATFORM_HOME": str(tmp_path),
@@ -136,7 +141,7 @@ def test_a_run_that_is_interrupted_says_so_and_ends_as_a_shell_expects(database_
     assert not list((tmp_path / "scratch").iterdir())
 
 
-def test_live_sources_that_are_not_set_are_named(database_url: str, tmp_path: Path) -> None:
+def test_missing_live_sources_are_named(database_url: str, tmp_path: Path) -> None:
     done = platform_assets("run", PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url, PLATFORM_SOURCES="live")
     assert done.code == 1
     assert "FAILED credit_risk/loans" in done.out
@@ -159,7 +164,7 @@ def test_live_sources_that_are_not_set_are_named(database_url: str, tmp_path: Pa
     ],
 )
 @pytest.mark.requirement("PLT-8")
-def test_a_setting_that_cannot_be_worked_with_is_told_without_a_trace(
+def test_an_invalid_setting_is_one_message_without_traceback(
     variables: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     for command in ("run", "migrate"):
@@ -170,7 +175,7 @@ def test_a_setting_that_cannot_be_worked_with_is_told_without_a_trace(
         assert "hunter2" not in done.printed
 
 
-def test_square_brackets_and_colons_in_an_error_are_shown_as_they_are(tmp_path: Path) -> None:
+def test_markup_in_an_error_message_is_printed_literally(tmp_path: Path) -> None:
     url = f"postgresql://me@127.0.0.1:{free_port()}/[red]:key:[/x]"
     done = platform_assets("run", PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=url)
     assert done.code == 1
@@ -178,19 +183,19 @@ def test_square_brackets_and_colons_in_an_error_are_shown_as_they_are(tmp_path: 
 
 
 @pytest.mark.requirement("PLT-8")
-def test_the_end_of_a_run_shows_the_lake_without_its_keys(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_shows_the_lake_without_credentials(capsys: pytest.CaptureFixture[str]) -> None:
     commands._say_what_next(Report([], "run-1"), Settings(lake_uri="s3://key:secret@bucket/lake?sig=abc"))
     assert capsys.readouterr().out.startswith("Tables: s3://bucket/lake. Run run-1; ")
 
 
-def test_the_end_of_a_run_says_that_tables_in_memory_are_gone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_says_that_tables_in_memory_are_lost(capsys: pytest.CaptureFixture[str]) -> None:
     commands._say_what_next(Report([], "run-1"), Settings(lake_uri="memory://"))
     assert capsys.readouterr().out.startswith("Tables: in memory, gone with this process; PLATFORM_LAKE_URI keeps them")
 
 
 @pytest.mark.parametrize("command", ["run", "doctor", "up"])
 @pytest.mark.parametrize("home", ["/proc/self", "/proc/none", "{file}", "{file}/below"])
-def test_a_home_that_cannot_be_written_is_told_without_a_trace(command: str, home: str, tmp_path: Path) -> None:
+def test_an_unwritable_home_is_one_message_without_traceback(command: str, home: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     done = platform_assets(command, PLATFORM_HOME=home.format(file=file))
@@ -231,3 +236,27 @@ def test_an_unknown_command_is_refused() -> None:
     done = platform_assets("fly")
     assert done.code == 2
     assert "No such command 'fly'" in done.err
+
+
+@pytest.mark.requirement("PLT-12")
+def test_characters_that_the_output_lacks_are_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Zoë → 日").touch()
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    monkeypatch.setattr(sys, "argv", ["platform-assets", "doctor"])
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "Zoë → 日"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    sys.stdout.flush()
+    assert ended.value.code == 1
+    assert b"Zo\xeb \\u2192 \\u65e5); set it to a folder of your own" in written.getvalue()
+
+
+@pytest.mark.requirement("PLT-12")
+@pytest.mark.parametrize("entrance", ["cli import main; main()", "settings import load_settings; load_settings()"])
+def test_python_without_docstrings_is_refused(entrance: str) -> None:
+    command = [sys.executable, "-OO", "-c", f"from platform_assets.{entrance}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Python runs with -OO, which removes the descriptions of assets, routes and commands" in done.stderr
+    assert done.stdout == ""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DOMAIN = '''
-"""A domain that did nothing to be found but lie there."""
+"""A domain that is not listed anywhere."""
 
 import dagster as dg
 
@@ -79,7 +79,7 @@ def asset_keys(found: dg.Definitions) -> set[str]:
 
 @pytest.fixture
 def weather(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One more domain, in a folder of its own."""
+    """Add a domain in a folder of its own."""
     (tmp_path / "weather").mkdir()
     (tmp_path / "weather" / "__init__.py").touch()
     (tmp_path / "weather" / "defs.py").write_text(DOMAIN)
@@ -92,17 +92,17 @@ def weather(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.requirement("PLT-1")
-def test_the_definitions_hold_together() -> None:
+def test_the_definitions_are_loadable() -> None:
     dg.Definitions.validate_loadable(definitions.defs())
 
 
-def test_every_folder_with_definitions_is_a_domain() -> None:
+def test_every_domain_has_definitions() -> None:
     groups = {key.split("/")[0] for key in asset_keys(definitions.defs())}
     assert groups == {folder.parent.name for folder in Path(domains.__path__[0]).glob("*/defs.py")}
 
 
 @pytest.mark.usefixtures("weather")
-def test_a_new_domain_is_found_without_being_listed() -> None:
+def test_a_new_domain_is_discovered() -> None:
     found = definitions.defs()
     assert "weather/temperatures" in asset_keys(found)
     assert asset_keys(found) > {"credit_risk/loans"}
@@ -115,7 +115,7 @@ def test_a_new_domain_is_found_without_being_listed() -> None:
 @pytest.mark.requirement("PLT-2")
 @pytest.mark.usefixtures("weather")
 @pytest.mark.parametrize(("automation", "status"), [("off", "STOPPED"), ("on", "RUNNING")])
-def test_one_setting_says_whether_schedules_and_sensors_of_all_domains_start_by_themselves(
+def test_automation_switches_schedules_and_sensors_of_all_domains(
     automation: str, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLATFORM_AUTOMATION", automation)

@@ -1,6 +1,6 @@
-"""The house's rules for names and descriptions, over every asset, check, job, schedule and sensor.
+"""Naming and description rules for all assets, checks, jobs, schedules and sensors.
 
-A rule is a function that says what breaks it. Each is also held against definitions that break it.
+A rule is a function that yields violations. Each rule is also tested on definitions that violate it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def load() -> dg.Definitions:
 
 
 def declared_tables() -> dict[str, TableSchema]:
-    """Every table that a domain's `schemas.py` declares, by name."""
+    """Return the tables of all domains' `schemas.py`, by name."""
     tables: dict[str, TableSchema] = {}
     for module in modules_named("schemas", domains.__name__):
         for value in vars(module).values():
@@ -55,7 +55,7 @@ def declared_tables() -> dict[str, TableSchema]:
 
 @dataclass(frozen=True)
 class House:
-    """Definitions, and the tables that they should show."""
+    """Definitions, and the tables whose columns they must show."""
 
     definitions: dg.Definitions
     tables: dict[str, TableSchema]
@@ -71,7 +71,7 @@ class House:
         return self.graph.get(dg.AssetKey.from_user_string(asset))
 
     def docstring(self, asset: str) -> str | None:
-        """Docstring of the function behind an asset, where there is one of its own."""
+        """Return the docstring of an asset's function; None if the asset comes from a factory."""
         op = self.graph.assets_def_for_key(self.node(asset).key).op
         function = getattr(op.compute_fn, "decorated_fn", None)
         return inspect.getdoc(function) if function else None
@@ -99,20 +99,20 @@ def description_is_a_docstring(house: House, asset: str) -> Iterator[str]:
     description = (house.node(asset).description or "").strip()
     first, *_ = description.split("\n\n")
     if not SENTENCE.match(first):
-        yield f"its description is no sentence: {first!r}"
+        yield f"its description is not a sentence: {first!r}"
     docstring = house.docstring(asset)
     if docstring and not description.startswith(docstring.split("\n\n")[0]):
-        yield f"its description does not come from its docstring: {first!r}"
+        yield f"its description does not start with its docstring: {first!r}"
 
 
 def has_an_owner(house: House, asset: str) -> Iterator[str]:
     if not house.node(asset).owners:
-        yield "nobody owns it"
+        yield "it has no owner"
 
 
 def has_kinds(house: House, asset: str) -> Iterator[str]:
     if not house.node(asset).kinds:
-        yield "it says no kind"
+        yield "it has no kind"
 
 
 def group_is_the_first_part_of_the_key(house: House, asset: str) -> Iterator[str]:
@@ -123,7 +123,7 @@ def group_is_the_first_part_of_the_key(house: House, asset: str) -> Iterator[str
 
 def is_a_declared_table_or_a_model(house: House, asset: str) -> Iterator[str]:
     if house.table(asset) is None and not asset.endswith(MODEL_SUFFIX):
-        yield "no schemas.py of a domain declares it"
+        yield "it is not declared in any domain's schemas.py"
 
 
 def shows_its_columns(house: House, asset: str) -> Iterator[str]:
@@ -147,7 +147,7 @@ def _shown_columns(house: House, asset: str) -> list[dg.TableColumn]:
 
 def does_not_pickle(house: House, asset: str) -> Iterator[str]:
     node = house.node(asset)
-    # Where nobody provides one, Dagster takes `fs_io_manager`.
+    # Dagster uses `fs_io_manager` by default.
     manager = (house.definitions.resources or {}).get(node.io_manager_key, dg.fs_io_manager)
     if manager is dg.fs_io_manager or isinstance(manager, dg.FilesystemIOManager):
         yield f"its IO manager {node.io_manager_key!r} is Dagster's own, which pickles"
@@ -155,7 +155,7 @@ def does_not_pickle(house: House, asset: str) -> Iterator[str]:
 
 def check_is_named_as_a_fact(house: House, check: str) -> Iterator[str]:
     if not FACT.search(house.check(check).name):
-        yield "its name is no fact, such as loan_amount_is_positive"
+        yield "its name does not state a fact, such as loan_amount_is_positive"
 
 
 def check_has_a_description(house: House, check: str) -> Iterator[str]:
@@ -165,7 +165,7 @@ def check_has_a_description(house: House, check: str) -> Iterator[str]:
 
 def job_is_named_by_a_verb(_house: House, job: str) -> Iterator[str]:
     if not VERB.search(job):
-        yield f"its name begins with none of the verbs {VERB.pattern}"
+        yield f"its name does not start with one of the verbs {VERB.pattern}"
 
 
 ASSET_RULES: Sequence[Rule] = [
@@ -202,7 +202,7 @@ def test_job(rule: Rule, job: str) -> None:
     assert list(rule(HOUSE, job)) == []
 
 
-def test_there_is_something_to_judge() -> None:
+def test_the_rules_cover_definitions() -> None:
     assert HOUSE.assets()
     assert HOUSE.checks()
     assert HOUSE.jobs()
@@ -213,13 +213,13 @@ def test_there_is_something_to_judge() -> None:
 @pytest.mark.parametrize("domain", subpackages(domains.__name__))
 def test_a_domain_has_a_readme(domain: str) -> None:
     readme = Path(domains.__path__[0], domain, "README.md")
-    assert readme.is_file(), "write it: what was decided, and why"
+    assert readme.is_file(), "write a README.md with the decisions and their reasons"
     assert readme.read_text().startswith("# ")
 
 
 @pytest.mark.requirement("PLT-2")
 @pytest.mark.parametrize(("automation", "expected"), [("", "STOPPED"), ("off", "STOPPED"), ("on", "RUNNING")])
-def test_schedules_and_sensors_follow_one_setting(
+def test_automation_switches_schedules_and_sensors(
     automation: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLATFORM_AUTOMATION", automation)
@@ -263,20 +263,20 @@ BAD_HOUSE = House(
 @pytest.mark.parametrize(
     ("rule", "name", "expected"),
     [
-        (description_is_a_docstring, "somewhere/loans", ["its description is no sentence: 'loans'"]),
+        (description_is_a_docstring, "somewhere/loans", ["its description is not a sentence: 'loans'"]),
         (
             description_is_a_docstring,
             "somewhere/columns",
-            ["its description does not come from its docstring: 'Says something else than the docstring.'"],
+            ["its description does not start with its docstring: 'Says something else than the docstring.'"],
         ),
-        (has_an_owner, "somewhere/loans", ["nobody owns it"]),
-        (has_kinds, "somewhere/loans", ["it says no kind"]),
+        (has_an_owner, "somewhere/loans", ["it has no owner"]),
+        (has_kinds, "somewhere/loans", ["it has no kind"]),
         (
             group_is_the_first_part_of_the_key,
             "somewhere/loans",
             ["its group is 'elsewhere'; the key must be <group>/<name>"],
         ),
-        (is_a_declared_table_or_a_model, "somewhere/loans", ["no schemas.py of a domain declares it"]),
+        (is_a_declared_table_or_a_model, "somewhere/loans", ["it is not declared in any domain's schemas.py"]),
         (
             shows_its_columns,
             "somewhere/columns",
@@ -290,12 +290,12 @@ BAD_HOUSE = House(
         (
             check_is_named_as_a_fact,
             "somewhere/loans:loan_amount",
-            ["its name is no fact, such as loan_amount_is_positive"],
+            ["its name does not state a fact, such as loan_amount_is_positive"],
         ),
         (check_has_a_description, "somewhere/loans:loan_amount", ["it has no description"]),
     ],
 )
-def test_the_rule_finds_what_breaks_it(rule: Rule, name: str, expected: list[str]) -> None:
+def test_the_rule_finds_violations(rule: Rule, name: str, expected: list[str]) -> None:
     assert list(rule(BAD_HOUSE, name)) == expected
 
 

@@ -1,4 +1,4 @@
-"""What a fresh interpreter imports: every process of the platform pays for it again."""
+"""Imports of a fresh interpreter, which each process of the platform repeats."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ NOT_IN_THE_IMAGE = {"alembic", "dagster", "deltalake", "duckdb", "great_expectat
 
 
 def run(code: str, folder: Path) -> set[str]:
-    """Run the code in a fresh interpreter and say which top-level packages it imported."""
+    """Run code in a fresh interpreter, and return the top-level packages that it imports."""
     code += "\nimport json, sys; sys.stdout.write(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
     environment = os.environ | {"DAGSTER_DISABLE_TELEMETRY": "true"}
     done = subprocess.run(
@@ -66,14 +66,14 @@ def run(code: str, folder: Path) -> set[str]:
         pytest.param("import platform_assets.services", id="the services are opened lazily"),
     ],
 )
-def test_nothing_heavy_is_imported_and_nothing_is_written_until_it_is_needed(code: str, tmp_path: Path) -> None:
+def test_loading_imports_no_heavy_library_and_writes_no_file(code: str, tmp_path: Path) -> None:
     assert run(code, tmp_path) & HEAVY == set()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_routes_and_commands_import_with_the_libraries_of_the_service_alone(tmp_path: Path) -> None:
+def test_routes_and_commands_need_only_the_libraries_of_the_service(tmp_path: Path) -> None:
     assert run(IMPORT_THE_DOORS, tmp_path) & NOT_IN_THE_IMAGE == set()
 
 
-def test_the_tests_above_see_what_is_imported(tmp_path: Path) -> None:
+def test_imported_packages_are_detected(tmp_path: Path) -> None:
     assert run("import pyarrow.lib", tmp_path) & HEAVY == {"pyarrow"}

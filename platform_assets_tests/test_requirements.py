@@ -1,4 +1,4 @@
-"""The rules that `conftest.py` holds tests to: marks that name real requirements, a clean environment, told skips."""
+"""Rules of `conftest.py`: existing requirement numbers, a clean environment, reasons for skips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run_pytest(folder: Path, *, variables: dict[str, str] | None = None, **modules: str) -> str:
-    """Run modules of tests under this project's rules, in a process of its own; returns what was printed."""
+    """Run test modules with this project's conftest in another process, and return the output."""
     for name, code in modules.items():
         (folder / f"test_{name}.py").write_text(f"import os, pytest\n{code}\n")
     rules = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder), "-p", "platform_assets_tests.conftest")
@@ -31,14 +31,14 @@ def run_pytest(folder: Path, *, variables: dict[str, str] | None = None, **modul
     return done.stdout
 
 
-def test_the_page_of_requirements_is_read_whole() -> None:
+def test_all_requirements_are_parsed() -> None:
     lines = (ROOT / "docs" / "requirements.md").read_text().splitlines()
     bullets = [line.split()[1] for line in lines if line.startswith("- ")]
     assert list(known_requirements()) == [word for word in bullets if "-" in word]
     assert known_requirements()["PLT-5"].endswith("a blocking check stops what is downstream.")
 
 
-def test_a_mark_names_requirements_that_exist(tmp_path: Path) -> None:
+def test_a_mark_with_an_unknown_requirement_fails(tmp_path: Path) -> None:
     printed = run_pytest(
         tmp_path,
         good='@pytest.mark.requirement("PLT-1", "CRE-2")\ndef test_it(): pass',
@@ -53,7 +53,7 @@ def test_a_mark_names_requirements_that_exist(tmp_path: Path) -> None:
     assert "3 errors" in printed
 
 
-def test_no_variable_of_a_person_reaches_a_test(tmp_path: Path) -> None:
+def test_platform_variables_are_removed_from_the_environment(tmp_path: Path) -> None:
     code = """
 def ours(): return [name for name in os.environ if name.startswith(("PLATFORM_", "AWS_", "DAGSTER_HOME"))]
 while_collected = ours()
@@ -66,21 +66,21 @@ def test_real_data(real_data): assert str(real_data) == os.getcwd()
     assert "3 passed" in printed, printed
 
 
-def test_a_skipped_test_says_why_and_what_to_install(tmp_path: Path) -> None:
+def test_a_skipped_test_names_the_reason_and_the_package(tmp_path: Path) -> None:
     code = "def test_a(browser): pass\ndef test_b(real_data): pass"
     printed = run_pytest(tmp_path, example=code, variables={"PATH": "/nowhere"})
     assert "test_example.py::test_a - Skipped: needs a browser: apt-get install chromium" in printed
     assert "test_example.py::test_b - Skipped: needs the real data sets (no apt package)" in printed
 
 
-def test_what_takes_long_runs_before_a_release_only(tmp_path: Path) -> None:
+def test_release_tests_are_skipped_by_default(tmp_path: Path) -> None:
     code = "@pytest.mark.release\ndef test_a(): pass"
     told = "test_example.py::test_a - Skipped: takes long (no apt package): .ci/run runs it, or set RELEASE_TESTS=1"
     assert told in run_pytest(tmp_path, example=code, variables={"RELEASE_TESTS": ""})
     assert "1 passed" in run_pytest(tmp_path, example=code, variables={"RELEASE_TESTS": "1"})
 
 
-def test_the_browser_is_a_real_one(browser: Browser) -> None:
+def test_the_browser_is_chromium(browser: Browser) -> None:
     page = browser.new_page()
     page.set_content("<title>before</title><script>document.title = 'after'</script>")
     assert page.title() == "after"

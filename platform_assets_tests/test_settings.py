@@ -1,4 +1,4 @@
-"""Every variable: its default, what it accepts, and what is said when it is wrong."""
+"""Defaults, accepted values and error messages of the variables."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def set_variables(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) ->
         monkeypatch.setenv(name, value)
 
 
-def test_defaults_need_nothing_from_a_person() -> None:
+def test_all_variables_have_defaults() -> None:
     domains.check_settings()
     settings = load_settings()
     assert (settings.env, settings.sources, settings.automation) == ("development", "demo", "off")
@@ -47,13 +47,13 @@ def test_defaults_need_nothing_from_a_person() -> None:
 
 
 @pytest.mark.parametrize("source", [pytest.param(one, id=one.variable) for one in domains.declared_sources()])
-def test_a_source_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch, source: DeclaredSource) -> None:
+def test_a_source_is_set_by_its_variable(monkeypatch: pytest.MonkeyPatch, source: DeclaredSource) -> None:
     monkeypatch.setenv(source.variable, "file.csv")
     assert Sources(load_settings()).given(source) == Source(source.variable, "file.csv")
 
 
-def test_a_secret_whose_name_does_not_say_so_is_refused() -> None:
-    with pytest.raises(TypeError, match="PLATFORM_STOCKS_PIN in .* is a secret, but its name does not say so"):
+def test_a_secret_without_a_matching_name_is_refused() -> None:
+    with pytest.raises(TypeError, match="PLATFORM_STOCKS_PIN in .* is a secret, but its name does not show it"):
         type("StocksSettings", (DomainSettings,), {"__annotations__": {"stocks_pin": SecretStr}, "stocks_pin": "x"})
 
 
@@ -85,7 +85,7 @@ def test_a_variable_sets_its_field(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, field: str, expected: Any
 ) -> None:
     monkeypatch.setenv(name, value)
-    # A path below the working folder or the home is only known once the test runs.
+    # The working folder and the home directory are known only when the test runs.
     assert getattr(load_settings(), field) == (expected() if callable(expected) else expected)
 
 
@@ -105,12 +105,14 @@ def test_a_variable_sets_its_field(
         ("PLATFORM_ENGINE_THREADS", "0", "greater than or equal to 1"),
         ("PLATFORM_APPROVALS_REQUIRE_IDENTITY", "yes", "'off' or 'on'"),
         ("PLATFORM_DEMO_ROWS", "99", "greater than or equal to 100"),
-        ("PLATFORM_RATE_LIMIT", "0/minute", "for example 600/minute; or off"),
-        ("PLATFORM_RATE_LIMIT", "many", "for example 600/minute; or off"),
+        ("PLATFORM_RATE_LIMIT", "0/minute", "for example 600/minute, or off"),
+        ("PLATFORM_RATE_LIMIT", "many", "for example 600/minute, or off"),
+        ("PLATFORM_HOME", "/data/a\\b", "a folder without \\\\ in its path"),
+        ("PLATFORM_HOME", "/data/a\tb", "a folder without \\t in its path"),
         ("PLATFORM_ARCHIVE_MAX_BYTES", "0", "greater than or equal to 1"),
     ],
 )
-def test_a_bad_value_is_refused_with_the_variable_and_what_is_allowed(
+def test_an_invalid_value_is_refused_with_the_allowed_values(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -121,7 +123,7 @@ def test_a_bad_value_is_refused_with_the_variable_and_what_is_allowed(
     assert allowed in line
 
 
-def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     set_variables(monkeypatch, {"PLATFORM_SOURCES": "x", "PLATFORM_DEMO_ROWS": "x"})
     with pytest.raises(SettingsError) as caught:
         load_settings()
@@ -141,7 +143,7 @@ def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> No
         ({"PLATFORM_LAKE_URI": "memory://"}, "production needs a PLATFORM_LAKE_URI that keeps tables"),
     ],
 )
-def test_production_refuses_what_is_for_development(
+def test_production_refuses_development_settings(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, str], said: str
 ) -> None:
     set_variables(monkeypatch, PRODUCTION | change)
@@ -159,11 +161,11 @@ def test_production_refuses_what_is_for_development(
         ),
         (
             {"PLATFORM_BUNDLE": "/service/bundle", "PLATFORM_DATABASE_URL": "postgresql://me@db/x"},
-            "PLATFORM_BUNDLE serves without a database",
+            "PLATFORM_BUNDLE serves one model without a database",
         ),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(
+def test_contradictory_settings_are_refused(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
 ) -> None:
     set_variables(monkeypatch, variables)
@@ -181,7 +183,7 @@ def test_settings_that_contradict_each_other_are_refused(
         (PRODUCTION | {"PLATFORM_APPROVALS_REQUIRE_IDENTITY": "off"}, False),
     ],
 )
-def test_in_production_only_who_is_known_decides_unless_a_setting_says_otherwise(
+def test_production_requires_identity_by_default(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], required: bool
 ) -> None:
     set_variables(monkeypatch, variables)
@@ -189,7 +191,7 @@ def test_in_production_only_who_is_known_decides_unless_a_setting_says_otherwise
 
 
 @pytest.mark.requirement("PLT-4")
-def test_production_is_a_matter_of_variables_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_production_needs_only_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     set_variables(monkeypatch, PRODUCTION)
     assert load_settings().env == "production"
 
@@ -208,12 +210,12 @@ def test_the_lake_is_below_the_home_unless_it_is_set(
     assert load_settings().lake == expected
 
 
-def test_an_empty_secret_is_none() -> None:
+def test_an_empty_secret_is_not_masked() -> None:
     assert load_settings().secrets() == []
 
 
 @pytest.mark.requirement("PLT-8")
-def test_secrets_show_nowhere_but_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_hidden_in_representations_and_dumps(monkeypatch: pytest.MonkeyPatch) -> None:
     set_variables(monkeypatch, PRODUCTION | {"PLATFORM_ALERT_WEBHOOK_URL": "https://hooks.example.org/T0/pw123"})
     settings = load_settings()
     assert "pw123" not in f"{settings!r} {settings} {settings.model_dump_json()} {settings.model_dump()}"
@@ -234,9 +236,7 @@ def test_secrets_show_nowhere_but_where_they_are_asked_for(monkeypatch: pytest.M
         ("https://host/x?sv=2022-11-02&sig=abcdefghijk%3D", ["abcdefghijk%3D", "abcdefghijk="]),
     ],
 )
-def test_what_is_secret_in_an_address_is_known(
-    monkeypatch: pytest.MonkeyPatch, name: str, uri: str, secrets: list[str]
-) -> None:
+def test_secrets_in_a_uri_are_found(monkeypatch: pytest.MonkeyPatch, name: str, uri: str, secrets: list[str]) -> None:
     monkeypatch.setenv(name, uri)
     assert load_settings().secrets() == secrets
 
@@ -252,27 +252,27 @@ def test_what_is_secret_in_an_address_is_known(
         ({"PLATFORM_STOCKS_TOKEN": "off", "PLATFORM_MONKEY_BUSINESS": "abc123secret"}, []),
     ],
 )
-def test_secrets_of_variables_that_nobody_here_declares_are_known(
+def test_secrets_of_undeclared_variables_are_found(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], secrets: list[str]
 ) -> None:
     set_variables(monkeypatch, variables)
     assert load_settings().secrets() == secrets
 
 
-def test_a_tracking_server_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_of_the_tracking_server_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATFORM_MLFLOW_TRACKING_URI", "postgresql://me:pw123@db/x")
     assert "pw123" not in f"{load_settings()!r}"
 
 
 @pytest.mark.requirement("PLT-8")
 @pytest.mark.parametrize("mistake", [{"PLATFORM_SOURCES": "pw123"}, {"PLATFORM_SOURCES": "demo"}])
-def test_no_value_is_repeated_in_an_error(monkeypatch: pytest.MonkeyPatch, mistake: dict[str, str]) -> None:
-    # A person may paste a secret into the wrong variable.
+def test_error_messages_do_not_contain_values(monkeypatch: pytest.MonkeyPatch, mistake: dict[str, str]) -> None:
+    # A secret can be in the wrong variable by mistake.
     set_variables(monkeypatch, PRODUCTION | mistake)
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert "pw123" not in str(caught.value)
-    # The cause would show the values in a traceback.
+    # A cause would show the values in a traceback.
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
 
@@ -285,14 +285,14 @@ def test_no_value_is_repeated_in_an_error(monkeypatch: pytest.MonkeyPatch, mista
         ("PLATFORM_XYZ_QQQQQQQQQQQQ", None),
     ],
 )
-def test_an_unknown_variable_is_found_with_the_nearest_known_name(
+def test_an_unknown_variable_is_found_with_the_most_similar_name(
     monkeypatch: pytest.MonkeyPatch, name: str, nearest: str | None
 ) -> None:
     set_variables(monkeypatch, {"PLATFORM_SOURCES": "demo", "OTHER_SOURCE": "x", name: "x"})
     assert unknown_variables([Settings, *domains.settings_classes()]) == {name: nearest}
 
 
-def test_every_field_says_what_it_is_for() -> None:
+def test_every_field_has_a_description() -> None:
     kinds: list[type[SettingsGroup]] = [Settings, *domains.settings_classes()]
     undescribed = [
         variable(name) for kind in kinds for name, field in kind.model_fields.items() if not field.description
@@ -300,6 +300,6 @@ def test_every_field_says_what_it_is_for() -> None:
     assert undescribed == []
 
 
-def test_settings_cannot_be_changed_after_they_were_read() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().sources = "live"

@@ -1,8 +1,8 @@
-"""Processes that need not import anything, for each import of Great Expectations alone costs seconds.
+"""Warm processes, which start without imports, because importing Great Expectations alone takes seconds.
 
-They are forked from one process that has imported all (`warm_parent.py`), and so are the workers of a session
-(`warm_worker.py`), who share it. Where the start of a process is the point, tests start `command_line.PROGRAM`. Loaded
-by `conftest.py` as a plugin.
+They are forked from one process that has imported everything (`warm_parent.py`), and so are the workers of a session
+(`warm_worker.py`). A test of the start itself uses `command_line.PROGRAM` instead. `conftest.py` loads this module as a
+plugin.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Process:
-    """A process that leads a group of its own; killed, where it still runs, at the end of its context.
+    """A process with its own process group; a context manager that kills it at the end.
 
     Attributes
     ----------
     pid
-        Of the process and its group.
+        Id of the process and its group.
     stdin, stdout
-        The other ends of its pipes; `stdout` is empty where its output goes to a file.
+        Pipes to the process; `stdout` is empty if the output goes to a file.
     """
 
     pid: int
@@ -51,24 +51,24 @@ class Process:
     _code: int | None = None
 
     def wait(self) -> int:
-        """Wait for its end; its exit code, or minus the signal that killed it."""
+        """Wait for the end; return the exit code, or minus the number of the signal that killed the process."""
         if self._code is None:
             self._code = int(self._answers.readline())
         return self._code
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to it alone."""
-        # Until its end was told, hardly anybody else can have got its number.
+        """Send a signal to the process alone."""
+        # Until the exit code has arrived, another process is very unlikely to have the same id.
         if self._code is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Kill it alone."""
+        """Kill the process alone."""
         self.send_signal(signal.SIGKILL)
 
     def kill_group(self) -> None:
-        """Kill it and its children."""
+        """Kill the process and its children."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -86,7 +86,7 @@ class Process:
 
 @dataclass(frozen=True)
 class WarmParent:
-    """Starts processes."""
+    """Starter of warm processes."""
 
     path: Path
 
@@ -98,20 +98,20 @@ class WarmParent:
         stderr: IO[str] | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> Process:
-        """Call a function of a module in a process of its own.
+        """Call a function of a module in a new process.
 
         Parameters
         ----------
         function
-            Found by its name; `command` does what `platform-assets` does.
+            A function that can be imported by name; `command` runs `platform-assets`.
         arguments
-            Its arguments; it gets them as text.
+            Arguments of the function, passed as text.
         stdout
-            Where its output goes; a pipe without.
+            File for the output; by default a pipe.
         stderr
-            Where its errors go; this process's own without.
+            File for the errors; by default those of this process.
         variables
-            Of the environment, above this process's own.
+            Environment variables in addition to this process's.
         """
         with ExitStack() as handed_over:
             reads, stdin = _pipe()
@@ -124,7 +124,7 @@ class WarmParent:
 
 
 def command(*arguments: str) -> None:
-    """What the program `platform-assets` does."""
+    """Run the program `platform-assets`."""
     from platform_assets import cli
 
     sys.argv = ["platform-assets", *arguments]
@@ -132,14 +132,14 @@ def command(*arguments: str) -> None:
 
 
 def script(name: str, *arguments: str) -> None:
-    """What another program of this environment does."""
+    """Run another program of this environment."""
     [program] = entry_points(group="console_scripts", name=name)
     sys.argv = [name, *arguments]
     program.load()()
 
 
 def measured_command(*arguments: str) -> None:
-    """The same; prints last how much memory it held at most, in KiB."""
+    """Run `platform-assets`, and print the peak memory in KiB at the end."""
     try:
         command(*arguments)
     finally:
@@ -148,8 +148,8 @@ def measured_command(*arguments: str) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> None:
-    """Let the workers be warm processes too."""
-    # Where the workers will look for it.
+    """Make the workers warm processes."""
+    # The workers look for the parent in this folder.
     path, session = _parent_of(config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
     config.add_cleanup(session.close)
     for spec in specs:
@@ -157,21 +157,21 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> No
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    # What was collected stays; looking through it for garbage takes a worker seconds.
+    # Freeze the collected tests, because garbage collections through them take seconds.
     if hasattr(session.config, "workerinput"):
         gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def warm(shared_folder: Path) -> Iterator[WarmParent]:
-    """The parent of warm processes, started by the first who asks and gone with the last."""
+    """The starter of warm processes; the parent process ends after the last test that uses it."""
     path, session = _parent_of(shared_folder)
     with session:
         yield WarmParent(path)
 
 
 def _parent_of(folder: Path) -> tuple[Path, socket.socket]:
-    """The socket of the parent that all share who share a folder, and a session of it."""
+    """Return the socket of the folder's parent process, and an open session with it; start it if needed."""
     path = folder / "warm"
     with (folder / "warm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -188,12 +188,12 @@ def _parent_of(folder: Path) -> tuple[Path, socket.socket]:
 
 
 def _session(path: Path) -> socket.socket | None:
-    """Hold on to the parent, where there is one that stays."""
+    """Open a session with a running parent process; None without one."""
     session = socket.socket(socket.AF_UNIX)
     with suppress(OSError):
         session.connect(str(path))
         session.sendall(warm_parent.STAY)
-        # One that is about to end hangs up instead.
+        # A parent that is about to end closes the connection instead.
         if session.recv(len(warm_parent.READY)):
             return session
     session.close()

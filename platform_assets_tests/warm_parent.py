@@ -1,7 +1,7 @@
-"""The process that `warm.py` forks from: it has imported what most processes of the platform need, and nothing else.
+"""The process that `warm.py` forks from, which has imported the libraries that most processes of the platform need.
 
-Argument: a socket. Each connection is an order (`asked`), answered by lines; with the last connection of a session that
-stays open, the process ends.
+Its argument is the path of a socket. Each connection requests a process (`asked`) and receives lines in response. The
+parent ends when the last session has closed its connection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from platform_assets.base.process_exit import call_and_leave
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-# The heaviest first. None of them starts a thread of Python's or opens anything.
+# Slowest imports first. None of these modules starts a Python thread or opens a file.
 IMPORTED = (
     "great_expectations",
     "great_expectations.expectations",
@@ -62,9 +62,10 @@ def asked(
     streams: Sequence[int],
     variables: Mapping[str, str] | None = None,
 ) -> IO[str]:
-    """Ask for a process that calls a function of a module with these standard streams.
+    """Request a process that calls a function of a module with these standard streams.
 
-    The answers are its id, and when it has ended, its exit code, or minus the signal that killed it.
+    Return a file with two lines: the process id, and after its end the exit code, or minus the number of the signal
+    that killed it.
     """
     order = {
         "module": function.__module__,
@@ -80,7 +81,7 @@ def asked(
 
 
 def python(program: str) -> None:
-    """What Python does with a program."""
+    """Run a program as Python does."""
     sys.modules["__main__"] = ModuleType("__main__")
     exec(program, vars(sys.modules["__main__"]))
 
@@ -89,17 +90,17 @@ def main(path: str) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
-    # Whoever started it goes on; whoever connects waits.
+    # The starting process continues, and connecting processes wait until the imports are done.
     if os.fork():
         os._exit(0)
     os.setsid()
-    # What is imported is no garbage: to look through it takes a third of the time, and copies its memory in each child.
+    # Collections during imports take a third of the time. Freezing the objects avoids copying their memory in children.
     gc.disable()
     for name in IMPORTED:
         importlib.import_module(name)
     gc.freeze()
     gc.enable()
-    # Nobody waits for those who wait for the processes.
+    # This process does not wait for its children, which wait for the requested processes.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     sessions: list[socket.socket] = []
     while True:
@@ -131,7 +132,7 @@ def _answer(listener: socket.socket, sessions: list[socket.socket]) -> None:
 
 
 def _wait_for(connection: socket.socket, order: dict[str, Any], streams: list[int]) -> None:
-    """Start the ordered process; tell its id, and when it has ended, how."""
+    """Start the requested process, and send its id and later its exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     process = os.fork()
     if process == 0:
@@ -139,7 +140,7 @@ def _wait_for(connection: socket.socket, order: dict[str, Any], streams: list[in
         _work(order, streams)
     for stream in streams:
         os.close(stream)
-    # Whoever ordered may have gone.
+    # The requesting process can have ended.
     with suppress(OSError):
         connection.sendall(f"{process}\n".encode())
     _, status = os.waitpid(process, 0)
@@ -150,7 +151,7 @@ def _wait_for(connection: socket.socket, order: dict[str, Any], streams: list[in
 
 def _work(order: dict[str, Any], streams: list[int]) -> None:
     os.setsid()
-    # What a shell starts in the background ignores interrupts, and hands that down.
+    # A shell ignores interrupts for background processes, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

@@ -1,6 +1,6 @@
-"""Stands for Python where pytest-xdist starts a worker: the worker is a warm process (`warm.py`) as well.
+"""Replacement for the Python command of pytest-xdist, which makes each worker a warm process (`warm.py`).
 
-Arguments: the warm parent's socket, and those of Python, of which the last is a program.
+Arguments: the socket of the warm parent, and Python's arguments, the last of which is a program.
 """
 
 from __future__ import annotations

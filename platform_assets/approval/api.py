@@ -12,7 +12,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from starlette.responses import JSONResponse, RedirectResponse
 
 from platform_assets.approval.ledger_errors import AlreadyDecided, DecisionRefused, LedgerError, NoSuchRequest
@@ -21,7 +22,10 @@ from platform_assets.approval.ledger_queries import open_first
 from platform_assets.approval.pages import DECISIONS, MAX_REASON, Form, list_page, plot_links, request_page, sent_form
 from platform_assets.approval.requests import Actor, State
 from platform_assets.base.json_values import JSON
+from platform_assets.base.visible_text import VISIBLE, is_visible
 from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, access_of
+from platform_assets.web.json_bodies import parse
+from platform_assets.web.one_or_many import plain_digits
 from platform_assets.web.pages import wants_page
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import Problem, documented, invalid
@@ -37,6 +41,10 @@ if TYPE_CHECKING:
     from platform_assets.web.authentication import Caller
 
 _MAX_ID = 2**63 - 1
+# What `_storable` takes: no control characters but line ends and tabs.
+_STORABLE = r"(?:[^\u0000-\u0008\u000b-\u001f]|\r\n)"
+
+_REASON = f"^{_STORABLE}*{VISIBLE}{_STORABLE}*$"
 
 
 class Decision(BaseModel):
@@ -48,13 +56,29 @@ class Decision(BaseModel):
     )
 
     decision: Annotated[Literal["approve", "reject", "withdraw"], Field(description="What to do.")]
-    reason: Annotated[str, Field(description=f"Why, for ever on record; up to {MAX_REASON:,} characters.")]
+    reason: Annotated[
+        str,
+        Field(
+            description="The reason; it is kept permanently.",
+            # In the schema only; `_told` checks them, with clearer messages.
+            json_schema_extra={
+                "minLength": 1,
+                "maxLength": MAX_REASON,
+                "pattern": _REASON,
+            },
+        ),
+    ]
     override: Annotated[
         bool, Field(description="Approve although the quality gate failed, where the model's policy lets you.")
     ] = False
     delivery: Annotated[
         str | None,
-        Field(max_length=100, description="Any text of yours; the same decision sent twice with it counts once."),
+        Field(
+            max_length=100,
+            description="Any text; the same decision sent twice with it counts once.",
+            # In the schema only; `_is_storable` checks it, with a clearer message.
+            json_schema_extra={"pattern": f"^{_STORABLE}*$"},
+        ),
     ] = None
 
     @field_validator("decision", mode="before")
@@ -67,17 +91,16 @@ class Decision(BaseModel):
     @field_validator("reason")
     @classmethod
     def _told(cls, reason: str) -> str:
-        text = reason.replace("\r\n", "\n").strip()
-        if not text:
+        if not is_visible(reason):
             raise ValueError("Give a reason.")
-        if len(text) > MAX_REASON:
-            raise ValueError(f"The reason has {len(text):,} characters; {MAX_REASON:,} are kept. Shorten it.")
-        return _storable(text)
+        if len(reason) > MAX_REASON:
+            raise ValueError(f"The reason has {len(reason):,} characters; {MAX_REASON:,} are kept. Shorten it.")
+        return _storable(reason.replace("\r\n", "\n").strip())
 
     @field_validator("delivery")
     @classmethod
     def _is_storable(cls, delivery: str | None) -> str | None:
-        return delivery and _storable(delivery)
+        return delivery and _storable(delivery.replace("\r\n", "\n"))
 
 
 class ChampionShown(BaseModel):
@@ -133,7 +156,11 @@ class Sent:
     json: bytes = b""
 
 
-RequestId = Annotated[int, Path(alias="id", ge=1, le=_MAX_ID, description="The request's number.")]
+RequestId = Annotated[
+    int,
+    Path(alias="id", ge=1, le=_MAX_ID, description="The request's number.", examples=[7]),
+    BeforeValidator(plain_digits),
+]
 _BODY: Mapping[str, Any] = {
     "required": True,
     "content": {
@@ -262,6 +289,8 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
 
 
 async def _sent(request: Request) -> Sent:
+    # Before the body is read: only callers with a key can make the service wait for a body.
+    await run_in_threadpool(access_of(request).demand, request, APPROVE)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in {"application/x-www-form-urlencoded", "multipart/form-data"}:
         form = await request.form(max_files=0, max_fields=20)
@@ -277,8 +306,12 @@ async def _sent(request: Request) -> Sent:
 def _decision(sent: Sent) -> Decision:
     try:
         if sent.fields is None:
-            return Decision.model_validate_json(sent.json)
-        fields = {name: value for name, value in sent.fields.items() if name != CSRF_FIELD}
+            decision = Decision.model_validate_json(sent.json)
+            # pydantic keeps the last of two values of one name.
+            parse(sent.json)
+            return decision
+        # A browser sends a line break as two characters, its field's limit counts one.
+        fields = {name: value.replace("\r\n", "\n") for name, value in sent.fields.items() if name != CSRF_FIELD}
         # A browser leaves out what is not chosen.
         return Decision.model_validate({"decision": "", "reason": ""} | fields)
     except ValidationError as error:

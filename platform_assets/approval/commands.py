@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,7 +114,8 @@ def audit(context: typer.Context) -> None:
     """Look for what somebody altered: in the record of decisions, and in what MLflow shows of it; exit 1 if any."""
     promoter: Promoter = context.obj.services.promoter
     found = [f"{finding.row}: {finding.told}" for finding in promoter.audit()]
-    found += [drift for model in promoter.models() for drift in promoter.drifted(model)]
+    for model in promoter.models():
+        found += [*promoter.drifted(model), *promoter.altered(model)]
     head = context.obj.services.ledger.head()
     for line in found:
         say(line)
@@ -145,6 +147,14 @@ def _how_it_is_promoted(number: int) -> str:
     )
 
 
+def user_name() -> str:
+    """Return the login name of the system's user; the user id where it has no entry in /etc/passwd."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        return f"user {os.getuid()}"
+
+
 def actor_of(context: Context) -> Actor:
     """Whoever holds the key in PLATFORM_API_KEY; without one, who is signed in here, which proves nothing."""
     from platform_assets.approval.requests import Actor
@@ -152,7 +162,7 @@ def actor_of(context: Context) -> Actor:
 
     secret = context.settings.api_key.get_secret_value()
     if not secret:
-        return Actor(f"{getpass.getuser()} on the command line")
+        return Actor(f"{user_name()} on the command line")
     key = context.services.keys.check(secret)
     if key is None:
         raise KeysError(

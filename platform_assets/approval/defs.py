@@ -299,7 +299,7 @@ def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
     )
     def check(promoter: dg.ResourceParam[Promoter]) -> dg.AssetCheckResult:
         with plain_failures():
-            drift = promoter.drifted(model)
+            drift = [*promoter.drifted(model), *promoter.altered(model)]
         return dg.AssetCheckResult(
             passed=not drift,
             severity=dg.AssetCheckSeverity.ERROR,

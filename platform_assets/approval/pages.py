@@ -207,11 +207,17 @@ def _facts(approval: Approval) -> list[tuple[str, str]]:
         ("Examples", _examples(split)),
         ("Threshold", number(approval.threshold)),
         *((f"Table {name}", f"version {number}, {digests.get(name, '')}") for name, number in tables.items()),
-        ("Code", found.get("git_commit")),
+        ("Code", _code(found)),
         ("Libraries (digest of uv.lock)", found.get("lock_digest")),
         ("Model's file", approval.digest),
     ]
     return [(term, str(value)) for term, value in facts if value]
+
+
+def _code(evidence: Mapping[str, Any]) -> str | None:
+    tags = (evidence.get("registered") or {}).get("tags") or {}
+    # Requests of older platforms have the code version as `git_commit`.
+    return tags.get("code_version") or evidence.get("git_commit")
 
 
 def _examples(split: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.approval.ledger_errors import LedgerError
 from platform_assets.approval.ledger_events import Promotion
 from platform_assets.approval.reconciliation import Reconciler
+from platform_assets.approval.registry_audit import altered
 from platform_assets.approval.requests import PLATFORM, Actor, State
 from platform_assets.base.errors import ArtefactError, PlatformError
 
@@ -174,6 +175,10 @@ class Promoter:
             One of them does not answer.
         """
         return self._reconciler.drifted(model)
+
+    def altered(self, model: str) -> list[str]:
+        """Return what was altered in a model's artefacts and registered versions; see `registry_audit.altered`."""
+        return altered(model, self._ledger, self._registry, self._artefacts)
 
     def models(self) -> list[str]:
         """The models that the ledger or the registry knows."""

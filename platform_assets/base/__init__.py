@@ -1,1 +1,1 @@
-"""Errors, logs, frames, JSON, SQL quoting, scratch folders and other small things that every room uses."""
+"""Errors, logs, frames, JSON, SQL quoting, scratch folders and other helpers that every room uses."""

@@ -1,6 +1,6 @@
-"""What the commands of all rooms and domains share: their context, and how they print.
+"""Context and printing shared by the commands of all rooms and domains.
 
-A `commands.py` has `commands`, a Typer app without a name; `cli.py` adds its commands and groups to the program.
+Each `commands.py` defines `commands`, a Typer app without a name. `cli.py` adds its commands to the program.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -20,31 +21,31 @@ if TYPE_CHECKING:
     from platform_assets.settings import Settings
 
 WIDTH = 500
-"""Width of the output where it is no terminal, in characters."""
+"""Width of output that does not go to a terminal, in characters."""
 
-# Lines are never broken; the terminal does that. Without one, tables get the room that they need.
+# The terminal breaks long lines. Without a terminal, tables are as wide as they need.
 out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
 err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What `typer.Context.obj` is: how commands reach what stands above their room.
+    """Value of `typer.Context.obj`, which gives commands access to services and catalogues of higher rooms.
 
-    Everything but the settings opens when it is first asked for, because most commands need little of it.
+    All but the settings are opened on first use, because most commands need few of them.
 
     Attributes
     ----------
     settings
-        The platform's.
+        The platform's settings.
     open_services
-        Opens the services for settings.
+        Open the services for settings.
     find_model
-        Finds the declaration of a model by the model's name; a `PlatformError` names those that there are.
+        Return the declaration of a model by name. The `PlatformError` for an unknown name lists the known names.
     find_definitions
-        Loads Dagster's code location.
+        Load Dagster's code location.
     find_sources
-        Finds every source that a domain declares.
+        Return every source that a domain declares.
     """
 
     settings: Settings
@@ -56,29 +57,36 @@ class Context:
 
     @cached_property
     def services(self) -> Any:
-        """The services, closed when the command ends."""
+        """The services. They are closed when the command ends."""
         services = self.open_services(self.settings)
         self._closing.append(services.close)
         return services
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the services."""
         while self._closing:
             self._closing.pop()()
 
 
+def escape_what_cannot_be_shown() -> None:
+    """Print characters that the output's encoding lacks as escape sequences, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def say(line: str) -> None:
-    """Print a line as it is, without markup."""
+    """Print a line without interpreting markup."""
     out.print(line, markup=False)
 
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a table of texts as they are."""
+    """Print a table of texts without interpreting markup."""
     table = Table()
     for heading in headings:
-        # In a narrow terminal names go on in the next line; cut off, nobody would know who it was.
+        # Wrap long names in a narrow terminal. A name that is cut off cannot be recognised.
         table.add_column(heading, overflow="fold")
     for row in rows:
-        # Names are people's own words, and no markup.
+        # Names are user input, and may look like markup.
         table.add_row(*map(escape, row))
     out.print(table)

@@ -1,6 +1,6 @@
-"""Finds the modules of one name in all subpackages of a package, so that nobody keeps a list of them.
+"""Import the modules of one name from all subpackages of a package.
 
-The doors of rooms and domains are found this way: `defs.py`, `api.py`, `commands.py`.
+The program finds `defs.py`, `api.py` and `commands.py` of rooms and domains this way, without a list.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 
 def subpackages(package: str) -> list[str]:
-    """Return the names of a package's subpackages, sorted, without their parent's name."""
+    """Return the sorted names of a package's subpackages, without the package's own name."""
     path = importlib.import_module(package).__path__
     return sorted(module.name for module in pkgutil.iter_modules(path) if module.ispkg)
 
 
 def modules_named(name: str, package: str, only: Collection[str] | None = None) -> list[ModuleType]:
-    """Import a module of every subpackage that has it; import no other module.
+    """Import one module from every subpackage that has it, and no other module.
 
     Parameters
     ----------
     name
-        Name of the module, such as `api`.
+        Name of the module, for example `api`.
     package
         The package whose subpackages are searched, one level deep.
     only
-        Names of the subpackages to search; None searches all.
+        Names of the subpackages to search; None for all.
     """
     names = [f"{package}.{one}.{name}" for one in subpackages(package) if only is None or one in only]
     return [importlib.import_module(one) for one in names if find_spec(one) is not None]

@@ -1,7 +1,7 @@
-"""The errors that a person can do something about, each with its HTTP status and exit code.
+"""Errors that a user can fix, each with its HTTP status and exit code.
 
-The message says what was found, what is needed, and how to get there. The command line, Dagster and the HTTP
-service show it alone, without knowing who raised it; any other exception is a defect.
+The message gives the problem, the requirement and the fix. The command line, Dagster and the HTTP service show the
+message without a traceback. Any other exception is a defect of the platform.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import ClassVar
 
 
 class PlatformError(Exception):
-    """The platform cannot go on, and the message tells a person why and what would help.
+    """Base class. The message tells a user what is wrong and how to fix it.
 
     Attributes
     ----------
     status
-        HTTP status of an answer that fails with it.
+        HTTP status of the response.
     problem
-        Type of the problem for programs, without its prefix; empty where the status says it all.
+        Problem type for programs, without its prefix; empty if the status is specific enough.
     is_temporary
-        Whether it makes sense to ask again in a moment.
+        Whether a retry may succeed.
     exit_code
-        Of a command that fails with it.
+        Exit code of the command.
     """
 
     status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -32,34 +32,34 @@ class PlatformError(Exception):
 
 
 class SourceError(PlatformError):
-    """A source is missing, unreachable, or not what it should be."""
+    """A source is missing, unreachable, or of the wrong kind."""
 
 
 class TableError(PlatformError):
-    """A table, or a version of it, is not there or cannot be written."""
+    """A table or table version is missing, or cannot be written."""
 
 
 class SchemaError(PlatformError):
-    """A frame or expression does not have the columns that its table declares."""
+    """A frame or expression lacks declared columns or has undeclared ones."""
 
 
 class ArtefactError(PlatformError):
-    """A stored model is missing, was altered, or is not what it should be; or one cannot be stored."""
+    """A model artifact is missing, altered or of the wrong kind, or cannot be stored."""
 
 
 class RegistryError(PlatformError):
-    """A model, version or alias is not registered, or the registry cannot be reached."""
+    """A model, version or alias is not registered, or the registry is unreachable."""
 
 
-class NotFound(PlatformError):  # noqa: N818 - says what it is
-    """What was asked for by its key is not there."""
+class NotFound(PlatformError):  # noqa: N818 - the name is the message
+    """There is no record with the requested key."""
 
     status = HTTPStatus.NOT_FOUND
     problem = "not-found"
 
 
 class DatabaseError(PlatformError):
-    """PostgreSQL is missing, unreachable, or not at the version that this code needs."""
+    """PostgreSQL is missing, unreachable, or at another schema version than this code needs."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     problem = "database-unavailable"
@@ -67,16 +67,16 @@ class DatabaseError(PlatformError):
 
 
 class TrainingError(PlatformError):
-    """A model cannot be trained or judged on these rows, or what is demanded of it makes no sense."""
+    """A model cannot be trained or evaluated on these rows, or its declaration is invalid."""
 
 
-class NoChampion(PlatformError):  # noqa: N818 - says what it is
-    """No version of a model can answer; what would open it is told.
+class NoChampion(PlatformError):  # noqa: N818 - the name is the message
+    """A model has no champion, so it cannot predict. The message says how to get one.
 
     Attributes
     ----------
     model
-        The model.
+        Name of the model.
     """
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
@@ -89,5 +89,5 @@ class NoChampion(PlatformError):  # noqa: N818 - says what it is
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says first; what follows is for its developers."""
+    """Return the first line of a library's error message."""
     return next(iter(str(error).splitlines()), "no reason given")

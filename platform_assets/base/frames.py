@@ -1,8 +1,8 @@
-"""The two forms in which an asset takes and gives a table, nameable without importing a library; their columns' names.
+"""Types of the tables that assets take and return, and a check of their column names.
 
-`Frame` is a pandas DataFrame, `Expression` an Ibis table expression that DuckDB streams. Dagster reads
-annotations at run time, and importing pandas and Ibis would make every process that loads
-the definitions pay for them, so at run time these are stand-ins which recognise the real classes.
+`Frame` is a pandas DataFrame. `Expression` is an Ibis table expression, which DuckDB streams. At run time both are
+stand-ins that recognise the real classes, because Dagster evaluates annotations, and importing pandas and Ibis would
+slow down every process that loads the definitions.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ else:
             )
 
     class Frame(metaclass=_StandIn):
-        """Stands for `pandas.DataFrame`."""
+        """Stand-in for `pandas.DataFrame`."""
 
         package, real_name = "pandas", "DataFrame"
 
     class Expression(metaclass=_StandIn):
-        """Stands for `ibis.expr.types.Table`."""
+        """Stand-in for `ibis.expr.types.Table`."""
 
         package, real_name = "ibis", "Table"
 
@@ -40,12 +40,12 @@ __all__ = ["Expression", "Frame", "refuse_doubled_columns"]
 
 
 def refuse_doubled_columns(names: Sequence[str]) -> None:
-    """Refuse names of columns that a table cannot tell apart.
+    """Refuse column names that differ only in case, or not at all.
 
     Raises
     ------
     SchemaError
-        Two names are the same, or differ only in case.
+        Two names are equal when case is ignored.
     """
     counts = Counter(name.lower() for name in names)
     doubled = sorted(name for name in names if counts[name.lower()] > 1)

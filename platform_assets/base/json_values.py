@@ -1,4 +1,4 @@
-"""JSON: its media type, and values as it can hold them, and PostgreSQL's `jsonb` as well."""
+"""JSON: its media type, and conversion of values to JSON that PostgreSQL's `jsonb` accepts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from typing import Any
 
 JSON = "application/json"
-"""Its media type."""
+"""Media type of JSON."""
 
 
 def as_json(value: Any) -> Any:
-    """The same without what JSON has no words for.
+    """Convert a value to one that JSON and PostgreSQL's `jsonb` accept.
 
-    Numbers that are none become None; numpy's become Python's; NUL and halves of surrogate pairs in texts, which
-    PostgreSQL refuses, become marks for what cannot be shown.
+    NaN and infinities become None. NumPy scalars become Python scalars. NUL characters and lone surrogates in texts
+    become replacement characters, because PostgreSQL rejects them.
     """
     if isinstance(value, dict):
         return {as_json(str(name)): as_json(one) for name, one in value.items()}

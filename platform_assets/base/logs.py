@@ -1,7 +1,7 @@
-"""Logs of everything that is not an asset: one JSON object per line on stderr, without secrets.
+"""Logging outside assets: one JSON object per line on stderr, without secrets.
 
-Assets log through Dagster's logger. `redact` and `SecretsFilter` serve both sides: whoever
-hands text to a log, an error or metadata passes it through one of them.
+Assets log through Dagster's logger. All text for logs, errors and metadata passes through `redact` or
+`SecretsFilter`.
 """
 
 from __future__ import annotations
@@ -36,16 +36,22 @@ _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
-    """Mask what must not be read by others.
+    """Mask secrets in a text.
 
-    Masked are the given secrets, also quoted as in a URL; of a secret that is a URL, also its
-    password, and of a web address its path, for that is what errors of HTTP clients quote.
-    Whatever the secrets, so are the password of any `scheme://user:password@host` and the value
-    in `token=..`, `password=..` and the like.
+    Each given secret is masked, also in URL-quoted form. If a secret is a URL, its password is masked too, and the
+    path of a web address, because errors of HTTP clients quote it. Always masked are the password in
+    `scheme://user:password@host` and the value in `token=..`, `password=..` and similar.
+
+    Parameters
+    ----------
+    text
+        Any text.
+    secrets
+        Values to mask.
     """
     for form in _forms_of(tuple(secrets)):
         text = text.replace(form, MASK)
-    # Each request writes a line, and most have nothing that is worth a search.
+    # Skip the regular expressions for most lines, because every request logs one.
     if "://" in text:
         text = _PASSWORD_IN_URL.sub(rf"\1:{MASK}@", text)
     if "=" in text or ":" in text:
@@ -54,13 +60,13 @@ def redact(text: str, secrets: Sequence[str]) -> str:
 
 
 def shown(uri: str) -> str:
-    """A path or URI for people: without user, password and query, each of which may let others in."""
+    """Return a path or URI without user, password and query, which may hold credentials."""
     return _QUERY.sub(r"\1", USERINFO.sub("://", uri))
 
 
 @lru_cache(maxsize=64)
 def _forms_of(secrets: tuple[str, ...]) -> tuple[str, ...]:
-    # The longest first: one secret may be part of another.
+    # The longest first, because one secret may contain another.
     return tuple(sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True))
 
 
@@ -89,7 +95,12 @@ def _parts_of_url(secret: str) -> Iterator[str]:
 class SecretsFilter(logging.Filter):
     """Masks secrets in a record's message, arguments, exception, stack and extra fields.
 
-    Belongs on a handler: filters of a logger do not see the records of its children.
+    Add it to a handler, because a logger's filters do not apply to records of its child loggers.
+
+    Parameters
+    ----------
+    secrets
+        Values to mask.
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
@@ -97,12 +108,12 @@ class SecretsFilter(logging.Filter):
         self._secrets = tuple(secrets)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Mask the record in place and let it pass."""
+        """Mask the record in place, and return True."""
         record.msg = redact(_message(record), self._secrets)
         record.args = ()
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
-        # A formatter that finds the exception itself would write it again, unmasked.
+        # Otherwise a formatter would format the exception again, unmasked.
         record.exc_info = None
         if record.exc_text:
             record.exc_text = redact(record.exc_text, self._secrets)
@@ -126,10 +137,10 @@ class SecretsFilter(logging.Filter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per record: time (UTC), level, logger, message, extra fields, exception, stack."""
+    """Formats a record as one JSON object: time (UTC), level, logger, message, extra fields, exception, stack."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write the record as one line; extra fields never replace the standard ones."""
+        """Return the record as one line. Extra fields do not replace standard ones."""
         entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -146,10 +157,19 @@ class JsonLines(logging.Formatter):
 
 
 def configure_logging(secrets: Sequence[str], level: int | str = logging.INFO, name: str | None = None) -> None:
-    """Send a logger, by default the root, to stderr as JSON lines without the given secrets.
+    """Configure a logger to write JSON lines without secrets to stderr.
 
-    Called again, it replaces secrets and level. Where the root logger does this already, it sees to that alone,
-    so that no line is written twice.
+    A second call replaces secrets and level. If the root logger is already configured, only its handler's secrets are
+    replaced, so that no line is written twice.
+
+    Parameters
+    ----------
+    secrets
+        Values to mask.
+    level
+        Lowest level that is logged.
+    name
+        Name of the logger; None for the root logger.
     """
     logger = logging.getLogger(name)
     handler = _json_handler(logging.getLogger()) or _json_handler(logger)
@@ -160,16 +180,16 @@ def configure_logging(secrets: Sequence[str], level: int | str = logging.INFO, n
     handler.filters[:] = [SecretsFilter(secrets)]
     if handler in logger.handlers:
         logger.setLevel(level)
-        # Some libraries set the level of their own loggers, and pass the root's by.
+        # The handler needs the level too, because some libraries set the levels of their own loggers.
         handler.setLevel(level)
 
 
 def quiet_libraries() -> None:
-    """Libraries' own chatter off the screen: what matters is in Dagster's history and in our table."""
+    """Silence the logs of libraries on the screen. Dagster's history and the run summary have the results."""
     warnings.simplefilter("ignore")
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     logging.getLogger("dagster").setLevel(logging.ERROR)
-    # When the database goes away, each connection and each lock would tell it with a trace; the report says it once.
+    # If the database becomes unreachable, each connection and lock would log a traceback. The run summary reports it.
     for name in ("sqlalchemy", "platform_assets.orchestration.run_locks"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -182,7 +202,7 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except (TypeError, ValueError, KeyError):
-        # Otherwise logging prints the arguments to stderr, past every filter.
+        # Otherwise logging prints the arguments to stderr without any filter.
         return f"{record.msg} {record.args}"
 
 

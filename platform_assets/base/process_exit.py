@@ -1,7 +1,7 @@
-"""The end of a process, without what Python does to all its modules then.
+"""Exit a process without tearing down its modules.
 
-With the libraries of a run in memory, to take the modules apart takes two seconds, a fifth of the run; the system takes
-the memory back at once.
+After a run, the teardown of all imported libraries takes two seconds, a fifth of the run. The operating system frees
+the memory at once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 FAILED = 1
 UNTOLD = 120
-"""What Python ends with where the last of the output cannot be written."""
+"""Python's exit code if the remaining output cannot be written."""
 
 
 def call_and_leave(function: Callable[[], None]) -> NoReturn:
     """Call a function, and end the process with the code of its `SystemExit`, or with 0.
 
-    As Python does, this waits for threads, calls what is registered with `atexit`, and writes what is left of the
-    output. Any other exception goes on its usual way.
+    Like Python, this waits for threads, calls `atexit` functions and flushes the output. Any other exception
+    propagates.
     """
     code: int | str | None = 0
     try:
@@ -34,7 +34,7 @@ def call_and_leave(function: Callable[[], None]) -> NoReturn:
     if isinstance(code, str):
         sys.stderr.write(f"{code}\n")
         code = FAILED
-    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - Python has no name of its own for it
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - Python has no public function for it
     atexit._run_exitfuncs()  # noqa: SLF001 - as above
     for stream in (sys.stdout, sys.stderr):
         try:

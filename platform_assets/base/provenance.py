@@ -1,4 +1,4 @@
-"""Which code is at work, for whoever records what made a table or a model."""
+"""Versions of the running code and libraries, recorded with every table and model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SECONDS = 10
 
 @cache
 def code_version() -> str:
-    """The package's version and, in a checkout, the git commit: `0.1.0+1a2b3c4d5e6f`, `.dirty` when files differ."""
+    """Return the package version and, in a checkout, the git commit: `0.1.0+1a2b3c4d5e6f`, `.dirty` if changed."""
     release = version("platform-assets")
-    # An installed package may lie in somebody else's checkout.
+    # An installed package may lie inside an unrelated checkout.
     commit = _git("rev-parse", "--short=12", "HEAD") if (_PROJECT / ".git").exists() else ""
     if not commit:
         return release
@@ -24,8 +24,14 @@ def code_version() -> str:
 
 
 @cache
+def git_commit() -> str:
+    """Return the full hash of the checkout's commit; empty outside a checkout."""
+    return _git("rev-parse", "HEAD") if (_PROJECT / ".git").exists() else ""
+
+
+@cache
 def lock_digest() -> str:
-    """Digest of the libraries at work: that of `uv.lock` in a checkout, else of what is installed, name and version."""
+    """Return a digest of the libraries: of `uv.lock` in a checkout, or else of the names and versions installed."""
     lock = _PROJECT / "uv.lock"
     if lock.exists():
         return hashlib.sha256(lock.read_bytes()).hexdigest()
@@ -34,10 +40,10 @@ def lock_digest() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git says of the project; nothing where there is no git or no checkout."""
+    """Return git's output for the project; empty without git or a checkout."""
     try:
         done = subprocess.run(  # noqa: S603 - fixed arguments
-            ["git", "-C", str(_PROJECT), *arguments],  # noqa: S607 - whichever git a person uses
+            ["git", "-C", str(_PROJECT), *arguments],  # noqa: S607 - the user's git
             capture_output=True,
             text=True,
             check=False,

@@ -1,8 +1,7 @@
-"""Folders for files that do not outlive the process which made them.
+"""Scratch folders, which do not outlive the process that made them.
 
-Each belongs to one process, which holds a lock beside it; the kernel drops the lock however the
-process ends. So a folder without a holder is litter, and can be told from one at work on any file
-system that knows `flock`. What lies in the folders is the owner's business.
+The process holds a lock (`flock`) on a file beside its folder. The kernel releases the lock when the process ends,
+however it ends. A folder without a lock holder is therefore unused and can be removed.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ _LOCK = ".owned"
 
 
 class OwnedFolder:
-    """A new private folder below `scratch`, removed by `remove` or at the end of this process.
+    """A new private folder below `scratch`. `remove`, or the end of the process, removes it.
 
     Parameters
     ----------
     scratch
-        Folder in which it is made; made when needed.
+        The parent folder; created if missing.
     purpose
-        How its name starts.
+        Prefix of the folder's name.
     """
 
     def __init__(self, scratch: Path, purpose: str) -> None:
@@ -37,7 +36,7 @@ class OwnedFolder:
         atexit.register(self.remove)
 
     def remove(self) -> None:
-        """Remove it with all that is in it; does nothing in a forked child, or the second time."""
+        """Remove the folder and its content. A second call, or a call in a forked child, does nothing."""
         if self._lock is None or self._owner != os.getpid():
             return
         _discard(self.path.with_suffix(_LOCK))
@@ -47,7 +46,7 @@ class OwnedFolder:
 
 
 def clean_scratch(scratch: Path) -> int:
-    """Remove the folders below `scratch` whose owners ended without removing them; says how many."""
+    """Remove the folders below `scratch` whose processes ended without removing them; return their number."""
     return sum(_discard_unowned(lock) for lock in sorted(scratch.glob(f"*{_LOCK}")))
 
 
@@ -55,7 +54,7 @@ def _locked(scratch: Path, purpose: str) -> tuple[int | None, Path]:
     while True:
         descriptor, name = tempfile.mkstemp(prefix=f"{purpose}-", suffix=_LOCK, dir=scratch)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # A cleaner may have taken the new file for litter before it was locked.
+        # Another process may have removed the new file as unused before it was locked.
         if Path(name).exists():
             return descriptor, Path(name)
         os.close(descriptor)
@@ -78,6 +77,6 @@ def _discard_unowned(lock: Path) -> bool:
 
 
 def _discard(lock: Path) -> None:
-    # The lock goes last: without it nobody would come back for a folder that is half removed.
+    # Remove the lock file last: `clean_scratch` finds a half-removed folder by it.
     shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
     lock.unlink(missing_ok=True)

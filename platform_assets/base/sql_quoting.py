@@ -1,13 +1,13 @@
-"""Names and texts as SQL writes them, for statements that take no parameters in that place."""
+"""SQL quoting of names and texts, for places where statements take no parameters."""
 
 from __future__ import annotations
 
 
 def sql_name(identifier: str) -> str:
-    """An identifier, quoted."""
+    """Quote an identifier."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def sql_text(value: str) -> str:
-    """A string literal."""
+    """Quote a text as a string literal."""
     return "'" + value.replace("'", "''") + "'"

@@ -1,8 +1,8 @@
-"""The same as `blocking_reads.py`, for an event loop: whoever asks takes no thread, and waits for no other's answer.
+"""Reading statements on PostgreSQL for an event loop; `blocking_reads.py` is the counterpart for threads.
 
-One connection for a loop. Statements are sent as they come, behind those that are not answered yet (libpq's pipeline
-mode), so that one connection serves all requests of a process. psycopg's own asynchronous connection takes three times
-as long for a row, most of it in telling the loop what it waits for.
+Each loop has one connection, in libpq's pipeline mode: statements are sent without waiting for earlier results, so one
+connection serves all requests of a process. psycopg's own asynchronous connection takes three times as long for a row,
+most of it for registering with the loop. `benchmarks/reads.py` compares this module with asyncpg.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _OVER = (
     psycopg.errors.AdminShutdown,
     psycopg.errors.CrashShutdown,
-    # What was prepared before a migration gives other columns after it.
+    # Raised for a prepared statement whose columns a migration has changed.
     psycopg.errors.FeatureNotSupported,
 )
 
@@ -37,18 +37,18 @@ Value = str | int | Sequence[str | int]
 
 
 class Lost(psycopg.OperationalError):
-    """The connection ended before the answer came."""
+    """The connection ended before the result came."""
 
 
 class AsyncReads:
-    """Statements on a connection that is kept for each event loop.
+    """Runs statements on one connection for each event loop.
 
     Parameters
     ----------
     connect
-        Opens a connection, in autocommit; raises `DatabaseError`. Called in a thread.
+        Opens a connection in autocommit mode; raises `DatabaseError`. Called in a thread.
     patience
-        Seconds without a word from the server after which it does not answer.
+        Seconds without data from the server after which statements fail.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], patience: float = SILENCE_SECONDS) -> None:
@@ -60,41 +60,40 @@ class AsyncReads:
 
     @contextmanager
     def meanwhile(self, work: Callable[[], object]) -> Iterator[None]:
-        """Within it, do this on the running loop each time while the database is at a statement of that loop.
+        """Context in which `work` runs on the current loop whenever a statement is in flight.
 
-        Whoever waits has time, if nobody else asks; and a processor that falls asleep takes a while to wake up: with a
-        line of the log to write meanwhile, a single client's answers were there sooner than with none.
+        With one client this keeps the CPU out of idle, which lowers latency (measured).
 
         Parameters
         ----------
         work
-            Takes less than an answer, some hundredths of a millisecond.
+            Function that takes less time than a statement, some hundredths of a millisecond.
         """
         loop = asyncio.get_running_loop()
         self._meanwhile[loop] = work
         try:
             yield
         finally:
-            # Another application on this loop may have put its own in the place.
+            # Another application on this loop may have replaced it.
             if self._meanwhile.get(loop) is work:
                 del self._meanwhile[loop]
 
     async def rows(self, query: bytes, values: Sequence[Value] = ()) -> list[dict[str, Any]]:
-        """The rows of one statement, by the names of its columns.
+        """Return the rows of one statement, as mappings from column name to value.
 
         Parameters
         ----------
         query
-            With `%s` for each value.
+            Statement with `%s` for each value.
         values
-            Its values, whose types follow from the statement; a sequence is an array.
+            Values, whose types follow from the statement; a sequence becomes an array.
 
         Raises
         ------
         DatabaseError
-            The database does not answer, or not in time.
+            The database does not respond in time.
         psycopg.Error
-            It refuses the statement.
+            The database refuses the statement.
         """
         loop = asyncio.get_running_loop()
         for again in (False, True):
@@ -105,7 +104,7 @@ class AsyncReads:
                     loop.call_soon(work)
                 return await answer
             except (psycopg.OperationalError, *_OVER) as error:
-                # Asking again is harmless, for this only reads.
+                # A second attempt is safe, because statements only read.
                 if again or not isinstance(error, (Lost, *_OVER)):
                     raise DatabaseError(
                         f"the database does not answer ({first_line(error)}); `platform-assets doctor` says what is "
@@ -114,7 +113,7 @@ class AsyncReads:
         raise AssertionError("the second time returns or raises")
 
     def close(self) -> None:
-        """Close the connections; from any thread."""
+        """Close the connections; call it from any thread."""
         for loop, line in list(self._lines.items()):
             if loop.is_running():
                 loop.call_soon_threadsafe(line.end)
@@ -122,11 +121,11 @@ class AsyncReads:
                 line.end()
 
     async def _opened(self) -> _Line:
-        """The line of this loop; all who need it wait for one opening."""
+        """Return this loop's connection; concurrent callers share one attempt to open it."""
         loop = asyncio.get_running_loop()
         if loop not in self._opening:
             self._opening[loop] = opening = loop.create_task(self._open(loop))
-            # A failure is told to whoever waits, even if nobody does any more.
+            # Retrieve the exception even if no caller waits any more, so that asyncio does not log it.
             opening.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._opening[loop])
 
@@ -146,7 +145,7 @@ class AsyncReads:
 
 
 class _Asked:
-    """A statement on its way."""
+    """A statement in flight."""
 
     __slots__ = ("answer", "failure", "query", "rows")
 
@@ -157,7 +156,7 @@ class _Asked:
         self.failure: psycopg.Error | None = None
 
     def settle(self) -> None:
-        # Whoever asked may have gone away.
+        # The caller may have been cancelled.
         if self.answer.done():
             return
         if self.failure is not None:
@@ -196,10 +195,10 @@ class _Line:
         loop.add_reader(self._socket, self._receive)
 
     def ask(self, query: bytes, values: Sequence[Value]) -> asyncio.Future[list[dict[str, Any]]]:
-        """Send a statement; its rows."""
+        """Send a statement; return a future of its rows."""
         sent: list[bytes | None] = [_text(value).encode(self._encoding) for value in values]
         if any(b"\0" in value for value in sent if value):
-            # The wire ends a text there.
+            # The protocol would end the text there.
             raise psycopg.DataError("PostgreSQL text cannot contain NUL (0x00) bytes")
         asked = _Asked(self._loop.create_future(), query)
         if not self._waiting:
@@ -214,7 +213,7 @@ class _Line:
         return asked.answer
 
     def end(self) -> None:
-        """Close the connection; whoever waits is told."""
+        """Close the connection; statements in flight fail."""
         self._fail(Lost("the connection was closed"))
 
     def _send(self, query: bytes, values: list[bytes | None]) -> None:
@@ -264,24 +263,24 @@ class _Line:
             try:
                 rows = self._types.load_rows(0, result.ntuples, tuple)
             except psycopg.DataError as error:
-                # Python knows no such value: told to whoever asked, while the others go on.
+                # Python cannot represent a value. Only this statement fails.
                 asked.failure = error
                 return
             asked.rows = [dict(zip(names, row, strict=True)) for row in rows]
         elif result.status == pq.ExecStatus.FATAL_ERROR:
             asked.failure = psycopg.errors.error_from_result(result)
-            # What was prepared may be the reason: the next statement goes over another connection.
+            # A prepared statement may be the cause, so later statements use a new connection.
             self._refused = True
             self._ended(self)
 
     def _look(self) -> None:
-        """End a connection over which nothing came for too long."""
+        """End the connection if no data came for too long."""
         self._watch = None
         if not self._waiting:
             return
         left = self._heard + self._patience - self._loop.time()
         if left <= 0:
-            self._fail(Silence(f"the server said nothing for {self._patience:g} s"))
+            self._fail(Silence(f"the server sent nothing for {self._patience:g} s"))
         else:
             self._watch = self._loop.call_later(left, self._look)
 
@@ -302,7 +301,7 @@ class _Line:
 
 @cache
 def _numbered(query: bytes) -> bytes:
-    """The statement as the server reads it. Statements are written by code, so that these are few."""
+    """Return a statement with numbered parameters. Cached; statements are constants, so there are few."""
     first, *others = query.split(b"%s")
     return first + b"".join(b"$%d%s" % (place, part) for place, part in enumerate(others, 1))
 

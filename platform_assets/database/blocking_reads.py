@@ -1,9 +1,8 @@
-"""Statements that only read, for whoever must answer at once: one round trip each, and an end to waiting.
+"""Reading statements on PostgreSQL with low latency: one round trip each, and short timeouts.
 
-On connections that are kept between requests, in autocommit. One that died meanwhile, because the server was
-restarted for example, is replaced and the statement asked again, which is harmless as it reads only. A database that
-is away fails at once, and one that hangs after a few seconds. What writes, or reads more than once in one
-transaction, borrows a connection of `Database.pooled` instead.
+Connections are in autocommit mode and kept between requests. A connection that broke, for example because the server
+was restarted, is replaced and the statement repeated, which is safe because it only reads. An unreachable database
+fails at once, an unresponsive one after a few seconds. For writes and longer transactions, use `Database.pooled`.
 """
 
 from __future__ import annotations
@@ -21,85 +20,85 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 CONNECTIONS = 8
-"""Kept at most; a statement takes a fraction of a millisecond."""
+"""Most connections; a few suffice, because a statement takes a fraction of a millisecond."""
 STATEMENT_SECONDS = 2.0
-"""Longest time of a statement, by the server's clock."""
+"""PostgreSQL's timeout for a statement."""
 SILENCE_SECONDS = 3.0
-"""Longest time without a word from the server."""
+"""Longest time without data from the server."""
 
 
 class Silence(psycopg.OperationalError):
-    """The server says nothing, though the connection stands."""
+    """The connection is open, but the server sends nothing."""
 
 
 class ImpatientConnection(psycopg.Connection[Any]):
-    """A connection that gives up on a server which says nothing, where psycopg waits for ever.
+    """A connection with a timeout for an unresponsive server; psycopg itself has none.
 
     Attributes
     ----------
     patience
-        Seconds that a step of the protocol may take; None for ever.
+        Seconds that a step of the protocol may take; None for no limit.
     """
 
     patience: float | None = None
 
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
-        """Do a step of the protocol; psycopg does each of them through here.
+        """Run a step of the protocol; psycopg calls this for each.
 
         Raises
         ------
         Silence
-            It took too long. The connection is closed.
+            The step took too long. The connection is closed.
         """
         try:
             step = gen if self.patience is None else _within(self.patience, gen)
             return super().wait(step, *arguments, **options)
         except Silence:
-            # What the server says later would be taken for the answer to something else.
+            # A late result would be taken for that of the next statement.
             self.close()
             raise
 
 
 class Reads:
-    """Statements on connections that are kept.
+    """Runs statements on a pool of connections.
 
     Parameters
     ----------
     connect
-        Opens a connection, in autocommit and of little patience; raises `DatabaseError`.
+        Opens a connection in autocommit mode with short timeouts; raises `DatabaseError`.
     seconds
-        Longest wait for one of them while all are in use.
+        Longest wait for a connection while all are in use.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], seconds: float = SILENCE_SECONDS) -> None:
         from sqlalchemy.pool import QueuePool
 
         self._pool: QueuePool = QueuePool(
-            connect,  # type: ignore[arg-type]  # SQLAlchemy's own name for such connections lacks psycopg's
+            connect,  # type: ignore[arg-type]  # SQLAlchemy's type does not match psycopg's
             pool_size=CONNECTIONS,
             max_overflow=0,
             timeout=seconds,
-            # Nothing is left open: each statement is a transaction of its own.
+            # Nothing to roll back: each statement is a transaction of its own.
             reset_on_return=None,
             use_lifo=True,
         )
 
     def rows(self, query: bytes, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows of one statement.
+        """Return the rows of one statement.
 
         Parameters
         ----------
         query
-            With `%s` for each value.
+            Statement with `%s` for each value.
         values
-            Its values.
+            Values of the statement.
 
         Raises
         ------
         DatabaseError
-            The database does not answer, or not in time.
+            The database does not respond in time.
         psycopg.Error
-            It refuses the statement.
+            The database refuses the statement.
         """
         from sqlalchemy.exc import TimeoutError as AllInUseError
 
@@ -108,13 +107,13 @@ class Reads:
                 borrowed = self._pool.connect()
             except AllInUseError:
                 raise DatabaseError(
-                    f"the database does not answer: {CONNECTIONS} statements wait for it already; `platform-assets "
-                    "doctor` says what is reachable"
+                    f"the database does not answer: {CONNECTIONS} statements are waiting for it already; "
+                    "`platform-assets doctor` says what is reachable"
                 ) from None
             try:
                 return _rows(borrowed, query, values)
             except psycopg.OperationalError as error:
-                # Each that died meanwhile fails at once, until one is opened anew or none can be.
+                # Connections that broke fail at once, until a new one is opened or cannot be opened.
                 if not _died_in_the_pool(borrowed, error):
                     raise DatabaseError(
                         f"the database does not answer ({first_line(error)}); `platform-assets doctor` says what is "
@@ -124,7 +123,7 @@ class Reads:
                 _give_back(borrowed)
 
     def close(self) -> None:
-        """Close the connections that nobody uses at the moment."""
+        """Close the connections that are not in use."""
         self._pool.dispose()
 
 
@@ -132,7 +131,7 @@ def _rows(borrowed: PoolProxiedConnection, query: bytes, values: Sequence[Any]) 
     driver = borrowed.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows the type
     with driver.cursor() as cursor:
-        # From the first time on, so that the server plans it once.
+        # Prepared at the first use, so that the server plans it once.
         found = cursor.execute(query, values, prepare=True).fetchall()
     borrowed.info["used"] = True
     return found
@@ -150,7 +149,7 @@ def _give_back(borrowed: PoolProxiedConnection) -> None:
 
 
 def _within(seconds: float, step: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """The same step, given up on when the server was waited for in vain; psycopg asks every tenth of a second."""
+    """Wrap a step of the protocol with a timeout; psycopg checks every tenth of a second."""
     end = monotonic() + seconds
     try:
         waits_for = next(step)
@@ -158,7 +157,7 @@ def _within(seconds: float, step: Generator[Any, Any, Any]) -> Generator[Any, An
             ready = yield waits_for
             if not ready and monotonic() > end:
                 step.close()
-                raise Silence(f"the server said nothing for {seconds:g} s")
+                raise Silence(f"the server sent nothing for {seconds:g} s")
             waits_for = step.send(ready)
     except StopIteration as done:
         return done.value

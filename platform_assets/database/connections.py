@@ -1,20 +1,24 @@
 """Connections to the platform's PostgreSQL: three databases on one server (platform, Dagster, MLflow).
 
-Whoever stores something asks a `Database` for an engine or a URL, and gets the `Database` from `opening.py`.
-How the embedded server starts and stops is up to `embedded/`; our tables are made in `migrations/`, those of
-Dagster and MLflow by the libraries, both through `migrate.py`.
+`opening.py` opens a `Database`, which provides engines, connections and URLs. `embedded/` starts and stops the embedded
+server. `migrate.py` creates the tables: those of the platform from `migrations/`, those of Dagster and MLflow by the
+libraries' own migrations.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import threading
 from contextlib import closing, contextmanager
 from functools import cached_property
 from math import ceil
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from platform_assets.base.errors import DatabaseError, first_line
 from platform_assets.database.blocking_reads import SILENCE_SECONDS, STATEMENT_SECONDS, ImpatientConnection, Reads
+from platform_assets.database.session import with_session_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,17 +28,30 @@ if TYPE_CHECKING:
 
 Purpose = Literal["platform", "dagster", "mlflow"]
 
+LOG = logging.getLogger(__name__)
 EMBEDDED_NAME = "platform"
 CONNECT_SECONDS = 10
+"""Longest wait for a new connection."""
 LOCK_SECONDS = 600
-"""Longest wait for a lock of the platform; whoever holds one is done in seconds."""
+"""Longest wait for a lock; a process holds one for seconds."""
+RESTART_SECONDS = (0.5, 60.0)
+"""Shortest and longest pause between two attempts to start the embedded server again."""
 
 
-class Closeable(Protocol):
-    """What a database closes when it is closed; for the embedded server a `ServerUse`."""
+class ServerInUse(Protocol):
+    """An embedded server that this process uses; implemented by `ServerUse`."""
+
+    def known_port(self) -> int | None:
+        """Return the port of the running server; None while it does not run."""
+        ...
+
+    def start_again(self) -> int:
+        """Start the server if it has ended; return its port."""
+        ...
 
     def close(self) -> None:
-        """Close it."""
+        """Stop using the server."""
+        ...
 
 
 class Database:
@@ -43,59 +60,81 @@ class Database:
     Parameters
     ----------
     url
-        Of the platform's database; the other two are named after it.
+        URL of the platform's database; the other two are named after it.
     server
-        The use of an embedded server, given back by `close`.
+        Embedded server, released by `close`. If it ends, it is started again in the background, and connections that
+        are opened later follow it to its port.
 
     Attributes
     ----------
     server
-        The use of the embedded server; None without one, and once it is given back.
+        Embedded server; None without one, and after `close`.
     embedded
         Whether the server is the platform's own.
     reads
-        Single statements that read from the platform's database, as fast as they can be, or not at all.
+        Runs single reading statements on the platform's database with low latency.
 
     """
 
-    def __init__(self, url: URL, server: Closeable | None = None) -> None:
-        self._url = url.set(drivername="postgresql+psycopg")
+    def __init__(self, url: URL, server: ServerInUse | None = None) -> None:
+        self._url = with_session_settings(url.set(drivername="postgresql+psycopg"))
         self.server = server
         self.embedded = server is not None
         self.reads = Reads(self.connect_to_read)
+        self._restarting = threading.Lock()
+        self._restart: threading.Thread | None = None
+        self._restart_at = 0.0
+        self._restart_pause = RESTART_SECONDS[0]
 
     def name(self, purpose: Purpose) -> str:
-        """The database's name on its server."""
+        """Return the database's name on its server."""
         return f"{self._url.database}" if purpose == "platform" else f"{self._url.database}_{purpose}"
 
     @property
     def role(self) -> str:
-        """Who connects; empty where the URL names nobody, so that the driver decides."""
+        """Role that connects; empty if the URL names none, so that the driver decides."""
         return self._url.username or ""
 
     def url(self, purpose: Purpose) -> URL:
-        """Where the database is, for SQLAlchemy with psycopg 3."""
+        """Return the database's URL for SQLAlchemy with psycopg 3."""
         return self._url.set(database=self.name(purpose))
 
     def psycopg2_url(self, purpose: Purpose) -> str:
-        """Where the database is, with its password, for Dagster and MLflow, which need psycopg2."""
-        return self.url(purpose).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+        """Return the database's URL, with its password, for Dagster and MLflow, which need psycopg2."""
+        url = self.url(purpose).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+        address, _, query = url.partition("?")
+        # libpq, unlike SQLAlchemy, does not read + in a query as a space.
+        return f"{address}?{query.replace('+', '%20')}"
 
     @cached_property
     def engine(self) -> Engine:
-        """The platform's database."""
-        from sqlalchemy import create_engine
+        """Engine of the platform's database."""
+        from sqlalchemy import create_engine, event
 
-        return create_engine(self.url("platform"), pool_size=2, max_overflow=8, pool_pre_ping=True)
+        engine = create_engine(
+            self.url("platform"),
+            pool_size=2,
+            max_overflow=8,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_SECONDS},
+        )
+        event.listen(engine, "do_connect", self._set_port)
+        return engine
+
+    def _set_port(self, *arguments: Any) -> None:
+        # The last of SQLAlchemy's arguments are psycopg's options, from the URL as it was when the engine was made.
+        self._follow_server()
+        if self.server:
+            arguments[-1]["port"] = self._url.port
 
     @contextmanager
     def pooled(self) -> Iterator[psycopg.Connection[Any]]:
-        """One of the engine's connections to the platform's database; what is not committed is rolled back.
+        """Borrow one of the engine's connections to the platform's database; roll back what is not committed.
 
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not respond.
 
         """
         import psycopg
@@ -105,6 +144,7 @@ class Database:
         try:
             borrowed = self.engine.connect()
         except (OperationalError, AllInUseError) as error:
+            self._restart_server()
             raise DatabaseError(
                 f"the database {self.name('platform')} does not answer ({first_line(error)}); "
                 "`platform-assets doctor` says what is reachable"
@@ -115,48 +155,48 @@ class Database:
             yield driver
 
     def connect(self, purpose: Purpose, patience: float | None = None) -> psycopg.Connection[Any]:
-        """A plain connection of its own, in autocommit.
+        """Open a connection in autocommit mode, outside the pool.
 
         Parameters
         ----------
         purpose
-            Of the database.
+            Which database.
         patience
-            Seconds without a word from the server after which a statement fails; None for ever.
+            Seconds without data from the server after which a statement fails; None for no limit.
 
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not respond.
 
         """
         return self._connect(self.name(purpose), patience)
 
     def maintenance(self) -> psycopg.Connection[Any]:
-        """A connection for statements about whole databases, which works before ours is there."""
+        """Open a connection for statements about whole databases; it works before the platform's database exists."""
         try:
             return self._connect("postgres")
         except DatabaseError:
-            # A role may be kept out of the server's own database.
+            # A role may lack access to the server's own database.
             return self._connect(self.name("platform"))
 
     @contextmanager
     def lock(self, name: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-        """Hold a lock that one process has at a time, and loses when it ends, however it ends.
+        """Hold an advisory lock, which PostgreSQL releases if the process ends.
 
-        Not for a thread that holds it already: it would wait for itself.
+        The lock is not reentrant: a thread that holds it would wait for itself.
 
         Parameters
         ----------
         name
-            The same lock for all who work with this database.
+            Name of the lock in this database.
         seconds
-            Longest wait for whoever holds it.
+            Longest wait for the lock.
 
         Raises
         ------
         DatabaseError
-            The database does not answer, or somebody held the lock for too long.
+            The database does not respond, or another process held the lock for too long.
 
         """
         from psycopg import errors
@@ -168,29 +208,29 @@ class Database:
                 connection.execute("select pg_advisory_lock(%s)", [key])
             except errors.LockNotAvailable:
                 raise DatabaseError(
-                    f"another process has been at {name!r} for more than {seconds:g} s; wait until it is done, or end "
-                    f"it, and run this again"
+                    f"another process has held the lock {name!r} for more than {seconds:g} s; wait until it is done, "
+                    f"or end it, and run this again"
                 ) from None
-            # Closing the connection gives it back, also when the connection is lost.
+            # Closing the connection releases the lock, also when the connection is lost.
             yield
 
     def close(self) -> None:
-        """Close the engine's connections and let go of the embedded server."""
+        """Close the engine's connections and release the embedded server."""
         if "engine" in vars(self):
             self.engine.dispose()
         self.reads.close()
         if self.server:
             self.server.close()
-            # Another lock may get the same number; a second `close` must not let go of that one.
+            # A second `close` must not release another lock that got the same file descriptor.
             self.server = None
 
     def connect_to_read(self) -> psycopg.Connection[Any]:
-        """A connection of its own for statements that only read and that somebody waits for; see `blocking_reads.py`.
+        """Open a connection for short reading statements, with the time limits of `blocking_reads.py`.
 
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not respond.
 
         """
         connection = self.connect("platform", SILENCE_SECONDS)
@@ -200,6 +240,7 @@ class Database:
     def _connect(self, name: str, patience: float | None = None) -> psycopg.Connection[Any]:
         import psycopg
 
+        self._follow_server()
         arguments = self._url.set(database=name).translate_connect_args(database="dbname", username="user")
         options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, **arguments, **self._url.query}
         if patience is not None:
@@ -210,28 +251,73 @@ class Database:
             where = f"{name} on {self._url.host or 'the local server'}"
             if f'database "{name}" does not exist' in str(error):
                 raise DatabaseError(
-                    f"there is no database {where}; run `platform-assets migrate`, which makes it"
+                    f"there is no database {where}; run `platform-assets migrate`, which creates it"
                 ) from None
-            mend = (
-                "\nA server that an older version of the platform started lacks what this one needs: end what uses it"
+            self._restart_server()
+            fix = (
+                "\nIf the embedded server has ended, it is started again. A server that an older version of the "
+                "platform started may lack what this version needs; end the processes that use it"
                 if self.embedded
-                else "\nStart that server, or mend PLATFORM_DATABASE_URL; empty, it stands for an embedded one"
+                else "\nStart that server, or correct PLATFORM_DATABASE_URL; empty, it means an embedded server"
             )
-            raise DatabaseError(f"cannot open the database {where}: {error}{mend}") from None
+            raise DatabaseError(f"cannot open the database {where}: {error}{fix}") from None
         connection.patience = patience
         return connection
 
+    def _follow_server(self) -> None:
+        """Take the embedded server's present port. At another one, a stranger might listen.
 
-def embedded_database(port: int, role: str, password: str, server: Closeable | None = None) -> Database:
-    """The databases of an embedded server that is known to run."""
+        Raises
+        ------
+        DatabaseError
+            The server has ended. It is started again in the background.
+        """
+        if self.server is None:
+            return
+        port = self.server.known_port()
+        if port is None:
+            self._restart_server()
+            raise DatabaseError(
+                "cannot open the database: the embedded server has ended, and is started again; try again in a moment"
+            )
+        if port != self._url.port:
+            self._url = self._url.set(port=port)
+
+    def _restart_server(self) -> None:
+        """Start the embedded server in the background if it has ended, because a request must not wait for that."""
+        server = self.server
+        if server is None:
+            return
+        with self._restarting:
+            is_busy = self._restart is not None and self._restart.is_alive()
+            if not is_busy and monotonic() >= self._restart_at:
+                self._restart = threading.Thread(
+                    target=self._start_again, args=[server], name="embedded-database", daemon=True
+                )
+                self._restart.start()
+
+    def _start_again(self, server: ServerInUse) -> None:
+        shortest, longest = RESTART_SECONDS
+        try:
+            server.start_again()
+        except DatabaseError as error:
+            LOG.error("the embedded database cannot be started again: %s", error)  # noqa: TRY400 - a message for people
+            self._restart_pause = min(2 * self._restart_pause, longest)
+        else:
+            self._restart_pause = shortest
+        self._restart_at = monotonic() + self._restart_pause
+
+
+def embedded_database(port: int, role: str, password: str, server: ServerInUse | None = None) -> Database:
+    """Return the databases of an embedded server that runs."""
     from sqlalchemy import URL
 
-    # Said here, because PGSSLMODE and PGGSSENCMODE of a person's shell are meant for another server.
+    # Set here, because PGSSLMODE and PGGSSENCMODE of a user's shell are meant for another server.
     query = {"sslmode": "disable", "gssencmode": "disable"}
     return Database(URL.create("postgresql", role, password, "127.0.0.1", port, EMBEDDED_NAME, query), server)
 
 
 def missing(database: Database, connection: psycopg.Connection[Any]) -> list[Purpose]:
-    """Which of the three databases are not there."""
+    """Return which of the three databases do not exist."""
     there = {row[0] for row in connection.execute("select datname from pg_database")}
     return [purpose for purpose in get_args(Purpose) if database.name(purpose) not in there]

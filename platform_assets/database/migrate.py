@@ -271,7 +271,14 @@ def _migrate_libraries(database: Database, connection: psycopg.Connection[Any]) 
         with database.connect(purpose) as its_connection:
             if known == (versions, _library_revision(its_connection)):
                 continue
-            migrate(database)
+            try:
+                migrate(database)
+            except Exception as error:  # noqa: BLE001 - a library can raise any error at an unknown revision
+                revision = _library_revision(its_connection)
+                raise DatabaseError(
+                    f"{versions} cannot migrate the database {database.name(purpose)} from revision {revision} "
+                    f"({first_line(error)}); if a newer version of the library migrated it, install that version"
+                ) from None
             connection.execute(
                 "insert into platform.library_schemas (name, versions, revision) values (%s, %s, %s)"
                 " on conflict (name) do update"

@@ -1,8 +1,7 @@
-"""Open the platform's databases: those behind a URL, or without one those of the embedded server.
+"""Open the platform's databases: those behind a URL, or those of the embedded server.
 
-Two roles connect. The platform's own, by `open_database`, reads and writes rows, and of what is there
-for ever (`ledger.py`, `api_keys.py`) it can only read and add. The one that owns those tables, by
-`open_owner`, serves migrations alone; what each role may do, `migrate.py` grants.
+`open_database` connects as the platform's role, which reads and writes rows. `open_owner` connects as the role that
+owns the tables and is only for migrations. `migrate.py` grants the rights of the platform's role.
 """
 
 from __future__ import annotations
@@ -10,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import DatabaseError, PlatformError
+from platform_assets.base.home_folder import make_home
 from platform_assets.database.connections import Database, embedded_database, missing
 from platform_assets.database.embedded.server import APP, OWNER
 from platform_assets.database.embedded.shared_use import use_server
 from platform_assets.database.revisions import DOMAINS, current_heads, listed, refuse_unknown, wanted_heads
+from platform_assets.database.session import ignore_shell_variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,44 +25,47 @@ if TYPE_CHECKING:
 
 
 def open_configured_database(settings: Settings) -> Database:
-    """Open the databases that the settings ask for.
+    """Open the databases that the settings name.
 
     Raises
     ------
     PlatformError
-        The settings are those of a service without a database.
+        PLATFORM_BUNDLE is set, which means a service without a database.
     DatabaseError
         As for `open_database`.
     """
     if settings.bundle:
         raise PlatformError(
-            "PLATFORM_BUNDLE is for `platform-assets serve`, with one exported model and no database; unset it for "
-            "everything else"
+            "PLATFORM_BUNDLE is for `platform-assets serve`, which serves one exported model without a database; unset "
+            "it for every other command"
         )
     return open_database(settings.database_url.get_secret_value(), settings.home)
 
 
 def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
-    """Open the databases behind a URL; without one, those of the embedded server below `home`.
+    """Open the databases behind a URL, or those of the embedded server below `home`.
 
     Parameters
     ----------
     url
-        `postgresql://user:password@host/name`, or empty.
+        `postgresql://user:password@host/name`; empty for the embedded server.
     home
-        The platform's folder.
+        PLATFORM_HOME.
     migrated
-        Whether an external database must be at this code's version. The embedded one always is.
+        Whether to refuse an external database that is not at this code's revisions. The embedded one always is.
 
     Raises
     ------
     DatabaseError
-        The URL is none, the server is not there, or its database is not at this code's version.
+        The URL is malformed, the server does not respond, or the database is not at this code's revisions.
+    PlatformError
+        PLATFORM_HOME cannot be written.
 
     """
     if not url:
-        server = use_server(home / "postgres")
+        server = use_server(make_home(home) / "postgres")
         return embedded_database(server.port, APP, server.folder.password(APP), server)
+    ignore_shell_variables(embedded=False)
     database = Database(_parsed(url))
     if migrated:
         require_heads(database)
@@ -69,24 +73,27 @@ def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
 
 
 def open_owner(url: str, home: Path) -> Database:
-    """Open the same databases as the role that owns the platform's tables, which only migrations do.
+    """Open the databases as the role that owns the platform's tables; only for migrations.
 
     Parameters
     ----------
     url
         As for `open_database`, with the name of that role; empty for the embedded server.
     home
-        The platform's folder.
+        PLATFORM_HOME.
 
     Raises
     ------
     DatabaseError
-        The URL is none, or the embedded server cannot be started.
+        The URL is malformed, or the embedded server cannot be started.
+    PlatformError
+        PLATFORM_HOME cannot be written.
 
     """
     if url:
+        ignore_shell_variables(embedded=False)
         return Database(_parsed(url, "PLATFORM_MIGRATION_DATABASE_URL"))
-    server = use_server(home / "postgres")
+    server = use_server(make_home(home) / "postgres")
     return embedded_database(server.port, OWNER, server.folder.password(OWNER), server)
 
 
@@ -98,28 +105,28 @@ def _parsed(url: str, variable: str = "PLATFORM_DATABASE_URL") -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise DatabaseError(f"{wanted}; what it holds is no URL") from None
+        raise DatabaseError(f"{wanted}; its value is not a URL") from None
     if parsed.drivername.split("+")[0] not in {"postgresql", "postgres"}:
-        raise DatabaseError(f"{wanted}; it is one of {parsed.drivername}")
+        raise DatabaseError(f"{wanted}; its value starts with {parsed.drivername}://")
     if not parsed.database:
-        raise DatabaseError(f"{wanted}; it names no database")
+        raise DatabaseError(f"{wanted}; its value does not name a database")
     return parsed
 
 
 def require_heads(database: Database, domains: Path = DOMAINS) -> None:
-    """Refuse databases that are not at this code's version.
+    """Refuse databases that are not at this code's revisions.
 
     Parameters
     ----------
     database
-        As the platform connects.
+        Connects as the platform's role.
     domains
-        The folder that holds a folder for each domain.
+        The folder that contains the domains' folders.
 
     Raises
     ------
     DatabaseError
-        A revision is missing, or not one of this code's, or one of the three databases is not there.
+        A revision is missing or unknown to this code, or one of the three databases does not exist.
 
     """
     with database.connect("platform") as connection:
@@ -127,7 +134,7 @@ def require_heads(database: Database, domains: Path = DOMAINS) -> None:
         lacking = missing(database, connection)
     refuse_unknown(found, database.name("platform"), domains)
     if found != wanted or lacking:
-        state = f"is at version {listed(found) or 'none'}, this code needs {listed(wanted)}"
+        state = f"is at revision {listed(found) or 'none'}, but this code needs {listed(wanted)}"
         if lacking:
-            state = f"has no {' and no '.join(database.name(purpose) for purpose in lacking)} beside it"
+            state = f"is on a server without {' and '.join(database.name(purpose) for purpose in lacking)}"
         raise DatabaseError(f"the database {database.name('platform')} {state}; run `platform-assets migrate`")

@@ -1,9 +1,8 @@
-"""Revisions of the platform's own tables: those that this code has, and those that a database is at.
+"""Migration revisions of the platform's tables: those in this code, and those of a database.
 
-The rooms share the branch `platform`, in `database/migrations/versions`. A domain that owns tables has
-a branch named after it, in `domains/<domain>/migrations`. So a database is at a set of revisions: the
-newest one of each branch. File names say which revisions there are; reading them imports neither
-Alembic nor a domain. How a branch is written and upgraded, `migrate.py` says.
+The rooms share the branch `platform` in `database/migrations/versions`. A domain with tables has a branch of its own
+name in `domains/<domain>/migrations`. A database is at one revision of each branch. Revisions are read from file
+names, without importing Alembic or a domain. `migrate.py` describes how to write a migration.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).with_name("migrations")
 DOMAINS = Path(__file__).parents[1] / "domains"
 PLATFORM = "platform"
-"""Label of the branch that the rooms share."""
+"""Label of the branch that all rooms share."""
 REVISIONS_TABLE = "platform.alembic_version"
 
 
 @dataclass(frozen=True)
 class Branch:
-    """One chain of migrations.
+    """One branch of migrations.
 
     Attributes
     ----------
     label
-        `platform`, or the domain's name.
+        `platform` or a domain's name.
     files
-        The migrations by revision, oldest first.
+        Path of each migration by revision, oldest first.
     """
 
     label: str
@@ -44,28 +43,28 @@ class Branch:
 
     @property
     def head(self) -> str:
-        """The newest revision."""
+        """Return the newest revision."""
         return [*self.files][-1]
 
 
 def find_branches(domains: Path = DOMAINS) -> list[Branch]:
-    """Return the platform's branch, then that of each domain which has migrations, by name.
+    """Return the platform's branch, then the branches of the domains, sorted by name.
 
     Parameters
     ----------
     domains
-        The folder that holds a folder for each domain.
+        The folder that contains the domains' folders.
 
     Raises
     ------
     DatabaseError
-        The name of a migration's file does not begin with a revision of its branch.
+        A migration's file name does not start with a revision of its branch.
 
     """
     found = [Branch(PLATFORM, _files_by_revision(MIGRATIONS / "versions", ""))]
     for folder in sorted(domains.glob("*/migrations")):
         domain = folder.parent.name
-        # Where a domain was deleted, Python's caches may keep its folders.
+        # Python's caches can keep the folder of a deleted domain.
         if files := _files_by_revision(folder, f"{domain}_"):
             found.append(Branch(domain, files))
     return found
@@ -77,19 +76,20 @@ def _files_by_revision(folder: Path, prefix: str) -> dict[str, Path]:
         named = re.match(rf"({re.escape(prefix)}\d{{4}})_", path.name)
         if named is None:
             raise DatabaseError(
-                f"the migration {path} has no revision in its name; rename it, for example to {prefix}0001_{path.name}"
+                f"the name of the migration {path} does not start with a revision; rename it, for example to "
+                f"{prefix}0001_{path.name}"
             )
         files[named[1]] = path
     return files
 
 
 def wanted_heads(domains: Path = DOMAINS) -> frozenset[str]:
-    """Return the newest revision of each branch, which is what this code needs."""
+    """Return the newest revision of each branch, which a migrated database is at."""
     return frozenset(branch.head for branch in find_branches(domains))
 
 
 def current_heads(connection: psycopg.Connection[Any], table: str = REVISIONS_TABLE) -> frozenset[str]:
-    """Return the revisions that a database is at; none before the first migration."""
+    """Return the revisions of a database; empty before the first migration."""
     from psycopg import sql
 
     found = connection.execute("select to_regclass(%s)", [table]).fetchone()
@@ -100,26 +100,26 @@ def current_heads(connection: psycopg.Connection[Any], table: str = REVISIONS_TA
 
 
 def listed(revisions: Iterable[str]) -> str:
-    """Return revisions as people read them; empty without any."""
+    """Join sorted revisions with commas, for messages."""
     return ", ".join(sorted(revisions))
 
 
 def refuse_unknown(heads: Iterable[str], name: str, domains: Path = DOMAINS) -> None:
-    """Refuse a database that is at a revision whose file this code does not have.
+    """Refuse a database at a revision that this code does not have.
 
     Parameters
     ----------
     heads
-        What the database is at.
+        The database's revisions.
     name
-        Of the database, for the message.
+        The database's name, for the message.
     domains
         As for `find_branches`.
 
     Raises
     ------
     DatabaseError
-        Names the revision, its domain if that is gone, and what to do.
+        The database was migrated by newer code, or by a domain that was removed.
 
     """
     branches = {branch.label: branch for branch in find_branches(domains)}
@@ -128,11 +128,12 @@ def refuse_unknown(heads: Iterable[str], name: str, domains: Path = DOMAINS) -> 
         domain = revision.rpartition("_")[0]
         if domain and domain not in branches:
             raise DatabaseError(
-                f"the database {name} has tables of the domain {domain} at revision {revision}, and this code has no "
-                f"{domains / domain / 'migrations'}; put that folder back, or, to remove the domain for good, let the "
-                f"tables' owner drop them and delete the row {revision} of {REVISIONS_TABLE}"
+                f"the database {name} has tables of the domain {domain} at revision {revision}, but this code has no "
+                f"folder {domains / domain / 'migrations'}; restore that folder, or remove the domain for good: drop "
+                f"its tables as their owner, and delete the row {revision} of {REVISIONS_TABLE}"
             )
+        newest = branches[domain or PLATFORM].head
         raise DatabaseError(
-            f"the database {name} is at revision {revision}, which this code does not have; a newer version of the "
-            "platform migrated it: install that version"
+            f"the database {name} is at revision {revision}, but this code knows only {newest} and older; install the "
+            "version of the platform that migrated the database"
         )

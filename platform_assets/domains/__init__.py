@@ -1,7 +1,7 @@
-"""The use cases, one folder each. They never import each other; they meet by asset key.
+"""The use cases, one folder each, and functions that find what all of them declare: models, sources, settings.
 
-A folder is a domain by what is in it: nobody lists them. Whoever works on all domains asks here for one module of
-each, or for what they declare: models, sources, settings.
+Domains never import each other. They refer to each other's tables by asset key. Every subpackage is a domain, so there
+is no list of them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Found = TypeVar("Found")
 
 
 def all_of(kind: type[Found], modules: Iterable[ModuleType]) -> list[Found]:
-    """Return every object of a kind that some modules name."""
+    """Return every object of a class among the names of some modules."""
     return [value for module in modules for value in vars(module).values() if isinstance(value, kind)]
 
 
 def api_modules(domains: Collection[str] | None = None) -> list[ModuleType]:
-    """Return the `api.py` of every domain, or of some domains only, by their names."""
+    """Return the `api.py` of every domain, or only of the named domains."""
     return modules_named("api", __name__, domains)
 
 
@@ -40,12 +40,12 @@ def model_specs() -> list[ModelSpec]:
 
 
 def model_spec(name: str) -> ModelSpec:
-    """Return the model that is registered under a name.
+    """Return the declaration of a model by its registered name.
 
     Raises
     ------
     PlatformError
-        No domain declares it; names those that are declared.
+        No domain declares the model. The message lists the declared models.
     """
     specs = {spec.name: spec for spec in model_specs()}
     if name not in specs:
@@ -85,12 +85,12 @@ def settings_classes() -> list[type[DomainSettings]]:
 
 
 def check_settings() -> None:
-    """Read the settings of all domains, so that a wrong value is reported at the start.
+    """Read the settings of all domains, so that an invalid value is reported at startup.
 
     Raises
     ------
     SettingsError
-        A value is not allowed.
+        A value is invalid.
     """
     for one in settings_classes():
         read_settings(one)

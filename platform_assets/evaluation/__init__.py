@@ -1,1 +1,1 @@
-"""How good a model is: metrics with intervals, splits, thresholds, the gate, plots, near-duplicates."""
+"""Evaluation of models: metrics with intervals, splits, thresholds, the quality gate, plots and near-duplicates."""

@@ -1,7 +1,7 @@
-"""Metrics of binary classifiers with their intervals: of one model, of two models side by side, and by subgroup.
+"""Metrics of binary classifiers with intervals: for one model, for the difference of two models, and by subgroup.
 
-Labels are 0 and 1, scores lie between. Which rows are judged is decided in `splits.py`; whether the result is good
-enough, in `gate.py`; pictures are in `classifier_plots.py`.
+Labels are 0 or 1 and scores lie between 0 and 1. `splits.py` chooses the test rows, `gate.py` decides whether the
+metrics are good enough, and `classifier_plots.py` draws them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 UNKNOWN = "unknown"
-"""What `by_subgroup` calls rows without a value."""
+"""Subgroup name for rows with a missing value."""
 
 
 def measure(
     labels: ArrayLike, scores: ArrayLike, threshold: float, weights: ArrayLike | None = None
 ) -> dict[str, float]:
-    """All of `METRICS`.
+    """Compute all of `METRICS`.
 
-    What is undefined (see `Metric.needs`) is NaN, never an exception, and never the 0 that scikit-learn puts there.
+    An undefined metric (see `Metric.needs`) is NaN. scikit-learn returns 0 for some of these.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ def measure(
     scores
         Between 0 and 1, shape (n,).
     threshold
-        A row is flagged when its score is equal to it or above.
+        A row is flagged when its score is at or above this value.
     weights
-        0 or above, shape (n,); None counts each row once.
+        Row weights, 0 or above, shape (n,); None weights every row 1.
 
     Raises
     ------
     TrainingError
-        Shapes differ, or there are other values.
+        Shapes differ, or a label or score is out of range.
     """
     return Ranking(labels, scores).tally(weights).metrics(_threshold(threshold))
 
@@ -58,12 +58,12 @@ def evaluate(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, Estimate]:
-    """All of `METRICS`, each with its 95 % interval.
+    """Compute all of `METRICS`, each with a 95 % interval.
 
-    Percentile bootstrap of whole groups: as many groups as there are, drawn with replacement, for rows of one group
-    are not independent (Davison and Hinkley, Bootstrap Methods and their Application, 1997, 3.8). A resample in which
-    a metric is undefined does not count for it. With a single group there is no interval. The numbers of rows
-    and of positives are facts, and their intervals nothing but themselves.
+    The intervals come from a percentile bootstrap over groups, because rows of one group are not independent
+    (Davison and Hinkley, Bootstrap Methods and their Application, 1997, 3.8). Resamples in which a metric is
+    undefined are ignored for that metric. With a single group there is no interval. The numbers of rows and of
+    positive rows are exact, so both ends of their intervals equal the value.
 
     Parameters
     ----------
@@ -72,18 +72,18 @@ def evaluate(
     scores
         Between 0 and 1, shape (n,).
     groups
-        Key of each row's group, shape (n,); see `splits.group_keys`.
+        Group key of each row, shape (n,); see `splits.group_keys`.
     threshold
-        A row is flagged when its score is equal to it or above.
+        A row is flagged when its score is at or above this value.
     resamples
-        Number of resamples.
+        Number of bootstrap resamples.
     seed
-        The same seed gives the same intervals, whatever the order of the rows.
+        Random seed. The same seed gives the same intervals for any row order.
 
     Raises
     ------
     TrainingError
-        Shapes differ, or there are other values.
+        Shapes differ, or a label or score is out of range.
     """
     ranking, threshold = Ranking(labels, scores), _threshold(threshold)
 
@@ -102,29 +102,29 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, Estimate]:
-    """By how much each of `METRICS` is higher for the challenger than for the champion, with 95 % intervals.
+    """Compute challenger minus champion for all of `METRICS`, with 95 % intervals.
 
-    Both are measured on the same rows and the same resamples, so that what is hard for both cancels out.
+    The comparison is paired: both models are scored on the same rows and the same bootstrap resamples.
 
     Parameters
     ----------
     labels
         0 or 1, shape (n,).
     groups
-        Key of each row's group, shape (n,); see `splits.group_keys`.
+        Group key of each row, shape (n,); see `splits.group_keys`.
     challenger
-        Its scores, between 0 and 1, shape (n,), and its threshold.
+        Scores of the challenger, between 0 and 1, shape (n,), and its threshold.
     champion
-        The same of the champion.
+        Scores of the champion, between 0 and 1, shape (n,), and its threshold.
     resamples
-        Number of resamples.
+        Number of bootstrap resamples.
     seed
-        The same seed gives the same intervals, whatever the order of the rows.
+        Random seed. The same seed gives the same intervals for any row order.
 
     Raises
     ------
     TrainingError
-        Shapes differ, or there are other values.
+        Shapes differ, or a label or score is out of range.
     """
     sides = [(Ranking(labels, scores), _threshold(threshold)) for scores, threshold in (challenger, champion)]
 
@@ -145,7 +145,7 @@ def by_subgroup(  # noqa: PLR0913 - the rows, column by column
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, dict[str, Estimate]]:
-    """What `evaluate` says of the rows of each value alone.
+    """Run `evaluate` separately on the rows of each subgroup.
 
     Parameters
     ----------
@@ -154,25 +154,25 @@ def by_subgroup(  # noqa: PLR0913 - the rows, column by column
     scores
         Between 0 and 1, shape (n,).
     groups
-        Key of each row's group, shape (n,); see `splits.group_keys`.
+        Group key of each row, shape (n,); see `splits.group_keys`.
     threshold
-        A row is flagged when its score is equal to it or above.
+        A row is flagged when its score is at or above this value.
     values
-        What the rows are divided by, shape (n,).
+        Subgroup of each row, shape (n,).
     resamples
-        Number of resamples.
+        Number of bootstrap resamples.
     seed
-        As for `evaluate`.
+        Random seed, as for `evaluate`.
 
     Returns
     -------
     dict[str, dict[str, Estimate]]
-        By value as text, sorted; rows without one are under `UNKNOWN`.
+        Estimates by subgroup, sorted by its name. Rows with a missing value are under `UNKNOWN`.
 
     Raises
     ------
     TrainingError
-        Shapes differ, or there are other values.
+        Shapes differ, or a label or score is out of range.
     """
     import numpy as np
     import pandas as pd
@@ -181,8 +181,8 @@ def by_subgroup(  # noqa: PLR0913 - the rows, column by column
     key, value = pd.Series(groups), pd.Series(values)
     if not len(truth) == len(score) == len(key) == len(value):
         raise TrainingError(
-            f"there are {len(truth)} labels, {len(score)} scores, {len(key)} groups and {len(value)} values to divide "
-            "them by; each row needs all"
+            f"there are {len(truth)} labels, {len(score)} scores, {len(key)} groups and {len(value)} subgroup values; "
+            "pass one of each per row"
         )
     names = np.array([UNKNOWN if pd.isna(one) else _name(one) for one in value], dtype=object)
     members = {name: np.flatnonzero(names == name) for name in sorted(set(names))}
@@ -195,7 +195,7 @@ def by_subgroup(  # noqa: PLR0913 - the rows, column by column
 def most_wrong(
     labels: ArrayLike, scores: ArrayLike, threshold: float, most: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows about which a classifier is wrong and most sure of it; of equal scores, the first.
+    """Return the misclassified rows with the most extreme scores. Ties keep the order of the rows.
 
     Parameters
     ----------
@@ -204,14 +204,14 @@ def most_wrong(
     scores
         Between 0 and 1, shape (n,).
     threshold
-        A row is flagged when its score is equal to it or above.
+        A row is flagged when its score is at or above this value.
     most
-        How many of either kind.
+        Maximum number of rows of each kind.
 
     Returns
     -------
     tuple[NDArray[np.int64], NDArray[np.int64]]
-        Places of negative rows that are flagged, highest scores first; of positive ones that are not, lowest first.
+        Indices of the false positives, highest score first, and of the false negatives, lowest score first.
     """
     import numpy as np
 
@@ -225,10 +225,10 @@ def most_wrong(
 
 def _threshold(threshold: float) -> float:
     if math.isnan(threshold):
-        raise TrainingError("the threshold is NaN; a number is needed")
+        raise TrainingError("the threshold is NaN; pass a number")
     return float(threshold)
 
 
 def _name(value: Any) -> str:
-    # pandas keeps whole numbers as floats where some are missing.
+    # pandas stores an integer column with missing values as floats.
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,6 +1,6 @@
-"""Plots of how a binary classifier does, as PNG bytes: for Dagster's metadata, MLflow and the page of approval.
+"""Plots of a binary classifier's performance, as PNG bytes, for Dagster metadata, MLflow and the approval page.
 
-The metrics in them are computed in `metrics.py`; the look that they share is in `plot_style.py`.
+`metrics.py` computes the metrics shown in them, and `plot_style.py` holds their shared style.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _DARK = 0.7
 _HALF = 0.5
 _STEADY_RECALL = 0.02
 _SCORE_BINS = (10, 40)
-# From here on the smaller bars cannot be told from nothing on a linear axis.
+# Ratio of tallest to shortest bar above which the axis is logarithmic, because short bars would be invisible.
 _LOG_FROM = 50
 
 
 def calibration(labels: ArrayLike, scores: ArrayLike) -> bytes:
-    """Whether scores are probabilities: share of positives over mean score, in ten bins of equal size by score.
+    """Draw the reliability diagram: share of positive rows against mean score, in ten equal-sized bins by score.
 
-    Bars are 95 % intervals (Wilson, 1927) of a bin's share, as if its rows were independent.
+    Error bars are 95 % Wilson intervals (Wilson, 1927), which treat rows as independent.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def calibration(labels: ArrayLike, scores: ArrayLike) -> bytes:
     Raises
     ------
     TrainingError
-        Shapes differ, or there are other values.
+        Shapes differ, or a label or score is out of range.
     """
     import numpy as np
 
@@ -57,14 +57,14 @@ def calibration(labels: ArrayLike, scores: ArrayLike) -> bytes:
                 mean, share, bars, color=MODEL, marker="o", markersize=5, capsize=2, label="model, with 95 % intervals"
             )
         else:
-            note(axes, "undefined: rows are needed")
-        axes.set(xlabel="mean score of the bin", ylabel="share of positive rows")
+            note(axes, "undefined: no rows")
+        axes.set(xlabel="mean score in the bin", ylabel="share of positive rows in the bin")
         _square(axes, end)
         return as_png(axes)
 
 
 def roc(labels: ArrayLike, scores: ArrayLike) -> bytes:
-    """Share of the positive rows found, over the share of negative ones flagged with them.
+    """Draw the ROC curve: true positive rate against false positive rate.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def roc(labels: ArrayLike, scores: ArrayLike) -> bytes:
     Raises
     ------
     TrainingError
-        Shapes differ, or there are other values.
+        Shapes differ, or a label or score is out of range.
     """
     tally = Ranking(labels, scores).tally()
     metrics = tally.metrics(1.0)
@@ -87,14 +87,17 @@ def roc(labels: ArrayLike, scores: ArrayLike) -> bytes:
         if metrics["positives"] and negatives:
             axes.plot(_from_zero((above - caught) / negatives), _from_zero(caught / caught[-1]), **_line("model"))
         else:
-            note(axes, "undefined: rows of both classes are needed")
-        axes.set(xlabel="false alarms: share of the negative rows flagged", ylabel="recall: share of the positive rows")
+            note(axes, "undefined: rows of both classes are required")
+        axes.set(
+            xlabel="false positive rate: share of negative rows flagged",
+            ylabel="recall: share of positive rows flagged",
+        )
         _square(axes)
         return as_png(axes)
 
 
 def precision_recall(labels: ArrayLike, scores: ArrayLike, threshold: float) -> bytes:
-    """Share of positives among the flagged rows, over the share of the positive rows found; the threshold marked.
+    """Draw the precision-recall curve, with the threshold marked.
 
     Parameters
     ----------
@@ -103,12 +106,12 @@ def precision_recall(labels: ArrayLike, scores: ArrayLike, threshold: float) -> 
     scores
         Between 0 and 1, shape (n,).
     threshold
-        A row is flagged when its score is equal to it or above.
+        A row is flagged when its score is at or above this value.
 
     Raises
     ------
     TrainingError
-        Shapes differ, or there are other values.
+        Shapes differ, or a label or score is out of range.
     """
     import numpy as np
 
@@ -122,20 +125,20 @@ def precision_recall(labels: ArrayLike, scores: ArrayLike, threshold: float) -> 
         if metrics["positives"]:
             recall, precision = caught / caught[-1], caught / above
             top = _top_of(precision[recall >= _STEADY_RECALL], metrics)
-            # Steps, as average precision adds them up.
+            # Drawn in steps, because average precision sums steps.
             axes.step(np.append(0.0, recall), np.append(precision[0], precision), where="pre", **_line("model"))
             base_rate = metrics["base_rate"]
             axes.axhline(base_rate, color=OTHER, linestyle="--", label=f"base rate {rounded(base_rate)}")
             _mark_threshold(axes, metrics, threshold)
         else:
-            note(axes, "undefined: positive rows are needed")
-        axes.set(xlabel="recall: share of the positive rows flagged", ylabel="precision: positives among the flagged")
+            note(axes, "undefined: no positive rows")
+        axes.set(xlabel="recall: share of positive rows flagged", ylabel="precision: share of flagged rows positive")
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02 * top, 1.03 * top))
         return as_png(axes)
 
 
 def confusion(labels: ArrayLike, scores: ArrayLike, threshold: float) -> bytes:
-    """How many rows of each class are flagged, and what share of their class that is.
+    """Draw the confusion matrix, with counts and shares per class.
 
     Parameters
     ----------
@@ -144,12 +147,12 @@ def confusion(labels: ArrayLike, scores: ArrayLike, threshold: float) -> bytes:
     scores
         Between 0 and 1, shape (n,).
     threshold
-        A row is flagged when its score is equal to it or above.
+        A row is flagged when its score is at or above this value.
 
     Raises
     ------
     TrainingError
-        Shapes differ, or there are other values.
+        Shapes differ, or a label or score is out of range.
     """
     import numpy as np
 
@@ -159,10 +162,10 @@ def confusion(labels: ArrayLike, scores: ArrayLike, threshold: float) -> bytes:
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
     number = f"recall {rounded(metrics['recall'])}, precision {rounded(metrics['precision'])}"
-    with new_plot("Confusion", number, f"{_rows(metrics)}, threshold {rounded(threshold)}") as axes:
+    with new_plot("Confusion matrix", number, f"{_rows(metrics)}, threshold {rounded(threshold)}") as axes:
         axes.imshow(shares, cmap=_colour_map(), vmin=0, vmax=1, aspect="auto")
         for row, column in np.ndindex(2, 2):
-            share = f"{shares[row, column]:.1%} of them" if totals[row, 0] else "no such rows"
+            share = f"{shares[row, column]:.1%} of the class" if totals[row, 0] else "no rows"
             axes.text(
                 column,
                 row,
@@ -174,13 +177,13 @@ def confusion(labels: ArrayLike, scores: ArrayLike, threshold: float) -> bytes:
             )
         axes.set_xticks([0, 1], ["not flagged", "flagged"])
         axes.set_yticks([0, 1], [f"negative\n({totals[0, 0]:,.0f})", f"positive\n({totals[1, 0]:,.0f})"])
-        axes.set(xlabel="what the model says", ylabel="what is true (rows)")
+        axes.set(xlabel="prediction", ylabel="label (number of rows)")
         axes.grid(visible=False)
         return as_png(axes)
 
 
 def score_distribution(labels: ArrayLike, scores: ArrayLike, threshold: float) -> bytes:
-    """How the scores of each class are spread, as shares of the class, with the threshold.
+    """Draw the histogram of scores per class, with the threshold marked.
 
     Parameters
     ----------
@@ -189,19 +192,19 @@ def score_distribution(labels: ArrayLike, scores: ArrayLike, threshold: float) -
     scores
         Between 0 and 1, shape (n,).
     threshold
-        A row is flagged when its score is equal to it or above.
+        A row is flagged when its score is at or above this value.
 
     Raises
     ------
     TrainingError
-        Shapes differ, or there are other values.
+        Shapes differ, or a label or score is out of range.
     """
     import numpy as np
 
     tally = Ranking(labels, scores).tally()
     metrics = tally.metrics(threshold)
     edges = _score_edges(tally)
-    with new_plot("Scores", f"share flagged {rounded(metrics['flagged'])}", _rows(metrics)) as axes:
+    with new_plot("Score distribution", f"share flagged {rounded(metrics['flagged'])}", _rows(metrics)) as axes:
         shown = []
         for name, rows, colour in (
             ("negative rows", tally.rows - tally.positives, OTHER),
@@ -216,8 +219,8 @@ def score_distribution(labels: ArrayLike, scores: ArrayLike, threshold: float) -
         _threshold_line(axes, threshold, edges)
         _scale_shares(axes, shown)
         if not shown:
-            note(axes, "undefined: rows are needed")
-        axes.set(xlabel="score", ylabel="share of the class's rows (%)")
+            note(axes, "undefined: no rows")
+        axes.set(xlabel="score", ylabel="share of rows in the class (%)")
         return as_png(axes)
 
 
@@ -226,7 +229,7 @@ def _line(label: str) -> dict[str, Any]:
 
 
 def _rows(metrics: dict[str, float]) -> str:
-    return f"n = {metrics['rows']:,.0f} rows, {metrics['positives']:,.0f} of them positive"
+    return f"n = {metrics['rows']:,.0f} rows, {metrics['positives']:,.0f} positive"
 
 
 def _from_zero(values: Floats) -> Floats:
@@ -240,7 +243,7 @@ def _square(axes: Axes, end: float = 1.0) -> None:
 
 
 def _top_of(precision: Floats, metrics: dict[str, float]) -> float:
-    # The first few rows make the curve jump up to 1 or down to 0; they must not flatten what follows.
+    # The first few rows make the curve jump to 0 or 1, so they do not set the scale of the axis.
     at_threshold = metrics["precision"] if metrics["flagged"] else 0.0
     top = 1.1 * max(float(precision.max()), 2 * metrics["base_rate"], at_threshold)
     return top if top < _HALF else 1.0

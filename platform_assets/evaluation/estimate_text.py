@@ -1,4 +1,4 @@
-"""An estimate as text: a recorded value with its interval, for people."""
+"""Formatting of a recorded estimate and its interval as text."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 def told_estimate(metric: Mapping[str, float | None], digits: int = 3) -> str:
-    """A recorded value and its interval, for people.
+    """Format a recorded value with its interval, e.g. `0.746 (0.714 to 0.777)`.
 
     Parameters
     ----------
     metric
-        As `Estimate.as_dict` gives it.
+        Estimate in the form of `Estimate.as_dict`.
     digits
-        Significant ones.
+        Number of significant digits.
     """
     value, low, high = metric["value"], metric["low"], metric["high"]
     if value is None:

@@ -1,6 +1,6 @@
-"""Plots of what a model goes by, as PNG bytes: importances of features, effects of words.
+"""Plots of model explanations, as PNG bytes: permutation importance and top words.
 
-The numbers are computed in `training/explanations.py`.
+`training/explanations.py` computes the numbers.
 """
 
 from __future__ import annotations
@@ -12,34 +12,35 @@ from platform_assets.evaluation.plot_style import INK, MODEL, OTHER, as_png, new
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 _MOST_BARS = 15
 _MOST_WORDS = 12
 
 
 def importance(names: Sequence[str], means: ArrayLike, deviations: ArrayLike, metric: str = "the metric") -> bytes:
-    """How much worse a model gets when the values of a feature are shuffled.
+    """Draw permutation importance: the drop in a metric when the values of one feature are shuffled.
 
     Parameters
     ----------
     names
-        Features.
+        Names of the features, k of them.
     means
-        Mean loss over the repetitions, shape (k,); below 0 where shuffling helped.
+        Mean drop over the repetitions, shape (k,); negative if shuffling improved the metric.
     deviations
-        Standard deviation of the same, shape (k,).
+        Standard deviation of the drop over the repetitions, shape (k,).
     metric
-        What gets worse, in words and with its unit.
+        Name of the metric.
     """
     import numpy as np
 
     loss, deviation = np.asarray(means, dtype=np.float64), np.asarray(deviations, dtype=np.float64)
     order = np.argsort(-loss, kind="stable")[:_MOST_BARS]
     shown = [short_name(names[place]) for place in order]
-    number = f"most of all {shown[0]} ({rounded(loss[order[0]])})" if shown else "undefined"
-    below = f"n = {len(order)} of {len(names)} features; each shuffled several times, mean and standard deviation"
-    with new_plot("Importance", number, below) as axes:
+    number = f"highest for {shown[0]} ({rounded(loss[order[0]])})" if shown else "undefined"
+    below = f"{len(order)} of {len(names)} features; mean and standard deviation over repeated shuffles"
+    with new_plot("Permutation importance", number, below) as axes:
         places = np.arange(len(order))
         axes.barh(places, loss[order], xerr=deviation[order], color=MODEL, ecolor=OTHER, capsize=2, height=0.7)
         axes.axvline(0, color=INK, linewidth=0.8)
@@ -47,7 +48,7 @@ def importance(names: Sequence[str], means: ArrayLike, deviations: ArrayLike, me
         for label in axes.get_yticklabels():
             label.set_parse_math(False)
         axes.set_ylim(max(len(order), 3) - 0.4, -0.6)
-        axes.set_xlabel(f"loss of {metric}")
+        axes.set_xlabel(f"drop in {metric} when the feature is shuffled")
         axes.grid(visible=False, axis="y")
         if not shown:
             note(axes, "no features")
@@ -55,18 +56,18 @@ def importance(names: Sequence[str], means: ArrayLike, deviations: ArrayLike, me
 
 
 def word_effects(words: Sequence[str], effects: ArrayLike, positive: str, below: str) -> bytes:
-    """By how much single words raise or lower the score of the texts that they are in.
+    """Draw the words that raise or lower the scores of texts most.
 
     Parameters
     ----------
     words
-        Words; those that raise or lower it most are drawn.
+        Words, k of them.
     effects
-        Mean change of the score, above 0 where the word raises it, shape (k,).
+        Mean change in score caused by the word, shape (k,); positive if the word raises the score.
     positive
-        What a high score stands for, said of a text.
+        Name of the positive class.
     below
-        From how many texts this comes, in words.
+        Subtitle, with the number of texts.
     """
     import numpy as np
 
@@ -75,8 +76,7 @@ def word_effects(words: Sequence[str], effects: ArrayLike, positive: str, below:
     raising = [place for place in order[:_MOST_WORDS] if effect[place] > 0]
     lowering = [place for place in order[-_MOST_WORDS:] if effect[place] < 0]
     drawn = np.array([*raising, *lowering], dtype=np.int64)
-    number = f"most of all {short_name(words[drawn[0]])} ({effect[drawn[0]]:+.3f})" if len(drawn) else "undefined"
-    with new_plot("Top words", number, below) as axes:
+    with new_plot("Top words", _strongest(words, effect), below) as axes:
         places = np.arange(len(drawn))
         colours = [MODEL if value > 0 else OTHER for value in effect[drawn]]
         axes.barh(places, effect[drawn], color=colours, height=0.75)
@@ -85,8 +85,15 @@ def word_effects(words: Sequence[str], effects: ArrayLike, positive: str, below:
         for label in axes.get_yticklabels():
             label.set_parse_math(False)
         axes.set_ylim(max(len(drawn), 3) - 0.4, -0.6)
-        axes.set_xlabel(f"mean change of the score by the word; to the right, more {short_name(positive)}")
+        axes.set_xlabel(f"mean change in score caused by the word (right: {short_name(positive)})")
         axes.grid(visible=False, axis="y")
         if not len(drawn):
-            note(axes, "no word is in enough texts")
+            note(axes, "no word occurs in enough texts")
         return as_png(axes)
+
+
+def _strongest(words: Sequence[str], effect: NDArray[np.float64]) -> str:
+    if not effect.any():
+        return "no effect"
+    place = max(range(len(effect)), key=lambda at: (abs(effect[at]), effect[at]))
+    return f"strongest is {short_name(words[place])} ({effect[place]:+.3f})"

@@ -1,4 +1,4 @@
-"""The quality gate: what a model has to reach, what it has to keep up with, and the verdict with its reasons."""
+"""The quality gate: bounds for metrics, the comparison with the champion, and the verdict with its reasons."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A bound for the value of a metric.
+    """A bound on the value of a metric.
 
     Attributes
     ----------
     metric
-        One of `METRICS`, which the model's declaration checks.
+        One of `METRICS`. `ModelSpec` rejects unknown names.
     at_least
         Lowest value that passes.
     at_most
-        Highest value that passes. One of the two is given.
+        Highest value that passes. Set either `at_least` or `at_most`.
     why
-        Where the bound comes from, a sentence.
+        Reason for the bound, one sentence.
 
     Raises
     ------
     TrainingError
-        Not exactly one bound.
+        Neither or both bounds are set, or the bound is not finite.
     """
 
     metric: str
@@ -43,50 +43,50 @@ class Criterion:
 
     def __post_init__(self) -> None:
         if (self.at_least is None) == (self.at_most is None) or not math.isfinite(self.bound):
-            raise TrainingError(f"the criterion for {self.metric} needs one finite bound, at_least or at_most")
+            raise TrainingError(f"the criterion for {self.metric} needs one finite bound: set at_least or at_most")
 
     @property
     def bound(self) -> float:
-        """The one that is given."""
-        return self.at_most if self.at_least is None else self.at_least  # type: ignore[return-value]  # one of the two is given
+        """The value of `at_least` or `at_most`."""
+        return self.at_most if self.at_least is None else self.at_least  # type: ignore[return-value]  # exactly one is set
 
     @property
     def name(self) -> str:
-        """The fact, e.g. `roc_auc_is_at_least_0_65`; fits a check's name."""
+        """Name of the asset check, e.g. `roc_auc_is_at_least_0_65`."""
         side = "at_most" if self.at_least is None else "at_least"
         return f"{self.metric}_is_{side}_{_plain(self.bound).replace('-', 'minus_').replace('.', '_')}"
 
     @property
     def description(self) -> str:
-        """The fact as a sentence, and why it is demanded."""
+        """Description of the asset check: the bound and the reason for it."""
         side = "at most" if self.at_least is None else "at least"
         return f"{metric_named(self.metric).label} is {side} {_plain(self.bound)}. {self.why}".strip()
 
     def holds(self, value: float) -> bool:
-        """Whether the value keeps the bound; NaN does not."""
+        """Return whether the value is within the bound. NaN is not."""
         return value <= self.bound if self.at_least is None else value >= self.bound
 
 
 @dataclass(frozen=True)
 class NotWorse:
-    """The challenger is not worse than the champion, with 95 % confidence and up to a margin.
+    """A non-inferiority test of the challenger against the champion, at 95 % confidence.
 
-    Passes when the whole interval of the difference lies on the good side of the margin: few rows do not pass for a
-    good challenger.
+    It passes if the whole interval of the difference is within the margin. With few test rows the interval is wide,
+    so the test fails.
 
     Attributes
     ----------
     metric
-        One of `METRICS` of which one direction is better.
+        One of `METRICS` for which higher or lower is better.
     by
-        The margin, in the metric's unit, 0 or above.
+        Margin, in the metric's unit, 0 or above.
     why
-        Where the margin comes from, a sentence.
+        Reason for the margin, one sentence.
 
     Raises
     ------
     TrainingError
-        Neither direction is better; the margin is out of its bounds.
+        The metric has no better direction, or the margin is negative or not finite.
     """
 
     metric: str
@@ -94,36 +94,39 @@ class NotWorse:
     why: str = ""
 
     def __post_init__(self) -> None:
-        # The model's declaration refuses an unknown metric: only there is it known whose it is.
+        # `ModelSpec` rejects unknown metrics, because its error can name the model.
         if self.metric in METRICS and METRICS[self.metric].higher_is_better is None:
-            raise TrainingError(f"neither a higher nor a lower {self.metric} is better, so that none can be worse")
+            raise TrainingError(
+                f"{self.metric} cannot be compared with the champion's, because neither higher nor lower is better; "
+                "choose another metric"
+            )
         if not 0 <= self.by < math.inf:
-            raise TrainingError(f"the margin for {self.metric} is {self.by:g}; it must be 0 or above")
+            raise TrainingError(f"the margin for {self.metric} is {self.by:g}; it must be finite and 0 or above")
 
     @property
     def name(self) -> str:
-        """The fact, e.g. `roc_auc_is_not_worse_than_champion`; fits a check's name."""
+        """Name of the asset check, e.g. `roc_auc_is_not_worse_than_champion`."""
         return f"{self.metric}_is_not_worse_than_champion"
 
     @property
     def description(self) -> str:
-        """The fact as a sentence, and why it is demanded."""
+        """Description of the asset check: the bound and the reason for it."""
         label = metric_named(self.metric).label
         return f"{label} is not worse than the champion's by more than {_plain(self.by)}. {self.why}".strip()
 
 
 @dataclass(frozen=True)
 class Reason:
-    """What became of one demand.
+    """Result of one criterion or of the comparison with the champion.
 
     Attributes
     ----------
     name
-        The demand's.
+        Name of the criterion or comparison.
     passed
-        Whether it is met.
+        Whether it passed.
     told
-        A sentence with value, interval and bound.
+        Value, interval and bound as a sentence.
     """
 
     name: str
@@ -133,23 +136,23 @@ class Reason:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a model is good enough, and why.
+    """Result of the quality gate.
 
     Attributes
     ----------
     reasons
-        One for each demand.
+        One result per criterion, then that of the comparison.
     """
 
     reasons: tuple[Reason, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every demand is met. A model of which nothing is demanded does not pass."""
+        """Whether all reasons passed. A verdict without reasons does not pass."""
         return bool(self.reasons) and all(reason.passed for reason in self.reasons)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the verdict for JSON."""
         reasons = [{"name": it.name, "passed": it.passed, "told": it.told} for it in self.reasons]
         return {"passed": self.passed, "reasons": reasons}
 
@@ -159,24 +162,24 @@ def judge(
     criteria: Sequence[Criterion],
     comparison: Reason | None = None,
 ) -> Verdict:
-    """Hold a challenger against what is demanded of it.
+    """Apply the quality gate to a challenger.
 
-    A criterion judges the value itself, not its interval: bounds are agreed on with people, in terms of what
-    they see. The comparison with the champion judges the interval.
+    A criterion tests the value and ignores the interval, because people agree on bounds for the values that they see.
+    The comparison with the champion tests the interval.
 
     Parameters
     ----------
     estimates
-        What `evaluate` says of the challenger.
+        Metrics of the challenger, from `evaluate`.
     criteria
-        Bounds for its metrics.
+        Bounds on these metrics.
     comparison
-        How it does beside the champion, see `keeps_up`; None where that is not asked.
+        Result of `keeps_up`; None to skip the comparison.
 
     Returns
     -------
     Verdict
-        Reasons in the order of the criteria, then of the comparison.
+        Reasons in the order of the criteria, followed by the comparison.
     """
     kept = (_kept(criterion, estimates) for criterion in criteria)
     return Verdict((*kept, *([comparison] if comparison else [])))
@@ -187,7 +190,7 @@ def _kept(criterion: Criterion, estimates: Mapping[str, Estimate]) -> Reason:
     estimate = estimates[criterion.metric]
     needed = f"at most {bound} is allowed" if criterion.at_least is None else f"at least {bound} is needed"
     if math.isnan(estimate.value):
-        told = f"{metric.label} is undefined, for there are no {metric.needs}; {needed}"
+        told = f"{metric.label} is undefined, because there are no {metric.needs}; {needed}"
         return Reason(criterion.name, passed=False, told=told)
     value = f"{_shown(estimate.value, criterion.bound)}{_interval(estimate, criterion.bound)}"
     if metric.chance is not None and estimate.low <= metric.chance <= estimate.high:
@@ -196,14 +199,14 @@ def _kept(criterion: Criterion, estimates: Mapping[str, Estimate]) -> Reason:
 
 
 def keeps_up(demand: NotWorse, differences: Mapping[str, Estimate]) -> Reason:
-    """Whether a challenger is not worse than the champion.
+    """Test whether a challenger is not worse than the champion.
 
     Parameters
     ----------
     demand
-        In what it must keep up.
+        Metric and margin.
     differences
-        What `compare` says of the two.
+        Challenger minus champion by metric, from `compare`.
     """
     metric, difference = metric_named(demand.metric), differences[demand.metric]
     if metric.higher_is_better:
@@ -212,7 +215,7 @@ def keeps_up(demand: NotWorse, differences: Mapping[str, Estimate]) -> Reason:
         bound, end, passed = demand.by, "upper end must be at most", difference.high <= demand.by
     needed = f"the {end} {_plain(bound)}"
     if math.isnan(difference.value):
-        told = f"{metric.label} cannot be compared with the champion's, for there are no {metric.needs}; {needed}"
+        told = f"{metric.label} cannot be compared with the champion's, because there are no {metric.needs}; {needed}"
         return Reason(demand.name, passed=False, told=told)
     value = f"{_shown(difference.value, bound, '+')}{_interval(difference, bound, '+')}"
     return Reason(demand.name, passed, f"{metric.label} differs from the champion's by {value}; {needed}")
@@ -227,7 +230,7 @@ def _interval(estimate: Estimate, bound: float, sign: str = "") -> str:
 
 
 def _plain(number: float) -> str:
-    # `g` would write 1e-05, which is no part of a check's name.
+    # The format `g` gives 1e-05, and the name of a check may not contain a minus sign.
     import numpy as np
 
     return np.format_float_positional(number, trim="-")
@@ -237,11 +240,7 @@ def _shown(number: float, bound: float, sign: str = "") -> str:
     if number == round(number) and abs(number) > 1:
         return f"{number:{sign},.0f}"
     digits = max(3, len(_plain(bound).partition(".")[2]))
-    # 0.6499 must not be told as 0.650 where at least 0.65 is needed.
-    while _side(round(number, digits), bound) != _side(number, bound):
+    # 0.64996 rounded to 0.650 would seem to reach a bound of 0.65.
+    while round(number, digits) == bound != number:
         digits += 1
     return f"{number:{sign}.{digits}f}"
-
-
-def _side(number: float, bound: float) -> int:
-    return (number > bound) - (number < bound)

@@ -1,6 +1,6 @@
-"""Estimates: a metric's value with its 95 % interval, from a bootstrap that resamples whole groups.
+"""Metric estimates with 95 % intervals from a bootstrap over groups.
 
-The same for every task: what is computed from the rows is handed in.
+The bootstrap works for every task, because the caller passes the function that computes the metrics.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _COUNTS = {"rows", "positives"}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its 95 % interval.
+    """A metric's value and its 95 % interval.
 
     Attributes
     ----------
     value
-        On the rows as they are; NaN where undefined.
+        Value on the original rows; NaN if undefined.
     low
-        Lower end; NaN where there is no interval.
+        Lower end of the interval; NaN if there is none.
     high
-        Upper end; NaN where there is no interval.
+        Upper end of the interval; NaN if there is none.
     """
 
     value: float
@@ -45,7 +45,7 @@ class Estimate:
     high: float
 
     def as_dict(self) -> dict[str, float | None]:
-        """For JSON, with null for NaN."""
+        """Return the estimate for JSON, with None in place of NaN."""
         ends = {"value": self.value, "low": self.low, "high": self.high}
         return {name: None if math.isnan(number) else number for name, number in ends.items()}
 
@@ -53,32 +53,32 @@ class Estimate:
 def grouped_bootstrap(
     metrics: Callable[[Floats | None], dict[str, float]], rows: int, groups: ArrayLike, resamples: int, seed: int
 ) -> dict[str, Estimate]:
-    """Estimate metrics on the rows as they are, with intervals from resamples of whole groups.
+    """Compute metrics on all rows, with intervals from a percentile bootstrap over groups.
 
-    Percentile bootstrap: as many groups as there are, drawn with replacement, for rows of one group are not
-    independent (Davison and Hinkley, Bootstrap Methods and their Application, 1997, 3.8).
+    Each resample draws as many groups as there are, with replacement. Groups are drawn instead of rows because rows
+    of one group are not independent (Davison and Hinkley, Bootstrap Methods and their Application, 1997, 3.8).
 
     Parameters
     ----------
     metrics
-        Metrics by name, of the rows with these weights, shape (n,); None counts each row once.
+        Function from row weights, shape (n,), to metrics by name. None weights every row 1.
     rows
         Number of rows, n.
     groups
-        Key of each row's group, shape (n,).
+        Group key of each row, shape (n,).
     resamples
-        Number of resamples.
+        Number of bootstrap resamples.
     seed
-        The same seed gives the same intervals, whatever the order of the rows.
+        Random seed. The same seed gives the same intervals for any row order.
 
     Raises
     ------
     TrainingError
-        There is not one group for each row.
+        The number of groups differs from the number of rows.
     """
     codes, keys = group_keys(groups)
     if len(codes) != rows:
-        raise TrainingError(f"there are {len(codes)} groups for {rows} rows; each row needs one")
+        raise TrainingError(f"there are {len(codes)} groups for {rows} rows; pass one group per row")
     values = metrics(None)
     draws = [metrics(weights) for weights in _resampled(codes, len(keys), resamples, seed)]
     return {
@@ -90,7 +90,7 @@ def grouped_bootstrap(
 def _resampled(codes: NDArray[np.int64], groups: int, resamples: int, seed: int) -> Iterator[Floats]:
     import numpy as np
 
-    if groups < 2:  # noqa: PLR2004 - one group drawn again and again is always the same
+    if groups < 2:  # noqa: PLR2004 - every resample of one group is the same
         return
     random = np.random.default_rng(seed)
     for _ in range(resamples):

@@ -1,6 +1,6 @@
-"""The metrics of a binary classifier: what each means, and how it is computed from rows ranked by their scores.
+"""Metrics of binary classifiers: their definitions, and their computation from rows sorted by score.
 
-Intervals around them, and differences between two models, are in `binary_classification.py`.
+Intervals and differences between two models are in `binary_classification.py`.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric means.
+    """Definition of a metric.
 
     Attributes
     ----------
     label
-        Its name in a sentence.
+        Name used in sentences.
     description
-        How it is computed; what is not said there is as in scikit-learn.
+        How it is computed. Edge cases follow scikit-learn unless stated otherwise.
     needs
-        Without what it is undefined, i.e. NaN.
+        Rows without which the metric is undefined, i.e. NaN.
     higher_is_better
-        None where neither direction is better.
+        Whether higher values are better; None if neither direction is.
     chance
-        What drawing lots reaches, where that is the same for all data.
+        Value reached by random scores; None if it depends on the data.
     """
 
     label: str
@@ -49,14 +49,14 @@ _POSITIVES = "positive rows"
 METRICS: Mapping[str, Metric] = {
     "roc_auc": Metric(
         "ROC AUC",
-        "Probability that a positive row scores above a negative one; a tie counts one half.",
+        "Probability that a random positive row scores above a random negative row; ties count one half.",
         "rows of both classes",
         higher_is_better=True,
         chance=0.5,
     ),
     "average_precision": Metric(
         "Average precision",
-        "Area under the curve of precision over recall, as a sum of steps; chance reaches the base rate.",
+        "Area under the precision-recall curve, summed in steps. Random scores reach the base rate.",
         _POSITIVES,
         higher_is_better=True,
     ),
@@ -68,50 +68,48 @@ METRICS: Mapping[str, Metric] = {
     ),
     "calibration_error": Metric(
         "Calibration error",
-        "Expected calibration error: rows in ten bins of equal size by score, the absolute difference between mean "
-        "score and share of positives in each, averaged by rows. Rows of one score share a bin, that of their middle. "
-        "Chance alone makes it larger than 0. Naeini, Cooper and Hauskrecht (AAAI 2015); bins of equal size as in "
-        "Nguyen and O'Connor (EMNLP 2015).",
+        "Expected calibration error (Naeini, Cooper and Hauskrecht, AAAI 2015) with ten equal-sized bins by score "
+        "(Nguyen and O'Connor, EMNLP 2015): the absolute difference between mean score and share of positive rows per "
+        "bin, weighted by the rows in the bin. Rows with equal scores share a bin. Sampling noise makes it positive "
+        "even for a perfectly calibrated model.",
         higher_is_better=False,
     ),
-    "recall": Metric(
-        "Recall", "Share of the positive rows whose score reaches the threshold.", _POSITIVES, higher_is_better=True
-    ),
-    "precision": Metric(
-        "Precision", "Share of positive rows among the flagged ones.", "flagged rows", higher_is_better=True
-    ),
+    "recall": Metric("Recall", "Share of positive rows that are flagged.", _POSITIVES, higher_is_better=True),
+    "precision": Metric("Precision", "Share of flagged rows that are positive.", "flagged rows", higher_is_better=True),
     "f1": Metric(
         "F1",
-        "Harmonic mean of recall and precision; 0 where no positive row is flagged.",
+        "Harmonic mean of recall and precision; 0 if no positive row is flagged.",
         _POSITIVES,
         higher_is_better=True,
     ),
-    "accuracy": Metric("Accuracy", "Share of rows flagged if positive, and only then.", higher_is_better=True),
+    "accuracy": Metric("Accuracy", "Share of rows classified correctly.", higher_is_better=True),
     "lift_top_decile": Metric(
         "Lift of the top decile",
-        "Share of positives among the tenth of the rows with the highest scores, over the base rate. Of rows that tie "
-        "at its border, each counts in part.",
+        "Share of positive rows in the top-scoring tenth, divided by the base rate. Rows that tie at the boundary of "
+        "the tenth count proportionally.",
         _POSITIVES,
         higher_is_better=True,
         chance=1.0,
     ),
-    "flagged": Metric("Share flagged", "Share of rows whose score reaches the threshold."),
-    "rows": Metric("Number of rows", "Rows judged; with weights, their sum.", "nothing"),
-    "positives": Metric("Number of positive rows", "Rows labelled 1; with weights, their sum.", "nothing"),
+    "flagged": Metric("Share flagged", "Share of rows that score at or above the threshold."),
+    "rows": Metric("Number of rows", "Rows evaluated; with weights, the sum of the weights.", "nothing"),
+    "positives": Metric(
+        "Number of positive rows", "Rows with label 1; with weights, the sum of their weights.", "nothing"
+    ),
 }
-"""What is measured of a model, by name."""
+"""Definitions of all metrics, by name."""
 
 
 def metric_named(name: str) -> Metric:
-    """Return what a metric means.
+    """Return the definition of a metric.
 
     Raises
     ------
     TrainingError
-        There is no such metric.
+        The metric is unknown.
     """
     if name not in METRICS:
-        raise TrainingError(f"there is no metric {name}; there are {', '.join(METRICS)}")
+        raise TrainingError(f"unknown metric {name}; use one of: {', '.join(METRICS)}")
     return METRICS[name]
 
 
@@ -121,16 +119,16 @@ _TOP = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """What a classifier did, as far as metrics and curves go: the rows at each distinct score, highest first.
+    """Counts of rows and positive rows at each distinct score, from which metrics and curves are computed.
 
     Attributes
     ----------
     scores
         Distinct scores, descending, float64, shape (k,).
     rows
-        Rows at each, or the sum of their weights, float64, shape (k,).
+        Rows at each score, or the sum of their weights, float64, shape (k,).
     positives
-        The positive ones among them, float64, shape (k,).
+        Positive rows at each score, or the sum of their weights, float64, shape (k,).
     """
 
     scores: Floats
@@ -138,7 +136,7 @@ class Tally:
     positives: Floats
 
     def metrics(self, threshold: float) -> dict[str, float]:
-        """All of `METRICS`, rows that reach the threshold being flagged; NaN where one is undefined."""
+        """Compute all of `METRICS` at a threshold; undefined metrics are NaN."""
         rows, positives = float(self.rows.sum()), float(self.positives.sum())
         flags = self.scores >= threshold
         flagged, caught = float(self.rows[flags].sum()), float(self.positives[flags].sum())
@@ -152,7 +150,7 @@ class Tally:
             "calibration_error": _ratio(float((size * abs(mean - share)).sum()), rows),
             "recall": _ratio(caught, positives),
             "precision": _ratio(caught, flagged),
-            # Where no row is positive, what is flagged can only be wrong, and nothing can be right.
+            # Undefined without positive rows, where the quotient would be 0 whatever the model flags.
             "f1": _ratio(2 * caught, positives + flagged) if positives else math.nan,
             "accuracy": _ratio(rows - flagged - positives + 2 * caught, rows),
             "lift_top_decile": self._lift(rows, positives),
@@ -162,11 +160,11 @@ class Tally:
         }
 
     def above(self) -> tuple[Floats, Floats]:
-        """Rows, and positive rows, at each score or above, shape (k,) each."""
+        """Return the cumulative rows and positive rows at or above each score, shape (k,) each."""
         return self.rows.cumsum(), self.positives.cumsum()
 
     def bins(self) -> tuple[Floats, Floats, Floats]:
-        """Mean score, share of positives and rows of each tenth of the rows by score; bins without rows left out."""
+        """Return mean score, share of positive rows and number of rows of each non-empty decile by score."""
         import numpy as np
 
         total = self.rows.sum()
@@ -182,7 +180,7 @@ class Tally:
         return scored[filled] / size[filled], positive[filled] / size[filled], size[filled]
 
     def _roc_auc(self, rows: float, positives: float) -> float:
-        # Mann and Whitney's form: negatives at a score, times the positives above and half of those beside them.
+        # Mann-Whitney U: each negative row counts the positive rows above it, and half of those that tie with it.
         pairs = (self.rows - self.positives) * (self.positives.cumsum() - self.positives / 2)
         return _ratio(float(pairs.sum()), positives * (rows - positives))
 
@@ -197,13 +195,13 @@ class Tally:
         if not positives:
             return math.nan
         above, caught = self.above()
-        # Straight lines between the scores are what gives tied rows their part.
+        # Linear interpolation between distinct scores counts tied rows proportionally.
         in_top = np.interp(_TOP * rows, np.append(0.0, above), np.append(0.0, caught))
         return float(in_top) / (_TOP * positives)
 
 
 class Ranking:
-    """Rows sorted by their scores, once, to be tallied under many weights.
+    """Rows sorted by score once, so that bootstrap weights can be tallied repeatedly.
 
     Parameters
     ----------
@@ -215,7 +213,7 @@ class Ranking:
     Raises
     ------
     TrainingError
-        Shapes differ, or there are other values.
+        Shapes differ, or a label or score is out of range.
     """
 
     def __init__(self, labels: ArrayLike, scores: ArrayLike) -> None:
@@ -223,13 +221,13 @@ class Ranking:
 
         truth, score = number_column("labels", labels), number_column("scores", scores)
         if len(truth) != len(score):
-            raise TrainingError(f"there are {len(truth)} labels and {len(score)} scores; each row needs both")
+            raise TrainingError(f"there are {len(truth)} labels and {len(score)} scores; pass one of each per row")
         if not np.isin(truth, (0, 1)).all():
-            raise TrainingError(f"labels must be 0 or 1; there are others: {_odd(truth, ~np.isin(truth, (0, 1)))}")
-        # Written so that NaN is refused as well.
+            raise TrainingError(f"labels must be 0 or 1; others found: {_odd(truth, ~np.isin(truth, (0, 1)))}")
+        # Negated, so that NaN is rejected too.
         if not ((score >= 0) & (score <= 1)).all():
             raise TrainingError(
-                f"scores must lie between 0 and 1; there are others: {_odd(score, ~((score >= 0) & (score <= 1)))}"
+                f"scores must be between 0 and 1; others found: {_odd(score, ~((score >= 0) & (score <= 1)))}"
             )
         self._order = np.argsort(-score, kind="stable")
         self._labels = truth[self._order]
@@ -241,17 +239,17 @@ class Ranking:
         return len(self._labels)
 
     def tally(self, weights: ArrayLike | None = None) -> Tally:
-        """Count the rows at each score, each as often as its weight says.
+        """Sum the weights of rows and of positive rows at each distinct score.
 
         Parameters
         ----------
         weights
-            0 or above, shape (n,); None counts each row once.
+            Row weights, 0 or above, shape (n,); None weights every row 1.
 
         Raises
         ------
         TrainingError
-            The weights are not one finite number of 0 or above for each row.
+            A weight is negative or not finite, or the number of weights differs from the number of rows.
         """
         import numpy as np
 
@@ -260,7 +258,7 @@ class Ranking:
         else:
             given = number_column("weights", weights)
             if len(given) != len(self._labels) or not ((given >= 0) & (given < np.inf)).all():
-                raise TrainingError("weights must be finite numbers of 0 or above, one for each row")
+                raise TrainingError("weights must be finite and 0 or above, one per row")
             weight = given[self._order]
         if not len(weight):
             return Tally(self._scores, weight, weight)
@@ -272,19 +270,19 @@ class Ranking:
 
 
 def number_column(name: str, values: ArrayLike) -> Floats:
-    """Return values as float64, shape (n,).
+    """Convert values to a float64 array of shape (n,).
 
     Parameters
     ----------
     name
-        What they are, for the error.
+        Name of the values in error messages.
     values
-        Numbers, one for each row.
+        Numbers, one per row.
 
     Raises
     ------
     TrainingError
-        Some are no numbers, or there is not one for each row.
+        A value is not a number, or the values are not one-dimensional.
     """
     import numpy as np
 
@@ -293,7 +291,7 @@ def number_column(name: str, values: ArrayLike) -> Floats:
     except (TypeError, ValueError) as error:
         raise TrainingError(f"the {name} are not all numbers: {error}") from None
     if column.ndim != 1:
-        raise TrainingError(f"the {name} have shape {column.shape}; one for each row is needed")
+        raise TrainingError(f"the {name} have shape {column.shape}; pass one per row, shape (n,)")
     return column
 
 

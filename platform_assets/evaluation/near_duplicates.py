@@ -1,8 +1,8 @@
-"""Which texts say nearly the same, so that none of them judges a model that learned from another.
+"""Groups of near-duplicate texts, so that a split keeps near-duplicates on one side.
 
-The rule is fixed: two texts are near-duplicates if, of the pairs of neighbouring words that either has, both have
-at least two fifths (Jaccard); a group is what such texts connect. Whether two texts are near-duplicates depends on
-those two alone, so that further texts never part a group; they may join two.
+Two texts are near-duplicates if the Jaccard similarity of their word bigrams is at least 0.4. Groups are the connected
+components of this relation. Adding texts can merge two groups, but never divides one, because the relation depends
+only on the two texts.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 SHINGLE_WORDS = 2
+"""Words in a shingle."""
 AT_LEAST = Fraction(2, 5)
-"""Share of pairs of words that two near-duplicates have in common."""
+"""Minimum Jaccard similarity of near-duplicates."""
 _MOST_CELLS = 20_000_000
 _KEY_DIGITS = 16
 
 
 def near_duplicates(texts: Sequence[str]) -> list[str]:
-    """A key for each text: the same for near-duplicates, directly or by way of others.
+    """Return the group key of each text.
 
-    Every pair of texts that shares a pair of words is compared, none is estimated. Time grows with the number of such
-    pairs of texts, memory with the number of texts: 9,000 short texts take a second or two, 100,000 some twenty.
+    All pairs of texts that share a bigram are compared exactly. Time grows with the number of these pairs, and memory
+    with the number of texts. 9,000 short texts take about two seconds, and 100,000 take about twenty.
 
     Parameters
     ----------
     texts
-        Cleaned: words with blanks between them. The oldest first, so that the keys stay what they are when texts are
-        added at the end.
+        Cleaned texts: words separated by single spaces. Pass the oldest first, so that existing groups keep their
+        keys when texts are appended.
 
     Returns
     -------
     list[str]
-        16 hexadecimal digits for each text, in order: of SHA-256 of the first text of its group.
+        Key of each text: the first 16 hexadecimal digits of the SHA-256 of the first text in its group.
     """
     if not texts:
         return []
@@ -48,35 +49,35 @@ def near_duplicates(texts: Sequence[str]) -> list[str]:
 
     distinct = list(dict.fromkeys(texts))
     groups = _connected(_incidence(distinct))
-    # The first text of each group, for `distinct` keeps the order of the texts.
+    # `distinct` keeps the order of `texts`, so this is the first text of each group.
     _, first = np.unique(groups, return_index=True)
     keys = dict(zip(distinct, (_key(distinct[first[group]]) for group in groups), strict=True))
     return [keys[text] for text in texts]
 
 
 def shingles(text: str) -> set[str]:
-    """The pairs of neighbouring words of a cleaned text; the text itself where it has less than two words."""
+    """Return the word bigrams of a cleaned text, or the text itself if it has fewer than two words."""
     words = text.split()
     starts = range(max(1, len(words) - SHINGLE_WORDS + 1))
     return {" ".join(words[start : start + SHINGLE_WORDS]) for start in starts}
 
 
 def _incidence(texts: Sequence[str]) -> csr_matrix:
-    """Which text has which pair of words: one row per text, 1 or nothing."""
+    """Return the sparse binary matrix of texts (rows) and bigrams (columns)."""
     from sklearn.feature_extraction.text import CountVectorizer
 
     return CountVectorizer(analyzer=shingles, binary=True, dtype="int32").fit_transform(texts)
 
 
 def _connected(incidence: csr_matrix, most_cells: int = _MOST_CELLS) -> NDArray[np.int32]:
-    """The number of each text's group; texts are compared in parts of so many pairs."""
+    """Return the group number of each text. At most `most_cells` pairs are compared at once."""
     import numpy as np
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     count = incidence.shape[0]
     sizes = np.asarray(incidence.sum(axis=1)).ravel()
-    # A part at a time: were all texts alike, the product would have a cell for every two of them.
+    # If all texts are alike, the product has a cell for every pair of texts, so it is computed in slices.
     step = max(1, most_cells // count)
     pairs = [_similar(incidence, sizes, start, start + step) for start in range(0, count, step)]
     one, other = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
@@ -88,11 +89,11 @@ def _connected(incidence: csr_matrix, most_cells: int = _MOST_CELLS) -> NDArray[
 def _similar(
     incidence: csr_matrix, sizes: NDArray[np.int64], start: int, end: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Both ends of each pair of near-duplicates whose first is in a range of the texts."""
+    """Return the indices of near-duplicate pairs whose first text is in the range."""
     common = (incidence[start:end] @ incidence.T).tocoo()
     one, other = common.row.astype("int64") + start, common.col.astype("int64")
     either = sizes[one] + sizes[other] - common.data
-    # In whole numbers, for a quotient of exactly two fifths may be rounded to less.
+    # Integer arithmetic, because a quotient of exactly 2/5 may be rounded down.
     similar = common.data * AT_LEAST.denominator >= either * AT_LEAST.numerator
     return one[similar], other[similar]
 

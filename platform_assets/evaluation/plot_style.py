@@ -1,7 +1,7 @@
-"""The look that all plots share, and how they become PNG bytes.
+"""Shared style of all plots, and their conversion to PNG.
 
-640 x 440 pixels, the model in blue, what it is compared with in grey, the threshold in orange; the title says what is
-seen and the number that matters, the line below it how many rows it comes from.
+Plots have 640 x 440 pixels. The model is blue, its reference grey and the threshold orange. The title names the plot
+and its main number. The line below the title gives the number of rows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONGEST_NAME = 32
 
 @contextmanager
 def new_plot(what: str, number: str, below: str) -> Iterator[Axes]:
-    """Draw a new plot: what it shows and the number that matters as title, and a line of explanation below that."""
+    """Open a plot with the title `what: number` and the subtitle `below`."""
     with _quiet():
         from matplotlib.figure import Figure
 
@@ -48,8 +48,8 @@ def new_plot(what: str, number: str, below: str) -> Iterator[Axes]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # On its first import Matplotlib warns where it cannot keep its list of fonts (a home that is read-only),
-    # and while it takes more than five seconds to make one. Neither is news to whoever wants a picture.
+    # On its first import Matplotlib warns if it cannot save its font list (read-only home), or if building the list
+    # takes more than five seconds. Neither affects the plot.
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -60,35 +60,35 @@ def _quiet() -> Iterator[None]:
 
 
 def as_png(axes: Axes) -> bytes:
-    """Return the finished plot, with a legend below it if something has a label."""
+    """Render the plot as PNG, with a legend below it if a line has a label."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     figure = cast("Figure", axes.figure)
     if axes.get_legend_handles_labels()[1]:
-        # Below the axes, where it covers nothing.
+        # Outside the axes, so that it covers no data.
         figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     buffer = io.BytesIO()
-    # A palette makes a third of the size, and nobody sees it: there are four colours and their edges.
+    # A palette cuts the size to a third without a visible change, because plots have four colours and their edges.
     image.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(buffer, "png")
     return buffer.getvalue()
 
 
 def rounded(number: float) -> str:
-    """Return a number with about three digits, or `undefined` for NaN."""
+    """Format a number with about three digits; NaN is `undefined`."""
     if math.isnan(number):
         return "undefined"
-    # Where positives are rare, scores and shares are small, and three decimals would not tell them apart.
+    # Scores of a rare class are small, so three decimals would make different scores look equal.
     return f"{number:.3f}" if abs(number) >= _SMALL or number == 0 else f"{number:.3g}"
 
 
 def short_name(name: str) -> str:
-    """Return a name that fits beside an axis, in letters that the font has."""
-    # Matplotlib warns of characters that its font lacks.
+    """Shorten a name to fit beside an axis, and replace characters that the font lacks."""
+    # Matplotlib warns about characters that its font lacks.
     plain = (
         "".join(letter if letter.isprintable() else " " for letter in name)
         .encode("latin-1", "replace")
@@ -98,7 +98,7 @@ def short_name(name: str) -> str:
 
 
 def note(axes: Axes, text: str) -> None:
-    """Write a text in the middle of the plot."""
+    """Write text in the middle of the plot."""
     axes.text(
         0.5,
         0.5,

@@ -1,8 +1,7 @@
-"""Which rows a model learns from, and which judge it.
+"""Splits of rows into training set, holdout and cross-validation folds, by group and time.
 
-The group of a row (a client, a device, a text) decides, by a stable hash and never by a draw: what
-was once held out stays held out when rows are added, reordered or repeated. Where rows have times,
-what judges also lies after what was learned from. Metrics are in `binary_classification.py`.
+A stable hash of the group key (client, device, text) decides membership, so a group that is held out stays held out
+when rows are added, reordered or repeated. If rows have times, test rows are also later than training rows.
 """
 
 from __future__ import annotations
@@ -26,25 +25,25 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
 
 _POSITIONS = 2**64
-# Other salts than the holdout's, for its hash says nothing new about those who are not in it.
+# Folds need their own salt: given that a group is in the training set, its holdout hash is no longer uniform.
 _FOLD = "fold"
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """How much is kept back to judge a model.
+    """Size of the holdout.
 
     Attributes
     ----------
     groups
-        Share of the groups that no model learns from; above 0, below 1.
+        Share of groups that are held out; above 0, below 1.
     newest
-        Share of the rows, by time, that count as the newest; above 0, below 1.
+        Share of rows that count as the newest; above 0, below 1. Not used without times.
 
     Raises
     ------
     TrainingError
-        A share is out of its bounds.
+        A share is out of range.
     """
 
     groups: float = 0.2
@@ -53,23 +52,23 @@ class Holdout:
     def __post_init__(self) -> None:
         for name, share in (("groups", self.groups), ("newest", self.newest)):
             if not 0 < share < 1:
-                raise TrainingError(f"the holdout's share of {name} is {share:g}; it must lie between 0 and 1")
+                raise TrainingError(f"the holdout's share of {name} is {share:g}; it must be above 0 and below 1")
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows to learn from and rows to judge by.
+    """Indices of the training rows and the held-out rows.
 
     Attributes
     ----------
     train
-        Indices of rows, ascending, int64.
+        Indices of the training rows, ascending, int64.
     holdout
-        Indices of rows, ascending, int64.
+        Indices of the held-out rows, ascending, int64.
     left_out
-        Rows that are neither: old ones of held-out groups, new ones of the others.
+        Number of rows in neither: old rows of held-out groups, and new rows of other groups.
     cut
-        Midnight of the first day whose rows judge, in the times' own zone; None for rows without times.
+        Midnight of the first day of the holdout, in the time zone of the times; None without times.
     """
 
     train: Indices
@@ -79,25 +78,25 @@ class Split:
 
 
 def group_keys(groups: ArrayLike) -> tuple[Indices, list[str]]:
-    """The distinct keys of groups, as text, and which of them each row has.
+    """Encode group keys as text.
 
-    Text stays as it is, and a whole number becomes its decimal digits, however it is stored: 7, 7.0 and "7" are
-    one group, so that a column means the same after pandas has turned it into floats.
+    Integers become their decimal digits. 7, 7.0 and "7" are one group, because pandas turns an integer column into
+    floats when a value is missing.
 
     Parameters
     ----------
     groups
-        Key of each row's group, shape (n,).
+        Group key of each row, shape (n,).
 
     Returns
     -------
     tuple[NDArray[np.int64], list[str]]
-        Place of each row's key among the keys, shape (n,); the keys, sorted, each once.
+        Code of each row, shape (n,), and the distinct keys, sorted. The code is the index of the row's key.
 
     Raises
     ------
     TrainingError
-        A key is missing, or is neither text nor a whole number.
+        A key is missing, or is neither text nor an integer.
     """
     import numpy as np
     import pandas as pd
@@ -105,7 +104,7 @@ def group_keys(groups: ArrayLike) -> tuple[Indices, list[str]]:
     codes, values = pd.factorize(pd.Series(groups))
     missing = int((codes < 0).sum())
     if missing:
-        raise TrainingError(f"{missing} of {len(codes)} rows have no group; give each one, or leave those rows out")
+        raise TrainingError(f"{missing} of {len(codes)} rows have no group; fill in their group, or drop them")
     texts = [_text(value) for value in pd.Index(values).tolist()]
     keys = sorted(set(texts))
     places = {key: place for place, key in enumerate(keys)}
@@ -113,19 +112,19 @@ def group_keys(groups: ArrayLike) -> tuple[Indices, list[str]]:
 
 
 def in_holdout(groups: ArrayLike, share: float, salt: str = "holdout") -> NDArray[np.bool_]:
-    """Whether the group of each row is held out.
+    """Return whether the group of each row is held out.
 
-    The first 8 bytes of SHA-256 of salt and key, as a fraction of 2^64, lie below the share. It depends on nothing
-    else: not on other rows, their order, or the machine. A group held out at one share is so at every larger one.
+    A group is held out if the first 8 bytes of the SHA-256 of salt and key, divided by 2^64, are below the share. Other
+    rows, their order and the machine have no influence. A group held out at one share is held out at every larger one.
 
     Parameters
     ----------
     groups
-        Key of each row's group, shape (n,); see `group_keys`.
+        Group key of each row, shape (n,); see `group_keys`.
     share
-        Share of all conceivable groups that are held out, 0 to 1.
+        Expected share of groups that are held out, 0 to 1.
     salt
-        Other salts make independent choices.
+        Prefix of the hashed text. Different salts hold out independent sets of groups.
 
     Returns
     -------
@@ -135,38 +134,38 @@ def in_holdout(groups: ArrayLike, share: float, salt: str = "holdout") -> NDArra
     Raises
     ------
     TrainingError
-        A key is missing, or is neither text nor a whole number; the share is out of its bounds.
+        A key is missing, or is neither text nor an integer, or the share is out of range.
     """
     import numpy as np
 
     if not 0 <= share <= 1:
-        raise TrainingError(f"the share of groups is {share:g}; it must lie between 0 and 1")
+        raise TrainingError(f"the share of groups is {share:g}; it must be between 0 and 1")
     codes, keys = group_keys(groups)
-    # A float times a power of two is exact, and Python compares whole numbers with floats exactly.
+    # Exact: a float times a power of two is not rounded, and Python compares int with float exactly.
     return np.array([_position(key, salt) < share * _POSITIONS for key in keys], dtype=np.bool_)[codes]
 
 
 def split(groups: ArrayLike, times: ArrayLike | None, holdout: Holdout) -> Split:
-    """Set the holdout apart.
+    """Split rows into training set and holdout.
 
-    With times, the holdout is the held-out groups from a cut on, and the training rows are the other groups
-    before it. The cut is the day on or after which the share of the rows comes closest to `holdout.newest`, the
-    later of two that come equally close; the first day is none, for nothing lies before it.
-    Without times the groups alone decide.
+    With times, the holdout is the rows of held-out groups on or after the cut date, and the training set is the rows
+    of other groups before it. The cut date is the day for which the share of rows on or after it is closest to
+    `holdout.newest`, and the later day of a tie. It is never the first day, because no row lies before that.
+    Without times, only the groups decide.
 
     Parameters
     ----------
     groups
-        Key of each row's group, shape (n,); see `group_keys`.
+        Group key of each row, shape (n,); see `group_keys`.
     times
-        Time of each row, shape (n,), as dates or timestamps of one zone, or None.
+        Dates, or timestamps in one time zone, shape (n,); None if rows have no times.
     holdout
-        How much is kept back.
+        Size of the holdout.
 
     Raises
     ------
     TrainingError
-        A group or time is missing; no rows are left to learn from or to judge by.
+        A group or time is missing, or the training set or the holdout is empty.
     """
     held_out = in_holdout(groups, holdout.groups)
     _demand_groups(held_out, holdout.groups)
@@ -176,31 +175,32 @@ def split(groups: ArrayLike, times: ArrayLike | None, holdout: Holdout) -> Split
 
 
 def folds(groups: ArrayLike, times: ArrayLike | None, count: int, newest: float) -> list[tuple[Indices, Indices]]:
-    """Cross-validation that asks what the holdout asks: unknown groups, and later times.
+    """Return cross-validation folds whose test rows are of other groups and later times than their training rows.
 
-    A group's fold follows from its hash alone, so that it stays in it when rows are added. A fold is judged by its
-    groups from the cut on, and learned from the other groups before it. Rows before the cut judge in no fold.
+    The hash of a group decides its fold, so a group keeps its fold when rows are added. With times, the test rows of
+    a fold are its groups' rows on or after the cut date, and its training rows are the other groups' rows before it.
+    Rows before the cut date are test rows in no fold.
 
     Parameters
     ----------
     groups
-        Key of each row's group, shape (n,); see `group_keys`.
+        Group key of each row, shape (n,); see `group_keys`.
     times
-        Time of each row, shape (n,), as dates or timestamps of one zone, or None.
+        Dates, or timestamps in one time zone, shape (n,); None if rows have no times.
     count
         Number of folds, 2 or more.
     newest
-        Share of the rows, by time, that count as the newest; above 0, below 1. Not used without times.
+        Share of rows that count as the newest; above 0, below 1. Not used without times.
 
     Returns
     -------
     list[tuple[NDArray[np.int64], NDArray[np.int64]]]
-        Indices of the rows to learn from and of those to judge by, for each fold.
+        Indices of the training rows and of the test rows of each fold.
 
     Raises
     ------
     TrainingError
-        A group or time is missing; a fold has no rows to learn from or to judge by.
+        A group or time is missing, or a fold has no training rows or no test rows.
     """
     import numpy as np
 
@@ -216,7 +216,7 @@ def _text(value: Any) -> str:
         return value
     if isinstance(value, Real | Decimal) and math.isfinite(value) and value == math.trunc(value):
         return str(math.trunc(value))
-    raise TrainingError(f"the group {value!r} is neither text nor a whole number; turn it into text first")
+    raise TrainingError(f"the group {value!r} is neither text nor an integer; convert the column to text")
 
 
 def _position(key: str, salt: str) -> int:
@@ -232,10 +232,10 @@ def _newest(
         return None, None
     days = _days(times)
     if len(days) != len(rows):
-        raise TrainingError(f"there are {len(days)} times for {len(rows)} rows; each row needs one")
+        raise TrainingError(f"there are {len(days)} times for {len(rows)} rows; pass one time per row")
     counts = days.value_counts().sort_index()
-    if len(counts) < 2:  # noqa: PLR2004 - one to learn from, one to judge by
-        raise TrainingError(f"the rows are of {len(counts)} days; a cut in time needs two or more")
+    if len(counts) < 2:  # noqa: PLR2004 - one to train on, one to test on
+        raise TrainingError("all rows are from one day; a split by time needs two or more days")
     share_from = counts.to_numpy()[::-1].cumsum()[::-1] / len(days)
     distances = np.abs(share_from[1:] - newest)
     cut = counts.index[len(distances) - int(distances[::-1].argmin())]
@@ -246,30 +246,30 @@ def _days(times: ArrayLike) -> pd.Series[pd.Timestamp]:
     import pandas as pd
 
     given = pd.Series(times)
-    # pandas would take numbers for nanoseconds, and guess at the order of day and month in text.
+    # pandas reads numbers as nanoseconds, and guesses the order of day and month in text.
     if len(given) and (pd.api.types.is_numeric_dtype(given.dtype) or pd.api.types.is_string_dtype(given)):
-        raise TrainingError(f"the times are of type {given.dtype}; dates or timestamps are needed")
+        raise TrainingError(f"the times have type {given.dtype}; convert the column to dates or timestamps")
     try:
         days = pd.to_datetime(given).dt.normalize()
     except (ValueError, TypeError, AttributeError) as error:
-        raise TrainingError(f"the times are not all dates or timestamps of one zone: {error}") from None
+        raise TrainingError(f"the times are not all dates, or timestamps in one time zone: {error}") from None
     missing = int(days.isna().sum())
     if missing:
-        raise TrainingError(f"{missing} of {len(days)} rows have no time; give each one, or leave those rows out")
+        raise TrainingError(f"{missing} of {len(days)} rows have no time; fill in their time, or drop them")
     return days
 
 
 def _demand_count(count: int) -> None:
-    if count < 2:  # noqa: PLR2004 - one to learn from, one to judge by
-        raise TrainingError(f"{count} folds are asked for; two or more are needed")
+    if count < 2:  # noqa: PLR2004 - one to train on, one to test on
+        raise TrainingError(f"the number of folds is {count}; it must be 2 or more")
 
 
 def _demand_groups(held_out: NDArray[np.bool_], share: float) -> None:
     if not len(held_out):
-        raise TrainingError("there are no rows to split; materialise the tables that the model learns from first")
+        raise TrainingError("there are no rows to split; materialise the model's tables first")
     if not held_out.any() or held_out.all():
         which = "all" if held_out.all() else "none"
-        raise TrainingError(f"{which} of the groups are held out at a share of {share:g}; more groups are needed")
+        raise TrainingError(f"{which} of the groups are held out at a share of {share:g}; load data with more groups")
 
 
 def _sides(
@@ -281,7 +281,7 @@ def _sides(
     test = np.flatnonzero(judges if is_new is None else judges & is_new)
     day = "" if cut is None else f"{cut:%Y-%m-%d}"
     if not len(test):
-        raise TrainingError(f"{name} has no rows to judge by{day and f' on or after {day}'}; more groups are needed")
+        raise TrainingError(f"{name} has no test rows{day and f' on or after {day}'}; load data with more groups")
     if not len(train):
-        raise TrainingError(f"{name} has no rows to learn from{day and f' before {day}'}; more groups are needed")
+        raise TrainingError(f"{name} has no training rows{day and f' before {day}'}; load data with more groups")
     return train, test

@@ -1,4 +1,4 @@
-"""Rules that choose the decision threshold of a binary classifier from labels and scores."""
+"""Rules for choosing the decision threshold of a binary classifier."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ThresholdRule:
-    """How the score from which a row is flagged is chosen.
+    """A rule for choosing the decision threshold. Rows that score at or above the threshold are flagged.
 
     Attributes
     ----------
     name
-        The rule; with its parameters, all that decides the threshold beside the scores.
+        Name of the rule. Rules with equal names and parameters choose equal thresholds.
     parameters
-        Its numbers, by name.
+        Parameters of the rule, by name.
     description
         The rule as a sentence.
     choose
-        From labels (0 or 1, shape (n,)) and the scores of a model that did not learn from these rows (between 0
-        and 1, shape (n,)) to the threshold.
+        Function from labels (0 or 1, shape (n,)) and out-of-fold scores (between 0 and 1, shape (n,)) to the
+        threshold.
     """
 
     name: str
@@ -38,28 +38,28 @@ class ThresholdRule:
 
 
 def reaching_recall(share: float) -> ThresholdRule:
-    """Flag as few rows as possible, but this share of the positive ones.
+    """Return a rule that flags as few rows as possible for a given recall.
 
     Parameters
     ----------
     share
-        Recall to reach; above 0, at most 1.
+        Minimum recall; above 0, at most 1.
 
     Raises
     ------
     TrainingError
-        The share is out of its bounds; on choosing, if no row is positive.
+        The share is out of range. `choose` raises it if no row is positive.
     """
     if not 0 < share <= 1:
-        raise TrainingError(f"the recall to reach is {share:g}; it must lie above 0 and be at most 1")
+        raise TrainingError(f"the recall to reach is {share:g}; it must be above 0 and at most 1")
 
     def choose(labels: ArrayLike, scores: ArrayLike) -> float:
         tally = Ranking(labels, scores).tally()
         _, caught = tally.above()
         positives = tally.positives.sum()
         if not positives:
-            raise TrainingError("no row is positive, so that no threshold reaches a recall; more rows are needed")
-        # The same division as the metric's, so that the recall reached is not missed by rounding.
+            raise TrainingError("no row is positive, so recall is undefined at every threshold; load more data")
+        # The metric divides in the same way, so both round alike and the measured recall is never below the share.
         return float(tally.scores[int((caught / positives >= share).argmax())])
 
     return ThresholdRule(
@@ -71,12 +71,12 @@ def reaching_recall(share: float) -> ThresholdRule:
 
 
 def best_f1() -> ThresholdRule:
-    """Flag rows so that recall and precision are both as high as can be, by their harmonic mean.
+    """Return a rule that maximises F1.
 
     Raises
     ------
     TrainingError
-        On choosing, if no row is positive.
+        `choose` raises it if no row is positive.
     """
 
     def choose(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -84,7 +84,7 @@ def best_f1() -> ThresholdRule:
         flagged, caught = tally.above()
         positives = tally.positives.sum()
         if not positives:
-            raise TrainingError("no row is positive, so that F1 is undefined at any threshold; more rows are needed")
+            raise TrainingError("no row is positive, so F1 is undefined at every threshold; load more data")
         return float(tally.scores[int((2 * caught / (positives + flagged)).argmax())])
 
     return ThresholdRule("best_f1", {}, description="The threshold at which F1 is highest.", choose=choose)

@@ -1,8 +1,7 @@
-"""A table's declaration to its asset: validated, checked, and only then published.
+"""Table assets: turn a table's declaration and a function into a Dagster asset that validates before it publishes.
 
-`table_asset` wraps a function that takes and returns tables. The checks run before the IO manager
-publishes what it returned; a blocking one that fails raises, so that every reader, in this run or a later
-one, keeps the last good version.
+The checks run on the rows that the function returns. If a blocking check fails, the step raises before the IO manager
+publishes, so that readers keep the last good version.
 """
 
 import inspect
@@ -19,16 +18,17 @@ from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.expectations import Judgement
 from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.schemas import TableSchema
+from platform_assets.lake.step_tables import QUARANTINE, STORE, StepTables, step_tables
 from platform_assets.lake.validation import Check, Validated, Validator, checks_of, conform
 from platform_assets.orchestration.failures import plain_failures
 
-STORE = "platform/store"
 KEY = "platform/key"
-QUARANTINE = "platform/quarantine"
 PARTITION_BY = "partition_expr"
-"""Dagster's own name for the column of the partition keys."""
+"""Dagster's name for the metadata that name the column of the partition keys."""
 IO_MANAGER = "tables_io"
 CONTEXT = "context"
+PLANTED = ". Expected: the sample data contain such rows on purpose"
+"""Addition to a warning about sample data."""
 
 
 def table_asset(
@@ -40,31 +40,34 @@ def table_asset(
     deps: Sequence[dg.AssetsDefinition | dg.AssetKey] = (),
     partitions_def: dg.PartitionsDefinition[str] | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """Make a function the asset of a table.
+    """Return a decorator that turns a function into the asset of a table.
 
-    The function's parameters are upstream assets (annotated `Frame` or `Expression`) and resources
-    (annotated `dg.ResourceParam[..]`); it returns a `Frame`, an `Expression` or, for a table from
-    outside, what `land` gave it. Its docstring is the asset's description.
+    The function's parameters are upstream assets (annotated `Frame` or `Expression`) and resources (annotated
+    `dg.ResourceParam[..]`). It returns a `Frame` or an `Expression`; for a table with an external source, it returns
+    the result of `land`. Its docstring is the asset's description.
+
+    Each upstream table is read at one version per step. A parameter `tables: dg.ResourceParam[TableStore]` reads the
+    tables in `deps` at these versions too.
 
     Parameters
     ----------
     schema
-        The table: its name is the asset's key, its domain the group, its expectations the checks.
+        The table. Its name is the asset's key, its domain the group, and its expectations are the checks.
     owners
-        Who answers for it.
+        The asset's owners.
     kinds
-        Besides the kind of the store.
+        Dagster kinds in addition to the kind of the store.
     ins
-        Upstream assets of another domain, or of another name than the parameter.
+        Upstream assets of another domain, or with another name than the parameter.
     deps
-        Upstream assets that the function reads by itself.
+        Upstream assets that the function reads through a resource.
     partitions_def
-        The partitions, whose keys are the values of `schema.partition_by`.
+        The partitions. Their keys are the values of `schema.partition_by`.
 
     Raises
     ------
     ValueError
-        Only one of schema and asset is partitioned: a run for one partition would replace all of them.
+        Only one of schema and asset is partitioned. A run for one partition would then replace all of them.
     """
     if (partitions_def is None) != (schema.partition_by is None):
         raise ValueError(f"{schema.name}: partitions_def and the schema's partition_by go together")
@@ -82,7 +85,7 @@ def table_asset(
             metadata=_table_metadata(schema),
             check_specs=[_check_spec(schema, check) for check in checks_of(schema)],
             io_manager_key=IO_MANAGER,
-            required_resource_keys={"validator", "tables", *resources},
+            required_resource_keys={"validator", "tables", "online", *resources},
             ins=ins,
             deps=list(deps),
             partitions_def=partitions_def,
@@ -95,7 +98,7 @@ def table_asset(
 def online_check(
     schema: TableSchema, source: TableSchema, compute: Callable[[Expression], Expression]
 ) -> dg.AssetChecksDefinition:
-    """The check that an online table holds what its source in the lake says now.
+    """Return the check that an online table equals the rows computed from its source in the lake.
 
     Parameters
     ----------
@@ -104,13 +107,13 @@ def online_check(
     source
         The table of the lake that it is made from.
     compute
-        The one from the other: what the asset itself computes.
+        Computes the online table's rows from the source, as the asset does.
     """
 
     @dg.asset_check(
         asset=schema.name.split("/"),
         name="online_rows_equal_lake",
-        description=f"The rows in PostgreSQL are those that {source.name} in the lake gives now, value for value.",
+        description=f"The rows in PostgreSQL equal those computed from {source.name} in the lake, value for value.",
     )
     def check(
         tables: dg.ResourceParam[TableStore], online: dg.ResourceParam[OnlineTables], engine: dg.ResourceParam[Engine]
@@ -121,14 +124,14 @@ def online_check(
             return dg.AssetCheckResult(
                 passed=lake.digest == served.digest,
                 metadata={"rows_expected": lake.rows, "rows_online": served.rows, "digest": lake.digest},
-                description=None if lake.digest == served.digest else f"materialise {schema.name} to mend it",
+                description=None if lake.digest == served.digest else f"To fix this, materialise {schema.name}.",
             )
 
     return check
 
 
 def tables_in_lake(definitions: dg.Definitions) -> list[str]:
-    """Names of the tables of the lake that some definitions make, quarantines included."""
+    """Return the names of all tables of the lake that these definitions make, quarantines included."""
     names = []
     for assets in definitions.assets or ():
         for spec in assets.specs if isinstance(assets, dg.AssetsDefinition) else ():
@@ -139,7 +142,7 @@ def tables_in_lake(definitions: dg.Definitions) -> list[str]:
 
 
 def column_schema(schema: TableSchema) -> dg.TableSchema:
-    """The columns as Dagster shows them."""
+    """Return the columns in Dagster's form."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -175,13 +178,16 @@ def _check_spec(schema: TableSchema, check: Check) -> dg.AssetCheckSpec:
 
 
 def _step(schema: TableSchema, work: Callable[..., Any], resources: set[str]) -> Callable[..., Iterator[Any]]:
-    """What Dagster runs: the function between its inputs and the checks of what it returns."""
+    """Return the function that Dagster runs: load the inputs, call `work`, validate its rows."""
 
     def compute(context: dg.AssetExecutionContext, **inputs: Any) -> Iterator[Any]:
+        with plain_failures():
+            step = step_tables(context.get_step_execution_context(), context.resources.tables, context.resources.online)
         given = inputs | {name: getattr(context.resources, name) for name in resources}
+        given |= {name: step.store for name, resource in given.items() if resource is context.resources.tables}
         if CONTEXT in inspect.signature(work).parameters:
             given[CONTEXT] = context
-        yield from _validated(context, schema, lambda: work(**given))
+        yield from _validated(context, schema, step, lambda: work(**given))
 
     compute.__name__ = work.__name__
     compute.__signature__ = _of_step(work, resources)  # type: ignore[attr-defined]  # mypy does not know a function's own
@@ -189,19 +195,21 @@ def _step(schema: TableSchema, work: Callable[..., Any], resources: set[str]) ->
 
 
 def _of_step(work: Callable[..., Any], resources: set[str]) -> inspect.Signature:
-    """What Dagster is to pass: the context and the upstream assets.
+    """Return the signature that Dagster calls: the context and the upstream assets.
 
-    Resources come by the context, so that an upstream asset may be called like one of ours.
+    Resources are taken from the context, so that an upstream asset may have the name of a resource.
     """
     context = inspect.Parameter(CONTEXT, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=dg.AssetExecutionContext)
     own = inspect.signature(work).parameters.values()
     return inspect.Signature([context, *(one for one in own if one.name not in {CONTEXT, *resources})])
 
 
-def _validated(context: dg.AssetExecutionContext, schema: TableSchema, work: Callable[[], Any]) -> Iterator[Any]:
+def _validated(
+    context: dg.AssetExecutionContext, schema: TableSchema, step: StepTables, work: Callable[[], Any]
+) -> Iterator[Any]:
     validator: Validator = context.resources.validator
+    inputs = step.record()
     with plain_failures():
-        inputs = _inputs(context, context.resources.tables)
         validated = validator.validate(schema, work())
     try:
         yield from _check_results(context, schema, validated)
@@ -218,22 +226,23 @@ def _validated(context: dg.AssetExecutionContext, schema: TableSchema, work: Cal
 def _check_results(
     context: dg.AssetExecutionContext, schema: TableSchema, validated: Validated
 ) -> Iterator[dg.AssetCheckResult]:
-    """All results, and then the failure if one of them blocks."""
+    """Yield all results, then raise if a blocking check failed."""
     checks = {check.name: check for check in checks_of(schema)}
     failed = [judgement for judgement in validated.judgements if not judgement.passed]
     for judgement in validated.judgements:
-        yield _check_result(schema, judgement, checks[judgement.name])
+        yield _check_result(schema, judgement, checks[judgement.name], demo=validated.demo)
     if failed:
-        context.log.warning("%s: these checks do not hold: %s", schema.name, ", ".join(one.name for one in failed))
+        context.log.warning("%s: failed checks: %s", schema.name, ", ".join(one.name for one in failed))
     blocking = [judgement for judgement in failed if checks[judgement.name].blocking]
     if blocking:
-        reasons = "; ".join(_told(judgement, checks[judgement.name]) for judgement in blocking)
+        reasons = "; ".join(_reason(judgement, checks[judgement.name]) for judgement in blocking)
         raise dg.Failure(
             f"{schema.name} is not published, its last good version stays current: {reasons}", allow_retries=False
         )
 
 
-def _check_result(schema: TableSchema, judgement: Judgement, check: Check) -> dg.AssetCheckResult:
+def _check_result(schema: TableSchema, judgement: Judgement, check: Check, *, demo: bool) -> dg.AssetCheckResult:
+    planted = PLANTED if demo and not check.blocking else ""
     metadata: dict[str, Any] = {"rows": judgement.rows, "broken_rows": judgement.broken}
     if judgement.observed is not None:
         metadata["observed"] = judgement.observed
@@ -244,30 +253,15 @@ def _check_result(schema: TableSchema, judgement: Judgement, check: Check) -> dg
         asset_key=schema.name.split("/"),
         check_name=check.name,
         severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
-        description=None if judgement.passed else _told(judgement, check),
+        description=None if judgement.passed else f"{_reason(judgement, check)}{planted}",
         metadata=metadata,
     )
 
 
-def _told(judgement: Judgement, check: Check) -> str:
-    seen = judgement.observed or f"{judgement.broken} of {judgement.rows} rows break it"
+def _reason(judgement: Judgement, check: Check) -> str:
+    found = judgement.observed or f"{judgement.broken} of {judgement.rows} rows break it"
     first = f", e.g. {json.dumps(judgement.samples[0], default=str)}" if judgement.samples else ""
-    return f"{check.name} does not hold: {seen}{first}"
-
-
-def _inputs(context: dg.AssetExecutionContext, tables: TableStore) -> dict[str, dict[str, Any]]:
-    """Name, version and digest of the lake's tables that went in."""
-    upstream = ("/".join(key.path) for key in context.assets_def.asset_deps[context.asset_key])
-    versions = (tables.current(name) for name in sorted(upstream))
-    return {
-        version.name: {
-            "version": version.version,
-            "digest": version.digest,
-            "demo": bool(version.metadata.get("demo")),
-        }
-        for version in versions
-        if version
-    }
+    return f"{check.name} failed: {found}{first}"
 
 
 def _as_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:

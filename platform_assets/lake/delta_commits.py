@@ -1,23 +1,28 @@
-"""Publishing: staged rows become a table's newest version in one commit, whoever else publishes meanwhile."""
+"""Publishing: make staged rows a table's newest version in one commit, while other writers publish too."""
 
 from __future__ import annotations
 
 import random
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TableError
 from platform_assets.engine.staged_files import WHOLE
+from platform_assets.lake.lineage import Lineage, newest_of
+from platform_assets.lake.table_damage import place_of, refuse_foreign_features
+from platform_assets.lake.table_files import broken_files, broken_partitions, sync_commit, sync_files
 from platform_assets.lake.table_versions import commit_metadata, commit_properties, newest, version_in_commit
 from platform_assets.lake.uploads import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     import pyarrow as pa
     from deltalake import DeltaTable, Schema
+    from deltalake.transaction import AddAction, RemoveAction
 
     from platform_assets.engine.staged_files import Staged
     from platform_assets.lake.lake_location import LakeLocation
@@ -25,98 +30,212 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 50
 _LONGEST_WAIT = 0.5
+"""Longest wait between two attempts, in seconds."""
 _FOREVER = "interval 36500 days"
+SOURCE_DIGEST = "source_digest"
 
 
-def publish(
-    location: LakeLocation,
-    name: str,
-    staged: Staged,
-    metadata: Mapping[str, Any],
-    partitions: Collection[str],
-) -> TableVersion:
+@dataclass(frozen=True)
+class Publication:
+    """Staged rows on their way into a table.
+
+    Attributes
+    ----------
+    name
+        The table.
+    staged
+        The rows.
+    metadata
+        Kept with the version; JSON values.
+    partitions
+        Values of the partitions to replace; empty for the whole table.
+    lineage
+        What the rows were made from; None if newer rows may be replaced.
+    """
+
+    name: str
+    staged: Staged
+    metadata: Mapping[str, Any]
+    partitions: Collection[str] = ()
+    lineage: Lineage | None = None
+
+    def parts_after(self, base: TableVersion | None) -> dict[str, tuple[str, int]]:
+        """Return digest and rows by partition after this publication."""
+        kept = base.parts if base and self.partitions else {}
+        kept = {value: part for value, part in kept.items() if value not in self.partitions}
+        return kept | {value: (part.digest, part.rows) for value, part in self.staged.parts.items()}
+
+    def made_from_after(self, base: TableVersion | None) -> dict[str, Mapping[str, int]]:
+        """Return the input versions by partition after this publication."""
+        before = base.made_from if base else {}
+        old_parts = base.parts if base else {}
+        versions = self.lineage.versions if self.lineage else {}
+        affected = self.partitions or {*before, *old_parts, *self.staged.parts}
+        after = dict(before)
+        for value in affected:
+            part = self.staged.parts.get(value)
+            is_equal = part is not None and old_parts.get(value, ("", 0))[0] == part.digest
+            after[value] = newest_of(before.get(value, {}), versions) if is_equal else versions
+        return {value: made_from for value, made_from in sorted(after.items()) if made_from}
+
+
+def publish(location: LakeLocation, publication: Publication) -> TableVersion:
     """Make staged rows the current version; see `TableStore.publish`."""
-    _refuse_strays(name, staged, partitions)
+    name, staged = publication.name, publication.staged
+    _refuse_strays(name, staged, publication.partitions)
     with location.plain_errors(name, "was not published, and its last version stays current"):
         uploads = Uploads(location.files(name), None if location.is_remote else Path(location.uri(name)), staged)
         for attempt in range(_ATTEMPTS):
-            published = _publish_once(location, name, staged, uploads, partitions, metadata)
+            published = _publish_once(location, publication, uploads)
             if published is not None:
                 return published
-            # Chance keeps writers from meeting again and again.
+            # A random wait keeps two writers from colliding again.
             time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt)))  # noqa: S311 - no secret
-    raise TableError(f"{name}: {_ATTEMPTS} times another writer was faster; run it again")
+    raise TableError(f"{name} was not published: other writers were faster {_ATTEMPTS} times; run it again")
 
 
-def _publish_once(
-    location: LakeLocation,
-    name: str,
-    staged: Staged,
-    uploads: Uploads,
-    partitions: Collection[str],
-    metadata: Mapping[str, Any],
-) -> TableVersion | None:
-    from deltalake.exceptions import CommitFailedError
-
+def _publish_once(location: LakeLocation, publication: Publication, uploads: Uploads) -> TableVersion | None:
+    """Try one commit. Return None if another writer committed first."""
+    name, staged = publication.name, publication.staged
     table = location.find(name)
     if table is None:
-        return _create(location, name, staged, uploads, metadata)
+        return _create(location, publication, uploads)
     base = newest(name, table)
+    refuse_foreign_features(name, table, to_write=True)
     schema = _delta_schema(staged.schema)
-    _refuse_other_shape(name, table, staged, schema, in_part=bool(partitions))
-    parts = _parts_after(base, staged, partitions)
-    if base.parts == parts and table.schema() == schema:
-        return base
+    _refuse_other_shape(name, table, staged, schema, in_part=bool(publication.partitions))
+    parts = publication.parts_after(base)
+    broken = broken_partitions(table, staged.partition_by, broken_files(location, name, table))
+    changed = {value for value in {*parts, *base.parts} if base.parts.get(value) != parts.get(value)}
+    if table.schema() != schema and not publication.partitions:
+        changed = {*parts, *base.parts}
+    made_from = publication.made_from_after(base)
+    if publication.lineage:
+        _refuse_stale(publication.lineage, base, changed, in_part=bool(publication.partitions))
+    # A file that is missing or damaged is written again.
+    changed |= broken & set(staged.parts)
+    if not changed and table.schema() == schema:
+        return _unchanged(location, publication, table, base, made_from)
     if _lacks_plain_timestamps(table, schema):
         _add_plain_timestamps(table)
         return None
-    changed = [value for value in {*parts, *base.parts} if base.parts.get(value) != parts.get(value)]
-    is_whole = not staged.partition_by or set(changed) >= set(base.parts)
-    committed = commit_metadata(table.version() + 1, parts, metadata)
+    is_whole = not staged.partition_by or changed >= set(base.parts)
+    committed = commit_metadata(table.version() + 1, parts, publication.metadata, made_from)
+    actions: list[AddAction | RemoveAction] = [*uploads.actions(sorted(changed & set(staged.parts)))]
+    filters = None if is_whole else [(staged.partition_by or WHOLE, "in", sorted(changed))]
+    return _commit(location, table, name, committed, actions, (schema, filters))
+
+
+def _unchanged(
+    location: LakeLocation,
+    publication: Publication,
+    table: DeltaTable,
+    base: TableVersion,
+    made_from: Mapping[str, Mapping[str, int]],
+) -> TableVersion | None:
+    """Return the current version, which has the same rows. Restate it if the rows were made from newer inputs.
+
+    Without that, an older run could still publish over them.
+    """
+    lineage = publication.lineage
+    is_current = lineage is not None and lineage.before is not None and not _has_changed(lineage, base, None)
+    source = publication.metadata.get(SOURCE_DIGEST)
+    is_other_file = is_current and source is not None and source != base.metadata.get(SOURCE_DIGEST)
+    if lineage is None or (made_from == base.made_from and not is_other_file):
+        return base
+    at = round(base.committed_at.timestamp() * 1000)
+    committed = commit_metadata(base.version, base.parts, publication.metadata, made_from, at)
+    return _commit(location, table, base.name, committed, [], None)
+
+
+def _commit(
+    location: LakeLocation,
+    table: DeltaTable,
+    name: str,
+    committed: Mapping[str, Any],
+    actions: list[AddAction | RemoveAction],
+    replaced: tuple[Schema, list[tuple[str, str, Any]] | None] | None,
+) -> TableVersion | None:
+    """Commit files and metadata. Return None if another writer committed first.
+
+    Parameters
+    ----------
+    location, table, name
+        The table, open at its newest version.
+    committed
+        Metadata of the commit.
+    actions
+        Files to add.
+    replaced
+        The schema after the commit, and which partitions are replaced (None for all). None to replace nothing.
+    """
+    from deltalake.exceptions import CommitFailedError
+
+    schema, filters = replaced or (table.schema(), None)
+    number = table.version() + 1
+    sync_files(location, name, actions)
     try:
         table.create_write_transaction(
-            [*uploads.actions(value for value in changed if value in staged.parts)],
-            "overwrite",
+            actions,
+            "overwrite" if replaced else "append",
             schema,
-            partition_by=staged.partition_by,
-            partition_filters=None if is_whole else [(staged.partition_by or WHOLE, "in", changed)],
+            partition_by=table.metadata().partition_columns or None,
+            partition_filters=filters,
             commit_properties=commit_properties(committed),
         )
     except CommitFailedError:
         return None
-    return version_in_commit(name, committed)
+    sync_commit(location, name, number)
+    return version_in_commit(name, committed, number)
 
 
-def _create(
-    location: LakeLocation, name: str, staged: Staged, uploads: Uploads, metadata: Mapping[str, Any]
-) -> TableVersion | None:
+def _create(location: LakeLocation, publication: Publication, uploads: Uploads) -> TableVersion | None:
     from deltalake.exceptions import DeltaError
     from deltalake.transaction import create_table_with_add_actions
 
-    committed = commit_metadata(0, _parts_after(None, staged, ()), metadata)
+    name, staged = publication.name, publication.staged
+    parts, made_from = publication.parts_after(None), publication.made_from_after(None)
+    committed = commit_metadata(0, parts, publication.metadata, made_from)
+    actions = uploads.actions(staged.parts)
+    sync_files(location, name, actions)
     try:
         create_table_with_add_actions(
             location.uri(name),
             _delta_schema(staged.schema),
-            uploads.actions(staged.parts),
+            actions,
             mode="error",
             partition_by=staged.partition_by,
-            # Versions are kept as long as `vacuum` says; the log must not forget them earlier.
+            # `vacuum` decides how long versions are kept; the log must not forget them earlier.
             configuration={"delta.logRetentionDuration": _FOREVER},
             storage_options=location.options,
             commit_properties=commit_properties(committed),
         )
     except DeltaError:
-        # Another writer may have made it first; delta-rs has several words for that.
+        # Another writer may have created the table first; delta-rs raises several errors for that.
         if location.find(name) is None:
             raise
         return None
-    return version_in_commit(name, committed)
+    sync_commit(location, name, 0)
+    return version_in_commit(name, committed, 0)
 
 
-def _parts_after(base: TableVersion | None, staged: Staged, partitions: Collection[str]) -> dict[str, tuple[str, int]]:
-    kept = {value: part for value, part in base.parts.items() if value not in partitions} if base and partitions else {}
-    return kept | {value: (part.digest, part.rows) for value, part in staged.parts.items()}
+def _refuse_stale(lineage: Lineage, base: TableVersion, changed: Collection[str], *, in_part: bool) -> None:
+    if not changed:
+        return
+    recorded = [base.made_from.get(value, {}) for value in changed if value in base.parts or value in base.made_from]
+    lineage.refuse_stale(base.name, recorded, has_changed=_has_changed(lineage, base, changed if in_part else None))
+
+
+def _has_changed(lineage: Lineage, base: TableVersion, partitions: Iterable[str] | None) -> bool:
+    """Whether the table, or one of these partitions, was published or restated since the step began."""
+    before: Any = lineage.before
+    if partitions is None:
+        return before is None or before.log_version != base.log_version
+    parts, made_from = (before.parts, before.made_from) if before else ({}, {})
+    return any(
+        (parts.get(value), made_from.get(value)) != (base.parts.get(value), base.made_from.get(value))
+        for value in partitions
+    )
 
 
 def _refuse_strays(name: str, staged: Staged, partitions: Collection[str]) -> None:
@@ -133,7 +252,7 @@ def _refuse_other_shape(name: str, table: DeltaTable, staged: Staged, schema: Sc
     found, given = table.metadata().partition_columns, [staged.partition_by] if staged.partition_by else []
     if found != given:
         state = f"{name} is partitioned by {found or 'nothing'}, the rows by {given or 'nothing'}"
-        raise TableError(f"{state}; publish under another name, or remove {table.table_uri} first")
+        raise TableError(f"{state}; publish under another name, or delete {place_of(table)} first")
     if in_part:
         lost = [one.name for one in table.schema().fields if one not in schema.fields]
         if lost:
@@ -149,7 +268,7 @@ def _add_plain_timestamps(table: DeltaTable) -> None:
     from deltalake import TableFeatures
     from deltalake.exceptions import CommitFailedError
 
-    # Who loses here finds on the next attempt that it is done, or tries again.
+    # If another writer was faster, the next attempt finds the feature set, or tries again.
     with suppress(CommitFailedError):
         table.alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
 

@@ -1,22 +1,26 @@
 """Tables in the lake: Delta Lake tables by name, version and partition, in a folder or an object store.
 
-A write is one atomic commit; its metadata carry the content digest of every partition, so that the
-same rows again make no new version. What is in the rows is nobody's business here.
+A write is one atomic commit. Its metadata hold the content digest of every partition, so that publishing the same rows
+again makes no new version. The content of the rows is validated elsewhere (`validation.py`).
 """
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TableError
 from platform_assets.engine.query_engine import as_frame
-from platform_assets.lake.delta_commits import publish
+from platform_assets.lake.delta_commits import Publication, publish
 from platform_assets.lake.lake_location import LakeLocation
+from platform_assets.lake.table_damage import refuse_foreign_features
+from platform_assets.lake.table_files import broken_files
 from platform_assets.lake.table_versions import newest, published_versions
 from platform_assets.lake.vacuum import vacuum
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import timedelta
 
     from deltalake import DeltaTable
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression, Frame
     from platform_assets.engine.query_engine import Engine
     from platform_assets.engine.staged_files import Staged
+    from platform_assets.lake.lineage import Lineage
     from platform_assets.lake.table_versions import TableVersion
 
 MEMORY = "memory://"
@@ -37,24 +42,37 @@ class TableStore:
     uri
         A folder, an object store's URI, or `memory://` for a private store that ends with the engine.
     engine
-        What reads rows.
+        Reads the rows.
     storage_options
-        Options for the object store; its usual environment variables count as well. Failures that pass
-        (refused connections, time-outs, answers 429 and 5xx) are tried again by delta-rs, for 20 seconds at most.
+        Options for the object store. Its usual environment variables are read too. delta-rs retries transient
+        failures (refused connections, timeouts, 429 and 5xx) for up to 20 seconds.
 
     Raises
     ------
     TableError
-        The folder cannot be a lake's.
+        The folder's path has a character that delta-rs cannot use.
     """
 
     def __init__(self, uri: str, engine: Engine, storage_options: Mapping[str, str] | None = None) -> None:
         folder = str(engine.folder("lake")) if uri.startswith(MEMORY) else uri
-        self._location = LakeLocation(folder, storage_options)
+        self._location = LakeLocation(folder, storage_options, is_durable=not uri.startswith(MEMORY))
         self._engine = engine
+        self._pins: Mapping[str, TableVersion | None] = {}
+
+    def pinned(self, versions: Mapping[str, TableVersion | None]) -> TableStore:
+        """Return a view of the store that reads these versions instead of the newest ones.
+
+        Parameters
+        ----------
+        versions
+            Version by table; None for a table that does not exist. Other tables are read at their newest version.
+        """
+        view = copy.copy(self)
+        view._pins = versions  # noqa: SLF001 - the same class
+        return view
 
     def uri(self, name: str) -> str:
-        """Where a table lies."""
+        """Return the location of a table."""
         return self._location.uri(name)
 
     def exists(self, name: str) -> bool:
@@ -63,18 +81,22 @@ class TableStore:
         Raises
         ------
         TableError
-            The store cannot be reached.
+            The store cannot be reached, or the table is damaged.
         """
+        if name in self._pins:
+            return self._pins[name] is not None
         return self._location.find(name) is not None
 
     def current(self, name: str) -> TableVersion | None:
-        """The newest version, or None where the table does not exist yet.
+        """Return the newest version, or None if the table does not exist yet.
 
         Raises
         ------
         TableError
-            The store cannot be reached, or another program changed the table.
+            The store cannot be reached, the table is damaged, or another program changed it.
         """
+        if name in self._pins:
+            return self._pins[name]
         table = self._location.find(name)
         if table is None:
             return None
@@ -82,43 +104,48 @@ class TableStore:
             return newest(name, table)
 
     def versions(self, name: str, limit: int | None = None) -> list[TableVersion]:
-        """The versions, newest first.
+        """Return the versions, newest first.
 
         Raises
         ------
         TableError
-            There is no such table, or the store cannot be reached.
+            There is no such table, the store cannot be reached, or the table is damaged.
         """
         table = self._open(name)
         with self._location.plain_errors(name, "cannot be read"):
             return published_versions(name, table, limit)
 
     def read(self, name: str, *, version: int | None = None, columns: list[str] | None = None) -> Frame:
-        """A table as a pandas frame.
+        """Return a table as a pandas frame.
 
         Raises
         ------
         TableError
-            There is no such table or version, its files were removed, or the store cannot be reached.
+            There is no such table or version, its files are missing or damaged, or the store cannot be reached.
         """
         expression = self.scan(name, version=version)
         with self._location.plain_errors(name, "cannot be read"):
             return as_frame(expression.select(columns) if columns else expression)
 
     def scan(self, name: str, *, version: int | None = None) -> Expression:
-        """A table as an expression, which streams; partition columns included.
+        """Return a table as an expression, which streams; partition columns included.
 
-        It stays with the version that was current when it was made.
+        The expression keeps reading the version that was current when it was made.
 
         Raises
         ------
         TableError
-            There is no such table or version, its files were removed, or the store cannot be reached.
+            There is no such table or version, its files are missing or damaged, or the store cannot be reached.
         """
+        if name in self._pins and version is None:
+            pin = self._pins[name]
+            if pin is None:
+                raise _no_table(name)
+            version = pin.version
         table = self._open(name, version)
-        if version is not None:
-            self._refuse_removed(name, table)
         with self._location.plain_errors(name, "cannot be read"):
+            refuse_foreign_features(name, table)
+            self._refuse_broken(name, table, version)
             return self._engine.dataset(table.to_pyarrow_dataset())
 
     def publish(
@@ -128,11 +155,13 @@ class TableStore:
         *,
         metadata: Mapping[str, Any] | None = None,
         partitions: Collection[str] = (),
+        lineage: Lineage | None = None,
     ) -> TableVersion:
-        """Make staged rows the current version, in one commit, or not at all.
+        """Make staged rows the current version in one commit, or raise and change nothing.
 
-        Without `partitions` the staged rows replace the whole table, columns included; with them, they replace
-        just those partitions (one without staged rows becomes empty). Where nothing changes there is no new version.
+        Without `partitions` the staged rows replace the whole table, columns included. With them, they replace
+        only those partitions; a partition without staged rows becomes empty. If nothing changes, no new version is
+        made, except that missing and damaged data files are written again.
 
         Parameters
         ----------
@@ -144,20 +173,25 @@ class TableStore:
             Kept with the version; JSON values.
         partitions
             Values of the staged partition column.
+        lineage
+            What the rows were made from. Without it, rows made from newer inputs may be replaced.
 
         Raises
         ------
+        StaleError
+            The rows to be replaced were made from newer inputs.
         TableError
-            Rows outside the named partitions; other columns or partitions than the table has, where that cannot
-            be; other writers were faster too often; no space left, or the store cannot be reached.
+            Rows lie outside the named partitions; the columns or the partition column do not fit the table; another
+            program changed the table, or set a feature that the platform does not support; other writers were faster
+            too often; no space is left, or the store cannot be reached.
         """
-        return publish(self._location, name, staged, metadata or {}, partitions)
+        return publish(self._location, Publication(name, staged, metadata or {}, partitions, lineage))
 
     def vacuum(self, name: str, retention: timedelta, keep_versions: Collection[int] = ()) -> int:
-        """Remove the files that only versions older than the retention need; says how many.
+        """Remove files that only versions older than the retention need, and return their number.
 
-        Files of writers that were killed go as well. A retention shorter than a publication takes would remove
-        the files of one at work.
+        Files of killed writers are removed too. A retention shorter than a publication takes would remove the files
+        of a writer at work.
 
         Parameters
         ----------
@@ -166,19 +200,34 @@ class TableStore:
         retention
             Age up to which every version stays readable, in whole hours, rounded up.
         keep_versions
-            Versions that stay readable whatever their age; those that the table does not have do not matter.
+            Versions that stay readable at any age. Numbers that the table does not have are ignored.
 
         Raises
         ------
         TableError
-            There is no such table, or the store cannot be reached.
+            There is no such table, the store cannot be reached, or the table is damaged.
         """
         return vacuum(self._location, name, self._open(name), retention, keep_versions)
+
+    def damage(self) -> Iterator[tuple[str, str]]:
+        """Yield each table whose current version cannot be read, with a sentence that says why and how to fix it.
+
+        Raises
+        ------
+        TableError
+            The store cannot be reached.
+        """
+        for name in self._location.names():
+            try:
+                self.current(name)
+                self.scan(name)
+            except TableError as error:
+                yield name, str(error)
 
     def _open(self, name: str, version: int | None = None) -> DeltaTable:
         table = self._location.find(name)
         if table is None:
-            raise TableError(f"there is no table {name} yet; materialise the asset first")
+            raise _no_table(name)
         if version is None or version == table.version():
             return table
         if not 0 <= version < table.version():
@@ -187,19 +236,24 @@ class TableStore:
             table.load_as_version(version)
         return table
 
-    def _refuse_removed(self, name: str, table: DeltaTable) -> None:
-        import pyarrow.fs as pafs
+    def _refuse_broken(self, name: str, table: DeltaTable, version: int | None) -> None:
+        broken = broken_files(self._location, name, table)
+        if not broken:
+            return
+        newest = self._location.find(name)
+        current = newest and newest.transaction_version("platform_assets")
+        path, state = next(iter(broken.items()))
+        if version is None or version == current:
+            more = f", and {len(broken) - 1} further files are broken" if len(broken) > 1 else ""
+            raise TableError(
+                f"{name} is damaged: {Path(self.uri(name), path)} {state}{more}. Materialise the asset again, which "
+                "writes the file again"
+            )
+        reason = f"{len(broken)} of its {table.get_add_actions().num_rows} files were removed after the retention"
+        raise TableError(
+            f"version {table.version()} of {name} cannot be read any more: {reason} (PLATFORM_RETENTION_DAYS)"
+        )
 
-        with self._location.plain_errors(name, "cannot be read"):
-            infos = self._location.files(name).get_file_info(_paths(table))
-        missing = sum(info.type == pafs.FileType.NotFound for info in infos)
-        if missing:
-            reason = f"{missing} of its {len(infos)} files were removed after the retention (PLATFORM_RETENTION_DAYS)"
-            raise TableError(f"version {table.version()} of {name} cannot be read any more: {reason}")
 
-
-def _paths(table: DeltaTable) -> list[str]:
-    import pyarrow as pa
-
-    paths: list[str] = pa.table(table.get_add_actions(flatten=True)).column("path").to_pylist()
-    return paths
+def _no_table(name: str) -> TableError:
+    return TableError(f"there is no table {name} yet; materialise the asset first")

@@ -1,4 +1,4 @@
-"""The IO manager through which every table goes between assets and the lake."""
+"""The IO manager that moves tables between assets and the lake."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,20 +11,32 @@ from platform_assets.base.logs import shown
 from platform_assets.base.provenance import code_version
 from platform_assets.engine.query_engine import Engine, as_frame
 from platform_assets.engine.staged_files import Staged
-from platform_assets.lake.assets import KEY, PARTITION_BY, QUARANTINE, STORE
+from platform_assets.lake.assets import KEY, PARTITION_BY
+from platform_assets.lake.delta_commits import SOURCE_DIGEST
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.online_tables import OnlineTables
+from platform_assets.lake.step_tables import QUARANTINE, STORE, step_tables
 from platform_assets.lake.validation import Validated
 from platform_assets.orchestration.failures import plain_failures
 
 PREVIEW_ROWS = 5
+"""Rows in the preview of a table's metadata."""
 
 
 class TablesIOManager(dg.IOManager):
-    """Publishes what assets return, and hands it to those downstream.
+    """Publishes the rows that an asset returns, and loads them for downstream assets.
 
-    An asset returns a pandas frame, an Ibis expression, or (by `table_asset`) rows already validated;
-    it takes the form that its parameter is annotated with, `Frame` or `Expression`.
+    An asset returns a pandas frame, an Ibis expression, or (by `table_asset`) validated rows. The annotation of a
+    downstream parameter, `Frame` or `Expression`, decides the form in which the rows are loaded.
+
+    Parameters
+    ----------
+    tables
+        The lake.
+    online
+        The online tables.
+    engine
+        Stages the rows.
     """
 
     def __init__(self, tables: TableStore, online: OnlineTables, engine: Engine) -> None:
@@ -33,7 +45,13 @@ class TablesIOManager(dg.IOManager):
         self._engine = engine
 
     def handle_output(self, context: dg.OutputContext, obj: Validated | Frame | Expression) -> None:
-        """Publish in one commit, and say what was published. A run for some partitions replaces just those."""
+        """Publish the rows in one commit and describe them in the metadata. A partitioned run replaces its partitions.
+
+        Raises
+        ------
+        dagster.Failure
+            The rows cannot be published. The table's current version stays.
+        """
         with plain_failures():
             partitions = _partitions(context)
             column = _declared(context).get(PARTITION_BY)
@@ -44,35 +62,43 @@ class TablesIOManager(dg.IOManager):
                 validated.discard()
 
     def load_input(self, context: dg.InputContext) -> Frame | Expression:
-        """The upstream table's current version; of a partitioned one, the partitions that this run needs."""
+        """Return the upstream table at the version that the step is pinned to; for partitions, only those of this run.
+
+        Raises
+        ------
+        dagster.Failure
+            The table cannot be read.
+        """
         if context.upstream_output is None:
-            raise dg.DagsterInvariantViolationError("only assets are read through the tables' IO manager")
+            raise dg.DagsterInvariantViolationError("the tables' IO manager loads assets only, no outputs of ops")
         name, declared = _name(context.asset_key), _declared(context.upstream_output)
         with plain_failures():
             if declared.get(STORE) == "online":
                 rows = self._engine.as_expression(self._online.read(name))
             else:
-                rows = self._tables.scan(name)
+                rows = step_tables(context.step_context, self._tables, self._online).store.scan(name)
             if context.has_asset_partitions:
                 rows = rows.filter(rows[_partition_column(name, declared)].isin(context.asset_partition_keys))
             return rows if context.dagster_type.typing_type is Expression else as_frame(rows)
 
     def _publish(self, context: dg.OutputContext, validated: Validated, partitions: Sequence[str]) -> None:
         name, staged, declared = _name(context.asset_key), validated.table, _declared(context)
-        said = {
-            key: context.output_metadata[key].value
-            for key in ("demo", "inputs", "source_digest")
-            if key in context.output_metadata
+        given = {
+            key: context.output_metadata[key].value for key in ("demo", SOURCE_DIGEST) if key in context.output_metadata
         }
-        metadata = {"asset": name, "run": context.run_id, "code": code_version(), **said}
+        step = step_tables(context.step_context, self._tables, self._online)
+        lineage = step.lineage(name)
+        metadata = {"asset": name, "run": context.run_id, "code": code_version(), "inputs": step.record(), **given}
         if validated.quarantine:
-            self._tables.publish(declared[QUARANTINE], validated.quarantine, metadata=metadata)
+            # First, so that a crash between the two commits loses no bad row.
+            bad = declared[QUARANTINE]
+            self._tables.publish(bad, validated.quarantine, metadata=metadata, lineage=step.lineage(bad))
         facts: dict[str, Any] = {"digest": staged.digest, "code": code_version()}
         if declared.get(STORE) == "online":
-            self._online.publish(name, staged, declared[KEY], context.run_id)
+            self._online.publish(name, staged, declared[KEY], context.run_id, lineage)
             rows = staged.rows
         else:
-            version = self._tables.publish(name, staged, metadata=metadata, partitions=partitions)
+            version = self._tables.publish(name, staged, metadata=metadata, partitions=partitions, lineage=lineage)
             rows = version.rows
             facts |= {"version": version.version, "dagster/uri": shown(self._tables.uri(name))}
         facts |= {"dagster/partition_row_count": staged.rows} if partitions else {}
@@ -93,7 +119,7 @@ def _partition_column(name: str, declared: Mapping[str, Any]) -> str:
 
 
 def _preview(staged: Staged) -> dg.MarkdownMetadataValue:
-    """Some rows, straight from a staged file: a query would read more of it."""
+    """Return some rows as a Markdown table. They come directly from a staged file; a query would read more of it."""
     import pyarrow.parquet as pq
 
     files = (file for part in staged.parts.values() for file in part.files)

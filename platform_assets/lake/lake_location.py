@@ -1,4 +1,4 @@
-"""Where the lake is: a folder or an object store, how its tables are opened, and its errors in plain words."""
+"""The lake's location: a folder or an object store, how its tables are opened, and plain errors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from platform_assets.base.errors import TableError
 from platform_assets.base.logs import redact, shown
 from platform_assets.engine.query_engine import is_full
+from platform_assets.lake.table_damage import refuse_broken_log, refuse_unreadable_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,19 +19,23 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _LONGEST_REASON = 500
+# delta-rs turns a folder into a URL and back, and finds another folder, or none, for these.
+_REFUSED = re.compile(r"[#?%\\\[\]|^\x00-\x1f\x7f\ud800-\udfff]")
 # delta-rs' own bounds are 10 attempts within 3 minutes; a store that is down should be reported sooner.
 _PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
 
 
 class LakeLocation:
-    """A folder, or a prefix in an object store, below which the tables are.
+    """The folder, or the prefix in an object store, that holds the tables.
 
     Parameters
     ----------
     uri
         A folder or an object store's URI.
     options
-        Options for the object store; its usual environment variables count as well.
+        Options for the object store. Its usual environment variables are read too.
+    is_durable
+        Whether tables must survive a crash of the machine.
 
     Attributes
     ----------
@@ -38,22 +43,25 @@ class LakeLocation:
         The folder's absolute path, or the URI.
     is_remote
         Whether it is an object store.
+    is_durable
+        Whether a commit to the folder has to be written through to the disk. An object store does that by itself.
     options
-        What delta-rs gets to reach it.
+        Options for delta-rs.
 
     Raises
     ------
     TableError
-        The folder cannot be a lake's.
+        The folder's path has a character that delta-rs cannot use.
     """
 
-    def __init__(self, uri: str, options: Mapping[str, str] | None = None) -> None:
+    def __init__(self, uri: str, options: Mapping[str, str] | None = None, *, is_durable: bool = True) -> None:
         self.root = _location(uri)
         self.is_remote = "://" in self.root
+        self.is_durable = is_durable and not self.is_remote
         self.options = (_PATIENCE if self.is_remote else {}) | dict(options or {})
 
     def uri(self, name: str) -> str:
-        """Where a table lies."""
+        """Return the location of a table."""
         return f"{self.root}/{name}"
 
     def find(self, name: str) -> DeltaTable | None:
@@ -62,21 +70,42 @@ class LakeLocation:
         Raises
         ------
         TableError
-            The store cannot be reached.
+            The store cannot be reached, or the table's log is damaged.
         """
         from deltalake import DeltaTable
-        from deltalake.exceptions import TableNotFoundError
+        from deltalake.exceptions import DeltaError, TableNotFoundError
 
-        if not self.is_remote and not Path(self.uri(name), "_delta_log").is_dir():
+        log = None if self.is_remote else Path(self.uri(name), "_delta_log")
+        if log and not log.is_dir():
             return None
         with self.plain_errors(name, "cannot be opened"):
             try:
-                return DeltaTable(self.uri(name), storage_options=self.options)
+                table = DeltaTable(self.uri(name), storage_options=self.options)
             except TableNotFoundError:
                 return None
+            except DeltaError:
+                if log:
+                    refuse_unreadable_log(name, log)
+                raise
+            if log:
+                refuse_broken_log(name, log)
+            return table
+
+    def names(self) -> list[str]:
+        """Return the names of all tables, `<domain>/<table>`."""
+        import pyarrow.fs as pafs
+        from deltalake.fs import DeltaStorageHandler
+
+        if not self.is_remote:
+            return sorted("/".join(log.parts[-3:-1]) for log in Path(self.root).glob("*/*/_delta_log"))
+        with self.plain_errors("the lake", "cannot be listed"):
+            files = pafs.PyFileSystem(DeltaStorageHandler(self.root, self.options))
+            infos = files.get_file_info(pafs.FileSelector("", recursive=True))
+        logs = {info.path.split("/_delta_log/")[0] for info in infos if "/_delta_log/" in info.path}
+        return sorted(name for name in logs if name.count("/") == 1)
 
     def files(self, name: str) -> pafs.FileSystem:
-        """The folder of a table, as a file system."""
+        """Return the folder of a table as a file system."""
         import pyarrow.fs as pafs
         from deltalake.fs import DeltaStorageHandler
 
@@ -86,14 +115,14 @@ class LakeLocation:
 
     @contextmanager
     def plain_errors(self, name: str, outcome: str) -> Iterator[None]:
-        """Turn what delta-rs, Arrow, DuckDB and the disk raise into a `TableError` without secrets.
+        """Turn errors of delta-rs, Arrow, DuckDB and the disk into a `TableError` without secrets.
 
         Parameters
         ----------
         name
             The table.
         outcome
-            What the error means for it, e.g. "cannot be read".
+            What the error means for the table, e.g. "cannot be read".
         """
         import duckdb
         import pyarrow as pa
@@ -112,13 +141,19 @@ def _location(uri: str) -> str:
     path = uri.removeprefix("file://")
     if "://" in path:
         return path.rstrip("/")
-    if "%" in path:
-        raise TableError(f"the lake's folder {path} has a % in its path, which delta-rs decodes; choose another one")
-    return str(Path(path).absolute())
+    folder = str(Path(path).absolute())
+    if refused := sorted(set(_REFUSED.findall(folder))):
+        named = " ".join(repr(one)[1:-1] for one in refused)
+        raise TableError(
+            f"the lake's folder {shown(uri)!r} has {named} in its path, which delta-rs reads as parts of a URL; set "
+            "PLATFORM_LAKE_URI, or PLATFORM_HOME, to another folder"
+        )
+    return folder
 
 
 def _without_secrets(text: str, options: Mapping[str, str]) -> str:
-    telling = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE)
-    secrets = [value for key, value in options.items() if telling.search(key)]
+    secret_names = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE)
+    secrets = [value for key, value in options.items() if secret_names.search(key)]
     plain = redact(shown(re.sub(r"\x1b\[[0-9;]*m", "", text)), secrets)
+    plain = re.sub(r"\s*\b\d+: <unknown>", "", plain)  # the frames of a backtrace
     return " ".join(plain.replace("↳", " ").split())[:_LONGEST_REASON]

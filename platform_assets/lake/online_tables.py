@@ -1,21 +1,23 @@
-"""Rows that programs read one by one: tables in PostgreSQL, replaced in one transaction.
+"""Online tables: rows in PostgreSQL that programs read one by one, replaced in one transaction.
 
-A table `<domain>/<table>` is the SQL table `<domain>.<table>`, which a migration makes. What the
-rows are, and that they are right, is settled before they come here (`validation.py`).
+The table `<domain>/<table>` is the SQL table `<domain>.<table>`, which a migration creates. `validation.py` validates
+the rows before they are published here.
 """
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import DatabaseError, first_line
 from platform_assets.base.sql_quoting import sql_name
+from platform_assets.lake.lineage import newest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     import psycopg
@@ -25,13 +27,16 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Database
     from platform_assets.engine.query_engine import Engine
     from platform_assets.engine.staged_files import Staged
+    from platform_assets.lake.lineage import Lineage
 
 _CHUNK = 1 << 20
+"""Bytes that are sent to PostgreSQL at a time."""
+_ONE_VERSION = b"SELECT name, digest, rows, updated_at, inputs FROM platform.online_tables WHERE name = %s"
 
 
 @dataclass(frozen=True)
 class OnlineVersion:
-    """What an online table holds.
+    """The content of an online table.
 
     Attributes
     ----------
@@ -42,13 +47,16 @@ class OnlineVersion:
     rows
         Number of rows.
     updated_at
-        When they last changed, with time zone.
+        Time of the last change of a row, with time zone.
+    inputs
+        Version of each table of the lake that the rows were made from.
     """
 
     name: str
     digest: str
     rows: int
     updated_at: datetime
+    inputs: Mapping[str, int] = field(default_factory=dict)
 
 
 class OnlineTables:
@@ -57,9 +65,9 @@ class OnlineTables:
     Parameters
     ----------
     database
-        Opens the database when it is first needed.
+        Opens the database on first use.
     engine
-        Turns staged rows into what PostgreSQL's COPY reads.
+        Writes staged rows as CSV for PostgreSQL's COPY.
     reads
         Reads single rows of the same database.
     """
@@ -69,15 +77,37 @@ class OnlineTables:
         self._engine = engine
         self._reads = reads
 
-    def publish(self, name: str, staged: Staged, key: Sequence[str], run_id: str | None = None) -> OnlineVersion:
-        """Make staged rows the table's content: readers see all of the old rows or all of the new ones.
+    def publish(
+        self,
+        name: str,
+        staged: Staged,
+        key: Sequence[str],
+        run_id: str | None = None,
+        lineage: Lineage | None = None,
+    ) -> OnlineVersion:
+        """Replace the table's rows in one transaction: readers see all old rows or all new rows.
 
-        Only rows that differ are written, so that the same rows again change nothing.
+        Only rows that differ are written.
+
+        Parameters
+        ----------
+        name
+            The table.
+        staged
+            The rows.
+        key
+            Columns of the primary key.
+        run_id
+            The Dagster run that publishes.
+        lineage
+            What the rows were made from. Without it, rows made from newer inputs may be replaced.
 
         Raises
         ------
+        StaleError
+            The table's rows were made from newer inputs.
         DatabaseError
-            The database does not answer, or has no such table. Its rows are as they were.
+            The database does not answer, or has no such table. Its rows are unchanged.
         """
         from psycopg import sql
 
@@ -94,6 +124,7 @@ class OnlineTables:
         }
         with self._connected(name) as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
+            inputs = _refuse_stale(connection, name, staged.digest, lineage)
             connection.execute(
                 sql.SQL("CREATE TEMP TABLE new (LIKE {table} INCLUDING DEFAULTS) ON COMMIT DROP").format(**parts)
             )
@@ -108,40 +139,39 @@ class OnlineTables:
                 ).format(**parts)
             )
             row = connection.execute(
-                "INSERT INTO platform.online_tables AS old (name, digest, rows, run_id) VALUES (%s, %s, %s, %s) "
-                "ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, rows = excluded.rows, "
-                "run_id = excluded.run_id, "
+                "INSERT INTO platform.online_tables AS old (name, digest, rows, run_id, inputs) "
+                "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, "
+                "rows = excluded.rows, run_id = excluded.run_id, inputs = excluded.inputs, "
                 "updated_at = CASE WHEN old.digest = excluded.digest THEN old.updated_at ELSE now() END "
-                "RETURNING name, digest, rows, updated_at",
-                (name, staged.digest, staged.rows, run_id),
+                "RETURNING name, digest, rows, updated_at, inputs",
+                (name, staged.digest, staged.rows, run_id, json.dumps(inputs)),
             ).fetchone()
         return OnlineVersion(*row or ())
 
     def current(self, name: str) -> OnlineVersion | None:
-        """What the table holds; None before it was first published.
+        """Return the content of a table; None before it was first published.
 
         Raises
         ------
         DatabaseError
             The database does not answer.
         """
-        query = b"SELECT name, digest, rows, updated_at FROM platform.online_tables WHERE name = %s"
-        rows = self._rows(name, query, [name])
+        rows = self._rows(name, _ONE_VERSION, [name])
         return OnlineVersion(*rows[0]) if rows else None
 
     def versions(self) -> list[OnlineVersion]:
-        """What every online table holds that was published, by name.
+        """Return the content of every published online table, by name.
 
         Raises
         ------
         DatabaseError
             The database does not answer.
         """
-        query = b"SELECT name, digest, rows, updated_at FROM platform.online_tables ORDER BY name"
+        query = b"SELECT name, digest, rows, updated_at, inputs FROM platform.online_tables ORDER BY name"
         return [OnlineVersion(*row) for row in self._rows("online_tables", query)]
 
     async def get(self, name: str, /, **key: Any) -> dict[str, Any] | None:
-        """One row by its key; None where there is none.
+        """Return the row with this key, or None.
 
         Raises
         ------
@@ -153,16 +183,16 @@ class OnlineTables:
         return rows[0] if rows else None
 
     async def get_many(self, name: str, column: str, keys: Sequence[Any]) -> dict[Any, dict[str, Any]]:
-        """The rows of some keys in one statement, by key, in no particular order; unknown keys are left out.
+        """Return the rows of some keys by key, from one statement. Unknown keys are left out.
 
         Parameters
         ----------
         name
             The table.
         column
-            Its key, of one column.
+            The table's only key column.
         keys
-            All of one type; repeated ones are asked for once.
+            Values of one type. Repeated values are allowed.
 
         Raises
         ------
@@ -172,7 +202,7 @@ class OnlineTables:
         if not keys:
             return {}
         if len(keys) == 1:
-            # PostgreSQL takes half as long for it.
+            # PostgreSQL needs half the time for a comparison with one value.
             row = await self.get(name, **{column: keys[0]})
             return {} if row is None else {row[column]: row}
         with _plain_errors(name):
@@ -180,7 +210,7 @@ class OnlineTables:
         return {row[column]: row for row in rows}
 
     def read(self, name: str) -> pa.Table:
-        """The whole table, for checks and downstream assets; programs ask for single rows."""
+        """Return the whole table, for checks and downstream assets."""
         import pyarrow as pa
         from psycopg import sql
 
@@ -194,7 +224,7 @@ class OnlineTables:
     def _copy(self, connection: psycopg.Connection[Any], staged: Staged, command: Any) -> None:
         files = [str(file) for part in staged.parts.values() for file in part.files]
         text = staged.folder / "rows.csv"
-        # How either side writes bytes, the other misreads.
+        # DuckDB and PostgreSQL write bytes as text in different ways; hexadecimal digits are the same in both.
         columns = (
             f"'\\x' || hex({sql_name(field.name)})" if "binary" in str(field.type) else sql_name(field.name)
             for field in staged.schema
@@ -238,15 +268,37 @@ def _plain_errors(name: str) -> Iterator[None]:
     except (psycopg.OperationalError, sa.exc.OperationalError) as error:
         raise DatabaseError(
             f"PostgreSQL failed while {name} was in use ({first_line(error)}); its rows are as they were. "
-            "`platform-assets doctor` says what is reachable"
+            "Run `platform-assets doctor` to see what is reachable"
         ) from error
     except psycopg.Error as error:
         raise DatabaseError(
-            f"PostgreSQL refused what {name} was to do ({first_line(error)}); its rows are as they were"
+            f"PostgreSQL refused a statement about {name} ({first_line(error)}); its rows are as they were"
         ) from error
 
 
-# Tables and columns are named by code, so that these are few; writing one takes longer than asking it.
+def _refuse_stale(
+    connection: psycopg.Connection[Any], name: str, digest: str, lineage: Lineage | None
+) -> Mapping[str, int]:
+    """Return the input versions to record. The caller's transaction holds the table's lock.
+
+    Raises
+    ------
+    StaleError
+        The table's rows differ from the new rows and were made from newer inputs.
+    """
+    row = connection.execute(_ONE_VERSION, (name,)).fetchone()
+    if lineage is None:
+        return {}
+    if row is None:
+        return lineage.versions
+    current = OnlineVersion(*row)
+    if current.digest == digest:
+        return newest_of(current.inputs, lineage.versions)
+    lineage.refuse_stale(name, [current.inputs], has_changed=current != lineage.before)
+    return lineage.versions
+
+
+# Code names the tables and columns, so that there are few statements. Composing one takes longer than executing it.
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Vacuum: remove the files that only versions older than the retention need, and what killed writers left."""
+"""Vacuum: remove files that only versions older than the retention need, and files of killed writers."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 def vacuum(
     location: LakeLocation, name: str, table: DeltaTable, retention: timedelta, keep_versions: Collection[int]
 ) -> int:
-    """Remove files of a table that was opened; says how many. See `TableStore.vacuum`."""
+    """Remove files of an open table, and return their number. See `TableStore.vacuum`."""
     with location.plain_errors(name, "was not cleaned"):
-        # What delta-rs reports includes files that went long ago, as long as the log names them.
+        # The files that delta-rs reports include files removed earlier that the log still names.
         before = _stored_files(location, name)
         table.vacuum(
             retention_hours=math.ceil(retention / timedelta(hours=1)),
             dry_run=False,
             enforce_retention_duration=False,
             full=True,
-            # Models outlive a lake that was lost.
+            # A registered model may name a version of a lake that was lost and made again.
             keep_versions=sorted(version for version in keep_versions if version <= table.version()),
         )
         return len(before - _stored_files(location, name)) + _remove_halves(location, name, retention)
 
 
 def _remove_halves(location: LakeLocation, name: str, retention: timedelta) -> int:
-    # In a folder delta-rs writes to `<file>#<number>` and renames. It does not see those of killed writers
-    # any more; an object store drops uploads that were not completed by a rule of the bucket.
+    # In a folder, delta-rs writes to `<file>#<number>` and renames; its vacuum ignores such files of killed writers.
+    # In an object store, a lifecycle rule of the bucket removes incomplete uploads.
     if location.is_remote:
         return 0
     oldest = time.time() - retention.total_seconds()

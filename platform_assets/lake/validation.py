@@ -191,6 +191,7 @@ def _facts(landed: Landed, sifted: Sifted, quarantine: Staged, engine: Engine) -
     return {
         "source": str(landed.source),
         "source_digest": landed.digest,
+        **({"source_remarks": list(landed.remarks)} if landed.remarks else {}),
         "quarantined_rows": quarantine.rows,
         "quarantined_by_rule": dict(count_by_rule(engine.staged(quarantine))),
         "identical_rows_dropped": sifted.twins,

@@ -1,4 +1,4 @@
-"""Sources as domains declare them, and as the settings answer where their data come from."""
+"""Sources as domains declare them, and their locations by the settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import SourceError
 from platform_assets.base.scratch import OwnedFolder
+from platform_assets.landing.archives import Unpacking
+from platform_assets.landing.source_changes import content_digest
 from platform_assets.landing.source_files import Source
 from platform_assets.settings import Settings, read_settings, variable
 
@@ -24,16 +26,19 @@ class DeclaredSource:
     Attributes
     ----------
     settings
-        The class of settings that names it.
+        The class of settings with the source's variable.
     setting
-        The field of that class: the source's URI, empty where it is not set.
+        The field of that class that holds the source's URI; empty if it is not set.
     demo
-        The sample data that stand in for it.
+        Sample data, used if the variable is not set.
+    is_archive
+        Whether the file is a tar archive of base64 text; see `archives.py`.
     """
 
     settings: type[DomainSettings]
     setting: str
     demo: Demo
+    is_archive: bool = False
 
     @property
     def variable(self) -> str:
@@ -42,20 +47,20 @@ class DeclaredSource:
 
     @property
     def name(self) -> str:
-        """The source's name, as its sample files are called."""
+        """The source's name, which its sample files carry."""
         return self.setting.removesuffix("_uri")
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The settings' answer to where raw data come from.
+    """Finds the files of declared sources by the settings.
 
     Parameters
     ----------
     settings
-        The platform's.
+        The platform's settings.
     of_domains
-        Settings of domains that are known already; others are read from the environment when they are asked for.
+        Settings of some domains. Those of other domains are read from the environment on first use.
     """
 
     settings: Settings
@@ -68,21 +73,21 @@ class Sources:
             if isinstance(one, kind):
                 return one
         found = read_settings(kind)
-        self._read[kind] = found  # type: ignore[index,assignment]  # a domain's class, as all that are asked for
+        self._read[kind] = found  # type: ignore[index,assignment]  # a domain's class, like every class here
         return found
 
     def given(self, source: DeclaredSource) -> Source | None:
-        """Return a source by its own setting; None where that is not set."""
+        """Return a source that its variable names; None if the variable is not set."""
         uri: str = getattr(self.settings_of(source.settings), source.setting)
         return Source(source.variable, uri) if uri else None
 
     def find(self, source: DeclaredSource) -> Source:
-        """Return a source by its own setting, which always wins, or its sample data where those are allowed.
+        """Return the source that its variable names, or else sample data if they are allowed.
 
         Raises
         ------
         SourceError
-            Neither a setting nor sample data; names the setting.
+            The variable is not set, and sample data are not allowed.
         """
         if found := self.given(source):
             return found
@@ -90,16 +95,35 @@ class Sources:
             raise SourceError(
                 f"{source.variable} is not set; name the source there, or set PLATFORM_SOURCES=demo for sample data"
             )
-        file = self.settings.home / "demo" / f"{source.name}_{self.settings.demo_rows}{source.demo.suffix}"
+        rows = self.demo_rows(source)
+        file = self.settings.home / "demo" / f"{source.name}_{rows}{source.demo.suffix}"
         if not file.exists():
-            self._write(file, source.demo)
+            self._write(file, source.demo, rows)
         return Source(source.variable, str(file), demo=True)
 
-    def _write(self, file: Path, demo: Demo) -> None:
-        # Not in its place: a process that is killed half-way must not leave what the next one takes for the file.
-        folder = OwnedFolder(self.settings.home / "scratch", "demo")
+    def demo_rows(self, source: DeclaredSource) -> int:
+        """Return the rows of a source's sample data: PLATFORM_DEMO_ROWS, or more if its model needs more."""
+        return max(self.settings.demo_rows, source.demo.fewest)
+
+    def unpacking(self, source: DeclaredSource) -> Unpacking | None:
+        """Return how a source's archive is unpacked; None if the source is not an archive."""
+        if not source.is_archive:
+            return None
+        return Unpacking(self.settings.archive_max_bytes, variable("archive_max_bytes"))
+
+    def content_digest(self, declared: DeclaredSource, source: Source) -> str:
+        """Return the digest of a file's content, read anew; see `source_changes.content_digest`."""
+        folder = OwnedFolder(self.settings.scratch, "content")
+        try:
+            return content_digest(source, folder.path, self.unpacking(declared))
+        finally:
+            folder.remove()
+
+    def _write(self, file: Path, demo: Demo, rows: int) -> None:
+        # In a scratch folder first, because a killed process must not leave an incomplete file.
+        folder = OwnedFolder(self.settings.scratch, "demo")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            demo.write(folder.path / file.name, self.settings.demo_rows).replace(file)
+            demo.write(folder.path / file.name, rows).replace(file)
         finally:
             folder.remove()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from platform_assets.base.errors import SourceError
 from platform_assets.base.sql_quoting import sql_text
 from platform_assets.landing.csv_records import Records, header
+from platform_assets.landing.file_remarks import remarks_on
 from platform_assets.landing.source_files import fetch
 
 if TYPE_CHECKING:
@@ -51,12 +52,15 @@ class Landed:
         SHA-256 of the file's bytes, unpacked.
     folder
         Where the rows are until they are discarded.
+    remarks
+        Remarks on the file, from `file_remarks.py`.
     """
 
     source: Source
     rows: Expression
     digest: str
     folder: Path | None = None
+    remarks: Sequence[str] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +113,7 @@ def land(
         if unpacking:
             (folder / "unpacked").mkdir()
             file = unpacking.unpack(file, folder / "unpacked", str(source))
-        return Landed(source, _opened(file, source, engine, rows), _digest(file), folder)
+        return Landed(source, _opened(file, source, engine, rows), _digest(file), folder, remarks_on(file))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

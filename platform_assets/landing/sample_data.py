@@ -1,4 +1,4 @@
-"""Invented sample data, made on the spot from a seed, so that everything runs before real data are there."""
+"""Generated sample data, which replace sources that are not set."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Demo:
-    """What stands in for a source.
+    """Sample data of one source.
 
     Attributes
     ----------
     write
-        Writes a file with a number of rows, always the same; the file.
+        Writes a file with a number of rows, from a fixed seed, and returns its path.
     suffix
-        How the name of such a file ends.
+        Suffix of the file's name.
+    fewest
+        Rows that the models made from the source need.
     """
 
     write: Callable[[Path, int], Path]
     suffix: str = ".csv"
+    fewest: int = 1

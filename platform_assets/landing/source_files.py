@@ -1,38 +1,48 @@
-"""Source files: where one is, whether it can be reached, and a copy of it on disk.
+"""Source files: check that one can be reached, and copy it to disk as one version, unpacked.
 
-A driver's error becomes one without passwords. `archives.py` unpacks archives; `landed_rows.py` reads the copy.
+A file is read once from beginning to end. If it changed while it was read, the copy is refused. Errors never hold a
+password. `http_files.py` requests web addresses, `packed_files.py` unpacks, `landed_rows.py` reads the copy.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import SourceError
 from platform_assets.base.logs import redact, shown
+from platform_assets.landing import http_files
+from platform_assets.landing.packed_files import CHUNK_BYTES, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from platform_assets.landing.archives import Unpacking
 
-CHUNK_BYTES = 1 << 20
+_LOCAL_SCHEMES = ("file://", "local://")
+# What fsspec's drivers call the time of writing, and other facts that change when a file is written.
+_MARKS = (
+    *("mtime", "created", "ino", "etag", "last-modified", "lastmodified", "last_modified", "updated"),
+    *("generation", "versionid", "version_id", "content-md5"),
+)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where one kind of raw data comes from.
+    """Location of one kind of raw data.
 
     Attributes
     ----------
     setting
-        The environment variable that names it.
+        The environment variable that holds the location.
     uri
         A path or any fsspec URI.
     demo
-        Whether it is sample data, because the variable is not set.
+        Whether the file is sample data, because the variable is not set.
     """
 
     setting: str
@@ -40,77 +50,173 @@ class Source:
     demo: bool = False
 
     def __str__(self) -> str:
-        """The source for people, without passwords."""
+        """The location without passwords, and the variable."""
         return f"{shown(self.uri)} ({'demo data' if self.demo else self.setting})"
+
+    @property
+    def path(self) -> Path | None:
+        """The location on this machine; None for any other URI."""
+        if exists(self.uri):
+            return Path(self.uri)
+        for scheme in _LOCAL_SCHEMES:
+            if self.uri.startswith(scheme):
+                return Path(self.uri.removeprefix(scheme))
+        return None if "://" in self.uri else Path(self.uri)
+
+    @property
+    def is_web(self) -> bool:
+        """Whether the location is a web address."""
+        return self.uri.startswith(("http://", "https://"))
+
+
+def exists(path: str) -> bool:
+    """Whether a local path exists. A text that cannot be a path does not."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def trouble_with(source: Source) -> str | None:
-    """Why a source could not be opened now; None where it could. Reads nothing of it."""
-    import fsspec
-
+    """Return why a source cannot be opened now, or None if it can. Reads none of its content."""
     try:
-        files, path = fsspec.core.url_to_fs(source.uri)
-        # Not `isfile`: that takes a store which cannot be reached for one without the file.
-        return None if files.info(path)["type"] == "file" else f"{source} is no file"
-    except Exception as error:  # noqa: BLE001 - each of fsspec's drivers raises what its client library raises
-        return f"{source} cannot be reached: {_told(error, source)}"
+        with plain_errors(source, "reached"):
+            if path := source.path:
+                _demand_file(path, source)
+            elif source.is_web:
+                http_files.demand_file(source.uri)
+            else:
+                _facts_of_stored(source)
+    except SourceError as error:
+        return str(error)
+    return None
 
 
-def fetch(source: Source, target: Path, unpacking: Unpacking | None = None) -> Path:
-    """Copy a source's file, unpacked where its name says that it is packed; the copy.
-
-    Parameters
-    ----------
-    source
-        The file.
-    target
-        Where the copy goes.
-    unpacking
-        What unpacks the copy afterwards: it is made as the file is, and within that limit.
+def look_at(source: Source) -> dict[str, str]:
+    """Return facts about a file that change when the file is written; empty if the store gives none.
 
     Raises
     ------
     SourceError
-        It is missing or unreachable, or larger than the limit.
+        The file is missing or unreachable.
     """
-    import fsspec
+    with plain_errors(source, "looked at"):
+        if path := source.path:
+            _demand_file(path, source)
+            state = path.stat()
+            return {"size": str(state.st_size), "mtime": str(state.st_mtime_ns), "ino": str(state.st_ino)}
+        if source.is_web:
+            return http_files.facts(source.uri)
+        return _marks(_facts_of_stored(source))
 
-    if "://" not in source.uri and not Path(source.uri).is_file():
-        state = "is a folder" if Path(source.uri).is_dir() else "does not exist"
-        raise SourceError(f"{source} {state}; point {source.setting} at the file that is meant")
-    packed = None if unpacking else "infer"
-    with (
-        plain_errors(source, "fetched"),
-        fsspec.open(source.uri, "rb", compression=packed) as remote,
-        target.open("wb") as local,
-    ):
-        _copy(remote, local, unpacking, str(source))
-    return target
+
+def fetch(source: Source, target: Path, unpacking: Unpacking | None = None) -> Path:
+    """Copy a source's file to disk as one version, and return the copy.
+
+    Parameters
+    ----------
+    source
+        The file. If its first bytes say that it is packed, its content is copied.
+    target
+        The copy, in a private folder.
+    unpacking
+        How the caller unpacks the copy. The file is then copied as it is, within the limit of bytes.
+
+    Raises
+    ------
+    SourceError
+        The file is missing, unreachable, damaged, larger than the limit, or changed while it was read.
+    """
+    with plain_errors(source, "fetched"), target.open("wb") as local:
+        for chunk in chunks(source):
+            local.write(chunk)
+            if unpacking and local.tell() > unpacking.limit:
+                raise unpacking.too_large(str(source))
+    return target if unpacking else unpack(target, str(source))
 
 
 @contextmanager
 def plain_errors(source: Source, done: str) -> Iterator[None]:
-    """Turn whatever a driver raises into a `SourceError` without passwords."""
+    """Turn any error of a driver into a `SourceError` without passwords."""
     try:
         yield
+    except http_files.WebError as error:
+        raise SourceError(f"{source} cannot be {done}: {redact(str(error), (source.uri,))}") from None
     except SourceError:
         raise
     except ImportError as error:
         raise SourceError(f"{source} needs a driver that is not installed: {error}") from None
     except Exception as error:  # noqa: BLE001 - each of fsspec's drivers raises what its client library raises
-        # What the driver raised may hold the password; whoever logs this error does not log that one.
-        raise SourceError(f"{source} cannot be {done}: {_told(error, source)}") from None
+        # The driver's error may hold the password, so it must not become the cause that a log prints.
+        raise SourceError(f"{source} cannot be {done}: {_reason(error, source)}") from None
 
 
-def _copy(remote: BinaryIO, local: BinaryIO, unpacking: Unpacking | None, called: str) -> None:
-    while chunk := remote.read(CHUNK_BYTES):
-        local.write(chunk)
-        if unpacking and local.tell() > unpacking.limit:
-            raise unpacking.too_large(called)
+def chunks(source: Source) -> Iterator[bytes]:
+    """Yield a file from beginning to end; raise at the end if the file is not one version."""
+    if path := source.path:
+        return _of_path(path, source)
+    return http_files.chunks(source.uri) if source.is_web else _of_store(source)
 
 
-def _told(error: BaseException, source: Source) -> str:
-    """What began it: over HTTP, fsspec calls a refused connection a file not found."""
+def _of_path(path: Path, source: Source) -> Iterator[bytes]:
+    _demand_file(path, source)
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        yield from iter(partial(file.read, CHUNK_BYTES), b"")
+        after = os.fstat(file.fileno())
+        read = file.tell()
+    if (before.st_size, before.st_mtime_ns) != (read, after.st_mtime_ns):
+        raise _changed(source)
+
+
+def _of_store(source: Source) -> Iterator[bytes]:
+    files, path = _opened(source)
+    before, read = _facts_of_stored(source), 0
+    with files.open(path, "rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            read += len(chunk)
+            yield chunk
+    after = _facts_of_stored(source)
+    if _marks(before) != _marks(after) or before.get("size") not in {None, read}:
+        raise _changed(source)
+
+
+def _demand_file(path: Path, source: Source) -> None:
+    if not path.is_file():
+        state = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+        raise SourceError(f"{source} {state}; point {source.setting} at the file that is meant")
+
+
+def _opened(source: Source) -> tuple[Any, str]:
+    import fsspec
+
+    files, path = fsspec.core.url_to_fs(source.uri)
+    return files, path
+
+
+def _facts_of_stored(source: Source) -> Mapping[str, Any]:
+    """Return what a store says of a file, asked anew: its driver may remember an earlier answer."""
+    files, path = _opened(source)
+    files.invalidate_cache()
+    # Not `isfile`, which is false for a store that cannot be reached.
+    found: Mapping[str, Any] = files.info(path)
+    if found["type"] != "file":
+        raise SourceError(f"{source} is a folder; point {source.setting} at the file that is meant")
+    return found
+
+
+def _marks(facts: Mapping[str, Any]) -> dict[str, str]:
+    told = {name.lower(): value for name, value in facts.items()}
+    marks = {name: str(told[name]) for name in _MARKS if told.get(name) is not None}
+    return {"size": str(told.get("size")), **marks} if marks else {}
+
+
+def _changed(source: Source) -> SourceError:
+    return SourceError(f"{source} changed while it was fetched; run again once the new file is complete")
+
+
+def _reason(error: BaseException, source: Source) -> str:
+    """Return the first cause: fsspec wraps a refused connection in an error that says that a file was not found."""
     while error.__cause__:
         error = error.__cause__
     reason = redact(" ".join(str(error).split()) or "no reason given", (source.uri,))

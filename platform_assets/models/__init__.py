@@ -1,1 +1,1 @@
-"""Fitted models as files, the registry, our own estimators, compiled pipelines."""
+"""Model artefacts, the model registry, the platform's estimators and compiled pipelines."""

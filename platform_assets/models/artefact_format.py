@@ -1,7 +1,7 @@
-"""How a fitted model is written as the bytes of its file; `artefact_loader.py` reads them.
+"""Serialisation of a fitted model to the bytes of its artefact; `artefact_loader.py` reads them.
 
-They are a skops dump, which says what to build instead of running code as a pickle does. It carries rows with the
-scores that the model gave them when it was trained, so that whoever loads it knows that it still does.
+An artefact is a skops dump, which describes objects and, unlike a pickle, runs no code. It includes golden rows: some
+rows with the scores from the training, which prove at each load that the model still scores the same.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def dump(model: FittedModel) -> bytes:
-    """A model as the bytes of its file.
+    """Serialise a model.
 
-    The bytes differ from one dump to the next, as skops writes the objects' addresses.
+    Two dumps of one model differ, because skops writes the objects' memory addresses.
 
     Raises
     ------
     ArtefactError
-        A column of the golden rows is of a type that is not kept.
+        A column of the golden rows has an unsupported type.
     """
     import skops.io
 
@@ -42,14 +42,14 @@ def dump(model: FittedModel) -> bytes:
 
 
 def stored_column(name: str, column: pd.Series[Any]) -> dict[str, Any]:
-    """A column as plain values, from which `frame_of` makes the same one again, but for the index."""
+    """Return a column as plain values, from which `frame_of` restores everything except the index."""
     import numpy as np
     import pandas as pd
 
     kind = column.dtype
     stored: dict[str, Any] = {"name": name, "dtype": str(kind), "nulls": None}
     if pd.api.types.is_extension_array_dtype(kind) and hasattr(kind, "numpy_dtype"):
-        # Whole numbers with nulls: as floats, those beyond 2**53 would change.
+        # Store nullable integers as integers, because floats would change those beyond 2**53.
         return stored | {
             "values": column.to_numpy(dtype=kind.numpy_dtype, na_value=0),
             "nulls": column.isna().to_numpy(),
@@ -62,13 +62,13 @@ def stored_column(name: str, column: pd.Series[Any]) -> dict[str, Any]:
     if plain in {"b", "i", "u", "f"}:
         return stored | {"values": column.to_numpy()}
     raise ArtefactError(
-        f"column {name} of the golden rows is of type {kind}, which is not kept with a model; features are booleans, "
-        "numbers or strings"
+        f"column {name} of the golden rows has the type {kind}, which cannot be stored with a model; use booleans, "
+        "numbers or strings as features"
     )
 
 
 def frame_of(columns: list[dict[str, Any]]) -> Frame:
-    """Make a frame of columns that `stored_column` took apart."""
+    """Return the frame of columns from `stored_column`."""
     import pandas as pd
 
     made = {}

@@ -1,4 +1,4 @@
-"""Builds a model from the bytes of its file without running foreign code, and checks that it still scores as it did."""
+"""Loading of artefacts, without running foreign code and with a check against their golden rows."""
 
 from __future__ import annotations
 
@@ -19,55 +19,56 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TOLERANCE = 1e-9
-"""Largest difference of a score that passes as the same model.
+"""Largest accepted difference of a golden row's score.
 
-Another processor or BLAS adds in another order, which moves a probability by about 1e-15; another algorithm, or
-one damaged parameter, moves it by far more than this.
+Another processor or BLAS sums in another order, which changes a probability by about 1e-15. Another algorithm or one
+damaged parameter changes it by far more than this tolerance.
 """
 TRAIN_AGAIN = "train the model again, which stores a new one"
-"""The remedy for a file that cannot be used."""
+"""Fix for an unusable artefact, for messages."""
 _FIELDS = {"estimator", "features", "golden_rows", "golden_scores", "libraries"}
 _SCHEMA = "schema.json"
 
 
 def open_artefact(data: bytes, called: str) -> FittedModel:
-    """Build the model from the bytes of its file, and check that it scores its golden rows as it did.
+    """Load a model, and check that its golden rows get the same scores as in training.
 
     Parameters
     ----------
     data
-        What `dump` wrote, perhaps long ago.
+        The artefact, as `dump` of this or an older version wrote it.
     called
-        The file, for errors.
+        Description of the file, for messages.
 
     Raises
     ------
     ArtefactError
-        It is no skops file, holds types that are not in `TRUSTED_TYPES`, or scores its golden rows differently.
+        The data are not a skops dump, contain types that are not in `TRUSTED_TYPES`, or the golden rows get other
+        scores.
     """
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
     if not _is_skops(data):
         raise ArtefactError(
-            f"{called} is no skops file: a pickle or something else is in its place, and was not opened; {TRAIN_AGAIN}"
+            f"{called} is not a skops file but a pickle or something else, and was not opened; {TRAIN_AGAIN}"
         )
     current = _with_current_paths(data)
     try:
-        # It looks at all types before it builds anything.
+        # skops checks all types before it builds any object.
         parts = skops.io.loads(current, trusted=list(TRUSTED_TYPES))
     except UntrustedTypesFoundException:
         untrusted = sorted(set(skops.io.get_untrusted_types(data=current)) - set(TRUSTED_TYPES))
         raise ArtefactError(
-            f"{called} holds types that the platform does not trust: {untrusted}; build the model without them, "
+            f"{called} contains types that the platform does not trust: {untrusted}; build the model without them, "
             f"and {TRAIN_AGAIN}"
         ) from None
-    except Exception as error:  # noqa: BLE001 - a dump of another version, or a forged one, fails in any way
+    except Exception as error:  # noqa: BLE001 - a dump of another version or a forged one can raise any error
         raise ArtefactError(
             f"{called} cannot be read by skops {version('skops')} ({one_line(error)}); {TRAIN_AGAIN}"
         ) from None
     if not isinstance(parts, dict) or not parts.keys() >= _FIELDS:
-        raise ArtefactError(f"{called} holds no model of the platform, but something else; {TRAIN_AGAIN}")
+        raise ArtefactError(f"{called} is not a model of the platform; {TRAIN_AGAIN}")
     model = FittedModel(
         estimator=parts["estimator"],
         features=tuple(parts["features"]),
@@ -88,9 +89,9 @@ def _is_skops(data: bytes) -> bool:
 
 
 def _with_current_paths(data: bytes) -> bytes:
-    """Return a file in which each class has its path of today; the same bytes where nothing has moved.
+    """Replace the old module paths of moved classes; return the same bytes if no class has moved.
 
-    Only in memory: the stored bytes never change, because approvals name their digest.
+    The stored artefact never changes, because approvals contain its digest.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         schema = json.loads(archive.read(_SCHEMA))
@@ -104,9 +105,9 @@ def _with_current_paths(data: bytes) -> bytes:
 
 
 def _move_classes(node: Any) -> bool:
-    """Replace old paths in a skops schema, in place; whether there were any."""
+    """Replace old module paths in a skops schema in place; return whether there were any."""
     if isinstance(node, list):
-        # Not `any`, which would stop at the first.
+        # Not `any`, which would stop at the first replacement.
         return sum([_move_classes(one) for one in node]) > 0
     if not isinstance(node, dict):
         return False
@@ -117,20 +118,20 @@ def _move_classes(node: Any) -> bool:
 
 
 def _replay(model: FittedModel, called: str) -> None:
-    """Refuse a model that does not score as it did."""
+    """Refuse a model whose golden rows get other scores than in training."""
     import numpy as np
 
     try:
         difference = float(np.max(np.abs(model.scores(model.golden_rows) - model.golden_scores)))
-        outcome = f"its golden rows get other scores, by up to {difference:.3g} ({TOLERANCE:g} is allowed)"
-    except Exception as error:  # noqa: BLE001 - an estimator of another version fails in any way
+        outcome = f"the scores of its golden rows differ by up to {difference:.3g} ({TOLERANCE:g} is allowed)"
+    except Exception as error:  # noqa: BLE001 - an estimator of another version can raise any error
         difference, outcome = float("nan"), f"its golden rows cannot be scored ({one_line(error)})"
-    # Not `>`: a score that is no number is no match.
+    # Not `>`, so that NaN counts as a difference.
     if not difference <= TOLERANCE:
         then, now = _listed(model.libraries), _listed(library_versions())
         way_out = TRAIN_AGAIN if then == now else f"install those versions, or {TRAIN_AGAIN}"
         raise ArtefactError(
-            f"{called} is not the model any more that was trained: {outcome}; trained with {then}, loaded with {now}: "
+            f"{called} is no longer the model that was trained: {outcome}; trained with {then}, loaded with {now}; "
             f"{way_out}"
         )
 

@@ -1,7 +1,6 @@
-"""Where fitted models are kept: files that are written once, named by their digest.
+"""Store of artefacts: immutable files, named by their SHA-256 digest.
 
-What is in a file is the matter of `artefact_format.py`. What a model is called, and which one is live, is the
-registry's (`registry.py`).
+`artefact_format.py` defines a file's content. The registry (`registry.py`) maps model names and versions to digests.
 """
 
 from __future__ import annotations
@@ -29,24 +28,24 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
 FOLDER = "models"
-"""Where the files are, below the lake."""
+"""Folder of the artefacts below the lake."""
 _SUFFIX = ".skops"
 _DIGEST = re.compile("[0-9a-f]{64}")
 _TELLING = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE)
-# As for tables: a store that is down should be reported before delta-rs' own 3 minutes.
+# Report an unreachable object store sooner than delta-rs, which tries for 3 minutes; as for tables.
 _PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
 _LONGEST_REASON = 500
 
 
 class ArtefactStore:
-    """The model files below one location, `models/<sha256>.skops`. None is ever changed.
+    """The artefacts below one location, `models/<sha256>.skops`.
 
     Parameters
     ----------
     uri
-        A folder, or an object store's URI; where the lake is.
+        The lake's location: a folder or the URI of an object store.
     storage_options
-        Options for the object store; its usual environment variables count as well, as they do for tables.
+        Options of the object store, in addition to its usual environment variables.
     """
 
     def __init__(self, uri: str, storage_options: Mapping[str, str] | None = None) -> None:
@@ -56,30 +55,29 @@ class ArtefactStore:
         self._options = (_PATIENCE if self._is_remote else {}) | dict(storage_options or {})
 
     def save(self, model: FittedModel) -> str:
-        """Store a model, if `load` would give it back; its digest.
+        """Store a model and return its digest.
 
         Raises
         ------
         ArtefactError
-            It could not be loaded again, or the store cannot be written.
+            The model could not be loaded again, or the store cannot be written.
         """
         data = dump(model)
         open_artefact(data, "the fitted model cannot be stored: it")
         return self.add(data)
 
     def load(self, digest: str) -> FittedModel:
-        """Open a model after it has proved to be the one that was stored.
+        """Load a model, after a check of its digest.
 
         Raises
         ------
         ArtefactError
-            It is missing, was altered, is no skops file, holds types that are not in `TRUSTED_TYPES`, or scores
-            its golden rows differently. Nothing of it was run in the first four cases.
+            The artefact is missing or was altered, or `open_artefact` refuses it.
         """
         return open_artefact(self.read(digest), self._called(digest))
 
     def add(self, data: bytes) -> str:
-        """Store the bytes of a model's file under their digest, all or nothing; the digest.
+        """Store an artefact's bytes atomically and return their digest.
 
         Raises
         ------
@@ -97,12 +95,12 @@ class ArtefactStore:
         return digest
 
     def read(self, digest: str) -> bytes:
-        """The bytes of a model's file, as they were stored.
+        """Return an artefact's bytes, after a check of their digest.
 
         Raises
         ------
         ArtefactError
-            It is missing, was altered, or the store cannot be reached.
+            The artefact is missing or was altered, or the store does not respond.
         """
         self._require(digest)
         with self._plain_errors(f"{digest} cannot be read"), self._files.open_input_file(digest + _SUFFIX) as file:
@@ -116,32 +114,32 @@ class ArtefactStore:
         return data
 
     def exists(self, digest: str) -> bool:
-        """Whether a model is stored.
+        """Return whether an artefact is stored.
 
         Raises
         ------
         ArtefactError
-            It is no digest, or the store cannot be reached.
+            The digest is malformed, or the store does not respond.
         """
         return bool(self._info(digest).is_file)
 
     def size(self, digest: str) -> int:
-        """Bytes of a model's file.
+        """Return an artefact's size in bytes.
 
         Raises
         ------
         ArtefactError
-            It is missing, or the store cannot be reached.
+            The artefact is missing, or the store does not respond.
         """
         return int(self._require(digest).size)
 
     def digests(self) -> list[str]:
-        """The stored models, in the order of their digests.
+        """Return the sorted digests of all artefacts.
 
         Raises
         ------
         ArtefactError
-            The store cannot be reached.
+            The store does not respond.
         """
         import pyarrow.fs as pafs
 
@@ -162,7 +160,7 @@ class ArtefactStore:
 
     def _info(self, digest: str) -> pafs.FileInfo:
         if not _DIGEST.fullmatch(digest):
-            raise ArtefactError(f"{digest!r} is no digest of a model, 64 hexadecimal digits in lower case")
+            raise ArtefactError(f"{digest!r} is not the digest of a model; it must be 64 lower-case hexadecimal digits")
         with self._plain_errors(f"{digest} cannot be looked for"):
             return self._files.get_file_info(digest + _SUFFIX)
 
@@ -176,13 +174,13 @@ class ArtefactStore:
         return f"the model file {digest}{_SUFFIX} in {shown(self._root)}"
 
     def _put(self, name: str, data: bytes) -> None:
-        # Held in Arrow's own buffer until the end: delta-rs takes bytes, and Arrow would hand on what it is given.
+        # Buffer the whole file, because delta-rs only accepts `bytes` and Arrow would pass on another type.
         with self._files.open_output_stream(name, buffer_size=len(data) + 1) as stream:
             stream.write(data)
-        # Arrow drops the errors of closing, and a small file is sent only then.
+        # Arrow ignores errors on closing, which is when a small file is sent.
         found = self._files.get_file_info(name).size
         if found != len(data):
-            raise OSError(f"the store refused it or cut it off: {found or 0} of {len(data)} bytes are there")
+            raise OSError(f"the store refused or truncated it: {found or 0} of {len(data)} bytes are stored")
 
     @contextmanager
     def _plain_errors(self, outcome: str) -> Iterator[None]:
@@ -205,7 +203,7 @@ def _write(path: Path, data: bytes) -> None:
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
-            # A name that outlives a loss of power must not stand for a file that did not.
+            # Write the content to disk before the name, so that a power loss leaves no empty file.
             os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:

@@ -1,7 +1,7 @@
-"""An estimator whose scores were turned into probabilities by what it said of examples that it had not seen.
+"""Classifier with Platt scaling: a sigmoid that was fitted on scores of examples outside the training set.
 
-scikit-learn's `CalibratedClassifierCV` calibrates one estimator only by predictions for every training row; ours
-are for the newest rows of other groups, which is what it will be asked about.
+scikit-learn's `CalibratedClassifierCV` needs out-of-fold predictions for every training row. The platform calibrates
+on the newest rows of other groups only, because predictions are made for such rows.
 
 Stable: stored models name these classes by path; see `STABLE_MODULES`.
 Heavy: imports scikit-learn. Import it inside functions.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def raw_scores(estimator: Any, rows: Frame) -> NDArray[np.float64]:
-    """What an estimator says of rows before calibration: its decision function, or else its probability, (n,)."""
+    """Return uncalibrated scores, (n,): the decision function, or else the probability of the positive class."""
     if hasattr(estimator, "decision_function"):
         scores: NDArray[np.float64] = estimator.decision_function(rows)
         return scores
@@ -32,7 +32,7 @@ def raw_scores(estimator: Any, rows: Frame) -> NDArray[np.float64]:
 
 
 def sigmoid(scores: NDArray[np.float64], slope: float, intercept: float) -> NDArray[np.float64]:
-    """Probabilities for raw scores (n,): 1 / (1 + exp(-(slope * score + intercept))), (n,) float64."""
+    """Return 1 / (1 + exp(-(slope * score + intercept))) for scores (n,), (n,) float64."""
     from scipy.special import expit
 
     probabilities: NDArray[np.float64] = expit(slope * scores + intercept)
@@ -40,14 +40,14 @@ def sigmoid(scores: NDArray[np.float64], slope: float, intercept: float) -> NDAr
 
 
 class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """A fitted classifier behind a sigmoid (Platt, Probabilistic outputs for support vector machines, 1999).
+    """A fitted classifier with a sigmoid (Platt, Probabilistic outputs for support vector machines, 1999).
 
     Parameters
     ----------
     estimator
-        Fitted, of two classes.
+        A fitted binary classifier.
     slope, intercept
-        Of the sigmoid, fitted on raw scores of examples that were not the estimator's, and their labels.
+        Parameters of the sigmoid, fitted on the estimator's scores of examples outside its training set.
     """
 
     def __init__(self, estimator: Any, slope: float, intercept: float) -> None:
@@ -56,7 +56,7 @@ class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.intercept = intercept
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Attributes, as they are stored; models that were stored before have an estimator as their sigmoid."""
+        """Restore the attributes; older artefacts contain an estimator instead of slope and intercept."""
         attributes = dict(state)
         if (line := attributes.pop("sigmoid", None)) is not None:
             attributes["slope"], attributes["intercept"] = _line_of(line)
@@ -64,23 +64,23 @@ class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def classes_(self) -> NDArray[np.int64]:
-        """The labels, in the order of the probabilities, (2,)."""
+        """Return the labels in the order of the probabilities, (2,)."""
         labels: NDArray[np.int64] = self.estimator.classes_
         return labels
 
     @property
     def feature_names_in_(self) -> NDArray[np.object_]:
-        """The names of the features, as scikit-learn's estimators have them if they were fitted with some."""
+        """Return the feature names, if the estimator was fitted with some."""
         names: NDArray[np.object_] = self.estimator.feature_names_in_
         return names
 
     def predict_proba(self, rows: Frame) -> NDArray[np.float64]:
-        """Probabilities of both classes, (n, 2) float64.
+        """Return the probabilities of both classes, (n, 2) float64.
 
         Raises
         ------
         ValueError
-            What the estimator says of a row is no number, or infinite.
+            The estimator's score of a row is NaN or infinite.
         """
         import numpy as np
 
@@ -88,12 +88,12 @@ class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.column_stack([1 - positive, positive])
 
     def calibrated(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities of the positive class for what the estimator says, (n,) float64 both.
+        """Return the probabilities of the positive class, (n,) float64, for the estimator's scores, (n,) float64.
 
         Raises
         ------
         ValueError
-            A score is no number, or infinite.
+            A score is NaN or infinite.
         """
         import numpy as np
 
@@ -104,7 +104,7 @@ class CalibratedEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _line_of(estimator: Any) -> tuple[float, float]:
-    """Slope and intercept of a logistic regression, or of a dummy that says the base rate."""
+    """Return slope and intercept of a logistic regression, or of a dummy classifier with the base rate."""
     from scipy.special import logit
 
     if hasattr(estimator, "coef_"):

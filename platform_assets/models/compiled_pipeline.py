@@ -1,7 +1,7 @@
-"""A fitted pipeline as the arithmetic that it comes to: what its steps calculate, without what they check.
+"""A fitted pipeline compiled to plain NumPy calculations, with bit-identical results.
 
-scikit-learn's steps each find out anew what they are given and whether they were fitted. Of one row that is nine
-tenths of the time, and whoever has a matrix of the right columns knows both. The results are the same, bit for bit.
+Each step of scikit-learn validates its input and its own state again, which is nine tenths of the time for one row.
+A caller with a matrix of the right columns does not need these checks.
 
 Heavy: imports scikit-learn. Import it inside functions.
 """
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     Transform = Callable[[Matrix], Matrix]
 
 FAR_FROM_INFINITE = 2.0**53
-"""Numbers below it are not infinite after a step either, not even in single precision, where trees compare."""
+"""Bound below which no step can produce an infinite number, even in the single precision that trees use."""
 
 
 @dataclass(frozen=True, eq=False)
 class Arithmetic:
-    """What a pipeline behind a sigmoid calculates.
+    """The calculations of a calibrated pipeline.
 
     Attributes
     ----------
     transforms
-        Of its steps but the last, one after the other.
+        The calculations of all steps except the last, in order.
     raw
-        What the last step says of what they leave, (n,).
+        Scores of the final estimator on the transformed matrix, (n,), before calibration.
     calibrated
         The sigmoid.
     """
@@ -54,17 +54,17 @@ class Arithmetic:
     calibrated: Callable[[Scores], Scores]
 
     def __call__(self, matrix: Matrix) -> Scores:
-        """Probabilities of the positive class, (n,) float64.
+        """Return the probabilities of the positive class, (n,) float64.
 
         Parameters
         ----------
         matrix
-            (n, features) float64, of NaN and numbers below `FAR_FROM_INFINITE`. It is not changed.
+            (n, features) float64, with NaN or numbers below `FAR_FROM_INFINITE`. It is not changed.
 
         Raises
         ------
         ValueError
-            A score is no number.
+            A score is NaN or infinite.
         """
         for transform in self.transforms:
             matrix = transform(matrix)
@@ -72,11 +72,11 @@ class Arithmetic:
 
 
 def arithmetic_of(estimator: Any) -> Arithmetic | None:
-    """What a fitted estimator calculates; None unless it is a pipeline behind a sigmoid, of steps that are known here.
+    """Compile a fitted estimator; None unless it is a calibrated pipeline whose steps are all supported.
 
-    Its last step may be any: what is not known there does its work itself.
+    The final estimator may be of any type. One that is not supported calculates its scores itself.
     """
-    # Whoever inherits from these may calculate something else.
+    # Compare types exactly, because a subclass can calculate something else.
     if type(estimator) is not CalibratedEstimator or type(estimator.estimator) is not Pipeline:
         return None
     *steps, (_, last) = estimator.estimator.steps
@@ -87,7 +87,7 @@ def arithmetic_of(estimator: Any) -> Arithmetic | None:
 
 def _transform(step: Any) -> Transform | None:
     if hasattr(step, "_sklearn_output_config"):
-        # It may give a frame.
+        # Its output can be a frame.
         return None
     if type(step) is NumberColumns:
         return _itself
@@ -96,7 +96,7 @@ def _transform(step: Any) -> Transform | None:
         return partial(_filled, statistics=step.statistics_, indicated=indicated)
     if type(step) is StandardScaler:
         mean, scale = step.mean_ if step.with_mean else 0.0, step.scale_ if step.with_std else 1.0
-        # scikit-learn's next step would refuse what has become infinite.
+        # With other values the result can be infinite, which the next step of scikit-learn would refuse.
         if np.all(np.abs(mean) < FAR_FROM_INFINITE) and np.all(scale > 1 / FAR_FROM_INFINITE):
             return partial(_scaled, mean=mean, scale=scale)
     return None
@@ -110,7 +110,7 @@ def _raw(step: Any) -> Callable[[Matrix], Scores]:
 
 def _fills_only_nan(step: SimpleImputer) -> bool:
     statistics = step.statistics_
-    # A column of nothing but NaN has no statistic, and is left out.
+    # scikit-learn drops a column that was entirely NaN in training; its statistic is NaN.
     plain = statistics.dtype == np.float64 and np.all(np.abs(statistics) < FAR_FROM_INFINITE)
     return bool(plain) and isinstance(step.missing_values, float) and math.isnan(step.missing_values)
 

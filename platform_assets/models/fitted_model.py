@@ -1,6 +1,6 @@
-"""A fitted binary classifier: what it is made of, and how it scores rows of a table or a service.
+"""A fitted binary classifier, and how it scores rows from a table or a service.
 
-How it becomes a file is in `artefact_format.py`.
+`artefact_format.py` serialises it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 GOLDEN_ROWS = 100
-"""Rows that a model carries with their scores."""
+"""Number of golden rows: rows that an artefact contains with their scores."""
 ROWS_AT_ONCE = 16
-"""Rows are scored in whole blocks of so many; the last row fills up.
+"""Block size for scoring; the last block is filled up by repeating its last row.
 
-What is left over of a block a BLAS adds in another order than the rest: the last bit of a client's score would
-depend on how many others were asked for with it.
+BLAS sums the remainder of an incomplete block in another order, so that the last bit of a score would depend on the
+number of rows in the request.
 """
 _LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "skops")
 _LONGEST_REASON = 500
@@ -44,21 +44,21 @@ _LONGEST_REASON = 500
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A fitted binary classifier, and what it takes to know it again. Once it has scored, nothing of it is changed.
+    """A fitted binary classifier with its golden rows. Do not change its attributes after the first scoring.
 
     Attributes
     ----------
     estimator
-        scikit-learn's; its `predict_proba` gives (n, 2). It takes a frame of the features; if all are numbers and it
-        has no `feature_names_in_`, a matrix (n, features).
+        A scikit-learn classifier whose `predict_proba` returns (n, 2). It takes a frame of the features, or a matrix
+        (n, features) if all features are float64 and it has no `feature_names_in_`.
     features
-        Names of the columns, in the order in which it was fitted.
+        Column names in the order of the fit.
     golden_rows
-        Some rows (`GOLDEN_ROWS` by custom) with just those columns: booleans, numbers or strings.
+        Usually `GOLDEN_ROWS` rows with exactly these columns: booleans, numbers or strings.
     golden_scores
-        (rows,) float64: the scores of those rows when it was trained.
+        (rows,) float64: scores of the golden rows in training.
     libraries
-        Library to the version that trained it; see `library_versions`.
+        Version of each library in training, as `library_versions` returns them.
     """
 
     estimator: Any
@@ -68,7 +68,7 @@ class FittedModel:
     libraries: Mapping[str, str]
 
     def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Probability of the positive class, (n,) float64, on one thread.
+        """Return the probability of the positive class, (n,) float64, with one BLAS and OpenMP thread.
 
         Parameters
         ----------
@@ -78,14 +78,14 @@ class FittedModel:
         Raises
         ------
         ArtefactError
-            A feature is missing, or a value is not of its type.
+            A feature is missing, or a value does not fit its feature's type.
         """
-        # On a machine that does other work as well, more threads wait for each other (13 times as long, measured).
+        # More threads took 13 times as long on a busy machine (measured), because they wait for each other.
         with loaded_libraries().limit(limits=1):
             return self.scores_unlimited(rows)
 
     def scores_unlimited(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """The same on as many threads as there are: for a thread that keeps to itself, see `keep_to_one_thread`."""
+        """Like `scores`, but without a limit on threads; for serving threads that called `keep_to_one_thread`."""
         import numpy as np
 
         count = len(rows)
@@ -93,7 +93,7 @@ class FittedModel:
             return np.empty(0)
         beyond = -count % ROWS_AT_ONCE
         if beyond and self._only_numbers and isinstance(rows, Sequence):
-            # Before they are a frame, which takes long to lengthen.
+            # Fill up the list, because appending to a frame is slow.
             rows, beyond = [*rows, *[rows[-1]] * beyond], 0
         vectors = self.vectors(rows)
         if beyond:
@@ -105,18 +105,18 @@ class FittedModel:
         return np.asarray(scores, dtype=np.float64)
 
     def vectors(self, rows: Frame | Sequence[Mapping[str, Any]]) -> Vectors:
-        """What the estimator takes, (n, features): the same from a table's reader and from a service.
+        """Return the estimator's input, (n, features), which is the same for a frame and for mappings.
 
         Parameters
         ----------
         rows
-            A frame with the features among its columns, in any order, which is not changed; or a mapping for each
-            row, with plain values and None where there is none.
+            A frame that has the features among its columns, in any order, and is not changed; or one mapping per row
+            with plain values and None for missing ones.
 
         Raises
         ------
         ArtefactError
-            A feature is missing, or a value is not of its type.
+            A feature is missing, or a value does not fit its feature's type.
         """
         import numpy as np
         import pandas as pd
@@ -124,7 +124,7 @@ class FittedModel:
         try:
             if not isinstance(rows, pd.DataFrame):
                 return self._of_rows(rows)
-            # A table's reader and a service have the same numbers in other forms: with nulls as NA or None.
+            # Missing numbers are NA in frames from a table and None in requests to the service.
             typed = rows[list(self.features)].astype(self._types)
             return self._of_numbers(np.array(typed.to_numpy().T, order="C")) if self._only_numbers else typed
         except (TypeError, ValueError, OverflowError) as error:
@@ -143,10 +143,10 @@ class FittedModel:
         if not isinstance(vectors, np.ndarray):
             return self._asked(vectors)
         size = np.abs(vectors)
-        # scikit-learn's steps each look for missing and infinite numbers; where none are or can become, they need not.
+        # Skip scikit-learn's search for NaN and infinity if no step can encounter them.
         with config_context(assume_finite=bool((size < FAR_FROM_INFINITE).all())):
             if self._arithmetic is not None and not (size >= FAR_FROM_INFINITE).any():
-                # Why there is no score, the estimator tells better.
+                # The estimator's own error message is better.
                 with suppress(ValueError):
                     return self._arithmetic(vectors)
             return self._asked(vectors)
@@ -157,7 +157,7 @@ class FittedModel:
 
     @cached_property
     def _arithmetic(self) -> Arithmetic | None:
-        """The estimator in less time, if it gives the golden rows the same scores, to the last bit."""
+        """Return the compiled estimator if it gives the golden rows bit-identical scores, else None."""
         import numpy as np
 
         from platform_assets.models.compiled_pipeline import arithmetic_of
@@ -167,31 +167,31 @@ class FittedModel:
             if arithmetic is None or not isinstance(rows, np.ndarray):
                 return None
             found, expected = arithmetic(rows.copy(order="K")), self._asked(rows)
-        except Exception:  # noqa: BLE001 - an estimator that cannot score these says so when it is asked itself
+        except Exception:  # noqa: BLE001 - scoring with the estimator itself raises the error again
             return None
         if np.array_equal(found, expected):
             return arithmetic
         LOG.warning(
-            "scikit-learn %s calculates this pipeline otherwise than we do: its scores take longer",
+            "the compiled pipeline gives other scores than scikit-learn %s; using scikit-learn, which is slower",
             version("scikit-learn"),
         )
         return None
 
     def _filled_up(self, vectors: Vectors, beyond: int) -> Vectors:
-        """The vectors, and so many others after them that are known to be good."""
+        """Append valid rows to the vectors."""
         import numpy as np
         import pandas as pd
 
         if isinstance(vectors, pd.DataFrame) and not self._only_numbers:
             return pd.concat([vectors, self._short_rows.iloc[:beyond]], ignore_index=True)
-        # pandas would lay one row, many times, out in another order than several.
+        # pandas would use another memory layout for a repeated single row.
         values = np.asarray(vectors).T
         filled = np.concatenate([values, np.repeat(values[:, -1:], beyond, axis=1)], axis=1)
         return self._of_numbers(np.ascontiguousarray(filled))
 
     @cached_property
     def _short_rows(self) -> Frame:
-        # Time grows with the text: the last row again and again would take fifty times as long as it alone.
+        # Fill up with the shortest text. Repeating a long one would take up to fifty times as long.
         texts = self.golden_rows[list(self.features)]
         lengths = texts.select_dtypes(["str", "object"]).astype("str").apply(lambda text: text.str.len()).sum(axis=1)
         return texts.iloc[[int(lengths.to_numpy().argmin())] * ROWS_AT_ONCE]
@@ -214,7 +214,7 @@ class FittedModel:
     def _takes_names(self) -> bool:
         if not self._only_numbers or hasattr(self.estimator, "feature_names_in_"):
             return True
-        # Whoever takes a matrix cannot tell whether its columns are the right ones: once they are shown by name.
+        # An estimator cannot check the column names of a matrix, so check them once with a named frame.
         self.estimator.predict_proba(self.golden_rows[list(self.features)].head(1))
         return False
 
@@ -223,21 +223,21 @@ class FittedModel:
         import pandas as pd
 
         if self._only_numbers:
-            # A hundred times as fast as by a frame of objects, and a service has one row at a time.
+            # A hundred times as fast as a frame of objects, which matters for the single rows of a service.
             return self._of_numbers(np.array([[row[name] for row in rows] for name in self.features], dtype=np.float64))
         return pd.DataFrame(
             {name: _typed_values([row[name] for row in rows], kind) for name, kind in self._types.items()}
         )
 
     def _of_numbers(self, values: NDArray[np.float64]) -> Vectors:
-        """Numbers (features, n) as the estimator takes them, in memory always in the same order: sums depend on it."""
+        """Return numbers (features, n) as the estimator's input, always in one memory order, which sums depend on."""
         import pandas as pd
 
         return pd.DataFrame(values.T, columns=self._columns, copy=False) if self._takes_names else values.T
 
 
 def import_libraries() -> None:
-    """Import what loading and scoring take, which is seconds the first time."""
+    """Import the libraries for loading and scoring, which takes seconds."""
     import pandas as pd  # noqa: F401 - loaded, not used
     import sklearn.compose
     import sklearn.ensemble
@@ -248,7 +248,7 @@ def import_libraries() -> None:
 
 
 def library_versions() -> dict[str, str]:
-    """The installed versions of Python and the libraries that a model's scores depend on."""
+    """Return the installed versions of Python and of the libraries that scores depend on."""
     return {"python": python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
@@ -258,7 +258,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _typed_values(values: list[Any], kind: Any) -> Any:
-    """Plain values as a column; the same as of a frame that is cast, in less time for texts."""
+    """Return plain values as a typed column, faster than casting a frame."""
     import pandas as pd
 
     if pd.api.types.is_extension_array_dtype(kind):

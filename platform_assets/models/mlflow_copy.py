@@ -1,4 +1,4 @@
-"""MLflow's copy of a fitted model, which MLflow's own tools load; the platform loads its own file."""
+"""Copy of a model for MLflow's tools; the platform itself loads the artefact."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
 MODEL = "model"
-"""Folder of a run's artifacts with MLflow's copy of the model."""
+"""Folder of the copy among a run's files."""
 _EXAMPLES = 5
+"""Number of rows in the input example."""
 
 
 def save_copy(model: FittedModel, folder: Path, run_id: str) -> None:
-    """Write the model as MLflow's tools load it; it answers both classes' probabilities."""
+    """Write a model in MLflow's format; its predictions are the probabilities of both classes."""
     from mlflow import sklearn
     from mlflow.models import Model, infer_signature
 
     rows = _plain(model.golden_rows[list(model.features)])
     with warnings.catch_warnings():
-        # Whole numbers without nulls, and MLflow's own use of pandas.
+        # MLflow warns about integer columns, and its use of pandas causes warnings.
         warnings.simplefilter("ignore")
         sklearn.save_model(
             model.estimator,
@@ -35,14 +36,14 @@ def save_copy(model: FittedModel, folder: Path, run_id: str) -> None:
             skops_trusted_types=list(TRUSTED_TYPES),
             signature=infer_signature(rows, model.estimator.predict_proba(rows)),
             input_example=rows.head(_EXAMPLES),
-            # Without, MLflow would load the model in a process of its own to see what it imports, for 5 s.
+            # Without requirements, MLflow would load the model in another process for 5 s to find its imports.
             pip_requirements=[f"{name}=={number}" for name, number in model.libraries.items() if name != "python"],
             pyfunc_predict_fn="predict_proba",
         )
 
 
 def _plain(rows: Frame) -> Frame:
-    """The rows with numbers that may be null as floats, for MLflow's own types know no others."""
+    """Convert nullable numbers to floats, because MLflow has no nullable types."""
     import numpy as np
 
     masked = {

@@ -1,9 +1,8 @@
-"""The registry in MLflow, so that people can look at models, compare them and load them with MLflow's own tools.
+"""The model registry in MLflow, where people view, compare and load models with MLflow's tools.
 
-A version appears all at once: first a finished run with parameters, metrics, plots, record and a copy of the
-model, then the version with all its tags (in MLflow's SQL store one transaction), then the alias. A process that
-is killed leaves at worst a run without a version, which the next registration marks as killed, or a
-version without its alias, which whoever finds the version sets.
+A registration has three steps: a finished run with parameters, metrics, plots, record and a copy of the model, then
+the version with all its tags (one transaction in MLflow's SQL store), then the alias. If a process is killed in
+between, the next registration marks the run as killed, or sets the missing alias.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import logging
 import os
 import re
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.base.errors import RegistryError, first_line
 from platform_assets.base.logs import redact, shown
 from platform_assets.base.scratch import OwnedFolder
+from platform_assets.models.artifact_locations import follow_home
 from platform_assets.models.mlflow_copy import MODEL, save_copy
 from platform_assets.models.mlflow_tags import DIGEST_TAG, FINGERPRINT_TAG, read_version, table_versions, version_tags
 from platform_assets.models.registry import (
@@ -36,7 +36,7 @@ from platform_assets.models.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from mlflow import MlflowClient
@@ -46,12 +46,17 @@ if TYPE_CHECKING:
     from platform_assets.settings import Settings
 
 PLOTS = "plots"
-"""Folder of a run's artifacts with the plots."""
+"""Folder of the plots among a run's files."""
+DESCRIPTION = (
+    "Promoting a version here changes nothing: the service serves the version that was approved and promoted in the "
+    "platform (the service's page /approvals). The alias champion is a copy for display."
+)
+"""Description of every registered model in MLflow."""
 RECORD = "record.json"
-"""The run's artifact with the record."""
+"""File of the record among a run's files."""
 _CONNECT_SECONDS = 5
 _LONGEST_REASON = 500
-# What a person sets in the environment wins. By default MLflow tries for four minutes, and prints.
+# Defaults for variables that are not set. MLflow itself would retry for four minutes, and print.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -65,21 +70,21 @@ _ENVIRONMENT = {
 def open_registry(
     settings: Settings, tracking_uri: Callable[[], str], lock: Callable[[str], AbstractContextManager[Any]]
 ) -> ModelRegistry:
-    """Open the registry that the settings ask for: in MLflow, or in memory with a lake that is.
+    """Open the registry: in memory if the lake is in memory, else in MLflow.
 
     Parameters
     ----------
     settings
-        The platform's.
+        The platform's settings.
     tracking_uri
-        Returns MLflow's tracking server, or the database that MLflow has migrated.
+        Returns the URI of MLflow's tracking server or migrated database.
     lock
         As for `MlflowRegistry`.
     """
     if settings.lake_is_memory:
         return MemoryRegistry()
     uri = tracking_uri()
-    # A tracking server knows itself where to put files; of a database MLflow would use the current folder.
+    # A tracking server decides where files are. For a database, MLflow would use the current folder.
     artifact_root = None if uri.startswith(("http://", "https://")) else str(settings.home / "mlflow")
     return MlflowRegistry(uri, artifact_root, lock, scratch=settings.scratch)
 
@@ -90,15 +95,15 @@ class MlflowRegistry:
     Parameters
     ----------
     tracking_uri
-        MLflow's tracking server, or a database that MLflow has migrated.
+        MLflow's tracking server or migrated database.
     artifact_root
-        Where runs put their files if the tracking URI is a database; None leaves that to the server.
+        Folder of the runs' files if the tracking URI is a database; None if a server decides.
     lock
-        Makes a lock of a name, which one process holds at a time and loses when it ends.
+        Returns a named lock, which one process can hold at a time and which is released when that process ends.
     scratch
-        Folder for files on their way; by default the system's.
+        Folder for temporary files; by default the system's.
     client
-        What speaks to MLflow, instead of a client made of the tracking URI.
+        MLflow client; by default one for the tracking URI.
     """
 
     def __init__(
@@ -117,7 +122,7 @@ class MlflowRegistry:
         self._given = client
 
     def register(self, registration: Registration) -> ModelVersion:
-        """Make a version, or give the one with this fingerprint; see `ModelRegistry`."""
+        """Create a version, or return the one with this fingerprint; see `ModelRegistry`."""
         name = registration.name
         with self._plain_errors(), self._registering(name):
             version = self.find(name, registration.fingerprint)
@@ -132,13 +137,13 @@ class MlflowRegistry:
             self._give_challenger(self.version(name, number))
 
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
-        """The version with a fingerprint, or None."""
+        """Return the version with a fingerprint, or None."""
         found = self._search(f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'")
-        # MLflow's client asks again when an answer is lost, and may so have made a second one.
-        return min(map(read_version, found), key=lambda version: version.version, default=None)
+        # MLflow's client repeats a request whose answer is lost, which can create a second version.
+        return min(_readable(found), key=lambda version: version.version, default=None)
 
     def version(self, name: str, number: int) -> ModelVersion:
-        """One version; see `ModelRegistry`."""
+        """Return a version; see `ModelRegistry`."""
         from mlflow.exceptions import MlflowException
 
         with self._plain_errors():
@@ -153,12 +158,23 @@ class MlflowRegistry:
         return read_version(found)
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions that the platform registered, newest first."""
-        ours = [read_version(found) for found in self._search(f"name = '{name}'") if FINGERPRINT_TAG in found.tags]
+        """Return all readable versions that the platform registered, newest first."""
+        ours = _readable(self._search(f"name = '{name}'"))
         return sorted(ours, key=lambda version: version.version, reverse=True)
 
+    def unreadable_versions(self, name: str) -> Mapping[int, str]:
+        """Return the platform's versions whose tags cannot be read; see `ModelRegistry`."""
+        reasons = {}
+        for found in self._search(f"name = '{name}'"):
+            if FINGERPRINT_TAG in found.tags:
+                try:
+                    read_version(found)
+                except RegistryError as error:
+                    reasons[int(found.version)] = str(error)
+        return reasons
+
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
-        """The version that has an alias, or None."""
+        """Return the version with an alias, or None."""
         with self._plain_errors():
             found = self._client.search_registered_models(f"name = '{name}'")
         number = found[0].aliases.get(alias) if found else None
@@ -172,7 +188,7 @@ class MlflowRegistry:
             self._client.set_registered_model_alias(name, alias, str(number))
 
     def drop_alias(self, name: str, alias: str) -> None:
-        """Take an alias away; nothing where there is none."""
+        """Remove an alias if it exists."""
         refuse_no_alias(alias)
         with self._plain_errors():
             if self._client.search_registered_models(f"name = '{name}'"):
@@ -187,20 +203,33 @@ class MlflowRegistry:
                 self._client.set_model_version_tag(name, str(number), tag, value)
 
     def names(self) -> list[str]:
-        """The models with versions that the platform registered; see `ModelRegistry`."""
+        """Return the names of the models with versions that the platform registered; see `ModelRegistry`."""
         return sorted({found.name for found in self._search() if FINGERPRINT_TAG in found.tags})
 
     def record(self, name: str, number: int) -> dict[str, Any]:
-        """The record that a version was registered with; see `ModelRegistry`."""
-        version = self.version(name, number)
+        """Return the record of a version; see `ModelRegistry`."""
+        return self._record(self.version(name, number).run_id)
+
+    def _record(self, run_id: str) -> dict[str, Any]:
         with self._plain_errors(), self._folder() as folder:
-            path = self._client.download_artifacts(version.run_id, RECORD, str(folder))
+            path = self._client.download_artifacts(run_id, RECORD, str(folder))
             found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         return found
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
-        """Versions of tables that any registered version was trained on, by table; see `ModelRegistry`."""
-        return pinned(table_versions(version) for version in self._search())
+        """Return the table versions that registered versions were trained on; see `ModelRegistry`."""
+        return pinned(self._tables(found) for found in self._search())
+
+    def _tables(self, found: MlflowVersion) -> dict[str, int]:
+        """Return the tables of a version from its tag; from its record if the tag cannot be read."""
+        try:
+            return table_versions(found)
+        except RegistryError as unreadable:
+            try:
+                tables = self._record(str(found.run_id or ""))["tables"]
+                return {str(table): int(number) for table, number in tables.items()}
+            except (RegistryError, KeyError, TypeError, ValueError, AttributeError):
+                raise unreadable from None
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -211,9 +240,13 @@ class MlflowRegistry:
         _refuse_silence(self._uri)
         from mlflow import MlflowClient
 
-        # What goes wrong is raised as well; these records would go to stderr past the platform's own log.
+        # MLflow also raises its errors. Its log records would bypass the platform's log.
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-        return MlflowClient(self._uri, self._uri)
+        client = MlflowClient(self._uri, self._uri)
+        if self._artifact_root:
+            # After the client, which creates MLflow's own experiment in a new database.
+            follow_home(self._uri, Path(self._artifact_root))
+        return client
 
     def _registering(self, name: str) -> AbstractContextManager[Any]:
         return self._lock(f"register {name}")
@@ -229,7 +262,7 @@ class MlflowRegistry:
                     return found
 
     def _names(self) -> list[str]:
-        # A model without versions is what a killed process left.
+        # A killed process can leave a model without versions, which is not listed.
         return sorted({found.name for found in self._search()})
 
     def _made(self, registration: Registration) -> ModelVersion:
@@ -237,10 +270,17 @@ class MlflowRegistry:
         experiment = self._experiment(name)
         self._mark_killed(experiment, registration.fingerprint)
         run_id, artifacts = self._log(experiment, registration)
-        if not self._client.search_registered_models(f"name = '{name}'"):
-            self._client.create_registered_model(name)
+        self._describe(name)
         made = self._client.create_model_version(name, f"{artifacts}/{MODEL}", run_id, tags=version_tags(registration))
         return read_version(made)
+
+    def _describe(self, name: str) -> None:
+        """Register a model, or correct the description of one that was registered by an older version."""
+        found = self._client.search_registered_models(f"name = '{name}'")
+        if not found:
+            self._client.create_registered_model(name, description=DESCRIPTION)
+        elif not found[0].description:
+            self._client.update_registered_model(name, DESCRIPTION)
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -252,7 +292,7 @@ class MlflowRegistry:
         return str(found.experiment_id)
 
     def _mark_killed(self, experiment: str, fingerprint: str) -> None:
-        """Mark the runs of registrations that did not end; whoever holds the lock knows that none is at work."""
+        """Mark the unfinished runs of killed registrations; the caller holds the lock, so no registration runs."""
         unfinished = (
             f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}' and attributes.status != 'KILLED'",
             f"tags.`{FINGERPRINT_TAG}` LIKE '%' and attributes.status = 'RUNNING'",
@@ -262,7 +302,7 @@ class MlflowRegistry:
                 self._client.set_terminated(run.info.run_id, "KILLED")
 
     def _log(self, experiment: str, registration: Registration) -> tuple[str, str]:
-        """A finished run with everything but the version; its id, and where its files are."""
+        """Create a finished run with all files; return its id and the location of its files."""
         from mlflow.entities import Metric, Param
 
         tags = {FINGERPRINT_TAG: registration.fingerprint, DIGEST_TAG: registration.digest, **registration.tags}
@@ -291,7 +331,7 @@ class MlflowRegistry:
     def _folder(self) -> Iterator[Path]:
         folder = OwnedFolder(self._scratch, "registry")
         try:
-            # One below, for that is private, and MLflow copies a folder's rights with it.
+            # Use a subfolder, because MLflow copies the permissions of the folder, and the outer one is private.
             (open_to_others := folder.path / "run").mkdir()
             yield open_to_others
         finally:
@@ -314,13 +354,21 @@ class MlflowRegistry:
     def _failed(self, error: Exception) -> RegistryError:
         reason = redact(shown(first_line(error)), (self._uri,))[:_LONGEST_REASON]
         return RegistryError(
-            f"the registry in MLflow ({shown(self._uri)}) did not do it: {type(error).__name__}: {reason}; see that it "
-            "runs, or mend PLATFORM_MLFLOW_TRACKING_URI; `platform-assets doctor` looks at both"
+            f"the registry in MLflow ({shown(self._uri)}) failed: {type(error).__name__}: {reason}; start it, or "
+            "correct PLATFORM_MLFLOW_TRACKING_URI; `platform-assets doctor` checks both"
         )
 
 
+def _readable(found: Iterable[MlflowVersion]) -> Iterator[ModelVersion]:
+    """Yield the versions of the platform whose tags can be read; `unreadable_versions` names the others."""
+    for version in found:
+        if FINGERPRINT_TAG in version.tags:
+            with suppress(RegistryError):
+                yield read_version(version)
+
+
 def _refuse_silence(uri: str) -> None:
-    """Raise what keeps MLflow from answering, at once: its own client tries a database for minutes."""
+    """Raise a connection error at once, because MLflow's client would retry a database for minutes."""
     import requests
     from sqlalchemy import create_engine, make_url
     from sqlalchemy.exc import ArgumentError

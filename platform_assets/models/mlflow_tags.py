@@ -1,10 +1,10 @@
-"""The fields of a model version as tags of its MLflow version, and back."""
+"""Conversion of a model version's fields to tags of its MLflow version, and back."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import RegistryError
 from platform_assets.models.registry import PREFIX, TABLES_TAG, ModelVersion, finite
@@ -23,7 +23,7 @@ PARAMETERS_TAG = f"{PREFIX}parameters"
 
 
 def version_tags(registration: Registration) -> dict[str, str]:
-    """Return all tags of a new version: the registration's own, and its fields."""
+    """Return all tags of a new version: the registration's own tags and its fields."""
     return {
         **registration.tags,
         FINGERPRINT_TAG: registration.fingerprint,
@@ -42,7 +42,7 @@ def read_version(found: MlflowVersion) -> ModelVersion:
     Raises
     ------
     RegistryError
-        The tags are not as the platform wrote them.
+        A tag is missing or unreadable.
     """
     tags = dict(found.tags)
     try:
@@ -51,29 +51,53 @@ def read_version(found: MlflowVersion) -> ModelVersion:
             version=int(found.version),
             digest=tags[DIGEST_TAG],
             fingerprint=tags[FINGERPRINT_TAG],
-            threshold=float(tags[THRESHOLD_TAG]),
+            threshold=_threshold(found),
             tables=table_versions(found),
-            table_digests=json.loads(tags[TABLE_DIGESTS_TAG]),
-            metrics=json.loads(tags[METRICS_TAG]),
-            parameters=json.loads(tags[PARAMETERS_TAG]),
+            table_digests=_mapping(found, TABLE_DIGESTS_TAG, str),
+            metrics=_mapping(found, METRICS_TAG, (int, float)),
+            parameters=_mapping(found, PARAMETERS_TAG, object),
             tags={name: value for name, value in tags.items() if not name.startswith(PREFIX)},
             created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
             run_id=found.run_id or "",
         )
-    except (KeyError, ValueError) as error:
-        raise RegistryError(
-            f"the tags of {found.name} version {found.version} are not as the platform wrote them ({error!r}); train "
-            "the model again, and delete that version"
-        ) from None
+    except KeyError as error:
+        raise _unreadable(found, f"the tag {error.args[0]} is missing") from None
+
+
+def _threshold(found: MlflowVersion) -> float:
+    text = found.tags[THRESHOLD_TAG]
+    try:
+        return float(text)
+    except ValueError:
+        raise _unreadable(found, f"the tag {THRESHOLD_TAG} is {text!r}, not a number") from None
+
+
+def _mapping(found: MlflowVersion, tag: str, kind: type | tuple[type, ...]) -> dict[str, Any]:
+    """Return a tag's JSON object, all of whose values are of one kind."""
+    text = found.tags[tag]
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict) or not all(isinstance(value, kind) for value in values.values()):
+        raise _unreadable(found, f"the tag {tag} is not JSON as the platform writes it")
+    return values
+
+
+def _unreadable(found: MlflowVersion, reason: str) -> RegistryError:
+    return RegistryError(
+        f"{found.name} version {found.version}: {reason}; restore the tag from the evidence of the version's approval "
+        "request, or delete the version in MLflow"
+    )
 
 
 def table_versions(version: MlflowVersion) -> dict[str, int]:
-    """Return the tables that a version was trained on, each with its version in the lake; none without the tag.
+    """Return the tables of a version's training with their versions in the lake; empty without the tag.
 
     Raises
     ------
     RegistryError
-        The tag is not as the platform wrote it.
+        The tag is unreadable.
     """
     tag = version.tags.get(TABLES_TAG, "{}")
     try:

@@ -1,8 +1,8 @@
-"""What is registered of a model: its versions, with all that is needed to judge and repeat them, and aliases.
+"""The model registry: versions of models, what is needed to evaluate and reproduce them, and aliases.
 
-`ModelRegistry` is what the platform asks for; `MemoryRegistry` serves tests and demonstrations, and
-`mlflow_registry.py` people. The model itself is a file (`artefact_store.py`); who decided what about a version is
-not kept here, for an alias has no history.
+`ModelRegistry` is the interface. `MemoryRegistry` is for tests and demonstrations, and `mlflow_registry.py` is for
+production. The model itself is an artefact (`artefact_store.py`). Decisions are in the ledger, because an alias has
+no history.
 """
 
 from __future__ import annotations
@@ -24,47 +24,48 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
 CHALLENGER = "challenger"
-"""Alias of what the newest training came to."""
+"""Alias of the version that the newest training produced."""
 CHAMPION = "champion"
-"""Alias of the version that serves."""
+"""Alias of the live version."""
 PREFIX = "platform."
-"""How the names of the tags begin that hold a version's fields; a registration's own tags have other names."""
+"""Prefix of the tags for a version's fields, which a registration's own tags must not have."""
 TABLES_TAG = f"{PREFIX}tables"
-"""Tag of a model version: JSON, name of each table that it was trained on to its version in the lake."""
+"""Tag with the tables of the training: JSON, table name to version in the lake."""
 _NAME = re.compile(r"[\w.-]+")
 _FINGERPRINT = re.compile(r"[\w.:-]+")
 _ALIAS = re.compile(r"(?![vV]\d+$)(?!(?i:latest)$)[A-Za-z0-9_-]+")
 _LISTED = 20
+"""Number of versions that an error message lists."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What training hands to the registry.
+    """A new version, as training passes it to the registry.
 
     Attributes
     ----------
     name
-        The registered model's, for example `credit_risk_model`.
+        Name of the registered model, for example `credit_risk_model`.
     fingerprint
-        Says what the version was made from; the same again is the same version.
+        Identifies the inputs of the training; two trainings with one fingerprint are one version.
     digest
-        Of the model's file.
+        Digest of the artefact.
     threshold
         Score from which a row counts as positive.
     tables, table_digests
-        Each table that it was trained on, to its version in the lake and the digest of its rows.
+        Tables of the training: name to version in the lake, and name to digest of the rows.
     metrics
-        Name to value; what is not finite is not kept.
+        Name to value; NaN and infinite values are dropped.
     parameters
         Name to value.
     tags
-        Anything else worth knowing, such as the git commit and who launched it.
+        Further facts, such as the git commit and the person who launched the training.
     record
-        The whole story as JSON: leaderboard, intervals, verdict, counts.
+        Details as JSON: leaderboard, intervals, verdict, counts.
     plots
         File name to PNG.
     model
-        The model itself, from which MLflow's copy is made.
+        The model, for MLflow's copy.
     """
 
     name: str
@@ -81,26 +82,28 @@ class Registration:
     model: FittedModel
 
     def __post_init__(self) -> None:
-        """Refuse what not every registry could keep."""
+        """Refuse names, fingerprints and tags that a registry could not store."""
         if not _NAME.fullmatch(self.name):
-            raise RegistryError(f"{self.name!r} cannot be a model's name: letters, digits, and _ . - only")
+            raise RegistryError(f"{self.name!r} cannot be a model's name; use only letters, digits, _, . and -")
         if not _FINGERPRINT.fullmatch(self.fingerprint):
-            raise RegistryError(f"{self.fingerprint!r} cannot be a fingerprint: letters, digits, and _ . : - only")
+            raise RegistryError(
+                f"{self.fingerprint!r} cannot be a fingerprint; use only letters, digits, _, ., : and -"
+            )
         refuse_field_tags(self.name, self.tags)
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A registered version; the attributes of `Registration`, without plots, record and model.
+    """A registered version, with the attributes of `Registration` except plots, record and model.
 
     Attributes
     ----------
     version
-        Its number, from 1.
+        Number, from 1.
     created_at
-        When it was registered, UTC.
+        Time of the registration, UTC.
     run_id
-        Of the MLflow run that holds plots, record and a copy of the model.
+        MLflow run with plots, record and a copy of the model.
     """
 
     name: str
@@ -118,46 +121,50 @@ class ModelVersion:
 
 
 class ModelRegistry(Protocol):
-    """Registered models. Every method raises `RegistryError` where the registry cannot be reached."""
+    """Interface of a registry. Every method raises `RegistryError` if the registry does not respond."""
 
     def register(self, registration: Registration) -> ModelVersion:
-        """Make a version, all or nothing, and give it the alias `challenger`.
+        """Create a version atomically, and give it the alias `challenger`.
 
-        With a fingerprint that is registered it gives that version and makes no new one, also when several
-        processes register at once.
+        If a version with this fingerprint exists, return that one instead, also if several processes register
+        concurrently.
         """
         ...
 
     def ensure_challenger(self, name: str, number: int) -> None:
-        """Give the alias `challenger` to a version: what the newest training came to, be it new or known.
+        """Give the alias `challenger` to the version that the newest training produced or found.
 
         Raises
         ------
         RegistryError
-            There is no such version.
+            The version does not exist.
         """
         ...
 
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
-        """The version with a fingerprint, or None."""
+        """Return the version with a fingerprint, or None."""
         ...
 
     def version(self, name: str, number: int) -> ModelVersion:
-        """One version.
+        """Return a version.
 
         Raises
         ------
         RegistryError
-            There is no such model or version; the message says which there are.
+            The model or version does not exist, or its tags cannot be read.
         """
         ...
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions, newest first; none of a model that was never trained."""
+        """Return all readable versions, newest first; empty for a model that was never trained."""
+        ...
+
+    def unreadable_versions(self, name: str) -> Mapping[int, str]:
+        """Return the numbers of the versions whose tags cannot be read, each with the reason."""
         ...
 
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
-        """The version that has an alias, or None."""
+        """Return the version with an alias, or None."""
         ...
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
@@ -166,12 +173,12 @@ class ModelRegistry(Protocol):
         Raises
         ------
         RegistryError
-            There is no such version, or the alias is none.
+            The version does not exist, or the alias is malformed.
         """
         ...
 
     def drop_alias(self, name: str, alias: str) -> None:
-        """Take an alias away; nothing where there is none."""
+        """Remove an alias if it exists."""
         ...
 
     def set_tags(self, name: str, number: int, tags: Mapping[str, str]) -> None:
@@ -180,37 +187,37 @@ class ModelRegistry(Protocol):
         Raises
         ------
         RegistryError
-            There is no such version, or a tag has a name that the platform needs for a version's fields.
+            The version does not exist, or a tag has the prefix of a version's fields.
         """
         ...
 
     def names(self) -> list[str]:
-        """The models with versions that the platform registered."""
+        """Return the names of the models with versions that the platform registered."""
         ...
 
     def record(self, name: str, number: int) -> dict[str, Any]:
-        """The record that a version was registered with.
+        """Return the record of a version.
 
         Raises
         ------
         RegistryError
-            There is no such version.
+            The version does not exist.
         """
         ...
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
-        """Versions of tables that any registered version was trained on, by table; upkeep keeps them readable.
+        """Return the table versions that registered versions were trained on, by table; upkeep keeps them readable.
 
         Raises
         ------
         RegistryError
-            What a version says of its tables cannot be understood: no permission to delete.
+            The tables of a version cannot be read, so that none may be deleted.
         """
         ...
 
 
 class MemoryRegistry:
-    """A registry that ends with its process."""
+    """A registry in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -219,7 +226,7 @@ class MemoryRegistry:
         self._aliases: dict[tuple[str, str], int] = {}
 
     def register(self, registration: Registration) -> ModelVersion:
-        """Make a version, or give the one with this fingerprint; see `ModelRegistry`."""
+        """Create a version, or return the one with this fingerprint; see `ModelRegistry`."""
         with self._lock:
             known = self.find(registration.name, registration.fingerprint)
             if known is None:
@@ -235,23 +242,27 @@ class MemoryRegistry:
         self.set_alias(name, CHALLENGER, number)
 
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
-        """The version with a fingerprint, or None."""
+        """Return the version with a fingerprint, or None."""
         return next((version for version in self.versions(name) if version.fingerprint == fingerprint), None)
 
     def version(self, name: str, number: int) -> ModelVersion:
-        """One version; see `ModelRegistry`."""
+        """Return a version; see `ModelRegistry`."""
         found = next((version for version in self.versions(name) if version.version == number), None)
         if found is None:
             raise unknown(name, number, self.versions(name), self._versions)
         return found
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions, newest first."""
+        """Return all versions, newest first."""
         with self._lock:
             return [_copy(version) for version in reversed(self._versions.get(name, []))]
 
+    def unreadable_versions(self, name: str) -> Mapping[int, str]:  # noqa: ARG002 - as `ModelRegistry` has it
+        """Return nothing, because a version in memory can always be read."""
+        return {}
+
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
-        """The version that has an alias, or None."""
+        """Return the version with an alias, or None."""
         number = self._aliases.get((name, alias))
         return None if number is None else self.version(name, number)
 
@@ -262,7 +273,7 @@ class MemoryRegistry:
             self._aliases[name, alias] = self.version(name, number).version
 
     def drop_alias(self, name: str, alias: str) -> None:
-        """Take an alias away; nothing where there is none."""
+        """Remove an alias if it exists."""
         refuse_no_alias(alias)
         with self._lock:
             self._aliases.pop((name, alias), None)
@@ -276,23 +287,23 @@ class MemoryRegistry:
             there[at] = replace(there[at], tags={**there[at].tags, **tags})
 
     def names(self) -> list[str]:
-        """The models with versions."""
+        """Return the names of the models."""
         with self._lock:
             return sorted(self._versions)
 
     def record(self, name: str, number: int) -> dict[str, Any]:
-        """The record that a version was registered with; see `ModelRegistry`."""
+        """Return the record of a version; see `ModelRegistry`."""
         found: dict[str, Any] = json.loads(self._records[name, self.version(name, number).version])
         return found
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
-        """Versions of tables that any registered version was trained on, by table."""
+        """Return the table versions that registered versions were trained on, by table."""
         with self._lock:
             return pinned(version.tables for there in self._versions.values() for version in there)
 
 
 def as_version(registration: Registration, number: int, created_at: datetime, run_id: str) -> ModelVersion:
-    """The version that a registration becomes."""
+    """Return the version that a registration creates."""
     return _copy(
         ModelVersion(
             name=registration.name,
@@ -312,12 +323,12 @@ def as_version(registration: Registration, number: int, created_at: datetime, ru
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics that are numbers: MLflow writes infinity as the largest float, and JSON has no word for it."""
+    """Return the finite metrics. MLflow would store infinity as the largest float, and JSON cannot express it."""
     return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
 
 def pinned(tables: Iterable[Mapping[str, int]]) -> dict[str, set[int]]:
-    """All versions of each table."""
+    """Return all versions of each table."""
     found: dict[str, set[int]] = {}
     for one in tables:
         for table, number in one.items():
@@ -326,46 +337,44 @@ def pinned(tables: Iterable[Mapping[str, int]]) -> dict[str, set[int]]:
 
 
 def refuse_no_alias(alias: str) -> None:
-    """Refuse what MLflow does not take for an alias.
+    """Refuse an alias that MLflow does not accept.
 
     Raises
     ------
     RegistryError
-        It is none.
+        The alias is malformed or reserved.
     """
     if not _ALIAS.fullmatch(alias):
         raise RegistryError(
-            f"{alias!r} cannot be an alias: letters, digits, _ and - only, and neither `latest` nor a version like v1"
+            f"{alias!r} cannot be an alias; use only letters, digits, _ and -, but not `latest` or a version like v1"
         )
 
 
 def refuse_field_tags(name: str, tags: Iterable[str]) -> None:
-    """Refuse tags that would be taken for a version's fields.
+    """Refuse tags with the prefix of a version's fields.
 
     Raises
     ------
     RegistryError
-        There are some.
+        A tag has the prefix.
     """
     reserved = sorted(tag for tag in tags if tag.startswith(PREFIX))
     if reserved:
-        raise RegistryError(f"{name}: the tags {reserved} have names that the platform needs; rename them")
+        raise RegistryError(f"{name}: the tags {reserved} have the prefix {PREFIX!r}, which is reserved; rename them")
 
 
 def unknown(name: str, number: int, versions: Collection[ModelVersion], names: Iterable[str]) -> RegistryError:
-    """The error for a version that is not there; says what is."""
+    """Return the error for a missing version, with the existing ones."""
     if not versions:
         there = ", ".join(sorted(names)) or "none yet"
-        return RegistryError(
-            f"no model {name} is registered (registered: {there}); train it, with the job train_{name}"
-        )
+        return RegistryError(f"no model {name} is registered (registered: {there}); train it with the job train_{name}")
     numbers = [str(version.version) for version in versions]
     there = ", ".join(numbers[:_LISTED]) + (", .." if len(numbers) > _LISTED else "")
     return RegistryError(f"{name} has no version {number}; it has {there}")
 
 
 def _copy(version: ModelVersion) -> ModelVersion:
-    """The same with mappings of its own, so that nobody changes what is kept."""
+    """Return a copy with its own mappings, so that callers cannot change the stored version."""
     return replace(
         version,
         tables=dict(version.tables),

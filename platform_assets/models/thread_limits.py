@@ -1,4 +1,4 @@
-"""Limits on the threads of BLAS and OpenMP, so that fits are repeatable and requests do not wait for each other."""
+"""Limits on BLAS and OpenMP threads, for reproducible fits and for requests that do not slow each other down."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LIMITED = threading.local()
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """BLAS and OpenMP with one thread: on few cores several fight each other, and sums depend on their number."""
-    # Only libraries that are loaded can be limited.
+    """Limit BLAS and OpenMP to one thread, because the result of a sum depends on the number of threads."""
+    # Import the libraries first, because only loaded libraries can be limited.
     import sklearn.ensemble
     import sklearn.linear_model  # noqa: F401 - loaded, not used
     from threadpoolctl import threadpool_limits
@@ -26,10 +26,10 @@ def one_thread() -> Iterator[None]:
 
 
 def keep_to_one_thread() -> None:
-    """Let the libraries work for this thread in no other one, for good; they have to be loaded.
+    """Limit the loaded libraries to the calling thread, permanently.
 
-    For a service: its requests are scored at the same time, and limits that each sets and takes back cross. OpenMP has
-    a limit for each thread that calls it. BLAS has one for the process, which the first thread here sets.
+    A service scores requests concurrently, so that temporary limits of several threads would interfere. OpenMP has a
+    limit per calling thread. BLAS has one limit per process, which the first caller sets.
     """
     if not hasattr(_LIMITED, "limits"):
         _LIMITED.limits = loaded_libraries().limit(limits=1)
@@ -37,9 +37,8 @@ def keep_to_one_thread() -> None:
 
 @cache
 def loaded_libraries() -> Any:
-    """Return the threadpoolctl controller of the libraries that are loaded now."""
-    # Looking for the loaded libraries takes 3 ms, longer than scoring one row; with an estimator in hand,
-    # those that score are loaded.
+    """Return the threadpoolctl controller of the libraries that are loaded at the first call."""
+    # The search takes 3 ms, longer than scoring one row. An estimator in memory has loaded its libraries.
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -1,11 +1,11 @@
-"""Types that a stored model may consist of; a file with any other one is not opened."""
+"""Types that an artefact may contain; an artefact with any other type is not loaded."""
 
 from __future__ import annotations
 
 TRUSTED_TYPES = (
-    # Beyond the public estimators of scikit-learn, which skops trusts. Data and estimators only: no function,
-    # nor `functools.partial`, for those are called when the model is used. Trees hold indices that nobody checks
-    # against their bounds; that they were not altered, the digest says.
+    # In addition to scikit-learn's public estimators, which skops trusts. Only data and estimators are listed, no
+    # function or `functools.partial`, because those would be called. scikit-learn does not check the indices in a
+    # tree against its bounds; the digest proves that they are unaltered.
     "numpy.dtype",
     "platform_assets.models.calibration.CalibratedEstimator",
     "platform_assets.models.number_estimators.NumberColumns",
@@ -23,10 +23,10 @@ TRUSTED_TYPES = (
     "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.tree._tree.Tree",
 )
-"""Types that a model may consist of, by their full names."""
+"""Full names of the trusted types."""
 STABLE_MODULES = (
     "platform_assets.models.calibration",
     "platform_assets.models.number_estimators",
     "platform_assets.models.text_estimators",
 )
-"""Modules whose classes artefacts name by path; one moves only with an entry in `base/moved_modules.py`."""
+"""Modules of classes in artefacts; moving one needs an entry in `base/moved_modules.py`."""

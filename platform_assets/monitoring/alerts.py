@@ -1,4 +1,4 @@
-"""Telling people that something needs them: one JSON message to a webhook, and a line in the log."""
+"""Alerts for people: a JSON message to a webhook and a line in the log."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from http import HTTPStatus
 from platform_assets.base.errors import PlatformError
 
 _log = logging.getLogger(__name__)
-# Four times this and the waits stay below the minute that Dagster gives a sensor.
 _SECONDS = 10
+"""Timeout of one request. Four of them and the waits between stay below Dagster's limit of a minute for a sensor."""
 _ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
 class Alert:
-    """What happened.
+    """A notification about one event.
 
     Attributes
     ----------
     event
-        What kind of thing, e.g. `run_failed`.
+        Kind of event, e.g. `run_failed`.
     subject
-        Its name: a run's id.
+        Identifier of the affected object, e.g. a run id.
     text
-        What a person should know first.
+        Message for people.
     link
-        Where to look, relative to the Dagster UI.
+        Path of the page with details, relative to the Dagster UI.
     """
 
     event: str
@@ -42,9 +42,9 @@ class Alerts:
     Parameters
     ----------
     webhook_url
-        Gets each alert as a JSON object with `event`, `subject`, `text`, `link`; empty: the log only.
+        Receives each alert as a JSON object with `event`, `subject`, `text`, `link`. Empty: alerts go to the log only.
     first_wait
-        Seconds before the second attempt; each further wait is twice as long.
+        Seconds before the second attempt. Each further wait is twice as long.
     """
 
     def __init__(self, webhook_url: str, first_wait: float = 1.0) -> None:
@@ -52,12 +52,12 @@ class Alerts:
         self._first_wait = first_wait
 
     def send(self, alert: Alert) -> None:
-        """Log it and post it. What passes (no connection, no answer in time, 429, 5xx) is tried again.
+        """Log the alert and post it. Retry transient failures: no connection, timeout, 429, 5xx.
 
         Raises
         ------
         PlatformError
-            The webhook did not take it, several times; its address, which is a secret, is not told.
+            Every attempt failed. The message leaves out the webhook's address, which is a secret.
         """
         import requests
 
@@ -68,14 +68,15 @@ class Alerts:
             self._post(alert)
         except requests.HTTPError as error:
             raise PlatformError(f"the alert webhook answered {error.response.status_code}") from None
-        except (requests.RequestException, ValueError) as error:  # the latter for some addresses that are none
+        except (requests.RequestException, ValueError) as error:  # ValueError for some invalid addresses
             raise PlatformError(f"the alert webhook cannot be reached: {type(error).__name__}") from None
 
     def _post(self, alert: Alert) -> None:
         import requests
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-        # Dagster evaluates a sensor of failed runs once for each, also when that fails: the alert would be lost.
+        # Dagster evaluates the sensor once per failed run, even if the evaluation fails. Without retries, the alert
+        # would be lost.
         attempts = Retrying(
             stop=stop_after_attempt(_ATTEMPTS),
             wait=wait_exponential(multiplier=self._first_wait),
@@ -88,7 +89,7 @@ class Alerts:
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether the same request may succeed a little later."""
+    """Whether the failure is transient."""
     import requests
 
     if isinstance(error, requests.HTTPError):

@@ -1,4 +1,4 @@
-"""Sensors that turn what Dagster sees into alerts."""
+"""Sensors that send alerts about runs."""
 
 import dagster as dg
 
@@ -12,7 +12,7 @@ def definitions(_: Declared) -> dg.Definitions:
 
 
 def run_failed_sensor() -> dg.SensorDefinition:
-    """An alert for each run that failed, whatever launched it."""
+    """Return the sensor that sends an alert for each failed run, whether a person or a schedule launched it."""
 
     @dg.run_failure_sensor(name="run_failed", description="Send an alert for each failed run.")
     def run_failed(context: dg.RunFailureSensorContext, alerts: dg.ResourceParam[Alerts]) -> None:

@@ -1,4 +1,4 @@
-"""`run`, `up`, `migrate`, `doctor`: run the platform and look after it."""
+"""The commands `run`, `up`, `migrate` and `doctor`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from platform_assets.settings import Settings
 
 INTERRUPTED = 130
-"""Exit code of a program that Ctrl-C ended, as shells report it."""
+"""Exit code of a program that was ended by Ctrl-C, as shells report it."""
 STATES = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red]broken[/]"}
 SIGNS = {"running": "[cyan]...[/]", "done": "[green]ok[/]", "failed": "[red]FAILED[/]", "skipped": "[yellow]skipped[/]"}
 
@@ -24,7 +24,7 @@ commands = typer.Typer()
 
 @commands.command()
 def run(context: typer.Context) -> None:
-    """Materialise everything once, say what happened, and exit: 0 when all is well, 1 when not, 130 after Ctrl-C."""
+    """Materialise every asset once and print a summary. Exit 0 on success, 1 on failure, 130 after Ctrl-C."""
     settings: Settings = context.obj.settings
     source = "demo data unless a source is set" if settings.sources == "demo" else "live sources"
     out.print(f"platform-assets: materialising every asset into {settings.home} ({source})", markup=False)
@@ -33,6 +33,7 @@ def run(context: typer.Context) -> None:
     from platform_assets.operations.run_report import materialise_all
     from platform_assets.orchestration.storage import dagster_instance
 
+    _clean_scratch(settings)
     with dagster_instance(settings) as instance:
         for dead in fail_dead_runs(instance):
             out.print(f"run {dead} was left behind by a process that ended; marked as failed")
@@ -47,22 +48,28 @@ def run(context: typer.Context) -> None:
 
 @commands.command()
 def up(context: typer.Context) -> None:
-    """Start database, MLflow, service, Dagster's UI and daemon, with automation on; Ctrl-C stops them all."""
+    """Start the database, MLflow, the service, and Dagster's UI and daemon, with automation on. Ctrl-C stops them."""
     settings: Settings = context.obj.settings
     out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
     from platform_assets.base.home_folder import make_home
-    from platform_assets.operations.servers import servers
+    from platform_assets.operations.servers import DatabaseWatch, servers
     from platform_assets.operations.supervisor import Supervisor
+    from platform_assets.operations.up_lock import only_one_up
 
+    _clean_scratch(settings)
     services = context.obj.services
-    make_home(settings.home / "logs")
-    with Supervisor(servers(services), settings.home / "logs", say) as supervisor:
+    make_home(settings.home, "logs")
+    started = servers(services)
+    with (
+        only_one_up(settings.home, started),
+        Supervisor(started, settings.home / "logs", say, DatabaseWatch(services, say)) as supervisor,
+    ):
         supervisor.run()
 
 
 @commands.command()
 def migrate(context: typer.Context) -> None:
-    """Bring the databases of the platform, Dagster and MLflow to the versions that this code needs."""
+    """Migrate the databases of the platform, Dagster and MLflow to the versions that this code needs."""
     from platform_assets.database.migrate import migrate as migrate_database
     from platform_assets.database.opening import open_database, open_owner
 
@@ -76,7 +83,7 @@ def migrate(context: typer.Context) -> None:
 
 @commands.command()
 def doctor(context: typer.Context) -> None:
-    """Say what is configured, reachable or missing, and how to mend it; exit 1 when something is broken."""
+    """Print what is configured, reachable or missing, and how to fix it. Exit 1 if something is broken."""
     quiet_libraries()
     from platform_assets.operations.doctor import examine
 
@@ -90,6 +97,15 @@ def doctor(context: typer.Context) -> None:
         raise typer.Exit(1)
 
 
+def _clean_scratch(settings: Settings) -> None:
+    """Remove the scratch folders of processes that have ended."""
+    from platform_assets.base.scratch import clean_scratch
+
+    if removed := clean_scratch(settings.scratch):
+        folders = "folder" if removed == 1 else "folders"
+        out.print(f"removed {removed} scratch {folders} of processes that have ended", markup=False)
+
+
 def _say(outcome: Outcome) -> None:
     rows = f" {outcome.rows:,} rows" if outcome.rows is not None else ""
     seconds = f" {outcome.seconds:.1f} s" if outcome.state in {"done", "failed"} else ""
@@ -99,7 +115,7 @@ def _say(outcome: Outcome) -> None:
 
 
 def _sign(outcome: Outcome) -> str:
-    """A model that does not pass its gate is there, and may not be used: neither fine nor a failure of the run."""
+    """Return the sign of an outcome. A model that fails its gate is registered, so that its run has not failed."""
     return "[yellow]gate FAILED[/]" if outcome.verdict.startswith("FAILED") else SIGNS[outcome.state]
 
 
@@ -127,12 +143,21 @@ def _say_what_next(report: Report, settings: Settings) -> None:
         if outcome.verdict:
             out.print(f"{outcome.asset}: quality gate {outcome.verdict}", markup=False)
             out.print(f"{outcome.asset}: {outcome.approval}", markup=False)
-        elif outcome.failed:
-            out.print(f"{outcome.asset}: these checks do not hold: {', '.join(outcome.failed)}", markup=False)
+        elif failed := [name for name in outcome.failed if name not in outcome.quarantined_by]:
+            out.print(f"{outcome.asset}: failed checks: {', '.join(failed)}", markup=False)
         if outcome.quarantined:
+            out.print(f"{outcome.asset}: {quarantine_summary(outcome)}", markup=False)
             out.print(f"{outcome.asset}: the bad rows, with line and reason, are in {outcome.asset}_quarantine")
         if outcome.reason:
             out.print(f"{outcome.asset}: {outcome.reason}", markup=False)
+    planted = [outcome for outcome in report.outcomes if outcome.demo and outcome.quarantined]
+    if planted:
+        checks, rows = (sum(len(one.failed) for one in planted), sum(one.quarantined or 0 for one in planted))
+        out.print(
+            "Expected, because the sample data contain errors on purpose to show the checks: "
+            f"{', '.join(one.asset for one in planted)} (failed checks: {checks}, quarantined rows: {rows})",
+            markup=False,
+        )
     from platform_assets.base.logs import shown
 
     where = (
@@ -142,6 +167,15 @@ def _say_what_next(report: Report, settings: Settings) -> None:
     )
     where = f"Tables: {where}. Run {report.run_id}; look at it with `.venv/bin/dagster dev`."
     out.print(where, markup=False)
+
+
+def quarantine_summary(outcome: Outcome) -> str:
+    """Return how many rows were quarantined by which checks. A row may break several checks."""
+    count = outcome.quarantined or 0
+    rows = "1 row was" if count == 1 else f"{count:,} rows were"
+    checks = ", ".join(f"{name} ({broken:,})" for name, broken in outcome.quarantined_by.items())
+    planted = "; demo data contain bad rows on purpose" if outcome.demo else ""
+    return f"{rows} quarantined and the others published; broken checks: {checks}{planted}"
 
 
 def _say_detail(line: str) -> None:

@@ -1,6 +1,6 @@
-"""Runs that a killed process left behind: found by their free locks, and marked failed.
+"""Dead runs: find runs whose process was killed, by their free locks, and mark them as failed.
 
-Dagster's default launcher does not notice; such a run would count as started for ever.
+Dagster's default launcher does not detect them. Such a run would count as started forever.
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ if TYPE_CHECKING:
 RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 WAITING = (DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED)
 LONGEST_START = timedelta(minutes=10)
-# A run that goes on over the server's restart takes its lock again within seconds.
+"""Time that a launched run has to start its process."""
 LOCKS_ARE_BACK = timedelta(seconds=30)
+"""Time after a restart of the database in which running runs take their locks again. They need a few seconds."""
 
 
 def fail_dead_runs(instance: DagsterInstance, *, locks_are_back: timedelta = LOCKS_ARE_BACK) -> list[str]:
-    """Mark the runs failed whose process is gone, or did not come within ten minutes; never a live one.
+    """Fail runs whose process has died, or that did not start within ten minutes.
 
     Parameters
     ----------
     instance
         Dagster's instance on the platform's storage.
     locks_are_back
-        How long after a restart of an external server the runs that began before it are left alone.
+        Time after a restart of an external database in which runs that began before it are skipped.
 
     Returns
     -------
-    The ids of the runs that were marked.
+    Ids of the runs that were marked as failed.
 
     Raises
     ------
     TypeError
-        The instance keeps its events elsewhere, where no process holds the lock of its run.
+        The instance has another event log, whose runs hold no locks.
 
     """
     event_log = instance.event_log_storage
     if not isinstance(event_log, PlatformEventLog):
-        raise TypeError(f"dead runs are known by the locks of PlatformEventLog; this is {type(event_log).__name__}")
+        raise TypeError(f"dead runs are found by the locks of PlatformEventLog; this is {type(event_log).__name__}")
     records = instance.get_run_records(RunsFilter(statuses=[*RUNNING, *WAITING]))
     return [
         record.dagster_run.run_id
@@ -59,7 +60,7 @@ def _failed(instance: DagsterInstance, event_log: PlatformEventLog, record: RunR
         return False
     if not event_log.run_locks.try_take(run_id):
         return False
-    # From here on no process starts the run and no other one judges it; what was read before may be history.
+    # While the lock is held, no process can start or mark the run. It may have changed before, so read it again.
     try:
         run = instance.get_run_by_id(run_id)
         if run is None or run.status not in (*RUNNING, *WAITING) or _ended(instance, run):
@@ -71,9 +72,9 @@ def _failed(instance: DagsterInstance, event_log: PlatformEventLog, record: RunR
 
 
 def _may_miss_its_lock(event_log: PlatformEventLog, record: RunRecord, locks_are_back: timedelta) -> bool:
-    """Whether the server was restarted under the run just now.
+    """Whether the database was restarted during the run a moment ago.
 
-    The embedded server is not: it starts when nobody runs anything.
+    This cannot happen with the embedded database, which only starts while no run is active.
     """
     if event_log.embedded or record.start_time is None:
         return False
@@ -83,11 +84,11 @@ def _may_miss_its_lock(event_log: PlatformEventLog, record: RunRecord, locks_are
 
 
 def _ended(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether the run's last event is stored and only its status is behind; then write that."""
+    """Whether the run's final event is stored although its status is not; if so, store the status."""
     entry = next(iter(instance.all_logs(run.run_id, of_type=set(RUN_ENDS))), None)
     if entry is None or entry.dagster_event is None:
         return False
-    # The process may be about to do the same, which changes nothing.
+    # If the run's process stores the status too, nothing changes.
     instance.run_storage.handle_run_event(
         run.run_id, entry.dagster_event, datetime.fromtimestamp(entry.timestamp, tz=UTC)
     )
@@ -97,10 +98,10 @@ def _ended(instance: DagsterInstance, run: DagsterRun) -> bool:
 def _reason(run: DagsterRun) -> str:
     if run.status in WAITING:
         minutes = LONGEST_START // timedelta(minutes=1)
-        return f"the process of this run never came: it was to start more than {minutes} minutes ago; launch it again"
+        return f"the process of this run did not start within {minutes} minutes; launch the run again"
     return (
-        "the process of this run is gone: it was killed, ran out of memory, or its machine stopped; "
-        "what it wrote until then stands, launch it again"
+        "the process of this run is gone: it was killed, ran out of memory, or its machine stopped. "
+        "Tables that it published stay; launch the run again"
     )
 
 
@@ -110,5 +111,5 @@ def _age(record: RunRecord) -> timedelta:
 
 
 def _utc(moment: datetime) -> datetime:
-    # Dagster stores times without a zone, in UTC.
+    # Dagster stores UTC times without a time zone.
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

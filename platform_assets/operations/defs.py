@@ -1,6 +1,6 @@
-"""The `upkeep` job: old versions of tables, old predictions, and what killed processes left behind.
+"""The `upkeep` job: remove old table versions, old predictions, dead runs and scratch files.
 
-A schedule runs it every night when automation is on; `dg launch --job upkeep` does at any time.
+With automation on, a schedule runs it every night. `dg launch --job upkeep` runs it at any time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from platform_assets.base.errors import TableError
 from platform_assets.base.scratch import clean_scratch
 from platform_assets.lake.assets import tables_in_lake
 from platform_assets.lake.delta_tables import TableStore
@@ -24,9 +25,9 @@ def definitions(declared: Declared) -> dg.Definitions:
 
 
 def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
-    """The job for the given tables of the lake."""
+    """Return the job for the given tables of the lake."""
 
-    @dg.op(description="Remove the files that only versions older than the retention need.")
+    @dg.op(description="Remove data files that only table versions older than the retention need.")
     def vacuum_tables(
         context: dg.OpExecutionContext,
         tables: dg.ResourceParam[TableStore],
@@ -34,13 +35,19 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
         pinned_tables: dg.ResourceParam[Callable[[], Mapping[str, set[int]]]],
     ) -> dict[str, int]:
         pinned = pinned_tables()
-        removed = {
-            name: tables.vacuum(name, retention, pinned.get(name, set())) for name in tables_kept if tables.exists(name)
-        }
+        removed, failures = {}, []
+        for name in tables_kept:
+            try:
+                if tables.exists(name):
+                    removed[name] = tables.vacuum(name, retention, pinned.get(name, set()))
+            except TableError as error:
+                failures.append(str(error))
         context.log.info("files removed, by table: %s", removed)
+        if failures:
+            raise dg.Failure("; ".join(failures), allow_retries=False)
         return removed
 
-    @dg.op(description="Mark the runs failed whose process is gone.")
+    @dg.op(description="Mark runs as failed whose process has died.")
     def fail_runs_of_dead_processes(context: dg.OpExecutionContext) -> list[str]:
         from platform_assets.operations.dead_runs import fail_dead_runs
 
@@ -48,13 +55,13 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
         context.log.info("runs marked as failed: %s", marked)
         return marked
 
-    @dg.op(description="Remove the scratch files of processes that are gone.")
+    @dg.op(description="Remove scratch files of processes that have ended.")
     def remove_leftovers(context: dg.OpExecutionContext, scratch: dg.ResourceParam[Path]) -> int:
         removed = clean_scratch(scratch)
         context.log.info("scratch folders removed: %s", removed)
         return removed
 
-    @dg.op(description="Delete the predictions that are older than their log keeps them.")
+    @dg.op(description="Delete logged predictions that are older than their retention.")
     def forget_old_predictions(
         context: dg.OpExecutionContext, forget_predictions: dg.ResourceParam[Callable[[], int]]
     ) -> int:
@@ -62,7 +69,7 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
         context.log.info("predictions deleted: %s", forgotten)
         return forgotten
 
-    @dg.job(description="Look after the platform: old table versions and predictions, dead runs, leftover files.")
+    @dg.job(description="Remove old table versions, old predictions and scratch files; mark dead runs as failed.")
     def upkeep() -> None:
         vacuum_tables()
         forget_old_predictions()
@@ -73,7 +80,7 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
 
 
 def upkeep_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """Every night, when few people work."""
+    """Return the nightly schedule."""
     return dg.ScheduleDefinition(
         name="upkeep_nightly",
         job=job,

@@ -1,9 +1,10 @@
-"""What is configured, reachable or missing, and how to mend it. Looks, and changes nothing.
+"""Diagnosis of the configuration, the stores and the models, with a fix for each problem.
 
-Opening the embedded database starts it, as any command does.
+`examine` changes nothing, but it starts the embedded database, as any command does.
 """
 
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from platform_assets import domains
 from platform_assets.base.errors import PlatformError
-from platform_assets.base.home_folder import make_home
+from platform_assets.base.home_folder import is_open_to_all, make_home
 from platform_assets.base.logs import shown
 from platform_assets.landing.source_files import trouble_with
 from platform_assets.orchestration.storage import dagster_instance
@@ -30,18 +31,18 @@ UNFINISHED = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunSta
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one examination.
 
     Attributes
     ----------
     thing
-        Its name.
+        Name of the examined part.
     state
-        `broken` things keep the platform from working.
+        `broken` if the platform cannot work until it is fixed.
     found
-        What was found.
+        Description of the state.
     mend
-        What helps, where something is wrong.
+        Fix; empty if there is no problem.
     """
 
     thing: str
@@ -51,21 +52,22 @@ class Finding:
 
 
 Look = Callable[[Services], Iterator[Finding]]
-MENDS = {"lake": "mend PLATFORM_LAKE_URI, or the credentials of the object store"}
-"""What helps where the error does not say it."""
+MENDS = {"lake": "correct PLATFORM_LAKE_URI or the credentials of the object store"}
+"""Fixes for errors whose message does not contain one."""
 
 
 def examine(services: Services) -> list[Finding]:
-    """Look at everything that the platform needs, one thing after the other."""
+    """Examine everything that the platform needs."""
     findings = [*_environment(services), *_safely("home", _home, services)]
     if findings[-1].state == "broken":
-        # Whatever else there is keeps something in it.
+        # All other examinations write to the home.
         return findings
     looks: dict[str, Look] = {
         "database": _database,
         "history": _history,
         "lake": _lake,
         "mlflow": _mlflow,
+        "models": _models,
         "alerts": _alerts,
         "sources": _sources,
     }
@@ -84,15 +86,22 @@ def _environment(services: Services) -> Iterator[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding("environment", "ok", f"{settings.env}, sources {settings.sources}, Python {python}")
     for name, near in unknown_variables([Settings, *domains.settings_classes()]).items():
-        yield Finding(name, "warning", "is set and read by nobody", f"did you mean {near}?" if near else "unset it")
+        yield Finding(
+            name, "warning", "is set but is not a known setting", f"did you mean {near}?" if near else "unset it"
+        )
 
 
 def _home(services: Services) -> Iterator[Finding]:
     home = make_home(services.settings.home)
     free = shutil.disk_usage(home).free
-    state: State = "ok" if free > LEAST_FREE_BYTES else "warning"
-    mend = "" if state == "ok" else "make room, or set PLATFORM_HOME to a larger disk"
-    yield Finding("home", state, f"{home}, {free / (1 << 30):.0f} GiB free", mend)
+    found = f"{home}, {free / (1 << 30):.0f} GiB free"
+    if free <= LEAST_FREE_BYTES:
+        yield Finding("home", "warning", found, "free some space, or set PLATFORM_HOME to a larger disk")
+    elif is_open_to_all(home):
+        found = f"{found}; every user of this machine may enter it, and data can be personal"
+        yield Finding("home", "warning", found, f"run: chmod 700 {shlex.quote(str(home))}")
+    else:
+        yield Finding("home", "ok", found)
 
 
 def _database(services: Services) -> Iterator[Finding]:
@@ -105,8 +114,8 @@ def _database(services: Services) -> Iterator[Finding]:
     kind = "embedded" if services.database.embedded else "external"
     found = f"{kind} PostgreSQL {version}, migrated"
     if owns_ledger:
-        told = f"{found}; the role of PLATFORM_DATABASE_URL owns the record of decisions, which only triggers protect"
-        mend = "let another role own it: set PLATFORM_MIGRATION_DATABASE_URL, and run `platform-assets migrate`"
+        told = f"{found}; the role of PLATFORM_DATABASE_URL owns the ledger, which only triggers protect"
+        mend = "set PLATFORM_MIGRATION_DATABASE_URL to another role, and run `platform-assets migrate`"
         yield Finding("database", "warning", told, mend)
     else:
         yield Finding("database", "ok", found)
@@ -115,17 +124,19 @@ def _database(services: Services) -> Iterator[Finding]:
 def _history(services: Services) -> Iterator[Finding]:
     with dagster_instance(services.settings) as instance:
         runs, unfinished = instance.get_runs_count(), len(instance.get_runs(RunsFilter(statuses=UNFINISHED)))
-    mend = "the job `upkeep` marks those as failed whose process is gone" if unfinished else ""
-    yield Finding("history", "ok", f"{runs} runs, {unfinished} of them not finished", mend)
+    mend = "the job `upkeep` marks runs of dead processes as failed" if unfinished else ""
+    yield Finding("history", "ok", f"{runs} runs, {unfinished} of them unfinished", mend)
 
 
 def _lake(services: Services) -> Iterator[Finding]:
     services.tables.exists("any")
     if services.settings.lake_is_memory:
         mend = "set PLATFORM_LAKE_URI to a folder or an object store"
-        yield Finding("lake", "warning", "in memory: the tables end with the process that writes them", mend)
+        yield Finding("lake", "warning", "in memory: the tables are lost when the process that writes them ends", mend)
     else:
         yield Finding("lake", "ok", shown(services.settings.lake))
+        for table, reason_and_fix in services.tables.damage():
+            yield Finding(table, "broken", reason_and_fix)
 
 
 def _mlflow(services: Services) -> Iterator[Finding]:
@@ -134,34 +145,46 @@ def _mlflow(services: Services) -> Iterator[Finding]:
         services.database.connect("mlflow").close()
         yield Finding("mlflow", "ok", "in the platform's database")
     elif not re.match(WEB_ADDRESS, uri):
-        yield Finding("mlflow", "ok", f"{shown(uri)}, not looked at: no web address")
+        yield Finding("mlflow", "ok", f"{shown(uri)}, not checked, because it is not a web address")
     elif trouble := _unhealthy(uri):
-        mend = "start that server, or mend PLATFORM_MLFLOW_TRACKING_URI; empty, it stands for the platform's database"
+        mend = "start that server, or correct PLATFORM_MLFLOW_TRACKING_URI; empty means the platform's database"
         yield Finding("mlflow", "broken", f"{shown(uri)} {trouble}", mend)
     else:
         yield Finding("mlflow", "ok", shown(uri))
 
 
+def _models(services: Services) -> Iterator[Finding]:
+    promoter = services.promoter
+    names = promoter.models()
+    problems = [problem for name in names for problem in (*promoter.drifted(name), *promoter.altered(name))]
+    if problems:
+        mend = "`platform-assets audit` lists all problems; `platform-assets reconcile` corrects aliases"
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        yield Finding("models", "broken", f"{problems[0]}{more}", mend)
+    else:
+        yield Finding("models", "ok", f"{len(names)} registered; artefacts and versions are as they were approved")
+
+
 def _unhealthy(uri: str) -> str:
-    """Why MLflow's server at an address cannot be worked with; nothing where it can."""
+    """Return why MLflow's server does not work; empty if it does."""
     import requests
 
     try:
         answer = requests.get(f"{uri.rstrip('/')}/health", timeout=HEALTH_SECONDS)
-    except (requests.RequestException, ValueError) as error:  # the latter for some addresses that are none
+    except (requests.RequestException, ValueError) as error:  # ValueError for some malformed addresses
         return f"does not answer: {type(error).__name__}"
-    return "" if answer.ok else f"answers {answer.status_code} when asked for its health"
+    return "" if answer.ok else f"answers its health check with {answer.status_code}"
 
 
 def _alerts(services: Services) -> Iterator[Finding]:
     url = services.settings.alert_webhook_url.get_secret_value()
     if not url:
-        yield Finding("alerts", "ok", "go to the log only: PLATFORM_ALERT_WEBHOOK_URL is not set")
+        yield Finding("alerts", "ok", "go to the log only, because PLATFORM_ALERT_WEBHOOK_URL is not set")
     elif re.match(WEB_ADDRESS, url):
-        yield Finding("alerts", "ok", "go to the webhook, which was not called, and to the log")
+        yield Finding("alerts", "ok", "go to the log and to the webhook, which was not called")
     else:
-        mend = "set it to https://.., or to nothing: then alerts go to the log only"
-        yield Finding("alerts", "broken", "PLATFORM_ALERT_WEBHOOK_URL is no web address", mend)
+        mend = "set it to https://.., or unset it to send alerts to the log only"
+        yield Finding("alerts", "broken", "PLATFORM_ALERT_WEBHOOK_URL is not a web address", mend)
 
 
 def _sources(services: Services) -> Iterator[Finding]:
@@ -170,8 +193,10 @@ def _sources(services: Services) -> Iterator[Finding]:
         source = services.sources.given(declared)
         if source:
             trouble = trouble_with(source)
-            yield Finding(declared.variable, "broken" if trouble else "ok", trouble or "is set and can be reached")
+            yield Finding(declared.variable, "broken" if trouble else "ok", trouble or "is set and reachable")
         elif settings.sources == "demo":
-            yield Finding(declared.variable, "ok", f"not set: {settings.demo_rows:,} rows of demo data")
+            yield Finding(
+                declared.variable, "ok", f"not set: {services.sources.demo_rows(declared):,} rows of demo data"
+            )
         else:
-            yield Finding(declared.variable, "broken", "not set", "name the source, or set PLATFORM_SOURCES=demo")
+            yield Finding(declared.variable, "broken", "not set", "set it to the source, or set PLATFORM_SOURCES=demo")

@@ -1,6 +1,6 @@
-"""Materialise everything in this process, and tell what became of each asset.
+"""The run report: materialise every asset in this process and collect the outcome of each.
 
-For people at the command line; the UI and the schedules launch runs in Dagster's own way.
+The command `run` uses it. The UI and the schedules launch runs through Dagster.
 """
 
 import logging
@@ -25,28 +25,32 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass
 class Outcome:
-    """What became of one asset.
+    """The outcome of one asset.
 
     Attributes
     ----------
     asset
         Its key, `<domain>/<name>`.
     state
-        Where it stands.
+        Its state.
     rows
-        Rows of the table, where there is one.
+        Rows of the table; None for other assets.
     seconds
-        How long its step took.
+        Duration of its step.
     passed, failed
         Names of its checks by result.
     blocked
-        Whether a failed check kept it from being published.
+        Whether a failed check prevented its publication.
     quarantined
-        Rows set apart, for a table from outside.
+        Number of quarantined rows; None for a table without a quarantine.
+    quarantined_by
+        Number of quarantined rows by check.
+    demo
+        Whether the rows come from demo data.
     verdict
-        What the quality gate says, for a model.
+        Result of the quality gate, for a model.
     approval
-        What a person has to do about it.
+        State of the approval request, for a model.
     reason
         Why it failed or was skipped.
     """
@@ -59,6 +63,8 @@ class Outcome:
     failed: list[str] = field(default_factory=list)
     blocked: bool = False
     quarantined: int | None = None
+    quarantined_by: dict[str, int] = field(default_factory=dict)
+    demo: bool = False
     verdict: str = ""
     approval: str = ""
     reason: str = ""
@@ -67,7 +73,7 @@ class Outcome:
 
 @dataclass
 class Report:
-    """What became of all assets, in the order of the graph."""
+    """The outcomes of all assets, in the order of the graph."""
 
     outcomes: list[Outcome]
     run_id: str = ""
@@ -75,7 +81,7 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether every asset is materialised and no blocking check failed."""
+        """Whether every asset was materialised and no blocking check failed."""
         return all(outcome.state == "done" and not outcome.blocked for outcome in self.outcomes)
 
 
@@ -85,7 +91,7 @@ def materialise_all(
     progress: Callable[[Outcome], None],
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Materialise every asset; what does not depend on a failure still runs.
+    """Materialise every asset. A failure skips only the assets that depend on it.
 
     Parameters
     ----------
@@ -94,9 +100,9 @@ def materialise_all(
     instance
         Where the run is recorded.
     progress
-        Called whenever an asset begins or ends.
+        Called when an asset begins and when it ends.
     tell
-        Called with what an asset logs for information while it works.
+        Called with each message that an asset logs at level INFO.
     """
     job = definitions.resolve_implicit_global_asset_job_def()
     recorder = _Recorder(job, progress, tell)
@@ -108,7 +114,7 @@ def materialise_all(
             raise_on_error=False,
             run_id=run_id,
             run_config=QUIET,
-            # All of them anyway; said so that the UI names them beside the run.
+            # This is the default selection. Named explicitly, it makes the UI list the assets beside the run.
             asset_selection=recorder.assets,
         )
     except _database_errors() as error:
@@ -119,12 +125,12 @@ def materialise_all(
 
 
 class _Recorder:
-    """Turns a run's events into outcomes."""
+    """Collects outcomes from a run's events."""
 
     def __init__(self, job: dg.JobDefinition, progress: Callable[[Outcome], None], tell: Callable[[str], None]) -> None:
         graph = job.asset_layer.asset_graph
         self._nodes = {key: graph.get(key) for key in graph.toposorted_asset_keys if graph.get(key).is_materializable}
-        # By step. A check may be a step of its own, or one with its asset.
+        # By step. A check is a step of its own, or part of its asset's step.
         self._checked = {graph.assets_def_for_key(key).node_def.name: key.asset_key for key in graph.asset_check_keys}
         self._outcomes = {key: Outcome(key.to_user_string()) for key in self._nodes}
         self._progress = progress
@@ -142,24 +148,24 @@ class _Recorder:
         for outcome in self._outcomes_of(event):
             self._record(outcome, event, entry.timestamp)
         if event.is_step_failure and _innermost(event.step_failure_data.error) == DUCKDB_INTERRUPTION:
-            # DuckDB makes a plain error of it, after which Dagster would go on with the next asset.
+            # DuckDB turns Ctrl-C into an ordinary error, after which Dagster would start the next asset.
             raise KeyboardInterrupt
 
     @property
     def assets(self) -> list[dg.AssetKey]:
-        """The assets that the run is to materialise."""
+        """The assets to materialise."""
         return list(self._nodes)
 
     def history_is_lost(self, error: Exception) -> None:
-        """Nothing more can be recorded, so that Dagster stopped in the middle."""
+        """Note that Dagster stopped because it could record no more events."""
         reason = str(error.__cause__ or error).splitlines()[0]
         self.run_failure = (
-            f"PostgreSQL, which keeps the history of runs, went away ({reason}). What was published until then stays. "
+            f"PostgreSQL, which keeps the history of runs, went away ({reason}). Tables published before that stay. "
             "`platform-assets doctor` says what is reachable; then run again"
         )
 
     def finished(self) -> list[Outcome]:
-        """The outcomes, once the run has ended."""
+        """Return the outcomes after the end of the run."""
         for key, outcome in self._outcomes.items():
             if outcome.state == "running":
                 outcome.state, outcome.reason = "failed", self.run_failure
@@ -191,9 +197,9 @@ class _Recorder:
         return [self._outcomes[key] for key in keys if key in self._outcomes]
 
     def _checks_not_made(self, event: dg.DagsterEvent) -> list[dg.AssetKey]:
-        """The asset whose check broke down: nobody knows what it would have said, so that all is not well."""
+        """Return the asset of a check that raised instead of giving a result, which counts as a failure."""
         key = self._checked.get(event.step_key or "")
-        # The step of a blocking check fails as well when the check does not hold.
+        # The step of a blocking check also fails if the check gave a negative result.
         return [key] if key in self._outcomes and event.is_step_failure and not self._outcomes[key].blocked else []
 
     def _record(self, outcome: Outcome, event: dg.DagsterEvent, timestamp: float) -> None:
@@ -214,6 +220,8 @@ class _Recorder:
                 metadata = event.step_materialization_data.materialization.metadata
                 outcome.rows = _number(metadata, "dagster/row_count")
                 outcome.quarantined = _number(metadata, "quarantined_rows")
+                outcome.quarantined_by = _numbers(metadata, "quarantined_by_rule")
+                outcome.demo = "demo" in metadata and bool(metadata["demo"].value)
                 outcome.verdict = str(metadata[VERDICT].value) if VERDICT in metadata else ""
                 outcome.approval = str(metadata[APPROVAL].value) if APPROVAL in metadata else ""
                 return
@@ -233,15 +241,20 @@ def _number(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> int | N
     return int(metadata[name].value) if name in metadata else None
 
 
+def _numbers(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> dict[str, int]:
+    value: Any = metadata[name].value if name in metadata else {}
+    return {key: int(number) for key, number in value.items()}
+
+
 def _innermost(error: SerializableErrorInfo | None) -> str:
-    """What went wrong, without the frames around it."""
+    """Return the message of the error's first cause."""
     while error and error.cause:
         error = error.cause
     return error.message.strip() if error else ""
 
 
 def _reason(error: SerializableErrorInfo | None) -> str:
-    """What went wrong, in the words of whoever said it."""
+    """Return why a step failed, without the names of exception classes."""
     text = _innermost(error)
     if text == DUCKDB_INTERRUPTION or text.split(":")[0].rpartition(".")[2] in INTERRUPTIONS:
         return INTERRUPTED

@@ -1,6 +1,6 @@
-"""The servers that `platform-assets up` runs: MLflow, the service, Dagster's webserver and its daemon.
+"""The servers that `platform-assets up` starts: MLflow, the service, Dagster's webserver and its daemon.
 
-All bound to loopback: none of them asks who is there.
+All listen on loopback only, because MLflow and Dagster do not authenticate their users.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platform_assets.base.errors import DatabaseError, first_line
 from platform_assets.operations.supervisor import Server
 from platform_assets.orchestration.storage import PROJECT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from platform_assets.services import Services
 
 LOOPBACK = "127.0.0.1"
 
 
 def servers(services: Services) -> list[Server]:
-    """What makes up the platform on one machine; MLflow only where no other tracking server is named."""
+    """Return the servers of a platform on one machine. MLflow is among them unless a tracking server is configured."""
     settings = services.settings
     return [
         *([] if settings.mlflow_tracking_uri else [_mlflow(services)]),
@@ -46,23 +49,66 @@ def servers(services: Services) -> list[Server]:
 
 
 def _mlflow(services: Services) -> Server:
+    from platform_assets.models.artifact_locations import follow_home
+
     settings = services.settings
+    follow_home(services.mlflow_tracking_uri, settings.home / "mlflow")
     return Server(
         name="MLflow",
         command=[
             *(_program("mlflow"), "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port)),
-            # By default it starts 24 processes, and takes three times as long.
+            # By default MLflow starts 24 processes, which takes three times as long.
             *("--workers", "1", "--artifacts-destination", str(settings.home / "mlflow")),
         ],
         environment={
-            # Not among the arguments, which every user of the machine can read.
+            # In the environment, because every user of the machine can read a process's arguments.
             "MLFLOW_BACKEND_STORE_URI": services.mlflow_tracking_uri,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         },
         port=settings.mlflow_port,
         health_path="/health",
+        page="/#/models",
+        note="(read only: promotions and approvals happen in the service)",
     )
+
+
+class DatabaseWatch:
+    """Watches the database under `up`: a database that is away is noticed, and started again where it is embedded.
+
+    Parameters
+    ----------
+    services
+        The platform's services.
+    say
+        Prints a line for people.
+    """
+
+    def __init__(self, services: Services, say: Callable[[str], None]) -> None:
+        self._services = services
+        self._say = say
+        self._is_up = True
+        self._url = services.database.psycopg2_url("mlflow")
+
+    def __call__(self) -> list[Server] | None:
+        """Check the database; return the servers that must replace the running ones, if its address has changed."""
+        database = self._services.database
+        try:
+            # A connection that fails also starts the embedded server again.
+            database.reads.rows(b"select 1")
+        except DatabaseError as error:
+            if self._is_up:
+                self._say(f"the database does not answer: {first_line(error)}")
+            self._is_up = False
+            return None
+        if not self._is_up:
+            self._say("the database answers again")
+        self._is_up = True
+        if database.psycopg2_url("mlflow") == self._url:
+            return None
+        self._url = database.psycopg2_url("mlflow")
+        self._say("the database has another port now; the servers are started again")
+        return servers(self._services)
 
 
 def _workspace() -> list[str]:
@@ -70,10 +116,10 @@ def _workspace() -> list[str]:
 
 
 def _dagster_environment() -> dict[str, str]:
-    # The daemon insists on a home; ours holds dagster.yaml, which puts everything below PLATFORM_HOME.
+    # The daemon requires DAGSTER_HOME. The project's dagster.yaml stores everything below PLATFORM_HOME.
     return {"DAGSTER_HOME": str(PROJECT), "PLATFORM_AUTOMATION": "on"}
 
 
 def _program(name: str) -> str:
-    """A program of this environment, which need not be on the PATH."""
+    """Return the path of a program of this Python environment."""
     return str(Path(sys.executable).with_name(name))

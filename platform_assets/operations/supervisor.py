@@ -1,7 +1,6 @@
-"""Several servers as one: started together, watched, and stopped together, leaving no process.
+"""Supervisor: start several servers, watch them, and stop them together with all their processes.
 
-Each server runs in a process group of its own and writes to a log file. What the servers are is
-for who calls (`cli.py`).
+Each server runs in a process group of its own and writes to a log file. `servers.py` lists the servers.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from platform_assets.base.errors import PlatformError
+from platform_assets.web.http_server import SECONDS_TO_FINISH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 LAST_LINES = 15
+"""Lines of its log that the message about an ended server shows."""
 POLL_SECONDS = 0.2
-PATIENCE_SECONDS = 15.0
-"""How long a server may take to end by itself before it is killed."""
+PATIENCE_SECONDS = SECONDS_TO_FINISH + 20.0
+"""Time for a server to end after SIGTERM, before it is killed. The service finishes its requests and its logs in it."""
+CHANGES_SECONDS = 1.0
+"""Time between two calls of `changes`."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,19 @@ class Server:
     Attributes
     ----------
     name
-        For people.
+        Its name in messages, and of its log file.
     command
-        What starts it.
+        Program and arguments.
     environment
-        Variables besides this process's own.
+        Environment variables in addition to those of this process.
     port
-        Where it listens on loopback; None for a process that serves nobody.
+        Port on loopback; None for a process that does not listen.
     health_path
-        Answers 200 over HTTP as soon as it works.
+        HTTP path that answers 200 as soon as the server is ready.
+    page
+        Path of the page to open first.
+    note
+        Text that is shown after the address.
     """
 
     name: str
@@ -50,20 +57,22 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
     health_path: str = "/"
+    page: str = ""
+    note: str = ""
 
     @property
     def address(self) -> str:
-        """Where people find it."""
+        """URL of the server."""
         return f"http://127.0.0.1:{self.port}"
 
 
 def demand_free(name: str, port: int, host: str = "127.0.0.1") -> None:
-    """Refuse to start what could not listen.
+    """Raise if a server cannot listen on a port.
 
     Raises
     ------
     PlatformError
-        Somebody listens there, or nobody may.
+        The port is in use, or this user may not listen on it.
     """
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -71,28 +80,37 @@ def demand_free(name: str, port: int, host: str = "127.0.0.1") -> None:
             probe.bind((host, port))
     except OSError as error:
         raise PlatformError(
-            f"{name} cannot listen on port {port} of {host} ({error.strerror}); stop what listens there, or choose "
-            "another port by its setting"
+            f"{name} cannot listen on port {port} of {host} ({error.strerror}); stop what listens there, or set "
+            "another port"
         ) from None
 
 
 class Supervisor:
-    """Runs servers until one ends, or a signal does. A context manager that stops them all.
+    """Runs servers until one of them ends or a signal arrives. A context manager that stops them all.
 
     Parameters
     ----------
     servers
-        In the order in which they start.
+        The servers, in the order in which they start.
     logs
-        Folder of one log file for each.
+        Folder of the log files, one for each server.
     say
-        Tells a person what happens.
+        Prints a line for people.
+    changes
+        Called about once a second; returns servers that must replace the running ones, or None.
     """
 
-    def __init__(self, servers: Sequence[Server], logs: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        logs: Path,
+        say: Callable[[str], None],
+        changes: Callable[[], Sequence[Server] | None] = lambda: None,
+    ) -> None:
         self._servers = servers
         self._logs = logs
         self._say = say
+        self._changes = changes
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._stopping: str | None = None
         self._former: dict[signal.Signals, object] = {}
@@ -112,32 +130,46 @@ class Supervisor:
                 signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal` itself gave back
 
     def run(self) -> None:
-        """Start every server, say its address when it answers, and stay until the end.
+        """Start every server, report its address when it answers, and wait for a signal.
 
         Raises
         ------
         PlatformError
-            A port is taken, or a server ended by itself: which one, and its last lines.
+            A port is in use, or a server ended. The message has the last lines of its log.
         """
         for server in self._servers:
             if server.port is not None:
                 demand_free(server.name, server.port)
         self._logs.mkdir(parents=True, exist_ok=True)
         for server in self._servers:
-            self._start(server)
-        waiting = [server for server in self._servers if server.port]
+            self._log(server).write_bytes(b"")
+        waiting = self._start_all()
+        next_look = time.monotonic() + CHANGES_SECONDS
         while not self._stopping:
             self._demand_alive()
             for server in [server for server in waiting if _answers(server)]:
                 waiting.remove(server)
-                self._say(f"{server.name}: {server.address}")
+                self._say(f"{server.name}: {server.address}{server.page} {server.note}".rstrip())
                 if not waiting:
                     self._say("everything answers; Ctrl-C stops it")
+            if time.monotonic() >= next_look:
+                if replaced := self._changes():
+                    self._stop_all()
+                    self._servers = replaced
+                    waiting = self._start_all()
+                next_look = time.monotonic() + CHANGES_SECONDS
             time.sleep(POLL_SECONDS)
-        self._say(f"stopping, for {self._stopping} was received")
+        self._say(f"stopping: {self._stopping} was received")
+
+    def _start_all(self) -> list[Server]:
+        """Start every server; return those whose address is still to be printed."""
+        self._running.clear()
+        for server in self._servers:
+            self._start(server)
+        return [server for server in self._servers if server.port]
 
     def _start(self, server: Server) -> None:
-        with self._log(server).open("wb") as log:
+        with self._log(server).open("ab") as log:
             self._running[server.name] = subprocess.Popen(  # noqa: S603 - the commands are our own
                 server.command,
                 env=os.environ | dict(server.environment),
@@ -165,10 +197,12 @@ class Supervisor:
         for process in reversed(self._running.values()):
             _signal_group(process, signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        for process in self._running.values():
+        for name, process in self._running.items():
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS / 4)
-            # Also where it has ended: what it started may go on.
+            if process.poll() is None:
+                self._say(f"{name} did not end within {PATIENCE_SECONDS:g} s and was killed")
+            # Also if the server has ended, because processes that it started may still run.
             _signal_group(process, signal.SIGKILL)
             process.wait()
 

@@ -1,4 +1,4 @@
-"""What Dagster prints while it works: its usual lines, without secrets."""
+"""Dagster's console logger with secrets masked."""
 
 import logging
 
@@ -9,12 +9,12 @@ from platform_assets.base.logs import SecretsFilter
 from platform_assets.settings import load_settings
 
 
-@dg.logger(  # type: ignore[untyped-decorator]  # Dagster gives it no types
+@dg.logger(  # type: ignore[untyped-decorator]  # Dagster's decorator has no types
     config_schema=colored_console_logger.config_schema,
     description="Dagster's console log, in which passwords and keys are masked.",
 )
 def console(init_context: dg.InitLoggerContext) -> logging.Logger:
-    """Dagster's own console logger with our filter on it."""
+    """Return Dagster's console logger with the platform's filter."""
     logger = colored_console_logger.logger_fn(init_context)
     for handler in logger.handlers:
         handler.addFilter(SecretsFilter(load_settings().secrets()))

@@ -1,4 +1,4 @@
-"""What a room's `defs.py` is given: `definitions(declared)` returns what the room adds to Dagster."""
+"""The argument of a room's `defs.py`: `definitions(declared)` returns the room's Dagster definitions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import dagster as dg
 
 @dataclass(frozen=True)
 class Declared:
-    """What the domains declare.
+    """The declarations of all domains.
 
     Attributes
     ----------

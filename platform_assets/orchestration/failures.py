@@ -1,4 +1,4 @@
-"""What a person can mend ends a step with its message alone; what is a defect keeps its trace."""
+"""Step failures: an expected error shows its message only, a defect keeps its traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from platform_assets.base.errors import PlatformError
 
 @contextmanager
 def plain_failures() -> Iterator[None]:
-    """Turn a `PlatformError` into the failure of a step that is not tried again."""
+    """Turn a `PlatformError` into a step failure without retries."""
     try:
         yield
     except PlatformError as error:

@@ -1,4 +1,4 @@
-"""Redaction: events and ticks without secrets, before Dagster stores them."""
+"""Redaction: mask secrets in events and ticks before Dagster stores them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dagster import EventLogEntry
 
 Stored = TypeVar("Stored", "EventLogEntry", TickData)
-# What Dagster finds things by. A weak password can be part of a name, and masking it there would lose the event.
+# Fields that Dagster uses as identifiers. A weak password can be part of a name; masking it would lose the event.
 IDENTITIES = frozenset(
     {
         *("__class__", "__enum__", "asset_key", "check_name", "event_type_value", "job_name", "logging_tags"),
@@ -27,26 +27,26 @@ IDENTITIES = frozenset(
 
 
 class Redaction:
-    """Masks secrets in what Dagster is about to store.
+    """Masks secrets in values that Dagster is about to store.
 
     Parameters
     ----------
     secrets
-        As people write them.
+        The secrets as plain text.
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        # In serialised values, quotes and letters beyond ASCII are escaped, in nested JSON twice.
+        # Serialised values escape quotes and non-ASCII letters; JSON within JSON escapes them twice.
         once = [json.dumps(secret)[1:-1] for secret in secrets]
         twice = [json.dumps(secret)[1:-1] for secret in once]
         self._written_secrets = tuple({*secrets, *once, *twice})
 
     def of(self, value: Stored) -> Stored:
-        """Return the value without secrets; the value itself if it has none."""
+        """Return the value with its secrets masked, or the value itself if it has none."""
         text = serialize_value(value)
         if redact(text, self._written_secrets) == text:
             return value
-        # String by string: what looks like a secret in the whole text may reach across its quotes.
+        # Each string alone: in the whole text, a match could reach across quotes.
         return deserialize_value(json.dumps(self._cleaned(json.loads(text))), type(value))
 
     def _cleaned(self, value: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Run locks: which runs have a living process, told by a PostgreSQL session lock for each run.
+"""Run locks: a PostgreSQL session lock per run shows whether the run's process is alive.
 
-What happens to a run without a living process is up to `operations/dead_runs.py`.
+`operations/dead_runs.py` handles runs without a live process.
 """
 
 from __future__ import annotations
@@ -20,19 +20,27 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 KEEP_SECONDS = 5
+"""Time between two checks that the held locks are still there."""
 
 
 class RunLocks:
-    """Who runs a run is alive: a session lock per run in PostgreSQL, which ends with its process.
+    """Session locks of the runs in this process. PostgreSQL releases a lock when the process ends.
 
-    Needs a direct connection or a pooler in session mode. A thread takes the locks again when the
-    server was restarted under a run that goes on.
+    Needs a direct connection or a pooler in session mode. If the database restarts during a run, a thread takes the
+    lock again.
+
+    Parameters
+    ----------
+    engine
+        Engine of the database. Only its URL is used.
+    keep_seconds
+        Time between two checks that the held locks are still there.
     """
 
     def __init__(self, engine: Engine, keep_seconds: float = KEEP_SECONDS) -> None:
         from sqlalchemy import NullPool, create_engine
 
-        # No pool: a connection that went back to one would keep its locks.
+        # No pool: a connection returned to a pool would keep its lock.
         self._engine = create_engine(engine.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         self._keep_seconds = keep_seconds
         self._held: dict[str, Connection] = {}
@@ -41,7 +49,7 @@ class RunLocks:
         _all_run_locks.add(self)
 
     def take(self, run_id: str) -> None:
-        """Hold the run's lock on a connection of its own, until `release` or the end of this process."""
+        """Take the run's lock on a connection of its own, until `release` or the end of this process."""
         with self._mutex:
             if run_id in self._held:
                 return
@@ -51,7 +59,7 @@ class RunLocks:
                 self._keeper.start()
 
     def try_take(self, run_id: str) -> bool:
-        """Hold the run's lock if no process does, this one included."""
+        """Take the run's lock and return True, or return False if some process, or this one, holds it."""
         with self._mutex:
             connection = self._engine.connect()
             query = "select pg_try_advisory_lock(%s)"
@@ -62,30 +70,30 @@ class RunLocks:
             return True
 
     def release(self, run_id: str) -> None:
-        """Give the run's lock back, if it is held here."""
+        """Release the run's lock if this process holds it."""
         with self._mutex:
             if connection := self._held.pop(run_id, None):
                 connection.close()
 
     def server_start(self) -> datetime:
-        """When the server was started: a lock that was taken earlier may not be back yet."""
+        """Return the start time of the database server. Locks taken earlier may not have been taken again yet."""
         with self._engine.connect() as connection:
             moment = connection.exec_driver_sql("select pg_postmaster_start_time()").scalar_one()
         return cast("datetime", moment)
 
     def leave_to_parent(self) -> None:
-        """In a forked child, let go of the sockets: the locks would outlive a killed parent in them."""
+        """Close the sockets in a forked child. Otherwise the locks would outlive a killed parent."""
         for connection in self._held.values():
-            # Replaced, not closed: the driver says goodbye on this number when it is collected.
+            # Replace the descriptor instead of closing it: on collection, the driver writes to this descriptor.
             null = os.open(os.devnull, os.O_RDWR)
             os.dup2(null, connection.connection.driver_connection.fileno(), inheritable=False)  # type: ignore[union-attr]  # an open connection has a driver
             os.close(null)
-        # The parent's thread may have been in the middle of something.
+        # The parent's thread may have held the mutex during the fork.
         self._held, self._mutex, self._keeper = {}, threading.Lock(), None
 
     def _locked(self, run_id: str) -> Connection:
         connection = self._engine.connect()
-        # A machine that is switched off says no goodbye; by default the server would wait for it for two hours.
+        # A machine that loses power does not close its connection. By default, the server would wait two hours.
         connection.exec_driver_sql("set tcp_keepalives_idle = 30")
         connection.exec_driver_sql("set tcp_keepalives_interval = 10")
         connection.exec_driver_sql("set tcp_keepalives_count = 3")
@@ -127,5 +135,5 @@ os.register_at_fork(after_in_child=_leave_locks_to_parent)
 
 
 def _lock_key(run_id: str) -> int:
-    # 64 bits: among a million runs at a time, two share a key once in 37 million.
+    # 64 bits: among a million simultaneous runs, the probability of two equal keys is 1 in 37 million.
     return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:8], "big", signed=True)

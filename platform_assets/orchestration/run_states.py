@@ -1,4 +1,4 @@
-"""Run states: groups of Dagster's run statuses that rooms above ask about."""
+"""Groups of Dagster's run statuses."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ UNFINISHED = [
     DagsterRunStatus.STARTING,
     DagsterRunStatus.STARTED,
 ]
-"""Statuses of a run that is waiting or at work. One that is being cancelled is not among them."""
+"""Statuses of a run that is queued, starting or running, but not being cancelled."""

@@ -1,8 +1,7 @@
-"""Dagster's storage in the platform's PostgreSQL, named by `dagster.yaml`, and how to open an instance on it.
+"""Dagster's storage in the platform's PostgreSQL, as `dagster.yaml` names it, and opening an instance on it.
 
-Dagster reads no configuration here: the settings say where the database and the folders are, so that
-every command shares one history without DAGSTER_HOME. `run_locks.py` tells a live run from a dead one;
-`redaction.py` keeps secrets out of what is stored.
+The platform's settings, not Dagster's configuration, name the database and the folders. So every command shares one
+history without DAGSTER_HOME. `run_locks.py` distinguishes live runs from dead ones; `redaction.py` masks secrets.
 """
 
 from __future__ import annotations
@@ -38,23 +37,23 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
 IDLE_SECONDS = 1
-"""After which nobody believes any more that a connection is still there."""
+"""Idle time after which a pooled connection is tested before reuse."""
 _GIVEN_BACK = "given back"
 PROJECT = Path(__file__).parents[2]
 RUN_ENDS = frozenset({DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED})
 
 
 def dagster_instance(settings: Settings | None = None, project: Path = PROJECT) -> DagsterInstance:
-    """Open Dagster's instance as the project's `dagster.yaml` describes it, whatever the current folder.
+    """Open Dagster's instance as the project's `dagster.yaml` describes it, independently of the current folder.
 
     Raises
     ------
     PlatformError
-        There is no `dagster.yaml`; Dagster itself would go on with a history of its own.
+        There is no `dagster.yaml`. Dagster would silently start a separate history.
 
     """
     if not (project / "dagster.yaml").exists():
-        raise PlatformError(f"{project} holds no dagster.yaml; run from a checkout of the project")
+        raise PlatformError(f"{project} has no dagster.yaml; run from a checkout of the project")
     home = _dagster_home(settings or load_settings())
     return DagsterInstance.from_ref(InstanceRef.from_dir(str(home), config_dir=str(project)))
 
@@ -63,7 +62,7 @@ class PlatformStorage(DagsterPostgresStorage):
     """Runs, events and schedules in the platform's PostgreSQL, embedded or by URL."""
 
     def __init__(self, database: Database, secrets: Sequence[str], inst_data: ConfigurableClassData | None) -> None:
-        # Never closed: the embedded server is used until this process ends.
+        # The database is never closed: the embedded server is used until this process ends.
         url = database.psycopg2_url("dagster")
         super().__init__(url, should_autocreate_tables=False, inst_data=inst_data)
         self._event_log_storage = PlatformEventLog(url, secrets, embedded=database.embedded)
@@ -73,9 +72,9 @@ class PlatformStorage(DagsterPostgresStorage):
     def _share_connections(self, url: str) -> None:
         from sqlalchemy import create_engine
 
-        # Dagster opens a connection for each statement, 500 in a run of three assets: half of that run's time.
+        # Dagster opens a connection per statement. A run of three assets makes 500, which takes half of its time.
         engine = create_engine(url, isolation_level="AUTOCOMMIT", pool_size=2, max_overflow=-1)
-        # To ask the server each time whether it is there would be every third statement.
+        # Testing each connection before use would add half as many statements again.
         _ask_when_in_doubt(engine)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine  # noqa: SLF001 - its constructor takes no engine
@@ -83,12 +82,12 @@ class PlatformStorage(DagsterPostgresStorage):
 
     @classmethod
     def config_type(cls) -> Any:
-        """No configuration: the settings hold it."""
+        """Return no fields: the platform's settings configure this class."""
         return {}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - Dagster's signature; nothing is configured
-        """Open the database of the settings."""
+        """Open the database that the settings name."""
         settings = load_settings()
         database = open_database(settings.database_url.get_secret_value(), settings.home)
         password = database.url("dagster").password
@@ -97,35 +96,35 @@ class PlatformStorage(DagsterPostgresStorage):
 
 
 class PlatformComputeLogs(LocalComputeLogManager):
-    """What steps print, below PLATFORM_HOME; Dagster's default is a temporary folder without DAGSTER_HOME."""
+    """Output of steps, stored below PLATFORM_HOME. Without DAGSTER_HOME, Dagster would use a temporary folder."""
 
     @classmethod
     def config_type(cls) -> Any:
-        """No configuration: the settings hold it."""
+        """Return no fields: the platform's settings configure this class."""
         return {}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - Dagster's signature; nothing is configured
-        """Keep the files below the settings' home."""
+        """Store the files below the home of the settings."""
         return cls(str(_dagster_home(load_settings()) / "compute_logs"), inst_data=inst_data)
 
 
 class PlatformArtifacts(LocalArtifactStorage):
-    """Dagster's own files, below PLATFORM_HOME; its default is a temporary folder without DAGSTER_HOME."""
+    """Dagster's own files, stored below PLATFORM_HOME. Without DAGSTER_HOME, Dagster would use a temporary folder."""
 
     @classmethod
     def config_type(cls) -> Any:
-        """No configuration: the settings hold it."""
+        """Return no fields: the platform's settings configure this class."""
         return {}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - Dagster's signature; nothing is configured
-        """Keep the files below the settings' home."""
+        """Store the files below the home of the settings."""
         return cls(str(_dagster_home(load_settings())), inst_data=inst_data)
 
 
 class PlatformEventLog(PostgresEventLogStorage):
-    """The event log without secrets; while this process runs a run, it holds that run's lock."""
+    """The event log, with secrets masked. It also holds the lock of each run that this process executes."""
 
     def __init__(self, url: str, secrets: Sequence[str], *, embedded: bool) -> None:
         super().__init__(url, should_autocreate_tables=False)
@@ -135,43 +134,43 @@ class PlatformEventLog(PostgresEventLogStorage):
 
     @property
     def supports_asset_checks(self) -> bool:
-        """Always: the tables are at this code's version. Dagster would look for the table before each check."""
+        """True, because the tables are migrated. Dagster would look for the table before each check."""
         return True
 
     def dispose(self) -> None:
-        """Close the connections that are kept open."""
+        """Close the pooled connections."""
         super().dispose()
         self._engine.dispose()
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event without secrets; the first and last of a run take and give back its lock."""
+        """Store an event with secrets masked. The first event of a run takes its lock, the last one releases it."""
         kind = event.dagster_event_type
         if kind == DagsterEventType.RUN_START:
-            # Before the event: a run that counts as started is either locked or dead.
+            # The lock comes before the event, so that a started run without a lock is dead.
             self.run_locks.take(event.run_id)
-        # Past PostgreSQL's own, which after each event also notifies those who listen; in this version nobody does.
+        # Skip PostgresEventLogStorage, which also notifies listeners of each event; this Dagster version has none.
         super(PostgresEventLogStorage, self).store_event(self._redaction.of(event))
         if kind in RUN_ENDS:
             self.run_locks.release(event.run_id)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store events without secrets."""
+        """Store events with secrets masked."""
         super().store_event_batch([self._redaction.of(event) for event in events])
 
 
 class PlatformSchedules(PostgresScheduleStorage):
-    """The ticks of schedules and sensors, whose errors quote what failed, without secrets."""
+    """The ticks of schedules and sensors, with secrets masked in their errors."""
 
     def __init__(self, url: str, secrets: Sequence[str]) -> None:
         super().__init__(url, should_autocreate_tables=False)
         self._redaction = Redaction(secrets)
 
     def create_tick(self, tick_data: TickData) -> InstigatorTick:
-        """Store a tick without secrets."""
+        """Store a tick with secrets masked."""
         return super().create_tick(self._redaction.of(tick_data))
 
     def update_tick(self, tick: InstigatorTick) -> InstigatorTick:
-        """Store a tick without secrets."""
+        """Store a tick with secrets masked."""
         return super().update_tick(InstigatorTick(tick.tick_id, self._redaction.of(tick.tick_data)))
 
 
@@ -187,7 +186,7 @@ os.register_at_fork(after_in_child=_leave_connections_to_parent)
 
 
 def _ask_when_in_doubt(engine: Engine) -> None:
-    """Let the pool see that a connection is still there before it is used again."""
+    """Make the pool test a connection before reuse if it was idle, or if the server sent a message."""
     from sqlalchemy import event
     from sqlalchemy.exc import InvalidatePoolError
 
@@ -206,11 +205,11 @@ def _ask_when_in_doubt(engine: Engine) -> None:
 
 
 def _has_a_message(connection: Any) -> bool:
-    """Whether something came in that nobody asked for: a server says goodbye, even one that is killed."""
+    """Whether the server sent an unrequested message, as it does when it shuts down or is killed."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 
 def _dagster_home(settings: Settings) -> Path:
-    return make_home(settings.home / "dagster")
+    return make_home(settings.home, "dagster")

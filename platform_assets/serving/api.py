@@ -1,4 +1,4 @@
-"""What is alive: the process, its database, the models that answer, and all that in numbers for Prometheus."""
+"""Routes for operations: liveness, readiness, live models, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -15,67 +15,86 @@ from platform_assets.serving.prometheus import CONTENT_TYPE
 from platform_assets.web.authentication import READ
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import RETRY_SECONDS, Problem, documented
-from platform_assets.web.routers import checks_access_itself, requires
+from platform_assets.web.remembered_keys import RememberedKeys
+from platform_assets.web.routers import checks_access_itself
 
 if TYPE_CHECKING:
     from platform_assets.services import Services
     from platform_assets.serving.live_models import LiveModel
 
 
+ModelName = Annotated[str, Field(description="Name of the registered model.", examples=["credit_risk_model"])]
+
+
 class Live(BaseModel):
-    """The process answers."""
+    """Response of a live process."""
 
     status: Literal["live"] = "live"
 
 
 class ReadyModel(BaseModel):
-    """How a model is, for whoever watches the service."""
+    """State of a model, for monitoring."""
 
-    model: str
-    version: Annotated[int | None, Field(description="The version that answers; null while none does.")]
-    failure: Annotated[str | None, Field(description="Why the champion cannot be loaded; null while all is well.")]
-    failing_since: datetime | None
-    reload_failures: Annotated[int, Field(description="How often a champion could not be loaded, since the start.")]
+    model: ModelName
+    version: Annotated[int | None, Field(description="The live version; null if there is none.")]
+    failure: Annotated[
+        str | None,
+        Field(description="Why the champion cannot be loaded; null if there is no failure.", examples=[None]),
+    ]
+    failing_since: Annotated[datetime | None, Field(examples=[None])]
+    reload_failures: Annotated[
+        int, Field(description="Failed attempts to load a champion since the service started.", examples=[0])
+    ]
 
 
 class Ready(BaseModel):
-    """The service answers, if not with every model."""
+    """Response of a ready service."""
 
     status: Literal["ready"] = "ready"
-    without_champion: Annotated[list[str], Field(description="Models of which no version answers.")]
+    without_champion: Annotated[
+        list[str], Field(description="Models without a live version.", examples=[["sentence_relevance_model"]])
+    ]
     models: list[ReadyModel]
 
 
 class ChampionLive(BaseModel):
-    """The version of a model that answers."""
+    """The live version of a model."""
 
-    version: int
-    digest: Annotated[str, Field(description="SHA-256 of its file.")]
-    approval_id: Annotated[int, Field(description="The request by which a person approved it.")]
-    threshold: Annotated[float, Field(description="The score from which an answer is positive.")]
-    metrics: Annotated[dict[str, float], Field(description="Of the holdout, as frozen with the approval.")]
-    demo: Annotated[bool, Field(description="Whether it was trained on sample data.")]
+    version: Annotated[int, Field(examples=[3])]
+    digest: Annotated[str, Field(description="SHA-256 of the model's file.", examples=["9f86d081884c7d65" * 4])]
+    approval_id: Annotated[int, Field(description="Approval request of this version.")]
+    threshold: Annotated[float, Field(description="Score from which a prediction is positive.", examples=[0.0655])]
+    metrics: Annotated[
+        dict[str, float],
+        Field(
+            description="Metrics on the test set, as recorded in the approval request.", examples=[{"roc_auc": 0.81}]
+        ),
+    ]
+    demo: Annotated[bool, Field(description="Whether the model was trained on sample data.")]
     loaded_since: datetime
 
 
 class ModelLive(BaseModel):
-    """A model that the platform declares."""
+    """A declared model and its live version."""
 
-    model: str
-    champion: Annotated[ChampionLive | None, Field(description="Null while no version answers.")]
-    failure: Annotated[str | None, Field(description="Why the champion cannot be loaded; null while all is well.")]
+    model: ModelName
+    champion: Annotated[ChampionLive | None, Field(description="Null if there is no live version.")]
+    failure: Annotated[
+        str | None,
+        Field(description="Why the champion cannot be loaded; null if there is no failure.", examples=[None]),
+    ]
 
 
 _MODELS = TypeAdapter(list[ModelLive])
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes that say how the service is.
+    """Return the routes.
 
     Parameters
     ----------
     services
-        Where database and models are.
+        The platform's services.
     """
     routes = APIRouter()
     _add_models(routes, services)
@@ -86,7 +105,7 @@ def router(services: Services) -> APIRouter:
 def _add_models(routes: APIRouter, services: Services) -> None:
     @routes.get("/models", response_model=list[ModelLive], tags=["models"])
     def list_live_models(request: Request, page: PageNumber = 0, items_per_page: ItemsPerPage = 50) -> Response:
-        """Every model that the platform declares, with the champion that answers; null where there is none."""
+        """List the declared models, each with its live version."""
         states = services.live_models.state()
         shown = Page(page, items_per_page, len(states), request.url.path, request.query_params.multi_items())
         found = [
@@ -97,10 +116,12 @@ def _add_models(routes: APIRouter, services: Services) -> None:
 
 
 def _add_health(routes: APIRouter, services: Services) -> None:
+    keys = RememberedKeys()
+
     @routes.get("/health/live", response_model=Live, tags=["health"])
     @checks_access_itself
     async def is_live() -> Live:
-        """Whether the process answers; needs no key."""
+        """Check that the process responds. No key is needed."""
         return Live()
 
     @routes.get(
@@ -108,22 +129,22 @@ def _add_health(routes: APIRouter, services: Services) -> None:
     )
     @checks_access_itself
     def is_ready() -> Ready:
-        """Whether the database answers and every model was looked for, with what is wrong of each; needs no key."""
+        """Check that the database responds and that every model was looked up. No key is needed."""
         if services.bundle is None:
-            # Over the connections of all, with their patience: whoever asks, and however often, opens no new ones.
+            # On the shared pool, so that frequent probes open no further connections.
             services.database.reads.rows(b"select 1")
         states = services.live_models.state()
         waiting = [name for name, state in states.items() if state.looked_at is None and state.failure is None]
         if waiting:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"The service has just started and still loads {', '.join(waiting)}.",
+                f"The service has just started and is still loading {', '.join(waiting)}.",
                 "starting",
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
         broken = [state.failure for state in states.values() if state.live is None]
         if services.bundle and broken:
-            # Without a database, a service is of no use without its model.
+            # The bundled model is all that this service has.
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(map(str, broken)), "no-champion")
         return Ready(
             without_champion=[name for name, state in states.items() if state.live is None],
@@ -133,12 +154,23 @@ def _add_health(routes: APIRouter, services: Services) -> None:
     @routes.get(
         "/metrics",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The metrics."}},
+        responses={
+            200: {
+                "content": {"text/plain": {"schema": {"type": "string"}, "example": "platform_database_up 1.0\n"}},
+                "description": "The metrics.",
+            },
+            **documented(401, 403, 429, 503),
+        },
         tags=["health"],
     )
-    @requires(READ)
+    @checks_access_itself
     def show_metrics(request: Request) -> Response:
-        """Requests, predictions, models and features in numbers, as Prometheus reads them."""
+        """Return the metrics in Prometheus's text format.
+
+        Needs a key with the scope read. While the database is away, a key that read the metrics within the last hour
+        still may.
+        """
+        keys.admit(request, READ)
         return Response(request.app.state.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 

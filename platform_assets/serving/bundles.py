@@ -1,8 +1,8 @@
-"""A champion in a folder of its own: its file, and the record of who approved it.
+"""Bundles: a champion's file and the record of its approval in one folder.
 
-For a service that runs without the platform's database and lake. Who opens a bundle proves that the file is the one
-that was approved, and the approval as the ledger's chain of hashes froze it; `artefact_store.py` loads it, here as
-everywhere. That nobody wrote a whole new chain, only the ledger itself can tell: its `audit` knows the hashes.
+A service can serve a bundle without the platform's database and lake. Opening a bundle verifies that the file is the
+approved one and that the approval record matches its hash chain. A completely rewritten chain is not detected; only
+`platform-assets audit` on the platform knows the original hashes.
 """
 
 from __future__ import annotations
@@ -26,30 +26,32 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
 FILE = "bundle.json"
+"""File of a bundle that describes it."""
 FORMAT = 1
+"""Version of the bundle's format."""
 _EXPORT_AGAIN = "export it again: `platform-assets export MODEL DIR`"
 
 
 class BundleError(PlatformError):
-    """A folder is no bundle, or not the one that was exported."""
+    """A folder is not a bundle, or was altered after the export."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An approved model, away from the platform.
+    """An approved model in a folder.
 
     Attributes
     ----------
     folder
-        Where it is.
+        The folder.
     model, version, digest, threshold
-        The registered version, its file, and the score from which a row counts as positive.
+        The registered version, the digest of its file, and the score from which a row is positive.
     demo
-        Whether it was trained on sample data.
+        Whether the model was trained on sample data.
     approved
-        Who approved it, when and why, in sentences.
+        Approver, time and reason of each approval, as text.
     frozen
-        The request and its events.
+        The approval request and its events, with their hashes.
     """
 
     folder: Path
@@ -63,23 +65,23 @@ class Bundle:
 
     @property
     def approval_id(self) -> int:
-        """The request's number in the ledger."""
+        """Number of the approval request."""
         return int(self.frozen.request["id"] or 0)
 
     @property
     def evidence(self) -> Mapping[str, Any]:
-        """What whoever approved it saw."""
+        """Evidence of the approval request."""
         evidence: dict[str, Any] = json.loads(self.frozen.request["evidence"] or "{}")
         return evidence
 
     @property
     def store(self) -> ArtefactStore:
-        """Where its file is."""
+        """Store that holds the model's file."""
         return ArtefactStore(str(self.folder))
 
 
 class BundledChampion:
-    """A bundle's model as the only champion there is, and for ever; see `champion_source.ChampionSource`.
+    """Names a bundle's model as the only champion; implements `ChampionSource`.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ class BundledChampion:
         self._bundle = bundle
 
     def champion(self, model: str) -> Approved | None:
-        """The bundle's version; None for other models."""
+        """Return the bundle's version; None for other models."""
         bundle = self._bundle
         if bundle.model != model:
             return None
@@ -106,43 +108,43 @@ class BundledChampion:
         )
 
     def load(self, digest: str) -> FittedModel:
-        """The model, after its file has proved to be the approved one.
+        """Load the model and verify its file.
 
         Raises
         ------
         ArtefactError
-            It is missing, was altered, or does not score as it did.
+            The file is missing or was altered, or its scores differ from those at training.
         """
         return self._bundle.store.load(digest)
 
     def wait(self, stop: threading.Event, seconds: float) -> None:
-        """Nothing changes; return after some seconds, or once `stop` is set."""
+        """Wait until `stop` is set, for at most `seconds`; a bundle never changes."""
         stop.wait(seconds)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing; no connection is open."""
 
 
 def export(ledger: Ledger, artefacts: ArtefactStore, model: str, folder: Path) -> Bundle:
-    """Write the champion into a folder; a bundle that is there is replaced.
+    """Write the champion into a folder, replacing an older bundle there.
 
     Parameters
     ----------
     ledger
-        Says which version is the champion, and who approved it.
+        Names the champion and its approval.
     artefacts
-        Has its file.
+        Holds the model's file.
     model
-        Its name.
+        Name of the model.
     folder
-        New, empty, or with a bundle.
+        Folder that is new, empty, or holds a bundle.
 
     Raises
     ------
     BundleError
-        There is no champion, or the folder holds something else.
+        There is no champion, or the folder holds other files.
     ArtefactError
-        Its file is missing or was altered.
+        The model's file is missing or was altered.
     """
     champion = ledger.champion(model)
     if champion is None:
@@ -151,8 +153,8 @@ def export(ledger: Ledger, artefacts: ArtefactStore, model: str, folder: Path) -
             "(`platform-assets decide list`)"
         )
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / FILE).exists())):
-        raise BundleError(f"{folder} holds something else than a bundle; name a folder that is new or empty")
-    # Loaded and not only copied: what does not work is not shipped.
+        raise BundleError(f"{folder} holds files that are not a bundle; name a folder that is new or empty")
+    # Loaded, to check that it works; a copy alone would not show that.
     artefacts.load(champion.digest)
     bundle = _described(folder, ledger.frozen(champion.request_id))
     try:
@@ -169,16 +171,14 @@ def export(ledger: Ledger, artefacts: ArtefactStore, model: str, folder: Path) -
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """The bundle in a folder, after its record and its file have proved to be what was approved.
-
-    The file is not opened yet; whoever loads it sees whether it still scores as it did.
+    """Open the bundle in a folder; verify its record and the digest of its file, without loading the model.
 
     Raises
     ------
     BundleError
-        There is none, or its record was altered.
+        There is no bundle, or its record was altered.
     ArtefactError
-        Its file is missing or was altered.
+        The model's file is missing or was altered.
     """
     path = folder / FILE
     try:
@@ -188,22 +188,20 @@ def open_bundle(folder: Path) -> Bundle:
     except OSError as error:
         raise BundleError(f"there is no bundle in {folder} ({error.strerror}: {FILE}); {_EXPORT_AGAIN}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise BundleError(f"{path} is no description of a bundle; {_EXPORT_AGAIN}") from None
+        raise BundleError(f"{path} does not describe a bundle; {_EXPORT_AGAIN}") from None
     if found != FORMAT:
-        raise BundleError(f"{path} is a bundle of form {found!r}, and this code reads form {FORMAT}; {_EXPORT_AGAIN}")
+        raise BundleError(f"{path} has the format {found!r}; this version reads the format {FORMAT}; {_EXPORT_AGAIN}")
     if not whole:
-        raise BundleError(
-            f"the record of the approval in {path} was altered: its hashes are not those of its texts; {_EXPORT_AGAIN}"
-        )
+        raise BundleError(f"the approval record in {path} was altered: its hashes do not match; {_EXPORT_AGAIN}")
     bundle = _described(folder, frozen)
     if _as_json(bundle) != written:
-        raise BundleError(f"{path} does not say what the record of its approval says; {_EXPORT_AGAIN}")
+        raise BundleError(f"{path} differs from its approval record; {_EXPORT_AGAIN}")
     bundle.store.read(bundle.digest)
     return bundle
 
 
 def _described(folder: Path, frozen: Frozen) -> Bundle:
-    """What a frozen record says; only of a version that was promoted."""
+    """Build a bundle from the record of a promoted version."""
     request, events = frozen.request, frozen.events
     try:
         evidence = json.loads(str(request["evidence"]))
@@ -223,14 +221,14 @@ def _described(folder: Path, frozen: Frozen) -> Bundle:
         )
         promoted = events[-1]["state"] == State.PROMOTED
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise BundleError(f"the record of the approval in {folder} lacks {error}; {_EXPORT_AGAIN}") from None
+        raise BundleError(f"the approval record in {folder} lacks {error}; {_EXPORT_AGAIN}") from None
     if not promoted:
         raise BundleError(f"{bundle.model} version {bundle.version} in {folder} was not promoted; {_EXPORT_AGAIN}")
     return bundle
 
 
 def _as_json(bundle: Bundle) -> dict[str, Any]:
-    """What stands in the file; first what people want to know of it."""
+    """Return the content of the file, with the fields that people look for first."""
     return {
         "bundle": FORMAT,
         "model": bundle.model,

@@ -1,7 +1,4 @@
-"""Where it is said which version of a model is to serve: what every such place offers.
-
-The ledger is one (`ledger_champions.py`), an exported bundle another (`bundles.py`).
-"""
+"""Interface of the sources that name the version to serve: the ledger (`ledger_champions.py`) or a bundle."""
 
 from __future__ import annotations
 
@@ -15,23 +12,23 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
 BLIND_PACE_SECONDS = 2.0
-"""Time between two looks while nothing tells of changes."""
+"""Poll interval without notifications."""
 
 
 @dataclass(frozen=True)
 class Approved:
-    """The version of a model that is to serve, as it was approved.
+    """The approved version of a model that is to be served.
 
     Attributes
     ----------
     model, version, digest, threshold
-        The registered version, its file, and the score from which a row counts as positive.
+        The registered version, the digest of its file, and the score from which a row is positive.
     approval_id
-        Number of the request in the ledger.
+        Number of the approval request.
     metrics
-        Of the holdout, by name, as frozen with the approval; those that are numbers.
+        Numeric metrics on the test set by name, as recorded in the request.
     demo
-        Whether it was trained on sample data.
+        Whether the model was trained on sample data.
     """
 
     model: str
@@ -44,38 +41,38 @@ class Approved:
 
 
 class ChampionSource(Protocol):
-    """Where it is said which version of a model is to serve. Used by one thread."""
+    """Names the version of each model to serve. Used by one thread."""
 
     def champion(self, model: str) -> Approved | None:
-        """The version that is to serve; None where there is none.
+        """Return the version to serve; None if there is none.
 
         Raises
         ------
         DatabaseError, LedgerError
-            Nobody can say at the moment.
+            The source is unavailable.
         """
         ...
 
     def load(self, digest: str) -> FittedModel:
-        """The model of a file.
+        """Load a model by the digest of its file.
 
         Raises
         ------
         ArtefactError
-            It cannot be loaded, or is not what it was.
+            The file cannot be loaded, or was altered.
         """
         ...
 
     def wait(self, stop: threading.Event, seconds: float) -> None:
-        """Return when a champion may be another one, at the latest after some seconds, and soon once `stop` is set."""
+        """Wait for a change of champions, for at most `seconds`; return soon after `stop` is set."""
         ...
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close the connection, if there is one."""
         ...
 
 
 def metrics_of(evidence: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics that are numbers, of the evidence that whoever approved a version saw."""
+    """Return the numeric metrics of an approval request's evidence."""
     values = {name: estimate.get("value") for name, estimate in (evidence.get("metrics") or {}).items()}
     return {name: float(value) for name, value in values.items() if value is not None}

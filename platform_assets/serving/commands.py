@@ -1,4 +1,4 @@
-"""`export`: write a champion into a folder that a service can serve from."""
+"""The command `export`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ commands = typer.Typer()
 def export(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Name of a registered model.")],
-    folder: Annotated[Path, typer.Argument(help="New, empty, or with an older export.")],
+    folder: Annotated[Path, typer.Argument(help="Folder that is new, empty, or holds an older export.")],
 ) -> None:
-    """Write the champion and the record of its approval into a folder that a service can serve from by itself."""
+    """Export the champion and the record of its approval as a bundle, which `serve` can serve without a database."""
     from platform_assets.serving.bundles import export as write_bundle
 
     services = context.obj.services

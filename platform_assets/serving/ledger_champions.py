@@ -1,4 +1,4 @@
-"""The champions that the ledger names, and the database's word that they have changed."""
+"""The champions in the ledger, and PostgreSQL notifications about their changes."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 CHANNEL = "platform_champions"
-"""Where the database says that a champion may be another one (migration 0003)."""
+"""Channel of the notifications about changed champions; see migration 0003."""
 _SLICE_SECONDS = 0.2
 
 
 class LedgerChampions:
-    """The champions that the ledger names, on a connection of its own that listens for changes.
+    """Reads the champions from the ledger, over a connection of its own that listens for changes.
 
     Parameters
     ----------
     connect
-        Opens a connection to the platform's database, in autocommit.
+        Opens a connection to the platform's database, in autocommit mode.
     load
-        Opens a model's file by its digest.
+        Loads a model by the digest of its file.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], load: Callable[[str], FittedModel]) -> None:
@@ -47,12 +47,12 @@ class LedgerChampions:
         self._known: dict[str, _Known] = {}
 
     def champion(self, model: str) -> Approved | None:
-        """The version that is to serve; None before the first promotion.
+        """Return the promoted version; None before the first promotion.
 
         Raises
         ------
         DatabaseError, LedgerError
-            The database does not answer.
+            The database does not respond.
         """
         connection = self._open()
         ledger = LedgerQueries(lambda: nullcontext(connection))
@@ -65,12 +65,12 @@ class LedgerChampions:
         return known.approved
 
     def load(self, digest: str) -> FittedModel:
-        """The model of a file.
+        """Load a model by the digest of its file.
 
         Raises
         ------
         ArtefactError
-            It cannot be loaded, is not what it was, or the ledger contradicts itself about it.
+            The file cannot be loaded, was altered, or the ledger's records about it disagree.
         """
         for known in self._known.values():
             if known.approved.digest == digest and known.contradiction:
@@ -78,7 +78,7 @@ class LedgerChampions:
         return self._load(digest)
 
     def wait(self, stop: threading.Event, seconds: float) -> None:
-        """Return when a champion may be another one, at the latest after some seconds, and soon once `stop` is set."""
+        """Wait for a notification, for at most `seconds`; return soon after `stop` is set."""
         connection = self._connection
         if connection is None or connection.closed or not self._listens:
             stop.wait(min(seconds, BLIND_PACE_SECONDS))
@@ -87,7 +87,7 @@ class LedgerChampions:
         wire.register(connection, select.POLLIN)
         end = time.monotonic() + seconds
         while not stop.is_set() and (left := end - time.monotonic()) > 0:
-            # Not `select`, which knows no descriptor above 1,023: a busy server may have as many.
+            # Not `select`, which fails for file descriptors above 1,023.
             if wire.poll(1000 * min(left, _SLICE_SECONDS)) and _notified(connection):
                 return
 
@@ -102,19 +102,19 @@ class LedgerChampions:
         if self._connection is None or self._connection.closed:
             connection = self._connection = self._connect()
             try:
-                # Before it is looked: whatever changes after that is told.
+                # Before the first query, so that no later change is missed.
                 connection.execute(f"listen {CHANNEL}".encode())
                 self._listens = True
             except psycopg.Error as error:
-                # A standby cannot, for example.
+                # For example, a standby does not support it.
                 self._listens = False
-                LOG.warning("the database tells no changes (%s); it is asked instead", first_line(error))
+                LOG.warning("the database sends no notifications (%s); polling instead", first_line(error))
         return self._connection
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What was read of a champion, which is never written again."""
+    """What was read about a champion; the ledger never changes it."""
 
     promotion: Promotion
     approved: Approved
@@ -138,8 +138,8 @@ class _Known:
         }
         wrong = [f"{name} {then}, now {now}" for name, (then, now) in seen.items() if then not in (None, now)]
         contradiction = (
-            f"the ledger is not as it was when request {promotion.request_id} was promoted ({'; '.join(wrong)}): "
-            "`platform-assets audit` says what was altered"
+            f"the ledger was altered after request {promotion.request_id} was promoted ({'; '.join(wrong)}); "
+            "`platform-assets audit` shows what was altered"
         )
         return cls(promotion, approved, contradiction if wrong else None)
 
@@ -150,6 +150,6 @@ def _notified(connection: psycopg.Connection[Any]) -> bool:
     try:
         return bool(list(connection.notifies(timeout=0)))
     except psycopg.Error:
-        # It broke; whoever looks next opens another one.
+        # The connection broke; the next look-up opens another one.
         connection.close()
         return True

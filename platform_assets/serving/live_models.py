@@ -1,8 +1,7 @@
-"""The live model of a name: the champion, in memory, replaced within seconds when there is another one.
+"""Live models: the champions in memory, replaced within seconds after a promotion.
 
-A source says which version that is (`champion_source.py`); its file comes through the one loader (`artefact_store.py`).
-One thread looks and loads; whoever answers a request reads an attribute. What cannot be loaded leaves the model that
-serves in its place. MLflow is not asked.
+A `ChampionSource` names the version of each model, and `ArtefactStore` loads its file. One thread polls and loads;
+requests only read an attribute. If a version cannot be loaded, the previous one stays live. MLflow is not used.
 """
 
 from __future__ import annotations
@@ -31,25 +30,25 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 PACE_SECONDS = 3.0
-"""Time between two looks while the source tells of changes: should that be lost, nobody waits for long."""
+"""Poll interval while notifications work; a safety net for lost notifications."""
 LONGEST_PAUSE_SECONDS = 60.0
-"""Between two attempts to load a model that cannot be loaded."""
+"""Longest pause between two attempts to load a model."""
 _FIRST_PAUSE_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class LiveModel:
-    """A model that answers. Never changed: an answer that is made of one is of one version.
+    """A model version in memory. It is immutable, so that all scores of a request are of one version.
 
     Attributes
     ----------
     name, version, digest, threshold, approval_id, metrics, demo
         As in `Approved`.
     model
-        What scores.
+        The fitted model.
     loaded_at
-        Since when it answers here, with time zone.
+        Time since which it is live in this process, with time zone.
     """
 
     name: str
@@ -63,7 +62,7 @@ class LiveModel:
     loaded_at: datetime
 
     def is_of(self, approved: Approved) -> bool:
-        """Whether this is what was approved."""
+        """Return whether this is the approved version."""
         return (self.version, self.digest, self.threshold, self.approval_id) == (
             approved.version,
             approved.digest,
@@ -72,7 +71,7 @@ class LiveModel:
         )
 
     def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Probability of the positive class, (n,) float64; see `FittedModel.scores`."""
+        """Return the probability of the positive class, (n,) float64; see `FittedModel.scores`."""
         from platform_assets.models.thread_limits import keep_to_one_thread
 
         keep_to_one_thread()
@@ -81,21 +80,20 @@ class LiveModel:
 
 @dataclass(frozen=True)
 class ModelState:
-    """What is known of one model here.
+    """State of one model in this process.
 
     Attributes
     ----------
     live
-        What answers; None while nothing does.
+        The live version; None if there is none.
     looked_at
-        When it was last known which version is the champion, and that was loaded or failed to; with time zone, None
-        before the first time.
+        Time of the last completed look-up of the champion, with time zone; None before the first.
     failure
-        Why the champion cannot be loaded, or why nobody knows which it is; None while all is well.
+        Why the champion cannot be looked up or loaded; None if there is no failure.
     failing_since
-        Since when, with time zone.
+        Start of the failure, with time zone.
     reload_failures
-        How often a champion could not be loaded.
+        Failed attempts to load a champion.
     """
 
     live: LiveModel | None = None
@@ -106,24 +104,24 @@ class ModelState:
 
 
 class LiveModels:
-    """The models that answer in this process.
+    """The live models of this process.
 
     Parameters
     ----------
     source
-        Says which versions those are.
+        Names the version of each model.
     """
 
     def __init__(self, source: ChampionSource) -> None:
         self._source = source
-        # Their values are replaced and never changed: whoever reads one has a whole one.
+        # Values are immutable and replaced as a whole, so that readers need no lock.
         self._states: dict[str, ModelState] = {}
         self._attempts: dict[str, _Attempt] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self, names: Collection[str]) -> None:
-        """Begin to look after these models, in a thread, which also imports what that takes; returns at once."""
+        """Start the thread that follows the champions of these models; return at once."""
         self.close()
         self._states = {name: self._states.get(name, ModelState()) for name in names}
         self._stop = threading.Event()
@@ -131,19 +129,19 @@ class LiveModels:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking; what is live stays so. A load that is on its way is not waited for long."""
+        """Stop the thread. Live models stay live; a load in progress is waited for up to 5 s."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_GRACE_SECONDS)
             self._thread = None
 
     def live(self, name: str) -> LiveModel:
-        """What answers for a model at this moment; reads memory only.
+        """Return the live version of a model, from memory.
 
         Raises
         ------
         NoChampion
-            Nothing does.
+            There is no live version.
         """
         state = self._states.get(name)
         if state is None or state.live is None:
@@ -151,14 +149,14 @@ class LiveModels:
         return state.live
 
     def state(self) -> Mapping[str, ModelState]:
-        """What is known of each model, by name."""
+        """Return the state of each model, by name."""
         return dict(self._states)
 
     def _watch(self, stop: threading.Event) -> None:
         from platform_assets.models.fitted_model import import_libraries
 
-        # Also where nothing is to be loaded yet: the first champion has to be there within seconds as well. What is
-        # missing is told by whoever loads a model.
+        # Before there is a champion, so that the first one is live within seconds too. If a library is missing, loading
+        # a model reports it.
         with suppress(ImportError):
             import_libraries()
         try:
@@ -167,8 +165,8 @@ class LiveModels:
                 try:
                     self._source.wait(stop, self._pause())
                 except Exception:
-                    # Whatever it is, the thread has to go on: without it no change would ever be noticed.
-                    LOG.exception("waiting for another champion failed; looking again")
+                    # Any error, because without this thread no promotion would be noticed.
+                    LOG.exception("waiting for a promotion failed; polling instead")
                     stop.wait(BLIND_PACE_SECONDS)
         finally:
             self._source.close()
@@ -178,11 +176,11 @@ class LiveModels:
             try:
                 self._follow(name, self._source.champion(name))
             except (DatabaseError, LedgerError) as error:
-                # The others would wait for the same in vain.
+                # The other models need the same database.
                 for each in self._states:
-                    self._fail(each, f"nobody knows at the moment which version is the champion: {error}")
+                    self._fail(each, f"the champion cannot be looked up: {error}")
                 return
-            # One model's damaged evidence must not keep the others from being followed.
+            # Any error, because damaged evidence of one model must not affect the others.
             except Exception as error:  # noqa: BLE001
                 self._fail(name, f"its champion cannot be read: {_told(error)}")
 
@@ -191,12 +189,12 @@ class LiveModels:
         return max(0.0, min([PACE_SECONDS, *(attempt.due - now for attempt in self._attempts.values())]))
 
     def _follow(self, name: str, approved: Approved | None) -> None:
-        """Make an approved version the live one, unless it is, or was tried in vain a moment ago."""
+        """Load the approved version, unless it is already live or a recent attempt failed."""
         live = self._states[name].live
         attempt = self._attempts.pop(name, None)
         if approved is None:
             if live is not None:
-                LOG.error("%s: version %s answers no more: the ledger knows of no champion", name, live.version)
+                LOG.error("%s: version %s is no longer live: the ledger has no champion", name, live.version)
             self._succeed(name, None)
         elif live is not None and live.is_of(approved):
             self._succeed(name, live)
@@ -208,7 +206,7 @@ class LiveModels:
     def _load(self, name: str, approved: Approved, attempt: _Attempt | None) -> None:
         try:
             live = self._loaded(approved)
-        # A file of another version fails in any way, and whatever happens here, the old model has to go on.
+        # Any error: a file of another library version may raise anything, and the old model must stay live.
         except Exception as error:  # noqa: BLE001
             again = attempt if attempt is not None and attempt.approved == approved else _Attempt(approved)
             self._attempts[name] = again.later()
@@ -221,7 +219,7 @@ class LiveModels:
 
     def _loaded(self, approved: Approved) -> LiveModel:
         if not 0 <= approved.threshold <= 1:
-            raise ArtefactError(f"its threshold is {approved.threshold}, which is no probability")
+            raise ArtefactError(f"its threshold is {approved.threshold}; it must be between 0 and 1")
         model = self._source.load(approved.digest)
         live = LiveModel(
             name=approved.model,
@@ -234,7 +232,7 @@ class LiveModels:
             model=model,
             loaded_at=_now(),
         )
-        # Whatever is done for the first answer alone is done now, and for a single row as well.
+        # Warm up, for many rows and for one.
         live.scores(model.golden_rows)
         live.scores(model.golden_rows.head(1))
         return live
@@ -243,20 +241,20 @@ class LiveModels:
         before = self._states[name]
         self._states[name] = replace(before, live=live, looked_at=_now(), failure=None, failing_since=None)
         if before.failure is not None:
-            LOG.info("%s: all is well again", name)
+            LOG.info("%s: recovered", name)
 
     def _fail(self, name: str, told: str) -> None:
         before = self._states[name]
         self._states[name] = replace(before, failure=told, failing_since=before.failing_since or _now())
-        # Once for each cause, and not at every look.
+        # Once for each cause, not at every poll.
         if before.failure != told:
-            serving = f"version {before.live.version} answers on" if before.live else "nothing answers"
+            serving = f"version {before.live.version} stays live" if before.live else "no version is live"
             LOG.error("%s: %s; %s", name, told, serving)
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """A version that could not be loaded, and when to try again."""
+    """A version that could not be loaded, and the time of the next attempt."""
 
     approved: Approved
     pause: float = _FIRST_PAUSE_SECONDS / 2
@@ -273,14 +271,15 @@ def _now() -> datetime:
 
 def _no_champion(name: str, state: ModelState | None) -> str:
     if state is None:
-        return f"{name} is not among the models that answer here"
+        return f"this service does not serve the model {name}"
     if state.failure:
-        return f"no version of {name} answers: {state.failure}"
+        return f"no version of {name} is live: {state.failure}"
     if state.looked_at is None:
-        return f"{name} is not loaded yet; ask again in a few seconds"
+        return f"{name} is still being loaded; try again in a few seconds"
     return (
-        f"{name} has no champion: no version was approved and promoted. Train it, then approve the version on the page "
-        "/approvals or by `platform-assets decide list`; the job promote_model, which `make up` launches, does the rest"
+        f"{name} has no champion, because no version was approved and promoted. Train the model, then approve the "
+        "version on the page /approvals or with `platform-assets decide approve`; the job promote_model, which "
+        "`make up` launches, promotes it"
     )
 
 

@@ -1,4 +1,4 @@
-"""Fields that every prediction has, in any domain: threshold, version and approval. A domain adds its own."""
+"""Response fields of every prediction: threshold, model version and approval request."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import Field
 if TYPE_CHECKING:
     from platform_assets.serving.predictor import Predicted
 
-ApprovalId = Annotated[int, Field(description="The request by which a person approved that version.")]
+ApprovalId = Annotated[int, Field(description="Approval request of that version.")]
 
 
 class CommonFields(TypedDict):
-    """Values of the fields that say which version answered."""
+    """Values of the common fields."""
 
     threshold: float
     model_version: str
@@ -21,11 +21,11 @@ class CommonFields(TypedDict):
 
 
 def version_of_all(items: str) -> Any:
-    """Describe the field `model_version`, given what a request may list ("clients")."""
-    return Field(description=f"The version that answered; one for all {items} of a request.")
+    """Describe the field `model_version`; `items` is the plural of what a request lists, such as "clients"."""
+    return Field(description=f"Version of the model, the same for all {items} of a request.")
 
 
 def common_fields(predicted: Predicted) -> CommonFields:
-    """Return the fields that all answers to a request share."""
+    """Return the fields that all predictions of a request share."""
     live = predicted.live
     return {"threshold": live.threshold, "model_version": str(live.version), "approval_id": live.approval_id}

@@ -1,7 +1,9 @@
-"""The log of predictions, for monitoring: who asked, what was answered, by which version, when.
+"""The prediction log, for monitoring: caller, features, score, version and time of every prediction.
 
-Whoever answers only puts a prediction into a queue in memory. One thread writes what is there, many rows at once,
-and goes on when the database comes back. What finds the queue full is dropped and counted: an answer never waits.
+Requests put their predictions into a queue in memory. One thread writes the queue in batches, and retries while the
+database is away. A prediction that finds the queue full is dropped and counted. By default requests do not wait for the
+log; a process that is killed loses the predictions of about the last 0.2 s. With `before_answer`, a request gets a
+future that is done once its predictions are committed.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,34 +35,34 @@ COLUMNS = (
     *("score", "positive", "threshold"),
 )
 CAPACITY = 100_000
-"""Rows that wait at most."""
+"""Longest queue, in rows."""
 ROWS_AT_ONCE = 10_000
-"""Rows that are written at once, about."""
+"""Approximate rows of one transaction."""
 PACE_SECONDS = 0.2
-"""Between two writes."""
+"""Pause between two writes."""
 LONGEST_PAUSE_SECONDS = 10.0
-"""Between two attempts while the database is away."""
+"""Longest pause between two attempts while the database is away."""
 _GRACE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """The answers to one request, each a row of the log.
+    """The predictions of one request; each is a row of the log.
 
     Attributes
     ----------
     model, version, approval_id, threshold
-        What answered.
+        The model version and its decision threshold.
     caller, request_id
-        Who asked, by the name of a key, and in which request.
+        Name of the caller's key, and id of the request.
     subjects
-        (n,) of whom or what each is; null where that has no name.
+        (n,) id of what each prediction is about; None if it has no id.
     features
-        (n,) what each was made of, by name.
+        (n,) feature values by name.
     scores
-        (n,) probabilities.
+        (n,) probability of the positive class.
     at
-        When, with time zone.
+        Time of the prediction, with time zone.
     """
 
     model: str
@@ -78,43 +81,49 @@ class Predictions:
 
 
 class Sink(Protocol):
-    """Where the rows go."""
+    """Destination of the rows."""
 
     def write(self, batch: uuid.UUID, answers: Sequence[Predictions]) -> int:
-        """Write all rows, or none and raise; how many of them never can be written.
+        """Write all rows in one transaction; return how many of them can never be written.
 
-        After an error the same batch comes again, and if it was written all the same, it is not written twice.
+        After an error, the same batch is passed again. It must not be written twice if the first attempt was committed
+        after all.
         """
         ...
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close the connection."""
         ...
 
 
 class PredictionLog:
-    """Takes predictions at once and writes them soon.
+    """Queue of predictions and the thread that writes them.
 
     Parameters
     ----------
     sink
-        Where they go.
+        Destination of the rows.
     capacity
-        Rows that wait at most, or are being written.
+        Most rows that are queued or being written.
+    before_answer
+        Whether requests wait for their predictions; the thread then writes without a pause.
 
     Attributes
     ----------
     written, dropped, failures
-        Rows that were written, rows that never will be, and attempts to write that failed.
+        Rows that were written, rows that were lost, and attempts to write that failed.
     """
 
-    def __init__(self, sink: Sink, capacity: int = CAPACITY) -> None:
+    def __init__(self, sink: Sink, capacity: int = CAPACITY, *, before_answer: bool = False) -> None:
         self._sink = sink
         self._capacity = capacity
+        self._before_answer = before_answer
+        self._added = threading.Event()
+        self._futures: dict[int, Future[None]] = {}
         self._waiting: deque[Predictions] = deque()
         self._lock = threading.Lock()
         self._rows = 0
-        # Rows that found the queue full since it last had room.
+        # Rows that were dropped since the queue last had room.
         self._refused = 0
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -125,51 +134,87 @@ class PredictionLog:
 
     @property
     def queued(self) -> int:
-        """Rows that wait, or are being written."""
+        """Rows that are queued or being written."""
         return self._rows
 
-    def add(self, predictions: Predictions) -> None:
-        """Take the answers to a request; returns at once, whatever becomes of them."""
+    def add(self, predictions: Predictions) -> Future[None] | None:
+        """Queue the predictions of a request; return at once.
+
+        Returns
+        -------
+        With `before_answer`, a future that is done once the predictions are committed, and fails with a `DatabaseError`
+        if they are dropped. Else None.
+        """
+        logged: Future[None] | None = Future() if self._before_answer else None
+        if logged is not None:
+            # From now on it cannot be cancelled by a request that stops waiting.
+            logged.set_running_or_notify_cancel()
+        if (reason := self._queue(predictions, logged)) is not None and logged is not None:
+            logged.set_exception(DatabaseError(f"the prediction cannot be logged: {reason}"))
+        return logged
+
+    def _queue(self, predictions: Predictions, logged: Future[None] | None) -> str | None:
+        """Queue predictions; return why they are dropped instead, if they are."""
         rows = len(predictions)
         with self._lock:
             fits = self._rows + rows <= self._capacity and not self._stop.is_set()
             if fits:
                 self._rows += rows
                 self._waiting.append(predictions)
+                if logged is not None:
+                    self._futures[id(predictions)] = logged
+                    self._added.set()
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
                     self._thread.start()
-                return
+                return None
             first = self._refused == 0
             self._refused += rows
             self.dropped += rows
+        reason = "the service is stopping" if self._stop.is_set() else f"{self._rows:,} rows are queued already"
         if first:
-            why = "the service ends" if self._stop.is_set() else f"{self._rows:,} wait to be written already"
-            LOG.error("predictions are not logged from now on: %s", why)
+            LOG.error("predictions are dropped from now on: %s", reason)
+        return reason
 
     def close(self, seconds: float = 10.0) -> None:
-        """Write what waits, for some seconds at most; what is left then is dropped and counted."""
+        """Write the queue for up to `seconds`; drop and count the rest."""
         with self._lock:
             self._deadline = time.monotonic() + seconds
             self._stop.set()
+            self._added.set()
         if self._thread is not None:
-            # One attempt may be on its way and take longer.
+            # The attempt in progress may take longer.
             self._thread.join(seconds + _GRACE_SECONDS)
         with self._lock:
             left, self._rows = self._rows, 0
             self.dropped += left
             self._waiting.clear()
+            futures, self._futures = self._futures, {}
+        for logged in futures.values():
+            logged.set_exception(DatabaseError("the prediction was not logged before the service stopped"))
         if left:
-            LOG.error("%s predictions were not logged: they could not be written within %g s", f"{left:,}", seconds)
+            LOG.error("%s predictions were dropped: they could not be written within %g s", f"{left:,}", seconds)
 
     def _run(self) -> None:
         try:
-            while not self._stop.wait(PACE_SECONDS) or self._waiting:
+            while not self._is_over():
                 while self._waiting:
                     if not self._write(self._taken()):
                         return
         finally:
             self._sink.close()
+
+    def _is_over(self) -> bool:
+        """Wait until there is something to write; return whether the log was closed and is empty."""
+        if self._before_answer:
+            self._added.wait()
+            self._added.clear()
+            if self._stop.is_set():
+                # `close` may have set it just before it was cleared.
+                self._added.set()
+        else:
+            self._stop.wait(PACE_SECONDS)
+        return self._stop.is_set() and not self._waiting
 
     def _taken(self) -> list[Predictions]:
         taken: list[Predictions] = []
@@ -181,22 +226,23 @@ class PredictionLog:
         return taken
 
     def _write(self, taken: list[Predictions]) -> bool:
-        """Write them, however long that takes; False if the end came before."""
+        """Write a batch, retrying until it succeeds; return False if the log was closed before."""
         batch, pause, told = uuid.uuid4(), PACE_SECONDS, ""
         while True:
             try:
                 lost = self._sink.write(batch, taken)
-            # Whatever it is, the next attempt may succeed, and rows that wait are not lost yet.
+            # Any error, because the next attempt may succeed.
             except Exception as error:  # noqa: BLE001
                 self.failures += 1
-                # The end of a server is told in several ways, one after the other.
+                # Once: a server that ends causes several different errors, one after the other.
                 if not told:
                     told = first_line(error)
-                    LOG.warning("predictions cannot be written and wait: %s", told)
+                    LOG.warning("predictions cannot be written and are kept in the queue: %s", told)
             else:
                 if told:
                     LOG.info("predictions are written again")
                 self._count(sum(map(len, taken)), lost)
+                self._settle(taken, lost)
                 return True
             if time.monotonic() >= self._deadline:
                 return False
@@ -206,29 +252,42 @@ class PredictionLog:
                 self._stop.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
+    def _settle(self, taken: Sequence[Predictions], lost: int) -> None:
+        """End the wait of the requests whose predictions were written."""
+        for predictions in taken:
+            with self._lock:
+                logged = self._futures.pop(id(predictions), None)
+            if logged is None:
+                continue
+            if lost:
+                # Which of the batch's rows are lost is not known; none may count as logged.
+                logged.set_exception(DatabaseError("the prediction cannot be logged; the log has the reason"))
+            else:
+                logged.set_result(None)
+
     def _count(self, rows: int, lost: int) -> None:
         with self._lock:
             if self._rows < rows:
-                # It took longer than `close` waited, which has counted them as dropped.
+                # `close` stopped waiting for this batch and has counted it as dropped.
                 self.dropped -= rows
             else:
                 self._rows -= rows
             self.written += rows - lost
             self.dropped += lost
-            # Half empty, so that a queue that is full again and again is told of once.
+            # Only at half the capacity, so that a queue that stays nearly full is reported once.
             refused = self._refused if self._rows <= self._capacity // 2 else 0
             self._refused -= refused
         if refused:
-            LOG.error("%s predictions were not logged; now there is room again", f"{refused:,}")
+            LOG.error("%s predictions were dropped; the queue has room again", f"{refused:,}")
 
 
 class TableSink:
-    """Writes into the table `platform.predictions`.
+    """Writes to the table `platform.predictions`.
 
     Parameters
     ----------
     connect
-        Opens a connection to the platform's database, in autocommit.
+        Opens a connection to the platform's database, in autocommit mode.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
@@ -237,10 +296,10 @@ class TableSink:
         self._tried: uuid.UUID | None = None
 
     def write(self, batch: uuid.UUID, answers: Sequence[Predictions]) -> int:
-        """Write all rows in one transaction; how many PostgreSQL can never take."""
+        """Write all rows in one transaction; return how many PostgreSQL can never take."""
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
-        # Whether the last attempt was committed, nobody knows who lost the connection before the answer.
+        # If the connection was lost during the last attempt, that attempt may have been committed.
         if batch == self._tried and self._is_there(self._connection, batch):
             return 0
         self._tried = batch
@@ -270,16 +329,16 @@ class TableSink:
                     copy.write_row(row)
         except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as error:
             if len(rows) == 1:
-                LOG.error("a prediction cannot be logged: %s", first_line(error))  # noqa: TRY400 - the row may be private
+                LOG.error("a prediction cannot be logged: %s", first_line(error))  # noqa: TRY400 - the traceback could show private values
                 return 1
-            # One row must not take the others with it.
+            # Split the batch, so that only the bad row is lost.
             middle = len(rows) // 2
             return self._copied(connection, rows[:middle]) + self._copied(connection, rows[middle:])
         return 0
 
 
 class LogSink:
-    """Writes a line of the log for each prediction, where there is no database."""
+    """Writes each prediction as a log line, for a service without a database."""
 
     def write(self, batch: uuid.UUID, answers: Sequence[Predictions]) -> int:  # noqa: ARG002 - as `Sink`
         """Write all rows."""
@@ -288,11 +347,11 @@ class LogSink:
         return 0
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing; no connection is open."""
 
 
 def delete_old(connect: Callable[[], psycopg.Connection[Any]], age: timedelta) -> int:
-    """Delete the rows of the log that are older than that, by the database's clock; how many.
+    """Delete the rows that are older than `age` by the database's clock; return their number.
 
     Raises
     ------
@@ -301,7 +360,7 @@ def delete_old(connect: Callable[[], psycopg.Connection[Any]], age: timedelta) -
     """
     import psycopg
 
-    # A part at a time, so that nobody waits for a long transaction.
+    # In parts, to keep transactions short.
     part = (
         f"delete from {TABLE} where ctid = any(array("  # noqa: S608 - constants
         f"select ctid from {TABLE} where at < now() - %s limit {ROWS_AT_ONCE}))"
@@ -313,14 +372,14 @@ def delete_old(connect: Callable[[], psycopg.Connection[Any]], age: timedelta) -
                 deleted += rows
     except psycopg.Error as error:
         raise DatabaseError(
-            f"old predictions could not be deleted ({first_line(error)}); {deleted} were, and `platform-assets upkeep` "
-            "goes on from there"
+            f"old predictions could not all be deleted ({first_line(error)}); {deleted} were. Run "
+            "`platform-assets upkeep` again"
         ) from error
     return deleted
 
 
 def _rows(answers: Sequence[Predictions], form: Callable[[dict[str, Any]], Any]) -> Iterator[tuple[Any, ...]]:
-    """The rows without batch and place, in the order of `COLUMNS`, as PostgreSQL and JSON take them."""
+    """Yield the rows without batch and place, in the order of `COLUMNS`, as PostgreSQL and JSON accept them."""
     for one in answers:
         who = as_json(one.caller), as_json(one.request_id)
         of_all = (one.at, one.model, one.version, one.approval_id, *who)

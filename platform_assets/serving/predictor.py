@@ -1,4 +1,4 @@
-"""From rows to answers: one live model scores all rows of a request, and each answer is logged and counted."""
+"""Predict with the live models: one version scores all rows of a request, and each prediction is logged and counted."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predicted:
-    """The answer to one request, of one version.
+    """The predictions of one request.
 
     Attributes
     ----------
     live
-        What answered.
+        The model version that scored all rows.
     scores
         (n,) float64, probability of the positive class, in the order of the rows.
     positive
@@ -39,14 +39,14 @@ class Predicted:
 
 
 class Predictor:
-    """Answers with the live models.
+    """Scores rows with the live models and logs the predictions.
 
     Parameters
     ----------
     live_models
-        What answers.
+        The models in memory.
     log
-        Where every answer goes.
+        The prediction log.
     """
 
     def __init__(self, live_models: LiveModels, log: PredictionLog) -> None:
@@ -55,7 +55,7 @@ class Predictor:
         self._told: tuple[Callable[[Predicted], None], ...] = ()
 
     def tell(self, told: Callable[[Predicted], None]) -> None:
-        """Call this with every answer from now on, in the thread that asked."""
+        """Register a function that is called with the predictions of each request, in the request's thread."""
         self._told = (*self._told, told)
 
     def predict(
@@ -66,26 +66,26 @@ class Predictor:
         Parameters
         ----------
         name
-            The model.
+            Name of the model.
         keys
-            (n,) of whom or what each row is, for the log; None where that has no name.
+            (n,) id of what each row is about, for the log; None if it has no id.
         rows
-            (n,) the features of each by name, as plain values, None where there is none; others are ignored.
+            (n,) plain feature values by name, None if missing; other names are ignored.
         asked
-            Whose request it is.
+            Caller of the request. Receives the write of the log, if the answer must wait for it.
 
         Raises
         ------
         NoChampion
-            No version of the model can answer.
+            No version of the model is live.
         ArtefactError
-            A feature is missing, or a value is not of its type.
+            A feature is missing or has the wrong type.
         """
         live = self._live_models.live(name)
         scores = live.scores(rows)
         predicted = Predicted(live, scores, scores >= live.threshold)
         features = live.model.features
-        self._log.add(
+        logged = self._log.add(
             Predictions(
                 live.name,
                 live.version,
@@ -99,6 +99,8 @@ class Predictor:
                 datetime.now(UTC),
             )
         )
+        if logged is not None:
+            asked.logging.append(logged)
         for tell in self._told:
             tell(predicted)
         return predicted

@@ -1,6 +1,6 @@
-"""What Prometheus reads: of requests here, of models and predictions where they are made.
+"""Metrics for Prometheus.
 
-Every application has a registry of its own, so that two in one process do not count together.
+Every application has a registry of its own, so that two applications in one process count separately.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LOG = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 OTHER = "other"
-"""The route of what is not there, and of files."""
+"""Label for unknown routes, unknown methods and static files."""
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 _SCORES = tuple(round(step / 20, 2) for step in range(1, 21))
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -41,18 +41,18 @@ class Metrics:
     Parameters
     ----------
     predictor
-        Makes the predictions that are counted.
+        Predictor whose predictions are counted.
     models
-        Returns what is known of each model.
+        Returns the state of each model.
     log
-        The log of predictions.
+        The prediction log.
     online
         The online tables; None without a database.
 
     Attributes
     ----------
     registry
-        Holds them; others add theirs.
+        Registry of the metrics; further collectors can be added.
     """
 
     def __init__(
@@ -65,28 +65,28 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "platform_http_requests",
-            "Requests that were answered.",
+            "Answered requests.",
             ["method", "route", "status"],
             registry=self.registry,
         )
         self._seconds = Histogram(
             "platform_http_request_seconds",
-            "Seconds from a request's head to the end of its answer.",
+            "Seconds from a request's head to the end of the response.",
             ["method", "route"],
             buckets=_SECONDS,
             registry=self.registry,
         )
-        # To find one takes longer than to count. They are few, for methods, routes and statuses are.
+        # Cached, because finding a labelled counter takes longer than counting. There are few combinations.
         self._of_requests, self._of_seconds = cache(self._requests.labels), cache(self._seconds.labels)
         self._predictions = Counter(
             "platform_predictions",
-            "Rows that a model scored, by what came of it.",
+            "Scored rows, by outcome.",
             ["model", "version", "outcome"],
             registry=self.registry,
         )
         self._scores = Histogram(
             "platform_prediction_score",
-            "Scores of those rows.",
+            "Scores of the rows.",
             ["model"],
             buckets=_SCORES,
             registry=self.registry,
@@ -97,7 +97,7 @@ class Metrics:
             collector(registry=self.registry)
 
     def count_request(self, scope: Mapping[str, Any], status: int, seconds: float) -> None:
-        """Count an answer; under the route's template, for its path may hold anything."""
+        """Count a response under its route's template, because paths are unbounded."""
         method = scope["method"] if scope["method"] in _METHODS else OTHER
         route = getattr(scope.get("route"), "path", OTHER)
         self._of_requests(method, route, status).inc()
@@ -113,12 +113,12 @@ class Metrics:
             histogram.observe(score)
 
     def text(self) -> bytes:
-        """All of them, as Prometheus reads them."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)
 
 
 class _Platform(Collector):
-    """What is known when somebody asks: nothing of it is counted per request."""
+    """Gauges that are read at scrape time, not counted per request."""
 
     def __init__(
         self, models: Callable[[], Mapping[str, ModelState]], log: PredictionLog, online: OnlineTables | None
@@ -128,29 +128,29 @@ class _Platform(Collector):
         self._online = online
 
     def describe(self) -> list[Metric]:
-        """Nothing: the registry would ask the database for it."""
+        """Return nothing; otherwise the registry would collect, and query the database, on registration."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The state of models, log and features."""
+        """Yield the state of models, log and features."""
         yield from _of_models(self._models())
         log = self._log
         yield CounterMetricFamily("platform_prediction_log_rows", "Predictions that were logged.", log.written)
-        yield CounterMetricFamily("platform_prediction_log_dropped", "Predictions that were not logged.", log.dropped)
-        yield CounterMetricFamily("platform_prediction_log_failures", "Writes of the log that failed.", log.failures)
-        yield GaugeMetricFamily("platform_prediction_log_queue", "Predictions that wait to be logged.", log.queued)
+        yield CounterMetricFamily("platform_prediction_log_dropped", "Predictions that were dropped.", log.dropped)
+        yield CounterMetricFamily("platform_prediction_log_failures", "Failed writes of the log.", log.failures)
+        yield GaugeMetricFamily("platform_prediction_log_queue", "Predictions in the queue of the log.", log.queued)
         if self._online is not None:
             yield from self._of_features(self._online)
 
     def _of_features(self, online: OnlineTables) -> Iterator[Metric]:
-        answers = GaugeMetricFamily("platform_database_up", "Whether the database answers.")
+        answers = GaugeMetricFamily("platform_database_up", "Whether the database responds.")
         age = GaugeMetricFamily(
             "platform_features_age_seconds", "Seconds since the rows of an online table last changed.", labels=["table"]
         )
         try:
             found = online.versions()
         except PlatformError as error:
-            LOG.warning("the age of features is not known: %s", first_line(error))
+            LOG.warning("the age of the features is unknown: %s", first_line(error))
             found = None
         answers.add_metric([], float(found is not None))
         for one in found or ():
@@ -160,14 +160,12 @@ class _Platform(Collector):
 
 
 def _of_models(states: Mapping[str, ModelState]) -> Iterator[Metric]:
-    serving = InfoMetricFamily("platform_model", "The version of a model that answers.", labels=["model"])
-    up = GaugeMetricFamily("platform_model_live", "Whether a version of a model answers.", labels=["model"])
+    serving = InfoMetricFamily("platform_model", "The live version of a model.", labels=["model"])
+    up = GaugeMetricFamily("platform_model_live", "Whether a version of the model is live.", labels=["model"])
     failures = CounterMetricFamily(
-        "platform_model_reload_failures", "How often a champion could not be loaded.", labels=["model"]
+        "platform_model_reload_failures", "Failed attempts to load a champion.", labels=["model"]
     )
-    failing = GaugeMetricFamily(
-        "platform_model_failing", "Whether the champion is one that cannot be loaded.", labels=["model"]
-    )
+    failing = GaugeMetricFamily("platform_model_failing", "Whether the champion cannot be loaded.", labels=["model"])
     for name, state in states.items():
         if state.live:
             told = {"version": str(state.live.version), "digest": state.live.digest, "demo": str(state.live.demo)}

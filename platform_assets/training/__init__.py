@@ -1,1 +1,1 @@
-"""From a declared model to a registered version: ModelSpec, fitting, explanations, fingerprints, cards."""
+"""Training: from a model's declaration (`ModelSpec`) to a registered version with metrics, card and explanations."""

@@ -1,4 +1,4 @@
-"""A model's declaration to its asset, checks, jobs, schedule and sensor; `trainer.py` does the training."""
+"""Dagster asset, checks, jobs, schedule and sensor of a declared model. `trainer.py` does the training."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,24 +21,26 @@ from platform_assets.training.trainer import Trainer
 from platform_assets.training.training_results import Assessment
 
 USER = "user"
+"""`launched_by` of runs that neither a schedule nor a sensor launched."""
 SENSOR_SECONDS = 60
+"""Minimum interval between two evaluations of the sensor for new data."""
 
 
 def model_definitions(spec: ModelSpec) -> dg.Definitions:
-    """Everything that Dagster shows and runs of a model.
+    """Return the Dagster definitions of a model.
 
     Parameters
     ----------
     spec
-        The model. Its asset is `<domain>/<name>`; its jobs are `train_<name>` and `evaluate_<name>`.
+        Declaration of the model. The asset is `<domain>/<name>`. The jobs are `train_<name>` and `evaluate_<name>`.
     """
     asset = model_asset(spec)
     train = dg.define_asset_job(
         f"train_{spec.name}",
-        # Its tables as well: trained on yesterday's, a nightly model would never see a new row. And what else is
-        # made of them, for what is served online must not stay behind.
+        # Upstream tables are refreshed so that training sees new rows. Downstream assets of these tables are refreshed
+        # so that the online tables stay in step.
         selection=dg.AssetSelection.assets(asset).upstream().downstream(),
-        description=f"Bring the tables of {spec.key} up to date, train it, judge it, register it as challenger.",
+        description=f"Refresh the tables of {spec.key}, then train, evaluate and register it as challenger.",
     )
     return dg.Definitions(
         assets=[asset],
@@ -49,7 +51,7 @@ def model_definitions(spec: ModelSpec) -> dg.Definitions:
                 job=train,
                 cron_schedule=spec.retraining.cron,
                 execution_timezone="UTC",
-                description=f"Train {spec.key} every night; where nothing has changed, its version stands.",
+                description=f"Train {spec.key} every night. If nothing has changed, no new version is registered.",
             )
         ],
         sensors=[new_data_sensor(spec, train)],
@@ -57,7 +59,7 @@ def model_definitions(spec: ModelSpec) -> dg.Definitions:
 
 
 def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
-    """The asset: trained, judged and registered by one materialisation. No check of it blocks."""
+    """Return the model's asset. Materialising it trains, evaluates and registers the model. Its checks do not block."""
 
     @dg.asset(
         name=spec.name,
@@ -67,7 +69,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         owners=list(spec.owners),
         kinds={"scikitlearn", "mlflow"},
         deps=[dg.AssetKey(name.split("/")) for name in spec.tables],
-        # Nothing is handed on: who wants a model asks the registry for it.
+        # The asset returns no value. Models are loaded from the registry.
         io_manager_key=IO_MANAGER,
         check_specs=[
             dg.AssetCheckSpec(one.name, asset=spec.key.split("/"), description=one.description)
@@ -82,7 +84,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
             request = request_approval(ledger, proposal_of(spec, training))
         verdict = training.assessment.verdict
         if not verdict.passed:
-            context.log.warning("%s: the gate FAILED: %s", spec.key, "; ".join(model_metadata.faults(verdict)))
+            context.log.warning("%s: the quality gate FAILED: %s", spec.key, "; ".join(model_metadata.faults(verdict)))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(training.version.digest),
             metadata=model_metadata.of_training(spec, training, request),
@@ -93,23 +95,23 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
 
 
 def evaluation_job(spec: ModelSpec) -> dg.JobDefinition:
-    """The job that judges the champion, or the newest version, on newly labelled data; trains and changes nothing."""
+    """Return the job that evaluates the champion, or the newest version, on newly labelled examples."""
 
     @dg.op(
         name=f"evaluate_{spec.name}_on_new_labels",
-        description=f"Judge {spec.key} on the examples that were labelled since it was trained.",
+        description=f"Evaluate {spec.key} on the examples labelled since it was trained.",
     )
     def evaluate(context: dg.OpExecutionContext, trainer: dg.ResourceParam[Trainer]) -> None:
         with plain_failures():
             evaluation = trainer.evaluate(spec)
-        context.log.info("version %s, on %s", evaluation.version.version, evaluation.examples)
+        context.log.info("evaluated version %s on %s", evaluation.version.version, evaluation.examples)
         context.log_event(
             dg.AssetObservation(asset_key=spec.key.split("/"), metadata=model_metadata.of_evaluation(evaluation))
         )
 
     @dg.job(
         name=f"evaluate_{spec.name}",
-        description=f"Judge the champion of {spec.key}, or its newest version, on newly labelled data.",
+        description=f"Evaluate the champion of {spec.key}, or its newest version, on newly labelled examples.",
     )
     def job() -> None:
         evaluate()
@@ -118,7 +120,7 @@ def evaluation_job(spec: ModelSpec) -> dg.JobDefinition:
 
 
 def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
-    """Trains when enough rows were added to the model's first table since it was last trained."""
+    """Return the sensor that trains the model when its first table has grown enough since the last training."""
     first = spec.tables[0]
     asset_key = dg.AssetKey(spec.key.split("/"))
 
@@ -127,8 +129,8 @@ def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
         job=job,
         minimum_interval_seconds=SENSOR_SECONDS,
         description=(
-            f"Train {spec.key} when {first} has {spec.retraining.min_new_rows:,} rows more than at its last "
-            f"training, at most every {spec.retraining.cool_down}."
+            f"Train {spec.key} when {first} has {spec.retraining.min_new_rows:,} new rows since the last training, "
+            f"at most once per {spec.retraining.cool_down} (h:mm:ss)."
         ),
     )
     def sensor(
@@ -137,19 +139,19 @@ def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
         with plain_failures():
             current = tables.current(first)
         if current is None:
-            return dg.SkipReason(f"there is no table {first} yet")
+            return dg.SkipReason(f"table {first} does not exist yet")
         if busy := _at_work(context.instance, asset_key):
-            return dg.SkipReason(f"run {busy} is at work on it")
+            return dg.SkipReason(f"run {busy} is already training it")
         last = last_training(context.instance.get_latest_materialization_event(asset_key))
         reason = why_not(spec.retraining, current.rows, last, datetime.now(UTC))
-        # The key carries the table's version: what failed on it is tried again by the schedule, or by a person.
+        # One run per table version. If it fails, the schedule or a person retries it.
         return dg.SkipReason(reason) if reason else dg.RunRequest(run_key=f"{first} version {current.version}")
 
     return sensor
 
 
 def _at_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
-    """A run that is not finished and makes the asset, be it one of its own job or of all assets."""
+    """Return the id of an unfinished run that materialises the asset, of any job; None if there is none."""
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         run = record.dagster_run
         if key in (run.asset_selection or ()) or run.job_name == f"train_{key.path[-1]}":
@@ -159,14 +161,14 @@ def _at_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
 
 @dataclass(frozen=True)
 class LastTraining:
-    """When a model was last trained, and how many rows its first table had."""
+    """Time of a model's last training, and the number of rows in its first table then."""
 
     at: datetime
     rows: int
 
 
 def last_training(event: dg.EventLogEntry | None) -> LastTraining | None:
-    """What the asset's newest materialisation says; None without one."""
+    """Read the last training from the asset's newest materialisation; None without one."""
     materialisation = event.asset_materialization if event else None
     if event is None or materialisation is None or model_metadata.FIRST_TABLE_ROWS not in materialisation.metadata:
         return None
@@ -175,29 +177,29 @@ def last_training(event: dg.EventLogEntry | None) -> LastTraining | None:
 
 
 def why_not(policy: Retraining, rows: int, last: LastTraining | None, now: datetime) -> str | None:
-    """Why a training is not due; None when it is.
+    """Return why a training is not due, or None if it is due.
 
     Parameters
     ----------
     policy
-        When to train.
+        Retraining policy of the model.
     rows
-        Rows of the model's first table now.
+        Current number of rows in the model's first table.
     last
-        The training before, if any.
+        Last training, if any.
     now
-        With time zone.
+        Current time, with time zone.
     """
     new = rows - (last.rows if last else 0)
     if new < policy.min_new_rows:
-        return f"{new:,} rows are new; {policy.min_new_rows:,} are needed"
+        return f"{new:,} new rows; {policy.min_new_rows:,} are required"
     if last and now - last.at < policy.cool_down:
-        return f"trained {last.at:%Y-%m-%d %H:%M} UTC, and again {policy.cool_down} later at the earliest"
+        return f"last trained {last.at:%Y-%m-%d %H:%M} UTC; the cool-down is {policy.cool_down} (h:mm:ss)"
     return None
 
 
 def launched_by(tags: Mapping[str, str]) -> str:
-    """Who launched a run, by its tags: `schedule:<name>`, `sensor:<name>` or `user`."""
+    """Return what launched a run, from its tags: `schedule:<name>`, `sensor:<name>` or `user`."""
     for kind in ("schedule", "sensor"):
         if name := tags.get(f"dagster/{kind}_name"):
             return f"{kind}:{name}"
@@ -217,5 +219,5 @@ def _check_results(spec: ModelSpec, assessment: Assessment) -> Iterator[dg.Asset
 
 
 def _demands(spec: ModelSpec) -> list[Criterion | NotWorse]:
-    """What the gate demands, in the order of the verdict's reasons."""
+    """Return the criteria and the comparison, in the order of the verdict's reasons."""
     return [*spec.criteria, spec.not_worse]

@@ -1,8 +1,8 @@
-"""Digest of the code that some functions run, found by following their names through imports.
+"""Digest of the code that functions run, found by following names through imports.
 
-What counts is what the code does. Docstrings, comments, annotations, imports, messages of errors and of
-progress, and descriptions are left out, and so are the names of modules: moving a definition to another
-module or rewording it leaves the digest as it is.
+The digest covers the syntax trees of all definitions that the functions use. It ignores docstrings, comments,
+annotations, imports, error and progress messages, descriptions and module names. Rewording a text or moving a
+definition to another module therefore keeps the digest.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 DESCRIPTIONS = {"description", "why", "unit"}
-"""Keyword arguments that are text for people."""
+"""Keyword arguments to ignore: they hold descriptions."""
 DESCRIBED = {"Column": slice(2, 4), "Metric": slice(0, 2)}
-"""Positional arguments that are text for people, by the class that takes them."""
+"""Positional arguments to ignore, by class name: they hold descriptions."""
 MESSAGES = {"progress", "LOG"}
-"""Names of functions and loggers that are called to tell people something."""
+"""Names of functions and loggers whose calls are ignored: they only report messages."""
 
 Definition = tuple[str, str]
-"""Module and name."""
+"""Module name and name of the definition in it; an empty name is the module itself."""
 
 
 def code_digest(functions: Iterable[Callable[..., Any]], without: Iterable[Callable[..., Any]] = ()) -> str:
-    """Return a SHA-256 over the definitions that functions use, directly or not, in any order.
+    """Return the SHA-256 of all definitions that functions use, directly or indirectly.
 
-    Names are followed within this package and the packages of the functions; other libraries have versions.
+    Names are followed within this package and the packages of the functions. Other libraries are identified by their
+    versions (`library_versions`).
 
     Parameters
     ----------
     functions
-        Functions or classes. For a closure, the function that returns it counts.
+        Functions or classes, in any order. A closure stands for the function that returns it.
     without
-        Functions or classes to leave out, and not to follow.
+        Functions or classes to exclude. Their names are not followed.
     """
     roots = {_definition(function) for function in functions}
     packages = frozenset({_package(module) for module, _ in roots} | {_package(__name__)})
@@ -66,16 +67,16 @@ def _definition(function: Any) -> Definition:
 
 @dataclass(frozen=True)
 class _Module:
-    """What a module defines, and what its imports mean.
+    """Definitions and imports of a module.
 
     Attributes
     ----------
     name
-        Full name.
+        Full name of the module.
     definitions
-        Statements by the name that they define, without what does not count.
+        Stripped statements, by the name that they define.
     imports
-        Module and name by the name in this module; an empty name is the module itself.
+        Imported definitions, by their names in this module.
     """
 
     name: str
@@ -83,11 +84,11 @@ class _Module:
     imports: Mapping[str, Definition]
 
     def text(self, name: str) -> str:
-        """Return a definition as a syntax tree; a name that is not defined here has none."""
+        """Return the syntax tree of a definition as text; empty if the module does not define the name."""
         return "\n".join(ast.dump(one) for one in self.definitions.get(name, ()))
 
     def uses(self, name: str) -> Iterator[Definition]:
-        """Yield what a definition refers to; for a name that is only imported, where it comes from."""
+        """Yield the definitions that a definition refers to. For an imported name, yield its origin."""
         if name in self.definitions:
             nodes = (node for statement in self.definitions[name] for node in ast.walk(statement))
             for node in nodes:
@@ -101,7 +102,7 @@ class _Module:
             yield self.imports[name]
 
 
-# By the text, because files may change while a process lives.
+# Cached by text instead of name, because files can change while the process runs.
 def _module(name: str, packages: frozenset[str]) -> _Module:
     spec = find_spec(name)
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
@@ -154,7 +155,7 @@ def _is_module(name: str) -> bool:
     try:
         return find_spec(name) is not None
     except ModuleNotFoundError:
-        # What stands before the last dot is no package.
+        # The parent is a module, not a package.
         return False
 
 
@@ -163,22 +164,22 @@ def _is_for_types(node: ast.AST) -> bool:
 
 
 class _Member(ast.Name):
-    """A name of another module, written `module.name`, of which only the name counts."""
+    """An attribute of a module, `module.name`, reduced to its name."""
 
     target: Definition
 
 
 class _Strip(ast.NodeTransformer):
-    """Removes from a statement what does not count; see the module's docstring."""
+    """Remove everything that the digest ignores; see the module's docstring."""
 
     def __init__(self, imports: Mapping[str, Definition]) -> None:
         self._imports = imports
 
     def visit_Import(self, node: ast.Import) -> None:
-        """Remove it."""
+        """Remove the import."""
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        """Remove it."""
+        """Remove the import."""
 
     def visit_arg(self, node: ast.arg) -> ast.arg:
         """Remove the annotation."""
@@ -186,7 +187,7 @@ class _Strip(ast.NodeTransformer):
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        """Remove the annotation of what is returned."""
+        """Remove the return annotation."""
         node.returns = None
         return self.generic_visit(node)
 
@@ -196,7 +197,7 @@ class _Strip(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """Remove docstrings, and calls that only report something."""
+        """Remove docstrings, and calls that only report messages."""
         if isinstance(node.value, ast.Constant):
             return None
         called = node.value.func if isinstance(node.value, ast.Call) else None
@@ -204,7 +205,7 @@ class _Strip(ast.NodeTransformer):
         return None if isinstance(called, ast.Name) and called.id in MESSAGES else self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.Raise:
-        """Keep the exception's class alone."""
+        """Keep only the class of the exception."""
         return ast.Raise(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
@@ -215,7 +216,7 @@ class _Strip(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        """Drop the name of the module before the dot."""
+        """Reduce `module.name` to the name."""
         module = self._imports.get(node.value.id, ("", "")) if isinstance(node.value, ast.Name) else ("", "")
         if module[0] and not module[1]:
             member = _Member(node.attr, node.ctx)

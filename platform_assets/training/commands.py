@@ -1,4 +1,4 @@
-"""`reproduce`: train a version again and compare; `decide request`: evaluate a version again and ask for approval."""
+"""Commands `reproduce` (retrain a version and compare) and `decide request` (open a new approval request)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ commands = typer.Typer()
 @commands.command()
 def reproduce(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Name of a registered model, e.g. credit_risk_model.")],
-    version: Annotated[int, typer.Argument(min=1, help="Its version in the registry.")],
+    model: Annotated[str, typer.Argument(help="Name of the registered model, e.g. credit_risk_model.")],
+    version: Annotated[int, typer.Argument(min=1, help="Version number in the registry.")],
 ) -> None:
-    """Train a version again from the tables' versions that it names, and say whether it is the same; exit 1 if not."""
+    """Retrain a version from its recorded table versions and check that the result is identical; exit 1 if not."""
     from platform_assets.base.logs import quiet_libraries
 
     quiet_libraries()
@@ -32,10 +32,10 @@ def reproduce(
 @decide.command("request")
 def request_decision(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Name of a registered model, e.g. credit_risk_model.")],
-    version: Annotated[int, typer.Argument(min=1, help="Its version in the registry.")],
+    model: Annotated[str, typer.Argument(help="Name of the registered model, e.g. credit_risk_model.")],
+    version: Annotated[int, typer.Argument(min=1, help="Version number in the registry.")],
 ) -> None:
-    """Ask for a decision about a version: its artefact is judged again today, beside today's champion."""
+    """Open a new approval request for a version, re-evaluated on current data against the current champion."""
     from platform_assets.approval.requests import request_approval
     from platform_assets.training.proposal import proposal_of
     from platform_assets.web.api_keys import KeysError
@@ -44,13 +44,13 @@ def request_decision(
     spec, actor = platform.find_model(model), actor_of(platform)
     if platform.settings.identity_required and not actor.authenticated:
         raise KeysError(
-            f"nobody knows that this is {actor.name}, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: with four "
-            "eyes who asks may not approve; set PLATFORM_API_KEY to your own key"
+            f"{actor.name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: the requester must "
+            "be known, because they may not approve their own request; set PLATFORM_API_KEY to your own key"
         )
     training = platform.services.trainer.judge(spec, version)
     request = request_approval(platform.services.ledger, proposal_of(spec, training, actor.name))
     if request is None:
-        say(f"{model} version {version} is the champion; there is nothing to decide")
+        say(f"{model} version {version} is already the champion; no request was opened")
         return
     for line in told(request):
         say(line)

@@ -1,4 +1,4 @@
-"""The asset, the jobs, the schedule and the sensor of each model that a domain declares."""
+"""Dagster definitions of all declared models."""
 
 import dagster as dg
 
@@ -7,5 +7,5 @@ from platform_assets.training.assets import model_definitions
 
 
 def definitions(declared: Declared) -> dg.Definitions:
-    """Return what Dagster shows and runs of all models."""
+    """Return the asset, jobs, schedule and sensor of each declared model."""
     return dg.Definitions.merge(*(model_definitions(spec) for spec in declared.models))

@@ -1,4 +1,4 @@
-"""Labelled examples of a model: read from its tables, checked, and split into training and holdout."""
+"""Labelled examples of a model: reading, checking and splitting them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 KNOWN = "groups"
-"""Column by which an evaluation tells groups that the model was trained on from others."""
+"""Column that says whether the model was trained on an example's group."""
 FEWEST_OF_A_CLASS = 20
-"""Examples of either class without which newly labelled ones judge nothing."""
+"""Minimum number of newly labelled examples per class for an evaluation."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """All examples of a model, and on which side of the split each is.
+    """All examples of a model and their split.
 
     Attributes
     ----------
     frame
-        One row per example, in the order of their ids.
+        One row per example, sorted by id.
     parts
-        Places of the examples to train on, and of those held out.
+        Row numbers of the training set and the holdout.
     inputs
-        Tables that they come from, each with the version that was read.
+        Version of each input table, by table name.
     """
 
     frame: Frame
@@ -46,17 +46,17 @@ class Examples:
 
     @property
     def training(self) -> Frame:
-        """Examples to train on."""
+        """Training set."""
         return self.frame.iloc[self.parts.train]
 
     @property
     def holdout(self) -> Frame:
-        """Examples held out."""
+        """Holdout."""
         return self.frame.iloc[self.parts.holdout]
 
     @property
     def demo(self) -> bool:
-        """Whether some table holds sample data."""
+        """Whether any input table holds sample data."""
         return any(bool(version.metadata.get("demo")) for version in self.inputs.values())
 
 
@@ -66,33 +66,34 @@ def read_examples(tables: TableStore, spec: ModelSpec, versions: Mapping[str, in
     Parameters
     ----------
     tables
-        Where its tables are.
+        Store of the input tables.
     spec
-        The model.
+        Declaration of the model.
     versions
-        Which version of each table; None for the current ones.
+        Version of each table to read; None reads the current versions.
 
     Raises
     ------
     TableError
-        A table, or this version of it, is not there.
+        A table or table version does not exist.
     TrainingError
-        Nothing can be learned from the examples, or they cannot be split.
+        The examples are invalid or cannot be split.
     """
     inputs = {name: _table_version(tables, name, versions[name] if versions else None) for name in spec.tables}
     scans = (tables.scan(name, version=version.version) for name, version in inputs.items())
-    # The engine gives rows in no order, and fits depend on it.
+    # Sorted, because fits depend on the row order and the engine does not guarantee one.
     frame = as_frame(spec.examples(*scans).order_by(spec.id))
     demand_sound(spec, frame)
     return Examples(frame, split(frame[spec.group], frame[spec.time] if spec.time else None, spec.holdout), inputs)
 
 
 def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, examples: Examples) -> tuple[str, Frame]:
-    """Choose the examples that were labelled since a version was trained, or the holdout where they are too few.
+    """Return the examples labelled since a version was trained, or the holdout if they are too few.
 
     Returns
     -------
-    Which examples these are, as a sentence for people, and the examples, with the column `KNOWN`.
+    tuple[str, Frame]
+        Description of the chosen examples, and the examples with the column `KNOWN`.
     """
     import numpy as np
 
@@ -101,35 +102,37 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
     fresh = examples.frame[~examples.frame[spec.id].isin(known[spec.id])]
     positives = int(fresh[spec.label].sum())
     if min(positives, len(fresh) - positives) >= FEWEST_OF_A_CLASS:
-        told, chosen = f"the {len(fresh):,} examples labelled since it was trained", fresh
+        told, chosen = f"{len(fresh):,} examples labelled since it was trained", fresh
     else:
         chosen = examples.holdout
         told = (
-            f"the {len(chosen):,} examples held out: of {len(fresh):,} labelled since it was trained, {positives} "
-            f"are {spec.positive}, and {FEWEST_OF_A_CLASS} of either class are needed"
+            f"the holdout of {len(chosen):,} examples: too few were labelled since it was trained ({len(fresh):,}, of "
+            f"which {positives} {spec.positive}); {FEWEST_OF_A_CLASS} of each class are required"
         )
-    # It learned from earlier examples of some groups, which flatters it.
+    # Reported separately, because metrics are optimistic for groups that the model was trained on.
     seen = ~in_holdout(chosen[spec.group], spec.holdout.groups) & chosen[spec.group].isin(known[spec.group])
     return told, chosen.assign(**{KNOWN: np.where(seen, "seen in training", "never seen")})
 
 
 def split_summary(spec: ModelSpec, examples: Examples) -> str:
-    """Say how many examples are on each side of the split."""
+    """Describe the sizes of the split in one line."""
     parts = examples.parts
-    cut = f" from {parts.cut:%Y-%m-%d} on" if parts.cut is not None else ""
+    cut = f", from {parts.cut:%Y-%m-%d} on" if parts.cut is not None else ""
     return (
-        f"{len(parts.train):,} examples to train on, {len(parts.holdout):,} held out (of other groups by "
-        f"{spec.group}{cut}), {parts.left_out:,} that are neither"
+        f"{len(parts.train):,} training examples; {len(parts.holdout):,} held out (other groups by "
+        f"{spec.group}{cut}); {parts.left_out:,} in neither"
     )
 
 
 def _table_version(tables: TableStore, name: str, number: int | None) -> TableVersion:
     current = tables.current(name)
     if current is None:
-        raise TableError(f"there is no table {name} yet; materialise the asset first")
+        raise TableError(f"table {name} does not exist yet; materialise the asset first")
     if number is None or number == current.version:
         return current
     for version in tables.versions(name):
         if version.version == number:
             return version
-    raise TableError(f"{name} has no version {number}; it was removed, or the lake is another one")
+    raise TableError(
+        f"table {name} has no version {number}; it was vacuumed, or PLATFORM_LAKE_URI points to another lake"
+    )

@@ -1,6 +1,6 @@
-"""By what a fitted model goes, as plots for people: a model's declaration names which of these are made.
+"""Model explanations: permutation importance and top words. `ModelSpec.explanations` selects them.
 
-Each looks at the model from outside, by what it says of held-out examples, so that any estimator can be explained.
+They only use the model's scores on held-out examples, so they work for any estimator.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
     Explain = Callable[["Explained", FittedModel, Frame, NDArray[np.int64]], "Explanation"]
-    """From the declaration, the fitted model, and features and labels of held-out examples."""
+    """Function from declaration, fitted model, and features and labels of held-out examples to an explanation."""
 
 REPEATS = 5
+"""Shuffles per feature."""
 ROWS = 20_000
-"""Most held-out examples that a permutation importance is computed from."""
+"""Maximum number of held-out examples used for permutation importance."""
 TEXTS = 2_000
-"""Most held-out texts of which words are taken away."""
+"""Maximum number of held-out texts used for top words."""
 FEWEST_TEXTS = 10
-"""Texts in which a word has to occur; what fewer say of it is chance."""
+"""Minimum number of texts with a word. The effect of a rarer word is mostly noise."""
 
 
 class Explained(Protocol):
-    """What an explanation needs of a model's declaration; see `ModelSpec`, which names its explanations."""
+    """The attributes of `ModelSpec` that explanations use."""
 
     @property
     def feature_names(self) -> list[str]:
@@ -41,11 +42,11 @@ class Explained(Protocol):
 
     @property
     def positive(self) -> str:
-        """What the label 1 stands for."""
+        """Name of the positive class."""
 
     @property
     def ranked_by(self) -> str:
-        """Name of the scikit-learn scorer by which the search ranks."""
+        """Name of the scikit-learn scorer that ranks candidates."""
 
     @property
     def seed(self) -> int:
@@ -54,16 +55,16 @@ class Explained(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What was found about a model.
+    """Result of explaining a model.
 
     Attributes
     ----------
     name
-        Under which it is recorded.
+        Key of the result in the training's record.
     found
-        The numbers, for JSON.
+        Numbers, as JSON values.
     draw
-        Makes the plots: PNG bytes by file name.
+        Function that draws the plots: PNG bytes by file name.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Explanation:
 
 
 def permutation_importance(spec: Explained, model: FittedModel, rows: Frame, labels: NDArray[np.int64]) -> Explanation:
-    """How much the ranking metric loses when the values of one feature are shuffled."""
+    """Compute permutation importance: the drop in the ranking metric when one feature is shuffled."""
     import numpy as np
     from sklearn import inspection
     from sklearn.frozen import FrozenEstimator
@@ -100,18 +101,18 @@ def permutation_importance(spec: Explained, model: FittedModel, rows: Frame, lab
 
 
 def top_words(column: str) -> Explain:
-    """By how much single words raise or lower the score of held-out texts.
+    """Return the explanation by occlusion importance of words.
 
-    Each word is taken out of every text that it is in; its effect is the mean of what the score loses. In a text, not
-    alone: `fire` after `under` is another word than `fire` before `evacuation`.
+    The effect of a word is the mean drop in score when the word is removed from each held-out text that contains it.
+    The effect includes the context: `fire` counts differently in `under fire` and `fire evacuation`.
 
     Parameters
     ----------
     column
-        The feature that holds the text.
+        Name of the text feature.
     """
 
-    def explain(spec: Explained, model: FittedModel, rows: Frame, labels: NDArray[np.int64]) -> Explanation:  # noqa: ARG001 - as all explain
+    def explain(spec: Explained, model: FittedModel, rows: Frame, labels: NDArray[np.int64]) -> Explanation:  # noqa: ARG001 - the signature of all explanations
         import numpy as np
 
         from platform_assets.evaluation.explanation_plots import word_effects
@@ -125,7 +126,7 @@ def top_words(column: str) -> Explain:
             words, codes = np.unique(np.array(removed, dtype=object), return_inverse=True)
             means = np.bincount(codes, lost) / np.bincount(codes)
             found = {word: float(mean) for word, mean in zip(words, means, strict=True)}
-        below = f"n = {len(found)} words, each in {FEWEST_TEXTS} or more of {len(texts):,} held-out texts"
+        below = f"{len(found)} words that occur in {FEWEST_TEXTS} or more of {len(texts):,} held-out texts"
         return Explanation(
             "top_words",
             found,
@@ -136,7 +137,7 @@ def top_words(column: str) -> Explain:
 
 
 def _without_each(words: list[list[str]]) -> tuple[list[int], list[str], list[str]]:
-    """For each common word of each text: the text's place, the word, and the text without it."""
+    """Return, for each common word of each text: the text's index, the word, and the text without it."""
     holders = defaultdict(set)
     for place, text in enumerate(words):
         for word in text:
@@ -148,7 +149,7 @@ def _without_each(words: list[list[str]]) -> tuple[list[int], list[str], list[st
 
 
 def _spread(rows: int, most: int) -> NDArray[np.int64]:
-    """Places of at most so many rows, evenly spread."""
+    """Return the indices of at most `most` rows, evenly spaced."""
     import numpy as np
 
     return np.linspace(0, rows - 1, min(most, rows)).astype(np.int64)

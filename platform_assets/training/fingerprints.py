@@ -1,7 +1,7 @@
-"""Fingerprint of a training: one digest over its data, code, parameters and libraries.
+"""Fingerprint of a training: a digest of its data, code, parameters and libraries.
 
-Two trainings with the same fingerprint give the same model, so only one of them has to run. `code_digest.py`
-beside this file finds the code.
+Trainings with equal fingerprints give identical models, so the second one is skipped. `code_digest.py` computes the
+digest of the code.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 CODE = "code"
 PARAMETERS = "parameters"
 TRAINING: tuple[Callable[..., Any], ...] = (split, fit, evaluate)
-"""What every training runs, whatever the model."""
+"""Functions that the training of every model runs."""
 
 
 def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict[str, str]:
-    """Return one digest for each thing that decides the outcome: data, code, parameters, libraries.
+    """Return the digests of data, code, parameters and libraries.
 
     Parameters
     ----------
     spec
-        The model. Its code is whatever its examples, its candidates and its threshold rule run; see `code_digest`.
+        Declaration of the model. Its code is that of its examples, candidates and threshold rule; see `code_digest`.
     table_digests
-        Content digest by table.
+        Content digest of each input table, by table name.
     """
     parameters = {
         "columns": [spec.id, *spec.feature_names, spec.label, spec.group, spec.time],
@@ -47,7 +47,7 @@ def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict
         "threshold": [spec.threshold.name, dict(spec.threshold.parameters)],
         "seed": spec.seed,
     }
-    # How a fitted model scores is no part of its training; its golden rows show that the scores stay the same.
+    # `FittedModel` is excluded, because scoring is not part of training. Golden rows verify that scores are unchanged.
     of_model: tuple[Callable[..., Any], ...] = (
         spec.examples,
         spec.threshold.choose,
@@ -62,7 +62,7 @@ def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict
 
 
 def fingerprint(parts: Mapping[str, str]) -> str:
-    """Combine the parts into one digest of 64 hexadecimal digits."""
+    """Combine the parts into one SHA-256, 64 hexadecimal digits."""
     return _digest(dict(parts))
 
 

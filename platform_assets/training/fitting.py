@@ -1,6 +1,6 @@
-"""Fitting: labelled examples in, the best candidate out, calibrated, with its decision threshold.
+"""Fitting: from training examples to the best candidate, calibrated and with its decision threshold.
 
-It sees the training examples only. What the result is worth on the holdout, `trainer.py` finds out.
+Only training examples are used here. `trainer.py` evaluates the result on the holdout.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 REFERENCE = "always the base rate"
-"""A row of the leaderboard, not a candidate: what is known without looking at any feature."""
+"""Name of the no-feature baseline in the leaderboard."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Tried:
     Attributes
     ----------
     candidate
-        Its name.
+        Name of the candidate.
     parameters
-        The settings tried, as text.
+        Hyperparameters, as text.
     mean, deviation
-        The metric over the folds, mean and standard deviation.
+        Mean and standard deviation of the ranking metric over the folds.
     seconds
-        How long the folds took. What a candidate prepares as the one before did took its time there.
+        Time for all folds. Preprocessing shared with the previous candidate is cached and counted only once, there.
     """
 
     candidate: str
@@ -56,18 +56,18 @@ class Tried:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The best candidate.
+    """The best candidate, fitted.
 
     Attributes
     ----------
     model
-        Fitted on all training examples, and calibrated.
+        The best candidate, fitted on all training examples and calibrated.
     threshold
-        A score at or above it counts as positive.
+        Decision threshold. Scores at or above it count as positive.
     best
-        Its line of the leaderboard.
+        Leaderboard line of the best candidate.
     leaderboard
-        All lines, best first, with the reference.
+        All candidates and the baseline, best first.
     """
 
     model: FittedModel
@@ -77,12 +77,12 @@ class Fitted:
 
 
 def demand_sound(spec: ModelSpec, examples: Frame) -> None:
-    """Refuse examples that nothing can be learned from, before anything is.
+    """Reject invalid examples.
 
     Raises
     ------
     TrainingError
-        A column is missing; examples share an id; a label is neither 0 nor 1; a number is infinite.
+        A column is missing, an id is repeated, a label is neither 0 nor 1, or a feature is infinite.
     """
     import numpy as np
 
@@ -98,21 +98,21 @@ def demand_sound(spec: ModelSpec, examples: Frame) -> None:
     ]
     if missing := [name for name in wanted if name not in examples.columns]:
         raise TrainingError(
-            f"{told} gives no column {', '.join(missing)}; it has {', '.join(map(str, examples.columns))}"
+            f"{told} returns no column {', '.join(missing)}; it returns {', '.join(map(str, examples.columns))}"
         )
     if twins := int(examples[spec.id].duplicated().sum()):
-        raise TrainingError(f"{told}: {twins} examples have the {spec.id} of another one; one row for each is needed")
+        raise TrainingError(
+            f"{told}: {twins} examples repeat the {spec.id} of another example; return one row per {spec.id}"
+        )
     if strange := int((~examples[spec.label].isin([0, 1])).sum()):
-        raise TrainingError(f"{told}: {strange} examples have a {spec.label} that is neither 0 nor 1; leave them out")
+        raise TrainingError(f"{told}: {strange} examples have a {spec.label} that is neither 0 nor 1; drop them")
     numbers = feature_frame(examples, spec).select_dtypes("number")
     if infinite := [name for name in numbers if np.isinf(numbers[name]).any()]:
-        raise TrainingError(
-            f"{told} gives infinite values of {', '.join(map(str, infinite))}; only finite or missing ones are taken"
-        )
+        raise TrainingError(f"{told} returns infinite values of {', '.join(map(str, infinite))}; replace or drop them")
 
 
 def feature_frame(frame: Frame, spec: ModelSpec) -> Frame:
-    """The features alone, in the forms that estimators take: numbers as float64, text as str, missing ones as NaN."""
+    """Return the feature columns for estimators: numbers as float64, text as str, missing values as NaN."""
     forms = {
         feature.name: "str" if feature.type == "string" else "float64"
         for feature in spec.features
@@ -124,23 +124,23 @@ def feature_frame(frame: Frame, spec: ModelSpec) -> Frame:
 def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fitted:
     """Find the best candidate by cross-validation, calibrate it, and choose its threshold.
 
-    Groups and time are respected: what a fold is judged on is of other groups, and later, than what it was
-    fitted on. The same out-of-fold predictions of the best candidate calibrate its probabilities and choose the
-    threshold. What is returned was fitted once on all examples, with one thread: the same examples give the same model.
+    Folds are split by group and time: test examples are of other groups and later than training examples. The
+    out-of-fold scores of the best candidate calibrate its probabilities and choose the threshold. The returned model
+    is fitted on all examples. Fitting uses one thread, so that equal examples give equal models.
 
     Parameters
     ----------
     spec
-        The model.
+        Declaration of the model.
     examples
-        Training examples, one row each, with the columns that `spec` names; in a stable order.
+        Training examples, one row each, in a stable order, with the columns that `spec` names.
     progress
-        Told what was tried, line by line.
+        Callback that receives progress messages.
 
     Raises
     ------
     TrainingError
-        The examples are too few, or some fold has but one class.
+        There are too few examples, or a fold has only one class.
     """
     import numpy as np
     from sklearn.dummy import DummyClassifier
@@ -159,7 +159,7 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
         slope, intercept = _calibration(best, truth, progress)
         scores = sigmoid(best.raw, slope, intercept)
         threshold = spec.threshold.choose(truth, scores)
-        progress(f"{best.line.candidate} is best; threshold {threshold:.4f}. {spec.threshold.description}")
+        progress(f"best candidate: {best.line.candidate}; threshold {threshold:.4f}. {spec.threshold.description}")
         estimator = CalibratedEstimator(best.pipeline.fit(rows, labels), slope, intercept)
         reference = trial.attempt(REFERENCE, {}, DummyClassifier(strategy="prior"))
         golden = rows.iloc[np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)]
@@ -175,7 +175,7 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
 
 
 def settings_of(candidate: Candidate) -> list[dict[str, Any]]:
-    """Every combination of a candidate's grid."""
+    """Return all combinations of a candidate's grid."""
     from sklearn.model_selection import ParameterGrid
 
     return list(ParameterGrid({name: list(values) for name, values in candidate.grid.items()}))
@@ -183,7 +183,7 @@ def settings_of(candidate: Candidate) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """What was tried: its line, its pipeline, not fitted, and its raw scores for what the folds judge on."""
+    """A tried candidate: its leaderboard line, its unfitted pipeline, and its out-of-fold scores before calibration."""
 
     line: Tried
     pipeline: Any
@@ -191,16 +191,16 @@ class _Attempt:
 
 
 class _Trial:
-    """Folds on which pipelines are tried.
+    """Cross-validation of pipelines on fixed folds.
 
     Parameters
     ----------
     ranked_by
-        The metric.
+        Name of the scikit-learn scorer.
     rows, labels
-        All training examples.
+        Features and labels of all training examples.
     parts
-        Of each fold, which to fit on and which to judge on.
+        Indices of the training and test examples of each fold.
     """
 
     def __init__(self, ranked_by: str, rows: Frame, labels: NDArray[np.int64], parts: Folds) -> None:
@@ -213,7 +213,7 @@ class _Trial:
         self._prepared: tuple[str, list[tuple[Any, Any]]] = ("", [])
 
     def attempt(self, name: str, settings: Mapping[str, Any], pipeline: Any) -> _Attempt:
-        """Fit on each fold, and judge."""
+        """Fit and score a pipeline on each fold."""
         import numpy as np
         from sklearn.base import clone
 
@@ -223,7 +223,7 @@ class _Trial:
         before, estimator = _divided(pipeline)
         metric, raw = [], []
         for (training, judging), (learned, seen) in zip(self._parts, self._prepare(before), strict=True):
-            # Copies, lest an estimator that works in place spoils them for the next one.
+            # Copies, because an estimator may modify its input in place.
             fitted = clone(estimator).fit(learned.copy(), self._labels[training])
             metric.append(self._scorer(fitted, seen.copy(), self._labels[judging]))
             raw.append(raw_scores(fitted, seen.copy()))
@@ -232,9 +232,10 @@ class _Trial:
         return _Attempt(line, pipeline, np.concatenate(raw))
 
     def _prepare(self, before: Any) -> list[tuple[Any, Any]]:
-        """What comes before the estimators, fitted on each fold: its examples to fit on, and those to judge on.
+        """Return the transformed training and test examples of each fold.
 
-        Candidates mostly differ in the estimator alone, and to prepare texts takes ten times as long as to fit one.
+        The result is cached for the next candidate, because candidates often differ only in the estimator, and
+        transforming texts takes ten times as long as fitting one.
         """
         from sklearn.base import clone
 
@@ -252,12 +253,12 @@ class _Trial:
         return self._prepared[1]
 
     def forget(self) -> None:
-        """Let go of what was prepared."""
+        """Clear the cached examples."""
         self._prepared = ("", [])
 
 
 def _identity(transformers: Any) -> str:
-    """The same for transformers that do the same; for what cannot be compared, another one each time."""
+    """Return a cache key of transformers. Transformers that cannot be hashed get a new key each time."""
     import joblib
 
     try:
@@ -267,7 +268,7 @@ def _identity(transformers: Any) -> str:
 
 
 def _divided(pipeline: Any) -> tuple[Any, Any]:
-    """A pipeline's transformers, None without any, and its estimator."""
+    """Split a pipeline into its transformers, None if it has none, and its estimator."""
     from sklearn.pipeline import Pipeline
 
     if isinstance(pipeline, Pipeline) and len(pipeline) > 1:
@@ -288,27 +289,27 @@ def _search(spec: ModelSpec, trial: _Trial, progress: Callable[[str], None]) -> 
 
 
 def _calibration(best: _Attempt, truth: NDArray[np.int64], progress: Callable[[str], None]) -> tuple[float, float]:
-    """Slope and intercept of the sigmoid that makes probabilities of the out-of-fold scores."""
+    """Fit the slope and intercept of the calibrating sigmoid on out-of-fold scores."""
     import numpy as np
     from scipy.special import logit
     from sklearn.linear_model import LogisticRegression
 
-    # Without a penalty: two numbers from hundreds of examples need none.
+    # No penalty, because two parameters are fitted on hundreds of examples.
     line = LogisticRegression(C=np.inf).fit(best.raw[:, None], truth)
     slope, intercept = float(line.coef_[0, 0]), float(line.intercept_[0])
     if slope > 0:
         return slope, intercept
-    # It would turn the order of the scores round.
-    progress("higher scores do not mean more positives among the newest examples: everyone gets the base rate")
+    # A negative slope would reverse the order of the scores.
+    progress("calibration slope is not positive; predicting the base rate for every row")
     return 0.0, float(logit(truth.mean()))
 
 
 def _demand_both_classes(spec: ModelSpec, labels: NDArray[np.int64], parts: Folds) -> None:
-    """Every fold, on either side, needs examples of both: nothing can be fitted or measured on one."""
+    """Require both classes in the training and the test examples of every fold."""
     for indices in (indices for fold in parts for indices in fold):
         positives = int(labels[indices].sum())
         if not 0 < positives < len(indices):
             raise TrainingError(
-                f"{spec.key}: {int(labels.sum())} of {len(labels)} training examples are {spec.positive}; in one of "
-                f"{spec.folds} folds {positives} of {len(indices)}; each fold needs examples of both. Load more data"
+                f"{spec.key}: {int(labels.sum())} of {len(labels)} training examples are {spec.positive}, and one of "
+                f"{spec.folds} folds has {positives} of {len(indices)}. Each fold needs both classes; load more data"
             )

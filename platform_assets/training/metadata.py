@@ -1,4 +1,4 @@
-"""What people see of a model in Dagster: tables of metrics, plots as images, the card."""
+"""Dagster metadata of a model: tables of metrics, plots, card and verdict."""
 
 import base64
 import math
@@ -17,27 +17,29 @@ from platform_assets.training.model_spec import ModelSpec
 from platform_assets.training.training_results import Assessment, Evaluation, Training
 
 VERDICT = "verdict"
-"""What the quality gate says, in one line."""
+"""Metadata key of the quality gate's verdict."""
 APPROVAL = "approval"
-"""What a person has to do about it, in one line."""
+"""Metadata key of the state of the approval request."""
 LONGEST_TEXT = 300
+"""Characters after which a text in a table is truncated."""
 FIRST_TABLE_ROWS = "first_table_rows"
+"""Metadata key of the number of rows in the model's first table."""
 SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "f1", "flagged", "calibration_error")
 
 
 def of_training(spec: ModelSpec, training: Training, request: Request | None) -> dict[str, Any]:
-    """Metadata of a materialisation, with the request that it led to."""
+    """Return the metadata of a materialisation and its approval request."""
     version, split = training.version, training.record["split"]
     return {
         VERDICT: told(training.assessment.verdict),
         APPROVAL: awaited(request),
         "model_version": version.version,
         "newly_trained": training.is_new,
-        "champion": f"version {training.champion.version}" if training.champion else "there is none",
+        "champion": f"version {training.champion.version}" if training.champion else "none",
         "card": dg.MetadataValue.md(training.record["card"]),
         **_of_assessment(training.assessment),
         "leaderboard": dg.MetadataValue.md(_leaderboard(spec, training.record["leaderboard"])),
-        # As numbers, for Dagster draws those over time.
+        # Plain numbers, because Dagster plots them over time.
         **{one.metric: training.assessment.estimates[one.metric].value for one in spec.criteria},
         "threshold": version.threshold,
         "training_rows": split["training_rows"],
@@ -55,7 +57,7 @@ def of_training(spec: ModelSpec, training: Training, request: Request | None) ->
 
 
 def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
-    """Metadata of an observation."""
+    """Return the metadata of an observation."""
     return {
         "model_version": evaluation.version.version,
         "examples": evaluation.examples,
@@ -65,7 +67,7 @@ def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def of_check(assessment: Assessment, demand: Criterion | NotWorse) -> dict[str, Any]:
-    """Metadata of the check of one demand: numbers, for Dagster draws those over time; none where undefined."""
+    """Return value and interval of a check as numbers, which Dagster plots over time. Undefined ones are omitted."""
     found = assessment.estimates if isinstance(demand, Criterion) else assessment.difference or {}
     estimate = found.get(demand.metric)
     numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high} if estimate else {}
@@ -73,21 +75,21 @@ def of_check(assessment: Assessment, demand: Criterion | NotWorse) -> dict[str, 
 
 
 def told(verdict: Verdict) -> str:
-    """The verdict in one line."""
+    """Return the verdict in one line."""
     return "passed" if verdict.passed else f"FAILED: {'; '.join(faults(verdict))}"
 
 
 def awaited(request: Request | None) -> str:
-    """What a person has to do about a version, in one line."""
+    """Return the state of a version's approval request in one line."""
     if request is None:
-        return "nothing waits for a person: this version was decided about"
+        return "no request: this version has already been decided"
     if request.state is State.PENDING:
-        return f"request {request.id} waits for a person: platform-assets decide show {request.id}"
+        return f"request {request.id} is awaiting approval: platform-assets decide show {request.id}"
     return f"request {request.id} is {request.state}"
 
 
 def faults(verdict: Verdict) -> list[str]:
-    """What a failed gate found."""
+    """Return the sentences of the reasons that failed."""
     return [reason.told for reason in verdict.reasons if not reason.passed]
 
 
@@ -108,7 +110,7 @@ def _of_assessment(assessment: Assessment) -> dict[str, Any]:
 
 def _metrics(assessment: Assessment) -> str:
     difference = assessment.difference
-    headings = ["metric", "value", "95 % interval", *(["minus champion"] if difference else []), "what it says"]
+    headings = ["metric", "value", "95 % interval", *(["difference from champion"] if difference else []), "definition"]
     rows = [
         [
             name,
@@ -144,11 +146,11 @@ def _leaderboard(spec: ModelSpec, lines: Sequence[Mapping[str, Any]]) -> str:
 
 def _errors(rows: Any) -> str:
     cells = [[_quoted(value) for value in row] for row in rows.itertuples(index=False)]
-    return _table(map(str, rows.columns), cells) if cells else "There are none."
+    return _table(map(str, rows.columns), cells) if cells else "None."
 
 
 def _quoted(value: Any) -> str:
-    """A value as Markdown shows it, and nothing else: texts of strangers hold links, pictures and bars."""
+    """Escape a value for a Markdown table, because user texts can contain links, images and bars."""
     if isinstance(value, float):
         return _number(value)
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(value)).split())
@@ -164,7 +166,7 @@ def _with_interval(one: Estimate) -> str:
 def _interval(one: Estimate) -> str:
     if one.low == one.high or math.isnan(one.low):
         return ""
-    # Kept on one line, however narrow the column.
+    # Non-breaking spaces keep it on one line in a narrow column.
     return f"{_number(one.low)} to {_number(one.high)}".replace(" ", "\N{NO-BREAK SPACE}")
 
 

@@ -1,4 +1,4 @@
-"""A model's card: what people have to know before they rely on it, from its declaration and its training's record."""
+"""The model card, from the model's declaration and the record of its training."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TOLD_BY_SUBGROUP = {"roc_auc": "ROC AUC", "recall": "recall", "precision": "prec
 
 
 def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
-    """The card of a trained version, as Markdown.
+    """Return the card of a trained version as Markdown.
 
     Parameters
     ----------
     spec
-        The model.
+        Declaration of the model.
     record
-        What is recorded of the training: `tables`, `split`, `verdict`, `subgroups`, `demo`.
+        Record of the training, with `tables`, `split`, `verdict`, `subgroups` and `demo`.
     """
     card, split = spec.card, record["split"]
     tables = "; ".join(f"{name} version {number}" for name, number in record["tables"].items())
@@ -35,11 +35,11 @@ def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
         "Technical KPI": card.technical_kpi,
         "Label": card.label,
         "Objective": card.objective,
-        "Data": f"{card.data} Trained on {tables}." + (" **Sample data, not real ones.**" if record["demo"] else ""),
-        "Splits": f"{split['training_rows']:,} examples to train on; {split['holdout_rows']:,} held out: of "
-        f"other groups by {spec.group}{cut}; {split['left_out_rows']:,} are neither, and left out.",
+        "Data": f"{card.data} Trained on {tables}." + (" **Sample data, not real data.**" if record["demo"] else ""),
+        "Splits": f"{split['training_rows']:,} training examples; {split['holdout_rows']:,} held out (other groups by "
+        f"{spec.group}{cut}); {split['left_out_rows']:,} in neither.",
         "Quality gate": "\n".join(_gate(record["verdict"])),
-        "Subgroups": "\n".join(_subgroups(record["subgroups"])) or "None are told apart.",
+        "Subgroups": "\n".join(_subgroups(record["subgroups"])) or "None.",
         "Limits": "\n".join(f"- {limit}" for limit in card.limits),
     }
     return "\n\n".join(f"**{title}**\n\n{text}" for title, text in paragraphs.items())

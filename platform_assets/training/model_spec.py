@@ -1,7 +1,6 @@
-"""What a model is, as data: what it learns from, what competes, what it must reach, and its card.
+"""Declaration of a model as data: tables, features, candidates, quality gate and card.
 
-A domain's `model.py` declares one with these. Nothing here fits, reads or writes: that is for
-`trainer.py`; in Dagster it becomes an asset, checks, jobs, a schedule and a sensor (`assets.py`).
+A domain's `model.py` contains one `ModelSpec`. `trainer.py` trains it, and `assets.py` makes Dagster definitions of it.
 """
 
 from __future__ import annotations
@@ -41,21 +40,24 @@ RANKINGS = (
     "recall",
     "roc_auc",
 )
-"""Names of scikit-learn's scorers for two classes, by which a search can rank; a list, so that none is imported."""
+"""Allowed values of `ModelSpec.ranked_by`: scikit-learn scorers for binary classifiers.
+
+The names are listed here, so that a declaration is checked without importing scikit-learn.
+"""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One kind of estimator that competes, with the settings that are tried.
+    """An estimator with the grid of hyperparameters to search.
 
     Attributes
     ----------
     name
-        What people call it.
+        Name in the leaderboard.
     build
-        Seed to an unfitted scikit-learn pipeline that takes a frame of the features, by their names.
+        Function from random seed to an unfitted scikit-learn pipeline, which takes a frame of the features.
     grid
-        Values to try by parameter, named as `set_params` takes them; every combination is.
+        Values to try, by parameter name of `set_params`. Every combination is tried.
     """
 
     name: str
@@ -65,16 +67,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Kpi:
-    """A figure that says whether the model is worth having.
+    """A key performance indicator.
 
     Attributes
     ----------
     name
-        What is counted, with its unit.
+        Quantity, with its unit.
     owner
-        Who answers for it.
+        Person or role responsible for it.
     target
-        The value to reach, and by when.
+        Target value and date.
     """
 
     name: str
@@ -84,26 +86,26 @@ class Kpi:
 
 @dataclass(frozen=True)
 class Card:
-    """What a person has to know before relying on the model.
+    """Texts of the model card.
 
     Attributes
     ----------
     purpose
-        The question that a prediction answers.
+        Question that a prediction answers.
     acted_on_by
-        Who does what because of it.
+        Users of the predictions, and their actions.
     business_kpi
-        What the business gets.
+        Business KPI of the model.
     technical_kpi
-        What the data scientist watches.
+        Metrics that data scientists monitor.
     label
-        What counts as positive, and when it is known.
+        Definition of the positive class, and when the label is known.
     objective
-        What fitting optimises, and how the threshold is chosen.
+        Loss that fitting minimises, and rule for the threshold.
     data
-        Where the examples come from, and what one row is.
+        Source of the examples, and meaning of one row.
     limits
-        What it must not be used for, and where it is weak.
+        Prohibited uses and known weaknesses.
     """
 
     purpose: str
@@ -118,16 +120,16 @@ class Card:
 
 @dataclass(frozen=True)
 class Retraining:
-    """When the model is trained without anybody asking.
+    """Schedule of automatic retraining.
 
     Attributes
     ----------
     cron
-        Time of the nightly training, UTC.
+        Cron expression of the nightly training, UTC.
     min_new_rows
-        Rows that have to be added to the first of the model's tables before the sensor trains.
+        Minimum number of new rows in the model's first table before the sensor launches a training.
     cool_down
-        Time that has to pass after a training before the sensor launches another.
+        Minimum time between the last training and one launched by the sensor.
     """
 
     cron: str = "0 2 * * *"
@@ -137,61 +139,61 @@ class Retraining:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model of two classes.
+    """Declaration of a binary classifier.
 
     Attributes
     ----------
     key
-        `<domain>/<name>`: the asset's key; the name is also the registered model's.
+        Asset key, `<domain>/<name>`. The name is also that of the registered model.
     description
-        What it predicts, for whoever sees the asset.
+        Description of the asset.
     owners
-        Who answers for it.
+        Owners of the asset.
     tables
-        The tables of the lake that it learns from. The first has a row for each example.
+        Input tables in the lake. The first has one row per example.
     examples
-        Those tables, in that order, to one row per labelled example, with the columns below.
+        Function from these tables, in this order, to a table of labelled examples with the columns named below.
     id
-        Column that names an example; examples are put into its order.
+        Column that identifies an example. Examples are sorted by it.
     features
-        The columns that the pipeline gets, and nothing else.
+        Columns passed to the pipeline.
     label
-        Column of the label, 1 or 0.
+        Column of the label, 0 or 1.
     positive
-        What the label 1 stands for, said of a row.
+        Name of the positive class, label 1.
     group
-        Column of the key whose rows belong together: no group is on both sides of a split.
+        Column of the group key. Splits keep the rows of a group on one side.
     time
-        Column of the time of an example; None where there is none.
+        Column of an example's time; None if examples have no time.
     subgroups
-        Columns by whose values the metrics are also told.
+        Columns by which metrics are broken down.
     candidates
-        What competes.
+        Estimators to compare.
     ranked_by
-        Which of scikit-learn's scorers ranks the candidates, e.g. `average_precision`; one of `RANKINGS`.
+        scikit-learn scorer that ranks the candidates, one of `RANKINGS`.
     threshold
-        How the decision threshold is chosen.
+        Rule for the decision threshold.
     criteria
-        What the holdout has to show before anyone is asked to approve.
+        Bounds of the quality gate, on metrics of the holdout.
     not_worse
-        In what it has to keep up with the champion.
+        Comparison with the champion in the quality gate.
     card
-        What people have to know.
+        Texts of the model card.
     explanations
-        What shows by what the model goes; drawn beside the other plots.
+        Explanations to compute and plot.
     error_columns
-        What is shown of the held-out examples about which the model is most surely wrong. Without any, none of them
-        is shown: examples may be people.
+        Columns shown of the misclassified held-out examples with the most extreme scores. If empty, no examples are
+        shown, because examples may be personal data.
     holdout
-        Which examples are held out.
+        Size of the holdout.
     folds
-        Folds of the cross-validations.
+        Number of cross-validation folds.
     resamples
-        Bootstrap resamples behind an interval.
+        Number of bootstrap resamples for intervals.
     retraining
-        When it is trained again.
+        Schedule of automatic retraining.
     approval
-        Who may make a version the champion.
+        Policy for approving a version as champion.
     seed
         Random seed.
 
@@ -200,7 +202,7 @@ class ModelSpec:
     ValueError
         The key is not `<domain>/<name>`.
     TrainingError
-        A criterion, `not_worse` or `ranked_by` names a metric that does not exist.
+        A criterion, `not_worse` or `ranked_by` names an unknown metric.
     """
 
     key: str
@@ -232,7 +234,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if self.key.count("/") != 1:
-            raise ValueError(f"{self.key}: a model's key is <domain>/<name>")
+            raise ValueError(f"the model key is {self.key!r}; it must be <domain>/<name>")
         for criterion in self.criteria:
             self._demand_metric("criteria", criterion.metric, METRICS)
         self._demand_metric("not_worse", self.not_worse.metric, METRICS)
@@ -240,12 +242,12 @@ class ModelSpec:
 
     @property
     def name(self) -> str:
-        """Name in the registry."""
+        """Name of the registered model."""
         return self.key.split("/")[1]
 
     @property
     def domain(self) -> str:
-        """The domain that owns it."""
+        """Domain of the model."""
         return self.key.split("/")[0]
 
     @property

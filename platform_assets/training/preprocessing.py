@@ -1,6 +1,6 @@
-"""scikit-learn pipelines that domains share: what is done to rows before an estimator sees them.
+"""scikit-learn pipelines shared by domains.
 
-Stored models, compiled pipelines and search spaces (`model__C`) rely on the names of the steps.
+Do not rename their steps: stored models, compiled pipelines and search spaces (`model__C`) refer to them by name.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def tabular_pipeline(estimator: Any) -> Any:
-    """Return a pipeline for columns of numbers: fill missing ones, scale, then the estimator.
+    """Return a pipeline for numeric columns: impute, scale, then the estimator.
 
-    The median replaces a missing number. A further column says that it was missing, because that can tell something.
+    Missing values are replaced by the median. An indicator column is added, because missingness can be informative.
     """
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import Pipeline
@@ -24,9 +24,9 @@ def tabular_pipeline(estimator: Any) -> Any:
 
 
 def text_pipeline(features: Any, estimator: Any) -> Any:
-    """Return a pipeline for one column of text: clean it, turn it into features, then the estimator.
+    """Return a pipeline for one text column: clean, extract features, then the estimator.
 
-    Cleaning is part of the model, so callers send texts as people wrote them.
+    The model cleans texts itself, so callers pass raw texts.
     """
     from sklearn.pipeline import Pipeline
 

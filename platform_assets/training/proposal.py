@@ -1,4 +1,4 @@
-"""What a training proposes for approval: the version with its evidence, as the approval room freezes it."""
+"""Approval requests from trainings: the version and its evidence."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
 
 def proposal_of(spec: ModelSpec, training: Training, requested_by: str | None = None) -> Proposal:
-    """Return what a person is asked to approve.
+    """Return the proposal for an approval request.
 
     Parameters
     ----------
-    spec, training
-        The model, and its training, or the version judged again.
+    spec
+        Declaration of the model.
+    training
+        Training or re-evaluation of the version.
     requested_by
-        The person who asks for it again; None for the training itself.
+        Name of the person who requests approval; None if the training itself does.
     """
     version, seen = training.version, training.champion
     return Proposal(
@@ -38,7 +40,7 @@ def proposal_of(spec: ModelSpec, training: Training, requested_by: str | None = 
 
 
 def evidence_of(training: Training) -> Evidence:
-    """Return what a training, or a version judged again, shows."""
+    """Return the evidence from a training or re-evaluation."""
     version, found, champion = training.version, training.assessment, training.champion
     return Evidence(
         metrics={name: one.as_dict() for name, one in found.estimates.items()},

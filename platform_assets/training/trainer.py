@@ -1,7 +1,6 @@
-"""Training as a whole: tables of the lake in, a judged and registered version of a model out.
+"""Training, evaluation and reproduction of models, from tables of the lake to registered versions.
 
-Everything that has to be the same whoever asks for it, Dagster, a command or a test: which examples,
-which of them are held out, when a version counts as known, what is compared with what.
+Dagster assets and commands both call `Trainer`, so they use the same examples, holdout, fingerprints and comparisons.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import ArtefactError, RegistryError, TrainingError
-from platform_assets.base.provenance import code_version, lock_digest
+from platform_assets.base.provenance import code_version, git_commit, lock_digest
 from platform_assets.evaluation.binary_classification import by_subgroup, compare, evaluate, most_wrong
 from platform_assets.evaluation.gate import Reason, judge, keeps_up
 from platform_assets.models.registry import CHAMPION, Registration
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 MOST_ERRORS = 10
-"""Examples of either kind of error that are shown, where any are."""
+"""Maximum number of misclassified examples shown per kind of error."""
 
 
 class Trainer:
@@ -44,11 +43,11 @@ class Trainer:
     Parameters
     ----------
     tables
-        Where examples come from.
+        Store of the input tables.
     artefacts
-        Where fitted models are kept.
+        Store of the fitted models.
     registry
-        Where versions are recorded.
+        Registry of the model versions.
     """
 
     def __init__(self, tables: TableStore, artefacts: ArtefactStore, registry: ModelRegistry) -> None:
@@ -57,49 +56,49 @@ class Trainer:
         self._registry = registry
 
     def train(self, spec: ModelSpec, launched_by: str, progress: Callable[[str], None]) -> Training:
-        """Train on the current tables, judge on the holdout, register as challenger.
+        """Train on the current tables, evaluate on the holdout, and register the version as challenger.
 
-        Where nothing that decides the outcome has changed since a version was trained, that version stands:
-        its artefact is loaded and judged again, and nothing is fitted or registered.
+        If a version with the same fingerprint exists, its artefact is loaded and evaluated again. Nothing is then
+        fitted or registered.
 
         Parameters
         ----------
         spec
-            The model.
+            Declaration of the model.
         launched_by
-            Who asked: `user`, `schedule:<name>` or `sensor:<name>`.
+            Launcher of the training: `user`, `schedule:<name>` or `sensor:<name>`.
         progress
-            Told what is going on, line by line.
+            Callback that receives progress messages.
 
         Raises
         ------
         TrainingError
-            The examples do not allow it.
+            The examples are invalid, too few, or cannot be split.
         TableError, ArtefactError, RegistryError
-            A table, the artefact of a known version or the registry is not there.
+            A table, the artefact of a known version or the registry is unavailable.
         """
         examples = read_examples(self._tables, spec)
         progress(split_summary(spec, examples))
         parts = fingerprint_parts(spec, {name: version.digest for name, version in examples.inputs.items()})
         while (known := self._registry.find(spec.name, fingerprint(parts))) is not None:
-            progress(f"version {known.version} was trained on the same data by the same code")
+            progress(f"version {known.version} was trained on the same data by the same code; nothing to fit")
             try:
                 return self._known(spec, examples, known)
             except (ArtefactError, RegistryError) as error:
-                progress(f"version {known.version} cannot be used any more, and is trained again: {error}")
-                # So that whoever trains next finds the new one.
+                progress(f"version {known.version} is unusable and will be retrained: {error}")
+                # A new fingerprint, so that the next training finds the replacement.
                 parts |= {"instead of": known.digest}
         return self._new(spec, examples, (parts, launched_by), progress)
 
     def judge(self, spec: ModelSpec, number: int) -> Training:
-        """Judge a registered version again, on today's holdout and beside today's champion; registers nothing.
+        """Re-evaluate a registered version on the current holdout, against the current champion.
 
         Raises
         ------
         TrainingError
-            The examples do not allow it.
+            The examples are invalid or cannot be split.
         TableError, ArtefactError, RegistryError
-            A table, the version or its artefact is not there.
+            A table, the version or its artefact does not exist.
         """
         return self._judged_again(spec, read_examples(self._tables, spec), self._registry.version(spec.name, number))
 
@@ -130,7 +129,7 @@ class Trainer:
         parts, launched_by = identity
         fitted = fit(spec, examples.training, progress)
         digest = self._artefacts.save(fitted.model)
-        # What was stored is judged, not what is in memory.
+        # The stored artefact is evaluated instead of the model in memory, because the artefact will be served.
         model = self._artefacts.load(digest)
         champion = self._registry.by_alias(spec.name, CHAMPION)
         assessment = self._assess(spec, (model, fitted.threshold), examples.holdout, self._beside(spec, None))
@@ -146,7 +145,8 @@ class Trainer:
                 metrics=flat_metrics(assessment.estimates),
                 parameters=recorded_parameters(spec, fitted),
                 tags={
-                    "git_commit": code_version(),
+                    **({"git_commit": commit} if (commit := git_commit()) else {}),
+                    "code_version": code_version(),
                     "lock_digest": lock_digest(),
                     "code_digest": parts[CODE],
                     "parameters_digest": parts[PARAMETERS],
@@ -160,7 +160,7 @@ class Trainer:
             )
         )
         if version.digest != digest:
-            # Another process trained the same at the same time, and was first.
+            # Another process registered the same training first.
             return self._known(spec, examples, version)
         return Training(
             version=version,
@@ -173,40 +173,41 @@ class Trainer:
         )
 
     def evaluate(self, spec: ModelSpec) -> Evaluation:
-        """Judge the champion, or the newest version, on the examples that were labelled since it was trained.
+        """Evaluate the champion, or the newest version without one, on the examples labelled since it was trained.
 
         Raises
         ------
         TrainingError
-            The model was never trained.
+            The model has no version.
         TableError, ArtefactError, RegistryError
-            A table, the version's artefact or the registry is not there.
+            A table, the version's artefact or the registry is unavailable.
         """
         version = self._registry.by_alias(spec.name, CHAMPION) or next(iter(self._registry.versions(spec.name)), None)
         if version is None:
-            raise TrainingError(f"{spec.key} was never trained; materialise it, or run the job train_{spec.name}")
+            raise TrainingError(f"{spec.key} has no version yet; materialise it, or run the job train_{spec.name}")
         examples = read_examples(self._tables, spec)
         told, chosen = labelled_since(self._tables, spec, version, examples)
         model = self._artefacts.load(version.digest)
         return Evaluation(version, told, self._assess(spec, (model, version.threshold), chosen, None, by=(KNOWN,)))
 
     def reproduce(self, spec: ModelSpec, number: int, progress: Callable[[str], None]) -> Reproduction:
-        """Do a version's training again, from the tables' versions that it names, and compare.
+        """Retrain a version from its recorded table versions, and compare the two models.
 
         Raises
         ------
         TrainingError
-            A table's version is not the one that the model was trained on.
+            The content of a table version differs from the recorded one.
         TableError, ArtefactError, RegistryError
-            A table's version, the artefact or the model's version is not there.
+            A table version, the artefact or the model version does not exist.
         """
         version = self._registry.version(spec.name, number)
         examples = read_examples(self._tables, spec, version.tables)
         for name, table in examples.inputs.items():
             if table.digest != version.table_digests[name]:
                 raise TrainingError(
-                    f"{spec.key} version {number} was trained on {name} with digest {version.table_digests[name]}; "
-                    f"version {table.version} of it has {table.digest}: the table was replaced, and cannot be had again"
+                    f"{spec.key} version {number} was trained on table {name} with digest "
+                    f"{version.table_digests[name]}, but its version {table.version} now has digest {table.digest}. "
+                    "The table was replaced, so this version cannot be reproduced"
                 )
         progress(split_summary(spec, examples))
         then = self._artefacts.load(version.digest)
@@ -231,7 +232,7 @@ class Trainer:
         )
 
     def _beside(self, spec: ModelSpec, version: ModelVersion | None) -> Callable[[_Judged], _Comparison]:
-        """What compares a version, or a new one, with the champion: on its holdout, by its scores and threshold."""
+        """Return the function that compares a version (None: a new one) with the champion."""
         demand, champion = spec.not_worse, self._registry.by_alias(spec.name, CHAMPION)
 
         def compared(judged: _Judged) -> _Comparison:
@@ -294,19 +295,19 @@ class _Judged:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """What the verdict says of the champion, and the differences from it; None where it was not asked for."""
+    """Reason for the verdict, and differences from the champion. Both are None without a comparison."""
 
     reason: Reason | None
     difference: Mapping[str, Estimate] | None = None
 
 
 def _demand_same_holdout(spec: ModelSpec, champion: ModelVersion) -> None:
-    """Refuse a champion that may have been trained on what is held out now."""
+    """Reject a champion that may have been trained on currently held-out examples."""
     group, share = champion.parameters.get("group"), float(champion.parameters.get("holdout_groups", 0))
     if group != spec.group or share < spec.holdout.groups:
         raise TrainingError(
-            f"it held out {share:g} of the groups by {group}, and {spec.holdout.groups:g} by {spec.group} are held out "
-            "now, so that it may have been trained on what it would be judged by; a person has to decide without it"
+            f"its holdout was {share:g} of the groups by {group}, the current holdout is {spec.holdout.groups:g} by "
+            f"{spec.group}, so it may have been trained on held-out examples; decide without this comparison"
         )
 
 
@@ -322,12 +323,14 @@ def _changed(
     version: ModelVersion, parts: Mapping[str, str], models: tuple[FittedModel, FittedModel]
 ) -> tuple[str, ...]:
     then, now = (model.libraries for model in models)
-    commits = f"{version.tags.get('git_commit', 'unknown')} then, {code_version()} now"
+    # Versions of older platforms have the code version in the tag `git_commit`.
+    code = version.tags.get("code_version") or version.tags.get("git_commit", "unknown")
+    commits = f"was {code}, is {code_version()}"
     return (
-        *([f"the code that trains: {commits}"] if version.tags.get("code_digest") != parts[CODE] else []),
-        *(["the model's parameters"] if version.tags.get("parameters_digest") != parts[PARAMETERS] else []),
+        *([f"training code: {commits}"] if version.tags.get("code_digest") != parts[CODE] else []),
+        *(["model parameters"] if version.tags.get("parameters_digest") != parts[PARAMETERS] else []),
         *(
-            f"{name}: {then.get(name, 'none')} then, {now.get(name, 'none')} now"
+            f"{name}: was {then.get(name, 'not used')}, is {now.get(name, 'not used')}"
             for name in sorted({*then, *now})
             if then.get(name) != now.get(name)
         ),

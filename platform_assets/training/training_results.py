@@ -1,4 +1,4 @@
-"""What comes of training, evaluating and reproducing a model: plain results, for Dagster, commands and approval."""
+"""Results of training, evaluating and reproducing a model, as plain objects."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
     from platform_assets.training.explanations import Explanation
 
 SAME_SCORE = 1e-9
-"""Scores that differ by less are the same: another order of additions moves the last bits."""
+"""Largest difference between two scores that count as equal. Summation order changes the last bits."""
 Subgroups = dict[str, dict[str, dict[str, "Estimate"]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """What a model showed on examples that it was not fitted on.
+    """Evaluation of a model on examples that it was not fitted on.
 
     Attributes
     ----------
     estimates
         Metrics with intervals.
     subgroups
-        The same by column and value.
+        Metrics with intervals, by column and subgroup.
     difference
-        Challenger minus champion on the same examples; None where there is no other champion.
+        Challenger minus champion on the same examples; None if they were not compared.
     verdict
-        Passed or failed, with every reason.
+        Verdict of the quality gate.
     explanations
-        What shows by what the model goes.
+        Explanations of the model.
     errors
-        By kind of error, the examples about which the model is most surely wrong, in the columns that the model's
-        declaration names, and their scores; empty where it names none.
+        Misclassified examples with the most extreme scores, by kind of error: their `error_columns` and scores.
+        Empty if the model declares no `error_columns`.
     labels, scores
-        Of the examples, (n,) int64 and (n,) float64.
+        Labels and scores of the examples, (n,) int64 and (n,) float64.
     threshold
-        Score from which an example is flagged.
+        Decision threshold. Scores at or above it are flagged.
     """
 
     estimates: Mapping[str, Estimate]
@@ -61,7 +61,7 @@ class Assessment:
 
     @cached_property
     def plots(self) -> Mapping[str, bytes]:
-        """PNG bytes by file name; drawn when they are first asked for, which takes longer than most fits."""
+        """Plots as PNG bytes, by file name. Drawn on first access, because drawing is slower than most fits."""
         from platform_assets.evaluation import classifier_plots
 
         return {
@@ -76,24 +76,24 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Training:
-    """What came of a training.
+    """Result of a training.
 
     Attributes
     ----------
     version
-        The registered version.
+        Registered version.
     is_new
-        Whether it was fitted now, or found by its fingerprint.
+        True if the version was fitted now, False if it was found by its fingerprint.
     champion
-        The version that it was compared with.
+        Current champion, if any.
     assessment
-        Of the stored artefact, on the holdout.
+        Evaluation of the stored artefact on the holdout.
     record
-        What was recorded when the version was fitted: leaderboard, parameters, split, metrics.
+        Record of the fit: leaderboard, parameters, split and metrics.
     first_table_rows
-        Rows of the model's first table.
+        Number of rows in the model's first table.
     demo
-        Whether some table holds sample data.
+        Whether any input table holds sample data.
     """
 
     version: ModelVersion
@@ -107,16 +107,16 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a version of a model shows on today's examples.
+    """Result of evaluating a version on current examples.
 
     Attributes
     ----------
     version
-        The version, the champion where there is one.
+        Evaluated version: the champion, or the newest version if there is no champion.
     examples
-        Which examples: those labelled since it was trained, or the holdout where there are none.
+        Description of the examples.
     assessment
-        What it showed; not compared with any other version.
+        Evaluation, without a comparison with another version.
     """
 
     version: ModelVersion
@@ -126,20 +126,20 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A version beside the same training done again.
+    """Comparison of a version with its retrained model.
 
     Attributes
     ----------
     version
-        The version.
+        Version that was reproduced.
     metrics
-        By name, as recorded and as found now.
+        Recorded and new value of each metric, by name.
     largest_difference
-        Between the two models' scores for any row of the holdout.
+        Largest absolute difference between the two models' scores of a held-out row.
     rows
-        Rows of the holdout.
+        Number of held-out rows.
     changed
-        What is not as it was: code, libraries.
+        Changes since the version was trained: code, parameters and libraries.
     """
 
     version: ModelVersion
@@ -150,30 +150,30 @@ class Reproduction:
 
     @property
     def other_metrics(self) -> list[str]:
-        """Metrics of the holdout that are not what they were."""
+        """Names of the holdout metrics that differ from the recorded ones."""
         return [name for name, (then, now) in self.metrics.items() if not _same(then, now)]
 
     @property
     def same(self) -> bool:
-        """Whether metrics are what they were, and both models give every row of the holdout the same score."""
+        """Whether all metrics and all scores of held-out rows are equal."""
         return not self.other_metrics and self.largest_difference <= SAME_SCORE
 
     def told(self) -> list[str]:
-        """For people, line by line."""
+        """Return the report, line by line."""
         name = f"{self.version.name} version {self.version.version}"
         others = [
-            f"{metric}: {self.metrics[metric][0]} then, {self.metrics[metric][1]} now" for metric in self.other_metrics
+            f"{metric}: was {self.metrics[metric][0]}, is {self.metrics[metric][1]}" for metric in self.other_metrics
         ]
         return [
-            *(f"not as it was: {change}" for change in self.changed),
-            f"scores of {self.rows:,} held-out rows: the largest difference is {self.largest_difference:.3g}",
-            f"metrics of the holdout, {len(self.metrics)} numbers: {'; '.join(others) or 'all equal'}",
+            *(f"changed since the training: {change}" for change in self.changed),
+            f"largest difference between the scores of {self.rows:,} held-out rows: {self.largest_difference:.3g}",
+            f"{len(self.metrics)} holdout metrics: {'; '.join(others) or 'all equal'}",
             f"{name} {'is reproduced' if self.same else 'is NOT reproduced'}",
         ]
 
 
 def _same(then: float | None, now: float | None) -> bool:
-    # What is undefined is not recorded.
+    # Undefined metrics are not recorded.
     if then is None or now is None or math.isnan(now):
         return then is None and (now is None or math.isnan(now))
     return abs(then - now) <= SAME_SCORE

@@ -1,4 +1,4 @@
-"""What the registry keeps of a new version: its record as JSON, its metrics and its parameters."""
+"""Registry entries of a new version: its record as JSON, its metrics and its parameters."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_record(spec: ModelSpec, fitted: Fitted, examples: Examples, assessment
 
 
 def recorded_parameters(spec: ModelSpec, fitted: Fitted) -> dict[str, str]:
-    """Return what a version was trained with, as text: candidate, settings, folds and holdout."""
+    """Return the training parameters of a version as text: candidate, hyperparameters, seed, folds and holdout."""
     return {
         "candidate": fitted.best.candidate,
         "seed": str(spec.seed),
@@ -62,7 +62,7 @@ def recorded_parameters(spec: ModelSpec, fitted: Fitted) -> dict[str, str]:
 
 
 def flat_metrics(estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    """Metrics as plain numbers: the value under the metric's name, the interval's ends beside it."""
+    """Flatten metrics to numbers: `<name>` for the value, `<name>_low` and `<name>_high` for the interval."""
     return {
         f"{name}{end}": number
         for name, estimate in estimates.items()

@@ -1,4 +1,4 @@
-"""Sign-in and sign-out, the description of all routes, and where a browser begins."""
+"""Routes for browsers: sign-in, sign-out, the API documentation, and the start page."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Token = Annotated[str, Form(max_length=200)]
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes; without a database nobody can sign in.
+    """Return the routes; a service without a database has no sign-in.
 
     Parameters
     ----------
     services
-        Those of the platform.
+        The platform's services.
     """
     routes = APIRouter(include_in_schema=False)
     routes.get("/")(checks_access_itself(go_to_approvals if services.bundle is None else go_to_docs))
@@ -38,17 +38,17 @@ def router(services: Services) -> APIRouter:
 
 
 def go_to_approvals() -> Response:
-    """Send a browser to the requests for approval."""
+    """Redirect to the requests for approval."""
     return RedirectResponse("/approvals", HTTPStatus.SEE_OTHER)
 
 
 def go_to_docs() -> Response:
-    """Send a browser to the description of the routes."""
+    """Redirect to the API documentation."""
     return RedirectResponse("/docs", HTTPStatus.SEE_OTHER)
 
 
 def show_api(request: Request) -> Response:
-    """Show every route, with examples."""
+    """Show the API documentation."""
     groups: dict[str, list[dict[str, Any]]] = {}
     described = request.app.openapi()
     for path, method, operation in operations(described):
@@ -57,8 +57,8 @@ def show_api(request: Request) -> Response:
     return render(request, "docs.html", api=described, groups=groups)
 
 
-def show_sign_in(request: Request, next: str = "") -> Response:  # noqa: A002 - what such a parameter is called
-    """Show the form that takes a key."""
+def show_sign_in(request: Request, next: str = "") -> Response:  # noqa: A002 - the usual name of this parameter
+    """Show the sign-in form."""
     return from_elsewhere(request) or _form(request, next)
 
 
@@ -66,14 +66,14 @@ def sign_in(
     request: Request,
     csrf_token: Token = "",
     key: Annotated[str, Form(max_length=1_000)] = "",
-    next: Annotated[str, Form(max_length=1_000)] = "",  # noqa: A002 - what such a parameter is called
+    next: Annotated[str, Form(max_length=1_000)] = "",  # noqa: A002 - the usual name of this parameter
 ) -> Response:
-    """Begin a session for whoever shows a key."""
+    """Start a session with a key."""
     access = access_of(request)
     access.sessions.demand_token(access.sessions.of(request), csrf_token)
     session = access.sign_in(request, key.strip()) if key.strip() else None
     if session is None:
-        told = "This key is not known, or was revoked." if key.strip() else "Enter your key."
+        told = "This key is unknown or was revoked." if key.strip() else "Enter your key."
         return _form(request, next, HTTPStatus.UNPROCESSABLE_ENTITY, told)
     response = RedirectResponse(safe_next(next), HTTPStatus.SEE_OTHER)
     access.sessions.keep(request, response, session)

@@ -42,7 +42,7 @@ _SECRET_BYTES = 32
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _SAFE = {"GET", "HEAD"}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII)
 _HOW_TO_GET_A_KEY = "`platform-assets keys add NAME --scope read` makes one"
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="platform-assets"'}

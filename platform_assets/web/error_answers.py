@@ -1,6 +1,7 @@
-"""Errors as clients see them: problem details, or a page where a browser asks for one.
+"""Turn exceptions into error responses: problem details, or a page for browsers.
 
-What a person can mend is told in full; of anything else a client learns no more than the request's id.
+Errors that the client or operator can fix carry their message. Of an internal error, the response shows only the
+request id.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from platform_assets.base.logs import redact
 from platform_assets.web.pages import problem_page, wants_page
 from platform_assets.web.problems import (
     INVALID,
+    LONGEST_PATH,
     REQUEST_ID,
     RETRY_SECONDS,
     Problem,
@@ -35,26 +37,26 @@ LOG = logging.getLogger(__name__)
 
 
 def answer(request: Request, problem: Problem) -> Response:
-    """The answer that tells a problem: a page if that is asked for, else JSON."""
+    """Return the response for a problem: a page if the client prefers HTML, else JSON."""
     if wants_page(request):
         return problem_page(request, problem)
     return problem_response(problem, request.url.path, request_id(request))
 
 
 class Problems:
-    """Errors of every kind as problems, with no secret in them.
+    """Turns exceptions into problems, without secrets.
 
     Parameters
     ----------
     secrets
-        What no message may show.
+        Values that no message may show.
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self._secrets = tuple(secrets)
 
     def of(self, request: Request, error: Exception) -> Problem | None:
-        """The problem that an error is to a client; None for one that is a defect."""
+        """Return the problem for an exception; None for an internal error."""
         if isinstance(error, Problem):
             return error
         if isinstance(error, HTTPException):
@@ -64,7 +66,7 @@ class Problems:
         return self._of_ours(request, error)
 
     def answered_by(self, app: FastAPI) -> None:
-        """Make an application answer these errors as problems; everything else passes on to `middleware.py`."""
+        """Register exception handlers with an application. `middleware.py` handles all other exceptions."""
 
         def answered(request: Request, error: Exception) -> Response:
             problem = self.of(request, error)
@@ -77,11 +79,11 @@ class Problems:
 
     def _of_ours(self, request: Request, error: Exception) -> Problem | None:
         if isinstance(error, DatabaseError) or _is_of_driver(error) or _is_of_driver(error.__cause__):
-            LOG.warning("the database does not answer: %s", first_line(error), extra={REQUEST_ID: request_id(request)})
-            # Its own words name host and user.
+            LOG.warning("the database does not respond: %s", first_line(error), extra={REQUEST_ID: request_id(request)})
+            # The driver's message names host and user.
             return Problem(
                 DatabaseError.status,
-                "The platform's database does not answer. Try again in a moment.",
+                "The platform's database does not respond. Try again in a moment.",
                 DatabaseError.problem,
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
@@ -97,10 +99,10 @@ class Problems:
 
 
 def _is_of_driver(error: BaseException | None) -> bool:
-    """Whether PostgreSQL's driver says that the server does not answer."""
+    """Return whether an exception is the driver's, about a connection."""
     if error is None:
         return False
-    # Not at the top: a service is there the sooner, and the thread that looks for champions needs it first.
+    # Imported here, so that the service starts faster.
     import psycopg
 
     return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
@@ -108,16 +110,16 @@ def _is_of_driver(error: BaseException | None) -> bool:
 
 def _of_http(request: Request, error: HTTPException) -> Problem:
     if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
-        # What FastAPI says of a body that no JSON reader takes: nested too deeply, not UTF-8, a number without end.
-        told = "The body cannot be read as JSON."
+        # FastAPI's answer to a body that it cannot parse.
+        told = "The body cannot be parsed."
         return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, INVALID, errors={"body": told})
     return Problem(error.status_code, _told(error, request), headers=error.headers)
 
 
 def _told(error: HTTPException, request: Request) -> str:
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return f"There is nothing at {request.url.path}; /docs lists what there is."
+        return f"There is nothing at {request.url.path[:LONGEST_PATH]}; /docs lists the routes."
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = (error.headers or {}).get("Allow", "")
-        return f"{request.method} is not possible at {request.url.path}; {allowed} is."
+        return f"{request.url.path} does not support {request.method}; use {allowed}."
     return str(error.detail)

@@ -1,6 +1,6 @@
-"""What stands before every request: its id, the limit of its body, the headers of its answer, its line in the log.
+"""The outermost middleware: request id, body limit, response headers, HEAD, and the request log.
 
-Plain ASGI and outermost, so that nothing leaves without it, whatever fails inside.
+It is plain ASGI, so that it also covers responses that other middleware makes, and unhandled exceptions.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from platform_assets.base.errors import DatabaseError
 from platform_assets.web.error_answers import Problems, answer
-from platform_assets.web.problems import REQUEST_ID, Problem
+from platform_assets.web.problems import LONGEST_NAME, REQUEST_ID, RETRY_SECONDS, Problem
 from platform_assets.web.request_log import Line, RequestLog
 
 if TYPE_CHECKING:
@@ -31,12 +32,16 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 HEADER = "X-Request-ID"
 MAX_BODY_BYTES = 512 * 1024
-"""A thousand short messages fit in."""
-CROWD_SECONDS = 0.05
-"""So long after two requests beside each other, others are expected to be."""
+"""Longest body; 1,000 short texts fit in."""
+LOGGED_SECONDS = 5.0
+"""Longest wait for the prediction log, where predictions are logged before they are answered."""
+BUSY_SECONDS = 0.05
+"""After two overlapping requests, assume concurrent load for this long."""
+CLIENT_GONE = 499
+"""Status in the log of a request whose client hung up before it had sent the whole body, as nginx logs it."""
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 SECURE_HEADERS = {
-    # No script at all, so that text of others that slipped through could not run.
+    # No scripts are allowed, so injected text could not run.
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
         "frame-ancestors 'none'"
@@ -61,14 +66,14 @@ class RequestMiddleware:
     Parameters
     ----------
     app
-        What it stands before.
+        The wrapped application.
     count
-        Called after each answer, with the request's scope, the status and the seconds that it took.
+        Called after each response with the request's scope, the status and the duration in seconds.
     problems
-        Tells errors to clients.
+        Turns exceptions into error responses.
     meanwhile
-        A context for the application's life, in which the event loop does what it is given while requests wait for the
-        database.
+        Context manager for the application's lifetime. It takes a function, which the event loop calls while a database
+        query is in flight; see `AsyncReads.meanwhile`.
     """
 
     def __init__(
@@ -83,15 +88,15 @@ class RequestMiddleware:
         self._problems = problems
         self._meanwhile = meanwhile
         self._requests = RequestLog(LOG)
-        self._crowd = _Crowd()
-        # Without asking the kernel for each, as `uuid4` does.
-        self._names = random.Random()  # noqa: S311 - they name requests, and guard nothing
+        self._load = _Load()
+        # Cheaper than `uuid4`, which makes a system call for each.
+        self._names = random.Random()  # noqa: S311 - request ids are not secret
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; what is none passes."""
+        """Handle HTTP requests; pass other ASGI scopes through."""
         if scope["type"] == "lifespan":
             try:
-                with self._meanwhile(self._write_for_one):
+                with self._meanwhile(self._write_log_if_idle):
                     await self._app(scope, receive, send)
             finally:
                 self._requests.write()
@@ -104,52 +109,57 @@ class RequestMiddleware:
         state[REQUEST_ID] = asked if _REQUEST_ID.fullmatch(asked) else f"{self._names.getrandbits(128):032x}"
         exchange = _Exchange(scope, receive, send, self._problems)
         try:
-            with self._crowd:
+            with self._load:
                 await exchange.run(self._app)
         finally:
-            # The loop sends the answer first: nobody waits for what is written down about it.
-            asyncio.get_running_loop().call_soon(self._note, scope, exchange, exchange.seconds)
+            # Later, so that the response is sent first.
+            asyncio.get_running_loop().call_soon(self._note, exchange, exchange.seconds)
 
-    def _write_for_one(self) -> None:
-        """Write what waits while the only client waits for the database; for many, several lines at once take less."""
-        if not self._crowd.is_there:
+    def _write_log_if_idle(self) -> None:
+        """Write buffered log lines while a single client waits for the database. Under load, batches are cheaper."""
+        if not self._load.is_concurrent:
             self._requests.write()
 
-    def _note(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
-        """Count an answer; its line is written soon."""
-        self._count(scope, exchange.status, seconds)
+    def _note(self, exchange: _Exchange, seconds: float) -> None:
+        """Count a response and buffer its log line."""
+        self._count(exchange.scope, exchange.status, seconds)
         self._requests.add(exchange.line(seconds))
 
 
-class _Crowd:
-    """Whether requests come beside each other of late, or one after the other, as a single client's do."""
+class _Load:
+    """Detects concurrent requests."""
 
     def __init__(self) -> None:
         self._requests = 0
         self._until = 0.0
 
     @property
-    def is_there(self) -> bool:
+    def is_concurrent(self) -> bool:
         return self._requests > 1 or time.perf_counter() < self._until
 
     def __enter__(self) -> None:
         self._requests += 1
         if self._requests > 1:
-            self._until = time.perf_counter() + CROWD_SECONDS
+            self._until = time.perf_counter() + BUSY_SECONDS
 
     def __exit__(self, *_: object) -> None:
         self._requests -= 1
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, problems: Problems) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
+        self._method: str = scope["method"]
+        # Answered as GET. A copy, because the server finds in the scope that it must not send the body.
+        self.scope = {**scope, "method": "GET"} if self._method == "HEAD" else scope
+        self._receive, self._send = receive, send
         self._problems = problems
         self._id: str = scope["state"][REQUEST_ID]
         self._began = time.perf_counter()
         self._received = 0
+        self._is_received = False
+        self._is_replaced = False
         self.status = 0
 
     @property
@@ -158,51 +168,105 @@ class _Exchange:
 
     async def run(self, app: ASGIApp) -> None:
         try:
-            if self._declared_length() > MAX_BODY_BYTES:
-                await self._answer(_too_large())
+            problem = self._refusal()
+            if problem is not None:
+                await self._answer(problem)
             else:
-                await app(self._scope, self.receive, self.send)
-        # The last place that can keep a stack trace from the client.
+                await app(self.scope, self.receive, self.send)
+        # Everything, because no traceback may reach the client.
         except Exception as error:
-            problem = self._problems.of(Request(self._scope), error)
+            if self.status == CLIENT_GONE:
+                return
+            problem = self._problems.of(Request(self.scope), error)
             if problem is None or self.status:
-                LOG.exception("%s %s failed", self._scope["method"], self._scope["path"], extra={REQUEST_ID: self._id})
+                LOG.exception("%s %s failed", self._method, self.scope["path"], extra={REQUEST_ID: self._id})
             if self.status:
                 raise
-            told = f"Something went wrong here. Whoever runs this service finds it in the log as {self._id}."
-            await self._answer(problem or Problem(HTTPStatus.INTERNAL_SERVER_ERROR, told))
+            detail = f"An internal error occurred. The operator finds it in the log as {self._id}."
+            await self._answer(problem or Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
 
     async def receive(self) -> Message:
         message = await self._receive()
+        if message["type"] == "http.disconnect":
+            if not self._is_received and not self.status:
+                self.status = CLIENT_GONE
+            return message
+        self._is_received = not message.get("more_body", False)
         self._received += len(message.get("body", b""))
         if self._received > MAX_BODY_BYTES:
             raise _too_large()
         return message
 
     async def send(self, message: Message) -> None:
+        """Pass on a message of the application, unless the prediction log decides otherwise."""
+        if self._is_replaced:
+            return
+        if message["type"] == "http.response.start" and (failure := await self._logging_failure()) is not None:
+            # Not raised: Starlette would take the response for begun.
+            self._is_replaced = True
+            await self._answer(failure)
+            return
+        await self._deliver(message)
+
+    async def _deliver(self, message: Message) -> None:
+        if self.status == CLIENT_GONE:
+            return
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message["headers"], *self._added({name for name, _ in message["headers"]})]
+        elif self._method == "HEAD":
+            message = {**message, "body": b""}
         await self._send(message)
 
+    async def _logging_failure(self) -> Problem | None:
+        """Wait for the log of the request's predictions, if the answer depends on it; return why it failed."""
+        asked = self.scope["state"].get("asked")
+        while asked is not None and asked.logging:
+            logged = asyncio.wrap_future(asked.logging.pop())
+            try:
+                await asyncio.wait_for(logged, LOGGED_SECONDS)
+            except (DatabaseError, TimeoutError) as error:
+                LOG.warning("a prediction was not logged, and not answered: %r", error, extra={REQUEST_ID: self._id})
+                return Problem(
+                    DatabaseError.status,
+                    "The prediction could not be logged, which this service requires before it answers. Try again in a "
+                    "moment.",
+                    DatabaseError.problem,
+                    headers={"Retry-After": str(RETRY_SECONDS)},
+                )
+        return None
+
     def _added(self, there: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """The headers that every answer has, but those that this one has of its own."""
-        # Written as they go over the line: this is done for each answer.
+        """Yield the headers that every response has, except those that it has set itself."""
         yield _REQUEST_ID_HEADER, self._id.encode()
         yield from (pair for pair in _SECURE_HEADERS if pair[0] not in there)
         if _CACHE_CONTROL not in there:
-            # What a page needs besides its text holds nothing of anybody; browsers ask whether it has changed.
-            yield _CACHE_CONTROL, b"no-cache" if self._scope["path"].startswith("/static/") else b"no-store"
-        if self._scope["scheme"] == "https":
+            # Static files hold no data, so browsers may keep them and revalidate.
+            yield _CACHE_CONTROL, b"no-cache" if self.scope["path"].startswith("/static/") else b"no-store"
+        if self.scope["scheme"] == "https":
             yield _HSTS
 
     async def _answer(self, problem: Problem) -> None:
-        response = await run_in_threadpool(answer, Request(self._scope), problem)
-        await response(self._scope, self.receive, self.send)
+        response = await run_in_threadpool(answer, Request(self.scope), problem)
+        await response(self.scope, self.receive, self._deliver)
+
+    def _refusal(self) -> Problem | None:
+        """Why the body is not read; None if it may be."""
+        if self._declared_length() > MAX_BODY_BYTES:
+            return _too_large()
+        encoding = _header(self.scope, b"content-encoding").strip().lower()
+        if encoding not in {"", "identity"}:
+            return Problem(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                f"The body has the content encoding {encoding[:LONGEST_NAME]!r}; send it unencoded.",
+                "body-encoded",
+                headers={"Accept-Encoding": "identity"},
+            )
+        return None
 
     def _declared_length(self) -> int:
-        text = _header(self._scope, b"content-length")
-        # Python refuses to read a number of thousands of digits.
+        text = _header(self.scope, b"content-length")
+        # Cut, because Python refuses to parse a number of thousands of digits.
         return int(text[:_DIGITS]) if text.isascii() and text.isdigit() else 0
 
     def line(self, seconds: float) -> Line:
@@ -210,14 +274,14 @@ class _Exchange:
             REQUEST_ID: self._id,
             "status": self.status,
             "milliseconds": round(1000 * seconds, 1),
-            # Set by `authentication.py`, once it knows.
-            "asked_by": self._scope["state"].get("asked_by"),
+            # Set by `authentication.py`.
+            "asked_by": self.scope["state"].get("asked_by"),
         }
-        return Line(self._scope["method"], self._scope["path"], self.status, extra)
+        return Line(self._method, self.scope["path"], self.status, extra)
 
 
 def _header(scope: Scope, name: bytes) -> str:
-    """What a request says under a name; nothing where it says nothing."""
+    """Return a header of the request; empty if it is not there."""
     return next((str(value, "latin-1") for key, value in scope["headers"] if key == name), "")
 
 

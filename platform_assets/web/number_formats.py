@@ -1,4 +1,4 @@
-"""Numbers as pages show them."""
+"""Format numbers for pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Number = float | int | None
 
 
 def number(value: Number) -> str:
-    """A number for people: whole ones in full, others with three digits that count."""
+    """Format a number: integers in full, others with three significant digits."""
     if value is None:
         return UNDEFINED
     text = f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3g}"
@@ -17,6 +17,6 @@ def number(value: Number) -> str:
 
 
 def signed(value: Number) -> str:
-    """A difference for people, with its sign."""
+    """Format a difference with its sign."""
     text = number(value)
     return f"+{text}" if value is not None and value > 0 else text

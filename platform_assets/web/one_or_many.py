@@ -1,7 +1,7 @@
-"""Routes that answer for one item or for a list: the request, the answer, items that are not there, the documentation.
+"""Base classes for routes that answer for one item or for a list of items.
 
-A request has exactly one of two fields: the first asks for one answer, the second for a list in the same order.
-A domain declares its models on top of these, and a function from items to answers:
+A request has exactly one of two fields: one item, or a list of items that is answered in the same order. A domain
+subclasses these models and provides a function from items to answers:
 
     @routes.post("/things", **documentation(Answer | Answers, EXAMPLES))
     async def describe_things(asked: Things) -> Response:
@@ -10,6 +10,7 @@ A domain declares its models on top of these, and a function from items to answe
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from fastapi import Response
@@ -25,42 +26,63 @@ if TYPE_CHECKING:
     from pydantic.config import JsonDict
 
 MOST_AT_ONCE = 1_000
+"""Most items of one request."""
 Item = TypeVar("Item")
 Row = TypeVar("Row")
 Found = TypeVar("Found", bound=BaseModel)
 Missing = TypeVar("Missing", bound="NothingFound")
+LARGEST_FLOAT = 2**53 - 1
+"""Largest whole number up to which each one has a float of its own."""
+_PLAIN = re.compile(r"-?(0|[1-9][0-9]*)")
 UpTo1000 = Annotated[list[Item], Field(max_length=MOST_AT_ONCE)]
-"""As many as one request may ask for."""
+"""A list of at most `MOST_AT_ONCE` items."""
 
 
-def _without_fraction(value: Any) -> Any:
-    # To JSON and its schemas 5.0 is a whole number.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def plain_digits(value: Any) -> Any:
+    """Refuse a text that is not a plain decimal number, where pydantic would take `+5`, `05`, `5_0` and `5.0` for one.
+
+    Two addresses of one thing would otherwise differ in caches, logs and limits.
+    """
+    if isinstance(value, str) and not _PLAIN.fullmatch(value):
+        raise ValueError("Send a whole number in plain digits.")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    # In JSON and its schemas 5.0 is a whole number.
+    if isinstance(value, float) and value.is_integer():
+        if abs(value) > LARGEST_FLOAT:
+            raise ValueError(
+                f"A number with a fraction or an exponent is exact only up to {LARGEST_FLOAT:,}; send all digits of a "
+                "larger one."
+            )
+        return int(value)
+    return plain_digits(value)
 
 
 def _of_64_bits(value: int) -> int:
     if not -(2**63) <= value < 2**63:
-        raise ValueError("It has more than 64 bits; no key in a table does.")
+        raise ValueError("The number has more than 64 bits.")
     return value
 
 
-# No bounds in its schema: OpenAPI's are floats to many who read them, which would round these.
+# Without bounds in the schema, because many readers of OpenAPI treat them as floats and round them.
 Key = Annotated[
     int,
-    BeforeValidator(_without_fraction),
+    BeforeValidator(_whole),
     AfterValidator(_of_64_bits),
     Field(json_schema_extra={"format": "int64"}),
 ]
-"""A key that is a whole number, as tables have it."""
+"""A key that is a whole number of 64 bits, as tables have it."""
 
 
 class NothingFound(BaseModel):
-    """Stands in a list of answers in the place of what is not there. A subclass names it."""
+    """Placeholder for an unknown item in a list of answers. A subclass adds the item's key."""
 
     error: Literal["not_found"] = "not_found"
 
     def problem(self) -> NotFound:
-        """Return the error that answers a request for this item alone. A subclass says what is missing."""
+        """Return the error for a request for this item alone. A subclass names the item."""
         return NotFound("There is no such item.")
 
 
@@ -74,18 +96,18 @@ def _exactly_one_of(schema: JsonDict) -> None:
 
 
 class OneOrMany(BaseModel):
-    """A request for one thing, or for a list. A subclass has two fields, the second a list, both with defaults."""
+    """A request for one item or for a list. A subclass has two fields with defaults; the second is a list."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=_exactly_one_of)
 
     @property
     def is_many(self) -> bool:
-        """Whether a list was asked for."""
+        """Whether the request has a list."""
         return list(type(self).model_fields)[1] in self.model_fields_set
 
     @property
     def items(self) -> list[Any]:
-        """What was asked for, as a list in any case."""
+        """The requested items, always as a list."""
         one, many = type(self).model_fields
         return getattr(self, many) if many in self.model_fields_set else [getattr(self, one)]
 
@@ -99,16 +121,16 @@ class OneOrMany(BaseModel):
 
 
 class Example(NamedTuple):
-    """A request and its answer, as the documentation of a route shows them.
+    """Example of a request and its response, for the documentation of a route.
 
     Attributes
     ----------
     name
-        What the example shows.
+        Title of the example.
     asked
         Body of the request.
     answered
-        Body of the answer.
+        Body of the response.
     """
 
     name: str
@@ -122,9 +144,9 @@ def documentation(answer: Any, examples: Sequence[Example]) -> dict[str, Any]:
     Parameters
     ----------
     answer
-        Type of the answer: the model for one item, or the one for several (`Answer | Answers`).
+        Type of the response: the model of one answer, or that of several (`Answer | Answers`).
     examples
-        Requests and their answers.
+        Examples of requests and their responses.
     """
     asked = {example.name: {"value": example.asked} for example in examples}
     answered = {example.name: {"value": example.answered} for example in examples}
@@ -141,18 +163,18 @@ def in_their_places(
     answer: Callable[[list[Item], list[Row]], Iterable[Found]],
     missing: Callable[[Item], Missing],
 ) -> list[Found | Missing]:
-    """Answer for the items that have a row, and mark the others as missing, in the order asked.
+    """Answer for the items that have a row and mark the others as missing, in the order of the items.
 
     Parameters
     ----------
     items
-        What was asked for; an item may occur several times.
+        The requested items; an item may occur several times.
     rows
-        What is known of each item.
+        Row of each known item.
     answer
-        Returns one answer per item, given the known items and their rows. It is not called when there are none.
+        Returns one answer per item, from the known items and their rows. It is not called if there are none.
     missing
-        Returns what stands in the place of an unknown item.
+        Returns the placeholder for an unknown item.
     """
     known = [item for item in items if item in rows]
     answers = iter(answer(known, [rows[item] for item in known]) if known else ())
@@ -162,26 +184,26 @@ def in_their_places(
 async def respond(
     asked: OneOrMany, answers: Callable[[], Sequence[BaseModel]], several: type[BaseModel], few: int | None = None
 ) -> Response:
-    """Answer a request as JSON: with one answer, or with a list of them.
+    """Return the JSON response: one answer, or a list of answers.
 
     Parameters
     ----------
     asked
         The request.
     answers
-        Returns one answer per item, in the order asked.
+        Returns one answer per item, in the order of the items.
     several
-        Model of the answer to a list. Its only field is the list.
+        Model of the response to a list. Its only field is the list.
     few
-        Up to so many items are answered on the event loop, more of them in a thread. By default always in a thread.
+        Up to this many items are answered on the event loop, more in a thread. By default always in a thread.
 
     Raises
     ------
     NotFound
-        The one item that was asked for is not there.
+        The request has one item, and it does not exist.
     """
-    # A thread costs a third of what few rows take, and would hold the interpreter just as long. Many rows would keep
-    # all other requests waiting.
+    # For few rows, a thread would add a third to the time and hold the GIL just as long. Many rows on the event loop
+    # would delay all other requests.
     on_loop = few is not None and len(asked.items) <= few
     found = answers() if on_loop else await run_in_threadpool(answers)
     if asked.is_many:

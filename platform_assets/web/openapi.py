@@ -1,4 +1,4 @@
-"""The application's description (OpenAPI), which also says which routes need a key, and with which scope."""
+"""The OpenAPI description: FastAPI's, with the scopes of the routes and an example of every response."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
+from platform_assets.base.json_values import JSON
 from platform_assets.web.authorization import Gate, scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 KEY = "key"
-"""What the description calls the key in the header."""
+"""Name of the security scheme."""
 NEEDS_KEY = str(int(HTTPStatus.UNAUTHORIZED))
+_TEXTS = {"date-time": "2026-01-31T12:00:00Z", "date": "2026-01-31"}
+_DEEPEST = 6
 
 
 class DescribedApp(FastAPI):
-    """An application that describes its keys.
+    """A FastAPI application whose description has scopes and examples.
 
     Attributes
     ----------
     gates
-        What its routes demand.
+        Access rules of the routes.
     """
 
     gates: Sequence[Gate] = ()
@@ -36,12 +39,55 @@ class DescribedApp(FastAPI):
             for path, method, operation in operations(described):
                 if NEEDS_KEY in operation["responses"]:
                     operation["security"] = [{KEY: scopes_of(self.gates, method, path)}]
-        assert self.openapi_schema is not None  # noqa: S101 - what the above makes
+                for response in operation["responses"].values():
+                    _add_example(response.get("content", {}).get(JSON), described["components"].get("schemas", {}))
+        assert self.openapi_schema is not None  # noqa: S101 - narrows the type
         return self.openapi_schema
 
 
 def operations(described: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield path, method in capitals, and description of each operation."""
+    """Yield path, upper-case method and description of each operation."""
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
             yield path, method.upper(), operation
+
+
+def _add_example(content: dict[str, Any] | None, schemas: Mapping[str, Any]) -> None:
+    """Add an example to a JSON response that has a schema and no example yet."""
+    if content and content.get("schema") and not content.keys() & {"example", "examples"}:
+        content["example"] = example(content["schema"], schemas)
+
+
+def example(schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int = 0) -> Any:
+    """Return a value that is valid by a JSON schema.
+
+    Parameters
+    ----------
+    schema
+        A schema as pydantic writes it.
+    schemas
+        Schemas by name, to which it may refer.
+    depth
+        Depth of the value in the example; lists are empty below a limit, because schemas may be recursive.
+    """
+    if "$ref" in schema:
+        return example(schemas[schema["$ref"].rpartition("/")[2]], schemas, depth)
+    for given in (schema.get("examples"), [schema["const"]] if "const" in schema else None, schema.get("enum")):
+        if given:
+            return given[0]
+    for choice in ("anyOf", "oneOf", "allOf"):
+        if choice in schema and schema.get("type") != "object":
+            return example(schema[choice][0], schemas, depth)
+    return _of_type(schema, schemas, depth)
+
+
+def _of_type(schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int) -> Any:
+    kind = schema.get("type")
+    if kind == "object":
+        fields = schema.get("properties", {})
+        return {name: example(field, schemas, depth + 1) for name, field in fields.items()}
+    if kind == "array":
+        return [example(schema.get("items", {}), schemas, depth + 1)] if depth < _DEEPEST else []
+    if kind == "string":
+        return _TEXTS.get(schema.get("format", ""), "text")
+    return {"integer": max(1, schema.get("minimum", 1)), "number": 0.5, "boolean": True}.get(str(kind))

@@ -1,6 +1,6 @@
-"""HTML: one environment of templates, what every page shows, and errors as pages.
+"""HTML pages: rendering of templates, what every page shows, and error pages.
 
-Everything is escaped; there is no script. A page is what a browser asks for; programs get JSON.
+All values are escaped, and no page has scripts. Browsers get pages, programs get JSON.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ HERE = Path(__file__).parent
 STATIC = HERE / "static"
 TEMPLATES = HERE / "templates"
 _NEXT = re.compile(r"/approvals(/\d{1,19})?(\?[\w=&.+%-]*)?", re.ASCII)
-"""Where sign-in may lead: never to another site."""
+"""Paths to which sign-in may redirect; never another site."""
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
 def wants_page(request: Request) -> bool:
-    """Whether the answer should be HTML: it is named, and JSON is not preferred to it."""
+    """Return whether the client accepts HTML and does not prefer JSON."""
     wanted = {
         kind.strip(): _quality(parameters)
         for kind, _, parameters in (one.partition(";") for one in request.headers.get("accept", "").lower().split(","))
@@ -48,20 +48,20 @@ def wants_page(request: Request) -> bool:
 def render(
     request: Request, template: str, status: int = HTTPStatus.OK, folder: Path = TEMPLATES, **context: Any
 ) -> HTMLResponse:
-    """Render a page, with what every page shows: who is signed in, and the token of its forms.
+    """Render a page, with the caller's name and the token of its forms.
 
     Parameters
     ----------
     request
         The request to answer.
     template
-        File name of the template; what it extends may be one of this room's.
+        File name of the template; it may extend templates of this room.
     status
         HTTP status.
     folder
-        Where the template is: beside the code that fills it.
+        Folder of the template.
     context
-        What the template is filled with.
+        Variables of the template.
     """
     access: Access = request.app.state.access
     session = access.sessions.of(request)
@@ -71,7 +71,7 @@ def render(
         .render(
             {
                 "request": request,
-                # Asking here would fail as well where the database is what failed.
+                # Not looked up here, because the page may be about a database that is away.
                 "caller": getattr(request.state, "caller", None),
                 "csrf_field": CSRF_FIELD,
                 "csrf_token": access.sessions.token(session),
@@ -88,7 +88,7 @@ def render(
 
 
 def problem_page(request: Request, problem: Problem) -> Response:
-    """The problem as a page; who has to sign in is sent there."""
+    """Return a problem as a page. A GET without a session is redirected to the sign-in page."""
     if problem.status_code == HTTPStatus.UNAUTHORIZED and request.method == "GET" and request.app.state.decides:
         return from_elsewhere(request) or RedirectResponse(
             f"/sign-in?{urlencode({'next': path_of(request)})}", HTTPStatus.SEE_OTHER
@@ -101,10 +101,10 @@ def problem_page(request: Request, problem: Problem) -> Response:
 
 
 def from_elsewhere(request: Request) -> Response | None:
-    """A page that opens itself again, for whoever follows a link from another site; None for others.
+    """Return a page that reloads itself, if the browser follows a link from another site; else None.
 
-    A browser sends a strict cookie only from our own pages: without this, a link in a mail would lead
-    people who are signed in to the sign-in page, and its new cookie would end their session.
+    A browser sends a strict cookie only from the service's own pages. Without this page, a link in a mail would lead to
+    the sign-in page, whose new cookie would end the session.
     """
     if request.headers.get("sec-fetch-site") != "cross-site":
         return None
@@ -113,22 +113,22 @@ def from_elsewhere(request: Request) -> Response | None:
 
 
 def path_of(request: Request) -> str:
-    """Path and query of the request."""
+    """Return path and query of the request."""
     return quote(request.url.path) + (f"?{request.url.query}" if request.url.query else "")
 
 
 def safe_next(path: str) -> str:
-    """Where to go after signing in: the path asked for if it is one of our pages, else the list."""
+    """Return a path to redirect to after sign-in: the given one if it is allowed, else the list of requests."""
     return path if _NEXT.fullmatch(path) else "/approvals"
 
 
 def told_time(at: datetime) -> str:
-    """A time for people."""
+    """Format a time in UTC."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def told_gap(gap: timedelta) -> str:
-    """How long, in the largest unit that it fills: `3 days`."""
+    """Format a duration in the largest unit that fits, such as `3 days`."""
     seconds = abs(gap.total_seconds())
     for unit, size in _UNITS:
         if seconds >= size:
@@ -148,7 +148,7 @@ def _environment(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # In the order in which an answer tells it.
+    # Keep the order of the fields.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters |= {"time": told_time, "gap": told_gap, "number": number}
     return environment

@@ -1,6 +1,7 @@
-"""Lists that are answered page by page: a bare list, its total and its neighbours in the headers of the answer.
+"""Pagination of list routes: the body is a bare list; headers have the total and links to the neighbouring pages.
 
-One rule for every list route: `page` counts from 0, `items_per_page` is 1 to 1,000, and past the end there is nothing.
+Every list route has the same parameters: `page` counts from 0, `items_per_page` is 1 to 1,000. A page past the end is
+empty.
 """
 
 from __future__ import annotations
@@ -9,33 +10,45 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import urlencode
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+
+from platform_assets.web.one_or_many import plain_digits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 Item = TypeVar("Item")
 MOST_ITEMS = 1_000
-PageNumber = Annotated[int, Field(ge=0, le=10**9, description="Which page, from 0.")]
-ItemsPerPage = Annotated[int, Field(ge=1, le=MOST_ITEMS, description=f"How many on a page, up to {MOST_ITEMS:,}.")]
+"""Most items of a page."""
+# The validator comes last: before `Field`, it would hide the bounds from the schema.
+PageNumber = Annotated[
+    int,
+    Field(ge=0, le=10**9, description="Number of the page, from 0.", examples=[0]),
+    BeforeValidator(plain_digits),
+]
+ItemsPerPage = Annotated[
+    int,
+    Field(ge=1, le=MOST_ITEMS, description=f"Items on a page, up to {MOST_ITEMS:,}.", examples=[50]),
+    BeforeValidator(plain_digits),
+]
 
 
 @dataclass(frozen=True)
 class Page:
-    """A part of a list.
+    """One page of a list.
 
     Attributes
     ----------
     number
-        Which one, from 0.
+        Number of the page, from 0.
     size
         Items on a full page.
     total
         Items of the whole list.
     path
-        Where the list is.
+        Path of the list.
     query
-        The parameters with which it was asked for; several of one name are possible.
+        Query parameters of the request; a name may occur several times.
     """
 
     number: int
@@ -46,16 +59,16 @@ class Page:
 
     @property
     def offset(self) -> int:
-        """Items before this page."""
+        """Number of items before this page."""
         return self.number * self.size
 
     def of(self, items: Sequence[Item]) -> Sequence[Item]:
-        """The items of this page, of a list that is there as a whole."""
+        """Return this page of a whole list."""
         return items[self.offset : self.offset + self.size]
 
     @property
     def neighbours(self) -> Mapping[str, str]:
-        """Paths of the pages before (`prev`) and after (`next`), as far as there are any."""
+        """Paths of the previous (`prev`) and next (`next`) pages that exist."""
         found = {}
         if self.number > 0:
             found["prev"] = min(self.number - 1, max(0, (self.total - 1) // self.size))
@@ -65,7 +78,7 @@ class Page:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """`X-Total-Count`, and `Link` (RFC 8288) where there are neighbours."""
+        """The headers `X-Total-Count` and, if there are neighbouring pages, `Link` (RFC 8288)."""
         told = ", ".join(f'<{path}>; rel="{name}"' for name, path in self.neighbours.items())
         return {"X-Total-Count": str(self.total), **({"Link": told} if told else {})}
 

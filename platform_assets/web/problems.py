@@ -1,6 +1,6 @@
-"""Problem details (RFC 9457): what an answer that is no success tells programs.
+"""Problem details (RFC 9457): the JSON body of every error.
 
-How errors become problems, and problems answers, is in `error_answers.py`.
+`error_answers.py` turns exceptions into problems, and problems into responses.
 """
 
 from __future__ import annotations
@@ -17,8 +17,15 @@ if TYPE_CHECKING:
     from fastapi import Request
 
 TYPE = "urn:platform-assets:"
-"""How the types of our own problems begin; those that say no more than their status are `about:blank`."""
+"""Prefix of the platform's own problem types. A problem that says no more than its status is `about:blank`."""
 RETRY_SECONDS = 5
+"""Value of `Retry-After` while a dependency is unavailable."""
+MOST_ERRORS = 20
+"""Invalid fields that a problem lists; the rest are counted."""
+LONGEST_NAME = 100
+"""Characters of a field's name that a problem repeats."""
+LONGEST_PATH = 2_000
+"""Characters of a path that a problem repeats."""
 REQUEST_ID = "request_id"
 PROBLEM_JSON = "application/problem+json"
 INVALID = "invalid-request"
@@ -29,12 +36,12 @@ PROBLEM_SCHEMA: Mapping[str, Any] = {
         "type": {"type": "string", "description": f"`{TYPE}<name>`, or `about:blank`."},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "What was found, what is needed, and what gets there."},
-        "instance": {"type": "string", "description": "The path that was asked for."},
-        REQUEST_ID: {"type": "string", "description": "As in the header X-Request-ID, and in the log."},
+        "detail": {"type": "string", "description": "The problem, the requirement and the fix."},
+        "instance": {"type": "string", "description": "Path of the request."},
+        REQUEST_ID: {"type": "string", "description": "Also in the header X-Request-ID and in the log."},
         "errors": {
             "type": "array",
-            "description": "Fields at fault.",
+            "description": f"Invalid fields, up to {MOST_ERRORS}.",
             "items": {
                 "type": "object",
                 "properties": {"field": {"type": "string"}, "detail": {"type": "string"}},
@@ -44,24 +51,49 @@ PROBLEM_SCHEMA: Mapping[str, Any] = {
     },
 }
 
+MEANINGS: Mapping[int, str] = {
+    401: "There is no key, or it is unknown or revoked.",
+    403: "The key does not allow this.",
+    404: "The requested thing does not exist.",
+    409: "The request's state does not allow this.",
+    413: "The body is too large.",
+    415: "The body has the wrong content type, or is compressed.",
+    422: "A parameter or the body is invalid.",
+    429: "There were too many requests; try again after `Retry-After`.",
+    503: "The database or the model is unavailable; try again after `Retry-After`.",
+}
+"""Descriptions of the statuses in the API's documentation."""
+EXAMPLES: Mapping[int, tuple[str, str]] = {
+    401: ("key-needed", "This needs a key: send `Authorization: Bearer <key>`."),
+    403: ("scope-missing", "The key 'shop' has the scope predict; this needs read."),
+    404: ("not-found", "There is no such item."),
+    409: ("already-decided", "The request was decided already."),
+    413: ("body-too-large", "The body has more than 524,288 bytes; send less, in several requests."),
+    415: ("not-json", "The body is text/plain; send application/json."),
+    422: ("invalid-request", "page: Input should be greater than or equal to 0"),
+    429: ("too-many-requests", "Too many requests: the limit is 600 per 1 minute for one key. Try again in 12 s."),
+    503: ("database-unavailable", "The platform's database does not respond. Try again in a moment."),
+}
+"""Type and detail of an example of each status's problem."""
+
 
 class Problem(HTTPException):
-    """An answer that is no success.
+    """An error response.
 
     Parameters
     ----------
     status
         HTTP status.
     detail
-        For a person: what was found, what is needed, what gets there.
+        For people: the problem, the requirement and the fix.
     name
-        Of the kind of problem, for programs; empty where the status says it all.
+        Type of the problem, for programs; empty if the status says enough.
     headers
-        To be sent along.
+        Headers of the response.
     errors
-        Fields at fault, to what is wrong with each.
+        Invalid fields, with a message for each.
     more
-        Further members, for programs.
+        Further members of the problem.
     """
 
     def __init__(
@@ -81,18 +113,18 @@ class Problem(HTTPException):
 
     @property
     def title(self) -> str:
-        """The kind of problem in words."""
-        return self.name.replace("-", " ").capitalize() or HTTPStatus(self.status_code).phrase
+        """The problem type in words."""
+        return _title(self.name, self.status_code)
 
 
 def problem_response(problem: Problem, path: str, request_id: str) -> JSONResponse:
-    """The problem as `application/problem+json`."""
+    """Return a problem as `application/problem+json`."""
     body: dict[str, Any] = {
         "type": f"{TYPE}{problem.name}" if problem.name else "about:blank",
         "title": problem.title,
         "status": problem.status_code,
         "detail": problem.detail,
-        "instance": path,
+        "instance": _plain(path[:LONGEST_PATH]),
         REQUEST_ID: request_id,
         **problem.more,
     }
@@ -102,35 +134,58 @@ def problem_response(problem: Problem, path: str, request_id: str) -> JSONRespon
 
 
 def invalid(problems: Iterable[Mapping[str, Any]], *, status: int = HTTPStatus.UNPROCESSABLE_ENTITY) -> Problem:
-    """What pydantic found, field by field, without the value that was sent."""
+    """Return the problem that lists pydantic's errors by field, without the values that were sent."""
+    problems = list(problems)
     errors: dict[str, str] = {}
     for one in problems:
-        parts, told = list(one["loc"]), str(one["msg"]).removeprefix("Value error, ")
-        if one["type"] == "json_invalid" and parts:
-            # FastAPI tells the place as if it were a field.
-            told = f"It is no JSON, from character {parts.pop()} on."
-        field = ".".join(str(part) for part in parts if part not in {"body", "query", "path"}) or "body"
-        errors.setdefault(field, told)
-    told = "; ".join(f"{field}: {detail}" for field, detail in errors.items())
-    return Problem(status, told, INVALID, errors=errors)
+        parts, detail = list(one["loc"]), str(one["msg"]).removeprefix("Value error, ")
+        named = (shortened(str(part)) for part in parts if part not in {"body", "query", "path"})
+        errors.setdefault(shortened(".".join(named)) or "body", detail)
+        if len(errors) == MOST_ERRORS:
+            break
+    detail = "; ".join(f"{field}: {message}" for field, message in errors.items())
+    if len(problems) > MOST_ERRORS:
+        detail += f"; and {len(problems) - MOST_ERRORS:,} more errors"
+    return Problem(status, detail, INVALID, errors=errors)
+
+
+def shortened(name: str) -> str:
+    """Cut a field's name, which a client may choose, to `LONGEST_NAME` characters."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}.."
 
 
 def request_id(request: Request) -> str:
-    """Return the id that `middleware.py` gave the request."""
+    """Return the id that `middleware.py` set."""
     return str(request.scope["state"][REQUEST_ID])
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What the API's description says of these statuses: a problem each."""
+    """Return the OpenAPI responses of these statuses; each body is a problem."""
     return {
         int(status): {
-            "description": HTTPStatus(status).phrase,
-            "content": {PROBLEM_JSON: {"schema": PROBLEM_SCHEMA}},
+            "description": MEANINGS.get(status, HTTPStatus(status).phrase),
+            "content": {PROBLEM_JSON: {"schema": PROBLEM_SCHEMA, "example": _example(status)}},
         }
         for status in statuses
     }
 
 
+def _example(status: int) -> dict[str, Any]:
+    name, detail = EXAMPLES.get(status, ("", HTTPStatus(status).phrase))
+    return {
+        "type": f"{TYPE}{name}" if name else "about:blank",
+        "title": _title(name, status),
+        "status": int(status),
+        "detail": detail,
+        "instance": "/path/of/the/request",
+        REQUEST_ID: "3f2a8c0de1b94a7f9d5c6b7a8e9f0a1b",
+    }
+
+
+def _title(name: str, status: int) -> str:
+    return name.replace("-", " ").capitalize() or HTTPStatus(status).phrase
+
+
 def _plain(text: str) -> str:
-    """What a client sent may come back in it, half a surrogate pair too, which is no UTF-8."""
+    """Replace lone surrogates, which a client may have sent and UTF-8 cannot encode."""
     return text.encode(errors="replace").decode()

@@ -1,6 +1,6 @@
-"""How much one caller may ask: so many requests per key, and so many attempts with a wrong one per address.
+"""Rate limits: requests per key or address, and failed key attempts per address.
 
-Counted in this process alone: several processes behind one address each allow the full rate.
+They are counted in this process alone; several processes behind one address each allow the full rate.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from limits.strategies import RateLimiter
 
 UNLIMITED_PATHS = ("/health/", "/static/")
-"""Beginnings of the paths that are not counted, and for everybody."""
+"""Prefixes of public paths without a limit."""
 WRONG_KEYS = 20
-"""Attempts a minute with a key that is none, by address."""
+"""Failed key attempts allowed per minute and client address."""
 _KEY, _ADDRESS, _GUESS = "key", "address", "guess"
 
 
 class RateLimits:
-    """Counts requests and wrong keys, in windows that move with the clock.
+    """Counts requests and failed key attempts in moving windows.
 
     Parameters
     ----------
     limit
-        Requests of one key, or of one address without a key, as in `600/minute`; or `off`.
+        Requests per key, or per address without a key, such as `600/minute`; or `off`.
     """
 
     def __init__(self, limit: str) -> None:
@@ -41,13 +41,13 @@ class RateLimits:
 
     @property
     def _windows(self) -> RateLimiter:
-        # Made with the first request: the library takes a tenth of the second in which a service should be there.
+        # Imported at the first request, because the import takes a tenth of a second of the start.
         made: RateLimiter | None = vars(self).get("_made")
         if made is None:
             from limits.storage import MemoryStorage
             from limits.strategies import MovingWindowRateLimiter
 
-            # One for all threads, whichever comes first.
+            # `setdefault`, so that all threads share one.
             made = vars(self).setdefault("_made", MovingWindowRateLimiter(MemoryStorage()))
         return made
 
@@ -58,19 +58,19 @@ class RateLimits:
         return None if self._text == NO_LIMIT else parse(self._text), RateLimitItemPerMinute(WRONG_KEYS)
 
     def count(self, address: str, key: str | None) -> Mapping[str, str]:
-        """Count a request; what the answer's headers say of the limit.
+        """Count a request; return the rate limit headers of its response.
 
         Parameters
         ----------
         address
-            Where it comes from.
+            Client address.
         key
-            The `Key.id` of who sent it; None for nobody that is known.
+            `Key.id` of the caller; None without a valid key.
 
         Raises
         ------
         Problem
-            429: there were too many.
+            429: the limit is reached.
         """
         limit = self._limits[0]
         if limit is None:
@@ -79,24 +79,24 @@ class RateLimits:
         allowed = self._windows.hit(limit, *caller)
         headers = self._headers(limit, caller)
         if not allowed:
-            raise _too_many(f"{limit} are answered for one key, or one address without a key", headers)
+            raise _too_many(f"the limit is {limit} for one key, or for one address without a key", headers)
         return headers
 
     def count_guess(self, address: str) -> None:
-        """Count an attempt with a wrong key.
+        """Count a failed key attempt.
 
         Raises
         ------
         Problem
-            429: there were too many from there.
+            429: the limit of this address is reached.
         """
         limit = self._limits[1]
         if not self._windows.hit(limit, _GUESS, address):
-            told = f"{limit} may come with a key that is not known"
+            told = f"the limit is {limit} with an unknown key"
             raise _too_many(told, self._headers(limit, (_GUESS, address)))
 
     def _headers(self, limit: RateLimitItem, caller: tuple[str, str]) -> dict[str, str]:
-        """As in draft-ietf-httpapi-ratelimit-headers-10."""
+        """Return the headers of draft-ietf-httpapi-ratelimit-headers-10."""
         reset, remaining = self._windows.get_window_stats(limit, *caller)
         seconds = max(1, math.ceil(reset - time.time()))
         return {
@@ -109,7 +109,7 @@ def _too_many(told: str, headers: Mapping[str, str]) -> Problem:
     seconds = headers["RateLimit"].rpartition("=")[2]
     return Problem(
         HTTPStatus.TOO_MANY_REQUESTS,
-        f"Too many requests: {told}. Ask again in {seconds} s.",
+        f"Too many requests: {told}. Try again in {seconds} s.",
         "too-many-requests",
         headers={**headers, "Retry-After": seconds},
     )

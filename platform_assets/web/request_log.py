@@ -1,7 +1,7 @@
-"""A line of the log for each request, several written together: alone it takes a sixth of the time of a short answer.
+"""The request log: one line for each request, written in batches.
 
-As web servers buffer their access logs. Only these lines wait, and not for long; whatever else is logged is written
-at once. A process that is killed loses those of its last hundredth of a second.
+Written alone, a line takes a sixth of the time of a short response. Only these lines are buffered, for a hundredth of a
+second at most; a process that is killed loses them. All other log messages are written at once.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PACE_SECONDS = 0.01
-"""For which a line waits."""
+"""Longest time for which a line is buffered."""
 LINES_AT_ONCE = 16
-"""So many do not wait any longer; more would keep a request waiting."""
+"""Flush as soon as this many lines are buffered; a larger batch would block the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is written of one request.
+    """The log line of one request.
 
     Attributes
     ----------
     method, path, status
-        What was asked for, and how it was answered.
+        Method and path of the request, and status of the response.
     extra
         Further fields by name.
     at
-        When it was answered, in seconds since 1970.
+        Time of the response, in seconds since 1970.
     """
 
     method: str
@@ -41,22 +41,22 @@ class Line:
 
 
 class RequestLog:
-    """Takes lines on an event loop.
+    """Buffers lines on an event loop.
 
     Parameters
     ----------
     logger
-        Where they go.
+        Logger that writes them.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._waiting: deque[Line] = deque()
-        # The loop that is going to write.
+        # The loop on which a flush is scheduled.
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, line: Line) -> None:
-        """Take a line; it is written soon."""
+        """Buffer a line."""
         self._waiting.append(line)
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= LINES_AT_ONCE:
@@ -66,7 +66,7 @@ class RequestLog:
             loop.call_later(PACE_SECONDS, self._write_in_time)
 
     def write(self) -> None:
-        """Write the lines that wait; on the event loop that took them."""
+        """Write the buffered lines; call it on the event loop that buffered them."""
         wanted = self._logger.isEnabledFor(logging.INFO)
         failure: Exception | None = None
         while self._waiting:

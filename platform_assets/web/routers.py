@@ -1,8 +1,8 @@
-"""Rules that apply to the routes of every `api.py`: which key they need, and which problems they can answer.
+"""Rules for the routes of every `api.py`: the scopes that they need and the errors that they document.
 
-An `api.py` has `router(services)`. Its routes need a key with the scope `read` or `predict`, or `predict` alone below
-`/predictions/`, unless their functions are marked with `requires` or `checks_access_itself`. They find who asks in
-`request.state.asked`.
+An `api.py` has `router(services)`. A route needs a key with the scope `read` or `predict`. A route below
+`/predictions/` that is not a GET needs `predict`. A function that is marked with `checks_access_itself` is exempt. The
+others find the caller in `request.state.asked`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 
 from platform_assets.web.authentication import PREDICT, READ
 from platform_assets.web.authorization import Gate
+from platform_assets.web.json_bodies import parse_strictly
 from platform_assets.web.problems import documented
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 PREDICTIONS = "/predictions/"
-"""Beginning of the paths that make predictions."""
-_SCOPES = "platform_scopes"
-"""Attribute of a route's function: the scopes of which a key needs one; empty where it checks access itself."""
+"""Prefix of the routes that make predictions."""
+_CHECKS_ITSELF = "checks_access_itself"
+"""Attribute of a route's function."""
 _OF_ALL = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
@@ -37,33 +38,27 @@ _OF_ALL = (
 _OF_BODIES = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
-def requires(*scopes: str) -> Callable[[Endpoint], Endpoint]:
-    """Mark the function of a route that needs a key with one of these scopes."""
-
-    def marked(endpoint: Endpoint) -> Endpoint:
-        setattr(endpoint, _SCOPES, scopes)
-        return endpoint
-
-    return marked
-
-
 def checks_access_itself(endpoint: Endpoint) -> Endpoint:
-    """Mark the function of a route that is for everybody, or that checks access and documents its problems itself."""
-    return requires()(endpoint)
+    """Mark a route's function that is public, or that checks access and documents its errors itself."""
+    setattr(endpoint, _CHECKS_ITSELF, True)
+    return endpoint
 
 
 def gates(routers: Iterable[APIRouter]) -> list[Gate]:
-    """Return what the routes demand of a key."""
+    """Return the access rules of the routes."""
     return [_gate(route) for route in _gated(routers)]
 
 
 def include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Add routers to an application, and to their routes the problems that any of them can answer."""
+    """Add routers to an application. Each route parses JSON strictly and documents the errors of its kind."""
     routers = list(routers)
     for route in _gated(routers):
         statuses = (*_OF_ALL, *(_OF_BODIES if route.body_field else ()))
         route.responses = {**documented(*statuses), **route.responses}
     for router in routers:
+        for one in router.routes:
+            if isinstance(one, APIRoute) and one.body_field:
+                parse_strictly(one)
         app.include_router(router)
 
 
@@ -75,9 +70,10 @@ def _gated(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
 
 
 def _scopes(route: APIRoute) -> tuple[str, ...]:
+    if hasattr(route.endpoint, _CHECKS_ITSELF):
+        return ()
     predicts = route.path.startswith(PREDICTIONS) and (route.methods or set()) != {"GET"}
-    scopes: tuple[str, ...] = getattr(route.endpoint, _SCOPES, (PREDICT,) if predicts else (READ, PREDICT))
-    return scopes
+    return (PREDICT,) if predicts else (READ, PREDICT)
 
 
 def _gate(route: APIRoute) -> Gate:

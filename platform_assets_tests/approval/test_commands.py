@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +29,7 @@ from platform_assets_tests.approval.evidence_proposals import evidence
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import ANNA, MODEL
 from platform_assets_tests.approval.proposals import proposal as bare
-from platform_assets_tests.command_line import Done, platform_assets
+from platform_assets_tests.command_line import AS_NO_USER, NO_USER, Done, needs_root, platform_assets
 from platform_assets_tests.postgres import as_owner
 
 if TYPE_CHECKING:
@@ -325,7 +328,7 @@ def test_asking_again_gives_fresh_evidence(mlflow_desk: Desk, tmp_path: Path) ->
     desk.ledger.decide(3, "approve", ANNA, "good")
     desk.services.promoter.promote(3)
     done = desk.do("decide", "request", MODEL, "1", key=secret)
-    assert (done.code, done.out) == (0, f"{MODEL} version 1 is the champion; there is nothing to decide\n")
+    assert (done.code, done.out) == (0, f"{MODEL} version 1 is already the champion; no request was opened\n")
 
 
 @pytest.mark.requirement("PRO-5", "PRO-6")
@@ -474,3 +477,12 @@ def test_a_key_shows_its_secret_once_and_is_listed_without_it(desk: Desk) -> Non
 def test_what_no_key_can_be_is_refused(desk: Desk, arguments: tuple[str, ...], said: str) -> None:
     desk.keys.add("known", "known", ["read"])
     refused(desk.do("keys", *arguments), said)
+
+
+@needs_root
+def test_a_user_without_an_entry_in_passwd_is_named_by_number() -> None:
+    code = "from platform_assets.approval.commands import user_name; print(user_name())"
+    variables = {name: value for name, value in os.environ.items() if name not in {"LOGNAME", "USER", "USERNAME"}}
+    command = [*AS_NO_USER, sys.executable, "-c", code]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"user {NO_USER}\n", "")

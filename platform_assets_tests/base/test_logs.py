@@ -1,4 +1,4 @@
-"""What logs look like, and that no secret comes through them on any way in."""
+"""Log lines have their format, and no secret reaches them by any route."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.requirement("PLT-8")
 
 
 class Log:
-    """A logger of its own, and the lines that it wrote."""
+    """A private logger, and the lines that it wrote."""
 
     def __init__(self, secrets: list[str]) -> None:
         self._stream = io.StringIO()
@@ -122,7 +122,7 @@ def test_redact(text: str, secrets: list[str], expected: str) -> None:
         ("postgresql://me:pw@db/x?sslpassword=pw", "postgresql://db/x"),
     ],
 )
-def test_an_address_is_shown_without_what_lets_others_in(uri: str, expected: str) -> None:
+def test_an_address_is_shown_without_credentials(uri: str, expected: str) -> None:
     assert shown(uri) == expected
 
 
@@ -149,13 +149,13 @@ def test_a_record_is_one_line_of_json(log: Log) -> None:
     }
 
 
-def test_extra_fields_never_replace_the_standard_ones(log: Log) -> None:
+def test_extra_fields_do_not_replace_standard_fields(log: Log) -> None:
     log.logger.warning("real", extra={"level": "forged", "time": "forged", "logger": "forged"})
     assert log.entry["level"] == "WARNING"
     assert "forged" not in log.text
 
 
-def test_what_json_does_not_know_is_written_as_text() -> None:
+def test_values_that_json_lacks_are_written_as_text() -> None:
     record = logging.makeLogRecord({"msg": "x", "where": ValueError("here")})
     assert json.loads(JsonLines().format(record))["where"] == "here"
 
@@ -173,7 +173,7 @@ def test_what_json_does_not_know_is_written_as_text() -> None:
         ("missing key %(that)s", ({"it": SECRET},)),
     ],
 )
-def test_no_secret_comes_through_message_or_arguments(
+def test_no_secret_is_logged_by_message_or_arguments(
     log: Log, capfd: pytest.CaptureFixture[str], message: str, args: tuple[object, ...]
 ) -> None:
     log.logger.error(message, *args)
@@ -181,7 +181,7 @@ def test_no_secret_comes_through_message_or_arguments(
     assert SECRET not in log.text + capfd.readouterr().err
 
 
-def test_no_secret_comes_through_an_exception_or_its_cause(log: Log) -> None:
+def test_no_secret_is_logged_by_an_exception_or_its_cause(log: Log) -> None:
     try:
         try:
             raise ValueError(SECRET)
@@ -194,14 +194,14 @@ def test_no_secret_comes_through_an_exception_or_its_cause(log: Log) -> None:
     assert "RuntimeError: could not sign in with ***" in log.entry["exception"]
 
 
-def test_no_formatter_finds_the_exception_itself() -> None:
+def test_the_exception_is_hidden_from_formatters() -> None:
     record = logging.makeLogRecord({"msg": "failed", "exc_info": (ValueError, ValueError(SECRET), None)})
     assert SecretsFilter([SECRET]).filter(record)
     assert record.exc_info is None
     assert record.exc_text == "ValueError: ***"
 
 
-def test_no_secret_comes_through_a_second_handler_without_our_formatter(log: Log) -> None:
+def test_no_secret_is_logged_by_a_second_handler_without_our_formatter(log: Log) -> None:
     stream = io.StringIO()
     log.logger.addHandler(logging.StreamHandler(stream))
     try:
@@ -224,19 +224,19 @@ def test_no_secret_comes_through_a_second_handler_without_our_formatter(log: Log
         ({"ok": True, "share": 0.5, "none": None}, {"ok": True, "share": 0.5, "none": None}),
     ],
 )
-def test_no_secret_comes_through_extra_fields(log: Log, extra: dict[str, object], expected: dict[str, object]) -> None:
+def test_no_secret_is_logged_by_extra_fields(log: Log, extra: dict[str, object], expected: dict[str, object]) -> None:
     log.logger.warning("x", extra=extra)
     assert {name: log.entry[name] for name in extra} == expected
 
 
-def test_no_secret_comes_through_a_stack() -> None:
+def test_no_secret_is_logged_by_a_stack() -> None:
     log = Log(["stack_info=True"])
     log.logger.warning("x", stack_info=True)
     assert "log.logger.warning" in log.entry["stack"]
     assert "stack_info=True" not in log.text
 
 
-def test_configuring_twice_keeps_one_handler_and_the_newest_secrets(root: logging.Logger) -> None:
+def test_configuring_twice_keeps_one_handler_with_the_new_secrets(root: logging.Logger) -> None:
     before = len(root.handlers)
     configure_logging(["first"])
     configure_logging(["second"], level="DEBUG")

@@ -1,4 +1,4 @@
-"""A process ends as Python lets it end, but for taking its modules apart."""
+"""A process ends as under Python, except that its modules are not torn down."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ FULL = Path("/dev/full")
 
 
 def ended(work: str, stdout: int = subprocess.PIPE) -> tuple[int, str, str]:
-    """Exit code, output and errors of a process that calls `work` last."""
-    # With buffers, whatever the environment says.
+    """Return exit code, output and errors of a process that calls `work` last."""
+    # With buffered output, whatever the environment sets.
     command = [sys.executable, "-E", "-c", PROGRAM.format(work)]
     done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     return done.returncode, done.stdout, done.stderr
@@ -40,11 +40,11 @@ def ended(work: str, stdout: int = subprocess.PIPE) -> tuple[int, str, str]:
         ("sys.exit('no such thing')", 1, "no such thing\n"),
     ],
 )
-def test_its_code_is_that_of_its_exit(end: str, code: int, told: str) -> None:
+def test_the_exit_code_is_that_of_system_exit(end: str, code: int, told: str) -> None:
     assert ended(f"def work(): {end}") == (code, "", told)
 
 
-def test_nothing_that_waits_for_the_end_is_left_out() -> None:
+def test_threads_and_atexit_functions_are_awaited() -> None:
     work = """
 def late():
     time.sleep(0.1)
@@ -57,14 +57,14 @@ def work():
     assert ended(work) == (0, "a thread, a registered function, what was not written yet", "")
 
 
-def test_another_exception_is_told_as_always() -> None:
+def test_another_exception_is_printed_as_usual() -> None:
     code, _, told = ended("def work(): raise LookupError('nothing there')")
     assert code == 1
     assert "LookupError: nothing there" in told
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
-def test_output_that_cannot_be_written_is_no_success() -> None:
+def test_output_that_cannot_be_written_is_a_failure() -> None:
     with FULL.open("w") as full:
         code, _, _ = ended("def work(): sys.stdout.write('lost')", full.fileno())
     assert code == 120

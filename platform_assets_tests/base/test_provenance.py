@@ -23,11 +23,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(provenance, "_PROJECT", tmp_path)
     monkeypatch.setattr(provenance, "version", lambda _: "1.2.3")
     provenance.code_version.cache_clear()
+    provenance.git_commit.cache_clear()
     return tmp_path
 
 
 @pytest.mark.requirement("PLT-7")
-def test_the_code_version_names_the_commit_and_whether_files_differ_from_it(project: Path) -> None:
+def test_the_code_version_has_the_commit_and_whether_files_were_changed(project: Path) -> None:
     git(project, "init", "-q")
     (project / "code.py").write_text("one")
     git(project, "add", ".")
@@ -40,9 +41,16 @@ def test_the_code_version_names_the_commit_and_whether_files_differ_from_it(proj
     assert provenance.code_version() == f"1.2.3+{commit}.dirty"
 
 
-def test_an_installed_package_is_not_taken_for_the_checkout_around_it(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_git_commit_is_the_full_hash(project: Path) -> None:
+    assert provenance.git_commit() == ""
+    git(project, "init", "-q")
+    git(project, "commit", "-q", "--allow-empty", "-m", "one")
+    provenance.git_commit.cache_clear()
+    assert provenance.git_commit() == git(project, "rev-parse", "HEAD").strip()
+    provenance.git_commit.cache_clear()
+
+
+def test_an_installed_package_ignores_the_checkout_around_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git(project, "init", "-q")
     git(project, "commit", "-q", "--allow-empty", "-m", "somebody else's")
     (project / "site-packages").mkdir()
@@ -50,7 +58,7 @@ def test_an_installed_package_is_not_taken_for_the_checkout_around_it(
     assert provenance.code_version() == "1.2.3"
 
 
-def test_without_git_the_release_alone_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_the_code_version_is_the_release(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / ".git").mkdir()
     monkeypatch.setenv("PATH", str(project))
     assert provenance.code_version() == "1.2.3"

@@ -35,7 +35,7 @@ def _end(owner: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.requirement("PLT-10")
-def test_the_folder_of_a_killed_process_is_removed_and_that_of_one_at_work_is_not(tmp_path: Path) -> None:
+def test_the_folder_of_a_killed_process_is_removed_and_that_of_a_live_process_stays(tmp_path: Path) -> None:
     killed, litter = _owner(tmp_path)
     at_work, kept = _owner(tmp_path)
     mine = OwnedFolder(tmp_path, "work")
@@ -59,7 +59,7 @@ def test_the_end_of_the_process_removes_its_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_removing_twice_is_fine_and_a_name_is_never_shared(tmp_path: Path) -> None:
+def test_a_folder_can_be_removed_twice_and_names_are_unique(tmp_path: Path) -> None:
     first, second = OwnedFolder(tmp_path, "work"), OwnedFolder(tmp_path, "work")
     assert first.path != second.path
     first.remove()
@@ -80,7 +80,7 @@ def test_a_forked_child_leaves_the_folder_to_its_parent(tmp_path: Path) -> None:
     folder.remove()
 
 
-def test_what_is_not_ours_stays(tmp_path: Path) -> None:
+def test_other_files_stay(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("keep")
     (tmp_path / "folder").mkdir()
     assert clean_scratch(tmp_path) == 0

@@ -18,7 +18,7 @@ PIECES = [
 
 
 def as_in_databases(raw: str) -> str:
-    """What was done to texts of a database before we got it, found out by looking at them."""
+    """Reproduce the cleaning that was applied to the real archive, as found by inspection."""
     for pattern in (r"http\S*", r"@\S*", r"[^A-Za-z0-9,!?'`()_\n]"):
         raw = re.sub(pattern, " ", raw)
     return raw.lower()
@@ -66,13 +66,13 @@ def test_cleaning_twice_changes_nothing(text: str) -> None:
 @given(
     st.lists(st.sampled_from(PIECES)).map(" ".join) | st.text(st.characters(max_codepoint=126, exclude_characters="&/"))
 )
-def test_raw_texts_and_those_of_a_database_are_the_same_words(raw: str) -> None:
+def test_raw_texts_and_cleaned_archive_texts_give_the_same_words(raw: str) -> None:
     if "www." not in raw:
         assert clean(as_in_databases(raw)) == clean(raw)
 
 
 @given(st.text(), st.sampled_from(["http://t.co/aB1", "@some_one", "\N{FIRE}", "  ", "!", "&amp;"]))
-def test_what_is_no_word_changes_nothing(text: str, noise: str) -> None:
+def test_noise_between_words_changes_nothing(text: str, noise: str) -> None:
     assert clean(f"{noise} {text} {noise}") == clean(text)
     assert clean(text.upper()) == clean(text.upper().lower())
 
@@ -80,14 +80,14 @@ def test_what_is_no_word_changes_nothing(text: str, noise: str) -> None:
 @pytest.mark.parametrize(
     "piece", ["a", "a.", "a-", "http", "@", "&", "&amp;", " amp", "\u00e9", "a.bc/", "'", " ", "www."]
 )
-def test_hostile_texts_take_no_longer_than_others(piece: str) -> None:
+def test_hostile_texts_take_linear_time(piece: str) -> None:
     start = time.process_time()
     clean(piece * (1_000_000 // len(piece)))
     # Measured 0.04 to 0.8 s; backtracking would take hours.
     assert time.process_time() - start < 20
 
 
-def test_a_cleaner_takes_a_column_and_learns_nothing() -> None:
+def test_a_cleaner_transforms_a_column_without_fitting() -> None:
     from sklearn.base import clone
     from sklearn.utils.validation import check_is_fitted
 
@@ -99,7 +99,7 @@ def test_a_cleaner_takes_a_column_and_learns_nothing() -> None:
         assert cleaned.tolist() == ["a fire", "", ""]
         assert cleaned.shape == (3,)
     check_is_fitted(TextCleaner())
-    with pytest.raises(ValueError, match="there are 2"):
+    with pytest.raises(ValueError, match="takes one column, but got 2"):
         TextCleaner().transform(frame.assign(more=""))
 
 
@@ -120,7 +120,7 @@ def test_a_compact_vocabulary_is_the_same_vocabulary(analyzer: str) -> None:
     assert loaded.vocabulary_ == ours.vocabulary_ == theirs.vocabulary_
     assert (loaded.transform(texts) != theirs.transform(texts)).nnz == 0
     assert loaded.get_feature_names_out().tolist() == theirs.get_feature_names_out().tolist()
-    # Unfitted, it has no vocabulary, and says so in scikit-learn's own way.
+    # Without fitting there is no vocabulary, and scikit-learn's own error is raised.
     unfitted = skops.io.loads(skops.io.dumps(CompactTfidf(**settings)), trusted=trusted)
     assert not hasattr(unfitted, "vocabulary_")
     assert len(skops.io.dumps(ours)) < len(skops.io.dumps(theirs))

@@ -1,4 +1,4 @@
-"""Registrations of a small model, for everything that registers."""
+"""Registrations of a small model, for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
 
 @cache
 def small_model() -> FittedModel:
-    """Five trees on two columns, one of them whole numbers with nulls."""
+    """Return a forest of five trees on two columns, one of them nullable integers."""
     random = np.random.default_rng(3)
     rows = pd.DataFrame({"amount": random.normal(size=60), "children": pd.array([None, 1, 2] * 20, dtype="Int64")})
     estimator = make_pipeline(SimpleImputer(), RandomForestClassifier(5, random_state=0))
@@ -31,7 +31,7 @@ def small_model() -> FittedModel:
 
 
 def registration(fingerprint: str = "print-1", **others: Any) -> Registration:
-    """A registration whose fields are all of use; others replace them."""
+    """Return a registration with non-trivial values in all fields; keyword arguments replace them."""
     fields: dict[str, Any] = {
         "name": NAME,
         "fingerprint": fingerprint,

@@ -1,4 +1,4 @@
-"""What every registry keeps to: MLflow on a real PostgreSQL, and the one in memory."""
+"""Contract of all registries: MLflow on a real PostgreSQL, in memory, and in a file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OTHER = "sensor_maintenance_model"
 def make_registry(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], ModelRegistry]]:
-    """Opens the same empty registry, each time as another process would."""
+    """Returns a function that opens one empty registry, as another process would."""
     if request.param == "memory":
         memory = MemoryRegistry()
         yield lambda: memory
@@ -49,7 +49,9 @@ def registry(make_registry: Callable[[], ModelRegistry]) -> ModelRegistry:
 
 
 @pytest.mark.requirement("PRO-1", "PLT-7")
-def test_a_version_is_what_was_registered(registry: ModelRegistry, make_registry: Callable[[], ModelRegistry]) -> None:
+def test_a_version_has_the_fields_of_its_registration(
+    registry: ModelRegistry, make_registry: Callable[[], ModelRegistry]
+) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     given = registration()
     made = registry.register(given)
@@ -97,20 +99,20 @@ def test_versions_and_aliases(registry: ModelRegistry) -> None:
 
 
 @pytest.mark.requirement("PRO-1", "PLT-7")
-def test_the_same_fingerprint_is_the_same_version(registry: ModelRegistry) -> None:
+def test_registering_a_known_fingerprint_returns_the_known_version(registry: ModelRegistry) -> None:
     first = registry.register(registration("print-1"))
     registry.register(registration("print-2"))
     again = registry.register(registration("print-1", digest="e" * 64, record={}, tags={}))
     assert again == first
     assert [version.fingerprint for version in registry.versions(NAME)] == ["print-2", "print-1"]
-    # The newest training came to it, though a younger version is there.
+    # The newest training found this version, although a newer version exists.
     assert registry.by_alias(NAME, CHALLENGER) == registry.version(NAME, 1)
     registry.ensure_challenger(NAME, 2)
     assert registry.by_alias(NAME, CHALLENGER) == registry.version(NAME, 2)
 
 
 @pytest.mark.requirement("PRO-1")
-def test_the_challenger_gets_its_alias_back(registry: ModelRegistry) -> None:
+def test_a_moved_challenger_alias_is_restored(registry: ModelRegistry) -> None:
     registry.register(registration("print-1"))
     registry.register(registration("print-2"))
     for heal in (
@@ -123,7 +125,7 @@ def test_the_challenger_gets_its_alias_back(registry: ModelRegistry) -> None:
 
 
 @pytest.mark.requirement("PRO-1")
-def test_several_at_once_make_one_version(make_registry: Callable[[], ModelRegistry]) -> None:
+def test_concurrent_registrations_create_one_version(make_registry: Callable[[], ModelRegistry]) -> None:
     together, made, errors = threading.Barrier(3), [], []
 
     def register() -> None:
@@ -144,14 +146,14 @@ def test_several_at_once_make_one_version(make_registry: Callable[[], ModelRegis
     assert made == made[:1] * 3
 
 
-def test_nothing_is_registered_yet(registry: ModelRegistry) -> None:
+def test_an_empty_registry(registry: ModelRegistry) -> None:
     assert registry.versions(NAME) == []
     assert registry.find(NAME, "print-1") is None
     assert registry.by_alias(NAME, CHAMPION) is None
     assert registry.pinned_tables() == {}
 
 
-def test_what_is_not_there_is_told_with_what_is(registry: ModelRegistry) -> None:
+def test_errors_for_missing_versions_list_the_existing_ones(registry: ModelRegistry) -> None:
     def answers(name: str, number: int) -> Iterator[str]:
         asks: list[Callable[[], Any]] = [
             lambda: registry.version(name, number),
@@ -175,7 +177,7 @@ def test_what_is_not_there_is_told_with_what_is(registry: ModelRegistry) -> None
 
 
 @pytest.mark.requirement("PRO-5", "PRO-7")
-def test_tags_are_added_and_an_alias_goes(registry: ModelRegistry) -> None:
+def test_tags_are_added_and_aliases_removed(registry: ModelRegistry) -> None:
     assert registry.names() == []
     registry.drop_alias(NAME, CHAMPION)
     made = registry.register(registration("print-1"))
@@ -185,7 +187,7 @@ def test_tags_are_added_and_an_alias_goes(registry: ModelRegistry) -> None:
     expected = {**made.tags, "approval": "2", "empty": "no longer", "Zoë": "😀"}
     assert registry.version(NAME, 1).tags == expected
     assert registry.version(OTHER, 1).tags == made.tags
-    with pytest.raises(RegistryError, match="have names that the platform needs"):
+    with pytest.raises(RegistryError, match="which is reserved; rename them"):
         registry.set_tags(NAME, 1, {"platform.digest": "x"})
     with pytest.raises(RegistryError, match="it has 1"):
         registry.set_tags(NAME, 2, {"a": "b"})
@@ -197,8 +199,8 @@ def test_tags_are_added_and_an_alias_goes(registry: ModelRegistry) -> None:
 
 
 @pytest.mark.parametrize("alias", ["", "latest", "LATEST", "v1", "V22", "a b", "a/b", "ä"])
-def test_what_cannot_be_an_alias_is_refused(alias: str) -> None:
-    # Said before anything is asked, so that both say it alike.
+def test_malformed_aliases_are_refused(alias: str) -> None:
+    # Both registries check the alias before any access.
     for registry in (MemoryRegistry(), MlflowRegistry("sqlite://", None, lambda _: threading.Lock())):
         with pytest.raises(RegistryError, match="cannot be an alias"):
             registry.set_alias(NAME, alias, 1)
@@ -211,15 +213,15 @@ def test_what_cannot_be_an_alias_is_refused(alias: str) -> None:
         ({"name": "it's"}, "cannot be a model's name"),
         ({"name": ""}, "'' cannot be a model's name"),
         ({"fingerprint": "a' or"}, "cannot be a fingerprint"),
-        ({"tags": {"platform.tables": "{}", "a": "b"}}, r"the tags \['platform.tables'\] have names"),
+        ({"tags": {"platform.tables": "{}", "a": "b"}}, r"the tags \['platform.tables'\] have the prefix"),
     ],
 )
-def test_what_not_every_registry_could_keep_is_refused(fields: dict[str, Any], said: str) -> None:
+def test_malformed_registrations_are_refused(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(RegistryError, match=said):
         registration(**{"fingerprint": "print-1", **fields})
 
 
-def test_what_is_kept_is_nobody_elses(registry: ModelRegistry) -> None:
+def test_stored_versions_do_not_share_mappings_with_callers(registry: ModelRegistry) -> None:
     tables = {"credit_risk/loans": 3}
     made = registry.register(registration(tables=tables))
     tables["credit_risk/loans"] = 4

@@ -164,7 +164,7 @@ def test_a_server_that_says_nothing_is_given_up_on_by_all_who_wait(connections: 
     async def work(reads: AsyncReads) -> None:
         asked = [reads.rows(b"select pg_sleep(30)"), reads.rows(TWICE, [1])]
         told = await asyncio.gather(*map(outcome, asked))
-        assert all("the server said nothing for 0.2 s" in one and "doctor" in one for one in told)
+        assert all("the server sent nothing for 0.2 s" in one and "doctor" in one for one in told)
         assert await reads.rows(TWICE, [1]) == ONE
 
     run(connections, work, patience=0.2)

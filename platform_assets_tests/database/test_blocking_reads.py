@@ -126,7 +126,7 @@ def test_a_server_that_says_nothing_is_given_up_on(database: Database, gate: Gat
     reads = hasty(database)
     assert reads.rows(ONE) == [(1,)]
     gate.hang()
-    with pytest.raises(DatabaseError, match=r"said nothing for 0.3 s.*platform-assets doctor"):
+    with pytest.raises(DatabaseError, match=r"sent nothing for 0.3 s.*platform-assets doctor"):
         reads.rows(ONE)
     gate.open()
     # An answer to the first question that came late would be taken for this one's.
@@ -148,7 +148,7 @@ def test_statements_that_wait_for_a_connection_are_given_up_on(database: Databas
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         busy = [threads.submit(reads.rows, b"select 1 from pg_sleep(0.6)") for _ in range(CONNECTIONS)]
         time.sleep(0.3)
-        with pytest.raises(DatabaseError, match=r"8 statements wait for it already"):
+        with pytest.raises(DatabaseError, match=r"8 statements are waiting for it already"):
             reads.rows(ONE)
         assert [one.result() for one in busy] == [[(1,)]] * CONNECTIONS
     reads.close()

@@ -1,12 +1,20 @@
+"""Connections to the three databases, embedded and external, and their recovery when the embedded server ends."""
+
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import signal
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from platform_assets.base.errors import DatabaseError
 from platform_assets.database.opening import open_database
+from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,3 +88,52 @@ def test_only_the_embedded_history_trades_its_last_lines_for_speed(database: Dat
         with database.connect(purpose) as connection:
             settings[purpose] = connection.execute("show synchronous_commit").fetchone()
     assert settings == {"platform": ("on",), "dagster": ("off" if database.embedded else "on",)}
+
+
+def kill_server(home: Path) -> int:
+    """Kill the embedded server as the system does when memory runs out; return its port."""
+    address = json.loads((home / "postgres" / "server.json").read_text())
+    os.kill(address["server"], signal.SIGKILL)
+    wait_until(lambda: not (home / "postgres" / "server.json").exists(), "the watcher noticed it")
+    return int(address["port"])
+
+
+def responds(database: Database) -> bool:
+    """Whether a pooled connection, a new one and a kept one work."""
+    try:
+        with database.pooled() as pooled, database.connect("mlflow") as new:
+            return {
+                *pooled.execute("select 1").fetchall(),
+                *new.execute("select 1").fetchall(),
+                *database.reads.rows(b"select 1"),
+            } == {(1,)}
+    except DatabaseError:
+        return False
+
+
+@pytest.mark.requirement("SRV-3")
+@pytest.mark.parametrize("is_taken", [False, True], ids=["the same port", "another port"])
+def test_a_server_that_was_killed_is_started_again_and_followed(embedded_home: Path, is_taken: bool) -> None:
+    with contextlib.closing(open_database("", embedded_home)) as database, contextlib.ExitStack() as kept:
+        assert responds(database)
+        port = kill_server(embedded_home)
+        if is_taken:
+            kept.enter_context(socket.create_server(("127.0.0.1", port)))
+        wait_until(lambda: responds(database), "the database responded again", 60)
+        assert (database.url("platform").port == port) is not is_taken
+
+
+def test_a_server_that_another_process_started_again_is_followed_at_once(embedded_home: Path) -> None:
+    with contextlib.closing(open_database("", embedded_home)) as database, contextlib.ExitStack() as kept:
+        kept.enter_context(socket.create_server(("127.0.0.1", kill_server(embedded_home))))
+        with contextlib.closing(open_database("", embedded_home)) as other:
+            database.connect("platform").close()
+            assert database.url("platform") == other.url("platform")
+
+
+def test_a_request_does_not_wait_for_the_start(embedded_home: Path) -> None:
+    with contextlib.closing(open_database("", embedded_home)) as database:
+        kill_server(embedded_home)
+        with pytest.raises(DatabaseError, match="cannot open the database"):
+            database.connect("platform")
+        wait_until(lambda: responds(database), "the database responded again", 60)

@@ -277,7 +277,7 @@ def test_a_domain_s_branch_is_upgraded_after_the_rooms_and_needs_no_second_time(
 ) -> None:
     alembic(external, command.downgrade, "0002")
     assert heads_of(external) == {"0002"}
-    heads = "0003, bakery_0001, shop_0002"
+    heads = "0005, bakery_0001, shop_0002"
     assert migrate(limited, external, domains) == [
         f"migrated {external.name('platform')} from 0002 to {heads}",
     ]
@@ -304,10 +304,12 @@ def test_a_database_of_the_rooms_alone_stays_as_it_is_until_a_domain_brings_migr
     external: Database, limited: Database, domains: Path
 ) -> None:
     with external.connect("platform") as connection:
-        assert connection.execute("select version_num from platform.alembic_version").fetchall() == [("0003",)]
+        assert connection.execute("select version_num from platform.alembic_version").fetchall() == [("0005",)]
     assert migrate(limited, external, domains.parent) == []
     require_heads(limited, domains.parent)
-    with pytest.raises(DatabaseError, match="is at version 0003, this code needs 0003, bakery_0001, shop_0002; run"):
+    with pytest.raises(
+        DatabaseError, match="is at revision 0005, but this code needs 0005, bakery_0001, shop_0002; run"
+    ):
         require_heads(limited, domains)
 
 
@@ -318,9 +320,9 @@ def test_a_domain_that_is_gone_is_named_with_what_to_do(external: Database, limi
         with pytest.raises(DatabaseError) as error:
             use()
         assert str(error.value) == (
-            f"the database {external.name('platform')} has tables of the domain shop at revision shop_0002, and this "
-            f"code has no {domains}/shop/migrations; put that folder back, or, to remove the domain for good, let the "
-            "tables' owner drop them and delete the row shop_0002 of platform.alembic_version"
+            f"the database {external.name('platform')} has tables of the domain shop at revision shop_0002, but this "
+            f"code has no folder {domains}/shop/migrations; restore that folder, or remove the domain for good: drop "
+            "its tables as their owner, and delete the row shop_0002 of platform.alembic_version"
         )
     with external.connect("platform") as connection:
         connection.execute("drop schema shop cascade")
@@ -331,7 +333,7 @@ def test_a_domain_that_is_gone_is_named_with_what_to_do(external: Database, limi
 def test_a_domain_s_branch_is_taken_back_alone(external: Database, limited: Database, domains: Path) -> None:
     migrate(limited, external, domains)
     alembic(external, command.downgrade, "shop@base", domains)
-    assert heads_of(external) == {"0003", "bakery_0001"}
+    assert heads_of(external) == {"0005", "bakery_0001"}
 
 
 @pytest.mark.parametrize(
@@ -353,4 +355,4 @@ def test_a_migration_that_is_not_on_its_domain_s_branch_is_refused_and_nothing_m
         migrate(external, domains=domains)
     assert str(error.value).startswith(f"the migration {path} has ")
     assert str(error.value).endswith(said)
-    assert heads_of(external) == {"0003"}
+    assert heads_of(external) == {"0005"}

@@ -18,42 +18,42 @@ def domains(tmp_path: Path) -> Path:
         (tmp_path / "shop" / "migrations" / name).touch()
     (tmp_path / "bakery_2" / "migrations").mkdir(parents=True)
     (tmp_path / "bakery_2" / "migrations" / "bakery_2_0001_loaves.py").touch()
-    # What stays of a domain that was deleted, and one without tables.
+    # A leftover folder of a deleted domain, and a domain without tables.
     (tmp_path / "gone" / "migrations" / "__pycache__").mkdir(parents=True)
     (tmp_path / "plain").mkdir()
     return tmp_path
 
 
-def test_the_rooms_branch_comes_first_and_each_branch_in_the_order_of_its_numbers(domains: Path) -> None:
+def test_branches_are_sorted_with_the_shared_one_first_and_revisions_by_number(domains: Path) -> None:
     assert {branch.label: list(branch.files) for branch in find_branches(domains)} == {
-        "platform": ["0001", "0002", "0003"],
+        "platform": ["0001", "0002", "0003", "0004", "0005"],
         "bakery_2": ["bakery_2_0001"],
         "shop": ["shop_0001", "shop_0002", "shop_0010"],
     }
     assert [branch.label for branch in find_branches(domains)] == ["platform", "bakery_2", "shop"]
-    assert wanted_heads(domains) == {"0003", "bakery_2_0001", "shop_0010"}
+    assert wanted_heads(domains) == {"0005", "bakery_2_0001", "shop_0010"}
 
 
 @pytest.mark.parametrize("name", ["orders.py", "0003_orders.py", "shop_1_orders.py", "bakery_2_0003_orders.py"])
-def test_a_file_that_is_not_named_after_a_revision_of_its_domain_is_refused(domains: Path, name: str) -> None:
+def test_a_migration_without_a_revision_in_its_file_name_is_refused(domains: Path, name: str) -> None:
     path = domains / "shop" / "migrations" / name
     path.touch()
     with pytest.raises(DatabaseError) as error:
         find_branches(domains)
     assert str(error.value) == (
-        f"the migration {path} has no revision in its name; rename it, for example to shop_0001_{name}"
+        f"the name of the migration {path} does not start with a revision; rename it, for example to shop_0001_{name}"
     )
 
 
 @pytest.mark.parametrize(
     ("heads", "said"),
     [
-        ({"0003", "gone_0002"}, r"has tables of the domain gone at revision gone_0002, .*gone/migrations; put"),
-        ({"0004", "shop_0010"}, r"is at revision 0004, which this code does not have; .*: install that version$"),
-        ({"0003", "shop_0011"}, r"is at revision shop_0011, which this code does not have; .*: install that version$"),
+        ({"0005", "gone_0002"}, r"has tables of the domain gone at revision gone_0002, .*gone/migrations; restore"),
+        ({"0099", "shop_0010"}, r"is at revision 0099, but this code knows only 0005 and older; install"),
+        ({"0005", "shop_0011"}, r"is at revision shop_0011, but this code knows only shop_0010 and older; install"),
     ],
 )
-def test_a_revision_without_a_file_is_refused(domains: Path, heads: set[str], said: str) -> None:
+def test_an_unknown_revision_is_refused(domains: Path, heads: set[str], said: str) -> None:
     with pytest.raises(DatabaseError, match=f"^the database there {said}"):
         refuse_unknown(heads, "there", domains)
 

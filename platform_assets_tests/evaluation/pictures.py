@@ -1,4 +1,4 @@
-"""What every plot has to be: a small PNG, legible in size, in the platform's colours."""
+"""Assertions on plots: PNG format, size in pixels and bytes, and colours."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ MODEL, THRESHOLD = (31, 95, 168), (217, 102, 10)
 
 
 def colours(picture: bytes) -> dict[Any, int]:
-    """How many pixels have each colour."""
-    # A palette has no more; Pillow clears memory for as many as it is told to expect.
+    """Count the pixels of each colour."""
+    # A palette has at most 256 colours. Pillow allocates memory for `maxcolors`.
     found = Image.open(io.BytesIO(picture)).convert("RGB").getcolors(maxcolors=256)
     assert found is not None
     return {colour: count for count, colour in found}
 
 
 def near(picture: bytes, wanted: tuple[int, int, int]) -> int:
-    """How many pixels have about this colour; the palette may move it a little."""
+    """Count the pixels of about this colour, because the palette can shift it slightly."""
     return sum(
         count
         for colour, count in colours(picture).items()
@@ -35,7 +35,7 @@ def near(picture: bytes, wanted: tuple[int, int, int]) -> int:
 
 
 def demand_good(picture: bytes) -> None:
-    """Fail unless it is a PNG of the right size with something on it."""
+    """Assert that the plot is a non-empty PNG of the right size."""
     with Image.open(io.BytesIO(picture)) as image:
         image.load()
         assert (image.format, image.size) == ("PNG", (640, 440))

@@ -1,4 +1,4 @@
-"""Labels, scores and groups for tests of whatever evaluates a classifier."""
+"""Labels, scores and groups for tests of evaluation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from platform_assets.evaluation.intervals import Estimate
 
-# Few distinct scores make many ties.
+# Few distinct scores, so that there are many ties.
 SCORES = st.one_of(st.integers(0, 6).map(lambda tenth: tenth / 10), st.floats(0, 1))
 ROWS = st.lists(st.tuples(st.integers(0, 1), SCORES, st.integers(0, 3)), min_size=1, max_size=60)
 
 
 def scored(rows: int, groups: int, seed: int = 0, base_rate: float = 0.05) -> tuple[NDArray[Any], ...]:
-    """Labels, scores with some skill, and groups."""
+    """Return random labels, scores that are better than chance, and groups."""
     random = np.random.default_rng(seed)
     labels = (random.random(rows) < base_rate).astype(np.int64)
     scores = np.clip(random.beta(1, 15, rows) + 0.05 * labels * random.random(rows), 0, 1)
@@ -26,10 +26,10 @@ def scored(rows: int, groups: int, seed: int = 0, base_rate: float = 0.05) -> tu
 
 
 def columns(rows: list[tuple[int, float, int]]) -> Any:
-    """Turn rows into columns."""
+    """Transpose rows into columns."""
     return [np.array(column, dtype=np.float64) for column in zip(*rows, strict=True)]
 
 
 def values(estimates: dict[str, Estimate]) -> dict[str, float]:
-    """Drop the intervals."""
+    """Return the values without the intervals."""
     return {name: estimate.value for name, estimate in estimates.items()}

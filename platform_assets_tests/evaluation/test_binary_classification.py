@@ -1,4 +1,4 @@
-"""Metrics equal scikit-learn's, models are compared on the same rows, subgroups are evaluated alone."""
+"""Metrics of binary classifiers: agreement with scikit-learn, paired comparison, subgroups and errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NAN = math.nan
 
 
-def test_an_example_by_hand() -> None:
+def test_all_metrics_of_a_worked_example() -> None:
     labels = [1, 0, 1, 0, 0, 0, 0, 0, 0, 0]
     scores = [0.9, 0.8, 0.8, 0.4, 0.3, 0.3, 0.2, 0.2, 0.1, 0.0]
     assert measure(labels, scores, 0.8) == pytest.approx(
@@ -43,7 +43,7 @@ def test_an_example_by_hand() -> None:
             "average_precision": 0.5 * 1 + 0.5 * 2 / 3,
             "base_rate": 0.2,
             "brier": (0.01 + 0.64 + 0.04 + 0.16 + 0.09 + 0.09 + 0.04 + 0.04 + 0.01) / 10,
-            # Ten rows and ten bins: one each, but for ties, which share the bin of their middle.
+            # Ten rows in ten bins, one row each, except that tied rows share a bin.
             "calibration_error": (0.1 + 0.6 + 0.4 + 0.6 + 0.4 + 0.1) / 10,
             "recall": 1.0,
             "precision": 2 / 3,
@@ -85,7 +85,7 @@ def test_metrics_equal_those_of_scikit_learn(rows: list[tuple[int, float, int]],
 
 
 @given(ROWS, st.floats(0, 1))
-def test_a_weight_counts_a_row_so_often(rows: list[tuple[int, float, int]], threshold: float) -> None:
+def test_a_weight_equals_repeating_the_row(rows: list[tuple[int, float, int]], threshold: float) -> None:
     labels, scores, weights = columns(rows)
     often = weights.astype(int)
     unweighted = measure(np.repeat(labels, often), np.repeat(scores, often), threshold)
@@ -94,12 +94,12 @@ def test_a_weight_counts_a_row_so_often(rows: list[tuple[int, float, int]], thre
 
 
 @given(ROWS, st.floats(0, 1), st.randoms(use_true_random=False))
-def test_the_order_of_rows_says_nothing(rows: list[tuple[int, float, int]], threshold: float, random: Any) -> None:
+def test_the_order_of_rows_does_not_matter(rows: list[tuple[int, float, int]], threshold: float, random: Any) -> None:
     one, other = columns(rows), columns(random.sample(rows, len(rows)))
     assert str(measure(one[0], one[1], threshold, one[2])) == str(measure(other[0], other[1], threshold, other[2]))
 
 
-def test_bins_are_those_of_scikit_learn_where_no_scores_tie() -> None:
+def test_calibration_bins_equal_those_of_scikit_learn_without_ties() -> None:
     labels, scores, _ = scored(1_000, 10)
     share, mean = calibration_curve(labels, scores, n_bins=10, strategy="quantile")
     assert len(mean) == 10
@@ -111,12 +111,12 @@ def test_bins_are_those_of_scikit_learn_where_no_scores_tie() -> None:
     [
         pytest.param([1, *[0] * 9], [0.9, *[0.1] * 9], 10.0, id="found"),
         pytest.param([1, *[0] * 9], [0.0, *[0.1] * 9], 0.0, id="missed"),
-        pytest.param([1, *[0] * 9], [0.5] * 10, 1.0, id="all tie: as good as chance"),
-        pytest.param([1, 0, *[0] * 8], [0.9, 0.9, *[0.1] * 8], 5.0, id="two tie for one place"),
-        pytest.param([1, 0, 0, 1, 0], [0.9, 0.8, 0.7, 0.6, 0.5], 2.5, id="half a row is the tenth"),
+        pytest.param([1, *[0] * 9], [0.5] * 10, 1.0, id="all tied"),
+        pytest.param([1, 0, *[0] * 8], [0.9, 0.9, *[0.1] * 8], 5.0, id="two tied at the boundary"),
+        pytest.param([1, 0, 0, 1, 0], [0.9, 0.8, 0.7, 0.6, 0.5], 2.5, id="the tenth is half a row"),
     ],
 )
-def test_the_lift_takes_its_part_of_tied_rows(labels: list[int], scores: list[float], lift: float) -> None:
+def test_lift_counts_tied_rows_proportionally(labels: list[int], scores: list[float], lift: float) -> None:
     assert measure(labels, scores, 0.5)["lift_top_decile"] == pytest.approx(lift)
 
 
@@ -132,7 +132,7 @@ def test_the_lift_takes_its_part_of_tied_rows(labels: list[int], scores: list[fl
         pytest.param([1, 0], [0.4, 0.4], 0.4, set(), id="one score"),
     ],
 )
-def test_what_is_undefined_is_nan_without_a_warning(
+def test_undefined_metrics_are_nan_without_a_warning(
     labels: list[int], scores: list[float], threshold: float, undefined: set[str]
 ) -> None:
     with warnings.catch_warnings():
@@ -148,37 +148,54 @@ def test_what_is_undefined_is_nan_without_a_warning(
     ("act", "message"),
     [
         (lambda: measure([0, 1], [0.5], 0.5), "there are 2 labels and 1 scores"),
-        (lambda: measure([0, 2], [0.5, 0.5], 0.5), "labels must be 0 or 1; there are others: 1 of 2, the first 2"),
-        (lambda: measure([0, NAN], [0.5, 0.5], 0.5), "labels must be 0 or 1; there are others: 1 of 2, the first nan"),
-        (lambda: measure([0, 1], [0.5, 1.5], 0.5), "scores must lie between 0 and 1; there are others: 1 of 2"),
-        (lambda: measure([0, 1], [NAN, 0.5], 0.5), "scores must lie between 0 and 1; there are others: 1 of 2"),
-        (lambda: measure([[0, 1]], [0.5, 0.5], 0.5), "the labels have shape (1, 2); one for each row is needed"),
+        (lambda: measure([0, 2], [0.5, 0.5], 0.5), "labels must be 0 or 1; others found: 1 of 2, the first 2"),
+        (lambda: measure([0, NAN], [0.5, 0.5], 0.5), "labels must be 0 or 1; others found: 1 of 2, the first nan"),
+        (lambda: measure([0, 1], [0.5, 1.5], 0.5), "scores must be between 0 and 1; others found: 1 of 2"),
+        (lambda: measure([0, 1], [NAN, 0.5], 0.5), "scores must be between 0 and 1; others found: 1 of 2"),
+        (lambda: measure([[0, 1]], [0.5, 0.5], 0.5), "the labels have shape (1, 2); pass one per row, shape (n,)"),
         (lambda: measure(["no"], [0.5], 0.5), "the labels are not all numbers"),
         (lambda: measure([0, 1], [0.5, 0.5], NAN), "the threshold is NaN"),
-        (lambda: measure([0], [0.5], 0.5, [-1]), "weights must be finite numbers of 0 or above, one for each row"),
-        (lambda: measure([0], [0.5], 0.5, [NAN]), "weights must be finite numbers"),
-        (lambda: measure([0], [0.5], 0.5, [1, 1]), "weights must be finite numbers"),
+        (lambda: measure([0], [0.5], 0.5, [-1]), "weights must be finite and 0 or above, one per row"),
+        (lambda: measure([0], [0.5], 0.5, [NAN]), "weights must be finite"),
+        (lambda: measure([0], [0.5], 0.5, [1, 1]), "weights must be finite"),
         (lambda: compare([0, 1], [1, 2], ([0.5, 0.5], 0.5), ([0.5], 0.5)), "there are 2 labels and 1 scores"),
-        (lambda: by_subgroup([0, 1], [0.5, 0.5], [1, 2], 0.5, ["a"]), "2 groups and 1 values"),
+        (lambda: most_wrong(["no"], [0.5], 0.5, 1), "the labels are not all numbers"),
+        (lambda: most_wrong([0], ["no"], 0.5, 1), "the scores are not all numbers"),
+        (lambda: by_subgroup([0, 1], [0.5, 0.5], [1], 0.5, ["a", "b"]), "1 groups and 2 subgroup values"),
+        (lambda: by_subgroup([0, 1], [0.5, 0.5], [1, 2], 0.5, ["a", "b", "c"]), "2 groups and 3 subgroup values"),
+        (lambda: by_subgroup([0, 1], [0.5, 0.5], [1, 2], 0.5, ["a"]), "2 groups and 1 subgroup values"),
     ],
 )
-def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) -> None:
+def test_reject_invalid_rows(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)
 
 
-def test_every_metric_is_described() -> None:
+def test_every_metric_has_a_label_and_a_description() -> None:
     assert set(measure([0, 1], [0.1, 0.9], 0.5)) == set(METRICS)
     assert all(metric.label and metric.description.endswith(".") for metric in METRICS.values())
 
 
-def test_values_are_those_of_measure() -> None:
+def test_higher_is_better_is_the_direction_of_a_perfect_classifier() -> None:
+    labels = np.array([0, 1] * 10)
+    perfect, wrong = measure(labels, labels, 0.5), measure(labels, 1 - labels, 0.5)
+    directions = {name: None if perfect[name] == wrong[name] else perfect[name] > wrong[name] for name in METRICS}
+    assert {name: metric.higher_is_better for name, metric in METRICS.items()} == directions
+
+
+def test_chance_is_the_value_of_constant_scores() -> None:
+    found = measure([0, 0, 0, 1] * 10, [0.5] * 40, 0.5)
+    chance = {name: metric.chance for name, metric in METRICS.items() if metric.chance is not None}
+    assert chance == {name: found[name] for name in ("roc_auc", "lift_top_decile")}
+
+
+def test_evaluate_returns_the_values_of_measure() -> None:
     labels, scores, groups = scored(500, 40)
     assert values(evaluate(labels, scores, groups, 0.1, resamples=2)) == measure(labels, scores, 0.1)
 
 
-def test_differences_are_paired() -> None:
+def test_compare_uses_the_same_resamples_for_both_models() -> None:
     labels, scores, groups = scored(3_000, 200)
     better = np.clip(scores + 0.01 * labels, 0, 1)
     found = compare(labels, groups, (better, 0.1), (scores, 0.1))["roc_auc"]
@@ -191,19 +208,19 @@ def test_differences_are_paired() -> None:
     assert (turned.value, turned.low, turned.high) == pytest.approx((-found.value, -found.high, -found.low))
 
 
-def test_the_same_model_differs_by_nothing() -> None:
+def test_the_difference_of_a_model_from_itself_is_zero() -> None:
     labels, scores, groups = scored(500, 40)
     found = compare(labels, groups, (scores, 0.1), (scores, 0.1))
     assert set(found.values()) == {Estimate(0.0, 0.0, 0.0)}
 
 
-def test_each_is_measured_at_its_own_threshold() -> None:
+def test_compare_uses_the_threshold_of_each_model() -> None:
     found = compare([0, 1, 1, 0], [1, 2, 3, 4], ([0.1, 0.6, 0.7, 0.2], 0.5), ([0.1, 0.6, 0.7, 0.2], 0.65))
     assert found["recall"].value == 0.5
     assert found["roc_auc"].value == 0.0
 
 
-def test_each_subgroup_is_evaluated_alone() -> None:
+def test_each_subgroup_is_evaluated_separately() -> None:
     labels, scores, groups = scored(600, 60)
     kinds = np.array(["car", "no car", None], dtype=object)[np.arange(600) % 3]
     found = by_subgroup(labels, scores, groups, 0.1, kinds)
@@ -221,15 +238,17 @@ def test_each_subgroup_is_evaluated_alone() -> None:
         ([0.5, 1_234_567.0, 1_234_568.0], ["0.5", "1234567", "1234568"]),
         (["b", None, UNKNOWN], ["b", UNKNOWN]),
         ([True, False, True], ["False", "True"]),
+        (["a", "a\0", "a"], ["a", "a\0"]),
         (pd.Series(["x", pd.NA, "y"], dtype="category", index=[7, 8, 9]), [UNKNOWN, "x", "y"]),
     ],
 )
-def test_subgroups_are_named_by_their_values(given_values: Any, names: list[str]) -> None:
+def test_names_of_subgroups(given_values: Any, names: list[str]) -> None:
     assert list(by_subgroup([0, 1, 1], [0.1, 0.5, 0.6], [1, 2, 3], 0.5, given_values, resamples=2)) == names
 
 
-def test_the_errors_that_a_classifier_is_most_sure_of_come_first() -> None:
-    labels, scores = [0, 1, 0, 1, 1, 0, 0, 1], [0.9, 0.1, 0.5, 0.4, 0.6, 0.9, 0.2, 0.1]
+def test_most_wrong_sorts_errors_by_score() -> None:
+    # The scores of the third row (false positive) and the last row (true positive) are at the threshold.
+    labels, scores = [0, 1, 0, 1, 1, 0, 0, 1, 1], [0.9, 0.1, 0.5, 0.4, 0.6, 0.9, 0.2, 0.1, 0.5]
     false_alarms, missed = most_wrong(labels, scores, 0.5, 2)
     assert (false_alarms.tolist(), missed.tolist()) == ([0, 5], [1, 7])
     false_alarms, missed = most_wrong(labels, scores, 0.5, 9)

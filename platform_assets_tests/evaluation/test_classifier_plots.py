@@ -1,4 +1,4 @@
-"""Every plot is small, legible in size, the same again, and made without complaint from whatever there is."""
+"""Classifier plots: size, colours and determinism, for ordinary and degenerate rows."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ CASES: dict[str, tuple[Any, Any, float]] = {
 @pytest.mark.requirement("PRO-1")
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_of_whatever_there_is(name: str, case: str) -> None:
+def test_plots_of_ordinary_and_degenerate_rows(name: str, case: str) -> None:
     labels, scores, threshold = CASES[case]
     demand_good(PICTURES[name](labels, scores, threshold))
 
 
 @pytest.mark.requirement("PLT-7")
 @pytest.mark.parametrize("name", PICTURES)
-def test_the_same_rows_make_the_same_bytes(name: str) -> None:
+def test_equal_rows_give_equal_bytes(name: str) -> None:
     labels, scores, threshold = CASES["half positive"]
     picture = PICTURES[name](labels, scores, threshold)
     assert PICTURES[name](labels[::-1], scores[::-1], threshold) == picture
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_other_rows_make_another_picture(name: str) -> None:
+def test_different_rows_give_different_plots(name: str) -> None:
     picture, other = (PICTURES[name](*CASES[case]) for case in ("half positive", "all scores equal"))
     assert picture != other
 
@@ -83,15 +83,15 @@ def test_the_threshold_is_marked(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_impossible_scores_are_refused(name: str) -> None:
-    with pytest.raises(TrainingError, match="scores must lie between 0 and 1"):
+def test_reject_scores_out_of_range(name: str) -> None:
+    with pytest.raises(TrainingError, match="scores must be between 0 and 1"):
         PICTURES[name]([0, 1], [0.5, 1.5], 0.5)
 
 
-def test_a_home_that_cannot_be_written_is_no_news(tmp_path: Path) -> None:
-    # As in a container: Matplotlib would warn on its first import, and list the fonts anew.
+def test_plots_without_warnings_if_the_home_is_read_only(tmp_path: Path) -> None:
+    # As in a container, where Matplotlib warns on its first import and rebuilds its font list.
     home = tmp_path / "home"
-    home.write_text("no folder, so that even root cannot write below it")
+    home.write_text("a file, so that even root cannot create files below it")
     drop = {"MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"}
     environment = {name: value for name, value in os.environ.items() if name not in drop} | {
         "HOME": str(home),

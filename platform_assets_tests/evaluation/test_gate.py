@@ -1,4 +1,4 @@
-"""A demand is named as a fact, and a verdict says why."""
+"""The quality gate: names of checks, criteria, the comparison with the champion, and the verdict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 NAN = math.nan
-CHECK_NAME = re.compile(r"^[A-Za-z0-9_]+$")  # what Dagster takes
+CHECK_NAME = re.compile(r"^[A-Za-z0-9_]+$")  # allowed by Dagster
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ CHECK_NAME = re.compile(r"^[A-Za-z0-9_]+$")  # what Dagster takes
         ),
     ],
 )
-def test_a_demand_is_named_as_a_fact(demand: Criterion | NotWorse, name: str, description: str) -> None:
+def test_name_and_description_of_a_check(demand: Criterion | NotWorse, name: str, description: str) -> None:
     assert (demand.name, demand.description) == (name, description)
     assert CHECK_NAME.match(demand.name)
 
@@ -55,17 +55,20 @@ def test_a_demand_is_named_as_a_fact(demand: Criterion | NotWorse, name: str, de
     [
         (
             lambda: Criterion("magic", at_least=1).description,
-            "there is no metric magic; there are roc_auc",
+            "unknown metric magic; use one of: roc_auc, ",
         ),
-        (lambda: Criterion("recall"), "the criterion for recall needs one finite bound, at_least or at_most"),
+        (lambda: Criterion("recall"), "the criterion for recall needs one finite bound: set at_least or at_most"),
         (lambda: Criterion("recall", 0.1, 0.2), "needs one finite bound"),
         (lambda: Criterion("recall", at_least=NAN), "needs one finite bound"),
-        (lambda: NotWorse("magic").description, "there is no metric magic"),
-        (lambda: NotWorse("flagged"), "neither a higher nor a lower flagged is better"),
-        (lambda: NotWorse("recall", by=-0.1), "the margin for recall is -0.1; it must be 0 or above"),
+        (lambda: NotWorse("magic").description, "unknown metric magic"),
+        (
+            lambda: NotWorse("flagged"),
+            "flagged cannot be compared with the champion's, because neither higher nor lower is better",
+        ),
+        (lambda: NotWorse("recall", by=-0.1), "the margin for recall is -0.1; it must be finite and 0 or above"),
     ],
 )
-def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) -> None:
+def test_reject_invalid_declarations(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)
@@ -118,6 +121,12 @@ def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) ->
             "Number of rows is 12,345, at least 1000 is needed",
         ),
         (
+            Criterion("lift_top_decile", at_least=1.5),
+            Estimate(1.25, 1.125, 2),
+            False,
+            "Lift of the top decile is 1.250 (1.125 to 2), at least 1.5 is needed",
+        ),
+        (
             Criterion("recall", at_least=0.5),
             Estimate(0.6, NAN, NAN),
             True,
@@ -127,7 +136,7 @@ def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) ->
             Criterion("precision", at_least=0.5),
             Estimate(NAN, NAN, NAN),
             False,
-            "Precision is undefined, for there are no flagged rows; at least 0.5 is needed",
+            "Precision is undefined, because there are no flagged rows; at least 0.5 is needed",
         ),
         (
             Criterion("roc_auc", at_least=0.65),
@@ -139,11 +148,13 @@ def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) ->
             Criterion("roc_auc", at_most=0.99),
             Estimate(NAN, NAN, NAN),
             False,
-            "ROC AUC is undefined, for there are no rows of both classes; at most 0.99 is allowed",
+            "ROC AUC is undefined, because there are no rows of both classes; at most 0.99 is allowed",
         ),
     ],
 )
-def test_a_criterion_judges_the_value(criterion: Criterion, estimate: Estimate, passed: bool, told: str) -> None:
+def test_a_criterion_tests_the_value_and_not_the_interval(
+    criterion: Criterion, estimate: Estimate, passed: bool, told: str
+) -> None:
     verdict = judge({criterion.metric: estimate}, [criterion])
     assert verdict.reasons == (Reason(criterion.name, passed, told),)
     assert verdict.passed == passed
@@ -188,7 +199,7 @@ def test_a_criterion_judges_the_value(criterion: Criterion, estimate: Estimate, 
             Estimate(NAN, NAN, NAN),
             False,
             (
-                "Recall cannot be compared with the champion's, for there are no positive rows; "
+                "Recall cannot be compared with the champion's, because there are no positive rows; "
                 "the lower end must be at least -0.01"
             ),
         ),
@@ -200,14 +211,16 @@ def test_a_criterion_judges_the_value(criterion: Criterion, estimate: Estimate, 
         ),
     ],
 )
-def test_the_comparison_judges_the_worse_end(demand: NotWorse, difference: Estimate, passed: bool, told: str) -> None:
+def test_the_comparison_tests_the_worse_end_of_the_interval(
+    demand: NotWorse, difference: Estimate, passed: bool, told: str
+) -> None:
     verdict = judge({}, [], keeps_up(demand, {demand.metric: difference}))
     assert verdict.reasons == (Reason(demand.name, passed, told),)
     assert verdict.passed == passed
 
 
 @pytest.mark.requirement("PRO-2")
-def test_a_worse_challenger_is_found_and_an_equal_one_passes() -> None:
+def test_a_worse_challenger_fails_and_an_equal_one_passes() -> None:
     labels, scores, groups = scored(4_000, 400)
     noise = np.random.default_rng(2).random(4_000)
     for challenger, passed in ((scores, True), (np.clip(scores + 0.3 * noise, 0, 1), False)):
@@ -218,11 +231,11 @@ def test_a_worse_challenger_is_found_and_an_equal_one_passes() -> None:
         assert verdict.passed == passed
 
 
-def test_nothing_demanded_is_nothing_passed() -> None:
+def test_a_verdict_without_reasons_does_not_pass() -> None:
     assert not Verdict(()).passed
 
 
-def test_a_verdict_goes_into_json() -> None:
+def test_a_verdict_as_json() -> None:
     verdict = Verdict((Reason("a_is_b", passed=True, told="A is B"), Reason("c_is_d", passed=False, told="C is E")))
     assert json.loads(json.dumps(verdict.as_dict())) == {
         "passed": False,

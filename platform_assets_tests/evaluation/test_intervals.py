@@ -1,4 +1,4 @@
-"""Intervals cover the truth, and come from whole groups."""
+"""Bootstrap intervals: coverage, resampling by group, and reproducibility."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.binary_classification import (
     evaluate,
 )
-from platform_assets.evaluation.intervals import Estimate
+from platform_assets.evaluation.intervals import Estimate, grouped_bootstrap
 from platform_assets_tests.evaluation.scored_rows import scored, values
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 NAN = math.nan
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    # Rows come in groups of one label each: intervals that took rows for independent would be too narrow.
+def test_coverage_of_the_interval() -> None:
+    # All rows of a group have one label, so intervals that treat rows as independent would be too narrow.
     covered = []
     for seed in range(60):
         random = np.random.default_rng(seed)
@@ -35,7 +35,29 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.85 <= np.mean(covered) <= 1.0
 
 
-def test_whole_groups_are_drawn() -> None:
+def test_the_interval_contains_the_middle_95_percent_of_the_resamples() -> None:
+    values, groups, means = np.arange(30.0), np.arange(30) // 3, []
+
+    def mean(weights: Any) -> dict[str, float]:
+        drawn = np.ones(30) if weights is None else weights
+        means.append(float(np.average(values, weights=drawn)))
+        # Ten groups of three rows are drawn.
+        assert drawn.sum() == 30
+        assert (drawn.reshape(10, 3) == drawn[::3, None]).all()
+        return {"mean": means[-1]}
+
+    found = grouped_bootstrap(mean, 30, groups, 100, 7)["mean"]
+    assert found.value == means[0] == 14.5
+    assert len(set(means)) > 30
+    assert [found.low, found.high] == np.percentile(means[1:], [2.5, 97.5]).tolist()
+
+
+def test_two_groups_have_an_interval() -> None:
+    found = evaluate([0, 1], [0.5, 0.5], ["a", "b"], 0.5)["base_rate"]
+    assert (found.low, found.value, found.high) == (0.0, 0.5, 1.0)
+
+
+def test_groups_are_resampled() -> None:
     labels, scores, _ = scored(2_000, 1)
     by_row = evaluate(labels, scores, np.arange(2_000), 0.1)["roc_auc"]
     doubled = (np.repeat(labels, 4), np.repeat(scores, 4), np.repeat(np.arange(2_000), 4))
@@ -47,7 +69,7 @@ def test_whole_groups_are_drawn() -> None:
 
 
 @pytest.mark.requirement("PLT-7")
-def test_intervals_are_the_same_again_in_any_order() -> None:
+def test_intervals_depend_on_the_seed_and_not_on_the_row_order() -> None:
     labels, scores, groups = scored(500, 40)
     order = np.random.default_rng(1).permutation(500)
     first = evaluate(labels, scores, groups, 0.1)
@@ -57,21 +79,21 @@ def test_intervals_are_the_same_again_in_any_order() -> None:
     assert values(evaluate(labels, scores, groups, 0.1, seed=1)) == values(first)
 
 
-def test_counts_are_facts() -> None:
+def test_the_intervals_of_counts_are_the_counts() -> None:
     labels, scores, groups = scored(500, 40)
     found = evaluate(labels, scores, groups, 0.1)
     assert found["rows"] == Estimate(500, 500, 500)
     assert found["positives"] == Estimate(labels.sum(), labels.sum(), labels.sum())
 
 
-def test_a_single_group_has_no_interval() -> None:
+def test_no_interval_for_a_single_group() -> None:
     found = evaluate([0, 1, 1], [0.1, 0.2, 0.3], ["a"] * 3, 0.25)["roc_auc"]
     assert found.value == 1.0
     assert math.isnan(found.low)
     assert math.isnan(found.high)
 
 
-def test_a_resample_without_positives_does_not_count() -> None:
+def test_ignore_resamples_without_positive_rows() -> None:
     labels, scores = [1, *[0] * 9], [0.95, *[place / 10 for place in range(9)]]
     found = evaluate(labels, scores, range(10), 0.5)["roc_auc"]
     assert found == Estimate(1.0, 1.0, 1.0)
@@ -80,11 +102,11 @@ def test_a_resample_without_positives_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: evaluate([0, 1], [0.5, 0.5], ["a"], 0.5), "there are 1 groups for 2 rows"),
+        (lambda: evaluate([0, 1], [0.5, 0.5], ["a"], 0.5), "there are 1 groups for 2 rows; pass one group per row"),
         (lambda: evaluate([0, 1], [0.5, 0.5], np.array(["a", None]), 0.5), "1 of 2 rows have no group"),
     ],
 )
-def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) -> None:
+def test_reject_missing_groups(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)
@@ -97,5 +119,5 @@ def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) ->
         (Estimate(NAN, NAN, NAN), {"value": None, "low": None, "high": None}),
     ],
 )
-def test_an_estimate_goes_into_json(estimate: Estimate, expected: dict[str, Any]) -> None:
+def test_an_estimate_as_json(estimate: Estimate, expected: dict[str, Any]) -> None:
     assert json.loads(json.dumps(estimate.as_dict(), allow_nan=False)) == expected

@@ -1,4 +1,4 @@
-"""Near-duplicates are found by comparing every two texts, and a group keeps its key while texts are added."""
+"""Groups of near-duplicates: agreement with brute force, the similarity rule, and stable keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ texts = st.lists(st.lists(words, max_size=6).map(" ".join), max_size=14)
 
 
 def by_brute_force(given: list[str]) -> list[set[int]]:
-    """Groups of places, found by comparing every two texts until nothing is joined any more."""
+    """Return groups of indices, found by comparing all pairs of texts."""
     groups = [{place} for place in range(len(given))]
 
     def similar(one: str, other: str) -> bool:
@@ -37,7 +37,7 @@ def by_brute_force(given: list[str]) -> list[set[int]]:
 
 @settings(max_examples=50)
 @given(texts)
-def test_groups_are_what_comparing_every_two_texts_gives(drawn: list[str]) -> None:
+def test_groups_equal_those_of_brute_force(drawn: list[str]) -> None:
     keys = near_duplicates(drawn)
     expected = {frozenset(group) for group in by_brute_force(drawn)}
     assert {frozenset(place for place, key in enumerate(keys) if key == one) for one in keys} == expected
@@ -45,7 +45,7 @@ def test_groups_are_what_comparing_every_two_texts_gives(drawn: list[str]) -> No
 
 @settings(max_examples=50)
 @given(texts, texts)
-def test_texts_that_are_added_never_part_a_group_and_leave_the_key_of_what_they_do_not_join(
+def test_appended_texts_never_divide_a_group_or_change_its_key_unless_groups_merge(
     before: list[str], more: list[str]
 ) -> None:
     old, new = near_duplicates(before), near_duplicates(before + more)
@@ -53,7 +53,7 @@ def test_texts_that_are_added_never_part_a_group_and_leave_the_key_of_what_they_
     for one, other in zip(old, new, strict=False):
         joined.setdefault(other, set()).add(one)
     assert all(len({new[place] for place, key in enumerate(old) if key == one}) == 1 for one in old)
-    # Where two groups became one, it has the key of the older one.
+    # Merged groups have the key of the older group.
     assert all(key in groups for key, groups in joined.items())
 
 
@@ -72,24 +72,24 @@ def test_texts_that_are_added_never_part_a_group_and_leave_the_key_of_what_they_
         ("fire", "fire fire", False),
         ("", "", True),
         ("", "a", False),
-        # Exactly two fifths: two of five pairs.
+        # Similarity of exactly 2/5.
         ("a b c d e f", "a b c", True),
         ("a b c d e f g", "a b c", False),
         ("a b", "b a", False),
     ],
 )
-def test_which_texts_are_near_duplicates(one: str, other: str, same: bool) -> None:
+def test_near_duplicates_share_two_fifths_of_their_bigrams(one: str, other: str, same: bool) -> None:
     first, second = near_duplicates([one, other])
     assert (first == second) == same
 
 
-def test_a_chain_of_near_duplicates_is_one_group() -> None:
+def test_near_duplicates_of_near_duplicates_are_in_one_group() -> None:
     chain = ["a b c d e", "c d e f g", "e f g h i"]
     assert len(set(near_duplicates([chain[0], chain[2]]))) == 2
     assert len(set(near_duplicates(["a b c d e", "b c d e f", "c d e f g", "d e f g h"]))) == 1
 
 
-def test_keys_are_the_same_on_every_machine() -> None:
+def test_keys_never_change() -> None:
     assert near_duplicates(["a fire in the north", "nothing", "a fire in the north again"]) == [
         "6448377d9ae757b3",
         "1785cfc3bc6ac773",
@@ -98,7 +98,7 @@ def test_keys_are_the_same_on_every_machine() -> None:
     assert near_duplicates([]) == []
 
 
-def test_in_parts_as_all_at_once() -> None:
+def test_slices_give_the_same_groups() -> None:
     incidence = _incidence([f"{a} {b} {c} fire" for a in "abcde" for b in "abc" for c in "xyz"])
     whole = _connected(incidence)
     assert 1 < len(set(whole.tolist())) < incidence.shape[0]

@@ -1,4 +1,4 @@
-"""Who is held out follows from the group alone; what judges is unknown and, with times, later."""
+"""Splits by group and time: keys, holdout membership, cut dates and folds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def days(*offsets: int) -> Any:
 
 
 def loans(rows: int, groups: int, seed: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Groups, and times spread evenly over two years."""
+    """Return random groups, and times spread evenly over two years."""
     random = np.random.default_rng(seed)
     times = np.datetime64("2019-01-01") + random.integers(0, 730, rows).astype("timedelta64[D]")
     return random.integers(0, groups, rows), times
@@ -51,20 +51,20 @@ def loans(rows: int, groups: int, seed: int = 0) -> tuple[NDArray[Any], NDArray[
 @pytest.mark.parametrize(
     ("groups", "keys", "codes"),
     [
-        pytest.param([2, 10, 2], ["10", "2"], [1, 0, 1], id="whole numbers"),
+        pytest.param([2, 10, 2], ["10", "2"], [1, 0, 1], id="integers"),
         pytest.param(
-            [7, 7.0, "7", np.int64(7), np.float32(7), Decimal(7)], ["7"], [0] * 6, id="one number in six types"
+            [7, 7.0, "7", np.int64(7), np.float32(7), Decimal(7)], ["7"], [0] * 6, id="one integer in six types"
         ),
-        pytest.param(np.array([1.0, 2.0]), ["1", "2"], [0, 1], id="whole numbers that pandas made floats"),
-        pytest.param([True, 1, False], ["0", "1"], [1, 1, 0], id="truth is a number, whatever comes first"),
-        pytest.param([1, True, False], ["0", "1"], [1, 1, 0], id="truth is a number, whatever comes last"),
+        pytest.param(np.array([1.0, 2.0]), ["1", "2"], [0, 1], id="integers that pandas turned into floats"),
+        pytest.param([True, 1, False], ["0", "1"], [1, 1, 0], id="booleans are integers, boolean first"),
+        pytest.param([1, True, False], ["0", "1"], [1, 1, 0], id="booleans are integers, integer first"),
         pytest.param([2**70, -1, -0.0], ["-1", "0", str(2**70)], [2, 0, 1], id="large, negative, zero"),
         pytest.param(["b", "a", "", "nan"], ["", "a", "b", "nan"], [2, 1, 0, 3], id="text"),
-        pytest.param(pd.Series(["é", "e"], index=[5, 3]), ["e", "é"], [1, 0], id="a column with an index of its own"),
+        pytest.param(pd.Series(["é", "e"], index=[5, 3]), ["e", "é"], [1, 0], id="a series with another index"),
         pytest.param([], [], [], id="no rows"),
     ],
 )
-def test_keys_are_text_and_sorted(groups: Any, keys: list[str], codes: list[int]) -> None:
+def test_group_keys_are_sorted_texts(groups: Any, keys: list[str], codes: list[int]) -> None:
     found, texts = group_keys(groups)
     assert (texts, found.tolist()) == (keys, codes)
     assert found.dtype == np.int64
@@ -77,25 +77,25 @@ def test_keys_are_text_and_sorted(groups: Any, keys: list[str], codes: list[int]
         (["a", float("nan"), None], "2 of 3 rows have no group"),
         (np.array([1.0, np.nan]), "1 of 2 rows have no group"),
         ([pd.NA, "a"], "1 of 2 rows have no group"),
-        ([1.5], "the group 1.5 is neither text nor a whole number"),
-        ([float("inf")], "the group inf is neither text nor a whole number"),
-        ([1j], "the group 1j is neither text nor a whole number"),
-        ([dt.date(2020, 1, 1)], "is neither text nor a whole number; turn it into text first"),
-        ([UUID(int=1)], "is neither text nor a whole number"),
+        ([1.5], "the group 1.5 is neither text nor an integer"),
+        ([float("inf")], "the group inf is neither text nor an integer"),
+        ([1j], "the group 1j is neither text nor an integer"),
+        ([dt.date(2020, 1, 1)], "is neither text nor an integer; convert the column to text"),
+        ([UUID(int=1)], "is neither text nor an integer"),
     ],
 )
-def test_a_group_that_has_no_stable_text_is_refused(groups: Any, message: str) -> None:
+def test_reject_missing_groups_and_groups_without_a_stable_text(groups: Any, message: str) -> None:
     with pytest.raises(TrainingError) as error:
         in_holdout(groups, 0.5)
     assert message in str(error.value)
 
 
-# Membership
+# Holdout membership
 
 
 @pytest.mark.requirement("PLT-7")
-def test_membership_never_changes() -> None:
-    # Literals: another hash would move clients from the holdout into what models learn from.
+def test_the_hash_of_a_group_never_changes() -> None:
+    # Literal values, because another hash would move clients from the holdout into the training set.
     numbers = np.arange(5_000_000, 5_000_040)
     assert numbers[in_holdout(numbers, 0.2)].tolist() == NUMBERS_HELD_OUT
     words = ["alpha", "beta", "é", "", "7", "-1", "device-1", "device-2", "device-3", "device-4"]
@@ -117,30 +117,31 @@ def test_a_larger_share_only_adds_groups(groups: list[Any], one: float, other: f
 
 
 @given(st.lists(KEYS, min_size=1))
-def test_the_whole_and_nothing_can_be_held_out(groups: list[Any]) -> None:
+def test_shares_of_0_and_1_hold_out_no_group_and_all_groups(groups: list[Any]) -> None:
     assert in_holdout(groups, 1).all()
     assert not in_holdout(groups, 0).any()
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
-def test_the_share_of_groups_is_near_what_was_asked_for(share: float) -> None:
+def test_the_share_of_held_out_groups_is_about_the_requested_share(share: float) -> None:
     held_out = in_holdout(np.arange(20_000), share)
     assert held_out.mean() == pytest.approx(share, abs=0.01)
-    # Another salt chooses independently.
+    # Another salt holds out an independent set of groups.
     assert (held_out & in_holdout(np.arange(20_000), share, "other")).mean() == pytest.approx(share**2, abs=0.01)
 
 
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: in_holdout([1], 1.1), "the share of groups is 1.1; it must lie between 0 and 1"),
+        (lambda: in_holdout([1], 1.1), "the share of groups is 1.1; it must be between 0 and 1"),
+        (lambda: in_holdout([1], -0.1), "the share of groups is -0.1"),
         (lambda: in_holdout([1], float("nan")), "the share of groups is nan"),
-        (lambda: Holdout(groups=0), "the holdout's share of groups is 0; it must lie between 0 and 1"),
-        (lambda: Holdout(newest=1), "the holdout's share of newest is 1; it must lie between 0 and 1"),
-        (lambda: folds([1, 2], None, 1, 0.25), "1 folds are asked for; two or more are needed"),
+        (lambda: Holdout(groups=0), "the holdout's share of groups is 0; it must be above 0 and below 1"),
+        (lambda: Holdout(newest=1), "the holdout's share of newest is 1; it must be above 0 and below 1"),
+        (lambda: folds([1, 2], None, 1, 0.25), "the number of folds is 1; it must be 2 or more"),
     ],
 )
-def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) -> None:
+def test_reject_shares_and_fold_counts_out_of_range(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)
@@ -149,7 +150,7 @@ def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) ->
 # Split
 
 
-def test_an_example_by_hand() -> None:
+def test_split_of_a_worked_example() -> None:
     held, other = NUMBERS_HELD_OUT[0], 5_000_000
     assert not in_holdout([other], 0.2)[0]
     groups = [held, other, held, other, held, other, held, other]
@@ -165,17 +166,19 @@ def test_an_example_by_hand() -> None:
 @pytest.mark.parametrize(
     ("offsets", "newest", "cut"),
     [
-        pytest.param([0, 1, 2, 3], 0.25, 3, id="exactly"),
-        pytest.param([0, 1, 2, 3], 0.3, 3, id="the closest below"),
-        pytest.param([0, 1, 2, 3], 0.45, 2, id="the closest above"),
-        pytest.param([0, 1, 2, 3], 0.375, 3, id="the later of two"),
-        pytest.param([0, 1, 1, 1], 0.1, 1, id="one day with most rows"),
+        pytest.param([0, 1, 2, 3], 0.25, 3, id="exact"),
+        pytest.param([0, 1, 2, 3], 0.3, 3, id="nearest is below"),
+        pytest.param([0, 1, 2, 3], 0.45, 2, id="nearest is above"),
+        pytest.param([0, 1, 2, 3], 0.375, 3, id="the later day of a tie"),
+        pytest.param([0, 1, 1, 1], 0.1, 1, id="most rows on one day"),
         pytest.param([0, 0, 0, 1], 0.9, 1, id="never the first day"),
-        pytest.param([0, 1, 2, 30_000], 0.5, 2, id="an odd date counts as one row"),
-        pytest.param([-40_000, 1, 2, 3], 0.5, 2, id="so does an odd early one"),
+        pytest.param([0, 1, 2, 30_000], 0.5, 2, id="late outlier"),
+        pytest.param([-40_000, 1, 2, 3], 0.5, 2, id="early outlier"),
     ],
 )
-def test_the_cut_is_a_quantile_of_the_rows(offsets: list[int], newest: float, cut: int) -> None:
+def test_the_cut_date_is_the_day_nearest_to_the_requested_share_of_rows(
+    offsets: list[int], newest: float, cut: int
+) -> None:
     held, other = NUMBERS_HELD_OUT[0], 5_000_000
     groups = [held, other] * len(offsets)
     found = split(groups, np.repeat(np.array(days(*offsets)), 2), Holdout(0.2, newest))
@@ -185,13 +188,15 @@ def test_the_cut_is_a_quantile_of_the_rows(offsets: list[int], newest: float, cu
 @pytest.mark.parametrize(
     "times",
     [
-        pytest.param([dt.datetime(2020, 1, day, 23, 59) for day in (1, 2, 3, 4)], id="moments of a day share its side"),
-        pytest.param([dt.datetime(2020, 1, day, tzinfo=dt.UTC) for day in (1, 2, 3, 4)], id="with a zone"),
-        pytest.param(np.array(days(0, 1, 2, 3), dtype="datetime64[D]"), id="NumPy's days"),
-        pytest.param(pd.Series(pd.to_datetime(days(0, 1, 2, 3)), index=[9, 8, 7, 6]), id="a column with its own index"),
+        pytest.param(
+            [dt.datetime(2020, 1, day, 23, 59) for day in (1, 2, 3, 4)], id="times of one day are on one side"
+        ),
+        pytest.param([dt.datetime(2020, 1, day, tzinfo=dt.UTC) for day in (1, 2, 3, 4)], id="with a time zone"),
+        pytest.param(np.array(days(0, 1, 2, 3), dtype="datetime64[D]"), id="NumPy days"),
+        pytest.param(pd.Series(pd.to_datetime(days(0, 1, 2, 3)), index=[9, 8, 7, 6]), id="a series with another index"),
     ],
 )
-def test_times_come_in_several_forms(times: Any) -> None:
+def test_split_accepts_dates_and_timestamps(times: Any) -> None:
     held, other = NUMBERS_HELD_OUT[0], 5_000_000
     found = split([other, other, held, held], times, Holdout(0.2, 0.25))
     assert (found.train.tolist(), found.holdout.tolist(), found.left_out) == ([0, 1], [3], 1)
@@ -199,16 +204,18 @@ def test_times_come_in_several_forms(times: Any) -> None:
     assert f"{found.cut:%Y-%m-%d %H:%M}" == "2020-01-04 00:00"
 
 
-def test_the_split_has_about_the_asked_for_sizes() -> None:
+def test_the_sides_have_about_the_requested_sizes() -> None:
     groups, times = loans(20_000, 2_000)
-    found = split(groups, times, Holdout(0.2, 0.25))
+    found = split(groups, times, Holdout())
     assert len(found.holdout) / 20_000 == pytest.approx(0.2 * 0.25, abs=0.01)
     assert len(found.train) / 20_000 == pytest.approx(0.8 * 0.75, abs=0.02)
     assert len(found.train) + len(found.holdout) + found.left_out == 20_000
 
 
 @given(ROWS, st.floats(0.05, 0.95), st.floats(0.05, 0.95), st.booleans(), st.randoms(use_true_random=False))
-def test_laws_of_the_split(rows: list[tuple[int, int]], share: float, newest: float, timed: bool, random: Any) -> None:
+def test_invariants_of_split(
+    rows: list[tuple[int, int]], share: float, newest: float, timed: bool, random: Any
+) -> None:
     def of(some: list[tuple[int, int]]) -> tuple[set[tuple[int, int]], set[tuple[int, int]], Any]:
         times = days(*(day for _, day in some)) if timed else None
         found = split([group for group, _ in some], times, Holdout(share, newest))
@@ -254,27 +261,27 @@ def test_later_rows_never_move_a_group_from_the_holdout_to_training(
     ("groups", "times", "message"),
     [
         ([], None, "there are no rows to split"),
-        ([5_000_000], None, "none of the groups are held out at a share of 0.2; more groups are needed"),
+        ([5_000_000], None, "none of the groups are held out at a share of 0.2; load data with more groups"),
         (["held"], None, "all of the groups are held out at a share of 0.2"),
-        (["held", 5_000_000], days(0, 1), "the holdout has no rows to judge by on or after 2020-01-02"),
-        ([5_000_000, "held"], days(1, 1), "the rows are of 1 days; a cut in time needs two or more"),
-        (["held", 5_000_000, "held"], days(0, 1, 1), "the holdout has no rows to learn from before 2020-01-02"),
+        (["held", 5_000_000], days(0, 1), "the holdout has no test rows on or after 2020-01-02"),
+        ([5_000_000, "held"], days(1, 1), "all rows are from one day; a split by time needs two or more days"),
+        (["held", 5_000_000, "held"], days(0, 1, 1), "the holdout has no training rows before 2020-01-02"),
         (["held", 5_000_000], [*days(0), None], "1 of 2 rows have no time"),
         (["held", 5_000_000], days(0), "there are 1 times for 2 rows"),
-        (["held", 5_000_000], [1, 2], "the times are of type int64; dates or timestamps are needed"),
+        (["held", 5_000_000], [1, 2], "the times have type int64; convert the column to dates or timestamps"),
         (
             ["held", 5_000_000],
             ["2020-01-02", "01/02/2020"],
-            "the times are of type str; dates or timestamps are needed",
+            "the times have type str; convert the column to dates or timestamps",
         ),
         (
             ["held", 5_000_000],
             [dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)],
-            "the times are not all dates or timestamps of one zone",
+            "the times are not all dates, or timestamps in one time zone",
         ),
     ],
 )
-def test_a_split_with_an_empty_side_says_what_is_missing(groups: list[Any], times: Any, message: str) -> None:
+def test_reject_rows_that_cannot_be_split(groups: list[Any], times: Any, message: str) -> None:
     named = [NUMBERS_HELD_OUT[0] if group == "held" else group for group in groups]
     with pytest.raises(TrainingError) as error:
         split(named, times, Holdout(0.2, 0.25))
@@ -285,7 +292,7 @@ def test_a_split_with_an_empty_side_says_what_is_missing(groups: list[Any], time
 
 
 @given(ROWS, st.integers(2, 4), st.booleans(), st.randoms(use_true_random=False))
-def test_laws_of_folds(rows: list[tuple[int, int]], count: int, timed: bool, random: Any) -> None:
+def test_invariants_of_folds(rows: list[tuple[int, int]], count: int, timed: bool, random: Any) -> None:
     groups, times = [group for group, _ in rows], days(*(day for _, day in rows)) if timed else None
     try:
         found = folds(groups, times, count, 0.4)
@@ -316,18 +323,20 @@ def test_the_fold_of_a_group_never_changes() -> None:
     assert [len(many) for many in of_many] == pytest.approx([1000] * 3, abs=80)
 
 
-def test_folds_do_not_follow_from_the_holdout() -> None:
+@pytest.mark.parametrize(("newest", "first_test_day"), [(0.25, 3), (0.5, 2), (0.75, 1)])
+def test_folds_are_cut_at_the_requested_share_of_rows(newest: float, first_test_day: int) -> None:
+    groups = [group for fold in GROUPS_BY_FOLD for group in fold]
+    found = folds(np.repeat(groups, 4), days(*[0, 1, 2, 3] * len(groups)), 3, newest)
+    assert [sorted(set(test % 4)) for _, test in found] == [list(range(first_test_day, 4))] * 3
+    assert [sorted(set(train % 4)) for train, _ in found] == [list(range(first_test_day))] * 3
+
+
+def test_folds_are_independent_of_the_holdout() -> None:
     groups = np.arange(6_000)
     learned = groups[~in_holdout(groups, 0.5)]
     assert [len(test) for _, test in folds(learned, None, 3, 0.25)] == pytest.approx([1000] * 3, abs=100)
 
 
-def test_a_fold_without_rows_is_named() -> None:
-    with pytest.raises(TrainingError, match="^fold . of 3 has no rows to judge by; more groups are needed$"):
-        folds([1, 2], None, 3, 0.25)
-
-
-def test_the_sides_of_many_rows_have_their_shares() -> None:
-    groups, times = loans(700_000, 9_000)
-    found = split(groups, times, Holdout())
-    assert len(found.holdout) == pytest.approx(700_000 * 0.05, rel=0.05)
+def test_reject_a_fold_without_test_rows() -> None:
+    with pytest.raises(TrainingError, match="^fold 2 of 3 has no test rows; load data with more groups$"):
+        folds([GROUPS_BY_FOLD[0][0], GROUPS_BY_FOLD[2][0]], None, 3, 0.25)

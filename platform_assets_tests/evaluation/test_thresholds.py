@@ -1,4 +1,4 @@
-"""A rule's threshold is the best one by what the rule says."""
+"""Threshold rules: minimum recall and maximum F1."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 @given(ROWS, st.floats(0.01, 1))
-def test_the_highest_threshold_that_reaches_the_recall(rows: list[tuple[int, float, int]], share: float) -> None:
+def test_reaching_recall_chooses_the_highest_threshold_with_this_recall(
+    rows: list[tuple[int, float, int]], share: float
+) -> None:
     labels, scores, _ = columns(rows)
     assume(labels.any())
     rule = reaching_recall(share)
@@ -33,13 +35,13 @@ def test_the_highest_threshold_that_reaches_the_recall(rows: list[tuple[int, flo
 @pytest.mark.parametrize(
     ("share", "threshold"), [(0.2, 0.9), (0.21, 0.7), (0.6, 0.5), (0.61, 0.5), (0.8, 0.5), (1, 0.1)]
 )
-def test_a_threshold_by_hand(share: float, threshold: float) -> None:
+def test_reaching_recall_on_a_worked_example(share: float, threshold: float) -> None:
     labels, scores = [1, 1, 0, 1, 1, 0, 1, 0], [0.9, 0.7, 0.6, 0.5, 0.5, 0.3, 0.1, 0.0]
     assert reaching_recall(share).choose(labels, scores) == threshold
 
 
 @given(ROWS)
-def test_no_other_threshold_has_a_higher_f1(rows: list[tuple[int, float, int]]) -> None:
+def test_best_f1_chooses_the_highest_threshold_with_maximum_f1(rows: list[tuple[int, float, int]]) -> None:
     labels, scores, _ = columns(rows)
     assume(labels.any())
     threshold = best_f1().choose(labels, scores)
@@ -52,20 +54,23 @@ def test_no_other_threshold_has_a_higher_f1(rows: list[tuple[int, float, int]]) 
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: reaching_recall(0), "the recall to reach is 0; it must lie above 0 and be at most 1"),
+        (lambda: reaching_recall(0), "the recall to reach is 0; it must be above 0 and at most 1"),
         (lambda: reaching_recall(1.1), "the recall to reach is 1.1"),
-        (lambda: reaching_recall(0.5).choose([0, 0], [0.1, 0.2]), "no row is positive"),
-        (lambda: best_f1().choose([0, 0], [0.1, 0.2]), "no row is positive, so that F1 is undefined"),
+        (lambda: reaching_recall(0.5).choose([0, 0], [0.1, 0.2]), "no row is positive, so recall is undefined"),
+        (lambda: best_f1().choose([0, 0], [0.1, 0.2]), "no row is positive, so F1 is undefined"),
     ],
 )
-def test_what_makes_no_sense_is_refused(act: Callable[[], Any], message: str) -> None:
+def test_reject_invalid_recalls_and_rows_without_positives(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)
 
 
-def test_a_threshold_rule_says_what_it_does() -> None:
+def test_name_parameters_and_description_of_a_rule() -> None:
     assert best_f1().description == "The threshold at which F1 is highest."
+    # Fingerprints of trainings contain name and parameters.
+    assert (best_f1().name, best_f1().parameters) == ("best_f1", {})
+    assert (reaching_recall(0.8).name, reaching_recall(0.8).parameters) == ("recall", {"at_least": 0.8})
     assert best_f1() == best_f1() != reaching_recall(0.9)
     assert reaching_recall(0.8).description == "The highest threshold that reaches a recall of 0.8."
     assert reaching_recall(0.8) == reaching_recall(0.8) != reaching_recall(0.9)

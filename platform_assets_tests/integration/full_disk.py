@@ -1,4 +1,4 @@
-"""A process whose lake lies on a small disk that fills up between two runs; says as JSON what became of them.
+"""A process whose lake is on a small disk that fills up between two runs; prints the outcome as JSON.
 
 For `warm.py`. Arguments: the lake's folder, and two source files. The environment says the rest.
 """

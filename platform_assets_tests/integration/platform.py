@@ -1,4 +1,4 @@
-"""A platform of a test's own: trains, promotes and follows decisions as Dagster does, on PostgreSQL and MLflow."""
+"""A platform for one test, on a real PostgreSQL and MLflow, with the runs that Dagster would launch."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class Platform:
-    """A platform of its own, and what Dagster does on it.
+    """A platform, and the Dagster runs on it.
 
     Parameters
     ----------
     spec
-        The model that it is about.
+        The model under test.
     instance
-        Dagster's.
+        Dagster's instance.
     """
 
     def __init__(self, spec: ModelSpec, instance: dg.DagsterInstance) -> None:
@@ -45,11 +45,11 @@ class Platform:
         self.cursors: dict[str, str | None] = {}
 
     def command(self, *arguments: str, **variables: str) -> Done:
-        """What `platform-assets` says."""
+        """Run a command of `platform-assets`."""
         return platform_assets(*arguments, **variables)
 
     def train(self, **variables: str) -> Request:
-        """Run the training job in this environment; the request that came of it."""
+        """Run the training job with environment variables; return the newest approval request."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in variables.items():
                 patch.setenv(name, value)
@@ -58,11 +58,11 @@ class Platform:
         return self.services.ledger.requests(self.spec.name)[0]
 
     def promote(self, number: int) -> dg.ExecuteInProcessResult:
-        """Launch the promotion of a request, as anybody can."""
+        """Run the job `promote_model` for a request."""
         return self.run("promote_model", run_config={"ops": {"load_request": {"config": {"request": number}}}})
 
     def follow_decisions(self) -> list[tuple[str, list[str]]]:
-        """Do what the sensor asks for: of each run, the request and the ops that ran."""
+        """Execute the runs that the sensor requests; return the request and the successful ops of each."""
         ran = []
         for wanted in self.evaluate("model_decided", ledger=self.services.ledger):
             result = self.run("promote_model", run_config=wanted.run_config, tags=wanted.tags)
@@ -72,14 +72,14 @@ class Platform:
         return ran
 
     def evaluate(self, sensor: str, **resources: Any) -> Sequence[dg.RunRequest]:
-        """The runs that a sensor asks for, looking once more."""
+        """Evaluate a sensor once more; return the runs that it requests."""
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursors.get(sensor), resources=resources)
         tick = self.definitions.get_repository_def().get_sensor_def(sensor).evaluate_tick(context)
         self.cursors[sensor] = tick.cursor
         return tick.run_requests or ()
 
     def registry_equals_ledger(self) -> bool:
-        """What the check says."""
+        """Return whether the check `registry_equals_ledger` passes."""
         check = dg.AssetCheckKey(dg.AssetKey(self.spec.key.split("/")), "registry_equals_ledger")
         job = self.definitions.resolve_implicit_global_asset_job_def()
         result = self.execute(job.get_subset(asset_selection=set(), asset_check_selection={check}))
@@ -87,23 +87,23 @@ class Platform:
         return found.passed
 
     def champion(self) -> int | None:
-        """The version to which MLflow's alias points."""
+        """Return the version with MLflow's alias `champion`."""
         aliases = self.mlflow().get_registered_model(self.spec.name).aliases
         return int(aliases[CHAMPION]) if CHAMPION in aliases else None
 
     def mlflow(self) -> MlflowClient:
-        """MLflow itself, past the platform."""
+        """Return a client of MLflow that bypasses the platform."""
         from mlflow import MlflowClient
 
         uri = self.services.mlflow_tracking_uri
         return MlflowClient(uri, uri)
 
     def run(self, job: str, **options: Any) -> dg.ExecuteInProcessResult:
-        """Execute a job by its name."""
+        """Execute a job by name."""
         return self.execute(self.definitions.resolve_job_def(job), **options)
 
     def execute(self, job: dg.JobDefinition, **options: Any) -> dg.ExecuteInProcessResult:
-        """Execute a job, in a thread of its own: the browser's event loop holds this one, and Dagster needs one too."""
+        """Execute a job in another thread, because Dagster needs an event loop and the browser's occupies this one."""
 
         def work() -> dg.ExecuteInProcessResult:
             return job.execute_in_process(instance=self.instance, raise_on_error=False, **options)
@@ -114,7 +114,7 @@ class Platform:
 
 @contextmanager
 def _services() -> Iterator[None]:
-    """Of this process, as the environment says now."""
+    """Reset the services of this process, so that they follow the current environment."""
     definitions.services.cache_clear()
     try:
         yield
@@ -125,8 +125,8 @@ def _services() -> Iterator[None]:
 
 @contextmanager
 def platform_of(spec: ModelSpec) -> Iterator[Platform]:
-    """The platform that the environment describes."""
-    # Its history is proven elsewhere; the decisions' is in the ledger.
+    """Yield the platform that the environment configures."""
+    # An instance in memory is enough, because other tests cover Dagster's history.
     with empty_instance() as instance:
         platform = Platform(spec, instance)
         yield platform

@@ -1,4 +1,4 @@
-"""From a training to a champion, as people see it: real PostgreSQL, MLflow and browser, on demo data."""
+"""From training to champion in a real browser, with real PostgreSQL and MLflow, on demo data."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from platform_assets.approval.requests import Request
 
-# Of those that are approved. With fewer, the gate fails by chance now and then.
+# Rows for versions that are approved. With fewer, the gate sometimes fails by chance.
 FIRST, THIRD = 20_000, 22_000
-# What is rejected need not be good.
+# Rows for versions that are rejected, whose quality does not matter.
 SECOND = 4_000
 
 
@@ -33,7 +33,7 @@ SECOND = 4_000
 def platform(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
-    # As in production: a name alone is not believed.
+    # As in production, decisions need an authenticated person.
     monkeypatch.setenv("PLATFORM_APPROVALS_REQUIRE_IDENTITY", "on")
     with platform_of(MODEL) as platform:
         yield platform
@@ -51,7 +51,7 @@ def sign_in(page: Page, address: str, key: str) -> None:
 
 
 def decide(page: Page, request: Request, decision: str, reason: str) -> None:
-    """Find a request in the list, read it, and decide."""
+    """Open a request from the list, and decide."""
     page.get_by_role("link", name="Approvals").click()
     page.get_by_role("link", name=f"{request.model} version {request.version}", exact=True).click()
     page.get_by_label(decision, exact=True).check()
@@ -67,7 +67,7 @@ def failures(result: dg.ExecuteInProcessResult) -> Sequence[str]:
 
 @pytest.mark.slow
 @pytest.mark.requirement("PRO-2", "PRO-3", "PRO-4", "PRO-5", "PRO-7")
-def test_a_person_decides_on_the_page_and_the_champion_follows(platform: Platform, browser: Browser) -> None:
+def test_decisions_on_the_page_change_the_champion(platform: Platform, browser: Browser) -> None:
     key = platform.command("keys", "add", "anna-laptop", "--owner", "anna", "--scope", "approve").out.strip()
     first = train(platform, FIRST)
     assert (first.state, first.passed, first.champion) == (State.PENDING, True, None)

@@ -1,4 +1,4 @@
-"""What breaks on the way from a source to the tables ends in a clear message, and the last good tables stay.
+"""Failures between a source and the tables end with a clear message and leave the last good tables.
 
 A good run after it mends all, and changes nothing where nothing has changed.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Rows = list[dict[str, str]]
 
-# One process for all of them, where tests are dealt out by group: they share a run.
+# Run these tests in one worker, because they share a platform.
 pytestmark = pytest.mark.requirement("PLT-6")
 
 ROWS = 3_000
@@ -43,7 +43,7 @@ OTHER_SOURCES = ("PLATFORM_SENTENCES_ARCHIVE_URI", "PLATFORM_SPEED_DATA_URI", "P
 
 @dataclass(frozen=True)
 class Platform:
-    """A platform after a first good run, what that printed, and what it made."""
+    """A platform after a successful first run, with its output and tables."""
 
     home: Path
     url: str
@@ -56,7 +56,7 @@ class Platform:
         return run(self.home, url or self.url, source, **variables)
 
     def fail(self, source: str | Path) -> Done:
-        """A run that fails anyway: without the other domains, which take longer."""
+        """Run the credit risk assets only, because the run fails anyway and the other domains take longer."""
         return self.run(source, **dict.fromkeys(OTHER_SOURCES, str(self.home / "none")))
 
     def digests(self) -> Mapping[str, str | None]:
@@ -65,7 +65,7 @@ class Platform:
 
 @dataclass(frozen=True)
 class Troubled:
-    """What runs printed one after the other: with a broken file, with a database that goes away, and a good one."""
+    """Output of three runs: with a broken file, with a lost database, and a successful one."""
 
     broken: Done
     vanished: Done
@@ -181,10 +181,10 @@ BREAKAGES = [
     (changed(without_amount), ["lacks the columns ['loan_amount']; it has ['loan_id', 'id',"]),
     (
         changed(with_words_for_dates),
-        ["bad_rows_are_within_limit does not hold: 100.00% of", "5.00% are allowed", "soon"],
+        ["bad_rows_are_within_limit failed: 100.00% of", "5.00% are allowed", "soon"],
     ),
-    (changed(with_one_id), ["bad_rows_are_within_limit does not hold: 100.00% of", "loan_id_is_unique"]),
-    (changed(with_thirty_percent_bad), ["bad_rows_are_within_limit does not hold: 30.", "loan_amount_is_positive"]),
+    (changed(with_one_id), ["bad_rows_are_within_limit failed: 100.00% of", "loan_id_is_unique"]),
+    (changed(with_thirty_percent_bad), ["bad_rows_are_within_limit failed: 30.", "loan_amount_is_positive"]),
     (empty, ["is empty; it needs a header and rows"]),
     (header_alone, ["has columns and no rows; it needs at least one"]),
     (picture, ["is neither parquet nor a CSV file in UTF-8"]),
@@ -240,7 +240,7 @@ def test_an_unreachable_source(platform: Platform, address: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-8")
-def test_a_database_that_goes_away_in_the_middle(platform: Platform, troubled: Troubled) -> None:
+def test_a_database_that_is_lost_during_a_run(platform: Platform, troubled: Troubled) -> None:
     done = troubled.vanished
     assert done.code == 1
     assert "Traceback" not in done.printed
@@ -254,7 +254,9 @@ def test_a_database_that_goes_away_in_the_middle(platform: Platform, troubled: T
 
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-3", "PLT-7")
-def test_after_trouble_a_good_run_mends_all_and_trains_nothing_twice(platform: Platform, troubled: Troubled) -> None:
+def test_a_good_run_after_failures_completes_everything_without_retraining(
+    platform: Platform, troubled: Troubled
+) -> None:
     assert [done.code for done in (troubled.broken, troubled.vanished, troubled.good)] == [1, 1, 0], troubled
     assert "was left behind by a process that ended; marked as failed" in troubled.good.out
     known = "version 1 was trained on the same data by the same code"
@@ -266,12 +268,12 @@ def test_after_trouble_a_good_run_mends_all_and_trains_nothing_twice(platform: P
 
 
 @pytest.mark.requirement("PLT-7")
-def test_a_version_is_reproduced(platform: Platform) -> None:
+def test_reproducing_a_version(platform: Platform) -> None:
     done = platform_assets(
         "reproduce", "credit_risk_model", "1", PLATFORM_HOME=platform.home, PLATFORM_DATABASE_URL=platform.url
     )
     assert (done.code, done.err) == (0, "")
-    assert "metrics of the holdout, 40 numbers: all equal" in done.out
+    assert "40 holdout metrics: all equal" in done.out
     assert done.out.splitlines()[-1] == "credit_risk_model version 1 is reproduced"
 
 

@@ -1,4 +1,4 @@
-"""Dagster's own commands and its UI, from the project's root and without DAGSTER_HOME: one history, no secret in it."""
+"""Dagster's commands and UI, run in the project's root without DAGSTER_HOME, share one history without secrets."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 
     from platform_assets_tests.warm import WarmParent
 
-# One process for all of them, where tests are dealt out by group: they share a history.
+# Run these tests in one worker, because they share a history.
 pytestmark = pytest.mark.slow
 
 ROWS = 5_000
-# Of the generated lines 25 are spoiled, four of them by a negative amount; three more stand there twice.
+# The demo data have 25 bad lines, four of them with a negative amount, and three duplicated lines.
 GOOD = ROWS - 25 - 3 - 1
 NEGATIVE_LOANS = 4 + 1
 NEGATIVE = "-4321.5"
 PATIENCE_MS = 60_000
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
 DG = str(Path(sys.executable).with_name("dg"))
-# How often the commands materialised an asset.
+# Number of materialisations by the commands.
 MADE = {"credit_risk/loans": 1, "credit_risk/loan_features": 1, "credit_risk/client_features": 0}
 SOURCE_PASSWORD = "hunter2-of-the-source"
 WEBHOOK = "https://alerts.invalid/services/hunter3-of-the-webhook"
@@ -57,7 +57,7 @@ ERRORS = """{ runsOrError { ... on Runs { results {
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the project's root, with a platform of its own that keeps everything below `home`."""
+    """A copy of the project's root with its own home."""
 
     root: Path
     home: Path
@@ -76,7 +76,7 @@ class Project:
         }
 
     def run(self, function: Callable[..., None], *arguments: str, **variables: str) -> int:
-        """Run a command to its end; its exit code."""
+        """Run a command and return its exit code."""
         with (
             self.root.with_name("run.txt").open("w+") as printed,
             chdir(self.root),
@@ -92,7 +92,7 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(migrated_home: Path, warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project in which three commands have run: one that fails, and two that succeed on loans of which one is bad."""
+    """A project after three commands: one failed, and two succeeded with one bad loan."""
     folder = tmp_path_factory.mktemp("commands")
     root = folder / "root"
     root.mkdir()
@@ -110,19 +110,19 @@ def project(migrated_home: Path, warm: WarmParent, tmp_path_factory: pytest.Temp
 
 
 def fails_without_sources(project: Project) -> int:
-    """Run everything where a source cannot be had; the exit code."""
+    """Run everything with an unreachable source; return the exit code."""
     return project.run(
         command,
         "run",
         PLATFORM_CREDIT_LOANS_URI=f"ftp://reader:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/loans.csv",
-        # Nothing is to be trained here.
+        # No model is trained here.
         PLATFORM_SENTENCES_ARCHIVE_URI=str(project.home / "none"),
     )
 
 
 @pytest.fixture(scope="module")
 def dagster_dev(project: Project) -> Iterator[str]:
-    """The address of `dagster dev`."""
+    """Address of a running `dagster dev`."""
     with served(project, DAGSTER, "dev") as address:
         yield address
 
@@ -135,7 +135,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """What all people look through: Dagster's scripts are large, and are fetched once."""
+    """One browser context for all tests, so that Dagster's large scripts are fetched once."""
     with browser.new_context(viewport={"width": 1400, "height": 1400}) as context:
         context.set_default_timeout(PATIENCE_MS)
         yield context
@@ -156,7 +156,7 @@ def with_a_negative_loan(source: Path) -> Path:
 
 
 def processes_with(variable: str) -> list[str]:
-    """Processes that were started with this variable of the environment."""
+    """Return the processes that have an environment variable."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -169,7 +169,7 @@ def processes_with(variable: str) -> list[str]:
 
 @contextmanager
 def served(project: Project, *command: str) -> Iterator[str]:
-    """A development server, which leaves nothing behind; its address."""
+    """Run a development server, check that it leaves no process, and yield its address."""
     port = free_port()
     log = project.root.with_name(f"{port}.txt")
     started = uuid.uuid4().hex
@@ -199,7 +199,7 @@ def served(project: Project, *command: str) -> Iterator[str]:
             yield address
             server.send_signal(signal.SIGINT)
             server.wait(60)
-            wait_until(lambda: not processes_with(f"STARTED={started}"), "nothing was left")
+            wait_until(lambda: not processes_with(f"STARTED={started}"), "no process of the server was left")
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGKILL)
@@ -218,19 +218,19 @@ def asked(address: str, query: str) -> Any:
 
 
 def runs(address: str, query: str = RUNS) -> list[Any]:
-    """What is asked of each run, the newest first."""
+    """Return GraphQL fields of all runs, newest first."""
     found: list[Any] = asked(address, query)["runsOrError"]["results"]
     return found
 
 
 def outcomes(address: str) -> list[tuple[str, list[str]]]:
-    """Status and assets of each run, the newest first."""
+    """Return status and assets of all runs, newest first."""
     found = runs(address)
     return [(run["status"], sorted("/".join(key["path"]) for key in run["assetSelection"] or ())) for run in found]
 
 
 def assert_shows_what_the_commands_did(address: str) -> None:
-    # Somebody may have clicked since.
+    # Other tests can have added runs by clicks.
     launched, materialised, failed = outcomes(address)[-3:]
     assert launched == ("SUCCESS", ["credit_risk/loan_features"])
     assert materialised == ("SUCCESS", ["credit_risk/loans"])
@@ -250,20 +250,18 @@ def sees(page: Page, *texts: str | re.Pattern[str]) -> None:
 
 
 @pytest.mark.requirement("PLT-3")
-def test_dg_dev_shows_what_the_commands_did_and_leaves_nothing_behind(project: Project) -> None:
+def test_dg_dev_shows_the_runs_of_the_commands_and_leaves_no_process(project: Project) -> None:
     with served(project, DG, "dev") as address:
         assert_shows_what_the_commands_did(address)
 
 
 @pytest.mark.requirement("PLT-3")
-def test_dagster_dev_shows_what_the_commands_did(dagster_dev: str) -> None:
+def test_dagster_dev_shows_the_runs_of_the_commands(dagster_dev: str) -> None:
     assert_shows_what_the_commands_did(dagster_dev)
 
 
 @pytest.mark.requirement("PLT-1", "PLT-5")
-def test_a_person_sees_assets_and_checks_and_materialises_with_a_click(
-    page: Page, dagster_dev: str, tmp_path: Path
-) -> None:
+def test_the_ui_shows_assets_and_checks_and_materialises(page: Page, dagster_dev: str, tmp_path: Path) -> None:
     page.goto(f"{dagster_dev}/locations/platform_assets/asset-groups/credit_risk")
     sees(page, "loans", "loan_features", "client_features", "Delta Lake", "Postgres")
     page.screenshot(path=tmp_path / "graph.png")
@@ -274,7 +272,7 @@ def test_a_person_sees_assets_and_checks_and_materialises_with_a_click(
     page.screenshot(path=tmp_path / "loans.png")
 
     page.goto(f"{dagster_dev}/assets/credit_risk/loans?view=checks&checkDetail=loan_amount_is_positive")
-    sees(page, "non-blocking", f"loan_amount_is_positive does not hold: {NEGATIVE_LOANS} of ")
+    sees(page, "non-blocking", f"loan_amount_is_positive failed: {NEGATIVE_LOANS} of ")
     page.get_by_text("[Show JSON]").click()
     sees(page, re.compile(rf'"loan_amount": {NEGATIVE},\s+"source_line": 2'))
     page.screenshot(path=tmp_path / "checks.png")
@@ -286,14 +284,12 @@ def test_a_person_sees_assets_and_checks_and_materialises_with_a_click(
 
 
 @pytest.mark.requirement("PLT-1", "PRO-1", "PRO-2")
-def test_a_person_trains_a_model_with_a_click_and_sees_what_it_is_worth(
-    page: Page, dagster_dev: str, tmp_path: Path
-) -> None:
+def test_the_ui_trains_a_model_and_shows_its_metrics(page: Page, dagster_dev: str, tmp_path: Path) -> None:
     materialises(page, dagster_dev, "credit_risk/credit_risk_model")
     page.goto(f"{dagster_dev}/assets/credit_risk/credit_risk_model?view=events")
     sees(page, "verdict", "model_version", "leaderboard")
     for key, text in {
-        "card": "Credit officers look at applications above the threshold by hand",
+        "card": "Credit officers review applications above the threshold",
         "metrics": "Probability that a positive row scores above a negative one",
     }.items():
         opened(page, key)
@@ -311,26 +307,26 @@ def test_a_person_trains_a_model_with_a_click_and_sees_what_it_is_worth(
 
 
 def opened(page: Page, key: str) -> None:
-    """Open what the metadata show only on demand."""
+    """Expand the metadata."""
     row = page.locator("tr", has=page.get_by_text(key, exact=True)).last
     row.get_by_text("[Show Markdown]").click()
 
 
 def materialises(page: Page, address: str, asset: str) -> None:
-    """Click, and wait for the run's success."""
+    """Click, and wait until the run has succeeded."""
     page.goto(f"{address}/assets/{asset}")
     before = len(runs(address))
     page.get_by_role("button", name="Materialize").first.click()
 
     wait_until(lambda: len(runs(address)) > before, "the run was launched")
-    # A page that is open keeps browser and server busy, and learns of the success seconds later than who asks.
+    # Close the page, because it keeps browser and server busy, and ask the API, which reports success seconds earlier.
     page.goto("about:blank")
     wait_until(lambda: outcomes(address)[0][0] in {"SUCCESS", "FAILURE"}, "the run ended")
     assert outcomes(address)[0] == ("SUCCESS", [asset])
 
 
 @pytest.mark.requirement("PLT-3")
-def test_the_definitions_are_found_well(project: Project) -> None:
+def test_dagster_accepts_the_definitions(project: Project) -> None:
     assert project.run(script, "dg", "check", "defs") == 0, project.printed[-1]
     assert project.run(script, "dagster", "definitions", "validate", "-w", "workspace.yaml") == 0, project.printed[-1]
 

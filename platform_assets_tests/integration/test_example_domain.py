@@ -1,4 +1,4 @@
-"""A further domain is one folder and its tests: an example works in a copy of the project of which nothing is edited.
+"""A new domain is one folder and its tests: an example works in an otherwise unedited copy of the project.
 
 The example is in `example_domain`, and `docs/add-a-domain.md` walks through it.
 """
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).with_name("example_domain")
 PAGE = ROOT / "docs" / "add-a-domain.md"
-# What the example adds to the project: the folder, and its tests.
+# Folders that the example adds to the project.
 ADDED = {"stocks": "platform_assets/domains/stocks", "stocks_tests": "platform_assets_tests/domains/stocks"}
 HIDDEN = (".ci", ".github")
-"""Folders of the project with hidden names; others that are hidden hold what tools made."""
+"""Hidden folders of the project; tools create the other hidden folders."""
 TABLES_AND_MODEL = ("stocks/prices", "stocks/price_features", "stocks/newest_features", "stocks/stocks_model")
 VARIABLE = "PLATFORM_STOCKS_PRICES_URI"
-# About the fewest from which each model can be trained; the example's passes its gate.
+# About the smallest number with which all models can be trained and the example passes its gate.
 ROWS, LOANS = 400, 3_200
-# Tests that judge every domain, and know none by name.
+# Tests that cover all domains without naming one.
 OF_ALL_DOMAINS = (
     *("test_house_rules.py", "test_definitions.py", "test_settings.py", "test_docs.py", "test_imports.py"),
     *("test_app.py::test_the_api_describes_itself", "operations/test_doctor.py", "database/test_opening.py"),
@@ -56,7 +56,7 @@ print(settings_pages()["platform_assets/domains/stocks/settings.md"], end="")
 
 @dataclass(frozen=True)
 class Copy:
-    """A copy of the project that has the example's domain, and a home of its own."""
+    """A copy of the project with the example domain and its own home."""
 
     root: Path
     home: Path
@@ -67,7 +67,7 @@ class Copy:
         return os.environ | own
 
     def run(self, *command: str | Path, **variables: str) -> str:
-        """What a command prints that a person gives in the project's folder; it has to succeed."""
+        """Run a command in the project's folder, check that it succeeds, and return its output."""
         done = subprocess.run(
             [*map(str, command)],
             cwd=self.root,
@@ -83,7 +83,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Found:
-    """What the commands printed, by name, and what the service answered, by path."""
+    """Output of the commands by name, and responses of the service by path."""
 
     copy: Copy
     printed: dict[str, str]
@@ -92,7 +92,7 @@ class Found:
 
 @pytest.fixture(scope="module")
 def found(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
-    """Everything that a person does with a new domain, on a home that was there before it."""
+    """Use the new domain in every way, on a home that is older than the domain."""
     folder = tmp_path_factory.mktemp("example_domain")
     copy = Copy(copy_of_the_project(folder / "project"), folder / "home")
     copy_home(migrated_home, copy.home)
@@ -109,7 +109,7 @@ def found(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "settings": (sys.executable, "-c", SETTINGS_PAGES),
         "ruff": (beside("ruff"), "check", "--no-cache", *ADDED.values()),
         "format": (beside("ruff"), "format", "--no-cache", "--check", *ADDED.values()),
-        # With what is known of the other files, a tenth of the time.
+        # With the cache of the other files it takes a tenth of the time.
         "types": (beside("mypy"), "--cache-dir", ROOT / ".mypy_cache", *ADDED.values()),
         "layers": (beside("lint-imports"), "--no-cache"),
     }
@@ -117,7 +117,7 @@ def found(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         answers = {path: requests.get(address + path, timeout=60) for path in ("/features/stocks/AAA", "/openapi.json")}
         path = "/predictions/stocks"
         answers[path] = requests.post(address + path, json={"symbol": "AAA"}, timeout=60)
-        # Two at once: most of each is importing the libraries.
+        # Two at once, because each spends most of its time importing libraries.
         with ThreadPoolExecutor(2) as threads:
             printed |= zip(commands, threads.map(lambda command: copy.run(*command), commands.values()), strict=True)
     yield Found(copy, printed, answers)
@@ -128,7 +128,7 @@ def copy_of_the_project(root: Path) -> Path:
     root.mkdir()
     for source in ROOT.iterdir():
         if not source.name.startswith(".") or source.name in HIDDEN:
-            # With what Python compiled, which saves each command its seconds.
+            # Copy the compiled files as well, which saves each command seconds.
             (shutil.copytree if source.is_dir() else shutil.copy2)(source, root / source.name)
     for name, place in ADDED.items():
         shutil.copytree(EXAMPLE / name, root / place)
@@ -136,13 +136,13 @@ def copy_of_the_project(root: Path) -> Path:
 
 
 def beside(program: str) -> Path:
-    """A program of the same environment."""
+    """Return the path of a program of this environment."""
     return Path(sys.executable).with_name(program)
 
 
 @contextmanager
 def served(copy: Copy) -> Iterator[str]:
-    """The service of a copy; its address."""
+    """Run the service of a copy and yield its address."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     log = copy.root.with_name("serve.txt")
@@ -172,12 +172,12 @@ def served(copy: Copy) -> Iterator[str]:
 
 
 def files(root: Path) -> list[Path]:
-    """The files below a folder, apart from what was compiled."""
+    """Return the files below a folder without compiled ones."""
     return [path for path in sorted(root.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 
 
 def sections(page: str) -> list[tuple[str, list[str]]]:
-    """The file that each heading of a page names, with the Python blocks below it."""
+    """Return the file named in each heading of a page, with the Python blocks below the heading."""
     parts = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
     named = [(re.findall(r"`([^`]+)`", part.partition("\n")[0]), part) for part in parts]
     return [(names[0], PYTHON_BLOCK.findall(part)) for names, part in named if names]
@@ -188,7 +188,7 @@ def sections(page: str) -> list[tuple[str, list[str]]]:
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-13")
 class TestTheExample:
-    def test_the_run_materialises_its_tables_and_its_model(self, found: Found) -> None:
+    def test_the_run_materialises_the_tables_and_the_model(self, found: Found) -> None:
         printed = found.printed["run"]
         assert [asset for asset in TABLES_AND_MODEL if not re.search(rf"│ {asset} +│ ok ", printed)] == []
         assert "stocks/prices: the bad rows, with line and reason, are in stocks/prices_quarantine" in printed
@@ -198,41 +198,41 @@ class TestTheExample:
         assert "Error" not in found.printed["tour"]
         assert "never awaited" not in found.printed["tour"]
 
-    def test_its_migration_was_done_when_the_server_was_started(self, found: Found) -> None:
+    def test_the_migration_runs_when_the_server_starts(self, found: Found) -> None:
         assert found.printed["migrate"] == "every database is at the version that this code needs\n"
 
-    def test_the_service_answers_with_its_features(self, found: Found) -> None:
+    def test_the_service_returns_the_features(self, found: Found) -> None:
         answer = found.answers["/features/stocks/AAA"]
         assert answer.status_code == 200, answer.text
         assert set(answer.json()) == {"symbol", "as_of", "return_1d", "return_3d", "volume_ratio"}
 
-    def test_the_service_predicts_nothing_before_somebody_approves(self, found: Found) -> None:
+    def test_the_service_refuses_predictions_before_an_approval(self, found: Found) -> None:
         answer = found.answers["/predictions/stocks"]
         problem: dict[str, Any] = answer.json()
         assert answer.status_code == 503, answer.text
         assert problem["type"].endswith("no-champion")
         assert "stocks_model" in problem["detail"]
 
-    def test_the_service_describes_its_routes(self, found: Found) -> None:
+    def test_the_routes_are_in_the_openapi_schema(self, found: Found) -> None:
         paths = found.answers["/openapi.json"].json()["paths"]
         assert set(paths) >= {"/features/stocks/{symbol}", "/predictions/stocks"}
 
-    def test_the_doctor_and_the_page_of_settings_name_its_source(self, found: Found) -> None:
-        assert f"ok {VARIABLE}: not set: {ROWS} rows of demo data" in found.printed["doctor"]
+    def test_doctor_and_the_settings_page_name_the_source(self, found: Found) -> None:
+        assert f"ok {VARIABLE}: not set; {ROWS} rows of demo data are used" in found.printed["doctor"]
         assert found.printed["settings"] == (EXAMPLE / "stocks" / "settings.md").read_text()
         assert VARIABLE in found.printed["settings"]
 
-    def test_its_command_is_there(self, found: Found) -> None:
+    def test_the_command_exists(self, found: Found) -> None:
         as_of = found.answers["/features/stocks/AAA"].json()["as_of"]
         assert re.search(rf"│ as_of +│ {as_of} +│", found.printed["newest"])
 
-    def test_dagster_accepts_its_definitions(self, found: Found) -> None:
+    def test_dagster_accepts_the_definitions(self, found: Found) -> None:
         assert "All definitions loaded successfully" in found.printed["dg"]
 
-    def test_its_own_tests_and_those_of_all_domains_pass(self, found: Found) -> None:
+    def test_the_tests_of_the_domain_and_of_all_domains_pass(self, found: Found) -> None:
         assert re.search(r"^\d+ passed", found.printed["tests"], re.MULTILINE)
 
-    def test_nothing_else_was_edited(self, found: Found) -> None:
+    def test_no_other_file_is_edited(self, found: Found) -> None:
         added = {found.copy.root / place for place in ADDED.values()}
         rest = [path for path in files(found.copy.root) if not added & set(path.parents)]
         originals = [ROOT / path.relative_to(found.copy.root) for path in rest]
@@ -247,7 +247,7 @@ def test_the_walk_through_quotes_the_example() -> None:
     texts = {name: (EXAMPLE / name).read_text() for name, _ in quoted}
     wrong = [f"{name}:\n{block}" for name, blocks in quoted for block in blocks if block not in texts[name]]
     assert "\n\n".join(wrong) == ""
-    # Nobody can follow a walk-through that leaves out a file.
+    # The walk-through must quote every file.
     written = {str(path.relative_to(EXAMPLE)) for path in EXAMPLE.rglob("*.py") if path.stat().st_size}
     assert set(texts) == written | {"stocks/README.md"}
     assert sum(len(blocks) for _, blocks in quoted) >= len(texts) - 2
@@ -261,5 +261,5 @@ def test_the_walk_through_quotes_the_example() -> None:
         ("## No file\n\n```sh\nx\n```\n", []),
     ],
 )
-def test_quotes_are_found(page: str, expected: list[tuple[str, list[str]]]) -> None:
+def test_quotes_are_parsed(page: str, expected: list[tuple[str, list[str]]]) -> None:
     assert sections(page) == expected

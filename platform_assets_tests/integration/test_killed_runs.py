@@ -1,4 +1,4 @@
-"""Runs killed at any moment leave nothing that the next one does not mend."""
+"""After runs that were killed at any time, the next run repairs everything."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ KILLS_LATE = 4
 SEED = 20_261_120
 ROWS = 3_000
 LAST = "ok credit_risk/credit_risk_model"
-"""What a run says when everything is made."""
+"""Output of a run that has materialised everything."""
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Starts runs, each in a process group of its own."""
+    """Starts runs in their own process groups."""
 
     warm: WarmParent
     output: Path
@@ -50,7 +50,7 @@ class Runs:
             return self.warm.start(command, "run", stdout=output, stderr=output, variables=self.variables(home, url))
 
     def variables(self, home: Path, url: str) -> dict[str, str]:
-        """Of a run's environment."""
+        """Return the environment variables of a run."""
         return {
             "PLATFORM_HOME": str(home),
             "PLATFORM_DATABASE_URL": url,
@@ -59,18 +59,18 @@ class Runs:
         }
 
     def moment_of_line(self, number: int) -> float:
-        """Wait until that many lines about the run's progress were printed; when that was."""
+        """Wait for a number of progress lines; return the time."""
         wait_until(lambda: number == 0 or self._progress() >= number, f"it printed {number} lines")
         return time.monotonic()
 
     def stay_at_line(self, number: int, seconds: float) -> None:
-        """Wait for that many lines and some time more, at most until the next line: this run may be the faster one."""
+        """Wait for a number of lines and then some time, at most until the next line, because runs differ in speed."""
         end = self.moment_of_line(number) + seconds
         while time.monotonic() < end and self._progress() <= number:
             time.sleep(0.01)
 
     def printed_last(self) -> bool:
-        """Whether everything is made."""
+        """Return whether the run has materialised everything."""
         return LAST in (" ".join(line.split()[:2]) for line in self._progress_lines())
 
     def _progress(self) -> int:
@@ -81,7 +81,7 @@ class Runs:
 
 
 def undisturbed(runs: Runs, home: Path, url: str) -> list[float]:
-    """When an undisturbed run printed each of its lines, beginning with its start."""
+    """Times of the start and of each line of an undisturbed run."""
     moments: list[float] = []
     with runs.start(home, url) as run:
         while not (moments and runs.printed_last()):
@@ -91,7 +91,7 @@ def undisturbed(runs: Runs, home: Path, url: str) -> list[float]:
 
 
 def runs_of_mlflow(settings: Settings) -> set[str]:
-    """How MLflow's runs ended."""
+    """Return the final states of MLflow's runs."""
     from mlflow import MlflowClient
 
     services = Services(settings)
@@ -104,10 +104,10 @@ def runs_of_mlflow(settings: Settings) -> set[str]:
 
 
 @pytest.mark.slow
-# A minute on two cores of their own; on a busy machine several.
+# Takes a minute on two free cores, and several minutes on a busy machine.
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-3", "PLT-7", "PLT-10")
-def test_after_ten_runs_killed_at_random_moments_one_that_is_not_makes_the_same_tables_and_one_model(
+def test_a_run_after_ten_killed_runs_makes_the_same_tables_and_one_model(
     warm: WarmParent, postgres_server: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = Runs(warm, tmp_path / "output.txt", generate(tmp_path / "loans.csv", ROWS))
@@ -119,7 +119,7 @@ def test_after_ten_runs_killed_at_random_moments_one_that_is_not_makes_the_same_
     home = tmp_path / "home"
     chance = random.Random(SEED)
     ends = []
-    # Any moment is as likely as any other; and some are drawn from the time in which the model is registered.
+    # Most times are uniformly distributed. Some are within the registration of the model.
     numbers = [
         *chance.choices(range(len(durations)), durations, k=KILLS - KILLS_LATE),
         *[len(durations) - 1] * KILLS_LATE,
@@ -144,13 +144,13 @@ def test_after_ten_runs_killed_at_random_moments_one_that_is_not_makes_the_same_
         monkeypatch.setenv(name, value)
     with dagster_instance() as instance:
         statuses = Counter(run.status for run in instance.get_runs())
-    # A run killed before its start counts as on its way for ten minutes; one killed earlier is not known at all.
+    # A run that is killed before its start counts as starting for ten minutes. One killed earlier is not recorded.
     assert set(statuses) <= {
         dg.DagsterRunStatus.FAILURE,
         dg.DagsterRunStatus.SUCCESS,
         dg.DagsterRunStatus.NOT_STARTED,
     }
-    # One that was killed may have written before that it succeeded.
+    # A killed run can have recorded its success before.
     assert statuses[dg.DagsterRunStatus.SUCCESS] >= 1 + ends.count(0)
     assert statuses[dg.DagsterRunStatus.FAILURE] > 0
 

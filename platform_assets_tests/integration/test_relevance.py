@@ -1,4 +1,4 @@
-"""Sentence relevance from an archive to an answer, and again with another archive, as it happens periodically."""
+"""Sentence relevance from an archive to a prediction, and again with a new archive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.requests import Request
 
 FIRST, SECOND = 900, 1_200
-# So clear that a small archive passes the gate, and so unclear that there is something to calibrate.
+# Clear enough for the gate with a small archive, and noisy enough for calibration.
 HONESTY = 0.75
 WORDS = 7
 KINDS = (("Relevant", NEWS.split(), EVERYDAY.split()), ("Not Relevant", EVERYDAY.split(), NEWS.split()))
@@ -47,7 +47,7 @@ def platform(database_url: str, archive: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def pack(archive: Path, rows: int) -> None:
-    """Write that many sentences; of two archives the smaller is the beginning of the larger."""
+    """Write an archive with a number of sentences; a larger archive begins with the smaller one."""
     random = Random(20_261_120)
     texts = []
     for _ in range(rows):
@@ -62,23 +62,24 @@ def asked(address: str) -> requests.Response:
 
 
 def answers(address: str, version: int) -> list[dict[str, Any]]:
-    """What the service says once it answers with a version, without having been started again."""
+    """Wait until the running service predicts with a version, and return its predictions."""
 
     def is_live() -> bool:
         answer = asked(address)
         return answer.ok and {one["model_version"] for one in answer.json()["predictions"]} == {str(version)}
 
-    wait_until(is_live, f"version {version} was live", SECONDS)
+    wait_until(is_live, f"version {version} of the sentence relevance model was live", SECONDS)
     predictions: list[dict[str, Any]] = asked(address).json()["predictions"]
     return predictions
 
 
 def trained_because_of_the_archive(platform: Platform) -> Request:
-    """What comes of the training that the sensor on the archive launches, once."""
+    """Run the training that the archive's sensor launches once; return its request."""
     sensor = f"{MODEL.domain}_archive_changed"
     [_] = platform.evaluate(sensor, sources=platform.services.sources)
+    request = platform.train()
     assert platform.evaluate(sensor, sources=platform.services.sources) == ()
-    return platform.train()
+    return request
 
 
 def promoted(platform: Platform, request: Request) -> None:
@@ -89,7 +90,7 @@ def promoted(platform: Platform, request: Request) -> None:
 
 @pytest.mark.slow
 @pytest.mark.requirement("REL-2", "REL-3", "REL-4", "PRO-8")
-def test_an_archive_becomes_a_service_and_a_new_archive_its_next_version(platform: Platform, archive: Path) -> None:
+def test_a_new_archive_becomes_the_next_version_of_the_service(platform: Platform, archive: Path) -> None:
     pack(archive, FIRST)
     with served(application(platform.services, host="127.0.0.1")) as address:
         nobody = asked(address)

@@ -1,4 +1,4 @@
-"""The relevance service as its image starts it: the Dockerfile's own command and settings, its libraries and no others.
+"""The relevance service with the command, the settings and only the libraries of its Dockerfile.
 
 No engine builds the image here; what it consists of, and what it runs, is read from the Dockerfile.
 """
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 KEY = "key-of-the-test"
 KEYS = f"shop:predict:{hashlib.sha256(KEY.encode()).hexdigest()}"
 SECONDS = 30
-# Whoever imports what the image does not have learns that, as in the image.
+# Importing a library that the image lacks fails, as in the image.
 ONLY_THE_IMAGE_S = """
 import os, sys
 from importlib.metadata import packages_distributions
@@ -52,37 +52,37 @@ sys.meta_path.insert(0, OnlyTheImages())
 
 @dataclass(frozen=True)
 class Image:
-    """What the Dockerfile says."""
+    """A parsed Dockerfile."""
 
     text: str
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables of the last stage."""
+        """Return the variables of the last stage."""
         [block] = re.findall(r"^ENV ((?:.*\\\n)*.*)", self.text, re.MULTILINE)
         return dict(pair.split("=", 1) for pair in block.replace("\\\n", " ").split())
 
     @property
     def command(self) -> list[str]:
-        """What it runs."""
+        """Return the command."""
         command: list[str] = json.loads(re.findall(r"^CMD (.*)", self.text, re.MULTILINE)[-1])
         return command
 
     @property
     def health_check(self) -> list[str]:
-        """What says whether it is well."""
+        """Return the health check."""
         [command] = re.findall(r"^HEALTHCHECK .*\\\n +CMD (.*)", self.text, re.MULTILINE)
         check: list[str] = json.loads(command)
         return check
 
     def source_of(self, place: str) -> Path:
-        """What of this project is copied to a place."""
+        """Return the project's files that are copied to a path."""
         [source] = re.findall(rf"^COPY (\S+) {re.escape(place)}$", self.text, re.MULTILINE)
         return ROOT / str(source)
 
     @property
     def libraries(self) -> set[str]:
-        """What the group of dependencies that it installs comes to, by the lock."""
+        """Return the packages of its dependency group from the lock file."""
         [group] = re.findall(r"--only-group (\w+)", self.text)
         [uv] = ROOT.glob(".uv/*/bin/uv")
         command = [uv, "export", "--frozen", "--offline", "--no-hashes", "--no-emit-project", "--only-group", group]
@@ -116,7 +116,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def environment_of(tmp_path: Path, bundle: Path, **variables: str) -> dict[str, str]:
-    """As in the image: nothing of ours but what it sets, and the folders that are elsewhere here."""
+    """Return the environment of the image, with the folders of this test."""
     guard = tmp_path / "guard"
     guard.mkdir()
     (guard / "sitecustomize.py").write_text(ONLY_THE_IMAGE_S)
@@ -134,7 +134,7 @@ def environment_of(tmp_path: Path, bundle: Path, **variables: str) -> dict[str, 
 
 @contextmanager
 def started(environment: dict[str, str]) -> Iterator[Service]:
-    """As Cloud Run starts it: with a port in PORT."""
+    """Start the service as Cloud Run does, with the port in PORT."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment["PORT"] = str(port)
@@ -158,7 +158,7 @@ def is_ready(service: Service) -> bool:
 
 
 @pytest.mark.requirement("REL-3", "OPS-3")
-def test_the_image_s_command_serves_the_committed_model_without_database(tmp_path: Path) -> None:
+def test_the_command_of_the_image_serves_the_committed_model_without_a_database(tmp_path: Path) -> None:
     folder = IMAGE.source_of(IMAGE.environment["PLATFORM_BUNDLE"])
     bundle = open_bundle(folder)
     assert bundle.demo
@@ -187,7 +187,7 @@ def test_the_image_s_command_serves_the_committed_model_without_database(tmp_pat
 
 
 @pytest.mark.requirement("REL-3")
-def test_a_bundle_whose_file_is_another_one_is_not_served(tmp_path: Path) -> None:
+def test_a_bundle_with_an_altered_artefact_is_not_served(tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(IMAGE.source_of(IMAGE.environment["PLATFORM_BUNDLE"]), folder)
     [file] = (folder / "models").iterdir()
@@ -200,7 +200,7 @@ def test_a_bundle_whose_file_is_another_one_is_not_served(tmp_path: Path) -> Non
 
 
 @pytest.mark.requirement("SRV-1")
-def test_beyond_loopback_nobody_serves_without_keys(tmp_path: Path) -> None:
+def test_serving_beyond_loopback_needs_keys(tmp_path: Path) -> None:
     folder = IMAGE.source_of(IMAGE.environment["PLATFORM_BUNDLE"])
     with started(environment_of(tmp_path, folder)) as service:
         assert service.process.wait(SECONDS) == 1
@@ -210,13 +210,13 @@ def test_beyond_loopback_nobody_serves_without_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("OPS-3")
-def test_the_button_asks_for_what_the_service_reads() -> None:
+def test_the_deploy_button_sets_variables_of_the_service() -> None:
     asked = json.loads((ROOT / "app.json").read_text())
     assert list(asked["env"]) == ["PLATFORM_API_KEYS"]
     assert "deploy.cloud.run" in (ROOT / "README.md").read_text()
 
 
-def test_all_that_the_build_copies_is_sent_to_it() -> None:
+def test_dockerignore_includes_all_files_that_the_build_copies() -> None:
     lines = (ROOT / ".dockerignore").read_text().split()
     copied = " ".join(re.findall(r"^COPY (?!--from)(.+) \S+$", IMAGE.text, re.MULTILINE)).split()
     assert lines[0] == "*"

@@ -1,7 +1,7 @@
-"""A home that the version before made, under today's code. `upgrade_from.txt` names that version's commit.
+"""A home of the previous version under the present code. `upgrade_from.txt` names the previous version's commit.
 
-Its code comes out of the project's own history, and runs on the libraries that are installed. What is done with either
-code, and what is looked at, is in `upgrade_part.py`; here is what has to hold.
+The previous code comes from the project's history and runs on the installed libraries. `upgrade_part.py` has the steps
+that run on both versions; this module has the assertions.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.release,
     pytest.mark.slow,
-    # A minute and a half on two cores of their own, and the first test waits for all of it; on a busy machine several.
+    # The first test runs all parts, which takes 90 s on two free cores, and several minutes on a busy machine.
     pytest.mark.timeout(900),
     pytest.mark.requirement("PLT-14"),
 ]
 
 COMMIT = Path(__file__).with_name("upgrade_from.txt").read_text().strip()
 ROWS = "3200"
-"""About the fewest from which both models can be trained, and that of sentences passes its gate."""
+"""About the smallest number with which both models can be trained and the sentence model passes its gate."""
 
 
 @dataclass(frozen=True)
 class Story:
-    """What was found in each part of it.
+    """Facts after each part.
 
     Attributes
     ----------
     before
-        By the code of the version before, at the end of all that it did.
+        Found by the previous code, at the end of its part.
     after
-        By today's, from the migration to the first run.
+        Found by the present code, from the migration to the first run.
     once_more
-        By today's, after a second run.
+        Found by the present code, after a second run.
     """
 
     before: Facts
@@ -58,13 +58,13 @@ class Story:
     once_more: Facts
 
     def facts(self, name: str) -> tuple[Any, Any, Any]:
-        """One of the facts: before, once migrated, and at the end."""
+        """Return one kind of facts: before the upgrade, after the migration, and at the end."""
         return self.before["facts"][name], self.after["facts"][name], self.once_more["facts"][name]
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """All of it, once."""
+    """All parts, run once."""
     folder = tmp_path_factory.mktemp("upgrade")
     check_out(COMMIT, folder / "checkout")
     before = played(upgrade_part.before, folder, folder / "checkout")
@@ -73,7 +73,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 
 def check_out(commit: str, target: Path) -> None:
-    """Write the files of a commit into a folder; nothing of that stays in the history."""
+    """Write the files of a commit into a folder, without changing the repository."""
     git = ["git", "-C", str(ROOT), "archive", "--format=tar", commit]
     archive = subprocess.run(git, check=False, capture_output=True)
     if archive.returncode:
@@ -87,10 +87,10 @@ def check_out(commit: str, target: Path) -> None:
 
 
 def played(part: Callable[[Path], Facts], folder: Path, checkout: Path) -> Facts:
-    """Play a part on the code of a checkout, in a process that leaves nothing running; what it found."""
+    """Run a part with the code of a checkout in another process, and return the facts that it found."""
     home = folder / "home"
     variables = {"PYTHONPATH": str(checkout), "PLATFORM_HOME": str(home), "PLATFORM_DEMO_ROWS": ROWS}
-    # Without -P, our `platform.py` beside it would stand for Python's own.
+    # Without -P, the `platform.py` in this folder would replace Python's module.
     program = [sys.executable, "-P", upgrade_part.__file__, part.__name__, str(folder)]
     done = subprocess.run(
         program,
@@ -102,7 +102,7 @@ def played(part: Callable[[Path], Facts], folder: Path, checkout: Path) -> Facts
         stderr=subprocess.STDOUT,
     )
     assert done.returncode == 0, f"{part.__doc__}\n{done.stdout}"
-    # Its watcher is of the same code.
+    # The next part must not use the watcher, which runs the code of this part.
     wait_until_stopped(home)
     found: Facts = json.loads((folder / f"{part.__name__}.json").read_text())
     assert found["checkout"] == str(checkout)
@@ -110,12 +110,12 @@ def played(part: Callable[[Path], Facts], folder: Path, checkout: Path) -> Facts
 
 
 def among(older: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what there is now, what there was before."""
+    """Return the newer values of the older keys."""
     return {name: newer[name] for name in older if name in newer}
 
 
 def failures(found: Any, place: str = "") -> Iterator[str]:
-    """What could not be had, and why."""
+    """Yield the facts that could not be read, with the reason."""
     if not isinstance(found, dict):
         return
     if FAILED in found:
@@ -124,7 +124,7 @@ def failures(found: Any, place: str = "") -> Iterator[str]:
         yield from failures(one, f"{place} {name}".strip())
 
 
-def test_the_home_is_worth_an_upgrade(story: Story) -> None:
+def test_the_old_home_has_models_tables_and_requests(story: Story) -> None:
     made = story.before["made"]
     assert made["models"] == {CREDIT: [1], SENTENCES: [2, 1]}
     assert made["tables"]["sentence_relevance/sentences"] == [1, 0]
@@ -132,14 +132,14 @@ def test_the_home_is_worth_an_upgrade(story: Story) -> None:
     assert made["champions"][SENTENCES]["registry"][0] == 1
 
 
-def test_everything_can_be_read(story: Story) -> None:
-    # Else the same failure, before and after, would pass for the same fact.
+def test_all_facts_are_readable(story: Story) -> None:
+    # Otherwise an equal failure before and after would count as an equal fact.
     assert "\n".join(failures(story.before)) == ""
     assert "\n".join(failures(story.after)) == ""
     assert "\n".join(failures(story.once_more)) == ""
 
 
-def test_every_version_of_a_table_holds_the_rows_that_it_held(story: Story) -> None:
+def test_all_table_versions_keep_their_rows(story: Story) -> None:
     before, migrated, at_the_end = story.facts("tables")
     assert migrated == before
     assert {name: among(before[name], at_the_end[name]) for name in before} == before
@@ -147,18 +147,18 @@ def test_every_version_of_a_table_holds_the_rows_that_it_held(story: Story) -> N
     assert migrated == before
 
 
-def test_every_version_of_a_model_is_kept_and_scores_as_it_did(story: Story) -> None:
+def test_all_model_versions_keep_their_scores(story: Story) -> None:
     before, migrated, at_the_end = story.facts("models")
     assert migrated == before
     for model in MODELS:
         for number, version in before[model]["versions"].items():
             now = at_the_end[model]["versions"][number]
-            # A promotion marks the version with more of them.
+            # A promotion adds tags.
             tags = among(version["tags"], now["tags"])
             assert {**now, "tags": tags} == version
 
 
-def test_every_decision_is_kept_and_the_chain_goes_on(story: Story) -> None:
+def test_all_decisions_are_kept_and_the_chain_continues(story: Story) -> None:
     before, migrated, at_the_end = story.facts("requests")
     assert migrated == before
     for number, request in before.items():
@@ -172,7 +172,7 @@ def test_every_decision_is_kept_and_the_chain_goes_on(story: Story) -> None:
         assert (audit["code"], audit["printed"][:20]) == (0, "nothing was altered;")
 
 
-def test_the_champion_stays_until_a_person_decides(story: Story) -> None:
+def test_the_champion_stays_until_a_decision(story: Story) -> None:
     before, after = story.before["made"]["champions"], story.after
     assert {model: after["facts"]["models"][model]["champion"] for model in MODELS} == before
     assert after["decided"]["champions"][CREDIT] == before[CREDIT]
@@ -180,7 +180,7 @@ def test_the_champion_stays_until_a_person_decides(story: Story) -> None:
         assert made["champions"] == after["decided"]["champions"]
 
 
-def test_what_waited_can_be_decided_about_and_followed(story: Story) -> None:
+def test_a_pending_request_can_be_approved_and_promoted(story: Story) -> None:
     refused, approved, decided = (story.after[step] for step in ("refused", "approved", "decided"))
     assert (refused["code"], "or was revoked" in refused["printed"]) == (1, True), refused
     assert approved["code"] == 0, approved["printed"]
@@ -190,14 +190,14 @@ def test_what_waited_can_be_decided_about_and_followed(story: Story) -> None:
     assert decided["requests"] == story.before["made"]["requests"] | {"3": "PROMOTED"}
 
 
-def test_keys_open_what_they_opened_and_a_revoked_one_nothing(story: Story) -> None:
+def test_keys_keep_their_scopes_and_revocations(story: Story) -> None:
     for kept in story.facts("keys"):
         assert kept == story.before["facts"]["keys"]
     for holders in story.facts("holders"):
         assert holders == {LIVE_KEY: ["anna", "approve"], LOST_KEY: None}
 
 
-def test_the_history_of_runs_is_kept(story: Story) -> None:
+def test_the_run_history_is_kept(story: Story) -> None:
     before, migrated, at_the_end = story.facts("runs")
     assert [run[:2] for run in before.values()] == [["__ASSET_JOB", "SUCCESS"], ["train_" + SENTENCES, "SUCCESS"]]
     assert migrated == before
@@ -209,7 +209,7 @@ def test_the_history_of_runs_is_kept(story: Story) -> None:
         assert at_the_end[asset][-len(of_asset) :] == of_asset
 
 
-def test_nothing_is_trained_twice(story: Story) -> None:
+def test_no_model_is_trained_twice(story: Story) -> None:
     before, after, once_more = (part["made"] for part in (story.before, story.after, story.once_more))
     for run in (story.after["run"], story.once_more["run"]):
         assert run["code"] == 0, run["printed"]
@@ -217,12 +217,12 @@ def test_nothing_is_trained_twice(story: Story) -> None:
     for model in MODELS:
         known = before["models"][model]
         assert after["models"][model][-len(known) :] == known
-        # Once, where the code of a training is not what it was.
+        # One new version is allowed if the training code has changed.
         assert len(after["models"][model]) - len(known) <= 1
     is_superseded = after["models"][CREDIT] != before["models"][CREDIT]
     assert after["requests"]["4"] == ("SUPERSEDED" if is_superseded else "PENDING")
 
 
-def test_a_commit_that_is_not_in_the_history_is_told(tmp_path: Path) -> None:
+def test_a_missing_commit_is_reported(tmp_path: Path) -> None:
     with pytest.raises(pytest.fail.Exception, match="fetch the whole history: git fetch --unshallow"):
         check_out("0" * 40, tmp_path)

@@ -1,7 +1,7 @@
-"""A part of the upgrade test's story, on the code of one version: `python -P upgrade_part.py PART FOLDER`.
+"""One part of the upgrade test, on the code of one version: `python -P upgrade_part.py PART FOLDER`.
 
-What was found goes into `FOLDER/<part>.json`. The same file runs on the code of the version before and on today's, so
-it imports of the platform only what both have in one place: command line, definitions, services, settings.
+Writes the facts to `FOLDER/<part>.json`. The file runs on the previous and on the present code, so it only imports
+modules that exist in both: command line, definitions, services, settings.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ OF_KEY = ("name", "owner", "scopes", "id", "created_at", "revoked_at")
 
 
 def before(_: Path) -> Facts:
-    """A home is lived with: of one model there is a champion and a version that waits; the other waits again."""
+    """Use a new home: one model gets a champion and a pending request, the other a rejected and a pending request."""
     secrets = {name: told("keys", "add", name, "--owner", "anna", *scopes(name)).strip() for name in SCOPES}
     train(SENTENCES, ROWS_AT_FIRST)
     [first] = numbers(SENTENCES)
@@ -68,7 +68,7 @@ def before(_: Path) -> Facts:
 
 
 def after(folder: Path) -> Facts:
-    """The code is another: the databases are migrated, one of what waits is decided about, and all is made anew."""
+    """Migrate the databases with the new code, decide about one pending request, and run everything."""
     secrets = json.loads((folder / "before.json").read_text())["secrets"]
     found: Facts = {"migrate": command("migrate"), "audit": command("audit"), "facts": facts(secrets)}
     newest = numbers(SENTENCES)[0]
@@ -80,17 +80,17 @@ def after(folder: Path) -> Facts:
 
 
 def once_more(folder: Path) -> Facts:
-    """All is made anew again, by a process of its own, and nothing is new."""
+    """Run everything again in another process, which must change nothing."""
     secrets = json.loads((folder / "before.json").read_text())["secrets"]
     return {"run": command("run"), "made": made(), "audit": command("audit"), "facts": facts(secrets)}
 
 
 def command(*words: str | int, key: str = "") -> Facts:
-    """Exit code of a command and what it prints; `key` is the secret of who gives it."""
+    """Run a command with the API key `key`; return its exit code and output."""
     printed = io.StringIO()
     sys.argv = ["platform-assets", *map(str, words)]
     os.environ["PLATFORM_API_KEY"] = key
-    # What `run` opens is closed at its end, which elsewhere is the end of the process.
+    # `run` closes the services of the process at its end, so open new ones.
     definitions.services.cache_clear()
     code: Any = 0
     with redirect_stdout(printed), redirect_stderr(printed):
@@ -102,7 +102,7 @@ def command(*words: str | int, key: str = "") -> Facts:
 
 
 def told(*words: str | int, key: str = "") -> str:
-    """What a command prints that has to succeed."""
+    """Run a command that must succeed; return its output."""
     done = command(*words, key=key)
     if done["code"]:
         raise RuntimeError(f"platform-assets {words} ended with {done['code']}:\n{done['printed']}")
@@ -114,7 +114,7 @@ def scopes(key: str) -> list[str]:
 
 
 def train(model: str, rows: str) -> None:
-    """Launch a model's training, on so many rows of demo data."""
+    """Train a model on a number of rows of demo data."""
     kept, os.environ["PLATFORM_DEMO_ROWS"] = os.environ["PLATFORM_DEMO_ROWS"], rows
     with history() as instance:
         definitions.defs().resolve_job_def(f"train_{model}").execute_in_process(instance=instance)
@@ -123,13 +123,13 @@ def train(model: str, rows: str) -> None:
 
 
 def promote(number: int) -> int:
-    """Do what the job `promote_model` does for a request; the version that is the champion."""
+    """Promote a request; return the version of the champion."""
     with opened() as services:
         return services.promoter.promote(number).version
 
 
 def numbers(model: str) -> list[int]:
-    """Of a model's requests, the newest first."""
+    """Return the numbers of a model's requests, newest first."""
     with opened() as services:
         return [request.id for request in services.ledger.requests(model)]
 
@@ -145,14 +145,14 @@ def opened() -> Iterator[Services]:
 
 @contextmanager
 def history() -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance, as the `dagster.yaml` beside this code describes it."""
+    """Open Dagster's instance with the `dagster.yaml` of this code."""
     reference = InstanceRef.from_dir(str(load_settings().home / "dagster"), config_dir=str(CHECKOUT))
     with dg.DagsterInstance.from_ref(reference) as instance:
         yield instance
 
 
 def made() -> Facts:
-    """What there is of everything that grows."""
+    """Return everything that runs and decisions add to."""
     with opened() as services:
         return {
             "models": {name: [one.version for one in services.registry.versions(name)] for name in MODELS},
@@ -163,7 +163,7 @@ def made() -> Facts:
 
 
 def facts(secrets: Mapping[str, str]) -> Facts:
-    """All that has to outlive an upgrade."""
+    """Return all facts that an upgrade must keep."""
     with opened() as services, history() as instance:
         return {
             "tables": {name: tried(table, services, name) for name in lake(services)},
@@ -179,7 +179,7 @@ def facts(secrets: Mapping[str, str]) -> Facts:
 
 
 def tried(ask: Callable[..., Any], *arguments: Any) -> Any:
-    """What is asked for; or why it cannot be had, so that the rest is asked for as well."""
+    """Return a function's result, or its error as a fact, so that the other facts are still read."""
     try:
         return ask(*arguments)
     except Exception as error:  # noqa: BLE001 - whatever it is, the test shows it
@@ -187,13 +187,13 @@ def tried(ask: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def lake(services: Services) -> list[str]:
-    """Names of the tables in the lake."""
+    """Return the names of the tables in the lake."""
     root = Path(services.settings.lake)
     return sorted(str(log.parent.relative_to(root)) for log in root.rglob("_delta_log"))
 
 
 def table(services: Services, name: str) -> Facts:
-    """Of each version of a table its digest, number of rows, and a digest of the rows as they are read now."""
+    """Return digest, number of rows, and a digest of the rows read now, for each version of a table."""
     return {
         str(one.version): [one.digest, one.rows, content(services.tables.read(name, version=one.version))]
         for one in services.tables.versions(name)
@@ -201,7 +201,7 @@ def table(services: Services, name: str) -> Facts:
 
 
 def online(services: Services) -> Facts:
-    """The same of the tables that programs read one by one."""
+    """Return the same for the online tables."""
     return {
         one.name: [one.digest, one.rows, content(services.online.read(one.name).to_pandas())]
         for one in services.online.versions()
@@ -209,13 +209,13 @@ def online(services: Services) -> Facts:
 
 
 def content(rows: DataFrame) -> str:
-    """A digest of rows, whatever their order."""
+    """Return a digest of rows, independent of their order."""
     head, *lines = rows.to_csv(index=False).splitlines()
     return digest([head, *sorted(lines)])
 
 
 def model(services: Services, name: str) -> Facts:
-    """The champion, and of each version what the registry keeps of it and how it scores."""
+    """Return the champion, and the registry's fields and the scores of each version."""
     return {
         "champion": champion(services, name),
         "versions": {
@@ -231,7 +231,7 @@ def model(services: Services, name: str) -> Facts:
 
 
 def champion(services: Services, name: str) -> Facts:
-    """What the ledger and the registry say of who is the champion."""
+    """Return the champion in the ledger and in the registry."""
     in_ledger, in_registry = services.ledger.champion(name), services.registry.by_alias(name, "champion")
     return {
         "ledger": in_ledger and [in_ledger.version, in_ledger.digest, in_ledger.request_id],
@@ -241,7 +241,7 @@ def champion(services: Services, name: str) -> Facts:
 
 
 def scores(services: Services, version: Any) -> list[float]:
-    """Of the rows that the model carries with it, and of rows of its tables."""
+    """Return the scores of the golden rows and of rows from the tables."""
     fitted = services.artefacts.load(version.digest)
     rows = [services.tables.read(name, version=number) for name, number in version.tables.items()]
     there = [one.sort_values([*fitted.features]) for one in rows if {*fitted.features} <= {*one.columns}]
@@ -250,7 +250,7 @@ def scores(services: Services, version: Any) -> list[float]:
 
 
 def scores_of_copy(services: Services, version: Any) -> list[float]:
-    """The same by MLflow's own tools, of the rows that the model carries with it."""
+    """Return the scores of the golden rows by MLflow's copy of the model."""
     from mlflow import MlflowClient, pyfunc
 
     uri = services.mlflow_tracking_uri
@@ -260,7 +260,7 @@ def scores_of_copy(services: Services, version: Any) -> list[float]:
 
 
 def requests(services: Services) -> Facts:
-    """Each request as it was frozen, its plots, and its history."""
+    """Return each request with its plots and its history."""
     return {
         str(request.id): {
             "state": request.state,
@@ -273,13 +273,13 @@ def requests(services: Services) -> Facts:
 
 
 def holder(services: Services, secret: str) -> list[str] | None:
-    """Whom a key lets in, and to what; None if nobody."""
+    """Return owner and scopes of a key; None if it is not valid."""
     key = services.keys.check(secret)
     return [key.owner, *sorted(key.scopes)] if key else None
 
 
 def runs(instance: dg.DagsterInstance) -> Facts:
-    """Of each run its job, how it ended, how many events there are of it, and a digest of them."""
+    """Return job, status, number of events and a digest of the events for each run."""
     return {
         run.run_id: [run.job_name, run.status.value, len(events), digest(events)]
         for run in instance.get_runs()
@@ -288,7 +288,7 @@ def runs(instance: dg.DagsterInstance) -> Facts:
 
 
 def materialisations(instance: dg.DagsterInstance) -> Facts:
-    """The runs that made each asset."""
+    """Return the runs that materialised each asset."""
     return {
         key.to_user_string(): [record.run_id for record in instance.fetch_materializations(key, 1000).records]
         for key in sorted(instance.all_asset_keys())
@@ -296,7 +296,7 @@ def materialisations(instance: dg.DagsterInstance) -> Facts:
 
 
 def chosen(thing: Any, names: tuple[str, ...]) -> Facts:
-    """Some attributes as JSON has them; a later version of the code may have more."""
+    """Return some attributes as JSON; newer code can have more attributes."""
     found: Facts = json.loads(json.dumps({name: getattr(thing, name) for name in names}, default=plain))
     return found
 

@@ -1,4 +1,4 @@
-"""A database that goes away in the middle of something: PostgreSQL behind a proxy that hangs up."""
+"""A database that is lost during a run: PostgreSQL behind a proxy that closes all connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK = 1 << 16
 
 
 class VanishingDatabase:
-    """PostgreSQL at `url`, until a client sends the fatal words; from then on nobody is there.
+    """PostgreSQL at `url`, until a client sends a trigger text; then all connections are closed and refused.
 
     Parameters
     ----------

@@ -1,15 +1,22 @@
-"""Lakes of all kinds: in a folder, in memory and in an object store."""
+"""Lakes in a folder, in memory and in an object store, and a shop on the platform."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.delta_tables import MEMORY, TableStore
+from platform_assets.landing.source_files import Source
+from platform_assets.services import Services
+from platform_assets.settings import Settings
+from platform_assets_tests.instances import empty_instance
 from platform_assets_tests.lake.sales_lake import Lake
+from platform_assets_tests.lake.shop import GOOD, Shop, newest, newest_is_current, sales
 from platform_assets_tests.object_store import ObjectStore, running_object_store
+from platform_assets_tests.postgres import as_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +43,7 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path, engine: Engine) -> Lake
         server: ObjectStore = request.getfixturevalue("object_store")
         uri, options = server.lake(), server.options
     else:
-        uri = MEMORY if request.param == "memory" else str(tmp_path / "a 'lake'=1 [x]")
+        uri = MEMORY if request.param == "memory" else str(tmp_path / "a 'lake'=1 {x}")
     return Lake(TableStore(uri, engine, options), engine, uri, options)
 
 
@@ -44,3 +51,21 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path, engine: Engine) -> Lake
 def folder_lake(tmp_path: Path, engine: Engine) -> Lake:
     uri = str(tmp_path / "lake")
     return Lake(TableStore(uri, engine), engine, uri, {})
+
+
+@pytest.fixture
+def shop(tmp_path: Path, database_url: str) -> Iterator[Shop]:
+    settings = Settings(home=tmp_path, database_url=SecretStr(database_url), max_bad_rows=0.5)
+    with empty_instance() as instance:
+        shop = Shop(instance, Services(settings), Source("SHOP_SALES_URI", str(tmp_path / "sales.csv")))
+        shop.deliver(GOOD)
+        yield shop
+
+
+@pytest.fixture
+def online(shop: Shop, owner_url: str) -> Iterator[Shop]:
+    """A shop with an online table of the newest sales."""
+    as_owner(owner_url, "create schema shop; create table shop.newest (item text primary key, sale_id bigint)")
+    assert shop.run(sales, newest, newest_is_current).success
+    yield shop
+    shop.services.close()

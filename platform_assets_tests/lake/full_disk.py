@@ -1,6 +1,6 @@
-"""A process whose lake, or scratch, lies on a disk of 4 MB; says as JSON what becomes of 16 MB in eight partitions.
+"""A process that publishes 16 MB in eight partitions with its lake, or its scratch, on a disk of 4 MB.
 
-For `warm.py`. Arguments: the folder of the disk, the lake's, and the scratch folder.
+It prints the outcome as JSON. For `warm.py`. Arguments: the folder of the disk, the lake's, and the scratch folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main(disk: str, lake: str, scratch: str) -> None:
     mount_small_disk(disk, 4)
     engine = Engine(Path(scratch), "200MB", 1)
     store = TableStore(lake, engine)
-    # Numbers that parquet cannot make small.
+    # Random numbers, which Parquet cannot compress.
     rows = pd.DataFrame({"a": np.random.default_rng(1).random(2_000_000)}).assign(part=lambda t: t.index * 8 // len(t))
     with engine.stage(rows.head(10), "part") as staged:
         store.publish(NAME, staged)

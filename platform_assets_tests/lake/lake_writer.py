@@ -1,4 +1,4 @@
-"""A process that publishes to a lake, for tests of several writers at once and of writers that are killed.
+"""A process that publishes to a lake, for tests of concurrent and killed writers.
 
 For `warm.py`. Argument: its scratch folder. Each line of its standard input is a job, as JSON: the keywords of `work`;
 it answers each with a line.
@@ -21,7 +21,7 @@ from platform_assets.lake.delta_tables import TableStore
 
 @dataclass(frozen=True)
 class Job:
-    """What a writer does: publish `rounds` times."""
+    """A writer's job: publish `rounds` times."""
 
     table: str
     writer: str
@@ -30,7 +30,7 @@ class Job:
 
 
 def rows_of(job: Job, turn: int) -> pd.DataFrame:
-    """What a writer publishes in one of its turns; the number of rows gives a mix away."""
+    """Return the rows of one turn. Their number depends on the turn, which would reveal a mix of versions."""
     frame = pd.DataFrame({"writer": job.writer, "turn": turn, "row": range(100 + turn)})
     return frame if job.partition is None else frame.assign(part=job.partition)
 
@@ -47,7 +47,7 @@ def work(store: TableStore, engine: Engine, job: Job) -> None:
 
 
 def die_while_publishing(store: TableStore, engine: Engine, table: str, rows: int, remark: str) -> None:
-    """Publish until the kernel kills this process at the 50,000th byte of a file: of the rows or of the commit."""
+    """Publish until the kernel kills this process, which happens after 50,000 bytes of a file."""
     with engine.stage(pd.DataFrame({"writer": [str(row) for row in range(rows)]})) as staged:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))

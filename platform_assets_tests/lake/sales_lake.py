@@ -1,4 +1,4 @@
-"""A lake that tests fill with sales, and the rows of such a table."""
+"""A lake for tests, and rows of sales."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOW = timedelta(0)
 
 @dataclass
 class Lake:
-    """A store, and what another process needs to open the same one."""
+    """A store, with the arguments by which another process opens it."""
 
     store: TableStore
     engine: Engine

@@ -1,4 +1,4 @@
-"""Partitions, several writers at once, and writers that fail or are killed."""
+"""Partitions, concurrent writers, and writers that fail or are killed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Writer:
 
 @pytest.fixture(scope="module")
 def processes(warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Writer]]:
-    """Four processes that wait for jobs."""
+    """Four processes that accept jobs."""
     scratch = tmp_path_factory.mktemp("scratch")
     with ExitStack() as stack:
         yield [stack.enter_context(Writer(warm, scratch)) for _ in WRITERS]
@@ -91,7 +91,7 @@ def test_partitions_are_replaced_by_value(lake: Lake) -> None:
     assert contents(lake.store.read(NAME)) == [("apr", 1.0)]
 
 
-def test_partitions_become_empty_and_full_again(lake: Lake) -> None:
+def test_a_partition_becomes_empty_and_is_filled_again(lake: Lake) -> None:
     lake.publish(by_month(jan=1), "month")
     empty = lake.publish(by_month(jan=1).head(0), "month", partitions=["jan"])
     assert (empty.rows, empty.parts) == (0, {})
@@ -105,7 +105,7 @@ def test_partitions_become_empty_and_full_again(lake: Lake) -> None:
     assert contents(lake.store.read(NAME)) == [("jan", 1.0)]
 
 
-def test_a_partitioned_table_of_partitions_has_the_digest_of_the_whole(lake: Lake) -> None:
+def test_the_digest_does_not_depend_on_whether_partitions_were_published_together(lake: Lake) -> None:
     whole = lake.publish(by_month(jan=1, feb=2), "month", name="whole")
     lake.publish(by_month(jan=1), "month", name="pieces", partitions=["jan"])
     pieces = lake.publish(by_month(feb=2), "month", name="pieces", partitions=["feb"])
@@ -121,7 +121,7 @@ def test_rows_outside_the_named_partitions_are_refused(lake: Lake) -> None:
     assert lake.store.current(NAME) == kept
 
 
-def test_another_partitioning_is_refused(lake: Lake) -> None:
+def test_a_different_partition_column_is_refused(lake: Lake) -> None:
     kept = lake.publish(by_month(jan=1), "month")
     for by in (None, "amount_class"):
         with pytest.raises(TableError, match=re.escape("is partitioned by ['month'], the rows by")):
@@ -155,7 +155,7 @@ def test_partition_values_may_be_any_text(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", "x" * 300])
-def test_partition_values_that_cannot_be_kept_are_refused(folder_lake: Lake, value: str | None) -> None:
+def test_missing_empty_and_long_partition_values_are_refused(folder_lake: Lake, value: str | None) -> None:
     rows = pd.DataFrame({"part": ["a", value], "amount": [1.0, 2.0]})
     with pytest.raises(TableError, match="partition column part has a value that is missing, empty or very long"):
         folder_lake.publish(rows, "part")
@@ -186,7 +186,7 @@ def test_partition_columns_keep_their_type(lake: Lake, values: list[Any], arrow:
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-7")
 @pytest.mark.parametrize("partitioned", [False, True])
-def test_of_four_writers_nothing_is_lost(
+def test_four_concurrent_writers_lose_no_version(
     request: pytest.FixtureRequest, lake: Lake, partitioned: bool, tmp_path: Path
 ) -> None:
     jobs = [Job(NAME, writer, ROUNDS, writer if partitioned else None) for writer in WRITERS]
@@ -205,7 +205,7 @@ def test_of_four_writers_nothing_is_lost(
 
 
 @pytest.mark.requirement("PLT-7")
-def test_readers_see_one_whole_version_while_a_writer_publishes(
+def test_readers_see_complete_versions_while_a_writer_publishes(
     request: pytest.FixtureRequest, lake: Lake, tmp_path: Path
 ) -> None:
     seen: list[int] = []
@@ -225,7 +225,7 @@ def test_readers_see_one_whole_version_while_a_writer_publishes(
 @pytest.mark.requirement("PLT-7", "PLT-10")
 @pytest.mark.parametrize("is_first", [True, False])
 @pytest.mark.parametrize(("rows", "remark"), [(50_000, ""), (10, "long " * 50_000)], ids=["file", "commit"])
-def test_a_writer_killed_in_the_middle_leaves_the_last_version(
+def test_a_killed_writer_leaves_the_last_version_readable(
     folder_lake: Lake, is_first: bool, rows: int, remark: str, warm: WarmParent, tmp_path: Path
 ) -> None:
     lake = folder_lake
@@ -248,12 +248,12 @@ def test_a_writer_killed_in_the_middle_leaves_the_last_version(
     assert len(removed) == (1 if is_first else 2) + len(list(folder.glob("_delta_log/*.json#*")))
     assert lake.store.vacuum(NAME, NOW) == len(removed)
     assert not removed & _files(folder)
-    # Its scratch folder is still there, beside that of this process's engine, and is known as litter.
+    # The killed writer's scratch folder has no owner and can be removed; that of this process's engine stays.
     assert clean_scratch(tmp_path / "scratch") == 1
 
 
-def test_a_file_that_the_store_refuses_is_not_published(object_store: ObjectStore, engine: Engine) -> None:
-    """Arrow's copy to a store drops the errors of small files."""
+def test_a_file_refused_by_the_store_is_not_published(object_store: ObjectStore, engine: Engine) -> None:
+    """Arrow's copy to an object store ignores errors for small files."""
     uri = object_store.lake()
     good = Lake(TableStore(uri, engine, object_store.options), engine, uri, object_store.options)
     last = good.publish(sales(1))
@@ -294,7 +294,7 @@ def _assert_described(lake: Lake, version: TableVersion, by: str | None) -> None
 def _working(
     request: pytest.FixtureRequest, lake: Lake, jobs: list[Job], scratch: Path
 ) -> Iterator[Callable[[], bool]]:
-    """Writers at work, each in a process; in threads on a store that only this process can see."""
+    """Start a writer per job, in processes; in threads for a store in memory."""
     if lake.is_shared:
         writers: list[Writer] = request.getfixturevalue("processes")[: len(jobs)]
         for writer, job in zip(writers, jobs, strict=True):
@@ -304,7 +304,7 @@ def _working(
             writer.wait()
         return
     with ThreadPoolExecutor(len(jobs)) as pool:
-        # An engine serves one thread; the store is theirs together.
+        # Each thread needs an engine of its own; they share the store.
         futures = [pool.submit(work, lake.store, Engine(scratch, "200MB", 1), job) for job in jobs]
         yield lambda: not all(future.done() for future in futures)
         for future in futures:

@@ -1,4 +1,4 @@
-"""Online tables are replaced in one step, on a real PostgreSQL, whoever reads, writes, or dies meanwhile."""
+"""Online tables in a real PostgreSQL: reads, atomic replacement, concurrent writers, and refusals."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
-# Ibis 12 calls DuckDB 2 by names that it will lose.
-
 PRICES = "shop/prices"
 MAKE_PRICES = """
 create schema shop;
@@ -38,7 +36,7 @@ DAY = dt.date(2020, 1, 1)
 
 
 class Shop:
-    """An OnlineTables of its own: engine, database connections."""
+    """An `OnlineTables` with its own engine and connections."""
 
     def __init__(self, url: str, folder: Path, owner_url: str = "") -> None:
         self.owner_url = owner_url
@@ -97,7 +95,7 @@ def other(database_url: str, tmp_path: Path) -> Iterator[Shop]:
 
 
 def prices(**by_id: float | None) -> pa.Table:
-    """Prices by id: `prices(_1=2.5)`."""
+    """Return rows with prices by id: `prices(_1=2.5)`."""
     ids = [int(name.removeprefix("_")) for name in by_id]
     return pa.table(
         {
@@ -135,10 +133,10 @@ def test_rows_are_read_by_their_keys(shop: Shop) -> None:
         (lambda online: online.get("shop/nothing", id=1), "no table for shop/nothing .*migration"),
         (lambda online: online.get(PRICES, colour=1), "no table for shop/prices with these columns"),
         (lambda online: online.get_many("nowhere/prices", "id", [1]), "no table for nowhere/prices"),
-        (lambda online: online.get_many(PRICES, "id", ["x"]), "PostgreSQL refused what shop/prices was to do"),
+        (lambda online: online.get_many(PRICES, "id", ["x"]), "PostgreSQL refused a statement about shop/prices"),
     ],
 )
-def test_what_cannot_be_read_is_told(
+def test_unreadable_tables_columns_and_keys_are_named(
     shop: Shop, use: Callable[[OnlineTables], Coroutine[Any, Any, object]], told: str
 ) -> None:
     with pytest.raises(DatabaseError, match=told):
@@ -169,7 +167,7 @@ def test_only_rows_that_differ_are_written(shop: Shop) -> None:
 
 
 @pytest.mark.requirement("CRE-2")
-def test_a_version_says_what_the_table_holds(shop: Shop) -> None:
+def test_the_current_version_describes_the_published_rows(shop: Shop) -> None:
     assert shop.online.current(PRICES) is None
     version = shop.publish(prices(_1=1.0, _2=2.0), run_id="run-1")
     assert shop.online.current(PRICES) == version
@@ -178,7 +176,7 @@ def test_a_version_says_what_the_table_holds(shop: Shop) -> None:
 
 
 @pytest.mark.requirement("CRE-2")
-def test_values_come_back_as_they_were(shop: Shop) -> None:
+def test_values_are_kept_exactly(shop: Shop) -> None:
     numbers = [0.1, 1 / 3, 5e-324, -1.7976931348623157e308, math.nextafter(1, 2), math.inf, -math.inf, 1e22, -0.0, None]
     notes = ["", None, " ", "NULL", "\\N", "\\.", 'a,"b"\r\n\tc', "'; drop table shop.prices; --", "Łódź 数", "\\x41"]
     days = [DAY, None, dt.date(1, 1, 1), dt.date(9999, 12, 31), dt.date(3021, 9, 18), *[dt.date(1970, 1, 1)] * 5]
@@ -196,7 +194,7 @@ def test_values_come_back_as_they_were(shop: Shop) -> None:
     assert shop.rows() == sorted(sent, key=str)
 
 
-def test_other_types_come_back_as_they_were(shop: Shop) -> None:
+def test_bytes_booleans_and_times_are_kept_exactly(shop: Shop) -> None:
     shop.make("create table shop.odd (id int, raw bytea, is_new boolean, at timestamptz, primary key (id))")
     at = dt.datetime(2020, 1, 1, 10, 0, 0, 123_456, dt.UTC)
     sent = [
@@ -219,7 +217,7 @@ def test_a_key_may_have_several_columns(shop: Shop) -> None:
     assert len(shop.rows("shop/stock")) == 2
 
 
-def test_names_and_keys_are_no_sql(shop: Shop) -> None:
+def test_names_and_keys_cannot_inject_sql(shop: Shop) -> None:
     table, column = 'x"; drop table shop.prices; --', 'it\'s; "here"'
     shop.make('create table shop."x""; drop table shop.prices; --" (id text primary key, "it\'s; ""here""" bigint)')
     key = "1' or '1'='1"
@@ -236,7 +234,7 @@ def test_an_unknown_key_has_no_row(shop: Shop) -> None:
     assert shop.get(PRICES, id=1) == row(1, 1.0)
 
 
-def test_the_platforms_own_table_can_be_published(shop: Shop) -> None:
+def test_the_client_features_can_be_published(shop: Shop) -> None:
     rows = pa.table(
         {
             "client_id": [1],
@@ -253,7 +251,7 @@ def test_the_platforms_own_table_can_be_published(shop: Shop) -> None:
     assert shop.online.read("credit_risk/client_features").to_pylist() == rows.to_pylist()
 
 
-# Several at once
+# Concurrent readers and writers
 
 
 @pytest.mark.requirement("CRE-2")
@@ -288,7 +286,7 @@ def test_a_reader_sees_all_of_the_old_rows_or_all_of_the_new_ones(shop: Shop, ot
 
 
 @pytest.mark.requirement("CRE-2")
-def test_of_two_writers_at_once_one_is_last(shop: Shop, other: Shop) -> None:
+def test_after_two_concurrent_writers_the_table_holds_the_rows_of_one(shop: Shop, other: Shop) -> None:
     contents = {0: prices(**{f"_{n}": 0.0 for n in range(100)}), 1: prices(**{f"_{n}": 1.0 for n in range(50, 150)})}
     start = threading.Barrier(2)
 
@@ -311,7 +309,7 @@ WAITING = "select wait_event from pg_stat_activity where datname = current_datab
 
 
 @pytest.mark.requirement("CRE-2")
-def test_a_writer_waits_for_the_one_before_it(shop: Shop, other: Shop) -> None:
+def test_a_writer_waits_for_the_previous_writer(shop: Shop, other: Shop) -> None:
     shop.publish(prices(_1=1.0, _2=1.0))
     with other.database.connect("platform") as blocker, ThreadPoolExecutor(2) as pool:
         blocker.execute("begin; lock table shop.prices in share mode")
@@ -328,11 +326,11 @@ def test_a_writer_waits_for_the_one_before_it(shop: Shop, other: Shop) -> None:
 
 
 @pytest.mark.requirement("CRE-2")
-def test_a_writer_that_is_cut_off_before_its_commit_changes_nothing(shop: Shop, other: Shop) -> None:
+def test_a_writer_disconnected_before_its_commit_changes_nothing(shop: Shop, other: Shop) -> None:
     version = shop.publish(prices(_1=1.0, _2=2.0))
     waiting = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     with other.database.connect("platform") as blocker, ThreadPoolExecutor(1) as pool:
-        # Its rows are copied by then, and none of the old ones is touched.
+        # The lock stops the writer after it has copied its rows and before it changes the table.
         blocker.execute("begin; lock table shop.prices in share mode")
         writing = pool.submit(shop.publish, prices(_1=1.5))
         wait_until(lambda: shop.sql(waiting) or writing.done(), "the writer waited for the lock")
@@ -347,7 +345,7 @@ def test_a_writer_that_is_cut_off_before_its_commit_changes_nothing(shop: Shop, 
     assert shop.rows() == [row(1, 1.5)]
 
 
-def test_connections_that_died_while_idle_are_replaced(shop: Shop) -> None:
+def test_connections_closed_while_idle_are_replaced(shop: Shop) -> None:
     shop.publish(prices(_1=1.0))
     shop.sql(
         "select pg_terminate_backend(pid) from pg_stat_activity "
@@ -360,7 +358,7 @@ def test_connections_that_died_while_idle_are_replaced(shop: Shop) -> None:
 
 
 @pytest.mark.requirement("CRE-2")
-def test_a_missing_table_or_column_asks_for_a_migration(shop: Shop) -> None:
+def test_the_error_for_a_missing_table_or_column_advises_a_migration(shop: Shop) -> None:
     for name in ("shop/none", "none/prices"):
         for use in (partial(shop.publish, prices(_1=1.0)), shop.online.read, partial(shop.get, id=1)):
             with pytest.raises(DatabaseError, match=f"no table for {name} .*; write a migration for it"):
@@ -383,16 +381,16 @@ def test_a_missing_table_or_column_asks_for_a_migration(shop: Shop) -> None:
         pytest.param(prices(_2=1.0).set_column(2, "note", [["a\0b"]]), "invalid byte sequence", id="zero byte"),
     ],
 )
-def test_rows_that_postgres_refuses_leave_the_old_ones(shop: Shop, rows: pa.Table, reason: str) -> None:
+def test_rows_refused_by_postgresql_leave_the_old_rows(shop: Shop, rows: pa.Table, reason: str) -> None:
     version = shop.publish(prices(_1=1.0))
-    with pytest.raises(DatabaseError, match=f"refused what shop/prices was to do .*{reason}.*as they were"):
+    with pytest.raises(DatabaseError, match=f"refused a statement about shop/prices .*{reason}.*as they were"):
         shop.publish(rows)
     assert shop.rows() == [row(1, 1.0)]
     assert shop.online.current(PRICES) == version
 
 
 @pytest.mark.requirement("PLT-8")
-def test_a_server_that_is_gone_is_told_without_its_password(tmp_path: Path) -> None:
+def test_the_error_for_an_unreachable_server_has_no_password(tmp_path: Path) -> None:
     from sqlalchemy import make_url
 
     engine = Engine(tmp_path / "scratch", "200MB", 1)

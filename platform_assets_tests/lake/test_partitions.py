@@ -1,4 +1,4 @@
-"""A partitioned table through the real wiring: a run replaces its own partitions and no others."""
+"""Partitioned tables through the real wiring: a run replaces its own partitions only."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,20 +29,20 @@ factor = {"value": 1}
 
 @table_asset(LOAD, owners=OWNERS, partitions_def=MONTHS)
 def load(context: dg.AssetExecutionContext) -> Frame:
-    """A row for each month that the run is for."""
+    """One row for each month of the run."""
     months = list(context.partition_keys)
     return pd.DataFrame({"month": months, "power_mw": [int(month[-1]) * factor["value"] for month in months]})
 
 
 @table_asset(PEAK, owners=OWNERS, partitions_def=MONTHS)
 def peak(load: Expression) -> Expression:
-    """The same months, at ten times the power."""
+    """The upstream rows with ten times the power."""
     return load.mutate(power_mw=load.power_mw * 10)
 
 
 @table_asset(YEAR, owners=OWNERS)
 def year(load: Frame) -> Frame:
-    """All months together."""
+    """Sum over all months."""
     return pd.DataFrame({"power_mw": [int(load.power_mw.sum())]})
 
 
@@ -60,7 +60,7 @@ def without_column(context: dg.AssetExecutionContext) -> Frame:
     TableSchema("grid/stray", COLUMNS, key=("month",), partition_by="month"), owners=OWNERS, partitions_def=MONTHS
 )
 def stray() -> Frame:
-    """Rows of another month than the run is for."""
+    """Rows of a month that the run does not cover."""
     return pd.DataFrame({"month": ["2026-03"], "power_mw": [3]})
 
 
@@ -113,14 +113,14 @@ def test_a_run_for_several_partitions_replaces_them_together(services: Services)
     assert [version.version for version in services.tables.versions("grid/load")] == [0]
 
 
-def test_what_is_made_from_all_partitions_sees_all_of_them(services: Services) -> None:
+def test_an_unpartitioned_table_reads_all_upstream_partitions(services: Services) -> None:
     for month in ("2026-01", "2026-02", "2026-03"):
         assert materialise(services, load, partition=month).success
     assert materialise(services, year).success
     assert services.tables.read("grid/year").power_mw.tolist() == [6]
 
 
-def test_a_plain_asset_names_the_column_of_its_partitions(services: Services) -> None:
+def test_the_metadata_of_a_plain_asset_name_its_partition_column(services: Services) -> None:
     assert materialise(services, plain, partition="2026-01").success
     assert materialise(services, plain, partition="2026-02").success
     assert rows(services, "grid/plain") == {"2026-01": 1, "2026-02": 1}
@@ -133,7 +133,7 @@ def test_a_plain_asset_names_the_column_of_its_partitions(services: Services) ->
         (stray, "rows of partitions ['2026-03'] among those of ['2026-01']"),
     ],
 )
-def test_what_would_replace_other_partitions_is_refused(services: Services, asset: Any, told: str) -> None:
+def test_rows_of_other_partitions_are_refused(services: Services, asset: Any, told: str) -> None:
     result = materialise(services, asset, partition="2026-01")
     [failure] = [event for event in result.all_node_events if event.is_step_failure]
     assert told in str(failure.step_failure_data.error)

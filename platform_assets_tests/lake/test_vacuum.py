@@ -13,7 +13,7 @@ from platform_assets_tests.lake.sales_lake import NAME, NOW, Lake, contents, sal
 
 
 @pytest.mark.requirement("PLT-10")
-def test_vacuum_keeps_the_retention_and_the_versions_named(lake: Lake) -> None:
+def test_vacuum_keeps_recent_and_named_versions(lake: Lake) -> None:
     for amount in range(4):
         lake.publish(sales(amount))
     assert lake.store.vacuum(NAME, timedelta(days=1)) == 0
@@ -28,13 +28,13 @@ def test_vacuum_keeps_the_retention_and_the_versions_named(lake: Lake) -> None:
 
 
 @pytest.mark.requirement("PLT-10")
-def test_vacuum_removes_what_was_replaced_before_the_retention(folder_lake: Lake) -> None:
-    """The log is made 2:45 hours older; the newest version is replaced after that."""
+def test_vacuum_removes_files_replaced_before_the_retention(folder_lake: Lake) -> None:
+    """Age the log by 2:45 hours, then replace the newest version."""
     for amount in range(3):
         folder_lake.publish(sales(amount))
     _age(Path(folder_lake.store.uri(NAME)), timedelta(hours=2, minutes=45))
     folder_lake.publish(sales(3))
-    # Delta counts whole hours; two and a half become three, never less than was asked for.
+    # delta-rs counts whole hours, so that two and a half are rounded up to three.
     assert folder_lake.store.vacuum(NAME, timedelta(hours=3, minutes=-30)) == 0
     assert folder_lake.store.vacuum(NAME, timedelta(hours=2)) == 2
     assert contents(folder_lake.store.read(NAME, version=2)) == [(0, 2.0)]

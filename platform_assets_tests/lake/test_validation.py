@@ -56,7 +56,7 @@ def engine(shared_engine: Engine) -> Iterator[Engine]:
 
 def landed(engine: Engine, folder: Path, *lines: str, header: str = "id,day,amount", demo: bool = False) -> Landed:
     path = folder / "sales.csv"
-    path.write_text("\n".join([header, *lines]))
+    path.write_text("\n".join([header, *lines, ""]))
     return land(Source("PLATFORM_SALES_URI", str(path), demo), engine)
 
 

@@ -1,10 +1,7 @@
-"""Files of sales to land, a server for them, and the rows and refusals that come of it."""
+"""Files of sales for tests of landing, and the rows and errors that landing them gives."""
 
 from __future__ import annotations
 
-import http.server
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +11,6 @@ from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, land
 from platform_assets.landing.source_files import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from platform_assets.engine.query_engine import Engine
@@ -58,33 +54,3 @@ def refused(engine: Engine, uri: str | Path) -> str:
     assert caught.value.__suppress_context__ or "://" not in str(uri)
     assert PASSWORD not in str(caught.value)
     return str(caught.value).replace(str(uri), "<uri>")
-
-
-class Files(http.server.BaseHTTPRequestHandler):
-    """Serves one file, and the beginning of one that ends too early."""
-
-    def do_GET(self) -> None:
-        known = self.path.split("?")[0] in {"/sales.csv", "/cut.csv"}
-        self.send_response(200 if known else 404)
-        self.send_header("Content-Length", str(len(CONTENT) + (10 if "cut" in self.path else 0)) if known else "0")
-        self.end_headers()
-        self.wfile.write(CONTENT if known else b"")
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def serving_files() -> Iterator[str]:
-    server = http.server.HTTPServer(("127.0.0.1", 0), Files)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -1,9 +1,11 @@
-"""An archive is unpacked whole, or refused with what is wrong with it; nothing is ever written beside its folder."""
+"""Archives are unpacked whole or refused with a reason; no file is written outside the folder."""
 
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
+import lzma
 import random
 import tarfile
 import tracemalloc
@@ -17,15 +19,17 @@ from hypothesis import strategies as st
 
 from platform_assets.landing.archives import (
     MOST_FOLDERS,
-    ArchiveError,
-    DamagedGzipError,
-    NoMemberError,
     NotBase64Error,
-    NotGzipError,
+    NotPackedError,
     NotTarError,
-    SeveralMembersError,
     TooLargeError,
     Unpacking,
+)
+from platform_assets.landing.packed_files import (
+    ArchiveError,
+    DamagedFileError,
+    NoMemberError,
+    SeveralMembersError,
     WrongMemberError,
 )
 from platform_assets_tests.archives import MEMBER, entry, pack, tar, tar_of
@@ -44,7 +48,7 @@ TEXT = base64.encodebytes(CONTENT)
 
 
 def unpacked(folder: Path, packed: bytes, how: Unpacking = HOW) -> bytes:
-    """What comes out; and that nothing else is left anywhere."""
+    """Unpack an archive, and check that no other file is left."""
     inner = folder / "inside" / "unpacked"
     inner.mkdir(parents=True, exist_ok=True)
     archive = folder / "archive"
@@ -58,13 +62,13 @@ def unpacked(folder: Path, packed: bytes, how: Unpacking = HOW) -> bytes:
 
 
 @pytest.mark.parametrize("name", [MEMBER, "db", "./a/./b.txt", "a/..b/c", "Łódź/数", "x" * 200])
-def test_what_was_packed_comes_out_whatever_its_name(tmp_path: Path, name: str) -> None:
+def test_the_name_of_the_file_does_not_matter(tmp_path: Path, name: str) -> None:
     assert unpacked(tmp_path, pack(CONTENT, name)) == CONTENT
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 57, 58, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
 @pytest.mark.parametrize("width", [76, 0])
-def test_base64_of_any_length_in_lines_or_not(tmp_path: Path, size: int, width: int) -> None:
+def test_base64_text_of_any_length_with_and_without_line_breaks(tmp_path: Path, size: int, width: int) -> None:
     content = random.Random(size).randbytes(size)
     text = base64.encodebytes(content) if width else base64.b64encode(content)
     assert (
@@ -72,7 +76,16 @@ def test_base64_of_any_length_in_lines_or_not(tmp_path: Path, size: int, width: 
     )
 
 
-def test_folders_may_stand_before_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "compress", [bytes, bz2.compress, lzma.compress, lambda packed: gzip.compress(packed) + bytes(99)]
+)
+def test_the_first_bytes_decide_how_the_archive_is_compressed(
+    tmp_path: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    assert unpacked(tmp_path, compress(tar({"db": TEXT}))) == CONTENT
+
+
+def test_folders_before_the_file_are_ignored(tmp_path: Path) -> None:
     packed = tar_of((entry("Users", tarfile.DIRTYPE), b""), (tarfile.TarInfo("Users/db"), TEXT))
     assert unpacked(tmp_path, gzip.compress(packed)) == CONTENT
 
@@ -82,32 +95,32 @@ def with_file(*others: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 
 def sparse() -> bytes:
-    """A file of which the archive says that it is mostly a hole of a terabyte."""
+    """A sparse file: a hole of one terabyte."""
     made = tarfile.TarInfo("db")
     made.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 40)}
     return gzip.compress(tar_of((made, b"1\n0\n0\n".ljust(512, b"\0"))))
 
 
 def claims(size: int) -> bytes:
-    """A header that claims a size, and little behind it."""
+    """A header that declares a size, followed by fewer bytes."""
     made = tarfile.TarInfo("db")
     made.size = size
     return gzip.compress(made.tobuf(tarfile.GNU_FORMAT) + TEXT[:1_024])
 
 
 BREAKAGES: list[tuple[bytes, type[ArchiveError], str]] = [
-    (b"", NotGzipError, "the archive is not compressed with gzip; pack it with `tar czf ARCHIVE FILE`"),
-    (b"PK\x03\x04 a zip file", NotGzipError, "the archive is not compressed with gzip; pack it with"),
-    (b"SQLite format 3\0", NotGzipError, "the archive is not compressed with gzip"),
-    (GOOD[:1_000], DamagedGzipError, "the archive is cut off: its compressed data have no end; fetch it again"),
-    (GOOD[:-1], DamagedGzipError, "the archive is cut off: its compressed data have no end; fetch it again"),
-    (GOOD[:12], DamagedGzipError, "the archive is cut off"),
-    (GOOD[:-8] + b"\0" * 8, DamagedGzipError, "the archive was altered on its way (CRC check failed"),
-    (GOOD + b"and more", DamagedGzipError, "the archive was altered on its way"),
-    (gzip.compress(b""), NotTarError, "the archive is compressed, but is no whole tar archive: "),
-    (gzip.compress(TEXT), NotTarError, "the archive is compressed, but is no whole tar archive: "),
-    (gzip.compress(tar({"db": TEXT})[:5_000]), NotTarError, "is no whole tar archive: unexpected end of data"),
-    (claims(1 << 40), NotTarError, "is no whole tar archive: "),
+    (b"", NotPackedError, "the archive is not a compressed tar archive; pack it with `tar czf ARCHIVE FILE`"),
+    (b"PK\x03\x04 a zip file", NotPackedError, "the archive is not a compressed tar archive; pack it with"),
+    (b"SQLite format 3\0", NotPackedError, "the archive is not a compressed tar archive"),
+    (GOOD[:1_000], DamagedFileError, "the archive is cut off: its gzip data have no end; fetch it again"),
+    (GOOD[:-1], DamagedFileError, "the archive is cut off: its gzip data have no end; fetch it again"),
+    (GOOD[:12], DamagedFileError, "the archive is cut off"),
+    (GOOD[:-8] + b"\0" * 8, DamagedFileError, "the archive is damaged: its gzip data cannot be unpacked (Error -3"),
+    (GOOD + b"and more", DamagedFileError, "the archive is damaged"),
+    (gzip.compress(b""), NotTarError, "the archive is not a whole tar archive: "),
+    (gzip.compress(TEXT), NotTarError, "the archive is not a whole tar archive: "),
+    (gzip.compress(tar({"db": TEXT})[:5_000]), NotTarError, "is not a whole tar archive: unexpected end of data"),
+    (claims(1 << 40), NotTarError, "is not a whole tar archive: "),
     (gzip.compress(tar({})), NoMemberError, "the archive holds no file; pack one with `tar czf ARCHIVE FILE`"),
     (gzip.compress(tar_of((entry("a", tarfile.DIRTYPE), b""))), NoMemberError, "the archive holds no file"),
     (
@@ -115,10 +128,10 @@ BREAKAGES: list[tuple[bytes, type[ArchiveError], str]] = [
         SeveralMembersError,
         "holds several files, 'a' and 'b' among them; pack",
     ),
-    (pack(CONTENT, "/etc/passwd"), WrongMemberError, "holds '/etc/passwd', which points out of the archive"),
-    (pack(CONTENT, "a/../../b"), WrongMemberError, "holds 'a/../../b', which points out of the archive"),
-    (pack(CONTENT, "..\\b"), WrongMemberError, r"holds '..\\b', which points out of the archive"),
-    (pack(CONTENT, "\\b"), WrongMemberError, "which points out of the archive"),
+    (pack(CONTENT, "/etc/passwd"), WrongMemberError, "holds '/etc/passwd', which points outside the archive"),
+    (pack(CONTENT, "a/../../b"), WrongMemberError, "holds 'a/../../b', which points outside the archive"),
+    (pack(CONTENT, "..\\b"), WrongMemberError, r"holds '..\\b', which points outside the archive"),
+    (pack(CONTENT, "\\b"), WrongMemberError, "which points outside the archive"),
     (with_file((entry("../x", tarfile.DIRTYPE), b"")), WrongMemberError, "holds '../x', which points out"),
     (
         with_file((entry("a", tarfile.SYMTYPE, "/etc/passwd"), b"")),
@@ -133,10 +146,10 @@ BREAKAGES: list[tuple[bytes, type[ArchiveError], str]] = [
     (
         with_file((entry("a", tarfile.CHRTYPE), b"")),
         WrongMemberError,
-        "holds 'a', which is no file; pack the file itself",
+        "holds 'a', which is not a file; pack the file itself",
     ),
-    (with_file((entry("a", tarfile.BLKTYPE), b"")), WrongMemberError, "holds 'a', which is no file"),
-    (with_file((entry("a", tarfile.FIFOTYPE), b"")), WrongMemberError, "holds 'a', which is no file"),
+    (with_file((entry("a", tarfile.BLKTYPE), b"")), WrongMemberError, "holds 'a', which is not a file"),
+    (with_file((entry("a", tarfile.FIFOTYPE), b"")), WrongMemberError, "holds 'a', which is not a file"),
     (sparse(), WrongMemberError, "which is a sparse file; pack the file itself"),
     (
         with_file(*((entry(f"{n}", tarfile.DIRTYPE), b"") for n in range(MOST_FOLDERS + 1))),
@@ -151,10 +164,14 @@ BREAKAGES: list[tuple[bytes, type[ArchiveError], str]] = [
     (gzip.compress(tar({"db": b"\n \n"})), NotBase64Error, "is empty; it should hold base64 text"),
     (gzip.compress(tar({"db": CONTENT})), NotBase64Error, "is not base64 text: byte "),
     (gzip.compress(tar({"db": b"QUJD\nQU%D"})), NotBase64Error, "byte 8 is '%'; encode it with `base64 FILE`"),
-    (gzip.compress(tar({"db": b"QUI\nD="})), NotBase64Error, "is cut off: base64 text has groups of 4, its last has 1"),
-    (gzip.compress(tar({"db": TEXT[:-3]})), NotBase64Error, "is cut off: base64 text has groups of 4"),
+    (
+        gzip.compress(tar({"db": b"QUI\nD="})),
+        NotBase64Error,
+        "is cut off: its last group has 1 of 4 characters",
+    ),
+    (gzip.compress(tar({"db": TEXT[:-3]})), NotBase64Error, "is cut off: its last group has "),
     (gzip.compress(tar({"db": b"QQ==QUJD"})), NotBase64Error, "is not base64 text: "),
-    (gzip.compress(tar({"db": b"A" * ((1 << 20) - 4) + b"QQ==QUJD"})), NotBase64Error, "it goes on behind its end"),
+    (gzip.compress(tar({"db": b"A" * ((1 << 20) - 4) + b"QQ==QUJD"})), NotBase64Error, "text follows its end"),
 ]
 
 
@@ -168,7 +185,7 @@ def test_each_damage_is_an_error_of_its_own(
     assert "\n" not in str(raised.value)
 
 
-def test_names_that_somebody_chose_stay_on_one_short_line(tmp_path: Path) -> None:
+def test_names_from_the_archive_are_shown_on_one_short_line(tmp_path: Path) -> None:
     with pytest.raises(WrongMemberError) as raised:
         unpacked(tmp_path, pack(CONTENT, "/\x1b[31m\n" + "x" * 200))
     assert str(raised.value).startswith("the archive holds '/\\x1b[31m\\nxxx")
@@ -176,7 +193,7 @@ def test_names_that_somebody_chose_stay_on_one_short_line(tmp_path: Path) -> Non
 
 
 def bomb(layers: int = 1) -> bytes:
-    """A megabyte of packed zeros that are a gigabyte."""
+    """A gigabyte of zeros, compressed to about a megabyte."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
     described = tarfile.TarInfo("db")
     described.size = 1 << 30
@@ -186,7 +203,7 @@ def bomb(layers: int = 1) -> bytes:
     return b"".join([*parts, compressor.flush()])
 
 
-def test_a_bomb_is_put_down_at_the_limit(tmp_path: Path) -> None:
+def test_unpacking_a_decompression_bomb_stops_at_the_limit(tmp_path: Path) -> None:
     packed = bomb()
     assert len(packed) < 1 << 21
     tracemalloc.start()
@@ -198,25 +215,25 @@ def test_a_bomb_is_put_down_at_the_limit(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert str(raised.value) == (
         "the archive holds more than 50,000,000 bytes once it is unpacked; "
-        "if that is what it should hold, raise PLATFORM_ARCHIVE_MAX_BYTES"
+        "if that is intended, raise PLATFORM_ARCHIVE_MAX_BYTES"
     )
 
 
-def test_headers_of_a_bomb_count_as_well(tmp_path: Path) -> None:
+def test_bytes_of_headers_count_towards_the_limit(tmp_path: Path) -> None:
     long = tarfile.TarInfo("db")
     long.pax_headers = {"comment": "x" * 2_000_000}
     with pytest.raises(TooLargeError):
         unpacked(tmp_path, gzip.compress(tar_of((long, TEXT))))
 
 
-def test_the_limit_itself_is_allowed(tmp_path: Path) -> None:
+def test_an_archive_of_exactly_the_limit_is_allowed(tmp_path: Path) -> None:
     layer = tar({"db": TEXT})
     assert unpacked(tmp_path, gzip.compress(layer), Unpacking(len(layer), "")) == CONTENT
     with pytest.raises(TooLargeError):
         unpacked(tmp_path, gzip.compress(layer), Unpacking(len(layer) - 1, ""))
 
 
-# Damage as it comes
+# Random damage
 
 
 @pytest.fixture(scope="module")
@@ -246,18 +263,18 @@ LAYERS: dict[str, tuple[bytes, Callable[[bytes], bytes]]] = {
     cut=st.just(0) | st.integers(0, 5_000),
     flips=st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 7)), max_size=4),
 )
-def test_whatever_is_damaged_ends_in_the_content_or_in_an_error_of_ours(
+def test_random_damage_gives_the_content_or_an_archive_error(
     folder: Path, layer: str, cut: int, flips: list[tuple[int, int]]
 ) -> None:
     whole, rest = LAYERS[layer]
-    # Only the checksum of gzip notices what was changed; what was changed before it was compressed may go unnoticed.
+    # Only gzip has a checksum, so damage to an inner layer can stay unnoticed.
     with suppress(ArchiveError):
         assert unpacked(folder, rest(damaged(whole, cut, flips))) == SMALL or layer != "gzip"
 
 
 @settings(max_examples=100)
 @given(st.binary(max_size=2_000))
-def test_any_bytes_at_all(folder: Path, content: bytes) -> None:
+def test_random_bytes_give_an_archive_error(folder: Path, content: bytes) -> None:
     for packed in (content, b"\x1f\x8b" + content, gzip.compress(content), gzip.compress(content.ljust(1_024, b"\0"))):
         with pytest.raises(ArchiveError):
             unpacked(folder, packed)

@@ -1,4 +1,4 @@
-"""A declared source is found by its setting, or replaced by sample data that are written once and whole."""
+"""A declared source is found by its variable, or replaced by sample data that are written once and completely."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from platform_assets.base.errors import SourceError
 from platform_assets.domains.credit_risk.settings import CreditRiskSettings
+from platform_assets.landing.archives import Unpacking
 from platform_assets.landing.declared_sources import DeclaredSource, Sources
 from platform_assets.landing.sample_data import Demo
 from platform_assets.landing.source_files import Source
@@ -24,15 +25,16 @@ def settings(home: Path, **more: Any) -> Settings:
 
 
 class Generator:
-    """Writes sample data, unless it is killed in the middle; counts how often it was asked."""
+    """Writes sample data, unless it is interrupted half-way. Counts its calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, fewest: int = 1) -> None:
         self.calls = 0
         self.dies = False
+        self.fewest = fewest
 
     @property
     def declared(self) -> DeclaredSource:
-        return DeclaredSource(CreditRiskSettings, FIELD, Demo(self.write, ".tar.gz"))
+        return DeclaredSource(CreditRiskSettings, FIELD, Demo(self.write, ".tar.gz", self.fewest))
 
     def write(self, path: Path, rows: int) -> Path:
         self.calls += 1
@@ -45,7 +47,7 @@ class Generator:
 
 @pytest.mark.requirement("PLT-4")
 @pytest.mark.parametrize("sources", ["demo", "live"])
-def test_a_sources_own_setting_always_wins(tmp_path: Path, sources: str) -> None:
+def test_the_variable_of_a_source_takes_precedence(tmp_path: Path, sources: str) -> None:
     demo = Generator()
     given = CreditRiskSettings(credit_loans_uri="s3://bucket/loans.csv")
     found = Sources(settings(tmp_path, sources=sources), (given,)).find(demo.declared)
@@ -54,7 +56,7 @@ def test_a_sources_own_setting_always_wins(tmp_path: Path, sources: str) -> None
 
 
 @pytest.mark.requirement("PLT-4")
-def test_a_live_source_without_its_setting_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_live_source_without_its_variable_is_refused_by_name(tmp_path: Path) -> None:
     demo = Generator()
     with pytest.raises(SourceError, match=f"^{SETTING} is not set; .*PLATFORM_SOURCES=demo"):
         Sources(settings(tmp_path, sources="live")).find(demo.declared)
@@ -63,7 +65,7 @@ def test_a_live_source_without_its_setting_is_refused_by_name(tmp_path: Path) ->
 
 
 @pytest.mark.requirement("PLT-3", "PLT-4")
-def test_demo_data_are_generated_once_and_reused(tmp_path: Path) -> None:
+def test_sample_data_are_generated_once_and_reused(tmp_path: Path) -> None:
     demo = Generator()
     first = Sources(settings(tmp_path)).find(demo.declared)
     again = Sources(settings(tmp_path)).find(demo.declared)
@@ -79,7 +81,16 @@ def test_demo_data_are_generated_once_and_reused(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("PLT-3")
-def test_half_written_demo_data_are_never_used(tmp_path: Path) -> None:
+def test_sample_data_have_at_least_the_rows_that_their_model_needs(tmp_path: Path) -> None:
+    needing = Generator(fewest=150)
+    for rows, expected in ((100, 150), (200, 200)):
+        sources = Sources(Settings(home=tmp_path, demo_rows=rows))
+        assert sources.demo_rows(needing.declared) == expected
+        assert sources.find(needing.declared).uri.endswith(f"credit_loans_{expected}.tar.gz")
+
+
+@pytest.mark.requirement("PLT-3")
+def test_incomplete_sample_data_are_never_used(tmp_path: Path) -> None:
     demo = Generator()
     demo.dies = True
     with pytest.raises(KeyboardInterrupt):
@@ -91,4 +102,10 @@ def test_half_written_demo_data_are_never_used(tmp_path: Path) -> None:
     assert found.demo
 
 
-# Services
+@pytest.mark.requirement("REL-1")
+def test_only_an_archive_is_unpacked_within_the_limit_of_the_settings(tmp_path: Path) -> None:
+    sources = Sources(settings(tmp_path, archive_max_bytes=7))
+    demo = Generator().declared
+    assert sources.unpacking(demo) is None
+    archive = DeclaredSource(CreditRiskSettings, FIELD, demo.demo, is_archive=True)
+    assert sources.unpacking(archive) == Unpacking(7, "PLATFORM_ARCHIVE_MAX_BYTES")

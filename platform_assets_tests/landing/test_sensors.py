@@ -1,10 +1,11 @@
-"""The sensor on a source launches its job once for each new content, and looks before it reads."""
+"""The sensor on a source launches its job until the table is made from the file, and reads only changed files."""
 
-from __future__ import annotations
-
+import gzip
+import hashlib
 import json
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -12,39 +13,47 @@ import pytest
 from platform_assets.domains.credit_risk.settings import CreditRiskSettings
 from platform_assets.domains.credit_risk.sources import LOANS
 from platform_assets.landing.declared_sources import Sources
-from platform_assets.landing.sensors import Seen, source_changed_sensor
+from platform_assets.landing.sensors import DIGEST, RETRY_AFTER, Seen, reason_to_wait, source_changed_sensor
 from platform_assets.settings import Settings
 from platform_assets_tests.instances import empty_instance
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 pytestmark = pytest.mark.requirement("PLT-2")
 
-JOB = "train_breakage_model"
+JOB, FILE, FAILING = "train_breakage_model", "test/file", "test/failing"
 
 
-@dg.op
-def nothing() -> None: ...
+@dg.asset
+def readings(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    if context.run.tags[FAILING] == "readings":
+        raise dg.Failure("the lake is away")
+    content = Path(context.run.tags[FILE]).read_bytes()
+    return dg.MaterializeResult(metadata={DIGEST: hashlib.sha256(content).hexdigest()})
 
 
-@dg.job(name=JOB)
-def train() -> None:
-    nothing()
+@dg.asset(deps=[readings])
+def breakage_model(context: dg.AssetExecutionContext) -> None:
+    if context.run.tags[FAILING] == "model":
+        raise dg.Failure("no space left")
 
 
-SENSOR = source_changed_sensor("breakage_readings_changed", LOANS, JOB)
+SENSOR = source_changed_sensor("breakage_readings_changed", LOANS, readings, JOB)
+REPOSITORY = dg.Definitions(
+    [readings, breakage_model],
+    jobs=[dg.define_asset_job(JOB, [readings, breakage_model]), dg.define_asset_job("load", [readings])],
+    sensors=[SENSOR],
+).get_repository_def()
 
 
 class Watched:
-    """A file that a sensor watches, tick by tick, as Dagster's daemon would."""
+    """A file that a sensor watches, tick by tick, as under Dagster's daemon."""
 
     def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
         self.file = folder / "readings"
+        self.home = folder / "home"
         self.instance = instance
         self.uri = str(self.file)
         self.cursor: str | None = None
+        self._tags: dict[str, str] = {}
         self._written = 0
 
     def write(self, content: str) -> None:
@@ -53,17 +62,26 @@ class Watched:
         self._written += 1
         os.utime(self.file, (self._written, self._written))
 
-    def tick(self) -> list[str | None] | str | None:
-        """Keys of the runs that are launched, or why there are none."""
+    def tick(self) -> str:
+        """Evaluate the sensor; return the key of the run that it requests, or its reason to skip."""
+        sources = Sources(Settings(home=self.home), (CreditRiskSettings(credit_loans_uri=self.uri),))
         context = dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursor,
-            resources={"sources": Sources(Settings(), (CreditRiskSettings(credit_loans_uri=self.uri),))},
-            repository_def=dg.Definitions(jobs=[train], sensors=[SENSOR]).get_repository_def(),
+            instance=self.instance, cursor=self.cursor, resources={"sources": sources}, repository_def=REPOSITORY
         )
         data = SENSOR.evaluate_tick(context)
         self.cursor = data.cursor
-        return [request.run_key for request in data.run_requests or ()] or data.skip_message
+        assert [path for path in self.home.rglob("*") if path.is_file()] == []
+        if not data.run_requests:
+            return data.skip_message or ""
+        [request] = data.run_requests
+        self._tags = dict(request.tags)
+        return request.run_key or ""
+
+    def run(self, failing: str = "", job: str = JOB, file: Path | None = None) -> None:
+        """Run a job; the job of the sensor with the tags of its last request."""
+        tags = {FILE: str(file or self.file), FAILING: failing} | (self._tags if job == JOB else {})
+        done = REPOSITORY.get_job(job).execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
+        assert done.success != bool(failing)
 
 
 @pytest.fixture
@@ -72,67 +90,135 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         yield Watched(tmp_path, instance)
 
 
-def key(digest: str, change: int) -> list[str]:
-    return [f"PLATFORM_CREDIT_LOANS_URI {digest}, change {change}"]
+VARIABLE = "PLATFORM_CREDIT_LOANS_URI"
+ONE, TWO = f"{VARIABLE} 7692c3ad3540bb80", f"{VARIABLE} 3fc4ccfe745870e2"
 
 
-ONE, TWO = "7692c3ad3540bb80", "3fc4ccfe745870e2"
+def loaded(watched: Watched) -> str:
+    return f"readings was made from {watched.file} ({VARIABLE}) as it is now"
 
 
 def test_each_new_content_launches_the_job_once(watched: Watched) -> None:
-    watched.write("one")
-    assert watched.tick() == key(ONE, 1)
-    assert watched.tick() == f"{watched.file} (PLATFORM_CREDIT_LOANS_URI) is as it was"
-    watched.write("two")
-    assert watched.tick() == key(TWO, 2)
-    watched.write("two")
-    assert watched.tick() == f"{watched.file} (PLATFORM_CREDIT_LOANS_URI) has the same bytes as before"
-    assert watched.tick() == f"{watched.file} (PLATFORM_CREDIT_LOANS_URI) is as it was"
-
-
-def test_a_file_that_goes_back_to_what_it_was_is_a_change_with_a_key_of_its_own(watched: Watched) -> None:
-    for change, (content, digest) in enumerate([("one", ONE), ("two", TWO), ("one", ONE)], start=1):
+    for content, key in (("one", ONE), ("two", TWO), ("one", ONE)):
         watched.write(content)
-        assert watched.tick() == key(digest, change)
+        run = 1 if watched.instance.get_runs_count(dg.RunsFilter(tags={"platform/source": key})) == 0 else 2
+        assert watched.tick() == f"{key}, run {run}"
+        watched.run()
+        assert watched.tick() == loaded(watched)
+        watched.write(content)
+        assert watched.tick() == loaded(watched)
 
 
-def test_while_the_job_is_at_work_the_change_waits(watched: Watched) -> None:
+def test_a_file_that_was_only_repacked_launches_nothing(watched: Watched) -> None:
     watched.write("one")
-    run = watched.instance.create_run_for_job(train, status=dg.DagsterRunStatus.STARTED)
-    assert watched.tick() == f"run {run.run_id} of {JOB} is at work"
+    watched.tick()
+    watched.run()
+    watched.file.write_bytes(gzip.compress(b"one"))
+    assert watched.tick() == loaded(watched)
+
+
+def test_a_lost_cursor_loses_no_file_and_launches_no_job_twice(watched: Watched) -> None:
+    for content in ("one", "two"):
+        watched.write(content)
+        requested = watched.tick()
+        for cursor in (
+            None,
+            "",
+            "not json",
+            "[]",
+            '{"sequence": 3}',
+            "3",
+            '{"look": "x", "digest": "y", "changes": 2}',
+        ):
+            watched.cursor = cursor
+            assert watched.tick() == requested
+        watched.run()
+        watched.cursor = None
+        assert watched.tick() == loaded(watched)
+    assert Seen.of(Seen("a", "b").cursor()) == Seen("a", "b")
+
+
+@pytest.mark.parametrize("failing", ["readings", "model"])
+def test_a_failed_run_is_retried_after_a_while_even_with_a_lost_cursor(watched: Watched, failing: str) -> None:
+    watched.write("one")
+    watched.tick()
+    watched.run(failing)
+    for cursor in (watched.cursor, None):
+        watched.cursor = cursor
+        assert watched.tick().startswith(
+            f"{watched.file} ({VARIABLE}): 1 run failed for this content; the next retry is at "
+        )
+    watched.write("two")
+    assert watched.tick() == f"{TWO}, run 1"
+
+
+def test_a_run_launched_by_hand_ends_the_retries(watched: Watched) -> None:
+    watched.write("one")
+    watched.tick()
+    watched.run("readings")
+    watched.run(job="load")
+    assert watched.tick() == loaded(watched)
+
+
+def test_a_table_that_was_made_from_another_file_since_is_made_again(watched: Watched) -> None:
+    watched.write("one")
+    watched.tick()
+    watched.run()
+    other = watched.file.with_name("other")
+    other.write_text("two")
+    watched.run(job="load", file=other)
+    assert watched.tick() == f"{ONE}, run 2"
+
+
+def test_retries_wait_longer_each_time_and_end() -> None:
+    failures: list[float] = []
+    assert reason_to_wait(failures, 0) is None
+    for number, seconds in enumerate(RETRY_AFTER, start=1):
+        failures = [1_000_000.0, *failures]
+        assert f"{number} run" in str(reason_to_wait(failures, 1_000_000 + seconds - 1))
+        assert reason_to_wait(failures, 1_000_000 + seconds) is None
+    assert (
+        reason_to_wait([0.0, *failures], 1e12)
+        == "4 runs failed for this content; it is not retried automatically any more"
+    )
+
+
+def test_no_run_is_launched_while_one_is_unfinished(watched: Watched) -> None:
+    watched.write("one")
+    run = watched.instance.create_run_for_job(REPOSITORY.get_job(JOB), status=dg.DagsterRunStatus.STARTED)
+    assert watched.tick() == f"run {run.run_id} of {JOB} is unfinished"
     assert watched.cursor is None
     watched.instance.report_run_canceled(run)
-    assert watched.tick() == key(ONE, 1)
+    assert watched.tick() == f"{ONE}, run 1"
 
 
-def test_the_file_is_read_only_when_it_looks_different(watched: Watched) -> None:
+def test_the_file_is_read_only_if_its_facts_changed(watched: Watched) -> None:
     watched.write("one")
     watched.tick()
     state = watched.file.stat()
     watched.cursor = json.dumps(json.loads(watched.cursor or "") | {"digest": "of something else"})
-    assert "is as it was" in str(watched.tick())
-    # Replaced by another file of the same size and time, as `cp -p` does.
+    assert watched.tick() == f"{VARIABLE} of something els, run 1"
+    # Replaced by another file of equal size and time, as `cp -p` does.
     (watched.file.parent / "other").write_text("two")
     (watched.file.parent / "other").replace(watched.file)
     os.utime(watched.file, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert watched.tick() == key(TWO, 2)
+    assert watched.tick() == f"{TWO}, run 1"
 
 
-def test_a_cursor_that_nobody_understands_is_none(watched: Watched) -> None:
-    watched.write("one")
-    for cursor in ("", "not json", "[]", '{"sequence": 3}', "3"):
-        watched.cursor = cursor
-        assert watched.tick() == key(ONE, 1)
-    assert Seen.of(Seen("a", "b", 3).cursor()) == Seen("a", "b", 3)
+def test_a_damaged_file_launches_the_job_which_reports_it(watched: Watched) -> None:
+    watched.file.write_bytes(gzip.compress(b"one" * 999)[:-9])
+    requested = watched.tick()
+    assert requested.endswith(", run 1")
+    assert watched.tick() == requested
 
 
 def test_sample_data_never_change(watched: Watched) -> None:
     watched.uri = ""
-    assert watched.tick() == "PLATFORM_CREDIT_LOANS_URI is not set"
+    assert watched.tick() == f"{VARIABLE} is not set"
 
 
 @pytest.mark.requirement("PLT-8")
-def test_a_source_that_is_away_fails_the_tick_with_its_name_and_moves_nothing(watched: Watched) -> None:
+def test_an_unreachable_source_fails_the_tick_with_its_name_and_keeps_the_cursor(watched: Watched) -> None:
     watched.write("one")
     watched.tick()
     before = watched.cursor

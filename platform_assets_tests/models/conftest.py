@@ -1,4 +1,4 @@
-"""Fixtures for tests of models' files."""
+"""Fixtures for tests of artefacts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where `local` keeps its files."""
+    """The folder of the artefacts of `local`."""
     return tmp_path / "lake" / "models"
 
 
 @pytest.fixture
 def local(tmp_path: Path) -> ArtefactStore:
-    """A store in a folder."""
+    """An artefact store in a local folder."""
     return ArtefactStore(str(tmp_path / "lake"))

@@ -1,4 +1,4 @@
-"""Small fitted models, over columns of every kind."""
+"""Small fitted models with columns of every type."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 NUMBERS = ("amount", "age")
 ABSENT = "0" * 64
-"""A digest of no model."""
+"""A digest without an artefact."""
 
 
 @cache
 def training_rows() -> pd.DataFrame:
-    """Three hundred rows of every kind of column that models are trained on, nulls included."""
+    """Return 300 rows with columns of every supported type, including nulls."""
     random = np.random.default_rng(7)
     amount = random.normal(size=300)
     rows = pd.DataFrame(
@@ -47,12 +47,12 @@ def training_rows() -> pd.DataFrame:
 
 
 def labels() -> np.ndarray[Any, Any]:
-    """Label each of them."""
+    """Return a label for each row."""
     return (training_rows()["amount"] + training_rows()["has_car"] > 0.5).to_numpy()
 
 
 def fitted(estimator: Any, features: Sequence[str] = NUMBERS) -> FittedModel:
-    """A model with golden rows whose scores are its own."""
+    """Return a model whose golden scores are its own scores."""
     rows = training_rows()[list(features)]
     estimator.fit(rows, labels())
     golden = rows.head(GOLDEN_ROWS)
@@ -62,12 +62,12 @@ def fitted(estimator: Any, features: Sequence[str] = NUMBERS) -> FittedModel:
 
 @cache
 def a_model() -> FittedModel:
-    """Two numbers, one logistic regression."""
+    """Return a logistic regression on two numbers."""
     return fitted(LogisticRegression())
 
 
 def mixed() -> Any:
-    """A pipeline over columns of every kind."""
+    """Return a pipeline for columns of every type."""
     numbers = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
     columns = ColumnTransformer(
         [
@@ -80,7 +80,7 @@ def mixed() -> Any:
 
 
 def text() -> Any:
-    """A pipeline over one column of text."""
+    """Return a pipeline for one text column."""
     words = FeatureUnion(
         [("words", TfidfVectorizer(ngram_range=(1, 2))), ("parts", TfidfVectorizer(analyzer="char_wb"))]
     )

@@ -1,4 +1,4 @@
-"""Columns of golden rows come back from a model's file exactly as they were."""
+"""Golden rows survive serialisation exactly."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ COLUMNS: Mapping[str, pd.Series[Any]] = {
 
 @pytest.mark.requirement("PLT-7")
 @pytest.mark.parametrize("kind", COLUMNS)
-def test_golden_rows_come_back_exactly(kind: str) -> None:
+def test_golden_rows_round_trip_exactly(kind: str) -> None:
     column = COLUMNS[kind].rename("x")
     stored = skops.io.loads(skops.io.dumps([artefact_format.stored_column("x", column)]), trusted=["numpy.dtype"])
     pd.testing.assert_frame_equal(artefact_format.frame_of(stored), column.to_frame(), check_exact=True)
 
 
 @given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1)), st.lists(st.none() | st.text()))
-def test_any_nullable_column_comes_back_exactly(numbers: list[int | None], texts: list[str | None]) -> None:
+def test_nullable_columns_round_trip_exactly(numbers: list[int | None], texts: list[str | None]) -> None:
     for column in (pd.Series(numbers, dtype="Int64"), pd.Series(texts, dtype="str")):
         (back,) = (artefact_format.frame_of([artefact_format.stored_column("x", column)])[name] for name in ["x"])
         pd.testing.assert_series_equal(back, column.rename("x"), check_exact=True)
@@ -58,8 +58,8 @@ def test_any_nullable_column_comes_back_exactly(numbers: list[int | None], texts
 @pytest.mark.parametrize(
     "column", [pd.Series(pd.to_datetime(["2020-01-01"])), pd.Series(["a"], dtype="category"), pd.Series([[1]])]
 )
-def test_a_column_that_could_not_come_back_is_refused(local: ArtefactStore, column: pd.Series[Any]) -> None:
+def test_a_column_of_an_unsupported_type_is_refused(local: ArtefactStore, column: pd.Series[Any]) -> None:
     golden = a_model().golden_rows.head(1).assign(age=column)
-    with pytest.raises(ArtefactError, match=re.escape(f"column age of the golden rows is of type {column.dtype}")):
+    with pytest.raises(ArtefactError, match=re.escape(f"column age of the golden rows has the type {column.dtype}")):
         local.save(dataclasses.replace(a_model(), golden_rows=golden))
     assert local.digests() == []

@@ -1,4 +1,4 @@
-"""A model comes back from its bytes as it was, or it does not come back."""
+"""Loading of artefacts: equal scores, or a refusal."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ FAMILIES: Mapping[str, tuple[Callable[[], Any], Sequence[str]]] = {
 
 @pytest.mark.requirement("PRO-1", "PLT-7")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_of_estimators_comes_back_with_equal_scores(local: ArtefactStore, family: str) -> None:
+def test_each_kind_of_estimator_round_trips_with_equal_scores(local: ArtefactStore, family: str) -> None:
     estimator, features = FAMILIES[family]
     model = fitted(estimator(), features)
     loaded = local.load(local.save(model))
@@ -90,7 +90,7 @@ def test_every_family_of_estimators_comes_back_with_equal_scores(local: Artefact
 
 @pytest.mark.parametrize("estimator", [SVC(random_state=0), RandomForestClassifier(5, random_state=0)])
 @pytest.mark.parametrize(("slope", "intercept"), [(2.5, -1.0), (0.0, -1.0)])
-def test_a_calibrated_estimator_comes_back_and_keeps_the_order(
+def test_a_calibrated_estimator_round_trips_and_keeps_the_ranking(
     local: ArtefactStore, estimator: Any, slope: float, intercept: float
 ) -> None:
     rows = training_rows()[list(NUMBERS)]
@@ -104,7 +104,7 @@ def test_a_calibrated_estimator_comes_back_and_keeps_the_order(
 
 
 class Bomb:
-    """Leaves a file where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -118,7 +118,7 @@ def test_a_pickle_is_never_opened(local: ArtefactStore, tmp_path: Path) -> None:
     trace = tmp_path / "unpickled"
     data = pickle.dumps(Bomb(trace))
     digest = local.add(data)
-    with pytest.raises(ArtefactError, match="is no skops file: a pickle or something else is in its place"):
+    with pytest.raises(ArtefactError, match="is not a skops file but a pickle or something else"):
         local.load(digest)
     assert not trace.exists()
     pickle.loads(data).close()
@@ -135,18 +135,18 @@ def packed(**files: str) -> bytes:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "is no skops file"),
-        (b"PK\x03\x04 and more", "is no skops file"),
-        (packed(other="x"), "is no skops file"),
-        (packed(schema_json="not JSON"), "is no skops file"),
-        (packed(schema_json="[]"), "is no skops file"),
+        (b"", "is not a skops file"),
+        (b"PK\x03\x04 and more", "is not a skops file"),
+        (packed(other="x"), "is not a skops file"),
+        (packed(schema_json="not JSON"), "is not a skops file"),
+        (packed(schema_json="[]"), "is not a skops file"),
         (packed(schema_json="{}"), "cannot be read by skops"),
         (packed(schema_json=json.dumps({"protocol": 999})), "cannot be read by skops"),
-        (skops.io.dumps([1]), "holds no model of the platform"),
-        (skops.io.dumps({"estimator": None}), "holds no model of the platform"),
+        (skops.io.dumps([1]), "is not a model of the platform"),
+        (skops.io.dumps({"estimator": None}), "is not a model of the platform"),
     ],
 )
-def test_something_else_in_its_place_is_refused(local: ArtefactStore, data: bytes, said: str) -> None:
+def test_data_that_are_not_an_artefact_are_refused(local: ArtefactStore, data: bytes, said: str) -> None:
     with pytest.raises(ArtefactError, match=f"{said}.*train the model again"):
         local.load(local.add(data))
 
@@ -156,9 +156,9 @@ def shout(values: Any) -> Any:
 
 
 @pytest.mark.requirement("PRO-1")
-def test_types_of_others_are_refused_by_name(local: ArtefactStore) -> None:
+def test_untrusted_types_are_refused_and_named(local: ArtefactStore) -> None:
     model = fitted(make_pipeline(FunctionTransformer(shout), LogisticRegression()))
-    said = r"holds types that the platform does not trust: \['.*_loader.shout'\]; build the model without them"
+    said = r"contains types that the platform does not trust: \['.*_loader.shout'\]; build the model without them"
     with pytest.raises(ArtefactError, match=f"the fitted model cannot be stored: it {said}"):
         local.save(model)
     assert local.digests() == []
@@ -168,12 +168,12 @@ def test_types_of_others_are_refused_by_name(local: ArtefactStore) -> None:
 
 
 OLD_CREDIT_MODEL = "9b6d3f646ee520c9f3b4eace0b83eee16ffabcda89fd1521c53aec99ab6961f4"
-"""Trained on sample data by the version that named its classes `platform_assets.core.*`."""
+"""Artefact with sample data from the version whose classes were in `platform_assets.core.*`."""
 FEATURES = ("nb_previous_loans", "avg_amount_loans_previous", "age", "years_on_the_job", "flag_own_car")
 
 
 @pytest.mark.requirement("PLT-14")
-def test_an_artefact_that_names_classes_by_their_old_paths_gives_its_old_scores() -> None:
+def test_an_artefact_with_old_module_paths_gives_its_old_scores() -> None:
     model = ArtefactStore(str(Path(__file__).with_name("artefacts"))).load(OLD_CREDIT_MODEL)
     clients = [(0, None, 31, 4, 0), (14, 123.25, 38, 9, 1), (3, 90.5, 64, None, 0)]
     scores = model.scores([dict(zip(FEATURES, client, strict=True)) for client in clients])
@@ -190,7 +190,7 @@ def test_the_model_in_the_image_gives_its_old_scores() -> None:
     assert scores.tolist() == pytest.approx([0.2178399528444317, 0.01090234889264887], abs=1e-12)
 
 
-def test_a_class_that_artefacts_name_stands_in_a_stable_module() -> None:
+def test_classes_in_artefacts_are_in_stable_modules() -> None:
     ours = {name for name in trusted_types.TRUSTED_TYPES if name.startswith("platform_assets.")}
     modules = {name.rpartition(".")[0] for name in ours}
     assert modules == set(trusted_types.STABLE_MODULES)
@@ -208,18 +208,18 @@ def test_the_trusted_types_are_data_and_estimators() -> None:
 @pytest.mark.parametrize(
     ("moved", "said"), [(1e-6, "by up to 1e-06"), (-0.25, "by up to 0.25"), (float("nan"), "by up to nan")]
 )
-def test_scores_that_do_not_hold_any_more_are_refused(local: ArtefactStore, moved: float, said: str) -> None:
+def test_changed_scores_are_refused(local: ArtefactStore, moved: float, said: str) -> None:
     scores = a_model().golden_scores.copy()
     scores[3] += moved
     other = dataclasses.replace(a_model(), golden_scores=scores, libraries={"scikit-learn": "0.1"})
     now = library_versions()["scikit-learn"]
     with pytest.raises(ArtefactError, match=rf"{said} .*trained with scikit-learn 0.1, .*loaded.*scikit-learn {now}"):
         local.load(local.add(dump(other)))
-    with pytest.raises(ArtefactError, match=f"the fitted model cannot be stored: it is not the model.*{said}"):
+    with pytest.raises(ArtefactError, match=f"the fitted model cannot be stored: it is no longer the model.*{said}"):
         local.save(other)
 
 
-def test_the_last_bits_of_a_score_may_differ(local: ArtefactStore) -> None:
+def test_a_difference_in_the_last_bits_is_accepted(local: ArtefactStore) -> None:
     near = dataclasses.replace(a_model(), golden_scores=a_model().golden_scores + 1e-12)
     assert local.load(local.save(near)).features == NUMBERS
 

@@ -1,4 +1,4 @@
-"""A model's file is written once and whole, and comes back as it was stored."""
+"""Artefacts are written once and atomically, and are read back unchanged."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_model_is_stored_once_under_its_digest(store: ArtefactStore) -> None:
     assert len(store.digests()) == 2
 
 
-def test_the_file_lies_where_the_page_says(local: ArtefactStore, folder: Path) -> None:
+def test_the_path_of_an_artefact(local: ArtefactStore, folder: Path) -> None:
     digest = local.save(a_model())
     assert [path.name for path in folder.iterdir()] == [f"{digest}.skops"]
     written = (folder / f"{digest}.skops").stat()
@@ -65,7 +65,7 @@ def test_the_file_lies_where_the_page_says(local: ArtefactStore, folder: Path) -
     assert ArtefactStore(f"file://{folder.parent}").digests() == [digest]
 
 
-def test_writers_of_the_same_bytes_do_not_disturb_each_other(store: ArtefactStore) -> None:
+def test_concurrent_writers_of_the_same_bytes(store: ArtefactStore) -> None:
     data = dump(a_model())
     together, found, errors = threading.Barrier(6), [], []
 
@@ -86,7 +86,7 @@ def test_writers_of_the_same_bytes_do_not_disturb_each_other(store: ArtefactStor
     assert set(found) == set(store.digests()) == {hashlib.sha256(data).hexdigest()}
 
 
-def test_a_half_written_file_is_no_model(local: ArtefactStore, folder: Path) -> None:
+def test_a_half_written_file_is_not_an_artefact(local: ArtefactStore, folder: Path) -> None:
     data = dump(a_model())
     digest = hashlib.sha256(data).hexdigest()
     folder.mkdir(parents=True)
@@ -97,21 +97,21 @@ def test_a_half_written_file_is_no_model(local: ArtefactStore, folder: Path) -> 
     assert local.digests() == [digest]
 
 
-def test_a_folder_that_cannot_be_written_is_told(local: ArtefactStore, folder: Path) -> None:
+def test_an_unwritable_folder_is_named(local: ArtefactStore, folder: Path) -> None:
     folder.parent.write_text("a file where the lake should be")
     with pytest.raises(ArtefactError, match=f"was not stored, in {folder}"):
         local.save(a_model())
 
 
 @pytest.mark.parametrize("digest", ["", "../../etc/passwd", ABSENT[1:], ABSENT.upper().replace("0", "A")])
-def test_what_is_no_digest_is_no_path(local: ArtefactStore, digest: str) -> None:
+def test_a_malformed_digest_is_refused(local: ArtefactStore, digest: str) -> None:
     for ask in (local.load, local.read, local.exists, local.size):
-        with pytest.raises(ArtefactError, match="is no digest of a model"):
+        with pytest.raises(ArtefactError, match="is not the digest of a model"):
             ask(digest)
 
 
 @pytest.mark.requirement("PLT-8")
-def test_an_object_store_that_cannot_be_used_is_told_without_secrets(object_store: ObjectStore) -> None:
+def test_errors_of_the_object_store_show_no_secrets(object_store: ObjectStore) -> None:
     nowhere = ArtefactStore("s3://never-made/lake", object_store.options)
     with pytest.raises(
         ArtefactError, match="cannot be looked for, in s3://never-made/lake/models: .*NoSuchB"
@@ -127,7 +127,7 @@ def test_an_object_store_that_cannot_be_used_is_told_without_secrets(object_stor
     assert ArtefactStore(lake, object_store.options).digests() == []
 
 
-def test_a_missing_file_is_told(store: ArtefactStore) -> None:
+def test_a_missing_artefact_is_named(store: ArtefactStore) -> None:
     for ask in (store.load, store.read, store.size):
         with pytest.raises(ArtefactError, match=f"{ABSENT}.skops in .*/models is not there; .*train the model again"):
             ask(ABSENT)
@@ -135,7 +135,7 @@ def test_a_missing_file_is_told(store: ArtefactStore) -> None:
 
 @pytest.mark.requirement("PRO-1")
 @pytest.mark.parametrize("change", ["one byte", "cut off", "emptied", "longer"])
-def test_an_altered_file_is_refused(local: ArtefactStore, folder: Path, change: str) -> None:
+def test_an_altered_artefact_is_refused(local: ArtefactStore, folder: Path, change: str) -> None:
     digest = local.save(a_model())
     path = folder / f"{digest}.skops"
     data = bytearray(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The sigmoid is scikit-learn's own, without what that costs for a single row."""
+"""The sigmoid gives the same probabilities as scikit-learn's logistic regression."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from platform_assets.models.calibration import CalibratedEstimator, sigmoid
+from platform_assets.models.calibration import CalibratedEstimator, raw_scores, sigmoid
 from platform_assets.models.number_estimators import NumberColumns
 
 ONE_ROW = pd.DataFrame({"heat": [1.0]})
 
 
-def test_the_sigmoid_is_what_a_logistic_regression_says() -> None:
+def test_the_sigmoid_equals_a_logistic_regression() -> None:
     random = np.random.default_rng(1)
     scores = random.normal(size=500)
     labels = random.random(500) < 1 / (1 + np.exp(1 - 2 * scores))
@@ -26,12 +26,19 @@ def test_the_sigmoid_is_what_a_logistic_regression_says() -> None:
     np.testing.assert_allclose(found, line.predict_proba(scores[:, None])[:, 1], rtol=1e-14)
 
 
+def test_raw_scores_are_the_decision_function_or_else_the_probability_of_the_positive_class() -> None:
+    rows, labels = pd.DataFrame({"x": [0.0, 1.0, 2.0]}), [0, 0, 1]
+    linear, prior = LogisticRegression().fit(rows, labels), DummyClassifier(strategy="prior").fit(rows, labels)
+    assert raw_scores(linear, rows).tolist() == linear.decision_function(rows).tolist()
+    assert raw_scores(prior, rows).tolist() == [1 / 3] * 3
+
+
 @pytest.mark.parametrize(("score", "probability"), [(-1e9, 0.0), (0.0, 0.5), (1e9, 1.0)])
-def test_no_score_is_too_large(score: float, probability: float) -> None:
+def test_large_scores_do_not_overflow(score: float, probability: float) -> None:
     assert sigmoid(np.array([score]), 1.0, 0.0).tolist() == [probability]
 
 
-def test_it_has_the_classes_of_its_estimator_and_both_probabilities() -> None:
+def test_classes_and_probabilities() -> None:
     rows, labels = pd.DataFrame({"heat": [0.0, 1.0, 2.0, 3.0]}), [0, 0, 1, 1]
     named = LogisticRegression().fit(rows, labels)
     calibrated = CalibratedEstimator(named, 2.0, -1.0)
@@ -41,14 +48,14 @@ def test_it_has_the_classes_of_its_estimator_and_both_probabilities() -> None:
 
 
 @pytest.mark.parametrize("strange", [np.nan, np.inf])
-def test_a_score_that_is_no_number_is_no_answer(strange: float) -> None:
+def test_a_score_that_is_not_finite_is_refused(strange: float) -> None:
     estimator = LogisticRegression().fit(pd.DataFrame({"heat": [0.0, 1.0]}), [0, 1])
     estimator.coef_ = np.array([[strange]])
     with pytest.raises(ValueError, match="a score is no number"):
         CalibratedEstimator(estimator, 1.0, 0.0).predict_proba(ONE_ROW)
 
 
-def test_probabilities_are_double() -> None:
+def test_probabilities_are_float64() -> None:
     class Single(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types
         def decision_function(self, rows: Any) -> Any:
             return super().decision_function(rows).astype(np.float32)
@@ -58,7 +65,7 @@ def test_probabilities_are_double() -> None:
 
 
 @pytest.mark.parametrize("line", [LogisticRegression(C=np.inf), DummyClassifier(strategy="prior")])
-def test_what_was_stored_with_an_estimator_for_its_sigmoid_says_the_same(line: Any) -> None:
+def test_an_old_artefact_with_an_estimator_as_sigmoid_gives_the_same_probabilities(line: Any) -> None:
     random = np.random.default_rng(1)
     rows = pd.DataFrame({"heat": random.normal(size=200)})
     labels = random.random(200) < sigmoid(rows["heat"].to_numpy(), 2.0, -1.0)
@@ -72,7 +79,7 @@ def test_what_was_stored_with_an_estimator_for_its_sigmoid_says_the_same(line: A
     assert set(vars(before)) == {"estimator", "slope", "intercept"}
 
 
-def test_whether_it_takes_names_is_as_its_estimator_says() -> None:
+def test_feature_names_are_those_of_the_estimator() -> None:
     rows, labels = pd.DataFrame({"heat": [0.0, 1.0]}), [0, 1]
     named = CalibratedEstimator(LogisticRegression().fit(rows, labels), 1.0, 0.0)
     bound = CalibratedEstimator(make_pipeline(NumberColumns(), LogisticRegression()).fit(rows, labels), 1.0, 0.0)

@@ -1,4 +1,4 @@
-"""What a pipeline comes to is what it says, to the last bit, in a small part of the time."""
+"""Compiled pipelines give bit-identical scores without calling scikit-learn's steps."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def rows_like_loans(count: int, missing: Sequence[str] = ("amount", "years")) ->
 
 
 def calibrated(*steps: Any, rows: pd.DataFrame | None = None) -> CalibratedEstimator:
-    """A fitted pipeline behind a sigmoid."""
+    """Return a fitted and calibrated pipeline."""
     rows = rows_like_loans(400) if rows is None else rows
     labels = rows["age"] + rows["loans"] * 1e4 > 0
     return CalibratedEstimator(make_pipeline(NumberColumns(), *steps).fit(rows, labels), 0.7, -1.3)
 
 
 def matrix_of(rows: pd.DataFrame) -> Any:
-    """As `FittedModel.vectors` makes it."""
+    """Return a matrix like that of `FittedModel.vectors`."""
     return np.array(rows.to_numpy().T, order="C").T
 
 
@@ -59,14 +59,14 @@ def filled(**settings: Any) -> SimpleImputer:
 
 
 class Doubling(StandardScaler):  # type: ignore[misc]  # scikit-learn has no types
-    """Inherits, and calculates something else."""
+    """A subclass that calculates something else."""
 
     def transform(self, X: Any, copy: bool | None = None) -> Any:  # noqa: N803 - scikit-learn's name
         return 2 * super().transform(X, copy)
 
 
 class Sparse(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types
-    """Its coefficients are no array."""
+    """An estimator whose coefficients are not an array."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:  # noqa: N803 - scikit-learn's name
         return super().fit(X, y, sample_weight).sparsify()
@@ -81,7 +81,7 @@ KNOWN: dict[str, Callable[[], Sequence[Any]]] = {
     "neither": lambda: [filled(), StandardScaler(with_mean=False, with_std=False), LogisticRegression()],
     "scaled first": lambda: [StandardScaler(), filled(add_indicator=True), LogisticRegression()],
     "no intercept": lambda: [filled(), LogisticRegression(fit_intercept=False)],
-    # The last step does its work itself.
+    # The final estimator is not compiled.
     "histograms": lambda: [filled(add_indicator=True), StandardScaler(), HistGradientBoostingClassifier(max_iter=5)],
     "forest": lambda: [filled(), StandardScaler(), RandomForestClassifier(5, random_state=0)],
     "Gaussian process": lambda: [filled(), StandardScaler(), GaussianProcessClassifier(optimizer=None)],
@@ -102,7 +102,7 @@ OTHERS: dict[str, Callable[[], Sequence[Any]]] = {
 @pytest.mark.requirement("CRE-5", "SRV-1")
 @pytest.mark.parametrize("count", [ROWS_AT_ONCE, 10 * ROWS_AT_ONCE, 401])
 @pytest.mark.parametrize("steps", KNOWN.values(), ids=KNOWN)
-def test_it_is_what_the_pipeline_says_to_the_last_bit(steps: Callable[[], Sequence[Any]], count: int) -> None:
+def test_scores_are_bit_identical_to_the_pipeline(steps: Callable[[], Sequence[Any]], count: int) -> None:
     estimator = calibrated(*steps())
     arithmetic = arithmetic_of(estimator)
     assert arithmetic
@@ -116,7 +116,7 @@ def test_it_is_what_the_pipeline_says_to_the_last_bit(steps: Callable[[], Sequen
 
 @pytest.mark.parametrize("steps", OTHERS.values(), ids=OTHERS)
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_with_other_steps_the_pipeline_is_asked(
+def test_unsupported_steps_are_not_compiled(
     steps: Callable[[], Sequence[Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     estimator = calibrated(*steps())
@@ -127,21 +127,21 @@ def test_with_other_steps_the_pipeline_is_asked(
 
 
 @pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
-def test_a_column_that_was_always_missing_is_left_out_by_the_pipeline() -> None:
+def test_a_pipeline_with_an_entirely_missing_column_is_not_compiled() -> None:
     rows = rows_like_loans(400).assign(years=np.nan)
     assert arithmetic_of(calibrated(filled(add_indicator=True), LogisticRegression(), rows=rows)) is None
 
 
 @pytest.mark.parametrize("factor", [1e-30, 1e30])
-def test_numbers_that_a_step_may_make_infinite_are_left_to_the_pipeline(factor: float) -> None:
-    """The step after it would refuse them, and a tree would not."""
+def test_a_scaler_that_can_overflow_is_not_compiled(factor: float) -> None:
+    """scikit-learn's next step would refuse infinite numbers, but a compiled tree would not."""
     rows = rows_like_loans(400)
     rows["amount"] *= factor
     for steps in ([StandardScaler(), filled()], [filled(), StandardScaler()]):
         assert arithmetic_of(calibrated(*steps, HistGradientBoostingClassifier(max_iter=5), rows=rows)) is None
 
 
-def test_no_step_of_a_known_pipeline_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_pipeline_calls_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
     estimator = calibrated(*KNOWN["the platform's own"]())
     matrix = matrix_of(rows_like_loans(16))
     expected = estimator.predict_proba(matrix)[:, 1].tolist()
@@ -154,7 +154,7 @@ def test_no_step_of_a_known_pipeline_is_asked(monkeypatch: pytest.MonkeyPatch) -
     assert arithmetic(matrix).tolist() == expected
 
 
-def test_a_score_that_is_no_number_is_refused() -> None:
+def test_a_score_that_is_nan_is_refused() -> None:
     estimator = calibrated(StandardScaler(), LogisticRegression(), rows=rows_like_loans(400, ()))
     arithmetic = arithmetic_of(estimator)
     assert arithmetic
@@ -170,7 +170,7 @@ def test_a_score_that_is_no_number_is_refused() -> None:
         CalibratedEstimator(LogisticRegression(), 1.0, 0.0),
     ],
 )
-def test_of_other_estimators_nothing_is_known(estimator: Any) -> None:
+def test_other_estimators_are_not_compiled(estimator: Any) -> None:
     assert arithmetic_of(estimator) is None
 
 
@@ -184,7 +184,7 @@ def model_of(estimator: CalibratedEstimator) -> FittedModel:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_stored_model_scores_without_asking_its_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loaded_model_scores_without_calling_its_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ArtefactStore(str(tmp_path))
     model = store.load(store.save(model_of(calibrated(*KNOWN["the platform's own"]()))))
     rows = rows_like_loans(7)
@@ -193,10 +193,10 @@ def test_a_stored_model_scores_without_asking_its_pipeline(tmp_path: Path, monke
     np.testing.assert_allclose(model.scores(rows), expected, rtol=1e-12)
 
 
-def test_what_comes_to_something_else_is_not_used(
+def test_a_compiled_pipeline_with_other_scores_is_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As after an update that lets a step of scikit-learn calculate otherwise."""
+    """Simulates an update of scikit-learn that changes the results of a step."""
     monkeypatch.setattr(
         "platform_assets.models.compiled_pipeline._scaled", lambda matrix, mean, scale: (matrix - mean) * scale
     )
@@ -204,13 +204,13 @@ def test_what_comes_to_something_else_is_not_used(
     with caplog.at_level(logging.WARNING, fitted_model.__name__):
         assert model.scores(model.golden_rows).tolist() == pytest.approx(model.golden_scores, rel=1e-12)
     [told] = caplog.messages
-    assert told.startswith("scikit-learn ")
-    assert told.endswith("calculates this pipeline otherwise than we do: its scores take longer")
+    assert told.startswith("the compiled pipeline gives other scores than scikit-learn ")
+    assert told.endswith("; using scikit-learn, which is slower")
 
 
 @pytest.mark.parametrize("strange", [np.inf, -1e308])
 @pytest.mark.filterwarnings("ignore:overflow encountered")
-def test_why_there_is_no_score_the_pipeline_tells(strange: float) -> None:
+def test_errors_come_from_the_pipeline(strange: float) -> None:
     model = model_of(calibrated(*KNOWN["the platform's own"]()))
     rows = rows_like_loans(3) * 1e-3
     assert np.isfinite(model.scores(rows)).all()
@@ -219,7 +219,7 @@ def test_why_there_is_no_score_the_pipeline_tells(strange: float) -> None:
         model.scores(rows)
 
 
-def test_a_missing_number_that_nobody_fills_is_told_by_the_pipeline() -> None:
+def test_a_missing_number_without_an_imputer_is_an_error_of_the_pipeline() -> None:
     estimator = calibrated(StandardScaler(), LogisticRegression(), rows=rows_like_loans(400, ()))
     for missing in ((), NAMES):
         model = FittedModel(estimator, NAMES, rows_like_loans(100, missing), np.zeros(100), library_versions())
@@ -228,7 +228,7 @@ def test_a_missing_number_that_nobody_fills_is_told_by_the_pipeline() -> None:
         assert np.isfinite(model.scores(rows_like_loans(3, ()))).all()
 
 
-def test_a_model_that_has_scored_can_be_handed_to_another_process() -> None:
+def test_a_model_can_be_pickled_after_scoring() -> None:
     model = model_of(calibrated(*KNOWN["the platform's own"]()))
     rows = rows_like_loans(3)
     scores = model.scores(rows).tolist()

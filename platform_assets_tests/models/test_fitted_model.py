@@ -1,4 +1,4 @@
-"""Rows of a table and of a service get the same scores, to the last bit, on one thread."""
+"""Rows of tables and of services get bit-identical scores, on one thread."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def test_what_cannot_be_scored_is_told() -> None:
+def test_rows_that_cannot_be_scored_are_an_error() -> None:
     model = fitted(text(), ["words"])
     for words in (None, float("nan")):
         with pytest.raises(ArtefactError, match="the model cannot score these rows"):
@@ -51,7 +51,7 @@ def test_what_cannot_be_scored_is_told() -> None:
 
 
 class Counting(LogisticRegression):  # type: ignore[misc]
-    """Says what it is asked, and how many rows of what type."""
+    """Records the type and the number of rows of each call."""
 
     feature_names_in_ = np.array(NUMBERS)
 
@@ -61,7 +61,7 @@ class Counting(LogisticRegression):  # type: ignore[misc]
         return np.column_stack([X["amount"], X["age"]])
 
 
-def test_columns_are_bound_by_name() -> None:
+def test_columns_are_matched_by_name() -> None:
     rows = training_rows()
     expected = a_model().scores(rows)
     turned = rows[["age", "words", "amount"]]
@@ -92,7 +92,7 @@ def model_of(kind: str) -> FittedModel:
 @pytest.mark.requirement("CRE-5")
 @pytest.mark.parametrize("kind", ["numbers", "matrix", "text", "mixed"])
 @pytest.mark.parametrize("count", [1, 2, 7, 300])
-def test_rows_of_a_service_give_the_vectors_and_scores_of_a_table_bit_for_bit(kind: str, count: int) -> None:
+def test_mappings_and_frames_give_bit_identical_vectors_and_scores(kind: str, count: int) -> None:
     model = model_of(kind)
     table = training_rows().head(count)
     plain = table.astype(object).where(table.notna(), None)
@@ -104,7 +104,7 @@ def test_rows_of_a_service_give_the_vectors_and_scores_of_a_table_bit_for_bit(ki
     assert model.scores(rows).tobytes() == model.scores(table).tobytes()
 
 
-def test_numbers_of_a_service_may_come_in_any_form() -> None:
+def test_mappings_may_hold_any_kind_of_number() -> None:
     model = model_of("numbers")
     forms = [1, 1.0, True, np.int8(1), np.float32(1)]
     rows = [{"income": None, "amount": one, "age": 2**53 + 1, "more": "ignored"} for one in forms]
@@ -114,7 +114,7 @@ def test_numbers_of_a_service_may_come_in_any_form() -> None:
     assert list(vectors.columns) == ["income", "amount", "age"]
 
 
-def test_names_that_are_bound_once_change_no_score() -> None:
+def test_checking_names_once_changes_no_score() -> None:
     rows = training_rows()
     assert model_of("matrix").scores(rows).tolist() == model_of("numbers").scores(rows).tolist()
     turned = rows[["age", "amount", "income"]]
@@ -122,7 +122,7 @@ def test_names_that_are_bound_once_change_no_score() -> None:
 
 
 @pytest.mark.parametrize("kind", ["numbers", "matrix", "mixed"])
-def test_a_missing_feature_of_a_row_is_named(kind: str) -> None:
+def test_a_missing_feature_of_a_mapping_is_named(kind: str) -> None:
     whole = {"income": 1.0, "amount": 1.0, "age": 1.0, "children": 1, "house": "own", "has_car": True}
     without = {name: value for name, value in whole.items() if name != "income"}
     with pytest.raises(ArtefactError, match=r"the columns \['income'\] are missing; the model needs \['income', "):
@@ -130,12 +130,12 @@ def test_a_missing_feature_of_a_row_is_named(kind: str) -> None:
 
 
 @pytest.mark.parametrize("strange", ["much", 10**400, pd.NA, [1.0], {}, b"x", float("inf"), pd.Timestamp(0), 1j])
-def test_a_value_that_is_no_number_is_refused(strange: Any) -> None:
+def test_a_value_that_is_not_a_number_is_refused(strange: Any) -> None:
     with pytest.raises(ArtefactError, match=r"a value does not fit its feature's type|cannot score these rows"):
         a_model().scores([{"amount": strange, "age": 1.0}])
 
 
-def test_a_single_row_costs_less_than_it_is_scored_in() -> None:
+def test_preparing_a_single_row_is_faster_than_scoring_it() -> None:
     model = model_of("numbers")
     row = {"income": 1.0, "amount": None, "age": 3}
 
@@ -145,7 +145,7 @@ def test_a_single_row_costs_less_than_it_is_scored_in() -> None:
     assert seconds(lambda: model.vectors([row])) < seconds(lambda: model.estimator.predict_proba(model.golden_rows)) / 4
 
 
-def test_an_estimator_that_writes_into_its_input_does_not_reach_the_frame() -> None:
+def test_an_estimator_that_changes_its_input_does_not_change_the_frame() -> None:
     rows = training_rows().head(3).copy()
     before = rows.copy()
     model = dataclasses.replace(a_model(), estimator=Counting())
@@ -155,14 +155,14 @@ def test_an_estimator_that_writes_into_its_input_does_not_reach_the_frame() -> N
 
 
 class Looking:
-    """Its scores are whether scikit-learn's steps look for missing and infinite numbers."""
+    """Scores 1 if scikit-learn searches for missing and infinite numbers, else 0."""
 
     def predict_proba(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
         return np.full((len(X), 2), float(not sklearn.get_config()["assume_finite"]))
 
 
 @pytest.mark.parametrize(("amount", "looks"), [(1.0, 0.0), (None, 1.0), (float("inf"), 1.0), (1e39, 1.0)])
-def test_numbers_are_looked_through_once_and_by_every_step_if_some_are_not_finite(
+def test_scikit_learn_searches_for_infinity_only_if_some_numbers_are_not_finite(
     amount: float | None, looks: float
 ) -> None:
     model = dataclasses.replace(a_model(), estimator=Looking())
@@ -172,7 +172,7 @@ def test_numbers_are_looked_through_once_and_by_every_step_if_some_are_not_finit
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize("strange", [1e39, -1e39])
-def test_a_number_that_becomes_infinite_on_its_way_is_refused_whoever_else_is_asked_for(strange: float) -> None:
+def test_a_number_that_becomes_infinite_in_a_step_is_refused_in_any_batch(strange: float) -> None:
     rows = training_rows()[list(NUMBERS)]
     forest = make_pipeline(NumberColumns(), RandomForestClassifier(5, random_state=0)).fit(rows, labels())
     model = dataclasses.replace(a_model(), estimator=forest)
@@ -181,7 +181,7 @@ def test_a_number_that_becomes_infinite_on_its_way_is_refused_whoever_else_is_as
             model.scores([{"amount": strange, "age": 2.0}, *others])
 
 
-def test_features_in_another_order_than_the_model_learned_are_refused() -> None:
+def test_features_in_another_order_than_the_fitted_one_are_refused() -> None:
     learned = make_pipeline(NumberColumns(), LogisticRegression()).fit(training_rows()[["amount", "age"]], labels())
     model = FittedModel(learned, ("age", "amount"), training_rows()[["age", "amount"]], np.zeros(300), {})
     with pytest.raises(ArtefactError, match=r"the columns have to be \['amount', 'age'\], in this order"):
@@ -189,7 +189,7 @@ def test_features_in_another_order_than_the_model_learned_are_refused() -> None:
 
 
 class Threads:
-    """Its scores are the threads that libraries may use; OpenMP's alone, for BLAS obeys one thread of a process."""
+    """Scores are the thread limit of OpenMP; BLAS has one limit for the whole process."""
 
     def predict_proba(self, X: pd.DataFrame) -> Any:  # noqa: N803 - scikit-learn's name
         import threadpoolctl
@@ -198,13 +198,13 @@ class Threads:
         return np.full((len(X), 2), max(of_openmp))
 
 
-def test_scoring_takes_one_thread() -> None:
+def test_scoring_uses_one_thread() -> None:
     model = dataclasses.replace(a_model(), estimator=Threads())
     with threadpool_limits(2):
         assert model.scores(training_rows().head(1)).tolist() == [1]
 
 
-def test_a_live_model_takes_one_thread_whoever_asks() -> None:
+def test_serving_threads_use_one_thread_each() -> None:
     model = dataclasses.replace(a_model(), estimator=Threads())
     live = LiveModel("risk", 1, ABSENT, 0.5, 1, {}, demo=True, model=model, loaded_at=datetime.now(UTC))
     with threadpool_limits(2), ThreadPoolExecutor(1) as threads:
@@ -213,12 +213,12 @@ def test_a_live_model_takes_one_thread_whoever_asks() -> None:
 
 @pytest.mark.requirement("CRE-5")
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 16, 17])
-def test_a_score_does_not_depend_on_the_rows_beside_it(size: int) -> None:
+def test_a_score_does_not_depend_on_the_other_rows(size: int) -> None:
     random = np.random.default_rng(1)
     rows = pd.DataFrame(random.normal(size=(203, 5)), columns=list("abcde"))
     estimator = LogisticRegression().fit(rows, rows["a"] + rows["b"] > random.normal(size=len(rows)))
     model = FittedModel(estimator, tuple("abcde"), rows.head(20), np.zeros(20), library_versions())
     together = model.scores(rows)
     apart = [model.scores(rows.iloc[start : start + size]) for start in range(0, len(rows), size)]
-    # To the last bit, not about.
+    # Bit-identical, not approximately equal.
     assert np.concatenate(apart).tolist() == together.tolist()

@@ -1,11 +1,12 @@
-"""MLflow's side of the registry, on a real MLflow in a real PostgreSQL: its runs, its copies, and what may go wrong.
+"""The registry on a real MLflow in a real PostgreSQL: runs, copies and failures.
 
-What every registry keeps to is in `contracts/test_model_registry.py`.
+`contracts/test_model_registry.py` tests what all registries have in common.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import stat
@@ -72,11 +73,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-# What people find in MLflow
+# Contents of MLflow
 
 
 @pytest.mark.requirement("PRO-1", "PLT-7")
-def test_a_registered_model_is_all_there_for_people(
+def test_a_registration_stores_the_run_its_files_and_the_version(
     registry: MlflowRegistry, client: MlflowClient, root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     version = registry.register(registration(plots={"roc.png": PNG, "pr.png": PNG}))
@@ -93,11 +94,12 @@ def test_a_registered_model_is_all_there_for_people(
     assert stat.S_IMODE(folder.stat().st_mode) & stat.S_IRGRP
     model = client.get_model_version_by_alias(NAME, CHALLENGER)
     assert (int(model.version), model.run_id, model.tags["launched_by"]) == (1, version.run_id, "Zoë O'Neill")
+    assert "Promoting a version here changes nothing" in client.get_registered_model(NAME).description
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
 @pytest.mark.requirement("PRO-1")
-def test_mlflows_copy_loads_with_mlflows_own_tools(registry: MlflowRegistry, client: MlflowClient) -> None:
+def test_the_copy_loads_with_mlflows_tools(registry: MlflowRegistry, client: MlflowClient) -> None:
     registry.register(registration())
     copy = pyfunc.load_model(client.get_model_version_download_uri(NAME, "1"))
     rows = small_model().golden_rows.astype({"children": "float64"})
@@ -110,7 +112,9 @@ def test_mlflows_copy_loads_with_mlflows_own_tools(registry: MlflowRegistry, cli
     np.testing.assert_array_equal(np.asarray(copy.predict(copy.input_example))[:, 1], small_model().golden_scores[:5])
 
 
-def test_versions_of_others_are_left_alone(registry: MlflowRegistry, client: MlflowClient) -> None:
+def test_versions_that_the_platform_did_not_register_are_ignored(
+    registry: MlflowRegistry, client: MlflowClient
+) -> None:
     client.create_registered_model(NAME)
     client.create_model_version(NAME, "file:///models/none")
     client.set_registered_model_alias(NAME, CHALLENGER, "1")
@@ -121,17 +125,47 @@ def test_versions_of_others_are_left_alone(registry: MlflowRegistry, client: Mlf
         registry.by_alias(NAME, CHALLENGER)
     made = registry.register(registration())
     assert made.version == 2
+    # A model that was registered before models had descriptions gets one.
+    assert "Promoting a version here changes nothing" in client.get_registered_model(NAME).description
     assert registry.by_alias(NAME, CHALLENGER) == made
 
 
-def test_tags_that_somebody_changed_are_told(registry: MlflowRegistry, client: MlflowClient) -> None:
-    registry.register(registration())
-    client.set_model_version_tag(NAME, "1", "platform.metrics", "{")
-    with pytest.raises(RegistryError, match=f"the tags of {NAME} version 1 are not as the platform wrote them"):
+@pytest.mark.requirement("PRO-9", "PLT-12")
+@pytest.mark.parametrize(
+    ("tag", "value", "reason"),
+    [
+        ("platform.metrics", "{", "the tag platform.metrics is not JSON as the platform writes it"),
+        ("platform.metrics", '{"roc_auc": "high"}', "the tag platform.metrics is not JSON as the platform writes it"),
+        ("platform.parameters", "[]", "the tag platform.parameters is not JSON as the platform writes it"),
+        ("platform.threshold", "half", "the tag platform.threshold is 'half', not a number"),
+        ("platform.tables", "3", "the tag platform.tables of "),
+        ("platform.digest", None, "the tag platform.digest is missing"),
+    ],
+)
+def test_a_version_with_an_unreadable_tag_is_named_and_stops_no_other(
+    registry: MlflowRegistry, client: MlflowClient, tag: str, value: str | None, reason: str
+) -> None:
+    record = {**registration().record, "tables": {"credit_risk/loans": 8}}
+    registry.register(registration("print-1", record=record, tables={"credit_risk/loans": 8}))
+    second = registry.register(registration("print-2", tables={"credit_risk/loans": 9}))
+    if value is None:
+        client.delete_model_version_tag(NAME, "1", tag)
+    else:
+        client.set_model_version_tag(NAME, "1", tag, value)
+    [(number, told)] = registry.unreadable_versions(NAME).items()
+    assert number == 1
+    assert reason in told
+    with pytest.raises(RegistryError, match=re.escape(told)):
         registry.version(NAME, 1)
+    assert registry.versions(NAME) == [second]
+    assert registry.names() == [NAME]
+    assert registry.find(NAME, "print-1") is None
+    # The record names the tables if the tag cannot be read.
+    assert registry.pinned_tables() == {"credit_risk/loans": {8, 9}}
+    assert registry.register(registration("print-1")).version == 3
 
 
-def test_an_experiment_that_somebody_deleted_comes_back(registry: MlflowRegistry, client: MlflowClient) -> None:
+def test_a_deleted_experiment_is_restored(registry: MlflowRegistry, client: MlflowClient) -> None:
     registry.register(registration("print-1"))
     experiment = client.get_experiment_by_name(NAME)
     assert experiment is not None
@@ -143,7 +177,7 @@ def test_an_experiment_that_somebody_deleted_comes_back(registry: MlflowRegistry
 
 
 def register(client: MlflowClient, name: str, *tags: Mapping[str, object] | str | None) -> None:
-    """One version of a model for each tag; None for a version without it."""
+    """Create one version of a model for each tag; None creates a version without the tag."""
     client.create_registered_model(name)
     for tag in tags:
         text = tag if isinstance(tag, str) else json.dumps(tag)
@@ -153,7 +187,7 @@ def register(client: MlflowClient, name: str, *tags: Mapping[str, object] | str 
 
 
 class SmallPages:
-    """MLflow answers 10,000 versions at once; a server may answer fewer."""
+    """A client with two versions per page; MLflow's own default is 10,000."""
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
@@ -163,7 +197,7 @@ class SmallPages:
 
 
 @pytest.mark.requirement("PLT-7", "PLT-10")
-def test_versions_of_tables_that_models_name_are_pinned(registry: MlflowRegistry, client: MlflowClient) -> None:
+def test_table_versions_of_models_are_pinned(registry: MlflowRegistry, client: MlflowClient) -> None:
     assert registry.pinned_tables() == {}
     register(client, "credit_model", {"shop/sales": 3, "shop/prices": 0}, {"shop/sales": 7}, None, {"shop/sales": "3"})
     register(client, "other_model", {"shop/sales": 4, "shop/stock": 1}, {})
@@ -171,7 +205,7 @@ def test_versions_of_tables_that_models_name_are_pinned(registry: MlflowRegistry
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_tag_that_says_nothing_is_no_permission_to_delete(registry: MlflowRegistry, client: MlflowClient) -> None:
+def test_an_unreadable_tables_tag_without_a_record_is_an_error(registry: MlflowRegistry, client: MlflowClient) -> None:
     register(client, "credit_model", {"shop/sales": 3}, {})
     for tag in ("shop/sales=3", "[3]", '{"shop/sales": "new"}', '{"shop/sales": null}'):
         client.set_model_version_tag("credit_model", "2", TABLES_TAG, tag)
@@ -180,31 +214,31 @@ def test_a_tag_that_says_nothing_is_no_permission_to_delete(registry: MlflowRegi
 
 
 @pytest.mark.requirement("PLT-10")
-def test_all_pages_are_read(client: MlflowClient, database: Database, tracking_uri: str) -> None:
+def test_all_pages_of_versions_are_read(client: MlflowClient, database: Database, tracking_uri: str) -> None:
     pages: Any = SmallPages(client)
     register(client, "credit_model", *({"shop/sales": number} for number in range(5)))
     registry = MlflowRegistry(tracking_uri, None, database.lock, client=pages)
     assert registry.pinned_tables() == {"shop/sales": {0, 1, 2, 3, 4}}
 
 
-# Processes that are killed while they register
+# Killed registrations
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing in the registry catches it."""
+    """Simulates the end of the process, because the registry does not catch it."""
 
 
 class Dying:
-    """A client whose process is killed at its n-th call, before or after MLflow has done what was asked.
+    """A client whose process is killed at its n-th call, before or after MLflow has executed it.
 
     Parameters
     ----------
     client
-        A real one.
+        A real client.
     call
-        Which call, from 1.
+        Number of the call, from 1.
     is_done
-        Whether MLflow did it.
+        Whether MLflow executes the call.
     """
 
     def __init__(self, client: MlflowClient, call: int, is_done: bool) -> None:
@@ -233,7 +267,9 @@ def shared_database(postgres_server: Database) -> Iterator[Database]:
 
 @pytest.mark.requirement("PRO-1", "PLT-10")
 @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
-def test_killed_at_any_moment_it_registers_once(shared_database: Database, tmp_path: Path, is_done: bool) -> None:
+def test_a_registration_that_is_killed_at_any_call_is_completed_once(
+    shared_database: Database, tmp_path: Path, is_done: bool
+) -> None:
     uri = shared_database.psycopg2_url("mlflow")
     client = MlflowClient(uri, uri)
     good = MlflowRegistry(uri, str(tmp_path / "mlflow"), shared_database.lock)
@@ -250,7 +286,7 @@ def test_killed_at_any_moment_it_registers_once(shared_database: Database, tmp_p
             died.append(dying.calls[-1])
         else:
             break
-        # Half-way there is nothing, or the whole version.
+        # Either no version exists, or a complete one.
         halfway = good.versions(name)
         assert good.register(given) in (halfway or good.versions(name))
         (version,) = good.versions(name)
@@ -268,7 +304,7 @@ def runs(client: MlflowClient, name: str) -> list[Any]:
 
 
 @pytest.mark.requirement("PRO-1")
-def test_whoever_finds_a_version_without_its_alias_sets_it(
+def test_a_missing_challenger_alias_is_set(
     registry: MlflowRegistry, client: MlflowClient, database: Database, tracking_uri: str, root: Path
 ) -> None:
     registry.register(registration("print-1"))
@@ -286,13 +322,13 @@ def test_whoever_finds_a_version_without_its_alias_sets_it(
 
 
 @pytest.mark.requirement("PLT-10")
-def test_runs_of_other_registrations_that_were_killed_are_marked(
+def test_runs_of_killed_registrations_are_marked_as_killed(
     registry: MlflowRegistry, client: MlflowClient, database: Database, tracking_uri: str, root: Path
 ) -> None:
     registry.register(registration("print-1"))
     experiment = client.get_experiment_by_name(NAME)
     assert experiment is not None
-    theirs = client.create_run(experiment.experiment_id, run_name="of a person").info.run_id
+    theirs = client.create_run(experiment.experiment_id, run_name="manual").info.run_id
     calls: Any = Dying(client, 0, is_done=False)
     MlflowRegistry(tracking_uri, str(root), database.lock, client=calls).register(registration("print-2"))
     dying: Any = Dying(client, calls.calls.index("log_artifacts") + 1, is_done=True)
@@ -304,14 +340,14 @@ def test_runs_of_other_registrations_that_were_killed_are_marked(
     assert client.get_run(theirs).info.status == "RUNNING"
 
 
-# MLflow that does not answer
+# Unreachable MLflow
 
 
 @pytest.mark.requirement("PLT-8")
 @pytest.mark.parametrize(
     "uri", ["http://me:hunter2hunter2@127.0.0.1:{}", "postgresql://me:hunter2hunter2@127.0.0.1:{}/x"]
 )
-def test_mlflow_that_is_away_is_told_without_secrets(uri: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_mlflow_is_named_without_secrets(uri: str, capfd: pytest.CaptureFixture[str]) -> None:
     registry = MlflowRegistry(uri.format(port := free_port()), None, lambda _: threading.Lock())
     for ask in (
         lambda: registry.find(NAME, "print-1"),
@@ -329,13 +365,13 @@ def test_mlflow_that_is_away_is_told_without_secrets(uri: str, capfd: pytest.Cap
 
 
 @pytest.mark.requirement("PLT-8")
-def test_mlflow_that_goes_away_is_told(
+def test_a_lost_mlflow_database_is_named(
     registry: MlflowRegistry, database: Database, capfd: pytest.CaptureFixture[str]
 ) -> None:
     registry.register(registration())
     with database.maintenance() as connection:
         connection.execute(f'drop database "{database.name("mlflow")}" with (force)'.encode())
-    with pytest.raises(RegistryError, match="did not do it: .*platform-assets doctor") as caught:
+    with pytest.raises(RegistryError, match="failed: .*platform-assets doctor") as caught:
         registry.versions(NAME)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
@@ -344,7 +380,7 @@ def test_mlflow_that_goes_away_is_told(
 # The lock
 
 
-def test_a_lock_is_held_by_one_at_a_time(database: Database) -> None:
+def test_one_thread_holds_a_lock_at_a_time(database: Database) -> None:
     inside, seen = 0, []
 
     def work() -> None:
@@ -363,33 +399,33 @@ def test_a_lock_is_held_by_one_at_a_time(database: Database) -> None:
     assert seen == [1] * 20
 
 
-def test_a_lock_that_is_held_too_long_is_told(database: Database) -> None:
+def test_waiting_for_a_lock_times_out(database: Database) -> None:
     with (
         database.lock("a thing"),
         database.lock("another thing"),
-        pytest.raises(DatabaseError, match="another process has been at 'a thing' for more than 0.05 s"),
+        pytest.raises(DatabaseError, match="another process has held the lock 'a thing' for more than 0.05 s"),
         database.lock("a thing", seconds=0.05),
     ):
-        pytest.fail("two hold it")
+        pytest.fail("two threads hold the lock")
     with database.lock("a thing", seconds=0.05):
         pass
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_killed_process_holds_no_lock(database: Database, database_url: str) -> None:
+def test_a_killed_process_releases_its_lock(database: Database, database_url: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, database_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(DatabaseError), database.lock("a thing", seconds=0.05):
-            pytest.fail("two hold it")
+            pytest.fail("two threads hold the lock")
         holder.send_signal(signal.SIGKILL)
     with database.lock("a thing", seconds=60):
         pass
 
 
-def test_a_lock_is_given_back_after_an_error(database: Database) -> None:
+def test_an_error_releases_the_lock(database: Database) -> None:
     with pytest.raises(KeyError), database.lock("a thing"):
         raise KeyError
     with database.lock("a thing", seconds=0.05):

@@ -1,4 +1,4 @@
-"""Names are bound once, and never wrongly."""
+"""`NumberColumns` checks column names and types."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_columns_become_a_matrix() -> None:
     np.testing.assert_array_equal(numbers, [[1.0, 3.0], [np.nan, 4.0]])
 
 
-def test_before_it_was_fitted_it_says_so() -> None:
+def test_an_unfitted_step_is_an_error() -> None:
     with pytest.raises(NotFittedError, match="This NumberColumns instance is not fitted yet"):
         NumberColumns().transform(ROWS)
 
@@ -31,29 +31,29 @@ def test_before_it_was_fitted_it_says_so() -> None:
 @pytest.mark.parametrize(
     "others", [ROWS[["noise", "heat"]], ROWS[["heat"]], ROWS.assign(more=1.0), ROWS.rename(columns={"heat": "cold"})]
 )
-def test_other_columns_are_refused_by_name(others: pd.DataFrame) -> None:
+def test_other_columns_are_refused_and_named(others: pd.DataFrame) -> None:
     fitted = NumberColumns().fit(ROWS)
     with pytest.raises(ValueError, match=r"the columns have to be \['heat', 'noise'\], in this order; they are \["):
         fitted.transform(others)
 
 
-def test_what_is_no_number_is_refused() -> None:
+def test_text_is_refused() -> None:
     with pytest.raises(ValueError, match="could not convert string to float: 'much'"):
         NumberColumns().fit(ROWS).transform(ROWS.assign(heat=["much", "little"]))
 
 
 @pytest.mark.parametrize("values", [pd.to_datetime(["2020-01-01", "2021-01-01"]), pd.to_timedelta([1, 2]), [1j, 2j]])
-def test_times_and_complex_numbers_are_no_real_ones(values: Any) -> None:
+def test_times_and_complex_numbers_are_refused(values: Any) -> None:
     with pytest.raises(ValueError, match=r"the columns \['heat'\] hold no real numbers"):
         NumberColumns().fit(ROWS).transform(ROWS.assign(heat=values))
 
 
-def test_a_matrix_of_something_else_is_refused() -> None:
+def test_a_matrix_of_objects_is_refused() -> None:
     with pytest.raises(ValueError, match="could not convert string to float: 'x'"):
         NumberColumns().fit(ROWS).transform(np.array([["x", "y"]], dtype=object))
 
 
-def test_a_matrix_is_taken_as_it_is_if_it_has_as_many_columns() -> None:
+def test_a_matrix_with_the_right_number_of_columns_is_accepted() -> None:
     fitted = NumberColumns().fit(ROWS)
     matrix = np.array([[1.0, 2.0]])
     assert fitted.transform(matrix) is matrix
@@ -62,7 +62,7 @@ def test_a_matrix_is_taken_as_it_is_if_it_has_as_many_columns() -> None:
             fitted.transform(wrong)
 
 
-def test_the_steps_after_it_say_nothing_about_names() -> None:
+def test_later_steps_do_not_warn_about_names() -> None:
     rows = ROWS.fillna(0.0)
     pipeline = make_pipeline(NumberColumns(), LogisticRegression()).fit(rows, [0, 1])
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Alerts reach a real webhook and the log, and a failure tells nobody the webhook's address."""
+"""Alerts sent to a real webhook and to the log; error messages leave out the webhook's address."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATH = "/services/sesame"
 
 
 class Webhook(http.server.BaseHTTPRequestHandler):
-    """Keeps what it gets and answers as told, at the end always the same; not at all where the status is 0."""
+    """Stores each request and answers with the given statuses, the last one repeated. Status 0 means no answer."""
 
     server: WebhookServer
 
@@ -92,7 +92,7 @@ def failure(url: str) -> str:
 
 @pytest.mark.requirement("PLT-8")
 @pytest.mark.parametrize(("status", "attempts"), [(404, 1), (429, 4), (500, 4)])
-def test_a_webhook_that_refuses_is_told_without_its_address(
+def test_the_error_for_a_refusing_webhook_has_no_address(
     status: int, attempts: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with webhook(status) as server:
@@ -103,14 +103,14 @@ def test_a_webhook_that_refuses_is_told_without_its_address(
 
 @pytest.mark.requirement("PLT-2")
 @pytest.mark.parametrize("statuses", [(503, 200), (429, 500, 502, 200)])
-def test_a_webhook_that_is_out_of_order_for_a_moment_gets_the_alert(statuses: tuple[int, ...]) -> None:
+def test_transient_failures_of_the_webhook_are_retried(statuses: tuple[int, ...]) -> None:
     with webhook(*statuses) as server:
         Alerts(server.url, first_wait=0).send(ALERT)
     assert [sent for _, _, sent in server.received] == [SENT] * len(statuses)
 
 
 @pytest.mark.requirement("PLT-2")
-def test_a_webhook_that_answers_too_late_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeout_of_the_webhook_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alerts, "_SECONDS", 0.2)
     with webhook(0, 200) as server:
         Alerts(server.url, first_wait=0).send(ALERT)
@@ -118,7 +118,7 @@ def test_a_webhook_that_answers_too_late_is_asked_again(monkeypatch: pytest.Monk
 
 
 @pytest.mark.requirement("PLT-8")
-def test_a_webhook_that_does_not_answer_is_told_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_webhook_that_does_not_answer_has_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alerts, "_SECONDS", 0.2)
     with webhook(0) as server:
         assert failure(server.url) == "the alert webhook cannot be reached: ReadTimeout"
@@ -135,6 +135,6 @@ def test_a_webhook_that_does_not_answer_is_told_without_its_address(monkeypatch:
         ("gopher://sesame/x", "InvalidSchema"),
     ],
 )
-def test_a_webhook_that_is_not_there_is_told_without_its_address(url: str, reason: str) -> None:
+def test_the_error_for_an_unreachable_webhook_has_no_address(url: str, reason: str) -> None:
     url = url % free_port() if "%d" in url else url
     assert failure(url) == f"the alert webhook cannot be reached: {reason}"

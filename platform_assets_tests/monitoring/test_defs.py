@@ -1,4 +1,4 @@
-"""The sensor `run_failed`, evaluated on a run that failed, and a web server that gets the alert."""
+"""The sensor `run_failed`, evaluated on a failed run, with a web server that receives the alert."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ SECRET_PATH = "/services/hunter2"
 
 @dataclass
 class Webhook:
-    """A web server, the bodies that it was sent, and what it answers."""
+    """A web server, the bodies that it received, and the status that it answers."""
 
     url: str = ""
     answer: int = 204
@@ -56,7 +56,7 @@ def broken() -> None:
 
 
 def evaluate(alerts: Alerts) -> dg.DagsterRun:
-    """Let an asset fail, and the sensor see it; the run."""
+    """Run a failing asset, evaluate the sensor, and return the run."""
     sensor = run_failed_sensor()
     with empty_instance() as instance:
         result = dg.materialize([broken], instance=instance, raise_on_error=False)
@@ -71,9 +71,7 @@ def evaluate(alerts: Alerts) -> dg.DagsterRun:
 
 
 @pytest.mark.requirement("PLT-2", "MON-3")
-def test_a_failed_run_sends_one_alert_that_says_which_and_where(
-    webhook: Webhook, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_run_sends_one_alert_with_its_id_and_link(webhook: Webhook, caplog: pytest.LogCaptureFixture) -> None:
     run = evaluate(Alerts(webhook.url))
     ((path, alert),) = webhook.got
     assert path == SECRET_PATH
@@ -87,13 +85,13 @@ def test_a_failed_run_sends_one_alert_that_says_which_and_where(
 
 
 @pytest.mark.requirement("PLT-2")
-def test_without_a_webhook_the_log_has_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_webhook_the_alert_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     run = evaluate(Alerts(""))
     assert any(message.startswith(f"run {run.run_id}") for message in caplog.messages)
 
 
 @pytest.mark.requirement("PLT-8")
-def test_a_webhook_that_fails_is_told_without_its_address(webhook: Webhook) -> None:
+def test_the_error_for_a_failing_webhook_has_no_address(webhook: Webhook) -> None:
     webhook.answer = 500
     with pytest.raises(PlatformError, match=r"^the alert webhook answered 500$"):
         evaluate(Alerts(webhook.url, first_wait=0))

@@ -1,4 +1,4 @@
-"""A run that stays in its middle until a line comes in on standard input."""
+"""A run that waits in the middle of its step for a line on standard input."""
 
 import os
 import sys
@@ -10,12 +10,12 @@ import dagster as dg
 from platform_assets.orchestration.storage import dagster_instance
 
 
-def main(note: str, *wishes: str) -> None:
-    """Write the run's id to the note, and that of a child that lives on, for those who wish to `fork`."""
+def main(note: str, *options: str) -> None:
+    """Write the run's id to the file `note`. With the argument `fork`, start a long-lived child and add its id."""
 
     @dg.asset
     def slow(context: dg.AssetExecutionContext) -> None:
-        child = os.fork() if "fork" in wishes else -1
+        child = os.fork() if "fork" in options else -1
         if child == 0:
             time.sleep(600)
         part = Path(f"{note}.part")

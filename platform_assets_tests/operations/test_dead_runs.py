@@ -33,7 +33,7 @@ def instance(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @contextlib.contextmanager
 def running(warm: WarmParent, note: Path, *arguments: str) -> Iterator[tuple[Process, str]]:
-    """A process in the middle of a run, and the run's id."""
+    """Start a process that waits in the middle of a run, and return it with the run's id."""
     with warm.start(slow_run.main, note, *arguments) as process:
         wait_until(note.exists, "the run was in its middle")
         yield process, note.read_text().split()[0]
@@ -57,7 +57,7 @@ def event_log(instance: dg.DagsterInstance) -> PlatformEventLog:
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_killed_run_is_failed_and_a_live_one_goes_on(
+def test_a_killed_run_is_marked_as_failed_and_a_live_run_is_not(
     instance: dg.DagsterInstance, warm: WarmParent, tmp_path: Path
 ) -> None:
     with running(warm, tmp_path / "one") as (doomed, dead), running(warm, tmp_path / "two") as (survivor, live):
@@ -78,7 +78,7 @@ def test_a_killed_run_is_failed_and_a_live_one_goes_on(
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_cancelled_run_whose_process_is_gone_is_failed(
+def test_a_killed_run_that_was_being_cancelled_is_marked_as_failed(
     instance: dg.DagsterInstance, warm: WarmParent, tmp_path: Path
 ) -> None:
     with running(warm, tmp_path / "note") as (process, run_id):
@@ -114,7 +114,7 @@ def test_a_child_of_a_killed_run_does_not_keep_it_alive(
         (dg.DagsterRunStatus.STARTING, 9, dg.DagsterRunStatus.STARTING),
     ],
 )
-def test_a_run_that_never_started_is_failed_after_ten_minutes(
+def test_a_run_that_never_started_is_marked_as_failed_after_ten_minutes(
     instance: dg.DagsterInstance, run_status: dg.DagsterRunStatus, minutes: int, expected: dg.DagsterRunStatus
 ) -> None:
     run = create_run_for_test(instance, status=run_status)
@@ -124,7 +124,7 @@ def test_a_run_that_never_started_is_failed_after_ten_minutes(
     assert status(instance, run.run_id) == expected
 
 
-def test_a_run_killed_after_its_last_event_gets_the_status_that_it_earned(instance: dg.DagsterInstance) -> None:
+def test_a_run_killed_after_its_final_event_gets_the_status_of_that_event(instance: dg.DagsterInstance) -> None:
     @dg.asset
     def done() -> None: ...
 
@@ -134,13 +134,13 @@ def test_a_run_killed_after_its_last_event_gets_the_status_that_it_earned(instan
     assert status(instance, run_id) == dg.DagsterRunStatus.SUCCESS
 
 
-def test_after_a_restart_of_the_server_runs_have_time_to_take_their_locks_again(instance: dg.DagsterInstance) -> None:
+def test_runs_are_skipped_shortly_after_a_restart_of_the_database(instance: dg.DagsterInstance) -> None:
     run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
     set_row(instance, run.run_id, "start_time = 0")
     assert fail_dead_runs(instance, locks_are_back=timedelta(days=1)) == []
     assert fail_dead_runs(instance, locks_are_back=timedelta(0)) == [run.run_id]
 
 
-def test_events_that_are_kept_elsewhere_are_not_judged() -> None:
+def test_another_event_log_is_refused() -> None:
     with empty_instance() as instance, pytest.raises(TypeError, match="PlatformEventLog"):
         fail_dead_runs(instance)

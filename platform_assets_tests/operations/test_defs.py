@@ -1,4 +1,4 @@
-"""The job `upkeep`, run in this process on the platform's own resources."""
+"""The job `upkeep`, run in this process with the platform's resources."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.instances import empty_instance
 
-NAME = "shop/sales"
+NAME, OTHER = "shop/sales", "shop/prices"
 
 
 @pytest.fixture
@@ -36,11 +36,11 @@ def services(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch)
     services.engine.close()
 
 
-def do_upkeep(services: Services, **others: Any) -> dg.ExecuteInProcessResult:
+def do_upkeep(services: Services, *, raise_on_error: bool = True, **others: Any) -> dg.ExecuteInProcessResult:
     available: Mapping[str, Any] = {**resources(lambda: services), "pinned_tables": dict, **others}
-    job = upkeep_job([NAME, "shop/not_made_yet"])
+    job = upkeep_job([NAME, "shop/not_made_yet", OTHER])
     with dagster_instance() as instance:
-        return job.execute_in_process(instance=instance, resources=available)
+        return job.execute_in_process(instance=instance, resources=available, raise_on_error=raise_on_error)
 
 
 def readable(services: Services) -> list[int]:
@@ -65,7 +65,7 @@ def readable(services: Services) -> list[int]:
         (timedelta(0), {NAME: {1, 7}}, [1, 2]),
     ],
 )
-def test_old_versions_go_unless_young_or_named_by_a_model(
+def test_upkeep_keeps_recent_versions_and_versions_named_by_a_model(
     services: Services, retention: timedelta, pinned: Mapping[str, set[int]], kept: list[int]
 ) -> None:
     result = do_upkeep(services, retention=retention, pinned_tables=lambda: pinned)
@@ -74,7 +74,7 @@ def test_old_versions_go_unless_young_or_named_by_a_model(
 
 
 @pytest.mark.requirement("PLT-7", "PLT-10")
-def test_versions_that_registered_models_name_are_kept(services: Services) -> None:
+def test_upkeep_keeps_versions_named_by_registered_models(services: Services) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(services.mlflow_tracking_uri, services.mlflow_tracking_uri)
@@ -85,7 +85,21 @@ def test_versions_that_registered_models_name_are_kept(services: Services) -> No
 
 
 @pytest.mark.requirement("PLT-10")
-def test_predictions_go_when_they_are_older_than_their_log_keeps_them(services: Services) -> None:
+def test_a_damaged_table_is_named_and_the_other_tables_are_vacuumed(services: Services, tmp_path: Path) -> None:
+    for number in range(2):
+        with services.engine.stage(pd.DataFrame({"number": [number]})) as staged:
+            services.tables.publish(OTHER, staged)
+    newest = tmp_path / "lake" / NAME / "_delta_log" / f"{2:020d}.json"
+    newest.write_bytes(b"")
+    result = do_upkeep(services, retention=timedelta(0), raise_on_error=False)
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert f"the commit {newest} is empty or cut off" in str(failure.step_failure_data.error)
+    with pytest.raises(TableError, match="version 0 of shop/prices cannot be read any more"):
+        services.tables.read(OTHER, version=0)
+
+
+@pytest.mark.requirement("PLT-10")
+def test_upkeep_deletes_predictions_older_than_their_retention(services: Services) -> None:
     kept = services.settings.predictions_days
     with services.database.connect("platform") as connection:
         connection.execute(
@@ -99,7 +113,7 @@ def test_predictions_go_when_they_are_older_than_their_log_keeps_them(services: 
 
 
 @pytest.mark.requirement("PLT-10")
-def test_runs_of_dead_processes_are_marked_and_their_files_removed(services: Services) -> None:
+def test_upkeep_marks_dead_runs_and_removes_their_files(services: Services) -> None:
     with dagster_instance() as instance:
         dead = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED).run_id
     (services.scratch / "engine-dead").mkdir(parents=True)
@@ -112,12 +126,12 @@ def test_runs_of_dead_processes_are_marked_and_their_files_removed(services: Ser
     assert run is not None
     assert run.status == dg.DagsterRunStatus.FAILURE
     assert not (services.scratch / "engine-dead").exists()
-    # What a process at work holds stays.
+    # The scratch folder of a live process stays.
     assert readable(services) == [0, 1, 2]
 
 
 @pytest.mark.requirement("PLT-2")
-def test_the_schedule_asks_for_the_job_every_night() -> None:
+def test_the_schedule_launches_the_job_every_night() -> None:
     job = upkeep_job([])
     schedule = upkeep_schedule(job)
     with empty_instance() as instance, dg.build_schedule_context(instance) as context:

@@ -1,4 +1,4 @@
-"""What doctor finds, each thing really looked at."""
+"""`doctor` on real servers and stores."""
 
 import threading
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from platform_assets.database.embedded.server import free_port
@@ -16,11 +17,12 @@ from platform_assets.operations import doctor
 from platform_assets.operations.doctor import Finding, examine
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets_tests.approval.promotions import Works
 
 
 @contextmanager
 def web_server(status: int) -> Iterator[str]:
-    """A server that answers `/health` with a status, and nothing else with anything but 404."""
+    """Serve `/health` with a status, and 404 for every other path."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -38,7 +40,7 @@ def web_server(status: int) -> Iterator[str]:
 
 
 def found(look: doctor.Look, home: Path, **settings: Any) -> Finding:
-    """The one finding of a look."""
+    """Return the only finding of an examination."""
     services = Services(Settings(home=home, **settings))
     try:
         (finding,) = doctor._safely("thing", look, services)
@@ -48,14 +50,14 @@ def found(look: doctor.Look, home: Path, **settings: Any) -> Finding:
 
 
 @pytest.mark.requirement("PLT-8")
-def test_mlflow_is_asked_for_its_health(tmp_path: Path) -> None:
+def test_the_health_of_mlflow_is_checked(tmp_path: Path) -> None:
     with web_server(200) as address:
         uri = f"http://me:hunter2@{address}/"
         shown = f"http://{address}/"
         assert found(doctor._mlflow, tmp_path, mlflow_tracking_uri=uri) == Finding("mlflow", "ok", shown)
     with web_server(503) as address:
         finding = found(doctor._mlflow, tmp_path, mlflow_tracking_uri=f"http://{address}")
-    assert (finding.state, finding.found) == ("broken", f"http://{address} answers 503 when asked for its health")
+    assert (finding.state, finding.found) == ("broken", f"http://{address} answers its health check with 503")
     assert "PLATFORM_MLFLOW_TRACKING_URI" in finding.mend
 
 
@@ -64,17 +66,17 @@ def test_mlflow_is_asked_for_its_health(tmp_path: Path) -> None:
     [
         ("http://127.0.0.1:{port}", "broken", "http://127.0.0.1:{port} does not answer: ConnectionError"),
         ("http://[x", "broken", "http://[x does not answer: InvalidURL"),
-        ("postgresql://me:hunter2@db/x", "ok", "postgresql://db/x, not looked at: no web address"),
+        ("postgresql://me:hunter2@db/x", "ok", "postgresql://db/x, not checked, because it is not a web address"),
     ],
 )
 @pytest.mark.requirement("PLT-8")
-def test_mlflow_that_is_not_there_is_told(tmp_path: Path, uri: str, state: str, said: str) -> None:
+def test_an_unreachable_mlflow_is_reported(tmp_path: Path, uri: str, state: str, said: str) -> None:
     port = free_port()
     finding = found(doctor._mlflow, tmp_path, mlflow_tracking_uri=uri.format(port=port))
     assert (finding.state, finding.found) == (state, said.format(port=port))
 
 
-def test_mlflow_in_our_database_is_looked_for(tmp_path: Path, database_url: str) -> None:
+def test_a_missing_mlflow_database_is_reported(tmp_path: Path, database_url: str) -> None:
     finding = found(doctor._mlflow, tmp_path, database_url=database_url)
     assert finding == Finding("mlflow", "ok", "in the platform's database")
     services = Services(Settings(home=tmp_path, database_url=database_url))  # type: ignore[arg-type]
@@ -87,25 +89,64 @@ def test_mlflow_in_our_database_is_looked_for(tmp_path: Path, database_url: str)
 
 
 @pytest.mark.requirement("PRO-5")
-def test_a_role_that_could_alter_the_record_of_decisions_is_told(
-    tmp_path: Path, database_url: str, owner_url: str
-) -> None:
+def test_a_role_that_owns_the_ledger_is_a_warning(tmp_path: Path, database_url: str, owner_url: str) -> None:
     limited, owner = (found(doctor._database, tmp_path, database_url=url) for url in (database_url, owner_url))
     assert (limited.state, owner.state) == ("ok", "warning")
     assert "which only triggers protect" in owner.found
     assert "PLATFORM_MIGRATION_DATABASE_URL" in owner.mend
 
 
+@pytest.mark.requirement("PRO-5", "PRO-9")
+def test_a_damaged_artefact_of_a_champion_is_broken(tmp_path: Path, database_url: str) -> None:
+    settings = Settings(home=tmp_path, database_url=database_url, lake_uri=str(tmp_path / "lake"))  # type: ignore[arg-type]
+    services = Services(settings)
+    works = Works(services.ledger, services.registry, tmp_path / "lake", services.database.lock)
+    version = works.crown()
+    (finding,) = doctor._models(services)
+    assert finding == Finding("models", "ok", "1 registered; artefacts and versions are as they were approved")
+    works.file(version).unlink()
+    (finding,) = doctor._models(services)
+    services.close()
+    assert finding.state == "broken"
+    assert f"{version.digest}.skops" in finding.found
+    assert "platform-assets audit" in finding.mend
+
+
+@pytest.mark.requirement("PLT-8")
+def test_a_home_that_every_user_may_enter_is_a_warning(tmp_path: Path) -> None:
+    home = tmp_path / "my home"
+    home.mkdir(mode=0o755)
+    (home / "something else").touch()
+    finding = found(doctor._home, home)
+    assert (finding.state, finding.mend) == ("warning", f"run: chmod 700 '{home}'")
+    home.chmod(0o750)
+    assert found(doctor._home, home).state == "ok"
+
+
 @pytest.mark.parametrize(
     ("uri", "state", "said"),
     [
         ("", "ok", "lake"),
-        ("memory://", "warning", "in memory: the tables end with the process that writes them"),
+        ("memory://", "warning", "in memory: the tables are lost when the process that writes them ends"),
     ],
 )
-def test_a_lake_that_is_not_kept_is_told(tmp_path: Path, uri: str, state: str, said: str) -> None:
+def test_a_lake_in_memory_is_a_warning(tmp_path: Path, uri: str, state: str, said: str) -> None:
     finding = found(doctor._lake, tmp_path, lake_uri=uri)
     assert (finding.state, finding.found.removeprefix(f"{tmp_path}/")) == (state, said)
+
+
+@pytest.mark.requirement("PLT-7")
+def test_a_damaged_table_is_named_with_the_fix(tmp_path: Path) -> None:
+    services = Services(Settings(home=tmp_path))
+    for name in ("shop/sales", "shop/prices"):
+        with services.engine.stage(pd.DataFrame({"number": [1]})) as staged:
+            services.tables.publish(name, staged)
+    [file] = (tmp_path / "lake" / "shop" / "sales").glob("*.parquet")
+    file.unlink()
+    _, damage = doctor._lake(services)
+    assert (damage.thing, damage.state) == ("shop/sales", "broken")
+    assert f"{file} is missing. Materialise the asset again" in damage.found
+    services.close()
 
 
 @pytest.mark.requirement("PLT-8")
@@ -119,23 +160,23 @@ def test_a_lake_that_is_not_kept_is_told(tmp_path: Path, uri: str, state: str, s
         ("https:///hunter2", "broken"),
     ],
 )
-def test_the_form_of_the_webhook_is_looked_at(tmp_path: Path, url: str, state: str) -> None:
+def test_a_malformed_webhook_is_broken(tmp_path: Path, url: str, state: str) -> None:
     finding = found(doctor._alerts, tmp_path, alert_webhook_url=url)
     assert finding.state == state
     assert "hunter2" not in f"{finding}"
 
 
-def test_below_a_home_that_cannot_be_written_nothing_else_is_looked_at(tmp_path: Path) -> None:
+def test_nothing_else_is_examined_if_the_home_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     findings = examine(Services(Settings(home=tmp_path / "file")))
     assert [(finding.thing, finding.state) for finding in findings] == [("environment", "ok"), ("home", "broken")]
 
 
 @pytest.mark.requirement("PLT-8")
-def test_everything_is_looked_at_and_nothing_secret_is_told(
+def test_everything_is_examined_and_no_secret_is_shown(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Dagster's storage reads the environment, and would start a server of its own in this folder.
+    # Dagster's storage reads the environment. Without these it would start an embedded server.
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
     settings: dict[str, Any] = {
@@ -147,7 +188,7 @@ def test_everything_is_looked_at_and_nothing_secret_is_told(
     services = Services(Settings(home=tmp_path, **settings), (loans,))
     findings = examine(services)
     services.close()
-    things = ["environment", "home", "database", "history", "lake", "mlflow", "alerts"]
+    things = ["environment", "home", "database", "history", "lake", "mlflow", "models", "alerts"]
     sources = [source.variable for source in declared_sources()]
     assert {"PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SENTENCES_ARCHIVE_URI"} <= {*sources}
     things += sources

@@ -1,4 +1,4 @@
-"""Assets that succeed, fail, and wait for others, and what the report makes of them."""
+"""The run report for assets that succeed, fail, or are skipped."""
 
 import signal
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def interrupted() -> None:
 
 @dg.asset(name="second", deps=[first])
 def interrupted_in_duckdb() -> None:
-    # What DuckDB makes of the signal in the middle of a query.
+    # The error that DuckDB raises if the signal arrives during a query.
     raise RuntimeError("Query interrupted")
 
 
@@ -103,7 +103,7 @@ def outcome(report: Report, asset: str = "second") -> Outcome:
     return next(one for one in report.outcomes if one.asset == asset)
 
 
-def test_all_is_well() -> None:
+def test_the_report_of_a_successful_run() -> None:
     report = report_of(third, second, first, rows_are_many)
     assert report.complete
     assert [(one.asset, one.state, one.reason) for one in report.outcomes] == [
@@ -130,7 +130,7 @@ def test_all_is_well() -> None:
         pytest.param([blocked], False, "second is not published", id="an asset that its own check blocks"),
     ],
 )
-def test_what_counts_as_done(assets: list[Any], complete: bool, reason: str) -> None:
+def test_which_failures_make_a_run_incomplete(assets: list[Any], complete: bool, reason: str) -> None:
     report = report_of(first, *assets)
     assert report.complete is complete
     assert outcome(report).reason == reason
@@ -138,14 +138,14 @@ def test_what_counts_as_done(assets: list[Any], complete: bool, reason: str) -> 
 
 
 @pytest.mark.requirement("PLT-5")
-def test_what_depends_on_a_failure_is_skipped_with_the_reason_and_the_rest_goes_on() -> None:
+def test_a_failure_skips_its_downstream_assets_with_the_reason_and_no_others() -> None:
     report = report_of(first, failing, third, alone)
     assert states(report) == {"first": "done", "second": "failed", "third": "skipped", "alone": "done"}
     assert outcome(report, "third").reason == "needs second"
 
 
 @pytest.mark.parametrize("asset", [interrupted, interrupted_in_duckdb])
-def test_an_interruption_ends_the_run_and_is_told(asset: Any) -> None:
+def test_an_interruption_ends_the_run_and_is_reported(asset: Any) -> None:
     with listening_to_interrupts():
         report = report_of(first, asset, third, zz_last)
     assert report.interrupted
@@ -156,7 +156,7 @@ def test_an_interruption_ends_the_run_and_is_told(asset: Any) -> None:
     assert not report_of(first, failing).interrupted
 
 
-def test_a_check_that_does_not_hold_is_named() -> None:
+def test_failed_checks_are_named() -> None:
     assert outcome(report_of(first, second, rows_are_red, rows_are_many)).failed == ["rows_are_red"]
     assert (outcome(report_of(first, blocked)).failed, outcome(report_of(first, blocked)).blocked) == (
         ["rows_are_blue"],
@@ -164,7 +164,7 @@ def test_a_check_that_does_not_hold_is_named() -> None:
     )
 
 
-def test_progress_is_told_as_it_happens() -> None:
+def test_progress_is_reported_during_the_run() -> None:
     seen: list[tuple[str, str]] = []
     with empty_instance() as instance:
         materialise_all(

@@ -1,7 +1,9 @@
-"""The servers of `up`: which there are, where they listen, and what they are told."""
+"""The servers of `up`: their ports, commands and environment."""
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +11,11 @@ import pytest
 from pydantic import SecretStr
 
 from platform_assets.app import application
-from platform_assets.operations.servers import servers
+from platform_assets.operations.servers import DatabaseWatch, servers
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets_tests.database.test_connections import kill_server
+from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
     from platform_assets.operations.supervisor import Server
@@ -24,7 +28,7 @@ def of(home: Path, **settings: str | int | SecretStr) -> dict[str, Server]:
 
 
 @pytest.mark.requirement("PLT-2", "PRO-4")
-def test_ui_daemon_service_and_mlflow_make_up_the_platform(tmp_path: Path, database_url: str) -> None:
+def test_the_servers_are_ui_daemon_service_and_mlflow(tmp_path: Path, database_url: str) -> None:
     ports = {"dagster_port": 3001, "mlflow_port": 5001, "service_port": 8001}
     found = of(tmp_path, database_url=SecretStr(database_url), **ports)
     assert {name: server.port for name, server in found.items()} == {
@@ -35,19 +39,47 @@ def test_ui_daemon_service_and_mlflow_make_up_the_platform(tmp_path: Path, datab
     }
     for server in found.values():
         assert Path(server.command[0]).is_file()
-        # Arguments can be read by every user of the machine.
+        # Every user of the machine can read a process's arguments.
         assert not any("postgresql" in argument for argument in server.command)
+    # People find the models at once, and learn that MLflow only shows them.
+    assert (found["MLflow"].page, "read only" in found["MLflow"].note) == ("/#/models", True)
     automatic = {name for name, server in found.items() if server.environment.get("PLATFORM_AUTOMATION") == "on"}
     assert automatic == {"Dagster UI", "Dagster daemon"}
 
 
-def test_another_tracking_server_is_not_started(tmp_path: Path) -> None:
+def test_no_mlflow_is_started_if_a_tracking_server_is_configured(tmp_path: Path) -> None:
     assert set(of(tmp_path, mlflow_tracking_uri=SecretStr(TRACKING))) == {"Dagster UI", "service", "Dagster daemon"}
 
 
-def test_the_service_answers_where_the_supervisor_asks(tmp_path: Path, database_url: str) -> None:
+def test_the_health_path_of_the_service_exists(tmp_path: Path, database_url: str) -> None:
     settings = Settings(home=tmp_path, mlflow_tracking_uri=SecretStr(TRACKING), database_url=SecretStr(database_url))
     services = Services(settings)
     service = next(server for server in servers(services) if server.name == "service")
     assert service.health_path in application(services).openapi()["paths"]
     services.close()
+
+
+@pytest.mark.requirement("SRV-3", "PLT-2")
+def test_a_database_that_ends_is_reported_and_servers_with_its_old_port_are_replaced(embedded_home: Path) -> None:
+    services = Services(Settings(home=embedded_home))
+    said: list[str] = []
+    with closing(services), ExitStack() as kept:
+        watch = DatabaseWatch(services, said.append)
+        assert (watch(), said) == (None, [])
+        # Its port is taken, so that it comes back on another one.
+        kept.enter_context(socket.create_server(("127.0.0.1", kill_server(embedded_home))))
+        replaced: list[Server] = []
+
+        def is_replaced() -> bool:
+            replaced.extend(watch() or ())
+            return bool(replaced)
+
+        wait_until(is_replaced, "the servers were replaced", 60)
+        assert watch() is None
+        [mlflow] = [server for server in replaced if server.name == "MLflow"]
+        assert mlflow.environment["MLFLOW_BACKEND_STORE_URI"] == services.database.psycopg2_url("mlflow")
+    assert [line.split(":")[0] for line in said] == [
+        "the database does not answer",
+        "the database answers again",
+        "the database has another port now; the servers are started again",
+    ]

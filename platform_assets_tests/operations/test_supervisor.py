@@ -22,7 +22,7 @@ from platform_assets.operations.supervisor import Server, Supervisor
 folder, *ports = sys.argv[1:]
 serve = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "-d", folder]
 web = [Server(f"web {port}", [*serve, port], port=int(port)) for port in ports]
-# A process that starts another one and does not look after it.
+# A process that starts a child and does not stop it.
 parent = Server("parent", ["sh", "-c", "sh -c 'sleep 300; true' " + folder + " & wait"])
 try:
     with Supervisor([*web, parent], Path(folder, "logs"), lambda line: print(line, flush=True)) as supervisor:
@@ -78,9 +78,7 @@ def everyone_is_gone(folder: Path) -> None:
 
 @pytest.mark.requirement("PLT-2")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_every_server_and_what_it_started(
-    number: signal.Signals, tmp_path: Path, ports: list[int]
-) -> None:
+def test_a_signal_stops_every_server_and_its_children(number: signal.Signals, tmp_path: Path, ports: list[int]) -> None:
     process = supervised(tmp_path, ports)
     said = said_when_all_answer(process)
     process.send_signal(number)
@@ -91,7 +89,7 @@ def test_a_signal_stops_every_server_and_what_it_started(
     everyone_is_gone(tmp_path)
 
 
-def test_a_server_that_dies_stops_the_others_and_is_named_with_its_last_lines(tmp_path: Path, ports: list[int]) -> None:
+def test_if_a_server_dies_the_others_stop_and_its_last_lines_are_shown(tmp_path: Path, ports: list[int]) -> None:
     process = supervised(tmp_path, ports)
     said_when_all_answer(process)
     assert len(processes_naming(tmp_path)) == 5  # supervisor, two web servers, parent and its child
@@ -105,7 +103,7 @@ def test_a_server_that_dies_stops_the_others_and_is_named_with_its_last_lines(tm
     everyone_is_gone(tmp_path)
 
 
-def test_a_taken_port_is_named_and_nothing_is_started(tmp_path: Path, ports: list[int]) -> None:
+def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path: Path, ports: list[int]) -> None:
     with closing(socket.create_server(("127.0.0.1", ports[1]))):
         process = supervised(tmp_path, ports)
         said, errors = process.communicate(timeout=30)

@@ -1,4 +1,4 @@
-"""What the tests of this room share: an instance of Dagster in a database of its own, with a secret to keep."""
+"""Fixtures of this room: a Dagster instance with its own database and a secret in the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Assets and a check, most of which tell a secret to Dagster."""
+"""Assets and a check that give a secret to Dagster, and one that does not."""
 
 import json
 

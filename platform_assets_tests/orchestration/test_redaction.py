@@ -30,7 +30,7 @@ defs = dg.Definitions(jobs=[none], sensors=[failing])
 
 @pytest.mark.requirement("PLT-8")
 @pytest.mark.parametrize("asset", [leaky, broken])
-def test_no_secret_reaches_the_history(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> None:
+def test_no_secret_is_stored(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> None:
     run_id = materialise(asset, instance)
     stored = "".join(stored_texts(instance))
     assert run_id in stored
@@ -39,7 +39,7 @@ def test_no_secret_reaches_the_history(instance: dg.DagsterInstance, asset: dg.A
 
 
 @pytest.mark.requirement("PLT-8")
-def test_a_redacted_event_keeps_the_rest(instance: dg.DagsterInstance) -> None:
+def test_redaction_keeps_the_rest_of_an_event(instance: dg.DagsterInstance) -> None:
     materialise(leaky, instance)
     found = instance.get_latest_materialization_event(dg.AssetKey("leaky"))
     assert found is not None
@@ -53,7 +53,7 @@ def test_a_redacted_event_keeps_the_rest(instance: dg.DagsterInstance) -> None:
 
 
 @pytest.mark.requirement("PLT-8")
-def test_events_stored_together_are_redacted_too(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_stored_in_a_batch_are_redacted(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "10")
     for number in range(2):
         instance.report_runless_asset_event(
@@ -73,7 +73,7 @@ def test_events_stored_together_are_redacted_too(instance: dg.DagsterInstance, m
     assert len(messages) == 4
 
 
-def test_a_secret_that_is_part_of_a_name_does_not_lose_the_asset(
+def test_a_secret_within_a_name_does_not_lose_the_asset(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLATFORM_ALERT_WEBHOOK_URL", "harmless")
@@ -87,9 +87,9 @@ def test_a_secret_that_is_part_of_a_name_does_not_lose_the_asset(
         assert run.is_success
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.requirement("PLT-8")
-def test_the_daemon_stores_no_secret_of_a_domain_that_it_does_not_know(
+def test_the_daemon_stores_no_secret_of_an_unknown_domain(
     instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(PROJECT / "dagster.yaml", tmp_path)
@@ -117,7 +117,7 @@ def test_the_daemon_stores_no_secret_of_a_domain_that_it_does_not_know(
 
 
 def stored_texts(instance: dg.DagsterInstance) -> list[str]:
-    """Whatever Dagster keeps as text, read past its own classes."""
+    """Return every row of Dagster's tables as text."""
     log = instance.event_log_storage
     assert isinstance(log, PlatformEventLog)
     with log.run_connection() as connection:

@@ -6,7 +6,7 @@ from platform_assets.orchestration.run_locks import RunLocks
 from platform_assets_tests.postgres import wait_until
 
 
-def test_a_lock_that_the_server_lost_is_taken_again(database_url: str) -> None:
+def test_a_lock_is_taken_again_after_its_connection_is_lost(database_url: str) -> None:
     engine = create_engine(database_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     locks = RunLocks(engine, keep_seconds=0.05)
     locks.take("a run")

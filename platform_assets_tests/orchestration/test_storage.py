@@ -46,7 +46,7 @@ def test_an_instance_opened_from_its_reference_shares_history_and_folders(
     assert not instance.nux_enabled
 
 
-def test_a_run_shares_few_connections_and_survives_their_loss(instance: dg.DagsterInstance) -> None:
+def test_a_run_shares_few_connections_and_replaces_lost_ones(instance: dg.DagsterInstance) -> None:
     log = instance.event_log_storage
     assert isinstance(log, PlatformEventLog)
     opened: list[object] = []
@@ -62,7 +62,7 @@ def test_a_run_shares_few_connections_and_survives_their_loss(instance: dg.Dagst
 
 
 def dagsters_command(*arguments: str) -> None:
-    """What the program `dagster` does."""
+    """Call the program `dagster` in this process."""
     (program,) = entry_points(group="console_scripts", name="dagster")
     sys.argv = ["dagster", *arguments]
     program.load()()
@@ -86,7 +86,7 @@ def test_dagsters_command_line_shares_the_history_without_dagster_home(
     assert printed == ["printed by the step\n"]
 
 
-def test_without_the_projects_file_no_history_of_its_own_is_begun(tmp_path: Path) -> None:
-    with pytest.raises(PlatformError, match=r"holds no dagster\.yaml"):
+def test_without_dagster_yaml_no_instance_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(PlatformError, match=r"has no dagster\.yaml"):
         dagster_instance(project=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -22,8 +25,9 @@ from schemathesis.specs.openapi import checks
 from platform_assets.app import application
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.sentence_relevance.model import MODEL as SENTENCES
+from platform_assets_tests.approval.evidence_proposals import proposal
 from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.service import keys_of, served
+from platform_assets_tests.service import keys_of, served, wait_until_live
 from platform_assets_tests.serving import credit, sentences
 
 if TYPE_CHECKING:
@@ -84,8 +88,7 @@ def address(services: Services, models: tuple[FittedModel, FittedModel], before:
     """Of the service, with champions."""
     credit.crown(services, models[1], 1, THRESHOLDS[1])
     sentences.crown(services, sentences.fitted(), 1)
-    states = services.live_models.state
-    wait_until(lambda: all(states()[name].live for name in (MODEL.name, SENTENCES.name)), "they were live")
+    wait_until_live(services, MODEL.name, SENTENCES.name)
     return before[0]
 
 
@@ -141,6 +144,43 @@ def test_it_answers_as_it_describes_itself(address: str, key: str, mode: Generat
         "POST /predictions/credit-risk",
         "POST /predictions/sentence-relevance",
     } <= set(asked)
+
+
+@pytest.mark.release
+@pytest.mark.requirement("SRV-3")
+def test_schemathesis_finds_nothing_with_all_its_checks(
+    address: str, key: str, services: Services, tmp_path: Path
+) -> None:
+    pending = services.ledger.open_request(proposal()).id
+    [plot, *_] = services.ledger.request(pending).plot_digests
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(
+        f"""
+        headers = {{ Authorization = "Bearer {key}" }}
+        [parameters]
+        "path.id" = {pending}
+        "path.name" = "{plot}"
+        "path.client_id" = {CLIENTS[0]}
+        """
+    )
+    done = subprocess.run(
+        [
+            *(
+                Path(sys.executable).with_name("schemathesis"),
+                "--config-file",
+                config,
+                "run",
+                f"{address}/openapi.json",
+            ),
+            *("--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(EXAMPLES)),
+            *("--seed", "1", "--workers", "1", "--no-color", "--generation-database", "none"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.requirement("SRV-1")
@@ -219,7 +259,7 @@ def test_a_hundred_champions_come_and_no_answer_is_lost_or_mixed(
         try:
             for version in range(first, first + SWAPS):
                 credit.crown(services, digests[version % 2], version, THRESHOLDS[version % 2])
-                wait_until(partial(is_live, services, version), "it was live")
+                wait_until(partial(is_live, services, version), f"version {version} of {MODEL.name} was live")
         finally:
             stop.set()
         rows = sum(one.result() for one in asking)

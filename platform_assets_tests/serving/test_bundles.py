@@ -107,7 +107,7 @@ def test_a_model_without_a_champion_is_not_exported(works: Works, tmp_path: Path
 
 def test_a_folder_with_something_else_is_left_as_it_is(works: Works, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(BundleError, match="holds something else than a bundle; name a folder that is new or empty"):
+    with pytest.raises(BundleError, match="holds files that are not a bundle; name a folder that is new or empty"):
         export(works.ledger, works.artefacts, MODEL, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -144,17 +144,17 @@ def exchange(one: str, other: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("alter", "told"),
     [
-        (set_request("threshold", "0.01"), "was altered: its hashes are not those of its texts"),
-        (set_request("digest", "0" * 64), "was altered: its hashes are not those of its texts"),
+        (set_request("threshold", "0.01"), "was altered: its hashes do not match"),
+        (set_request("digest", "0" * 64), "was altered: its hashes do not match"),
         (lambda written: written["events"][-1].update(actor="eve"), "was altered"),
         (lambda written: written["events"].clear(), "was altered"),
         (exchange("model", "launched_by"), "was altered"),
         (exchange("digest", "champion_digest"), "was altered"),
         (lambda written: written["events"].pop(), "was not promoted"),
-        (lambda written: written.update(threshold=0.01), "does not say what the record of its approval says"),
-        (lambda written: written.update(demo=False), "does not say what the record of its approval says"),
-        (lambda written: written.update(bundle=2), "is a bundle of form 2, and this code reads form 1"),
-        (lambda written: written.pop("request"), "is no description of a bundle"),
+        (lambda written: written.update(threshold=0.01), "differs from its approval record"),
+        (lambda written: written.update(demo=False), "differs from its approval record"),
+        (lambda written: written.update(bundle=2), "has the format 2; this version reads the format 1"),
+        (lambda written: written.pop("request"), "does not describe a bundle"),
         (lambda written: written.update(request=[]), "was altered"),
         (lambda written: written.update(events=["approve"]), "was altered"),
     ],
@@ -172,7 +172,7 @@ def test_an_altered_record_is_refused(bundle: Bundle, alter: Callable[[dict[str,
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", '"bundle"', "\x00"])
 def test_what_is_no_bundle_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
-    with pytest.raises(BundleError, match="is no description of a bundle"):
+    with pytest.raises(BundleError, match="does not describe a bundle"):
         open_bundle(tmp_path)
 
 

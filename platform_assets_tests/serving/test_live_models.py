@@ -96,10 +96,10 @@ def test_no_version_answers_before_one_was_promoted(
     office: Office, database: Database, follow: Callable[..., LiveModels]
 ) -> None:
     models = follow(office, connecting(database))
-    with pytest.raises(NoChampion, match=f"{office.model} has no champion: .*approve") as caught:
+    with pytest.raises(NoChampion, match=f"{office.model} has no champion, because .*approve") as caught:
         models.live(office.model)
     assert caught.value.model == office.model
-    with pytest.raises(NoChampion, match="other is not among the models that answer here"):
+    with pytest.raises(NoChampion, match="this service does not serve the model other"):
         models.live("other")
     number = office.promote(1.0)
     wait_until(lambda: state_is(models, office, slope=1.0), "the first champion was live")
@@ -117,7 +117,7 @@ def test_before_the_first_look_it_is_said_that_it_is_on_its_way(office: Office, 
 
     models = LiveModels(LedgerChampions(connect, office.artefacts.load))
     models.start([office.model])
-    with pytest.raises(NoChampion, match="is not loaded yet; ask again in a few seconds"):
+    with pytest.raises(NoChampion, match="is still being loaded; try again in a few seconds"):
         models.live(office.model)
     assert models.state()[office.model].looked_at is None
     connecting_was_allowed.set()
@@ -210,7 +210,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one_in_its_place(
     assert state.failing_since is not None
     told = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(told) == 1
-    assert "version 1 answers on" in told[0].getMessage()
+    assert "version 1 stays live" in told[0].getMessage()
     # Mended, it comes by itself; and what was promoted meanwhile does not wait for that.
     office.file(2.0).write_bytes(whole)
     wait_until(lambda: state_is(models, office, slope=2.0), "the mended one was live", PATIENCE)
@@ -224,7 +224,7 @@ def test_another_promotion_does_not_wait_for_one_that_cannot_be_loaded(
     models = follow(office, connecting(database))
     office.promote_digest("f" * 64)
     wait_until(lambda: state_is(models, office, failing="is not there"), "the lost file was missed")
-    with pytest.raises(NoChampion, match="no version of .* answers: .*is not there"):
+    with pytest.raises(NoChampion, match="no version of .* is live: .*is not there"):
         models.live(office.model)
     office.promote(1.0)
     wait_until(lambda: state_is(models, office, slope=1.0), "the next one was live", PATIENCE)
@@ -235,8 +235,8 @@ def test_another_promotion_does_not_wait_for_one_that_cannot_be_loaded(
     ("others", "told"),
     [
         ({"evidence": {"verdict": {"passed": True}, "threshold": 0.2}}, "threshold 0.2, now 0.1"),
-        ({"threshold": 1.5}, "its threshold is 1.5, which is no probability"),
-        ({"threshold": float("nan")}, "its threshold is nan, which is no probability"),
+        ({"threshold": 1.5}, "its threshold is 1.5; it must be between 0 and 1"),
+        ({"threshold": float("nan")}, "its threshold is nan; it must be between 0 and 1"),
     ],
 )
 def test_a_version_that_does_not_match_its_approval_does_not_answer(
@@ -259,7 +259,7 @@ def test_live_models_answer_on_while_the_database_is_away_and_follow_when_it_is_
         models = follow(office, connecting(Database(at.set(port=gate.port))))
         wait_until(lambda: state_is(models, office, slope=1.0), "the first was live")
         gate.shut()
-        wait_until(lambda: state_is(models, office, failing="nobody knows at the moment"), "it was noticed")
+        wait_until(lambda: state_is(models, office, failing="the champion cannot be looked up"), "it was noticed")
         assert answer(models.live(office.model)) == expected(1.0)
         assert models.state()[office.model].reload_failures == 0
         office.promote(2.0)

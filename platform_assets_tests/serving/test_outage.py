@@ -1,4 +1,4 @@
-"""PostgreSQL ends and comes back: what needs it says so meanwhile, the rest goes on, and nobody has to help."""
+"""An outage of PostgreSQL: routes that need it return 503, the others go on, and the service recovers by itself."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from platform_assets.database.embedded.server import APP, Server, ServerFolder, 
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets.web import middleware
 from platform_assets_tests.postgres import copy_home, wait_until
-from platform_assets_tests.service import api
-from platform_assets_tests.serving import credit
+from platform_assets_tests.service import api, keys_of
+from platform_assets_tests.serving import credit, sentences
 from platform_assets_tests.test_app import problem
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ FEATURES, PREDICTIONS = f"/features/credit-risk/{CLIENT}", "/predictions/credit-
 
 @pytest.fixture
 def server(migrated_home: Path, tmp_path: Path) -> Iterator[Server]:
-    """A server of this test's own, always on one port."""
+    """A server of this test's own, always on the same port."""
     copy_home(migrated_home, tmp_path / "home")
     port = free_port()
     server = Server(ServerFolder(tmp_path / "home" / "postgres"), ports=lambda: port)
@@ -68,7 +69,7 @@ def test_while_postgresql_is_down_the_service_lives_and_recovers_by_itself(serve
             assert (found["status"], found["type"]) == (503, "urn:platform-assets:database-unavailable")
             assert response.headers["retry-after"] == "5"
             assert str(server.port) not in response.text
-        # What needs no database goes on.
+        # Routes that need no database go on.
         [listed] = [one for one in client.get("/models").json() if one["model"] == MODEL.name]
         assert listed["champion"]["version"] == 1
         metrics = client.get("/metrics")
@@ -79,3 +80,50 @@ def test_while_postgresql_is_down_the_service_lives_and_recovers_by_itself(serve
         wait_until(lambda: predicted(client).json() == first, "predictions were answered again")
         wait_until(lambda: services.prediction_log.queued == 0, "the log was written")
     assert services.prediction_log.dropped == 0
+
+
+@pytest.mark.requirement("SRV-3")
+def test_a_key_that_read_the_metrics_still_may_while_postgresql_is_down(server: Server, services: Services) -> None:
+    keys = keys_of(services)
+    reads, revoked, unused, predicts = (
+        keys.add(name, name, {scope})
+        for name, scope in (("scraper", "read"), ("old", "read"), ("new", "read"), ("shop", "predict"))
+    )
+    app = application(services)
+
+    def status(key: str) -> int:
+        return api(app, key).get("/metrics").status_code
+
+    assert [status(key) for key in (reads, revoked, predicts)] == [200, 200, 403]
+    keys.revoke("old")
+    wait_until(lambda: status(revoked) == 401, "the revoked key was refused")
+    server.stop()
+    response = api(app, reads).get("/metrics")
+    assert response.status_code == 200
+    assert "platform_database_up 0.0" in response.text
+    assert [status(key) for key in (revoked, unused, predicts, "wrong")] == [503] * 4
+    assert status("") == 401
+    assert api(app, reads).get("/models").status_code == 503
+
+
+@pytest.mark.requirement("SRV-3")
+def test_where_predictions_are_logged_first_none_is_answered_that_is_not_logged(
+    server: Server, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "LOGGED_SECONDS", 0.3)
+    settings = services.settings.model_copy(update={"predictions_logged": "before"})
+    first = Services(settings)
+    sentences.crown(first, sentences.fitted(), 1)
+    with api(application(first, close=True, host="127.0.0.1")) as client:
+
+        def status() -> int:
+            return client.post("/predictions/sentence-relevance", json={"sentence": "a fire"}).status_code
+
+        # Not logged a moment later: the row is there when the answer is.
+        wait_until(lambda: status() == 200, "a prediction was answered")
+        with first.database.connect("platform") as connection:
+            assert connection.execute("select count(*) from platform.predictions").fetchone() == (1,)
+        server.stop()
+        assert status() == 503
+        server.start()
+        wait_until(lambda: status() == 200, "predictions were answered again")

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from sqlalchemy import make_url
 
+from platform_assets.base.errors import DatabaseError
 from platform_assets.database.connections import Database
 from platform_assets.serving.prediction_log import LogSink, PredictionLog, Predictions, TableSink, delete_old
 from platform_assets_tests.gate import Gate
@@ -94,6 +96,38 @@ def test_rows_are_written_soon_though_nobody_closes_the_log(database: Database) 
     wait_until(lambda: log.written == 3, "they were written")
     assert count(database) == 3
     log.close()
+
+
+@pytest.mark.requirement("SRV-3")
+def test_a_request_can_wait_until_its_rows_are_committed(database: Database) -> None:
+    log = PredictionLog(sink_of(database), before_answer=True)
+
+    def add(_: int) -> int:
+        logged = log.add(answers(2))
+        assert logged is not None
+        logged.result(60)
+        return count(database)
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(add, range(40)))
+    log.close()
+    assert min(found) >= 2
+    assert (count(database), log.written, log.queued) == (80, 80, 0)
+    assert PredictionLog(sink_of(database)).add(answers(1)) is None
+
+
+@pytest.mark.requirement("SRV-3")
+def test_a_request_learns_that_its_rows_are_not_logged(database: Database) -> None:
+    log = PredictionLog(sink_of(database), capacity=2, before_answer=True)
+    too_many = log.add(answers(3))
+    assert too_many is not None
+    with pytest.raises(DatabaseError, match="rows are queued already"):
+        too_many.result(60)
+    log.close()
+    late = log.add(answers(1))
+    assert late is not None
+    with pytest.raises(DatabaseError, match="the service is stopping"):
+        late.result(60)
 
 
 def test_no_row_is_lost_that_was_added_before_a_clean_stop(database: Database) -> None:
@@ -208,8 +242,8 @@ def test_what_finds_the_queue_full_is_dropped_counted_and_told_once(caplog: pyte
     log.close()
     assert (sink.rows, log.written, log.dropped) == (11, 11, 31)
     assert [record.getMessage() for record in caplog.records] == [
-        "predictions are not logged from now on: 10 wait to be written already",
-        "31 predictions were not logged; now there is room again",
+        "predictions are dropped from now on: 10 rows are queued already",
+        "31 predictions were dropped; the queue has room again",
     ]
 
 
@@ -229,8 +263,8 @@ def test_a_stop_does_not_wait_for_ever_and_says_what_was_lost(
     assert (log.written, log.dropped, log.queued) == (0, 5, 0)
     assert count(database) == 0
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert told[0] == "4 predictions were not logged: they could not be written within 0.5 s"
-    assert told[1] == "predictions are not logged from now on: the service ends"
+    assert told[0] == "4 predictions were dropped: they could not be written within 0.5 s"
+    assert told[1] == "predictions are dropped from now on: the service is stopping"
 
 
 def test_adding_does_not_wait_for_anything() -> None:

@@ -94,7 +94,7 @@ def started(sink: Kept, announcing: Announcing | None = None) -> tuple[Predictor
     announcing.say(1.0)
     models = LiveModels(announcing)
     models.start(["breakage", "nothing"])
-    wait_until(lambda: models.state()["breakage"].live, "it was live")
+    wait_until(lambda: models.state()["breakage"].live, lambda: f"the model was live; state: {models.state()}")
     return Predictor(models, PredictionLog(sink)), models
 
 
@@ -163,7 +163,9 @@ def test_a_request_is_answered_by_one_version_though_the_champion_changes(desk: 
             predicted = desk.predictor.predict("breakage", [1, 2], FILLED, ASKED)
             assert predicted.scores.tobytes() == expected[predicted.live.version]
             seen.add(predicted.live.version)
-    wait_until(lambda: desk.models.live("breakage").version == 2, "the last was live")
+    wait_until(
+        lambda: desk.models.live("breakage").version == 2, lambda: f"version 2 was live; state: {desk.models.state()}"
+    )
     logged = desk.logged()
     assert seen == {1, 2}
     assert len(logged) == 400

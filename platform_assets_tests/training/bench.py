@@ -1,4 +1,4 @@
-"""A bench on which models are trained: tables, artefacts and a registry in memory and a temporary folder."""
+"""A trainer with tables, artefacts and a registry, in memory and in a temporary folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Bench:
-    """Everything that a training needs, in memory and a temporary folder."""
+    """A trainer and everything that it needs, in memory and in a temporary folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,11 +41,11 @@ class Bench:
         publish(self.tables, self.engine, frame, **options)
 
     def train(self, spec: ModelSpec = ONE_CANDIDATE, launched_by: str = "user") -> Training:
-        """Train, and keep the lines of progress."""
+        """Train, and collect the progress messages."""
         return self.trainer.train(spec, launched_by, self.lines.append)
 
     def take_over(self, other: Bench) -> None:
-        """Stand where another one stands after its trainings on the same readings."""
+        """Copy the trained versions of another bench, which has the same readings."""
         shutil.copytree(other.folder / "models", self.folder / "models")
         for name in ("_versions", "_records", "_aliases"):
             setattr(self.registry, name, copy.deepcopy(getattr(other.registry, name)))
@@ -53,7 +53,7 @@ class Bench:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Bench]:
-    """Open a bench with readings, and close it."""
+    """Open a bench with published readings."""
     bench = Bench(folder)
     bench.publish(readings())
     yield bench

@@ -1,4 +1,4 @@
-"""A small model for tests of everything that trains: two numbers, of which one says something."""
+"""A small model for tests of training, with one informative feature and one that is noise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TABLE = "somewhere/readings"
 
 
 def readings(rows: int = 1_200, *, signal: float = 2.0, seed: int = 1, first: int = 0) -> pd.DataFrame:
-    """Readings of devices over a hundred days; the more signal, the better `heat` tells which ones break."""
+    """Return readings of devices over a hundred days. `signal` is the effect of `heat` on the log-odds of breaking."""
     random = np.random.default_rng([seed, first])
     heat, noise = random.normal(size=rows), random.normal(size=rows)
     broken = random.random(rows) < 1 / (1 + np.exp(1.5 - signal * heat))
@@ -42,18 +42,18 @@ def readings(rows: int = 1_200, *, signal: float = 2.0, seed: int = 1, first: in
 
 
 def publish(tables: TableStore, engine: Engine, frame: pd.DataFrame, *, demo: bool = False) -> TableVersion:
-    """Make the readings the current version of their table."""
+    """Publish readings as the current version of their table."""
     with engine.stage(frame) as staged:
         return tables.publish(TABLE, staged, metadata={"demo": demo})
 
 
 def examples(table: Expression) -> Expression:
-    """All readings; each is labelled."""
+    """Return all readings, because all are labelled."""
     return table
 
 
 def linear(seed: int) -> Any:
-    """A pipeline that binds its columns by name."""
+    """Return a pipeline that selects its columns by name."""
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
@@ -64,7 +64,7 @@ def linear(seed: int) -> Any:
 
 
 def forest(seed: int) -> Any:
-    """Its trees differ with the seed."""
+    """Return a random forest, which depends on the seed."""
     from sklearn.ensemble import RandomForestClassifier
 
     return RandomForestClassifier(5, max_depth=3, random_state=seed)
@@ -106,4 +106,4 @@ SPEC = ModelSpec(
     resamples=50,
 )
 ONE_CANDIDATE = replace(SPEC, candidates=(Candidate("linear", linear),))
-"""The same with one thing to try, where the search is not the point."""
+"""The same model with a single candidate, for tests that need no search."""

@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    """A bench of this test's own, with readings."""
+    """A new bench with published readings."""
     with opened(tmp_path) as bench:
         yield bench

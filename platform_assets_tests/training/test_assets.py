@@ -1,3 +1,5 @@
+"""Dagster definitions of a model: materialisation, checks, jobs, sensor and schedule."""
+
 from __future__ import annotations
 
 import base64
@@ -34,7 +36,7 @@ POLICY = Retraining(min_new_rows=100, cool_down=timedelta(hours=6))
 
 
 class Workshop:
-    """The definitions of one model, with all that they need, in memory and a temporary folder; the ledger is real."""
+    """Definitions of one model with their resources, in memory and in a temporary folder. The ledger is PostgreSQL."""
 
     def __init__(self, folder: Path, ledger: Ledger, instance: dg.DagsterInstance) -> None:
         self.ledger = ledger
@@ -89,7 +91,7 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluati
 
 
 @pytest.mark.requirement("PLT-1", "PRO-1", "PRO-2")
-def test_a_materialisation_shows_what_a_person_wants_to_see(workshop: Workshop) -> None:
+def test_metadata_and_checks_of_a_materialisation(workshop: Workshop) -> None:
     workshop.publish(readings())
     result = workshop.run("train_breakage_model", tags={"dagster/schedule_name": "nightly"})
     assert result.success
@@ -127,7 +129,7 @@ def test_a_materialisation_shows_what_a_person_wants_to_see(workshop: Workshop) 
 
 
 @pytest.mark.requirement("PRO-3", "PRO-6")
-def test_a_training_asks_a_person_once_and_a_newer_one_takes_its_place(workshop: Workshop) -> None:
+def test_a_training_opens_one_request_which_a_newer_version_supersedes(workshop: Workshop) -> None:
     def said() -> list[str]:
         result = workshop.run("train_breakage_model")
         [materialisation] = result.asset_materializations_for_node("somewhere__breakage_model")
@@ -149,7 +151,7 @@ def test_a_training_asks_a_person_once_and_a_newer_one_takes_its_place(workshop:
 
 
 @pytest.mark.requirement("PRO-2")
-def test_a_failed_gate_is_a_result_and_no_error(workshop: Workshop) -> None:
+def test_a_failed_gate_fails_its_check_and_not_the_run(workshop: Workshop) -> None:
     workshop.publish(readings(signal=0.0))
     report = materialise_all(workshop.definitions, workshop.instance, lambda _: None)
     [outcome] = report.outcomes
@@ -162,25 +164,25 @@ def test_a_failed_gate_is_a_result_and_no_error(workshop: Workshop) -> None:
     assert "at least 0.7 is needed" in str(check.description)
 
 
-def test_the_search_is_told_while_it_runs(workshop: Workshop) -> None:
+def test_the_search_reports_progress(workshop: Workshop) -> None:
     workshop.publish(readings())
     lines: list[str] = []
     materialise_all(workshop.definitions, workshop.instance, lambda _: None, lines.append)
     assert [line.split(" ")[0] for line in lines if "linear (as it is): roc_auc" in line] == ["1"]
 
 
-def test_what_a_person_can_mend_is_one_sentence(workshop: Workshop) -> None:
+def test_a_missing_table_fails_the_step_with_one_sentence(workshop: Workshop) -> None:
     result = workshop.run("train_breakage_model")
     assert not result.success
     [failure] = [event for event in result.all_events if event.is_step_failure]
     assert failure.step_failure_data.error is not None
     assert failure.step_failure_data.error.message.endswith(
-        "there is no table somewhere/readings yet; materialise the asset first\n"
+        "table somewhere/readings does not exist yet; materialise the asset first\n"
     )
 
 
 @pytest.mark.requirement("CRE-3")
-def test_an_evaluation_is_an_observation_and_changes_nothing(workshop: Workshop) -> None:
+def test_the_evaluation_job_records_an_observation_and_no_version(workshop: Workshop) -> None:
     workshop.publish(readings())
     workshop.run("train_breakage_model")
     workshop.registry.set_alias("breakage_model", CHAMPION, 1)
@@ -192,7 +194,7 @@ def test_an_evaluation_is_an_observation_and_changes_nothing(workshop: Workshop)
     ]
     assert observation.asset_key == KEY
     assert observation.metadata["model_version"].value == 1
-    assert observation.metadata["examples"].value == "the 200 examples labelled since it was trained"
+    assert observation.metadata["examples"].value == "200 examples labelled since it was trained"
     assert len(workshop.registry.versions("breakage_model")) == 1
     assert not result.get_asset_materialization_events()
 
@@ -202,25 +204,25 @@ def test_an_evaluation_is_an_observation_and_changes_nothing(workshop: Workshop)
     ("rows", "last", "reason"),
     [
         (100, None, None),
-        (99, None, "99 rows are new; 100 are needed"),
+        (99, None, "99 new rows; 100 are required"),
         (600, LastTraining(NOW - timedelta(hours=7), 500), None),
-        (599, LastTraining(NOW - timedelta(hours=7), 500), "99 rows are new; 100 are needed"),
-        (400, LastTraining(NOW - timedelta(days=7), 500), "-100 rows are new; 100 are needed"),
+        (599, LastTraining(NOW - timedelta(hours=7), 500), "99 new rows; 100 are required"),
+        (400, LastTraining(NOW - timedelta(days=7), 500), "-100 new rows; 100 are required"),
         (900, LastTraining(NOW - timedelta(hours=6), 500), None),
         (
             900,
             LastTraining(NOW - timedelta(hours=5, minutes=59), 500),
-            "trained 2026-01-02 06:01 UTC, and again 6:00:00 later at the earliest",
+            "last trained 2026-01-02 06:01 UTC; the cool-down is 6:00:00 (h:mm:ss)",
         ),
     ],
 )
-def test_when_a_training_is_due(rows: int, last: LastTraining | None, reason: str | None) -> None:
+def test_why_a_training_is_not_due(rows: int, last: LastTraining | None, reason: str | None) -> None:
     assert why_not(POLICY, rows, last, NOW) == reason
 
 
 @pytest.mark.requirement("PLT-2", "CRE-3")
-def test_the_sensor_follows_the_first_table(workshop: Workshop) -> None:
-    assert workshop.evaluate_sensor() == dg.SkipReason(f"there is no table {TABLE} yet")
+def test_the_sensor_launches_a_training_when_the_first_table_has_grown(workshop: Workshop) -> None:
+    assert workshop.evaluate_sensor() == dg.SkipReason(f"table {TABLE} does not exist yet")
     workshop.publish(readings(1_200))
     request = workshop.evaluate_sensor()
     assert isinstance(request, dg.RunRequest)
@@ -229,17 +231,17 @@ def test_the_sensor_follows_the_first_table(workshop: Workshop) -> None:
     version = workshop.registry.by_alias("breakage_model", CHALLENGER)
     assert version is not None
     assert version.tags["launched_by"] == "sensor:breakage_model_new_data"
-    assert workshop.evaluate_sensor() == dg.SkipReason("0 rows are new; 1,000 are needed")
+    assert workshop.evaluate_sensor() == dg.SkipReason("0 new rows; 1,000 are required")
     workshop.publish(readings(2_200))
     skipped = workshop.evaluate_sensor()
     assert isinstance(skipped, dg.SkipReason)
-    assert str(skipped.skip_message).startswith("trained 20")
+    assert str(skipped.skip_message).startswith("last trained 20")
 
 
 @pytest.mark.parametrize(
     ("job", "selection"), [("train_breakage_model", None), (IMPLICIT_ASSET_JOB_NAME, frozenset({KEY}))]
 )
-def test_the_sensor_waits_for_whoever_is_at_work_on_the_model(
+def test_the_sensor_skips_while_a_run_is_training_the_model(
     workshop: Workshop, job: str, selection: frozenset[dg.AssetKey] | None
 ) -> None:
     workshop.publish(readings())
@@ -248,10 +250,10 @@ def test_the_sensor_waits_for_whoever_is_at_work_on_the_model(
         status=dg.DagsterRunStatus.STARTED,
         asset_selection=selection,
     )
-    assert workshop.evaluate_sensor() == dg.SkipReason(f"run {run.run_id} is at work on it")
+    assert workshop.evaluate_sensor() == dg.SkipReason(f"run {run.run_id} is already training it")
 
 
-def test_the_sensor_does_not_wait_for_other_runs(workshop: Workshop) -> None:
+def test_the_sensor_ignores_other_runs(workshop: Workshop) -> None:
     workshop.publish(readings())
     job = workshop.definitions.resolve_job_def("evaluate_breakage_model")
     workshop.instance.create_run_for_job(job_def=job, status=dg.DagsterRunStatus.STARTED)
@@ -259,7 +261,7 @@ def test_the_sensor_does_not_wait_for_other_runs(workshop: Workshop) -> None:
 
 
 @pytest.mark.requirement("PLT-2", "CRE-3")
-def test_the_nightly_schedule_trains(workshop: Workshop) -> None:
+def test_the_nightly_schedule_launches_a_training(workshop: Workshop) -> None:
     schedule = workshop.definitions.get_repository_def().get_schedule_def("train_breakage_model_nightly")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 2 * * *", "UTC")
     context = dg.build_schedule_context(instance=workshop.instance, scheduled_execution_time=NOW)
@@ -268,14 +270,14 @@ def test_the_nightly_schedule_trains(workshop: Workshop) -> None:
     assert schedule.job_name == "train_breakage_model"
 
 
-def test_the_training_job_brings_the_tables_and_what_is_made_of_them_up_to_date(workshop: Workshop) -> None:
+def test_the_training_job_refreshes_the_tables_and_their_downstream_assets(workshop: Workshop) -> None:
     @dg.asset(key=["somewhere", "readings"])
     def table() -> None:
         """Readings."""
 
     @dg.asset(key=["somewhere", "newest"], deps=[table])
     def online() -> None:
-        """What is served of them."""
+        """Newest readings."""
 
     job = dg.Definitions.merge(dg.Definitions(assets=[table, online]), workshop.definitions).resolve_job_def(
         "train_breakage_model"
@@ -296,5 +298,5 @@ def test_the_training_job_brings_the_tables_and_what_is_made_of_them_up_to_date(
         ({"dagster/sensor_name": ""}, "user"),
     ],
 )
-def test_who_launched_a_run(tags: dict[str, str], expected: str) -> None:
+def test_launched_by_is_read_from_the_tags_of_the_run(tags: dict[str, str], expected: str) -> None:
     assert launched_by(tags) == expected

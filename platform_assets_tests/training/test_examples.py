@@ -1,4 +1,4 @@
-"""Examples that nothing can be learned from are refused; what is held out stays held out."""
+"""Examples of a model: rejection of invalid ones, and stability of the holdout."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     ("frame", "error", "message"),
     [
         (readings().assign(broken=0), TrainingError, "0 of .* training examples are broken"),
-        (readings().head(40), TrainingError, "more groups|each fold needs examples of both|folds"),
+        (readings().head(40), TrainingError, "more groups|Each fold needs both classes"),
         (readings().assign(device=1), TrainingError, "groups are held out"),
-        (readings().assign(day=readings()["day"].iloc[0]), TrainingError, "a cut in time needs two or more"),
-        (readings().drop(columns="heat"), TrainingError, "examples of somewhere/readings gives no column heat; it has"),
-        (readings().drop(columns="site"), TrainingError, "gives no column site"),
-        (readings().assign(reading=1), TrainingError, "1199 examples have the reading of another one"),
+        (readings().assign(day=readings()["day"].iloc[0]), TrainingError, "a split by time needs two or more days"),
+        (
+            readings().drop(columns="heat"),
+            TrainingError,
+            "examples of somewhere/readings returns no column heat; it returns",
+        ),
+        (readings().drop(columns="site"), TrainingError, "returns no column site"),
+        (readings().assign(reading=1), TrainingError, "1199 examples repeat the reading of another example"),
         (readings().assign(broken=2), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
         (readings().assign(broken="no"), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
         (
@@ -33,12 +37,10 @@ if TYPE_CHECKING:
             TrainingError,
             "1 examples have a broken that is neither 0 nor 1",
         ),
-        (readings().assign(noise=np.inf), TrainingError, "gives infinite values of noise"),
+        (readings().assign(noise=np.inf), TrainingError, "returns infinite values of noise"),
     ],
 )
-def test_examples_that_do_not_allow_it_are_refused(
-    bench: Bench, frame: pd.DataFrame, error: type[Exception], message: str
-) -> None:
+def test_reject_invalid_examples(bench: Bench, frame: pd.DataFrame, error: type[Exception], message: str) -> None:
     bench.publish(frame)
     with pytest.raises(error, match=message):
         bench.train()
@@ -46,8 +48,8 @@ def test_examples_that_do_not_allow_it_are_refused(
 
 
 @pytest.mark.requirement("PRO-2")
-def test_what_is_held_out_once_is_held_out_for_ever() -> None:
-    """A champion has never trained on rows on which it is compared, however the table grows."""
+def test_held_out_groups_stay_held_out_when_the_table_grows() -> None:
+    """A champion is never compared on groups that it was trained on."""
     old = readings()
     grown = pd.concat([old, readings(600, first=5_000).assign(day=pd.Timestamp("2024-06-01"))], ignore_index=True)
     learned = old["device"].iloc[split(old["device"], old["day"], SPEC.holdout).train]

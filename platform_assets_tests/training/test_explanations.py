@@ -1,4 +1,4 @@
-"""What is told of a model from outside, and the whole way of text through the factory."""
+"""Explanations of models, and training on text from table to artefact."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TELLING = {1: ["fire", "flood", "killed"], 0: ["love", "party", "lol"]}
 
 
 def messages(rows: int = 900) -> pd.DataFrame:
-    """Messages of which some words tell, as people write them, and one that says nothing at all."""
+    """Return labelled messages in which some words are informative. The first message is empty."""
     random = np.random.default_rng(3)
     urgent = random.integers(0, 2, rows)
     texts = []
@@ -98,7 +98,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Training
 
 
 @pytest.mark.requirement("REL-2")
-def test_text_goes_the_whole_way(trained: tuple[Training, ArtefactStore]) -> None:
+def test_train_and_load_a_model_of_texts(trained: tuple[Training, ArtefactStore]) -> None:
     training, artefacts = trained
     assert training.assessment.verdict.passed
     assert training.version.metrics["f1"] > 0.75
@@ -111,16 +111,14 @@ def test_text_goes_the_whole_way(trained: tuple[Training, ArtefactStore]) -> Non
     assert model.scores(rows.astype(object)).tolist() == scores.tolist()
 
 
-def test_text_is_a_feature_like_others() -> None:
+def test_types_of_text_and_numeric_features() -> None:
     spec = replace(TEXT_SPEC, features=(*TEXT_SPEC.features, Column("urgent", "int64", "A number.")))
     frame = feature_frame(messages(3).astype({"text": object}), spec)
     assert frame.dtypes.astype(str).to_dict() == {"text": "str", "urgent": "float64"}
 
 
 @pytest.mark.requirement("REL-2", "PRO-1")
-def test_a_copy_with_text_is_one_that_tools_of_mlflow_load(
-    trained: tuple[Training, ArtefactStore], tmp_path: Path
-) -> None:
+def test_mlflow_loads_the_copy_of_a_model_of_texts(trained: tuple[Training, ArtefactStore], tmp_path: Path) -> None:
     from mlflow.models import Model
 
     training, artefacts = trained
@@ -132,7 +130,7 @@ def test_a_copy_with_text_is_one_that_tools_of_mlflow_load(
 
 
 @pytest.mark.requirement("REL-2")
-def test_the_words_that_tell_are_found(trained: tuple[Training, ArtefactStore]) -> None:
+def test_top_words_finds_the_informative_words(trained: tuple[Training, ArtefactStore]) -> None:
     training, _ = trained
     effects = training.record["top_words"]
     assert {word for word, effect in effects.items() if effect > 0.1} == set(TELLING[1])
@@ -144,14 +142,14 @@ def test_the_words_that_tell_are_found(trained: tuple[Training, ArtefactStore]) 
     assert "plot_top_words" in model_metadata.of_training(TEXT_SPEC, training, None)
 
 
-def test_an_effect_is_what_the_score_loses_without_the_word() -> None:
+def test_the_effect_of_a_word_is_the_mean_drop_in_score_without_it() -> None:
     class Counts:
         def scores(self, frame: pd.DataFrame) -> Any:
             return frame["text"].str.count("fire").to_numpy() / 10 + frame["bonus"].to_numpy()
 
     rows = pd.DataFrame({"text": ["Fire fire a", "#fire b", "c", None] * 10, "bonus": 0.1})
     explain = top_words("text")
-    found = explain(TEXT_SPEC, Counts(), rows.assign(text=rows["text"].str.lower()), np.zeros(40)).found  # type: ignore[arg-type]  # as much of a model as is needed
+    found = explain(TEXT_SPEC, Counts(), rows.assign(text=rows["text"].str.lower()), np.zeros(40)).found  # type: ignore[arg-type]  # implements only `scores`
     assert found == pytest.approx({"a": 0, "b": 0, "c": 0, "fire": 0.15})
     nothing = explain(TEXT_SPEC, Counts(), rows.head(3), np.zeros(3))  # type: ignore[arg-type]  # as above
     assert nothing.found == {}
@@ -159,7 +157,7 @@ def test_an_effect_is_what_the_score_loses_without_the_word() -> None:
 
 
 @pytest.mark.requirement("REL-2")
-def test_errors_worth_reading_are_shown_as_what_they_are(trained: tuple[Training, ArtefactStore]) -> None:
+def test_tables_of_errors_escape_texts_and_show_only_declared_columns(trained: tuple[Training, ArtefactStore]) -> None:
     training, _ = trained
     metadata = model_metadata.of_training(TEXT_SPEC, training, None)
     for kind, wrong in (("false_alarms", 0), ("missed", 1)):
@@ -168,27 +166,27 @@ def test_errors_worth_reading_are_shown_as_what_they_are(trained: tuple[Training
         assert 1 <= len(shown) <= MOST_ERRORS
         assert set(messages().set_index("message")["urgent"][shown["message"]]) == {wrong}
         assert shown["score"].is_monotonic_increasing == (kind == "missed")
-        # No link, no tag and no other column, whatever strangers write.
+        # Links and tags in user texts are escaped.
         table = str(metadata[f"errors_{kind}"].value)
         assert r"http\:\/\/t\.co\/x \|\_\*\<b\>" in table
     assert not any("errors" in name for name in training.record)
 
 
-def test_a_long_text_is_cut_and_signs_that_nobody_sees_are_blanks() -> None:
+def test_truncate_long_texts_and_replace_unprintable_characters() -> None:
     assert model_metadata._quoted("a\x00\n\u202eb" + "c" * 400) == "a b" + "c" * 297 + r" \.\."
     assert model_metadata._quoted(0.123456) == "0.123"
-    assert model_metadata._errors(pd.DataFrame({"text": []})) == "There are none."
+    assert model_metadata._errors(pd.DataFrame({"text": []})) == "None."
 
 
-def test_columns_of_errors_have_to_be_there() -> None:
+def test_reject_missing_error_columns() -> None:
     from platform_assets.training.fitting import demand_sound
 
-    with pytest.raises(TrainingError, match="gives no column address"):
+    with pytest.raises(TrainingError, match="returns no column address"):
         demand_sound(replace(TEXT_SPEC, error_columns=("address",)), messages())
     assert SPEC.error_columns == ()
 
 
-def test_whatever_explains_is_recorded_and_drawn(tmp_path: Path) -> None:
+def test_explanations_are_recorded_and_plotted(tmp_path: Path) -> None:
     engine = Engine(tmp_path / "scratch")
     tables = TableStore(MEMORY, engine)
     with engine.stage(messages(300)) as staged:

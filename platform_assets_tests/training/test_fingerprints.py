@@ -1,4 +1,4 @@
-"""The fingerprint changes with whatever decides the outcome, and with nothing else."""
+"""Fingerprints of trainings: which changes of the declaration and the data change them."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
         replace(SPEC, candidates=SPEC.candidates[:1]),
         replace(SPEC, candidates=(Candidate("linear", linear, {"logisticregression__C": (0.1, 2.0)}),)),
         replace(SPEC, features=(*SPEC.features, Column("weight", "float64", "How heavy."))),
-        # Of another folder, whose code is other code.
+        # A function with different code.
         replace(SPEC, examples=feature_frame),
     ],
 )
-def test_whatever_decides_the_outcome_changes_the_fingerprint(changed: ModelSpec) -> None:
+def test_changes_that_affect_the_model_change_the_fingerprint(changed: ModelSpec) -> None:
     assert fingerprint_parts(changed, {TABLE: "a"}) != fingerprint_parts(SPEC, {TABLE: "a"})
 
 
-def test_the_fingerprint_is_that_of_the_data_and_not_of_what_is_merely_judged_or_told() -> None:
+def test_data_change_the_fingerprint_and_descriptions_and_criteria_do_not() -> None:
     assert fingerprint_parts(SPEC, {TABLE: "a"}) != fingerprint_parts(SPEC, {TABLE: "b"})
     told = replace(SPEC, description="Other words.", criteria=(Criterion("brier", at_most=0.1),))
     assert fingerprint_parts(told, {TABLE: "a"}) == fingerprint_parts(SPEC, {TABLE: "a"})

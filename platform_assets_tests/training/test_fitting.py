@@ -1,4 +1,4 @@
-"""The search: what candidates share is done once, and nothing is different for it."""
+"""Fitting: cross-validation with shared preprocessing, calibration and threads."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from platform_assets_tests.training.bench import Bench
 
 FITTED: list[float] = []
-"""What every `Counted` was fitted with, in turn."""
+"""Value of `fill` in each fit of `Counted`, in order."""
 
 
 class Counted(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Missing values to a number."""
+    """Replace missing values by a number, and record each fit."""
 
     def __init__(self, fill: float = 0.0) -> None:
         self.fill = fill
@@ -44,7 +44,7 @@ class Counted(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
 
 
 class InPlace(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types
-    """Spoils what it is given."""
+    """Modify the training rows in place after fitting."""
 
     def fit(self, rows: Any, labels: Any, sample_weight: Any = None) -> InPlace:
         super().fit(rows, labels, sample_weight)
@@ -69,7 +69,7 @@ def not_comparable(_seed: int) -> Any:
 
 
 @pytest.mark.requirement("PRO-1")
-def test_candidates_are_judged_as_by_whole_pipelines_whatever_they_share() -> None:
+def test_scores_equal_those_of_cross_validating_whole_pipelines() -> None:
     spec = replace(
         SPEC,
         candidates=(
@@ -77,7 +77,7 @@ def test_candidates_are_judged_as_by_whole_pipelines_whatever_they_share() -> No
             Candidate("logistic", logistic, {"counted__fill": (0.0, 5.0), "logisticregression__C": (0.001, 1.0)}),
             Candidate("bayes", bayes),
             Candidate("linear", linear),
-            # Takes the features as they are.
+            # Not a pipeline.
             Candidate("forest", forest),
         ),
     )
@@ -95,7 +95,7 @@ def test_candidates_are_judged_as_by_whole_pipelines_whatever_they_share() -> No
     assert len(fitted.leaderboard) == 9
 
 
-def test_transformers_that_cannot_be_compared_are_not_shared() -> None:
+def test_transformers_that_cannot_be_hashed_are_not_shared() -> None:
     FITTED.clear()
     fit(
         replace(SPEC, candidates=(Candidate("one", not_comparable), Candidate("two", not_comparable))),
@@ -105,7 +105,7 @@ def test_transformers_that_cannot_be_compared_are_not_shared() -> None:
     assert len(FITTED) == 2 * SPEC.folds + 1
 
 
-def test_what_comes_before_several_estimators_is_fitted_once_for_each_fold() -> None:
+def test_shared_transformers_are_fitted_once_per_fold() -> None:
     grid = {"counted__fill": (0.0, 5.0), "logisticregression__C": (0.001, 1.0)}
     spec = replace(
         SPEC,
@@ -118,8 +118,8 @@ def test_what_comes_before_several_estimators_is_fitted_once_for_each_fold() -> 
     assert expected == FITTED
 
 
-def test_scores_that_mean_nothing_become_the_base_rate_and_never_turn_round(bench: Bench) -> None:
-    """A candidate whose order is wrong on the newest examples."""
+def test_predict_the_base_rate_if_the_calibration_slope_is_negative(bench: Bench) -> None:
+    """The effect of `heat` is reversed in the newest examples."""
     frame = readings(2_000, signal=2.0)
     newest = frame["day"] >= frame["day"].quantile(0.6)
     frame["heat"] = np.where(newest, -frame["heat"], frame["heat"])
@@ -127,10 +127,10 @@ def test_scores_that_mean_nothing_become_the_base_rate_and_never_turn_round(benc
     scores = fitted.model.scores(frame)
     assert len(set(scores)) == 1
     assert fitted.threshold == scores[0]
-    assert any("everyone gets the base rate" in line for line in bench.lines)
+    assert any("predicting the base rate for every row" in line for line in bench.lines)
 
 
-def test_every_fit_has_one_thread() -> None:
+def test_fitting_uses_one_thread() -> None:
     from threadpoolctl import threadpool_info, threadpool_limits
 
     seen: list[int] = []

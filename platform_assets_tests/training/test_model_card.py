@@ -1,4 +1,4 @@
-"""The card says what the declaration and the training know."""
+"""The model card: texts of the declaration and numbers of the training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.requirement("PLT-11")
-def test_the_card_tells_what_the_declaration_and_the_training_know(bench: Bench) -> None:
+def test_the_card_contains_the_declaration_and_the_results_of_training(bench: Bench) -> None:
     bench.publish(readings(), demo=True)
     bench.publish(readings(1_250), demo=True)
     training = bench.train()
@@ -25,8 +25,8 @@ def test_the_card_tells_what_the_declaration_and_the_training_know(bench: Bench)
         "It broke within a week.",
         "Only devices with a thermometer.",
         "somewhere/readings version",
-        "Sample data, not real ones.",
-        f"{training.record['split']['training_rows']:,} examples to train on",
+        "Sample data, not real data.",
+        f"{training.record['split']['training_rows']:,} training examples",
         "- site north, ",
         "Passed.\n- ROC AUC is 0.",
     ):

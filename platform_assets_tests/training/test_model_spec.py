@@ -1,4 +1,4 @@
-"""A declaration that names an unknown metric is refused, with its model and its file."""
+"""Validation of a model's declaration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def declared(changes: dict[str, Any]) -> ModelSpec:
-    """Declare the model from nothing, as a domain does."""
+    """Construct a new declaration, as a domain does."""
     return ModelSpec(**{**vars(SPEC), **changes})
 
 
@@ -40,11 +40,11 @@ def declared(changes: dict[str, Any]) -> ModelSpec:
             {"ranked_by": "magic"},
             "ranked_by names the unknown metric 'magic'. Use one of: accuracy, average_precision, ",
         ),
-        # It ranks regressors.
+        # A scorer of regressors.
         ({"ranked_by": "r2"}, "ranked_by names the unknown metric 'r2'. Use one of: accuracy, average_precision, "),
     ],
 )
-def test_an_unknown_metric_is_refused_with_the_model_and_its_file(
+def test_reject_an_unknown_metric_and_name_the_model_and_its_file(
     declare: Callable[[dict[str, Any]], ModelSpec], changes: dict[str, Any], said: str
 ) -> None:
     where = f"somewhere/breakage_model, declared in {re.escape(breakage_model.__file__)}: "
@@ -52,10 +52,10 @@ def test_an_unknown_metric_is_refused_with_the_model_and_its_file(
         declare(changes)
 
 
-def test_every_ranking_is_a_scorer_of_scikit_learn() -> None:
+def test_rankings_are_scorers_of_scikit_learn() -> None:
     assert set(RANKINGS) <= set(get_scorer_names())
 
 
-def test_a_key_names_domain_and_model() -> None:
-    with pytest.raises(ValueError, match="breakage_model: a model's key is <domain>/<name>"):
+def test_reject_a_key_without_a_domain() -> None:
+    with pytest.raises(ValueError, match="the model key is 'breakage_model'; it must be <domain>/<name>"):
         replace(SPEC, key="breakage_model")

@@ -1,4 +1,4 @@
-"""Shared pipelines: the steps that stored models and search spaces name, and what they do to rows."""
+"""Shared pipelines: names of the steps and transformation of rows."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from sklearn.feature_extraction.text import CountVectorizer
 from platform_assets.training.preprocessing import tabular_pipeline, text_pipeline
 
 
-def test_numbers_are_filled_marked_and_scaled() -> None:
+def test_tabular_pipeline_imputes_adds_indicators_and_scales() -> None:
     estimator = DummyClassifier()
     pipeline = tabular_pipeline(estimator)
     assert list(pipeline.named_steps) == ["numbers", "fill", "scale", "model"]
     assert pipeline.named_steps["model"] is estimator
     rows = pd.DataFrame({"age": [20, 40, 60], "years": [1.0, None, 5.0]})
     pipeline.fit(rows, [0, 1, 0])
-    # The median of 1 and 5 is the mean, so it is 0 when scaled; the last column marks what was missing.
+    # The missing value becomes the median of 1 and 5. The last column is the indicator of missing values.
     expected = np.column_stack((_scaled(20, 40, 60), _scaled(1, 3, 5), _scaled(0, 1, 0)))
     assert np.allclose(pipeline[:-1].transform(rows), expected)
 
 
-def test_texts_are_cleaned_before_they_become_features() -> None:
+def test_text_pipeline_cleans_texts_before_extracting_features() -> None:
     estimator, features = DummyClassifier(), CountVectorizer()
     pipeline = text_pipeline(features, estimator)
     assert list(pipeline.named_steps) == ["clean", "features", "model"]

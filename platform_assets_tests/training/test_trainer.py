@@ -1,4 +1,4 @@
-"""A training as a whole: what it registers, what it is compared with, and how it is done again."""
+"""The trainer: registration, comparison with the champion, evaluation and reproduction."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from platform_assets.base.errors import RegistryError, TableError, TrainingError
+from platform_assets.base.provenance import code_version, git_commit
 from platform_assets.evaluation.splits import Holdout, in_holdout, split
 from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
 from platform_assets.training.examples import FEWEST_OF_A_CLASS
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A bench on which a first training was done, which nobody may change."""
+    """A bench and its first training, shared by tests. Do not change it."""
 
     bench: Bench
     first: Training
@@ -50,20 +51,20 @@ def of_several_candidates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def first(bench: Bench, of_one_candidate: Trained) -> Training:
-    """Of the readings, on this test's own bench."""
+    """First training of the model with one candidate, copied to the bench of this test."""
     bench.take_over(of_one_candidate.bench)
     return of_one_candidate.first
 
 
 @pytest.fixture
 def first_of_several(bench: Bench, of_several_candidates: Trained) -> Training:
-    """The same with a search among several candidates."""
+    """First training of the model with several candidates, copied to the bench of this test."""
     bench.take_over(of_several_candidates.bench)
     return of_several_candidates.first
 
 
 @pytest.mark.requirement("PRO-1", "PLT-7")
-def test_a_training_registers_a_challenger_that_says_where_it_comes_from(of_several_candidates: Trained) -> None:
+def test_a_training_registers_a_challenger_with_its_provenance(of_several_candidates: Trained) -> None:
     bench, training = of_several_candidates.bench, of_several_candidates.first
     version = bench.registry.by_alias("breakage_model", CHALLENGER)
     table = bench.tables.current(TABLE)
@@ -72,7 +73,8 @@ def test_a_training_registers_a_challenger_that_says_where_it_comes_from(of_seve
     assert version.tables == {TABLE: table.version}
     assert version.table_digests == {TABLE: table.digest}
     assert version.tags["launched_by"] == "schedule:nightly"
-    assert version.tags["git_commit"]
+    assert version.tags["code_version"] == code_version()
+    assert version.tags.get("git_commit", "") == git_commit()
     assert len(version.tags["lock_digest"]) == 64
     assert version.parameters["candidate"] == "linear"
     assert version.metrics["roc_auc_low"] < version.metrics["roc_auc"] < version.metrics["roc_auc_high"]
@@ -80,7 +82,7 @@ def test_a_training_registers_a_challenger_that_says_where_it_comes_from(of_seve
     assert bench.registry.by_alias("breakage_model", CHAMPION) is None
 
 
-def test_every_setting_of_every_candidate_is_tried_and_told_beside_what_is_known_without_features(
+def test_the_leaderboard_has_all_hyperparameters_and_the_baseline(
     of_several_candidates: Trained,
 ) -> None:
     bench, training = of_several_candidates.bench, of_several_candidates.first
@@ -97,7 +99,7 @@ def test_every_setting_of_every_candidate_is_tried_and_told_beside_what_is_known
 
 
 @pytest.mark.requirement("PLT-7")
-def test_the_same_training_again_makes_no_new_version(bench: Bench, first: Training) -> None:
+def test_an_unchanged_training_registers_no_new_version(bench: Bench, first: Training) -> None:
     again = bench.train()
     assert (again.version, again.is_new) == (first.version, False)
     assert again.assessment.estimates == first.assessment.estimates
@@ -107,7 +109,7 @@ def test_the_same_training_again_makes_no_new_version(bench: Bench, first: Train
 
 @pytest.mark.requirement("PRO-1")
 @pytest.mark.usefixtures("first")
-def test_the_challenger_is_what_the_newest_training_came_to(bench: Bench) -> None:
+def test_the_challenger_is_the_version_of_the_newest_training(bench: Bench) -> None:
     bench.publish(readings(1_300))
     bench.train()
     bench.publish(readings())
@@ -118,7 +120,7 @@ def test_the_challenger_is_what_the_newest_training_came_to(bench: Bench) -> Non
 
 @pytest.mark.requirement("PLT-7")
 @pytest.mark.parametrize("damage", ["removed", "altered"])
-def test_a_known_version_that_is_lost_is_trained_again(
+def test_retrain_a_known_version_whose_artefact_is_unusable(
     bench: Bench, first: Training, tmp_path: Path, damage: str
 ) -> None:
     file = tmp_path / "models" / f"{first.version.digest}.skops"
@@ -128,16 +130,14 @@ def test_a_known_version_that_is_lost_is_trained_again(
         file.write_bytes(file.read_bytes()[:-1] + b"?")
     second = bench.train()
     assert (second.version.version, second.is_new) == (2, True)
-    assert any(
-        "version 1 cannot be used any more, and is trained again: the model file" in line for line in bench.lines
-    )
+    assert any("version 1 is unusable and will be retrained: the model file" in line for line in bench.lines)
     third = bench.train()
     assert (third.version, third.is_new) == (second.version, False)
     assert bench.registry.by_alias("breakage_model", CHALLENGER) == second.version
 
 
 class Slow(MemoryRegistry):
-    """Somebody else registers the same training between looking for it and registering it."""
+    """A registry in which another trainer registers the same training first."""
 
     other: Trainer | None = None
 
@@ -148,7 +148,7 @@ class Slow(MemoryRegistry):
         return super().register(registration)
 
 
-def test_of_two_trainings_at_once_the_second_tells_of_the_first_ones_version(bench: Bench) -> None:
+def test_of_two_concurrent_trainings_the_second_returns_the_version_of_the_first(bench: Bench) -> None:
     registry = Slow()
     registry.other = trainer = Trainer(bench.tables, bench.artefacts, registry)
     training = trainer.train(ONE_CANDIDATE, "user", bench.lines.append)
@@ -158,7 +158,7 @@ def test_of_two_trainings_at_once_the_second_tells_of_the_first_ones_version(ben
 
 
 @pytest.mark.requirement("PRO-2")
-def test_nothing_about_the_model_is_decided_by_the_holdout(bench: Bench, first_of_several: Training) -> None:
+def test_the_holdout_does_not_influence_the_model(bench: Bench, first_of_several: Training) -> None:
     frame = readings()
     rows = bench.tables.read(TABLE)
     parts = split(rows["device"], rows["day"], SPEC.holdout)
@@ -178,7 +178,7 @@ def test_nothing_about_the_model_is_decided_by_the_holdout(bench: Bench, first_o
 
 
 @pytest.mark.requirement("PRO-2")
-def test_a_challenger_is_compared_with_the_champion_on_the_same_rows(bench: Bench) -> None:
+def test_a_challenger_is_compared_with_the_champion(bench: Bench) -> None:
     bench.publish(readings(signal=0.0))
     useless = bench.train()
     bench.registry.set_alias("breakage_model", CHAMPION, useless.version.version)
@@ -203,18 +203,18 @@ def test_the_champion_is_not_compared_with_itself(bench: Bench, first: Training)
     "then",
     [replace(ONE_CANDIDATE, holdout=Holdout(groups=0.1, newest=0.4)), replace(ONE_CANDIDATE, group="site")],
 )
-def test_a_champion_that_may_know_the_holdout_is_not_compared(bench: Bench, then: ModelSpec) -> None:
+def test_do_not_compare_with_a_champion_that_may_have_trained_on_the_holdout(bench: Bench, then: ModelSpec) -> None:
     if then.group == "site":
         bench.publish(readings().assign(site=lambda rows: rows["device"] % 40))
     champion = bench.train(replace(then, folds=2))
     bench.registry.set_alias("breakage_model", CHAMPION, champion.version.version)
     reason = bench.train().assessment.verdict.reasons[-1]
     assert not reason.passed
-    assert "it may have been trained on what it would be judged by" in reason.told
+    assert "it may have been trained on held-out examples" in reason.told
 
 
 @pytest.mark.requirement("PRO-2")
-def test_without_signal_the_gate_fails_with_its_reasons_and_the_version_is_registered_all_the_same(
+def test_a_version_that_fails_the_gate_is_registered_with_the_reasons(
     bench: Bench,
 ) -> None:
     bench.publish(readings(signal=0.0))
@@ -229,9 +229,7 @@ def test_without_signal_the_gate_fails_with_its_reasons_and_the_version_is_regis
     assert "no better than chance (0.5)" in reason.told
 
 
-def test_a_champion_that_cannot_be_loaded_fails_the_comparison_and_says_why(
-    bench: Bench, first: Training, tmp_path: Path
-) -> None:
+def test_the_comparison_fails_if_the_champion_cannot_be_loaded(bench: Bench, first: Training, tmp_path: Path) -> None:
     bench.registry.set_alias("breakage_model", CHAMPION, first.version.version)
     (tmp_path / "models" / f"{first.version.digest}.skops").unlink()
     bench.publish(readings(1_300))
@@ -242,7 +240,7 @@ def test_a_champion_that_cannot_be_loaded_fails_the_comparison_and_says_why(
 
 
 @pytest.mark.requirement("PLT-7")
-def test_a_version_is_reproduced_from_the_tables_that_it_names(bench: Bench, first_of_several: Training) -> None:
+def test_reproduce_a_version_from_its_recorded_table_versions(bench: Bench, first_of_several: Training) -> None:
     bench.publish(readings(1_500, seed=2))
     bench.train(SPEC)
     found = bench.trainer.reproduce(SPEC, 1, bench.lines.append)
@@ -255,29 +253,29 @@ def test_a_version_is_reproduced_from_the_tables_that_it_names(bench: Bench, fir
 
 @pytest.mark.requirement("PLT-7")
 @pytest.mark.usefixtures("first")
-def test_another_training_is_no_reproduction_and_its_differences_are_told(bench: Bench) -> None:
+def test_report_the_differences_of_a_training_that_is_not_identical(bench: Bench) -> None:
     other = replace(SPEC, candidates=(Candidate("forest", forest),))
     found = bench.trainer.reproduce(other, 1, bench.lines.append)
     assert not found.same
     assert "roc_auc" in found.other_metrics
     assert found.told()[-1] == "breakage_model version 1 is NOT reproduced"
-    assert any(line.startswith("metrics of the holdout") and "roc_auc:" in line for line in found.told())
+    assert any(" holdout metrics: " in line and "roc_auc: was " in line for line in found.told())
 
 
-def test_what_cannot_be_reproduced_is_said(bench: Bench) -> None:
+def test_reject_versions_that_cannot_be_reproduced(bench: Bench) -> None:
     with pytest.raises(RegistryError, match="breakage_model"):
         bench.trainer.reproduce(SPEC, 1, bench.lines.append)
     bench.train()
     other = Bench(bench.engine.folder("other"))
     other.registry = bench.registry
     other.publish(readings(seed=3))
-    with pytest.raises(TrainingError, match="the table was replaced"):
+    with pytest.raises(TrainingError, match="The table was replaced"):
         Trainer(other.tables, bench.artefacts, bench.registry).reproduce(SPEC, 1, bench.lines.append)
     other.engine.close()
 
 
 @pytest.mark.requirement("CRE-3")
-def test_an_evaluation_takes_the_champion_and_what_was_labelled_since(bench: Bench, first: Training) -> None:
+def test_evaluate_the_champion_on_examples_labelled_since_its_training(bench: Bench, first: Training) -> None:
     bench.registry.set_alias("breakage_model", CHAMPION, 1)
     old = readings()
     bench.publish(pd.concat([old, readings(300, first=10_000)]))
@@ -285,7 +283,7 @@ def test_an_evaluation_takes_the_champion_and_what_was_labelled_since(bench: Ben
     assert second.version.version == 2
     evaluation = bench.trainer.evaluate(SPEC)
     assert evaluation.version == first.version
-    assert evaluation.examples == "the 300 examples labelled since it was trained"
+    assert evaluation.examples == "300 examples labelled since it was trained"
     assert evaluation.assessment.estimates["rows"].value == 300
     assert evaluation.assessment.difference is None
     assert [reason.name for reason in evaluation.assessment.verdict.reasons] == [
@@ -301,35 +299,35 @@ def test_an_evaluation_takes_the_champion_and_what_was_labelled_since(bench: Ben
 
 @pytest.mark.usefixtures("first")
 @pytest.mark.parametrize("rows", [3, 0])
-def test_few_new_labels_judge_nothing(bench: Bench, rows: int) -> None:
+def test_evaluate_on_the_holdout_if_there_are_few_new_labels(bench: Bench, rows: int) -> None:
     bench.publish(pd.concat([readings(), readings(rows, first=10_000)]))
     told = bench.trainer.evaluate(SPEC).examples
-    assert f"of {rows} labelled since it was trained, " in told
-    assert f"{FEWEST_OF_A_CLASS} of either class are needed" in told
+    assert f"too few were labelled since it was trained ({rows}, of which " in told
+    assert f"{FEWEST_OF_A_CLASS} of each class are required" in told
 
 
 @pytest.mark.usefixtures("first")
-def test_without_a_champion_the_newest_version_is_evaluated(bench: Bench) -> None:
+def test_evaluate_the_newest_version_without_a_champion(bench: Bench) -> None:
     bench.publish(readings(1_300))
     newest = bench.train()
     assert bench.trainer.evaluate(SPEC).version == newest.version
 
 
-def test_a_model_that_was_never_trained_and_a_table_that_is_not_there_are_named(tmp_path: Path) -> None:
+def test_errors_name_the_missing_table_and_the_model_without_a_version(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    with pytest.raises(TableError, match="there is no table somewhere/readings yet"):
+    with pytest.raises(TableError, match="table somewhere/readings does not exist yet"):
         bench.train()
-    with pytest.raises(TrainingError, match="somewhere/breakage_model was never trained"):
+    with pytest.raises(TrainingError, match="somewhere/breakage_model has no version yet"):
         bench.trainer.evaluate(SPEC)
     bench.engine.close()
 
 
-def test_rows_in_any_order_give_the_same_model(bench: Bench, first_of_several: Training) -> None:
+def test_the_order_of_rows_does_not_change_the_model(bench: Bench, first_of_several: Training) -> None:
     bench.publish(readings().sample(frac=1, random_state=1))
     assert bench.train(SPEC).version == first_of_several.version
 
 
-def test_any_setting_of_a_grid_can_be_recorded(bench: Bench) -> None:
+def test_record_hyperparameters_of_numpy_types(bench: Bench) -> None:
     def features(seed: int) -> Any:
         return linear(seed)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from platform_assets.base.errors import NotFound
 from platform_assets.web.one_or_many import (
@@ -77,6 +77,7 @@ def answered(sent: dict[str, Any], few: int | None = None) -> tuple[str, bool]:
     [
         ({"thing": 5}, False, 5),
         ({"thing": 5.0}, False, 5),
+        ({"thing": float(2**53 - 1)}, False, 2**53 - 1),
         ({"thing": -(2**63)}, False, -(2**63)),
         ({"thing": 2**63 - 1}, False, 2**63 - 1),
         ({"things": []}, True, []),
@@ -103,6 +104,9 @@ def test_one_or_many(sent: Any, many: bool, kept: Any) -> None:
         ({"thing": True}, ("thing",)),
         ({"thing": "5"}, ("thing",)),
         ({"thing": 5.5}, ("thing",)),
+        ({"thing": float(2**53)}, ("thing",)),
+        ({"thing": -float(2**60)}, ("thing",)),
+        ({"things": [1, 1e300]}, ("things", 1)),
         ({"thing": float("nan")}, ("thing",)),
         ({"thing": float("inf")}, ("thing",)),
         ({"thing": 2**63}, ("thing",)),
@@ -116,6 +120,15 @@ def test_whatever_else_is_refused_with_its_field(sent: Any, field: tuple[str | i
         Things.model_validate(sent)
     [told] = caught.value.errors()
     assert told["loc"] == field
+
+
+@pytest.mark.requirement("SRV-3")
+@pytest.mark.parametrize("text", ["5_0", "+5", "5.0", "05", " 5", "5 ", "5e0", "\N{ARABIC-INDIC DIGIT FIVE}", "-", ""])
+def test_a_key_in_a_path_is_in_plain_digits(text: str) -> None:
+    key = TypeAdapter(Key)
+    assert (key.validate_python("50"), key.validate_python("-5"), key.validate_python("0")) == (50, -5, 0)
+    with pytest.raises(ValidationError):
+        key.validate_python(text)
 
 
 def test_the_schema_says_the_same() -> None:

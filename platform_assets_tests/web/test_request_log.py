@@ -203,7 +203,7 @@ def test_lines_of_requests_beside_each_other_are_written_together(
         await guard({"type": "lifespan"}, receive, send)
         # Each writes the line of the one before it.
         assert await lines_after(1, 1, 1) == [0, 1, 2]
-        monkeypatch.setattr(guard_module, "CROWD_SECONDS", 3_600)
+        monkeypatch.setattr(guard_module, "BUSY_SECONDS", 3_600)
         assert await lines_after(2, 1, 1) == [2, 2, 2]
 
     asyncio.run(served())

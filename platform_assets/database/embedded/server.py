@@ -1,10 +1,11 @@
-"""One PostgreSQL server: its files, its roles, its options, its start and its end. `watcher.py` owns the process."""
+"""One PostgreSQL server: files, roles, options, start and stop. `watcher.py` owns the process."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -23,61 +24,95 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OWNER = "platform_owner"
-"""The role that owns the platform's tables, a superuser; only migrations connect with it."""
+"""Superuser role that owns the platform's tables. Only migrations connect as this role."""
 APP = "platform_app"
-"""The role that the platform connects with."""
+"""Role that the platform connects as."""
 START_SECONDS = 180
+"""Longest wait for a lock or for the server to start."""
 POLL_SECONDS = 0.02
+GARBLED_SECONDS = 0.5
+"""Time for which a pid file must name no process before it is removed."""
 LOG_BYTES = 5_000_000
-"""Size from which the log is moved aside at the next start."""
+"""Size above which the log is rotated at the next start."""
+_PID_LINE, _PORT_LINE = 0, 3
+"""Line numbers in PostgreSQL's postmaster.pid, from 0."""
 _log = logging.getLogger("platform_assets.postgres_watcher")
+
+
+class ServerFailedError(DatabaseError):
+    """A PostgreSQL program failed; the log holds its messages."""
 
 
 @dataclass(frozen=True)
 class ServerFolder:
-    """The files of one embedded server."""
+    """Paths of one embedded server."""
 
     path: Path
 
     @property
     def data(self) -> Path:
-        """PostgreSQL's own folder."""
+        """PostgreSQL's data folder."""
         return self.path / "data"
 
     @property
     def address(self) -> Path:
-        """Says where the server listens; there only while it is ready."""
+        """File with the server's port; exists only while the server is ready."""
         return self.path / "server.json"
 
     @property
     def log(self) -> Path:
-        """What watcher and server print."""
+        """Log of the watcher and the server."""
         return self.path / "server.log"
 
     @property
+    def failure(self) -> Path:
+        """File with the reason why the watcher ended with an error."""
+        return self.path / "failure.txt"
+
+    @property
     def users_lock(self) -> Path:
-        """Held shared by each user, exclusively by a watcher that stops the server."""
+        """Lock that each user holds shared, and that the watcher holds exclusively to stop the server."""
         return self.path / "users.lock"
 
     @property
     def start_lock(self) -> Path:
-        """Held by the one user that sees to the server's start."""
+        """Lock held by the user that starts the watcher."""
         return self.path / "start.lock"
 
     @property
     def watcher_lock(self) -> Path:
-        """Held by the watcher as long as it lives."""
+        """Lock held by the watcher while it runs."""
         return self.path / "watcher.lock"
 
     def port(self) -> int | None:
-        """The port of a server that is ready."""
+        """Return the port of the server; None if it is not ready."""
         try:
             return int(json.loads(self.address.read_text())["port"])
         except FileNotFoundError:
             return None
 
+    @property
+    def former_port(self) -> int | None:
+        """Port of the last server, so that processes that know only its address find the next one there.
+
+        None in a copy of the folder: two servers with the same passwords must not take each other's place.
+        """
+        try:
+            folder, port = json.loads(self._former_port_file.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return int(port) if folder == str(self.path) else None
+
+    def keep_port(self, port: int) -> None:
+        """Record the server's port for the next start."""
+        self._former_port_file.write_text(json.dumps([str(self.path), port]))
+
+    @property
+    def _former_port_file(self) -> Path:
+        return self.path / "former_port.json"
+
     def password(self, role: str) -> str:
-        """A role's password, made at the first call and readable by the files' owner only."""
+        """Return a role's password; the first call generates it and stores it with mode 0600."""
         path = self.path / ("password" if role == OWNER else f"password_of_{role}")
         if not path.exists():
             with tempfile.NamedTemporaryFile("w", dir=self.path, prefix="password.", delete=False) as file:
@@ -86,7 +121,7 @@ class ServerFolder:
         return path.read_text()
 
     def log_since(self, offset: int) -> str:
-        """What was printed after a position in the log."""
+        """Return the log from a byte offset on."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as file:
@@ -94,24 +129,30 @@ class ServerFolder:
             return file.read().decode(errors="replace")
 
     def rotate_log(self) -> None:
-        """Move a log that has grown too large aside, in the place of the one before."""
+        """Rename a log larger than `LOG_BYTES` to `server.log.1`, replacing the previous one."""
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
 
 
 def free_port() -> int:
-    """A port that nobody listens on; somebody may before we do."""
+    """Return a free TCP port; another process may take it before the caller does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-class Server:
-    """One PostgreSQL server, started or taken over."""
+def _former_then_free(folder: ServerFolder) -> Callable[[], int]:
+    """Return a function that returns the former port once, then free ports."""
+    former = [port for port in [folder.former_port] if port]
+    return lambda: former.pop() if former else free_port()
 
-    def __init__(self, folder: ServerFolder, ports: Callable[[], int] = free_port) -> None:
+
+class Server:
+    """One PostgreSQL server, either started here or adopted from a killed watcher."""
+
+    def __init__(self, folder: ServerFolder, ports: Callable[[], int] | None = None) -> None:
         self._folder = folder
-        self._ports = ports
+        self._ports = ports or _former_then_free(folder)
         self._binaries = find_binaries(folder.data)
         self._user = unprivileged_user(folder.data)
         self._process: subprocess.Popen[bytes] | None = None
@@ -119,12 +160,14 @@ class Server:
         self.port = 0
 
     def start(self) -> None:
-        """Serve the folder's data, made if they are not there, or take over the server that does.
+        """Start the server, or adopt the one that already serves the data folder; create missing data first.
 
         Raises
         ------
+        ServerFailedError
+            A PostgreSQL program failed; its messages are in the log.
         DatabaseError
-            The server ended at once; it has printed why.
+            The server that already serves the folder does not become ready.
 
         """
         if not self._folder.data.exists():
@@ -137,17 +180,17 @@ class Server:
                 return
             if "already in use" not in output and "already exists" not in output:
                 break
-        raise DatabaseError("PostgreSQL ended at its start; its own messages are above")
+        raise ServerFailedError("PostgreSQL ended at its start; its own messages are above")
 
     def alive(self) -> bool:
-        """Whether the server still runs."""
+        """Return whether the server is running."""
         if self._process:
             return self._process.poll() is None
         return _serves(self.pid, self._folder.data)
 
     def stop(self) -> None:
-        """End the server, and the connections that are left."""
-        # What is left of a hanging shutdown is mended by the next start, as after a crash.
+        """Stop the server and close its remaining connections."""
+        # After an immediate shutdown, the next start recovers as after a crash.
         for mode in ("fast", "immediate"):
             if self.alive() and self._run("pg_ctl", "stop", "-D", str(self._folder.data), "-m", mode, "-t", "60"):
                 break
@@ -157,7 +200,7 @@ class Server:
     def _create_data(self) -> None:
         for leftover in self._folder.path.glob("data.*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        # A folder of its own, renamed when whole: what a killed initdb leaves is never taken for data.
+        # Create the data in a temporary folder and rename it, so that a killed initdb leaves no half-made data folder.
         new = Path(tempfile.mkdtemp(prefix="data.", dir=self._folder.path))
         if self._user:
             os.chown(new, *self._user)
@@ -169,15 +212,15 @@ class Server:
             f"--pwfile={self._folder.path / 'password'}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
-            # Bytewise order, the same on every machine.
+            # Sort by bytes, so that the order is the same on every machine.
             f"--locale={'C.UTF-8' if sys.platform == 'linux' else 'en_US.UTF-8'}",
         )
         if not created:
-            raise DatabaseError("initdb failed; its own messages are above")
+            raise ServerFailedError("initdb failed; its own messages are above")
         new.rename(self._folder.data)
 
     def _launch(self) -> str:
-        """Start the server on a free port; returns what it printed if it ended again, else nothing."""
+        """Start the server on a free port; return its output if it ended at once, else an empty text."""
         self.port = self._ports()
         options = {
             "listen_addresses": "127.0.0.1",
@@ -193,11 +236,11 @@ class Server:
         self._process = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
             self._binaries.command("postgres", "-D", str(self._folder.data), *arguments, user=self._user),
             stdin=subprocess.DEVNULL,
-            env=_environment(),
         )
         self.pid = self._process.pid
         while self._process.poll() is None:
             if self._status() == (self.pid, self.port, True):
+                self._folder.keep_port(self.port)
                 _log.info("PostgreSQL %s serves port %s as process %s", self._binaries.major, self.port, self.pid)
                 return ""
             time.sleep(POLL_SECONDS)
@@ -205,43 +248,65 @@ class Server:
         return self._folder.log_since(offset) or "no output"
 
     def _take_over(self) -> bool:
-        """Adopt the server that a killed watcher left, so that its users keep their connections."""
+        """Adopt the server that a killed watcher left running, so that its users keep their connections.
+
+        The caller holds the watcher's lock, so a pid file that names no server of this folder is a leftover.
+        """
+        self._remove_garbled_pid_file()
         deadline = time.monotonic() + START_SECONDS
         while status := self._status():
             self.pid, self.port, ready = status
             if not _serves(self.pid, self._folder.data):
                 _log.warning("removing the pid file of process %s, which is not this server", self.pid)
-                (self._folder.data / "postmaster.pid").unlink(missing_ok=True)
+                self._pid_file.unlink(missing_ok=True)
                 return False
             if ready:
-                _log.warning("taking over process %s, which a killed watcher left", self.pid)
+                _log.warning("adopting process %s, which a killed watcher left", self.pid)
                 return True
             if time.monotonic() > deadline:
-                raise DatabaseError(f"process {self.pid} serves {self._folder.data} and does not get ready")
+                raise DatabaseError(
+                    f"PostgreSQL (process {self.pid}) runs on {self._folder.data} but was not ready after "
+                    f"{START_SECONDS} s; stop it, and run this again"
+                )
             time.sleep(POLL_SECONDS)
         return False
 
     def _status(self) -> tuple[int, int, bool] | None:
-        """Process, port, and whether it is ready, as PostgreSQL's pid file says; None without a live process."""
+        """Return process id, port and readiness from PostgreSQL's pid file; None without a live process."""
+        lines = _lines_of(self._pid_file)
+        pid, port = _number(lines, _PID_LINE), _number(lines, _PORT_LINE)
+        if not pid:
+            return None
         try:
-            lines = (self._folder.data / "postmaster.pid").read_text().splitlines()
-            pid = int(lines[0])
             os.kill(pid, 0)
-        except (FileNotFoundError, ProcessLookupError, IndexError):
-            # A dead process's file is left to PostgreSQL, which also looks for its surviving children.
+        except (ProcessLookupError, PermissionError):
+            # PostgreSQL replaces the file of a dead process, after it has looked for surviving child processes.
             return None
-        except PermissionError:
-            return None
-        port = int(lines[3]) if len(lines) > 3 else 0  # noqa: PLR2004 - the pid file's fourth line
         return pid, port, lines[-1].strip() == "ready"
+
+    def _remove_garbled_pid_file(self) -> None:
+        """Remove a pid file that names no process, which a crash of the machine can leave.
+
+        PostgreSQL would refuse to start. While it starts, its own file is empty for a moment.
+        """
+        for _ in range(round(GARBLED_SECONDS / POLL_SECONDS)):
+            if not self._pid_file.is_file() or _number(_lines_of(self._pid_file), _PID_LINE):
+                return
+            time.sleep(POLL_SECONDS)
+        _log.warning("removing a pid file that names no process")
+        self._pid_file.unlink(missing_ok=True)
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._folder.data / "postmaster.pid"
 
     def _run(self, program: str, *arguments: str) -> bool:
         command = self._binaries.command(program, *arguments, user=self._user)
-        return subprocess.run(command, stdin=subprocess.DEVNULL, env=_environment(), check=False).returncode == 0  # noqa: S603 - PostgreSQL's own program
+        return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0  # noqa: S603 - PostgreSQL's own program
 
 
 def _serves(pid: int, data: Path) -> bool:
-    """Whether the process is a PostgreSQL server of this data folder, and not one that inherited its number."""
+    """Return whether a process is a PostgreSQL server of this data folder, not another process with a reused id."""
     if Path("/proc/self").exists():
         try:
             return str(data).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -251,6 +316,14 @@ def _serves(pid: int, data: Path) -> bool:
     return f"-D {data} " in answer.stdout
 
 
-def _environment() -> dict[str, str]:
-    # PGPORT, PGDATA, PGOPTIONS and the like of a person's shell are meant for another server.
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+def _lines_of(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except (FileNotFoundError, PermissionError):
+        return []
+
+
+def _number(lines: list[str], at: int) -> int:
+    """Return the process id or port on a line; 0 if the line is missing or holds anything else."""
+    text = lines[at].strip() if at < len(lines) else ""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0

@@ -1,7 +1,7 @@
-"""An embedded PostgreSQL server, shared by every process that uses its folder, gone after the last.
+"""Use of an embedded PostgreSQL server, which all processes share that use its folder.
 
-This is the users' side: each holds a shared lock on `users.lock` until it closes or ends, however it
-ends, and sees to it that a watcher runs. The watcher (`watcher.py`) owns the server.
+Each user holds a shared lock on `users.lock` until it closes or its process ends. The first user starts the watcher
+(`watcher.py`), which owns the server and stops it after the last user.
 """
 
 from __future__ import annotations
@@ -16,45 +16,67 @@ from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import DatabaseError
 from platform_assets.database.embedded.server import POLL_SECONDS, START_SECONDS, ServerFolder
+from platform_assets.database.session import ignore_shell_variables
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 WATCHER = "platform_assets.database.embedded.watcher"
 LOG_LINES = 20
+"""Number of log lines that an error quotes."""
 
 _locks: set[int] = set()
 
 
 @dataclass(frozen=True)
 class ServerUse:
-    """The right to use a running server until `close`, or until this process ends."""
+    """Use of a running server until `close`, or until this process ends."""
 
     port: int
     folder: ServerFolder
     _lock: int
 
+    def known_port(self) -> int | None:
+        """Return the port of the running server; None while it does not run."""
+        return self.folder.port()
+
+    def start_again(self) -> int:
+        """Start the server if it has ended; return its port.
+
+        Raises
+        ------
+        DatabaseError
+            The server cannot be started.
+        """
+        return _started(self.folder)
+
     def close(self) -> None:
-        """Let go of the server; the last one's leaving stops it."""
+        """End the use; the server stops after the last one."""
         release(self._lock)
 
 
 def use_server(path: Path) -> ServerUse:
-    """Use the server of a folder, which is started when it does not run.
+    """Use the server of a folder; start it if it is not running.
 
-    Children made by `fork` do not share the use: a killed process must not live on in them.
-    They open the database for themselves.
+    Forked children do not share the use, so that they cannot keep the server of a killed process alive. They must
+    call this function themselves.
+
+    Parameters
+    ----------
+    path
+        The server's folder, which is created if it is missing.
 
     Raises
     ------
     DatabaseError
-        The server cannot be started; with the last lines of its log.
+        The server cannot be started. The message gives the reason or the last lines of the server's log.
 
     """
     folder = ServerFolder(path.resolve())
+    ignore_shell_variables(embedded=True)
     try:
         folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Waits while a watcher stops the server: it then holds this lock exclusively.
+        # This waits while a watcher stops the server, because the watcher then holds the lock exclusively.
         users = _lock(folder.users_lock, fcntl.LOCK_SH)
     except PermissionError as error:
         raise DatabaseError(
@@ -62,19 +84,23 @@ def use_server(path: Path) -> ServerUse:
             "run as that user, or set PLATFORM_HOME to a folder of your own"
         ) from error
     try:
-        start = _lock(folder.start_lock, fcntl.LOCK_EX)
-        try:
-            port = _running_port(folder)
-        finally:
-            release(start)
+        port = _started(folder)
     except BaseException:
         release(users)
         raise
     return ServerUse(port, folder, users)
 
 
+def _started(folder: ServerFolder) -> int:
+    start = _lock(folder.start_lock, fcntl.LOCK_EX)
+    try:
+        return _running_port(folder)
+    finally:
+        release(start)
+
+
 def _running_port(folder: ServerFolder) -> int:
-    """Wait for the server to be ready, after starting a watcher when there is none."""
+    """Start a watcher if none runs, wait until the server is ready, and return its port."""
     deadline = time.monotonic() + START_SECONDS
     offset = None
     while time.monotonic() < deadline:
@@ -89,19 +115,20 @@ def _running_port(folder: ServerFolder) -> int:
                 raise _start_error(folder, offset, "did not start")
             offset = _start_watcher(folder, watcher)
         finally:
-            # The watcher, where it was started, holds the same lock by its own descriptor.
+            # A watcher started here keeps the lock by its inherited descriptor.
             release(watcher)
     raise _start_error(folder, offset or 0, f"was not ready after {START_SECONDS} s")
 
 
 def _start_watcher(folder: ServerFolder, watcher_lock: int) -> int:
-    # Whoever left it was killed: a living watcher would hold the lock.
+    # This process holds the watcher's lock, so these files are from a watcher that has ended.
     folder.address.unlink(missing_ok=True)
+    folder.failure.unlink(missing_ok=True)
     folder.rotate_log()
     with folder.log.open("ab") as log:
         offset = log.tell()
         command = [sys.executable, "-m", WATCHER, str(folder.path), str(watcher_lock)]
-        # It forks and returns at once, so that the real watcher is no child of ours.
+        # The program forks and returns at once, so that the watcher is not a child of this process.
         started = subprocess.run(  # noqa: S603 - our own program
             command,
             stdin=subprocess.DEVNULL,
@@ -113,37 +140,39 @@ def _start_watcher(folder: ServerFolder, watcher_lock: int) -> int:
             check=False,
         )
     if started.returncode:
-        raise _start_error(folder, offset, f"could not be watched (exit {started.returncode})")
+        raise _start_error(folder, offset, f"did not start, because its watcher ended with exit {started.returncode}")
     return offset
 
 
 def _start_error(folder: ServerFolder, offset: int, what: str) -> DatabaseError:
+    if folder.failure.exists():
+        return DatabaseError(folder.failure.read_text(encoding="utf-8"))
     tail = "\n".join(folder.log_since(offset).splitlines()[-LOG_LINES:])
-    return DatabaseError(f"the embedded PostgreSQL server {what}:\n{tail}\nThe whole log: {folder.log}")
+    return DatabaseError(f"the embedded PostgreSQL server {what}; see its log, {folder.log}, which ends with\n{tail}")
 
 
 def _lock(path: Path, kind: int) -> int:
-    """Take a lock, waiting for it.
+    """Wait for a lock and take it.
 
     Raises
     ------
     DatabaseError
-        It could not be had in time.
+        Another process held the lock for `START_SECONDS`.
 
     """
     deadline = time.monotonic() + START_SECONDS
     while (lock := try_lock(path, kind)) is None:
         if time.monotonic() > deadline:
             raise DatabaseError(
-                f"{path} was locked for {START_SECONDS} s: another process starts or stops the embedded "
-                "database and does not finish; look into the server.log beside it"
+                f"{path} was locked for {START_SECONDS} s, because another process is starting or stopping the "
+                "embedded database and does not finish; see server.log in the same folder"
             )
         time.sleep(POLL_SECONDS)
     return lock
 
 
 def try_lock(path: Path, kind: int) -> int | None:
-    """Take a lock that is free; it is kept until `release`, or until this process ends."""
+    """Take a free lock and keep it until `release` or the end of this process; None if another process holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -155,15 +184,15 @@ def try_lock(path: Path, kind: int) -> int | None:
 
 
 def release(lock: int) -> None:
-    """Let go of a lock that was taken here."""
+    """Release a lock that this process took."""
     if lock in _locks:
         _locks.discard(lock)
-        # Closing, not LOCK_UN: that would take the lock from others who share the description.
+        # Close the descriptor. LOCK_UN would release the lock for all processes that share the open file.
         os.close(lock)
 
 
 def adopt(lock: int) -> None:
-    """Take over a lock that this process was started with."""
+    """Keep a lock whose descriptor this process inherited."""
     _locks.add(lock)
 
 

@@ -1,8 +1,8 @@
-"""The watcher: owns one embedded PostgreSQL server from its start until nobody uses it any more.
+"""The watcher: a process that owns one embedded PostgreSQL server until its last user has ended.
 
-Run as a program by `shared_use.py`, detached from whoever started it. It starts the server (`server.py`), has
-`migrate.py` migrate it, writes `server.json`, waits until it gets `users.lock` exclusively, stops
-the server and exits.
+`shared_use.py` runs this program, detached from the process that needs the server. The watcher starts the server
+(`server.py`), migrates its databases (`migrate.py`) and writes `server.json`. As soon as it gets `users.lock`
+exclusively, it stops the server and exits.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ import time
 from functools import partial
 from pathlib import Path
 
-from platform_assets.base.errors import DatabaseError
+from platform_assets.base.errors import DatabaseError, first_line
 from platform_assets.base.process_exit import call_and_leave
 from platform_assets.database.connections import embedded_database
-from platform_assets.database.embedded.server import APP, OWNER, Server, ServerFolder
+from platform_assets.database.embedded.server import APP, OWNER, Server, ServerFailedError, ServerFolder
 from platform_assets.database.embedded.shared_use import adopt, try_lock
 from platform_assets.database.migrate import make_role, migrate
 
 WATCH_SECONDS = 0.2
+"""Interval between two attempts to get `users.lock`."""
 
 _log = logging.getLogger("platform_assets.postgres_watcher")
 
 
 def _watch(folder: ServerFolder) -> None:
-    """Serve until nobody uses the server any more."""
+    """Run the server until its last user has ended."""
     server = Server(folder)
     try:
         server.start()
@@ -42,9 +43,9 @@ def _watch(folder: ServerFolder) -> None:
         Path(file.name).rename(folder.address)
         while try_lock(folder.users_lock, fcntl.LOCK_EX) is None:
             if not server.alive():
-                raise DatabaseError("the server ended by itself; its last messages are above")
+                raise ServerFailedError("the server ended unexpectedly; its last messages are above")
             time.sleep(WATCH_SECONDS)
-        _log.info("nobody uses the server any more")
+        _log.info("the last user has ended")
     finally:
         folder.address.unlink(missing_ok=True)
         server.stop()
@@ -56,25 +57,36 @@ def _prepare(folder: ServerFolder, port: int) -> None:
         make_role(owner, APP, folder.password(APP))
         migrate(database, owner)
         with owner.connect("dagster") as connection:
-            # Dagster commits after each log line. A crash may lose the last of them, never their order, and
-            # the runs they belong to died with it. On a server that is not ours its administrator decides.
+            # Dagster commits after each log line. Without synchronous commits a crash can lose the last lines of
+            # runs that it also ends, but not their order. On an external server the administrator decides.
             connection.execute(f"alter database {database.name('dagster')} set synchronous_commit = off".encode())
 
 
 def _main(path: str, watcher_lock: str) -> None:
     if os.fork():
         os._exit(0)
-    # After the fork, which lets go of every lock that it knows: this one is the watcher's for life.
+    # Adopt the lock after the fork, because the fork releases all locks that the module knows.
     adopt(int(watcher_lock))
-    # A shell that started us in the background may have had these ignored; children inherit that.
+    # A shell ignores these signals for background processes, and children inherit that.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s watcher %(levelname)s %(message)s", stream=sys.stderr)
+    folder = ServerFolder(Path(path))
     try:
-        _watch(ServerFolder(Path(path)))
+        _watch(folder)
+    except ServerFailedError as error:
+        _log.error("%s", error)
+        sys.exit(1)
     except DatabaseError as error:
         _log.error("%s", error)
+        folder.failure.write_text(str(error), encoding="utf-8")
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - any error is reported to the process that waits for the server
+        _log.exception("unexpected error")
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        told = f"the embedded PostgreSQL server did not start: {reason}; the traceback is in {folder.log}"
+        folder.failure.write_text(told, encoding="utf-8")
         sys.exit(1)
 
 

@@ -1,5 +1,5 @@
-"""Credit risk: how likely it is that a loan is not paid back on time.
+"""Credit risk: the probability that a loan is not paid back on time.
 
-From one row per loan to five features per loan, as they were known on the day it was granted,
-and the newest of them per client. Decisions and reasons are in this folder's README.md.
+The loans (one row each) give five point-in-time features per loan, as of the day on which it was granted, and the
+newest features per client. README.md in this folder explains the decisions.
 """

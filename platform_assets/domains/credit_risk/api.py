@@ -1,4 +1,4 @@
-"""Credit risk over HTTP: a client's features of the most recent date, and the risk that the champion sees in them."""
+"""Credit risk over HTTP: a client's newest features, and the champion's prediction from them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ONE, _NOBODY = 5008804, 9999999
 
 
 class Features(BaseModel):
-    """What is known of a client, as of the newest loan."""
+    """The features of a client, as of the newest loan."""
 
     nb_previous_loans: Annotated[int, Field(description=TOLD["nb_previous_loans"])]
     avg_amount_loans_previous: Annotated[float | None, Field(description=TOLD["avg_amount_loans_previous"])]
@@ -61,10 +61,10 @@ class FeaturesOfClient(Features):
 
 
 class Prediction(BaseModel):
-    """The risk of one client, and what it was made of."""
+    """The predicted risk of one client, with the features that it is made from."""
 
     client_id: ClientId
-    probability: Annotated[float, Field(ge=0, le=1, description="That a loan is not paid back on time.")]
+    probability: Annotated[float, Field(ge=0, le=1, description="Probability that a loan is not paid back on time.")]
     decision: Annotated[
         Literal["high_risk", "low_risk"], Field(description="Whether the probability reaches the threshold.")
     ]
@@ -77,19 +77,17 @@ class Prediction(BaseModel):
 
 
 class UnknownClient(NothingFound):
-    """In the place of a client of whom there is nothing."""
+    """Returned for an unknown client within a list."""
 
     client_id: ClientId
 
     def problem(self) -> NotFound:
-        """Return the error that answers for this client alone."""
-        return NotFound(
-            f"There is no client {self.client_id}: no loan of such a client is among those that were delivered."
-        )
+        """Return the error for a request for this client alone."""
+        return NotFound(f"There is no client {self.client_id}: the delivered loans contain none of this client.")
 
 
 class Predictions(BaseModel):
-    """The risks of several clients, in the order in which they were asked for."""
+    """Predictions for several clients, in the order of the request."""
 
     predictions: list[Prediction | UnknownClient]
 
@@ -130,12 +128,12 @@ _EXAMPLES = (
 
 
 def router(services: Services) -> APIRouter:
-    """The routes.
+    """Return the routes of credit risk.
 
     Parameters
     ----------
     services
-        Where features and the champion are.
+        The services, for features and the champion.
     """
     routes = APIRouter(tags=["credit risk"])
 
@@ -147,7 +145,7 @@ def router(services: Services) -> APIRouter:
     async def show_features_of_client(
         client_id: Annotated[Key, Path(description="Number of the client.", examples=[_ONE])],
     ) -> Response:
-        """The five features of a client, as of the newest loan."""
+        """Return the five features of a client, as of the newest loan."""
         row = await services.online.get(CLIENT_FEATURES.name, client_id=client_id)
         if row is None:
             raise UnknownClient(client_id=client_id).problem()
@@ -155,7 +153,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.post("/predictions/credit-risk", **documentation(Prediction | Predictions, _EXAMPLES))
     async def predict_credit_risk(clients: Clients, request: Request) -> Response:
-        """How likely it is that a client does not pay a loan back on time: for one client, or for many at once."""
+        """Predict the probability that a client does not pay a loan back on time, for one client or up to 1,000."""
         ids = clients.items
         rows = await services.online.get_many(CLIENT_FEATURES.name, "client_id", ids)
         predict = partial(_predictions, services, request.state.asked)

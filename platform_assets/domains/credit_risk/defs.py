@@ -1,4 +1,4 @@
-"""Credit risk in Dagster: wiring only. What is computed, and from what, is next door."""
+"""Credit risk in Dagster: wiring only. `sources.py` and `features.py` do the work."""
 
 import dagster as dg
 
@@ -16,22 +16,22 @@ OWNERS = ["team:credit-risk"]
 
 @table_asset(schemas.LOANS, owners=OWNERS)
 def loans(sources: dg.ResourceParam[Sources], engine: dg.ResourceParam[Engine]) -> Landed:
-    """One row per loan, as the source delivers them; what cannot be used is kept in `loans_quarantine`."""
+    """One row per loan, as delivered. Invalid rows are in `loans_quarantine`."""
     return read_loans(sources, engine)
 
 
 @table_asset(schemas.LOAN_FEATURES, owners=OWNERS, kinds={"duckdb"})
 def loan_features(loans: Expression) -> Expression:
-    """Five features of each loan, point-in-time: as they were known when it was granted."""
+    """Five point-in-time features of each loan, as of the day on which it was granted."""
     return features.loan_features(loans)
 
 
 @table_asset(schemas.CLIENT_FEATURES, owners=OWNERS)
 def client_features(loan_features: Expression) -> Expression:
-    """The features of each client's newest loan, to be read one client at a time."""
+    """The features of each client's newest loan, served one client at a time."""
     return features.newest_per_client(loan_features)
 
 
 client_features_are_current = online_check(schemas.CLIENT_FEATURES, schemas.LOAN_FEATURES, features.newest_per_client)
 
-credit_loans_changed = source_changed_sensor("credit_loans_changed", LOANS, "train_credit_risk_model")
+credit_loans_changed = source_changed_sensor("credit_loans_changed", LOANS, loans, "train_credit_risk_model")

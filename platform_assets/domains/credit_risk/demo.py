@@ -1,21 +1,19 @@
-"""Invented loans, in the form and with the quirks of the credit bureau's file.
+"""Generated sample loans, in the format of the credit bureau's file and with its irregularities.
 
-No value comes from a real person. What is odd in the real file is odd here too:
+No value comes from a real person. The irregularities of the real file:
 
-- ties: about 4 % of the loans share client and day with another one, and `loan_id` does not
-  follow the dates;
-- pensioners, 16.5 % of the loans: `days_employed` is 365243, so `job_start_date` is 3021-09-18;
-- clients have 1 to 61 loans, about 18 in the middle, and the file is ordered by date, not by client;
-- several ids stand behind one profile, i.e. share birthday, income, flags and all else;
-- some birthdays fall on 29 February, some jobs start after the loan;
-- `occupation_type` is empty for most pensioners and some others; `cnt_children` reaches 19;
-- two columns more than are documented, `days_birth` and `days_employed`, counted from 2021-09-17;
-- one line in 200 is bad: a negative amount, a flag outside its set, a date that is none, no client,
-  a line twice, a loan twice with different amounts, a field too many. From 1,400 rows on
-  each of them occurs.
+- About 4 % of the loans share client and day with another loan, and `loan_id` does not follow the dates.
+- 16.5 % of the loans are of pensioners, with `days_employed` 365243 and thus `job_start_date` 3021-09-18.
+- A client has 1 to 61 loans, with a median of about 18. The file is ordered by date, not by client.
+- Several client ids share one profile: birthday, income, flags and all other personal columns.
+- Some birthdays are on 29 February, and some jobs start after the loan.
+- `occupation_type` is empty for most pensioners and some others. `cnt_children` reaches 19.
+- Two columns are undocumented: `days_birth` and `days_employed`, counted from 2021-09-17.
+- One line in 200 is bad on purpose: a negative amount, an unknown flag, an invalid date, a missing client, a repeated
+  line, a loan with two different amounts, or a surplus field. Every kind occurs from 1,400 rows on.
 
-The label can be learned from the five features: young clients, short jobs, no car, few earlier
-loans and large earlier amounts raise the risk, around 8 % of all loans.
+The label depends on the five features. Young clients, short jobs, no car, few previous loans and large previous
+amounts raise the risk. About 8 % of all loans are not paid on time.
 """
 
 from __future__ import annotations
@@ -75,16 +73,16 @@ COLUMNS = (
 
 
 def generate(path: Path, rows: int, seed: int = SEED) -> Path:
-    """Write a CSV file of invented loans; the same rows and seed give the same bytes.
+    """Write a CSV file of sample loans. Equal rows and seed give equal bytes.
 
     Parameters
     ----------
     path
-        The file to write. It appears whole or not at all.
+        The file, which is written completely or not at all.
     rows
-        Lines after the header, bad ones included.
+        Lines after the header, including bad lines.
     seed
-        Of everything random.
+        Random seed.
 
     Returns
     -------
@@ -105,7 +103,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
         raise ValueError(f"demo loans: {rows} rows were asked for; at least 1 is needed")
     random = np.random.default_rng(seed)
     bad = round(rows * SHARE_OF_BAD_LINES)
-    # A bad line of these kinds is one more; the others spoil a line that is there.
+    # Bad lines of these kinds are added; the other kinds change an existing line.
     more = sum(spoil in (_repeat, _contradict) for spoil, _ in _spoilers(bad))
     loans = _loans(random, rows - more)
     lines = [list(line) for line in zip(*(loans[name].tolist() for name in COLUMNS), strict=True)]
@@ -116,7 +114,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def _loans(random: np.random.Generator, rows: int) -> Columns:
-    """All loans, in the file's order, as text and numbers ready to be written."""
+    """Return all loans in the order of the file, by column."""
     import numpy as np
 
     client = _clients_of_loans(random, rows)
@@ -138,7 +136,7 @@ def _loans(random: np.random.Generator, rows: int) -> Columns:
 
 
 def _clients_of_loans(random: np.random.Generator, rows: int) -> NDArray[Any]:
-    """The client of each loan, numbered from 0, ascending."""
+    """Return the client of each loan, numbered from 0, ascending."""
     import numpy as np
 
     sizes = 1 + (MOST_LOANS * random.beta(1.0, 2.0, rows)).astype(int)
@@ -146,14 +144,14 @@ def _clients_of_loans(random: np.random.Generator, rows: int) -> NDArray[Any]:
 
 
 def _profiles(random: np.random.Generator, count: int) -> Columns:
-    """What is known of people, one value per profile."""
+    """Return the personal columns, one value per profile."""
     import numpy as np
 
     def pick(shares: dict[str, float]) -> NDArray[Any]:
         return random.choice(np.array(list(shares)), size=count, p=np.array(list(shares.values())))
 
     def dealt(share: float) -> NDArray[Any]:
-        # Not drawn: a small sample would miss a small share, or have none of it.
+        # A fixed number instead of independent draws, because a small sample could contain none.
         return random.permutation(count) < max(1, round(count * share))
 
     def flag(share: float) -> NDArray[Any]:
@@ -208,12 +206,12 @@ def _nearest_leap_day(birthday: NDArray[Any]) -> NDArray[Any]:
 
 
 def _defaults(random: np.random.Generator, loans: Columns) -> NDArray[Any]:
-    """The label, drawn with a probability that the five features decide."""
+    """Draw the label with a probability that depends on the five features."""
     import numpy as np
 
     order = np.lexsort((loans["loan_id"], loans["loan_date"], loans["id"]))
     client, amount = loans["id"][order], loans["loan_amount"][order]
-    first = np.searchsorted(client, client)  # where the client's loans begin
+    first = np.searchsorted(client, client)  # index of the client's first loan
     previous = np.arange(len(client)) - first
     paid = np.concatenate(([0.0], np.cumsum(amount)))
     average = np.where(previous > 0, (paid[:-1] - paid[first]) / np.maximum(previous, 1), 130.0)
@@ -228,7 +226,7 @@ def _defaults(random: np.random.Generator, loans: Columns) -> NDArray[Any]:
         + 0.03 * np.clip(average - 125, -25, 60)
     )
     low, high = -20.0, 20.0
-    for _ in range(60):  # the intercept that gives the stated share of defaults
+    for _ in range(60):  # find the intercept that gives `SHARE_OF_DEFAULTS`
         middle = (low + high) / 2
         low, high = (low, middle) if _logistic(score + middle).mean() > SHARE_OF_DEFAULTS else (middle, high)
     status = np.empty(len(order), dtype=int)
@@ -286,4 +284,7 @@ def _spoilers(count: int) -> list[Any]:
     return [SPOILERS[i % len(SPOILERS)] for i in range(count)]
 
 
-LOANS = Demo(generate)
+FEWEST = 3_000
+"""Rows that the model needs. With fewer, some fold of its cross-validation has no unpaid loan."""
+
+LOANS = Demo(generate, fewest=FEWEST)

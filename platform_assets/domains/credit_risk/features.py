@@ -1,7 +1,6 @@
-"""Credit risk's features: table in, table out, as Ibis expressions.
+"""Credit risk's features as Ibis expressions: pure functions from table to table.
 
-Nothing here reads, writes or looks at the clock. Whatever engine holds the table computes it:
-DuckDB, PostgreSQL or Spark.
+The engine that holds the table computes them: DuckDB, PostgreSQL or Spark.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def loan_features(loans: ir.Table) -> ir.Table:
-    """The five features of each loan, as they were known when it was granted.
+    """Compute the five features of each loan, as of the day on which it was granted.
 
     Parameters
     ----------
     loans
-        One row per loan, with the columns of `schemas.LOANS` (only some are read).
+        One row per loan, with the columns of `schemas.LOANS`, of which some are used.
 
     Returns
     -------
@@ -32,9 +31,8 @@ def loan_features(loans: ir.Table) -> ir.Table:
 
     order = (loans.loan_date, loans.loan_id)
     nb_previous = ibis.row_number().over(group_by=loans.id, order_by=order)
-    # Decimals, not doubles, for their sum does not depend on the order of addition. DuckDB adds the
-    # frames of many clients up in one tree, so that the last bit of an average of doubles changes with
-    # the rows of other clients and later loans: new digests for old rows, and a look ahead, if tiny.
+    # Decimals, because their sum does not depend on the order of addition. DuckDB sums window frames of many
+    # clients in one tree, so the last bit of a float average would depend on other clients and on later loans.
     total_previous = (
         loans.loan_amount.cast("decimal(38, 12)").sum().over(group_by=loans.id, order_by=order, rows=(None, -1))
     )
@@ -56,7 +54,7 @@ def loan_features(loans: ir.Table) -> ir.Table:
 
 
 def newest_per_client(loan_features: ir.Table) -> ir.Table:
-    """The features of each client's newest loan, by (`loan_date`, `loan_id`).
+    """Return the features of each client's newest loan, by (`loan_date`, `loan_id`).
 
     Parameters
     ----------
@@ -80,27 +78,27 @@ def newest_per_client(loan_features: ir.Table) -> ir.Table:
 
 
 def profile(loans: ir.Table) -> ir.StringColumn:
-    """What tells people apart: a digest of all that the source says of a person. Many client ids share one.
+    """Compute a person's profile: a digest of all columns that describe the person. Several client ids may share it.
 
     Parameters
     ----------
     loans
-        With the columns of `schemas.LOANS`.
+        Rows with the columns of `schemas.LOANS`.
 
     Returns
     -------
     ir.StringColumn
-        SHA-256, hexadecimal: the same on every engine and in every version, for it decides who is held out.
+        SHA-256 in hexadecimal, equal on every engine and in every version, because the test set depends on it.
     """
     import ibis
 
-    # Whole numbers, for engines write floats as text in their own ways.
+    # Whole numbers, because engines format floats differently.
     texts = (ibis.coalesce(_as_text(loans[column]), "") for column in PERSON)
     return ibis.literal("|").join([*texts]).hexdigest("sha256")
 
 
 def age_group(age: ir.IntegerColumn) -> ir.StringColumn:
-    """The age in completed years as one of four groups; null stays null."""
+    """Return the age group of an age in completed years; null for null."""
     import ibis
 
     groups = {30: "under 30", 45: "30 to 44", 60: "45 to 59", 1_000: "60 and over"}
@@ -112,7 +110,7 @@ def _as_text(column: ir.Column) -> ir.StringColumn:
 
 
 def _completed_years(start: ir.DateValue, end: ir.DateValue) -> ir.IntegerValue:
-    # By month and day: a person born on 29 February is a year older on 1 March of a common year.
+    # By month and day, so that a person born on 29 February turns a year older on 1 March of a common year.
     anniversary_ahead = _month_and_day(end) < _month_and_day(start)
     return (end.year() - start.year() - anniversary_ahead.cast("int32")).cast("int32")
 

@@ -1,4 +1,4 @@
-"""Credit risk's model, as a declaration: from features to the probability that a loan is not paid on time."""
+"""Declaration of the credit risk model: the probability that a loan is not paid on time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 NAMES = [feature.name for feature in FEATURES]
-# The notebook's forest had five trees of any depth, which learn single clients by heart.
 NOTEBOOK_TREES = 5
+"""Trees of the notebook's forest. Without a limit on depth or leaf size they overfit to single clients."""
 TREES = 100
+"""Boosting iterations."""
 SMALLEST_LEAF = 200
+"""Minimum number of loans in a leaf."""
 
 
 def examples(loan_features: ir.Table, loans: ir.Table) -> ir.Table:
-    """One row per loan whose outcome is known: features, label, profile, date, and the groups it is told by.
+    """Return one row per loan whose outcome is known.
 
     Parameters
     ----------
@@ -36,7 +38,6 @@ def examples(loan_features: ir.Table, loans: ir.Table) -> ir.Table:
     -------
     ir.Table
         `loan_id`, the five features, `status`, `profile`, `loan_date`, `gender`, `age_group`.
-
     """
     people = loans.select("loan_id", profile=profile(loans), gender=loans.code_gender)
     labelled = loan_features.filter(loan_features.status.notnull())
@@ -45,25 +46,26 @@ def examples(loan_features: ir.Table, loans: ir.Table) -> ir.Table:
     )
 
 
-# A first loan has no average before it, and a pensioner has no job: `tabular_pipeline` fills both in, and marks them.
+# A first loan has no average of earlier loans, and a pensioner has no job. `tabular_pipeline` imputes both features and
+# adds indicator columns.
 
 
 def logistic_regression(seed: int) -> Any:
-    """A linear model of the log-odds."""
+    """Return logistic regression with balanced class weights."""
     from sklearn.linear_model import LogisticRegression
 
     return tabular_pipeline(LogisticRegression(class_weight="balanced", max_iter=1_000, random_state=seed))
 
 
 def random_forest(seed: int) -> Any:
-    """The notebook's model, with classes weighed instead of loans invented."""
+    """Return the notebook's random forest, with class weights instead of oversampling."""
     from sklearn.ensemble import RandomForestClassifier
 
     return tabular_pipeline(RandomForestClassifier(NOTEBOOK_TREES, class_weight="balanced", random_state=seed))
 
 
 def gradient_boosting(seed: int) -> Any:
-    """Trees that correct each other, on binned features."""
+    """Return gradient boosting on binned features, with balanced class weights."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     return tabular_pipeline(
@@ -79,7 +81,7 @@ def gradient_boosting(seed: int) -> Any:
 
 MODEL = ModelSpec(
     key="credit_risk/credit_risk_model",
-    description="Probability that a loan is not paid back on time, from the five features known when it is granted.",
+    description="Probability that a loan is not paid on time, from five features known when the loan is granted.",
     owners=("team:credit-risk",),
     tables=(LOAN_FEATURES.name, LOANS.name),
     examples=examples,
@@ -98,41 +100,45 @@ MODEL = ModelSpec(
     ranked_by="average_precision",
     threshold=reaching_recall(0.7),
     criteria=(
-        Criterion("roc_auc", at_least=0.65, why="Below it the order of applicants is little better than chance."),
-        Criterion("lift_top_decile", at_least=1.5, why="The tenth looked at first must hold clearly more bad loans."),
+        Criterion("roc_auc", at_least=0.65, why="Below it, the ranking of applicants is little better than chance."),
+        Criterion(
+            "lift_top_decile",
+            at_least=1.5,
+            why="The top tenth, which is reviewed first, must contain clearly more bad loans.",
+        ),
         Criterion(
             "recall",
             at_least=0.5,
-            why="The threshold was chosen to find 70 % of bad loans; of people it never saw it must find half.",
+            why="The threshold targets a recall of 70 % in training; on unseen people it must reach 50 %.",
         ),
         Criterion(
             "calibration_error",
             at_most=0.03,
-            why="Limits are set by the probability itself; a perfect one shows up to 0.02 by chance on 1,000 loans.",
+            why="Credit limits depend on the probability. On 1,000 loans, sampling noise alone reaches 0.02.",
         ),
     ),
-    not_worse=NotWorse("roc_auc", by=0.02, why="A newer model has to order applicants as well."),
+    not_worse=NotWorse("roc_auc", by=0.02, why="A new version must not rank applicants worse."),
     holdout=Holdout(groups=0.25, newest=0.25),
     card=Card(
-        purpose="How likely is it that this client does not pay a loan back on time?",
-        acted_on_by="Credit officers look at applications above the threshold by hand before they are granted.",
+        purpose="How likely is it that this client does not pay a loan on time?",
+        acted_on_by="Credit officers review applications above the threshold before granting them.",
         business_kpi=Kpi(
             name="share of granted loans that are not paid on time",
             owner="head of credit risk",
-            target="a fifth below the share before the model, within two quarters of its promotion",
+            target="20 % lower than before the model, within two quarters after promotion",
         ),
         technical_kpi="ROC AUC on held-out profiles, with its interval; calibration error of the probability",
-        label="`status` 1: the loan was not paid on time. Known once the loan is due; the source does not say when.",
+        label="`status` 1: the loan was not paid on time. Known after the due date, which the source does not contain.",
         objective=(
-            "Log-loss with classes weighed equally, calibrated to the true share afterwards; the threshold is the "
-            "highest that still finds 70 % of bad loans among people the model was not fitted on."
+            "Class-balanced loss, followed by calibration to the true base rate. The threshold is the highest with a "
+            "recall of 70 % on out-of-fold scores."
         ),
-        data="One row per loan, features as of its date. People are told apart by profile, not by client number.",
+        data="One row per loan, with features as of its date. A person is identified by profile, not client number.",
         limits=(
-            "Five features, none of them income, debts or payment history: it cannot carry a decision alone.",
-            "Only loans that were granted are known; for applicants who were refused it extrapolates.",
-            "Gender is no feature, age is: whether age may be used for a credit decision is for the law to say.",
-            "Not to be used for other products, countries or currencies than those of the loans it learned from.",
+            "It lacks income, debts and payment history, so it must not decide alone.",
+            "It was trained on granted loans only, so it extrapolates for applicants who would have been refused.",
+            "Age is a feature, gender is not. Check whether the law allows age in credit decisions.",
+            "Do not use it for other products, countries or currencies than those of the training loans.",
         ),
     ),
 )

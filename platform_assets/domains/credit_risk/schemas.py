@@ -1,7 +1,6 @@
-"""Credit risk's tables: columns, types, units, and what must hold before they are published.
+"""Credit risk's tables: columns, types, units, and the expectations that are checked before publishing.
 
-How the features are computed is in `features.py`; how rows that break a rule are set apart is
-the platform's business.
+`features.py` computes the features. `lake/quarantine.py` quarantines rows that break a rule.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ LOANS_UNIT = "loans"
 FIRST_BIRTHDAY = dt.date(1900, 1, 1)
 FIRST_LOAN = dt.date(1990, 1, 1)
 LAST_DATE = dt.date(2100, 12, 31)
-# Follows from the dates above. Were it tighter, one odd row that the loans' own rules let pass
-# would stop the features of all others.
+# Derived from the dates above. With a tighter bound, one unusual row that the loans' own rules allow
+# would block the features of all loans.
 HIGHEST_AGE = LAST_DATE.year - FIRST_BIRTHDAY.year
 HIGHEST_AMOUNT = 1e12
 
@@ -42,7 +41,7 @@ LOANS = TableSchema(
     columns=(
         LOAN_ID,
         Column("id", "int64", "Number of the client who took the loan."),
-        Column("code_gender", "string", "Gender of the client: F or M."),
+        Column("code_gender", "string", "Client's gender: F or M."),
         Column("flag_own_car", "string", "Whether the client owns a car: Y or N."),
         Column("flag_own_realty", "string", "Whether the client owns real estate: Y or N."),
         Column("cnt_children", "int64", "Number of the client's children.", "children"),
@@ -50,19 +49,19 @@ LOANS = TableSchema(
         Column("name_income_type", "string", "Kind of income, e.g. Working, Pensioner, State servant."),
         Column("name_education_type", "string", "Highest education of the client."),
         Column("name_family_status", "string", "Family status of the client."),
-        Column("name_housing_type", "string", "How the client lives, e.g. in an own house, with parents."),
-        Column("flag_mobil", "int64", "Whether the client gave a mobile telephone: 1 or 0."),
-        Column("flag_work_phone", "int64", "Whether the client gave a telephone at work: 1 or 0."),
-        Column("flag_phone", "int64", "Whether the client gave a telephone at home: 1 or 0."),
+        Column("name_housing_type", "string", "Housing of the client, e.g. own house, with parents."),
+        Column("flag_mobil", "int64", "Whether the client gave a mobile phone number: 1 or 0."),
+        Column("flag_work_phone", "int64", "Whether the client gave a work phone number: 1 or 0."),
+        Column("flag_phone", "int64", "Whether the client gave a home phone number: 1 or 0."),
         Column("flag_email", "int64", "Whether the client gave an e-mail address: 1 or 0."),
-        Column("occupation_type", "string", "Occupation of the client; null where none was given."),
+        Column("occupation_type", "string", "Client's occupation; null if not given."),
         Column("cnt_fam_members", "float64", "Size of the client's family, the client included.", "people"),
-        Column("status", "int64", "How the loan went: 0 paid on time, 1 not."),
-        Column("birthday", "date", "Day on which the client was born."),
+        Column("status", "int64", "Outcome of the loan: 0 paid on time, 1 not."),
+        Column("birthday", "date", "Client's date of birth."),
         Column(
             "job_start_date",
             "date",
-            "Day on which the client's current job began; the year 3021 stands for no job (pensioners).",
+            "First day of the client's current job; the year 3021 means no job (pensioners).",
         ),
         Column("loan_date", "date", "Day on which the loan was granted."),
         Column("loan_amount", "float64", "Amount of the loan.", CURRENCY),
@@ -79,7 +78,7 @@ LOANS = TableSchema(
         is_within("loan_date", FIRST_LOAN, LAST_DATE),
         is_within("birthday", FIRST_BIRTHDAY, LAST_DATE),
         is_after("loan_date", "birthday"),
-        # No upper bound: a job that starts after the loan, in 3021 for one, is no job on that day.
+        # No upper bound, because a start after the loan, for example in 3021, means no job.
         is_after("job_start_date", "birthday"),
         is_positive("loan_amount", at_most=HIGHEST_AMOUNT),
         is_positive("amt_income_total", at_most=HIGHEST_AMOUNT),
@@ -98,7 +97,7 @@ PERSON = tuple(
 )
 """Columns that describe the person, not the loan."""
 
-CLIENT_ID = Column("client_id", "int64", "Number of the client, `id` among the loans.")
+CLIENT_ID = Column("client_id", "int64", "Number of the client, `id` in `loans`.")
 
 FEATURES = (
     Column("nb_previous_loans", "int64", "Loans granted to the client before this one.", LOANS_UNIT),
@@ -123,7 +122,7 @@ FEATURE_EXPECTATIONS = (
     is_not_negative("nb_previous_loans"),
     is_null_when("avg_amount_loans_previous", "nb_previous_loans", 0),
     is_present_unless("avg_amount_loans_previous", "nb_previous_loans", 0),
-    # Zero included: amounts are summed to 12 decimals, and a smaller one counts as nothing.
+    # Zero is allowed, because amounts are summed to 12 decimals, which rounds smaller ones to zero.
     is_within("avg_amount_loans_previous", 0.0, HIGHEST_AMOUNT),
     is_present("age"),
     is_within("age", 0, HIGHEST_AGE),
@@ -140,7 +139,7 @@ LOAN_FEATURES = TableSchema(
         CLIENT_ID,
         Column("loan_date", "date", "Day on which the loan was granted, and as of which the features hold."),
         *FEATURES,
-        Column("status", "int64", "How the loan went: 0 paid on time, 1 not. The label, not a feature."),
+        Column("status", "int64", "Outcome of the loan: 0 paid on time, 1 not. The label, not a feature."),
     ),
     key=("loan_id",),
     expectations=(

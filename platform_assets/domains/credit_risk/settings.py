@@ -10,7 +10,7 @@ from platform_assets.settings import DomainSettings
 
 
 class CreditRiskSettings(DomainSettings):
-    """Where the loans come from."""
+    """Location of the loans."""
 
     credit_loans_uri: Annotated[
         str, Field(description="The loans: CSV or parquet, a path or any fsspec URI; empty: demo data.")

@@ -1,4 +1,4 @@
-"""Where credit risk's raw data come from."""
+"""Source of credit risk's raw data."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LOANS = DeclaredSource(CreditRiskSettings, "credit_loans_uri", demo.LOANS)
 
 
 def read_loans(sources: Sources, engine: Engine) -> Landed:
-    """The loans as they were delivered, every line of them.
+    """Return the loans as delivered, including bad lines.
 
     Raises
     ------
     SourceError
-        No source is set, or it is missing, unreachable or no table.
+        The source is not set, is missing or unreachable, or is not a table.
     """
     return land(sources.find(LOANS), engine)

@@ -13,6 +13,7 @@ from platform_assets.domains.optimisation.distance import distance
 from platform_assets.domains.optimisation.memory import read_small
 from platform_assets.domains.optimisation.settings import OptimisationSettings
 from platform_assets.landing.declared_sources import DeclaredSource
+from platform_assets.landing.file_remarks import remarks_on
 from platform_assets.landing.landed_rows import ERROR, LINE, TEXT, Landed, land
 from platform_assets.landing.source_files import fetch
 
@@ -85,10 +86,11 @@ def read_compact(sources: Sources, engine: Engine) -> tuple[Landed, SmallTable]:
             raise SourceError(str(error).replace(str(file), str(source))) from None
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        remarks = remarks_on(file)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Landed(source, rows, digest, folder), small
+    return Landed(source, rows, digest, folder, remarks), small
 
 
 def _numbered(small: SmallTable) -> pa.Table:

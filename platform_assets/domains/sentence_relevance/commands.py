@@ -10,24 +10,24 @@ import typer
 from platform_assets.base.command_line import say
 
 commands = typer.Typer()
-sentences = typer.Typer(help="The packed database of labelled sentences.", no_args_is_help=True)
+sentences = typer.Typer(help="The archive of labelled sentences.", no_args_is_help=True)
 commands.add_typer(sentences, name="sentences")
 
 
 @sentences.callback()
 def _group() -> None:
-    # With one command alone, Typer would take its name away.
+    # Without a callback, Typer omits the name of a group's only command.
     pass
 
 
 @sentences.command()
 def unpack(
     context: typer.Context,
-    archive: Annotated[str, typer.Argument(help="The gzip tarball: a path, or any fsspec URI.")],
+    archive: Annotated[str, typer.Argument(help="The compressed tar archive: a path, or any fsspec URI.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The SQLite file to write.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,  # noqa: FBT002 - how Typer declares a flag
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
-    """Get the SQLite database out of its archive, whole or not at all, and say how many rows have each label."""
+    """Unpack the SQLite database of an archive, and print the number of rows by label."""
     from platform_assets.domains.sentence_relevance import sources
     from platform_assets.landing.source_files import Source
 

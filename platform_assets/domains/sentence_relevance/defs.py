@@ -1,4 +1,4 @@
-"""Sentence relevance in Dagster: wiring only. What is computed, and from what, is next door."""
+"""Sentence relevance in Dagster: wiring only. `sources.py` and `features.py` do the work."""
 
 import dagster as dg
 
@@ -16,20 +16,22 @@ OWNERS = ["team:sentence-relevance"]
 
 @table_asset(schemas.ARCHIVED_SENTENCES, owners=OWNERS, kinds={"sqlite"})
 def archived_sentences(sources: dg.ResourceParam[Sources], engine: dg.ResourceParam[Engine]) -> Landed:
-    """One row per sentence, as the packed database holds it; what cannot be used is in `.._quarantine`."""
+    """One row per sentence, as delivered in the archive. Invalid rows are in `archived_sentences_quarantine`."""
     return read_archived(sources, engine)
 
 
 @table_asset(schemas.SENTENCES, owners=OWNERS, kinds={"pandas"})
 def sentences(context: dg.AssetExecutionContext, archived_sentences: Frame) -> Frame:
-    """Each sentence with what is learned from it, or why nothing is, and the group of its near-duplicates.
+    """One row per sentence, with its label or the reason why it is excluded, and its group of near-duplicates.
 
-    Not learned from: "Can't Decide"; the same words with different labels, all of them; the same words again, of which
-    the first stays; texts without a word once addresses and mentions are gone.
+    Excluded are sentences labelled "Can't Decide", all sentences of equal words with different labels, repeats of a
+    sentence, and texts without words after cleaning.
     """
     labelled = features.label(archived_sentences)
     context.add_asset_metadata(features.counts(labelled))
     return labelled
 
 
-archive_changed = source_changed_sensor("sentence_relevance_archive_changed", ARCHIVE, "train_sentence_relevance_model")
+archive_changed = source_changed_sensor(
+    "sentence_relevance_archive_changed", ARCHIVE, archived_sentences, "train_sentence_relevance_model"
+)

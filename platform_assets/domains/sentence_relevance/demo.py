@@ -1,16 +1,16 @@
-"""Invented labelled sentences, packed as the real archive is: a gzip tarball of the base64 text of a SQLite database.
+"""Generated sample sentences with labels, packed like the real archive: a SQLite database as base64 in a tar.gz file.
 
-No sentence was written by anybody. What is odd in the real archive is odd here too:
+All sentences are generated. The irregularities of the real archive:
 
-- the only member lies below folders, and its text has lines of 76 characters;
-- the table has an index and no primary key, and its rows are ordered by topic;
-- texts were cleaned before: lower case, no addresses, two blanks where something was taken away, line breaks;
-- 7 % of the sentences repeat an earlier one, some of them with another label; 8 % nearly do;
-- a few are labelled "Can't Decide";
-- people disagree: no model can be right about all of them. Words and their pairs give F1 of 0.7 to 0.8.
+- The only member lies below folders, and its text has lines of 76 characters.
+- The table has an index and no primary key, and its rows are ordered by topic.
+- The texts were cleaned: lower case, no addresses, double blanks in place of removed parts, line breaks.
+- 7 % of the sentences repeat an earlier one, some of them with another label. 8 % are near-duplicates.
+- A few are labelled "Can't Decide".
+- Labels are noisy, so no model is right about all of them. Words and word pairs give an F1 of 0.7 to 0.8.
 
-One row in 200 is bad: no text, a label outside the set, one that its number contradicts, no number, a
-number twice, bytes that are no text. From 1,200 rows on each of them occurs.
+One row in 200 is bad on purpose: no text, an unknown label, a label that contradicts its number, no number, a repeated
+number, or bytes that are not text. Every kind occurs from 1,200 rows on.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ SHARE_OF_UNDECIDED = 0.0013
 SHARE_OF_REPEATS = 0.07
 SHARE_OF_NEAR_COPIES = 0.08
 SHARE_OF_OTHER_OPINIONS = 0.1
-"""How often a copy has another label than what it copies."""
+"""Share of copies whose label differs from the original's."""
 SHARE_OF_COMMON_WORDS = 0.5
 SHARE_OF_TELLING_WORDS = 0.17
 HONESTY = 0.72
-"""How often a telling word tells the truth."""
+"""Share of class-specific words that match the sentence's label."""
 LONGEST = 28
 COPIED_FROM = 30
-"""How many rows back a copied sentence lies at most."""
+"""Maximum distance in rows between a copy and its original."""
 NAMES = 4_000
 BLANKS = (" ", "  ", "   ", "\n")
 
@@ -80,16 +80,16 @@ SYLLABLES = "ka lo mi ren sta vo dri pel na tu shi bra gon fe ly os mar chi ju w
 
 
 def generate(path: Path, rows: int, seed: int = SEED) -> Path:
-    """Write an archive of invented sentences; the same rows and seed give the same rows, and here the same bytes.
+    """Write an archive of sample sentences. Equal rows and seed give equal rows, and equal bytes on one machine.
 
     Parameters
     ----------
     path
-        The file to write. It appears whole or not at all.
+        The file, which is written completely or not at all.
     rows
-        Rows of the table, bad ones included.
+        Rows of the table, including bad rows.
     seed
-        Of everything random.
+        Random seed.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def packed(database: bytes, member: str = MEMBER) -> bytes:
-    """A database as the archive holds it."""
+    """Return a database packed as an archive."""
     text = base64.encodebytes(database)
     tarred = io.BytesIO()
     with tarfile.open(fileobj=tarred, mode="w") as archive:
@@ -131,7 +131,7 @@ def _database(table: list[Row]) -> bytes:
         file = Path(folder) / "db.sqlite"
         with closing(sqlite3.connect(file)) as database:
             database.execute('CREATE TABLE data ("index" INTEGER, text TEXT, choose_one TEXT, class_label INTEGER)')
-            # As the real one: the type of a column binds nothing, and the text of a row may be no text.
+            # As in the real database, SQLite does not enforce column types, and a text may hold invalid UTF-8.
             database.executemany("INSERT INTO data VALUES (?, CAST(? AS TEXT), ?, ?)", table)
             database.execute('CREATE INDEX ix_data_index ON data ("index")')
             database.commit()
@@ -139,7 +139,7 @@ def _database(table: list[Row]) -> bytes:
 
 
 def _sentences(random: np.random.Generator, rows: int) -> list[Row]:
-    """All rows as they would be without bad ones: number, text, label, its number."""
+    """Return all rows before some are made bad: number, text, label, number of the label."""
     import numpy as np
 
     topics = np.array(TOPICS.split(), dtype=object)
@@ -156,13 +156,13 @@ def _sentences(random: np.random.Generator, rows: int) -> list[Row]:
 
 
 def _texts(random: np.random.Generator, topic: NDArray[Any], relevant: NDArray[Any]) -> list[list[str]]:
-    """The words of each sentence: common ones, telling ones, names, and its topic."""
+    """Return the words of each sentence: common words, class-specific words, names, and the topic."""
     import numpy as np
 
     shape = (len(topic), LONGEST)
 
     def pick(words: list[str]) -> NDArray[Any]:
-        # The first words are the most frequent, as in any language.
+        # The first words are the most frequent, as in natural language.
         place = (len(words) ** random.random(shape)).astype(int) - 1
         found: NDArray[Any] = np.array(words, dtype=object)[place]
         return found
@@ -179,7 +179,7 @@ def _texts(random: np.random.Generator, topic: NDArray[Any], relevant: NDArray[A
 
 
 def _copy(random: np.random.Generator, texts: list[list[str]], relevant: NDArray[Any], topic: NDArray[Any]) -> None:
-    """Make some sentences copies of an earlier one of their topic, in place, whole or with other ends."""
+    """Replace some sentences by copies, or near-copies, of an earlier sentence of their topic, in place."""
     rows = len(texts)
     chance, back = random.random(rows), 1 + random.integers(0, COPIED_FROM, rows)
     differs = random.random(rows) < SHARE_OF_OTHER_OPINIONS
@@ -195,7 +195,7 @@ def _copy(random: np.random.Generator, texts: list[list[str]], relevant: NDArray
 
 
 def _spaced(random: np.random.Generator, texts: list[list[str]]) -> list[str]:
-    """The words with blanks between them, and around them, as cleaning has left them."""
+    """Join words with blanks between and around them, as the cleaning of the real archive left them."""
     gaps = random.choice(len(BLANKS), (len(texts), LONGEST + 2), p=(0.9, 0.06, 0.03, 0.01))
     ends = random.random((len(texts), 2)) < (0.2, 0.6)
     spaced = []

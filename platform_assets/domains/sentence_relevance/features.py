@@ -1,7 +1,4 @@
-"""From labelled sentences to what is learned from them: table in, table out.
-
-Nothing here reads, writes or looks at the clock.
-"""
+"""From labelled sentences to training examples: pure functions from table to table."""
 
 from __future__ import annotations
 
@@ -26,15 +23,14 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Frame
 
 TOPIC_ROWS = 1_000
-"""Rows of a topic block; the real source has about fifty for each of the words that it was searched for."""
+"""Rows of a topic block. The real source has about fifty rows for each search word."""
 
 
 def label(archived: Frame) -> Frame:
-    """One row for each sentence of the archive, with what is learned from it, or why nothing is.
+    """Return one row for each sentence of the archive, with its label or the reason why it is excluded.
 
-    Sentences are the same if nothing but cleaning tells them apart. Of the same ones, the first by number that
-    somebody decided about is learned from; if people decided differently, none is, for nobody can tell who was right.
-    What is undecided contradicts nothing.
+    Sentences are equal if their cleaned texts are equal. Of equal sentences, the first by number with a decided label
+    is used. If their decided labels differ, none of them is used.
 
     Parameters
     ----------
@@ -44,7 +40,7 @@ def label(archived: Frame) -> Frame:
     Returns
     -------
     Frame
-        Rows of `schemas.SENTENCES`, by number.
+        Rows of `schemas.SENTENCES`, ordered by number.
     """
     rows = archived.sort_values("index", ignore_index=True)
     words = rows["text"].map(clean)
@@ -54,7 +50,7 @@ def label(archived: Frame) -> Frame:
         label=rows["choose_one"],
         relevant=rows["choose_one"].map(LABELS).astype("Int64").mask(reason.notna()),
         set_aside=reason,
-        # The oldest first, so that a group keeps its key when sentences are added.
+        # In order of number, so that a group keeps its key when sentences are added.
         near_duplicates=near_duplicates(words.tolist()),
         words=words.map(lambda text: len(text.split())),
         topic=rows["index"].map(topic),
@@ -63,13 +59,13 @@ def label(archived: Frame) -> Frame:
 
 
 def topic(index: int) -> str:
-    """The block of numbers in which a sentence lies."""
+    """Return the block of numbers that contains a sentence."""
     first = index // TOPIC_ROWS * TOPIC_ROWS
     return f"{first} to {first + TOPIC_ROWS - 1}"
 
 
 def counts(sentences: Frame) -> dict[str, int]:
-    """How many sentences are learned from, are set aside for each reason, and how many groups they form.
+    """Count the sentences that are used, those that are excluded by reason, and the groups of near-duplicates.
 
     Parameters
     ----------
@@ -90,14 +86,14 @@ def counts(sentences: Frame) -> dict[str, int]:
 
 
 def _reason(words: pd.Series[str], chosen: pd.Series[str]) -> pd.Series[str]:
-    """Why each sentence is not learned from; null where it is. Sentences come by number."""
+    """Return why each sentence is excluded; null if it is used. Sentences are ordered by number."""
     import pandas as pd
 
     decided = (chosen != CANNOT_DECIDE) & (words != "")
     choices = chosen.where(decided).groupby(words).transform("nunique")
     repeated = words.where(decided).duplicated() & decided
     reason = pd.Series(None, index=words.index, dtype="str")
-    # The last that holds is told: what has no words has nothing else.
+    # If several reasons apply, the last assignment wins.
     reason[repeated] = REPEAT
     reason[decided & (choices > 1)] = CONFLICTING
     reason[~decided] = UNDECIDED

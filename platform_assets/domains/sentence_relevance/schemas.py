@@ -1,6 +1,6 @@
-"""Sentence relevance's tables: columns, types, units, and what must hold before they are published.
+"""Sentence relevance's tables: columns, types, units, and the expectations that are checked before publishing.
 
-What becomes of a sentence is in `features.py`; how rows that break a rule are set apart is the platform's business.
+`features.py` labels the sentences. `lake/quarantine.py` quarantines rows that break a rule.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ RELEVANT: Final = "Relevant"
 NOT_RELEVANT: Final = "Not Relevant"
 CANNOT_DECIDE = "Can't Decide"
 LABELS = {NOT_RELEVANT: 0, RELEVANT: 1, CANNOT_DECIDE: 2}
-"""What people could choose, with the number that stands for it in the archive."""
+"""Labels, with their number in the archive."""
 
 UNDECIDED = "undecided"
 CONFLICTING = "conflicting labels"
 REPEAT = "repeat"
 NO_WORDS = "no words"
 REASONS = (UNDECIDED, CONFLICTING, REPEAT, NO_WORDS)
-"""Why a sentence is not learned from."""
+"""Reasons why a sentence is excluded from training."""
 
 TABLE = "data"
-"""The table in the archive's database."""
+"""Name of the table in the archive's database."""
 
 ARCHIVED_SENTENCES = TableSchema(
     name="sentence_relevance/archived_sentences",
     columns=(
-        Column("index", "int64", "Number of the row in the source, unique; rows are numbered topic by topic."),
-        Column("text", "string", "The sentence as delivered: lower case, addresses and most punctuation taken away."),
-        Column("choose_one", "string", f"What people chose: {', '.join(LABELS)}."),
-        Column("class_label", "int64", "The same as a number: 0 not relevant, 1 relevant, 2 undecided."),
+        Column("index", "int64", "Number of the row in the source, unique. Rows are ordered by topic."),
+        Column("text", "string", "The sentence as delivered: lower case, without addresses and most punctuation."),
+        Column("choose_one", "string", f"Label: {', '.join(LABELS)}."),
+        Column("class_label", "int64", "The label as a number: 0 not relevant, 1 relevant, 2 undecided."),
     ),
     key=("index",),
     source=True,
@@ -56,19 +56,19 @@ ARCHIVED_SENTENCES = TableSchema(
     ),
 )
 
-TEXT = Column("text", "string", "The sentence as delivered; the model cleans it by itself.")
+TEXT = Column("text", "string", "The sentence as delivered. The model cleans it.")
 
 SENTENCES = TableSchema(
     name="sentence_relevance/sentences",
     columns=(
         Column("sentence_id", "int64", "Number of the sentence, unique; `index` in the archive."),
         TEXT,
-        Column("label", "string", f"What people chose: {', '.join(LABELS)}."),
-        Column("relevant", "int64", "1 relevant, 0 not; null where the sentence is not learned from."),
-        Column("set_aside", "string", f"Why it is not learned from: {', '.join(REASONS)}; null where it is."),
-        Column("near_duplicates", "string", "Key of its group: texts of the same words share it, and nearly the same."),
+        Column("label", "string", f"Label: {', '.join(LABELS)}."),
+        Column("relevant", "int64", "1 relevant, 0 not; null if the sentence is excluded from training."),
+        Column("set_aside", "string", f"Why it is excluded from training: {', '.join(REASONS)}; null if it is used."),
+        Column("near_duplicates", "string", "Key of its group of equal or nearly equal texts."),
         Column("words", "int64", "Number of words after cleaning.", "words"),
-        Column("topic", "string", "The block of 1,000 numbers in which it lies; the source is ordered by topic."),
+        Column("topic", "string", "Its block of 1,000 numbers. The source is ordered by topic."),
     ),
     key=("sentence_id",),
     expectations=(

@@ -10,7 +10,7 @@ from platform_assets.settings import DomainSettings
 
 
 class SentenceRelevanceSettings(DomainSettings):
-    """Where the labelled sentences come from."""
+    """Location of the labelled sentences."""
 
     sentences_archive_uri: Annotated[
         str,

@@ -1,4 +1,4 @@
-"""Where the labelled sentences come from, and how they get out of their packing."""
+"""Source of the labelled sentences, and how its archive is unpacked."""
 
 from __future__ import annotations
 
@@ -25,47 +25,47 @@ if TYPE_CHECKING:
     from platform_assets.landing.source_files import Source
     from platform_assets.settings import Settings
 
-ARCHIVE = DeclaredSource(SentenceRelevanceSettings, "sentences_archive_uri", demo.SENTENCES)
+ARCHIVE = DeclaredSource(SentenceRelevanceSettings, "sentences_archive_uri", demo.SENTENCES, is_archive=True)
 COLUMNS = [column.name for column in ARCHIVED_SENTENCES.columns]
 
 
 def read_archived(sources: Sources, engine: Engine) -> Landed:
-    """The rows of the archive's table as they were delivered, every one of them.
+    """Return the rows of the archive's table as delivered, including bad rows.
 
     Raises
     ------
     SourceError
-        No source is set, or it is missing, unreachable, damaged, or not packed as it should be.
+        The source is not set, is missing, unreachable or damaged, or is packed in another way.
     """
     source = sources.find(ARCHIVE)
-    return land(source, engine, unpacking(sources.settings), sqlite_rows(TABLE, COLUMNS))
+    return land(source, engine, sources.unpacking(ARCHIVE), sqlite_rows(TABLE, COLUMNS))
 
 
 def unpack(archive: Source, target: Path, how: Unpacking, *, replace: bool = False) -> Mapping[str, int]:
-    """Write the SQLite database that an archive holds, whole or not at all; its rows by label.
+    """Write the SQLite database of an archive, completely or not at all; return the number of rows by label.
 
     Parameters
     ----------
     archive
-        The gzip tarball.
+        The compressed tar archive.
     target
-        The file to write, in a folder that is there.
+        The file to write, in an existing folder.
     how
-        Its limit.
+        Limit of bytes.
     replace
-        Whether a file that is there already may be replaced.
+        Whether an existing file may be replaced.
 
     Raises
     ------
     SourceError
-        The archive is missing, damaged or not packed as it should be, or the file cannot be written.
+        The archive is missing, damaged or packed in another way, or the file cannot be written.
     """
     if target.is_dir():
-        raise SourceError(f"{target} is a folder; name the file to be written")
+        raise SourceError(f"{target} is a folder; give the name of a file")
     if target.exists() and not replace:
-        raise SourceError(f"{target} is there already; name another file, or replace it with --force")
+        raise SourceError(f"{target} exists already; choose another name, or use --force to replace it")
     try:
-        # Beside the target, for only there a file takes its name in one step.
+        # In the target's folder, because renaming is atomic only within a file system.
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             packed = fetch(archive, Path(folder) / "archive", how)
             place = Path(folder) / "unpacked"
@@ -75,10 +75,12 @@ def unpack(archive: Source, target: Path, how: Unpacking, *, replace: bool = Fal
                 rows = counted(database, TABLE, "choose_one")
             file.replace(target)
     except OSError as error:
-        raise SourceError(f"{target} cannot be written: {error.strerror}; name a file in a folder of yours") from None
+        raise SourceError(
+            f"{target} cannot be written: {error.strerror}; choose a file in a folder that you can write"
+        ) from None
     return rows
 
 
 def unpacking(settings: Settings) -> Unpacking:
-    """How archives are unpacked, as the settings say."""
+    """Return how archives are unpacked, by the settings."""
     return Unpacking(settings.archive_max_bytes, variable("archive_max_bytes"))

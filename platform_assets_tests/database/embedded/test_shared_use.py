@@ -16,7 +16,9 @@ from platform_assets.base.errors import DatabaseError
 from platform_assets.database.connections import embedded_database
 from platform_assets.database.embedded.server import APP, OWNER, Server, ServerFolder, free_port
 from platform_assets.database.embedded.shared_use import use_server
-from platform_assets.database.opening import open_database
+from platform_assets.database.opening import open_database, open_owner
+from platform_assets.database.revisions import find_branches
+from platform_assets_tests.command_line import AS_NO_USER, NO_USER, needs_root
 from platform_assets_tests.postgres import is_watched, processes_of, wait_until, wait_until_stopped
 
 if TYPE_CHECKING:
@@ -75,10 +77,18 @@ def tables(home: Path) -> list[str]:
         return [row[0] for row in connection.execute("select name from platform.online_tables order by name")]
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> ServerFolder:
+    path = tmp_path / "postgres"
+    path.mkdir()
+    (path / "server.log").touch()
+    return ServerFolder(path)
+
+
 @linux
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-3")
-def test_six_cold_starts_at_once_share_one_server_that_goes_with_the_last_and_comes_again(tmp_path: Path) -> None:
+def test_six_concurrent_cold_starts_share_one_server_that_stops_after_the_last_user(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with contextlib.ExitStack() as stack:
         users = [stack.enter_context(user(home, f"user {number}")) for number in range(6)]
@@ -98,31 +108,31 @@ def test_six_cold_starts_at_once_share_one_server_that_goes_with_the_last_and_co
 
 @linux
 @pytest.mark.requirement("PLT-3")
-def test_users_killed_during_the_start_leave_nothing_behind(embedded_home: Path) -> None:
+def test_users_killed_during_the_start_leave_no_process(embedded_home: Path) -> None:
     with user(embedded_home, "early") as process:
-        wait_until(lambda: processes_of(embedded_home), "the watcher was there")
+        wait_until(lambda: processes_of(embedded_home), "the watcher ran")
         process.kill()
     wait_until_stopped(embedded_home)
     assert tables(embedded_home) == []
 
 
 @linux
-def test_a_start_while_the_last_server_shuts_down_waits_for_it(embedded_home: Path) -> None:
+def test_a_start_waits_for_the_shutdown_of_the_previous_server(embedded_home: Path) -> None:
     with contextlib.closing(open_database("", embedded_home)):
         first = watcher_and_server(embedded_home)
     address = ServerFolder(embedded_home / "postgres").address
-    wait_until(lambda: not address.exists(), "the shutdown had begun")
+    wait_until(lambda: not address.exists(), "the server shut down")
     with contextlib.closing(open_database("", embedded_home)):
         second = watcher_and_server(embedded_home)
     assert set(first).isdisjoint(second)
 
 
 @linux
-def test_a_killed_watcher_is_replaced_and_its_server_goes_on(embedded_home: Path) -> None:
+def test_a_new_watcher_adopts_the_server_of_a_killed_one(embedded_home: Path) -> None:
     with contextlib.closing(open_database("", embedded_home)) as database, database.connect("platform") as connection:
         watcher, server = watcher_and_server(embedded_home)
         os.kill(watcher, signal.SIGKILL)
-        wait_until(lambda: not is_watched(embedded_home), "it died")
+        wait_until(lambda: not is_watched(embedded_home), "the watcher had died")
         with contextlib.closing(open_database("", embedded_home)):
             new_watcher, same_server = watcher_and_server(embedded_home)
             assert new_watcher != watcher
@@ -132,7 +142,7 @@ def test_a_killed_watcher_is_replaced_and_its_server_goes_on(embedded_home: Path
 
 
 @linux
-def test_a_killed_server_comes_back_with_its_data(embedded_home: Path) -> None:
+def test_a_killed_server_restarts_with_its_data(embedded_home: Path) -> None:
     with user(embedded_home, "kept") as process:
         first_line(process)
         for pid in watcher_and_server(embedded_home):
@@ -144,14 +154,68 @@ def test_a_killed_server_comes_back_with_its_data(embedded_home: Path) -> None:
 
 
 @linux
-def test_a_pid_file_whose_number_now_belongs_to_another_program_is_removed(embedded_home: Path) -> None:
+def test_a_pid_file_with_the_id_of_another_process_is_removed(embedded_home: Path) -> None:
     pid_file = embedded_home / "postgres" / "data" / "postmaster.pid"
     pid_file.write_text(f"{os.getpid()}\n{pid_file.parent}\n0\n5432\n\n127.0.0.1\n0 0\nready\n")
     assert tables(embedded_home) == []
 
 
 @linux
-def test_a_server_that_dies_under_its_users_takes_the_watcher_with_it(embedded_home: Path) -> None:
+@pytest.mark.requirement("PLT-12")
+@pytest.mark.parametrize("content", [b"", b"no number\n\xff\n", b"99999999999999999999\n"])
+def test_a_pid_file_that_names_no_process_is_removed(folder: ServerFolder, content: bytes) -> None:
+    folder.data.mkdir()
+    pid_file = folder.data / "postmaster.pid"
+    pid_file.write_bytes(content)
+    server = Server(folder)
+    assert not server._take_over()
+    assert not pid_file.exists()
+
+
+@linux
+@pytest.mark.requirement("PLT-12")
+def test_a_server_starts_over_an_empty_pid_file(embedded_home: Path) -> None:
+    (embedded_home / "postgres" / "data" / "postmaster.pid").write_bytes(b"")
+    assert tables(embedded_home) == []
+
+
+@linux
+@pytest.mark.requirement("PLT-14")
+def test_a_database_of_newer_code_is_refused_in_one_sentence(embedded_home: Path) -> None:
+    with contextlib.closing(open_owner("", embedded_home)) as owner, owner.connect("platform") as connection:
+        connection.execute("update platform.alembic_version set version_num = '0999' where version_num !~ '_'")
+    wait_until_stopped(embedded_home)
+    with pytest.raises(DatabaseError) as error:
+        open_database("", embedded_home)
+    newest = find_branches()[0].head
+    assert str(error.value) == (
+        f"the database platform is at revision 0999, but this code knows only {newest} and older; install the version "
+        "of the platform that migrated the database"
+    )
+
+
+@linux
+@pytest.mark.requirement("PLT-3")
+@needs_root
+def test_a_user_without_an_entry_in_passwd_gets_one_sentence(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, NO_USER, NO_USER)
+    code = "import sys; from platform_assets import cli; sys.argv = ['', 'doctor']; cli.main()"
+    done = subprocess.run(
+        [*AS_NO_USER, sys.executable, "-c", code],
+        env=os.environ | {"PLATFORM_HOME": str(home), "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"the embedded PostgreSQL cannot run as user id {NO_USER}, which has no entry in /etc/passwd" in done.stdout
+    assert "PLATFORM_DATABASE_URL" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@linux
+def test_the_watcher_ends_when_its_server_dies(embedded_home: Path) -> None:
     with contextlib.closing(open_database("", embedded_home)):
         os.kill(watcher_and_server(embedded_home)[1], signal.SIGKILL)
         wait_until_stopped(embedded_home)
@@ -163,7 +227,7 @@ def test_a_forked_child_does_not_keep_the_server_of_a_killed_process(embedded_ho
     with user(embedded_home, script=FORKING_USER) as process:
         child = int(first_line(process))
         process.kill()
-        # The child's command line names the home as well, without the folder of the server.
+        # `wait_until_stopped` ignores the child, because its command line does not contain the server's folder.
         wait_until_stopped(embedded_home)
         os.kill(child, signal.SIGKILL)
 
@@ -171,33 +235,25 @@ def test_a_forked_child_does_not_keep_the_server_of_a_killed_process(embedded_ho
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("PG_VERSION", "9\n", "are of PostgreSQL 9; found are only the programs of"),
+        ("PG_VERSION", "9\n", "need PostgreSQL 9, but only version"),
         ("postgresql.conf", "nonsense = 1\n", 'unrecognized configuration parameter "nonsense"'),
     ],
 )
-def test_a_start_that_fails_says_so_at_once_with_the_reason(
+def test_a_failed_start_is_reported_at_once_with_the_reason(
     tmp_path: Path, file: str, content: str, message: str
 ) -> None:
-    # Both are read before anything else of the data.
+    # PostgreSQL reads both files before any others.
     data = tmp_path / "postgres" / "data"
     data.mkdir(parents=True)
     (data / file).write_text(content)
-    # Whoever waits in vain for a server is told instead that it "was not ready after .. s".
-    with pytest.raises(DatabaseError, match="did not start") as error:
+    with pytest.raises(DatabaseError) as error:
         open_database("", tmp_path)
     assert message in str(error.value)
+    assert "was not ready after" not in str(error.value)
     assert "Traceback" not in str(error.value)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> ServerFolder:
-    path = tmp_path / "postgres"
-    path.mkdir()
-    (path / "server.log").touch()
-    return ServerFolder(path)
-
-
-def test_a_half_made_data_folder_is_made_again(folder: ServerFolder) -> None:
+def test_a_half_made_data_folder_is_replaced(folder: ServerFolder) -> None:
     (folder.path / "data.killed").mkdir()
     (folder.path / "data.killed" / "PG_VERSION").write_text("18\n")
     server = Server(folder)
@@ -210,12 +266,12 @@ def test_a_half_made_data_folder_is_made_again(folder: ServerFolder) -> None:
     assert not server.alive()
 
 
-def test_a_port_that_was_taken_meanwhile_is_given_up(folder: ServerFolder) -> None:
+def test_another_port_is_tried_if_the_first_is_taken(folder: ServerFolder) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken, free = other.getsockname()[1], free_port()
-        # The log is where the server's messages go; the watcher's output is redirected there.
+        # The server's messages must go to the log, as the output of the watcher does.
         ports = iter([taken, free])
         with folder.log.open("ab") as log, redirected_stderr(log.fileno()):
             server = Server(folder, ports=lambda: next(ports))
@@ -240,7 +296,7 @@ def redirected_stderr(descriptor: int) -> Iterator[None]:
 @linux
 @pytest.mark.requirement("PLT-3")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may not run PostgreSQL: run the tests as root")
-def test_started_by_root_below_a_private_folder_the_server_runs_as_nobody_special(tmp_path: Path) -> None:
+def test_root_starts_the_server_as_an_unprivileged_user_below_a_private_folder(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     folder = ServerFolder(private / "postgres")
@@ -260,7 +316,7 @@ def test_started_by_root_below_a_private_folder_the_server_runs_as_nobody_specia
 
 @pytest.mark.requirement("PLT-8")
 @pytest.mark.parametrize(("role", "file"), [(OWNER, "password"), (APP, "password_of_platform_app")])
-def test_a_password_is_its_owners_alone(running_home: Path, role: str, file: str) -> None:
+def test_only_the_owner_can_read_a_password(running_home: Path, role: str, file: str) -> None:
     use = use_server(running_home / "postgres")
     try:
         folder = ServerFolder(running_home / "postgres")

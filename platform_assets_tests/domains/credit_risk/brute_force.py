@@ -1,4 +1,4 @@
-"""Credit risk's features once more, in plain Python: loan by loan, every other loan looked at.
+"""A second implementation of credit risk's features in plain Python, comparing each loan with all others.
 
 Written from the definitions in the domain's README.md, in another form than the expression:
 no windows, no decimals, years by anniversaries. Slow, and meant to be read.
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     status: int
 
     def equals(self, other: Row) -> bool:
-        """Same integers, dates and nulls; averages to a relative 1e-12, for they are summed differently."""
+        """Compare integers, dates and nulls exactly, and averages to a relative 1e-12 (another order of summation)."""
         mine, its = self.avg_amount_loans_previous, other.avg_amount_loans_previous
         if mine is None or its is None:
             return self == other
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 
 def loan_features(loans: Iterable[Loan]) -> list[Row]:
-    """One row per loan, ordered by `loan_id`."""
+    """Return one row per loan, ordered by `loan_id`."""
     by_client = defaultdict(list)
     for loan in loans:
         by_client[loan.id].append(loan)
@@ -59,7 +59,7 @@ def loan_features(loans: Iterable[Loan]) -> list[Row]:
 
 
 def newest_per_client(rows: Iterable[Row]) -> list[Row]:
-    """The row of each client's newest loan, ordered by client."""
+    """Return the row of each client's newest loan, ordered by client."""
     newest: dict[int, Row] = {}
     for row in rows:
         best = newest.get(row.client_id)
@@ -69,7 +69,7 @@ def newest_per_client(rows: Iterable[Row]) -> list[Row]:
 
 
 def good_loans(path: Path) -> Iterator[Loan]:
-    """The loans of a demo file whose lines are well-formed, unambiguous and within the rules."""
+    """Return the loans of a demo file whose lines are well-formed, unambiguous and valid."""
     with path.open(encoding="utf-8", newline="") as file:
         header, *lines = csv.reader(file)
     versions = defaultdict(set)

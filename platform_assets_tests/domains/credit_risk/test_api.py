@@ -1,4 +1,4 @@
-"""Credit risk over HTTP: features and predictions as training has them, and every other request told what is wrong."""
+"""Credit risk over HTTP: features and predictions equal those of training, and invalid requests get a clear error."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 
 from platform_assets.app import application
 from platform_assets.domains.credit_risk.model import MODEL, NAMES
-from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.service import api
+from platform_assets_tests.service import api, wait_until_live
 from platform_assets_tests.serving import credit
 from platform_assets_tests.test_app import problem
 
@@ -39,7 +38,7 @@ def model(services: Services) -> FittedModel:
 
 @pytest.fixture(scope="module")
 def champion(services: Services, model: FittedModel) -> int:
-    """Number of the request by which it became one."""
+    """Id of the approval request."""
     return credit.crown(services, model, 3, THRESHOLD)
 
 
@@ -48,19 +47,19 @@ def app(services: Services, champion: int) -> Iterator[FastAPI]:
     assert champion
     app = application(services)
     with api(app):
-        wait_until(lambda: services.live_models.state()[MODEL.name].live, "the champion was live")
+        wait_until_live(services, MODEL.name)
         yield app
 
 
 @pytest.fixture(scope="module")
 def shop(app: FastAPI, people: People) -> TestClient:
-    """A program that may predict."""
+    """Client with a key of scope `predict`."""
     return api(app, people.program)
 
 
 @pytest.fixture(scope="module")
 def newest(services: Services, model: FittedModel) -> pd.DataFrame:
-    """What training has of each client's newest loan, with the score that it gives it."""
+    """The training features of each client's newest loan, with their score."""
     frame = credit.newest_rows(services)
     scores = dict(
         zip(credit.training_frame(services)["loan_id"], model.scores(credit.training_frame(services)), strict=True)
@@ -69,11 +68,11 @@ def newest(services: Services, model: FittedModel) -> pd.DataFrame:
 
 
 def plain(row: Any) -> dict[str, Any]:
-    """The features of a row as JSON has them."""
+    """Return the features of a row as JSON values."""
     return {name: None if pd.isna(row[name]) else row[name] for name in NAMES}
 
 
-# What is answered
+# Answers
 
 
 @pytest.mark.requirement("CRE-4")
@@ -90,7 +89,7 @@ def test_the_features_of_a_client_are_those_of_the_newest_loan(shop: TestClient,
 
 
 @pytest.mark.requirement("CRE-4")
-def test_a_prediction_says_what_it_was_made_of(
+def test_a_prediction_contains_the_features_that_it_is_made_from(
     shop: TestClient, champion: int, newest: pd.DataFrame, services: Services
 ) -> None:
     found = shop.post(PREDICTIONS, json={"client_id": CLIENT}).json()
@@ -111,20 +110,20 @@ def test_a_prediction_says_what_it_was_made_of(
 
 
 @pytest.mark.requirement("CRE-4", "CRE-5")
-def test_a_thousand_clients_get_training_s_own_numbers_to_the_bit(shop: TestClient, newest: pd.DataFrame) -> None:
+def test_a_thousand_clients_get_exactly_the_numbers_of_training(shop: TestClient, newest: pd.DataFrame) -> None:
     ids = [int(client) for client in newest.index]
     assert len(ids) == 1_000
     found = shop.post(PREDICTIONS, json={"client_ids": ids}).json()["predictions"]
     assert [one["client_id"] for one in found] == ids
     assert [one["probability"] for one in found] == newest["score"].tolist()
     assert [one["features"] for one in found] == [plain(newest.loc[client]) for client in ids]
-    # How many are asked for at once makes no difference either.
+    # The size of the request does not change the numbers.
     alone = [shop.post(PREDICTIONS, json={"client_id": client}).json() for client in ids[:50]]
     assert alone == found[:50]
 
 
 @pytest.mark.requirement("SRV-2")
-def test_a_list_is_answered_in_its_order_with_who_is_unknown_in_place(shop: TestClient) -> None:
+def test_a_list_is_answered_in_order_with_unknown_clients_in_place(shop: TestClient) -> None:
     asked = [CLIENT + 5, credit.NOBODY, CLIENT, CLIENT + 5, -1, 0, INT64]
     found = shop.post(PREDICTIONS, json={"client_ids": asked}).json()["predictions"]
     assert [one["client_id"] for one in found] == asked
@@ -134,7 +133,7 @@ def test_a_list_is_answered_in_its_order_with_who_is_unknown_in_place(shop: Test
 
 
 @pytest.mark.parametrize("ids", [[], [credit.NOBODY]])
-def test_a_list_of_nobody_needs_no_model(shop: TestClient, ids: list[int]) -> None:
+def test_a_list_of_unknown_clients_needs_no_model(shop: TestClient, ids: list[int]) -> None:
     response = shop.post(PREDICTIONS, json={"client_ids": ids})
     assert response.json() == {"predictions": [{"client_id": client, "error": "not_found"} for client in ids]}
 
@@ -148,11 +147,11 @@ def test_an_unknown_client_is_not_found(shop: TestClient, client: int) -> None:
         assert f"no client {client}" in found["detail"]
 
 
-# Who may ask
+# Permissions
 
 
 @pytest.mark.requirement("SRV-1")
-def test_keys_open_what_their_scopes_say(app: FastAPI, people: People) -> None:
+def test_keys_allow_what_their_scopes_allow(app: FastAPI, people: People) -> None:
     def statuses(secret: str) -> tuple[int, ...]:
         client = api(app, secret)
         asked = client.post(PREDICTIONS, json={"client_id": CLIENT})
@@ -179,9 +178,9 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "no object": (b"[1]", 422, "body"),
     "null": (b"null", 422, "body"),
     "cut off": (b'{"client_id": 5', 422, "body"),
-    "NaN": (b'{"client_id": NaN}', 422, "client_id"),
-    "Infinity": (b'{"client_id": Infinity}', 422, "client_id"),
-    "minus Infinity in a list": (b'{"client_ids": [1, -Infinity]}', 422, "client_ids.1"),
+    "NaN": (b'{"client_id": NaN}', 422, "body"),
+    "Infinity": (b'{"client_id": Infinity}', 422, "body"),
+    "minus Infinity in a list": (b'{"client_ids": [1, -Infinity]}', 422, "body"),
     "a huge float": (b'{"client_id": 1e999}', 422, "client_id"),
     "a fraction": (b'{"client_id": 1.5}', 422, "client_id"),
     "text": (b'{"client_id": "5008804"}', 422, "client_id"),
@@ -215,7 +214,7 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
 
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("name", BODIES)
-def test_a_hostile_body_is_told_its_field(shop: TestClient, name: str) -> None:
+def test_the_error_for_an_invalid_body_names_the_field(shop: TestClient, name: str) -> None:
     body, status, field = BODIES[name]
     response = shop.post(PREDICTIONS, content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == status, response.text
@@ -223,17 +222,11 @@ def test_a_hostile_body_is_told_its_field(shop: TestClient, name: str) -> None:
     assert [one["field"] for one in found.get("errors", [])] == ([field] if field else [])
 
 
-def test_the_last_of_two_equal_names_counts(shop: TestClient) -> None:
-    body = b'{"client_id": 1, "client_id": %d}' % CLIENT
-    response = shop.post(PREDICTIONS, content=body, headers={"Content-Type": "application/json"})
-    assert response.json()["client_id"] == CLIENT
-
-
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize(
     "kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/xml", "\xff", ";"]
 )
-def test_what_is_no_json_is_refused_by_its_type(shop: TestClient, kind: str) -> None:
+def test_other_media_types_than_json_are_refused(shop: TestClient, kind: str) -> None:
     headers: Any = {"Content-Type": kind.encode("latin-1")}
     found = problem(shop.post(PREDICTIONS, content=b'{"client_id": 1}', headers=headers))
     assert (found["status"], found["type"]) == (415, "urn:platform-assets:not-json")
@@ -264,10 +257,13 @@ def test_what_is_no_json_is_refused_by_its_type(shop: TestClient, kind: str) -> 
         ("", 404),
         ("%20", 422),
         ("{client_id}", 422),
+        ("5_000_001", 422),
+        ("+5000001", 422),
+        ("5000001.0", 422),
         ("5000001?client_id=9", 200),
     ],
 )
-def test_a_hostile_path_is_told_its_field(shop: TestClient, path: str, status: int) -> None:
+def test_the_error_for_an_invalid_path_names_the_field(shop: TestClient, path: str, status: int) -> None:
     response = shop.get(f"{FEATURES}{path}")
     assert response.status_code == status, response.text
     if status == 422:
@@ -275,16 +271,16 @@ def test_a_hostile_path_is_told_its_field(shop: TestClient, path: str, status: i
 
 
 @pytest.mark.requirement("SRV-1")
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "X"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "X"])
 @pytest.mark.parametrize("path", [PREDICTIONS, f"{FEATURES}{CLIENT}", "/models", "/metrics"])
-def test_no_other_method_and_no_other_origin(shop: TestClient, method: str, path: str) -> None:
+def test_other_methods_and_origins_are_refused(shop: TestClient, method: str, path: str) -> None:
     asks = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     response = shop.request(method, path, headers=asks)
     assert response.status_code == 405
     assert not [name for name in response.headers if name.startswith("access-control-")]
 
 
-# What is alive
+# Monitoring routes
 
 
 @pytest.mark.requirement("SRV-1", "PRO-8")
@@ -323,7 +319,7 @@ def test_ready_lists_the_models(shop: TestClient) -> None:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_prometheus_sees_requests_predictions_models_and_features(app: FastAPI, people: People) -> None:
+def test_prometheus_gets_requests_predictions_models_and_features(app: FastAPI, people: People) -> None:
     shop, rita = api(app, people.program), api(app, people.rita)
     shop.post(PREDICTIONS, json={"client_ids": [CLIENT, CLIENT + 1, credit.NOBODY]})
     shop.get(f"{FEATURES}{credit.NOBODY}")

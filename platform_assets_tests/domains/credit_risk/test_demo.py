@@ -1,21 +1,23 @@
-"""The demo loans are reproducible, whole, odd where the real ones are odd, and worth learning from."""
+"""The sample loans are reproducible and complete, have the real file's irregularities, and can be learned from."""
 
 from __future__ import annotations
 
 import csv
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from platform_assets.domains.credit_risk.demo import COLUMNS, generate
+from platform_assets.domains.credit_risk.demo import COLUMNS, FEWEST, generate
 from platform_assets.domains.credit_risk.schemas import LOANS
+from platform_assets.domains.credit_risk.sources import LOANS as LOANS_SOURCE
+from platform_assets.landing.declared_sources import Sources
+from platform_assets.settings import Settings
 from platform_assets_tests.domains.credit_risk import brute_force
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from platform_assets_tests.domains.credit_risk.brute_force import Loan, Row
 
 ROWS = 20_000
@@ -48,7 +50,13 @@ def test_a_file_has_as_many_lines_as_asked_for(tmp_path: Path, rows: int) -> Non
     assert len(path.read_text(encoding="utf-8").splitlines()) == 1 + rows
 
 
-def test_it_has_the_documented_columns_and_two_more(lines: list[list[str]]) -> None:
+@pytest.mark.requirement("PLT-3")
+def test_a_small_demo_has_the_loans_that_the_model_needs(tmp_path: Path) -> None:
+    found = Sources(Settings(home=tmp_path, demo_rows=2_000)).find(LOANS_SOURCE)
+    assert len(Path(found.uri).read_text(encoding="utf-8").splitlines()) == 1 + FEWEST
+
+
+def test_it_has_the_documented_columns_and_two_undocumented_ones(lines: list[list[str]]) -> None:
     assert lines[0] == list(COLUMNS)
     assert set(COLUMNS) - {column.name for column in LOANS.columns} == {"days_birth", "days_employed"}
     assert {column.name for column in LOANS.columns} <= set(COLUMNS)
@@ -61,7 +69,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["loans.csv"]
 
 
-def test_no_rows_are_refused(tmp_path: Path) -> None:
+def test_zero_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 1 is needed"):
         generate(tmp_path / "loans.csv", 0)
 
@@ -92,7 +100,7 @@ def test_one_line_in_two_hundred_is_bad_and_each_kind_occurs(lines: list[list[st
 
 
 @pytest.mark.requirement("CRE-1")
-def test_it_is_odd_where_the_real_loans_are(lines: list[list[str]], good: list[Loan]) -> None:
+def test_it_has_the_irregularities_of_the_real_loans(lines: list[list[str]], good: list[Loan]) -> None:
     header, *body = lines
     on_one_day = Counter((loan.id, loan.loan_date) for loan in good)
     per_client = sorted(Counter(loan.id for loan in good).values())
@@ -127,7 +135,7 @@ def test_the_label_follows_each_of_the_five_features(good: list[Loan]) -> None:
 
 
 def _rank(bad: list[Row], fine: list[Row], feature: str) -> float:
-    """Chance that a bad loan has the higher value than a fine one; 0.5 says that the feature says nothing."""
+    """Return the probability that a bad loan has a higher value than a good one; 0.5 for an uninformative feature."""
     values = [(getattr(row, feature), row.status) for row in [*bad, *fine] if getattr(row, feature) is not None]
     below: Counter[float] = Counter(value for value, status in values if status == 0)
     fewer: dict[float, float] = {}

@@ -1,4 +1,4 @@
-"""The features are what their definitions say: by example, by brute force, and by law."""
+"""The features match their definitions: by examples, by brute force and by properties."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 LOAN_SCHEMA = ibis.schema({column.name: column.type for column in LOANS.columns if column.name in Loan._fields})
-# Without `explain`, which takes minutes where each example is a query.
+# Without `explain`, which takes minutes because each example is a query.
 LAW = settings(max_examples=40, phases=set(Phase) - {Phase.explain})
 PENSIONER = dt.date(3021, 9, 18)
 COMPUTE = Query(LOAN_SCHEMA, loan_features)
@@ -211,7 +211,7 @@ def test_two_thousand_real_clients_equal_brute_force(real_data: Path) -> None:
     assert differing(rows(features.filter(features.client_id.isin(drawn))), wanted) == []
 
 
-# Averages of doubles pass on small tables and fail here, in the last bit.
+# Averages of floats pass on small tables, and differ in the last bit here.
 @pytest.mark.requirement("CRE-1", "CRE-5")
 def test_the_rows_of_a_large_table_do_not_depend_on_later_loans(demo_loans: list[Loan]) -> None:
     cut = sorted(loan.loan_date for loan in demo_loans)[len(demo_loans) // 2]
@@ -231,7 +231,7 @@ def dates(first: str, last: str) -> st.SearchStrategy[dt.date]:
 
 @st.composite
 def several_loans(draw: st.DrawFn) -> list[Loan]:
-    """Loans of few clients in few days, so that ties and long histories are common."""
+    """Loans of few clients on few days, so that ties and long histories are common."""
     ids = draw(st.lists(st.integers(1, 1_000), unique=True, min_size=1, max_size=25))
     some = st.builds(
         Loan,
@@ -250,7 +250,7 @@ def several_loans(draw: st.DrawFn) -> list[Loan]:
 @pytest.mark.requirement("CRE-1", "CRE-5")
 @LAW
 @given(several_loans(), several_loans(), st.integers(0, 24))
-def test_no_row_sees_its_own_or_a_later_loan(loans: list[Loan], others: list[Loan], place: int) -> None:
+def test_no_row_depends_on_its_own_or_a_later_loan(loans: list[Loan], others: list[Loan], place: int) -> None:
     ordered = sorted(loans, key=lambda loan: (loan.loan_date, loan.loan_id))
     current = ordered[min(place, len(ordered) - 1)]
     known = [loan for loan in ordered if (loan.loan_date, loan.loan_id) <= (current.loan_date, current.loan_id)]
@@ -288,7 +288,7 @@ def test_postgresql_computes_the_same_features(owner_url: str, demo_loans: list[
 @pytest.mark.requirement("PLT-9")
 def test_the_features_can_be_written_as_spark_sql() -> None:
     loans = ibis.table(LOAN_SCHEMA, name="loans")
-    # Databricks' dialect is Spark's; Ibis loads the other one only where pyspark is installed.
+    # Databricks uses Spark's dialect. Ibis loads its Spark backend only if pyspark is installed.
     sql = str(ibis.to_sql(newest_per_client(loan_features(loans)), dialect="databricks"))
     assert sqlglot.parse_one(sql, read="spark").find(sqlglot.exp.Window) is not None
     assert "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING" in sql

@@ -37,7 +37,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 def good_loans(path: Path, rows: int) -> pd.DataFrame:
-    """The good lines of a demo file, as the lake has them."""
+    """Return the valid rows of a demo file, with the types of the lake."""
     loans = pd.read_csv(generate(path, rows), on_bad_lines="skip", dtype=dict.fromkeys(DATES, str))
     loans = loans.assign(**{column: pd.to_datetime(loans[column], errors="coerce").dt.date for column in DATES})
     loans = loans.assign(loan_amount=pd.to_numeric(loans["loan_amount"], errors="coerce")).dropna(
@@ -61,7 +61,7 @@ def judged(examples: pd.DataFrame) -> Verdict:
     return judge(evaluate(held["status"], scores, held["profile"], fitted.threshold), MODEL.criteria)
 
 
-def test_an_example_is_a_loan_with_its_features_label_and_person(examples: pd.DataFrame) -> None:
+def test_examples_have_features_label_profile_and_subgroups(examples: pd.DataFrame) -> None:
     features = [feature.name for feature in FEATURES]
     assert list(examples.columns) == ["loan_id", *features, "status", "profile", "loan_date", "gender", "age_group"]
     assert examples["loan_id"].is_unique
@@ -70,7 +70,7 @@ def test_an_example_is_a_loan_with_its_features_label_and_person(examples: pd.Da
     assert not set(MODEL.feature_names) & {"gender", "status", "loan_id", "profile"}
 
 
-def test_a_profile_is_everything_that_is_said_of_a_person_and_nothing_of_the_loan(engine: Engine) -> None:
+def test_a_profile_is_the_hash_of_all_columns_about_the_person(engine: Engine) -> None:
     one: dict[str, Any] = {
         **dict.fromkeys(PERSON, "x"),
         "cnt_children": 1,
@@ -85,7 +85,7 @@ def test_a_profile_is_everything_that_is_said_of_a_person_and_nothing_of_the_loa
     rows = pd.DataFrame([{**person, "loan_amount": place} for place, person in enumerate(people)])
     table = engine.as_expression(rows)
     profiles = as_frame(table.select("loan_amount", profile=profile(table)).order_by("loan_amount"))["profile"]
-    # Spelled out, for who is held out follows from it, for ever.
+    # A literal value, because the profile decides which loans are held out.
     text = "x|x|x|1|11250000|x|x|x|x|x|x|x|x||200|1980-02-29|3021-09-18"
     assert profiles[0] == profiles[1] == hashlib.sha256(text.encode()).hexdigest()
     assert profiles.nunique() == 1 + len(PERSON)
@@ -110,7 +110,7 @@ def test_age_groups(engine: Engine, age: int | None, group: str | None) -> None:
 
 
 @pytest.mark.parametrize("candidate", MODEL.candidates, ids=lambda candidate: candidate.name)
-def test_every_candidate_takes_missing_values_and_refuses_features_in_another_order(
+def test_candidates_accept_missing_values_and_reject_reordered_features(
     candidate: Candidate, examples: pd.DataFrame
 ) -> None:
     rows = feature_frame(examples.head(2_000), MODEL)
@@ -125,7 +125,7 @@ def test_every_candidate_takes_missing_values_and_refuses_features_in_another_or
 
 @pytest.mark.slow
 @pytest.mark.requirement("PRO-2", "CRE-3")
-def test_on_demo_loans_the_gate_is_passed_and_without_signal_it_fails(examples: pd.DataFrame) -> None:
+def test_the_gate_passes_on_demo_loans_and_fails_on_random_labels(examples: pd.DataFrame) -> None:
     assert judged(examples).passed, judged(examples)
     random = np.random.default_rng(1)
     drawn = judged(examples.assign(status=random.permutation(examples["status"])))

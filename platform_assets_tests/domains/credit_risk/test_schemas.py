@@ -1,4 +1,4 @@
-"""Each expectation about credit risk's tables notices what it is there for, and nothing else."""
+"""Each expectation on credit risk's tables detects its own kind of error, and no other."""
 
 from __future__ import annotations
 
@@ -149,18 +149,18 @@ def table(schema: TableSchema, rows: list[dict[str, Any]]) -> ir.Table:
 
 
 def numbered(row: dict[str, Any], changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The row once for each change, with ids of its own that a change may overrule."""
+    """Return a copy of the row for each change, with unique ids unless the change sets them."""
     own = [{name: number for name in ("loan_id", "client_id") if name in row} for number in range(1, len(changes) + 1)]
     return [row | ids | change for ids, change in zip(own, changes, strict=True)]
 
 
 def breaks(schema: TableSchema, rows: ir.Table) -> ir.Table:
-    """Whether each row breaks each of the row rules."""
+    """Return whether each row breaks each row rule."""
     return rows.select(**{rule.name: ~rule.holds(rows).fill_null(True) for rule in schema.expectations if rule.holds})
 
 
 def broken_rules(schema: TableSchema, rows: ir.Table) -> list[set[str]]:
-    """Names of the row rules that each row breaks."""
+    """Return the names of the row rules that each row breaks."""
     return [{name for name, broken in row.items() if broken} for row in breaks(schema, rows).to_pyarrow().to_pylist()]
 
 
@@ -177,7 +177,7 @@ def test_each_wrong_row_breaks_one_rule_and_right_rows_none(
 
 @pytest.mark.requirement("PLT-5", "CRE-5")
 @pytest.mark.parametrize(("schema", "good", "odd", "wrong"), TABLES)
-def test_great_expectations_judges_as_the_row_rules_do(
+def test_great_expectations_agrees_with_the_row_rules(
     schema: TableSchema, good: dict[str, Any], odd: list[dict[str, Any]], wrong: list[tuple[dict[str, Any], str]]
 ) -> None:
     rows = table(schema, numbered(good, [*odd, *(change for change, _ in wrong)]))
@@ -191,7 +191,7 @@ def test_great_expectations_judges_as_the_row_rules_do(
 
 @pytest.mark.requirement("PLT-5")
 @pytest.mark.parametrize(("schema", "good", "odd", "wrong"), TABLES)
-def test_great_expectations_finds_a_key_twice_and_an_empty_table(
+def test_great_expectations_finds_a_repeated_key_and_an_empty_table(
     schema: TableSchema, good: dict[str, Any], odd: list[dict[str, Any]], wrong: list[tuple[dict[str, Any], str]]
 ) -> None:
     del odd, wrong
@@ -228,6 +228,6 @@ possible_loans = st.fixed_dictionaries(
 @pytest.mark.requirement("PLT-6", "CRE-5")
 @settings(max_examples=60, phases=set(Phase) - {Phase.explain})
 @given(st.lists(possible_loans, max_size=4))
-def test_no_loan_that_passes_its_own_rules_can_stop_the_features(drawn: list[dict[str, Any]]) -> None:
+def test_no_valid_loan_breaks_the_rules_of_the_features(drawn: list[dict[str, Any]]) -> None:
     features = FEATURES_OF_GOOD_LOANS(numbered(GOOD_LOAN, drawn))
     assert [row for row in BROKEN_FEATURES(features) if any(row.values())] == []

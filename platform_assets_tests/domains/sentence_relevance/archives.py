@@ -1,4 +1,4 @@
-"""Demo archives as tables, without the platform around it."""
+"""Sample archives as tables, without the rest of the platform."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def sentences_of(archive: Path, folder: Path) -> pd.DataFrame:
-    """The rows of `schemas.SENTENCES` that an archive comes to, its bad rows left out."""
+    """Return the rows of `schemas.SENTENCES` made from an archive, without its bad rows."""
     file = Unpacking(10**9, "no setting").unpack(archive, folder, archive.name)
     with closing(sqlite3.connect(file)) as database:
         database.text_factory = lambda text: text.decode(errors="replace")
@@ -28,6 +28,6 @@ def sentences_of(archive: Path, folder: Path) -> pd.DataFrame:
 
 
 def demo_sentences(folder: Path, rows: int, seed: int = 1) -> pd.DataFrame:
-    """Rows of an invented archive."""
+    """Return the rows of a sample archive."""
     (place := folder / "unpacked").mkdir(parents=True)
     return sentences_of(generate(folder / "sentences.tar.gz", rows, seed), place)

@@ -1,18 +1,23 @@
-"""Sentence relevance over HTTP: what people write as they write it, and everything that is no sentence told so."""
+"""Sentence relevance over HTTP: predictions for sentences as they are written, and clear errors for other input."""
 
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 from platform_assets.app import application
-from platform_assets.domains.sentence_relevance.api import LONGEST
+from platform_assets.domains import sentence_relevance
+from platform_assets.domains.sentence_relevance.api import EXAMPLES, LONGEST
 from platform_assets.domains.sentence_relevance.model import MODEL
-from platform_assets.domains.sentence_relevance.schemas import LABELS
+from platform_assets.domains.sentence_relevance.schemas import LABELS, TEXT
+from platform_assets.serving.bundles import BundledChampion, open_bundle
 from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.service import api
+from platform_assets_tests.service import api, wait_until_live
 from platform_assets_tests.serving import sentences
 from platform_assets_tests.test_app import problem
 
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from platform_assets.services import Services
     from platform_assets_tests.service import People
 
+ROOT = Path(sentence_relevance.__file__).parents[3]
 PREDICTIONS = "/predictions/sentence-relevance"
 FIRE, PARTY = "Forest fire near La Ronge, hundreds evacuated", "I love this party song lol"
 
@@ -37,7 +43,7 @@ def model() -> FittedModel:
 
 @pytest.fixture(scope="module")
 def champion(services: Services, model: FittedModel) -> int:
-    """Number of the request by which it became one."""
+    """Id of the approval request."""
     return sentences.crown(services, model, 3)
 
 
@@ -46,23 +52,41 @@ def app(services: Services, champion: int) -> Iterator[FastAPI]:
     assert champion
     app = application(services)
     with api(app):
-        wait_until(lambda: services.live_models.state()[MODEL.name].live, "the champion was live")
+        wait_until_live(services, MODEL.name)
         yield app
 
 
 @pytest.fixture(scope="module")
 def desk(app: FastAPI, people: People) -> TestClient:
-    """A program that may predict."""
+    """Client with a key of scope `predict`."""
     return api(app, people.program)
 
 
-# What is answered
+@pytest.mark.requirement("REL-4")
+def test_the_examples_in_the_docs_are_answered_sensibly_by_the_shipped_model() -> None:
+    pages = [
+        ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        Path(sentence_relevance.__file__).with_name("README.md"),
+    ]
+    shown = {found for page in pages for found in re.findall(r'"sentence": "([^"]+)"', page.read_text("utf-8"))}
+    assert FIRE in shown
+    bundle = open_bundle(ROOT / "docker" / "sentence_relevance")
+    shipped = BundledChampion(bundle).load(bundle.digest)
+    expected = dict.fromkeys(shown, True) | {PARTY: False}
+    for _, asked, answered in EXAMPLES:
+        answers = answered.get("predictions", [answered])
+        sent = asked.get("sentences", [asked.get("sentence")])
+        expected |= {sentence: answer["relevant"] for sentence, answer in zip(sent, answers, strict=True)}
+    scores = shipped.scores(pd.DataFrame({TEXT.name: list(expected)}))
+    assert dict(zip(expected, scores >= bundle.threshold, strict=True)) == expected
+
+
+# Answers
 
 
 @pytest.mark.requirement("REL-3")
-def test_a_sentence_is_relevant_or_not_with_its_score_and_what_said_so(
-    desk: TestClient, champion: int, model: FittedModel
-) -> None:
+def test_a_prediction_has_label_score_and_model_version(desk: TestClient, champion: int, model: FittedModel) -> None:
     for sentence, relevant in ((FIRE, True), (PARTY, False)):
         found = desk.post(PREDICTIONS, json={"sentence": sentence}).json()
         assert found == {
@@ -77,7 +101,7 @@ def test_a_sentence_is_relevant_or_not_with_its_score_and_what_said_so(
 
 
 @pytest.mark.requirement("REL-3", "SRV-2")
-def test_a_list_is_answered_in_its_order_as_each_sentence_alone(desk: TestClient) -> None:
+def test_a_list_is_answered_in_order_like_single_sentences(desk: TestClient) -> None:
     sent = [PARTY, FIRE, PARTY, "fire", "\N{FIRE}"] * 200
     found = desk.post(PREDICTIONS, json={"sentences": sent}).json()["predictions"]
     alone = [desk.post(PREDICTIONS, json={"sentence": sentence}).json() for sentence in sent[:5]]
@@ -86,7 +110,7 @@ def test_a_list_is_answered_in_its_order_as_each_sentence_alone(desk: TestClient
 
 
 @pytest.mark.requirement("REL-3")
-def test_what_people_write_scores_as_its_words(desk: TestClient) -> None:
+def test_a_raw_sentence_scores_like_its_words(desk: TestClient) -> None:
     raw = f"  RT @BBC_News: {FIRE.upper()}!!! &amp; #evacuated http://t.co/a1 \N{FIRE}\n"
     cleaned = f"rt {FIRE.lower().replace(',', ' ')} evacuated"
     scores = [desk.post(PREDICTIONS, json={"sentence": text}).json()["score"] for text in (raw, cleaned)]
@@ -94,9 +118,7 @@ def test_what_people_write_scores_as_its_words(desk: TestClient) -> None:
 
 
 @pytest.mark.requirement("REL-3")
-def test_the_text_and_its_answer_are_in_the_log_whatever_the_text(
-    desk: TestClient, services: Services, champion: int
-) -> None:
+def test_every_text_and_its_answer_are_logged(desk: TestClient, services: Services, champion: int) -> None:
     texts = [FIRE, "a\x00b fire", "\N{FIRE}\N{PILE OF POO}", "x" * LONGEST, "'; drop table platform.predictions --"]
     request_id = desk.post(PREDICTIONS, json={"sentences": texts}).headers["x-request-id"]
 
@@ -115,7 +137,7 @@ def test_the_text_and_its_answer_are_in_the_log_whatever_the_text(
     assert found[0][4] is True
 
 
-# What is no sentence
+# Invalid input
 
 HUGE = "fire " * 200_000
 HALF_A_BODY = "fire " * 50_000
@@ -144,14 +166,14 @@ BODIES: dict[str, tuple[Any, int, str]] = {
 
 @pytest.mark.requirement("REL-3", "SRV-1")
 @pytest.mark.parametrize("name", BODIES)
-def test_what_is_no_sentence_is_told_its_field(desk: TestClient, name: str) -> None:
+def test_the_error_for_an_invalid_sentence_names_the_field(desk: TestClient, name: str) -> None:
     body, status, field = BODIES[name]
     content = body if isinstance(body, str | bytes) else json.dumps(body)
     response = desk.post(PREDICTIONS, content=content, headers={"Content-Type": "application/json"})
     assert response.status_code == status, response.text
     found = problem(response)
     assert [one["field"] for one in found.get("errors", [])] == ([field] if field else [])
-    # What was sent is not thrown back.
+    # The error does not repeat the input.
     assert len(response.content) < 2_000
 
 
@@ -178,22 +200,22 @@ def test_hostile_texts_are_answered(desk: TestClient, text: str) -> None:
     assert 0 < response.json()["score"] < 1
 
 
-def test_an_empty_list_is_answered_by_one(desk: TestClient) -> None:
+def test_an_empty_list_gets_an_empty_list(desk: TestClient) -> None:
     assert desk.post(PREDICTIONS, json={"sentences": []}).json() == {"predictions": []}
 
 
-# Who may ask, and what is documented
+# Permissions and documentation
 
 
 @pytest.mark.requirement("SRV-1")
-def test_only_a_key_that_may_predict_opens_it(app: FastAPI, people: People) -> None:
+def test_only_a_key_of_scope_predict_is_accepted(app: FastAPI, people: People) -> None:
     asked = {secret: api(app, secret).post(PREDICTIONS, json={"sentence": FIRE}).status_code for secret in ("", "x")}
     assert asked == {"": 401, "x": 401}
     assert api(app, people.rita).post(PREDICTIONS, json={"sentence": FIRE}).status_code == 403
 
 
 @pytest.mark.requirement("REL-3", "SRV-1")
-def test_the_documented_examples_are_what_is_asked_and_answered(desk: TestClient, app: FastAPI) -> None:
+def test_the_documented_examples_match_requests_and_answers(desk: TestClient, app: FastAPI) -> None:
     described = app.openapi()["paths"][PREDICTIONS]["post"]
     asked = described["requestBody"]["content"]["application/json"]["examples"]
     answered = described["responses"]["200"]["content"]["application/json"]["examples"]

@@ -1,4 +1,4 @@
-"""`sentences unpack` as a person uses it: the database is there whole, or nothing is and a line says why."""
+"""`sentences unpack` writes the complete database, or writes nothing and prints one line with the reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_the_database_is_written_and_its_rows_are_told_by_label(tmp_path: Path) -> None:
+def test_the_database_is_written_and_its_rows_are_counted_by_label(tmp_path: Path) -> None:
     packed = archive(tmp_path, *TEXTS)
     target = tmp_path / "[red] out.sqlite"
     done = platform_assets("sentences", "unpack", str(packed), str(target))
@@ -33,12 +33,12 @@ def test_the_database_is_written_and_its_rows_are_told_by_label(tmp_path: Path) 
     assert files(tmp_path) == {"db.tar.gz", "made.sqlite", target.name}
 
 
-def test_a_file_that_is_there_is_replaced_with_force_only(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
     packed, target = archive(tmp_path, *TEXTS), tmp_path / "out.sqlite"
     target.write_text("mine")
     done = platform_assets("sentences", "unpack", str(packed), str(target))
     assert done.code == 1
-    assert f"{target} is there already; name another file, or replace it with --force" in done.err
+    assert f"{target} exists already; choose another name, or use --force to replace it" in done.err
     assert target.read_text() == "mine"
     assert platform_assets("sentences", "unpack", f"file://{packed}", str(target), "--force").code == 0
     with closing(sqlite3.connect(target)) as connection:
@@ -48,14 +48,14 @@ def test_a_file_that_is_there_is_replaced_with_force_only(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"Dear colleagues", "NotGzipError: {archive} (ARCHIVE) is not compressed with gzip; pack it with"),
+        (b"Dear colleagues", "NotPackedError: {archive} (ARCHIVE) is not a compressed tar archive; pack it with"),
         (pack(b"Dear colleagues"), "NotADatabaseError: {archive} (ARCHIVE) holds no SQLite database"),
         (pack(b"SQLite format 3\0"), "DamagedDatabaseError: {archive} (ARCHIVE) holds a damaged database"),
         (None, "SourceError: {archive} (ARCHIVE) does not exist; point ARCHIVE at the file that is meant"),
     ],
     ids=["no archive", "no database", "damaged", "missing"],
 )
-def test_a_broken_archive_is_one_line_and_leaves_what_is_there(
+def test_a_broken_archive_prints_one_line_and_keeps_the_existing_file(
     tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     packed, target = tmp_path / "db.tar.gz", tmp_path / "out.sqlite"
@@ -70,7 +70,7 @@ def test_a_broken_archive_is_one_line_and_leaves_what_is_there(
     assert files(tmp_path) <= {"db.tar.gz", "out.sqlite"}
 
 
-def test_a_database_of_something_else_is_named(tmp_path: Path) -> None:
+def test_a_database_without_the_table_is_refused(tmp_path: Path) -> None:
     packed = tmp_path / "db.tar.gz"
     packed.write_bytes(pack(database(tmp_path, [], "CREATE TABLE loans (a)")))
     done = platform_assets("sentences", "unpack", str(packed), str(tmp_path / "out.sqlite"))
@@ -85,7 +85,7 @@ def test_a_database_of_something_else_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("target", "message"),
-    [("", "is a folder; name the file to be written"), ("none/out", "cannot be written: No such file or directory")],
+    [("", "is a folder; give the name of a file"), ("none/out", "cannot be written: No such file or directory")],
 )
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, target: str, message: str) -> None:
     packed = archive(tmp_path, *TEXTS)

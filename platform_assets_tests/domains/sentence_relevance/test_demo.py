@@ -1,4 +1,4 @@
-"""The demo archive is reproducible, packed as the real one, odd where that is odd, and worth learning from."""
+"""The sample archive is reproducible, packed like the real one, has its irregularities, and can be learned from."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_same_rows_and_seed_give_the_same_bytes(tmp_path: Path, path: Path) 
 
 
 @pytest.mark.requirement("REL-1")
-def test_it_is_packed_as_the_real_one(path: Path) -> None:
+def test_it_is_packed_like_the_real_archive(path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(path.read_bytes()))) as archive:
         [member] = archive.getmembers()
         packed = archive.extractfile(member)
@@ -78,7 +78,7 @@ def test_an_archive_has_as_many_rows_as_asked_for(tmp_path: Path, rows: int) -> 
     assert len(rows_of(archive, tmp_path)) == rows
 
 
-def test_no_rows_are_refused_and_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_zero_rows_are_refused_and_a_failure_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 1 is needed"):
         generate(tmp_path / "sentences.tar.gz", 0)
     (tmp_path / "sentences.tar.gz").mkdir()
@@ -104,7 +104,7 @@ def test_one_row_in_two_hundred_is_bad_and_each_kind_occurs(rows: list[tuple[Any
 
 
 @pytest.mark.requirement("REL-2")
-def test_it_is_odd_where_the_real_one_is(good: Frame) -> None:
+def test_it_has_the_irregularities_of_the_real_archive(good: Frame) -> None:
     told = counts(label(good))
     assert 0.35 < (good["choose_one"] == "Relevant").mean() < 0.5
     assert 5 <= told["set_aside_undecided"] <= 10
@@ -121,7 +121,7 @@ def test_it_is_odd_where_the_real_one_is(good: Frame) -> None:
 
 
 @pytest.mark.requirement("REL-2")
-def test_it_is_about_as_hard_to_learn_as_the_real_one(good: Frame) -> None:
+def test_it_is_about_as_hard_to_learn_as_the_real_archive(good: Frame) -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import f1_score

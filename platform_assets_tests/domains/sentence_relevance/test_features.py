@@ -1,4 +1,4 @@
-"""What is learned from a sentence, or why nothing is: tables of examples."""
+"""Labels of sentences, and reasons for excluding them, by examples."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def archived(*rows: tuple[str, str], first: int = 0) -> Frame:
 
 
 def became(*rows: tuple[str, str]) -> list[int | str]:
-    """1 or 0 for what is learned from, the reason for the rest."""
+    """Return 1 or 0 for a sentence that is used, and the reason for an excluded one."""
     found = label(archived(*rows))
     assert (found["relevant"].isna() == found["set_aside"].notna()).all()
     return [
@@ -61,27 +61,27 @@ def became(*rows: tuple[str, str]) -> list[int | str]:
     [
         ([("a fire", YES), ("a song", NO)], [1, 0]),
         ([("a fire", MAYBE)], [UNDECIDED]),
-        # The same words: the first stays.
+        # Equal words: the first sentence is used.
         ([("a fire", YES), ("a fire", YES), ("A  Fire! http://t.co/x", YES)], [1, REPEAT, REPEAT]),
         ([("a song", NO), ("b", YES), ("a song ", NO)], [0, 1, REPEAT]),
-        # Different labels: none stays.
+        # Different labels: no sentence is used.
         ([("a fire", YES), ("a fire", NO)], [CONFLICTING] * 2),
         ([("a fire", YES), ("a fire", YES), ("@me a FIRE", NO)], [CONFLICTING] * 3),
-        # Undecided contradicts nothing, and is no first.
+        # An undecided sentence is neither a contradiction nor the first one.
         ([("a fire", MAYBE), ("a fire", YES), ("a fire", YES)], [UNDECIDED, 1, REPEAT]),
         ([("a fire", YES), ("a fire", NO), ("a fire", MAYBE)], [CONFLICTING, CONFLICTING, UNDECIDED]),
         ([("a fire", MAYBE), ("a fire", MAYBE)], [UNDECIDED] * 2),
-        # Nothing is left of it: they are not the same sentence.
+        # No words are left, so the sentences do not count as equal.
         ([("http://t.co/x", YES), ("@me", NO), ("!?", MAYBE), ("消防", YES)], [NO_WORDS] * 4),
     ],
 )
-def test_what_is_learned_from(rows: list[tuple[str, str]], expected: list[int | str]) -> None:
+def test_which_sentences_are_used(rows: list[tuple[str, str]], expected: list[int | str]) -> None:
     assert became(*rows) == expected
 
 
 @settings(max_examples=40)
 @given(drawn)
-def test_of_the_same_words_at_most_one_is_learned_from_and_never_against_another(rows: list[tuple[str, str]]) -> None:
+def test_of_equal_sentences_at_most_one_is_used_and_none_if_labels_differ(rows: list[tuple[str, str]]) -> None:
     found = label(archived(*rows))
     assert list(found.columns) == [column.name for column in SENTENCES.columns]
     for _, same in found.groupby("near_duplicates"):
@@ -124,7 +124,7 @@ def test_a_row_as_a_whole() -> None:
     }
 
 
-def test_near_duplicates_share_a_key_whatever_became_of_them() -> None:
+def test_near_duplicates_share_a_key_whether_used_or_not() -> None:
     story = "officials say a home in the north was quarantined"
     found = label(archived((story, YES), (f"BREAKING: {story}", NO), (f"{story} via @me", MAYBE), ("a song", NO)))
     keys = found["near_duplicates"].tolist()

@@ -1,5 +1,5 @@
-"""Stocks: how likely it is that a share closes higher on its next trading day.
+"""Stocks: the probability that a share closes higher on its next trading day.
 
-From one row per share and day to three features per row, as they were known at that day's close, and the newest of them
-per share. Decisions and reasons are in this folder's README.md.
+The prices (one row per share and day) give three point-in-time features per row, as of that day's close, and the newest
+features per share. README.md in this folder explains the decisions.
 """

@@ -1,4 +1,4 @@
-"""Stocks over HTTP: a share's features of its newest day, and how likely the champion thinks a rise is."""
+"""Stocks over HTTP: a share's newest features, and the champion's prediction from them."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Features(BaseModel):
 
 
 class Prediction(BaseModel):
-    """How likely it is that one share rises."""
+    """The prediction for one share."""
 
     symbol: Symbol
     as_of: date
-    probability: Annotated[float, Field(ge=0, le=1, description="That the next close is higher.")]
+    probability: Annotated[float, Field(ge=0, le=1, description="Probability that the next close is higher.")]
     rises: Annotated[bool, Field(description="Whether the probability reaches the threshold.")]
     threshold: float
     model_version: Annotated[str, version_of_all("shares")]
@@ -57,17 +57,17 @@ class Prediction(BaseModel):
 
 
 class UnknownShare(NothingFound):
-    """Stands in the place of a share of which there is nothing."""
+    """Returned for an unknown share within a list."""
 
     symbol: Symbol
 
     def problem(self) -> NotFound:
-        """Return the error that answers for this share alone."""
+        """Return the error for a request for this share alone."""
         return NotFound(f"There is no share {self.symbol} among the prices that were delivered.")
 
 
 class Predictions(BaseModel):
-    """Several shares, in the order in which they were asked for."""
+    """Predictions for several shares, in the order of the request."""
 
     predictions: list[Prediction | UnknownShare]
 
@@ -100,13 +100,13 @@ def router(services: Services) -> APIRouter:
     Parameters
     ----------
     services
-        Where features and the champion are.
+        The services, for features and the champion.
     """
     routes = APIRouter(tags=["stocks"])
 
     @routes.get("/features/stocks/{symbol}", response_model=Features)
     async def show_features_of_share(symbol: Annotated[str, Path(pattern=PATTERN, examples=["AAA"])]) -> Response:
-        """The features of a share, as of its newest trading day."""
+        """Return the features of a share, as of its newest trading day."""
         row = await services.online.get(NEWEST_FEATURES.name, symbol=symbol)
         if row is None:
             raise UnknownShare(symbol=symbol).problem()
@@ -114,7 +114,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.post("/predictions/stocks", **documentation(Prediction | Predictions, _EXAMPLES))
     async def predict_stocks(shares: Shares, request: Request) -> Response:
-        """How likely it is that a share rises on its next trading day: for one share, or for many at once."""
+        """Predict the probability that a share rises on its next trading day, for one share or up to 1,000."""
         rows = await services.online.get_many(NEWEST_FEATURES.name, "symbol", shares.items)
         predict = partial(_predictions, services, request.state.asked)
         answers = partial(in_their_places, shares.items, rows, predict, lambda symbol: UnknownShare(symbol=symbol))

@@ -16,7 +16,7 @@ commands.add_typer(stocks, name="stocks")
 
 @stocks.callback()
 def _group() -> None:
-    # With one command alone, Typer would take its name away.
+    # Without a callback, Typer omits the name of a group's only command.
     pass
 
 

@@ -1,4 +1,4 @@
-"""Stocks in Dagster: wiring only. What is computed, and from what, is next door."""
+"""Stocks in Dagster: wiring only. `sources.py` and `features.py` do the work."""
 
 import dagster as dg
 
@@ -34,4 +34,4 @@ def newest_features(price_features: Expression) -> Expression:
 
 newest_features_are_current = online_check(schemas.NEWEST_FEATURES, schemas.PRICE_FEATURES, features.newest_per_symbol)
 
-stocks_prices_changed = source_changed_sensor("stocks_prices_changed", PRICES, "train_stocks_model")
+stocks_prices_changed = source_changed_sensor("stocks_prices_changed", PRICES, prices, "train_stocks_model")

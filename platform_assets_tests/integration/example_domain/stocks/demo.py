@@ -1,4 +1,4 @@
-"""Invented daily prices. A rise makes a further rise likely, so that there is something to learn."""
+"""Generated daily prices. A rise makes a further rise likely, so that a model can learn it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features of prices: table in, table out, as Ibis expressions. Nothing here reads, writes or looks at the clock."""
+"""Features of prices as Ibis expressions: pure functions from table to table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of stocks, as a declaration: from features to the probability that the next close is higher."""
+"""Declaration of the model of stocks: the probability that the next close is higher, from three features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of stocks: columns, types, units, and what must hold before they are published."""
+"""The tables of stocks: columns, types, units, and the expectations that are checked before publishing."""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ def upgrade() -> None:
     op.create_table(
         "newest_features",
         sa.Column("symbol", sa.Text, primary_key=True, comment="The share."),
-        sa.Column("as_of", sa.Date, nullable=False, comment="The share's newest trading day, which the rest is of."),
+        sa.Column(
+            "as_of", sa.Date, nullable=False, comment="The share's newest trading day, as of which the features hold."
+        ),
         sa.Column("return_1d", sa.Double, comment="Change of the price since the trading day before."),
         sa.Column("return_3d", sa.Double, comment="Change of the price since three trading days before."),
         sa.Column("volume_ratio", sa.Double, comment="Volume, divided by the mean of the three days before."),

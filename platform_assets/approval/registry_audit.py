@@ -1,0 +1,51 @@
+"""Audit of what the platform serves and MLflow shows, against the evidence that was frozen for approval.
+
+`audit.py` checks the ledger itself, and `reconciliation.py` where the alias `champion` is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from platform_assets.approval.reconciliation import RESTORED_TAG
+from platform_assets.approval.requests import OPEN
+from platform_assets.models.version_comparison import artefact_problem, differences
+
+if TYPE_CHECKING:
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.approval.requests import Request
+    from platform_assets.models.artefact_store import ArtefactStore
+    from platform_assets.models.registry import ModelRegistry
+
+
+def altered(model: str, ledger: Ledger, registry: ModelRegistry, artefacts: ArtefactStore) -> list[str]:
+    """Return what was altered in a model's artefacts and in its versions' tags, one sentence for each finding.
+
+    Compares the bytes of the champion's, the previous champion's and the open requests' artefacts with their digests,
+    and each registered version with its newest request.
+
+    Raises
+    ------
+    RegistryError, LedgerError, ArtefactError
+        The registry, the ledger or the artefact store does not respond.
+    """
+    newest: dict[int, Request] = {request.version: request for request in reversed(ledger.requests(model))}
+    found = [
+        f"{model}: {problem}"
+        for digest in _usable_digests(model, ledger, newest)
+        if (problem := artefact_problem(artefacts, digest))
+    ]
+    found += registry.unreadable_versions(model).values()
+    for version in registry.versions(model):
+        # A restored version has a new number, and this tag names the number under which it was approved.
+        number = version.tags.get(RESTORED_TAG, str(version.version))
+        request = newest.get(int(number)) if number.isdecimal() else None
+        if request:
+            found += differences(version, request.digest, request.threshold, request.evidence)
+    return found
+
+
+def _usable_digests(model: str, ledger: Ledger, newest: dict[int, Request]) -> list[str]:
+    champions = (ledger.champion(model), ledger.previous_champion(model))
+    digests = [champion.digest for champion in champions if champion]
+    return list(dict.fromkeys(digests + [request.digest for request in newest.values() if request.state in OPEN]))

@@ -1,0 +1,106 @@
+"""The tables of one Dagster step: each input is pinned to one version, for reading and for the record alike.
+
+A step may be a process of its own. The pins belong to the step's context, so that a retry reads the newest versions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from platform_assets.lake.lineage import Lineage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from platform_assets.lake.delta_tables import TableStore
+    from platform_assets.lake.online_tables import OnlineTables, OnlineVersion
+    from platform_assets.lake.table_versions import TableVersion
+
+QUARANTINE = "platform/quarantine"
+STORE = "platform/store"
+
+_steps: WeakKeyDictionary[Any, StepTables] = WeakKeyDictionary()
+
+
+class StepTables:
+    """The tables of a step at the versions they had when the step began.
+
+    Parameters
+    ----------
+    tables
+        The lake.
+    online
+        The online tables.
+    inputs
+        Names of the tables that the step reads.
+    outputs
+        The store of each table that the step publishes, by name: `lake` or `online`.
+
+    Attributes
+    ----------
+    store
+        The lake as the step sees it.
+    """
+
+    def __init__(
+        self, tables: TableStore, online: OnlineTables, inputs: Iterable[str], outputs: Mapping[str, str]
+    ) -> None:
+        self._newest = tables
+        self._inputs = sorted(set(inputs) - set(outputs))
+        # First the outputs: a change of an output while the inputs are pinned must count as a later one.
+        self._before: dict[str, TableVersion | OnlineVersion | None] = {
+            name: online.current(name) if store == "online" else tables.current(name) for name, store in outputs.items()
+        }
+        self._pins = {name: tables.current(name) for name in self._inputs}
+        self.store = tables.pinned(self._pins)
+
+    def record(self) -> dict[str, dict[str, Any]]:
+        """Return version, digest and demo mark of each input in the lake, by name."""
+        return {
+            name: {
+                "version": version.version,
+                "digest": version.digest,
+                "demo": bool(version.metadata.get("demo")),
+            }
+            for name, version in self._pins.items()
+            if version
+        }
+
+    def lineage(self, name: str) -> Lineage:
+        """Return what a table that this step publishes is made from."""
+        return Lineage(self._pins, self._before.get(name), self._newest_version)
+
+    def _newest_version(self, name: str) -> int | None:
+        version = self._newest.current(name)
+        return version.version if version else None
+
+
+def step_tables(step: Any, tables: TableStore, online: OnlineTables) -> StepTables:
+    """Return the tables of a step; the first call pins them.
+
+    Parameters
+    ----------
+    step
+        Dagster's context of the step (`StepExecutionContext`).
+    tables
+        The lake.
+    online
+        The online tables.
+
+    Raises
+    ------
+    TableError, DatabaseError
+        The lake or the database cannot be reached, or a table is damaged.
+    """
+    if step not in _steps:
+        assets = step.job_def.asset_layer.get_assets_def_for_node(step.node_handle)
+        inputs, outputs = set(), {}
+        for key in assets.keys if assets else ():
+            metadata, name = assets.metadata_by_key[key], "/".join(key.path)
+            inputs |= {"/".join(upstream.path) for upstream in assets.asset_deps[key]}
+            outputs[name] = metadata.get(STORE, "lake")
+            if QUARANTINE in metadata:
+                outputs[metadata[QUARANTINE]] = "lake"
+        _steps[step] = StepTables(tables, online, inputs, outputs)
+    return _steps[step]

@@ -1,0 +1,103 @@
+"""Comparison of what the registry and the artefact store hold with what was frozen when approval was requested."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.base.errors import ArtefactError
+from platform_assets.base.json_values import as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from platform_assets.models.artefact_store import ArtefactStore
+    from platform_assets.models.registry import ModelVersion
+
+_SHOWN = 60
+"""Longest value that a difference quotes, in characters."""
+
+
+def artefact_problem(artefacts: ArtefactStore, digest: str) -> str | None:
+    """Return why a model's file is not the one with its digest; None if its bytes are unchanged.
+
+    Reads the whole file, but does not build the model.
+
+    Raises
+    ------
+    ArtefactError
+        The artefact store does not respond.
+    """
+    # Raises if the store does not respond, which is no fault of the file.
+    artefacts.exists(digest)
+    try:
+        artefacts.read(digest)
+    except ArtefactError as error:
+        return str(error)
+    return None
+
+
+def differences(version: ModelVersion, digest: str, threshold: float, evidence: Mapping[str, Any]) -> list[str]:
+    """Return how a registered version differs from the frozen evidence, one sentence for each difference.
+
+    Parameters
+    ----------
+    version
+        As the registry shows it.
+    digest, threshold
+        The artefact's digest and the threshold in the approval request.
+    evidence
+        The request's evidence as JSON, `Evidence.as_json`. A key that an older platform did not freeze is not
+        compared. Neither are tags of the version that the evidence does not have, because promotion adds some.
+    """
+    found: dict[str, Any] = {
+        "digest": version.digest,
+        "threshold": version.threshold,
+        "tables": version.tables,
+        "table_digests": version.table_digests,
+        "metrics": version.metrics,
+        "parameters": version.parameters,
+    }
+    registered = evidence.get("registered") or {}
+    frozen: dict[str, Any] = {"digest": digest, "threshold": threshold} | {
+        name: source[name]
+        for source in (evidence, registered)
+        for name in found
+        # The evidence's own metrics are those of the holdout, with intervals.
+        if name in source and (name != "metrics" or source is registered)
+    }
+    tags = registered.get("tags") or {}
+    return [
+        f"{version.name} version {version.version}: {difference}"
+        for difference in (
+            *_unequal(as_json({name: found[name] for name in frozen}), frozen, ""),
+            *_unequal({name: version.tags[name] for name in tags if name in version.tags}, tags, "tag "),
+            *_other_fingerprint(version, evidence),
+        )
+    ]
+
+
+def _unequal(found: Mapping[str, Any], frozen: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, expected in frozen.items():
+        value = found.get(name)
+        if isinstance(expected, dict) and isinstance(value, dict):
+            for key in sorted({*expected, *value}):
+                if value.get(key) != expected.get(key):
+                    yield _told(f"{prefix}{name}.{key}", value.get(key), expected.get(key))
+        elif value != expected:
+            yield _told(f"{prefix}{name}", value, expected)
+
+
+def _other_fingerprint(version: ModelVersion, evidence: Mapping[str, Any]) -> Iterator[str]:
+    expected = evidence.get("fingerprint")
+    # A version that was restored from its evidence can have its digest appended.
+    if expected and version.fingerprint not in (expected, f"{expected}:{version.digest}"):
+        yield _told("fingerprint", version.fingerprint, expected)
+
+
+def _told(name: str, value: object, expected: object) -> str:
+    return f"the registry has {name} {_quoted(value)}, but the approval request froze {_quoted(expected)}"
+
+
+def _quoted(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}.."

@@ -1,0 +1,98 @@
+"""A web server for tests whose answers can be as odd as those of real servers."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass
+class Page:
+    """What a server answers for one path.
+
+    Attributes
+    ----------
+    content
+        The body.
+    headers
+        Headers besides the length.
+    status
+        Status of an answer to GET.
+    promised
+        Bytes that `Content-Length` declares beyond the body.
+    head
+        Headers of an answer to HEAD; None refuses HEAD with 405.
+    """
+
+    content: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int = 200
+    promised: int = 0
+    head: dict[str, str] | None = None
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves pages, and records method, path and `Range` of each request."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.pages: dict[str, Page] = {}
+        self.requests: list[tuple[str, str, str | None]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        page = self._page()
+        if page is None:
+            return
+        self.send_response(page.status)
+        for name, value in page.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(page.content) + page.promised))
+        self.end_headers()
+        self.wfile.write(page.content)
+
+    def do_HEAD(self) -> None:
+        page = self._page()
+        if page is None:
+            return
+        self.send_response(405 if page.head is None else 200)
+        for name, value in (page.head or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _page(self) -> Page | None:
+        path = self.path.split("?")[0]
+        self.server.requests.append((self.command, path, self.headers["Range"]))
+        page = self.server.pages.get(path)
+        if page is None:
+            self.send_error(404)
+        return page
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def running_web_server() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,30 @@
+"""Test support that waits: a failure says for what."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from platform_assets.serving.live_models import ModelState
+from platform_assets_tests import service
+from platform_assets_tests.postgres import wait_until
+
+
+def test_a_wait_that_times_out_names_its_condition_and_the_last_state() -> None:
+    states = iter("abc")
+    with pytest.raises(pytest.fail.Exception, match="^waited 0 s in vain until it ended; state: a$"):
+        wait_until(lambda: False, lambda: f"it ended; state: {next(states)}", 0)
+
+
+def test_a_wait_for_champions_names_the_models_and_the_state_of_those_that_are_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    states: dict[str, Any] = {"good": SimpleNamespace(live=True), "bad": ModelState(failure="its file is not there")}
+    services: Any = SimpleNamespace(live_models=SimpleNamespace(state=lambda: states))
+    monkeypatch.setattr(service, "wait_until", lambda condition, what: wait_until(condition, what, 0))
+    with pytest.raises(pytest.fail.Exception) as failed:
+        service.wait_until_live(services, "good", "bad")
+    assert "until the champions of good, bad were live; state: {'bad': ModelState(" in str(failed.value)
+    assert "its file is not there" in str(failed.value)
