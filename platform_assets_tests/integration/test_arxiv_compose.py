@@ -84,7 +84,10 @@ def started(project: str) -> Iterator[Service]:
 
     try:
         run("up", "--build", "--detach")
-        wait_until(answers, "the service answered", START_SECONDS)
+        try:
+            wait_until(answers, "the service answered", START_SECONDS)
+        except pytest.fail.Exception as error:
+            pytest.fail(f"{error}\n{run('logs', '--tail', '60')}")
         printed = run("exec", "-T", "service", "platform-assets", "keys", "add", "test", "--scope", "read")
         yield Service(address, {"Authorization": f"Bearer {printed.split()[-1]}"})
     finally:
