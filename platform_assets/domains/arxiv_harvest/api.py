@@ -16,12 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import anyio
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from platform_assets.base.json_values import JSON
 from platform_assets.domains.arxiv_harvest.client import MOST_RESULTS
-from platform_assets.domains.arxiv_harvest.search_string import LONGEST, SearchRefused, search_string
+from platform_assets.domains.arxiv_harvest.search_string import (
+    FIELDS,
+    LONGEST,
+    SEARCHABLE,
+    SearchRefused,
+    search_string,
+)
 from platform_assets.domains.arxiv_harvest.settings import ArxivSettings
 from platform_assets.domains.arxiv_harvest.sources import DEFAULT_RESULTS, open_arxiv, server_name
 from platform_assets.domains.arxiv_harvest.storage import Search, Searches, StoredQuery
@@ -41,17 +47,17 @@ RETRY_SECONDS = 60
 FORMAT = "yyyy-MM-dd'T'HH:mm:ss"
 CSV = "text/csv"
 COLUMNS = ("query", "timestamp", "status", "num_results")
-_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}$"
+_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}$"
 _MOMENT = "%Y-%m-%dT%H:%M:%S"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """First characters that make spreadsheets run a cell as a formula."""
-_PAPER = {"author": "Ada Maestro, Bo Novak", "title": "Superfluid helium in nanopores", "journal": None}
+_PAPER = {"author": "Ada Maestro, Bo Novak", "title": "Superfluid helium", "journal": "J. X 1 (2026)"}
 _SEARCHED = {"query": 'au:"maestro"', "timestamp": "2026-01-01T12:00:00", "status": 200}
 
 
 def _as_moment(text: str) -> str:
     try:
-        if re.fullmatch(_PATTERN, text, re.ASCII):
+        if re.fullmatch(_PATTERN, text):
             datetime.strptime(text, _MOMENT).replace(tzinfo=UTC)
             return text
     except ValueError:
@@ -73,6 +79,12 @@ Phrase = Annotated[str, Field(max_length=LONGEST)]
 
 class AskedSearch(BaseModel):
     """A search. At least one of author, title and journal must be given."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": [name], "properties": {name: {"pattern": SEARCHABLE}}} for name in FIELDS]
+        }
+    )
 
     author: Annotated[Phrase, Field(description="Phrase in the names of the authors.", examples=["maestro"])] = ""
     title: Annotated[Phrase, Field(description="Phrase in the title.")] = ""

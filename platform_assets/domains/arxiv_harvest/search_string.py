@@ -15,8 +15,10 @@ FIELDS = {"author": "au", "title": "ti", "journal": "jr"}
 """Prefix of each field in a search string."""
 LONGEST = 500
 """Characters of a value. A search string is part of an address, and servers limit the length of addresses."""
+SEARCHABLE = r"""[^\s"\\\u0000-\u001f\u007f-\u009f\ufeff]"""
+"""Pattern of a character that can be searched for. Written so that Python and JavaScript read it alike."""
 # A quote ends a phrase, a backslash may escape one, and control characters are no part of a phrase.
-_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f-\x9f]')
+_SPECIAL = re.compile(r"""["\\\u0000-\u001f\u007f-\u009f\ufeff]""")
 
 
 class SearchRefused(PlatformError):  # noqa: N818 - says what it is
@@ -40,15 +42,17 @@ def search_string(author: str = "", title: str = "", journal: str = "") -> str:
     """Return the search string for papers that match all given values.
 
     Each value becomes a quoted phrase, for example `au:"del maestro" AND ti:"superfluid helium"`. Quotes, backslashes
-    and control characters of a value become blanks, so a value cannot end its phrase.
+    and control characters of a value become blanks, so a value cannot end its phrase. A value with nothing else counts
+    as empty.
 
     Raises
     ------
     SearchRefused
-        All values are empty, or a value has no letter or digit, is too long, or is not valid Unicode.
+        All values are empty, or a value is too long or not valid Unicode.
     """
     given = {"author": author, "title": title, "journal": journal}
-    parts = [f'{FIELDS[name]}:"{_phrase(name, value)}"' for name, value in given.items() if value.strip()]
+    phrases = {name: _phrase(name, value) for name, value in given.items()}
+    parts = [f'{FIELDS[name]}:"{phrase}"' for name, phrase in phrases.items() if phrase]
     if not parts:
         raise SearchRefused("Give at least one of author, title and journal.", "body")
     return " AND ".join(parts)
@@ -61,7 +65,4 @@ def _phrase(name: str, value: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise SearchRefused(f"{name} contains half of a surrogate pair, which is not valid Unicode.", name) from None
-    phrase = " ".join(_SPECIAL.sub(" ", value).split())
-    if not any(letter.isalnum() for letter in phrase):
-        raise SearchRefused(f"{name} contains no letter or digit to search for.", name)
-    return phrase
+    return " ".join(_SPECIAL.sub(" ", value).split())
