@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import (
+    arxiv_results,
     credit_features,
     definitions,
     distances,
@@ -24,6 +25,7 @@ BENCHMARKS = (
     serving_start.run,
     serving.run,
     sentence_relevance.run,
+    arxiv_results.run,
 )
 
 if __name__ == "__main__":

@@ -126,8 +126,8 @@ def test_all_responses_match_the_openapi_description(address: str, key: str, mod
 
         def ask(case: Case[Any]) -> None:
             response = case.call(session=session, headers={"Authorization": f"Bearer {key}"})
-            # A decision may be refused although it is valid by the schema, because its text has further rules.
-            wanted = [] if case.path.endswith("/decision") else [checks.positive_data_acceptance]
+            # A schema cannot express the rules for the text of a decision, nor that a period must not end before it starts.
+            wanted = [] if case.path.endswith(("/decision", "/queries")) else [checks.positive_data_acceptance]
             case.validate_response(response, checks=[*CONFORMS, *wanted])
             asked[f"{case.method} {case.path}"] += 1
 
@@ -162,6 +162,9 @@ def test_schemathesis_finds_no_fault_with_all_its_checks(
         "path.id" = {pending}
         "path.name" = "{plot}"
         "path.client_id" = {CLIENTS[0]}
+        [[operations]]
+        include-path = "/queries"
+        checks.positive_data_acceptance.enabled = false
         """
     )
     done = subprocess.run(

@@ -1,0 +1,141 @@
+"""Client of the arXiv API: searches with paging.
+
+It uses the shared HTTP client. README.md compares it with the package arxiv.py.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Literal
+
+from platform_assets.domains.arxiv_harvest.atom_feed import Feed, MalformedFeed, Paper, parse_feed
+from platform_assets.landing.http_client import Answer, TemporaryError, UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from platform_assets.landing.http_client import HttpClient
+
+    Enough = Callable[[Sequence[Paper]], bool]
+
+Order = Literal["relevance", "lastUpdatedDate"]
+PAGE_SIZE = 500
+"""Results per request. 2,000 results then take four requests, which fit into 30 s at one request every 3 s."""
+MOST_RESULTS = 2_000
+"""Largest number of results of one search."""
+NAME = "arXiv"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Results of a search.
+
+    Attributes
+    ----------
+    status
+        HTTP status of arXiv's last answer.
+    total
+        Number of all results that arXiv has (`totalResults`).
+    papers
+        The results in arXiv's order, each paper once.
+    """
+
+    status: int
+    total: int
+    papers: tuple[Paper, ...]
+
+
+class Arxiv:
+    """The arXiv API.
+
+    Parameters
+    ----------
+    http
+        Sends requests.
+    url
+        Address of the API, without query.
+    server
+        Name of the server, which is stored with each query.
+    """
+
+    def __init__(self, http: HttpClient, url: str, server: str) -> None:
+        self._http = http
+        self._url = url
+        self.server = server
+
+    def search(
+        self,
+        query: str,
+        most: int,
+        seconds: float,
+        order: Order = "relevance",
+        enough: Enough = lambda _: False,
+    ) -> Found:
+        """Search, and read as many pages as needed.
+
+        Parameters
+        ----------
+        query
+            Search string, not yet encoded.
+        most
+            Largest number of results.
+        seconds
+            Longest time for all pages together.
+        order
+            Sort order, descending.
+        enough
+            Called with each page; returns whether to stop after it.
+
+        Raises
+        ------
+        UpstreamError
+            A page could not be had. The results of earlier pages are discarded.
+        """
+        deadline = time.monotonic() + seconds
+        papers: dict[tuple[str, int | None], Paper] = {}
+        start = total = 0
+        while True:
+            page = self._page(query, start, most, order, max(0.0, deadline - time.monotonic()))
+            total, start = page.total, start + len(page.papers)
+            for paper in page.papers:
+                # The index may change between two pages, which moves a paper to the next page.
+                papers.setdefault((paper.arxiv_id, paper.version), paper)
+            if start >= min(total, most) or enough(page.papers):
+                return Found(HTTPStatus.OK, total, tuple(papers.values())[:most])
+
+    def _page(self, query: str, start: int, most: int, order: Order, seconds: float) -> Feed:
+        params = {
+            "search_query": query,
+            "start": str(start),
+            "max_results": str(min(PAGE_SIZE, most - start)),
+            "sortBy": order,
+            "sortOrder": "descending",
+        }
+
+        def read(answer: Answer) -> Feed:
+            feed = _feed(answer)
+            if not feed.papers and start < min(feed.total, most):
+                raise TemporaryError(
+                    f"{NAME} answered with an empty page at position {start}, although it has {feed.total:,} results",
+                    answer.status,
+                )
+            return feed
+
+        return self._http.get(self._url, params, read, seconds)
+
+
+def _feed(answer: Answer) -> Feed:
+    """Return the feed of an answer; an error feed or an error status raises."""
+    try:
+        feed = parse_feed(answer.body)
+    except MalformedFeed as error:
+        if answer.status != HTTPStatus.OK:
+            raise UpstreamError(f"{NAME} answered {answer.status} without a feed", answer.status) from None
+        raise TemporaryError(f"{NAME} answered with a body that cannot be read: {error}", answer.status) from None
+    if feed.error is not None:
+        raise UpstreamError(f"{NAME} refused the search: {feed.error}", answer.status)
+    if answer.status != HTTPStatus.OK:
+        raise UpstreamError(f"{NAME} answered {answer.status}", answer.status)
+    return feed

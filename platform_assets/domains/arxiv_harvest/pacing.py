@@ -1,0 +1,96 @@
+"""Pace of requests to arXiv: one connection at a time and a pause between requests, over all processes.
+
+arXiv's terms of use: https://info.arxiv.org/help/api/tou.html
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from platform_assets.landing.http_client import TemporaryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+    from platform_assets.database.connections import Database
+
+_LOCK = "select pg_advisory_lock(hashtextextended(%s, 0))"
+_WAIT = (
+    "select extract(epoch from last_request_at - clock_timestamp())::float8 + %s"
+    " from arxiv_harvest.request_pace where server = %s"
+)
+_MARK = (
+    "insert into arxiv_harvest.request_pace (server, last_request_at) values (%s, clock_timestamp())"
+    " on conflict (server) do update set last_request_at = excluded.last_request_at"
+)
+
+
+class Pace:
+    """Turns of all processes that share a database.
+
+    A process takes its turn with an advisory lock of PostgreSQL, which ends with its connection, so a killed process
+    blocks nobody. The time of the last request is stored, and compared by the clock of the database server.
+
+    Parameters
+    ----------
+    database
+        The platform's database.
+    server
+        The server that is asked. Each server has a pace of its own.
+    interval
+        Seconds from the end of a request to the start of the next one.
+    """
+
+    def __init__(self, database: Database, server: str, interval: float) -> None:
+        self._database = database
+        self._server = server
+        self._interval = interval
+
+    @contextmanager
+    def turn(self, seconds: float) -> Iterator[None]:
+        """Wait for a turn, and hold it for one request.
+
+        Parameters
+        ----------
+        seconds
+            Longest wait.
+
+        Raises
+        ------
+        TemporaryError
+            Other requests have to be sent first, and the wait would be longer.
+        """
+        deadline = time.monotonic() + seconds
+        with closing(self._database.connect("platform")) as connection:
+            self._lock(connection, seconds)
+            found = connection.execute(_WAIT, [self._interval, self._server]).fetchone()
+            # A clock that was set back must not stop all requests.
+            wait = min(max(0.0, found[0]), self._interval) if found else 0.0
+            if wait > deadline - time.monotonic():
+                raise self._too_late(seconds)
+            time.sleep(wait)
+            connection.execute(_MARK, [self._server])
+            try:
+                yield
+            finally:
+                # The end of a request counts, because its arrival at the server may be delayed.
+                connection.execute(_MARK, [self._server])
+
+    def _lock(self, connection: psycopg.Connection[object], seconds: float) -> None:
+        from psycopg import errors
+
+        # 0 would mean no limit.
+        connection.execute(f"set lock_timeout = {max(1, round(seconds * 1000))}".encode())
+        try:
+            connection.execute(_LOCK, [f"arxiv_harvest request to {self._server}"])
+        except errors.LockNotAvailable:
+            raise self._too_late(seconds) from None
+
+    def _too_late(self, seconds: float) -> TemporaryError:
+        return TemporaryError(
+            f"{self._server} was not asked, because other requests to it did not leave a turn within {seconds:.3g} s"
+        )

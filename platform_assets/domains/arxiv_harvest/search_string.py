@@ -1,0 +1,68 @@
+"""Search strings of the arXiv API: fields, phrases, escaping.
+
+Syntax: https://info.arxiv.org/help/api/user-manual.html#query_details
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import ClassVar
+
+from platform_assets.base.errors import PlatformError
+
+FIELDS = {"author": "au", "title": "ti", "journal": "jr"}
+"""Prefix of each field in a search string."""
+LONGEST = 500
+"""Characters of a value. A search string is part of an address, and servers limit the length of addresses."""
+SEARCHABLE = r"""[^\s"\\\u0000-\u001f\u007f-\u009f\ufeff]"""
+"""Pattern of a character that can be searched for. Written so that Python and JavaScript read it alike."""
+# A quote ends a phrase, a backslash may escape one, and control characters are no part of a phrase.
+_SPECIAL = re.compile(r"""["\\\u0000-\u001f\u007f-\u009f\ufeff]""")
+
+
+class SearchRefused(PlatformError):  # noqa: N818 - says what it is
+    """The values of a search cannot be searched for.
+
+    Attributes
+    ----------
+    field
+        Name of the value at fault: author, title or journal.
+    """
+
+    status: ClassVar[int] = HTTPStatus.UNPROCESSABLE_ENTITY
+    problem: ClassVar[str] = "invalid-request"
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def search_string(author: str = "", title: str = "", journal: str = "") -> str:
+    """Return the search string for papers that match all given values.
+
+    Each value becomes a quoted phrase, for example `au:"del maestro" AND ti:"superfluid helium"`. Quotes, backslashes
+    and control characters of a value become blanks, so a value cannot end its phrase. A value with nothing else counts
+    as empty.
+
+    Raises
+    ------
+    SearchRefused
+        All values are empty, or a value is too long or not valid Unicode.
+    """
+    given = {"author": author, "title": title, "journal": journal}
+    phrases = {name: _phrase(name, value) for name, value in given.items()}
+    parts = [f'{FIELDS[name]}:"{phrase}"' for name, phrase in phrases.items() if phrase]
+    if not parts:
+        raise SearchRefused("Give at least one of author, title and journal.", "body")
+    return " AND ".join(parts)
+
+
+def _phrase(name: str, value: str) -> str:
+    if len(value) > LONGEST:
+        raise SearchRefused(f"{name} has {len(value):,} characters; at most {LONGEST} are allowed.", name)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise SearchRefused(f"{name} contains half of a surrogate pair, which is not valid Unicode.", name) from None
+    return " ".join(_SPECIAL.sub(" ", value).split())

@@ -1,0 +1,122 @@
+"""The arXiv service and its PostgreSQL in real containers, as `docker/compose.arxiv.yaml` starts them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import yaml
+
+from platform_assets.database.embedded.server import free_port
+from platform_assets_tests.postgres import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "docker" / "compose.arxiv.yaml"
+BASES = ("python:3.11-slim-bookworm", "postgres:17-bookworm")
+START_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Service:
+    """The running service, and a key for it."""
+
+    address: str
+    headers: dict[str, str]
+
+    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        return requests.request(method, self.address + path, headers=self.headers, timeout=60, **options)
+
+
+def succeeds(*command: str) -> bool:
+    return (
+        shutil.which(command[0]) is not None
+        and not subprocess.run(command, check=False, capture_output=True).returncode
+    )
+
+
+def compose() -> list[str]:
+    """The command of Docker Compose: the plug-in, or the older program."""
+    if not succeeds("docker", "info"):
+        pytest.skip("needs a running Docker engine (apt packages docker.io and docker-compose)")
+    if lacking := [base for base in BASES if not succeeds("docker", "image", "inspect", base)]:
+        pytest.skip(f"needs these images: docker pull {' '.join(lacking)}")
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if succeeds(*command, "version"):
+            return command
+    pytest.skip("needs Docker Compose (apt package docker-compose)")
+
+
+@contextmanager
+def started(project: str) -> Iterator[Service]:
+    """Start the containers, and remove them and their volumes at the end."""
+    port = free_port()
+    command = [*compose(), "--project-name", project, "--file", str(FILE)]
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [*command, *arguments],
+            check=False,
+            env=os.environ | {"ARXIV_PORT": str(port)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    address = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return requests.get(f"{address}/health/live", timeout=10).ok
+        except requests.RequestException:
+            return False
+
+    try:
+        run("up", "--build", "--detach")
+        try:
+            wait_until(answers, "the service answered", START_SECONDS)
+        except pytest.fail.Exception as error:
+            pytest.fail(f"{error}\n{run('logs', '--tail', '60')}")
+        printed = run("exec", "-T", "service", "platform-assets", "keys", "add", "test", "--scope", "read")
+        yield Service(address, {"Authorization": f"Bearer {printed.split()[-1]}"})
+    finally:
+        run("down", "--volumes", "--timeout", "30")
+
+
+@pytest.mark.requirement("ARX-6")
+def test_the_file_has_the_service_and_postgresql_only() -> None:
+    declared = yaml.safe_load(FILE.read_text())
+    assert set(declared["services"]) == {"service", "database"}
+    assert declared["services"]["database"]["image"].startswith("postgres:")
+    assert "ports" not in declared["services"]["database"]
+    assert (ROOT / "docker" / declared["services"]["service"]["build"]["dockerfile"].removeprefix("docker/")).is_file()
+
+
+@pytest.mark.release
+@pytest.mark.slow
+@pytest.mark.timeout(2_400)
+@pytest.mark.requirement("ARX-6")
+def test_the_containers_answer_all_endpoints() -> None:
+    with started(f"arxiv-test-{os.getpid()}") as service:
+        found = service.ask("POST", "/arxiv", json={"author": "Maestro", "max_query_results": 3})
+        assert found.status_code == 201, found.text
+        assert len(found.json()["results"]) == 3
+        period = {"query_timestamp_start": "2020-01-01T00:00:00"}
+        file = service.ask("GET", "/queries", params=period)
+        assert file.headers["content-disposition"] == 'attachment; filename="arxiv_queries.csv"'
+        assert len(file.text.splitlines()) == 2
+        [listed] = service.ask("POST", "/queries", json=period).json()
+        assert listed == {name: found.json()[name] for name in ("query", "timestamp", "status", "num_results")}
+        assert service.ask("GET", "/results").json() == found.json()["results"]
+        assert requests.get(f"{service.address}/results", timeout=60).status_code == 401
