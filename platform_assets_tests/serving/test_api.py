@@ -126,7 +126,7 @@ def test_all_responses_match_the_openapi_description(address: str, key: str, mod
 
         def ask(case: Case[Any]) -> None:
             response = case.call(session=session, headers={"Authorization": f"Bearer {key}"})
-            # A schema cannot express the rules for the text of a decision, nor that a period must not end before it starts.
+            # A schema cannot express the rules for the text of a decision, or that a period must end after its start.
             wanted = [] if case.path.endswith(("/decision", "/queries")) else [checks.positive_data_acceptance]
             case.validate_response(response, checks=[*CONFORMS, *wanted])
             asked[f"{case.method} {case.path}"] += 1
