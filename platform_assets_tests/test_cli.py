@@ -65,7 +65,7 @@ def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path
     assert re.fullmatch(r"\d+\.\d", table["credit_risk/client_features"][2])
     [expected] = [line for line in lines if "the sample data contain errors on purpose" in line]
     assert "credit_risk/loans, " in expected
-    assert "(failed checks: 14, quarantined rows: " in expected
+    assert re.search(r"\(failed checks: [1-9]\d*, quarantined rows: [1-9]", expected)
     assert "credit_risk/loans: the bad rows, with line and reason, are in credit_risk/loans_quarantine" in lines
     assert re.fullmatch(rf"Tables: {home}/lake\. Run [-\da-f]+; view it with `.venv/bin/dagster dev`\.", lines[-1])
     assert list(tmp_path.iterdir()) == [home]
