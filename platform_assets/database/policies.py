@@ -97,14 +97,24 @@ def settle_rules(database: Database, open_owner: Callable[[], Database] | None, 
 
 
 def _write(connection: Connection, kind: str, subject: str, details: Mapping[str, Any]) -> bool:
+    from psycopg import errors
     from psycopg.types.json import Jsonb
 
-    with connection.transaction():
-        # The same lock as the ledger's functions take; two that migrate at once record it once.
-        connection.execute("select platform.begin_step()")
-        if _in_force(connection, kind, subject) == details:
-            return False
-        connection.execute("select platform.enter_in_journal(%s, %s, %s)", [kind, subject, Jsonb(dict(details))])
+    # Check before the lock, because only the owner may take it, and `migrate` has nothing to write in most cases.
+    if _in_force(connection, kind, subject) == details:
+        return False
+    try:
+        with connection.transaction():
+            # The ledger's functions take the same lock. Check again, because another `migrate` may have held it.
+            connection.execute("select platform.begin_step()")
+            if _in_force(connection, kind, subject) == details:
+                return False
+            connection.execute("select platform.enter_in_journal(%s, %s, %s)", [kind, subject, Jsonb(dict(details))])
+    except errors.InsufficientPrivilege:
+        raise DatabaseError(
+            f"the role {connection.info.user} may not record the rules of decisions; set "
+            "PLATFORM_MIGRATION_DATABASE_URL to the role that owns the tables, and run `platform-assets migrate`"
+        ) from None
     return True
 
 

@@ -414,7 +414,10 @@ def test_rollback_command_and_audit_of_a_moved_alias(mlflow_desk: Desk) -> None:
 @pytest.mark.requirement("REL-3")
 def test_export_records_the_approver(mlflow_desk: Desk, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
-    refused(mlflow_desk.do("export", MODEL, str(folder)), f"{MODEL} has no champion to export; train it, let a person")
+    refused(
+        mlflow_desk.do("export", MODEL, str(folder)),
+        f"{MODEL} has no champion to export; train it, approve its request",
+    )
     services = mlflow_desk.services
     works = Works(services.ledger, MemoryRegistry(), tmp_path, services._lock, services.artefacts)
     version = works.train()

@@ -218,7 +218,7 @@ def test_launchpad_is_refused_if_identity_is_required(
 @pytest.mark.requirement("PRO-4")
 @pytest.mark.parametrize(
     ("job", "said"),
-    [("decide", "there is no request 0"), ("rollback_model", "give a reason"), ("promote_model", "no request 0")],
+    [("decide", "give a reason"), ("rollback_model", "give a reason"), ("promote_model", "no request 0")],
 )
 def test_the_launchpad_shows_what_to_fill_in_and_does_nothing_until_then(office: Office, job: str, said: str) -> None:
     shown = office.definitions.resolve_job_def(job).run_config
