@@ -1,1 +1,1 @@
-"""Who decides about models: policy, ledger, promotion, audit, and the pages where people approve."""
+"""Approval of model versions: policy, ledger, promotion, audit, and the web pages for approvers."""

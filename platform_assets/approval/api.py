@@ -1,6 +1,6 @@
-"""Requests for approval over HTTP: list, show, plots and decisions; JSON for programs, `pages.py` for browsers.
+"""HTTP routes for approval requests: list, show, plots and decisions, as JSON for programs and pages for browsers.
 
-The ledger decides who may decide. This module validates the input and passes it on.
+The ledger checks who may decide. This module validates the input and passes it on.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _MAX_ID = 2**63 - 1
 
 
 class ChampionShown(BaseModel):
-    """The champion when the request was made."""
+    """The champion at the time when the request was made."""
 
     version: int
     digest: str
@@ -99,7 +99,7 @@ class RequestWithEvidence(RequestShown):
 
 @dataclass(frozen=True)
 class Sent:
-    """A decision as sent: the fields of a form, or JSON."""
+    """A decision as sent: the fields of a form, or a JSON body if `fields` is None."""
 
     fields: Mapping[str, str] | None
     json: bytes = b""
@@ -123,7 +123,7 @@ _BODY: Mapping[str, Any] = {
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes; none without a database, which decisions need.
+    """Return the routes. A service that runs from a bundle has none, because decisions need the database.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def _add_list(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
         page: PageNumber = 0,
         items_per_page: ItemsPerPage = 50,
     ) -> Response:
-        """List requests for approval, open ones first, then the newest. A page for browsers, JSON for programs."""
+        """List approval requests, open ones first, then the newest. Browsers get a page, programs get JSON."""
         access_of(request).demand(request, READ, APPROVE)
         # Expiries are recorded first, so that no expired request is listed as pending.
         ledger().expire()
@@ -168,10 +168,10 @@ def _add_list(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
 
 
 def _add_request(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Callable[[Request], Consoles]) -> None:
-    @routes.get("/approvals/{id}", response_model=RequestWithEvidence, responses=documented(404))  # noqa: FAST003 - by its alias
+    @routes.get("/approvals/{id}", response_model=RequestWithEvidence, responses=documented(404))  # noqa: FAST003 - the parameter has an alias
     @checks_access_itself
     def show_request_for_approval(request: Request, number: RequestId) -> Response:
-        """Show a request with its evidence and history. A page for browsers, JSON for programs."""
+        """Show a request with its evidence and history. Browsers get a page, programs get JSON."""
         caller = access_of(request).demand(request, READ, APPROVE)
         approval = _found(ledger(), number)
         if not wants_page(request):
@@ -182,7 +182,7 @@ def _add_request(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Call
 
 def _add_plot(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
     @routes.get(
-        "/approvals/{id}/plots/{name}",  # noqa: FAST003 - by its alias
+        "/approvals/{id}/plots/{name}",  # noqa: FAST003 - the parameter has an alias
         response_class=Response,
         responses={200: {"content": {"image/png": {}}, "description": "The plot."}, **documented(404)},
     )
@@ -199,7 +199,7 @@ def _add_plot(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
         if plot is None:
             told = f"Request {number} has no plot {name!r}; it has {', '.join(known) or 'none'}."
             raise Problem(HTTPStatus.NOT_FOUND, told)
-        # Plots are frozen, so the browser may cache them. Proxies may not.
+        # The browser may cache plots, because they never change. Proxies may not, because plots need a key.
         return Response(plot, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -208,7 +208,7 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Cal
         "/approvals/{id}/decision",
         response_model=RequestWithEvidence,
         responses={
-            303: {"description": "The decision of a form was recorded; redirects to the request's page."},
+            303: {"description": "The decision from a form was recorded. Redirects to the page of the request."},
             **documented(404, 409, 413, 415),
         },
         openapi_extra={"requestBody": _BODY},
@@ -219,10 +219,14 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Cal
         number: RequestId,
         sent: Annotated[Sent, Depends(_sent)],
     ) -> Response:
-        """Approve, reject or withdraw a request. JSON needs a key in the header; forms come from the page."""
+        """Approve, reject or withdraw a request. Programs send JSON with a key in the header; the page sends a form."""
         caller = access_of(request).demand(request, APPROVE)
         if caller.session and sent.fields is None:
-            raise Problem(HTTPStatus.FORBIDDEN, "JSON needs `Authorization: Bearer <key>`.", "forged-form")
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                "A decision as JSON needs the header `Authorization: Bearer <key>`.",
+                "forged-form",
+            )
         if caller.session:
             access_of(request).sessions.demand_token(caller.session, (sent.fields or {}).get(CSRF_FIELD, ""))
         approval = _found(ledger(), number)
@@ -241,7 +245,7 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Cal
 
 
 async def _sent(request: Request) -> Sent:
-    # Before the body is read: only callers with a key can make the service wait for a body.
+    # Check access before reading the body, so that only callers with a key can make the service wait for it.
     await run_in_threadpool(access_of(request).demand, request, APPROVE)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in {"application/x-www-form-urlencoded", "multipart/form-data"}:
@@ -251,7 +255,8 @@ async def _sent(request: Request) -> Sent:
         return Sent(None, await request.body())
     raise Problem(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        f"The body is {kind or 'of no type'}; send application/json, or a form as application/x-www-form-urlencoded.",
+        f"The content type is {kind or 'missing'}; send application/json, or a form as "
+        "application/x-www-form-urlencoded.",
     )
 
 
@@ -259,10 +264,10 @@ def _decision(sent: Sent) -> Decision:
     try:
         if sent.fields is None:
             decision = Decision.model_validate_json(sent.json)
-            # pydantic keeps the last of two values of one name.
+            # Refuse repeated names, because pydantic would use the last value.
             parse(sent.json)
             return decision
-        # A browser sends a line break as two characters; the limit of its field counts one.
+        # A browser sends a line break as two characters, but counts it as one in the limit of the field.
         fields = {name: value.replace("\r\n", "\n") for name, value in sent.fields.items() if name != CSRF_FIELD}
         # A browser omits a radio button that is not selected.
         return Decision.model_validate({"decision": "", "reason": ""} | fields)

@@ -1,6 +1,6 @@
-"""The ledger's audit: finds what was altered after it was written.
+"""Audit of the ledger: find rows that were altered, deleted or added.
 
-It reads the tables and computes all hashes itself, without the database's functions.
+The audit computes all hashes in Python, without the database's functions.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     Texts = tuple[str | None, ...]
 
 JOURNAL = "journal "
-"""Prefix of a head of the journal; a head without it is one of the chain of events."""
+"""Prefix of a head of the journal. A head without the prefix belongs to the chain of events."""
 _SHOWN = 80
 _EVERY = {"request": None}
-# Every plot that a request names, and every plot that there is.
+# A full join, because a plot can be missing, or be stored without a request that names it.
 _PLOTS = """
 select coalesce(r.id, p.request_id), coalesce(r.key, p.name), p.png is not null, r.id is not null,
     coalesce(encode(sha256(p.png), 'hex') = r.value, false)
@@ -45,22 +45,22 @@ join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = 'platform' and not t.tgisinternal and t.tgenabled <> 'O' order by 1, 2
 """
 _PLOT_FAULTS = {
-    (False, True): "it is missing",
-    (True, False): "its request does not name it: it was added later",
-    (True, True): "its picture is not the one that was frozen",
+    (False, True): "is missing",
+    (True, False): "was added later: its request does not name it",
+    (True, True): "was altered: its request has another digest",
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A row of the ledger that is not as it was written.
+    """A row of the ledger that was altered, deleted or added.
 
     Attributes
     ----------
     row
         The row: `event 7`, `request 3`, `plot roc.png of request 3`.
     told
-        What is wrong with it.
+        What is wrong with the row.
     """
 
     row: str
@@ -76,14 +76,14 @@ class WrittenLedger:
     digests
         Digest of each request, by number.
     events, journal
-        Oldest first, as the texts that are hashed.
+        Rows of the chains, oldest first, as the texts that the hashes cover.
     plots
         Number of the request, file name, whether the plot exists, whether the request names it, and whether its
-        digest is the frozen one.
+        digest equals the one in the request.
     rows
-        The rows that the journal records, by kind and subject, as the texts that it records.
+        Rows that have journal entries, by kind and subject; see `journal_audit.read_rows`.
     disabled
-        Table and trigger, for each trigger that is switched off.
+        Table and name of each disabled trigger.
     """
 
     digests: Mapping[int, str]
@@ -95,7 +95,7 @@ class WrittenLedger:
 
 
 def read_ledger(connection: Connection) -> WrittenLedger:
-    """Read the whole ledger; must be the first statement of a transaction."""
+    """Read the whole ledger. This must be the first statement of a transaction."""
     connection.execute("set transaction isolation level repeatable read")
     return WrittenLedger(
         digests={int(row[0]): digest_of(row) for row in connection.execute(FROZEN_REQUESTS, _EVERY)},
@@ -108,14 +108,14 @@ def read_ledger(connection: Connection) -> WrittenLedger:
 
 
 def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
-    """Return what is not as it was written.
+    """Return the rows that were altered, deleted or added.
 
     Parameters
     ----------
     written
         The ledger.
     heads
-        Heads that were kept elsewhere, by where; see `LedgerQueries.audit`.
+        Copies of heads, by the place of the copy; see `LedgerQueries.audit`.
     """
     found = [
         *_event_findings(written.events, written.digests),
@@ -124,7 +124,7 @@ def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
         *(Finding(*one) for one in journal_findings(written.journal, written.rows)),
         *(Finding(*one) for one in projection_findings(written.events, written.rows)),
         *(Finding(*one) for one in proof_findings(written.events, written.journal, written.rows)),
-        *(Finding(f"table {table}", f"its trigger {name} is switched off") for table, name in written.disabled),
+        *(Finding(f"table {table}", f"its trigger {name} is disabled") for table, name in written.disabled),
     ]
     for where, head in heads.items():
         is_journal = head.startswith(JOURNAL)
@@ -150,7 +150,7 @@ def _event_findings(events: list[Texts], digests: Mapping[int, str]) -> list[Fin
 
 
 def _chain_findings(chain: list[Texts], noun: str) -> list[Finding]:
-    """Gaps, rows that do not follow the one before, and rows whose hash is not that of their texts."""
+    """Return gaps, rows with a wrong `previous_hash`, and rows with a wrong `hash`."""
     found: list[Finding] = []
     expected, previous = 1, FIRST_HASH
     for row in chain:
@@ -177,12 +177,12 @@ def _head_findings(chain: list[Texts], noun: str, where: str, head: str) -> Iter
     hashes = {int(row[0] or 0): str(row[-1]) for row in chain}
     sequence, _, hashed = head.partition(":")
     if not sequence.isdecimal():
-        yield Finding(where, f"names no {noun} of the ledger: {head[:_SHOWN]!r}")
+        yield Finding(where, f"has the malformed head {head[:_SHOWN]!r}")
         return
     found = hashes.get(int(sequence))
     if found is None:
         end = ": the end of the chain was deleted" if int(sequence) > max(hashes, default=0) else ""
         yield Finding(f"{noun} {sequence}", f"missing, although {where} names it{end}")
     elif found != hashed:
-        told = f"differs from the one that {where} names: the chain was written anew from there, or earlier"
+        told = f"differs from the copy in {where}: the chain was rewritten from there on, or from earlier on"
         yield Finding(f"{noun} {sequence}", told)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DIGITS = 4
 """Significant digits of printed metrics."""
 CLOSED = 3
-"""Exit code if the request is closed already."""
+"""Exit code if the request is already closed."""
 
 commands = typer.Typer()
 decide = typer.Typer(help="Review and decide requests for approval.", no_args_is_help=True)
@@ -95,7 +95,7 @@ def reject(context: typer.Context, request: Number, reason: Reason) -> None:
 
 @decide.command()
 def withdraw(context: typer.Context, request: Number, reason: Reason) -> None:
-    """Withdraw a request without a judgement about the model."""
+    """Withdraw a request without judging the model."""
     _decide(context, request, "withdraw", reason)
 
 
@@ -105,14 +105,14 @@ def rollback(
     model: Annotated[str, typer.Argument(help="Name of a registered model.")],
     reason: Reason,
 ) -> None:
-    """Restore the previous champion of a model. Recorded like any decision."""
+    """Restore the previous champion of a model, and record this with the reason."""
     champion = context.obj.services.promoter.rollback(model, actor_of(context.obj), reason)
     say(f"{model} version {champion.version} is the champion again")
 
 
 @commands.command()
 def audit(context: typer.Context) -> None:
-    """Check that decisions, keys and policies were not altered and that MLflow shows them; exit 1 if not."""
+    """Check that decisions, keys and policies are unaltered and that MLflow agrees with them; exit 1 if not."""
     promoter: Promoter = context.obj.services.promoter
     found = [f"{finding.row}: {finding.told}" for finding in promoter.audit()]
     for model in promoter.models():
@@ -122,7 +122,7 @@ def audit(context: typer.Context) -> None:
         say(line)
     if found:
         raise typer.Exit(1)
-    say(f"nothing was altered; the newest event is {head or 'none yet'}")
+    say(f"nothing was altered; the newest event: {head or 'none yet'}")
 
 
 def _decide(context: typer.Context, number: int, decision: Verb, reason: str, *, override: bool = False) -> None:
@@ -149,7 +149,7 @@ def _how_it_is_promoted(number: int) -> str:
 
 
 def user_name() -> str:
-    """Return the login name of the system's user; the user id where it has no entry in /etc/passwd."""
+    """Return the login name of the current user, or `user <id>` if /etc/passwd has no entry."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # OSError since Python 3.13
@@ -157,7 +157,7 @@ def user_name() -> str:
 
 
 def actor_of(context: Context) -> Actor:
-    """Return the owner of the key in PLATFORM_API_KEY; without one, the unverified name of the system's user."""
+    """Return the owner of the key in PLATFORM_API_KEY; without a key, the unverified login name."""
     from platform_assets.approval.requests import Actor
     from platform_assets.web.api_keys import KeysError
 
@@ -171,7 +171,7 @@ def actor_of(context: Context) -> Actor:
 
 
 def told(request: Request) -> Iterator[str]:
-    """Yield a request's description, line by line."""
+    """Yield the description of a request, line by line."""
     from platform_assets.evaluation.estimate_text import told_estimate
 
     evidence: Any = request.evidence

@@ -1,7 +1,7 @@
-"""A request's frozen evidence for display: the gate's criteria, and challenger and champion metric by metric.
+"""A request's evidence for display: the criteria of the gate, and each metric of challenger and champion.
 
-Evidence is JSON, perhaps frozen by an older version of this code. Missing parts are left out. All text in it is
-untrusted, and this module makes no HTML.
+The evidence is JSON that an older release may have written, so missing parts are left out. Its texts are untrusted, so
+this module returns plain text, which the templates escape.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "f1", "flagged", "calibration_error")
-"""Metrics shown for each subgroup."""
+"""Metrics that are shown for each subgroup."""
 NOTHING = "\N{EN DASH}"
 """Shown in place of a missing value."""
-# Names and sentences as `evaluation/gate.py` writes them; evidence has no other record of the bound.
+# The bound is parsed from names and sentences of `evaluation/gate.py`, because the evidence has no field for it.
 _CRITERION = re.compile(r"(?P<metric>\w+)_is_at_(?:least|most)_(?P<bound>(?:minus_)?\d+(?:[._]\d+)?)")
 _COMPARISON = re.compile(r"(?P<metric>\w+)_is_not_worse_than_champion")
 _MARGIN = re.compile(r"end must be at (?:least|most) (-?[\d.]+\d|-?\d)")
@@ -58,7 +58,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Bar:
-    """A difference and its interval to draw, scaled to -100 to 100; 0 is no difference."""
+    """A difference and its interval as drawing coordinates from -100 to 100; 0 means no difference."""
 
     value: float
     low: float
@@ -74,16 +74,16 @@ class Comparison:
     name, label, description
         The metric and its meaning.
     champion, challenger
-        Values as text. The champion's is the challenger's minus the difference.
+        Values as text. The champion's value is computed as the challenger's minus the difference.
     interval
-        95 % interval of the challenger's value, as text; empty without one.
+        95 % interval of the challenger's value, as text; empty if there is none.
     difference, difference_interval
         Challenger minus champion, as text; empty without a champion.
     reading
         `better`, `worse`, `higher`, `lower`, `no clear difference`, `no difference` or `undefined`; empty without a
         champion.
     bar
-        The difference to draw; None without an interval.
+        The difference as drawing coordinates; None without an interval.
     """
 
     name: str
@@ -189,7 +189,7 @@ def _comparison(name: str, own: Mapping[str, Number], difference: Mapping[str, N
 
 
 def _reading(metric: Metric, difference: Mapping[str, Number]) -> str:
-    """A difference is clear if its interval excludes 0. Counts have an interval of length 0."""
+    """Describe a difference in a word; it is clear if its interval excludes 0. A count's interval has length 0."""
     value, low, high = (difference.get(name) for name in ("value", "low", "high"))
     if value is None:
         return UNDEFINED

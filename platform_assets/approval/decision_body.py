@@ -26,7 +26,7 @@ class Decision(BaseModel):
         str,
         Field(
             description="Reason, recorded permanently.",
-            # In the schema only; `_told` checks them, with clearer messages.
+            # Only for the OpenAPI schema: `_told` checks these limits, because its messages are clearer.
             json_schema_extra={"minLength": 1, "maxLength": MAX_REASON, "pattern": _REASON},
         ),
     ]
@@ -37,8 +37,8 @@ class Decision(BaseModel):
         str | None,
         Field(
             max_length=100,
-            description="Idempotency key: the same decision sent again with it is recorded once.",
-            # In the schema only; `_is_storable` checks it, with a clearer message.
+            description="Idempotency key: a decision that is sent twice with the same key is recorded once.",
+            # Only for the OpenAPI schema: `_is_storable` checks it, because its message is clearer.
             json_schema_extra={"pattern": f"^{PRINTABLE}*$"},
         ),
     ] = None
@@ -68,5 +68,5 @@ class Decision(BaseModel):
 def _storable(text: str, *, lines: bool = True) -> str:
     """Return a text without control and invisible characters; with `lines`, line breaks and tabs are allowed."""
     if odd := unprintable(text, lines=lines):
-        raise ValueError(f"It holds control or invisible characters ({', '.join(odd)}); remove them.")
+        raise ValueError(f"The text contains control or invisible characters ({', '.join(odd)}); remove them.")
     return text

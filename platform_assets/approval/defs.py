@@ -21,10 +21,10 @@ from platform_assets.orchestration.failures import plain_failures
 LAUNCHPAD = "Launchpad"
 REQUEST_TAG = "platform/request"
 NO_RETRIES = {"dagster/max_retries": "0"}
-"""A refusal is final until a person acts, so neither op nor run is retried."""
+"""Tags of the jobs. Neither op nor run is retried, because a refusal is final until a person acts."""
 SENSOR_SECONDS = 15
 RETRY_SECONDS = 300
-"""Time until an unfinished promotion is launched again, for example because MLflow was unreachable."""
+"""Seconds until an unfinished promotion is launched again, for example because MLflow was unreachable."""
 
 
 class Decision(Enum):
@@ -46,7 +46,7 @@ class DecisionConfig(dg.Config):
 
 
 class RequestConfig(dg.Config):
-    """The decided request."""
+    """The request to promote or reject."""
 
     request: int = Field(description="Number of the request, as on the page /approvals.")
 
@@ -70,7 +70,7 @@ def promotion_definitions(models: Mapping[str, str]) -> dg.Definitions:
     Parameters
     ----------
     models
-        The asset's key by registered model.
+        Asset key of each registered model.
     """
     promote_model = promotion_job(models)
     return dg.Definitions(
@@ -95,14 +95,14 @@ def decision_job() -> dg.JobDefinition:
                 actor,
                 config.reason,
                 override=config.override,
-                # A re-executed run delivers the same decision, which is recorded once.
+                # A re-executed run has the same root run, so its decision is not recorded twice.
                 delivery=context.run.root_run_id or context.run_id,
             )
         context.log.info("%s is %s", request.called, request.state)
 
     @dg.job(
         name="decide",
-        # Shown in the Launchpad to be filled in; the ledger refuses it as it is.
+        # A template for the Launchpad: the ledger refuses it until it is filled in.
         config={
             "ops": {"record_decision": {"config": {"request": 0, "decision": "reject", "reason": "", "approver": ""}}}
         },
@@ -122,14 +122,14 @@ def promotion_job(models: Mapping[str, str]) -> dg.JobDefinition:
     Parameters
     ----------
     models
-        The asset's key by registered model.
+        Asset key of each registered model.
     """
     load_request, manual_approval = load_request_op(), manual_approval_op()
     promote, reject = promote_op(models), reject_op(models)
 
     @dg.job(
         name="promote_model",
-        # Shown in the Launchpad to be filled in; there is no such request.
+        # A template for the Launchpad: no request has the number 0.
         config={"ops": {"load_request": {"config": {"request": 0}}}},
         description="Carry out the decision about a request. Without a decision nothing is promoted.",
         tags=NO_RETRIES,
@@ -156,10 +156,10 @@ def load_request_op() -> dg.OpDefinition:
 
 
 def manual_approval_op() -> dg.OpDefinition:
-    """Return the op of `promote_model` that continues only with a person's decision."""
+    """Return the op of `promote_model` that fails unless a person has decided."""
 
     @dg.op(
-        description="Check that a person approved or rejected the request; fail without a decision, naming the fix.",
+        description="Check that a person approved or rejected the request. Without a decision, fail and name the fix.",
         out={"approved": dg.Out(int, is_required=False), "rejected": dg.Out(int, is_required=False)},
     )
     def manual_approval(
@@ -223,9 +223,9 @@ def rollback_job() -> dg.JobDefinition:
 
     @dg.job(
         name="rollback_model",
-        # Shown in the Launchpad to be filled in; the ledger refuses it as it is.
+        # A template for the Launchpad: the ledger refuses it until it is filled in.
         config={"ops": {"roll_back": {"config": {"model": "", "reason": "", "approver": ""}}}},
-        description="Restore the previous champion of a model; recorded with name and reason.",
+        description="Restore the previous champion of a model, and record name and reason.",
         tags=NO_RETRIES,
     )
     def rollback_model() -> None:
@@ -239,7 +239,7 @@ def decision_sensor(job: str) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="model_decided",
-        # By name: with the job itself, Dagster 1.13 rebuilds the sensor with its resources and logs a warning.
+        # Given by name, because with the job itself Dagster 1.13 rebuilds the sensor and logs a warning.
         job_name=job,
         minimum_interval_seconds=SENSOR_SECONDS,
         description="Launch promote_model for each decision, and record expired requests.",
@@ -268,15 +268,16 @@ def decision_sensor(job: str) -> dg.SensorDefinition:
 def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
     """Return the requests whose promotion or rollback is not complete, by run key.
 
-    They come from the ledger, because Dagster's storage may be lost. The key contains the attempt, because Dagster
-    never launches a run key twice: while MLflow is unreachable, a new attempt starts every `RETRY_SECONDS`.
+    They are read from the ledger, because Dagster's storage may be lost. The run key contains the number of the
+    attempt, because Dagster never launches a run key twice. While MLflow is unreachable, a new attempt starts every
+    `RETRY_SECONDS`.
 
     Parameters
     ----------
     ledger
         The record of decisions.
     now
-        With time zone.
+        Current time, with time zone.
     """
     approved = [ledger.history(request.id)[-1] for request in ledger.requests(states=[State.APPROVED])]
     due = [(event, event.request_id) for event in approved]
@@ -289,7 +290,7 @@ def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
 
 
 def run_key(event: Event, age: float = 0.0) -> str:
-    """Return the run key of an event; its age in seconds gives the attempt."""
+    """Return the run key of an event. The number of the attempt follows from the age of the event in seconds."""
     return f"event {event.sequence}, attempt {1 + max(0, int(age // RETRY_SECONDS))}"
 
 
@@ -304,7 +305,7 @@ def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=key.split("/"),
         name="registry_equals_ledger",
-        description=f"The alias champion of {model} is at the version that was approved, and the version exists.",
+        description=f"The alias champion of {model} points to the approved version, and nothing of it was altered.",
     )
     def check(promoter: dg.ResourceParam[Promoter]) -> dg.AssetCheckResult:
         with plain_failures():
@@ -320,7 +321,7 @@ def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
 
 
 def _claimed(name: str) -> Actor:
-    """Return the claimed approver; without a name, one that the ledger refuses."""
+    """Return an unverified actor with a claimed name. The ledger refuses an empty name."""
     return Actor(f"{LAUNCHPAD}: {name.strip()}" if name.strip() else "")
 
 

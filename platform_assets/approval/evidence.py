@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     Metrics = Mapping[str, Mapping[str, float | None]]
-    """Values with intervals by name, as `Estimate.as_dict` returns them."""
+    """Value and interval of each metric, by name, as `Estimate.as_dict` returns them."""
 
 
 @dataclass(frozen=True)
@@ -21,29 +21,29 @@ class Evidence:
     Attributes
     ----------
     metrics
-        Of the version, on the test set.
+        Metrics of the version on the test set.
     difference
-        Challenger minus champion on the same examples; None without another champion.
+        Challenger minus champion on the same examples; None if no other version is the champion.
     subgroups
-        Metrics by column and value.
+        Metrics of subgroups, by column and value.
     verdict
         Result of the quality gate: `passed`, and its `reasons`.
     threshold
         Score from which a row counts as positive.
     tables, table_digests
-        Version and digest of each table that it was trained on.
+        Version and digest of each table that the version was trained on.
     git_commit, lock_digest
         Commit of the code and digest of uv.lock; None if unknown.
     champion
-        `version` and `digest` of the champion that it was compared with; None without one.
+        `version` and `digest` of the champion that the version was compared with; None if there was no champion.
     demo
-        Whether it was trained on sample data.
+        Whether the version was trained on sample data.
     card
         The model card, as Markdown.
     runs
-        Identifiers of the runs that it comes from, `dagster` and `mlflow`, as far as they are known.
+        Ids of the runs that produced the evidence, under `dagster` and `mlflow`; an unknown id is left out.
     fingerprint, registered, record
-        What a version deleted from the registry is restored from.
+        Data for restoring the version if it is deleted from the registry.
     """
 
     metrics: Metrics

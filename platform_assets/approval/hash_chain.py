@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[Any]
 
 CHAINS = {"events": "approval_events", "journal": "approval_journal"}
-"""Tables of the chains."""
+"""Table of each chain."""
 FIRST_HASH = "0" * 64
-"""Previous hash of the first row of a chain."""
+"""Value of `previous_hash` in the first row of a chain."""
 _FROZEN_MOMENT = """to_char({} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')"""
 FROZEN_REQUESTS = f"""
 select id::text, model, version::text, digest, threshold::text, launched_by, requested_by,
     {_FROZEN_MOMENT.format("created_at")} as created_at, {_FROZEN_MOMENT.format("expires_at")} as expires_at,
     policy::text, evidence::text, plots::text, champion_version::text, champion_digest
 from platform.approval_requests frozen where %(request)s::bigint is null or frozen.id = %(request)s order by frozen.id
-"""  # noqa: S608 - nothing of it comes from outside
+"""  # noqa: S608 - constants
 FROZEN_EVENTS = f"""
 select sequence::text, request_id::text, state, kind, actor, authenticated::text, reason, override::text, delivery,
     details::text, {_FROZEN_MOMENT.format("at")} as at, request_digest, previous_hash, hash
 from platform.approval_events frozen
 where %(request)s::bigint is null or frozen.request_id = %(request)s order by frozen.sequence
-"""  # noqa: S608 - nothing of it comes from outside
+"""  # noqa: S608 - constants
 FROZEN_JOURNAL = f"""
 select sequence::text, kind, subject, details::text, role, {_FROZEN_MOMENT.format("at")} as at, previous_hash, hash
 from platform.approval_journal order by approval_journal.sequence
-"""  # noqa: S608 - nothing of it comes from outside
+"""  # noqa: S608 - constants
 _REQUEST_NAMES = (
     *("id", "model", "version", "digest", "threshold", "launched_by", "requested_by", "created_at", "expires_at"),
     *("policy", "evidence", "plots", "champion_version", "champion_digest"),
@@ -49,14 +49,14 @@ _EVENT_NAMES = (
 
 @dataclass(frozen=True)
 class Frozen:
-    """A request and its events as the texts that are hashed.
+    """A request and its events as the texts that the hashes cover.
 
     Attributes
     ----------
     request
-        Column to text.
+        Text of each column.
     events
-        Oldest first, each column to text.
+        Text of each column of each event, oldest first.
     """
 
     request: Mapping[str, str | None]
@@ -64,8 +64,8 @@ class Frozen:
 
     @property
     def intact(self) -> bool:
-        """Whether every event has the hash of its texts and the digest of the request's texts."""
-        # The hashes cover the texts in their order, not the column names.
+        """Whether each event contains the correct hash of itself and the correct digest of the request."""
+        # Compare the column names too, because the hashes cover only the texts.
         if tuple(self.request) != _REQUEST_NAMES or any(tuple(event) != _EVENT_NAMES for event in self.events):
             return False
         request = digest_of(self.request.values())
@@ -76,7 +76,7 @@ class Frozen:
 
 
 def read_frozen(connection: Connection, number: int) -> Frozen:
-    """Return an existing request and its events."""
+    """Return a request, which must exist, and its events."""
     from psycopg.rows import dict_row
 
     with connection.cursor(row_factory=dict_row) as cursor:
@@ -86,6 +86,9 @@ def read_frozen(connection: Connection, number: int) -> Frozen:
 
 
 def digest_of(fields: Iterable[str | None]) -> str:
-    """Return the digest of a row, as `platform.digest_of`: each field with its length, so that no two rows collide."""
+    """Return the digest of a row, equal to that of the SQL function `platform.digest_of`.
+
+    Each field is preceded by its length, so that two different rows never give the same text.
+    """
     written = ("-" if one is None else f"{len(one.encode())}:{one}" for one in fields)
     return hashlib.sha256(",".join(written).encode()).hexdigest()

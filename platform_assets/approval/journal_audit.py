@@ -1,7 +1,8 @@
-"""The part of the audit about what decisions rest on: keys, scopes, owners, revocations, projections and proofs.
+"""The part of the audit about keys, revocations, projections and the decisions' proofs of identity.
 
-Each such row has a journal entry with its content. A row without an entry was not added by a function. An entry without
-a row shows a deletion, and a difference an alteration.
+The database functions enter each key, revocation and projection in the journal. A row without an entry was inserted
+past the functions, an entry without a row shows that the row was deleted, and a row that differs from its entry was
+altered.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     Rows = Mapping[tuple[str, str], Mapping[str, Any]]
 
 KEY_ID = 16
-"""Length of the part of a key's hash that names it."""
+"""Number of characters of a key's hash by which an event names the key."""
 _FOLDING = ("folding", "case_folding")
 _ROWS = {
     "key": """
@@ -42,7 +43,7 @@ _DECISIONS = {"approve", "reject", "withdraw", "roll_back"}
 
 
 def read_rows(connection: Connection) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the rows that the journal records, by kind and subject, as the facts that it records."""
+    """Return the rows that have journal entries, by kind and subject, in the form of the entries' details."""
     rows = {
         (kind, subject): dict(facts)
         for kind, query in _ROWS.items()
@@ -53,12 +54,12 @@ def read_rows(connection: Connection) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def folding_digest(folding: Mapping[str, str]) -> str:
-    """Return the digest of the table `case_folding`, as its migration recorded it."""
+    """Return the digest of the table `case_folding`, computed as in migration 0004."""
     return hashlib.sha256(json.dumps(sorted(folding.items())).encode()).hexdigest()
 
 
 def journal_findings(journal: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
-    """Yield row and fault for each recorded row that was added, deleted or altered."""
+    """Yield row and fault for each key, revocation or projection that was added, deleted or altered."""
     recorded = _recorded(journal)
     for (kind, subject), facts in recorded.items():
         if kind not in _CALLED and (kind, subject) != _FOLDING:
@@ -77,7 +78,7 @@ def journal_findings(journal: list[Texts], rows: Rows) -> Iterator[tuple[str, st
 
 
 def projection_findings(events: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
-    """Yield row and fault for each projection of an event that is missing."""
+    """Yield row and fault for each projection whose event is missing."""
     present = {event[0] for event in events}
     for kind, subject in rows:
         if kind == "projection" and subject not in present:
@@ -85,9 +86,9 @@ def projection_findings(events: list[Texts], rows: Rows) -> Iterator[tuple[str, 
 
 
 def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
-    """Yield row and fault for each decision whose proof of identity does not hold.
+    """Yield row and fault for each decision with an invalid proof of identity.
 
-    Decisions up to the head that the migration adopted have none.
+    Decisions from before migration 0004 have no proof and are skipped.
     """
     adopted = int(_recorded(journal).get(("adoption", "approval_events"), {}).get("sequence", 0))
     entries = {f"{row[0]}:{row[-1]}" for row in journal}
@@ -99,17 +100,17 @@ def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Ite
         if event[5] == "true":
             fault = _fault_of_key(details, (kind, actor, at), rows)
             if not fault and details.get("journal") not in entries:
-                fault = "names an entry that is missing from the journal"
+                fault = "names a journal entry that does not exist"
         elif "claimed" in details and actor.startswith("unverified: "):
             fault = ""
         else:
-            fault = "records a person without proof and without the mark of an unverified name"
+            fault = "has no proof of identity, although its person is not marked as unverified"
         if fault:
             yield f"event {sequence}", fault
 
 
 def _fault_of_key(details: Mapping[str, Any], decision: tuple[str, str, str], rows: Rows) -> str:
-    """What contradicts that a key decided; empty if nothing does."""
+    """Return why the recorded key cannot have made the decision; empty if it can."""
     kind, actor, at = decision
     named = str(details.get("key"))
     found = [(subject, facts) for (of, subject), facts in rows.items() if of == "key" and subject[:KEY_ID] == named]
@@ -117,7 +118,7 @@ def _fault_of_key(details: Mapping[str, Any], decision: tuple[str, str, str], ro
         return "was decided with a key that does not exist"
     [(subject, key), *_] = found
     if key["owner"] != actor:
-        return f"was decided with a key of {key['owner']}, and names {actor}"
+        return f"was decided with a key of {key['owner']}, but names {actor}"
     if kind != "withdraw" and "approve" not in key["scopes"]:
         return "was decided with a key that lacks the scope approve"
     if key["created_at"] > at:
@@ -127,7 +128,7 @@ def _fault_of_key(details: Mapping[str, Any], decision: tuple[str, str, str], ro
 
 
 def _recorded(journal: list[Texts]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Facts of the newest entry of each kind and subject."""
+    """Return the details of the newest entry of each kind and subject."""
     return {(str(row[1]), str(row[2])): json.loads(row[3] or "{}") for row in journal}
 
 

@@ -1,8 +1,8 @@
-"""The heads of the ledger's chains, kept in the lake beside the artifacts.
+"""Copies of the heads of the ledger's hash chains, in the lake beside the artifacts.
 
-A chain reveals an altered or deleted row, but not that its last rows were deleted: what is left is a shorter chain. The
-copy of the newest heads outside the database reveals that. It is written after each event, so after a crash it is one
-event behind, and never ahead. It is never moved to a chain that lacks the kept head.
+A hash chain reveals altered and missing rows, except at its end, because a chain without its last rows is still valid.
+The copy of the newest heads outside the database reveals that. The copy is written after each event, so a crash can
+leave it behind the ledger, but never ahead. It is not overwritten if the ledger no longer contains the copied heads.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from platform_assets.models.artefact_store import ArtefactStore
 
 HEADS_FILE = "ledger_heads.json"
-"""File below `models/` in the lake."""
+"""Name of the file in the folder `models/` of the lake."""
 _log = logging.getLogger(__name__)
 
 
 class KeptHeads:
-    """Writes and reads the heads.
+    """Writes and reads the copies of the heads.
 
     Parameters
     ----------
     artefacts
-        The store beside whose files they are kept.
+        Returns the store in which the copies are kept.
     ledger
-        The ledger whose heads they are.
+        The ledger whose heads are copied.
     """
 
     def __init__(self, artefacts: Callable[[], ArtefactStore], ledger: LedgerQueries) -> None:
@@ -40,7 +40,7 @@ class KeptHeads:
         self._ledger = ledger
 
     def keep(self) -> None:
-        """Write the current heads. A failure is logged: the event is recorded, and the next one writes the file."""
+        """Write the current heads. A failure is only logged, because the next event writes them again."""
         try:
             kept = self.read()
             heads = self._ledger.heads()
@@ -49,10 +49,10 @@ class KeptHeads:
             elif heads != kept:
                 self._artefacts().write_note(HEADS_FILE, json.dumps(heads).encode())
         except ArtefactError as error:
-            _log.warning("the heads of the ledger were not kept (%s); the next event writes them", error)
+            _log.warning("the ledger's heads were not copied to the lake (%s); the next event writes them", error)
 
     def read(self) -> dict[str, str]:
-        """Return the kept heads by chain, `events` and `journal`, each `sequence:hash`; empty without a file.
+        """Return the copied heads of the chains `events` and `journal`, each as `sequence:hash`; empty without a file.
 
         Raises
         ------
@@ -65,6 +65,6 @@ class KeptHeads:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            # The audit reports it: no event is called this.
+            # Return a head that no event has, so that the audit reports the file.
             return {"events": "an unreadable file"}
         return {str(chain): str(head) for chain, head in found.items()}

@@ -1,9 +1,9 @@
-"""The ledger: the permanent record of requests for approval and of decisions, with person, time, reason and evidence.
+"""The ledger: the permanent record of approval requests and decisions, with person, time, reason and evidence.
 
-The ledger decides which version is the champion; the registry's aliases are a copy (`reconciliation.py`). Every write
-is a call of a database function (`database/migrations/ledger`), which finds the person behind a secret, applies the
-policy and chains the event by hashes. The service's role can call these functions, but not insert, alter or delete.
-`audit.py` finds what the tables' owner altered. Reading stands in `ledger_queries.py`.
+The ledger decides which version is the champion. The registry's alias `champion` is a copy (`reconciliation.py`).
+Every write calls a database function (`database/migrations/ledger`), which identifies the person by the key, applies
+the policy and adds the event to the hash chain. The service role can call these functions, but cannot insert, update
+or delete rows itself. `audit.py` detects alterations by the owner role. `ledger_queries.py` reads the ledger.
 """
 
 from __future__ import annotations
@@ -53,14 +53,15 @@ class Ledger(LedgerQueries):
     Parameters
     ----------
     connect
-        Lends a connection to the platform's database; uncommitted work on it is rolled back afterwards.
+        Context manager that yields a connection to the platform's database and rolls back uncommitted work.
     owner
-        Lends a connection of the tables' owner, to record a model's policy that differs from its declaration; None in
-        production, where only `platform-assets migrate` records policies.
+        Context manager that yields a connection as the owner role, to record a policy whose declaration has changed.
+        None in production, where only `platform-assets migrate` records policies.
     keep_heads
-        Called after each write, to keep the heads of the chains outside the database; None to keep none.
+        Called after each write, to copy the heads of the hash chains to a place outside the database; None for no
+        copy.
     pages
-        Address of the pages of requests, for links; empty if unknown.
+        Base address of the requests' pages, for links; empty if unknown.
     """
 
     def __init__(
@@ -81,12 +82,12 @@ class Ledger(LedgerQueries):
         return f"{self._pages}/{number}" if self._pages else ""
 
     def settle_policy(self, model: str, policy: ApprovalPolicy) -> None:
-        """Check that the database has a model's declared policy; in development, record it.
+        """Check that the database has the policy that a model declares; in development, record it if it differs.
 
         Raises
         ------
         LedgerError
-            The database has no or another policy, and only `platform-assets migrate` may record it.
+            The policy in the database is missing or different, and only `platform-assets migrate` may record it.
         """
         with self._reading() as connection:
             found = policy_in_force(connection, model)
@@ -105,9 +106,9 @@ class Ledger(LedgerQueries):
         Raises
         ------
         LedgerError
-            The version is the champion, or the database has another policy of the model.
+            The version is the champion, or the policy in the database is missing or different.
         DecisionRefused
-            The person who makes the request is not authenticated, and must be.
+            The person who makes the request is not authenticated, but PLATFORM_APPROVALS_REQUIRE_IDENTITY is on.
         """
         self.settle_policy(proposal.model, proposal.policy)
         outcome = self._open(proposal)
@@ -133,17 +134,17 @@ class Ledger(LedgerQueries):
         Parameters
         ----------
         number
-            The request.
+            Number of the request.
         decision
             `approve`, `reject` or `withdraw`.
         actor
-            Who decides.
+            The person who decides.
         reason
-            Why.
+            The person's reason.
         override
-            Approve despite a failed gate; recorded with the decision.
+            Approve despite a failed gate. The override is recorded with the decision.
         delivery
-            Idempotency key: the same decision sent again with it is recorded once.
+            Idempotency key: a decision that is sent twice with the same key is recorded once.
 
         Raises
         ------
@@ -152,7 +153,7 @@ class Ledger(LedgerQueries):
         DecisionRefused
             The policy does not allow it.
         AlreadyDecided
-            The request is closed; names the event that closed it.
+            The request is closed. The error contains the event that closed it.
         """
         if decision not in get_args(Verb):
             raise refusal({"why": "no_verb"}, f"request {number}")
@@ -164,13 +165,16 @@ class Ledger(LedgerQueries):
             outcome = _call(connection, "select platform.decide(%s, %s, %s, %s, %s, %s, %s)", arguments)
             request = select_request(connection, number)
             history = select_events(connection, "request_id = %s", [number])
-        # After the commit, because a late decision records the expiry.
+        # Copy the heads even if the decision was refused, because a late decision records the expiry.
         self._keep_heads()
         if outcome["outcome"] == "closed":
             raise AlreadyDecided(request, closing_event(history) or history[-1])
         if outcome.get("why") == "other_delivery":
             known = next(event for event in history if event.sequence == outcome["event"])
-            raise DecisionRefused(f"{request.called}: {delivery!r} was the delivery of another decision: {known.told}")
+            raise DecisionRefused(
+                f"{request.called}: the delivery {delivery!r} was already used for another decision ({known.told}); "
+                "use another text"
+            )
         if outcome["outcome"] == "refused":
             raise refusal(outcome, request.called, request)
         return request
@@ -181,7 +185,7 @@ class Ledger(LedgerQueries):
         Raises
         ------
         LedgerError
-            It is not approved or expired, or the champion changed since the comparison; see `stale`.
+            The request is not approved, it has expired, or the champion has changed since the comparison; see `stale`.
         """
         with self._writing() as connection:
             request = select_request(connection, number)
@@ -203,7 +207,7 @@ class Ledger(LedgerQueries):
         Raises
         ------
         LedgerError
-            It is not approved.
+            The request is not approved.
         """
         with self._writing() as connection:
             request = select_request(connection, number)
@@ -222,16 +226,16 @@ class Ledger(LedgerQueries):
         model
             The model.
         actor
-            Who decides.
+            The person who decides.
         reason
-            Why.
+            The person's reason.
         delivery
-            Idempotency key: the same rollback sent again with it is recorded once.
+            Idempotency key: a rollback that is sent twice with the same key is recorded once.
 
         Raises
         ------
         DecisionRefused
-            The person may not, or gives no reason.
+            The person may not roll back, or gives no reason.
         LedgerError
             There is no previous champion.
         """
@@ -244,7 +248,7 @@ class Ledger(LedgerQueries):
             event = _event(connection, outcome)
         if outcome.get("why") == "no_previous":
             only = outcome["version"]
-            found = f"version {only} is its only one so far" if only else "there is none"
+            found = f"version {only} is the only one so far" if only else "there is no champion yet"
             raise LedgerError(f"the champion of {model} cannot be rolled back: {found}; approve another version")
         if event is None:
             raise refusal(outcome, thing)
@@ -252,7 +256,7 @@ class Ledger(LedgerQueries):
         return event
 
     def expire(self) -> list[Request]:
-        """Record which pending requests have expired, by the database's clock; return those."""
+        """Record the expiry of overdue pending requests, by the database's clock; return these requests."""
         with self._reading() as connection:
             if connection.execute(_DUE.encode()).fetchone() == (False,):
                 return []
@@ -287,7 +291,7 @@ class Ledger(LedgerQueries):
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        """A transaction for one call; each statement sees what others committed before it got the ledger's lock."""
+        """Open a transaction in which a function sees everything that was committed before it got the ledger's lock."""
         with self._transaction() as connection:
             connection.execute("set transaction isolation level read committed")
             yield connection
@@ -300,18 +304,18 @@ def _call(connection: Connection, statement: str, arguments: list[Any]) -> Any:
 
 
 def _event(connection: Connection, outcome: Mapping[str, Any]) -> Event | None:
-    """The event that a function recorded; None if it refused."""
+    """Return the event that a database function recorded; None if the function refused."""
     number = outcome.get("event")
     return select_events(connection, "sequence = %s", [number])[0] if number else None
 
 
 def _stated(actor: Actor, reason: str, thing: str) -> tuple[str | None, str, str]:
-    """Secret, claimed name and reason as the functions take them.
+    """Return secret, claimed name and reason as arguments for the database functions.
 
     Raises
     ------
     DecisionRefused
-        One of them holds invisible characters, or characters that PostgreSQL cannot store.
+        The reason is empty, or one of the texts contains control or invisible characters.
     """
     reason = reason.replace("\r\n", "\n").strip()
     for what, text, lines in (("the reason", reason, True), ("the name", actor.name, False)):

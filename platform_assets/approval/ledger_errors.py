@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LedgerError(PlatformError):
-    """The ledger cannot record or read this; nothing was recorded."""
+    """Reading or writing the ledger failed; nothing was recorded."""
 
 
 class NoSuchRequest(LedgerError):  # noqa: N818 - says what it is
@@ -29,7 +29,7 @@ class AlreadyDecided(LedgerError):  # noqa: N818 - says what it is
     Attributes
     ----------
     request
-        Its current state.
+        The request in its current state.
     event
         The event that closed it.
     """

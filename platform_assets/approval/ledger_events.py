@@ -1,4 +1,4 @@
-"""Events of approval requests, and the promotions that follow from them."""
+"""Events of approval requests, and promotions."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ class Event:
     Attributes
     ----------
     sequence
-        1, 2, 3 .. over all requests.
+        Number of the event, counted from 1 over all requests without gaps.
     request_id
-        The request.
+        Number of the request.
     state
         State of the request after the event.
     kind
         `request`, `approve`, `reject`, `withdraw`, `expire`, `supersede`, `promote`, `fail` or `roll_back`.
     actor, authenticated
-        The person, and whether a key proved the name.
+        Name of the person, and whether a key verified it.
     reason
         The person's reason; None for events of the platform.
     override
         Whether a failed gate was overridden.
     delivery
-        The caller's text that makes a repeated decision count once.
+        Idempotency key that the caller sent; None without one.
     details
-        Facts for programs: the proof of identity, the version of a promotion.
+        Data for programs, for example the proof of identity or the promoted version.
     at
-        By the database's clock, with time zone.
+        Time of the event by the database's clock, with time zone.
     hash
-        SHA-256 over the event, its request and the previous event.
+        SHA-256 of the event, its request and the hash of the previous event.
     """
 
     sequence: int
@@ -70,22 +70,22 @@ class Event:
 
     @property
     def head(self) -> str:
-        """The chain's head after this event, `sequence:hash`."""
+        """The head of the chain after this event, as `sequence:hash`."""
         return f"{self.sequence}:{self.hash}"
 
     @property
     def who(self) -> str:
-        """The person's name for display; the database prefixes names that no key proved."""
+        """The person's name for display, without the prefix of unverified names."""
         return escaped(self.actor.removeprefix(UNVERIFIED))
 
     @property
     def is_unverified(self) -> bool:
-        """Whether a person's name was not proved."""
+        """Whether the event has a person whose name no key verified."""
         return not self.authenticated and self.actor != PLATFORM
 
     @property
     def told(self) -> str:
-        """The event in a sentence."""
+        """The event in one sentence, with person, time and reason."""
         proof = " (identity not verified)" if self.is_unverified else ""
         override = ", overriding a failed gate" if self.override else ""
         why = f": {escaped(self.reason, lines=True)}" if self.reason else ""
@@ -103,7 +103,7 @@ class Promotion:
     model, version, digest, threshold
         The approved version.
     event
-        The promotion.
+        The event that recorded the promotion.
     """
 
     request_id: int

@@ -1,4 +1,4 @@
-"""Reading the ledger: requests, events, champions, the audit."""
+"""Queries of the ledger: requests, events, champions, and the audit."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ where r.model = %s and latest.state = 'PROMOTED' order by latest.sequence desc l
 
 
 def open_first(requests: Iterable[Request]) -> list[Request]:
-    """Return requests in the order of lists for people: open ones first, then by number, newest first."""
+    """Sort requests for display: open ones first, then closed ones, each with the newest first."""
     return sorted(requests, key=lambda one: (one.state not in OPEN, -one.id))
 
 
@@ -60,7 +60,7 @@ class LedgerQueries:
     Parameters
     ----------
     connect
-        Lends a connection to the platform's database; uncommitted work on it is rolled back afterwards.
+        Context manager that yields a connection to the platform's database and rolls back uncommitted work.
     """
 
     def __init__(self, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
@@ -78,7 +78,7 @@ class LedgerQueries:
             return select_request(connection, number)
 
     def requests(self, model: str | None = None, states: Iterable[State] | None = None) -> list[Request]:
-        """Return requests, newest first; of one model or in some states if given."""
+        """Return requests, newest first. `model` and `states` filter them; None for all."""
         wanted = None if states is None else [str(state) for state in states]
         with self._reading() as connection:
             return select_requests(
@@ -100,7 +100,7 @@ class LedgerQueries:
             return select_events(connection, "request_id = %s", [number])
 
     def plots(self, number: int) -> dict[str, bytes]:
-        """Return the plots of a request: file name to PNG."""
+        """Return the plots of a request as PNG, by file name."""
         with self._reading() as connection:
             rows = connection.execute(
                 "select name, png from platform.approval_plots where request_id = %s order by name", [number]
@@ -108,17 +108,17 @@ class LedgerQueries:
             return {name: bytes(png) for name, png in rows}
 
     def stale(self, number: int) -> str | None:
-        """Return why an approved request cannot be promoted any more; None if it can. Looks at the ledger only."""
+        """Return why an approved request cannot be promoted any more; None if it can. The model file is not checked."""
         with self._reading() as connection:
             return select_stale(connection, select_request(connection, number))
 
     def champion(self, model: str) -> Promotion | None:
-        """Return the champion; None before the first promotion."""
+        """Return the champion of a model; None before the first promotion."""
         with self._reading() as connection:
             return next(iter(select_champions(connection, model)), None)
 
     def previous_champion(self, model: str) -> Promotion | None:
-        """Return the version that a rollback would restore; None without one."""
+        """Return the version that a rollback would restore; None if there is no such version."""
         with self._reading() as connection:
             return next(iter(select_champions(connection, model)[1:]), None)
 
@@ -152,7 +152,7 @@ class LedgerQueries:
         return self.heads().get("events")
 
     def heads(self) -> dict[str, str]:
-        """Return the heads of both chains, `events` and `journal`, each `sequence:hash`; without empty chains."""
+        """Return the heads of the chains `events` and `journal`, each as `sequence:hash`. Empty chains are left out."""
         with self._reading() as connection:
             return {
                 chain: str(row[0])
@@ -163,7 +163,7 @@ class LedgerQueries:
             }
 
     def has_own_events(self) -> bool:
-        """Whether there are events later than those that the migration adopted."""
+        """Return whether the ledger has events that were written after migration 0004."""
         with self._reading() as connection:
             row = connection.execute(
                 "select coalesce(max(sequence), 0) > coalesce((select (details ->> 'sequence')::bigint"
@@ -172,7 +172,7 @@ class LedgerQueries:
         return row == (True,)
 
     def contains(self, heads: Mapping[str, str]) -> bool:
-        """Whether the chains contain earlier heads, as `heads` returned them."""
+        """Return whether the chains contain all of the given heads, which `heads` returned earlier."""
         with self._reading() as connection:
             return all(
                 chain in CHAINS
@@ -184,7 +184,7 @@ class LedgerQueries:
             )
 
     def frozen(self, number: int) -> Frozen:
-        """Return a request and its events as the texts that are hashed.
+        """Return a request and its events as the texts that the hashes cover.
 
         Raises
         ------
@@ -196,13 +196,14 @@ class LedgerQueries:
             return read_frozen(connection, number)
 
     def audit(self, heads: Mapping[str, str] | None = None) -> list[Finding]:
-        """Return what was altered after it was written. Hashes are computed here, not in the database.
+        """Return what was altered in the ledger. Python computes the hashes, not the database.
 
         Parameters
         ----------
         heads
-            Heads that were kept outside the database, by where they were found: `sequence:hash` of the chain of
-            events, or `journal sequence:hash`. They reveal a deleted tail and a chain that was computed anew.
+            Copies of heads from outside the database, by the place of the copy: `sequence:hash` for the chain of
+            events, `journal sequence:hash` for the journal. They reveal a deleted end, and a chain whose hashes were
+            recomputed.
         """
         with self._reading() as connection:
             written = read_ledger(connection)
@@ -250,19 +251,19 @@ def select_request(connection: Connection, number: int) -> Request:
 
 
 def select_requests(connection: Connection, where: str, parameters: list[Any]) -> list[Request]:
-    """Return the requests `r` with their `latest` event that meet a condition, newest first."""
+    """Return the requests that meet an SQL condition on `r` (request) and `latest` (its last event), newest first."""
     rows = connection.execute(f"{_REQUESTS} where {where} order by r.id desc".encode(), parameters)
     return [Request(*[*row[:9], policy_from_json(row[9]), *row[10:14], State(row[14])]) for row in rows]
 
 
 def select_events(connection: Connection, where: str, parameters: list[Any]) -> list[Event]:
-    """Return the events that meet a condition, oldest first."""
+    """Return the events that meet an SQL condition, oldest first."""
     rows = connection.execute(f"{_EVENTS} where {where} order by sequence".encode(), parameters)
     return [Event(*[*row[:2], State(row[2]), *row[3:]]) for row in rows]
 
 
 def select_champions(connection: Connection, model: str) -> list[Promotion]:
-    """Return the champion and the previous one; fewer if there are fewer."""
+    """Return the champion and the previous champion; fewer items if a model had no or one champion."""
     rows = connection.execute(_CHAMPIONS, [model]).fetchall()
     return [Promotion(*[*row[:5], *select_events(connection, "sequence = %s", [row[5]])]) for row in rows]
 

@@ -1,4 +1,4 @@
-"""Pages for requests for approval: the list, and one request with its evidence and the form to decide."""
+"""HTML pages: the list of approval requests, and one request with its evidence and the decision form."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ MAX_REASON = 2_000
 DECISIONS = {
     "approve": ("Approve", "The version becomes the champion once the promotion has run."),
     "reject": ("Reject", "The champion stays. A new version opens a new request."),
-    "withdraw": ("Withdraw", "Close the request without a judgement about the model."),
+    "withdraw": ("Withdraw", "Close the request without judging the model."),
 }
-"""Decisions with label and consequence."""
+"""Label and consequence of each decision, as the form shows them."""
 HAPPENED = {
     "request": "Requested",
     "approve": "Approved",
@@ -53,16 +53,16 @@ HAPPENED = {
     "fail": "Not promoted",
     "roll_back": "Rolled back",
 }
-"""Labels of the kinds of events."""
+"""Label of each kind of event."""
 PLOTS = {
     "roc": "ROC curve",
-    "precision_recall": "Precision over recall",
+    "precision_recall": "Precision-recall curve",
     "calibration": "Calibration",
     "confusion": "Confusion matrix",
-    "scores": "Distribution of the scores",
-    "importance": "Importance of the features",
+    "scores": "Score distribution",
+    "importance": "Feature importance",
 }
-"""Titles of plots in the order of the page. Other plots follow, titled by file name."""
+"""Titles of plots, in the order of the page. Other plots follow; their titles are made from the file names."""
 
 
 STANDINGS = {
@@ -71,12 +71,12 @@ STANDINGS = {
     Standing.NOT_MET: "bad",
     Standing.NOT_APPLICABLE: "neutral",
 }
-"""CSS classes of the states of a criterion."""
+"""CSS class of each state of a criterion."""
 
 
 @dataclass(frozen=True)
 class Consoles:
-    """Addresses of Dagster's and MLflow's web interfaces; empty where unknown, and then without links."""
+    """Addresses of the web interfaces of Dagster and MLflow; empty for no links."""
 
     dagster: str = ""
     mlflow: str = ""
@@ -99,7 +99,7 @@ class Consoles:
 
 
 def local_consoles(settings: Settings, request: Request) -> Consoles:
-    """Return Dagster and MLflow as `make up` serves them, on the host of the page; none in production."""
+    """Return the addresses of Dagster and MLflow under `make up`, on the host of the page; empty in production."""
     if settings.env == "production":
         return Consoles()
     host = f"http://{request.url.hostname}"
@@ -108,7 +108,7 @@ def local_consoles(settings: Settings, request: Request) -> Consoles:
 
 @dataclass(frozen=True)
 class Fact:
-    """A line about the origin of the evidence; `href` is empty without a link."""
+    """A line about the origin of the evidence; `href` is empty if the line has no link."""
 
     term: str
     value: str
@@ -117,7 +117,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Form:
-    """Contents of the form, and why the decision was not recorded; None if none was sent."""
+    """Contents of the decision form; `problem` is why the sent decision was not recorded, None before sending."""
 
     delivery: str
     decision: str = ""
@@ -172,7 +172,7 @@ def request_page(
     form: Form,
     consoles: Consoles,
 ) -> Response:
-    """Return the page of one request: challenger and champion, the evidence, and the form to decide.
+    """Return the page of one request: challenger and champion, the evidence, and the decision form.
 
     Parameters
     ----------
@@ -181,9 +181,9 @@ def request_page(
     approval, history
         The request for approval and its events.
     caller
-        The signed-in person. The form is shown to those who may decide.
+        The signed-in person. The page has a form only if this person may decide.
     form
-        Contents of the form, and why it was refused.
+        Contents of the form, and the problem if it was refused.
     consoles
         Addresses of Dagster and MLflow, for links to the origin of the evidence.
     """
@@ -201,7 +201,7 @@ def request_page(
         comparisons=comparisons(approval.evidence),
         subgroups=subgroups(approval.evidence),
         plots=plot_links(approval),
-        # markdown-it emits tags of emphasis, code and lists only, and escapes the rest.
+        # Safe, because markdown-it emits only emphasis, code and list tags, and escapes the rest.
         card=Markup(_prose().render(card)) if isinstance(card, str) else None,  # noqa: S704 - rendered without HTML, see _prose
         facts=_facts(approval, consoles),
         history=history,
@@ -218,7 +218,7 @@ def request_page(
 
 
 def sent_form(fields: Mapping[str, str], problem: Problem) -> Form:
-    """Return a form as it was sent, to show it again."""
+    """Return the form with the contents that were sent, to show it again."""
     return Form(
         fields.get("delivery") or uuid.uuid4().hex,
         fields.get("decision", ""),
@@ -243,7 +243,7 @@ def plot_links(approval: Approval) -> list[dict[str, str]]:
 
 @cache
 def _prose() -> MarkdownIt:
-    """A Markdown parser for bold, italics, code and lists; no links, images or HTML."""
+    """Return a Markdown parser for bold, italics, code and lists; it ignores links, images and HTML."""
     from markdown_it import MarkdownIt
 
     return MarkdownIt("zero").enable(["emphasis", "list", "backticks"])
@@ -282,7 +282,7 @@ def _name(name: str | None) -> str:
 
 def _code(evidence: Mapping[str, Any]) -> str | None:
     tags = (evidence.get("registered") or {}).get("tags") or {}
-    # Requests of older platforms have the code version as `git_commit`.
+    # Requests from older releases have only `git_commit`.
     return tags.get("code_version") or evidence.get("git_commit")
 
 
@@ -292,7 +292,7 @@ def _examples(split: Mapping[str, Any]) -> str:
 
 
 def _rules(approval: Approval) -> list[str]:
-    """The policy in sentences; the ledger enforces it."""
+    """Return the policy in sentences, for display. The ledger enforces it."""
     policy = approval.policy
     who = "anyone with a key that has the scope approve" if policy.approvers == ANYONE else ", ".join(policy.approvers)
     rules = [f"May be decided by {who}."]
@@ -308,7 +308,7 @@ def _is_one_of(name: str, names: Sequence[str]) -> bool:
 
 
 def _outcome(history: Sequence[Event]) -> list[Event]:
-    """The event that closed the request and the last event; empty while it is pending."""
+    """Return the event that closed the request, and the last event if it is another one; empty while pending."""
     closing = closing_event(history)
     return [] if closing is None else [closing] if history[-1] == closing else [closing, history[-1]]
 

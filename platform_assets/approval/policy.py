@@ -10,26 +10,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ANYONE = "anyone"
-"""Anyone with a key that has the scope `approve`."""
+"""Value of `approvers` that admits everyone with the scope `approve`."""
 
 
 @dataclass(frozen=True)
 class ApprovalPolicy:
-    """Who may make a version of the model the champion.
+    """Rules for approving the versions of a model.
 
     Attributes
     ----------
     approvers
-        Names of those who may decide, or `anyone` with the scope `approve`.
+        Names of the people who may decide, or `anyone` for all with the scope `approve`.
     four_eyes
         Whether the person who launched the training, or made the request, is barred from approving it. If the
         launcher is unknown, no person can approve.
     lifetime
-        Time until a request expires. An approved version must be promoted before that, too.
+        Time until a request expires. An approved version must also be promoted within this time.
     approvals
         Number of different people who have to approve. One rejection closes the request.
     may_override
-        Names of those who may approve a version that failed the quality gate.
+        Names of the people who may approve a version that failed the quality gate.
     """
 
     approvers: str | tuple[str, ...] = ANYONE
@@ -48,7 +48,7 @@ class ApprovalPolicy:
 
 
 def policy_as_json(policy: ApprovalPolicy) -> dict[str, Any]:
-    """Return the policy as JSON, as the database holds it and freezes it with a request."""
+    """Return the policy as JSON, as the database stores it and copies it to each request."""
     return {
         "approvers": policy.approvers if policy.approvers == ANYONE else list(policy.approvers),
         "four_eyes": policy.four_eyes,
@@ -59,7 +59,7 @@ def policy_as_json(policy: ApprovalPolicy) -> dict[str, Any]:
 
 
 def policy_from_json(frozen: Mapping[str, Any]) -> ApprovalPolicy:
-    """Return the policy that was frozen with a request."""
+    """Return the policy that a request contains."""
     approvers = frozen["approvers"]
     return ApprovalPolicy(
         approvers=approvers if approvers == ANYONE else tuple(approvers),

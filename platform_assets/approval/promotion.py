@@ -1,8 +1,9 @@
 """Promotion of an approved version, and rollback to the previous champion.
 
-The ledger decides; the registry is a copy. A promotion is first an event in the ledger, then tags and the alias
-`champion` in the registry (`reconciliation.py`), then a mark in the ledger that the registry shows it. Every step is
-idempotent. If a process is killed in between, the next promotion, rollback or `reconcile` completes the steps.
+The ledger decides which version is the champion, and the registry is a copy. A promotion has three steps: record an
+event in the ledger, set the tags and the alias `champion` in the registry (`reconciliation.py`), and record in the
+ledger that the registry shows the event. Every step is idempotent. If the process is killed between two steps, the
+next promotion, rollback or `reconcile` of the model completes them.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class PromotionRefused(PlatformError):  # noqa: N818 - says what it is
 
 
 class Promoter:
-    """Promotes, rolls back, and keeps the registry equal to the ledger.
+    """Promotes and rolls back versions, and keeps the registry equal to the ledger.
 
     Parameters
     ----------
@@ -53,11 +54,11 @@ class Promoter:
     registry
         The registered models.
     artefacts
-        The models' files.
+        Store of the model files.
     lock
-        Returns a lock by name, which one process holds at a time and which its end releases.
+        Returns the cross-process lock with a given name. The lock is released when its process ends.
     read_heads
-        Returns the heads of the ledger's chains that were kept in the lake, by chain; None to compare none.
+        Returns the copies of the heads in the lake, by chain; None to skip their comparison.
     """
 
     def __init__(
@@ -78,23 +79,23 @@ class Promoter:
     def promote(self, number: int) -> Promotion:
         """Promote an approved version, or complete a promotion that was interrupted.
 
-        Everything is read again. An approval that is stale becomes FAILED, with the reason.
+        The approval is checked again. A stale approval becomes FAILED, with the reason.
 
         Parameters
         ----------
         number
-            The request.
+            Number of the request.
 
         Raises
         ------
         PromotionRefused
-            It is not approved, or the approval is stale: it expired, the champion changed, or the model file was
-            altered or lost.
+            The request is not approved, or its approval is stale: it expired, the champion changed, or the model file
+            was altered or lost.
         RegistryError
-            The registry is unreachable. If the ledger has no promotion yet, nothing happened; otherwise the next
-            call completes it.
+            The registry is unreachable. If the ledger already has the promotion, the next call completes it; otherwise
+            nothing was changed.
         LedgerError, ArtefactError
-            The ledger or the store of the models' files is unreachable.
+            The ledger or the store of the model files is unreachable.
         """
         with self._alone(self._ledger.request(number).model):
             request = self._ledger.request(number)
@@ -107,12 +108,12 @@ class Promoter:
         return Promotion(request.id, request.model, request.version, request.digest, request.threshold, event)
 
     def demand_approved(self, number: int) -> None:
-        """Check that a request is approved or promoted; changes nothing.
+        """Check that a request is approved or promoted, without changing anything.
 
         Raises
         ------
         PromotionRefused
-            It is neither; the message names the fix.
+            The request is neither approved nor promoted; the message names the fix.
         LedgerError
             There is no such request, or the ledger is unreachable.
         """
@@ -121,30 +122,31 @@ class Promoter:
             raise PromotionRefused(self._refusal(request))
 
     def rollback(self, model: str, actor: Actor, reason: str, *, delivery: str | None = None) -> Promotion:
-        """Make the previous champion the champion again; return the champion.
+        """Make the previous champion the champion again, and return it.
 
         Parameters
         ----------
         model
             The model.
         actor
-            Who decides.
+            The person who decides.
         reason
-            Why.
+            The person's reason.
         delivery
-            Idempotency key: the same rollback sent again with it is done once.
+            Idempotency key: a rollback that is sent twice with the same key is done once.
 
         Raises
         ------
         PromotionRefused
             The previous champion's file was altered or lost.
         DecisionRefused, LedgerError
-            The person may not, there is no previous champion, or the ledger is unreachable.
+            The person may not roll back, there is no previous champion, or the ledger is unreachable.
         RegistryError
             The registry is unreachable; see `promote`.
         """
         with self._alone(model):
-            # The champion that is replaced is not projected first, because its file may be damaged.
+            # Only check that the registry is reachable. Projecting the replaced champion first could fail, because its
+            # file may be damaged.
             self._registry.versions(model)
             done = [event for event in self._ledger.changes(model) if delivery and event.delivery == delivery]
             previous = self._ledger.previous_champion(model)
@@ -157,28 +159,28 @@ class Promoter:
         return champion
 
     def reconcile(self, model: str) -> list[str]:
-        """Make the registry equal to the ledger; return a line for each change.
+        """Make the registry equal to the ledger; return one line for each change.
 
         Raises
         ------
         RegistryError, LedgerError, ArtefactError
-            One of them is unreachable, or a lost version cannot be restored.
+            Registry, ledger or artifact store is unreachable, or a deleted version cannot be restored.
         """
         with self._alone(model):
             return self._reconciler.reconcile(model)
 
     def drifted(self, model: str) -> list[str]:
-        """Return where the registry differs from the ledger; changes nothing.
+        """Return the differences between registry and ledger, without changing anything.
 
         Raises
         ------
         RegistryError, LedgerError
-            One of them is unreachable.
+            The registry or the ledger is unreachable.
         """
         return self._reconciler.drifted(model)
 
     def altered(self, model: str) -> list[str]:
-        """Return what was altered in a model's artefacts and registered versions; see `registry_audit.altered`."""
+        """Return what was altered in a model's artifacts and registered versions; see `registry_audit.altered`."""
         return altered(model, self._ledger, self._registry, self._artefacts)
 
     def models(self) -> list[str]:
@@ -186,7 +188,7 @@ class Promoter:
         return sorted({*self._ledger.models(), *self._registry.names()})
 
     def audit(self) -> list[Finding]:
-        """Return what was altered in the ledger, compared with the heads in the registry's tags and in the lake."""
+        """Return what was altered in the ledger. It must contain the heads in the registry's tags and in the lake."""
         heads, missing = self._reconciler.heads(), []
         if self._read_heads is not None:
             kept, prefixes = self._read_heads(), {"events": "", "journal": JOURNAL}
@@ -204,12 +206,13 @@ class Promoter:
         if why := self._unfollowable(request):
             self._ledger.failed(request.id, why)
             raise PromotionRefused(self._refusal(self._ledger.request(request.id)))
-        # Fails here, before anything is recorded, if the registry is unreachable.
+        # Fail before anything is recorded if the registry is unreachable.
         self._registry.versions(request.model)
         try:
             self._ledger.promoted(request.id)
         except LedgerError:
-            # It may have expired since. If only the answer was lost, the next call reads it.
+            # The approval may have become stale since the check. If the promotion was recorded and only the reply was
+            # lost, the next call finds it.
             if why := self._ledger.stale(request.id):
                 self._ledger.failed(request.id, why)
                 raise PromotionRefused(self._refusal(self._ledger.request(request.id))) from None
@@ -219,17 +222,17 @@ class Promoter:
         """Return why an approval is stale or invalid; None if the version can be promoted."""
         history = self._ledger.history(request.id)
         if not request.passed and not any(event.override for event in history if event.kind == "approve"):
-            return "it did not pass the gate, and no approval overrode that"
+            return "it did not pass the gate, and no approval has an override"
         rows = {f"request {request.id}", *(f"event {event.sequence}" for event in history)}
         if altered := [f"{one.row}: {one.told}" for one in self._ledger.audit() if one.row in rows]:
             return f"the ledger was tampered with: {'; '.join(altered)}"
         return self._ledger.stale(request.id) or self._unusable(request.digest)
 
     def _unusable(self, digest: str) -> str | None:
-        """Return what is wrong with a model's file; None if it can serve."""
-        # An unreachable store raises, because it says nothing about the file.
+        """Return why a model file cannot be used; None if it can."""
+        # An unreachable store raises an error instead, because the file may be intact.
         if not self._artefacts.exists(digest):
-            return f"the model file {digest}.skops is missing; restore it from a copy"
+            return f"the model file {digest}.skops is missing; restore it from a backup"
         try:
             self._artefacts.load(digest)
         except ArtefactError as error:

@@ -1,4 +1,4 @@
-"""Reconciliation: make the registry show the champion that the ledger names.
+"""Reconciliation: point the registry's alias `champion` to the champion of the ledger.
 
 A version that was deleted from the registry is restored from its file and its evidence.
 """
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 APPROVAL_TAG = "approval"
 """Tag of a version: number of the request that made it the champion."""
 HEAD_TAG = "ledger_head"
-"""Tag of a version: head of the ledger when the alias was moved. The audit compares it, to find a deleted tail."""
+"""Tag of a version: head of the ledger when the alias was moved. It lets the audit find a deleted end."""
 RESTORED_TAG = "restored_from"
-"""Tag of a restored version: number of the lost one."""
+"""Tag of a restored version: number of the deleted version."""
 
 
 class Reconciler:
@@ -34,7 +34,7 @@ class Reconciler:
     registry
         The registered models.
     artefacts
-        The models' files.
+        Store of the model files.
     """
 
     def __init__(self, ledger: Ledger, registry: ModelRegistry, artefacts: ArtefactStore) -> None:
@@ -43,7 +43,7 @@ class Reconciler:
         self._artefacts = artefacts
 
     def project(self, model: str) -> None:
-        """Show the ledger's champion in the registry, and record that in the ledger."""
+        """Set alias and tags in the registry to the ledger's champion, and record in the ledger that this is done."""
         champion = self._ledger.champion(model)
         if champion is None:
             return
@@ -59,7 +59,7 @@ class Reconciler:
             self._ledger.projected(event.sequence)
 
     def reconcile(self, model: str) -> list[str]:
-        """Make the registry equal to the ledger; return a line for each change."""
+        """Make the registry equal to the ledger; return one line for each change."""
         drift = self.drifted(model)
         if self._ledger.champion(model) is not None:
             self.project(model)
@@ -68,25 +68,25 @@ class Reconciler:
         return [f"repaired: {told}" for told in drift]
 
     def drifted(self, model: str) -> list[str]:
-        """Return where the registry differs from the ledger; changes nothing.
+        """Return the differences between registry and ledger, without changing anything.
 
         Raises
         ------
         RegistryError, LedgerError
-            One of them is unreachable.
+            The registry or the ledger is unreachable.
         """
         champion = self._ledger.champion(model)
         there = self._registry.versions(model)
         shown, stranger = self._shown(model)
         found = f"version {shown.version}" if shown else stranger
         if champion is None:
-            return [f"{model}: the alias {CHAMPION} is at {found}, but no version was promoted"] if found else []
+            return [f"{model}: the alias {CHAMPION} points to {found}, but no version was promoted"] if found else []
         wanted = f"version {champion.version}, request {champion.request_id}"
         told = []
         if all(version.digest != champion.digest for version in there):
-            told.append(f"{model}: the champion ({wanted}) is missing from the registry: it was deleted")
+            told.append(f"{model}: the champion ({wanted}) was deleted from the registry")
         if shown is None or shown.digest != champion.digest:
-            told.append(f"{model}: the alias {CHAMPION} is at {found or 'no version'}; the champion is {wanted}")
+            told.append(f"{model}: the alias {CHAMPION} points to {found or 'no version'}; the champion is {wanted}")
         else:
             tags = self._tags(champion)
             told += [
@@ -96,11 +96,11 @@ class Reconciler:
             ]
         waiting = [str(event.sequence) for event in self._ledger.unprojected(model)]
         if waiting and not told:
-            told.append(f"{model}: the ledger lacks the mark that the registry shows event {', '.join(waiting)}")
+            told.append(f"{model}: the ledger has no record that the registry shows event {', '.join(waiting)}")
         return told
 
     def heads(self) -> dict[str, str]:
-        """Return the heads of the ledger in the tags of the registry's versions, by version."""
+        """Return the heads of the ledger that the tags of registered versions contain, by version."""
         return {
             f"{version.name} version {version.version}": version.tags[HEAD_TAG]
             for name in self._registry.names()
@@ -113,7 +113,7 @@ class Reconciler:
         return {APPROVAL_TAG: str(champion.request_id), HEAD_TAG: newest.head}
 
     def _shown(self, model: str) -> tuple[ModelVersion | None, str]:
-        """Return the version with the alias; or None and a description, if the platform did not register it."""
+        """Return the version with the alias, or None and a description if the platform did not register it."""
         try:
             return self._registry.by_alias(model, CHAMPION), ""
         except RegistryError as error:
@@ -134,7 +134,7 @@ class Reconciler:
         registered = evidence.get("registered") or {}
         fingerprint = str(evidence.get("fingerprint") or champion.digest)
         if self._registry.find(champion.model, fingerprint):
-            # The version was trained again since, with the same fingerprint and another file.
+            # A later training registered another file under this fingerprint, so the restored version needs its own.
             fingerprint = f"{fingerprint}:{champion.digest}"
         return self._registry.register(
             Registration(
@@ -154,7 +154,7 @@ class Reconciler:
         )
 
     def _keep_challenger(self, model: str) -> None:
-        """Move the alias off a restored version, which is the newest in the registry but not a challenger."""
+        """Move the alias `challenger` back to the newest trained version, because restoring a version moves it."""
         challenger = self._registry.by_alias(model, CHALLENGER)
         if challenger is None or RESTORED_TAG not in challenger.tags:
             return

@@ -1,7 +1,7 @@
-"""Sentences for what the ledger's functions refuse, and the reason why an approval is stale.
+"""Messages for refusals by the ledger's database functions, and the check whether an approval is stale.
 
-The rules themselves are SQL (`database/migrations/ledger`): each refusal comes back as a word, and gets here the
-sentence that names the problem and the fix.
+The rules themselves are SQL (`database/migrations/ledger`). A function returns a refusal as a code word. This module
+turns it into a message with the problem and the fix.
 """
 
 from __future__ import annotations
@@ -21,44 +21,45 @@ if TYPE_CHECKING:
 
 Verb = Literal["approve", "reject", "withdraw"]
 LONGEST_REASON = 10_000
-"""Characters of a reason, at most."""
+"""Maximum length of a reason, in characters."""
 
-# {thing} is what was to be done, {name} who wanted to; other fields are those of the request and its policy.
+# {thing} is the request or the action, {name} the person. The other fields come from the outcome and the policy.
 _ABOUT_PEOPLE = {
     "no_verb": "{thing}: the decision must be approve, reject or withdraw",
     "no_reason": "{thing}: give a reason",
     "long_reason": f"{{thing}}: the reason is longer than {LONGEST_REASON:,} characters; shorten it",
     "unprintable_reason": "{thing}: the reason holds control or invisible characters; remove them",
-    "no_name": "{thing}: say who decides",
+    "no_name": "{thing}: the name is empty; give the name of the person who decides",
     "unprintable_name": "{thing}: a name holds control or invisible characters; remove them",
     "unknown_key": "{thing}: the key is unknown or revoked, or the session has ended; sign in again, or use another "
     "key",
     "not_authenticated": "{thing}: {name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on; set "
     "PLATFORM_API_KEY to a key with the scope approve, or sign in on the page",
-    "no_scope": "{thing}: the key of {name} lacks the scope approve; an approver adds one with `platform-assets keys "
-    "add NAME --scope approve`",
+    "no_scope": "{thing}: the key of {name} lacks the scope approve; an approver can create a key with it: "
+    "`platform-assets keys add NAME --scope approve`",
     "not_an_approver": "{thing}: {name} is not one of its approvers: {approvers}",
     "override_without_approval": "{thing}: only an approval can override a failed gate; leave the override out",
-    "people_unknown": "{thing}: its policy needs different people, so an approval needs a key; set PLATFORM_API_KEY, "
-    "or sign in on the page",
-    "unknown_launcher": "{thing}: its policy is four-eyes, and who launched the training is unknown; train a version "
-    "by the schedule or the sensor, or request it by name with a key",
+    "people_unknown": "{thing}: its policy requires different people, so an approval needs a key; set "
+    "PLATFORM_API_KEY, or sign in on the page",
+    "unknown_launcher": "{thing}: its policy is four-eyes, but it is unknown who launched the training; approve a "
+    "version that the schedule or the sensor trained",
     "involved": "{thing}: {name} launched the training or made the request, and its policy is four-eyes; another "
     "person must approve it",
     "nothing_to_override": "{thing} passed the gate, so there is nothing to override; approve it without override",
     "gate_failed": "{thing} did not pass the gate; {may_override} may approve it with an override",
     "may_not_override": "{thing}: {name} may not override a failed gate; {may_override} may",
-    "voted": "{thing}: {name} has approved it already; {approvals} different people must, and {votes} did",
+    "voted": "{thing}: {name} has already approved it; it has {votes} of {approvals} approvals, and each must come "
+    "from a different person",
 }
 _ABOUT_LEDGER = {
-    "no_policy": "the database has no approval policy of {name}; run `platform-assets migrate`",
+    "no_policy": "the database has no approval policy for {name}; run `platform-assets migrate`",
     "other_policy": "the approval policy of {name} in the database differs from the declaration in its model.py; run "
     "`platform-assets migrate`",
-    "is_champion": "{thing} is the champion already",
+    "is_champion": "{thing} is already the champion",
     "not_approved": "{thing} is not approved; nothing was recorded",
     "stale": "{thing} cannot be promoted any more; nothing was recorded",
 }
-_NO_OVERRIDE = "by its policy nobody"
+_NO_OVERRIDE = "under its policy, no one"
 
 
 def refusal(outcome: Mapping[str, Any], thing: str, request: Request | None = None) -> LedgerError:
@@ -67,11 +68,11 @@ def refusal(outcome: Mapping[str, Any], thing: str, request: Request | None = No
     Parameters
     ----------
     outcome
-        As the function returned it.
+        JSON that the function returned; `why` is the code word.
     thing
-        What was to be decided or done.
+        The request or the action, as the subject of the message.
     request
-        The request, where there is one.
+        The request; None if there is none.
     """
     why, policy = outcome["why"], request.policy if request else None
     words = {
@@ -102,16 +103,16 @@ def why_stale(request: Request, now: datetime, champion: Promotion | None) -> st
     request
         The request.
     now
-        By the database's clock, with time zone.
+        Current time by the database's clock, with time zone.
     champion
-        The current champion.
+        The current champion; None if there is none.
     """
     if request.state is not State.APPROVED:
-        return f"it is {request.state.value}, and must be {State.APPROVED.value}"
+        return f"it is {request.state.value}, but must be {State.APPROVED.value}"
     if request.is_expired(now):
         return f"it expired at {request.expires_at:%Y-%m-%d %H:%M:%S} UTC, before it was promoted"
     if (champion.digest if champion else None) != request.champion_digest:
         compared = f"version {request.champion_version}" if request.champion else "no champion"
         found = f"version {champion.version}" if champion else "none"
-        return f"the champion is {found}, and the approved comparison was with {compared}"
+        return f"the champion is {found}, but the approved version was compared with {compared}"
     return None

@@ -1,6 +1,6 @@
-"""Audit of what the platform serves and MLflow shows, against the evidence that was frozen for approval.
+"""Audit of the model artifacts and the MLflow tags against the evidence in the approval requests.
 
-`audit.py` checks the ledger itself, and `reconciliation.py` where the alias `champion` is.
+`audit.py` checks the ledger itself, and `reconciliation.py` checks the alias `champion`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def altered(model: str, ledger: Ledger, registry: ModelRegistry, artefacts: ArtefactStore) -> list[str]:
-    """Return what was altered in a model's artefacts and in its versions' tags, one sentence for each finding.
+    """Return what was altered in a model's artifacts and in the tags of its versions, one sentence for each finding.
 
-    Compares the bytes of the champion's, the previous champion's and the open requests' artefacts with their digests,
-    and each registered version with its newest request.
+    The artifacts of the champion, the previous champion and the open requests are compared with their digests. Each
+    registered version is compared with its newest request.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def altered(model: str, ledger: Ledger, registry: ModelRegistry, artefacts: Arte
     ]
     found += registry.unreadable_versions(model).values()
     for version in registry.versions(model):
-        # A restored version has a new number, and this tag names the number under which it was approved.
+        # A restored version has a new number; its tag contains the number under which it was approved.
         number = version.tags.get(RESTORED_TAG, str(version.version))
         request = newest.get(int(number)) if number.isdecimal() else None
         if request:

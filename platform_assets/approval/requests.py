@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from platform_assets.approval.policy import ApprovalPolicy
 
 PLATFORM = "platform"
-"""Actor of events that no person caused, such as an expiry."""
+"""Actor of events without a person, such as an expiry."""
 UNVERIFIED = "unverified: "
-"""Prefix that the database gives to names that no key proved. No owner of a key may have it."""
+"""Prefix that the database adds to names that no key verified. The owner of a key cannot have a name with it."""
 
 
 class State(StrEnum):
@@ -38,14 +38,14 @@ OPEN = frozenset({State.PENDING, State.APPROVED})
 
 @dataclass(frozen=True)
 class Actor:
-    """A person or program that acts.
+    """A person or program that makes a request or a decision.
 
     Attributes
     ----------
     name
-        The claimed name. It counts only where there is no secret.
+        The claimed name. It is used only if `secret` is empty.
     secret
-        A key, or the token of a session; the database finds its owner. Empty without one.
+        An API key or a session token, from which the database finds the owner; empty if there is neither.
     """
 
     name: str
@@ -61,17 +61,17 @@ class Proposal:
     model, version, digest, threshold
         The registered version, the digest of its artifact, and the score from which a row counts as positive.
     launched_by
-        Who launched the training; None if unknown.
+        Name of the person or program that launched the training; None if unknown.
     requested_by
         The person who makes the request; None for a training.
     policy
-        The declared approval policy. The request gets the one in the database, which must be equal.
+        The approval policy that the model declares. It must equal the policy in the database.
     evidence
-        JSON; `verdict.passed` says whether it passed the gate (`evidence.Evidence`).
+        `evidence.Evidence` as JSON. `verdict.passed` is true if the version passed the gate.
     plots
-        File name to PNG.
+        Each plot as PNG, by file name.
     champion
-        Version and digest of the champion that it was compared with; None without one.
+        Version and digest of the champion that the version was compared with; None if there was no champion.
     """
 
     model: str
@@ -88,7 +88,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Request:
-    """A frozen request, and its current state.
+    """A request, whose content never changes, and its current state.
 
     Attributes
     ----------
@@ -97,13 +97,14 @@ class Request:
     model, version, digest, threshold, launched_by, policy, evidence
         As in `Proposal`.
     requested_by
-        Name of the person who made the request, prefixed with `UNVERIFIED` without a key; None for a training.
+        Name of the person who made the request, with the prefix `UNVERIFIED` if no key verified it; None for a
+        training.
     created_at, expires_at
-        With time zone; at `expires_at` it is expired.
+        With time zone. The request is expired from `expires_at` on.
     plot_digests
-        File name to SHA-256.
+        SHA-256 of each plot, by file name.
     champion_version, champion_digest
-        The champion at that time; None without one.
+        The champion when the request was made; None if there was no champion.
     state
         Current state. An overdue request stays `PENDING` until its expiry is recorded.
     """
@@ -126,14 +127,14 @@ class Request:
 
     @property
     def champion(self) -> tuple[int, str] | None:
-        """Version and digest of the champion at that time; None without one."""
+        """Version and digest of the champion when the request was made; None if there was no champion."""
         if self.champion_version is None or self.champion_digest is None:
             return None
         return self.champion_version, self.champion_digest
 
     @property
     def called(self) -> str:
-        """The request in a sentence."""
+        """Number, model and version of the request, as the subject of a message."""
         return f"request {self.id} ({self.model} version {self.version})"
 
     @property
@@ -142,7 +143,7 @@ class Request:
         return (self.evidence.get("verdict") or {}).get("passed") is True
 
     def is_expired(self, moment: datetime) -> bool:
-        """Whether it is expired at a moment."""
+        """Return whether the request is expired at a given time."""
         return moment >= self.expires_at
 
 
@@ -170,20 +171,20 @@ class HasDigest(Protocol):
 def request_approval(ledger: OpensRequests, proposal: Proposal) -> Request | None:
     """Open a request for a version, unless there is nothing to decide.
 
-    A training opens one only for a version without any earlier request, so that a nightly training does not ask again
-    for a rejected version. A person's request is opened whatever became of earlier ones.
+    A training opens a request only for a version that never had one, so that a nightly training does not request
+    approval of a rejected version again. A person can always request approval again.
 
     Parameters
     ----------
     ledger
-        Where to open it.
+        The ledger that records the request.
     proposal
         The version with its evidence; `requested_by` is None for a training.
 
     Returns
     -------
-    The new request, or the one that is open already; None if the version is the champion, or a training's version
-    was decided before.
+    The new request, or the one that is already open. None if the version is the champion, or if a training proposes a
+    version whose earlier requests are all closed.
     """
     champion = ledger.champion(proposal.model)
     if champion and champion.digest == proposal.digest:

@@ -1,25 +1,25 @@
-"""Migrations: ours by Alembic, Dagster's and MLflow's by their own libraries; and the rights of the platform's role.
+"""Migrate the platform's tables with Alembic, and Dagster's and MLflow's tables with their libraries; grant rights.
 
-Our tables come from several branches of migrations. The rooms share the branch `platform`, in
+The platform's tables come from several branches of migrations. The rooms share the branch `platform`, in
 `database/migrations/versions`. A domain that owns tables puts its migrations into a flat folder of its own:
 
     domains/shop/migrations/shop_0001_orders.py     revision = "shop_0001", branch_labels = ("shop",)
     domains/shop/migrations/shop_0002_customers.py  revision = "shop_0002", down_revision = "shop_0001"
 
-- A file name begins with the revision, and the revision with the domain's name, so that a database shows which
-  domain its tables belong to, even after that domain was deleted.
+- A file name begins with the revision, and a revision begins with the domain's name. A database thus shows to which
+  domain its tables belong, even after the domain was deleted.
 - The first migration has `down_revision = None`, and none has `depends_on`. The branch `platform` is upgraded first,
   then the domains' branches by name.
 - The folders are found on disk; no domain is imported and there is no list of them.
 - The first migration creates the schema, named after the domain (`create schema if not exists shop`), and its tables.
-  A migration grants nothing: `grant` afterwards gives the platform's role rights on the rows of every table. On a
-  table with a trigger named `append_only` the role may only select and insert; `platform.refuse_change()` is a
-  function for that trigger. The ledger's tables are written by functions alone (`ledger_rights.py`). Number rows by
-  identity columns, because the sequence of a serial column needs a right that the role does not get.
+  A migration contains no GRANT, because `grant` then gives the service role rights on the rows of every table. In a
+  table with a trigger named `append_only`, the role may only select and insert rows; the trigger can call
+  `platform.refuse_change()`. Only functions write the ledger's tables (`ledger_rights.py`). Number rows with an
+  identity column, because the sequence of a serial column needs a right that the role does not get.
 
-Dagster's and MLflow's schemas are migrated here, below the rooms that import Dagster, because the embedded server may
-be reported ready only when all three databases can be used. All migrating is done under one lock: six processes that
-created MLflow's tables at the same time broke them.
+Dagster's and MLflow's databases are migrated here too, because the embedded server may be reported ready only when all
+three databases can be used. One lock covers all migrations, because six processes that created MLflow's tables at the
+same time broke them.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ if TYPE_CHECKING:
 MIGRATION_LOCK = int.from_bytes(b"platform", "big")
 """Number of the advisory lock that a migration holds."""
 APPEND_ONLY = "append_only"
-"""Name of the trigger that marks a table whose rows are never changed; the platform's role may select and insert."""
+"""Name of the trigger of append-only tables, in which the service role may only select and insert rows."""
 _READ_ONLY = {("platform", table) for table in ("alembic_version", "library_schemas", *RIGHTS)}
-"""Tables that the platform's role only reads."""
+"""Tables that the service role may only read."""
 _LIBRARIES: tuple[Purpose, ...] = ("dagster", "mlflow")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of decisions that the database enforces.
+    """Rules for decisions, which the database enforces.
 
     Attributes
     ----------
@@ -86,14 +86,14 @@ def migrate(
     Parameters
     ----------
     database
-        As the platform connects. Its role becomes the owner of Dagster's and MLflow's databases, because their
-        libraries alter tables. In the platform's database it gets rights on rows only.
+        The databases with the service role. This role becomes the owner of Dagster's and MLflow's databases, because
+        their libraries alter tables. In the platform's database it gets rights on rows only.
     owner
-        The same databases as the role that owns the platform's tables; None if it is the same role.
+        The databases with the owner role, which owns the platform's tables; None if `database` has that role.
     domains
         Folder with one folder for each domain.
     rules
-        The rules of decisions to record; None to leave them.
+        The rules to record; None to keep the recorded ones.
 
     Returns
     -------
@@ -102,9 +102,8 @@ def migrate(
     Raises
     ------
     DatabaseError
-        A database is missing and the role may not create it, or a right cannot be granted; a database is at an
-        unknown revision, or a migration breaks the rules above.
-
+        A database is missing and the role may not create it, a right cannot be granted, a database is at an unknown
+        revision, or the identifiers of a migration contradict its file name.
     """
     if owner is None or owner.role == database.role:
         owner = database
@@ -155,13 +154,13 @@ def _create_missing(owner: Database, role: str) -> list[Purpose]:
                     f'let an administrator run: create database "{name}" owner "{its_owner or user}"'
                 ) from None
             except (errors.DuplicateDatabase, errors.UniqueViolation):
-                # Another process migrates at the same time and waits for the same lock.
+                # Another process is migrating at the same time and has created the database first.
                 continue
     return created
 
 
 def grant(connection: psycopg.Connection[Any], role: str) -> None:
-    """Grant the platform's role the rights on rows that it needs in the platform's database, and revoke all others."""
+    """Grant the service role the rights on rows that it needs in the platform's database, and revoke all others."""
     from psycopg import errors, sql
 
     tables = connection.execute(
@@ -187,8 +186,8 @@ def grant(connection: psycopg.Connection[Any], role: str) -> None:
                 _give(connection, sql.SQL(rights), sql.SQL("table {}").format(sql.Identifier(schema, table)), role)
     except (errors.InsufficientPrivilege, errors.UndefinedObject) as error:
         raise DatabaseError(
-            f"the role {connection.info.user} cannot give the role {role} its rights ({first_line(error)}); "
-            "PLATFORM_DATABASE_URL must name a role that exists, and PLATFORM_MIGRATION_DATABASE_URL the one that "
+            f"the role {connection.info.user} cannot grant rights to the role {role} ({first_line(error)}); "
+            "PLATFORM_DATABASE_URL must name a role that exists, and PLATFORM_MIGRATION_DATABASE_URL the role that "
             "owns the tables"
         ) from None
     guard(connection, role)
@@ -197,13 +196,13 @@ def grant(connection: psycopg.Connection[Any], role: str) -> None:
 def _give(connection: psycopg.Connection[Any], rights: Any, thing: Any, role: str) -> None:
     from psycopg import sql
 
-    # Revokes rights that an earlier version granted. Both statements are one transaction.
+    # First revoke rights that an earlier release granted. The caller holds a transaction around both statements.
     connection.execute(sql.SQL("revoke all on {} from {}").format(thing, sql.Identifier(role)))
     connection.execute(sql.SQL("grant {} on {} to {}").format(rights, thing, sql.Identifier(role)))
 
 
 def _hand_over(owner: Database, purpose: Purpose, role: str) -> list[str]:
-    """Make the platform's role the owner of a library's database and of what is in it."""
+    """Make the service role the owner of a library's database and of everything in it."""
     from psycopg import errors, sql
 
     name = owner.name(purpose)
@@ -214,7 +213,7 @@ def _hand_over(owner: Database, purpose: Purpose, role: str) -> list[str]:
             " union all select format('%%s %%I.%%I', case relkind when 'v' then 'view' when 'S' then 'sequence'"
             " else 'table' end, nspname, relname) from pg_class c join pg_namespace n on n.oid = relnamespace"
             " where nspname = 'public' and relkind in ('r', 'p', 'v', 'S') and relowner <> to_regrole(%(role)s)"
-            # The sequence of an identity or serial column goes with its table.
+            # The sequence of an identity or serial column gets its new owner together with the table.
             " and not exists (select from pg_depend d where d.objid = c.oid and d.deptype in ('a', 'i'))"
             " union all select format('type %%I.%%I', nspname, typname) from pg_type t"
             " join pg_namespace n on n.oid = typnamespace"
@@ -234,7 +233,7 @@ def _hand_over(owner: Database, purpose: Purpose, role: str) -> list[str]:
 
 
 def _migrate_platform(database: Database, domains: Path) -> None:
-    """Upgrade each branch to its head in a transaction of its own, the platform's branch first."""
+    """Upgrade each branch to its head in its own transaction, the branch `platform` first."""
     from alembic import command
 
     branches = find_branches(domains)
@@ -248,7 +247,7 @@ def _migrate_platform(database: Database, domains: Path) -> None:
 
 
 def alembic_config(branches: list[Branch]) -> Config:
-    """Return Alembic's configuration for some branches; the caller sets `attributes["connection"]`."""
+    """Return Alembic's configuration for the given branches; the caller sets `attributes["connection"]`."""
     from alembic.config import Config
 
     folders = dict.fromkeys(str(path.parent) for branch in branches for path in branch.files.values())
@@ -263,7 +262,7 @@ def alembic_config(branches: list[Branch]) -> Config:
 
 
 def _check_branch(branch: Branch) -> None:
-    """Refuse a migration whose identifiers contradict its file name."""
+    """Raise an error if the identifiers of a migration contradict its file name."""
     from alembic.util import load_python_file
 
     before = None
@@ -284,8 +283,8 @@ def _check_branch(branch: Branch) -> None:
 def _migrate_libraries(database: Database, connection: psycopg.Connection[Any]) -> list[str]:
     """Migrate Dagster's and MLflow's tables to the installed versions; return a line for each change.
 
-    Importing the libraries takes seconds. `platform.library_schemas` therefore keeps, for each database, the library
-    version that migrated it last and the revision it reached. While both are current, nothing is imported.
+    For each database, `platform.library_schemas` records the library version of the last migration and the revision
+    that it reached. While both are current, the libraries are not imported, because that takes seconds.
     """
     done = []
     work: list[tuple[Purpose, str, Callable[[Database], None]]] = [
@@ -324,26 +323,27 @@ def _library_revision(connection: psycopg.Connection[Any]) -> str | None:
 def _migrate_dagster(database: Database) -> None:
     from dagster_postgres import DagsterPostgresStorage
 
-    # Creates missing tables at the newest version.
+    # This creates missing tables at the newest version.
     storage = DagsterPostgresStorage(database.psycopg2_url("dagster"), should_autocreate_tables=True)
-    # As `dagster instance migrate`. That command opens our storage, which waits for this migration.
-    storage._run_storage.upgrade()  # noqa: SLF001 - the library has no public way
-    storage._run_storage.migrate()  # noqa: SLF001 - the library has no public way
-    storage._event_log_storage.upgrade()  # noqa: SLF001 - the library has no public way
-    storage._event_log_storage.reindex_assets()  # noqa: SLF001 - the library has no public way
-    storage._schedule_storage.upgrade()  # noqa: SLF001 - the library has no public way
-    storage._schedule_storage.migrate()  # noqa: SLF001 - the library has no public way
+    # The steps of `dagster instance migrate`. The command itself would open the storage of this instance, which waits
+    # for this migration.
+    storage._run_storage.upgrade()  # noqa: SLF001 - no public API
+    storage._run_storage.migrate()  # noqa: SLF001 - no public API
+    storage._event_log_storage.upgrade()  # noqa: SLF001 - no public API
+    storage._event_log_storage.reindex_assets()  # noqa: SLF001 - no public API
+    storage._schedule_storage.upgrade()  # noqa: SLF001 - no public API
+    storage._schedule_storage.migrate()  # noqa: SLF001 - no public API
 
 
 def _migrate_mlflow(database: Database) -> None:
-    # MLflow reads it at import.
+    # MLflow reads this variable when it is imported.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     from mlflow.store.db import utils
     from sqlalchemy import create_engine
 
     engine = create_engine(database.psycopg2_url("mlflow"))
     try:
-        utils._safe_initialize_tables(engine)  # noqa: SLF001 - the library has no public way
-        utils._upgrade_db(engine)  # type: ignore[no-untyped-call]  # noqa: SLF001 - MLflow has no public way, nor types
+        utils._safe_initialize_tables(engine)  # noqa: SLF001 - no public API
+        utils._upgrade_db(engine)  # type: ignore[no-untyped-call]  # noqa: SLF001 - no public API, no types
     finally:
         engine.dispose()

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 APPROVE = "approve"
 SCOPES = ("read", "predict", APPROVE)
-"""Scopes of keys."""
+"""All scopes that a key can have."""
 FRESH_SECONDS = 1.0
-"""Seconds for which a key without the scope `approve` is cached, revoked or not."""
+"""Seconds for which a key is cached. Until then it works even if another process has revoked it."""
 SESSION_PREFIX = "ps_"
 """Prefix of session tokens."""
 _PREFIX = "pa_"
 SECRET_BYTES = 32
 """Random bytes of a secret or token."""
 ID_LENGTH = 16
-"""Length of `Key.id`."""
+"""Number of characters of `Key.id`."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _FIELDS = "k.name, k.owner, k.scopes, k.hash, k.created_at, r.at"
 _KEYS = f"select {_FIELDS} from platform.api_keys k left join platform.api_key_revocations r on r.hash = k.hash"  # noqa: S608 - constants
@@ -49,11 +49,11 @@ _BY_SESSION = (
 ).encode()
 _REFUSALS = {
     "name_taken": "there is a key {name}; choose another name, or revoke that key first",
-    "needs_approver": "the key {name} may approve, so it must be created by the owner of the database "
-    "(PLATFORM_MIGRATION_DATABASE_URL), or by an approver (PLATFORM_API_KEY)",
+    "needs_approver": "the key {name} has the scope approve, so only the database's owner or an approver can create "
+    "it; set PLATFORM_MIGRATION_DATABASE_URL, or PLATFORM_API_KEY to the key of an approver",
     "unknown_key": "the key in PLATFORM_API_KEY is unknown or revoked; unset it, or use the key of an approver",
-    "reserved_name": "the key {name}: {owner} cannot be an owner, because events of the platform and unverified names "
-    "are recorded so; choose another owner",
+    "reserved_name": "the key {name}: {owner} cannot be an owner, because the ledger uses such names for the platform "
+    "and for unverified people; choose another owner",
     "unprintable_name": "the key {name}: its owner holds control or invisible characters; remove them",
     "malformed_key": "the key {name}: its name or hash is malformed",
 }
@@ -74,11 +74,11 @@ class Key:
     owner
         The person or program that holds it.
     scopes
-        Some of `SCOPES`.
+        Scopes of the key, from `SCOPES`.
     id
-        Start of its hash; tells keys of the same name apart.
+        First characters of the hash of the key; it distinguishes keys with the same name.
     created_at, revoked_at
-        With time zone; None if unknown, or not revoked.
+        Times with time zone. `created_at` is None if unknown, `revoked_at` if the key is not revoked.
     """
 
     name: str
@@ -98,17 +98,17 @@ class KeyRing(Protocol):
         Raises
         ------
         KeysError
-            The name is taken, or no key can be created here.
+            The name is taken, or this store cannot create keys.
         """
         ...
 
     def revoke(self, name: str) -> None:
-        """Revoke the keys of a name.
+        """Revoke all keys with a name.
 
         Raises
         ------
         KeysError
-            There is no such key, or no key can be revoked here.
+            There is no such key, or this store cannot revoke keys.
         """
         ...
 
@@ -121,7 +121,7 @@ class KeyRing(Protocol):
         ...
 
     def sign_in(self, secret: str, seconds: int) -> str | None:
-        """Begin a session for the holder of a key; return its token, or None if the key is unknown or revoked."""
+        """Start a session for the owner of a key; return its token, or None if the key is unknown or revoked."""
         ...
 
     def by_session(self, token: str) -> Key | None:
@@ -138,22 +138,24 @@ class KeyRing(Protocol):
 
 
 class Keys:
-    """The keys in the platform's database, which its functions create and revoke.
+    """Keys in the platform's database, which database functions create and revoke.
 
     Parameters
     ----------
     connect
-        Lends a connection as the service's role.
+        Context manager that yields a connection as the service role.
     rows
-        Returns the rows of one SELECT.
+        Runs a SELECT and returns its rows.
     async_rows
-        The same without blocking the event loop, as dicts.
+        Runs a SELECT without blocking the event loop, and returns its rows as dicts.
     fresh_seconds
-        Seconds for which a key found on the event loop is cached.
+        Seconds for which `find` caches a key without the scope `approve`.
     owner
-        Lends a connection of the tables' owner, who may create keys that approve; None if the settings name none.
+        Context manager that yields a connection as the owner role, which may create keys with the scope `approve`; None
+        if the settings name no owner role.
     keep_heads
-        Called after each change, to keep the heads of the chains outside the database.
+        Called after each change, to copy the heads of the hash chains to a place outside the database; None for no
+        copy.
     """
 
     def __init__(
@@ -180,15 +182,15 @@ class Keys:
         Parameters
         ----------
         name, owner, scopes
-            Of the new key.
+            Name, owner and scopes of the new key.
         approver_secret
-            Key of an approver, needed for the scope `approve` where no owner's connection is available.
+            Key of an approver. The scope `approve` needs it if there is no connection as the owner role.
 
         Raises
         ------
         KeysError
-            The name is taken or malformed, the owner is missing or reserved, a scope is unknown, or neither the
-            database's owner nor an approver creates a key with the scope `approve`.
+            The name is taken or malformed, the owner is missing or reserved, a scope is unknown, or the scope
+            `approve` is given by neither the owner role nor an approver.
         """
         refuse_name(name)
         owner = owner.strip()
@@ -210,7 +212,7 @@ class Keys:
         return secret
 
     def revoke(self, name: str) -> None:
-        """Revoke the keys of a name and end their sessions.
+        """Revoke all keys with a name, and end their sessions.
 
         Raises
         ------
@@ -244,12 +246,12 @@ class Keys:
         if key is None or APPROVE in key.scopes:
             self._fresh.pop(wanted, None)
         else:
-            # Only existing keys are cached, which bounds the size.
+            # Unknown keys are not cached, because they would let the cache grow without a bound.
             self._fresh[wanted] = key, now + self._fresh_seconds
         return key
 
     def sign_in(self, secret: str, seconds: int) -> str | None:
-        """Begin a session for the holder of a key; return its token, or None if the key is unknown or revoked."""
+        """Start a session for the owner of a key; return its token, or None if the key is unknown or revoked."""
         if unprintable(secret):
             return None
         token = SESSION_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
@@ -292,27 +294,27 @@ def hashed(secret: str) -> str:
 
 
 def refuse_name(name: str, thing: str = "the key") -> None:
-    """Refuse a malformed name of a key.
+    """Raise an error if the name of a key is malformed.
 
     Raises
     ------
     KeysError
-        Always for a malformed name.
+        The name is malformed.
     """
     if not _NAME.fullmatch(name):
         raise KeysError(
-            f"{thing}: {name!r} is not a name; use up to 64 letters, digits and _ . @ -, and begin with a letter or "
-            "digit"
+            f"{thing}: {name!r} is not a valid name; use up to 64 letters, digits and _ . @ -, and begin with a letter "
+            "or digit"
         )
 
 
 def chosen_scopes(thing: str, scopes: Collection[str]) -> frozenset[str]:
-    """Return the scopes of a key.
+    """Return the given scopes as a set, if they are valid.
 
     Raises
     ------
     KeysError
-        There is none, or one is unknown.
+        No scope is given, or one is unknown.
     """
     wanted = frozenset(scopes)
     if not wanted or not wanted <= set(SCOPES):
@@ -325,7 +327,7 @@ def _by_hash(rows: Iterable[tuple[Any, ...]]) -> dict[str, Key]:
 
 
 def key_with_hash(found: Mapping[str, Key], wanted: str) -> Key | None:
-    """Return the key with a hash, compared in constant time; None without one."""
+    """Return the key with the wanted hash, compared in constant time; None if there is no such key."""
     return next((key for kept, key in found.items() if hmac.compare_digest(kept, wanted)), None)
 
 

@@ -1,8 +1,8 @@
-"""Authentication: a key in the header of a program, or the session of a person who signed in with a key.
+"""Authentication: programs send a key in the header, and people sign in with a key, which starts a session.
 
-The session's cookie holds a random token. The database stores its hash with the key, and both are looked up at every
-request, so that signing out or revoking the key ends the session at once. A form needs a token derived from the
-session's, which only the session's own pages carry.
+The session's cookie contains a random token. The database stores the hash of the token with the key. Both are looked up
+at every request, so that signing out or revoking the key ends the session at once. A form must contain a CSRF token,
+which is derived from the session's token and which only pages of this session contain.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from platform_assets.web.rate_limits import RateLimits
 
 SESSION_SECONDS = 8 * 60 * 60
-"""Lifetime of a session: a working day. The database allows no longer one."""
+"""Lifetime of a session in seconds: a working day of eight hours. The database allows no longer lifetime."""
 READ, PREDICT, APPROVE = "read", "predict", "approve"
 CSRF_FIELD = "csrf_token"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32,100}", re.ASCII)
@@ -45,12 +45,12 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="platform-assets"'}
 
 @dataclass(frozen=True)
 class Session:
-    """A browser's cookie.
+    """A session, as the cookie of a browser.
 
     Attributes
     ----------
     token
-        Random. Before the sign-in it only ties forms to the browser; afterwards the database knows its hash.
+        Random text. Before the sign-in it only ties forms to the browser. After the sign-in the database has its hash.
     new
         Whether the browser does not have the cookie yet.
     """
@@ -60,7 +60,7 @@ class Session:
 
 
 class Sessions:
-    """Reads and sets the cookies, and makes and checks the tokens of forms.
+    """Reads and sets session cookies, and creates and checks CSRF tokens.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Sessions:
         self._insecure_loopback = insecure_loopback
 
     def of(self, request: Request) -> Session:
-        """Return the session of a request; a new one without a well-formed cookie."""
+        """Return the session of a request; a new one if the cookie is missing or malformed."""
         if not hasattr(request.state, "session"):
             token = request.cookies.get(_cookie(secure=self._secure(request)), "")
             known = _TOKEN.fullmatch(token) is not None
@@ -81,7 +81,7 @@ class Sessions:
         return session
 
     def keep(self, request: Request, response: Response, session: Session) -> None:
-        """Set the cookie of a session."""
+        """Set the cookie of a session in a response."""
         secure = self._secure(request)
         response.set_cookie(
             _cookie(secure=secure),
@@ -93,25 +93,25 @@ class Sessions:
         )
 
     def end(self, request: Request, response: Response) -> None:
-        """Delete the cookie."""
+        """Delete the session cookie in the browser."""
         secure = self._secure(request)
         response.delete_cookie(_cookie(secure=secure), secure=secure, httponly=True, samesite="strict")
 
     def can_keep(self, request: Request) -> bool:
-        """Whether the browser will keep the cookie: over HTTPS, or over plain HTTP from its own machine."""
+        """Return whether the browser will keep the cookie: over HTTPS, or if allowed over HTTP to this machine."""
         return request.url.scheme == "https" or not self._secure(request)
 
     def token(self, session: Session) -> str:
-        """Return the token that the forms of this session carry."""
+        """Return the CSRF token for the forms of a session."""
         return hmac.new(session.token.encode(), b"platform-assets form", hashlib.sha256).hexdigest()
 
     def demand_token(self, session: Session, token: str) -> None:
-        """Refuse a form that does not come from this session's own pages.
+        """Raise an error if a form does not come from a page of this session.
 
         Raises
         ------
         Problem
-            403.
+            403: the session is new, or the CSRF token belongs to another session.
         """
         if session.new or not hmac.compare_digest(self.token(session).encode(), token.encode()):
             raise Problem(
@@ -133,11 +133,11 @@ class Caller:
     Attributes
     ----------
     key
-        The key that authenticates it.
+        The key of the caller.
     session
         The session, if the person signed in on the page.
     secret
-        The key's secret or the session's token, which decisions hand over to the database.
+        The secret of the key or the token of the session. It is passed to the database with a decision.
     """
 
     key: Key
@@ -146,7 +146,7 @@ class Caller:
 
 
 LOCAL = Caller(Key("", "a user of this machine", frozenset({READ, PREDICT}), id=""), session=None)
-"""The caller of a request without a key, where that is allowed."""
+"""The caller of a request without a key, if such requests are allowed."""
 
 
 class Access:
@@ -159,7 +159,7 @@ class Access:
     sessions
         Cookies and form tokens of the pages.
     limits
-        Counts requests; None to limit nothing.
+        Rate limits; None for no limits.
     open_locally
         Whether programs on this machine may read and predict without a key.
     """
@@ -182,11 +182,11 @@ class Access:
         request.state.by_header = await self._by_header(request)
 
     def brings_key(self, request: Request) -> bool:
-        """Whether there is a header with a key, valid or not."""
+        """Return whether the request has a header Authorization, valid or not."""
         return request.state.by_header is not None
 
     def limited(self, request: Request) -> Mapping[str, str]:
-        """Count a request under its key, or else its address; return the headers about the limit.
+        """Count a request for its key, or without a key for its address; return the headers about the limit.
 
         Raises
         ------
@@ -203,12 +203,12 @@ class Access:
         try:
             by_session = self._by_session(request)
         except PlatformError:
-            # The database is away. Routes that need a caller report that.
+            # Ignore an unreachable database, because the routes that need a caller report it.
             return self._limits.count(_address(request), None)
         return self._limits.count(_address(request), by_session.key.id if isinstance(by_session, Caller) else None)
 
     def caller(self, request: Request) -> Caller:
-        """Return the caller.
+        """Return the caller of a request.
 
         Raises
         ------
@@ -221,7 +221,7 @@ class Access:
         return self._noted(request, found)
 
     def admit(self, request: Request, *scopes: str) -> Caller:
-        """Return a caller with one of these scopes, or `LOCAL` without a key where that is allowed.
+        """Return the caller if it has one of the scopes, or `LOCAL` for an allowed local request without a key.
 
         Raises
         ------
@@ -231,13 +231,14 @@ class Access:
         if self._identified(request) is None:
             if self._open_locally and _is_local(request):
                 return self._noted(request, LOCAL)
-            # A page of another site can make a browser send a body together with the session's cookie.
+            # Do not accept a session here, because a page of another site could make the browser send the request with
+            # the session's cookie.
             if request.method not in _SAFE:
                 raise _unknown(f"This needs a key: send `Authorization: Bearer <key>`. {_HOW_TO_GET_A_KEY}.")
         return self.demand(request, *scopes)
 
     def demand(self, request: Request, *scopes: str) -> Caller:
-        """Return a caller with one of these scopes.
+        """Return the caller if it has one of the scopes.
 
         Raises
         ------
@@ -249,7 +250,7 @@ class Access:
             raise Problem(
                 HTTPStatus.FORBIDDEN,
                 f"The key {caller.key.name!r} has the scope {_listed(caller.key.scopes)}; this needs "
-                f"{_listed(scopes)}. The platform's administrator creates a key with it: "
+                f"{_listed(scopes)}. The platform's administrator can create a key with it: "
                 f"`platform-assets keys add NAME --scope {scopes[0]}`.",
                 "scope-missing",
                 headers={"WWW-Authenticate": f'{_CHALLENGE["WWW-Authenticate"]}, error="insufficient_scope"'},
@@ -258,7 +259,7 @@ class Access:
         return caller
 
     def sign_in(self, request: Request, secret: str) -> Session | None:
-        """Begin a session for the holder of a key; return None if the key is unknown or revoked.
+        """Start a session for the owner of a key; return None if the key is unknown or revoked.
 
         Raises
         ------
@@ -280,7 +281,7 @@ class Access:
         return caller
 
     def _identified(self, request: Request) -> Caller | Exception | None:
-        """Return the caller that the header names, or the error; None without a header. See `identify`."""
+        """Return the caller or the error that `identify` found; None without a header."""
         found: Caller | Exception | None = request.state.by_header
         if isinstance(found, Problem) and found.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise found
@@ -298,16 +299,16 @@ class Access:
             if key is None:
                 self._count_guess(request)
         except (PlatformError, Problem) as error:
-            # Raised where a caller is needed; public pages need none.
+            # Do not raise the error yet, because public pages need no caller.
             return error
         if key is None:
             return _unknown(f"This key is unknown or revoked; {_HOW_TO_GET_A_KEY}.", 'error="invalid_token"')
         return Caller(key, None, bearer[1])
 
     def _count_guess(self, request: Request) -> None:
-        """Count an unknown key under its address.
+        """Count an unknown key for the address that it came from.
 
-        A valid key is never refused for this, because many callers can share the address of a proxy. A key of 256 bits
+        The limit never affects valid keys, because many callers can share the address of a proxy, and a key of 256 bits
         cannot be guessed.
 
         Raises
@@ -334,7 +335,7 @@ def access_of(request: Request) -> Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine's loopback address."""
+    """Return whether a host is a loopback address."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -342,12 +343,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_local(request: Request) -> bool:
-    """Whether a program or page of this machine sent a request, not a page of another site and not a proxy.
+    """Return whether a request comes from a program or page on this machine, not from another site or through a proxy.
 
-    The `Host` header must be a loopback address, which prevents DNS rebinding.
+    The header `Host` must be a loopback address, which prevents DNS rebinding.
     """
     headers = request.headers
-    # The header as sent, because the URL falls back to the server's name for a malformed host.
+    # Read the header itself, because `request.url` replaces a malformed host by the name of the server.
     host = headers.get("host", "")
     own_page = headers.get("sec-fetch-site", "none") in {"none", "same-origin"}
     same = headers.get("origin", f"{request.url.scheme}://{host}") == f"{request.url.scheme}://{host}"
@@ -360,7 +361,7 @@ def _address(request: Request) -> str:
 
 
 def _cookie(*, secure: bool) -> str:
-    # With this prefix a browser accepts the cookie only over TLS and only from this host.
+    # With the prefix `__Host-`, a browser accepts the cookie only over TLS and only from this host.
     return "__Host-platform_session" if secure else "platform_session"
 
 

@@ -1,7 +1,7 @@
-"""Authorisation before routing: key, rate limit, scope, and content type of the body.
+"""Authorization before routing: check the key, the rate limit, the scope, and the content type of the body.
 
-The body of a refused request is not read. Which path needs which scope is declared once for all routes, where the
-application is put together.
+The body of a refused request is not read. The scopes of all paths are declared in one place, where the application is
+assembled.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ class Gate:
 
 
 def scopes_of(gates: Sequence[Gate], method: str, template: str) -> list[str]:
-    """Return the scopes that the gates before a route need, by the template of its path; empty without a gate."""
+    """Return the scopes of which a route needs one, by the template of its path; empty if the route has no gate."""
     return [scope for gate in gates if method in gate.methods and gate.path.match(template) for scope in gate.scopes]
 
 
 class AuthorizationMiddleware:
-    """Middleware inside `RequestMiddleware`.
+    """Middleware that authorizes requests; it runs inside `RequestMiddleware`.
 
     Parameters
     ----------
     app
         The inner application.
     access
-        Authenticates requests and counts them.
+        Authenticates requests and applies the rate limits.
     gates
-        Requirements of paths. A path without a gate is public, or its route checks access itself.
+        Requirements of paths. A path without a gate is public, or its route checks the access itself.
     problems
-        Turns errors into answers.
+        Turns errors into HTTP responses.
     """
 
     def __init__(self, app: ASGIApp, access: Access, gates: Sequence[Gate], problems: Problems) -> None:
@@ -85,7 +85,7 @@ class AuthorizationMiddleware:
         request = Request(scope)
         try:
             await self._access.identify(request)
-            # A key in the header is looked up by now. A session needs a blocking look-up, so a thread.
+            # `identify` has looked up a key in the header. Looking up a session blocks, so that needs a thread.
             if self._access.brings_key(request):
                 headers = self._admit(request)
             else:
@@ -114,7 +114,7 @@ def _demand_json(request: Request) -> None:
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if has_body and kind != JSON:
-        told = f"The body is {kind or 'of no type'}; send {JSON}."
+        told = f"The content type is {kind or 'missing'}; send {JSON}."
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, told, "not-json", headers={"Accept": JSON})
 
 

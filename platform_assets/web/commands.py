@@ -21,9 +21,11 @@ def add(
     context: typer.Context,
     name: Name,
     scope: Annotated[list[str], typer.Option("--scope", help="read, predict or approve; repeat for several.")],
-    owner: Annotated[str | None, typer.Option(help="Person or program that holds it; default: the name.")] = None,
+    owner: Annotated[
+        str | None, typer.Option(help="Person or program that uses the key; default: the name of the key.")
+    ] = None,
 ) -> None:
-    """Create a key and print its secret, which is shown only now.
+    """Create a key and print its secret, which cannot be shown again.
 
     A key with the scope approve needs PLATFORM_MIGRATION_DATABASE_URL, or an approver's key in PLATFORM_API_KEY. The
     embedded database needs neither.

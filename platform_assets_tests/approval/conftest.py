@@ -1,4 +1,4 @@
-"""Fixtures of the tests of approval."""
+"""Fixtures for tests of the approval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proposals with evidence as a training freezes it."""
+"""Proposals whose evidence looks like that of a training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MODEL = "breakage_model"
 SCRIPT = "<script>alert('x')</script>"
-# The smallest PNG that a browser takes: one grey pixel.
+# The smallest PNG that a browser accepts: one grey pixel.
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c6368000000820081773c9c4d0000000049454e44ae426082"
@@ -23,12 +23,12 @@ PNG = bytes.fromhex(
 
 
 def estimate(value: float | None, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
-    """Return a value with its interval, as in evidence."""
+    """Return a value with its interval, in the format of the evidence."""
     return {"value": value, "low": low, "high": high}
 
 
 def evidence(*, passed: bool = True, **changes: Any) -> Mapping[str, Any]:
-    """Return evidence with clearly better, clearly worse and undecided metrics."""
+    """Return evidence in which some metrics are clearly better, clearly worse, or not clearly different."""
     metrics = {
         "roc_auc": estimate(0.77, 0.75, 0.79),
         "brier": estimate(0.093, 0.089, 0.097),
@@ -48,7 +48,11 @@ def evidence(*, passed: bool = True, **changes: Any) -> Mapping[str, Any]:
         "verdict": {
             "passed": passed,
             "reasons": [
-                {"name": "roc_auc_is_at_least_0.7", "passed": True, "told": "ROC AUC is 0.77, at least 0.7."},
+                {
+                    "name": "roc_auc_is_at_least_0.7",
+                    "passed": True,
+                    "told": "ROC AUC is 0.77 (required: at least 0.7).",
+                },
                 {"name": "recall_is_at_least_0.75", "passed": passed, "told": "Recall is 0.8 (0.77 to 0.83)."},
             ],
         },
@@ -78,7 +82,7 @@ PROPOSAL = Proposal(
 
 
 def proposal(version: int = 1, **changes: Any) -> Proposal:
-    """Return a proposal with its own digest, for a new model unless one is named."""
+    """Return a proposal with its own digest, for a new model unless `changes` contains `model`."""
     named = {"model": f"model_{uuid.uuid4().hex[:8]}"} | changes
     return replace(PROPOSAL, version=version, digest=digest(version), **named)
 

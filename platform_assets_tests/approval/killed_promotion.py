@@ -1,7 +1,8 @@
-"""Promotions and rollbacks killed at each call to the database or the registry, followed by the next action.
+"""Kill promotions and rollbacks at each call to the database or the registry, then run the next action.
 
-`main` runs in its own process and forks once for each kill. Its arguments are the database's URLs of service and owner,
-a folder, the killed action and the next action. It prints a line for each kill, with the contradictions found.
+`main` runs in its own process and forks once for each kill. Its arguments are the URLs of the database for the service
+role and the owner role, a folder, the killed action and the next action. For each kill it prints a line with the
+contradictions between ledger, registry and audit.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Fuse:
-    """Counts calls and kills this process at one of them."""
+    """Counts calls, and kills this process at the call with the given number."""
 
     def __init__(self, calls: int) -> None:
         self.left = calls
@@ -41,7 +42,7 @@ class Fuse:
 
 
 class Shelf:
-    """A store whose files are always intact. Real files would take most of the time."""
+    """An artifact store without files, because real files would take most of the test's time."""
 
     def save(self, _: Any) -> str:
         return os.urandom(32).hex()
@@ -54,7 +55,7 @@ class Shelf:
 
 
 class DyingRegistry:
-    """A registry that counts its calls with the fuse."""
+    """A registry whose calls are counted by the fuse."""
 
     def __init__(self, registry: FileRegistry, fuse: Fuse) -> None:
         self._registry = registry
@@ -71,7 +72,7 @@ class DyingRegistry:
 
 
 def dying_connection(url: str, fuse: Fuse) -> psycopg.Connection[Any]:
-    """Return a connection that counts statements and commits with the fuse."""
+    """Return a connection whose statements and commits are counted by the fuse."""
 
     class Dying(psycopg.Connection[Any]):
         def execute(self, *arguments: Any, **options: Any) -> Any:
@@ -146,4 +147,4 @@ def main(url: str, owner_url: str, path: str, action: str, next_run: str) -> Non
                 wrong += faults(works, model, (1, 2))
             act(works, action, model, number)
             wrong += faults(works, model, (2,) if action == "promote" else (1,))
-            sys.stdout.write(f"{calls} {'killed' if killed else 'completed'} {'; '.join(wrong) or 'well'}\n")
+            sys.stdout.write(f"{calls} {'killed' if killed else 'completed'} {'; '.join(wrong) or 'consistent'}\n")

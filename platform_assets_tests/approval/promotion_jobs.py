@@ -1,4 +1,4 @@
-"""The jobs and the sensor of one model over a real ledger, and the results of their runs."""
+"""The jobs and the sensor of one model with a real ledger, and the results of their runs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class AwayRegistry(MemoryRegistry):
 
     def set_tags(self, name: str, number: int, tags: Mapping[str, str]) -> None:
         if self.away:
-            raise RegistryError("MLflow is away")
+            raise RegistryError("MLflow is unreachable")
         super().set_tags(name, number, tags)
 
 
 class Office:
-    """The definitions for one model, with their resources."""
+    """The Dagster definitions for one model, with their resources."""
 
     def __init__(self, works: Works, instance: dg.DagsterInstance) -> None:
         self.works = works
@@ -75,7 +75,7 @@ class Office:
         return repository.get_sensor_def("model_decided").evaluate_tick(context)
 
     def follow(self, data: SensorExecutionData) -> list[dg.ExecuteInProcessResult]:
-        """Launch the run requests of the sensor."""
+        """Execute the run requests of the sensor; return the results."""
         return [self.run("promote_model", request.run_config) for request in data.run_requests or []]
 
     def check(self) -> dg.AssetCheckEvaluation:
@@ -95,7 +95,7 @@ class Office:
 
 
 def decided(number: int, decision: str, **others: Any) -> dict[str, Any]:
-    """Return the run configuration of a decision."""
+    """Return the run configuration of the job `decide`."""
     config = {"request": number, "decision": decision, "reason": "better", "approver": "anna"} | others
     return {"ops": {"record_decision": {"config": config}}}
 

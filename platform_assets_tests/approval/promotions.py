@@ -1,4 +1,4 @@
-"""Fixtures of promotions: a model with versions, files and requests."""
+"""Helpers for tests of promotions: a model with versions, files and requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Works:
-    """Everything between a training and a promotion."""
+    """Ledger, registry, files and promoter, with the steps from a training to a promotion."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Works:
         self.promoter = Promoter(ledger, registry, self.artefacts, lock)
 
     def train(self, fingerprint: str = "print-1", model: str = MODEL) -> ModelVersion:
-        """Register a new version with its own file; no two dumps are equal."""
+        """Register a new version. Its file is unique, because no two dumps are equal."""
         digest = self.artefacts.save(small_model())
         return self.registry.register(registration(fingerprint, name=model, digest=digest, plots=PLOTS))
 

@@ -1,4 +1,4 @@
-"""Proposals, people and ledgers for the tests of approval."""
+"""Proposals, people and ledgers for tests of the approval."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ PLOTS = {"roc.png": b"\x89PNG roc", "scores.png": b"\x89PNG scores"}
 
 
 _SCOPES: dict[str, list[str]] = {}
-"""Scopes by secret."""
+"""Scopes of each person's key, by secret."""
 
 
 def person(name: str, *scopes: str) -> Actor:
-    """Return a person with a key, by default one that approves. `register` adds the key to a database."""
+    """Return a person with a key, by default with the scope `approve`. `register` adds the key to a database."""
     wanted = sorted(scopes or ("approve",))
     secret = f"pa_test_{hashlib.sha256(repr((name, wanted)).encode()).hexdigest()}"
     _SCOPES[secret] = wanted
@@ -46,7 +46,7 @@ SOMEBODY = Actor("anna")
 
 
 def register(owner: psycopg.Connection[Any], *people: Actor) -> None:
-    """Add the keys of people as the owner of the tables, unless they exist."""
+    """Add the keys of people to a database; keys that exist are left unchanged."""
     for one in people:
         digest = hashlib.sha256(one.secret.encode()).hexdigest()
         arguments = [f"test-{digest[:16]}", one.name, _SCOPES[one.secret], digest]
@@ -55,13 +55,13 @@ def register(owner: psycopg.Connection[Any], *people: Actor) -> None:
 
 @contextlib.contextmanager
 def owner_at(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """Lend a connection to a database of the shared server, as the owner of its tables."""
+    """Yield a connection to a database of the shared server, as the owner of its tables."""
     with psycopg.connect(owner_of(url), autocommit=True) as owner:
         yield owner
 
 
 class PreparedLedger(Ledger):
-    """A ledger that adds the keys of the people in a test before they act."""
+    """A ledger that adds the key of each person in a test before the person's first action."""
 
     def __init__(
         self,
@@ -93,13 +93,13 @@ class PreparedLedger(Ledger):
 
 
 def prepared(database: Database, **options: Any) -> PreparedLedger:
-    """Return the ledger of a database of the shared server."""
+    """Return the ledger of a database of the shared server, with pooled connections."""
     url = url_of(database)
     return PreparedLedger(database.pooled, lambda: owner_at(url), **options)
 
 
 def url_of(database: Database) -> str:
-    """Return the URL of a database, as for PLATFORM_DATABASE_URL."""
+    """Return the URL of a database in the form of PLATFORM_DATABASE_URL."""
     return database.url("platform").set(drivername="postgresql").render_as_string(hide_password=False)
 
 
@@ -126,7 +126,7 @@ def proposal(version: int = 1, **others: Any) -> Proposal:
 
 @contextlib.contextmanager
 def ledger_at(url: str, **options: Any) -> Iterator[Ledger]:
-    """Lend the ledger of a database of the shared server, on one connection."""
+    """Yield the ledger of a database of the shared server, on a single connection."""
     with psycopg.connect(url) as connection:
         yield PreparedLedger(lambda: contextlib.nullcontext(connection), lambda: owner_at(url), **options)
 

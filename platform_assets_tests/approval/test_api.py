@@ -1,4 +1,4 @@
-"""Requests and decisions over HTTP, as JSON."""
+"""Approval requests and decisions over HTTP, as JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def kinds(services: Services, number: int) -> list[str]:
 
 
 @pytest.mark.requirement("PRO-4")
-def test_a_request_as_json_holds_all_evidence(app: FastAPI, people: People, pending: int) -> None:
+def test_a_request_as_json_contains_all_evidence(app: FastAPI, people: People, pending: int) -> None:
     found = api(app, people.rita).get(f"/approvals/{pending}").json()
     assert (found["version"], found["state"], found["gate_passed"]) == (1, "PENDING", True)
     assert found["evidence"] == evidence()
@@ -61,14 +61,16 @@ def test_a_request_as_json_holds_all_evidence(app: FastAPI, people: People, pend
     ],
 )
 @pytest.mark.usefixtures("pending")
-def test_missing_things_are_reported(app: FastAPI, people: People, accept: str, path: str, status: int) -> None:
+def test_unknown_requests_and_plots_are_reported(
+    app: FastAPI, people: People, accept: str, path: str, status: int
+) -> None:
     response = api(app, people.rita).get(path, headers={"Accept": accept})
     assert response.status_code == status
     assert response.headers["content-type"].startswith("text/html" if accept == "text/html" else "application/problem")
 
 
 @pytest.mark.requirement("PRO-4")
-def test_a_plot_is_an_image(app: FastAPI, people: People, pending: int) -> None:
+def test_a_plot_is_returned_as_png(app: FastAPI, people: People, pending: int) -> None:
     response = api(app, people.rita).get(f"/approvals/{pending}/plots/roc.png")
     assert (response.headers["content-type"], response.content) == ("image/png", PNG)
 
@@ -80,7 +82,7 @@ def test_a_plot_is_an_image(app: FastAPI, people: People, pending: int) -> None:
 @pytest.mark.parametrize(
     ("decision", "state"), [("approve", "APPROVED"), ("reject", "REJECTED"), ("withdraw", "WITHDRAWN")]
 )
-def test_a_decision_is_recorded_with_the_name_that_the_key_proves(
+def test_a_decision_is_recorded_with_the_owner_of_the_key(
     app: FastAPI, services: Services, people: People, pending: int, decision: str, state: str
 ) -> None:
     sent = {"decision": decision, "reason": "  It is \N{PILE OF POO} and\r\nmore. "}
@@ -126,7 +128,7 @@ def test_a_decision_is_recorded_with_the_name_that_the_key_proves(
         (b"\0", "body"),
     ],
 )
-def test_invalid_decision_names_the_field_and_is_not_recorded(
+def test_an_invalid_decision_is_refused_with_the_name_of_the_field(
     app: FastAPI, services: Services, people: People, pending: int, body: bytes, field: str
 ) -> None:
     response = api(app, people.anna).post(
@@ -139,7 +141,9 @@ def test_invalid_decision_names_the_field_and_is_not_recorded(
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/xml", "application/json-patch+json"])
-def test_other_bodies_are_not_read(app: FastAPI, people: People, pending: int, kind: str) -> None:
+def test_a_body_with_an_unsupported_content_type_is_refused(
+    app: FastAPI, people: People, pending: int, kind: str
+) -> None:
     response = api(app, people.anna).post(
         f"/approvals/{pending}/decision", content=b"x", headers={"Content-Type": kind} if kind else {}
     )
@@ -156,7 +160,9 @@ def test_malformed_form_is_a_client_error(app: FastAPI, people: People, pending:
 
 
 @pytest.mark.requirement("PRO-5")
-def test_second_decision_names_the_first(app: FastAPI, services: Services, people: People, pending: int) -> None:
+def test_a_second_decision_is_refused_with_the_first(
+    app: FastAPI, services: Services, people: People, pending: int
+) -> None:
     path = f"/approvals/{pending}/decision"
     assert api(app, people.anna).post(path, json=APPROVAL).status_code == 200
     found = problem(api(app, people.bert).post(path, json={"decision": "reject", "reason": "Too late."}))
@@ -168,7 +174,9 @@ def test_second_decision_names_the_first(app: FastAPI, services: Services, peopl
 
 
 @pytest.mark.requirement("PRO-5")
-def test_concurrent_decisions_over_http_have_one_winner(app: FastAPI, services: Services, people: People) -> None:
+def test_one_of_two_concurrent_decisions_over_http_is_recorded(
+    app: FastAPI, services: Services, people: People
+) -> None:
     def decide(secret: str, number: int) -> int:
         ready.wait()
         return api(app, secret).post(f"/approvals/{number}/decision", json=APPROVAL).status_code
@@ -194,7 +202,11 @@ def test_repeated_delivery_is_recorded_once(app: FastAPI, services: Services, pe
     ("changes", "sent", "told"),
     [
         ({"policy": ApprovalPolicy(four_eyes=True), "launched_by": "anna"}, {}, "four-eyes"),
-        ({"policy": ApprovalPolicy(four_eyes=True), "launched_by": None}, {}, "who launched the training is unknown"),
+        (
+            {"policy": ApprovalPolicy(four_eyes=True), "launched_by": None},
+            {},
+            "it is unknown who launched the training",
+        ),
         ({"policy": ApprovalPolicy(approvers=("bert",))}, {}, "not one of its approvers: bert"),
         ({"evidence": evidence(passed=False)}, {}, "did not pass the gate"),
         ({"evidence": evidence(passed=False)}, {"override": True}, "may not override"),

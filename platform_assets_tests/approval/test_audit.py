@@ -1,4 +1,4 @@
-"""What the audit finds where the tables' owner altered the ledger."""
+"""What the audit finds after the owner of the tables has altered the ledger."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ TABLES = (
         "truncate platform.approval_events cascade",
     ],
 )
-def test_owner_must_disable_a_trigger_first(database_url: str, owner_url: str, change: str) -> None:
+def test_the_owner_cannot_alter_rows_without_disabling_a_trigger(
+    database_url: str, owner_url: str, change: str
+) -> None:
     with ledger_at(database_url) as ledger:
         promote(ledger, 1)
     with psycopg.connect(owner_url) as owner, pytest.raises(psycopg.errors.InsufficientPrivilege, match="for ever"):
@@ -40,7 +42,7 @@ def test_owner_must_disable_a_trigger_first(database_url: str, owner_url: str, c
 
 @pytest.fixture
 def written(database_url: str) -> Iterator[Ledger]:
-    """Two promotions, the first one shown by the registry; a revoked key."""
+    """A ledger with two promotions, of which the registry shows the first, and with a revoked key."""
     with ledger_at(database_url) as ledger:
         promote(ledger, 1)
         ledger.projected(3)
@@ -52,7 +54,7 @@ def written(database_url: str) -> Iterator[Ledger]:
 
 
 def altered(owner_url: str, change: str) -> None:
-    """Change rows as the owner, with all triggers off for the moment."""
+    """Change rows as the owner, with all triggers disabled during the change."""
     with psycopg.connect(owner_url) as owner:
         for table in TABLES:
             owner.execute(f"alter table platform.{table} disable trigger all".encode())
@@ -112,7 +114,7 @@ def kept(ledger: Ledger) -> Mapping[str, str]:
         ("insert into {projections} values (6, now())", ["projection of event 6"]),
     ],
 )
-def test_alterations_by_the_owner_are_found_and_named(
+def test_the_audit_names_the_rows_that_the_owner_altered(
     written: Ledger, owner_url: str, change: str, expected: list[str]
 ) -> None:
     heads = kept(written)
@@ -126,7 +128,7 @@ def test_alterations_by_the_owner_are_found_and_named(
 
 
 def names(owner_url: str) -> Mapping[str, str]:
-    """What findings call keys and journal entries."""
+    """Return the names of keys and journal entries in findings."""
     with psycopg.connect(owner_url) as owner:
         keys = {row[0]: row[1:] for row in owner.execute("select owner, name, hash from platform.api_keys")}
         entries = {row[0]: row[1] for row in owner.execute("select kind, sequence from platform.approval_journal")}
@@ -140,15 +142,15 @@ def names(owner_url: str) -> Mapping[str, str]:
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_trigger_that_is_off_is_found(written: Ledger, owner_url: str) -> None:
+def test_a_disabled_trigger_is_found(written: Ledger, owner_url: str) -> None:
     with psycopg.connect(owner_url) as owner:
         owner.execute("alter table platform.approval_events disable trigger append_only")
-    assert written.audit() == [Finding("table approval_events", "its trigger append_only is switched off")]
+    assert written.audit() == [Finding("table approval_events", "its trigger append_only is disabled")]
 
 
 @pytest.mark.requirement("PRO-9")
-def test_an_event_that_the_owner_chained_correctly_lacks_a_proof(written: Ledger, owner_url: str) -> None:
-    """The database's own trigger computes the hashes of an inserted event."""
+def test_an_inserted_approval_with_correct_hashes_lacks_a_proof_of_identity(written: Ledger, owner_url: str) -> None:
+    """The hashes are correct, because a trigger computes them for each inserted event."""
     number = written.open_request(proposal(3, champion=(2, f"{2:064x}"))).id
     with psycopg.connect(owner_url) as owner:
         for details in ({}, {"key": "0" * 16}):
@@ -162,7 +164,7 @@ def test_an_event_that_the_owner_chained_correctly_lacks_a_proof(written: Ledger
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
-def test_a_chain_that_was_computed_anew_differs_from_the_kept_head(database_url: str, owner_url: str) -> None:
+def test_a_rewritten_chain_differs_from_the_copied_head(database_url: str, owner_url: str) -> None:
     with ledger_at(database_url) as ledger:
         number = promote(ledger, 1)
         heads = {"credit_risk_model version 1": ledger.history(number)[-1].head}
@@ -171,18 +173,16 @@ def test_a_chain_that_was_computed_anew_differs_from_the_kept_head(database_url:
         ledger.decide(number, "approve", BERT, "it was me")
         ledger.promoted(number)
         assert ledger.audit() == []
-        assert ledger.audit({"somebody": "nonsense"}) == [
-            Finding("somebody", "names no event of the ledger: 'nonsense'")
-        ]
+        assert ledger.audit({"somebody": "nonsense"}) == [Finding("somebody", "has the malformed head 'nonsense'")]
         told = (
-            "differs from the one that credit_risk_model version 1 names: the chain was written anew from there, or "
-            "earlier"
+            "differs from the copy in credit_risk_model version 1: the chain was rewritten from there on, or from "
+            "earlier on"
         )
         assert ledger.audit(heads) == [Finding("event 3", told)]
 
 
-def test_no_two_rows_have_the_same_text(database_url: str) -> None:
-    """Hashes of Python and PostgreSQL agree on text that could be taken for two fields."""
+def test_python_and_postgresql_compute_equal_hashes(database_url: str) -> None:
+    """The texts could be confused with two fields if the hash did not include their lengths."""
     with ledger_at(database_url) as ledger:
         for version, (name, reason) in enumerate([("a,1:b", "c"), ("a", "1:b,1:c"), ("é😀", "-"), ("-", "5:x")]):
             request = ledger.open_request(proposal(version + 1))

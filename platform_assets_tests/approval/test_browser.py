@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1200, "height": 900}
 PATIENCE_MS = 30_000
-# What differs in lightness by this much is called readable by WCAG 2.2, 1.4.3.
+# Minimum contrast ratio of text, WCAG 2.2, 1.4.3.
 CONTRAST = 4.5
 FAINT_TEXTS = """
 (enough) => {
@@ -72,13 +72,13 @@ def page_of(browser: Browser, width: dict[str, int], scheme: str = "light") -> I
 
 
 def focused(page: Page) -> str:
-    """Id, or else text, of the element that has the focus."""
+    """Return the id of the focused element, or its text if it has no id."""
     told = page.evaluate("() => document.activeElement.id || document.activeElement.textContent.trim()")
     return str(told)
 
 
 def tab_to(page: Page, wanted: str) -> None:
-    """Press the tabulator until an element has the focus, which must be visible."""
+    """Press Tab until an element has the focus; the focus must be visible."""
     for _ in range(80):
         page.keyboard.press("Tab")
         if focused(page) == wanted:
@@ -90,7 +90,7 @@ def tab_to(page: Page, wanted: str) -> None:
 
 @pytest.fixture
 def challenger(services: Services) -> int:
-    """A request for a version that did not pass, beside a champion."""
+    """A request for a version that failed the gate, compared with a champion."""
     champion = proposal(1)
     services.ledger.open_request(champion)
     changes = {"model": champion.model, "evidence": evidence(passed=False), "champion": (1, digest(1))}
@@ -119,7 +119,7 @@ def test_a_person_decides_by_keyboard(
         tab_to(page, "Record my decision")
         page.keyboard.press("Enter")
 
-        # Whoever uses a screen reader is told at once, and led to the field.
+        # A screen reader announces the error at once, and the error links to the field.
         page.get_by_role("alert").wait_for()
         assert page.title().startswith("Error: ")
         assert focused(page).startswith("Your decision was not recorded")
@@ -152,7 +152,7 @@ def test_a_person_decides_by_keyboard(
 @pytest.mark.requirement("PRO-4")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [PHONE, DESK], ids=["phone", "desk"])
-def test_pages_fit_and_can_be_read(  # noqa: PLR0917 - fixtures
+def test_pages_fit_the_screen_and_have_enough_contrast(  # noqa: PLR0917 - fixtures
     browser: Browser,
     app: FastAPI,
     people: People,
@@ -166,7 +166,7 @@ def test_pages_fit_and_can_be_read(  # noqa: PLR0917 - fixtures
         assert page.evaluate("document.documentElement.scrollWidth") <= width["width"], name
         assert page.evaluate(FAINT_TEXTS, CONTRAST) == [], name
         if width is PHONE:
-            # WCAG 2.2, 2.5.8: what a finger has to hit, text in a sentence apart.
+            # Minimum size of touch targets except links in sentences, WCAG 2.2, 2.5.8.
             for control in page.locator("button, input:not([type=hidden]), textarea, nav a, summary").all():
                 box = control.bounding_box()
                 assert box is None or (box["height"] >= 18 and box["width"] >= 18), f"{name}: {control}"
@@ -183,7 +183,7 @@ def test_pages_fit_and_can_be_read(  # noqa: PLR0917 - fixtures
         look("request")
         for figure in page.locator("details.wide .figure").all():
             box = figure.bounding_box()
-            assert box is not None, "the table of subgroups is folded"
+            assert box is not None, "the table of subgroups is collapsed"
             assert width is DESK or box["x"] + box["width"] <= width["width"], figure.inner_text()
         page.get_by_role("button", name="Record my decision").click()
         page.get_by_role("alert").wait_for()
@@ -192,7 +192,7 @@ def test_pages_fit_and_can_be_read(  # noqa: PLR0917 - fixtures
         look("api")
 
 
-def test_a_link_from_another_site_leads_to_the_page(
+def test_a_link_from_another_site_opens_the_page_with_the_session(
     browser: Browser, app: FastAPI, people: People, pending: int
 ) -> None:
     with served(app) as address, page_of(browser, DESK) as page:

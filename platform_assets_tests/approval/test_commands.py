@@ -1,4 +1,4 @@
-"""The commands `decide`, `rollback`, `audit`, `keys` and `export` over a real ledger."""
+"""The commands `decide`, `rollback`, `audit`, `keys` and `export` with a real ledger."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ASK = ("--reason", "better in the north")
 
 @dataclass
 class Desk:
-    """A database of this test's own, what is in it, and the commands over it."""
+    """A database for one test, with its services and the commands that use it."""
 
     url: str
     home: Path
@@ -101,14 +101,14 @@ def desk(database_url: str, tmp_path: Path) -> Iterator[Desk]:
 
 @pytest.fixture
 def mlflow_desk(database_url: str, tmp_path: Path) -> Iterator[Desk]:
-    """The same, with models in MLflow and files in a folder."""
+    """Like `desk`, but with models in MLflow and files in a folder."""
     desk = opened(database_url, tmp_path, "")
     yield desk
     desk.services.close()
 
 
 def refused(done: Done, said: str) -> None:
-    """A person sees one sentence, and no trace."""
+    """Check that the command failed with an error message and without a traceback."""
     assert (done.code, done.out) == (1, "")
     assert re.search(said, done.err), done.err
     assert "Traceback" not in done.err
@@ -154,7 +154,7 @@ def test_show_prints_the_evidence_and_history(desk: Desk) -> None:
     assert lines[1] == "launched by schedule:train_credit_risk_model_nightly; champion at the time: version 7"
     assert lines[2] == "code 0.1.0+1a2b3c4d5e6f; data somewhere/readings version 3"
     assert "gate: FAILED" in lines
-    assert "  + ROC AUC is 0.77, at least 0.7." in lines
+    assert "  + ROC AUC is 0.77 (required: at least 0.7)." in lines
     assert "  - Recall is 0.8 (0.77 to 0.83)." in lines
     assert "  roc_auc: 0.77 (0.75 to 0.79); minus champion 0.02 (0.01 to 0.03)" in lines
     assert "  precision: undefined; minus champion undefined" in lines
@@ -180,7 +180,7 @@ def test_missing_request_is_reported(desk: Desk, command: tuple[str, ...]) -> No
     ("command", "state"),
     [("approve", State.APPROVED), ("reject", State.REJECTED), ("withdraw", State.WITHDRAWN)],
 )
-def test_decision_is_recorded_for_the_key_owner(desk: Desk, command: str, state: State) -> None:
+def test_decision_is_recorded_with_the_owner_of_the_key(desk: Desk, command: str, state: State) -> None:
     secret = desk.keys.add("anna-laptop", "Anna Müller", ["approve"])
     desk.ask()
     done = desk.do("decide", command, "1", *ASK, key=secret)
@@ -239,7 +239,9 @@ def test_decision_without_a_key_is_refused_if_identity_is_required(desk: Desk, c
         (["read", "predict"], False, "the key of anna lacks the scope approve; .*keys add NAME --scope approve"),
     ],
 )
-def test_key_without_the_scope_or_revoked_is_refused(desk: Desk, scopes: list[str], revoked: bool, said: str) -> None:
+def test_revoked_key_or_key_without_the_scope_is_refused(
+    desk: Desk, scopes: list[str], revoked: bool, said: str
+) -> None:
     secret = desk.keys.add("anna", "anna", scopes)
     if revoked:
         assert desk.do("keys", "revoke", "anna").out == "the key anna is revoked\n"
@@ -261,7 +263,7 @@ def test_unknown_key_is_refused_and_not_printed(desk: Desk) -> None:
 
 @pytest.mark.requirement("PRO-5")
 @pytest.mark.parametrize("command", ["approve", "reject", "withdraw"])
-def test_second_decision_on_the_command_line_names_the_first(desk: Desk, command: str) -> None:
+def test_a_second_decision_is_refused_with_the_first(desk: Desk, command: str) -> None:
     desk.ask()
     desk.ledger.decide(1, "reject", ANNA, "worse [/in] the north")
     head = desk.ledger.head()
@@ -288,7 +290,7 @@ def test_reason_is_required(desk: Desk) -> None:
 
 
 @pytest.mark.requirement("PRO-2", "PRO-5")
-def test_failed_gate_needs_an_explicit_override_by_the_policy(desk: Desk) -> None:
+def test_failed_gate_needs_an_override_by_a_person_whom_the_policy_allows(desk: Desk) -> None:
     anna, bert = (desk.keys.add(name, name, ["approve"]) for name in ("anna", "bert"))
     desk.ask(passed=False, may_override=("bert",))
     refused(
@@ -302,7 +304,7 @@ def test_failed_gate_needs_an_explicit_override_by_the_policy(desk: Desk) -> Non
 
 
 @pytest.mark.requirement("PRO-6")
-def test_four_eyes_requester_may_withdraw_but_not_approve(desk: Desk) -> None:
+def test_under_four_eyes_the_requester_may_withdraw_but_not_approve(desk: Desk) -> None:
     secret = desk.keys.add("anna", "anna", ["approve"])
     desk.ask(requested_by=Actor("anna", secret), four_eyes=True)
     refused(
@@ -315,7 +317,7 @@ def test_four_eyes_requester_may_withdraw_but_not_approve(desk: Desk) -> None:
 
 
 @pytest.mark.requirement("PRO-6")
-def test_second_request_has_new_evidence(mlflow_desk: Desk, tmp_path: Path) -> None:
+def test_a_repeated_request_has_new_evidence(mlflow_desk: Desk, tmp_path: Path) -> None:
     desk = mlflow_desk
     secret = desk.keys.add("anna", "anna", ["approve"])
     refused(desk.do("decide", "request", "no_model", "1"), "there is no model 'no_model'; choose one of credit_risk")
@@ -337,7 +339,7 @@ def test_second_request_has_new_evidence(mlflow_desk: Desk, tmp_path: Path) -> N
     assert rows[1] > rows[0]
 
     desk.do("decide", "withdraw", "2", *ASK, key=secret)
-    # Whether so few invented loans pass the gate is chance.
+    # Use evidence that passed the gate, because a model of so few generated loans may fail it.
     desk.ask(1, digest=trained)
     desk.ledger.decide(3, "approve", ANNA, "good")
     desk.services.promoter.promote(3)
@@ -352,7 +354,7 @@ def test_request_without_a_key_is_refused_if_identity_is_required(desk: Desk) ->
 
 
 def publish_loans(services: Services, file: Path, rows: int) -> None:
-    """Loans and their features as the domain's assets publish them."""
+    """Publish loans and their features as the domain's assets do."""
     from platform_assets.domains.credit_risk.features import loan_features
     from platform_assets.domains.credit_risk.schemas import LOAN_FEATURES, LOANS
     from platform_assets_tests.domains.credit_risk.test_model import good_loans
@@ -364,7 +366,7 @@ def publish_loans(services: Services, file: Path, rows: int) -> None:
 
 
 def train(services: Services) -> str:
-    """Version 1 of the domain's model, of its quickest candidate; the digest of its file."""
+    """Train version 1 of the domain's model with the quickest candidate; return the digest of its file."""
     from platform_assets.domains.credit_risk.model import MODEL as SPEC
 
     quick = replace(SPEC, candidates=(replace(SPEC.candidates[0], grid={}),), resamples=50)
@@ -377,15 +379,15 @@ def train(services: Services) -> str:
 @pytest.mark.requirement("PRO-7")
 def test_rollback_without_a_previous_champion_is_refused(desk: Desk) -> None:
     done = desk.do("rollback", MODEL, *ASK)
-    refused(done, f"the champion of {MODEL} cannot be rolled back: there is none; approve another version")
+    refused(done, f"the champion of {MODEL} cannot be rolled back: there is no champion yet; approve another version")
 
 
 @pytest.mark.requirement("PRO-5", "PRO-7")
-def test_rollback_command_and_audit_of_a_moved_alias(mlflow_desk: Desk) -> None:
+def test_rollback_restores_the_champion_and_audit_finds_a_moved_alias(mlflow_desk: Desk) -> None:
     desk, works = mlflow_desk, mlflow_desk.works()
     secret = desk.keys.add("carla", "carla", ["approve"])
     works.crown("first")
-    refused(desk.do("rollback", MODEL, *ASK, key=secret), "version 1 is its only one so far")
+    refused(desk.do("rollback", MODEL, *ASK, key=secret), "version 1 is the only one so far")
     works.crown("second")
     assert desk.do("audit").code == 0
     done = desk.do("rollback", MODEL, "--reason", "it flags everybody", key=secret)
@@ -401,11 +403,11 @@ def test_rollback_command_and_audit_of_a_moved_alias(mlflow_desk: Desk) -> None:
         "it flags everybody",
     )
     done = desk.do("audit")
-    assert (done.code, done.out) == (0, f"nothing was altered; the newest event is {event.head}\n")
+    assert (done.code, done.out) == (0, f"nothing was altered; the newest event: {event.head}\n")
     works.registry.set_alias(MODEL, CHAMPION, 2)
     done = desk.do("audit")
     assert (done.code, done.err) == (1, "")
-    assert done.out == f"{MODEL}: the alias champion is at version 2; the champion is version 1, request 1\n"
+    assert done.out == f"{MODEL}: the alias champion points to version 2; the champion is version 1, request 1\n"
 
 
 # export
@@ -439,11 +441,11 @@ def test_export_records_the_approver(mlflow_desk: Desk, tmp_path: Path) -> None:
 
 @pytest.mark.requirement("PRO-5")
 def test_audit_names_the_altered_row(desk: Desk, owner_url: str) -> None:
-    assert desk.do("audit").out == "nothing was altered; the newest event is none yet\n"
+    assert desk.do("audit").out == "nothing was altered; the newest event: none yet\n"
     desk.ask()
     desk.ledger.decide(1, "reject", ANNA, "worse")
     done = desk.do("audit")
-    assert (done.code, done.out) == (0, f"nothing was altered; the newest event is {desk.ledger.head()}\n")
+    assert (done.code, done.out) == (0, f"nothing was altered; the newest event: {desk.ledger.head()}\n")
     as_owner(
         owner_url,
         "alter table platform.approval_events disable trigger all;"
@@ -453,7 +455,7 @@ def test_audit_names_the_altered_row(desk: Desk, owner_url: str) -> None:
     done = desk.do("audit")
     assert (done.code, done.out, done.err) == (
         1,
-        "event 2: altered after it was written\nevent 2: was decided with a key of anna, and names bert\n",
+        "event 2: altered after it was written\nevent 2: was decided with a key of anna, but names bert\n",
         "",
     )
 
@@ -462,7 +464,7 @@ def test_audit_names_the_altered_row(desk: Desk, owner_url: str) -> None:
 
 
 @pytest.mark.requirement("PRO-5", "PLT-8")
-def test_a_key_shows_its_secret_once_and_is_listed_without_it(desk: Desk) -> None:
+def test_the_secret_of_a_key_is_printed_only_when_the_key_is_created(desk: Desk) -> None:
     scopes = ("--scope", "approve", "--scope", "read")
     done = desk.do("keys", "add", "anna-laptop", *scopes, "--owner", "Anna [/b] [red]Müller")
     assert (done.code, done.err) == (0, "")
@@ -478,7 +480,7 @@ def test_a_key_shows_its_secret_once_and_is_listed_without_it(desk: Desk) -> Non
     rows = [
         [cell.strip() for cell in line.split("│")[1:-1]] for line in listed.out.splitlines() if line.startswith("│")
     ]
-    # Anna's key for the other tests stands first.
+    # Leave out the key that the fixture created.
     rows = [row for row in rows if not row[0].startswith("test-")]
     assert [row[:3] for row in rows] == [
         ["anna-laptop", "Anna [/b] [red]Müller", "approve, read"],
@@ -493,7 +495,7 @@ def test_a_key_shows_its_secret_once_and_is_listed_without_it(desk: Desk) -> Non
     ("arguments", "said"),
     [
         (("add", "anna", "--scope", "rule"), "choose from read, predict, approve"),
-        (("add", "anna smith", "--scope", "read"), "'anna smith' is not a name"),
+        (("add", "anna smith", "--scope", "read"), "'anna smith' is not a valid name"),
         (("add", "known", "--scope", "read"), "there is a key known; choose another name"),
         (("revoke", "nobody"), "there is no key 'nobody'; `platform-assets keys list`"),
     ],
@@ -504,7 +506,7 @@ def test_invalid_key_arguments_are_refused(desk: Desk, arguments: tuple[str, ...
 
 
 @needs_root
-def test_a_user_without_an_entry_in_passwd_is_named_by_number() -> None:
+def test_a_user_without_an_entry_in_passwd_gets_a_name_with_the_user_id() -> None:
     code = "from platform_assets.approval.commands import user_name; print(user_name())"
     variables = {name: value for name, value in os.environ.items() if name not in {"LOGNAME", "USER", "USERNAME"}}
     command = [*AS_NO_USER, sys.executable, "-c", code]

@@ -1,4 +1,4 @@
-"""Frozen evidence for display: criteria, differences, and missing parts."""
+"""Evidence of a request for display: criteria, differences, and missing parts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MINUS = "\N{MINUS SIGN}"
         (1e-9, f"1e{MINUS}09", f"+1e{MINUS}09"),
     ],
 )
-def test_numbers(value: float | None, shown: str, with_sign: str) -> None:
+def test_numbers_are_formatted_for_display(value: float | None, shown: str, with_sign: str) -> None:
     assert number(value) == shown
     assert signed(value) == with_sign
 
@@ -55,7 +55,7 @@ def test_difference_is_clear_if_its_interval_excludes_0(metric: str, difference:
     assert found.reading == reading
 
 
-def test_challenger_and_champion_side_by_side() -> None:
+def test_challenger_and_champion_are_compared_by_metric() -> None:
     auc, brier, *_ = comparisons(evidence())[:2]
     assert (auc.champion, auc.challenger, auc.interval) == ("0.75", "0.77", "0.75 to 0.79")
     assert (auc.difference, auc.difference_interval) == ("+0.02", "+0.01 to +0.03")
@@ -64,19 +64,19 @@ def test_challenger_and_champion_side_by_side() -> None:
     assert brier.bar.high == 95.0
 
 
-def test_no_difference_without_a_champion() -> None:
+def test_a_comparison_without_a_champion_has_no_difference() -> None:
     found = comparisons(evidence(difference=None))
     assert {(one.champion, one.difference, one.reading, one.bar) for one in found} == {(NOTHING, "", "", None)}
 
 
-def test_metrics_are_ordered_with_unknown_ones_last() -> None:
+def test_unknown_metrics_follow_the_known_ones() -> None:
     metrics = {name: estimate(0.1) for name in ("zeta", "recall", "alpha", "roc_auc")}
     found = comparisons({"metrics": metrics})
     assert [one.name for one in found] == ["roc_auc", "recall", "alpha", "zeta"]
     assert [one.label for one in found][2:] == ["Alpha", "Zeta"]
 
 
-def test_subgroups() -> None:
+def test_subgroups_have_metrics_with_intervals() -> None:
     (found,) = subgroups(evidence())
     assert found.column == "site"
     assert found.headings == ("Number of rows", "ROC AUC", "Recall", "Precision")
@@ -132,7 +132,7 @@ def test_a_criterion_is_uncertain_if_the_interval_contains_its_bound(
         (False, estimate(None), Standing.NOT_MET),
     ],
 )
-def test_the_comparison_with_the_champion_has_its_margin_from_the_gate(
+def test_the_margin_is_parsed_from_the_message_of_the_gate(
     passed: bool, difference: dict[str, Any] | None, standing: Standing
 ) -> None:
     told = keeps_up(NotWorse("recall", by=0.01), {"recall": Estimate(0.0, -0.02, 0.02)}).told
@@ -142,7 +142,7 @@ def test_the_comparison_with_the_champion_has_its_margin_from_the_gate(
     assert found.standing is standing
 
 
-def test_the_names_of_criteria_are_those_of_the_gate() -> None:
+def test_the_bound_is_parsed_from_the_name_of_a_criterion() -> None:
     for bound in (0.65, 1, 0, 1e-5, -0.5, 12.5):
         for criterion in (Criterion("recall", at_least=bound), Criterion("recall", at_most=bound)):
             verdict = {"reasons": [{"name": criterion.name, "passed": True, "told": ""}]}

@@ -1,4 +1,4 @@
-"""What follows a person's decision: the jobs and the check, over a real ledger."""
+"""The jobs and the check that carry out decisions, with a real ledger."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_unapproved_request_stops_at_manual_approval_with_the_fix(
     head = office.works.ledger.head()
     result = office.promote(number)
     assert not result.success
-    # Of the two branches, none begins.
+    # Neither branch starts.
     assert states(result) == {"load_request": "done", "manual_approval": "failed"}
     assert f"it is {state}" in failure(result)
     assert way_out in failure(result)
@@ -93,9 +93,9 @@ def test_refusal_is_not_retried(office: Office) -> None:
     number = pending(office.works)
     job = office.definitions.resolve_job_def("promote_model")
     assert job.tags["dagster/max_retries"] == "0"
-    # Whatever policy an op is given.
+    # The refusal is not retried even if the op has a retry policy.
     eager = job.graph.to_job(
-        "eager",
+        "with_retries",
         op_retry_policy=dg.RetryPolicy(max_retries=2),
         resource_defs={
             name: dg.ResourceDefinition.hardcoded_resource(value) for name, value in office.resources.items()
@@ -109,7 +109,7 @@ def test_refusal_is_not_retried(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-3")
-def test_promotion_job_has_its_ops_in_order(office: Office) -> None:
+def test_promotion_job_connects_its_ops_in_order(office: Office) -> None:
     graph = office.definitions.resolve_job_def("promote_model").graph
     assert sorted(graph.node_dict) == sorted(OPS)
     comes_from = {
@@ -125,7 +125,7 @@ def test_promotion_job_has_its_ops_in_order(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-3")
-def test_approved_request_is_promoted_and_observed(office: Office) -> None:
+def test_approved_request_is_promoted_and_shown_on_the_asset(office: Office) -> None:
     number = office.works.approve(office.works.train())
     result = office.promote(number)
     assert result.success
@@ -167,12 +167,12 @@ def test_stale_approval_fails_with_the_fix(office: Office) -> None:
     office.works.crown("second")
     result = office.promote(number)
     assert states(result)["promote"] == "failed"
-    assert "is version 2, and the approved comparison was with no champion" in failure(result)
+    assert "is version 2, but the approved version was compared with no champion" in failure(result)
     assert f"request it again with new evidence: `platform-assets decide request {MODEL} 1`" in failure(result)
     assert (office.champion(), office.works.ledger.request(number).state) == (2, State.FAILED)
 
 
-def test_missing_request_is_named(office: Office) -> None:
+def test_missing_request_is_reported(office: Office) -> None:
     result = office.promote(7)
     assert states(result)["load_request"] == "failed"
     assert "there is no request 7; `platform-assets decide list --all`" in failure(result)
@@ -198,7 +198,7 @@ def test_launchpad_decision_is_recorded_as_unverified(office: Office, decision: 
 
 
 @pytest.mark.requirement("PRO-4", "PRO-5")
-def test_launchpad_is_refused_if_identity_is_required(
+def test_launchpad_decision_is_refused_if_identity_is_required(
     database: Database, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     office = Office(Works(prepared(database), MemoryRegistry(), tmp_path, database.lock), instance)
@@ -220,7 +220,7 @@ def test_launchpad_is_refused_if_identity_is_required(
     ("job", "said"),
     [("decide", "give a reason"), ("rollback_model", "give a reason"), ("promote_model", "no request 0")],
 )
-def test_the_launchpad_shows_what_to_fill_in_and_does_nothing_until_then(office: Office, job: str, said: str) -> None:
+def test_the_template_in_the_launchpad_is_refused_until_it_is_filled_in(office: Office, job: str, said: str) -> None:
     shown = office.definitions.resolve_job_def(job).run_config
     assert shown is not None
     assert set(shown) == {"ops"}
@@ -230,7 +230,11 @@ def test_the_launchpad_shows_what_to_fill_in_and_does_nothing_until_then(office:
 @pytest.mark.requirement("PRO-4")
 @pytest.mark.parametrize(
     ("others", "said"),
-    [({"reason": " "}, "give a reason"), ({"approver": ""}, "say who"), ({"override": True}, "nothing to override")],
+    [
+        ({"reason": " "}, "give a reason"),
+        ({"approver": ""}, "give the name"),
+        ({"override": True}, "nothing to override"),
+    ],
 )
 def test_incomplete_decision_is_refused(office: Office, others: dict[str, Any], said: str) -> None:
     number = pending(office.works)
@@ -239,7 +243,7 @@ def test_incomplete_decision_is_refused(office: Office, others: dict[str, Any], 
 
 
 @pytest.mark.requirement("PRO-5")
-def test_second_decision_names_the_first(office: Office) -> None:
+def test_a_second_decision_is_refused_with_the_first(office: Office) -> None:
     number = pending(office.works)
     assert office.decide(number, "reject", reason="worse").success
     told = failure(office.decide(number, "approve", approver="bert"))
@@ -284,12 +288,12 @@ def test_rollback_job_restores_the_previous_champion(office: Office) -> None:
 @pytest.mark.parametrize(
     ("others", "said"),
     [
-        ({}, "version 1 is its only one so far"),
+        ({}, "version 1 is the only one so far"),
         ({"reason": ""}, "give a reason"),
-        ({"model": "other"}, "there is none"),
+        ({"model": "other"}, "there is no champion yet"),
     ],
 )
-def test_impossible_rollback_names_the_reason(office: Office, others: dict[str, Any], said: str) -> None:
+def test_impossible_rollback_is_refused_with_the_reason(office: Office, others: dict[str, Any], said: str) -> None:
     office.works.crown("first")
     assert said in failure(rolled_back(office, **others))
     assert office.champion() == 1
@@ -329,7 +333,7 @@ def test_the_check_fails_when_the_alias_was_moved_by_hand(office: Office) -> Non
     office.works.registry.set_alias(MODEL, CHAMPION, 2)
     check = office.check()
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    told = f"{MODEL}: the alias champion is at version 2; the champion is version 1, request 1"
+    told = f"{MODEL}: the alias champion points to version 2; the champion is version 1, request 1"
     assert (check.description, check.metadata["drift"].value) == (told, [told])
 
 
@@ -344,4 +348,4 @@ def test_the_check_fails_when_the_champion_was_deleted_from_mlflow(
     registry._client.delete_model_version(MODEL, "1")
     check = office.check()
     assert not check.passed
-    assert "the champion (version 1, request 1) is missing from the registry: it was deleted" in str(check.description)
+    assert "the champion (version 1, request 1) was deleted from the registry" in str(check.description)

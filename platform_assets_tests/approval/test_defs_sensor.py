@@ -1,4 +1,4 @@
-"""The sensor that launches what a person decided, over a real ledger."""
+"""The sensor that launches jobs for decisions, with a real ledger."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_sensor_skips_without_a_decision(office: Office) -> None:
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
-def test_sensor_launches_an_approved_request_until_promoted(office: Office) -> None:
+def test_sensor_launches_an_approved_request_until_it_is_promoted(office: Office) -> None:
     number = office.works.approve(office.works.train())
     data = office.tick()
     [request] = data.run_requests or []
     assert (request.run_key, request.tags[REQUEST_TAG]) == ("event 2, attempt 1", str(number))
-    # The same key again: Dagster launches it once.
+    # The run key is unchanged, so Dagster does not launch a second run.
     assert keys(office.tick()) == ["event 2, attempt 1"]
     [result] = office.follow(data)
     assert result.success
@@ -90,7 +90,7 @@ def test_the_sensor_launches_a_rejection_once(office: Office) -> None:
     ("age", "attempt"),
     [(-60.0, 1), (0.0, 1), (RETRY_SECONDS - 1.0, 1), (RETRY_SECONDS, 2), (10.0 * RETRY_SECONDS, 11)],
 )
-def test_attempt_number_grows_with_age(office: Office, age: float, attempt: int) -> None:
+def test_attempt_number_grows_with_the_age_of_the_approval(office: Office, age: float, attempt: int) -> None:
     number = office.works.approve(office.works.train())
     approval = office.works.ledger.history(number)[-1]
     assert run_key(approval, age) == f"event 2, attempt {attempt}"
@@ -98,11 +98,11 @@ def test_attempt_number_grows_with_age(office: Office, age: float, attempt: int)
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
-def test_unprojected_promotion_is_launched_again(office: Office) -> None:
+def test_promotion_that_the_registry_does_not_show_is_launched_again(office: Office) -> None:
     number = office.works.approve(office.works.train())
     registry_goes(office, away=True)
     [failed] = office.follow(office.tick())
-    assert "MLflow is away" in failure(failed)
+    assert "MLflow is unreachable" in failure(failed)
     assert office.works.ledger.request(number).state is State.PROMOTED
     data = office.tick()
     assert keys(data) == ["event 3, attempt 1"]
@@ -116,12 +116,12 @@ def test_unprojected_promotion_is_launched_again(office: Office) -> None:
 
 @pytest.mark.requirement("PLT-2", "PRO-7")
 @pytest.mark.parametrize("also_the_promotion", [False, True])
-def test_unprojected_rollback_is_completed(office: Office, also_the_promotion: bool) -> None:
+def test_rollback_that_the_registry_does_not_show_is_completed(office: Office, also_the_promotion: bool) -> None:
     office.works.crown("first")
     registry_goes(office, away=also_the_promotion)
     office.promote(office.works.approve(office.works.train("second")))
     registry_goes(office, away=True)
-    assert "MLflow is away" in failure(rolled_back(office))
+    assert "MLflow is unreachable" in failure(rolled_back(office))
     registry_goes(office, away=False)
     data = office.tick()
     assert keys(data) == ["event 7, attempt 1"]
@@ -142,7 +142,7 @@ def test_sensor_records_expired_requests(office: Office) -> None:
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
-def test_lost_dagster_storage_promotes_nothing_twice(office: Office) -> None:
+def test_no_promotion_is_repeated_after_dagster_storage_is_lost(office: Office) -> None:
     rejected = office.works.ledger.decide(pending(office.works), "reject", ANNA, "worse").id
     number = office.works.approve(office.works.train("good"))
     launched = office.tick()
@@ -150,10 +150,10 @@ def test_lost_dagster_storage_promotes_nothing_twice(office: Office) -> None:
     head = office.works.ledger.head()
     office.instance.wipe()
     again = office.tick()
-    # A rejection is shown again, which changes nothing.
+    # The sensor launches the rejection again, which changes nothing.
     assert [request.tags[REQUEST_TAG] for request in again.run_requests or []] == [str(rejected)]
     assert all(result.success for result in office.follow(again))
-    # Nor does what the lost storage had in its queue.
+    # Runs from the queue of the lost storage change nothing either.
     assert all(result.success for result in office.follow(launched))
     assert office.works.ledger.head() == head
     assert (office.champion(), office.kinds(number)) == (2, ["request", "approve", "promote"])

@@ -1,4 +1,4 @@
-"""Attempts to forge, hide or alter a decision with the rights of the service's role."""
+"""Attempts to forge, hide or alter a decision with the rights of the service role."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ CHANGES = [
     "grant platform_ledger to current_user",
     "select * from platform.approval_events for update",
     "update platform.alembic_version set version_num = '0001'",
-    # Parts of the functions that are no entrances.
+    # Internal functions, which the service role may not call.
     "select platform.add_event(1, 'APPROVED', 'approve', 'anna', true, 'good')",
     "select platform.enter_in_journal('rules', '', '{\"identity_required\": false}')",
     "select platform.actor_of('x', 'x')",
@@ -90,7 +90,7 @@ def both(database: Database, request: pytest.FixtureRequest) -> Iterator[Prepare
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
-def test_the_service_s_role_cannot_write_past_the_functions(both: PreparedLedger, database: Database) -> None:
+def test_the_service_role_can_write_only_through_the_functions(both: PreparedLedger, database: Database) -> None:
     number = promote(both, 1)
     before = both.history(number)
     done = []
@@ -108,7 +108,7 @@ def test_the_service_s_role_cannot_write_past_the_functions(both: PreparedLedger
 
 @pytest.fixture
 def role(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection of the service's role."""
+    """A connection as the service role."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
 
@@ -134,8 +134,10 @@ def decide(connection: psycopg.Connection[Any], number: int, secret: str | None,
 
 
 @pytest.mark.requirement("PRO-9")
-def test_readable_texts_are_not_accepted_as_secrets(required: Ledger, role: psycopg.Connection[Any]) -> None:
-    """Every text of the tables of keys and sessions, and a claimed name, is tried as the secret."""
+def test_texts_that_the_service_role_can_read_are_not_accepted_as_secrets(
+    required: Ledger, role: psycopg.Connection[Any]
+) -> None:
+    """Try each text in the tables of keys and sessions, and a claimed name, as the secret."""
     number = required.open_request(proposal(requested_by="anna")).id
     assert called(role, "sign_in", ANNA.secret, hashlib.sha256(b"token").hexdigest(), 60) in {True, False}
     required.decide(
@@ -151,7 +153,7 @@ def test_readable_texts_are_not_accepted_as_secrets(required: Ledger, role: psyc
 
 
 @pytest.mark.requirement("PRO-9")
-def test_no_key_that_approves_is_made_without_the_owner_or_an_approver(
+def test_only_the_owner_or_an_approver_can_create_a_key_that_approves(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
     number = required.open_request(proposal(requested_by="anna", launched_by="dave")).id
@@ -159,11 +161,11 @@ def test_no_key_that_approves_is_made_without_the_owner_or_an_approver(
     digest = hashlib.sha256(mine.encode()).hexdigest()
     approves = ["read", "approve"]
     assert called(role, "add_key", "mine", "anna", approves, digest, None)["why"] == "needs_approver"
-    # The setting by which the function itself passes on who vouches.
+    # The function uses this setting internally to record who vouches for a key.
     role.execute("set platform_assets.vouched_by = 'owner'")
     assert called(role, "add_key", "mine", "anna", approves, digest, None)["why"] == "needs_approver"
     assert called(role, "add_key", "mine", "dave", ["read"], digest, None)["outcome"] == "recorded"
-    # A key for reading that nobody vouched for proves no name.
+    # A key that neither the owner nor an approver created is no proof of identity.
     assert called(role, "decide", number, "withdraw", mine, None, "no", False, None)["why"] == "not_authenticated"
     reader = person("rita", "read")
     required._prepare(reader)
@@ -184,7 +186,7 @@ def test_reserved_and_unprintable_names_cannot_own_a_key(role: psycopg.Connectio
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_policy_comes_from_the_database_and_not_from_the_caller(
+def test_a_request_with_another_policy_than_the_recorded_one_is_refused(
     database_url: str, role: psycopg.Connection[Any]
 ) -> None:
     strict = proposal(evidence=FAILED, four_eyes=True, launched_by="anna")
@@ -194,7 +196,7 @@ def test_a_policy_comes_from_the_database_and_not_from_the_caller(
     lax = proposal(2, evidence=FAILED, may_override=("anna",))
     with pytest.raises(Exception, match="differs from the declaration in its model.py; run `platform-assets migrate`"):
         service.open_request(lax)
-    with pytest.raises(Exception, match="no approval policy of new_model; run `platform-assets migrate`"):
+    with pytest.raises(Exception, match="no approval policy for new_model; run `platform-assets migrate`"):
         service.open_request(proposal(model="new_model"))
     assert [service._open(one)["why"] for one in (lax, proposal(model="new_model"))] == ["other_policy", "no_policy"]
     with owner_at(database_url) as owner:
@@ -204,13 +206,13 @@ def test_a_policy_comes_from_the_database_and_not_from_the_caller(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_version_is_promoted_only_after_a_proved_approval(
+def test_a_version_is_promoted_only_if_the_approval_has_a_proof_of_identity(
     database_url: str, required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
     number = required.open_request(proposal()).id
     assert called(role, "promote", number) == {"outcome": "refused", "why": "stale", "name": None}
     with owner_at(database_url) as owner:
-        # Even an approval that the owner inserts is not promoted without a key behind it.
+        # An approval that the owner inserts has no key, so it is not enough.
         owner.execute(
             "insert into platform.approval_events values"
             " (0, %s, 'APPROVED', 'approve', 'anna', true, 'good', false, null, '{}', now(), '', '', '')",
@@ -221,7 +223,9 @@ def test_a_version_is_promoted_only_after_a_proved_approval(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_an_approval_without_a_key_is_not_promoted_once_identity_is_required(database_url: str, ledger: Ledger) -> None:
+def test_an_approval_without_a_key_is_not_promoted_after_identity_is_required(
+    database_url: str, ledger: Ledger
+) -> None:
     from platform_assets.approval.requests import Actor
 
     number = ledger.open_request(proposal()).id
@@ -233,7 +237,7 @@ def test_an_approval_without_a_key_is_not_promoted_once_identity_is_required(dat
 
 
 @pytest.mark.requirement("PRO-9")
-def test_an_old_snapshot_does_not_revive_a_revoked_key(required: PreparedLedger, database_url: str) -> None:
+def test_a_revoked_key_is_refused_even_with_an_old_snapshot(required: PreparedLedger, database_url: str) -> None:
     number = required.open_request(proposal()).id
     required._prepare(ANNA)
     with psycopg.connect(database_url, autocommit=True) as old, owner_at(database_url) as owner:
@@ -247,7 +251,7 @@ def test_an_old_snapshot_does_not_revive_a_revoked_key(required: PreparedLedger,
 
 
 @pytest.mark.requirement("PRO-9")
-def test_settings_of_a_session_change_nothing(required: PreparedLedger, role: psycopg.Connection[Any]) -> None:
+def test_session_settings_do_not_affect_the_functions(required: PreparedLedger, role: psycopg.Connection[Any]) -> None:
     number = required.open_request(proposal()).id
     required._prepare(ANNA)
     role.execute("create temporary table approval_events (like platform.approval_events)")
@@ -262,7 +266,7 @@ def test_settings_of_a_session_change_nothing(required: PreparedLedger, role: ps
 
 
 @pytest.mark.requirement("PRO-9")
-def test_every_function_is_closed_to_the_public_and_pins_its_search_path(role: psycopg.Connection[Any]) -> None:
+def test_every_function_is_revoked_from_public_and_pins_its_search_path(role: psycopg.Connection[Any]) -> None:
     open_ones = role.execute(
         "select proname from pg_proc left join lateral aclexplode(proacl) given on given.grantee = 0"
         " where pronamespace = 'platform'::regnamespace and (proacl is null or given.grantee is not null"

@@ -1,4 +1,4 @@
-"""The heads of the ledger in the lake, and what they reveal."""
+"""The copies of the ledger's heads in the lake, and what they reveal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Kept:
-    """A ledger whose heads are kept in a folder, and the promoter that compares them."""
+    """A ledger whose heads are copied to a folder, and a promoter that compares the copies."""
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.heads = KeptHeads(lambda: ArtefactStore(str(folder)), LedgerQueries(database.pooled))
@@ -50,7 +50,7 @@ def cut(owner_url: str, *statements: str) -> None:
 
 
 @pytest.mark.requirement("PRO-9")
-def test_the_heads_are_kept_after_every_event(kept: Kept) -> None:
+def test_the_heads_are_copied_after_every_event(kept: Kept) -> None:
     ledger = kept.works.ledger
     request = kept.works.ask(kept.works.train())
     assert kept.heads.read() == ledger.heads()
@@ -65,10 +65,10 @@ def test_the_heads_are_kept_after_every_event(kept: Kept) -> None:
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_deleted_end_is_found_and_the_kept_head_stays(
+def test_a_deleted_end_is_found_and_the_copied_head_is_not_overwritten(
     kept: Kept, owner_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Even after new events have made the chain as long as before."""
+    """The deletion is found even after new events have made the chain as long as before."""
     request = kept.works.ask(kept.works.train())
     kept.works.ledger.decide(request.id, "reject", ANNA, "worse in the north")
     before = kept.heads.read()
@@ -81,7 +81,7 @@ def test_a_deleted_end_is_found_and_the_kept_head_stays(
     assert "the ledger lacks the heads kept in" in caplog.text
     assert kept.heads.read() == before
     [found] = kept.promoter.audit()
-    assert (found.row, f"differs from the one that {where} names" in found.told) == ("event 2", True)
+    assert (found.row, f"differs from the copy in {where}" in found.told) == ("event 2", True)
 
 
 @pytest.mark.requirement("PRO-9")
@@ -102,20 +102,20 @@ def test_a_deleted_end_of_the_journal_is_found(kept: Kept, owner_url: str) -> No
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_missing_or_damaged_file_is_found(kept: Kept) -> None:
+def test_a_missing_or_damaged_file_of_heads_is_found(kept: Kept) -> None:
     kept.works.ask(kept.works.train())
     kept.file.unlink()
     missing = Finding(HEADS_FILE, "missing from the lake; the next event writes it again")
     assert kept.promoter.audit() == [missing]
     kept.file.write_bytes(b"\xff{")
     [found] = kept.promoter.audit()
-    assert "names no event of the ledger" in found.told
+    assert "has the malformed head" in found.told
 
 
-def test_a_lake_that_cannot_be_written_does_not_undo_an_event(
+def test_an_event_is_recorded_even_if_the_lake_cannot_be_written(
     kept: Kept, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     version = kept.works.train()
     (tmp_path / "models" / HEADS_FILE).mkdir()
     assert kept.works.ask(version).id == 1
-    assert "the heads of the ledger were not kept" in caplog.text
+    assert "heads were not copied to the lake" in caplog.text

@@ -1,4 +1,4 @@
-"""The ledger on a real PostgreSQL, as the role of the service."""
+"""The ledger on a real PostgreSQL, with the service role."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_request_freezes_its_evidence(ledger: Ledger) -> None:
     ]
 
 
-def test_open_request_is_not_opened_twice(ledger: Ledger) -> None:
+def test_a_second_request_for_a_version_returns_the_open_one(ledger: Ledger) -> None:
     first = ledger.open_request(proposal())
     assert ledger.open_request(proposal(evidence=FAILED)) == first
     ledger.decide(first.id, "approve", ANNA, "good")
@@ -68,7 +68,7 @@ def test_open_request_is_not_opened_twice(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("ending", ["reject", "withdraw"])
-def test_closed_request_can_be_opened_again(ledger: Ledger, ending: Verb) -> None:
+def test_a_version_can_be_requested_again_after_its_request_was_closed(ledger: Ledger, ending: Verb) -> None:
     first = ledger.open_request(proposal())
     ledger.decide(first.id, ending, ANNA, "not now")
     second = ledger.open_request(proposal())
@@ -97,7 +97,7 @@ def test_newer_version_supersedes_only_older_pending_requests(ledger: Ledger) ->
 
 def test_champion_is_not_requested_again(ledger: Ledger) -> None:
     promote(ledger, 1)
-    with pytest.raises(LedgerError, match="credit_risk_model version 1 is the champion already"):
+    with pytest.raises(LedgerError, match="credit_risk_model version 1 is already the champion"):
         ledger.open_request(proposal(1))
 
 
@@ -128,7 +128,7 @@ def test_decision_is_recorded_with_person_time_and_reason(ledger: Ledger, verb: 
 
 @pytest.mark.requirement("PRO-5")
 @pytest.mark.parametrize("verb", ["approve", "reject", "withdraw"])
-def test_second_decision_names_the_first(ledger: Ledger, verb: Verb) -> None:
+def test_a_second_decision_is_refused_with_the_first(ledger: Ledger, verb: Verb) -> None:
     request = ledger.open_request(proposal())
     ledger.decide(request.id, "reject", SOMEBODY, "worse in the north")
     with pytest.raises(AlreadyDecided) as error:
@@ -154,11 +154,13 @@ def test_repeated_delivery_of_a_decision_is_recorded_once(ledger: Ledger) -> Non
     done = ledger.decide(request.id, "approve", BERT, "good", delivery="b")
     assert ledger.decide(request.id, "approve", BERT, " good ", delivery="b") == done
     assert (done.state, kinds(ledger, request.id)) == (State.APPROVED, ["request", "approve", "approve"])
-    with pytest.raises(DecisionRefused, match="'b' was the delivery of another decision: approved by bert"):
+    with pytest.raises(
+        DecisionRefused, match="the delivery 'b' was already used for another decision .approved by bert"
+    ):
         ledger.decide(request.id, "reject", BERT, "good", delivery="b")
     with pytest.raises(DecisionRefused, match="the delivery holds control or invisible"):
         ledger.decide(request.id, "reject", BERT, "good", delivery="\0")
-    # Another request's deliveries are its own.
+    # The same delivery can be used for another request.
     other = ledger.open_request(proposal(2))
     assert ledger.decide(other.id, "approve", ANNA, "good", delivery="a").state is State.APPROVED
 
@@ -168,13 +170,13 @@ def test_repeated_delivery_of_a_decision_is_recorded_once(ledger: Ledger) -> Non
 
 @pytest.mark.requirement("PRO-6")
 @pytest.mark.parametrize(("microseconds", "expired"), [(-1, False), (0, True), (1, True)])
-def test_request_is_expired_at_its_end(ledger: Ledger, microseconds: int, expired: bool) -> None:
+def test_request_is_expired_from_its_expiry_time_on(ledger: Ledger, microseconds: int, expired: bool) -> None:
     request = ledger.open_request(proposal())
     assert request.is_expired(request.expires_at + timedelta(microseconds=microseconds)) is expired
 
 
 @pytest.mark.requirement("PRO-6")
-def test_votes_at_or_after_expiry_do_not_count(ledger: Ledger) -> None:
+def test_approvals_at_or_after_the_expiry_are_refused(ledger: Ledger) -> None:
     request = ledger.open_request(proposal(approvals=100_000, lifetime=timedelta(milliseconds=300)))
     voters = (person(f"voter {number}") for number in count())
     with pytest.raises(LedgerError, match="expired"):
@@ -216,12 +218,12 @@ def test_approved_request_must_be_promoted_before_expiry(ledger: Ledger) -> None
 
 
 @pytest.mark.requirement("PRO-3", "PRO-7")
-def test_ledger_decides_the_champion(ledger: Ledger) -> None:
+def test_promotions_and_rollbacks_determine_the_champion(ledger: Ledger) -> None:
     assert (ledger.champion(MODEL), ledger.previous_champion(MODEL)) == (None, None)
-    with pytest.raises(LedgerError, match="there is none"):
+    with pytest.raises(LedgerError, match="there is no champion yet"):
         ledger.rolled_back(MODEL, ANNA, "bad")
     first = promote(ledger, 1)
-    with pytest.raises(LedgerError, match="version 1 is its only one so far"):
+    with pytest.raises(LedgerError, match="version 1 is the only one so far"):
         ledger.rolled_back(MODEL, ANNA, "bad")
     promote(ledger, 2)
     promote(ledger, 3)
@@ -243,21 +245,21 @@ def test_ledger_decides_the_champion(ledger: Ledger) -> None:
 
 
 @pytest.mark.requirement("PRO-3")
-def test_promotion_needs_an_approval_and_the_compared_champion(ledger: Ledger) -> None:
+def test_promotion_needs_an_approval_and_an_unchanged_champion(ledger: Ledger) -> None:
     first, second = ledger.open_request(proposal(1)), ledger.open_request(proposal(2, model=MODEL))
-    with pytest.raises(LedgerError, match="it is SUPERSEDED, and must be APPROVED"):
+    with pytest.raises(LedgerError, match="it is SUPERSEDED, but must be APPROVED"):
         ledger.promoted(first.id)
-    with pytest.raises(LedgerError, match="it is PENDING, and must be APPROVED"):
+    with pytest.raises(LedgerError, match="it is PENDING, but must be APPROVED"):
         ledger.promoted(second.id)
     ledger.decide(second.id, "approve", ANNA, "good")
     promote(ledger, 3)
     with pytest.raises(
-        LedgerError, match="the champion is version 3, and the approved comparison was with no champion"
+        LedgerError, match="the champion is version 3, but the approved version was compared with no champion"
     ):
         ledger.promoted(second.id)
 
 
-def test_unprojected_events_are_listed(ledger: Ledger) -> None:
+def test_events_that_the_registry_does_not_show_are_listed(ledger: Ledger) -> None:
     promote(ledger, 1)
     promote(ledger, 2)
     first, second = ledger.unprojected(MODEL)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Database
 
 
-# Two at the same moment
+# Concurrent decisions
 
 _ROUNDS, _WORKERS = 1_000, 4
 _meeting: list[Barrier] = []
@@ -44,7 +44,7 @@ def _meet(barrier: Barrier) -> None:
 
 
 def _decide_all(url: str, name: str, numbers: list[int]) -> list[tuple[str, str]]:
-    """What became of this person's decision on each request, and whose stands."""
+    """Decide about each request as one person; return whether the decision won, and the recorded decision."""
     outcomes = []
     with psycopg.connect(url) as connection:
         ledger = Ledger(lambda: nullcontext(connection))
@@ -60,14 +60,14 @@ def _decide_all(url: str, name: str, numbers: list[int]) -> list[tuple[str, str]
 
 @pytest.mark.slow
 @pytest.mark.requirement("PRO-5")
-def test_concurrent_decisions_have_one_winner_across_processes(database_url: str) -> None:
+def test_one_of_several_concurrent_decisions_of_processes_is_recorded(database_url: str) -> None:
     with ledger_at(database_url) as ledger:
         numbers = [ledger.open_request(proposal(model=f"model_{number}", plots={})).id for number in range(_ROUNDS)]
         with owner_at(database_url) as owner:
             register(owner, *map(person, "abcd"))
-        # Whole processes, each with a connection of its own, that meet before every request.
+        # Each process has its own connection and waits at a barrier before every request.
         forking = multiprocessing.get_context("forkserver")
-        # Once for all of them, for these imports take longer than the rounds.
+        # Import the modules once for all processes, because that takes longer than the decisions.
         forking.set_forkserver_preload([__name__])
         barrier = forking.Barrier(_WORKERS)
         with ProcessPoolExecutor(_WORKERS, forking, _meet, (barrier,)) as pool:
@@ -83,7 +83,7 @@ def test_concurrent_decisions_have_one_winner_across_processes(database_url: str
         assert all(len(ledger.history(number)) == 2 for number in numbers)
 
 
-# Any order of steps
+# State transitions in any order
 
 STEPS: dict[str, list[tuple[State | None, State]]] = {
     "request": [(None, State.PENDING)],
@@ -101,7 +101,7 @@ NEEDS_REASON = {"approve", "reject", "withdraw", "fail", "roll_back"}
 
 @pytest.mark.requirement("PRO-5")
 def test_invalid_state_transitions_are_refused(postgres_server: Database) -> None:
-    """Rows written past the functions, by the tables' owner: a trigger refuses each step that does not follow."""
+    """A trigger refuses invalid transitions even if the owner inserts the rows without the functions."""
     with empty_databases(postgres_server) as url, owner_at(url) as connection:
 
         class Steps(RuleBasedStateMachine):
@@ -109,7 +109,7 @@ def test_invalid_state_transitions_are_refused(postgres_server: Database) -> Non
             def begin(self) -> None:
                 self.states: dict[int, State | None] = {}
                 self.versions: dict[int, int] = {}
-                # Models are told apart, so that no example sees another's requests.
+                # Each example has its own model, so that it does not see requests of other examples.
                 row = connection.execute("select count(*) from platform.approval_requests").fetchone()
                 self.model = f"model_{row[0] if row else 0}"
 

@@ -1,4 +1,4 @@
-"""The pages of requests for approval."""
+"""The HTML pages of approval requests."""
 
 from __future__ import annotations
 
@@ -90,9 +90,7 @@ def test_page_compares_challenger_and_champion(app: FastAPI, services: Services,
 
 
 @pytest.mark.requirement("PRO-4")
-def test_evidence_links_to_the_runs_and_tables_that_it_comes_from(
-    app: FastAPI, services: Services, people: People
-) -> None:
+def test_evidence_links_to_its_runs_and_tables(app: FastAPI, services: Services, people: People) -> None:
     frozen = evidence(runs={"dagster": "5f3a", "mlflow": "ab/c"})
     request = services.ledger.open_request(proposal(1, evidence=frozen))
     number = request.id
@@ -108,7 +106,9 @@ def test_evidence_links_to_the_runs_and_tables_that_it_comes_from(
 
 
 @pytest.mark.requirement("PRO-4", "PRO-9")
-def test_what_an_older_version_let_through_is_shown_escaped(app: FastAPI, services: Services, people: People) -> None:
+def test_invisible_characters_from_older_releases_are_shown_escaped(
+    app: FastAPI, services: Services, people: People
+) -> None:
     number = services.ledger.open_request(proposal(1)).id
     with owner_at(services.settings.database_url.get_secret_value()) as owner:
         owner.execute(
@@ -231,7 +231,9 @@ def test_incomplete_form_is_shown_again_with_its_contents(
 
 
 @pytest.mark.requirement("PRO-5")
-def test_whoever_comes_second_sees_what_stands(app: FastAPI, services: Services, people: People, pending: int) -> None:
+def test_a_second_decision_shows_the_recorded_one(
+    app: FastAPI, services: Services, people: People, pending: int
+) -> None:
     anna, bert = Visitor(app).sign_in(people.anna), Visitor(app).sign_in(people.bert)
     for visitor in (anna, bert):
         visitor.see(f"/approvals/{pending}")
@@ -258,7 +260,7 @@ def test_double_click_records_one_decision(app: FastAPI, services: Services, peo
 @pytest.mark.parametrize(
     ("passed", "allowed", "offered"), [(False, ("Anna",), True), (False, ("bert",), False), (True, ("anna",), False)]
 )
-def test_override_is_offered_if_needed_and_allowed(
+def test_the_override_is_offered_only_if_the_gate_failed_and_the_policy_allows_it(
     app: FastAPI, services: Services, people: People, passed: bool, allowed: tuple[str, ...], offered: bool
 ) -> None:
     policy = ApprovalPolicy(may_override=allowed)
@@ -274,13 +276,13 @@ def test_override_is_offered_if_needed_and_allowed(
         assert "overriding the failed gate" in visitor.see(f"/approvals/{number}").text
 
 
-def test_who_may_only_read_is_offered_no_form(app: FastAPI, people: People, pending: int) -> None:
+def test_a_person_who_may_only_read_gets_no_form(app: FastAPI, people: People, pending: int) -> None:
     shown = Visitor(app).sign_in(people.rita).see(f"/approvals/{pending}").text
     assert "<textarea" not in shown
     assert "a key that has the scope approve" in shown
 
 
-def test_votes_are_counted(app: FastAPI, services: Services, people: People) -> None:
+def test_the_page_shows_the_number_of_approvals(app: FastAPI, services: Services, people: People) -> None:
     number = services.ledger.open_request(proposal(1, policy=ApprovalPolicy(approvals=2))).id
     visitor = Visitor(app).sign_in(people.anna)
     visitor.see(f"/approvals/{number}")
@@ -291,7 +293,7 @@ def test_votes_are_counted(app: FastAPI, services: Services, people: People) -> 
     assert response.json()["decision"]["actor"] == "bert"
 
 
-# Pages for everybody
+# All pages
 
 
 @pytest.mark.requirement("PRO-4")

@@ -1,4 +1,4 @@
-"""Approval policies that cannot be satisfied."""
+"""Approval policies that cannot be fulfilled are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promotion and rollback on a real PostgreSQL."""
+"""Promotion and rollback with a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -127,12 +127,12 @@ def wait_for_the_end(works: Works, _: Any) -> None:
         (
             change_champion,
             timedelta(days=1),
-            "the champion is version 4, and the approved comparison was with version 2",
+            "the champion is version 4, but the approved version was compared with version 2",
         ),
         (
             roll_back_champion,
             timedelta(days=1),
-            "the champion is version 1, and the approved comparison was with version 2",
+            "the champion is version 1, but the approved version was compared with version 2",
         ),
         (wait_for_the_end, timedelta(seconds=1), "it expired at .* before it was promoted"),
     ],
@@ -156,7 +156,7 @@ def test_stale_approval_fails_and_can_be_requested_again(
 
 
 @pytest.mark.requirement("PRO-2", "PRO-5")
-def test_failed_gate_is_promoted_only_with_an_override(works: Works) -> None:
+def test_version_with_a_failed_gate_is_promoted_only_with_an_override(works: Works) -> None:
     request = works.ask(works.train(), evidence=FAILED, may_override=("bert",))
     with pytest.raises(DecisionRefused):
         works.ledger.decide(request.id, "approve", ANNA, "good")
@@ -191,7 +191,7 @@ def test_altered_request_is_not_promoted(works: Works, owner_url: str, change: s
 
 
 @pytest.mark.requirement("PRO-3")
-def test_unreachable_registry_leaves_nothing_half_done(works: Works, database: Database) -> None:
+def test_promotion_changes_nothing_if_the_registry_is_unreachable(works: Works, database: Database) -> None:
     number = works.approve(works.train())
     head = works.ledger.head()
     down = MlflowRegistry("http://127.0.0.1:1", None, database.lock)
@@ -207,7 +207,7 @@ def test_unreachable_registry_leaves_nothing_half_done(works: Works, database: D
 
 
 class FailingAlias(MemoryRegistry):
-    """A registry that goes away between two calls."""
+    """A registry that becomes unreachable between two calls."""
 
     down = False
 
@@ -218,7 +218,9 @@ class FailingAlias(MemoryRegistry):
 
 
 @pytest.mark.requirement("PRO-3")
-def test_missed_projection_is_completed_by_the_next_action(database: Database, tmp_path: Path) -> None:
+def test_the_next_action_updates_the_registry_after_an_interrupted_promotion(
+    database: Database, tmp_path: Path
+) -> None:
     registry = FailingAlias()
     works = Works(prepared(database), registry, tmp_path, database.lock)
     works.crown("first")
@@ -228,7 +230,7 @@ def test_missed_projection_is_completed_by_the_next_action(database: Database, t
         with pytest.raises(RegistryError, match="it is down"):
             works.promoter.promote(request)
         (told,) = works.promoter.drifted(MODEL)
-        assert "the alias champion is at version" in told
+        assert "the alias champion points to version" in told
         registry.down = False
         if complete == "promote":
             works.promoter.promote(request)
@@ -253,7 +255,7 @@ def test_rollback_restores_the_previous_champion_and_is_recorded(works: Works) -
     event = works.ledger.changes(MODEL)[-1]
     assert (event.kind, event.actor, event.reason, event.state) == ("roll_back", "carla", REPORT, State.ROLLED_BACK)
     assert works.registry.version(MODEL, 1).tags[HEAD_TAG] == event.head
-    with pytest.raises(LedgerError, match="cannot be rolled back: version 1 is its only one"):
+    with pytest.raises(LedgerError, match="cannot be rolled back: version 1 is the only one"):
         works.promoter.rollback(MODEL, ANNA, "again")
     assert champion(works) == 1
 
@@ -261,9 +263,15 @@ def test_rollback_restores_the_previous_champion_and_is_recorded(works: Works) -
 @pytest.mark.requirement("PRO-7")
 @pytest.mark.parametrize(
     ("actor", "reason", "said"),
-    [(ANNA, " ", "give a reason"), (person("anna", "read"), REPORT, "lacks the scope"), (Actor(""), REPORT, "say who")],
+    [
+        (ANNA, " ", "give a reason"),
+        (person("anna", "read"), REPORT, "lacks the scope"),
+        (Actor(""), REPORT, "give the name"),
+    ],
 )
-def test_rollback_needs_a_reason_and_a_permitted_person(works: Works, actor: Actor, reason: str, said: str) -> None:
+def test_rollback_without_a_reason_or_by_a_person_without_the_right_is_refused(
+    works: Works, actor: Actor, reason: str, said: str
+) -> None:
     works.crown("first")
     works.crown("second")
     with pytest.raises(DecisionRefused, match=said):
@@ -290,7 +298,7 @@ def test_rollback_to_a_damaged_file_is_refused(works: Works) -> None:
     assert champion(works) == 2
 
 
-# Killed anywhere
+# Killed processes
 
 
 @pytest.mark.slow
@@ -303,7 +311,7 @@ def test_next_run_completes_a_promotion_killed_at_any_call(
     with warm.start(killed_promotion.main, database_url, owner_of(database_url), tmp_path, action, next_run) as process:
         lines = [line.rstrip().split(" ", 2) for line in process.stdout]
         assert process.wait() == 0
-    assert [wrong for _, _, wrong in lines if wrong != "well"] == []
+    assert [wrong for _, _, wrong in lines if wrong != "consistent"] == []
     kills = [how for _, how, _ in lines]
     assert kills == ["killed"] * (len(kills) - 1) + ["completed"]
     assert len(kills) > 20

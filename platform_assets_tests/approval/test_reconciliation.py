@@ -1,4 +1,4 @@
-"""A registry that shows something else than the ledger says, on a real MLflow."""
+"""Differences between registry and ledger are found and repaired, with a real MLflow."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_deleted_mlflow_version_is_restored_from_ledger_and_lake(mlflow_works: W
     bad = works.crown("second")
     newest = works.train("third")
     client(works).delete_model_version(MODEL, "1")
-    # What is rolled back is gone as well, from everywhere.
+    # The version that is rolled back is also deleted, from MLflow and from the lake.
     client(works).delete_model_version(MODEL, "2")
     works.file(bad).unlink()
     assert works.promoter.rollback(MODEL, ANNA, REPORT).version == 1
@@ -65,18 +65,18 @@ def test_moved_alias_and_deleted_champion_are_found_and_repaired(mlflow_works: W
     works.train("first")
     client(works).set_registered_model_alias(MODEL, CHAMPION, "1")
     assert works.promoter.drifted(MODEL) == [
-        f"{MODEL}: the alias champion is at version 1, but no version was promoted"
+        f"{MODEL}: the alias champion points to version 1, but no version was promoted"
     ]
     assert len(works.promoter.reconcile(MODEL)) == 1
     assert champion(works) is None
     works.crown("second")
     client(works).set_registered_model_alias(MODEL, CHAMPION, "1")
     (told,) = works.promoter.drifted(MODEL)
-    assert "the alias champion is at version 1; the champion is version 2, request 1" in told
+    assert "the alias champion points to version 1; the champion is version 2, request 1" in told
     works.promoter.reconcile(MODEL)
     assert champion(works) == 2
     client(works).delete_registered_model_alias(MODEL, CHAMPION)
-    assert "is at no version" in works.promoter.drifted(MODEL)[0]
+    assert "points to no version" in works.promoter.drifted(MODEL)[0]
     works.promoter.reconcile(MODEL)
     client(works).create_model_version(MODEL, "file:/nowhere")
     client(works).set_registered_model_alias(MODEL, CHAMPION, "3")
@@ -84,17 +84,17 @@ def test_moved_alias_and_deleted_champion_are_found_and_repaired(mlflow_works: W
     works.promoter.reconcile(MODEL)
     client(works).set_model_version_tag(MODEL, "2", HEAD_TAG, "x")
     assert "the tag ledger_head is 'x'; it must be" in works.promoter.drifted(MODEL)[0]
-    assert works.promoter.audit() == [Finding(f"{MODEL} version 2", "names no event of the ledger: 'x'")]
+    assert works.promoter.audit() == [Finding(f"{MODEL} version 2", "has the malformed head 'x'")]
     works.promoter.reconcile(MODEL)
     client(works).delete_model_version(MODEL, "2")
-    assert "it was deleted" in works.promoter.drifted(MODEL)[0]
+    assert "was deleted from the registry" in works.promoter.drifted(MODEL)[0]
     works.promoter.reconcile(MODEL)
     assert champion(works) == 4
     assert works.promoter.models() == [MODEL]
 
 
 @pytest.mark.requirement("PRO-5")
-def test_deleted_end_of_the_ledger_is_found_by_the_registry_tags(works: Works, owner_url: str) -> None:
+def test_deleted_end_of_the_ledger_is_found_with_the_registry_tags(works: Works, owner_url: str) -> None:
     works.crown("first")
     works.crown("second", "other_model")
     with Database(make_url(owner_url)).connect("platform") as owner:

@@ -1,4 +1,4 @@
-"""Which decisions the policy allows, and the sentences for refusals."""
+"""Which decisions the policy allows, and the messages for refusals."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def kinds(ledger: Ledger, number: int) -> list[str]:
         ({}, ("approve", ANNA, "\u202edoog"), r"\(U\+202E\)"),
         ({}, ("approve", Actor("a\udfff"), "good"), r"the name holds .* \(U\+DFFF\)"),
         ({}, ("approve", ANNA, "x" * 10_001), "longer than 10,000 characters"),
-        ({}, ("approve", Actor(" "), "good"), "say who"),
+        ({}, ("approve", Actor(" "), "good"), "give the name"),
         ({}, ("promote", ANNA, "good"), "must be approve, reject or withdraw"),
         ({}, ("approve", person("anna", "read", "predict"), "good"), "lacks the scope approve"),
         ({}, ("withdraw", person("anna", "read"), "good"), "lacks the scope approve"),
@@ -60,9 +60,17 @@ def kinds(ledger: Ledger, number: int) -> list[str]:
             ("approve", ANNA, "good"),
             "made the request, and its policy is four-eyes",
         ),
-        ({"four_eyes": True, "launched_by": None}, ("approve", ANNA, "good"), "who launched the training is unknown"),
-        ({"four_eyes": True, "launched_by": "user"}, ("approve", ANNA, "good"), "who launched the training is unknown"),
-        ({"evidence": FAILED}, ("approve", ANNA, "good"), "did not pass the gate; by its policy nobody may"),
+        (
+            {"four_eyes": True, "launched_by": None},
+            ("approve", ANNA, "good"),
+            "it is unknown who launched the training",
+        ),
+        (
+            {"four_eyes": True, "launched_by": "user"},
+            ("approve", ANNA, "good"),
+            "it is unknown who launched the training",
+        ),
+        ({"evidence": FAILED}, ("approve", ANNA, "good"), "did not pass the gate; under its policy, no one may"),
         ({"evidence": {}}, ("approve", ANNA, "good"), "did not pass the gate"),
         ({"evidence": {"verdict": {"passed": "true"}}}, ("approve", ANNA, "good"), "did not pass the gate"),
         (
@@ -121,22 +129,24 @@ def test_unverified_name_is_refused_if_identity_is_required(database_url: str) -
 
 @pytest.mark.requirement("PRO-6", "PRO-9")
 @pytest.mark.parametrize("policy", [{"four_eyes": True}, {"approvals": 2}])
-def test_unverified_names_are_not_counted_as_different_people(ledger: Ledger, policy: dict[str, Any]) -> None:
+def test_unverified_approval_is_refused_if_the_policy_requires_different_people(
+    ledger: Ledger, policy: dict[str, Any]
+) -> None:
     request = ledger.open_request(proposal(**policy))
-    with pytest.raises(DecisionRefused, match="needs different people, so an approval needs a key"):
+    with pytest.raises(DecisionRefused, match="requires different people, so an approval needs a key"):
         ledger.decide(request.id, "approve", SOMEBODY, "good")
 
 
 @pytest.mark.requirement("PRO-6")
 @pytest.mark.parametrize("name", ["anna", "ANNA"])
-def test_an_unverified_requester_is_one_of_the_four_eyes(ledger: Ledger, name: str) -> None:
+def test_under_four_eyes_an_unverified_requester_may_not_approve(ledger: Ledger, name: str) -> None:
     request = ledger.open_request(proposal(four_eyes=True, requested_by=Actor(name)))
     with pytest.raises(DecisionRefused, match="another person must approve it"):
         ledger.decide(request.id, "approve", ANNA, "good")
 
 
 @pytest.mark.requirement("PRO-5")
-def test_override_is_limited_by_the_policy_and_recorded(ledger: Ledger) -> None:
+def test_an_override_is_recorded_if_the_policy_allows_it(ledger: Ledger) -> None:
     request = ledger.open_request(proposal(evidence=FAILED, may_override=("bert",)))
     with pytest.raises(DecisionRefused, match="anna may not override a failed gate; bert may"):
         ledger.decide(request.id, "approve", ANNA, "good", override=True)
@@ -152,10 +162,10 @@ def test_override_is_limited_by_the_policy_and_recorded(ledger: Ledger) -> None:
 
 
 @pytest.mark.requirement("PRO-6")
-def test_several_approvals_need_different_people(ledger: Ledger) -> None:
+def test_several_approvals_must_come_from_different_people(ledger: Ledger) -> None:
     request = ledger.open_request(proposal(approvals=3))
     assert ledger.decide(request.id, "approve", ANNA, "good").state is State.PENDING
-    with pytest.raises(DecisionRefused, match="ANNA has approved it already; 3 different people must, and 1 did"):
+    with pytest.raises(DecisionRefused, match="ANNA has already approved it; it has 1 of 3 approvals"):
         ledger.decide(request.id, "approve", person("ANNA"), "good")
     assert ledger.decide(request.id, "approve", BERT, "good").state is State.PENDING
     assert ledger.decide(request.id, "approve", CARLA, "good").state is State.APPROVED

@@ -1,4 +1,4 @@
-"""Damaged artefacts and altered tags, found on a real MLflow."""
+"""Damaged artifacts and altered tags are found with a real MLflow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
-def test_a_damaged_or_deleted_artefact_of_a_champion_or_an_open_request_is_found(works: Works) -> None:
+def test_damaged_artifacts_of_champions_and_open_requests_are_found(works: Works) -> None:
     previous, current, waiting = works.crown("first"), works.crown("second"), works.train("third")
     works.ask(waiting)
     unused = works.train("fourth")
@@ -33,7 +33,9 @@ def test_a_damaged_or_deleted_artefact_of_a_champion_or_an_open_request_is_found
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9", "PLT-12")
-def test_altered_and_unreadable_tags_are_one_finding_each_and_stop_nothing(database: Database, tmp_path: Path) -> None:
+def test_altered_and_unreadable_tags_are_found_and_do_not_prevent_a_promotion(
+    database: Database, tmp_path: Path
+) -> None:
     registry = MlflowRegistry(database.psycopg2_url("mlflow"), str(tmp_path / "mlflow"), database.lock)
     works = Works(prepared(database), registry, tmp_path, database.lock)
     works.crown("first")
@@ -54,9 +56,7 @@ def test_altered_and_unreadable_tags_are_one_finding_each_and_stop_nothing(datab
 
 
 @pytest.mark.requirement("PRO-7", "PRO-9")
-def test_a_restored_version_is_compared_with_the_request_that_it_was_restored_from(
-    database: Database, tmp_path: Path
-) -> None:
+def test_a_restored_version_is_compared_with_its_original_request(database: Database, tmp_path: Path) -> None:
     registry = MlflowRegistry(database.psycopg2_url("mlflow"), str(tmp_path / "mlflow"), database.lock)
     works = Works(prepared(database), registry, tmp_path, database.lock)
     works.crown("first")

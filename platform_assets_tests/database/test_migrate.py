@@ -48,7 +48,7 @@ def test_second_migration_does_nothing_and_imports_no_library(external: Database
 
 
 def print_migrations(url: str) -> None:
-    """What `MIGRATE` does, in a process that has imported all."""
+    """Do the same as `MIGRATE`, in a process that has imported all modules."""
     sys.stdout.write("\n".join(migrate(open_database(url, Path("unused"), migrated=False))) + "\n")
 
 
@@ -72,7 +72,7 @@ def test_concurrent_migrations_create_missing_databases_once(external: Database,
 
 
 @pytest.mark.requirement("PRO-5")
-def test_library_databases_are_handed_over_to_the_platform_role(external: Database, database_url: str) -> None:
+def test_library_databases_are_handed_over_to_the_service_role(external: Database, database_url: str) -> None:
     limited = Database(make_url(database_url))
     role = sql.Identifier(external.role)
     names = {"dagster": "event_logs", "mlflow": "registered_models"}
@@ -130,7 +130,7 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
 
 @pytest.fixture
 def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
-    """URLs of databases that are not there, as the platform's role and as one that may make them, no superuser."""
+    """URLs of missing databases for the service role and for an owner role that may create them but is no superuser."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     roles = [f"{name}_app", f"{name}_owner"]
     app, owner = map(sql.Identifier, roles)
@@ -148,7 +148,9 @@ def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.requirement("PRO-5", "PLT-4")
-def test_two_roles_of_an_external_server_divide_the_rights(two_roles: tuple[str, str], tmp_path: Path) -> None:
+def test_the_service_role_of_an_external_server_cannot_change_the_ledger(
+    two_roles: tuple[str, str], tmp_path: Path
+) -> None:
     limited, owner = open_database(two_roles[0], tmp_path, migrated=False), open_owner(two_roles[1], tmp_path)
     with contextlib.closing(owner):
         assert [line.split(" ")[0] for line in migrate(limited, owner)] == ["created"] * 3 + ["migrated"] * 3
@@ -191,7 +193,7 @@ def test_missing_right_to_create_databases_is_reported_with_the_fix(external: Da
 
 
 def alembic(database: Database, step: Callable[[Config, str], None], revision: str, domains: Path = DOMAINS) -> None:
-    """Run one of Alembic's commands as `migrate` does."""
+    """Run an Alembic command with the configuration of `migrate`."""
     config = alembic_config(find_branches(domains))
     with database.engine.connect() as connection:
         config.attributes["connection"] = connection
@@ -203,7 +205,7 @@ def heads_of(database: Database) -> set[str]:
         return set(current_heads(connection))
 
 
-def test_heads_follow_from_file_names() -> None:
+def test_heads_from_file_names_equal_those_of_alembic() -> None:
     heads = ScriptDirectory.from_config(alembic_config(find_branches())).get_heads()
     assert sorted(heads) == sorted(wanted_heads())
 
@@ -216,7 +218,7 @@ def test_migrations_can_be_downgraded_and_upgraded(external: Database) -> None:
 
 
 def write_migration(domains: Path, name: str, upgrade: str = "", downgrade: str = "", **changed: Any) -> Path:
-    """Write the migration `<domain>_<number>_<what>`, which follows the one before."""
+    """Write the migration `<domain>_<number>_<what>`, whose `down_revision` is the previous number."""
     domain, number, _ = name.split("_")
     first = int(number) == 1
     values = {
@@ -235,9 +237,9 @@ def write_migration(domains: Path, name: str, upgrade: str = "", downgrade: str 
 
 @pytest.fixture
 def domains(tmp_path: Path, external: Database) -> Path:
-    """Two domains with tables of their own; those of `bakery`, the first by name, need a table of the newest room.
+    """A folder with two domains that own tables. A table of `bakery` refers to a table of the rooms.
 
-    They stand for all domains: the database has tables of the rooms alone.
+    The tables of the real domains are removed from the database.
     """
     for branch in find_branches()[1:]:
         alembic(external, command.downgrade, f"{branch.label}@base")
@@ -269,7 +271,7 @@ def domains(tmp_path: Path, external: Database) -> Path:
 
 @pytest.fixture
 def limited(database_url: str) -> Iterator[Database]:
-    """The same databases as `external`, as the role that the platform connects with."""
+    """The same databases as `external`, connected as the service role."""
     with contextlib.closing(Database(make_url(database_url))) as database:
         yield database
 
@@ -288,7 +290,7 @@ def test_domain_branch_is_upgraded_once_after_the_platform_branch(
     assert migrate(limited, external, domains) == []
 
 
-def test_platform_role_gets_rights_on_domain_tables(external: Database, limited: Database, domains: Path) -> None:
+def test_service_role_gets_rights_on_domain_tables(external: Database, limited: Database, domains: Path) -> None:
     migrate(limited, external, domains)
     with limited.connect("platform") as connection:
         connection.execute("insert into shop.orders (item) values ('bread'), ('cake')")
@@ -300,7 +302,7 @@ def test_platform_role_gets_rights_on_domain_tables(external: Database, limited:
                 connection.execute(forbidden)
 
 
-def test_platform_branch_alone_is_current_until_a_domain_has_migrations(
+def test_migrations_of_a_new_domain_make_the_database_outdated(
     external: Database, limited: Database, domains: Path
 ) -> None:
     with external.connect("platform") as connection:
@@ -313,7 +315,9 @@ def test_platform_branch_alone_is_current_until_a_domain_has_migrations(
         require_heads(limited, domains)
 
 
-def test_deleted_domain_is_named_with_the_fix(external: Database, limited: Database, domains: Path) -> None:
+def test_tables_of_a_deleted_domain_are_reported_with_the_fix(
+    external: Database, limited: Database, domains: Path
+) -> None:
     migrate(limited, external, domains)
     shutil.rmtree(domains / "shop")
     for use in (lambda: migrate(limited, external, domains), lambda: require_heads(limited, domains)):
@@ -347,7 +351,7 @@ def test_domain_branch_is_downgraded_alone(external: Database, limited: Database
         ("shop_0002_receipts", {"down_revision": None}, "down_revision = None; it must be 'shop_0001'"),
     ],
 )
-def test_migration_outside_its_domain_branch_is_refused(
+def test_migration_whose_identifiers_contradict_its_file_name_is_refused(
     external: Database, domains: Path, name: str, changed: dict[str, Any], said: str
 ) -> None:
     path = write_migration(domains, name, **changed)

@@ -1,4 +1,4 @@
-"""Keys on a real PostgreSQL, and those of a service without one."""
+"""API keys in a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def hasty(database_url: str) -> Iterator[Callable[[float], Keys]]:
-    """Keys that cache what they found for some seconds."""
+    """A function that returns keys with the given cache lifetime in seconds."""
     database = Database(make_url(database_url))
     reads = AsyncReads(database.connect_to_read)
     rows = database.reads.rows
@@ -49,7 +49,7 @@ def test_key_is_found_by_its_secret_only(keys: Keys) -> None:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_key_is_found_on_the_event_loop(keys: Keys) -> None:
+def test_key_is_found_without_blocking_the_event_loop(keys: Keys) -> None:
     secret = keys.add("shop", "Anna", ["read", "predict"])
 
     async def found(*secrets: str) -> list[Key | None]:
@@ -62,7 +62,7 @@ def test_key_is_found_on_the_event_loop(keys: Keys) -> None:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_key_revoked_by_another_process_is_cached_unless_it_approves(
+def test_key_revoked_by_another_process_stays_cached_unless_it_has_the_scope_approve(
     keys: Keys, hasty: Callable[[float], Keys]
 ) -> None:
     program, person = keys.add("shop", "Anna", ["predict"]), keys.add("anna", "Anna", ["read", "approve"])
@@ -126,10 +126,10 @@ def test_revoked_key_is_refused_even_if_its_name_is_reused(keys: Keys) -> None:
 @pytest.mark.parametrize(
     ("name", "owner", "scopes", "said"),
     [
-        ("", "Anna", ["read"], "'' is not a name"),
-        ("a b", "Anna", ["read"], "is not a name"),
-        ("a:b", "Anna", ["read"], "is not a name"),
-        ("a" * 65, "Anna", ["read"], "is not a name"),
+        ("", "Anna", ["read"], "'' is not a valid name"),
+        ("a b", "Anna", ["read"], "is not a valid name"),
+        ("a:b", "Anna", ["read"], "is not a valid name"),
+        ("a" * 65, "Anna", ["read"], "is not a valid name"),
         ("key", " ", ["read"], "needs an owner"),
         ("key", "a\0", ["read"], r"its owner holds control or invisible characters \(U\+0000\)"),
         ("key", "a\u202eb", ["read"], r"\(U\+202E\)"),
@@ -148,12 +148,14 @@ def test_invalid_key_is_refused(keys: Keys, name: str, owner: str, scopes: Any, 
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_key_that_approves_is_made_by_the_owner_or_an_approver(database_url: str, keys: Keys) -> None:
+def test_only_the_owner_or_an_approver_can_create_a_key_that_approves(database_url: str, keys: Keys) -> None:
     with closing(Database(make_url(database_url))) as database:
         service = Keys(database.pooled, database.reads.rows, None)  # type: ignore[arg-type]
         reader, approver = keys.add("rita", "rita", ["read"]), keys.add("anna", "anna", ["approve"])
         for secret in ("", reader):
-            with pytest.raises(KeysError, match=r"may approve, so .* \(PLATFORM_MIGRATION_DATABASE_URL\), or by an a"):
+            with pytest.raises(
+                KeysError, match="only the database's owner or an approver can create it; set PLATFORM_MIGR"
+            ):
                 service.add("bert", "bert", ["approve"], secret)
         for secret in ("pa_nonsense", hashed(approver), "\0"):
             with pytest.raises(KeysError, match="the key in PLATFORM_API_KEY is unknown or revoked"):
@@ -164,7 +166,7 @@ def test_a_key_that_approves_is_made_by_the_owner_or_an_approver(database_url: s
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_session_lasts_until_it_ends_or_its_key_is_revoked(keys: Keys, database_url: str) -> None:
+def test_a_session_ends_by_sign_out_expiry_or_revocation_of_its_key(keys: Keys, database_url: str) -> None:
     secret = keys.add("rita", "rita", ["read"])
     tokens = [keys.sign_in(secret, 60) for _ in range(3)]
     signed_out, lost, late = map(str, tokens)

@@ -1,4 +1,4 @@
-"""Keys of programs, sessions of people, and the tokens of their forms."""
+"""Keys of programs, sessions of people, and CSRF tokens."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ COOKIE = "platform_session"
 )
 @pytest.mark.parametrize("path", ["/approvals", "/approvals/1", "/approvals/1/plots/roc.png"])
 @pytest.mark.usefixtures("pending")
-def test_unknown_key_sees_nothing(app: FastAPI, header: str, error: str, path: str) -> None:
+def test_request_without_a_valid_key_is_refused(app: FastAPI, header: str, error: str, path: str) -> None:
     headers: Any = {"Authorization": header.encode("latin-1")} if header else {}
     response = api(app).get(path, headers=headers)
     assert response.status_code == 401
@@ -88,7 +88,7 @@ def test_scopes_of_a_key_are_enforced(app: FastAPI, people: People, pending: int
     assert allowed == {"shop": (403, 403, 403, 403), "rita": (200, 200, 200, 403), "bert": (200, 200, 200, 200)}
 
 
-def test_refusal_names_the_missing_scope(app: FastAPI, people: People, pending: int) -> None:
+def test_the_refusal_names_the_missing_scope(app: FastAPI, people: People, pending: int) -> None:
     response = api(app, people.rita).post(f"/approvals/{pending}/decision", json={"decision": "approve", "reason": "x"})
     found = problem(response)
     assert found["type"] == "urn:platform-assets:scope-missing"
@@ -113,7 +113,7 @@ def test_sign_in_returns_to_the_requested_page(app: FastAPI, people: People, pen
 
 @pytest.mark.parametrize("key", ["", "  ", "nonsense", "\0", "x" * 5_000, "\N{PILE OF POO}"])
 @pytest.mark.usefixtures("people")
-def test_unknown_key_is_reported_at_the_field(app: FastAPI, key: str) -> None:
+def test_unknown_key_is_reported_beside_the_field_of_the_sign_in_form(app: FastAPI, key: str) -> None:
     visitor = Visitor(app)
     visitor.see("/sign-in")
     response = visitor.send("/sign-in", key=key)
@@ -135,9 +135,7 @@ def test_unknown_key_is_reported_at_the_field(app: FastAPI, key: str) -> None:
         ("https://models.example", "production", f"__Host-{COOKIE}", True),
     ],
 )
-def test_the_cookie_is_for_this_site_and_no_script(
-    tmp_path: Path, base: str, env: Any, name: str, secure: bool
-) -> None:
+def test_the_cookie_has_the_flags_that_protect_it(tmp_path: Path, base: str, env: Any, name: str, secure: bool) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(NOWHERE), env=env, sources="live", lake_uri=str(tmp_path))
     page = Visitor(application(Services(settings)), base).see("/sign-in")
     assert ("came without TLS" in page.text) is (secure and base.startswith("http:"))
@@ -148,7 +146,7 @@ def test_the_cookie_is_for_this_site_and_no_script(
     assert flags == wanted | ({"secure"} if secure else set())
 
 
-def test_the_cookie_holds_no_secret_and_changes_at_sign_in(app: FastAPI, people: People) -> None:
+def test_the_cookie_contains_no_secret_and_changes_at_sign_in(app: FastAPI, people: People) -> None:
     visitor = Visitor(app)
     visitor.see("/sign-in")
     before = visitor.client.cookies[COOKIE]
@@ -166,7 +164,7 @@ def test_revoking_a_key_ends_its_sessions(app: FastAPI, services: Services) -> N
     assert visitor.see("/approvals").status_code == 303
 
 
-def test_new_key_of_the_same_name_does_not_restore_the_session(app: FastAPI, services: Services) -> None:
+def test_a_new_key_with_the_same_name_does_not_restore_the_session(app: FastAPI, services: Services) -> None:
     keys = keys_of(services)
     visitor = Visitor(app).sign_in(keys.add("old", "rita", {"read"}))
     keys.revoke("old")
@@ -227,12 +225,12 @@ def test_signing_out_ends_the_session_on_the_server(app: FastAPI, people: People
     assert thief.see("/approvals").status_code == 303
 
 
-# Tokens of forms
+# CSRF tokens
 
 
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("forged", ["missing", "empty", "nonsense", "of another session", "of before sign-in"])
-def test_form_without_the_session_token_is_refused(
+def test_form_without_the_csrf_token_of_its_session_is_refused(
     app: FastAPI, services: Services, people: People, pending: int, forged: str
 ) -> None:
     visitor = Visitor(app)
@@ -249,14 +247,16 @@ def test_form_without_the_session_token_is_refused(
     assert [event.kind for event in services.ledger.history(pending)] == ["request"]
 
 
-def test_json_needs_a_key_and_not_a_session(app: FastAPI, services: Services, people: People, pending: int) -> None:
+def test_json_with_a_session_in_place_of_a_key_is_refused(
+    app: FastAPI, services: Services, people: People, pending: int
+) -> None:
     visitor = Visitor(app).sign_in(people.anna)
     response = visitor.client.post(f"/approvals/{pending}/decision", json={"decision": "approve", "reason": "forged"})
     assert response.status_code == 403
     assert [event.kind for event in services.ledger.history(pending)] == ["request"]
 
 
-def test_sign_in_form_needs_its_token(app: FastAPI, people: People) -> None:
+def test_sign_in_form_without_a_csrf_token_is_refused(app: FastAPI, people: People) -> None:
     response = Visitor(app).client.post("/sign-in", data={"key": people.anna})
     assert response.status_code == 403
     assert COOKIE not in response.cookies or "anna" not in response.cookies[COOKIE]
@@ -266,7 +266,7 @@ def test_sign_in_form_needs_its_token(app: FastAPI, people: People) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "led_to"),
+    ("asked", "target"),
     [
         ("/approvals", "/approvals"),
         ("/approvals/12", "/approvals/12"),
@@ -281,18 +281,18 @@ def test_sign_in_form_needs_its_token(app: FastAPI, people: People) -> None:
         ("javascript:alert(1)", "/approvals"),
     ],
 )
-def test_sign_in_leads_to_no_other_site(asked: str, led_to: str) -> None:
-    assert safe_next(asked) == led_to
+def test_sign_in_redirects_only_to_pages_of_this_site(asked: str, target: str) -> None:
+    assert safe_next(asked) == target
 
 
 def test_link_from_another_site_keeps_the_session(app: FastAPI, people: People, pending: int) -> None:
-    """A browser sends the cookie not with that request, but with the next, which the page itself makes."""
+    """A browser omits the cookie from a cross-site request, so the page reloads itself to send it."""
     signed_in, path = Visitor(app).sign_in(people.anna), f"/approvals/{pending}?a=%3Cb%3E"
     for page in (path, "/sign-in"):
         response = Visitor(app).see(page, **{"Sec-Fetch-Site": "cross-site"})
         assert response.status_code == 200
         assert '<meta http-equiv="refresh" content="0">' in response.text
-        # It would end the session that the browser has.
+        # A new cookie would replace the session of the browser.
         assert "set-cookie" not in response.headers
         assert "<b>" not in response.text
     assert signed_in.see(path, **{"Sec-Fetch-Site": "same-origin"}).status_code == 200
@@ -314,6 +314,6 @@ def test_link_from_another_site_keeps_the_session(app: FastAPI, people: People, 
         (";;,,q=", False),
     ],
 )
-def test_browsers_get_pages_and_programs_json(accept: str | None, page: bool) -> None:
+def test_browsers_get_pages_and_programs_get_json(accept: str | None, page: bool) -> None:
     headers = [(b"accept", accept.encode())] if accept is not None else []
     assert wants_page(Request({"type": "http", "headers": headers})) is page

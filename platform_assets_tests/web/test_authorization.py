@@ -1,4 +1,4 @@
-"""Who may pass: without a key on this very machine only, and not more often than the limit says."""
+"""Authorization: requests without a key are allowed only from this machine, and requests are rate-limited."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-# Answers from memory alone.
+# A path that answers without a database.
 FREE = "/models"
 KEYS = f"shop:predict:{hashed('sesame')},rita:read:{hashed('open')}"
 
 
 def app_of(folder: Path, host: str = "", **settings: Any) -> FastAPI:
-    """An application without a database, with two keys."""
+    """Return an application without a database, with two keys from the settings."""
     return create_app(Settings(home=folder, api_keys=SecretStr(KEYS), **settings), host)
 
 
@@ -93,7 +93,7 @@ def test_other_sites_and_proxies_need_a_key(tmp_path: Path, base: str, headers: 
     client = TestClient(app_of(tmp_path, "127.0.0.1"), base_url=base)
     response = client.get(FREE, headers=headers)
     assert response.status_code == status, response.text
-    # A browser is told as well.
+    # A request for JSON gets the same status.
     assert client.get(FREE, headers={**headers, "Accept": "application/json"}).status_code == status
 
 
@@ -113,8 +113,8 @@ def test_scope_of_a_sent_key_is_checked(tmp_path: Path) -> None:
     assert problem(asked)["scopes_needed"] == ["predict"]
 
 
-def test_body_needs_a_key_and_not_a_session(tmp_path: Path) -> None:
-    """A page of another site could make the browser do it."""
+def test_a_request_with_a_body_needs_a_key_even_with_a_session(tmp_path: Path) -> None:
+    """A page of another site could make the browser send such a request with the cookie."""
     visitor = Visitor(app_of(tmp_path))
     visitor.see("/sign-in")
     assert visitor.send("/sign-in", key="sesame").status_code == 303
@@ -123,7 +123,7 @@ def test_body_needs_a_key_and_not_a_session(tmp_path: Path) -> None:
     assert asked.status_code == 401
 
 
-def test_who_may_not_pass_is_told_that_before_what_is_wrong_with_the_body(tmp_path: Path) -> None:
+def test_a_missing_key_is_reported_before_an_invalid_body(tmp_path: Path) -> None:
     client = api(app_of(tmp_path))
     for kind, body in (("application/json", b"{"), ("text/plain", b"x")):
         response = client.post("/predictions/credit-risk", content=body, headers={"Content-Type": kind})
@@ -134,18 +134,18 @@ def test_who_may_not_pass_is_told_that_before_what_is_wrong_with_the_body(tmp_pa
     ("host", "loopback"),
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("", False), ("0.0.0.0", False), ("LOCALHOST.x", False)],
 )
-def test_what_loopback_is(host: str, loopback: bool) -> None:
+def test_loopback_hosts_are_recognised(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 
 
-# How often
+# Rate limits
 
 POLICY = re.compile(r'"(\w+)";q=(\d+);w=(\d+)')
 LEFT = re.compile(r'"(\w+)";r=(\d+);t=(\d+)')
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_key_may_ask_as_often_as_the_limit_says(tmp_path: Path) -> None:
+def test_requests_of_a_key_over_its_rate_limit_are_refused(tmp_path: Path) -> None:
     app = app_of(tmp_path, rate_limit="3/hour")
     shop = api(app, "sesame")
     for left in (2, 1, 0):
@@ -167,27 +167,27 @@ def test_a_key_may_ask_as_often_as_the_limit_says(tmp_path: Path) -> None:
     assert "3 per 1 hour" in found["detail"]
     assert 3_590 <= int(response.headers["retry-after"]) <= 3_600
     assert response.headers["ratelimit"].startswith('"key";r=0;')
-    # Others, and who has no key, have their own.
+    # Other keys, and requests without a key, have their own limits.
     assert api(app, "open").get(FREE).status_code == 200
     assert api(app).get("/openapi.json").status_code == 200
-    # Health is for everybody, always.
+    # Health checks have no limit.
     assert {shop.get("/health/live").status_code for _ in range(9)} == {200}
     assert "ratelimit" not in shop.get("/health/live").headers
 
 
 @pytest.mark.requirement("SRV-1")
-def test_without_a_key_the_address_counts(tmp_path: Path) -> None:
+def test_requests_without_a_key_are_limited_by_address(tmp_path: Path) -> None:
     app = app_of(tmp_path, rate_limit="2/hour")
     here, there = (TestClient(app, base_url=LOOPBACK, client=(address, 1)) for address in ("10.0.0.1", "10.0.0.2"))
     assert [here.get(path).status_code for path in ("/docs", "/nothing", "/docs")] == [200, 404, 429]
     assert there.get("/docs").status_code == 200
-    # A key that was made up opens no window of its own.
+    # An unknown key has no limit of its own.
     assert here.get("/docs", headers={"Authorization": "Bearer made-up"}).status_code == 429
     assert "<h1>Too many requests</h1>" in here.get("/docs", headers={"Accept": "text/html"}).text
 
 
 @pytest.mark.requirement("SRV-1")
-def test_who_signed_in_counts_as_the_key(tmp_path: Path) -> None:
+def test_requests_of_a_session_are_limited_by_its_key(tmp_path: Path) -> None:
     visitor = Visitor(app_of(tmp_path, rate_limit="4/hour"))
     visitor.see("/sign-in")
     visitor.send("/sign-in", key="open")
@@ -204,7 +204,7 @@ def test_guessing_keys_is_rate_limited(tmp_path: Path, limit: str) -> None:
     guesses = [here.get(FREE, headers={"Authorization": f"Bearer {guess}"}) for guess in range(WRONG_KEYS + 2)]
     assert [one.status_code for one in guesses] == [401] * WRONG_KEYS + [429, 429]
     assert int(guesses[-1].headers["retry-after"]) <= 60
-    # Nobody who has a key is shut out by somebody who guesses from the same address, as all do behind one proxy.
+    # Valid keys still work, because many callers can share the address of a proxy.
     assert here.get(FREE, headers=right).status_code == 200
     assert here.get(FREE, headers=open_).status_code == 200
     assert there.get(FREE, headers={"Authorization": "Bearer guess"}).status_code == 401

@@ -47,7 +47,7 @@ def test_keys_without_a_database_come_from_the_setting() -> None:
         (f"anna::{HASHES[0]}", "choose from read"),
         (f"anna:read+:{HASHES[0]}", "choose from read"),
         (f"anna:root:{HASHES[0]}", "choose from read"),
-        (f":read:{HASHES[0]}", "'' is not a name"),
+        (f":read:{HASHES[0]}", "'' is not a valid name"),
         (f"anna:read:{HASHES[0]},anna:read:{HASHES[1]}", "entry 2: another entry has the same name"),
         (f"anna:read:{HASHES[0]},bert:read:{HASHES[0]}", "or the same key"),
     ],

@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 connection: Connection = context.config.attributes["connection"]
-# In the platform's schema, because `public` belongs to the administrator of the server.
+# Alembic's own table is in the platform's schema, because `public` belongs to the administrator of the server.
 connection.execute(text("create schema if not exists platform"))
 connection.commit()
 context.configure(connection=connection, version_table_schema="platform", transactional_ddl=True)

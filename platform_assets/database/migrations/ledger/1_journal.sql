@@ -1,4 +1,4 @@
--- The journal: a hash chain over everything that decisions rest on and that is not an event of a request.
+-- The journal: a second hash chain, over keys, revocations, projections and policies.
 
 create table platform.approval_journal (
     sequence bigint primary key,
@@ -50,7 +50,7 @@ language sql as $$
     values (kind, subject, details, 0, '', now(), '', '')
 $$;
 
--- Who may create a key that approves: the owner of the tables by its role, others by the key of an approver.
+-- Whether the role of the session owns the tables. If not, creating a key that approves needs the key of an approver.
 create function platform.is_owner() returns boolean
 language sql stable as $$
     select pg_has_role(session_user, relowner, 'member') from pg_class

@@ -1,11 +1,11 @@
--- Who acts, and the rules that are in force.
+-- Functions that find the person behind a secret and the rules in force.
 
 create function platform.secret_hash(secret text) returns text
 language sql immutable as $$
     select encode(sha256(convert_to(secret, 'UTF8')), 'hex')
 $$;
 
--- A name as it is compared: without surrounding white space, case-folded.
+-- The form in which names are compared: case-folded and without surrounding white space.
 create function platform.folded(name text) returns text
 language sql stable as $$
     select coalesce(string_agg(coalesce(known.folded, given.letter), '' order by given.place), '')
@@ -20,7 +20,7 @@ language sql stable as $$
     left join platform.case_folding known on known.letter = given.letter collate "C"
 $$;
 
--- Whether a text looks like what it holds: no control characters and no invisible formatting.
+-- Whether a text contains no control characters and no invisible formatting.
 create function platform.is_printable(value text, lines boolean) returns boolean
 language sql immutable as $$
     select translate(value, case when lines then E'\n\t' else '' end, '') !~ (
@@ -29,7 +29,8 @@ language sql immutable as $$
     )
 $$;
 
--- Every function that writes calls this first. A snapshot that is older than the lock would not see a revocation.
+-- Every function that writes calls this first. The isolation level is checked, because a snapshot from before the lock
+-- could lack a revocation.
 create function platform.begin_step() returns void
 language plpgsql as $$
 begin
@@ -47,7 +48,7 @@ language sql stable as $$
     where entry.kind = rule.kind and entry.subject = rule.subject order by entry.sequence desc limit 1
 $$;
 
--- Without a recorded rule an identity is required.
+-- Whether decisions need a key. If no rule is recorded, they do.
 create function platform.identity_required() returns boolean
 language sql stable as $$
     select coalesce((platform.rule('rules', '') ->> 'identity_required')::boolean, true)
@@ -58,13 +59,13 @@ language sql stable as $$
     select sequence || ':' || hash from platform.approval_journal order by sequence desc limit 1
 $$;
 
--- The events before the migration that added these functions count as they stand.
+-- Number of the last event from before migration 0004. Events up to it are accepted without a proof of identity.
 create function platform.adopted_events() returns bigint
 language sql stable as $$
     select coalesce((platform.rule('adoption', 'approval_events') ->> 'sequence')::bigint, 0)
 $$;
 
--- The key behind a secret: the key itself, or the token of a session that began with it.
+-- The key that belongs to a secret, which is the key's own secret or the token of a session.
 create function platform.key_of(secret text) returns platform.api_keys
 language sql stable as $$
     select key from platform.api_keys key
@@ -78,13 +79,14 @@ language sql stable as $$
     and not exists (select from platform.api_key_revocations revoked where revoked.hash = key.hash)
 $$;
 
--- Whether the owner or an approver stands behind a key. Keys for reading and predicting need neither.
+-- Whether a key was created by the tables' owner or with an approver's key. Keys for reading and predicting need
+-- neither.
 create function platform.is_vouched(key_hash text) returns boolean
 language sql stable as $$
     select coalesce(platform.rule('key', key_hash) ? 'vouched_by', false)
 $$;
 
--- {name, authenticated, may_approve, details}, or {why, name} if this actor may not act at all.
+-- Returns {name, authenticated, may_approve, details}, or {why, name} if this actor may not act at all.
 create function platform.actor_of(secret text, claimed text) returns jsonb
 language plpgsql stable as $$
 declare

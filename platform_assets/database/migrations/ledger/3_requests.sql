@@ -1,4 +1,4 @@
--- What the platform does by itself: request, expire, promote, fail, and mark what the registry shows.
+-- Functions for the platform's own steps: request, expire, promote, fail, and record that the registry shows an event.
 
 create function platform.expire_requests(named text default null) returns bigint[]
 language plpgsql security definer as $$
@@ -92,7 +92,8 @@ begin
 end
 $$;
 
--- Whether enough different people approved a request, each by a recorded proof. Approvals before the migration count.
+-- Whether enough different people approved a request, each with a recorded proof of identity. Approvals from before
+-- migration 0004 need no proof.
 create function platform.is_approved(asked platform.approval_requests) returns boolean
 language sql stable as $$
     select count(distinct platform.folded(actor)) >= (asked.policy ->> 'approvals')::integer

@@ -1,11 +1,12 @@
--- What people do: decide about requests, roll back. The caller hands over a secret; the database finds the person.
+-- Functions for people: decide about requests, roll back. The caller passes a secret, and the database finds its owner.
 
 create function platform.names(listed jsonb) returns text[]
 language sql stable as $$
     select coalesce(array_agg(platform.folded(name)), '{}') from jsonb_array_elements_text(listed) as given (name)
 $$;
 
--- Who launched the training or made the request, folded, with and without the prefix of an unverified name.
+-- Names of the people who launched the training or made the request: folded, with and without the prefix of unverified
+-- names.
 create function platform.involved_in(asked platform.approval_requests) returns text[]
 language sql stable as $$
     select coalesce(array_agg(form), '{}')
@@ -16,7 +17,7 @@ language sql stable as $$
     where name is not null and form <> '' and (form = platform.folded(name) or starts_with(name, 'unverified: '))
 $$;
 
--- Why this actor may not decide so; null if the policy allows it.
+-- The reason why the policy forbids an actor a decision; null if it allows the decision.
 create function platform.why_refused(
     asked platform.approval_requests, verb text, actor jsonb, override boolean
 ) returns jsonb

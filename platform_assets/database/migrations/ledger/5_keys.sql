@@ -54,7 +54,7 @@ begin
 end
 $$;
 
--- Begin a session for the holder of a key. Only the hash of the token is stored.
+-- Starts a session for the owner of a key. Only the hash of the token is stored.
 create function platform.sign_in(secret text, token_hash text, seconds integer) returns boolean
 language plpgsql security definer as $$
 declare

@@ -1,8 +1,8 @@
 """Requests, decisions and API keys.
 
-The owner of these tables can alter them, so the platform connects as another role. `approval/audit.py` finds
-alterations by the chain of hashes, which it computes without these functions. Migration 0004 moves writing into
-functions.
+The owner of these tables can alter them, so the platform connects as another role. `approval/audit.py` recomputes the
+hash chain without these functions and so detects alterations. From migration 0004 on, only functions write these
+tables.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TABLES = (
 )
 
 NOW = sa.text("clock_timestamp()")
-# Each field with its length, so that no two rows have the same text.
+# `digest_of` prefixes each field with its length, so that two different rows never give the same text.
 FUNCTIONS = """
 create function platform.digest_of(variadic fields text[]) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$

@@ -51,7 +51,7 @@ def upgrade() -> None:
         column("threshold", sa.Double, "The threshold."),
         sa.PrimaryKeyConstraint("batch", "place"),
         sa.Index("predictions_of_model", "model", "at"),
-        # Rows come in the order of time: small, and enough to find those that are too old.
+        # A BRIN index is small, and it finds old rows because rows are inserted in the order of time.
         sa.Index("predictions_at", "at", postgresql_using="brin"),
         schema="platform",
         comment="Every prediction that the service answered, until it is too old.",

@@ -1,7 +1,8 @@
-"""Functions that write the ledger in place of the service's INSERT; a journal of keys and policies; sessions.
+"""Functions through which the service writes the ledger, a journal of keys and policies, and sessions.
 
-The SQL stands in `migrations/ledger`, in the order of the file names. Who owns the functions and who may call them is
-set by `migrate.guard`, because it depends on the roles. Requests and events keep their columns and hashes.
+The SQL files are in `migrations/ledger` and run in the order of their names. `ledger_rights.guard` sets the owner of
+the functions and who may call them, because both depend on the roles. Requests and events keep their columns and
+hashes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SQL = Path(__file__).parents[1] / "ledger"
 TABLES = ("approval_journal", "sessions", "case_folding")
 PERMANENT = ("approval_journal", "case_folding")
 """Tables whose rows are never changed or deleted."""
-# Settings of a session that would change what the functions compute.
+# Pins the settings that would change the functions' results, because a session can set them.
 PINNED = """
 do $$
 declare
@@ -44,7 +45,7 @@ begin
 end
 $$
 """
-# Earlier rows count as they stand, because earlier alterations cannot be found any more.
+# Enters existing rows in the journal unchecked, because earlier alterations can no longer be detected.
 ADOPT = """
 select platform.enter_in_journal('key', hash, jsonb_build_object(
     'name', name, 'owner', owner, 'scopes', to_jsonb(scopes), 'created_at', platform.written(created_at),
@@ -82,7 +83,7 @@ def upgrade() -> None:
 
 
 def run(statements: str) -> None:
-    """Run statements as they stand; the driver would take a percent sign for a parameter."""
+    """Run statements, with percent signs escaped because the driver would read them as parameters."""
     op.get_bind().exec_driver_sql(statements.replace("%", "%%"))
 
 
@@ -99,7 +100,7 @@ def downgrade() -> None:
         ("approval_projections", "record_projection"),
     ):
         run(f"drop trigger {trigger} on platform.{table}")
-    # What 0002 and 0003 made stays.
+    # The functions of migrations 0002 and 0003 stay.
     run(
         """
         do $$
