@@ -113,13 +113,22 @@ def _of_http(request: Request, error: HTTPException) -> Problem:
         # FastAPI raises this for a body that it cannot parse.
         told = "The body cannot be parsed."
         return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, INVALID, errors={"body": told})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = _allowed(error, request)
+        told = f"{request.url.path} does not support {request.method}; use {allowed.replace(', ', ' or ')}."
+        return Problem(error.status_code, told, headers={"Allow": allowed})
     return Problem(error.status_code, _told(error, request), headers=error.headers)
+
+
+def _allowed(error: HTTPException, request: Request) -> str:
+    """Return the methods of all routes with the path of a request; Starlette names those of the first route only."""
+    methods = set((error.headers or {}).get("Allow", "").split(", "))
+    for gate in getattr(request.app, "gates", ()):
+        methods |= gate.methods if gate.path.match(request.url.path) else set()
+    return ", ".join(sorted(methods))
 
 
 def _told(error: HTTPException, request: Request) -> str:
     if error.status_code == HTTPStatus.NOT_FOUND:
         return f"There is nothing at {request.url.path[:LONGEST_PATH]}; /docs lists the routes."
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "")
-        return f"{request.url.path} does not support {request.method}; use {allowed}."
     return str(error.detail)

@@ -176,7 +176,11 @@ def router(services: Services) -> APIRouter:
             return StreamingResponse(_json_list(batches), headers=headers, media_type=JSON)
         return StreamingResponse(_csv_lines(batches), headers=headers, media_type=CSV)
 
-    @routes.post("/queries", response_model=list[QueryEntry])
+    @routes.post(
+        "/queries",
+        response_model=list[QueryEntry],
+        responses={200: {"content": {JSON: {"example": [{**_SEARCHED, "num_results": 1}]}}}},
+    )
     def list_queries(period: Period) -> Response:
         """List the queries of a period, ordered by time."""
         batches = _queries(stored, period.query_timestamp_start, period.query_timestamp_end)
@@ -304,6 +308,9 @@ def _downloads() -> dict[int | str, dict[str, Any]]:
     return {
         200: {
             "description": "The file.",
-            "content": {CSV: {"schema": {"type": "string"}}, JSON: {"schema": entries, "example": example}},
+            "content": {
+                CSV: {"schema": {"type": "string"}, "example": _csv([COLUMNS])},
+                JSON: {"schema": entries, "example": example},
+            },
         }
     }

@@ -245,6 +245,12 @@ def test_cells_that_a_spreadsheet_would_run_are_defused(value: Any, cell: Any) -
     assert _cell(value) == cell
 
 
+def test_a_refused_method_names_the_methods_of_all_routes_with_the_path(program: TestClient) -> None:
+    response = program.request("OPTIONS", "/queries")
+    assert problem(response, 405)["detail"] == "/queries does not support OPTIONS; use GET or POST."
+    assert response.headers["allow"] == "GET, POST"
+
+
 def test_the_routes_need_a_key(own_services: Services) -> None:
     anonymous = api(application(own_services))
     problem(anonymous.post("/arxiv", json={"author": "x"}), 401)
