@@ -82,7 +82,9 @@ class Ledger(LedgerQueries):
         return f"{self._pages}/{number}" if self._pages else ""
 
     def settle_policy(self, model: str, policy: ApprovalPolicy) -> None:
-        """Check that the database has the policy that a model declares; in development, record it if it differs.
+        """Check that the database has the policy that a model declares.
+
+        In development, record the declared policy if the stored one is missing or different.
 
         Raises
         ------

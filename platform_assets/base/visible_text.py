@@ -1,4 +1,4 @@
-"""Whether a text holds anything that a reader can see, as a check and as a pattern for JSON schemas."""
+"""A check, and a pattern for JSON schemas, that a text contains a visible character."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ _VISIBLE = re.compile(VISIBLE)
 
 
 def is_visible(text: str) -> bool:
-    """Return whether a text holds a visible character."""
+    """Return whether a text contains a visible character."""
     return _VISIBLE.search(text) is not None

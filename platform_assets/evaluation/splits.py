@@ -252,7 +252,10 @@ def _days(times: ArrayLike) -> pd.Series[pd.Timestamp]:
     try:
         days = pd.to_datetime(given).dt.normalize()
     except (ValueError, TypeError, AttributeError) as error:
-        raise TrainingError(f"the times are not all dates, or timestamps in one time zone: {error}") from None
+        raise TrainingError(
+            "the times cannot be read as dates, or as timestamps in one time zone; convert the column to one of these: "
+            f"{error}"
+        ) from None
     missing = int(days.isna().sum())
     if missing:
         raise TrainingError(f"{missing} of {len(days)} rows have no time; fill in their time, or drop them")

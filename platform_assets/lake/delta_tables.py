@@ -77,7 +77,7 @@ class TableStore:
         return self._location.uri(name)
 
     def exists(self, name: str) -> bool:
-        """Whether a table has any version.
+        """Return whether a table exists, that is, has at least one version.
 
         Raises
         ------

@@ -91,7 +91,7 @@ def sift(landed: Landed, schema: TableSchema, engine: Engine) -> Sifted:
 
 @contextmanager
 def reading(landed: Landed) -> Iterator[None]:
-    """Name the source in errors while its rows are read."""
+    """Turn DuckDB's errors into errors that name the source, while its rows are read."""
     import duckdb
 
     try:

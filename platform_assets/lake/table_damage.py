@@ -89,8 +89,8 @@ def refuse_foreign_features(name: str, table: DeltaTable, *, to_write: bool = Fa
     if unknown:
         raise TableError(
             f"{name} has table features that the platform does not support: {', '.join(sorted(unknown))}. Another "
-            f"program set them. Remove them there (ALTER TABLE .. DROP FEATURE), or delete {place_of(table)} and "
-            "materialise the asset again"
+            f"program enabled them. Remove them with that program (ALTER TABLE .. DROP FEATURE), or delete "
+            f"{place_of(table)} and materialise the asset again"
         )
 
 

@@ -189,7 +189,7 @@ def _handler(server: DemoServer) -> type[BaseHTTPRequestHandler]:
 
 
 def status(code: int, body: bytes = b"", **headers: str) -> Fault:
-    """Return a fault: an error status. Underscores in the names of headers stand for hyphens."""
+    """Return a fault that answers with an error status. Underscores in header names become hyphens."""
     more = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda _: Reply((body,), code, headers=more, length=len(body))
 

@@ -209,7 +209,7 @@ class ArtefactStore:
         # Buffer the whole file, because delta-rs only accepts `bytes` and Arrow would pass on another type.
         with self._files.open_output_stream(name, buffer_size=len(data) + 1) as stream:
             stream.write(data)
-        # Check the size, because a small file is sent on closing, and Arrow ignores errors on closing.
+        # Check the size, because the buffered file is only sent on closing, and Arrow ignores errors then.
         found = self._files.get_file_info(name).size
         if found != len(data):
             raise OSError(f"the store refused or truncated the file: {found or 0} of {len(data)} bytes are stored")

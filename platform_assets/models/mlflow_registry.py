@@ -370,7 +370,7 @@ def _readable(found: Iterable[MlflowVersion]) -> Iterator[ModelVersion]:
 
 
 def _refuse_silence(uri: str) -> None:
-    """Raise a connection error at once, because MLflow's client would retry a database for minutes."""
+    """Raise at once if the registry cannot be reached; MLflow's client would retry a database for minutes."""
     import requests
     from sqlalchemy import create_engine, make_url
     from sqlalchemy.exc import ArgumentError

@@ -31,12 +31,12 @@ UNFINISHED = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunSta
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of one examination.
+    """Result of one check.
 
     Attributes
     ----------
     thing
-        Name of the examined part.
+        Name of the checked component.
     state
         `broken` if the platform cannot work until the problem is fixed.
     found

@@ -59,7 +59,7 @@ def dagster_instance(settings: Settings | None = None, project: Path = PROJECT) 
 
 
 class PlatformStorage(DagsterPostgresStorage):
-    """Runs, events and schedules in the platform's PostgreSQL, embedded or by URL."""
+    """Runs, events and schedules in the platform's PostgreSQL, whether embedded or external (given by URL)."""
 
     def __init__(self, database: Database, secrets: Sequence[str], inst_data: ConfigurableClassData | None) -> None:
         # Never close the database, because the embedded server is used until this process ends.

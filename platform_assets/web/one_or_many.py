@@ -41,7 +41,7 @@ UpTo1000 = Annotated[list[Item], Field(max_length=MOST_AT_ONCE)]
 def plain_digits(value: Any) -> Any:
     """Refuse a text that is not plain digits; pydantic alone would accept `+5`, `05`, `5_0` and `5.0`.
 
-    Otherwise one item would have several paths, which caches, logs and limits treat as different items.
+    Accepting these would give one item several paths, which caches, logs and rate limits treat as different items.
     """
     if isinstance(value, str) and not _PLAIN.fullmatch(value):
         raise ValueError("Send a whole number in plain digits.")

@@ -21,7 +21,7 @@ _DEEPEST = 6
 
 
 class DescribedApp(FastAPI):
-    """A FastAPI application whose description has scopes and examples.
+    """A FastAPI application whose OpenAPI description contains scopes and examples.
 
     Attributes
     ----------

@@ -231,7 +231,7 @@ def test_incomplete_form_is_shown_again_with_its_contents(
 
 
 @pytest.mark.requirement("PRO-5")
-def test_a_second_decision_shows_the_recorded_one(
+def test_a_second_decision_is_refused_and_the_page_shows_the_first(
     app: FastAPI, services: Services, people: People, pending: int
 ) -> None:
     anna, bert = Visitor(app).sign_in(people.anna), Visitor(app).sign_in(people.bert)

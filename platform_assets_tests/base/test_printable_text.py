@@ -42,7 +42,7 @@ def owner(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 @pytest.mark.requirement("PRO-9")
-def test_the_database_refuses_the_same_characters(owner: psycopg.Connection[Any]) -> None:
+def test_the_database_refuses_the_same_characters_as_python_does(owner: psycopg.Connection[Any]) -> None:
     letters = [chr(code) for code in range(1, sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
     for lines in (False, True):
         refused = owner.execute(

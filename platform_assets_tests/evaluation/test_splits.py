@@ -277,7 +277,7 @@ def test_later_rows_never_move_a_group_from_the_holdout_to_training(
         (
             ["held", 5_000_000],
             [dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)],
-            "the times are not all dates, or timestamps in one time zone",
+            "the times cannot be read as dates, or as timestamps in one time zone; convert the column to one of these",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The real loans, from the command `run` to the verdict of the gate and to predictions."""
+"""End-to-end test on the real loans: the command `run`, the gate's verdict, and the predictions."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_run_on_all_real_loans_fails_the_gate_and_needs_less_than_four_gibibyt
     assert "no better than chance (0.5); required: at least 0.65" in printed
     [digest] = models(settings).values()
     assert services.artefacts.size(digest) < 50_000_000
-    # Promote the version nevertheless, because its predictions must be correct.
+    # Promote the version despite the failed gate, so that its predictions are served and can be checked.
     crown(services, digest, 2)
     assert_answers_are_brute_force(services, real_data / "credit" / "dataset_credit_risk.parquet", digest)
     services.close()
@@ -88,7 +88,7 @@ def assert_answers_are_brute_force(services: Services, source: Path, digest: str
     for number, answer in zip(drawn, answers, strict=True):
         row = wanted[number]
         features = {name: getattr(row, name) for name in NAMES}
-        # Allow rounding errors, because the platform sums averages in another order.
+        # Allow rounding errors, because the platform adds the values of an average in another order.
         average = pytest.approx(row.avg_amount_loans_previous or 0.0, rel=1e-12)
         assert (answer["features"].pop(AVERAGE) or 0.0) == average
         assert answer["features"] == {name: value for name, value in features.items() if name != AVERAGE}

@@ -159,8 +159,8 @@ def test_publishing_to_a_table_with_an_unsupported_feature_is_refused_before_the
 ) -> None:
     _change_table(log, FEATURES[name])
     commits = sorted(log.glob("*.json"))
-    advice = r"Remove them there \(ALTER TABLE .. DROP FEATURE\), or delete /[^:]*shop/sales and"
-    with pytest.raises(TableError, match=f"does not support: {name}. Another program set them. {advice}"):
+    advice = r"Remove them with that program \(ALTER TABLE .. DROP FEATURE\), or delete /[^:]*shop/sales and"
+    with pytest.raises(TableError, match=f"does not support: {name}. Another program enabled them. {advice}"):
         folder_lake.publish(sales(8))
     assert sorted(log.glob("*.json")) == commits
 

@@ -120,7 +120,7 @@ def test_retry_after_is_honoured(server: DemoServer, client: HttpClient, header:
     assert least <= time.monotonic() - began < least + PLENTY
 
 
-def test_a_wait_beyond_the_time_limit_is_not_begun(server: DemoServer, client: HttpClient) -> None:
+def test_there_is_no_retry_if_retry_after_exceeds_the_time_limit(server: DemoServer, client: HttpClient) -> None:
     server.constant_fault = status(503, Retry_After="3600")
     began = time.monotonic()
     with pytest.raises(UpstreamError, match="503") as caught:

@@ -124,7 +124,7 @@ def test_a_parquet_file_cut_anywhere_is_refused(engine: Engine, tmp_path: Path, 
     assert refused(engine, path).startswith(f"<uri> ({SETTING}) cannot be read: ")
 
 
-def test_parquet_files_without_rows_or_with_doubled_columns_are_refused(engine: Engine, tmp_path: Path) -> None:
+def test_parquet_files_without_rows_or_with_duplicate_columns_are_refused(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "file.parquet"
     pq.write_table(pa.table({"a": pa.array([], pa.int64())}), path)
     assert refused(engine, path) == NO_ROWS

@@ -93,9 +93,9 @@ def test_files_of_a_copied_home_are_fetched_from_the_original_home(
     registry_of: Callable[[Path], MlflowRegistry], tmp_path: Path
 ) -> None:
     original, copy = tmp_path / "original", tmp_path / "copy"
+    # Older releases wrote the files of a copied home into the original home; register there to simulate that.
     registry_of(original).register(registration("print-1"))
     before = files(original)
-    # Simulates an older release, which wrote the files of a copied home into the original home.
     assert registry_of(copy).record(NAME, 1) == registration().record
     assert files(original) == before
     shutil.rmtree(original)

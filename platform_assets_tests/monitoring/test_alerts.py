@@ -77,7 +77,7 @@ def test_an_alert_is_posted_as_json_and_logged(caplog: pytest.LogCaptureFixture)
     assert "sesame" not in caplog.text
 
 
-def test_without_a_webhook_an_alert_is_logged_only(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_webhook_an_alert_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     Alerts("").send(ALERT)
     assert [record.getMessage() for record in caplog.records if record.name == alerts.__name__] == [ALERT.text]
 

@@ -40,7 +40,7 @@ def test_changes_that_affect_the_model_change_the_fingerprint(changed: ModelSpec
     assert fingerprint_parts(changed, {TABLE: "a"}) != fingerprint_parts(SPEC, {TABLE: "a"})
 
 
-def test_data_change_the_fingerprint_but_descriptions_and_criteria_do_not() -> None:
+def test_the_fingerprint_depends_on_data_but_not_on_descriptions_and_criteria() -> None:
     assert fingerprint_parts(SPEC, {TABLE: "a"}) != fingerprint_parts(SPEC, {TABLE: "b"})
     told = replace(SPEC, description="Other words.", criteria=(Criterion("brier", at_most=0.1),))
     assert fingerprint_parts(told, {TABLE: "a"}) == fingerprint_parts(SPEC, {TABLE: "a"})

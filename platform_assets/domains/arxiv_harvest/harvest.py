@@ -104,7 +104,7 @@ def read_saved_searches(file: Path = FILE) -> list[SavedSearch]:
         raise SourceError(f"{file}: these names are used more than once: {', '.join(doubled)}; make each name unique")
     for search in searches:
         try:
-            assert search.query  # noqa: S101 - computing it checks the values
+            assert search.query  # noqa: S101 - evaluating `query` checks the values
         except SearchRefused as error:
             raise SourceError(f"{file}: the search {search.name} cannot be used: {error}") from None
     return searches

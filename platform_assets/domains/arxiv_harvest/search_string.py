@@ -21,7 +21,7 @@ SEARCHABLE = r"""[^\s"\\\u0000-\u001f\u007f-\u009f\ufeff]"""
 _SPECIAL = re.compile(r"""["\\\u0000-\u001f\u007f-\u009f\ufeff]""")
 
 
-class SearchRefused(PlatformError):  # noqa: N818 - says what it is
+class SearchRefused(PlatformError):  # noqa: N818 - the name is clear without the suffix Error
     """The values of a search cannot be searched for.
 
     Attributes
