@@ -125,7 +125,8 @@ def _fault(file: OddFile, good: Sequence[dict[str, Any]], bad: Mapping[int, str]
         elif found is None:
             fault = not is_quarantined and "a row is lost"
         else:
-            fault = found != row and "a value is changed"
+            # If a copy of the row was damaged, one of the two can be quarantined and the other published.
+            fault = found != row and (is_alone or not is_quarantined) and "a value is changed"
         if is_alone and place not in file.unreadable and is_quarantined and not file.may_quarantine:
             fault = "a good row is quarantined"
         if fault:

@@ -195,7 +195,7 @@ def _csv_file(rng: random.Random, rows: list[Row], unreadable: set[int], _: Path
         file.lines = _lines_of([record.encode() for record in records], owners)
         return file
     damaged = [record.encode() for record in records]
-    _damage(rng, file, damaged)
+    _damage(rng, file, damaged, owners, names)
     file.content = (b"\xef\xbb\xbf" if encoding == "utf-8-sig" else b"") + b"".join(damaged)
     file.lines = _lines_of(damaged, owners)
     return file
@@ -212,13 +212,22 @@ def _lines_of(records: Sequence[bytes], owners: Sequence[int | None]) -> list[ra
     return lines
 
 
-def _damage(rng: random.Random, file: OddFile, records: list[bytes]) -> None:
+def _damage(
+    rng: random.Random, file: OddFile, records: list[bytes], owners: Sequence[int | None], names: Sequence[str]
+) -> None:
+    """Damage up to three records, each in one way, because two kinds together can make a readable row of other values.
+
+    For example, a surplus comma makes up for a lost one, and a lost line end between two stray quotes leaves a line
+    with a quoted field.
+    """
     file.may_quarantine = True
     good = [place for place, record in enumerate(records) if place and record.strip()]
     kinds = ("stray quotes", "another encoding", "zero byte", "lost comma", "surplus comma", "lost line end")
     for _ in range(rng.choice((1, 1, 2, 3))):
+        if not good:
+            return
         kind, place = rng.choice(kinds), rng.choice(good)
-        file.story.append(kind)
+        changed = {place}
         record = records[place]
         if kind == "another encoding":
             records[place] = record.rstrip(b"\r\n") + b"\xe9\n"
@@ -230,24 +239,52 @@ def _damage(rng: random.Random, file: OddFile, records: list[bytes]) -> None:
             records[place] = record.replace(b",", b"", 1)
         elif kind == "surplus comma":
             records[place] = b"," + record
-        elif kind == "lost line end":
+        elif kind == "lost line end" and place + 1 in good:
             records[place] = record.rstrip(b"\r\n") + b","
+            changed.add(place + 1)
         elif kind == "stray quotes":
-            _plant_stray_quotes(rng, records, place, good)
-
-
-def _plant_stray_quotes(rng: random.Random, records: list[bytes], place: int, good: Sequence[int]) -> None:
-    """Open a quote in one record and, most times, close it in a later one in the same column."""
-    column = rng.randrange(1, len(NAMES))
-    later = [other for other in good if other > place]
-    if b'"' in records[place] or b"\n" in records[place].rstrip(b"\r\n"):
-        return
-    for other, is_opening in ((place, True), *([(rng.choice(later), False)] if later and rng.random() < 0.8 else [])):
-        fields = records[other].split(b",")
-        if b'"' in records[other] or len(fields) <= column:
+            changed = _plant_stray_quotes(rng, file, records, place, good, owners=owners, names=names)
+        else:
             continue
-        fields[column] = b'"' + fields[column] if is_opening else fields[column] + b'"'
-        records[other] = b",".join(fields)
+        file.story.append(kind)
+        good = [other for other in good if other not in changed]
+
+
+def _plant_stray_quotes(
+    rng: random.Random,
+    file: OddFile,
+    records: list[bytes],
+    place: int,
+    good: Sequence[int],
+    *,
+    owners: Sequence[int | None],
+    names: Sequence[str],
+) -> set[int]:
+    """Open a quote in one record and, most times, close it in a later one in the same column. Return their places.
+
+    A quote at the end of an unquoted field is part of its value, so the later row is known with it.
+    """
+    column = rng.randrange(len(NAMES))
+    if b'"' in records[place] or b"\n" in records[place].rstrip(b"\r\n"):
+        return {place}
+    _change_field(records, place, column, lambda field: b'"' + field)
+    later = [other for other in good if other > place]
+    if not later or rng.random() < 0.2:
+        return {place}
+    closing = rng.choice(later)
+    if b'"' not in records[closing]:
+        _change_field(records, closing, column, lambda field: field + b'"')
+        owner, name = owners[closing], names[column]
+        if owner is not None and name in {"name", "note"} and (value := file.rows[owner][name]):
+            file.rows[owner] = file.rows[owner] | {name: f'{value}"'}
+    return {place, closing}
+
+
+def _change_field(records: list[bytes], place: int, column: int, change: Callable[[bytes], bytes]) -> None:
+    content = records[place].rstrip(b"\r\n")
+    fields = content.split(b",")
+    fields[column] = change(fields[column])
+    records[place] = b",".join(fields) + records[place][len(content) :]
 
 
 def _record(cells: Sequence[Any], quoting: Any, end: str) -> str:
