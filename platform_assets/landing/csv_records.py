@@ -34,7 +34,7 @@ LONGEST_RECORD = 1 << 17
 MOST_LINES = 100
 """Most lines of a record with line breaks between quotes."""
 PIECE = 1 << 18
-"""Bytes of the file that are split at a time."""
+"""Default number of bytes that are split at a time."""
 OPEN_QUOTE = "a quote is not closed"
 _CSV_OPEN_QUOTE = "unexpected end of data"  # the csv module's message for an open quote
 _QUOTE, _COMMA, _NEWLINE, _RETURN = b'",\n\r'
@@ -99,8 +99,8 @@ class CsvFile:
     names: list[str]
     encoding: str
 
-    def pieces(self) -> Iterator[Piece]:
-        """Split the file, about `PIECE` bytes at a time.
+    def pieces(self, size: int = PIECE) -> Iterator[Piece]:
+        """Split the file, about `size` bytes at a time.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class CsvFile:
         """
         with closing(open_as_utf8(self.path, self.encoding)) as stream:
             stream.readline()
-            yield from _Splitter(stream, self.names).pieces()
+            yield from _Splitter(stream, self.names).pieces(size)
 
 
 def open_csv(path: Path, called: str, encoding: str = UTF_8) -> CsvFile:
@@ -163,8 +163,8 @@ class _Splitter:
         self._open = 0
         """Line of the last quote that is not closed; 0 if each of them is."""
 
-    def pieces(self) -> Iterator[Piece]:
-        while piece := self._stream.read(PIECE):
+    def pieces(self, size: int) -> Iterator[Piece]:
+        while piece := self._stream.read(size):
             whole = piece if piece.endswith(b"\n") else piece + self._stream.readline()
             yield self._as_it_is(whole) if self._is_ordinary(whole) else self._examined(whole)
 

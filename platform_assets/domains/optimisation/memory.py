@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.base.errors import SourceError
 from platform_assets.domains.optimisation.column_space import ColumnSpace
 from platform_assets.domains.optimisation.forms import Facts, is_text, restored, same, without_idle_mask
-from platform_assets.domains.optimisation.reading import one_by_one, open_table, plain_errors, sparing
+from platform_assets.domains.optimisation.reading import LARGE, one_by_one, open_table, plain_errors, sparing
 from platform_assets.domains.optimisation.small_table import SmallColumn, SmallTable
 from platform_assets.domains.optimisation.text_column import TextColumn
 
@@ -67,13 +67,13 @@ def read_small(path: Path, encoding: str | None = None, types: Mapping[str, pa.D
     with plain_errors(path), sparing():
         file = open_table(path, encoding)
         learned: list[TextColumn | Facts] = []
-        for batch in one_by_one(file.batches()):
+        for batch in one_by_one(file.batches(LARGE)):
             learned = learned or _learners(file, batch.schema.types, types or {})
             for column, facts in zip(batch.columns, learned, strict=True):
                 facts.add(column)
         learned = learned or [Facts(pa.null()) for _ in file.names]
         plans = [_Plan(one) for one in learned]
-        for batch in one_by_one(file.batches()):
+        for batch in one_by_one(file.batches(1)):
             for column, plan in zip(batch.columns, plans, strict=True):
                 plan.add(column, path)
         columns = tuple(plan.column(name) for name, plan in zip(file.names, plans, strict=True))

@@ -57,9 +57,10 @@ class TextColumn:
             else:
                 self._possible[kind].measure(values.drop_null())
         words = pa.array(self._words)
-        self._has_words = self._has_words or bool(pc.any(pc.is_in(new, words)).as_py())
+        if len(new) and not self._has_words:
+            self._has_words = pc.is_in(new, words).true_count > 0
         if self._has_words:
-            self._missing += pc.sum(pc.is_in(texts, words)).as_py() or 0
+            self._missing += pc.is_in(texts, words).true_count
 
     def _new(self, texts: pa.Array) -> pa.Array:
         """Return the different texts that were not seen before, or all different ones if texts hardly repeat."""
