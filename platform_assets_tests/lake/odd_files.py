@@ -38,7 +38,7 @@ SCHEMA = TableSchema(
         Column("name", "string", "Text."),
         Column("note", "string", "Text."),
         Column("amount", "float64", "Number."),
-        Column("price", "decimal(12, 2)", "Number with two digits behind the point."),
+        Column("price", "decimal(12, 2)", "Number with two decimals."),
         Column("day", "date", "Day."),
         Column("at", "timestamp(6)", "Time."),
         Column("ok", "boolean", "Truth value."),
@@ -85,18 +85,18 @@ _FLOATS = (0.0, 0.1, -1.5, 1e-7, 1e300, 4.35, 123456789.0, 2.0**53)
 
 @dataclass
 class OddFile:
-    """A file, and what is right to make of it.
+    """A file, and the outcomes of landing it that are right.
 
     Attributes
     ----------
     name
-        File name; its end tells how it is packed.
+        File name, whose suffix states the compression.
     content
         Bytes.
     rows
         The rows that the file holds, with `None` for a missing value.
     lines
-        Lines of a CSV file or numbers of the rows elsewhere, by row.
+        Lines of each row in a CSV file; row numbers in other files.
     unreadable
         Places in `rows` of rows that must be quarantined.
     may_quarantine
@@ -104,7 +104,7 @@ class OddFile:
     may_refuse
         Whether the file may be refused as a whole.
     story
-        What is odd, for people.
+        Description of the oddities, for reports.
     """
 
     name: str
@@ -118,7 +118,7 @@ class OddFile:
 
 
 def odd_file(seed: int, folder: Path) -> OddFile:
-    """Make the file of a seed. The folder is for SQLite, which writes files only."""
+    """Make the file of a seed. The folder is needed for SQLite, which can only write files."""
     rng = random.Random(seed)
     rows = [_row(rng, number) for number in range(rng.choice((1, 2, 5, 30, 30, 120)))]
     unreadable = _repeat(rng, rows)
@@ -151,7 +151,7 @@ def _row(rng: random.Random, number: int) -> Row:
 
 
 def _repeat(rng: random.Random, rows: list[Row]) -> set[int]:
-    """Repeat some rows; those that contradict each other are the unreadable ones."""
+    """Repeat some rows; return the places of rows that contradict each other, which must be quarantined."""
     ids = [row["id"] for row in rows]
     rows[:] = [row for place, row in enumerate(rows) if row["id"] not in ids[:place]]
     if rng.random() < 0.2:

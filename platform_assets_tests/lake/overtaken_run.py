@@ -1,4 +1,4 @@
-"""A process that materialises the shop's totals and waits after it has read its input, until a line comes in."""
+"""A process that materialises the shop's totals; after reading its input, it waits for a line on standard input."""
 
 import sys
 from pathlib import Path

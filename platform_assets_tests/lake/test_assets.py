@@ -86,7 +86,7 @@ def test_an_asset_has_description_group_kinds_and_owners(shop: Shop) -> None:
     assert newest.specs_by_key[newest.key].kinds == {"postgres"}
 
 
-def test_tables_in_lake_lists_tables_and_quarantines(shop: Shop) -> None:
+def test_tables_in_lake_lists_tables_and_their_quarantines(shop: Shop) -> None:
     names = ["shop/sales", "shop/sales_quarantine", "shop/doubled", "shop/totals", "shop/independent"]
     assert tables_in_lake(shop.definitions()) == names
     assert tables_in_lake(dg.Definitions([newest])) == []

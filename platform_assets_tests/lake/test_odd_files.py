@@ -1,4 +1,4 @@
-"""Every odd file becomes the table, the table less its quarantined lines, or a refusal. `make fuzz` runs thousands."""
+"""Each odd file gives its table, the table without quarantined lines, or a refusal. `make fuzz` runs thousands."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def without_column(context: dg.AssetExecutionContext) -> Frame:
     TableSchema("grid/stray", COLUMNS, key=("month",), partition_by="month"), owners=OWNERS, partitions_def=MONTHS
 )
 def stray() -> Frame:
-    """Rows of a month that the run does not cover."""
+    """Return rows of a month that is not a partition of the run."""
     return pd.DataFrame({"month": ["2026-03"], "power_mw": [3]})
 
 
@@ -148,6 +148,6 @@ def test_schema_and_asset_are_partitioned_together(partitions_def: dg.Partitions
 
 
 @pytest.mark.parametrize("kind", [{"source": True}, {"store": "online"}])
-def test_only_derived_tables_of_the_lake_are_partitioned(kind: Any) -> None:
+def test_only_derived_lake_tables_can_be_partitioned(kind: Any) -> None:
     with pytest.raises(ValueError, match="only a derived table of the lake can be partitioned"):
         TableSchema("grid/load", COLUMNS, key=("month",), partition_by="month", **kind)

@@ -82,7 +82,7 @@ def test_an_overtaken_run_does_not_replace_newer_inputs_that_give_the_same_rows(
 
 
 @pytest.mark.requirement("PLT-7")
-def test_of_two_deliveries_at_once_the_first_that_is_published_stays(shop: Shop) -> None:
+def test_of_two_concurrent_deliveries_the_first_published_one_is_kept(shop: Shop) -> None:
     shop.run(sales)
 
     @table_asset(SALES, owners=OWNERS)

@@ -1,4 +1,4 @@
-"""Tables that a crash, a person or another program damaged: the message names the file, and its advice works."""
+"""Tables damaged by a crash, a person or another program: the message names the file, and its advice works."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ BREAKAGES: list[tuple[bytes, type[ArchiveError], str]] = [
 
 
 @pytest.mark.parametrize(("packed", "kind", "message"), BREAKAGES, ids=range(len(BREAKAGES)))
-def test_each_damage_is_an_error_of_its_own(
+def test_each_kind_of_damage_has_its_own_error(
     tmp_path: Path, packed: bytes, kind: type[ArchiveError], message: str
 ) -> None:
     with pytest.raises(ArchiveError) as raised:

@@ -1,4 +1,4 @@
-"""A declared source is found by its variable, or replaced by sample data that are written once and completely."""
+"""A declared source is found by its setting, or replaced by sample data that are written once and completely."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_variable_of_a_source_takes_precedence(tmp_path: Path, sources: str)
 
 
 @pytest.mark.requirement("PLT-4")
-def test_a_live_source_without_its_variable_is_refused_by_name(tmp_path: Path) -> None:
+def test_the_error_for_a_live_source_without_a_file_names_its_setting(tmp_path: Path) -> None:
     demo = Generator()
     with pytest.raises(SourceError, match=f"^{SETTING} is not set; .*PLATFORM_SOURCES=demo"):
         Sources(settings(tmp_path, sources="live")).find(demo.declared)

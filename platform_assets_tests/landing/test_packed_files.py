@@ -80,7 +80,7 @@ def test_every_stream_of_a_compressed_file_is_read(tmp_path: Path, compress: Cal
 
 
 @compressions
-def test_a_compressed_file_with_bytes_of_no_stream_is_refused(
+def test_a_compressed_file_with_bytes_outside_its_streams_is_refused(
     tmp_path: Path, compress: Callable[[bytes], bytes]
 ) -> None:
     whole, second = compress(CONTENT), compress(b"3,4\n" * 9_999)
@@ -110,7 +110,7 @@ def test_zero_bytes_at_the_end_are_padding(tmp_path: Path) -> None:
         gzip.compress(archive(("sales.csv.xz", lzma.compress(CONTENT)))),
     ],
 )
-def test_the_only_file_of_a_zip_archive_is_its_content(tmp_path: Path, packed: bytes) -> None:
+def test_a_zip_archive_with_one_file_is_unpacked(tmp_path: Path, packed: bytes) -> None:
     assert unpacked(tmp_path, packed) == CONTENT
 
 
@@ -137,7 +137,7 @@ SOME = [(f"{month}.csv", b"a,b\n") for month in ("january", "february", "march",
     ],
     ids=range(10),
 )
-def test_other_archives_are_refused_by_name(
+def test_the_error_for_an_unsupported_archive_names_its_format(
     tmp_path: Path, packed: bytes, kind: type[ArchiveError], reason: str
 ) -> None:
     with pytest.raises(ArchiveError) as caught:
@@ -163,5 +163,5 @@ def test_a_file_may_be_packed_in_several_layers_up_to_a_limit(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"BZh9,b\n1,2\n", b"PK,b\n1,2\n", b"\x1f,b\n", CONTENT])
-def test_a_file_that_is_not_packed_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_packed_is_unchanged(tmp_path: Path, content: bytes) -> None:
     assert unpacked(tmp_path, content) == content

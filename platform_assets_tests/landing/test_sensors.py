@@ -160,7 +160,7 @@ def test_a_run_launched_by_hand_ends_the_retries(watched: Watched) -> None:
     assert watched.tick() == loaded(watched)
 
 
-def test_a_table_that_was_made_from_another_file_since_is_made_again(watched: Watched) -> None:
+def test_a_table_made_from_another_file_is_made_again(watched: Watched) -> None:
     watched.write("one")
     watched.tick()
     watched.run()

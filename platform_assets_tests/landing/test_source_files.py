@@ -76,7 +76,7 @@ def test_a_file_may_be_anywhere_and_packed(engine: Engine, tmp_path: Path, serve
 @pytest.mark.parametrize(
     "name", ["sales.csv", "sales.csv.gz", "sales.parquet", "a::b.csv", "#1?.csv", "%20", "a\tb\\c"]
 )
-def test_the_first_bytes_of_a_local_file_decide_and_its_name_is_only_a_name(tmp_path: Path, name: str) -> None:
+def test_the_format_is_detected_from_the_first_bytes_not_from_the_name(tmp_path: Path, name: str) -> None:
     (tmp_path / "a").write_bytes(b"the wrong file")
     for compress in (bytes, gzip.compress, bz2.compress, lzma.compress):
         (tmp_path / name).write_bytes(compress(CONTENT))
@@ -84,7 +84,7 @@ def test_the_first_bytes_of_a_local_file_decide_and_its_name_is_only_a_name(tmp_
         assert trouble_with(Source(SETTING, str(tmp_path / name))) is None
 
 
-def test_a_relative_path_with_two_colons_is_that_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_may_contain_two_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"the wrong file")
     (tmp_path / "a::b.csv").write_bytes(CONTENT)
     monkeypatch.chdir(tmp_path)
@@ -114,7 +114,7 @@ def test_a_web_file_is_one_get_request_without_a_range(server: Server, tmp_path:
         Page(CONTENT, {"Last-Modified": "then"}, head={"ETag": '"1"'}),
     ],
 )
-def test_a_web_file_is_unpacked_by_its_first_bytes_whatever_its_headers_say(
+def test_a_web_file_is_unpacked_by_its_first_bytes_not_by_its_headers(
     server: Server, tmp_path: Path, page: Page
 ) -> None:
     server.pages["/loans.csv.gz"] = page
@@ -136,7 +136,7 @@ def test_a_web_file_is_unpacked_by_its_first_bytes_whatever_its_headers_say(
         (Page(CONTENT, promised=10), "IncompleteRead(8 bytes read, 10 more expected)"),
     ],
 )
-def test_a_web_answer_that_is_not_one_whole_version_is_refused(
+def test_a_response_that_is_not_one_complete_version_is_refused(
     server: Server, tmp_path: Path, page: Page, reason: str
 ) -> None:
     server.pages["/odd.csv"] = page
@@ -258,14 +258,14 @@ def test_errors_of_an_object_store_hold_no_secrets(
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_landed_file_carries_remarks_on_what_may_be_missing(engine: Engine, tmp_path: Path) -> None:
+def test_a_landed_file_has_remarks_if_it_may_be_incomplete(engine: Engine, tmp_path: Path) -> None:
     for content, remarks in ((CONTENT, []), (CONTENT.rstrip(), [NO_FINAL_LINE_BREAK])):
         (tmp_path / "sales.csv").write_bytes(gzip.compress(content))
         with land(Source(SETTING, str(tmp_path / "sales.csv")), engine) as landed_file:
             assert landed_file.remarks == remarks
 
 
-def test_missing_files_and_folders_are_named(engine: Engine, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_or_a_folder_names_it(engine: Engine, tmp_path: Path) -> None:
     point = f"point {SETTING} at the file that is meant"
     os.mkfifo(tmp_path / "pipe")
     assert refused(engine, tmp_path / "none.csv") == f"<uri> ({SETTING}) does not exist; {point}"

@@ -1,4 +1,4 @@
-"""A web server for tests whose answers can be as odd as those of real servers."""
+"""A web server for tests that can give the odd responses of real servers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Page:
-    """What a server answers for one path.
+    """The response of the server for one path.
 
     Attributes
     ----------

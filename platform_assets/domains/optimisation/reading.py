@@ -1,4 +1,4 @@
-"""Read files as record batches, one small part after the other."""
+"""Read files as a stream of small record batches."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TableFile:
     Attributes
     ----------
     names
-        Its columns.
+        Column names.
     batches
         Reads the file. The argument is a factor for the batch size. All columns of a CSV file are texts, null where
         empty.
@@ -47,7 +47,7 @@ class TableFile:
     unread
         Lines that are not rows, as far as the file was read.
     jumps
-        Rows, counted from 0, that do not begin on the line after the previous row's, with their lines.
+        Index and line of each row that does not begin on the line after the previous row's first line.
     """
 
     names: list[str]
@@ -102,7 +102,7 @@ def open_table(path: Path, encoding: str | None) -> TableFile:
     Raises
     ------
     SourceError
-        It has no header, or no encoding fits.
+        The file has no header, or no known encoding fits.
     """
     called = str(path)
     if is_parquet(path):

@@ -1,7 +1,6 @@
-"""Columns of texts: find the type that the texts of a column stand for.
+"""Text columns: infer the type that the texts of a column represent.
 
-A schema may declare the type. Where it declares nothing, the type is guessed as pandas does, except where pandas loses
-something.
+A schema may declare the type. Otherwise it is guessed as in pandas, except where pandas would change a value.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ _TRUE, _FALSE = ("True", "true", "TRUE"), ("False", "false", "FALSE")
 
 
 class TextColumn:
-    """Learns from the texts of a column, part by part. A text that was seen before costs only a look-up.
+    """Infers the type of a text column, part by part. A text that was seen before costs only a look-up.
 
     Parameters
     ----------
     declared
-        The type that a schema declares; None to guess. Where a text is not of that type, the column stays text.
+        The type that a schema declares; None to guess. The column stays text if a value does not fit.
     """
 
     def __init__(self, declared: pa.DataType | None = None) -> None:
@@ -42,7 +41,7 @@ class TextColumn:
         """The different texts; None if they hardly repeat."""
 
     def add(self, texts: pa.Array) -> None:
-        """Learn from some more texts, and rule out the types that they are not of."""
+        """Add some more texts, and rule out the types that they do not fit."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -79,7 +78,7 @@ class TextColumn:
         return new
 
     def facts(self) -> Facts:
-        """The likeliest type, and what is known of the values."""
+        """Return the facts about the values, with the narrowest type that fits all of them."""
         kinds = list(self._possible)
         if self._rows == self._nulls:
             # Without any value, pandas makes a column of floats.

@@ -45,7 +45,7 @@ def test_the_same_rows_and_seed_give_the_same_bytes(tmp_path: Path, path: Path) 
 
 
 @pytest.mark.parametrize("rows", [1, 2, 100, 1_000, 1_400])
-def test_a_file_has_as_many_lines_as_asked_for(tmp_path: Path, rows: int) -> None:
+def test_a_demo_file_has_the_requested_line_count(tmp_path: Path, rows: int) -> None:
     path = generate(tmp_path / "new folder" / "loans.csv", rows)
     assert len(path.read_text(encoding="utf-8").splitlines()) == 1 + rows
 
