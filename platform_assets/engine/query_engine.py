@@ -78,11 +78,11 @@ class Engine:
         """The Ibis backend. Expressions of one backend can be combined."""
         import ibis
 
-        # Without insertion order DuckDB streams in parallel. A query that needs an order asks for it.
+        # Let DuckDB stream in parallel without keeping the insertion order. A query that needs an order sorts.
         backend = ibis.duckdb.connect(
             temp_directory=str(self._own.path / "spill"), preserve_insertion_order=False, **self._config
         )
-        # DuckDB draws the bar on standard output.
+        # Turn the progress bar off, because DuckDB draws it on standard output.
         backend.con.execute("SET enable_progress_bar = false")
         # DuckDB prints leak warnings if a connection is still open when the interpreter ends.
         atexit.register(self.close)

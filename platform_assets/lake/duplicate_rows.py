@@ -19,9 +19,9 @@ def without_duplicates(typed: ir.Table, schema: TableSchema) -> ir.Table:
 
     keys = list(schema.key)
     doubled = typed.group_by(keys).having(typed.count() > 1).agg(copies=typed.count())
-    # A row without a key is never a copy, because null does not equal null.
+    # A row whose key is null is never a copy, because the joins do not match nulls.
     copies = typed.semi_join(doubled, keys)
-    # Rows with unreadable values are identical only if their texts are.
+    # Compare the original texts too, because unreadable values are all null once typed.
     content = ibis.struct({name: copies[name] for name in copies.columns if name != LINE})
     verdict = copies.group_by(keys).agg(contents=content.nunique(), first_line=copies[LINE].min())
     judged = typed.left_join(verdict, keys)

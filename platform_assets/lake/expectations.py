@@ -90,7 +90,7 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
     expectations
         The expectations.
     identified_by
-        Columns that identify a row for people.
+        Columns that identify a row in the samples.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
     )
     try:
         found = _validated(batch, declared, {"result_format": "BASIC"})
-        # Finding the rows that break a fact doubles the time, so it is done only for broken facts.
+        # Look for the rows that break a fact only if it is broken, because this doubles the time.
         broken = [one for place, one in enumerate(declared) if not found[place]["success"]]
         samples = {
             "result_format": "SUMMARY",

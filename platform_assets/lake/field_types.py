@@ -1,4 +1,4 @@
-"""Field types: what a landed value may become in a column of a declared type, and the rules that other values break.
+"""Field types: convert landed values to the declared types, and name the rules that other values break.
 
 `docs/landing.md` shows the rules as a table. They are the same for CSV, parquet and SQLite.
 """
@@ -31,13 +31,13 @@ _FORMS = (
     ("is_boolean", r"(?i)^\s*(true|false|0|1)\s*$"),
     ("is_date", rf"^\s*{_DAY}([T ]00:00(:00(\.0*)?)?)?\s*$"),
 )
-"""Pattern of a value's text, by the test for its column's type."""
+"""Pattern that a text must match, by the type test of its column (a method of Ibis types)."""
 _EXACT = {"float64": 1 << 53, "float32": 1 << 24}
-"""From here on, a float stands for several whole numbers."""
+"""Number from which on a float no longer represents every whole number, by float type."""
 
 
 def typed_rows(rows: ir.Table, schema: TableSchema) -> ir.Table:
-    """Return rows with the declared types and the rules that they break. A value of another type is null."""
+    """Return rows with the declared types, and the rules that they break. A value that does not fit becomes null."""
     import ibis
 
     names = [column.name for column in schema.columns]
@@ -56,7 +56,7 @@ def typed_rows(rows: ir.Table, schema: TableSchema) -> ir.Table:
         READABLE: ~readable,
         **unread,
         **{
-            # An unreadable line breaks the rule about lines, but none of the rules about values.
+            # An unreadable line breaks only the rule about lines, because it has no values to check.
             expectation.name: readable & ~expectation.holds(both).fill_null(True)  # noqa: FBT003 - Ibis takes no keyword
             for expectation in schema.expectations
             if expectation.holds
@@ -110,15 +110,15 @@ def _form(kind: dt.DataType) -> str:
         # DuckDB would round further digits.
         return rf"^\s*{_DIGITS}(\.\d{{0,{kind.scale or 0}}}0*)?\s*$"
     if kind.is_timestamp():
-        # The text of an instant needs its offset. Without a time zone, an offset would be lost.
+        # A column with a time zone requires an offset. A column without one forbids it, because it would be lost.
         return rf"^\s*{_DAY}{_CLOCK}{_ZONE}\s*$" if kind.timezone else rf"^\s*{_DAY}({_CLOCK})?\s*$"
     return next((form for is_kind, form in _FORMS if getattr(kind, is_kind)()), "")
 
 
 def _is_exact(raw: ir.Value, text: ir.StringValue) -> ir.BooleanValue:
-    """Whether a whole number is what the source meant.
+    """Whether a whole number is exact, i.e. not a float that was rounded.
 
-    Programs that hold whole numbers as float64 write them with a point, so the limit of floats holds for those texts.
+    A text with a point was probably written from a float64, so it must be below the limit of floats too.
     """
     import ibis
 

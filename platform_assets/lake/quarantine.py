@@ -36,7 +36,7 @@ class Sifted:
     typed
         The staged rows behind the expressions. Discard them when done.
     incoming
-        All rows except copies of identical ones: the schema's columns (null where a value is not of
+        All rows except dropped copies: the schema's columns (null where a value is not of
         its type), `source_line` and `broken_rules` (names, comma-separated; empty for good rows).
     twins
         Number of dropped copies.
@@ -50,7 +50,7 @@ class Sifted:
     unknown_columns: tuple[str, ...]
 
     def readable(self) -> ir.Table:
-        """The rows of readable lines, which expectations are checked on."""
+        """The rows of readable lines. Expectations are checked on these."""
         return self.incoming.filter(self.incoming[RULES] != READABLE)
 
     def good(self) -> ir.Table:
@@ -65,8 +65,8 @@ class Sifted:
 def sift(landed: Landed, schema: TableSchema, engine: Engine) -> Sifted:
     """Give the rows of a source their types, and find those that break a rule.
 
-    Rows that are identical in the declared columns, once typed, collapse to the first one. Rows with the same key and
-    different values are all bad, because nothing tells which one is right.
+    Of rows with identical typed values in the declared columns, the first is kept. Rows with the same key and different
+    values are all bad, because the right one is unknown.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def _reason(raw: ir.Table) -> ir.StringValue:
 
 
 def bad_lines(landed: Landed, sifted: Sifted) -> int:
-    """Count the lines of the bad rows: more than the rows if a quoted field of a CSV file has line breaks."""
+    """Count the lines of the bad rows. A row of a CSV file has several if a quoted field contains line breaks."""
     bad, raw = sifted.bad(), landed.rows
     if LINES not in raw.columns:
         return int(bad.count().to_pyarrow().as_py())

@@ -101,6 +101,6 @@ class Uploads:
     def _remove(self, *values: str) -> None:
         for value in values or tuple(self._done):
             for action in self._done.pop(value):
-                # The first error is the one to report. The vacuum removes files that stay behind.
+                # Ignore this error, because the first one is reported. The vacuum removes the files that remain.
                 with suppress(OSError):
                     self._files.delete_file(action.path)

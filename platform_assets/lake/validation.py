@@ -1,7 +1,7 @@
 """Validate a table before it is published.
 
-Input is what an asset returned, output are staged rows and a judgement for each check. `quarantine.py` separates the
-bad rows of a source, and `delta_commits.py` and `online_tables.py` publish.
+The input is the return value of an asset; the output is its staged rows and a judgement for each check.
+`quarantine.py` separates the bad rows of a source. `delta_commits.py` and `online_tables.py` publish the tables.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WITHIN_LIMIT = "bad_rows_are_within_limit"
 READ_WELL = "every_value_has_its_type"
 USUAL_SIZE = "row_count_is_as_usual"
 HISTORY = 10
-"""Number of earlier versions whose median row count is the usual one."""
+"""Number of earlier versions from which the usual row count, their median, is computed."""
 LARGEST_CHANGE = 2
 """Factor by which the row count may differ from the usual one."""
 
@@ -211,7 +211,7 @@ class Validator:
 
 
 def _judge_size(rows: int, history: Sequence[TableVersion]) -> Judgement:
-    """Compare the number of rows with that of earlier versions; a table without any is as usual."""
+    """Compare the number of rows with that of earlier versions. Without earlier versions, the check passes."""
     if not history:
         return Judgement(USUAL_SIZE, passed=True, rows=rows)
     usual = median(version.rows for version in history)
@@ -231,7 +231,7 @@ def _demand_source(schema: TableSchema, *, is_source: bool) -> None:
     if schema.source != is_source:
         declared = "a source" if schema.source else "derived"
         given = "a landed file" if is_source else "a frame or an expression"
-        raise SchemaError(f"{schema.name} is declared as {declared}, but was given {given}; change one of them")
+        raise SchemaError(f"{schema.name} is declared as {declared}, but got {given}; change one of them")
 
 
 def _samples(bad: ir.Table) -> tuple[Mapping[str, Any], ...]:

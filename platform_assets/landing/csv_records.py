@@ -1,7 +1,7 @@
-"""CSV records: split a CSV file into rows of texts and unreadable lines, in bounded memory and without a query engine.
+"""CSV records: split a CSV file into rows and unreadable lines, in bounded memory and without a query engine.
 
 Every line that is not blank ends up in exactly one row or as one `Unread` line. `landed_rows.py` stores the rows as
-parquet, and `domains/optimisation` reads them into a small table. Nothing here knows what a column means.
+parquet, and `domains/optimisation` reads them into a small table. All fields are texts; `lake` gives them types.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from platform_assets.landing.text_encodings import Utf8Stream
 
 LONGEST_RECORD = 1 << 17
-"""Longest record in bytes. Python's csv module accepts no longer field."""
+"""Longest record in bytes. It is the longest field that Python's csv module accepts by default."""
 MOST_LINES = 100
-"""Most lines of a record with line breaks between quotes."""
+"""Most lines that a record may have if a quoted field contains line breaks."""
 PIECE = 1 << 18
-"""Bytes of the file that are split at a time."""
+"""Default number of bytes that are split at a time."""
 OPEN_QUOTE = "a quote is not closed"
 _CSV_OPEN_QUOTE = "unexpected end of data"  # the csv module's message for an open quote
 _QUOTE, _COMMA, _NEWLINE, _RETURN = b'",\n\r'
@@ -99,8 +99,8 @@ class CsvFile:
     names: list[str]
     encoding: str
 
-    def pieces(self) -> Iterator[Piece]:
-        """Split the file, about `PIECE` bytes at a time.
+    def pieces(self, size: int = PIECE) -> Iterator[Piece]:
+        """Split the file, about `size` bytes at a time.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class CsvFile:
         """
         with closing(open_as_utf8(self.path, self.encoding)) as stream:
             stream.readline()
-            yield from _Splitter(stream, self.names).pieces()
+            yield from _Splitter(stream, self.names).pieces(size)
 
 
 def open_csv(path: Path, called: str, encoding: str = UTF_8) -> CsvFile:
@@ -148,9 +148,9 @@ def not_csv(called: str) -> SourceError:
 
 
 class _Splitter:
-    """Splits a stream behind its header.
+    """Splits a stream whose header was already read.
 
-    A piece of ordinary lines goes to Arrow as it is. Any other piece is examined line by line.
+    A piece of ordinary lines goes to Arrow unchanged. Any other piece is examined line by line.
     """
 
     def __init__(self, stream: Utf8Stream, names: Sequence[str]) -> None:
@@ -161,15 +161,15 @@ class _Splitter:
         self._simple = re.compile(rb"%b(?:,%b){%d}" % (field, field, self._width - 1))
         self._next = 2
         self._open = 0
-        """Line of the last quote that is not closed; 0 if each of them is."""
+        """Line of the last quote that was left open; 0 if there is none."""
 
-    def pieces(self) -> Iterator[Piece]:
-        while piece := self._stream.read(PIECE):
+    def pieces(self, size: int) -> Iterator[Piece]:
+        while piece := self._stream.read(size):
             whole = piece if piece.endswith(b"\n") else piece + self._stream.readline()
             yield self._as_it_is(whole) if self._is_ordinary(whole) else self._examined(whole)
 
     def _is_ordinary(self, piece: bytes) -> bool:
-        """Whether each line is one record, if it has the right number of fields."""
+        """Whether each line is a record by itself, apart from its number of fields, which Arrow checks."""
         import numpy as np
 
         if b"\0" in piece:
@@ -228,9 +228,9 @@ class _Splitter:
         )
 
     def _record(self, line: bytes, queue: deque[bytes]) -> tuple[list[str], str, int]:
-        """Return the fields of the record that a line begins, an error or an empty text, and its number of lines.
+        """Return the fields of the record that begins with this line, an error or an empty text, and its line count.
 
-        Lines of a record are taken from the queue. An error is about the first line alone.
+        Further lines of the record are removed from the queue. An error concerns only the first line.
         """
         record = line.rstrip(b"\r\n")
         fields, error = _fields(record, self._width)
@@ -247,7 +247,7 @@ class _Splitter:
         whole = [line]
         while len(whole) < MOST_LINES and (more := self._ahead(queue, len(whole) - 1)):
             whole.append(more)
-            if more.count(b'"') % 2 == 0:  # it closes every quote that it opens
+            if more.count(b'"') % 2 == 0:  # the record cannot end with this line
                 continue
             fields, error = _fields(b"".join(whole).rstrip(b"\r\n"), self._width)
             if error == _CSV_OPEN_QUOTE:
@@ -257,8 +257,8 @@ class _Splitter:
                     queue.popleft()
                 return fields, "", len(whole)
             break
-        # Where the field ends is unknown. The lines after the first are read as records of their own, except one that
-        # ends a field with a quote: it would be the rest of this record, or has the other one of two stray quotes.
+        # The end of the field is unknown, so only the first line is unreadable, and the next lines are read as records.
+        # A later line that ends a field with a quote is unreadable too, because it may be the rest of this record.
         self._open = self._next
         return [], OPEN_QUOTE, 1
 
@@ -269,9 +269,9 @@ class _Splitter:
 
 
 def _is_utf8(piece: bytes) -> bool:
-    """Whether bytes are valid UTF-8, by Arrow, which is several times as fast as decoding them.
+    """Whether bytes are valid UTF-8. Arrow checks this several times faster than decoding does.
 
-    Otherwise Arrow's parser loses a line of another width: the text of an `InvalidRow` cannot be made.
+    Arrow's parser needs valid UTF-8, because otherwise it cannot report a line with too many or too few fields.
     """
     import numpy as np
     import pyarrow as pa
@@ -285,7 +285,7 @@ def _is_utf8(piece: bytes) -> bool:
 
 
 def _has_ordinary_quotes(letters: NDArray[np.uint8], ends: NDArray[np.intp]) -> bool:
-    """Whether quotes come in pairs around whole fields, each pair within a line."""
+    """Whether every quote belongs to a pair that encloses a whole field within one line."""
     import numpy as np
 
     places = np.flatnonzero(letters == _QUOTE)
@@ -305,7 +305,7 @@ def _has_ordinary_quotes(letters: NDArray[np.uint8], ends: NDArray[np.intp]) -> 
 
 
 def _texts(data: bytes, names: Sequence[str]) -> tuple[pa.RecordBatch, list[tuple[int, int, str]]]:
-    """Return the fields of clean CSV, and place, number of fields and text of each line of another width."""
+    """Return the fields of clean CSV, and the index, field count and text of each line with too many or few fields."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
@@ -318,14 +318,14 @@ def _texts(data: bytes, names: Sequence[str]) -> tuple[pa.RecordBatch, list[tupl
     if not data:
         return pa.RecordBatch.from_arrays([pa.array([], pa.string()) for _ in names], list(names)), skipped
     places = [str(place) for place in range(len(names))]
-    # Not Arrow's own streaming, which reads ahead in threads and takes more memory than the table.
+    # Arrow's streaming reader is not used, because it reads ahead in threads and takes more memory than the table.
     reading = arrow_csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=places)
     parsing = arrow_csv.ParseOptions(newlines_in_values=b'"' in data, invalid_row_handler=skip)
     converting = arrow_csv.ConvertOptions(
         column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=True, null_values=[""], check_utf8=False
     )
     table = arrow_csv.read_csv(pa.BufferReader(data), reading, parsing, converting)
-    # Of one block, Arrow makes one chunk, or none without rows.
+    # The data are one block, so each column has one chunk, or none if there are no rows.
     columns = [column.chunk(0) if column.num_chunks else pa.nulls(0, pa.string()) for column in table.columns]
     return pa.RecordBatch.from_arrays(columns, list(names)), skipped
 
@@ -346,7 +346,7 @@ def _fields(record: bytes, width: int) -> tuple[list[str], str]:
 
 
 def _leaves_open(record: bytes) -> bool:
-    """Whether a line that is unreadable for another reason leaves a quote open."""
+    """Whether an unreadable line also leaves a quote open."""
     text = record[:LONGEST_RECORD].decode(errors="replace").replace("\0", " ")
     try:
         next(csv.reader([text], strict=True), [])

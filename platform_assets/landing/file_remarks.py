@@ -21,7 +21,7 @@ _PARQUET = b"PAR1"
 
 
 def remarks_on(file: Path) -> list[str]:
-    """Return remarks on an unpacked file.
+    """Return the remarks on an unpacked file; empty if it seems complete.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Landed rows: a source file as rows of texts or plain values, each with its place in the file.
+"""Landed rows: a source file as rows of texts or plain values, each with its line or row number.
 
-A file that cannot be read as a whole is refused with the reason. A line that cannot be read is a row with an error.
+A file that cannot be read to its end is refused with the reason. An unreadable line becomes a row with an error.
 `source_files.py` fetches the file. `csv_records.py`, `parquet_files.py` and `sqlite_files.py` read it. The room `lake`
 gives the fields their declared types.
 """
@@ -51,11 +51,9 @@ class Landed:
     source
         The file.
     rows
-        Its columns, their names in lower case (CSV: all text, null where empty), and the platform's own:
-        `source_line` (int64: in a CSV file the line on which the row begins, the header being line 1; elsewhere the
-        number of the row, from 1), `source_error` (why the row cannot be read), `source_text` (such a row as it is in
-        the file; bytes that are not UTF-8 as `\xff`), for a CSV file with rows over several lines `source_lines` (their
-        number), and for formats with bytes `source_unreadable` (names of the columns whose bytes are not text).
+        The columns of the file, with names in lower case (CSV: all text, null where empty), and the platform's own
+        columns, which `row_writer.py` describes: `source_line`, `source_error`, `source_text`, and where they apply
+        `source_lines` and `source_unreadable`.
     digest
         SHA-256 of the unpacked file.
     folder
@@ -97,7 +95,7 @@ class Landed:
 def land(source: Source, engine: Engine, unpacking: Unpacking | None = None, reader: Reader | None = None) -> Landed:
     """Fetch a file, local or remote, and store its rows as parquet.
 
-    The rows are those of a private copy. Replacing the file during the run cannot mix two versions.
+    The rows are read from a private copy, so replacing the file during the run cannot mix two versions.
 
     Parameters
     ----------
@@ -106,7 +104,7 @@ def land(source: Source, engine: Engine, unpacking: Unpacking | None = None, rea
     engine
         Opens the rows.
     unpacking
-        Extracts the file from an archive. Without it, a packed file is recognised by its first bytes.
+        Extracts the file from an archive. If None, a packed file is recognised by its first bytes and unpacked.
     reader
         Reads the file: `table_rows` for CSV in UTF-8 and parquet (the default), `any_encoding` for CSV in any
         encoding, or what `sqlite_files.sqlite_rows` returns.
@@ -150,7 +148,7 @@ def _digest(file: Path) -> str:
 def table_rows(file: Path, source: Source, target: Path, *, detects_encoding: bool = False) -> str:
     """Copy the rows of a CSV or parquet file; the first bytes of the file tell which it is.
 
-    A CSV file is in UTF-8, or in UTF-16 with a byte order mark. In another encoding, the non-ASCII lines are errors.
+    A CSV file must be in UTF-8, or in UTF-16 with a byte order mark. In UTF-8, invalid lines are unreadable.
 
     Parameters
     ----------
@@ -161,7 +159,7 @@ def table_rows(file: Path, source: Source, target: Path, *, detects_encoding: bo
     target
         The parquet file to write.
     detects_encoding
-        Whether a CSV file may be in another encoding, which is then detected.
+        Whether to detect the encoding of a CSV file instead.
     """
     if is_parquet(file):
         rows = _copy_parquet(file, source, target)
@@ -193,7 +191,7 @@ def _copy_csv(file: Path, source: Source, target: Path, encoding: str) -> int:
     import pyarrow as pa
 
     opened = open_csv(file, str(source), encoding)
-    if len(opened.names) < 2:  # noqa: PLR2004 - a single column is a file with another separator
+    if len(opened.names) < 2:  # noqa: PLR2004 - a single column means another separator
         raise not_csv(str(source))
     names = named(opened.names, source)
     columns = [(name, pa.string()) for name in names]
@@ -227,7 +225,7 @@ def _copy_parquet(file: Path, source: Source, target: Path) -> int:
     opened = open_parquet(file, str(source))
     names = named(opened.schema.names, source)
     holds_bytes = [name for name, kind in zip(names, opened.schema.types, strict=True) if pa.types.is_binary(kind)]
-    # The engine cannot stage nanoseconds, so such times land as texts.
+    # Times in nanoseconds land as texts, because the engine cannot stage them.
     columns = [
         (name, pa.string() if name in holds_bytes or kind == pa.timestamp("ns") else kind)
         for name, kind in zip(names, opened.schema.types, strict=True)
@@ -246,7 +244,7 @@ def _copy_parquet(file: Path, source: Source, target: Path) -> int:
 
 
 def _as_texts(column: pa.Array, name: str, unreadable: dict[int, list[str]]) -> pa.Array:
-    """Return bytes as texts; note the rows where they are not UTF-8, with escaped bytes as the text."""
+    """Return bytes as texts, escaped if they are not UTF-8; add the name to `unreadable` for each such row."""
     import pyarrow as pa
 
     try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAGIC = b"PAR1"
 """First bytes of a parquet file."""
 _MOST_DIGITS = 38
-"""Digits of the widest decimal that the engine has."""
+"""Digits of the widest decimal that the engine supports."""
 
 
 @dataclass(frozen=True)

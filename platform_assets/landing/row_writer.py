@@ -1,4 +1,4 @@
-"""Write landed rows as a parquet file: the source's columns, and the platform's own about each row."""
+"""Write landed rows as a parquet file: the source's columns, and the platform's own columns about each row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINE = "source_line"
 ERROR = "source_error"
 """Why the whole row cannot be read; null for a readable row."""
 TEXT = "source_text"
-"""An unreadable row as it is in the file."""
+"""Text of an unreadable row; null for a readable one. Bytes that are not UTF-8 are escaped."""
 LINES = "source_lines"
 """Number of lines of the row; only for CSV."""
 UNREADABLE = "source_unreadable"

@@ -1,4 +1,4 @@
-"""SQLite files: check that one is undamaged, and land the rows of a table.
+"""SQLite files: check that a file is undamaged, and land the rows of a table.
 
 A value becomes the text that SQLite shows for it. Bytes that are not text make their column unreadable in that row.
 """
@@ -26,7 +26,7 @@ _HEADER_BYTES = 100
 _BATCH = 50_000
 _BATCH_BYTES = 16 << 20
 _MOST_TIMES_THE_FILE = 4
-"""Limit of the rows' text as a multiple of the file's bytes. Only default values of columns take no room in a file."""
+"""Limit of the rows' text as a multiple of the file's bytes. Only column defaults, stored once, can exceed it."""
 
 
 class SqliteError(SourceError):
@@ -81,7 +81,7 @@ def opened_sqlite(file: Path, table: str, columns: Sequence[str], called: str) -
     Parameters
     ----------
     file
-        The file. Nothing is written beside it.
+        The file. It is opened without a lock or journal.
     table
         A table that it must have. A view does not count.
     columns
@@ -113,10 +113,10 @@ def counted(database: sqlite3.Connection, table: str, column: str) -> dict[str, 
 
 
 def _connected(file: Path) -> sqlite3.Connection:
-    # Immutable: no lock, and no journal beside the file is applied.
+    # With immutable=1, SQLite takes no lock and ignores a journal beside the file.
     database = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
     database.text_factory = bytes
-    # No value is longer than the file, except one that a function in the schema makes.
+    # A stored value is never longer than the file. The limit stops a generated column that computes longer ones.
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(file.stat().st_size, 1_000))
     return database
 
@@ -132,7 +132,7 @@ def _plain_errors(called: str) -> Iterator[None]:
 def _demand_all_pages(head: bytes, size: int, called: str) -> None:
     """Refuse a truncated file. SQLite would fill its last page with zeros, which the integrity check accepts."""
     page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
-    is_counted = head[24:28] == head[92:96]  # an old version of SQLite leaves the number of pages as it was
+    is_counted = head[24:28] == head[92:96]  # old versions of SQLite do not update the page count
     needed = pages * (65_536 if page == 1 else page)
     if len(head) < _HEADER_BYTES or (is_counted and size < needed):
         raise DamagedDatabaseError(f"{called} holds a damaged database: it is cut off; fetch it again")
@@ -141,7 +141,7 @@ def _demand_all_pages(head: bytes, size: int, called: str) -> None:
 def _demand_whole(database: sqlite3.Connection, called: str) -> None:
     database.execute("PRAGMA trusted_schema = OFF")
     database.execute("PRAGMA cell_size_check = ON")
-    # This also finds pages that are used twice. A few such pages could stand for any number of rows.
+    # The check also finds pages that are used twice, because a few of them could yield any number of rows.
     [(found,)] = database.execute("PRAGMA integrity_check(1)").fetchall()
     if _name(found) != "ok":
         raise DamagedDatabaseError(
@@ -150,7 +150,7 @@ def _demand_whole(database: sqlite3.Connection, called: str) -> None:
 
 
 def _demand_table(database: sqlite3.Connection, table: str, columns: Sequence[str], called: str) -> None:
-    # A virtual table has no root page. A program computes its rows.
+    # Virtual tables are left out: they have no root page, because their rows are computed.
     found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
     tables = [_name(name) for (name,) in found]
     if table.lower() not in map(str.lower, tables):
@@ -163,7 +163,7 @@ def _demand_table(database: sqlite3.Connection, table: str, columns: Sequence[st
 
 
 def _columns(database: sqlite3.Connection, table: str) -> list[str]:
-    # Not `pragma_table_info`, which leaves out generated columns.
+    # `pragma_table_info` would leave out generated columns.
     described = database.execute(f"SELECT * FROM {sql_name(table)} LIMIT 0").description  # noqa: S608 - the name is quoted
     return [_name(column[0]) for column in described]
 
@@ -173,7 +173,7 @@ def _name(value: Any) -> str:
 
 
 def _batches(database: sqlite3.Connection, table: str, most: int) -> Iterator[list[tuple[Any, ...]]]:
-    # NOT INDEXED keeps the order of the table itself.
+    # NOT INDEXED reads the rows in the table's own order, not in that of an index.
     rows = database.execute(f"SELECT * FROM {sql_name(table)} NOT INDEXED")  # noqa: S608 - the name is quoted
     batch: list[tuple[Any, ...]] = []
     total = size = 0
@@ -181,7 +181,7 @@ def _batches(database: sqlite3.Connection, table: str, most: int) -> Iterator[li
         length = sum(len(value) for value in values if isinstance(value, bytes))
         total, size = total + length, size + length
         if total > most:
-            raise sqlite3.DataError(f"its rows come to more than {most:,} bytes, {_MOST_TIMES_THE_FILE} times the file")
+            raise sqlite3.DataError(f"its rows have more than {most:,} bytes, {_MOST_TIMES_THE_FILE} times the file")
         batch.append(values)
         if len(batch) == _BATCH or size > _BATCH_BYTES:
             yield batch

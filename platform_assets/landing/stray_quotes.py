@@ -1,4 +1,4 @@
-"""Stray quotes: tell a field that really spans lines from rows between an opening and a closing quote by mistake."""
+"""Stray quotes: distinguish a field that spans lines from rows that only lie between two stray quotes."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WIDE = 5
-"""Columns from which a line of free text hardly ever has as many fields as a row."""
+"""Number of columns from which a line of free text hardly ever has as many fields as a row."""
 FEWEST_COMMAS = 3
-"""Commas in the field from which its lines count as rows: free text in a narrow table may well have one per line."""
-# Possessive: an escaped quote is never taken for the closing one.
+"""Commas that the lines must have in all to count as rows. In a narrow table, free text may have one comma per line."""
+# The quantifier is possessive, so that an escaped quote is never taken for the closing one.
 _QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
 _QUOTED_FIELD = re.compile(rb'(?:(?<=,)|^)"(?:[^"]|"")*+"(?=,|$)')
 _LONE = re.compile(rb'"(?:,|$)')
 
 
 def has_lone_closing_quote(line: bytes) -> bool:
-    """Whether a field that no quote opens ends with one."""
+    """Whether an unquoted field ends with a quote."""
     return _LONE.search(_QUOTED_FIELD.sub(b"", line)) is not None
 
 
 def has_stray_quotes(lines: Sequence[bytes], width: int) -> bool:
-    """Judge whether the quotes of a record over several lines are stray, and its lines are rows.
+    """Decide whether the quotes of a record over several lines are stray, so that its lines are rows.
 
-    They are if the first and the last line, each without its quote, and at least half of the lines between them are
-    rows by themselves, with `FEWEST_COMMAS` in all. In a file with `WIDE` columns the lines between them are enough. A
-    line is a row if it has as many fields as the header and is quoted like the first line.
+    At least half of the lines between the first and the last must be rows. In addition, one of two cases must hold. The
+    first and the last line, without their quotes, are rows too, and the lines have `FEWEST_COMMAS` in all. Or the file
+    has `WIDE` columns, and a line between the two is a row. A line is a row if it has as many fields as the header and
+    is quoted like the first line.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def has_stray_quotes(lines: Sequence[bytes], width: int) -> bool:
         return False
     last = quoted[0].count(b"\n")
     closing = quoted.end() - 1 - sum(len(line) + 1 for line in lines[:last])
-    # A field that begins the line may be the stray one. Then the ends of the lines are compared.
+    # Compare the quoting at the start of the lines, or at their end if the stray quote is at the start.
     compared = -1 if opening == 0 else 0
     first = _without(lines[0], opening)
     style = first[compared:][:1] == b'"'
@@ -61,7 +62,7 @@ def has_stray_quotes(lines: Sequence[bytes], width: int) -> bool:
 
 
 def _opening(line: bytes) -> int:
-    """Return the place of the quote that the line leaves open."""
+    """Return the position of the quote that the line leaves open."""
     place = 0
     while True:
         if line[place : place + 1] == b'"':

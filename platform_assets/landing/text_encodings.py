@@ -16,14 +16,14 @@ UTF_8_SHARE = 0.95
 """Share of the lines with non-ASCII bytes that must be valid UTF-8 for a file to count as UTF-8."""
 _PART = 1 << 17
 _SAMPLE = 1 << 16
-"""Bytes of non-ASCII lines that charset-normalizer sees."""
+"""Bytes of non-ASCII lines from which charset-normalizer detects the encoding."""
 
 
 class Utf8Stream(Protocol):
     """The content of a text file as bytes in UTF-8. Lines end at a line feed."""
 
     def read(self, size: int, /) -> bytes:
-        """Return roughly `size` bytes; none at the end of the file."""
+        """Return roughly `size` bytes; an empty result at the end of the file."""
 
     def readline(self, size: int = -1, /) -> bytes:
         """Return the bytes up to the next line feed, or `size` of them."""
@@ -54,7 +54,7 @@ def open_as_utf8(path: Path, encoding: str) -> Utf8Stream:
     Bytes that are invalid in a UTF-8 file stay in the stream. In any other encoding they raise `UnicodeDecodeError`.
     """
     if codecs.lookup(encoding).name not in {"utf-8", "utf-8-sig"}:
-        # With "\n", Python neither translates line ends nor splits at a lone carriage return.
+        # With newline="\n", Python neither translates line ends nor splits at a lone carriage return.
         file = path.open(encoding=encoding, newline="\n")
         return _Transcoded(file)
     stream = path.open("rb")

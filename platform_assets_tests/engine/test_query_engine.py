@@ -1,4 +1,4 @@
-"""The bounds of the engine, and which rows it stages and reads."""
+"""The limits of the engine, and the rows that it stages and reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from platform_assets.base.errors import TableError
 from platform_assets.engine.query_engine import Engine, as_frame
 
 
-def test_memory_threads_and_spill_folder_are_set(tmp_path: Path) -> None:
+def test_the_engine_sets_memory_threads_and_spill_folder(tmp_path: Path) -> None:
     engine = Engine(tmp_path / "scratch", "123MiB", 1)
     [(memory, threads, spill, zone)] = engine.sql(
         "SELECT current_setting('memory_limit'), current_setting('threads'),"
@@ -52,8 +52,8 @@ print(staged.rows, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.slow
-def test_a_table_far_larger_than_memory_is_staged_within_it_and_leaves_nothing(tmp_path: Path) -> None:
-    """Three million rows of 36 bytes and more, sorted, in 50 MB."""
+def test_a_table_larger_than_memory_is_staged_and_leaves_no_files(tmp_path: Path) -> None:
+    """Sort three million rows of at least 36 bytes within 50 MB."""
     done = subprocess.run(
         [sys.executable, "-c", LARGE, str(tmp_path)], check=True, capture_output=True, text=True
     ).stdout
@@ -64,7 +64,7 @@ def test_a_table_far_larger_than_memory_is_staged_within_it_and_leaves_nothing(t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rows_are_let_go_when_no_expression_needs_them(engine: Engine) -> None:
+def test_rows_are_released_when_no_expression_uses_them(engine: Engine) -> None:
     for number in range(20):
         as_frame(engine.as_expression(pd.DataFrame({"a": [number]})))
     views = "SELECT count(*) FROM duckdb_views() WHERE view_name LIKE 'rows_%'"
@@ -82,7 +82,7 @@ def test_names_and_paths_may_hold_blanks_and_quotes(engine: Engine) -> None:
         pd.testing.assert_frame_equal(as_frame(engine.staged(staged).order_by("select")), rows)
 
 
-def test_files_are_read_by_their_names_not_by_patterns(engine: Engine, files: Path) -> None:
+def test_file_names_are_not_read_as_patterns(engine: Engine, files: Path) -> None:
     (files / "month=1").mkdir()
     names = ("[a].parquet", "a.parquet", "month=1/*.parquet", "month=1/b.parquet")
     for name in names:
@@ -91,7 +91,7 @@ def test_files_are_read_by_their_names_not_by_patterns(engine: Engine, files: Pa
         assert as_frame(engine.parquet(files / name)).to_dict("list") == {"name": [name]}
 
 
-def test_a_frame_has_no_index_here_and_missing_text_is_null(engine: Engine) -> None:
+def test_a_frame_loses_its_index_and_missing_text_becomes_null(engine: Engine) -> None:
     rows = pd.DataFrame({"text": pd.Series(["a", None], dtype=object), "n": [1, 2]}).set_index("n", drop=False)
     with engine.stage(rows) as staged:
         assert staged.schema == pa.schema({"text": pa.string(), "n": pa.int64()})
@@ -106,12 +106,12 @@ def test_no_rows_keep_their_columns(engine: Engine, by: str | None) -> None:
         assert engine.staged(staged).to_pyarrow().schema == rows.schema
 
 
-def test_tables_of_ibis_own_memory_are_staged(engine: Engine) -> None:
+def test_in_memory_tables_of_ibis_are_staged(engine: Engine) -> None:
     with engine.stage(ibis.memtable(pa.table({"a": [1, 2]})).filter(ibis._.a > 1)) as staged:
         assert as_frame(engine.staged(staged)).a.tolist() == [2]
 
 
-def test_more_memory_or_space_is_asked_for_when_there_is_none(tmp_path: Path) -> None:
+def test_the_error_for_too_little_memory_or_space_names_the_setting(tmp_path: Path) -> None:
     engine = Engine(tmp_path, "10MB", 1)
     engine.sql("SET max_temp_directory_size = '1MB'")
     engine.sql("CREATE VIEW numbers AS SELECT i, hash(i)::VARCHAR AS h FROM range(1_000_000) r(i)")

@@ -1,4 +1,4 @@
-"""The laws of the digest of staged rows, and how long staged files stay."""
+"""Invariants of the digest of staged rows, and the lifetime of staged files."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def test_swapped_or_renamed_columns_change_the_digest(engine: Engine, table: pa.
 
 
 @pytest.mark.requirement("PLT-7")
-def test_cells_that_change_places_between_rows_change_the_digest(engine: Engine) -> None:
-    """Exclusive or over DuckDB's row hashes is blind to this."""
+def test_cells_swapped_between_rows_change_the_digest(engine: Engine) -> None:
+    """Exclusive or over DuckDB's row hashes would not change."""
     table = pa.table({"a": range(50), "b": range(100, 150)})
     found = {digest(engine, table)}
     for row in range(49):
@@ -130,8 +130,8 @@ def test_cells_that_change_places_between_rows_change_the_digest(engine: Engine)
 
 
 @pytest.mark.requirement("PLT-7")
-def test_rows_that_come_in_pairs_count(engine: Engine) -> None:
-    """In exclusive or a pair of equal rows is nothing."""
+def test_pairs_of_equal_rows_change_the_digest(engine: Engine) -> None:
+    """A pair of equal rows cancels out under exclusive or."""
     found = {digest(engine, pa.table({"a": [value, value, 7]})) for value in range(20)}
     assert len(found) == 20
 
@@ -152,7 +152,7 @@ def test_rows_that_come_in_pairs_count(engine: Engine) -> None:
         (["e\u0301"], ["\u00e9"], False),
     ],
 )
-def test_equal_values_are_those_that_sql_calls_equal(
+def test_digests_are_equal_only_for_values_that_are_equal_in_sql(
     engine: Engine, one: list[Any], other: list[Any], same: bool
 ) -> None:
     kind = pa.string() if isinstance(one[0], str) else pa.float64()
@@ -160,7 +160,7 @@ def test_equal_values_are_those_that_sql_calls_equal(
     assert (found[0] == found[1]) is same
 
 
-def test_types_are_part_of_the_digest(engine: Engine) -> None:
+def test_column_types_change_the_digest(engine: Engine) -> None:
     kinds = [pa.int32(), pa.int64(), pa.float64(), pa.string(), pa.decimal128(10, 2), pa.decimal128(10, 3)]
     one = pa.table({"a": ["1"]})
     assert len({digest(engine, pa.table({"a": one.column("a").cast(kind)})) for kind in kinds}) == len(kinds)
@@ -177,7 +177,7 @@ def test_partitions_digest_alone_and_together(engine: Engine) -> None:
     assert combined_digest({"a": "x\nb=y"}) != combined_digest({"a": "x", "b": "y"})
 
 
-def test_staged_files_go_with_the_context_and_after_an_error(engine: Engine) -> None:
+def test_staged_files_are_removed_with_the_context_and_after_an_error(engine: Engine) -> None:
     own = engine.folder("x").parent
     before = {*own.iterdir()}
     with engine.stage(pd.DataFrame({"a": [1]})) as staged:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
 
 
-def test_what_is_stored_has_the_type_that_the_expression_states(engine: Engine) -> None:
+def test_stored_columns_have_the_types_of_the_expression(engine: Engine) -> None:
     """DuckDB sums integers in 128 bits, and would write them as doubles."""
     rows = engine.as_expression(pa.table({"a": [2**53, 1]}))
     with engine.stage(rows.aggregate(total=rows.a.sum(), count=rows.count())) as staged:

@@ -38,7 +38,7 @@ SCHEMA = TableSchema(
         Column("name", "string", "Text."),
         Column("note", "string", "Text."),
         Column("amount", "float64", "Number."),
-        Column("price", "decimal(12, 2)", "Number with two digits behind the point."),
+        Column("price", "decimal(12, 2)", "Number with two decimals."),
         Column("day", "date", "Day."),
         Column("at", "timestamp(6)", "Time."),
         Column("ok", "boolean", "Truth value."),
@@ -85,18 +85,18 @@ _FLOATS = (0.0, 0.1, -1.5, 1e-7, 1e300, 4.35, 123456789.0, 2.0**53)
 
 @dataclass
 class OddFile:
-    """A file, and what is right to make of it.
+    """A file, and the outcomes of landing it that are right.
 
     Attributes
     ----------
     name
-        File name; its end tells how it is packed.
+        File name, whose suffix states the compression.
     content
         Bytes.
     rows
         The rows that the file holds, with `None` for a missing value.
     lines
-        Lines of a CSV file or numbers of the rows elsewhere, by row.
+        Lines of each row in a CSV file; row numbers in other files.
     unreadable
         Places in `rows` of rows that must be quarantined.
     may_quarantine
@@ -104,7 +104,7 @@ class OddFile:
     may_refuse
         Whether the file may be refused as a whole.
     story
-        What is odd, for people.
+        Description of the oddities, for reports.
     """
 
     name: str
@@ -118,7 +118,7 @@ class OddFile:
 
 
 def odd_file(seed: int, folder: Path) -> OddFile:
-    """Make the file of a seed. The folder is for SQLite, which writes files only."""
+    """Make the file of a seed. The folder is needed for SQLite, which can only write files."""
     rng = random.Random(seed)
     rows = [_row(rng, number) for number in range(rng.choice((1, 2, 5, 30, 30, 120)))]
     unreadable = _repeat(rng, rows)
@@ -151,7 +151,7 @@ def _row(rng: random.Random, number: int) -> Row:
 
 
 def _repeat(rng: random.Random, rows: list[Row]) -> set[int]:
-    """Repeat some rows; those that contradict each other are the unreadable ones."""
+    """Repeat some rows; return the places of rows that contradict each other, which must be quarantined."""
     ids = [row["id"] for row in rows]
     rows[:] = [row for place, row in enumerate(rows) if row["id"] not in ids[:place]]
     if rng.random() < 0.2:
@@ -195,7 +195,7 @@ def _csv_file(rng: random.Random, rows: list[Row], unreadable: set[int], _: Path
         file.lines = _lines_of([record.encode() for record in records], owners)
         return file
     damaged = [record.encode() for record in records]
-    _damage(rng, file, damaged)
+    _damage(rng, file, damaged, owners, names)
     file.content = (b"\xef\xbb\xbf" if encoding == "utf-8-sig" else b"") + b"".join(damaged)
     file.lines = _lines_of(damaged, owners)
     return file
@@ -212,13 +212,22 @@ def _lines_of(records: Sequence[bytes], owners: Sequence[int | None]) -> list[ra
     return lines
 
 
-def _damage(rng: random.Random, file: OddFile, records: list[bytes]) -> None:
+def _damage(
+    rng: random.Random, file: OddFile, records: list[bytes], owners: Sequence[int | None], names: Sequence[str]
+) -> None:
+    """Damage up to three records, each in one way, because two kinds together can make a readable row of other values.
+
+    For example, a surplus comma makes up for a lost one, and a lost line end between two stray quotes leaves a line
+    with a quoted field.
+    """
     file.may_quarantine = True
     good = [place for place, record in enumerate(records) if place and record.strip()]
     kinds = ("stray quotes", "another encoding", "zero byte", "lost comma", "surplus comma", "lost line end")
     for _ in range(rng.choice((1, 1, 2, 3))):
+        if not good:
+            return
         kind, place = rng.choice(kinds), rng.choice(good)
-        file.story.append(kind)
+        changed = {place}
         record = records[place]
         if kind == "another encoding":
             records[place] = record.rstrip(b"\r\n") + b"\xe9\n"
@@ -230,24 +239,52 @@ def _damage(rng: random.Random, file: OddFile, records: list[bytes]) -> None:
             records[place] = record.replace(b",", b"", 1)
         elif kind == "surplus comma":
             records[place] = b"," + record
-        elif kind == "lost line end":
+        elif kind == "lost line end" and place + 1 in good:
             records[place] = record.rstrip(b"\r\n") + b","
+            changed.add(place + 1)
         elif kind == "stray quotes":
-            _plant_stray_quotes(rng, records, place, good)
-
-
-def _plant_stray_quotes(rng: random.Random, records: list[bytes], place: int, good: Sequence[int]) -> None:
-    """Open a quote in one record and, most times, close it in a later one in the same column."""
-    column = rng.randrange(1, len(NAMES))
-    later = [other for other in good if other > place]
-    if b'"' in records[place] or b"\n" in records[place].rstrip(b"\r\n"):
-        return
-    for other, is_opening in ((place, True), *([(rng.choice(later), False)] if later and rng.random() < 0.8 else [])):
-        fields = records[other].split(b",")
-        if b'"' in records[other] or len(fields) <= column:
+            changed = _plant_stray_quotes(rng, file, records, place, good, owners=owners, names=names)
+        else:
             continue
-        fields[column] = b'"' + fields[column] if is_opening else fields[column] + b'"'
-        records[other] = b",".join(fields)
+        file.story.append(kind)
+        good = [other for other in good if other not in changed]
+
+
+def _plant_stray_quotes(
+    rng: random.Random,
+    file: OddFile,
+    records: list[bytes],
+    place: int,
+    good: Sequence[int],
+    *,
+    owners: Sequence[int | None],
+    names: Sequence[str],
+) -> set[int]:
+    """Open a quote in one record and, most times, close it in a later one in the same column. Return their places.
+
+    A quote at the end of an unquoted field is part of its value, so the later row is known with it.
+    """
+    column = rng.randrange(len(NAMES))
+    if b'"' in records[place] or b"\n" in records[place].rstrip(b"\r\n"):
+        return {place}
+    _change_field(records, place, column, lambda field: b'"' + field)
+    later = [other for other in good if other > place]
+    if not later or rng.random() < 0.2:
+        return {place}
+    closing = rng.choice(later)
+    if b'"' not in records[closing]:
+        _change_field(records, closing, column, lambda field: field + b'"')
+        owner, name = owners[closing], names[column]
+        if owner is not None and name in {"name", "note"} and (value := file.rows[owner][name]):
+            file.rows[owner] = file.rows[owner] | {name: f'{value}"'}
+    return {place, closing}
+
+
+def _change_field(records: list[bytes], place: int, column: int, change: Callable[[bytes], bytes]) -> None:
+    content = records[place].rstrip(b"\r\n")
+    fields = content.split(b",")
+    fields[column] = change(fields[column])
+    records[place] = b",".join(fields) + records[place][len(content) :]
 
 
 def _record(cells: Sequence[Any], quoting: Any, end: str) -> str:

@@ -1,4 +1,4 @@
-"""Great Expectations judges as declared: the same rows as the predicates that set bad rows apart, quietly."""
+"""Great Expectations finds the same bad rows as the predicates of the quarantine, without output or network."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def frame(**columns: list[Any]) -> Frame:
 
 
 def which_hold(rows: ir.Table) -> ir.Table:
-    """Whether each row satisfies each of the rules, by their places."""
+    """Return whether each row satisfies each rule; rules and rows are numbered."""
     holds = [rule.holds(rows).fill_null(True) for rule in ROW_RULES if rule.holds]
     return rows.select("line", **{str(place): one for place, one in enumerate(holds)}).order_by("line")
 
@@ -147,7 +147,7 @@ def test_every_helper_is_compared() -> None:
 @example([{"i": EXACT, "j": EXACT + 1, "x": None, "d": None, "e": None, "s": None}])
 @example([{"i": EXACT + 1, "j": EXACT, "x": 0.0, "d": LOW, "e": LOW, "s": ""}, {"i": None, "j": None, "x": None}])
 @example([{"i": None, "j": None, "x": None, "d": None, "e": None, "s": None}] * 2)
-def test_judgements_and_predicates_say_the_same_of_every_row(drawn: list[dict[str, Any]]) -> None:
+def test_expectations_and_predicates_agree_on_every_row(drawn: list[dict[str, Any]]) -> None:
     rows = table(drawn)
     judged = judge(as_frame(rows), [*ROW_RULES, is_unique("i"), has_rows(2)], ("line",))
     answers = WHICH_HOLD({"line": line, **row} for line, row in enumerate(drawn))
@@ -166,7 +166,7 @@ def test_judgements_and_predicates_say_the_same_of_every_row(drawn: list[dict[st
 
 
 @pytest.mark.requirement("PLT-5")
-def test_a_judgement_shows_some_of_the_rows_and_who_they_are() -> None:
+def test_a_judgement_shows_sample_rows_and_their_keys() -> None:
     [judgement] = judge(
         frame(i=[*range(EXACT, EXACT + 7), None], line=list(range(8))), [is_within("i", 0, 9)], ("line",)
     )
@@ -176,7 +176,7 @@ def test_a_judgement_shows_some_of_the_rows_and_who_they_are() -> None:
 
 
 @pytest.mark.requirement("PLT-5")
-def test_samples_name_all_columns_looked_at() -> None:
+def test_samples_show_all_checked_columns() -> None:
     columns = frame(i=[1, 1], x=[1.5, 2.5], s=["a", "b"], d=[LOW, HIGH], e=[HIGH, LOW], line=[EXACT, None])
     shown = judge(columns, [is_unique("i"), is_positive("x", at_most=2), is_after("d", "e")], ("line", "s"))
     assert shown[0].samples == ({"i": 1, "line": EXACT, "s": "a"}, {"i": 1, "line": None, "s": "b"})
@@ -185,13 +185,13 @@ def test_samples_name_all_columns_looked_at() -> None:
     assert (str(dates["d"])[:10], str(dates["e"])[:10], dates["line"]) == (str(LOW), str(HIGH), EXACT)
 
 
-def test_judgements_come_in_the_order_of_the_expectations_also_when_names_repeat() -> None:
+def test_judgements_have_the_order_of_the_expectations_even_if_names_repeat() -> None:
     judged = judge(frame(i=[1], j=[-1]), [has_rows(2), is_not_negative("j"), has_rows(1), is_not_negative("i")], ("i",))
     assert [judgement.passed for judgement in judged] == [False, False, True, True]
     assert judge(frame(i=[1]), [], ("i",)) == []
 
 
-def test_the_rows_are_not_held_on_to() -> None:
+def test_checked_rows_are_released() -> None:
     judge(rows := pd.DataFrame({"i": [1] * 4321}), [is_not_negative("i")], ("i",))
     del rows
     gc.collect()
@@ -212,7 +212,7 @@ def test_the_rows_are_not_held_on_to() -> None:
         ("ExpectColumnValuesToBeBetween", {"column": "s", "min_value": 1}, "cannot be evaluated: .* same type"),
     ],
 )
-def test_an_expectation_that_cannot_be_judged_is_named(kind: str, arguments: dict[str, Any], message: str) -> None:
+def test_an_expectation_with_an_error_is_named(kind: str, arguments: dict[str, Any], message: str) -> None:
     rule = Expectation("i_is_odd", "Every i is odd.", kind, arguments)
     with pytest.raises(PlatformError, match=f"^the expectation i_is_odd {message}") as caught:
         judge(frame(i=[1], s=["x"]), [is_present("i"), rule], ())
@@ -237,7 +237,7 @@ assert judgement.broken == 1
 
 
 @pytest.mark.requirement("PLT-5")
-def test_judging_is_quiet_uses_no_network_and_leaves_no_file(tmp_path: Path) -> None:
+def test_checking_prints_nothing_uses_no_network_and_leaves_no_file(tmp_path: Path) -> None:
     places = {
         "HOME": str(tmp_path),
         "TMPDIR": str(tmp_path),

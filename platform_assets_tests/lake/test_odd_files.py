@@ -1,7 +1,8 @@
-"""Every odd file becomes the table, the table less its quarantined lines, or a refusal. `make fuzz` runs thousands."""
+"""Each odd file gives its table, the table without quarantined lines, or a refusal. `make fuzz` runs thousands."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,3 +36,8 @@ def test_a_seed_repeats_its_file(tmp_path: Path) -> None:
     assert [odd_file(seed, tmp_path).content for seed in range(20)] == [
         odd_file(seed, tmp_path).content for seed in range(20)
     ]
+
+
+def test_a_planted_quote_at_the_end_of_a_field_is_in_the_known_table(tmp_path: Path) -> None:
+    texts = {row[name] for seed in range(SEEDS) for row in odd_file(seed, tmp_path).rows for name in ("name", "note")}
+    assert any(text and re.fullmatch(r'Inn \d+"', text) for text in texts)

@@ -60,7 +60,7 @@ def without_column(context: dg.AssetExecutionContext) -> Frame:
     TableSchema("grid/stray", COLUMNS, key=("month",), partition_by="month"), owners=OWNERS, partitions_def=MONTHS
 )
 def stray() -> Frame:
-    """Rows of a month that the run does not cover."""
+    """Return rows of a month that is not a partition of the run."""
     return pd.DataFrame({"month": ["2026-03"], "power_mw": [3]})
 
 

@@ -1,4 +1,4 @@
-"""Rows from outside get their types, bad ones are set apart with every reason, and none is lost."""
+"""Rows of a source get their types, bad rows go to quarantine with every reason, and no row is lost."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ HEADER = "id,day,amount,note,extra\n"
 
 
 class Sieve:
-    """Sifts contents of files into good rows, quarantined rows, and the number of twins."""
+    """Separates the rows of a file into good rows, quarantined rows, and the number of dropped copies."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
@@ -199,7 +199,7 @@ TEXTS: list[tuple[str, Any]] = [
     ],
 )
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_text_is_read_as_what_it_says_or_not_at_all(
+def test_a_text_is_read_exactly_or_quarantined(
     sieve: Sieve, column: str, rule: str, examples: list[tuple[str, Any]], kind: str
 ) -> None:
     schema = TableSchema("shop/values", (Column("place", "int64", "."), Column("value", column, ".")), ("place",))
@@ -211,7 +211,7 @@ def test_a_text_is_read_as_what_it_says_or_not_at_all(
         content = written.getvalue()
     good, bad, _ = sieve.sift(content, schema)
     read = {row["place"]: row["value"] for row in good}
-    # A field of a CSV file cannot say whether it is empty or missing, a text in parquet can.
+    # An empty field of a CSV file is missing, but parquet distinguishes an empty text from null.
     is_missing = {"": None if kind == "csv" or column != "string" else ""}
     assert {texts[place]: repr(value) for place, value in read.items()} == {
         text: repr(is_missing.get(text, value)) for text, value in examples if value is not UNREADABLE
@@ -277,7 +277,7 @@ TYPED: list[tuple[str, pa.Array, list[Any]]] = [
 
 @pytest.mark.requirement("PLT-6")
 @pytest.mark.parametrize(("column", "values", "expected"), TYPED)
-def test_a_value_of_another_type_is_taken_where_nothing_of_it_is_lost(
+def test_a_value_of_another_type_is_accepted_if_the_conversion_is_exact(
     sieve: Sieve, column: str, values: pa.Array, expected: list[Any]
 ) -> None:
     schema = TableSchema("shop/values", (Column("place", "int64", "."), Column("value", column, ".")), ("place",))
@@ -290,7 +290,7 @@ def test_a_value_of_another_type_is_taken_where_nothing_of_it_is_lost(
 
 
 @pytest.mark.requirement("PLT-6")
-def test_bad_rows_name_all_their_rules_and_stay_as_they_came(sieve: Sieve) -> None:
+def test_quarantined_rows_have_all_broken_rules_and_the_original_text(sieve: Sieve) -> None:
     good, bad, sifted = sieve.sift(
         HEADER
         + "1,2020-01-01,1.50,x,e\n"
@@ -336,7 +336,7 @@ def test_bad_rows_name_all_their_rules_and_stay_as_they_came(sieve: Sieve) -> No
     assert sifted.unknown_columns == ("extra",)
 
 
-def test_rules_are_counted_and_found_by_name() -> None:
+def test_broken_rules_are_counted_and_rows_are_found_by_rule() -> None:
     bad = ibis.memtable(
         pa.table(
             {LINE: [2, 3, 4, 5], RULES: ["b", "a, b", "line_is_readable", "day_is_a_date, b"], "source_row": ["x"] * 4}
@@ -394,7 +394,7 @@ DAY = "2020-01-01"
         ),
     ],
 )
-def test_identical_rows_collapse_and_contradicting_ones_are_set_apart(
+def test_identical_rows_collapse_and_contradicting_ones_are_quarantined(
     sieve: Sieve, lines: list[str], kept: list[int], set_apart: dict[int, str], twins: int
 ) -> None:
     good, bad, sifted = sieve.sift(HEADER + "\n".join(lines))
@@ -407,7 +407,7 @@ def test_identical_rows_collapse_and_contradicting_ones_are_set_apart(
 
 
 @pytest.mark.requirement("PLT-6")
-def test_a_key_of_several_columns_is_one_key(sieve: Sieve) -> None:
+def test_a_key_of_several_columns_is_compared_as_a_whole(sieve: Sieve) -> None:
     schema = TableSchema(SALES.name, SALES.columns, ("id", "day"), source=True)
     lines = ["1,2020-01-01,5,x,", "1,2020-01-02,5,y,", "1,2020-01-02,5,z,", "1,,5,x,", "1,,5,x,", "1,2020-01-01,5,x,"]
     good, bad, sifted = sieve.sift(HEADER + "\n".join(lines), schema)
@@ -416,7 +416,7 @@ def test_a_key_of_several_columns_is_one_key(sieve: Sieve) -> None:
     assert sifted.twins == 1
 
 
-def test_the_first_of_identical_rows_stays(sieve: Sieve) -> None:
+def test_the_first_of_identical_rows_is_kept(sieve: Sieve) -> None:
     _, bad, _ = sieve.sift(HEADER + f"9,{DAY},1,x,\n" + f"1,{DAY},-5,x,\n" * 50_000)
     assert rules(bad) == {3: "amount_is_positive"}
 
@@ -441,18 +441,18 @@ lines = st.lists(
 @pytest.mark.requirement("PLT-6", "CRE-5")
 @settings(max_examples=30)
 @given(lines)
-def test_every_line_is_good_or_quarantined_or_a_twin(sieve: Sieve, drawn: list[str]) -> None:
+def test_every_line_is_published_quarantined_or_a_dropped_copy(sieve: Sieve, drawn: list[str]) -> None:
     content = [f"1000,{DAY},5,x,", *drawn]
     good, bad, sifted = sieve.sift(HEADER + "\n".join(content))
     came = {number: line for number, line in enumerate(content, start=2) if line}
     assert len(good) + len(bad) + sifted.twins == len(came)
-    # Each quarantined row is the line it says it is.
+    # The text of each quarantined row is that of its line.
     for row in bad:
         raw = row["source_row"]
         values = json.loads(raw).values() if raw.startswith("{") else None
         assert (",".join(value or "" for value in values) if values else raw) == came[row[LINE]]
         assert row[RULES]
-    # No key is good and bad, or good twice.
+    # No key is both published and quarantined, or published twice.
     keys = Counter(row["id"] for row in good)
     assert set(keys.values()) <= {1}
     contradicted = {json.loads(row["source_row"])["id"] for row in bad if "id_is_unique" in row[RULES]}
@@ -468,7 +468,7 @@ def test_a_source_without_a_declared_column_is_refused(sieve: Sieve) -> None:
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_row_is_judged_by_its_value_whatever_the_footer_says(sieve: Sieve) -> None:
+def test_wrong_bounds_in_the_footer_do_not_hide_a_bad_row(sieve: Sieve) -> None:
     sink = io.BytesIO()
     amounts = [1.0, -5.0, 2.0]
     table = pa.table({"id": [1, 2, 3], "day": [DAY] * 3, "amount": amounts, "note": ["x"] * 3})
@@ -483,7 +483,7 @@ def test_a_row_is_judged_by_its_value_whatever_the_footer_says(sieve: Sieve) -> 
 
 
 @pytest.mark.requirement("PLT-12")
-def test_bytes_that_are_no_text_are_named_with_their_column(sieve: Sieve) -> None:
+def test_the_error_for_bytes_that_are_not_text_names_their_columns(sieve: Sieve) -> None:
     table = pa.table(
         {"id": [1, 2], "day": [DAY] * 2, "amount": [1.0] * 2, "note": [b"x", b"\xe9"], "extra": [b"\xff"] * 2}
     )
@@ -495,7 +495,7 @@ def test_bytes_that_are_no_text_are_named_with_their_column(sieve: Sieve) -> Non
 
 
 def with_hole(path: Path, column: str, compression: str) -> bytes:
-    """A parquet file in whose middle, in one column's pages, bytes were lost to a bad disk."""
+    """Return a parquet file with damaged bytes in the pages of one column."""
     sink = pa.BufferOutputStream()
     numbers = range(50_000)
     table = pa.table(
@@ -519,7 +519,7 @@ def with_hole(path: Path, column: str, compression: str) -> bytes:
 @pytest.mark.requirement("CRE-2")
 @pytest.mark.parametrize("column", ["note", "extra"])
 @pytest.mark.parametrize("compression", ["snappy", "zstd"])
-def test_a_parquet_file_damaged_in_the_middle_is_refused_and_leaves_nothing(
+def test_a_parquet_file_damaged_in_the_middle_is_refused_and_leaves_no_files(
     tmp_path: Path, column: str, compression: str
 ) -> None:
     from platform_assets.lake.validation import Validator

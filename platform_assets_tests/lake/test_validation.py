@@ -1,4 +1,4 @@
-"""A table is judged before anyone can read it; nothing is left of one that could not be."""
+"""A table is checked before it is published; a failed check leaves no staged files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def leftovers(engine: Engine) -> list[str]:
 
 @pytest.fixture
 def engine(shared_engine: Engine) -> Iterator[Engine]:
-    """An engine of whose files each test leaves none."""
+    """An engine; the test fails if it leaves staged files behind."""
     yield shared_engine
     assert leftovers(shared_engine) == []
 
@@ -82,7 +82,7 @@ def verdicts(validated: Validated) -> dict[str, bool]:
 
 
 @pytest.mark.requirement("PLT-5", "PLT-6")
-def test_facts_about_rows_warn_in_a_source_and_block_elsewhere() -> None:
+def test_row_expectations_warn_in_a_source_and_block_in_a_derived_table() -> None:
     assert {check.name: check.blocking for check in checks_of(SALES)} == {
         WITHIN_LIMIT: True,
         READ_WELL: False,
@@ -101,7 +101,7 @@ def test_facts_about_rows_warn_in_a_source_and_block_elsewhere() -> None:
 
 
 @pytest.mark.requirement("PLT-5", "PLT-6")
-def test_a_source_is_published_without_its_bad_rows_and_judged_with_them(engine: Engine, tmp_path: Path) -> None:
+def test_bad_rows_are_not_published_and_count_in_the_checks(engine: Engine, tmp_path: Path) -> None:
     lines = [
         "1,2020-01-01,5",
         "2,2020-01-01,-5",
@@ -158,7 +158,7 @@ def test_a_source_is_published_without_its_bad_rows_and_judged_with_them(engine:
 
 
 @pytest.mark.parametrize("demo", [True, False])
-def test_rows_from_sample_data_say_so(engine: Engine, tmp_path: Path, demo: bool) -> None:
+def test_tables_from_sample_data_are_marked_as_demo(engine: Engine, tmp_path: Path, demo: bool) -> None:
     validated = Validator(engine, 0).validate(SALES, landed(engine, tmp_path, *good(1), demo=demo))
     assert validated.demo is demo
     validated.discard()
@@ -178,7 +178,7 @@ def test_rows_from_sample_data_say_so(engine: Engine, tmp_path: Path, demo: bool
         (0.999, 0, 3, False),
     ],
 )
-def test_a_load_stops_above_the_limit_of_bad_rows(
+def test_a_load_with_too_many_bad_rows_is_blocked(
     engine: Engine, tmp_path: Path, limit: float, good_rows: int, bad_rows: int, passed: bool
 ) -> None:
     rows = landed(engine, tmp_path, *good(good_rows), *bad(bad_rows))
@@ -241,7 +241,7 @@ def test_a_row_count_far_from_the_usual_one_is_a_warning(
     validated.discard()
 
 
-def test_an_empty_source_is_blocked_for_being_empty(engine: Engine) -> None:
+def test_a_source_without_rows_is_blocked(engine: Engine) -> None:
     names = {column.name: pa.string() for column in COLUMNS} | {LINE: pa.int64(), ERROR: pa.string(), TEXT: pa.string()}
     rows = engine.as_expression(pa.schema(names.items()).empty_table())
     validated = Validator(engine, 0).validate(SALES, Landed(Source("PLATFORM_SALES_URI", "x.csv"), rows, ""))
@@ -261,7 +261,9 @@ def test_an_empty_source_is_blocked_for_being_empty(engine: Engine) -> None:
         ({"amount": [float("nan")]}, set()),
     ],
 )
-def test_a_derived_table_is_judged_whole(engine: Engine, columns: dict[str, list[Any]], failed: set[str]) -> None:
+def test_a_derived_table_is_checked_without_a_quarantine(
+    engine: Engine, columns: dict[str, list[Any]], failed: set[str]
+) -> None:
     validated = Validator(engine, 1).validate(TOTALS, frame(**columns).astype({"id": "int64", "amount": "float64"}))
     assert {name for name, passed in verdicts(validated).items() if not passed} == failed
     assert (validated.quarantine, validated.demo, validated.metadata) == (None, False, {})
@@ -300,7 +302,7 @@ def test_a_table_gets_the_declared_order_and_types(engine: Engine) -> None:
         (frame(id=[2**64 - 1]), "out of range"),
     ],
 )
-def test_a_table_of_another_form_is_refused_and_leaves_nothing(
+def test_a_table_with_other_columns_is_refused_and_leaves_no_files(
     engine: Engine, rows: pd.DataFrame, message: str
 ) -> None:
     with pytest.raises(SchemaError, match=message):
@@ -320,7 +322,7 @@ def test_conforming_changes_no_row() -> None:
 WRONG = Expectation("id_is_odd", "Every id is odd.", "ExpectNothing", {}, ("id",))
 
 
-def test_nothing_is_left_where_judging_fails(engine: Engine, tmp_path: Path) -> None:
+def test_a_failed_check_leaves_no_files(engine: Engine, tmp_path: Path) -> None:
     source = TableSchema(SALES.name, COLUMNS, ("id",), (WRONG,), source=True)
     with pytest.raises(PlatformError, match="id_is_odd has a wrong declaration"):
         Validator(engine, 1).validate(source, landed(engine, tmp_path, *good(1)))
@@ -329,21 +331,21 @@ def test_nothing_is_left_where_judging_fails(engine: Engine, tmp_path: Path) -> 
         Validator(engine, 1).validate(derived, frame())
 
 
-def test_nothing_is_left_of_a_source_that_lacks_a_column(engine: Engine, tmp_path: Path) -> None:
+def test_a_source_that_lacks_a_column_leaves_no_files(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"lacks the columns \['amount'\]"):
         Validator(engine, 1).validate(SALES, landed(engine, tmp_path, "1,2", header="id,day"))
 
 
 @pytest.mark.requirement("PLT-6")
-def test_rows_from_outside_cannot_pass_for_derived_ones_nor_the_reverse(engine: Engine, tmp_path: Path) -> None:
-    with pytest.raises(SchemaError, match="shop/sales is declared as a source, but was given a frame"):
+def test_a_source_needs_a_landed_file_and_a_derived_table_does_not_accept_one(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match="shop/sales is declared as a source, but got a frame"):
         Validator(engine, 0).validate(SALES, frame())
-    with pytest.raises(SchemaError, match="shop/totals is declared as derived, but was given a landed file"):
+    with pytest.raises(SchemaError, match="shop/totals is declared as derived, but got a landed file"):
         Validator(engine, 0).validate(TOTALS, landed(engine, tmp_path, *good(1)))
 
 
 @pytest.mark.parametrize("returned", [None, [1, 2], {"id": [1]}, "shop/totals"])
-def test_what_is_no_table_is_refused_by_its_type(engine: Engine, returned: Any) -> None:
+def test_the_error_for_a_value_that_is_not_a_table_names_its_type(engine: Engine, returned: Any) -> None:
     with pytest.raises(
         SchemaError, match=f"{type(returned).__name__} is not a table; return a pandas frame or an Ibis expr"
     ):

@@ -28,7 +28,7 @@ def folders(engine: Engine) -> list[str]:
 
 
 def landed(engine: Engine, uri: str | Path) -> list[Row]:
-    """The rows of a file, without how many lines each has."""
+    """Return the rows of a file, without the column of line counts."""
     with land(Source(SETTING, str(uri)), engine) as file:
         kept = [name for name in file.rows.columns if name != LINES]
         rows: list[Row] = file.rows.select(kept).order_by(LINE).to_pyarrow().to_pylist()

@@ -1,4 +1,4 @@
-"""Each line of a CSV file becomes part of a row that knows its line, whatever is wrong with it."""
+"""Each line of a CSV file becomes part of exactly one row with its line number, even if the line is damaged."""
 
 from __future__ import annotations
 
@@ -64,6 +64,8 @@ def fields(found: int) -> str:
         pytest.param(b'a,b\n"","\'"\n', [good(2, None, "'")], id="empty between quotes"),
         pytest.param(b"a,b\n NULL , 4\n", [good(2, " NULL ", " 4")], id="blanks stay"),
         pytest.param(b'a,b\n"x,""y""",z"w\n', [good(2, 'x,"y"', 'z"w')], id="quotes and commas in fields"),
+        pytest.param(b'a,b\n1",x"y"\n', [good(2, '1"', 'x"y"')], id="quotes at the end of unquoted fields"),
+        pytest.param(b'a,b\n1,"x,3,4"\n', [good(2, "1", "x,3,4")], id="a row between quotes within a line"),
         pytest.param(b"a,b\n#1,2\n", [good(2, "#1", "2")], id="no comments"),
         pytest.param(
             b'a,b\n"x\ny",2\n3\n"x\r\n\r\ny",4\n5,6\n',
@@ -107,7 +109,7 @@ def fields(found: int) -> str:
         pytest.param(b"a,b\n1,\0\n3,4\n", [bad(2, "it holds a zero byte", "1,\0"), good(3, "3", "4")], id="zero byte"),
     ],
 )
-def test_every_line_is_a_row_or_is_kept_with_the_reason(
+def test_every_line_is_a_row_or_an_unreadable_line_with_the_reason(
     engine: Engine, tmp_path: Path, content: bytes, expected: list[Row]
 ) -> None:
     assert read(engine, tmp_path, content) == expected
@@ -126,7 +128,7 @@ def test_a_record_spans_up_to_a_hundred_lines(engine: Engine, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("filler", ["x", '"', "é"])
-def test_a_record_is_as_long_as_stated(engine: Engine, tmp_path: Path, filler: str) -> None:
+def test_a_record_may_be_as_long_as_the_documented_limit(engine: Engine, tmp_path: Path, filler: str) -> None:
     field = filler * ((LONGEST_RECORD - 4) // len(filler.encode()))
     quoted = f'"{field}"' if filler != '"' else f'"{field[: len(field) // 2 * 2]}"'
     value = quoted[1:-1].replace('""', '"')
@@ -151,7 +153,7 @@ def test_an_open_quote_loses_no_line_of_a_large_file(engine: Engine, tmp_path: P
     assert all(row["a"] == str(row[LINE] - 2) for row in rows if not row[ERROR])
 
 
-def test_quoted_line_breaks_are_right_where_a_large_file_is_read_in_parts(engine: Engine, tmp_path: Path) -> None:
+def test_quoted_line_breaks_survive_between_pieces_of_a_large_file(engine: Engine, tmp_path: Path) -> None:
     value = 'x"\n' * 30
     content = io.StringIO()
     csv.writer(content, lineterminator="\n").writerows(
@@ -177,7 +179,7 @@ damaged = st.sampled_from([b"1\n", b"1,2,3\n", b"\xff,2\n", b"1,\0\n", b'"1"2,3\
 @pytest.mark.requirement("PLT-6")
 @settings(max_examples=60)
 @given(st.lists(st.lists(text, min_size=2, max_size=2) | damaged | st.sampled_from([b"\n", b"\r\n"]), min_size=1))
-def test_fields_come_back_whatever_is_in_them_and_damaged_lines_as_they_were(
+def test_fields_are_read_back_exactly_and_damaged_lines_are_unchanged(
     engine: Engine, tmp_path_factory: pytest.TempPathFactory, parts: list[list[str] | bytes]
 ) -> None:
     expected: list[tuple[int, Any]] = []
@@ -201,7 +203,7 @@ def test_fields_come_back_whatever_is_in_them_and_damaged_lines_as_they_were(
     st.lists(st.sampled_from([b"a", b",", b'"', b"\n", b"\r", b"\0", b"\xff", b"1,2\n", b'1,"', b'",2\n']), max_size=40)
 )
 @example([b'1,"', b"a", b"\n", b"1,2\n", b'",2\n'])
-def test_each_line_of_any_rubbish_is_part_of_exactly_one_row(
+def test_each_line_of_random_text_is_part_of_exactly_one_row(
     engine: Engine, tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]
 ) -> None:
     body = b"".join(parts) + b"\n1,2\n"

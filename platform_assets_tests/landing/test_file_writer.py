@@ -1,4 +1,4 @@
-"""Files that are written appear whole or not at all, with the bytes that were asked for."""
+"""Written files appear completely or not at all, with exactly the given content."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def test_rows_are_encoded_as_asked(tmp_path: Path, encoding: str, content: bytes
     assert path.read_bytes() == content
 
 
-def test_a_file_of_that_name_is_replaced(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
     path = write_bytes(tmp_path / "file", b"old and longer")
     assert write_bytes(path, b"new").read_bytes() == b"new"
     assert write_csv(path, ("a",), []).read_bytes() == b"a\n"
 
 
-def test_a_failure_keeps_what_was_there_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failure_keeps_the_old_file_and_leaves_no_partial_file(tmp_path: Path) -> None:
     def broken() -> Iterator[list[int]]:
         yield [1]
         raise RuntimeError("no more rows")

@@ -27,7 +27,7 @@ NOT_UTF8 = f"<uri> ({SETTING}) is neither parquet nor a CSV file in UTF-8"
 NO_ROWS = f"<uri> ({SETTING}) has columns and no rows; it needs at least one"
 
 
-def test_columns_are_named_as_schemas_name_them(engine: Engine, tmp_path: Path) -> None:
+def test_column_names_become_lower_case_and_empty_ones_get_a_number(engine: Engine, tmp_path: Path) -> None:
     rows = read(engine, tmp_path, b",Loan ID,\xc3\x84,file_row_number,nth,\n1,2,3,4,5,6\n")
     assert rows == [
         {
@@ -62,7 +62,7 @@ def test_parquet_rows_are_numbered_across_row_groups(engine: Engine, tmp_path: P
     assert [row[LINE] for row in rows] == list(range(1, 10_001))
 
 
-def test_a_file_that_is_replaced_meanwhile_is_still_read_as_it_was(engine: Engine, tmp_path: Path) -> None:
+def test_replacing_the_file_does_not_change_the_landed_rows(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "sales.parquet"
     pq.write_table(pa.table({"a": [1], "b": [2]}), path)
     with land(Source(SETTING, str(path)), engine) as file:
@@ -70,7 +70,7 @@ def test_a_file_that_is_replaced_meanwhile_is_still_read_as_it_was(engine: Engin
         assert file.rows.to_pyarrow().to_pylist() == [good(1, 1, 2)]  # type: ignore[arg-type]
 
 
-def test_nothing_is_left_of_a_discarded_file(engine: Engine, tmp_path: Path) -> None:
+def test_discarding_removes_all_files(engine: Engine, tmp_path: Path) -> None:
     before = folders(engine)
     read(engine, tmp_path, CONTENT)
     assert folders(engine) == before
@@ -104,7 +104,7 @@ def test_nothing_is_left_of_a_discarded_file(engine: Engine, tmp_path: Path) -> 
         ),
     ],
 )
-def test_a_file_that_is_no_table_is_refused(engine: Engine, tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_a_table_is_refused(engine: Engine, tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "file.csv"
     path.write_bytes(content)
     assert refused(engine, path) == message
@@ -134,7 +134,7 @@ def test_parquet_files_without_rows_or_with_duplicate_columns_are_refused(engine
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_column_named_like_one_of_the_platform_is_renamed(engine: Engine, tmp_path: Path) -> None:
+def test_a_column_with_the_name_of_an_own_column_is_renamed(engine: Engine, tmp_path: Path) -> None:
     [row] = read(engine, tmp_path, b"source_line,source_line_of_source,source_error\n7,8,9\n")
     assert row[LINE] == 2
     assert row["source_line_of_source_"] == "7"
@@ -143,7 +143,7 @@ def test_a_column_named_like_one_of_the_platform_is_renamed(engine: Engine, tmp_
 
 
 @pytest.mark.requirement("PLT-12")
-def test_utf_16_with_its_byte_order_mark_is_read(engine: Engine, tmp_path: Path) -> None:
+def test_utf_16_with_a_byte_order_mark_is_read(engine: Engine, tmp_path: Path) -> None:
     assert read(engine, tmp_path, "a,b\n1,数\r\n\n3,4\n".encode("utf-16")) == [good(2, "1", "数"), good(4, "3", "4")]
     path = tmp_path / "file.csv"
     path.write_bytes("a,b\n1,2\n".encode("utf-16") + b"\0")
@@ -151,7 +151,7 @@ def test_utf_16_with_its_byte_order_mark_is_read(engine: Engine, tmp_path: Path)
 
 
 @pytest.mark.requirement("PLT-12")
-def test_lines_of_another_encoding_are_set_apart_or_decide_the_encoding(engine: Engine, tmp_path: Path) -> None:
+def test_lines_of_another_encoding_are_unreadable_or_decide_the_encoding(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "file.csv"
 
     def land_with(latin: int, utf_8: int) -> tuple[str, list[Row]]:
@@ -196,7 +196,7 @@ def test_lines_of_another_encoding_are_set_apart_or_decide_the_encoding(engine: 
         (pa.array([[1], None]), "array<int64>", [[1], None]),
     ],
 )
-def test_a_parquet_type_is_read_as_its_plain_counterpart(
+def test_a_parquet_type_lands_as_its_plain_counterpart(
     engine: Engine, tmp_path: Path, column: pa.Array, kind: str, values: list[Any]
 ) -> None:
     path = tmp_path / "file.parquet"

@@ -1,4 +1,4 @@
-"""A table of a SQLite file lands as rows with their place; what is no such file is refused with the reason."""
+"""A table of a SQLite file lands as numbered rows; any other file is refused with the reason."""
 
 from __future__ import annotations
 
@@ -93,14 +93,14 @@ def test_a_text_that_is_not_utf_8_is_unreadable_in_its_column(engine: Engine, tm
     ]
 
 
-def test_rows_come_in_the_tables_own_order_whatever_its_indexes(engine: Engine, tmp_path: Path) -> None:
+def test_rows_have_the_tables_order_not_that_of_an_index(engine: Engine, tmp_path: Path) -> None:
     rows = [(f"{n:04d}", f"{1_000 - n:04d}") for n in range(1_000)]
     content = database(tmp_path, rows, AB, "CREATE INDEX by_b ON data (b, A)")
     found = landed(engine, tmp_path, content, ("A",))
     assert [(row[LINE], row["a"]) for row in found] == [(n + 1, f"{n:04d}") for n in range(1_000)]
 
 
-def test_more_rows_than_fit_in_one_batch(engine: Engine, tmp_path: Path) -> None:
+def test_a_table_of_several_batches_is_read_completely(engine: Engine, tmp_path: Path) -> None:
     content = database(tmp_path, [], TABLE)
     file = tmp_path / "made.sqlite"
     with closing(sqlite3.connect(file)) as connection:
@@ -117,7 +117,7 @@ def test_more_rows_than_fit_in_one_batch(engine: Engine, tmp_path: Path) -> None
         )
 
 
-def test_an_archive_lands_as_its_database(engine: Engine, tmp_path: Path) -> None:
+def test_the_database_in_an_archive_is_landed(engine: Engine, tmp_path: Path) -> None:
     content = database(tmp_path, labelled(("a fire", "Relevant")))
     for name in ("db.tar.gz", "db"):
         file = tmp_path / name
@@ -131,7 +131,7 @@ def test_an_archive_lands_as_its_database(engine: Engine, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_an_archive_above_the_limit_is_not_even_fetched(engine: Engine, tmp_path: Path, remote: bool) -> None:
+def test_an_archive_above_the_limit_is_never_fetched(engine: Engine, tmp_path: Path, remote: bool) -> None:
     file = tmp_path / "db.tar.gz"
     file.write_bytes(pack(random.Random(1).randbytes(100_000)))
     uri = f"file://{file}" if remote else str(file)
@@ -175,7 +175,7 @@ VIEW = (
     ],
     ids=["empty", "another file", "magic alone", "cut off", "last bytes missing", "with a hole"],
 )
-def test_what_is_no_whole_database_is_refused(
+def test_a_damaged_or_foreign_file_is_refused(
     engine: Engine, tmp_path: Path, content: Any, kind: type[Exception], message: str
 ) -> None:
     whole = database(tmp_path, labelled(*[(f"text {n}", "Relevant") for n in range(2_000)]))
@@ -199,7 +199,7 @@ def test_what_is_no_whole_database_is_refused(
     ],
     ids=["another table", "a view without an end", "a virtual table", "another column"],
 )
-def test_what_lacks_the_table_or_a_column_is_refused(
+def test_a_database_without_the_table_or_a_column_is_refused(
     engine: Engine, tmp_path: Path, table: str, kind: type[Exception], message: str
 ) -> None:
     with pytest.raises(SqliteError) as raised:
@@ -212,7 +212,7 @@ def test_a_table_without_rows_is_refused(engine: Engine, tmp_path: Path) -> None
         landed(engine, tmp_path, database(tmp_path, []))
 
 
-def test_a_value_that_the_schema_makes_up_is_no_bomb(engine: Engine, tmp_path: Path) -> None:
+def test_a_computed_value_longer_than_the_file_is_refused(engine: Engine, tmp_path: Path) -> None:
     table = "CREATE TABLE data (a, text AS (hex(zeroblob(400000000))))"
     content = database(tmp_path, [], table, "INSERT INTO data (a) VALUES (1)")
     with pytest.raises(SqliteError, match="lacks the columns|damaged database"):
@@ -241,7 +241,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     cut=st.just(0) | st.integers(0, 20_000),
     flips=st.lists(st.tuples(st.integers(0, 200) | st.integers(0, 20_000), st.integers(0, 7)), max_size=6),
 )
-def test_whatever_is_damaged_ends_in_rows_or_in_an_error_of_ours(
+def test_random_damage_gives_rows_or_a_source_error(
     tmp_path_factory: pytest.TempPathFactory, whole: bytes, cut: int, flips: list[tuple[int, int]]
 ) -> None:
     kept = bytearray(whole[: len(whole) - cut % len(whole)])
@@ -254,12 +254,12 @@ def test_whatever_is_damaged_ends_in_rows_or_in_an_error_of_ours(
         counted(connection, "data", "choose_one")
 
 
-def test_rows_that_come_to_more_than_the_file_holds_are_refused(tmp_path: Path) -> None:
+def test_rows_far_larger_than_the_file_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "bomb.sqlite"
     with closing(sqlite3.connect(file)) as made:
         made.execute('CREATE TABLE data ("index" INTEGER)')
         made.executemany("INSERT INTO data VALUES (?)", [(number,) for number in range(100)])
         made.execute(f"ALTER TABLE data ADD COLUMN text TEXT DEFAULT '{'x' * 50_000}'")
         made.commit()
-    with pytest.raises(DamagedDatabaseError, match="its rows come to more than .* bytes, 4 times the file"):
+    with pytest.raises(DamagedDatabaseError, match="its rows have more than .* bytes, 4 times the file"):
         sqlite_rows("data", ["index", "text"])(file, Source(SETTING, str(file)), tmp_path / "rows.parquet")

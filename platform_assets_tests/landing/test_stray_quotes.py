@@ -1,4 +1,4 @@
-"""Rows between two stray quotes stay rows; a field with line breaks stays a field."""
+"""Rows between two stray quotes are read as rows; a quoted field with line breaks is read as one field."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def row(number: int, name: str = "", street: str = "") -> str:
 
 
 def split(folder: Path, *lines: str, header: str = HEADER) -> tuple[dict[int, str], dict[int, str]]:
-    """The first field of each row and the reason of each unreadable line, by line."""
+    """Return, by line, the first field of each row and the reason of each unreadable line."""
     path = folder / "file.csv"
     path.write_text(header + "\n".join(lines) + "\n", encoding="utf-8", newline="")
     rows: dict[int, str] = {}
@@ -56,7 +56,7 @@ def test_a_bad_line_between_stray_quotes_hides_no_row(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("PLT-12")
 @pytest.mark.parametrize("first", ['x,"Inn', '2,x,"Inn', '2\0,"Inn'])
-def test_the_end_of_an_unreadable_record_is_no_row(tmp_path: Path, first: str) -> None:
+def test_the_end_of_an_unreadable_record_is_not_a_row(tmp_path: Path, first: str) -> None:
     rows, unread = split(
         tmp_path, first, 'by the lake",2 Mill Rd,Ashford,9.5,x', row(4), header="name,street,city,rate,x\n"
     )
@@ -65,14 +65,14 @@ def test_the_end_of_an_unreadable_record_is_no_row(tmp_path: Path, first: str) -
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_stray_quote_without_a_partner_costs_its_line(tmp_path: Path) -> None:
+def test_a_single_stray_quote_makes_only_its_line_unreadable(tmp_path: Path) -> None:
     rows, unread = split(tmp_path, row(2), row(3, street='"3 Mill Rd'), row(4), row(5, street='"5, Mill ""Old"" Rd"'))
     assert list(rows) == [2, 4, 5]
     assert unread == {3: "a quote is not closed"}
 
 
 @pytest.mark.requirement("PLT-12")
-def test_stray_quotes_across_two_pieces_of_a_file_hide_no_row(tmp_path: Path) -> None:
+def test_stray_quotes_in_two_pieces_of_a_file_hide_no_row(tmp_path: Path) -> None:
     count = 2 * PIECE // len(row(1000))
     lines = [row(number) for number in range(2, count)]
     middle = PIECE // len(row(1000)) - 20
@@ -93,7 +93,7 @@ def test_stray_quotes_across_two_pieces_of_a_file_hide_no_row(tmp_path: Path) ->
     ],
 )
 @pytest.mark.requirement("PLT-12")
-def test_a_field_with_line_breaks_stays_a_field(tmp_path: Path, record: str) -> None:
+def test_a_quoted_field_with_line_breaks_is_one_field(tmp_path: Path, record: str) -> None:
     rows, unread = split(tmp_path, record, row(9))
     assert unread == {}
     assert list(rows) == [2, 3 + record.count("\n")]
@@ -111,5 +111,5 @@ def test_a_field_with_line_breaks_stays_a_field(tmp_path: Path, record: str) -> 
         ([b'1,"a', b"2,b,x,x,x,x", b'c",x,x,x,x'], 6, True),
     ],
 )
-def test_quotes_are_stray_where_the_lines_are_rows(lines: list[bytes], width: int, expected: bool) -> None:
+def test_quotes_are_stray_if_the_lines_between_them_are_rows(lines: list[bytes], width: int, expected: bool) -> None:
     assert has_stray_quotes(lines, width) is expected

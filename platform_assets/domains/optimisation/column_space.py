@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 class ColumnSpace:
     """Memory of a column, allocated once and filled part by part.
 
-    Parts that are kept until the end would need the memory twice.
+    Keeping the parts and joining them at the end would need the memory twice.
 
     Parameters
     ----------
     kind
         The type of the parts.
     facts
-        How many values there are, how many nulls and bytes of text.
+        Numbers of values, nulls and bytes of text.
     """
 
     def __init__(self, kind: pa.DataType, facts: Facts) -> None:
@@ -44,7 +44,7 @@ class ColumnSpace:
 
     @staticmethod
     def fits(kind: pa.DataType) -> bool:
-        """Whether values of a type are stored one after the other."""
+        """Whether values of a type are stored in one contiguous buffer, so that this class can hold them."""
         import pyarrow as pa
 
         is_flat = is_text(kind) or (width_of(kind) > 0 and pa.types.is_primitive(kind)) or pa.types.is_decimal(kind)
@@ -66,7 +66,7 @@ class ColumnSpace:
         else:
             _, places, letters = (values.fill_null("") if values.null_count else values).buffers()
             kind = self._offsets.dtype
-            # A copy that was filled begins at 0, and so does one that was not cut out of another.
+            # The offsets of a copy made by `fill_null` begin at 0. Otherwise the array may be a slice of another.
             new = np.frombuffer(places, kind, rows + 1, values.offset * kind.itemsize if not values.null_count else 0)
             self._offsets[self._at + 1 : self._at + rows + 1] = new[1:] - new[0] + self._used
             taken = int(new[-1] - new[0])
@@ -85,7 +85,7 @@ class ColumnSpace:
 
 
 def _put_bits(target: NDArray[np.uint8], at: int, truths: pa.Array) -> None:
-    """Write truth values as bits, beginning at a place behind which all bits are 0."""
+    """Write truth values as bits from position `at` on, where all bits are still 0."""
     import numpy as np
 
     start, shift = divmod(at, 8)

@@ -42,7 +42,7 @@ class Facts:
         self.weight = 0
         """Total bytes of the texts."""
         self.distinct: pa.Array | None = None
-        """The different values, as `bits_of`; None if they hardly repeat."""
+        """The different values, encoded by `bits_of`; None if values hardly repeat."""
         self._remembers = remembers
         self._low: int | float = 0
         self._high: int | float = 0
@@ -78,7 +78,7 @@ class Facts:
             self._remembers, self.distinct = False, None
 
     def measure(self, values: pa.Array) -> None:
-        """Learn which forms can hold some values, none of them null."""
+        """Rule out the forms that cannot hold these values, none of which is null."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -128,7 +128,7 @@ class Facts:
         return self.rows * (width or 8) + (0 if is_float(self.kind) else mask)
 
     def forms(self) -> list[Form]:
-        """Return the forms that can hold the values, the smallest first. The values as they are always work."""
+        """Return the forms that can hold the values, the smallest first. Unchanged values are always among them."""
         import pyarrow as pa
 
         found = [self._as_it_is()]
@@ -221,7 +221,7 @@ class Form:
     Attributes
     ----------
     name
-        Name for people.
+        Name shown in reports.
     size
         Bytes of the whole column.
     encode
@@ -316,7 +316,7 @@ def from_bits(values: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def without_idle_mask(values: pa.Array) -> pa.Array:
-    """Return the values without the validity mask that Arrow's look-ups always create, if nothing is null."""
+    """If nothing is null, drop the validity mask that Arrow's look-ups always create."""
     import pyarrow as pa
 
     if values.null_count:
@@ -346,7 +346,7 @@ def _from_decimals(values: pa.Array) -> pa.Array:
 
     whole = np.frombuffer(values.buffers()[1], np.int32, len(values), values.offset * 4)
     missing = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
-    # Arrow's own cast is not correctly rounded.
+    # Divide in numpy, because Arrow's cast is not correctly rounded.
     return pa.array(whole / 10**values.type.scale, mask=missing)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.base.errors import SourceError
 from platform_assets.domains.optimisation.column_space import ColumnSpace
 from platform_assets.domains.optimisation.forms import Facts, is_text, restored, same, without_idle_mask
-from platform_assets.domains.optimisation.reading import one_by_one, open_table, plain_errors, sparing
+from platform_assets.domains.optimisation.reading import LARGE, one_by_one, open_table, plain_errors, sparing
 from platform_assets.domains.optimisation.small_table import SmallColumn, SmallTable
 from platform_assets.domains.optimisation.text_column import TextColumn
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def shrink(frame: Frame) -> SmallTable:
-    """Store each column of a frame in the smallest form that gives back every bit of it.
+    """Store each column of a frame in the smallest form that reproduces every bit.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def shrink(frame: Frame) -> SmallTable:
 
 
 def read_small(path: Path, encoding: str | None = None, types: Mapping[str, pa.DataType] | None = None) -> SmallTable:
-    """Read a CSV or parquet file, holding no more than the small table and a part of the file.
+    """Read a CSV or parquet file; memory holds only the small table and a small part of the file.
 
-    The file is read twice: first to learn what the columns hold, then to fill them. Without a stated type, a column of
-    texts becomes whole numbers, numbers (float64), truth values or stays text, as in pandas. Where pandas loses
-    something, this does not: texts such as `NA` among texts, numbers with leading zeros and whole numbers beyond uint64
-    stay texts, and whole numbers stay whole if some are missing.
+    The file is read twice: first to infer the column types, then to fill the columns. Without a stated type, a text
+    column becomes whole numbers, float64, truth values or stays text, as in pandas. Unlike pandas, no value is lost:
+    `NA` among texts, numbers with leading zeros and whole numbers beyond uint64 stay texts, and whole numbers stay
+    whole if some are missing.
 
     Parameters
     ----------
@@ -54,26 +54,25 @@ def read_small(path: Path, encoding: str | None = None, types: Mapping[str, pa.D
     encoding
         Text encoding of a CSV file; detected if None.
     types
-        Types of columns that are texts in the file, by name in lower case. A column with another text stays text.
+        Types of columns that are texts in the file, by name in lower case. A column stays text if a value does not fit.
 
     Raises
     ------
     SourceError
-        The file is missing, is neither, cannot be decoded, or changed while it was read.
-
+        The file is missing, is neither CSV nor parquet, cannot be decoded, or changed while it was read.
     """
     import pyarrow as pa
 
     with plain_errors(path), sparing():
         file = open_table(path, encoding)
         learned: list[TextColumn | Facts] = []
-        for batch in one_by_one(file.batches()):
+        for batch in one_by_one(file.batches(LARGE)):
             learned = learned or _learners(file, batch.schema.types, types or {})
             for column, facts in zip(batch.columns, learned, strict=True):
                 facts.add(column)
         learned = learned or [Facts(pa.null()) for _ in file.names]
         plans = [_Plan(one) for one in learned]
-        for batch in one_by_one(file.batches()):
+        for batch in one_by_one(file.batches(1)):
             for column, plan in zip(batch.columns, plans, strict=True):
                 plan.add(column, path)
         columns = tuple(plan.column(name) for name, plan in zip(file.names, plans, strict=True))
@@ -91,12 +90,12 @@ def _learners(
 
 
 class _Plan:
-    """How a column of a file is kept. It takes the values part by part.
+    """The second pass for one column: encodes the values, part by part, in the form that was chosen.
 
     Parameters
     ----------
     learned
-        What the column holds.
+        Facts about the column from the first pass.
     """
 
     def __init__(self, learned: TextColumn | Facts) -> None:
@@ -110,7 +109,7 @@ class _Plan:
             self._encoded_texts = self._encode(self._texts.seen)
 
     def _encode(self, column: pa.Array) -> pa.Array | None:
-        """Return what is kept of some values; None if it does not give them back."""
+        """Return values in the chosen form; None if decoding would not give the same values."""
         values = self._texts.parse(column, self.facts.kind) if self._texts else column
         if values is None:
             return None
@@ -118,7 +117,7 @@ class _Plan:
         return encoded if same(restored(self._form.finish(encoded), self.facts.kind), values) else None
 
     def _look_up(self, column: pa.Array) -> pa.Array | None:
-        """Like `_encode`, by the encoded form of each different text."""
+        """Like `_encode`, but look up the encoded form of each text; None if a text is new."""
         import pyarrow.compute as pc
 
         if self._texts is None or self._encoded_texts is None:
@@ -129,12 +128,12 @@ class _Plan:
         return without_idle_mask(self._encoded_texts.take(places))
 
     def add(self, column: pa.Array, path: Path) -> None:
-        """Keep some more values.
+        """Encode and keep some more values.
 
         Raises
         ------
         SourceError
-            They are not those of the first reading.
+            The values do not fit the facts of the first pass.
         """
         encoded = self._encode(column) if self._encoded_texts is None else self._look_up(column)
         if encoded is None:
@@ -203,10 +202,10 @@ def _in_arrow(series: pd.Series[Any]) -> pa.Array | None:
     try:
         if series.dtype == object:
             kinds = {type(value) for value in series} - {type(None)}
-            # Arrow would make one type of several.
+            # Mixed types stay in pandas, because Arrow would convert them to one type.
             return pa.array(series.tolist(), from_pandas=False) if len(kinds) == 1 else None
         if isinstance(series.dtype, pd.DatetimeTZDtype):
-            # Arrow asks pandas for these in a way that pandas will drop.
+            # Convert by hand, because Arrow's conversion uses an interface that pandas deprecates.
             naive = pa.array(series.dt.tz_convert(None))
             return naive.cast(pa.timestamp(series.dtype.unit, str(series.dtype.tz)))
         found = pa.array(series)

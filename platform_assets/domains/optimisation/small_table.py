@@ -47,7 +47,7 @@ class SmallColumn:
     _dtype: Any
 
     def values(self) -> pa.Array:
-        """Return the values as an engine may read them."""
+        """Return the values in a form that a query engine reads correctly."""
         import pyarrow as pa
 
         is_number = self._stands_for is not None and not pa.types.is_boolean(self._stands_for)
@@ -62,7 +62,7 @@ class SmallColumn:
 
 @dataclass(frozen=True)
 class SmallTable:
-    """A table in its smallest form.
+    """A table with each column in its smallest form.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class SmallTable:
     unread
         Lines of the CSV file that are not rows.
     jumps
-        Rows, counted from 0, that do not begin on the line after the previous row's, with their lines.
+        Index and line of each row that does not begin on the line after the previous row's first line.
     """
 
     columns: tuple[SmallColumn, ...]

@@ -52,7 +52,7 @@ def _measured(landed: Landed, engine: Engine) -> Expression:
     if missing:
         found = [name for name in landed.rows.columns if name not in OWN]
         raise SourceError(f"{landed.source} lacks the columns {missing}; it has {found}")
-    # Columns of these names in the source are not the ones that the table declares.
+    # Drop columns of these names from the source, because the table declares them as computed ones.
     rows = landed.rows.drop(*{"row", "distance"}.intersection(landed.rows.columns))
     return rows.join(_distances(rows, engine), LINE).mutate(row=lambda joined: joined[LINE])
 
@@ -92,7 +92,7 @@ def read_compact(sources: Sources, engine: Engine) -> tuple[Landed, SmallTable]:
 
 
 def _declared_types() -> Mapping[str, pa.DataType]:
-    """The schema's types: numbers as they are, and every other column as text, which the lake then reads."""
+    """Return the types for `read_small`: numbers as in the schema, else text, which the lake then parses."""
     import pyarrow as pa
 
     numbers = {"int64": pa.int64(), "float64": pa.float64()}
@@ -100,7 +100,7 @@ def _declared_types() -> Mapping[str, pa.DataType]:
 
 
 def _numbered(small: SmallTable, landed: Landed) -> pa.Table:
-    """The small table with the platform's own columns, and the unreadable lines after its rows."""
+    """Return the small table with the platform's own columns, followed by the unreadable lines."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,7 +1,6 @@
-"""Columns of texts: find the type that the texts of a column stand for.
+"""Text columns: infer the type that the texts of a column represent.
 
-A schema may declare the type. Where it declares nothing, the type is guessed as pandas does, except where pandas loses
-something.
+A schema may declare the type. Otherwise it is guessed as in pandas, except where pandas would change a value.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ _TRUE, _FALSE = ("True", "true", "TRUE"), ("False", "false", "FALSE")
 
 
 class TextColumn:
-    """Learns from the texts of a column, part by part. A text that was seen before costs only a look-up.
+    """Infers the type of a text column, part by part. A text that was seen before costs only a look-up.
 
     Parameters
     ----------
     declared
-        The type that a schema declares; None to guess. Where a text is not of that type, the column stays text.
+        The type that a schema declares; None to guess. The column stays text if a value does not fit.
     """
 
     def __init__(self, declared: pa.DataType | None = None) -> None:
@@ -42,7 +41,7 @@ class TextColumn:
         """The different texts; None if they hardly repeat."""
 
     def add(self, texts: pa.Array) -> None:
-        """Learn from some more texts, and rule out the types that they are not of."""
+        """Add some more texts, and rule out the types that they do not fit."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -57,9 +56,10 @@ class TextColumn:
             else:
                 self._possible[kind].measure(values.drop_null())
         words = pa.array(self._words)
-        self._has_words = self._has_words or bool(pc.any(pc.is_in(new, words)).as_py())
+        if len(new) and not self._has_words:
+            self._has_words = pc.is_in(new, words).true_count > 0
         if self._has_words:
-            self._missing += pc.sum(pc.is_in(texts, words)).as_py() or 0
+            self._missing += pc.is_in(texts, words).true_count
 
     def _new(self, texts: pa.Array) -> pa.Array:
         """Return the different texts that were not seen before, or all different ones if texts hardly repeat."""
@@ -78,7 +78,7 @@ class TextColumn:
         return new
 
     def facts(self) -> Facts:
-        """The likeliest type, and what is known of the values."""
+        """Return the facts about the values, with the narrowest type that fits all of them."""
         kinds = list(self._possible)
         if self._rows == self._nulls:
             # Without any value, pandas makes a column of floats.

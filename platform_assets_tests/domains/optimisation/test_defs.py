@@ -1,4 +1,4 @@
-"""The two assets on sample data and on files that are odd, through the real wiring."""
+"""The two assets on sample data and on odd files, through the real Dagster definitions."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_every_row_has_its_distance(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("OPT-1", "PLT-6")
-def test_rows_without_a_usable_coordinate_do_not_stop_the_others(run: Run) -> None:
+def test_rows_without_usable_coordinates_do_not_stop_the_rest(run: Run) -> None:
     outcome = run(distances)
     bad = outcome.table("distances_quarantine")
     assert sorted(bad.broken_rules.value_counts().items()) == [("latitude_is_a_number", 2), ("line_is_readable", 1)]
@@ -91,7 +91,7 @@ def test_rows_without_a_usable_coordinate_do_not_stop_the_others(run: Run) -> No
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_missing_coordinates_and_what_is_no_number(run: Run, tmp_path: Path, form: str) -> None:
+def test_a_row_with_a_missing_coordinate_has_no_distance(run: Run, tmp_path: Path, form: str) -> None:
     frame = pd.DataFrame({"Latitude": [0.0, 1.5, None, 4e5], "LONGITUDE": [0.0, None, 3.0, -7.25], "distance": "mine"})
     path = tmp_path / f"angles.{form}"
     frame.to_parquet(path) if form == "parquet" else frame.to_csv(path, index=False)
@@ -101,7 +101,7 @@ def test_missing_coordinates_and_what_is_no_number(run: Run, tmp_path: Path, for
     assert table.distance.iloc[3] == float(distance(4e5, -7.25))
 
 
-def test_a_source_without_coordinates_is_named(run: Run, tmp_path: Path) -> None:
+def test_the_error_names_a_source_without_coordinates(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "no_angles.csv"
     path.write_text("latitude,height\n1,2\n")
     (failure,) = run(distances, speed_data_uri=str(path)).failures
@@ -123,7 +123,7 @@ def test_the_compact_table_has_the_values_of_the_file(run: Run, tmp_path: Path) 
 
 
 @pytest.mark.requirement("OPT-2", "PLT-1")
-def test_a_person_sees_forms_competitors_and_encoding(run: Run) -> None:
+def test_the_metadata_show_forms_competitors_and_encoding(run: Run) -> None:
     metadata = run(compact_table).metadata
     assert metadata["encoding"] == "cp1252"
     assert "| latitude " in metadata["columns"]
@@ -133,7 +133,7 @@ def test_a_person_sees_forms_competitors_and_encoding(run: Run) -> None:
 
 
 @pytest.mark.requirement("PLT-6")
-def test_lines_that_are_no_rows_are_set_apart_with_their_numbers(run: Run, tmp_path: Path) -> None:
+def test_unreadable_lines_are_quarantined_with_their_line_numbers(run: Run, tmp_path: Path) -> None:
     good = '7,Inn,1 Main St,"Ash\nford",NY,10000,44.5,-73.5,,10.5,9.5\n'
     path = tmp_path / "hotels.csv"
     path.write_text(HOTEL + good + "1,2,3\n" + good.replace("44.5", "99") + good + good, encoding="cp1252")
@@ -155,7 +155,7 @@ def test_a_parquet_file_will_do(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_compact, read_distances])
-def test_a_failure_names_the_source_and_leaves_no_file_behind(tmp_path: Path, read: Callable[..., Any]) -> None:
+def test_a_failure_names_the_source_and_leaves_no_files(tmp_path: Path, read: Callable[..., Any]) -> None:
     path = tmp_path / "broken.csv"
     path.write_bytes(b"PAR1 and nothing more")
     given = OptimisationSettings(memory_data_uri=str(path), speed_data_uri=str(path))

@@ -1,4 +1,4 @@
-"""The demo hotels are reproducible, whole, and odd where the real ones are odd."""
+"""The demo hotels are reproducible, complete, and have the same oddities as the real ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_same_rows_and_seed_give_the_same_bytes(tmp_path: Path, write: Gener
 
 @BOTH
 @pytest.mark.parametrize("rows", [1, 2, 100, 1_000])
-def test_a_file_has_as_many_lines_as_asked_for(tmp_path: Path, write: Generator, encoding: str, rows: int) -> None:
+def test_a_demo_file_has_the_requested_line_count(tmp_path: Path, write: Generator, encoding: str, rows: int) -> None:
     header, *body = lines_of(write(tmp_path / "new folder" / "hotels.csv", rows), encoding)
     assert header == list(COLUMNS)
     assert len(body) == rows
@@ -56,12 +56,12 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, write: Generator, encod
     assert [entry.name for entry in tmp_path.iterdir()] == [encoding]
 
 
-def test_it_has_the_columns_that_the_table_declares() -> None:
+def test_a_demo_file_has_the_declared_columns() -> None:
     assert tuple(column.name for column in COMPACT_TABLE.columns[1:]) == COLUMNS
 
 
 @pytest.mark.requirement("OPT-2")
-def test_the_table_for_the_memory_is_odd_where_the_real_one_is(tmp_path: Path) -> None:
+def test_the_demo_hotels_have_the_oddities_of_the_real_ones(tmp_path: Path) -> None:
     path = generate(tmp_path / "hotels.csv", 20_000)
     with pytest.raises(UnicodeDecodeError):
         path.read_text(encoding="utf-8")
@@ -77,7 +77,7 @@ def test_the_table_for_the_memory_is_odd_where_the_real_one_is(tmp_path: Path) -
 
 
 @pytest.mark.requirement("OPT-1", "PLT-6")
-def test_the_table_for_the_speed_lacks_some_coordinates(tmp_path: Path) -> None:
+def test_some_demo_coordinates_are_missing(tmp_path: Path) -> None:
     _, *body = lines_of(generate_coordinates(tmp_path / "speed.csv", 20_000), "utf-8")
     kinds = Counter(
         "surplus" if len(line) > len(COLUMNS) else {"": "missing", "unknown": "none"}.get(line[6], "good")

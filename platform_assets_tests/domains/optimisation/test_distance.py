@@ -1,4 +1,4 @@
-"""The formula against 50-digit arithmetic, its special values, and that compiling it is nobody's surprise."""
+"""The formula against 50-digit arithmetic, its special values, and the cache of its compiled code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def random_angles(rows: int, seed: int = 7) -> tuple[NDArray[np.float64], NDArra
 
 @pytest.mark.requirement("OPT-1")
 @given(ANY_ANGLE, ANY_ANGLE)
-def test_every_pair_of_angles_is_as_exact_as_promised(latitude: float, longitude: float) -> None:
+def test_the_error_for_generated_angles_is_within_the_documented_bound(latitude: float, longitude: float) -> None:
     found = float(distance(latitude, longitude))
     if np.isfinite(latitude) and np.isfinite(longitude):
         assert abs(exact(latitude, longitude) - found) <= ERROR
@@ -53,7 +53,7 @@ def test_every_pair_of_angles_is_as_exact_as_promised(latitude: float, longitude
 
 @pytest.mark.requirement("OPT-1")
 @pytest.mark.parametrize("scale", [1e-300, 1e-9, 1.0, np.pi, 180.0, 1e4, FAR])
-def test_random_angles_of_every_size_are_as_exact_as_promised(scale: float) -> None:
+def test_the_error_for_random_angles_of_any_size_is_within_the_bound(scale: float) -> None:
     random = np.random.default_rng(3)
     angles = random.uniform(-scale, scale, (2, 300))
     worst = max(
@@ -96,7 +96,7 @@ def test_the_exact_fallback_serves_only_the_rows_that_need_it() -> None:
 
 @pytest.mark.requirement("OPT-1")
 @pytest.mark.parametrize("rows", [0, 1, 7, PIECE, PIECE + 1, 2 * PIECE + 3])
-def test_rows_are_the_same_alone_and_among_others_on_several_processors(rows: int) -> None:
+def test_a_row_gives_the_same_bits_alone_and_in_threads(rows: int) -> None:
     latitude, longitude = random_angles(rows)
     found = distance(latitude, longitude)
     assert found.shape == (rows,)
@@ -132,7 +132,7 @@ def unaligned(values: list[float]) -> NDArray[np.float64]:
         lambda values: np.array(values)[:, None][:, [0, 0]][:, ::-1],
     ],
 )
-def test_any_array_of_numbers_will_do(form: Any) -> None:
+def test_any_array_of_numbers_is_accepted(form: Any) -> None:
     given_numbers = form([1.0, 2.0, -3.5, 4.0])
     values = np.asarray(given_numbers, dtype=float)
     expected = np.sin(values / 2) ** 2 + np.cos(values) ** 2 * np.sin(values / 2) ** 2
@@ -146,17 +146,17 @@ def test_any_array_of_numbers_will_do(form: Any) -> None:
     ("latitude", "longitude", "expected"),
     [([1, 2], [3, 4], 2), (np.array([1.5], "f4"), np.array([2], "i1"), 1), (np.zeros((2, 3)), np.zeros((2, 3)), 6)],
 )
-def test_other_numbers_are_taken_as_floats(latitude: Any, longitude: Any, expected: int) -> None:
+def test_other_number_types_are_converted_to_floats(latitude: Any, longitude: Any, expected: int) -> None:
     assert distance(latitude, longitude).size == expected
 
 
 @pytest.mark.parametrize("dtype", ["Float64", "Int64", "double[pyarrow]"])
-def test_what_is_missing_in_pandas_is_nan(dtype: str) -> None:
+def test_missing_values_of_pandas_give_nan(dtype: str) -> None:
     found = distance(pd.Series([1, None, 3], dtype=dtype), pd.Series([1, 2, None], dtype=dtype))
     assert np.isnan(found).tolist() == [False, True, True]
 
 
-def test_arguments_stay_as_they_are_and_the_result_is_new() -> None:
+def test_arguments_are_not_changed_and_the_result_is_a_new_array() -> None:
     latitude = np.array([1.0, 2.0])
     found = distance(latitude, latitude)
     assert latitude.tolist() == [1.0, 2.0]
@@ -175,7 +175,9 @@ def test_arguments_stay_as_they_are_and_the_result_is_new() -> None:
         ([True], [1.0], TypeError, "latitude holds bool"),
     ],
 )
-def test_what_is_no_pair_of_angles_is_refused(latitude: Any, longitude: Any, error: type[Exception], said: str) -> None:
+def test_arguments_other_than_numbers_of_one_shape_are_rejected(
+    latitude: Any, longitude: Any, error: type[Exception], said: str
+) -> None:
     with pytest.raises(error, match=said):
         distance(latitude, longitude)
 
@@ -193,7 +195,7 @@ print(json.dumps([value, sum(stats.cache_hits.values()), sum(stats.cache_misses.
 
 
 def call(folder: Path, home: Path) -> list[float]:
-    """Value, how often the compiled code was found, how often it was compiled and kept, in a fresh process."""
+    """Run the formula in a fresh process; return its value, and the numbers of cache hits and of compilations."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA", "XDG"))}
     done = subprocess.run(
         [sys.executable, "-B", "-c", CALL],
@@ -213,14 +215,14 @@ def copy_of_module(folder: Path) -> Path:
 
 
 def occupied(path: Path) -> Path:
-    # A file where the folder would be: nobody can write there, not even root.
+    # A file in place of the folder, so that not even root can write there.
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("")
     return path
 
 
 @pytest.mark.requirement("OPT-1")
-def test_it_is_compiled_once_and_kept_beside_the_module(tmp_path: Path) -> None:
+def test_the_kernel_is_compiled_once_and_cached_beside_the_module(tmp_path: Path) -> None:
     folder, home = copy_of_module(tmp_path / "package"), tmp_path / "home"
     first, second = call(folder, home), call(folder, home)
     assert first[0] == second[0] == float(distance(1.0, 2.0))
@@ -230,7 +232,7 @@ def test_it_is_compiled_once_and_kept_beside_the_module(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("OPT-1")
-def test_where_the_package_cannot_be_written_it_is_kept_in_the_users_cache(tmp_path: Path) -> None:
+def test_the_kernel_of_a_read_only_package_is_in_the_users_cache(tmp_path: Path) -> None:
     folder, home = copy_of_module(tmp_path / "package"), tmp_path / "home"
     occupied(folder / "__pycache__")
     first, second = call(folder, home), call(folder, home)
@@ -239,7 +241,7 @@ def test_where_the_package_cannot_be_written_it_is_kept_in_the_users_cache(tmp_p
 
 
 @pytest.mark.requirement("OPT-1")
-def test_where_nothing_can_be_written_it_still_works(tmp_path: Path) -> None:
+def test_the_kernel_works_without_a_writable_cache(tmp_path: Path) -> None:
     folder, home = copy_of_module(tmp_path / "package"), occupied(tmp_path / "home")
     occupied(folder / "__pycache__")
     assert call(folder, home)[0] == float(distance(1.0, 2.0))

@@ -1,4 +1,4 @@
-"""Whatever the table, what comes back is what went in, bit for bit; and it is small, also on the way."""
+"""Every table is read back bit for bit; the compressed table is small, and reading it takes little more memory."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ COLUMNS = st.one_of(
 @pytest.mark.requirement("OPT-2")
 @given(COLUMNS)
 @settings(max_examples=400)
-def test_a_column_of_any_kind_comes_back_as_it_was(series: pd.Series[Any]) -> None:
+def test_a_column_of_any_type_is_read_back_bit_for_bit(series: pd.Series[Any]) -> None:
     frame = series.to_frame("x")
     same(shrink(frame).frame(), frame)
 
 
 @pytest.mark.requirement("OPT-2")
 @given(COLUMNS.filter(len), st.integers(2, 40))
-def test_a_column_that_repeats_comes_back_as_it_was_and_is_not_larger(series: pd.Series[Any], times: int) -> None:
+def test_a_repeated_column_is_read_back_and_is_not_larger(series: pd.Series[Any], times: int) -> None:
     frame = pd.concat([series.to_frame("x")] * times, ignore_index=True)
     table = shrink(frame)
     same(table.frame(), frame)
@@ -127,7 +127,7 @@ def test_a_column_that_repeats_comes_back_as_it_was_and_is_not_larger(series: pd
         pd.DataFrame({"a": pd.Series([[1], None], dtype=pd.ArrowDtype(pa.list_(pa.int64())))}),
     ],
 )
-def test_a_frame_of_any_shape_comes_back_as_it_was(frame: pd.DataFrame) -> None:
+def test_a_frame_of_any_shape_is_read_back_unchanged(frame: pd.DataFrame) -> None:
     before = frame.copy(deep=True)
     same(shrink(frame).frame(), before)
     same(frame, before)
@@ -169,7 +169,7 @@ def test_each_column_takes_the_smallest_form_that_can_hold_it(values: pd.Series[
 
 
 @pytest.mark.requirement("OPT-2")
-def test_half_precision_would_damage_a_coordinate_and_decimals_do_not() -> None:
+def test_decimals_keep_a_coordinate_that_half_precision_would_change() -> None:
     frame = pd.DataFrame({"latitude": np.round(np.linspace(40.5, 45, 5_000), 5)})
     frame.loc[0, "latitude"] = 42.7241
     assert float(np.float16(42.7241)) == 42.71875
@@ -179,7 +179,7 @@ def test_half_precision_would_damage_a_coordinate_and_decimals_do_not() -> None:
 
 
 @pytest.mark.requirement("OPT-2")
-def test_the_forms_are_the_values_for_whoever_reads_them_without_this_platform() -> None:
+def test_other_programs_read_the_forms_as_the_original_values() -> None:
     frame = pd.DataFrame(
         {"price": [1.25, 2.5, NAN] * 100, "day": ["2026-01-31", None, "2026-02-01"] * 100, "n": [1.0, 2.0, 3.0] * 100}
     )
@@ -204,7 +204,7 @@ def read(path: Path) -> dict[str, list[Any]]:
 
 @pytest.mark.requirement("OPT-2")
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
-def test_a_file_is_what_pandas_reads_from_it(tmp_path: Path, encoding: str) -> None:
+def test_a_file_gives_the_values_that_pandas_reads(tmp_path: Path, encoding: str) -> None:
     hotels.generate(tmp_path / "bad.csv", 3_000)
     lines = (tmp_path / "bad.csv").read_text(encoding="cp1252").splitlines()
     path = write(tmp_path / "hotels.csv", "\n".join(x for x in lines if "surplus" not in x) + "\n", encoding)
@@ -216,7 +216,7 @@ def test_a_file_is_what_pandas_reads_from_it(tmp_path: Path, encoding: str) -> N
 
 
 @pytest.mark.requirement("OPT-2")
-def test_a_parquet_file_and_its_frame_come_to_the_same(tmp_path: Path) -> None:
+def test_a_parquet_file_and_its_frame_give_the_same_table(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {
             "n": pd.array([1, None, 3] * 500, dtype="Int64"),
@@ -249,7 +249,7 @@ CELLS = st.one_of(
 
 @pytest.mark.requirement("OPT-2")
 @given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=20), times=st.integers(1, 3))
-def test_texts_that_mix_everything_come_back_letter_for_letter(
+def test_columns_of_mixed_texts_are_read_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], times: int
 ) -> None:
     path = tmp_path_factory.mktemp("mixed") / "mixed.csv"
@@ -300,18 +300,18 @@ def test_a_declared_type_is_not_guessed(tmp_path: Path) -> None:
     table = read_small(path, types={"code": pa.string(), "x": pa.float64(), "flag": pa.int64()})
     assert table.frame()["Code"].tolist() == ["1E5", "+10101", "NA", "1701.0"] * 3
     assert str(table.frame()["x"].tolist()) == str([1.0, 2.5, NAN, -0.0] * 3)
-    # An engine that saw truth values would refuse them as numbers.
+    # The engine must see numbers here, because it would refuse truth values.
     assert table.arrow["flag"].to_pylist() == [1, 0, 1, 1] * 3
     texts = read_small(path, types={"code": pa.float64()}).frame()["Code"]
     assert texts.tolist() == ["1E5", "+10101", "NA", "1701.0"] * 3
 
 
-def test_columns_without_any_value_are_numbers_that_are_missing(tmp_path: Path) -> None:
+def test_columns_without_values_become_missing_numbers(tmp_path: Path) -> None:
     frame = read_small(write(tmp_path / "x.csv", "x,y\n,1\n,2\n")).frame()
     same(frame, pd.read_csv(tmp_path / "x.csv"))
 
 
-def test_what_is_missing_among_numbers_is_so_for_pandas_too(tmp_path: Path) -> None:
+def test_the_same_texts_as_in_pandas_mean_missing_numbers(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "x,y\n1.5,1\n" + "".join(f"{word},1\n" for word in MISSING))
     same(read_small(path).frame(), pd.read_csv(path))
     assert read_small(path).frame()["x"].isna().sum() == len(MISSING)
@@ -338,7 +338,7 @@ def test_what_is_missing_among_numbers_is_so_for_pandas_too(tmp_path: Path) -> N
         ("a,b\n", [], []),
     ],
 )
-def test_each_row_knows_its_line_and_no_line_is_lost(
+def test_each_row_has_its_line_number_and_no_line_is_lost(
     tmp_path: Path, text: str, lines: list[int], unread: list[Unread]
 ) -> None:
     table = read_small(write(tmp_path / "x.csv", text))
@@ -364,7 +364,7 @@ def test_encodings_are_detected_or_stated(tmp_path: Path, encoding: str, stated:
     assert read_small(path, stated).frame()["name"].iloc[:2].tolist() == [word, "plain"]
 
 
-def test_the_encoding_of_plain_letters_is_utf_8(tmp_path: Path) -> None:
+def test_an_ascii_file_counts_as_utf_8(tmp_path: Path) -> None:
     assert read_small(write(tmp_path / "x.csv", "a,b\n1,2\n")).encoding == "utf-8"
 
 
@@ -378,7 +378,7 @@ def test_the_encoding_of_plain_letters_is_utf_8(tmp_path: Path) -> None:
         (b"PAR1 and nothing more", None, "cannot be read"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, stated: str | None, said: str) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None, stated: str | None, said: str) -> None:
     path = tmp_path / "x.csv"
     if content is not None:
         path.write_bytes(content)
@@ -409,8 +409,8 @@ def test_reading_takes_little_more_memory_than_the_table(tmp_path: Path) -> None
         [sys.executable, "-c", READ, str(some), str(many)], check=True, stdout=subprocess.PIPE, text=True
     )
     size, of_python, of_arrow = map(int, done.stdout.split())
-    # The highest of numpy and Python and the highest of Arrow, though not of the same moment. What does not grow
-    # with the table, some 100 kB of text in several forms, weighs more here than it does beside a large table.
+    # The sum of two peaks, of Python with numpy and of Arrow, which may occur at different times. The constant allows
+    # for the pieces of the file in memory, because this table is small beside them.
     assert of_python + of_arrow < 1.3 * size + 2**21
     assert size < 0.2 * many.stat().st_size
 
@@ -425,7 +425,7 @@ def test_the_hotels_are_smaller_than_with_the_usual_ways(tmp_path: Path) -> None
 
 
 @pytest.mark.requirement("OPT-2")
-def test_a_person_sees_each_column_before_and_after(tmp_path: Path) -> None:
+def test_the_report_shows_each_column_before_and_after(tmp_path: Path) -> None:
     table = read_small(write(tmp_path / "x.csv", "n,t\n" + "1,a\n2,b\n" * 500))
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in report.per_column(table).splitlines()]
     assert lines[0] == ["column", "type", "form", "before, bytes", "after, bytes", "times smaller"]
@@ -435,7 +435,7 @@ def test_a_person_sees_each_column_before_and_after(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("OPT-2")
-def test_the_chart_is_an_image_in_the_text() -> None:
+def test_the_chart_is_an_embedded_png_image() -> None:
     import base64
     import struct
 
