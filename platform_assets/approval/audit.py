@@ -16,12 +16,23 @@ from platform_assets.approval.hash_chain import (
     FROZEN_REQUESTS,
     digest_of,
 )
-from platform_assets.approval.journal_audit import journal_findings, projection_findings, proof_findings, read_rows
+from platform_assets.approval.journal_audit import (
+    adopted_until,
+    adoption_findings,
+    journal_findings,
+    projection_findings,
+    proof_findings,
+    read_rows,
+)
+from platform_assets.approval.rule_audit import read_requests, rule_findings
+from platform_assets.approval.structure_audit import read_definitions, read_grants, structure_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     import psycopg
+
+    from platform_assets.approval.rule_audit import RequestFacts
 
     Connection = psycopg.Connection[Any]
     Texts = tuple[str | None, ...]
@@ -84,6 +95,12 @@ class WrittenLedger:
         Rows that have journal entries, by kind and subject; see `journal_audit.read_rows`.
     disabled
         Table and name of each disabled trigger.
+    requests
+        What the rules depend on, by number of the request.
+    definitions
+        Digest of each table and function of the ledger, by name.
+    grants
+        Table or function, role and right, for each right that `migrate` does not grant.
     """
 
     digests: Mapping[int, str]
@@ -92,11 +109,15 @@ class WrittenLedger:
     plots: list[tuple[int, str, bool, bool, bool]]
     rows: Mapping[tuple[str, str], Mapping[str, Any]]
     disabled: list[tuple[str, str]]
+    requests: Mapping[int, RequestFacts]
+    definitions: Mapping[str, str]
+    grants: list[tuple[str, str, str]]
 
 
 def read_ledger(connection: Connection) -> WrittenLedger:
     """Read the whole ledger. This must be the first statement of a transaction."""
     connection.execute("set transaction isolation level repeatable read")
+    connection.execute("set local search_path = pg_catalog")
     return WrittenLedger(
         digests={int(row[0]): digest_of(row) for row in connection.execute(FROZEN_REQUESTS, _EVERY)},
         events=connection.execute(FROZEN_EVENTS, _EVERY).fetchall(),
@@ -104,6 +125,9 @@ def read_ledger(connection: Connection) -> WrittenLedger:
         plots=connection.execute(_PLOTS).fetchall(),
         rows=read_rows(connection),
         disabled=connection.execute(_TRIGGERS).fetchall(),
+        requests=read_requests(connection),
+        definitions=read_definitions(connection),
+        grants=read_grants(connection),
     )
 
 
@@ -122,10 +146,19 @@ def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
         *_plot_findings(written.plots),
         *_chain_findings(written.journal, "journal entry"),
         *(Finding(*one) for one in journal_findings(written.journal, written.rows)),
+        *(Finding(*one) for one in adoption_findings(written.events, written.journal)),
         *(Finding(*one) for one in projection_findings(written.events, written.rows)),
         *(Finding(*one) for one in proof_findings(written.events, written.journal, written.rows)),
         *(Finding(f"table {table}", f"its trigger {name} is disabled") for table, name in written.disabled),
+        *(Finding(*one) for one in structure_findings(written.definitions, written.grants)),
     ]
+    # Rows that were altered are named already; what follows from them says nothing new.
+    named = {one.row for one in found}
+    for number, sequence, told in rule_findings(
+        written.events, written.journal, written.requests, adopted_until(written.journal)
+    ):
+        if not named & {f"request {number}", f"event {sequence}"}:
+            found.append(Finding(f"event {sequence}", told))
     for where, head in heads.items():
         is_journal = head.startswith(JOURNAL)
         chain, noun = (written.journal, "journal entry") if is_journal else (written.events, "event")

@@ -39,6 +39,9 @@ from platform.approval_projections
 }
 _LETTERS = 'select letter, folded from platform.case_folding order by letter collate "C"'
 _CALLED = {"key": "key", "revocation": "revocation of key", "projection": "projection of event"}
+_ONCE = (*_CALLED, _FOLDING[0])
+"""Kinds with one entry for each row, because such a row never changes."""
+_ADOPTION = "adoption"
 _DECISIONS = {"approve", "reject", "withdraw", "roll_back"}
 
 
@@ -72,9 +75,45 @@ def journal_findings(journal: list[Texts], rows: Rows) -> Iterator[tuple[str, st
             altered = [name for name in row if facts.get(name) != row[name]]
             if altered:
                 yield called, f"altered after it was written: {', '.join(altered)}"
+    seen: set[tuple[str | None, str | None]] = set()
+    for entry in journal:
+        about = entry[1], entry[2]
+        if entry[1] in _ONCE and about in seen:
+            yield f"journal entry {entry[0]}", f"records the {entry[1]} {str(entry[2])[:KEY_ID]} again: it was altered"
+        seen.add(about)
     for kind, subject in rows:
         if (kind, subject) not in recorded:
             yield _called(kind, subject, rows[kind, subject]), "was added without a journal entry"
+
+
+def adopted_until(journal: list[Texts]) -> int:
+    """Return the number of the last event that the migration adopted; 0 if it adopted none."""
+    adoptions = [json.loads(row[3] or "{}") for row in _by_migration(journal) if row[1] == _ADOPTION]
+    return int(adoptions[0].get("sequence", 0)) if adoptions else 0
+
+
+def adoption_findings(events: list[Texts], journal: list[Texts]) -> Iterator[tuple[str, str]]:
+    """Yield row and fault for each adoption of events that the migration did not write, or that names another event."""
+    written = [row[0] for row in _by_migration(journal)]
+    hashes = {str(event[0]): event[-1] for event in events}
+    for row in journal:
+        if row[1] != _ADOPTION:
+            continue
+        facts = json.loads(row[3] or "{}")
+        if row[0] not in written:
+            yield f"journal entry {row[0]}", "adopts events, which only the migration does"
+        elif hashes.get(str(facts.get("sequence"))) not in (None, facts.get("hash")):
+            yield f"event {facts.get('sequence')}", "differs from the one that the migration adopted"
+
+
+def _by_migration(journal: list[Texts]) -> Iterator[Texts]:
+    """The entries that the migration wrote, up to its adoption of events."""
+    for row in journal:
+        if row[1] not in (*_ONCE, _ADOPTION):
+            return
+        yield row
+        if row[1] == _ADOPTION:
+            return
 
 
 def projection_findings(events: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
@@ -90,7 +129,7 @@ def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Ite
 
     Decisions from before migration 0004 have no proof and are skipped.
     """
-    adopted = int(_recorded(journal).get(("adoption", "approval_events"), {}).get("sequence", 0))
+    adopted = adopted_until(journal)
     entries = {f"{row[0]}:{row[-1]}" for row in journal}
     for event in events:
         sequence, kind, details = int(event[0] or 0), str(event[3]), json.loads(event[9] or "{}")

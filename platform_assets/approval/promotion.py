@@ -195,6 +195,8 @@ class Promoter:
             heads |= {f"{HEADS_FILE} ({chain})": prefixes.get(chain, "") + head for chain, head in kept.items()}
             if not kept and self._ledger.has_own_events():
                 missing = [Finding(HEADS_FILE, "missing from the lake; the next event writes it again")]
+            elif all(":" in head for head in kept.values()) and self._ledger.has_own_events():
+                missing = [Finding(HEADS_FILE, f"lacks the head of the {one}") for one in prefixes if one not in kept]
         return [*self._ledger.audit(heads), *missing]
 
     @contextmanager

@@ -31,6 +31,7 @@ _ABOUT_PEOPLE = {
     "unprintable_reason": "{thing}: the reason holds control or invisible characters; remove them",
     "no_name": "{thing}: the name is empty; give the name of the person who decides",
     "unprintable_name": "{thing}: a name holds control or invisible characters; remove them",
+    "long_name": "{thing}: a name is longer than 200 characters; shorten it",
     "unknown_key": "{thing}: the key is unknown or revoked, or the session has ended; sign in again, or use another "
     "key",
     "not_authenticated": "{thing}: {name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on; set "
@@ -55,6 +56,8 @@ _ABOUT_LEDGER = {
     "no_policy": "the database has no approval policy for {name}; run `platform-assets migrate`",
     "other_policy": "the approval policy of {name} in the database differs from the declaration in its model.py; run "
     "`platform-assets migrate`",
+    "unreadable_evidence": "{thing} cannot be requested: its evidence is not JSON that every reader can parse; it must "
+    "be an object with the fields of `Evidence`, at most 50 levels deep and 20 MB",
     "is_champion": "{thing} is already the champion",
     "not_approved": "{thing} is not approved; nothing was recorded",
     "stale": "{thing} cannot be promoted any more; nothing was recorded",

@@ -122,7 +122,8 @@ def why_unguarded(connection: Connection) -> str:
     row = connection.execute(
         "select bool_or(pg_has_role(relowner, 'member')),"
         " exists (select from pg_roles where rolname = %(role)s and pg_has_role(oid, 'member')),"
-        " min(relname) filter (where has_table_privilege(oid, 'insert, update, delete, truncate, trigger'))"
+        " min(relname) filter (where has_table_privilege(oid, 'insert, update, delete, truncate, trigger')"
+        " or has_any_column_privilege(oid, 'insert, update'))"
         " from pg_class where relnamespace = to_regnamespace('platform') and relname = any(%(tables)s)",
         {"role": LEDGER_ROLE, "tables": [*RIGHTS]},
     ).fetchone()

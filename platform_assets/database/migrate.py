@@ -60,6 +60,8 @@ APPEND_ONLY = "append_only"
 _READ_ONLY = {("platform", table) for table in ("alembic_version", "library_schemas", *RIGHTS)}
 """Tables that the service role may only read."""
 _LIBRARIES: tuple[Purpose, ...] = ("dagster", "mlflow")
+# The platform's role owns the libraries' databases, and could define operators there that the owner's statements use.
+_TRUST_NO_SCHEMA = b"set search_path = pg_catalog"
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def migrate(
         owner = database
     done = [f"created {database.name(purpose)}" for purpose in _create_missing(owner, database.role)]
     with owner.connect("platform") as connection:
+        connection.execute(_TRUST_NO_SCHEMA)
         connection.execute("select pg_advisory_lock(%s)", [MIGRATION_LOCK])
         found, wanted = current_heads(connection), wanted_heads(domains)
         refuse_unknown(found, database.name("platform"), domains)
@@ -207,6 +210,7 @@ def _hand_over(owner: Database, purpose: Purpose, role: str) -> list[str]:
 
     name = owner.name(purpose)
     with owner.connect(purpose) as connection:
+        connection.execute(_TRUST_NO_SCHEMA)
         theirs = connection.execute(
             "select format('database %%I', datname) from pg_database"
             " where datname = current_database() and datdba <> to_regrole(%(role)s)"

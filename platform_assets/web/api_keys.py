@@ -55,7 +55,8 @@ _REFUSALS = {
     "reserved_name": "the key {name}: {owner} cannot be an owner, because the ledger uses such names for the platform "
     "and for unverified people; choose another owner",
     "unprintable_name": "the key {name}: its owner holds control or invisible characters; remove them",
-    "malformed_key": "the key {name}: its name or hash is malformed",
+    "malformed_key": "the key {name}: its name or hash is malformed, its hash is that of a session, or its owner is "
+    "longer than 200 characters",
 }
 
 

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
 from platform_assets.approval.audit import JOURNAL, Finding
-from platform_assets_tests.approval.proposals import BERT, ledger_at, owner_at, person, promote, proposal, register
+from platform_assets.approval.ledger_definitions import DEFINITIONS
+from platform_assets.approval.structure_audit import read_definitions, read_grants, structure_findings
+from platform_assets.database.policies import write_rules
+from platform_assets_tests.approval.proposals import (
+    ANNA,
+    BERT,
+    FAILED,
+    PASSED,
+    ledger_at,
+    owner_at,
+    person,
+    promote,
+    proposal,
+    register,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -87,8 +102,8 @@ def kept(ledger: Ledger) -> Mapping[str, str]:
         ("update {plots} set png = 'x' where request_id = 2 and name = 'roc.png'", ["plot roc.png of request 2"]),
         ("delete from {plots} where request_id = 1 and name = 'roc.png'", ["plot roc.png of request 1"]),
         ("insert into {plots} values (1, 'extra.png', 'x')", ["plot extra.png of request 1"]),
-        ("delete from {events} where sequence = 2", ["event 2"]),
-        ("delete from {events} where sequence in (2, 3)", ["events 2 to 3", "projection of event 3"]),
+        ("delete from {events} where sequence = 2", ["event 2", "event 3"]),
+        ("delete from {events} where sequence in (2, 3)", ["events 2 to 3", "projection of event 3", "event 6"]),
         ("delete from {events} where sequence >= 6", ["event 6"]),
         ("delete from {events} where sequence >= 5", ["event 6"]),
         ("delete from {events} where request_id = 2", ["request 2", "event 6"]),
@@ -161,6 +176,246 @@ def test_an_inserted_approval_with_correct_hashes_lacks_a_proof_of_identity(writ
             )
     told = "was decided with a key that does not exist"
     assert written.audit() == [Finding("event 8", told), Finding("event 9", told)]
+
+
+FORGED_EVENT = """
+alter table platform.approval_events disable trigger chain_event;
+insert into platform.approval_events
+select sequence, id, state, kind, actor, authenticated, reason, override, null, details, at, request_digest, before,
+    platform.digest_of(sequence::text, id::text, state, kind, actor, authenticated::text, reason, override::text, null,
+        details::text, platform.written(at), request_digest, before)
+from (
+    select newest.sequence + 1 as sequence, asked.id, '{state}' as state, '{kind}' as kind, '{actor}' as actor,
+        {authenticated} as authenticated,
+        case when '{kind}' in ('promote', 'expire') then null else 'good' end as reason,
+        {override} as override,
+        coalesce((
+            select jsonb_build_object('key', left(key.hash, 16), 'journal', platform.journal_head())
+            from platform.api_keys key where key.owner = '{actor}'
+        ), '{{"claimed": "x"}}') as details,
+        {at} as at, platform.digest_of_request(asked) as request_digest, newest.hash as before
+    from platform.approval_requests asked,
+        (select * from platform.approval_events order by sequence desc limit 1) newest
+    where asked.id = (select max(id) from platform.approval_requests)
+) forged;
+alter table platform.approval_events enable trigger chain_event
+"""
+"""An event with correct hashes, past the rules: what an owner could do. It belongs to the newest request."""
+
+
+def forge(owner_url: str, state: str, kind: str, actor: str = "platform", **others: str) -> None:
+    fields = {"authenticated": "false" if actor in {"platform", "unverified: x"} else "true", "override": "false"}
+    fields |= {"at": "clock_timestamp()", "state": state, "kind": kind, "actor": actor, **others}
+    with psycopg.connect(owner_url) as owner:
+        owner.execute(FORGED_EVENT.format(**fields).encode())
+
+
+@pytest.mark.requirement("PRO-9")
+@pytest.mark.parametrize(
+    ("proposed", "event", "told"),
+    [
+        ({}, ("PROMOTED", "promote"), "made the request PROMOTED, which was PENDING: no rule allows that"),
+        ({}, ("PENDING", "request"), "made the request PENDING, which was PENDING: no rule allows that"),
+        ({"approvals": 2}, ("APPROVED", "approve", "anna"), "made the request APPROVED with 1 of 2 approvals"),
+        ({}, ("PENDING", "approve", "anna"), "made the request PENDING with 1 of 1 approvals"),
+        (
+            {"four_eyes": True, "launched_by": "Anna "},
+            ("APPROVED", "approve", "anna"),
+            "approved against the rule of four eyes",
+        ),
+        (
+            {"four_eyes": True, "launched_by": None},
+            ("APPROVED", "approve", "anna"),
+            "approved against the rule of four eyes",
+        ),
+        (
+            {"four_eyes": True},
+            ("APPROVED", "approve", "unverified: x"),
+            "approved without a key, although the policy needs different people",
+        ),
+        (
+            {"approvers": ("bert",)},
+            ("APPROVED", "approve", "anna"),
+            "was decided by a person whom the policy does not name",
+        ),
+        (
+            {"approvers": ("bert",)},
+            ("REJECTED", "reject", "anna"),
+            "was decided by a person whom the policy does not name",
+        ),
+        ({"evidence": FAILED}, ("APPROVED", "approve", "anna"), "approved a failed gate without an override"),
+        ({}, ("EXPIRED", "expire"), "expired the request before its time"),
+        ({"lifetime": timedelta(0)}, ("APPROVED", "approve", "anna"), "was decided after the request had expired"),
+    ],
+)
+def test_an_event_with_correct_hashes_that_breaks_a_rule_is_found(
+    written: Ledger, owner_url: str, proposed: dict[str, Any], event: tuple[str, ...], told: str
+) -> None:
+    written.open_request(proposal(3, champion=(2, f"{2:064x}"), **proposed))
+    forge(owner_url, *event)
+    assert [finding for finding in written.audit() if finding.row == "event 8"] == [Finding("event 8", told)]
+
+
+@pytest.mark.requirement("PRO-9")
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        (FAILED, "overrode a failed gate, which the policy does not allow this person"),
+        (PASSED, "overrode a gate that had passed"),
+    ],
+)
+def test_an_override_that_breaks_a_rule_is_found(
+    written: Ledger, owner_url: str, evidence: dict[str, Any], told: str
+) -> None:
+    written.open_request(proposal(3, champion=(2, f"{2:064x}"), evidence=evidence, may_override=("bert",)))
+    forge(owner_url, "APPROVED", "approve", "anna", override="true")
+    assert written.audit() == [Finding("event 8", told)]
+
+
+@pytest.mark.requirement("PRO-9")
+def test_a_second_vote_and_a_promotion_after_too_few_are_found(written: Ledger, owner_url: str) -> None:
+    number = written.open_request(proposal(3, approvals=2)).id
+    written.decide(number, "approve", ANNA, "good")
+    forge(owner_url, "APPROVED", "approve", "anna")
+    forge(owner_url, "PROMOTED", "promote")
+    assert written.audit() == [
+        Finding("event 9", "approved a second time"),
+        Finding("event 10", "promoted a version that too few people had approved"),
+    ]
+
+
+@pytest.mark.requirement("PRO-9")
+def test_a_promotion_against_another_champion_is_found(written: Ledger, owner_url: str) -> None:
+    number = written.open_request(proposal(3)).id
+    written.decide(number, "approve", ANNA, "good")
+    forge(owner_url, "PROMOTED", "promote")
+    assert written.audit() == [Finding("event 9", "promoted a version that was compared with another champion")]
+
+
+@pytest.mark.requirement("PRO-9")
+def test_a_rollback_without_a_predecessor_is_found(database_url: str, owner_url: str) -> None:
+    with ledger_at(database_url) as ledger:
+        promote(ledger, 1)
+        forge(owner_url, "ROLLED_BACK", "roll_back", "anna")
+        told = "rolled back a version that was not the champion, or had no predecessor"
+        assert ledger.audit() == [Finding("event 4", told)]
+
+
+@pytest.mark.requirement("PRO-9")
+def test_a_decision_without_a_key_is_found_where_one_was_needed(written: Ledger, owner_url: str) -> None:
+    written.open_request(proposal(3))
+    with psycopg.connect(owner_url) as owner:
+        write_rules(owner, identity_required=True)
+    forge(owner_url, "REJECTED", "reject", "unverified: x")
+    assert written.audit() == [Finding("event 8", "was decided without a key, although decisions needed one")]
+
+
+@pytest.mark.requirement("PRO-9")
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ('policy || \'{"may_override": ["anna"]}\'', "opened a request with a policy that was not in force"),
+        ("'{}'", "opened a request with a policy that was not in force"),
+    ],
+)
+def test_a_request_with_another_policy_than_the_recorded_one_is_found(
+    written: Ledger, owner_url: str, policy: str, told: str
+) -> None:
+    with psycopg.connect(owner_url) as owner:
+        owner.execute("alter table platform.approval_requests disable trigger date_request")
+        owner.execute(
+            "insert into platform.approval_requests (model, version, digest, threshold, launched_by, created_at,"
+            f" expires_at, policy, evidence, plots) select model, 9, 'x', 0, 'x', now(), now() + interval '7 days',"
+            f" {policy}, evidence, '{{}}' from platform.approval_requests limit 1".encode()
+        )
+        owner.execute("alter table platform.approval_requests enable trigger date_request")
+    forge(owner_url, "PENDING", "request")
+    forge(owner_url, "APPROVED", "approve", "anna")
+    assert written.audit()[0] == Finding("event 7", told)
+
+
+ADOPTION = """
+select platform.enter_in_journal('adoption', 'approval_events', '{"sequence": 9}')
+"""
+WIDER_KEY = """
+select platform.enter_in_journal('key', hash, jsonb_build_object(
+    'name', name, 'owner', owner, 'scopes', to_jsonb(scopes), 'created_at', platform.written(created_at)
+)) from platform.api_keys where owner = 'rita'
+"""
+
+
+@pytest.mark.requirement("PRO-9")
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        (ADOPTION, "adopts events, which only the migration does"),
+        (WIDER_KEY, "records the key {rita} again: it was altered"),
+    ],
+)
+def test_a_journal_entry_that_covers_a_forgery_is_found(written: Ledger, owner_url: str, entry: str, told: str) -> None:
+    if entry == WIDER_KEY:
+        altered(owner_url, "update platform.api_keys set scopes = array['approve', 'read'] where owner = 'rita'")
+    with psycopg.connect(owner_url) as owner:
+        owner.execute(entry.encode())
+    row = f"journal entry {written.heads()['journal'].partition(':')[0]}"
+    rita = names(owner_url)["rita"].removeprefix("of key ")
+    assert written.audit() == [Finding(row, told.format(rita=rita))]
+
+
+STRUCTURE = [
+    ("drop trigger append_only on platform.approval_events", "table approval_events"),
+    ("drop trigger record_key on platform.api_keys", "table api_keys"),
+    (
+        (
+            "create trigger mine before insert on platform.approval_events for each row execute function"
+            " platform.refuse_change()"
+        ),
+        "table approval_events",
+    ),
+    ("alter table platform.api_keys drop constraint api_keys_scopes_check", "table api_keys"),
+    ("alter table platform.approval_plots drop constraint approval_plots_pkey", "table approval_plots"),
+    ("drop index platform.approval_events_delivery", "table approval_events"),
+    ("alter table platform.approval_events alter hash drop not null", "table approval_events"),
+    ("alter table platform.sessions alter expires_at set default 'infinity'", "table sessions"),
+    ("alter table platform.api_keys add column more text", "table api_keys"),
+    ("alter table platform.approval_events enable row level security", "table approval_events"),
+    ("create rule mine as on insert to platform.approval_events do instead nothing", "table approval_events"),
+    (
+        "create or replace function platform.identity_required() returns boolean language sql as 'select false'",
+        "function identity_required",
+    ),
+    ("alter function platform.decide reset search_path", "function decide"),
+    ("alter function platform.add_event security definer", "function add_event"),
+    (
+        "create function platform.promote(integer) returns jsonb language sql as 'select null::jsonb'",
+        "function promote",
+    ),
+    ("create function platform.mine() returns integer language sql as 'select 1'", "function mine"),
+    ("drop function platform.fail_request", "function fail_request"),
+    ("grant insert on platform.approval_events to public", "table approval_events"),
+    ("grant execute on function platform.add_event to public", "function add_event"),
+]
+
+
+@pytest.mark.requirement("PRO-9")
+def test_altered_tables_functions_and_rights_are_found(database_url: str, owner_url: str) -> None:
+    with psycopg.connect(owner_url) as owner:
+        for change, row in STRUCTURE:
+            owner.execute("set search_path = pg_catalog")
+            owner.execute(change.encode())
+            found = {name for name, _ in structure_findings(read_definitions(owner), read_grants(owner))}
+            owner.rollback()
+            assert row in found, change
+    with ledger_at(database_url) as ledger:
+        assert ledger.audit() == []
+
+
+@pytest.mark.requirement("PRO-9")
+def test_definitions_are_those_of_the_migrations(owner_url: str) -> None:
+    """After a migration that changes a table or function, copy what this test shows to `ledger_definitions.py`."""
+    with psycopg.connect(owner_url) as owner:
+        owner.execute("set search_path = pg_catalog")
+        assert read_definitions(owner) == DEFINITIONS
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9")

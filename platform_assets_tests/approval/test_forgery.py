@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from platform_assets.approval.ledger import Ledger
+from platform_assets.approval.policy import policy_as_json
 from platform_assets.approval.requests import State
 from platform_assets.database.opening import open_database, open_owner
 from platform_assets.database.policies import write_policies, write_rules
@@ -183,6 +187,72 @@ def test_only_the_owner_or_an_approver_can_create_a_key_that_approves(
 def test_reserved_and_unprintable_names_cannot_own_a_key(role: psycopg.Connection[Any], owner: str) -> None:
     digest = hashlib.sha256(owner.encode()).hexdigest()
     assert called(role, "add_key", "key", owner, ["read"], digest, None)["outcome"] == "refused"
+
+
+@pytest.mark.requirement("PRO-9")
+def test_no_session_or_key_takes_the_place_of_another_person_s_secret(
+    required: PreparedLedger, role: psycopg.Connection[Any]
+) -> None:
+    """The caller chooses the hashes of sessions and keys, and can read those of others."""
+    number = required.open_request(proposal(four_eyes=True, launched_by="anna")).id
+    bert = person("bert")
+    for one in (ANNA, bert):
+        required._prepare(one)
+    of_anna = hashlib.sha256(ANNA.secret.encode()).hexdigest()
+    assert called(role, "sign_in", bert.secret, of_anna, 60) is False
+    # Otherwise recorded as an approval by Bert, although Anna launched the training.
+    assert decide(role, number, ANNA.secret)["why"] == "involved"
+    token = hashlib.sha256(b"ps_token").hexdigest()
+    assert called(role, "sign_in", ANNA.secret, token, 60) is True
+    assert called(role, "add_key", "bert2", "bert", ["approve"], token, bert.secret)["why"] == "malformed_key"
+    assert called(role, "sign_in", ANNA.secret, "no hash", 60) is False
+    assert called(role, "sign_in", ANNA.secret, None, 60) is False
+
+
+@pytest.mark.requirement("PRO-9")
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        *(5, [], "text", {"verdict": "passed"}, {"tables": []}, {"registered": {"tags": 1}}, {"runs": "x"}),
+        pytest.param({"metrics": {"auc": [10**5000]}}, id="integer"),
+        pytest.param({"metrics": json.loads("[" * 60 + "]" * 60)}, id="nested"),
+        pytest.param({"record": {"x": json.loads("[" * 60 + "]" * 60)}}, id="nested below"),
+        pytest.param({"card": "x" * 20_000_001}, id="long"),
+    ],
+)
+def test_evidence_that_no_list_could_show_is_refused(
+    required: PreparedLedger, role: psycopg.Connection[Any], evidence: Any
+) -> None:
+    """A request cannot be removed, so one that cannot be read would break each list for ever."""
+    required.open_request(proposal(1))
+    sys.set_int_max_str_digits(0)
+    try:
+        written = json.dumps(evidence)
+    finally:
+        sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
+    policy = Jsonb(policy_as_json(proposal().policy))
+    arguments = [MODEL, 2, f"{2:064x}", 0.5, "x", None, None, policy, written, [], [], None, None]
+    places = "%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::text[], %s::bytea[], %s, %s"
+    row = role.execute(f"select platform.open_request({places})".encode(), arguments).fetchone()
+    assert row is not None
+    assert row[0]["why"] == "unreadable_evidence"
+    assert [request.passed for request in required.requests()] == [True]
+
+
+@pytest.mark.requirement("PRO-9")
+def test_texts_of_the_service_are_bounded(required: PreparedLedger, role: psycopg.Connection[Any]) -> None:
+    digest = hashlib.sha256(b"x").hexdigest()
+    assert called(role, "add_key", "big", "x" * 201, ["read"], digest, None)["why"] == "malformed_key"
+    assert called(role, "decide", 1, "approve", None, "x" * 201, "good", False, None)["why"] == "no_request"
+    with pytest.raises(Exception, match="a name is longer than 200 characters"):
+        required.open_request(proposal(1, launched_by="x" * 201))
+    number = required.open_request(proposal(1)).id
+    assert decide(role, number, None, "x" * 201)["why"] == "long_name"
+    required.decide(number, "approve", ANNA, "good")
+    assert called(role, "fail_request", number, "x" * 1_000_000)["outcome"] == "recorded"
+    reason = required.history(number)[-1].reason
+    assert reason is not None
+    assert len(reason) == 10_000
 
 
 @pytest.mark.requirement("PRO-9")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING
 
@@ -104,9 +105,15 @@ def test_a_deleted_end_of_the_journal_is_found(kept: Kept, owner_url: str) -> No
 @pytest.mark.requirement("PRO-9")
 def test_a_missing_or_damaged_file_of_heads_is_found(kept: Kept) -> None:
     kept.works.ask(kept.works.train())
+    whole = kept.file.read_text()
     kept.file.unlink()
     missing = Finding(HEADS_FILE, "missing from the lake; the next event writes it again")
     assert kept.promoter.audit() == [missing]
+    heads = json.loads(whole)
+    for chain in ("events", "journal"):
+        kept.file.write_text(json.dumps({chain: heads[chain]}))
+        [other] = {"events", "journal"} - {chain}
+        assert kept.promoter.audit() == [Finding(HEADS_FILE, f"lacks the head of the {other}")]
     kept.file.write_bytes(b"\xff{")
     [found] = kept.promoter.audit()
     assert "has the malformed head" in found.told

@@ -133,6 +133,7 @@ def test_rules_are_recorded_by_migrating_and_once(external: Database, limited: D
     [
         ("", ""),
         ("grant insert on platform.approval_events to {}", "may write into platform.approval_events"),
+        ("grant update (owner) on platform.api_keys to {}", "may write into platform.api_keys"),
         ("grant trigger on platform.api_keys to {}", "may write into platform.api_keys"),
         (None, "owns it"),
     ],

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from alembic.config import Config
 
+    from platform_assets.database.connections import Purpose
     from platform_assets_tests.warm import WarmParent
 
 MIGRATE = """
@@ -91,6 +93,24 @@ def test_library_databases_are_handed_over_to_the_service_role(external: Databas
             connection.execute(f"alter table {table} add column new_column int".encode())
             connection.execute(b"create table another (id int)")
     assert migrate(limited, external) == []
+
+
+@pytest.mark.requirement("PRO-5", "PRO-9")
+@pytest.mark.parametrize("purpose", ["dagster", "mlflow"])
+def test_code_of_the_platform_role_does_not_run_with_the_rights_of_the_owner(
+    external: Database, database_url: str, purpose: Purpose
+) -> None:
+    """The platform's role may create an operator in its own databases that fits better than PostgreSQL's."""
+    limited = Database(make_url(database_url))
+    with closing(limited.connect(purpose)) as connection:
+        connection.execute("create table public.ran_as (role name)")
+        connection.execute(
+            "create function public.trap(oid, regrole) returns boolean language plpgsql as"
+            " 'begin insert into public.ran_as values (current_user); return false; end'"
+        )
+        connection.execute("create operator public.<> (function = public.trap, leftarg = oid, rightarg = regrole)")
+        migrate(limited, external)
+        assert connection.execute("select role from public.ran_as").fetchall() == []
 
 
 @pytest.mark.requirement("PRO-5")

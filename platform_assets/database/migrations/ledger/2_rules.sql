@@ -29,6 +29,34 @@ language sql immutable as $$
     )
 $$;
 
+-- Whether every reader can parse the evidence. What is in the ledger cannot be removed, and one request that no list
+-- or audit can read would block all.
+create function platform.is_readable(evidence jsonb) returns boolean
+language sql immutable as $$
+    select coalesce(
+        jsonb_typeof(evidence) = 'object'
+        and octet_length(evidence::text) <= 20000000
+        -- Python's parser refuses deep nesting, and integers with more than 4,300 digits.
+        and not jsonb_path_exists(evidence, 'strict $.**{50}')
+        and not jsonb_path_exists(
+            evidence, 'strict $.** ? (@.type() == "number") ? (@ > 1e308 || @ < -1e308)'
+        )
+        and not exists (
+            select from (
+                select key, value from jsonb_each(evidence)
+                union all
+                select key, value from jsonb_each(
+                    case when jsonb_typeof(evidence -> 'registered') = 'object' then evidence -> 'registered' end
+                )
+            ) part
+            where key in ('metrics', 'difference', 'subgroups', 'verdict', 'tables', 'table_digests', 'champion',
+                'registered', 'record', 'runs', 'parameters', 'tags')
+                and jsonb_typeof(value) not in ('object', 'null')
+        ),
+        false
+    )
+$$;
+
 -- Every function that writes calls this first. The isolation level is checked, because a snapshot from before the lock
 -- could lack a revocation.
 create function platform.begin_step() returns void
@@ -108,6 +136,9 @@ begin
     end if;
     if platform.folded(coalesce(name, '')) = '' then
         return jsonb_build_object('why', 'no_name', 'name', '');
+    end if;
+    if length(name) > 200 then
+        return jsonb_build_object('why', 'long_name', 'name', '');
     end if;
     if not platform.is_printable(name, false) then
         return jsonb_build_object('why', 'unprintable_name', 'name', '');

@@ -41,6 +41,12 @@ begin
     if not platform.is_printable(coalesce(launched_by, ''), false) then
         return platform.refused('unprintable_name');
     end if;
+    if length(launched_by) > 200 then
+        return platform.refused('long_name');
+    end if;
+    if not platform.is_readable(evidence) then
+        return platform.refused('unreadable_evidence', named);
+    end if;
     policy := platform.rule('policy', named);
     if policy is distinct from declared_policy then
         return platform.refused(case when policy is null then 'no_policy' else 'other_policy' end, named);
@@ -148,7 +154,7 @@ begin
     end if;
     return jsonb_build_object(
         'outcome', 'recorded',
-        'event', platform.add_event(number, 'FAILED', 'fail', 'platform', false, reason)
+        'event', platform.add_event(number, 'FAILED', 'fail', 'platform', false, left(reason, 10000))
     );
 end
 $$;

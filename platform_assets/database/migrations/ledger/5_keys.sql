@@ -14,7 +14,10 @@ begin
     if platform.folded(owner) in ('', 'platform', 'owner') or starts_with(platform.folded(owner), 'unverified:') then
         return platform.refused('reserved_name', owner);
     end if;
-    if name !~ '^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$' or key_hash !~ '^[0-9a-f]{64}$' then
+    -- Not the hash of a session's token either: the token would then stand for two keys.
+    if name !~ '^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$' or key_hash !~ '^[0-9a-f]{64}$' or length(owner) > 200
+        or exists (select from platform.sessions session where session.hash = add_key.key_hash)
+    then
         return platform.refused('malformed_key', name);
     end if;
     if exists (
@@ -60,7 +63,14 @@ language plpgsql security definer as $$
 declare
     key platform.api_keys;
 begin
+    perform platform.begin_step();
     delete from platform.sessions where expires_at <= clock_timestamp();
+    -- Not the hash of a key: its secret would then stand for the key of this session.
+    if token_hash is null or token_hash !~ '^[0-9a-f]{64}$'
+        or exists (select from platform.api_keys known where known.hash = token_hash)
+    then
+        return false;
+    end if;
     -- Not the token of another session: a session cannot be prolonged without the key.
     select * into key from platform.api_keys known where known.hash = platform.secret_hash(secret)
         and not exists (select from platform.api_key_revocations revoked where revoked.hash = known.hash);
