@@ -74,14 +74,14 @@ def _mlflow(services: Services) -> Server:
 
 
 class DatabaseWatch:
-    """Watches the database under `up`: a database that is away is noticed, and started again where it is embedded.
+    """Watches the database for `up`: reports an unreachable database, and restarts the embedded server.
 
     Parameters
     ----------
     services
         The platform's services.
     say
-        Prints a line for people.
+        Function that prints a message.
     """
 
     def __init__(self, services: Services, say: Callable[[str], None]) -> None:

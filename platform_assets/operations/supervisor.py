@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 LAST_LINES = 15
-"""Lines of its log that the message about an ended server shows."""
+"""Number of log lines in the error about a server that ended."""
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = SECONDS_TO_FINISH + 20.0
-"""Time for a server to end after SIGTERM, before it is killed. The service finishes its requests and its logs in it."""
+"""Time for a server to end after SIGTERM, before it is killed. The service finishes its requests in this time."""
 CHANGES_SECONDS = 1.0
 """Time between two calls of `changes`."""
 
@@ -49,7 +49,7 @@ class Server:
     page
         Path of the page to open first.
     note
-        Text that is shown after the address.
+        Text to print after the address.
     """
 
     name: str
@@ -95,9 +95,9 @@ class Supervisor:
     logs
         Folder of the log files, one for each server.
     say
-        Prints a line for people.
+        Function that prints a message.
     changes
-        Called about once a second; returns servers that must replace the running ones, or None.
+        Function that is called about once a second. Returns the servers that replace the running ones, or None.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Supervisor:
         self._say(f"stopping: {self._stopping} was received")
 
     def _start_all(self) -> list[Server]:
-        """Start every server; return those whose address is still to be printed."""
+        """Start every server. Return those with an address to print once they are ready."""
         self._running.clear()
         for server in self._servers:
             self._start(server)
@@ -202,7 +202,7 @@ class Supervisor:
                 time.sleep(POLL_SECONDS / 4)
             if process.poll() is None:
                 self._say(f"{name} did not end within {PATIENCE_SECONDS:g} s and was killed")
-            # Also if the server has ended, because processes that it started may still run.
+            # Kill the group even if the server has ended, because its child processes may still run.
             _signal_group(process, signal.SIGKILL)
             process.wait()
 
