@@ -271,7 +271,7 @@ def test_the_ui_shows_assets_and_checks_and_materialises_an_asset(page: Page, da
     page.screenshot(path=tmp_path / "graph.png")
 
     page.goto(f"{dagster_dev}/assets/credit_risk/loans")
-    sees(page, "One row per loan, as the source delivers them", "credit-risk", "Row count")
+    sees(page, "One row per loan, as delivered", "credit-risk", "Row count")
     sees(page, re.compile(rf"^{GOOD}$|^{GOOD:,}$"), "Yearly income of the client. Unit: currency units per year.")
     page.screenshot(path=tmp_path / "loans.png")
 
