@@ -166,6 +166,21 @@ def _wait_for(connection: socket.socket, order: dict[str, Any], streams: list[in
     os._exit(0)
 
 
+def _reopen_output() -> None:
+    """Open standard output and error again, because Python remembers whether the parent's files can seek."""
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        parents = getattr(sys, name)
+        reopened = open(  # noqa: SIM115 - open until the process ends
+            number,
+            "w",
+            encoding=parents.encoding,
+            errors=parents.errors,
+            buffering=1 if parents.line_buffering else -1,
+            closefd=False,
+        )
+        setattr(sys, name, reopened)
+
+
 def _work(order: dict[str, Any], streams: list[int]) -> None:
     os.setsid()
     # Restore interrupts, because a shell ignores them for background processes, and children inherit that.
@@ -173,6 +188,7 @@ def _work(order: dict[str, Any], streams: list[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    _reopen_output()
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])

@@ -6,7 +6,6 @@ Each `commands.py` defines `commands`, a Typer app without a name. `cli.py` adds
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import TextIOWrapper
@@ -74,9 +73,7 @@ def escape_what_cannot_be_shown() -> None:
     """Print characters that are missing in the output's encoding as escape sequences, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A stream that was opened for update on a pipe cannot be reconfigured, because it cannot seek.
-            with suppress(OSError):
-                stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:

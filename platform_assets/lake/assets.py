@@ -46,8 +46,7 @@ def table_asset(
     `dg.ResourceParam[..]`). It returns a `Frame` or an `Expression`; for a table with an external source, it returns
     the result of `land`. Its docstring is the asset's description.
 
-    During a step, each upstream table is read at one pinned version. This includes the tables in `deps`, which the
-    function reads through a parameter `tables: dg.ResourceParam[TableStore]`.
+    A step reads each upstream table at one pinned version, including the tables in `deps`.
 
     Parameters
     ----------
@@ -60,7 +59,7 @@ def table_asset(
     ins
         Upstream assets of another domain, or whose name differs from the parameter's name.
     deps
-        Upstream assets that the function reads through a resource.
+        Upstream assets that the function reads through a parameter `tables: dg.ResourceParam[TableStore]`.
     partitions_def
         The partitions. Their keys are the values of `schema.partition_by`.
 
@@ -74,10 +73,8 @@ def table_asset(
 
     def decorate(work: Callable[..., Any]) -> dg.AssetsDefinition:
         resources = {parameter.name for parameter in get_resource_args(work)}
-        *prefix, name = schema.name.split("/")
         asset: dg.AssetsDefinition = dg.asset(
-            name=name,
-            key_prefix=prefix,
+            key=schema.name.split("/"),
             group_name=schema.domain,
             description=inspect.getdoc(work),
             owners=list(owners),

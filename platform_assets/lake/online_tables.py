@@ -111,17 +111,7 @@ class OnlineTables:
         """
         from psycopg import sql
 
-        columns = [sql.Identifier(column) for column in staged.schema.names]
-        keys = [sql.Identifier(column) for column in key]
-        parts = {
-            "table": _identifier(name),
-            "columns": sql.SQL(", ").join(columns),
-            "keys": sql.SQL(", ").join(keys),
-            "same_key": sql.SQL(" AND ").join(sql.SQL("old.{0} = new.{0}").format(column) for column in keys),
-            "updates": sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(column) for column in columns),
-            "old": sql.SQL(", ").join(sql.SQL("old.{}").format(column) for column in columns),
-            "excluded": sql.SQL(", ").join(sql.SQL("excluded.{}").format(column) for column in columns),
-        }
+        parts = _sql_parts(name, staged.schema.names, key)
         with self._connected(name) as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
             inputs = _refuse_stale(connection, name, staged.digest, lineage)
@@ -316,6 +306,24 @@ def _many(name: str, column: str) -> bytes:
 
     query = sql.SQL("SELECT * FROM {} WHERE {} = ANY(%s)")
     return query.format(_identifier(name), sql.Identifier(column)).as_bytes(None)
+
+
+def _sql_parts(name: str, columns: Sequence[str], key: Sequence[str]) -> dict[str, Any]:
+    """Return the parts of the statements that replace a table's rows, by their names in these statements."""
+    from psycopg import sql
+
+    named = [sql.Identifier(column) for column in columns]
+    keys = [sql.Identifier(column) for column in key]
+    comma = sql.SQL(", ")
+    return {
+        "table": _identifier(name),
+        "columns": comma.join(named),
+        "keys": comma.join(keys),
+        "same_key": sql.SQL(" AND ").join(sql.SQL("old.{0} = new.{0}").format(column) for column in keys),
+        "updates": comma.join(sql.SQL("{0} = excluded.{0}").format(column) for column in named),
+        "old": comma.join(sql.SQL("old.{}").format(column) for column in named),
+        "excluded": comma.join(sql.SQL("excluded.{}").format(column) for column in named),
+    }
 
 
 def _identifier(name: str) -> Any:

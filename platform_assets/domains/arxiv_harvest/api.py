@@ -139,14 +139,7 @@ def router(services: Services) -> APIRouter:
     @routes.post(
         "/arxiv",
         status_code=HTTPStatus.CREATED,
-        responses={
-            201: {"content": {JSON: {"example": {**_SEARCHED, "num_results": 1, "results": [_PAPER]}}}},
-            200: {
-                "model": SearchAnswer,
-                "description": "arXiv found nothing.",
-                "content": {JSON: {"example": {**_SEARCHED, "num_results": 0, "results": []}}},
-            },
-        },
+        responses=_search_responses(),
     )
     async def search_arxiv(asked: AskedSearch, response: Response) -> SearchAnswer:
         """Search arXiv for papers that match all given phrases, and store the query and its results."""
@@ -169,12 +162,8 @@ def router(services: Services) -> APIRouter:
         accept: Annotated[str, Header(include_in_schema=False)] = "",
     ) -> Response:
         """Download the queries of a period as a file: CSV, or JSON by `format` or the header `Accept`."""
-        batches = _queries(stored, query_timestamp_start, query_timestamp_end)
         kind = format or ("json" if _prefers_json(accept) else "csv")
-        headers = {"Content-Disposition": f'attachment; filename="arxiv_queries.{kind}"'}
-        if kind == "json":
-            return StreamingResponse(_json_list(batches), headers=headers, media_type=JSON)
-        return StreamingResponse(_csv_lines(batches), headers=headers, media_type=CSV)
+        return _download(_queries(stored, query_timestamp_start, query_timestamp_end), kind)
 
     @routes.post(
         "/queries",
@@ -194,6 +183,24 @@ def router(services: Services) -> APIRouter:
         return Response(_json([asdict(row) for row in rows]), headers=dict(shown.headers), media_type=JSON)
 
     return routes
+
+
+def _search_responses() -> dict[int | str, dict[str, Any]]:
+    return {
+        201: {"content": {JSON: {"example": {**_SEARCHED, "num_results": 1, "results": [_PAPER]}}}},
+        200: {
+            "model": SearchAnswer,
+            "description": "arXiv found nothing.",
+            "content": {JSON: {"example": {**_SEARCHED, "num_results": 0, "results": []}}},
+        },
+    }
+
+
+def _download(batches: Iterable[list[StoredQuery]], kind: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="arxiv_queries.{kind}"'}
+    if kind == "json":
+        return StreamingResponse(_json_list(batches), headers=headers, media_type=JSON)
+    return StreamingResponse(_csv_lines(batches), headers=headers, media_type=CSV)
 
 
 def _search_string(asked: AskedSearch) -> str:
