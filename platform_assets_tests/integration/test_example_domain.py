@@ -68,7 +68,9 @@ class Copy:
     @property
     def environment(self) -> dict[str, str]:
         own = {"PYTHONPATH": str(self.root), "PLATFORM_HOME": str(self.home), "PLATFORM_DEMO_ROWS": str(ROWS)}
-        return os.environ | own
+        # Without pytest's variables, because the tests in the copy would share a folder with other sessions.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        return inherited | own
 
     def run(self, *command: str | Path, **variables: str) -> str:
         """Run a command in the project's folder, check that it succeeds, and return its output."""
