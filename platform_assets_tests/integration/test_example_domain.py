@@ -224,7 +224,7 @@ class TestTheExample:
         assert set(paths) >= {"/features/stocks/{symbol}", "/predictions/stocks"}
 
     def test_doctor_and_the_settings_page_list_the_variable_of_the_source(self, found: Found) -> None:
-        assert f"ok {VARIABLE}: not set; {ROWS} rows of demo data are used" in found.printed["doctor"]
+        assert f"ok {VARIABLE}: not set: {ROWS} rows of demo data" in found.printed["doctor"]
         assert found.printed["settings"] == (EXAMPLE / "stocks" / "settings.md").read_text()
         assert VARIABLE in found.printed["settings"]
 
