@@ -189,9 +189,12 @@ class Settings(SettingsGroup):
         ),
     ] = None
     demo_rows: Annotated[int, Field(ge=100, description="Number of rows in each sample data set.")] = 20_000
-    archive_max_bytes: Annotated[int, Field(ge=1, description="Largest size of an unpacked source file, in bytes.")] = (
-        1 << 28
-    )
+    archive_max_bytes: Annotated[
+        int, Field(ge=1, description="Largest size of an unpacked tar archive and of its file, in bytes.")
+    ] = 1 << 28
+    unpacked_max_bytes: Annotated[
+        int, Field(ge=1, description="Largest size of any other packed source file once it is unpacked, in bytes.")
+    ] = 10 << 30
 
     @field_validator("home")
     @classmethod

@@ -30,6 +30,8 @@ Purpose = Literal["platform", "dagster", "mlflow"]
 
 LOG = logging.getLogger(__name__)
 EMBEDDED_NAME = "platform"
+AS_UTF8 = "encoding 'UTF8' locale 'C' template template0"
+"""Options that create a database in UTF-8 on a server whose template has another encoding."""
 CONNECT_SECONDS = 10
 """Longest wait for a new connection."""
 LOCK_SECONDS = 600
@@ -317,6 +319,27 @@ def embedded_database(port: int, role: str, password: str, server: ServerInUse |
     # Set explicitly, because PGSSLMODE and PGGSSENCMODE in a user's shell are meant for another server.
     query = {"sslmode": "disable", "gssencmode": "disable"}
     return Database(URL.create("postgresql", role, password, "127.0.0.1", port, EMBEDDED_NAME, query), server)
+
+
+def require_utf8(database: Database, connection: psycopg.Connection[Any]) -> None:
+    """Refuse databases in which a text is not stored as UTF-8.
+
+    Raises
+    ------
+    DatabaseError
+        At least one of the three databases has another encoding. The message contains the statement that creates it.
+    """
+    names = [database.name(purpose) for purpose in get_args(Purpose)]
+    found = connection.execute(
+        "select datname, pg_encoding_to_char(encoding) from pg_database where datname = any(%s)"
+        " and pg_encoding_to_char(encoding) <> 'UTF8' order by datname",
+        [names],
+    ).fetchall()
+    for name, encoding in found:
+        raise DatabaseError(
+            f"the database {name} has the encoding {encoding}, and the platform needs UTF8; move it away, and let "
+            f'`platform-assets migrate` create it, or an administrator: create database "{name}" {AS_UTF8}'
+        )
 
 
 def missing(database: Database, connection: psycopg.Connection[Any]) -> list[Purpose]:

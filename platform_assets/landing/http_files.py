@@ -11,7 +11,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import SourceError
-from platform_assets.landing.packed_files import CHUNK_BYTES
+from platform_assets.landing.file_remarks import shows_its_end
+from platform_assets.landing.packed_files import CHUNK_BYTES, HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,16 +43,28 @@ def chunks(address: str) -> Iterator[bytes]:
     Raises
     ------
     WebError
-        The server did not send the whole file, or the file was replaced before the answer ended.
+        The server did not send the whole file, or the file was replaced before the answer ended, or nothing shows
+        whether the file is complete: neither the answer, nor an answer to HEAD, nor the file's format.
     """
     with _answer(address) as answer:
         encoding = answer.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in _BY_FIRST_BYTES:
             raise WebError(f"the server sent the unsupported Content-Encoding {encoding}; configure it to send none")
+        is_bounded = answer.raw.chunked or answer.raw.length_remaining is not None
+        head, read = b"", 0
         # Read the raw stream, because `iter_content` would decode it.
-        yield from answer.raw.stream(CHUNK_BYTES, decode_content=False)
+        for chunk in answer.raw.stream(CHUNK_BYTES, decode_content=False):
+            head, read = (head + chunk)[:HEAD_BYTES] if len(head) < HEAD_BYTES else head, read + len(chunk)
+            yield chunk
         before = _version(answer.headers)
-    after = _version(_head(address))
+    headers = _head(address)
+    # Without a length, a broken connection looks like the end. A second GET may end at the same byte.
+    if not (is_bounded or shows_its_end(head) or headers.get("Content-Length") == str(read)):
+        raise WebError(
+            f"the server does not state how long the file is, so the {read:,} bytes it sent may be a part; let it send "
+            "Content-Length, or pack the file with gzip, or download the file and check it"
+        )
+    after = _version(headers)
     # Compare only the first header that both answers have, because servers of one site may disagree about the time.
     mark = next((name for name in before if name in after), None)
     if mark and before[mark] != after[mark]:

@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.base.errors import SourceError
 from platform_assets.base.logs import redact, shown
 from platform_assets.landing import http_files
-from platform_assets.landing.packed_files import CHUNK_BYTES, unpack
+from platform_assets.landing.packed_files import CHUNK_BYTES, SizeLimit, unpack
+from platform_assets.settings import Settings, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from platform_assets.landing.archives import Unpacking
 
+USUAL_LIMIT = SizeLimit(Settings.model_fields["unpacked_max_bytes"].default, variable("unpacked_max_bytes"))
+"""Limit for packed files if the settings name no other."""
 _LOCAL_SCHEMES = ("file://", "local://")
 # Names that fsspec's drivers use for the modification time and other facts that change when a file is written.
 _MARKS = (
@@ -43,11 +46,14 @@ class Source:
         A path or any fsspec URI.
     demo
         Whether the file is sample data, because the variable is not set.
+    unpacked
+        Limit for unpacking a packed file. An archive has a limit of its own.
     """
 
     setting: str
     uri: str
     demo: bool = False
+    unpacked: SizeLimit = USUAL_LIMIT
 
     def __str__(self) -> str:
         """The location without passwords, and the variable."""
@@ -133,7 +139,7 @@ def fetch(source: Source, target: Path, unpacking: Unpacking | None = None) -> P
             local.write(chunk)
             if unpacking and local.tell() > unpacking.limit:
                 raise unpacking.too_large(str(source))
-    return target if unpacking else unpack(target, str(source))
+    return target if unpacking else unpack(target, str(source), source.unpacked)
 
 
 @contextmanager
