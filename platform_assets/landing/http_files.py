@@ -6,7 +6,9 @@ ranges or HEAD requests. `source_files.py` decides which sources are web address
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 SECONDS = (10, 60)
 """Timeouts: to connect, and between two pieces of an answer."""
 HEAD_SECONDS = 10
+FRESH_SECONDS = 2
+"""Age up to which two writes of a file may get the same time, since web servers and some disks round to seconds."""
 HEADERS = {"Accept-Encoding": "identity", "Cache-Control": "no-cache"}
 # Accept the encoding that a file was uploaded with, because object stores send it even if it was not requested.
 # `packed_files.py` later unpacks the file by its first bytes, so these encodings are not decoded here.
@@ -72,9 +76,11 @@ def chunks(address: str) -> Iterator[bytes]:
 
 
 def facts(address: str) -> dict[str, str]:
-    """Return the entity tag, time and size of a file; empty if the server sends neither entity tag nor time."""
+    """Return the entity tag, time and size of a file; empty if the server sends no entity tag and no older time."""
     headers = _head(address)
     version = _version(headers)
+    if "ETag" not in version and _seconds_since_change(headers) < FRESH_SECONDS:
+        return {}
     return {**version, "size": headers.get("Content-Length", "")} if version else {}
 
 
@@ -114,6 +120,16 @@ def _head(address: str) -> Mapping[str, str]:
     except requests.RequestException:
         return {}
     return answer.headers if answer.status_code == HTTPStatus.OK else {}
+
+
+def _seconds_since_change(headers: Mapping[str, str]) -> float:
+    """Return the age of a file by its server's clock; infinity if the headers do not tell it."""
+    try:
+        return abs(
+            (parsedate_to_datetime(headers["Date"]) - parsedate_to_datetime(headers["Last-Modified"])).total_seconds()
+        )
+    except (KeyError, ValueError, TypeError):
+        return math.inf
 
 
 def _version(headers: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ a password. `http_files.py` requests web addresses, `packed_files.py` unpacks, `
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.base.errors import SourceError
 from platform_assets.base.logs import redact, shown
 from platform_assets.landing import http_files
+from platform_assets.landing.http_files import FRESH_SECONDS
 from platform_assets.landing.packed_files import CHUNK_BYTES, SizeLimit, unpack
 from platform_assets.settings import Settings, variable
 
@@ -99,7 +101,9 @@ def trouble_with(source: Source) -> str | None:
 
 
 def look_at(source: Source) -> dict[str, str]:
-    """Return facts about a file, such as size and time, that change when it is written; empty if the store gives none.
+    """Return facts about a file, such as size and time, that change when it is written; empty if there are none.
+
+    A file that was written in the last seconds has none, because a second write may get the same time.
 
     Raises
     ------
@@ -110,7 +114,11 @@ def look_at(source: Source) -> dict[str, str]:
         if path := source.path:
             _demand_file(path, source)
             state = path.stat()
-            return {"size": str(state.st_size), "mtime": str(state.st_mtime_ns), "ino": str(state.st_ino)}
+            if abs(time.time() - state.st_mtime) < FRESH_SECONDS:
+                return {}
+            # `cp -p` restores the modification time, but not the time of the change.
+            times = {"mtime": str(state.st_mtime_ns), "ctime": str(state.st_ctime_ns)}
+            return {"size": str(state.st_size), "ino": str(state.st_ino), **times}
         if source.is_web:
             return http_files.facts(source.uri)
         return _marks(_facts_of_stored(source))

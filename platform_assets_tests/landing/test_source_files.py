@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import lzma
 import os
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 import fsspec
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
     from platform_assets.engine.query_engine import Engine
     from platform_assets_tests.landing.web_server import Server
+
+
+OLD = "Sat, 29 Feb 2020 12:00:00 GMT"
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +243,10 @@ def test_the_facts_about_a_web_file_are_its_entity_tag_or_time(server: Server) -
         ({}, {}),
         ({"ETag": '"1"', "Last-Modified": "then"}, {"ETag": '"1"', "Last-Modified": "then", "size": ""}),
         ({"Last-Modified": "then", "Content-Length": "8"}, {"Last-Modified": "then", "size": "8"}),
+        ({"Last-Modified": OLD}, {"Last-Modified": OLD, "size": ""}),
+        # A second write in the same second would get the same time.
+        ({"Last-Modified": formatdate(usegmt=True)}, {}),
+        ({"Last-Modified": "then", "ETag": "1"}, {"Last-Modified": "then", "ETag": "1", "size": ""}),
     ):
         server.pages["/watched.csv"] = Page(CONTENT, head=head)
         assert look_at(source) == facts
