@@ -101,10 +101,20 @@ class Database:
         """Return the database's URL for SQLAlchemy with psycopg 3."""
         return self._url.set(database=self.name(purpose))
 
-    def psycopg2_url(self, purpose: Purpose) -> str:
-        """Return the database's URL, with its password, for Dagster and MLflow, which need psycopg2."""
-        url = self.url(purpose).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
-        address, _, query = url.partition("?")
+    def psycopg2_url(self, purpose: Purpose, service: str = "") -> str:
+        """Return the database's URL, with its password, for Dagster and MLflow, which need psycopg2.
+
+        Parameters
+        ----------
+        purpose
+            The database.
+        service
+            Name of a service in libpq's service file, which contains host and port instead of the URL.
+        """
+        url = self.url(purpose).set(drivername="postgresql+psycopg2")
+        if service:
+            url = url._replace(host=None, port=None).update_query_dict({"service": service})
+        address, _, query = url.render_as_string(hide_password=False).partition("?")
         # libpq, unlike SQLAlchemy, does not read + in a query as a space.
         return f"{address}?{query.replace('+', '%20')}"
 
@@ -120,12 +130,22 @@ class Database:
             pool_pre_ping=True,
             connect_args={"connect_timeout": CONNECT_SECONDS},
         )
-        event.listen(engine, "do_connect", self._set_port)
+        event.listen(engine, "do_connect", self.set_port)
         return engine
 
-    def _set_port(self, *arguments: Any) -> None:
-        # The last argument has psycopg's options. Replace its port, because the server's port may have changed since
-        # the engine was created.
+    def set_port(self, *arguments: Any) -> None:
+        """Replace the port that an engine connects to, because the server's may have changed since it was created.
+
+        Parameters
+        ----------
+        *arguments
+            Those of SQLAlchemy's event `do_connect`. The last one holds the driver's options.
+
+        Raises
+        ------
+        DatabaseError
+            The embedded server has ended. It is being restarted in the background.
+        """
         self._follow_server()
         if self.server:
             arguments[-1]["port"] = self._url.port

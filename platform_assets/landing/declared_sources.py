@@ -14,6 +14,7 @@ from platform_assets.landing.source_files import Source
 from platform_assets.settings import Settings, read_settings, variable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from platform_assets.landing.sample_data import Demo
@@ -50,6 +51,22 @@ class DeclaredSource:
     def name(self) -> str:
         """The source's name, also used for its sample file."""
         return self.setting.removesuffix("_uri")
+
+
+@dataclass(frozen=True)
+class DeclaredApi:
+    """An HTTP API that a domain asks for data.
+
+    Attributes
+    ----------
+    name
+        Name of the API, for people.
+    describe
+        Function that returns which server the settings select, and raises a `SourceError` if a setting is missing.
+    """
+
+    name: str
+    describe: Callable[[Sources], str]
 
 
 @dataclass(frozen=True)

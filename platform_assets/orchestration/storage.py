@@ -10,6 +10,7 @@ import os
 import select
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,7 +21,7 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresScheduleStorage
 
-from platform_assets.base.errors import PlatformError
+from platform_assets.base.errors import DatabaseError, PlatformError
 from platform_assets.base.home_folder import make_home
 from platform_assets.database.connections import Database
 from platform_assets.database.opening import open_database
@@ -67,9 +68,10 @@ class PlatformStorage(DagsterPostgresStorage):
         super().__init__(url, should_autocreate_tables=False, inst_data=inst_data)
         self._event_log_storage = PlatformEventLog(url, secrets, embedded=database.embedded)
         self._schedule_storage = PlatformSchedules(url, secrets)
-        self._share_connections(url)
+        _follow_server(self._event_log_storage.run_locks.engine, database)
+        self._share_connections(url, database)
 
-    def _share_connections(self, url: str) -> None:
+    def _share_connections(self, url: str, database: Database) -> None:
         from sqlalchemy import create_engine
 
         # Share a pool, because Dagster opens a connection per statement: a run of three assets opens 500, which takes
@@ -77,6 +79,7 @@ class PlatformStorage(DagsterPostgresStorage):
         engine = create_engine(url, isolation_level="AUTOCOMMIT", pool_size=2, max_overflow=-1)
         # Do not use `pool_pre_ping`, because testing each connection before use would add 50 % more statements.
         _ask_when_in_doubt(engine)
+        _follow_server(engine, database)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine  # noqa: SLF001 - its constructor takes no engine
         _all_engines.add(engine)
@@ -184,6 +187,18 @@ def _leave_connections_to_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_connections_to_parent)
+
+
+def _follow_server(engine: Engine, database: Database) -> None:
+    """Connect to the embedded server at its current port, because it may have been started again on another one."""
+    from sqlalchemy import event
+
+    def set_port(*arguments: Any) -> None:
+        # While the server is away, let the driver fail, because Dagster repeats a statement only after its errors.
+        with suppress(DatabaseError):
+            database.set_port(*arguments)
+
+    event.listen(engine, "do_connect", set_port)
 
 
 def _ask_when_in_doubt(engine: Engine) -> None:
