@@ -112,6 +112,8 @@ class Database:
             Name of a service in libpq's service file, which contains host and port instead of the URL.
         """
         url = self.url(purpose).set(drivername="postgresql+psycopg2")
+        # Another program may listen on the former port of an embedded server, and never answer.
+        url = url.update_query_dict({"connect_timeout": str(CONNECT_SECONDS), **url.query})
         if service:
             url = url._replace(host=None, port=None).update_query_dict({"service": service})
         address, _, query = url.render_as_string(hide_password=False).partition("?")

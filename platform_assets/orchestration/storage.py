@@ -10,7 +10,6 @@ import os
 import select
 import time
 import weakref
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -191,12 +190,15 @@ os.register_at_fork(after_in_child=_leave_connections_to_parent)
 
 def _follow_server(engine: Engine, database: Database) -> None:
     """Connect to the embedded server at its current port, because it may have been started again on another one."""
+    import psycopg2
     from sqlalchemy import event
 
     def set_port(*arguments: Any) -> None:
-        # While the server is away, let the driver fail, because Dagster repeats a statement only after its errors.
-        with suppress(DatabaseError):
+        try:
             database.set_port(*arguments)
+        except DatabaseError as error:
+            # Dagster repeats a statement only after an error of the driver.
+            raise psycopg2.OperationalError(str(error)) from None
 
     event.listen(engine, "do_connect", set_port)
 

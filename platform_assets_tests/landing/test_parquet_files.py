@@ -20,7 +20,8 @@ FOOTER_LENGTH, MAGIC = 4, 4
 
 def rows(file: Path) -> list[dict[str, Any]]:
     opened = open_parquet(file, "the file")
-    return pa.Table.from_batches(list(opened.batches(100)), opened.schema).to_pylist()
+    found: list[dict[str, Any]] = pa.Table.from_batches(list(opened.batches(100)), opened.schema).to_pylist()
+    return found
 
 
 @pytest.mark.requirement("PLT-12")
