@@ -18,7 +18,12 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.scheduler.instigation import InstigatorTick, TickData
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
-from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresScheduleStorage
+from dagster_postgres import (
+    DagsterPostgresStorage,
+    PostgresEventLogStorage,
+    PostgresRunStorage,
+    PostgresScheduleStorage,
+)
 
 from platform_assets.base.errors import DatabaseError, PlatformError
 from platform_assets.base.home_folder import make_home
@@ -65,6 +70,7 @@ class PlatformStorage(DagsterPostgresStorage):
         # Never close the database, because the embedded server is used until this process ends.
         url = database.psycopg2_url("dagster")
         super().__init__(url, should_autocreate_tables=False, inst_data=inst_data)
+        self._run_storage = PlatformRuns(url, should_autocreate_tables=False)
         self._event_log_storage = PlatformEventLog(url, secrets, embedded=database.embedded)
         self._schedule_storage = PlatformSchedules(url, secrets)
         _follow_server(self._event_log_storage.run_locks.engine, database)
@@ -81,6 +87,7 @@ class PlatformStorage(DagsterPostgresStorage):
         _follow_server(engine, database)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine  # noqa: SLF001 - its constructor takes no engine
+            storage.database = database  # type: ignore[union-attr]  # the classes below
         _all_engines.add(engine)
 
     @classmethod
@@ -126,7 +133,24 @@ class PlatformArtifacts(LocalArtifactStorage):
         return cls(str(_dagster_home(load_settings())), inst_data=inst_data)
 
 
-class PlatformEventLog(PostgresEventLogStorage):
+class _FollowsServer:
+    """A storage whose engine for Dagster's web server follows the embedded server, too."""
+
+    database: Database
+    _engine: Engine
+
+    def optimize_for_webserver(self, *arguments: Any, **options: Any) -> None:
+        """Replace the engine, as Dagster's web server asks."""
+        super().optimize_for_webserver(*arguments, **options)  # type: ignore[misc]  # a storage of Dagster comes next
+        _ask_when_in_doubt(self._engine)
+        _follow_server(self._engine, self.database)
+
+
+class PlatformRuns(_FollowsServer, PostgresRunStorage):
+    """The runs."""
+
+
+class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
     """The event log, with secrets masked. It also holds the lock of each run that this process executes."""
 
     def __init__(self, url: str, secrets: Sequence[str], *, embedded: bool) -> None:
@@ -161,7 +185,7 @@ class PlatformEventLog(PostgresEventLogStorage):
         super().store_event_batch([self._redaction.of(event) for event in events])
 
 
-class PlatformSchedules(PostgresScheduleStorage):
+class PlatformSchedules(_FollowsServer, PostgresScheduleStorage):
     """The ticks of schedules and sensors, with secrets masked in their errors."""
 
     def __init__(self, url: str, secrets: Sequence[str]) -> None:

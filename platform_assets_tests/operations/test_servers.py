@@ -83,6 +83,8 @@ def test_mlflow_and_dagster_follow_a_database_that_comes_back_on_another_port(
 
         count = experiments()
         dagster = PlatformStorage(services.database, [], None)
+        dagster.run_storage.optimize_for_webserver(statement_timeout=5_000, pool_recycle=60, max_overflow=1)
+        kept.callback(dagster.run_storage._engine.dispose)  # type: ignore[attr-defined]  # a storage in PostgreSQL
         kept.callback(dagster.event_log_storage.dispose)
         before = services.database.url("mlflow").port
         assert dagster.run_storage.get_runs_count() == 0
