@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from platform_assets.base.errors import ArtefactError
@@ -15,7 +14,6 @@ from platform_assets.models.sentence_encoder import SentenceEncoder, missing_lib
 from platform_assets_tests.models import tiny_encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from platform_assets.models.artefact_store import ArtefactStore
@@ -129,18 +127,9 @@ def digest(local: ArtefactStore, packed: bytes) -> str:
 
 
 @pytest.fixture
-def model(local: ArtefactStore, digest: str) -> Iterator[FittedModel]:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    from platform_assets.models.fitted_model import FittedModel, library_versions
-    from platform_assets.models.text_estimators import SentenceVectors, TextCleaner
-
+def model(local: ArtefactStore, digest: str) -> FittedModel:
     open_encoder(digest, local.read_encoder, "the encoder")
-    rows = pd.DataFrame({"text": ["fire", "flood fire", "love", "party love"] * 5}, dtype="str")
-    estimator = make_pipeline(TextCleaner(), SentenceVectors(digest), LogisticRegression()).fit(rows, [1, 1, 0, 0] * 5)
-    scores = estimator.predict_proba(rows)[:, 1]
-    yield FittedModel(estimator, ("text",), rows, scores, library_versions())
+    return tiny_encoder.classifier(digest)
 
 
 @pytest.mark.requirement("PRO-1")

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from platform_assets.models.fitted_model import FittedModel
+
 WIDTH = 8
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _FLOAT, _INT64 = 1, 7
@@ -45,6 +47,20 @@ def write(folder: Path, words: Sequence[str], seed: int = 0) -> Path:
     (folder / "model.onnx").write_bytes(graph(len(words), seed))
     (folder / "tokenizer.json").write_bytes(tokenizer(words))
     return folder
+
+
+def classifier(digest: str) -> FittedModel:
+    """Return a model for texts about fires and love, whose encoder is open in this process."""
+    import pandas as pd
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    from platform_assets.models.fitted_model import FittedModel, library_versions
+    from platform_assets.models.text_estimators import SentenceVectors, TextCleaner
+
+    rows = pd.DataFrame({"text": ["fire", "fire flood", "love", "party love"] * 5}, dtype="str")
+    estimator = make_pipeline(TextCleaner(), SentenceVectors(digest), LogisticRegression()).fit(rows, [1, 1, 0, 0] * 5)
+    return FittedModel(estimator, ("text",), rows, estimator.predict_proba(rows)[:, 1], library_versions())
 
 
 def _value(name: str, kind: int, rank: int) -> bytes:
