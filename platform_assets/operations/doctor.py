@@ -71,6 +71,7 @@ def examine(services: Services) -> list[Finding]:
         "alerts": _alerts,
         "sources": _sources,
         "APIs": _apis,
+        "encoders": _encoders,
     }
     return findings + [finding for thing, look in looks.items() for finding in _safely(thing, look, services)]
 
@@ -209,3 +210,18 @@ def _apis(services: Services) -> Iterator[Finding]:
             yield Finding(declared.name, "ok", declared.describe(services.sources))
         except SourceError as error:
             yield Finding(declared.name, "broken", str(error))
+
+
+def _encoders(services: Services) -> Iterator[Finding]:
+    for declared in dict.fromkeys(one.encoder for spec in domains.model_specs() for one in spec.candidates):
+        if declared is None:
+            continue
+        files = services.encoders.files(declared)
+        trouble = next((told for told in map(trouble_with, files) if told), None)
+        if trouble:
+            yield Finding(declared.variable, "broken", trouble)
+        elif files and (reason := services.encoders.why_not(declared)):
+            mend = "install the extra: `make sync EXTRAS=encoder`, or unset the variable"
+            yield Finding(declared.variable, "warning", f"is set, but {reason}", mend)
+        else:
+            yield Finding(declared.variable, "ok", "is set and reachable" if files else "not set: no sentence encoder")
