@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.promotion import Promoter
     from platform_assets.database.async_reads import AsyncReads
     from platform_assets.database.connections import Database
+    from platform_assets.lake.sql_target import SqlTarget
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.models.registry import ModelRegistry
     from platform_assets.serving.bundles import Bundle
@@ -195,6 +196,15 @@ class Services:
         """The models' files, in the lake."""
         # A lake in memory cannot hold files; a temporary folder has the same lifetime.
         return ArtefactStore(str(self.engine.folder("lake")) if self.settings.lake_is_memory else self.settings.lake)
+
+    @opened
+    def sql_target(self) -> SqlTarget:
+        """The database into which assets load tables for other programs; by default the platform's own."""
+        from platform_assets.lake.sql_target import SqlTarget, target_of
+
+        # The platform's own database is opened only if the settings name no target.
+        named = target_of(self.settings)
+        return named or SqlTarget(self.database.url("platform"), "PLATFORM_DATABASE_URL", is_own=True)
 
     @opened
     def registry(self) -> ModelRegistry:

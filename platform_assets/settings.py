@@ -166,7 +166,8 @@ class Settings(SettingsGroup):
         SecretStr,
         Field(
             description="Database into which assets load tables for others: a SQLAlchemy URL for SQL Server, "
-            "PostgreSQL, MariaDB or SQLite. Default: the platform's PostgreSQL. See [the page about loading](sql-loader.md)."
+            "PostgreSQL, MariaDB or SQLite. Default: the platform's PostgreSQL. See [Load into an SQL "
+            "database](sql-loader.md)."
         ),
     ] = SecretStr("")
     sql_target_server: Annotated[

@@ -271,7 +271,8 @@ def _times(values: pa.Array, column: TargetColumn) -> tuple[pa.Array, pa.Array |
         zone = "+00:00" if storage.has_zone else ""
         form = f"%Y-%m-%d %H:%M:%S{zone}"
         text = pc.if_else(is_whole, pc.strftime(seconds, form), pc.strftime(micros, form))
-        return text, pc.and_(is_exact, _fitting_texts(text, storage)) if storage.kind == "text" else is_exact
+        is_short = _fitting_texts(text, storage) if storage.kind == "text" else None
+        return text, is_exact if is_short is None else pc.and_(is_exact, is_short)
     assert storage.arrow is not None  # noqa: S101 - times have bounds
     stored = micros.cast(storage.arrow, safe=False)
     is_exact = pc.and_(is_exact, pc.equal(stored.cast(micros.type), micros))

@@ -45,25 +45,28 @@ def connected(target: SqlTarget) -> Iterator[Connection]:
     target = with_driver(target)
     probe(target)
     engine = _engine(target)
+    # Some statements go to the driver without SQLAlchemy, so its own errors can occur as well.
+    driver_errors = (DBAPIError, engine.dialect.loaded_dbapi.Error)
     try:
         with engine.connect() as connection:
-            _set_limits(connection)
-            yield connection
-    except DBAPIError as error:
-        raise explain(error.orig or error, target) from None
-    finally:
-        engine.dispose()
+            try:
+                _set_limits(connection)
+                yield connection
+            except driver_errors:
+                # Close it, because a broken connection cannot be rolled back. The server undoes the transaction.
+                connection.invalidate()
+                raise
+    except driver_errors as error:
+        raise explain(getattr(error, "orig", None) or error, target) from None
 
 
-def probe(target: SqlTarget, seconds: float = CONNECT_SECONDS) -> None:
+def probe(target: SqlTarget) -> None:
     """Check that the server listens, because some drivers wait for minutes for one that does not.
 
     Parameters
     ----------
     target
         The target.
-    seconds
-        Longest wait.
 
     Raises
     ------
@@ -77,12 +80,12 @@ def probe(target: SqlTarget, seconds: float = CONNECT_SECONDS) -> None:
     if address is None:
         return
     try:
-        with socket.create_connection(address, timeout=seconds) as connection:
+        with socket.create_connection(address, timeout=CONNECT_SECONDS) as connection:
             if target.dialect == "mysql":
                 # MariaDB greets first. Its drivers would wait without limit for the greeting.
                 connection.recv(1)
     except OSError as error:
-        raise unreachable(error, target, address, seconds) from None
+        raise unreachable(error, target, address, CONNECT_SECONDS) from None
 
 
 def _address(target: SqlTarget) -> tuple[str, int] | None:
@@ -123,6 +126,9 @@ def _engine(target: SqlTarget) -> Engine:
         "mssqlpython": {"timeout": CONNECT_SECONDS},
         "pysqlite": {"timeout": LOCK_SECONDS},
     }
+    if driver == "pymysql" and target.url.password:
+        # Given as text, PyMySQL would encode it as Latin 1. MariaDB and its other drivers use UTF-8.
+        options[driver]["password"] = str(target.url.password).encode()
     try:
         return create_engine(target.url, poolclass=NullPool, connect_args=options[driver])
     except (ArgumentError, ImportError, ValueError) as error:

@@ -113,7 +113,7 @@ class SqlLoader:
             connection.rollback()
             load = _Load(connection, self._statements(connection, match), match)
             count = load.stage(rows, self.key, report)
-            load.refuse_duplicates()
+            load.check(count)
             updated, inserted = load.merge(self.target, report)
             load.end()
         done = Loaded(count, inserted, updated, monotonic() - start)
@@ -153,7 +153,11 @@ class _Load:
                 report(f"staged {count:,} rows in {seconds:.1f} s ({count / max(seconds, 1e-9):,.0f} rows/s)")
         return count
 
-    def refuse_duplicates(self) -> None:
+    def check(self, count: int) -> None:
+        """Raise an error if the staging table lacks rows, or if several have the same key."""
+        staged = self.connection.exec_driver_sql(self.statements.count_staged()).scalar()
+        if staged != count:
+            raise SqlTargetError(f"the staging table has {staged:,} rows instead of {count:,}; nothing was loaded")
         found = self.connection.exec_driver_sql(self.statements.duplicates()).fetchall()
         self.connection.rollback()
         if found:
@@ -243,6 +247,7 @@ class _Load:
         driver: Any = self.connection.connection.driver_connection
         with driver.cursor() as cursor, cursor.copy(command) as copy:
             copy.write(buffer.getbuffer())
+        driver.commit()
 
     def _insert_many(self, chunk: pa.Table) -> None:
         size = self.statements.rows_per_insert
@@ -255,6 +260,7 @@ class _Load:
     def _send_arrays(self, chunk: pa.Table) -> None:
         driver: Any = self.connection.connection.driver_connection
         send_arrays(driver, self.statements.insert_staged(1), chunk)
+        driver.commit()
 
 
 def send_arrays(connection: Any, statement: str, rows: pa.Table) -> None:

@@ -62,6 +62,11 @@ PROBLEMS = {
         _codes(mssql="18456 18452 18470 18486 18487 18488", mysql="1045 1698", state="28P01 28000"),
         r"Login failed for user|password authentication failed|no pg_hba\.conf entry|role \".*\" does not exist",
     ),
+    "no database": Problem(
+        "{place} is no SQLite database",
+        "Correct {settings}",
+        _codes(sqlite="SQLITE_NOTADB SQLITE_CORRUPT"),
+    ),
     "certificate": Problem(
         "the certificate of {place} cannot be verified",
         "Install the certificate of its authority on this machine, or, in a network that you trust, add "
@@ -221,11 +226,11 @@ def _codes_of(error: BaseException, dialect: str) -> Iterator[str]:
         yield f"sqlite:{name}"
         # SQLITE_BUSY_RECOVERY is a SQLITE_BUSY.
         yield f"sqlite:{'_'.join(name.split('_')[:2])}"
-    elif state := getattr(error, "sqlstate", None):
+    if state := getattr(error, "sqlstate", None):
         yield str(state)
-    elif isinstance(first, int):
+    if isinstance(first, int):
         yield f"{dialect}:{first}"
-    elif isinstance(first, str) and len(error.args) > 1:
+    if isinstance(first, str) and len(error.args) > 1:
         # pyodbc: the SQLSTATE, and a message that contains the server's numbers. A number is more specific.
         yield from (f"{dialect}:{number}" for number in _NATIVE.findall(str(error.args[1])) if number != "0")
         yield first

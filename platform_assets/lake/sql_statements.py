@@ -88,6 +88,10 @@ class Statements:
         """Number of rows that one statement can insert."""
         return max(1, min(MOST_ROWS, MOST_PARAMETERS // len(self.columns)))
 
+    def count_staged(self) -> str:
+        """Count the rows of the staging table."""
+        return f"SELECT COUNT(*) FROM {self.staged}"
+
     def duplicates(self) -> str:
         """Select the first keys that several rows share. The database compares them as the target's key does."""
         keys = self._list(self.key)

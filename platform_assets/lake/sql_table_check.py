@@ -180,8 +180,13 @@ def _plain(kind: pa.DataType) -> str:
 
 
 def _of_other_columns(found: Mapping[str, Any], loaded: set[str]) -> Iterator[str]:
+    from sqlalchemy import Integer
+
+    keys = [name for name, column in found.items() if column.get("primary_key")]
     for name, column in found.items():
         generated = column.get("computed") or column.get("identity") or column.get("autoincrement") is True
+        # Only SQLite's columns say that they are keys. It numbers the rows itself if the only key column is an integer.
+        generated = generated or (keys == [name] and isinstance(column["type"], Integer))
         if name not in loaded and not column.get("nullable", True) and column.get("default") is None and not generated:
             yield f"its column {name} is NOT NULL without a default, and the rows have no such column"
 
