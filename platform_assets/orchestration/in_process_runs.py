@@ -134,11 +134,9 @@ def _parts(job: dg.JobDefinition, first: str, last: str) -> Iterator[tuple[str, 
         raise PlatformError(f"{job.name} has no partitions {first} to {last}; {has}")
     wanted = keys[keys.index(first) : keys.index(last) + 1]
     graph = job.asset_layer.asset_graph
-    policies = [
-        graph.get(key).backfill_policy for key in graph.materializable_asset_keys if graph.get(key).is_partitioned
-    ]
-    sizes = [1 if policy is None else policy.max_partitions_per_run or len(wanted) for policy in policies]
-    size = min(sizes)
+    nodes = [graph.get(key) for key in graph.materializable_asset_keys if graph.get(key).is_partitioned]
+    policies = [node.backfill_policy for node in nodes]
+    size = min(1 if policy is None else policy.max_partitions_per_run or len(wanted) for policy in policies)
     for start in range(0, len(wanted), size):
         part = wanted[start : start + size]
         yield part[0], part[-1]
@@ -162,7 +160,7 @@ def _described(part: tuple[str, str], result: dg.ExecuteInProcessResult, seconds
     warnings, failures = [], []
     for event in result.all_events:
         if event.is_step_materialization and event.asset_key:
-            count = event.step_materialization_data.materialization.metadata.get("dagster/row_count")
+            count: Any = event.step_materialization_data.materialization.metadata.get("dagster/row_count")
             tables |= {event.asset_key.to_user_string(): int(count.value)} if count else {}
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
