@@ -9,7 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 
 from platform_assets.base.errors import PlatformError
 from platform_assets.orchestration.failures import reason
@@ -58,6 +62,15 @@ class PartRun:
 def partition_tags(first: str, last: str) -> dict[str, str]:
     """Return the tags of a run that materialises a range of partitions, ends included."""
     return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+
+
+def partitions_of_run(run: dg.DagsterRun, partitions: dg.PartitionsDefinition[str]) -> Sequence[str]:
+    """Return the partition keys of a run; none if it is a run without partitions."""
+    key = run.tags.get(PARTITION_NAME_TAG)
+    first, last = run.tags.get(ASSET_PARTITION_RANGE_START_TAG, key), run.tags.get(ASSET_PARTITION_RANGE_END_TAG, key)
+    if first is None or last is None:
+        return ()
+    return partitions.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))
 
 
 def run_in_process(job: dg.JobDefinition, instance: dg.DagsterInstance, **options: Any) -> dg.ExecuteInProcessResult:
