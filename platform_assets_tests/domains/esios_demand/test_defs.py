@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
 
-from platform_assets.definitions import resources
 from platform_assets.domains.esios_demand import defs, demo
 from platform_assets.domains.esios_demand.months import HOUR, Month, start_of
 from platform_assets.domains.esios_demand.settings import EsiosSettings
@@ -18,7 +17,7 @@ from platform_assets.orchestration.in_process_runs import partition_tags
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.domains.esios_demand.conftest import NOW
-from platform_assets_tests.instances import empty_instance
+from platform_assets_tests.domains.esios_demand.runs import TABLE, Loaded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,33 +26,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.table_versions import TableVersion
     from platform_assets.landing.demo_server import DemoServer
 
-TABLE = "esios_demand/demand_forecast"
 FEBRUARY, MARCH = Month.with_key("2018-02-01"), Month.with_key("2018-03-01")
-ALL = [defs.demand_forecast, defs.hours_are_as_expected, defs.demand_forecast_csv]
-
-
-class Loaded:
-    """Result of a run over some months."""
-
-    def __init__(self, services: Services, *keys: str) -> None:
-        with empty_instance() as instance:
-            self.result = dg.materialize(
-                ALL,
-                resources=resources(lambda: services),
-                instance=instance,
-                tags=partition_tags(keys[0], keys[-1]),
-                raise_on_error=False,
-            )
-        evaluations = self.result.get_asset_check_evaluations()
-        self.checks = {one.check_name: one for one in evaluations}
-        self.failed = {name for name, one in self.checks.items() if not one.passed}
-        self.failures = [str(one.step_failure_data.error) for one in self.result.all_events if one.is_step_failure]
-
-    @property
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """Metadata of the table by partition."""
-        events = self.result.asset_materializations_for_node("esios_demand__demand_forecast")
-        return {one.partition or "": {name: value.value for name, value in one.metadata.items()} for one in events}
 
 
 def newest(services: Services) -> TableVersion:
