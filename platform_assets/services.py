@@ -84,6 +84,11 @@ class Services:
         """Folder of temporary files."""
         return self.settings.scratch
 
+    @property
+    def exports(self) -> Path:
+        """Folder of the files that are written for other programs."""
+        return self.settings.home / "exports"
+
     @opened
     def engine(self) -> Engine:
         """The query engine."""
