@@ -87,7 +87,7 @@ def _run(command: Sequence[str], data: Path) -> None:
 
 
 def _answers(url: URL, server: subprocess.Popen[bytes]) -> bool:
-    import pymysql
+    pymysql = pytest.importorskip("pymysql")
 
     if server.poll() is not None:
         pytest.fail(f"MariaDB ended with exit code {server.returncode}")

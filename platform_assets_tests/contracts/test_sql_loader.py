@@ -54,7 +54,7 @@ def test_a_second_load_changes_nothing(place: Place) -> None:
 
 def test_a_correction_changes_its_rows_and_no_others(place: Place) -> None:
     table = place.create()
-    place.loader().load(demand(10, name=None or NAME).to_reader())
+    place.loader().load(demand(10, name=NAME).to_reader())
     before = place.rows(table)
     later = START + timedelta(days=1)
     loaded = place.loader().load(demand(4, first=8, mw=30_000.0, updated=later).to_reader())

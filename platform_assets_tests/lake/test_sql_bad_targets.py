@@ -233,7 +233,7 @@ SQL_SERVER_ERRORS = [
         "database",
         "42000",
         (
-            'Cannot open database "energy" requested by the login. The login failed. (4060) (SQLDriverConnect); [28000] '
+            'Cannot open database "energy" requested by the login. The login failed. (4060); [28000] '
             f"{MICROSOFT}Login failed for user 'me'. (18456)"
         ),
     ),
@@ -272,8 +272,8 @@ SQL_SERVER_ERRORS = [
         "deadlock",
         "40001",
         (
-            "Transaction (Process ID 52) was deadlocked on lock resources with another process and has been chosen as the "
-            "deadlock victim. Rerun the transaction. (1205)"
+            "Transaction (Process ID 52) was deadlocked on lock resources with another process and has been chosen as "
+            "the deadlock victim. Rerun the transaction. (1205)"
         ),
     ),
     ("value", "22001", "String or binary data would be truncated in table 'energy.dbo.t', column 'name'. (2628)"),
@@ -285,9 +285,7 @@ SQL_SERVER_ERRORS = [
 def test_errors_of_sql_server(kind: str, state: str, said: str) -> None:
     target = on(1433, "mssql")
     through_pyodbc = Exception(state, f"[{state}] {MICROSOFT}{said} {PASSWORD}")
-    through_mssql_python = Exception(
-        f"Driver Error: some error; DDBC Error: {MICROSOFT}{said.split(' (', maxsplit=1)[0]}"
-    )
+    through_mssql_python = Exception(f"Driver Error: some error; DDBC Error: {MICROSOFT}{CODE.sub('', said)}")
     assert problem_of(through_pyodbc, "mssql") is PROBLEMS[kind]
     if "Error code" not in said:
         # This driver passes no codes.

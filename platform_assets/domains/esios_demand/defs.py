@@ -7,15 +7,17 @@ from pathlib import Path
 import dagster as dg
 
 from platform_assets.base.frames import Expression
-from platform_assets.domains.esios_demand import demo, export, metadata, schemas
+from platform_assets.domains.esios_demand import demo, export, metadata, schemas, sql_table
 from platform_assets.domains.esios_demand.harvest import JOB, hours_of_months
 from platform_assets.domains.esios_demand.harvest import harvest as harvest_months
 from platform_assets.domains.esios_demand.months import FIRST_MONTH, ZONE, Month, months_around
 from platform_assets.domains.esios_demand.quality import examine
 from platform_assets.domains.esios_demand.settings import EsiosSettings
 from platform_assets.domains.esios_demand.sources import open_esios
+from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import IO_MANAGER, column_schema, table_asset
 from platform_assets.lake.delta_tables import TableStore
+from platform_assets.lake.sql_target import SqlTarget
 from platform_assets.lake.validation import Rows
 from platform_assets.landing.declared_sources import Sources
 from platform_assets.orchestration.failures import plain_failures
@@ -70,10 +72,30 @@ def demand_forecast_csv(demand_forecast: Expression, exports: dg.ResourceParam[P
     return dg.MaterializeResult(metadata={"dagster/row_count": rows, "path": dg.MetadataValue.path(path)})
 
 
+@dg.asset(
+    key=schemas.DEMAND_FORECAST_ESIOS.name.split("/"),
+    group_name=schemas.DEMAND_FORECAST_ESIOS.domain,
+    owners=OWNERS,
+    kinds={"sql"},
+    metadata={"dagster/column_schema": column_schema(schemas.DEMAND_FORECAST_ESIOS)},
+    io_manager_key=IO_MANAGER,
+)
+def demand_forecast_esios(
+    context: dg.AssetExecutionContext,
+    demand_forecast: Expression,
+    engine: dg.ResourceParam[Engine],
+    sql_target: dg.ResourceParam[SqlTarget],
+) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster recognises only the bare class
+    """The whole forecast in the table `demand_forecast_esios` of the database in PLATFORM_SQL_TARGET_URL."""
+    with plain_failures():
+        loaded = sql_table.load(demand_forecast, engine, sql_target, context.log.info)
+    return dg.MaterializeResult(metadata=metadata.of_load(loaded, sql_target.place))
+
+
 load_esios_demand = dg.define_asset_job(
     JOB,
-    selection=dg.AssetSelection.assets(demand_forecast, demand_forecast_csv),
-    description="Read months of the demand forecast from ESIOS, check them, and write the CSV file.",
+    selection=dg.AssetSelection.assets(demand_forecast, demand_forecast_csv, demand_forecast_esios),
+    description="Read months of the demand forecast from ESIOS, check them, and write the CSV file and the SQL table.",
 )
 
 

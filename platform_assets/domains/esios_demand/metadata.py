@@ -8,6 +8,7 @@ import dagster as dg
 
 from platform_assets.domains.esios_demand import quality
 from platform_assets.domains.esios_demand.schemas import DEMAND_FORECAST
+from platform_assets.lake.sql_loader import Loaded
 
 MOST_NAMED = 20
 """Number of hours that a check names."""
@@ -49,6 +50,18 @@ def results(found: quality.Findings) -> Iterator[dg.AssetCheckResult]:
     yield _result(NO_JUMP, [f"{len(jumps)} jumps: {_listed(jumps)}"] if jumps else [])
     flat = [f"{hours} hours from {_text(at)}" for at, hours in found.flat]
     yield _result(NO_FLAT_LINE, [f"{len(flat)} flat lines: {_listed(flat)}"] if flat else [])
+
+
+def of_load(loaded: Loaded, place: str) -> dict[str, Any]:
+    """Return what a load into an SQL table did."""
+    return {
+        "dagster/row_count": loaded.rows,
+        "rows_inserted": loaded.inserted,
+        "rows_updated": loaded.updated,
+        "rows_unchanged": loaded.unchanged,
+        "rows_per_second": round(loaded.rate),
+        "target": place,
+    }
 
 
 def _result(spec: dg.AssetCheckSpec, problems: Sequence[str], **facts: Any) -> dg.AssetCheckResult:

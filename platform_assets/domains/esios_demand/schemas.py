@@ -33,3 +33,9 @@ DEMAND_FORECAST_CSV = TableSchema(
     columns=COLUMNS,
     key=("datetime",),
 )
+
+DEMAND_FORECAST_ESIOS = TableSchema(
+    name="esios_demand/demand_forecast_esios",
+    columns=COLUMNS,
+    key=("id", "datetime"),
+)
