@@ -251,7 +251,7 @@ def _stored(values: pa.Array, column: TargetColumn) -> tuple[pa.Array, pa.Array 
         stored = values.cast(pa.date32())
         return (stored.cast(pa.string()) if column.storage.kind == "text" or column.as_text else stored), None
     if column.storage.kind == "text":
-        return values, _fitting_texts(values, column.storage)
+        return values.cast(pa.string()), _fitting_texts(values, column.storage)
     return _numbers(values, column.storage)
 
 

@@ -34,6 +34,8 @@ CHUNK_ROWS = 50_000
 """Largest number of rows that are converted and sent at a time."""
 ATTEMPTS = 5
 """Attempts of the last transaction, if others lock the same rows."""
+LONGEST_ARRAY_TEXT = 4_000
+"""Largest number of UTF-16 units of a text parameter of SQL Server, except for its unlimited type."""
 PAUSE_SECONDS = 3.0
 """Longest pause between two attempts."""
 
@@ -258,6 +260,9 @@ class _Load:
             self.connection.exec_driver_sql(self.statements.insert_staged(len(part)), values)
 
     def _send_arrays(self, chunk: pa.Table) -> None:
+        if max(map(_longest, chunk.columns)) > LONGEST_ARRAY_TEXT:
+            self._insert_many(chunk)
+            return
         driver: Any = self.connection.connection.driver_connection
         send_arrays(driver, self.statements.insert_staged(1), chunk)
         driver.commit()
@@ -273,23 +278,24 @@ def send_arrays(connection: Any, statement: str, rows: pa.Table) -> None:
     statement
         INSERT of one row, with a `?` for each column.
     rows
-        The rows.
+        The rows. No text is longer than `LONGEST_ARRAY_TEXT`.
     """
     cursor = connection.cursor()
     try:
         cursor.fast_executemany = True
         # Without these types, pyodbc asks the server for them, which knows none for temporary tables.
-        cursor.setinputsizes([_odbc_type(field.type) for field in rows.schema])
+        cursor.setinputsizes([_odbc_type(column) for column in rows.columns])
         cursor.executemany(statement, _tuples(rows))
     finally:
         cursor.close()
 
 
-def _odbc_type(kind: pa.DataType) -> tuple[int, int, int]:
+def _odbc_type(column: pa.ChunkedArray) -> tuple[int, int, int]:
+    """Return ODBC's type, size and number of decimals of a column."""
     import pyarrow as pa
     import pyodbc
 
-    types = pa.types
+    types, kind = pa.types, column.type
     if types.is_decimal(kind):
         return pyodbc.SQL_DECIMAL, kind.precision, kind.scale
     of_kind: list[tuple[Callable[[pa.DataType], bool], tuple[int, int, int]]] = [
@@ -299,7 +305,17 @@ def _odbc_type(kind: pa.DataType) -> tuple[int, int, int]:
         (types.is_timestamp, (pyodbc.SQL_TYPE_TIMESTAMP, 26, 6)),
         (types.is_date, (pyodbc.SQL_TYPE_DATE, 10, 0)),
     ]
-    return next((odbc for is_kind, odbc in of_kind if is_kind(kind)), (pyodbc.SQL_WVARCHAR, 0, 0))
+    # Never 0 for a text: some drivers crash or cut the text then.
+    text = (pyodbc.SQL_WVARCHAR, max(1, _longest(column)), 0)
+    return next((odbc for is_kind, odbc in of_kind if is_kind(kind)), text)
+
+
+def _longest(column: pa.ChunkedArray) -> int:
+    """Return an upper bound for the UTF-16 units of a column's texts; 0 for other columns."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return (pc.max(pc.utf8_length(column)).as_py() or 0) * 2 if pa.types.is_string(column.type) else 0
 
 
 def _tuples(rows: pa.Table) -> list[tuple[Any, ...]]:
