@@ -66,7 +66,7 @@ class DemoSeries:
     Attributes
     ----------
     quarter_hourly
-        Whether there is a value every 15 minutes, as since 2022, or every hour.
+        Whether there is a value every 15 minutes, as today, or every hour, as in 2017.
     now
         Returns the current time. The values end seven days later.
     changed

@@ -87,6 +87,7 @@ def test_two_years_from_a_server_that_answers_in_100_ms_take_less_than_a_minute(
     assert newest(tmp_path).version == 1
 
 
+@pytest.mark.release
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("ESI-4", "PLT-7")

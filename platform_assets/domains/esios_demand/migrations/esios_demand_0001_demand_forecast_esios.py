@@ -1,4 +1,4 @@
-"""The table into which the forecast is loaded if the settings name no other database."""
+"""Table `demand_forecast_esios`, into which the forecast is loaded unless another database is configured."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ branch_labels = ("esios_demand",)
 depends_on = None
 
 SCHEMA = "esios_demand"
+TABLE = "demand_forecast_esios"
 
 
 def upgrade() -> None:
     op.execute(f"create schema if not exists {SCHEMA}")
     op.create_table(
-        "demand_forecast_esios",
+        TABLE,
         sa.Column("name", sa.Text, nullable=False, comment="Spanish name of the series."),
-        sa.Column("id", sa.BigInteger, nullable=False, autoincrement=False, comment="Number of the series at ESIOS."),
-        sa.Column("datetime", sa.DateTime, nullable=False, comment="Start of the hour, UTC."),
-        sa.Column("demand_forecast", sa.Double, nullable=False, comment="Mean demand in the hour, MW."),
-        sa.Column("update_timestamp", sa.DateTime, nullable=False, comment="Update of the series at ESIOS, UTC."),
-        sa.PrimaryKeyConstraint("id", "datetime"),
+        sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False, comment="Number of the series at ESIOS."),
+        sa.Column("datetime", sa.DateTime, primary_key=True, comment="Start of the hour, in UTC."),
+        sa.Column("demand_forecast", sa.Float(53), nullable=False, comment="Mean demand in the hour, in MW."),
+        sa.Column("update_timestamp", sa.DateTime, nullable=False, comment="Update of the value at ESIOS, in UTC."),
         schema=SCHEMA,
-        comment="Forecast of the demand of the Spanish peninsula. One row per series and hour.",
+        comment="Forecast of the Spanish power demand, one row per series and hour.",
     )
 
 
 def downgrade() -> None:
-    op.drop_table("demand_forecast_esios", schema=SCHEMA)
+    op.drop_table(TABLE, schema=SCHEMA)
+    op.execute(f"drop schema {SCHEMA}")
