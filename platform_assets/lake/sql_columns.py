@@ -97,8 +97,8 @@ def storage_of(kind: TypeEngine[Any], dialect: str) -> Storage | None:
 
 
 def _text(kind: Any, name: str, dialect: str) -> Storage | None:
-    # SQL Server cannot compare values of its old types TEXT and NTEXT.
-    if name in {"ENUM", "SET"} or (dialect == "mssql" and name in {"TEXT", "NTEXT"}):
+    # SQL Server cannot compare values of its old types TEXT and NTEXT, nor XML.
+    if name in {"ENUM", "SET"} or (dialect == "mssql" and name in {"TEXT", "NTEXT", "XML"}):
         return None
     if dialect == "sqlite":
         # SQLite ignores the declared length.
@@ -272,10 +272,10 @@ def _times(values: pa.Array, column: TargetColumn) -> tuple[pa.Array, pa.Array |
         form = f"%Y-%m-%d %H:%M:%S{zone}"
         text = pc.if_else(is_whole, pc.strftime(seconds, form), pc.strftime(micros, form))
         is_short = _fitting_texts(text, storage) if storage.kind == "text" else None
-        return text, is_exact if is_short is None else pc.and_(is_exact, is_short)
+        return text, is_exact if is_short is None else pc.and_kleene(is_exact, is_short)
     assert storage.arrow is not None  # noqa: S101 - times have bounds
     stored = micros.cast(storage.arrow, safe=False)
-    is_exact = pc.and_(is_exact, pc.equal(stored.cast(micros.type), micros))
+    is_exact = pc.and_kleene(is_exact, pc.equal(stored.cast(micros.type), micros))
     # PostgreSQL reads the zone from the text of COPY.
     return stored.cast(pa.timestamp(storage.arrow.unit, "UTC")) if storage.has_zone else stored, is_exact
 
@@ -292,7 +292,7 @@ def _fitting_texts(values: pa.Array, storage: Storage) -> pa.Array | None:
         distinct = pc.unique(values)
         encodable = pa.array([_is_encodable(text, storage.codec) for text in distinct.to_pylist()])
         is_encodable = encodable.take(pc.index_in(values, distinct))
-        is_exact = is_encodable if is_exact is None else pc.and_(is_exact, is_encodable)
+        is_exact = is_encodable if is_exact is None else pc.and_kleene(is_exact, is_encodable)
     return is_exact
 
 
@@ -319,7 +319,7 @@ def _numbers(values: pa.Array, storage: Storage) -> tuple[pa.Array, pa.Array | N
         values = pc.if_else(is_finite, values, pa.scalar(None, values.type))
     stored, is_exact = _cast(values, storage.arrow)
     if is_finite is not None:
-        is_exact = pc.and_(is_exact, is_finite)
+        is_exact = pc.and_kleene(is_exact, is_finite)
     elif is_float:
         is_exact = pc.or_(is_exact, pc.is_nan(values))
     return stored, is_exact

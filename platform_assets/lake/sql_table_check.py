@@ -194,7 +194,9 @@ def _of_other_columns(found: Mapping[str, Any], loaded: set[str]) -> Iterator[st
 def _of_key(inspector: Inspector, table: tuple[str | None, str], key: Sequence[str]) -> Iterator[str]:
     schema, name = table
     primary = inspector.get_pk_constraint(name, schema).get("constrained_columns") or []
-    unique = [list(one["column_names"]) for one in inspector.get_unique_constraints(name, schema)]
+    # SQLAlchemy lists the unique constraints of SQL Server as indexes only.
+    is_sql_server = inspector.dialect.name == "mssql"
+    unique = [] if is_sql_server else [one["column_names"] for one in inspector.get_unique_constraints(name, schema)]
     indexes = [one["column_names"] for one in inspector.get_indexes(name, schema) if one.get("unique")]
     keys: list[Any] = [columns for columns in (primary, *unique, *indexes) if columns]
     if not any({*columns} == {*key} for columns in keys):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import mssql
 from sqlalchemy.pool import NullPool
 
+from platform_assets.domains.esios_demand.schemas import DEMAND_FORECAST_ESIOS
 from platform_assets.lake.sql_columns import Storage, TargetColumn, convert
 from platform_assets.lake.sql_connection import _set_limits
 from platform_assets.lake.sql_loader import _Load
 from platform_assets.lake.sql_statements import MOST_PARAMETERS, Statements
-from platform_assets.lake.sql_table_check import Match
+from platform_assets.lake.sql_table_check import Match, _of_key
 from platform_assets.lake.sql_target import parse_target
 from platform_assets_tests.sql_targets import KEY, NAME, demand
 
@@ -32,7 +37,7 @@ class Recorder:
     """Stands in for the driver: records the statements and answers them like an empty server."""
 
     paramstyle, apilevel, threadsafety, version, __version__ = "qmark", "2.0", 1, "5.3.0", "1.16.0"
-    SQL_DRIVER_NAME, SQL_DBMS_VER = 6, 18
+    SQL_DRIVER_NAME, SQL_DBMS_VER, SQL_VARCHAR, SQL_WVARCHAR = 6, 18, 12, -9
     Error = DatabaseError = ProgrammingError = OperationalError = IntegrityError = InterfaceError = Exception
 
     def __init__(self) -> None:
@@ -88,6 +93,7 @@ class Recorder:
 
 
 STAGED = "[#staging_1]"
+SECONDS = Storage("time", pa.timestamp("s"))
 COLUMNS = "[name], [id], [datetime], [demand_forecast], [update_timestamp]"
 TARGET = "[dbo].[demand_forecast_esios]"
 
@@ -96,15 +102,13 @@ TARGET = "[dbo].[demand_forecast_esios]"
 def test_the_statements_of_a_load(driver: str) -> None:
     recorder = Recorder()
     engine = sa.create_engine(f"mssql+{driver}://me:pw@server/energy?driver=x", module=recorder, poolclass=NullPool)
-    columns = tuple(
-        TargetColumn(name, name, Storage(kind), is_nullable=True)
-        for name, kind in zip(
-            COLUMNS.translate({ord("["): None, ord("]"): None}).split(", "),
-            ("text", "number", "time", "number", "time"),
-            strict=True,
-        )
+    columns = (
+        TargetColumn("name", "name", Storage("text"), is_nullable=True),
+        TargetColumn("id", "id", Storage("number"), is_nullable=True),
+        TargetColumn("datetime", "datetime", SECONDS, is_nullable=True),
+        TargetColumn("demand_forecast", "demand_forecast", Storage("number"), is_nullable=True),
+        TargetColumn("update_timestamp", "update_timestamp", SECONDS, is_nullable=True),
     )
-    columns = tuple(_with_type(column) for column in columns)
     names = [column.name for column in columns]
     with engine.connect() as connection:
         recorder.sent.clear()
@@ -157,29 +161,56 @@ def test_the_statements_of_a_load(driver: str) -> None:
     assert recorder.timeout == 600
 
 
-def _with_type(column: TargetColumn) -> TargetColumn:
-    import pyarrow as pa
-
-    types = {"time": pa.timestamp("s"), "number": None, "text": None}
-    return TargetColumn(column.source, column.name, Storage(column.storage.kind, types[column.storage.kind]), True)
-
-
 @pytest.mark.parametrize("columns", [1, 5, 700])
 def test_a_statement_stays_below_the_limits_of_sql_server(columns: int) -> None:
-    from sqlalchemy.dialects import mssql
-
     names = [f"c{number}" for number in range(columns)]
-    statements = Statements(mssql.dialect(paramstyle="qmark"), "t", None, names, names[:1], (), "s")
+    statements = Statements(
+        mssql.dialect(paramstyle="qmark"),  # type: ignore[no-untyped-call]
+        "t",
+        None,
+        names,
+        names[:1],
+        (),
+        "s",
+    )
     rows = statements.rows_per_insert
     assert 1 <= rows <= 1_000
     assert rows * columns <= MOST_PARAMETERS
     assert statements.insert_staged(rows).count("?") == rows * columns
 
 
-def test_names_are_quoted() -> None:
-    from sqlalchemy.dialects import mssql
+class SqlServerInspector:
+    """Answers like SQLAlchemy's inspector of SQL Server."""
 
-    statements = Statements(mssql.dialect(), "a]b; DROP TABLE x", "my.schema", ["x]y"], ["x]y"], (), "s")
+    dialect = mssql.dialect()  # type: ignore[no-untyped-call]
+
+    def get_pk_constraint(self, *_: object) -> dict[str, Any]:
+        return {"constrained_columns": ["number"], "name": "key"}
+
+    def get_indexes(self, *_: object) -> list[dict[str, Any]]:
+        return [{"column_names": ["datetime", "id"], "unique": True}, {"column_names": ["name"], "unique": False}]
+
+    def get_unique_constraints(self, *arguments: Any) -> Any:
+        return self.dialect.get_unique_constraints(None, *arguments)
+
+
+def test_a_unique_constraint_of_sql_server_is_found_as_an_index() -> None:
+    inspector: Any = SqlServerInspector()
+    assert [*_of_key(inspector, ("dbo", "t"), KEY)] == []
+    [difference] = _of_key(inspector, ("dbo", "t"), ("name",))
+    assert difference.endswith("its keys: (datetime, id) and (number)")
+
+
+def test_names_are_quoted() -> None:
+    statements = Statements(
+        mssql.dialect(),  # type: ignore[no-untyped-call]
+        "a]b; DROP TABLE x",
+        "my.schema",
+        ["x]y"],
+        ["x]y"],
+        (),
+        "s",
+    )
     assert statements.target == "[my.schema].[a]]b; DROP TABLE x]"
     assert statements.create_staging() == "SELECT TOP (0) [x]]y] INTO [#s] FROM [my.schema].[a]]b; DROP TABLE x]"
     assert statements.update() is None
@@ -187,11 +218,6 @@ def test_names_are_quoted() -> None:
 
 def test_the_ddl_in_docker_fits_the_rows() -> None:
     """Every column of the rows is in docker/demand_forecast_esios.sql, with the key that the asset uses."""
-    import re
-    from pathlib import Path
-
-    from platform_assets.domains.esios_demand.schemas import DEMAND_FORECAST_ESIOS
-
     text = (Path(__file__).parents[2] / "docker" / "demand_forecast_esios.sql").read_text()
     body = text[text.index("CREATE TABLE") : text.index("GO")]
     found = dict(re.findall(r"^    (\w+) +(\w+)", body, re.MULTILINE))
