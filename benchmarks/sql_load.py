@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Database
 
 ROWS = 200_000
-ROUNDS = 5
+ROUNDS = 3
 START = datetime(2000, 1, 1, tzinfo=UTC)
 TABLE = "sql_load"
 COLUMNS = sa.Table(

@@ -136,8 +136,7 @@ def parse_target(url: str, named_by: str = URL_VARIABLE) -> SqlTarget:
     except (ArgumentError, ValueError):
         raise SqlTargetError(
             f"{named_by} is not a URL; write dialect://user:password@server/database, with %40 for an @ and %2F for a "
-            f"/ in the password, or use {' and '.join((variable(SQL_TARGET_PARTS[0]), variable(SQL_TARGET_PARTS[3])))} "
-            "and their companions, which need no quoting"
+            f"/ in the password, or set {', '.join(map(variable, SQL_TARGET_PARTS))}, which need no quoting"
         ) from None
     if not parsed.database and not (parsed.query or parsed.host):
         raise SqlTargetError(f"{named_by} names no database; write dialect://user:password@server/database")
@@ -168,13 +167,12 @@ def target_from_parts(dialect: str, server: str, database: str, user: str, passw
     """
     from sqlalchemy import URL
 
-    named_by = " and ".join((variable(SQL_TARGET_PARTS[0]), "its companions"))
     drivername = _driver_name(dialect, variable("sql_target_dialect"))
     if drivername.startswith("sqlite"):
         return SqlTarget(URL.create(drivername, database=database), variable("sql_target_database"))
     host, port = _address(server)
     url = URL.create(drivername, user or None, password or None, host, port, database)
-    return SqlTarget(url, named_by)
+    return SqlTarget(url, "the PLATFORM_SQL_TARGET_ settings")
 
 
 def _driver_name(name: str, named_by: str) -> str:
