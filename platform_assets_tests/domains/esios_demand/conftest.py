@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
 from platform_assets.domains.esios_demand import demo
 from platform_assets.domains.esios_demand.client import Esios, Series
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from platform_assets.landing.demo_server import DemoServer
 
 QUICK = Limits(read_seconds=20, body_bytes=1 << 20, attempts=3, first_wait_seconds=0.01, longest_wait_seconds=0.02)
+TOKEN = SecretStr(demo.TOKEN)
 SERIES = Series(demo.INDICATOR, demo.NAME, demo.GEOGRAPHY)
 NOW = datetime(2018, 3, 10, 12, tzinfo=UTC)
 
@@ -58,6 +60,6 @@ def quick_client(
 @pytest.fixture
 def services(tmp_path: Path, server: DemoServer) -> Iterator[Services]:
     """Services that read from that server."""
-    esios = EsiosSettings(esios_base_url=server.url, esios_token=demo.TOKEN)
+    esios = EsiosSettings(esios_base_url=server.url, esios_token=TOKEN)
     with closing(Services(Settings(home=tmp_path), (esios,))) as services:
         yield services

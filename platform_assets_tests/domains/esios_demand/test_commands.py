@@ -6,10 +6,10 @@ import signal
 import time
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import SecretStr
 
 from platform_assets.domains.esios_demand import demo
 from platform_assets.domains.esios_demand.settings import EsiosSettings
@@ -18,6 +18,7 @@ from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import Done, platform_assets
+from platform_assets_tests.domains.esios_demand.conftest import TOKEN
 from platform_assets_tests.domains.esios_demand.runs import TABLE, Loaded
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.warm import WarmParent, command
@@ -95,7 +96,7 @@ def test_two_years_from_a_server_that_answers_in_100_ms_take_less_than_a_minute(
 def test_a_backfill_that_was_killed_ten_times_gives_the_rows_of_an_undisturbed_one(
     warm: WarmParent, tmp_path: Path, database_url: str, server: DemoServer
 ) -> None:
-    esios = EsiosSettings(esios_base_url=server.url, esios_token=SecretStr(demo.TOKEN))
+    esios = EsiosSettings(esios_base_url=server.url, esios_token=TOKEN)
     with closing(Services(Settings(home=tmp_path / "undisturbed"), (esios,))) as services:
         assert Loaded(services, "2017-01-01", "2018-12-01").result.success
     expected = newest(tmp_path / "undisturbed")
@@ -104,12 +105,16 @@ def test_a_backfill_that_was_killed_ten_times_gives_the_rows_of_an_undisturbed_o
     home, output = tmp_path / "home", tmp_path / "output.txt"
     given = variables(home, database_url, server)
     ends = []
+
+    def has_come(requests: int) -> bool:
+        return len(server.requests) >= requests or "2018-12: ok" in output.read_text()
+
     for requests in KILLED_AFTER:
         server.requests.clear()
         with output.open("w") as file:
             killed = warm.start(command, "esios", "backfill", *YEARS, stdout=file, stderr=file, variables=given)
         with killed:
-            wait_until(lambda n=requests: len(server.requests) >= n or "2018-12: ok" in output.read_text(), "it asked")
+            wait_until(partial(has_come, requests), f"it sent {requests} requests, or ended")
             killed.kill_group()
             ends.append(killed.wait())
     assert ends.count(-signal.SIGKILL) >= 8

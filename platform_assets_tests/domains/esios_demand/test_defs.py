@@ -16,7 +16,7 @@ from platform_assets.landing.demo_server import status
 from platform_assets.orchestration.in_process_runs import partition_tags
 from platform_assets.services import Services
 from platform_assets.settings import Settings
-from platform_assets_tests.domains.esios_demand.conftest import NOW
+from platform_assets_tests.domains.esios_demand.conftest import NOW, TOKEN
 from platform_assets_tests.domains.esios_demand.runs import TABLE, Loaded
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def test_sample_data_come_over_http_and_never_meet_real_data(tmp_path: Path, ser
         assert (loaded.result.success, loaded.failed) == (True, set())
         assert (loaded.facts["2017-10-01"]["demo"], loaded.facts["2017-10-01"]["server"]) == (True, "demo")
         assert newest(services).rows == 745
-    real = EsiosSettings(esios_base_url=server.url, esios_token=demo.TOKEN)
+    real = EsiosSettings(esios_base_url=server.url, esios_token=TOKEN)
     with closing(Services(settings, (real,))) as services:
         refused = Loaded(services, "2017-10-01")
     assert (
@@ -230,7 +230,7 @@ def test_sample_data_come_over_http_and_never_meet_real_data(tmp_path: Path, ser
 
 def test_the_table_of_another_series_is_refused(services: Services, loaded: Loaded, server: DemoServer) -> None:
     assert loaded.result.success
-    other = EsiosSettings(esios_base_url=server.url, esios_token=demo.TOKEN, esios_indicator=1775)
+    other = EsiosSettings(esios_base_url=server.url, esios_token=TOKEN, esios_indicator=1775)
     with closing(Services(services.settings, (other,))) as others:
         assert "contains the series 460, not 1775" in Loaded(others, FEBRUARY.key).failures[0]
 
