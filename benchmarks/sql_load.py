@@ -59,7 +59,10 @@ def forecast(first_mw: float) -> pa.Table:
 
 def run() -> None:
     """Load in turns, and print the medians and their rates relative to the raw COPY."""
-    with tempfile.TemporaryDirectory() as home, closing(open_owner("", Path(home))) as database:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
+        closing(open_owner("", Path(home))) as database,
+    ):
         engine = database.engine
         old, new = forecast(18_000.0), forecast(20_000.0)
         loader = SqlLoader(SqlTarget(database.url("platform"), is_own=True), TABLE, ("id", "datetime"))

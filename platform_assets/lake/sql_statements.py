@@ -129,8 +129,14 @@ class Statements:
 
     def insert(self) -> str:
         """Insert the rows whose key is not in the target."""
-        locks = _LOCKS if self._is("mssql") else ""
         columns = self._list(self.columns)
+        if self._is("postgresql"):
+            # Not with NOT EXISTS as below: PostgreSQL may read an empty table for each row, and it grows meanwhile.
+            return (
+                f"INSERT INTO {self.target} ({columns}) SELECT {columns} FROM {self.staged} "
+                f"ON CONFLICT ({self._list(self.key)}) DO NOTHING"
+            )
+        locks = _LOCKS if self._is("mssql") else ""
         return (
             f"INSERT INTO {self.target} ({columns}) SELECT {self._pairs(self.columns, 's.{column}')} "
             f"FROM {self.staged} AS s "

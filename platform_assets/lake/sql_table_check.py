@@ -197,11 +197,19 @@ def _of_key(inspector: Inspector, table: tuple[str | None, str], key: Sequence[s
     # SQLAlchemy lists the unique constraints of SQL Server as indexes only.
     is_sql_server = inspector.dialect.name == "mssql"
     unique = [] if is_sql_server else [one["column_names"] for one in inspector.get_unique_constraints(name, schema)]
-    indexes = [one["column_names"] for one in inspector.get_indexes(name, schema) if one.get("unique")]
+    indexes = [one["column_names"] for one in inspector.get_indexes(name, schema) if _is_key(one)]
     keys: list[Any] = [columns for columns in (primary, *unique, *indexes) if columns]
     if not any({*columns} == {*key} for columns in keys):
         listed = " and ".join(sorted({f"({', '.join(map(str, columns))})" for columns in keys})) or "none"
         yield f"no primary key or unique constraint has exactly the columns ({', '.join(key)}); its keys: {listed}"
+
+
+def _is_key(index: Any) -> bool:
+    """Return whether an index is unique for all rows, not only for those that a condition selects."""
+    options = index.get("dialect_options", {})
+    return bool(index.get("unique")) and all(
+        value is None for name, value in options.items() if name.endswith("_where")
+    )
 
 
 def _of_engine(inspector: Inspector, table: tuple[str | None, str]) -> Iterator[str]:

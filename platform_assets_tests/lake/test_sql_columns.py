@@ -14,33 +14,34 @@ from platform_assets.lake.sql_columns import Storage, TargetColumn, accepts, con
 from platform_assets.lake.sql_target import SqlTargetError
 
 pytestmark = pytest.mark.requirement("ESI-3", "PLT-12")
+MSSQL: Any = mssql  # its types have no annotations
 NOON = datetime(2017, 3, 26, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     ("dialect", "kind", "expected"),
     [
-        ("mssql", mssql.DATETIME2(precision=0), Storage("time", pa.timestamp("s"))),
-        ("mssql", mssql.DATETIME2(), Storage("time", pa.timestamp("us"))),
+        ("mssql", MSSQL.DATETIME2(precision=0), Storage("time", pa.timestamp("s"))),
+        ("mssql", MSSQL.DATETIME2(), Storage("time", pa.timestamp("us"))),
         ("mssql", sa.DATETIME(), Storage("time", pa.timestamp("s"))),
-        ("mssql", mssql.DATETIMEOFFSET(precision=3), Storage("time", pa.timestamp("ms"), has_zone=True)),
-        ("mssql", mssql.SMALLDATETIME(), None),
+        ("mssql", MSSQL.DATETIMEOFFSET(precision=3), Storage("time", pa.timestamp("ms"), has_zone=True)),
+        ("mssql", MSSQL.SMALLDATETIME(), None),
         ("mssql", sa.DATE(), Storage("date", pa.date32())),
         ("mssql", sa.FLOAT(precision=53), Storage("number", pa.float64())),
         ("mssql", sa.FLOAT(precision=24), Storage("number", pa.float32())),
-        ("mssql", mssql.REAL(), Storage("number", pa.float32())),
-        ("mssql", mssql.TINYINT(), Storage("number", pa.uint8())),
+        ("mssql", MSSQL.REAL(), Storage("number", pa.float32())),
+        ("mssql", MSSQL.TINYINT(), Storage("number", pa.uint8())),
         ("mssql", sa.BIGINT(), Storage("number", pa.int64())),
         ("mssql", sa.NUMERIC(18, 2), Storage("number", pa.decimal128(18, 2))),
-        ("mssql", mssql.BIT(), Storage("truth", pa.bool_())),
+        ("mssql", MSSQL.BIT(), Storage("truth", pa.bool_())),
         ("mssql", sa.NVARCHAR(200), Storage("text", length=200)),
         ("mssql", sa.NVARCHAR(), Storage("text")),
         ("mssql", sa.CHAR(3), Storage("text", length=3, is_padded=True)),
-        ("mssql", mssql.NTEXT(), None),
-        ("mssql", mssql.XML(), None),
-        ("mssql", mssql.UNIQUEIDENTIFIER(), None),
-        ("mssql", mssql.ROWVERSION(), None),
-        ("mssql", mssql.VARBINARY(8), None),
+        ("mssql", MSSQL.NTEXT(), None),
+        ("mssql", MSSQL.XML(), None),
+        ("mssql", MSSQL.UNIQUEIDENTIFIER(), None),
+        ("mssql", MSSQL.ROWVERSION(), None),
+        ("mssql", MSSQL.VARBINARY(8), None),
         ("mysql", mysql.DATETIME(), Storage("time", pa.timestamp("s"))),
         ("mysql", mysql.TIMESTAMP(fsp=6), Storage("time", pa.timestamp("us"))),
         ("mysql", mysql.TINYINT(display_width=1), Storage("truth", pa.int8())),

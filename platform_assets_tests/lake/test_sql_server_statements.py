@@ -182,7 +182,7 @@ def test_a_statement_stays_below_the_limits_of_sql_server(columns: int) -> None:
 class SqlServerInspector:
     """Answers like SQLAlchemy's inspector of SQL Server."""
 
-    dialect = mssql.dialect()  # type: ignore[no-untyped-call]
+    dialect: Any = mssql.dialect()  # type: ignore[no-untyped-call]
 
     def get_pk_constraint(self, *_: object) -> dict[str, Any]:
         return {"constrained_columns": ["number"], "name": "key"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 
 from platform_assets.definitions import resources
 from platform_assets.domains.esios_demand import defs, demo
@@ -44,7 +45,8 @@ def run(services: Services) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
 
 
 def services_with(server: DemoServer, **settings: Any) -> Services:
-    return Services(Settings(**settings), (EsiosSettings(esios_base_url=server.url, esios_token=demo.TOKEN),))
+    esios = EsiosSettings(esios_base_url=server.url, esios_token=SecretStr(demo.TOKEN))
+    return Services(Settings(**settings), (esios,))
 
 
 @pytest.mark.requirement("ESI-3")
