@@ -13,6 +13,7 @@ from benchmarks import (
     serving,
     serving_start,
     small_tables,
+    sql_load,
 )
 
 BENCHMARKS = (
@@ -26,6 +27,7 @@ BENCHMARKS = (
     serving.run,
     sentence_relevance.run,
     arxiv_results.run,
+    sql_load.run,
 )
 
 if __name__ == "__main__":
