@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -169,7 +169,7 @@ def test_an_index_over_some_rows_is_no_key(place: Place) -> None:
     columns = [column for column in demand_columns() if column.name not in KEY]
     keys = [sa.Column("id", sa.BigInteger, nullable=False), sa.Column("datetime", sa.DateTime, nullable=False)]
     some = sa.text("id > 5")
-    options = {f"{place.target.dialect}_where": some}
+    options: dict[str, Any] = {f"{place.target.dialect}_where": some}
     place.create(*columns, *keys, sa.Index("some_rows", "id", "datetime", unique=True, **options))
     with pytest.raises(SqlTargetError, match="no primary key or unique constraint has exactly the columns"):
         place.loader().load(demand(1).to_reader())
