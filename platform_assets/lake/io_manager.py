@@ -15,6 +15,7 @@ from platform_assets.lake.assets import KEY, PARTITION_BY
 from platform_assets.lake.delta_commits import SOURCE_DIGEST
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.online_tables import OnlineTables
+from platform_assets.lake.publication import Publisher
 from platform_assets.lake.schemas import PARTITION
 from platform_assets.lake.step_tables import QUARANTINE, STORE, step_tables
 from platform_assets.lake.validation import Validated
@@ -47,6 +48,8 @@ class TablesIOManager(dg.IOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Validated | Frame | Expression) -> None:
         """Publish the rows in one commit and describe them in the metadata. A partitioned run replaces its partitions.
+
+        The rows of a `RowBatch` are added to the table.
 
         Raises
         ------
@@ -88,18 +91,16 @@ class TablesIOManager(dg.IOManager):
             key: context.output_metadata[key].value for key in ("demo", SOURCE_DIGEST) if key in context.output_metadata
         }
         step = step_tables(context.step_context, self._tables, self._online)
-        lineage = step.lineage(name)
         metadata = {"asset": name, "run": context.run_id, "code": code_version(), "inputs": step.record(), **given}
-        if validated.quarantine:
-            # Publish the quarantine first, so that a crash between the two commits loses no bad row.
-            bad = declared[QUARANTINE]
-            self._tables.publish(bad, validated.quarantine, metadata=metadata, lineage=step.lineage(bad))
+        publisher = Publisher(self._tables, self._engine, metadata, step.lineage)
+        quarantine = declared.get(QUARANTINE, "")
         facts: dict[str, Any] = {"digest": staged.digest, "code": code_version()}
         if declared.get(STORE) == "online":
-            self._online.publish(name, staged, declared[KEY], context.run_id, lineage)
+            publisher.publish_bad(quarantine, validated)
+            self._online.publish(name, staged, declared[KEY], context.run_id, step.lineage(name))
             rows = staged.rows
         else:
-            version = self._tables.publish(name, staged, metadata=metadata, partitions=partitions, lineage=lineage)
+            version = publisher.publish(name, quarantine, validated, partitions)
             rows = version.rows
             facts |= {"version": version.version, "dagster/uri": shown(self._tables.uri(name))}
         for partition in partitions:
@@ -107,6 +108,8 @@ class TablesIOManager(dg.IOManager):
             context.step_context.add_asset_metadata(
                 {"dagster/partition_row_count": count}, context.asset_key, partition_key=partition
             )
+        if validated.batch:
+            facts |= {"batch": validated.batch.number, "batch_rows": staged.rows}
         context.add_output_metadata({"dagster/row_count": rows, **facts, "preview": _preview(staged)})
 
 

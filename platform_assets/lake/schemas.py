@@ -64,12 +64,14 @@ class TableSchema:
         What assigns a row to a partition of the asset: the name of a string column that contains the partition keys,
         or a function that computes the key of each row, for a table without such a column. A run replaces its own
         partitions.
+    accumulates
+        Whether a run adds a batch of rows to the table, instead of replacing it. The checks then judge the batch.
 
     Raises
     ------
     ValueError
         A source or an online table is partitioned. A run for one partition would drop the quarantine, or the
-        online rows, of the others.
+        online rows, of the others. Or a table that accumulates is partitioned or online.
     """
 
     name: str
@@ -79,10 +81,13 @@ class TableSchema:
     source: bool = False
     store: Literal["lake", "online"] = "lake"
     partition_by: str | Callable[[ir.Table], ir.StringValue] | None = None
+    accumulates: bool = False
 
     def __post_init__(self) -> None:
         if self.partition_by and (self.source or self.store == "online"):
             raise ValueError(f"{self.name}: only a derived table of the lake can be partitioned")
+        if self.accumulates and (self.partition_by or self.store == "online"):
+            raise ValueError(f"{self.name}: only a table of the lake without partitions can accumulate")
 
     @property
     def domain(self) -> str:

@@ -1,0 +1,59 @@
+"""Sensor maintenance's tables: columns, types, units, and the expectations that are checked before publication."""
+
+from __future__ import annotations
+
+from platform_assets.lake.expectations import has_rows, is_one_of, is_present, is_unique, is_within
+from platform_assets.lake.schemas import Column, TableSchema
+
+UNIT = "unknown unit"  # the source names no unit; the labelled readings are standardised
+HIGHEST_READING = 1e6
+"""Largest absolute value of a reading. Readings are compared by their first 9 decimals, which a float64 then holds."""
+
+FEATURES = (
+    Column("sensor_1", "float64", "Reading of the first sensor.", UNIT),
+    Column("sensor_2", "float64", "Reading of the second sensor.", UNIT),
+)
+READINGS = tuple(feature.name for feature in FEATURES)
+
+READING_EXPECTATIONS = (
+    *(is_present(name) for name in READINGS),
+    *(is_within(name, -HIGHEST_READING, HIGHEST_READING) for name in READINGS),
+)
+
+READINGS_HISTORY = TableSchema(
+    name="sensor_maintenance/readings_history",
+    columns=(
+        Column(
+            "row", "int64", "Place of the row in the file: the line of a CSV file, the row number of a parquet file."
+        ),
+        *FEATURES,
+        Column("label", "int64", "1: the device needed maintenance, 0: it did not. The source does not explain it."),
+    ),
+    key=("row",),
+    source=True,
+    expectations=(
+        has_rows(),
+        is_unique("row"),
+        is_present("row"),
+        *READING_EXPECTATIONS,
+        is_present("label"),
+        is_one_of("label", (0, 1)),
+    ),
+)
+
+READINGS_INCOMING = TableSchema(
+    name="sensor_maintenance/readings_incoming",
+    columns=(
+        Column("file_digest", "string", "SHA-256 of the file's bytes, which identifies the file."),
+        Column("line", "int64", "Line of the file; the header is line 1."),
+        Column("file_name", "string", "Path of the file in the landing zone, under which it was read."),
+        Column("device", "string", "Device of the reading; the name of the file if nothing tells it."),
+        Column("recorded_at", "timestamp('UTC')", "Time of the reading; null if nothing tells it."),
+        *FEATURES,
+        Column("landed_at", "timestamp('UTC')", "Time at which the platform took the file."),
+    ),
+    key=("file_digest", "line"),
+    source=True,
+    accumulates=True,
+    expectations=(is_present("device"), *READING_EXPECTATIONS),
+)
