@@ -51,7 +51,9 @@ class Place:
     engine: sa.Engine
     target: SqlTarget
 
-    def create(self, *columns: sa.Column[Any] | sa.Constraint, table: str = TABLE, **options: Any) -> sa.Table:
+    def create(
+        self, *columns: sa.Column[Any] | sa.Constraint | sa.Index, table: str = TABLE, **options: Any
+    ) -> sa.Table:
         """Create a table, by default the one of the issue: its five columns, and a key."""
         made = sa.Table(table, sa.MetaData(), *(columns or demand_columns()), **options)
         made.create(self.engine)

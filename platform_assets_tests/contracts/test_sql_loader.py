@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -167,9 +167,12 @@ def test_a_unique_constraint_is_a_key_and_names_may_differ_in_case(place: Place)
 @pytest.mark.parametrize("place", [kind for kind in KINDS if "mariadb" not in kind], indirect=True)
 def test_an_index_over_some_rows_is_no_key(place: Place) -> None:
     columns = [column for column in demand_columns() if column.name not in KEY]
-    keys = [sa.Column("id", sa.BigInteger, nullable=False), sa.Column("datetime", sa.DateTime, nullable=False)]
+    keys: list[sa.Column[Any]] = [
+        sa.Column("id", sa.BigInteger, nullable=False),
+        sa.Column("datetime", sa.DateTime, nullable=False),
+    ]
     some = sa.text("id > 5")
-    options = {f"{place.target.dialect}_where": some}
+    options: dict[str, Any] = {f"{place.target.dialect}_where": some}
     place.create(*columns, *keys, sa.Index("some_rows", "id", "datetime", unique=True, **options))
     with pytest.raises(SqlTargetError, match="no primary key or unique constraint has exactly the columns"):
         place.loader().load(demand(1).to_reader())
