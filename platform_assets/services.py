@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Database
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.models.registry import ModelRegistry
+    from platform_assets.monitoring.drift.history import DriftHistory
+    from platform_assets.monitoring.drift.monitor import DriftMonitor
     from platform_assets.serving.bundles import Bundle
     from platform_assets.serving.live_models import LiveModels
     from platform_assets.serving.prediction_log import PredictionLog
@@ -286,6 +288,21 @@ class Services:
     def forget_predictions(self) -> Callable[[], int]:
         """Function that deletes expired predictions and returns their number."""
         return self._forget_predictions
+
+    @opened
+    def drift_history(self) -> DriftHistory:
+        """Measured drift and estimated performance."""
+        from platform_assets.monitoring.drift.history import DriftHistory
+
+        return DriftHistory(self._connection)
+
+    @opened
+    def drift_monitor(self) -> DriftMonitor:
+        """Measures the drift of new rows from the training rows of models."""
+        from platform_assets.monitoring.drift.monitor import DriftMonitor
+
+        stores = self.tables, self.artefacts, self.registry
+        return DriftMonitor(stores, self.drift_history, self._lock, self.settings.drift_false_alarm_days)
 
     @opened
     def alerts(self) -> Alerts:

@@ -1,14 +1,26 @@
-"""Sensors that send alerts about runs."""
+"""Alerts about runs, checks of drift, and the sensors that act on drift."""
+
+from datetime import timedelta
 
 import dagster as dg
 
 from platform_assets.monitoring.alerts import Alert, Alerts
+from platform_assets.monitoring.drift.assets import drift_check
+from platform_assets.monitoring.drift.sensors import drift_sensor
 from platform_assets.orchestration.declared import Declared
+from platform_assets.settings import load_settings
 
 
-def definitions(_: Declared) -> dg.Definitions:
-    """Return the sensors."""
-    return dg.Definitions(sensors=[run_failed_sensor()])
+def definitions(declared: Declared) -> dg.Definitions:
+    """Return the sensor for failed runs, and for each model with new rows the check and the sensor for drift."""
+    settings = load_settings()
+    action, cool_down = settings.drift_action, timedelta(hours=settings.drift_cool_down_hours)
+    watched = [(spec, spec.incoming) for spec in declared.models if spec.incoming]
+    on_drift = [drift_sensor(*each, action, cool_down) for each in watched] if action != "none" else []
+    return dg.Definitions(
+        asset_checks=[drift_check(spec, incoming) for spec, incoming in watched],
+        sensors=[run_failed_sensor(), *on_drift],
+    )
 
 
 def run_failed_sensor() -> dg.SensorDefinition:

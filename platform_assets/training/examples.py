@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from platform_assets.base.errors import TableError
+from platform_assets.base.errors import TableError, TrainingError
 from platform_assets.engine.query_engine import as_frame
 from platform_assets.evaluation.splits import in_holdout, split
 from platform_assets.training.fitting import demand_sound
@@ -85,6 +85,27 @@ def read_examples(tables: TableStore, spec: ModelSpec, versions: Mapping[str, in
     frame = as_frame(spec.examples(*scans).order_by(spec.id))
     demand_sound(spec, frame)
     return Examples(frame, split(frame[spec.group], frame[spec.time] if spec.time else None, spec.holdout), inputs)
+
+
+def read_pinned_examples(tables: TableStore, spec: ModelSpec, version: ModelVersion) -> Examples:
+    """Read the examples from the table versions that a model version was trained on.
+
+    Raises
+    ------
+    TrainingError
+        The content of a table version differs from the recorded one.
+    TableError
+        A table version does not exist.
+    """
+    examples = read_examples(tables, spec, version.tables)
+    for name, table in examples.inputs.items():
+        if table.digest != version.table_digests[name]:
+            raise TrainingError(
+                f"{spec.key} version {version.version} was trained on table {name} with digest "
+                f"{version.table_digests[name]}, but its version {table.version} now has digest {table.digest}. "
+                "The table was replaced; train the model again"
+            )
+    return examples
 
 
 def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, examples: Examples) -> tuple[str, Frame]:

@@ -102,7 +102,7 @@ def _of_assessment(assessment: Assessment) -> dict[str, Any]:
         },
         **{f"errors_{kind}": dg.MetadataValue.md(_errors(rows)) for kind, rows in assessment.errors.items()},
         **{
-            f"plot_{name.removesuffix('.png')}": dg.MetadataValue.md(_image(name, png))
+            f"plot_{name.removesuffix('.png')}": dg.MetadataValue.md(image(name, png))
             for name, png in assessment.plots.items()
         },
     }
@@ -121,14 +121,14 @@ def _metrics(assessment: Assessment) -> str:
         ]
         for name, one in assessment.estimates.items()
     ]
-    return _table(headings, rows)
+    return table(headings, rows)
 
 
 def _subgroups(column: str, values: Mapping[str, Mapping[str, Estimate]]) -> str:
     rows = [
         [value, *(_with_interval(found[name]) for name in SUBGROUP_METRICS)] for value, found in sorted(values.items())
     ]
-    return _table([column, *SUBGROUP_METRICS], rows)
+    return table([column, *SUBGROUP_METRICS], rows)
 
 
 def _leaderboard(spec: ModelSpec, lines: Sequence[Mapping[str, Any]]) -> str:
@@ -141,12 +141,12 @@ def _leaderboard(spec: ModelSpec, lines: Sequence[Mapping[str, Any]]) -> str:
         ]
         for line in lines
     ]
-    return _table(["candidate", "parameters", f"{spec.ranked_by}, mean ± sd over {spec.folds} folds", "seconds"], rows)
+    return table(["candidate", "parameters", f"{spec.ranked_by}, mean ± sd over {spec.folds} folds", "seconds"], rows)
 
 
 def _errors(rows: Any) -> str:
     cells = [[_quoted(value) for value in row] for row in rows.itertuples(index=False)]
-    return _table(map(str, rows.columns), cells) if cells else "None."
+    return table(map(str, rows.columns), cells) if cells else "None."
 
 
 def _quoted(value: Any) -> str:
@@ -176,11 +176,13 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3g}"
 
 
-def _table(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+def table(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
     from tabulate import tabulate
 
     return tabulate(rows, headers=list(headings), tablefmt="github", disable_numparse=True)
 
 
-def _image(name: str, png: bytes) -> str:
+def image(name: str, png: bytes) -> str:
+    """Return a Markdown image that contains its bytes."""
     return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"

@@ -138,6 +138,28 @@ class Retraining:
 
 
 @dataclass(frozen=True)
+class Incoming:
+    """Table of new rows for a model to predict, which arrive in batches. Their drift is measured.
+
+    Attributes
+    ----------
+    table
+        Table with the model's features. Rows are only added.
+    batch
+        Column that identifies the batch of a row.
+    batch_name
+        Column with the batch's name for people.
+    arrived_at
+        Column with the time at which the platform took the batch, UTC.
+    """
+
+    table: str
+    batch: str = "file_digest"
+    batch_name: str = "file_name"
+    arrived_at: str = "landed_at"
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """Declaration of a binary classifier.
 
@@ -194,6 +216,8 @@ class ModelSpec:
         Schedule of automatic retraining.
     approval
         Policy for approving a version as champion.
+    incoming
+        Table of new rows for the model; None if no table collects them.
     seed
         Random seed.
 
@@ -230,6 +254,7 @@ class ModelSpec:
     resamples: int = 200
     retraining: Retraining = field(default_factory=Retraining)
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    incoming: Incoming | None = None
     seed: int = 20_260_101
 
     def __post_init__(self) -> None:

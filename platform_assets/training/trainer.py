@@ -12,8 +12,15 @@ from platform_assets.base.errors import ArtefactError, RegistryError, TrainingEr
 from platform_assets.base.provenance import code_version, git_commit, lock_digest
 from platform_assets.evaluation.binary_classification import by_subgroup, compare, evaluate, most_wrong
 from platform_assets.evaluation.gate import Reason, judge, keeps_up
-from platform_assets.models.registry import CHAMPION, Registration
-from platform_assets.training.examples import KNOWN, Examples, labelled_since, read_examples, split_summary
+from platform_assets.models.registry import CHAMPION, Registration, champion_or_newest
+from platform_assets.training.examples import (
+    KNOWN,
+    Examples,
+    labelled_since,
+    read_examples,
+    read_pinned_examples,
+    split_summary,
+)
 from platform_assets.training.fingerprints import CODE, PARAMETERS, fingerprint, fingerprint_parts
 from platform_assets.training.fitting import feature_frame, fit
 from platform_assets.training.training_results import Assessment, Evaluation, Reproduction, Training
@@ -182,7 +189,7 @@ class Trainer:
         TableError, ArtefactError, RegistryError
             A table, the version's artefact or the registry is unavailable.
         """
-        version = self._registry.by_alias(spec.name, CHAMPION) or next(iter(self._registry.versions(spec.name)), None)
+        version = champion_or_newest(self._registry, spec.name)
         if version is None:
             raise TrainingError(f"{spec.key} has no version yet; materialise it, or run the job train_{spec.name}")
         examples = read_examples(self._tables, spec)
@@ -201,14 +208,7 @@ class Trainer:
             A table version, the artefact or the model version does not exist.
         """
         version = self._registry.version(spec.name, number)
-        examples = read_examples(self._tables, spec, version.tables)
-        for name, table in examples.inputs.items():
-            if table.digest != version.table_digests[name]:
-                raise TrainingError(
-                    f"{spec.key} version {number} was trained on table {name} with digest "
-                    f"{version.table_digests[name]}, but its version {table.version} now has digest {table.digest}. "
-                    "The table was replaced, so this version cannot be reproduced"
-                )
+        examples = read_pinned_examples(self._tables, spec, version)
         progress(split_summary(spec, examples))
         then = self._artefacts.load(version.digest)
         now = fit(spec, examples.training, progress)

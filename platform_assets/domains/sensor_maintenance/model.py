@@ -8,7 +8,7 @@ from platform_assets.domains.sensor_maintenance.features import reading
 from platform_assets.domains.sensor_maintenance.schemas import FEATURES, READINGS, READINGS_HISTORY
 from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.evaluation.thresholds import reaching_recall
-from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec, Retraining
+from platform_assets.training.model_spec import Candidate, Card, Incoming, Kpi, ModelSpec, Retraining
 from platform_assets.training.preprocessing import tabular_pipeline
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ MODEL = ModelSpec(
     criteria=(Criterion("recall", at_least=0.95, why="A missed failure costs more than a needless inspection."),),
     not_worse=NotWorse("roc_auc", by=0.02, why="A new version must rank readings about as well as the champion."),
     retraining=Retraining(min_new_rows=100),
+    incoming=Incoming("sensor_maintenance/readings_incoming"),
     card=Card(
         purpose="Does this device need maintenance?",
         acted_on_by="Maintenance planners inspect the devices above the threshold.",
