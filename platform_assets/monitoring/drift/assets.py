@@ -21,7 +21,7 @@ def drift_check(spec: ModelSpec, incoming: Incoming) -> dg.AssetChecksDefinition
     """
 
     @dg.asset_check(
-        name=f"resembles_training_rows_of_{spec.name}",
+        name=f"distribution_is_as_in_training_of_{spec.name}",
         asset=dg.AssetKey(incoming.table.split("/")),
         description=f"The rows that arrived last are distributed like the training rows of {spec.key}.",
     )
@@ -50,7 +50,7 @@ def verdict(history: DriftHistory, stream: Stream, measurement: Measurement) -> 
         return True, f"nothing was measured yet: {measurement.reason}"
     alarmed = [batch for batch in newest if batch.alarm]
     rows = sum(batch.rows for batch in newest)
-    compared = f"{rows:,} rows in {len(newest):,} batches, compared with version {newest[-1].version} of {stream.model}"
+    compared = f"{rows:,} rows in {_batches(len(newest))}, compared with version {newest[-1].version} of {stream.model}"
     if measurement.reason:
         compared += f" at {newest[-1].measured_at:%Y-%m-%d %H:%M} UTC ({measurement.reason})"
     if not alarmed:
@@ -59,8 +59,12 @@ def verdict(history: DriftHistory, stream: Stream, measurement: Measurement) -> 
     where = f" in {', '.join(columns)}" if columns else ""
     return (
         False,
-        f"drift{where} in {len(alarmed):,} of {len(newest):,} batches, the first {alarmed[0].name}: {compared}",
+        f"drift{where} in {len(alarmed):,} of {_batches(len(newest))}, the first {alarmed[0].name}: {compared}",
     )
+
+
+def _batches(count: int) -> str:
+    return f"{count:,} batch{'' if count == 1 else 'es'}"
 
 
 def _result(*, passed: bool, told: str, measurement: Measurement) -> dg.AssetCheckResult:

@@ -154,8 +154,8 @@ class ColumnDetector:
     def _told(self, score: int, mean: float, *, above: bool) -> str:
         low, high = self._low[score], self._high[score]
         return (
-            f"{self._ruler.names[score]} {'above' if above else 'below'} that of the training rows: {mean:.3f}, "
-            f"tolerated {low:.3f} to {high:.3f}"
+            f"{self._ruler.names[score]} is {'above' if above else 'below'} that of the training rows: {mean:.3f} "
+            f"(tolerated: {low:.3f} to {high:.3f})"
         )
 
 

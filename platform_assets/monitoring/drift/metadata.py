@@ -57,7 +57,7 @@ def _columns(measurement: Measurement, effects: dict[str, float]) -> str:
                 f"{effect:.3f}",
                 f"{newest.evidence:.3g}",
                 f"{newest.threshold:,.0f}",
-                f"in {len(alarmed)} batches: {newest.told}" if alarmed else "none",
+                f"batches: {len(alarmed)}. {newest.told}" if alarmed else "none",
             ]
         )
     return table(["column", "distance, 0 to 1", "evidence, days", "threshold, days", "alarm"], rows)

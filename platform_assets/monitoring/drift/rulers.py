@@ -174,9 +174,8 @@ class JointRuler(Ruler):
         import numpy as np
         from scipy.spatial import cKDTree
 
-        with np.errstate(invalid="ignore"):
-            self._median = np.nan_to_num(np.nanmedian(others, axis=0))
-            self._spread = np.nan_to_num(np.nanstd(others, axis=0))
+        known = np.where(np.isnan(others).all(axis=0), 0.0, others)
+        self._median, self._spread = np.nanmedian(known, axis=0), np.nanstd(known, axis=0)
         self._spread[self._spread == 0] = 1.0
         self._axes = np.eye(others.shape[1])
         plain = self._turned(others)
@@ -258,4 +257,4 @@ def _intervals(edges: Floats) -> list[str]:
     if not len(edges):
         return ["anywhere"]
     between = [f"from {low:.4g} to below {high:.4g}" for low, high in pairwise(edges)]
-    return [f"below {edges[0]:.4g}", *between, f"from {edges[-1]:.4g}"]
+    return [f"below {edges[0]:.4g}", *between, f"of at least {edges[-1]:.4g}"]
