@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from platform_assets.base.errors import TrainingError
-from platform_assets.evaluation.splits import folds
 from platform_assets.models.fitted_model import GOLDEN_ROWS, FittedModel, library_versions
 from platform_assets.models.thread_limits import one_thread
 
@@ -91,8 +90,7 @@ def demand_sound(spec: ModelSpec, examples: Frame) -> None:
         spec.id,
         *spec.feature_names,
         spec.label,
-        spec.group,
-        *([spec.time] if spec.time else []),
+        *spec.split.columns,
         *spec.subgroups,
         *spec.error_columns,
     ]
@@ -111,6 +109,11 @@ def demand_sound(spec: ModelSpec, examples: Frame) -> None:
         raise TrainingError(f"{told} returns infinite values of {', '.join(map(str, infinite))}; replace or drop them")
 
 
+def labels_of(spec: ModelSpec, examples: Frame) -> NDArray[np.int64]:
+    """Return the labels, (n,) int64."""
+    return examples[spec.label].to_numpy(dtype="int64")
+
+
 def feature_frame(frame: Frame, spec: ModelSpec) -> Frame:
     """Return the feature columns for estimators: numbers as float64, text as str, missing values as NaN."""
     forms = {
@@ -124,7 +127,7 @@ def feature_frame(frame: Frame, spec: ModelSpec) -> Frame:
 def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fitted:
     """Find the best candidate by cross-validation, calibrate it, and choose its threshold.
 
-    Folds are split by group and time: test examples are of other groups and later than training examples. The
+    The declaration's rule splits the folds. The
     out-of-fold scores of the best candidate calibrate its probabilities and choose the threshold. The returned model
     is fitted on all examples. Fitting uses one thread, so that equal examples give equal models.
 
@@ -147,8 +150,8 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
 
     from platform_assets.models.calibration import CalibratedEstimator, sigmoid
 
-    rows, labels = feature_frame(examples, spec), examples[spec.label].to_numpy(dtype=np.int64)
-    parts = folds(examples[spec.group], examples[spec.time] if spec.time else None, spec.folds, spec.holdout.newest)
+    rows, labels = feature_frame(examples, spec), labels_of(spec, examples)
+    parts = spec.split.folds(examples, labels, spec.folds)
     _demand_both_classes(spec, labels, parts)
     truth = np.concatenate([labels[judging] for _, judging in parts])
     with one_thread():

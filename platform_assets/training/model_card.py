@@ -36,8 +36,8 @@ def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
         "Label": card.label,
         "Objective": card.objective,
         "Data": f"{card.data} Trained on {tables}." + (" **Sample data, not real data.**" if record["demo"] else ""),
-        "Splits": f"{split['training_rows']:,} training examples; {split['holdout_rows']:,} held out (other values of "
-        f"{spec.group}{cut}); {split['left_out_rows']:,} in neither.",
+        "Splits": f"{split['training_rows']:,} training examples; {split['holdout_rows']:,} held out ("
+        f"{spec.split.description}{cut}); {split['left_out_rows']:,} in neither.",
         "Quality gate": "\n".join(_gate(record["verdict"])),
         "Subgroups": "\n".join(_subgroups(record["subgroups"])) or "None.",
         "Limits": "\n".join(f"- {limit}" for limit in card.limits),

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.metrics import METRICS
-from platform_assets.evaluation.splits import Holdout
 from platform_assets.training.explanations import permutation_importance
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from platform_assets.base.frames import Expression
     from platform_assets.evaluation.gate import Criterion, NotWorse
+    from platform_assets.evaluation.split_rules import SplitRule
     from platform_assets.evaluation.thresholds import ThresholdRule
     from platform_assets.lake.schemas import Column
     from platform_assets.training.explanations import Explain
@@ -161,10 +161,8 @@ class ModelSpec:
         Column of the label, 0 or 1.
     positive
         Name of the positive class, label 1.
-    group
-        Column of the group key. Splits keep the rows of a group on one side.
-    time
-        Column of an example's time; None if examples have no time.
+    split
+        Rule that splits examples into training set, holdout and folds: a `GroupSplit` or a `StratifiedSplit`.
     subgroups
         Columns by which metrics are broken down.
     candidates
@@ -184,8 +182,6 @@ class ModelSpec:
     error_columns
         Columns shown of the misclassified held-out examples with the most extreme scores. If empty, no examples are
         shown, because examples may be personal data.
-    holdout
-        Size of the holdout.
     folds
         Number of cross-validation folds.
     resamples
@@ -214,8 +210,7 @@ class ModelSpec:
     features: tuple[Column, ...]
     label: str
     positive: str
-    group: str
-    time: str | None
+    split: SplitRule
     subgroups: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     ranked_by: str
@@ -225,7 +220,6 @@ class ModelSpec:
     not_worse: NotWorse
     explanations: tuple[Explain, ...] = (permutation_importance,)
     error_columns: tuple[str, ...] = ()
-    holdout: Holdout = field(default_factory=Holdout)
     folds: int = 4
     resamples: int = 200
     retraining: Retraining = field(default_factory=Retraining)
@@ -249,6 +243,11 @@ class ModelSpec:
     def domain(self) -> str:
         """Domain of the model."""
         return self.key.split("/")[0]
+
+    @property
+    def group(self) -> str:
+        """Column of the group key. Splits keep the rows of a group on one side, and intervals resample groups."""
+        return self.split.group
 
     @property
     def feature_names(self) -> list[str]:

@@ -5,7 +5,7 @@ Dagster assets and commands both call `Trainer`, so they use the same examples, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import ArtefactError, RegistryError, TrainingError
@@ -15,7 +15,7 @@ from platform_assets.evaluation.gate import Reason, judge, keeps_up
 from platform_assets.models.registry import CHAMPION, Registration
 from platform_assets.training.examples import KNOWN, Examples, labelled_since, read_examples, split_summary
 from platform_assets.training.fingerprints import CODE, PARAMETERS, fingerprint, fingerprint_parts
-from platform_assets.training.fitting import feature_frame, fit
+from platform_assets.training.fitting import feature_frame, fit, labels_of
 from platform_assets.training.training_results import Assessment, Evaluation, Reproduction, Training
 from platform_assets.training.version_record import flat_metrics, recorded_parameters, write_record
 
@@ -143,7 +143,7 @@ class Trainer:
                 tables={name: version.version for name, version in examples.inputs.items()},
                 table_digests={name: version.digest for name, version in examples.inputs.items()},
                 metrics=flat_metrics(assessment.estimates),
-                parameters=recorded_parameters(spec, fitted),
+                parameters=recorded_parameters(spec, fitted, examples.parts),
                 tags={
                     **({"git_commit": commit} if (commit := git_commit()) else {}),
                     "code_version": code_version(),
@@ -241,14 +241,19 @@ class Trainer:
             if version is not None and version.version == champion.version:
                 return _Comparison(Reason(demand.name, passed=True, told="this version is the champion"))
             try:
-                _demand_same_holdout(spec, champion)
-                theirs = self._artefacts.load(champion.digest).scores(judged.examples), champion.threshold
+                shared = judged.only(spec.split.held_out(champion.parameters, judged.examples, judged.labels))
+                theirs = self._artefacts.load(champion.digest).scores(shared.examples), champion.threshold
             except (ArtefactError, TrainingError) as error:
                 told = f"cannot be compared with the champion, version {champion.version}: {error}"
                 return _Comparison(Reason(demand.name, passed=False, told=told))
-            ours = judged.scores, judged.threshold
-            difference = compare(judged.labels, judged.examples[spec.group], ours, theirs, resamples=spec.resamples)
-            return _Comparison(keeps_up(demand, difference), difference)
+            ours = shared.scores, shared.threshold
+            difference = compare(shared.labels, shared.examples[spec.group], ours, theirs, resamples=spec.resamples)
+            reason = keeps_up(demand, difference)
+            if len(shared.labels) < len(judged.labels):
+                some = f"{len(shared.labels):,} of {len(judged.labels):,} held-out examples"
+                told = f"{reason.told}; compared on {some}, those that the champion was not trained on"
+                reason = replace(reason, told=told)
+            return _Comparison(reason, difference)
 
         return compared
 
@@ -260,10 +265,9 @@ class Trainer:
         beside: Callable[[_Judged], _Comparison] | None,
         by: Sequence[str] = (),
     ) -> Assessment:
-        import numpy as np
 
         model, threshold = fitted
-        labels, groups = examples[spec.label].to_numpy(dtype=np.int64), examples[spec.group]
+        labels, groups = labels_of(spec, examples), examples[spec.group]
         rows = feature_frame(examples, spec)
         scores = model.scores(rows)
         judged = _Judged(examples, labels, scores, threshold)
@@ -292,6 +296,9 @@ class _Judged:
     scores: NDArray[np.float64]
     threshold: float
 
+    def only(self, rows: NDArray[np.bool_]) -> _Judged:
+        return _Judged(self.examples[rows], self.labels[rows], self.scores[rows], self.threshold)
+
 
 @dataclass(frozen=True)
 class _Comparison:
@@ -299,16 +306,6 @@ class _Comparison:
 
     reason: Reason | None
     difference: Mapping[str, Estimate] | None = None
-
-
-def _demand_same_holdout(spec: ModelSpec, champion: ModelVersion) -> None:
-    """Reject a champion that may have been trained on currently held-out examples."""
-    group, share = champion.parameters.get("group"), float(champion.parameters.get("holdout_groups", 0))
-    if group != spec.group or share < spec.holdout.groups:
-        raise TrainingError(
-            f"its holdout was {share:g} of the groups by {group}, but the current holdout is {spec.holdout.groups:g} "
-            f"by {spec.group}, so it may have been trained on held-out examples; decide without this comparison"
-        )
 
 
 def _errors(spec: ModelSpec, judged: _Judged) -> dict[str, Frame]:

@@ -13,6 +13,7 @@ import pytest
 from platform_assets.base.errors import TrainingError
 from platform_assets.engine.query_engine import Engine
 from platform_assets.evaluation.gate import Criterion
+from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.evaluation.splits import Holdout
 from platform_assets.evaluation.thresholds import best_f1
 from platform_assets.lake.delta_tables import MEMORY, TableStore
@@ -72,8 +73,7 @@ TEXT_SPEC = replace(
     features=(Column("text", "string", "What was written."),),
     label="urgent",
     positive="urgent",
-    group="writer",
-    time=None,
+    split=GroupSplit("writer", holdout=Holdout(groups=0.3)),
     subgroups=(),
     candidates=(Candidate("words and letters", words_and_letters),),
     ranked_by="average_precision",
@@ -81,7 +81,6 @@ TEXT_SPEC = replace(
     criteria=(Criterion("f1", at_least=0.7),),
     explanations=(top_words("text"),),
     error_columns=("message", "text"),
-    holdout=Holdout(groups=0.3),
 )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.domains.sensor_maintenance.features import reading
 from platform_assets.domains.sensor_maintenance.schemas import FEATURES, READINGS, READINGS_HISTORY
 from platform_assets.evaluation.gate import Criterion, NotWorse
+from platform_assets.evaluation.split_rules import StratifiedSplit
 from platform_assets.evaluation.thresholds import reaching_recall
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec, Retraining
 from platform_assets.training.preprocessing import tabular_pipeline
@@ -64,8 +65,7 @@ MODEL = ModelSpec(
     features=FEATURES,
     label="label",
     positive="needs maintenance",
-    group="reading",
-    time=None,
+    split=StratifiedSplit("reading"),
     subgroups=(),
     candidates=(
         Candidate("Nystroem and logistic regression", nystroem, {"model__logisticregression__C": (1.0, 10.0)}),
