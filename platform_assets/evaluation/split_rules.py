@@ -242,15 +242,11 @@ class StratifiedSplit:
         import numpy as np
 
         bounds = [int(recorded.get(f"holdout_below_{label}", -1)) for label in (0, 1)]
-        if (
-            min(bounds) < 0
-            or recorded.get("group") != self.group
-            or str(recorded.get("holdout_seed")) != str(self.seed)
-        ):
+        group, seed = recorded.get("group"), str(recorded.get("holdout_seed"))
+        if min(bounds) < 0 or (group, seed) != (self.group, str(self.seed)):
             raise TrainingError(
-                f"its examples were split by {recorded.get('group')} with seed {recorded.get('holdout_seed', 'none')}, "
-                f"but the current split is by {self.group} with seed {self.seed}, so it may have been trained on "
-                "held-out examples; decide without this comparison"
+                f"its examples were split by {group} with seed {seed}, but the current split is by {self.group} with "
+                f"seed {self.seed}, so it may have been trained on held-out examples; decide without this comparison"
             )
         groups = _Groups(self, examples, labels, "holdout")
         # A group with both labels may have counted to the other class when the version was trained.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from platform_assets.base.frames import Expression
+    from platform_assets.evaluation.costs import Costs
     from platform_assets.evaluation.gate import Criterion, NotWorse
     from platform_assets.evaluation.split_rules import SplitRule
     from platform_assets.evaluation.thresholds import ThresholdRule
@@ -175,6 +176,8 @@ class ModelSpec:
         Bounds of the quality gate, on metrics of the holdout.
     not_worse
         Comparison with the champion in the quality gate.
+    costs
+        Assumed costs of errors, which are reported and drawn; None if none are known.
     card
         Texts of the model card.
     explanations
@@ -184,6 +187,8 @@ class ModelSpec:
         shown, because examples may be personal data.
     folds
         Number of cross-validation folds.
+    learning_curve
+        Numbers of training examples for the learning curve and the times of fits; empty for none.
     resamples
         Number of bootstrap resamples for intervals.
     retraining
@@ -218,9 +223,11 @@ class ModelSpec:
     criteria: tuple[Criterion, ...]
     card: Card
     not_worse: NotWorse
+    costs: Costs | None = None
     explanations: tuple[Explain, ...] = (permutation_importance,)
     error_columns: tuple[str, ...] = ()
     folds: int = 4
+    learning_curve: tuple[int, ...] = ()
     resamples: int = 200
     retraining: Retraining = field(default_factory=Retraining)
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)

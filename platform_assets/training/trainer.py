@@ -14,9 +14,10 @@ from platform_assets.evaluation.binary_classification import by_subgroup, compar
 from platform_assets.evaluation.gate import Reason, judge, keeps_up
 from platform_assets.models.registry import CHAMPION, Registration
 from platform_assets.training.examples import KNOWN, Examples, labelled_since, read_examples, split_summary
+from platform_assets.training.explanations import HeldOut
 from platform_assets.training.fingerprints import CODE, PARAMETERS, fingerprint, fingerprint_parts
 from platform_assets.training.fitting import feature_frame, fit, labels_of
-from platform_assets.training.training_results import Assessment, Evaluation, Reproduction, Training
+from platform_assets.training.training_results import Assessment, Evaluation, Reproduction, Training, curve_plots
 from platform_assets.training.version_record import flat_metrics, recorded_parameters, write_record
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Trainer:
                     "demo": str(examples.demo).lower(),
                 },
                 record=record,
-                plots=assessment.plots,
+                plots={**assessment.plots, **curve_plots(record)},
                 model=model,
             )
         )
@@ -212,7 +213,7 @@ class Trainer:
         progress(split_summary(spec, examples))
         then = self._artefacts.load(version.digest)
         now = fit(spec, examples.training, progress)
-        rows = feature_frame(examples.holdout, spec)
+        rows, then_measured = feature_frame(examples.holdout, spec), self._registry.record(spec.name, number)["metrics"]
         estimates = evaluate(
             examples.holdout[spec.label],
             now.model.scores(rows),
@@ -220,6 +221,8 @@ class Trainer:
             now.threshold,
             resamples=spec.resamples,
         )
+        # An older release measured fewer metrics.
+        estimates = {name: one for name, one in estimates.items() if name in then_measured}
         difference = abs(then.scores(rows) - now.model.scores(rows))
         found = flat_metrics(estimates) | {"threshold": now.threshold}
         recorded = {**version.metrics, "threshold": version.threshold}
@@ -271,6 +274,7 @@ class Trainer:
         rows = feature_frame(examples, spec)
         scores = model.scores(rows)
         judged = _Judged(examples, labels, scores, threshold)
+        held_out = HeldOut(rows, labels, threshold)
         comparison = beside(judged) if beside else _Comparison(None)
         estimates = evaluate(labels, scores, groups, threshold, resamples=spec.resamples)
         return Assessment(
@@ -281,11 +285,12 @@ class Trainer:
             },
             difference=comparison.difference,
             verdict=judge(estimates, spec.criteria, comparison.reason),
-            explanations=tuple(explain(spec, model, rows, labels) for explain in spec.explanations),
+            explanations=tuple(explain(spec, model, held_out) for explain in spec.explanations),
             errors=_errors(spec, judged),
             labels=labels,
             scores=scores,
             threshold=threshold,
+            costs=spec.costs,
         )
 
 

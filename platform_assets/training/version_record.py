@@ -43,10 +43,20 @@ def write_record(spec: ModelSpec, fitted: Fitted, examples: Examples, assessment
         "difference": (
             {name: one.as_dict() for name, one in assessment.difference.items()} if assessment.difference else None
         ),
+        **({"learning_curve": _curve(spec, fitted)} if fitted.curve else {}),
         **{one.name: one.found for one in assessment.explanations},
+        **(
+            {"costs": spec.costs.found(assessment.labels, assessment.scores, assessment.threshold)}
+            if spec.costs
+            else {}
+        ),
         "libraries": dict(fitted.model.libraries),
     }
     return record | {"card": write_card(spec, record)}
+
+
+def _curve(spec: ModelSpec, fitted: Fitted) -> dict[str, Any]:
+    return {"metric": spec.ranked_by, "points": [asdict(point) for point in fitted.curve]}
 
 
 def recorded_parameters(spec: ModelSpec, fitted: Fitted, parts: Split) -> dict[str, str]:
