@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.metrics import METRICS
-from platform_assets.evaluation.splits import Holdout
 from platform_assets.training.explanations import permutation_importance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from platform_assets.base.frames import Expression
+    from platform_assets.evaluation.costs import Costs
     from platform_assets.evaluation.gate import Criterion, NotWorse
+    from platform_assets.evaluation.split_rules import SplitRule
     from platform_assets.evaluation.thresholds import ThresholdRule
     from platform_assets.lake.schemas import Column
     from platform_assets.training.explanations import Explain
@@ -183,10 +184,8 @@ class ModelSpec:
         Column of the label, 0 or 1.
     positive
         Name of the positive class, label 1.
-    group
-        Column of the group key. Splits keep the rows of a group on one side.
-    time
-        Column of an example's time; None if examples have no time.
+    split
+        Rule that splits examples into training set, holdout and folds: a `GroupSplit` or a `StratifiedSplit`.
     subgroups
         Columns by which metrics are broken down.
     candidates
@@ -199,6 +198,8 @@ class ModelSpec:
         Bounds of the quality gate, on metrics of the holdout.
     not_worse
         Comparison with the champion in the quality gate.
+    costs
+        Assumed costs of errors, which are reported and drawn; None if none are known.
     card
         Texts of the model card.
     explanations
@@ -206,10 +207,10 @@ class ModelSpec:
     error_columns
         Columns shown of the misclassified held-out examples with the most extreme scores. If empty, no examples are
         shown, because examples may be personal data.
-    holdout
-        Size of the holdout.
     folds
         Number of cross-validation folds.
+    learning_curve
+        Numbers of training examples for the learning curve and the times of fits; empty for none.
     resamples
         Number of bootstrap resamples for intervals.
     retraining
@@ -238,8 +239,7 @@ class ModelSpec:
     features: tuple[Column, ...]
     label: str
     positive: str
-    group: str
-    time: str | None
+    split: SplitRule
     subgroups: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     ranked_by: str
@@ -247,10 +247,11 @@ class ModelSpec:
     criteria: tuple[Criterion, ...]
     card: Card
     not_worse: NotWorse
+    costs: Costs | None = None
     explanations: tuple[Explain, ...] = (permutation_importance,)
     error_columns: tuple[str, ...] = ()
-    holdout: Holdout = field(default_factory=Holdout)
     folds: int = 4
+    learning_curve: tuple[int, ...] = ()
     resamples: int = 200
     retraining: Retraining = field(default_factory=Retraining)
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
@@ -274,6 +275,11 @@ class ModelSpec:
     def domain(self) -> str:
         """Domain of the model."""
         return self.key.split("/")[0]
+
+    @property
+    def group(self) -> str:
+        """Column of the group key. Splits keep the rows of a group on one side, and intervals resample groups."""
+        return self.split.group
 
     @property
     def feature_names(self) -> list[str]:

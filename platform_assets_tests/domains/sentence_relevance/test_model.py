@@ -15,7 +15,6 @@ from platform_assets.domains.sentence_relevance.model import MODEL, length_group
 from platform_assets.engine.query_engine import Engine, as_frame
 from platform_assets.evaluation.binary_classification import evaluate
 from platform_assets.evaluation.gate import judge
-from platform_assets.evaluation.splits import split
 from platform_assets.models.artefact_format import dump
 from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.training.fitting import REFERENCE, feature_frame, fit
@@ -74,7 +73,7 @@ def examples_of(engine: Engine, sentences: pd.DataFrame) -> pd.DataFrame:
 
 
 def held(examples: pd.DataFrame, *, out: bool) -> pd.DataFrame:
-    parts = split(examples["near_duplicates"], None, MODEL.holdout)
+    parts = MODEL.split.split(examples, examples[MODEL.label].to_numpy())
     return examples.iloc[parts.holdout if out else parts.train]
 
 
