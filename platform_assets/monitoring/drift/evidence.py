@@ -178,7 +178,7 @@ def tolerances(ruler: Ruler, error: float) -> tuple[Floats, Floats]:
     numbers, means, size = ruler.numbers, ruler.means, ruler.rows
     tails = error * ruler.weights / 2
     # The mean of ranks is almost normal even for few rows; a rank is uniform, or varies less if values are repeated.
-    spread = np.sqrt(np.maximum(ruler.variances[:numbers], _VARIANCE_OF_RANK) / size)
+    spread = np.sqrt(np.maximum(ruler.variances[:numbers], _VARIANCE_OF_RANK) / np.maximum(ruler.present, 1))
     reach = stats.norm.isf(tails[:numbers]) * spread
     # Clopper and Pearson, 1934. Undefined where the share is 0 or 1, which is then the end of the range.
     counts = np.rint(means[numbers:] * size)

@@ -35,7 +35,6 @@ ROWS_AT_ONCE = 500_000
 """Number of rows after which a measurement ends, unless a single batch has more."""
 LATE = timedelta(days=1)
 """Time for which a batch can become visible after a batch that arrived later."""
-_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +135,10 @@ class DriftMonitor:
         """Return the batches that were not measured yet, oldest first: `batch`, `name`, `arrived_at`, `rows`."""
         import ibis
 
-        since = newest.arrived_at - LATE if newest else datetime.min.replace(tzinfo=UTC)
+        known: list[str] = []
         if newest:
+            since = newest.arrived_at - LATE
+            known = list(self._history.measured_since(stream, since))
             rows = rows.filter(rows[incoming.arrived_at] >= ibis.literal(since))
         found = as_frame(
             rows.group_by(batch=rows[incoming.batch].cast("string")).aggregate(
@@ -146,8 +147,7 @@ class DriftMonitor:
                 rows=rows.count(),
             )
         )
-        known = self._history.measured_since(stream, since) if newest else {}
-        return found[~found["batch"].isin(list(known))].sort_values(["arrived_at", "batch"], ignore_index=True)
+        return found[~found["batch"].isin(known)].sort_values(["arrived_at", "batch"], ignore_index=True)
 
     def _detectors(self, reference: Reference, capital: Mapping[str, bytes]) -> dict[str, ColumnDetector]:
         rulers = reference.rulers
@@ -211,17 +211,17 @@ class _Comparison:
         """
         columns, outside = self.reference.columns(frame), self.reference.outside(frame)
         places = frame.groupby(frame[_incoming(self.reference.spec).batch].astype(str)).indices
-        for batch, name, time in zip(taken["batch"], taken["name"], taken["arrived_at"], strict=True):
+        for batch, called, time in zip(taken["batch"], taken["name"], taken["arrived_at"], strict=True):
             arrived_at, rows = time.to_pydatetime(), places[batch]
-            days = LONGEST_PAUSE if previous is None else (arrived_at - previous).total_seconds() / _DAY_SECONDS
-            previous = arrived_at
-            found = {
-                name: detector.add(columns[name][rows], max(days, 0.0)) for name, detector in self._detectors.items()
-            }
+            # A batch that became visible late adds no time, because the time has been counted.
+            pause = timedelta(days=LONGEST_PAUSE) if previous is None else max(arrived_at - previous, timedelta())
+            previous = arrived_at if previous is None else max(arrived_at, previous)
+            days = pause / timedelta(days=1)
+            found = {name: detector.add(columns[name][rows], days) for name, detector in self._detectors.items()}
             yield MeasuredBatch(
                 unit=BATCH,
                 batch=batch,
-                name=name,
+                name=called,
                 arrived_at=arrived_at,
                 columns=found,
                 rows=len(rows),

@@ -23,6 +23,7 @@ MOST_CATEGORIES = 20
 NEIGHBOURS = 10
 _MOST_NEIGHBOURHOOD = 2_000
 _FAR = 1e6
+_LONGEST_NAME = 40
 
 
 class Ruler(ABC):
@@ -36,6 +37,8 @@ class Ruler(ABC):
         Name of each score: first those with values from 0 to 1, then those that are 1 for one code and 0 for others.
     numbers
         Number of scores of the first kind.
+    present
+        (numbers,) number of training rows whose score is not missing.
     means, variances
         (scores,) over the training rows.
     weights
@@ -46,6 +49,7 @@ class Ruler(ABC):
     names: tuple[str, ...]
     weights: Floats
     rows: int
+    present: Places
     means: Floats
     variances: Floats
 
@@ -63,8 +67,8 @@ class Ruler(ABC):
 
         scores, codes = self.scores(values)
         shares = np.bincount(codes, minlength=len(self.names) - self.numbers) / max(len(values), 1)
-        known = ~np.isnan(scores).all(axis=0)
-        self.rows = len(values)
+        self.rows, self.present = len(values), (~np.isnan(scores)).sum(axis=0)
+        known = self.present > 0
         self.means = np.concatenate([np.where(known, _mean(scores), 0.5), shares])
         self.variances = np.concatenate([np.where(known, _mean(scores**2) - _mean(scores) ** 2, 0), shares])
 
@@ -132,7 +136,7 @@ class CategoryRuler(Ruler):
 
         counts = pd.Series(values, dtype=object).dropna().astype(str).value_counts()
         self._categories = list(counts.index[:MOST_CATEGORIES])
-        names = [f"share of {category!r}" for category in self._categories]
+        names = [f"share of {_shortened(category)!r}" for category in self._categories]
         self.names = (*names, "share of other values", "share of missing values")
         self.weights = np.full(len(self.names), 1 / len(self.names))
         self._compute_means(values)
@@ -251,6 +255,10 @@ def _kolmogorov_smirnov(known: Floats, new: Floats) -> float:
         shares = np.searchsorted(known, known, side=from_known) / len(known)  # type: ignore[call-overload]
         largest = max(largest, float(np.abs(np.cumsum(counts)[:-1] / len(new) - shares).max()))
     return largest
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]} .."
 
 
 def _intervals(edges: Floats) -> list[str]:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
+from platform_assets.monitoring.defs import definitions
 from platform_assets.monitoring.drift.assets import drift_check
 from platform_assets.monitoring.drift.reference import JOINT, PROBABILITY
 from platform_assets.monitoring.drift.sensors import ALARM_TAG, drift_sensor
+from platform_assets.orchestration.declared import Declared
 from platform_assets_tests.instances import empty_instance
 from platform_assets_tests.monitoring.drift.arrivals import INCOMING, SPEC, Station, batch
+from platform_assets_tests.training.breakage_model import ONE_CANDIDATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,3 +177,19 @@ def test_runs_of_others_do_not_delay_the_sensor(station: Station, instance: dg.D
     station.arrive(batch("hot.csv", shift=2.0))
     station.measure()
     assert isinstance(watcher.tick(), dg.RunRequest)
+
+
+@pytest.mark.requirement("SEN-8")
+@pytest.mark.parametrize("action", ["none", "evaluate", "train"])
+def test_the_setting_chooses_the_job(monkeypatch: pytest.MonkeyPatch, action: str) -> None:
+    monkeypatch.setenv("PLATFORM_DRIFT_ACTION", action)
+    monkeypatch.setenv("PLATFORM_DRIFT_COOL_DOWN_HOURS", "1.5")
+    made = definitions(Declared([SPEC, ONE_CANDIDATE], dg.Definitions()))
+    assert [key.name for check in made.asset_checks or () for key in check.check_keys] == [CHECK]
+    sensors = [sensor for sensor in made.sensors or () if sensor.name != "run_failed"]
+    if action == "none":
+        assert sensors == []
+    else:
+        [sensor] = sensors
+        assert (sensor.name, sensor.job_name) == ("breakage_model_drift", f"{action}_breakage_model")
+        assert "at most once per 1:30:00" in (sensor.description or "")

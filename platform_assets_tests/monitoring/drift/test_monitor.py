@@ -179,3 +179,24 @@ def test_two_measurements_at_once_measure_each_batch_once(station: Station) -> N
     measure(other)
     assert sorted(results) == [0, 3]
     assert station.rows(f"select count(*) from platform.drift_batches where unit = '{BATCH}'") == [(3,)]
+
+
+def test_a_batch_that_becomes_visible_late_is_measured_and_adds_no_time(station: Station) -> None:
+    station.arrive(batch("first.csv"), batch("newest.csv", days=0.9))
+    station.measure()
+    before = station.rows("select max(statistic) from platform.drift where batch like '%newest.csv'")
+    station.arrive(batch("late.csv", days=0.2))
+    [late] = station.measure().batches
+    assert late.name == "late.csv"
+    station.arrive(batch("next.csv", days=0.9))
+    [after] = station.measure().batches
+    # Evidence without drift shrinks with each row, and grows only with time.
+    assert max(found.evidence for found in after.columns.values()) < before[0][0]
+
+
+def test_a_day_of_many_rows_is_sampled(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor_module, "MOST_ROWS", 200)
+    station.arrive(batch("usual.csv", 500), batch("hot.csv", 500, shift=2.0))
+    [day] = station.measure().days
+    assert day.rows == 1_000
+    assert day.columns["heat"].effect == pytest.approx(0.38, abs=0.1)
