@@ -152,11 +152,8 @@ class ColumnDetector:
         return gains, sums, codes
 
     def _told(self, score: int, mean: float, *, above: bool) -> str:
-        low, high = self._low[score], self._high[score]
-        return (
-            f"{self._ruler.names[score]} is {'above' if above else 'below'} that of the training rows: {mean:.3f} "
-            f"(tolerated: {low:.3f} to {high:.3f})"
-        )
+        side, low, high = "above" if above else "below", self._low[score], self._high[score]
+        return f"{self._ruler.names[score]} is {mean:.3f}, {side} the tolerated {low:.3f} to {high:.3f}"
 
 
 def tolerances(ruler: Ruler, error: float) -> tuple[Floats, Floats]:

@@ -57,7 +57,7 @@ def test_a_shifted_feature_raises_an_alarm_that_names_it(station: Station) -> No
     assert [sorted(one.alarm) for one in measurement.batches] == [[], [JOINT, "heat", PROBABILITY], []]
     assert [sorted(one.alarm) for one in measurement.days] == [[JOINT, "heat", PROBABILITY], []]
     told = measurement.batches[1].columns["heat"].told
-    assert "is above that of the training rows" in told
+    assert ", above the tolerated " in told
     alarm = station.history.newest_alarm(STREAM)
     assert alarm is not None
     assert alarm.name == "hot.csv"
