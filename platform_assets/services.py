@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Database
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.models.registry import ModelRegistry
+    from platform_assets.monitoring.label_store import Labels
     from platform_assets.serving.bundles import Bundle
     from platform_assets.serving.live_models import LiveModels
     from platform_assets.serving.prediction_log import PredictionLog
@@ -286,6 +287,13 @@ class Services:
     def forget_predictions(self) -> Callable[[], int]:
         """Function that deletes expired predictions and returns their number."""
         return self._forget_predictions
+
+    @opened
+    def labels(self) -> Labels:
+        """The labels of predictions."""
+        from platform_assets.monitoring.label_store import Labels
+
+        return Labels(self._connection)
 
     @opened
     def alerts(self) -> Alerts:
