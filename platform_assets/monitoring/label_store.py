@@ -41,7 +41,7 @@ with asked as (
     window of_request as (partition by request_id)
 )
 select distinct on (number) number, predictions, subjects, is_repeated, matches.batch, matches.place, matches.at
-from asked join (select distinct request_id, predictions, subjects, is_repeated from found) using (request_id)
+from asked join (select distinct request_id, predictions, subjects, is_repeated from found) requests using (request_id)
 left join lateral (
     select batch, place, at from found where found.request_id = asked.request_id and case
         when asked.subject is not null then found.subject = asked.subject
@@ -59,9 +59,10 @@ on conflict do nothing
 returning batch, place, subject, at, observed_at, label
 """
 _HISTORY = """
-select request_id, subject, at, label, observed_at, arrived_at, sender, batch, place,
+select request_id, subject, at, label, observed_at, arrived_at, sender,
     case when min(label) over observed <> max(label) over observed then 'contradictory'
-        when observed_at < max(observed_at) over target then 'superseded' else 'current' end as standing
+        when observed_at < max(observed_at) over target then 'superseded' else 'current' end as standing,
+    batch, place
 from platform.labels where model = %(model)s and {}
 window target as (partition by batch, place, subject, at),
     observed as (partition by batch, place, subject, at, observed_at)
@@ -131,7 +132,7 @@ class Labels:
             rows = connection.execute(
                 _HISTORY.format(chosen).encode(), {"model": model, "name": request_id if subject is None else subject}
             ).fetchall()
-        return [Kept(*row[:7], standing=row[9]) for row in rows]
+        return [Kept(*row[:8]) for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -204,18 +205,8 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
             "shortly after its response, and deleted after PLATFORM_PREDICTIONS_DAYS",
         )
     predictions, subjects, is_repeated, batch, place, at = row
-    if label.subject is None and (predictions > 1 or label.place is not None):
-        if is_repeated:
-            return Filed("refused", reason=f"several requests have the id {label.request_id}; give the subject as well")
-        if subjects:
-            return Filed(
-                "refused", reason=f"the request has {predictions} predictions; give the subject of the one that is meant"
-            )
-        if label.place is None:
-            return Filed(
-                "refused",
-                reason=f"the request has {predictions} predictions; give the place of the one that is meant, from 0",
-            )
+    if why := _ambiguity(label, predictions, has_subjects=subjects > 0, is_repeated=is_repeated):
+        return Filed("refused", reason=why)
     if batch is None:
         which = f"the subject {label.subject}" if label.subject is not None else f"the place {label.place}"
         return Filed("unknown", reason=f"the request {label.request_id} has no prediction of {model} with {which}")
@@ -226,6 +217,23 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
             f"{at.isoformat()}; check observed_at",
         )
     return _Target(batch=batch, place=place)
+
+
+def _ambiguity(label: Label, predictions: int, *, has_subjects: bool, is_repeated: bool) -> str | None:
+    """Return why a label of a request may mean several predictions; None if it means one at most.
+
+    The place is not enough if the predictions have subjects: the log leaves out unknown subjects, so that the places
+    in the log and in the response would differ.
+    """
+    if label.subject is not None or (predictions == 1 and label.place is None):
+        return None
+    if is_repeated:
+        return f"several requests have the id {label.request_id}; give the subject as well"
+    if has_subjects:
+        return f"the request has {predictions} predictions with subjects; give the subject of the one that is meant"
+    if label.place is None:
+        return f"the request has {predictions} predictions; give the place of the one that is meant, from 0"
+    return None
 
 
 def _insert(
@@ -255,7 +263,7 @@ def _standings(
     ).fetchall()
     return {
         (_Target(batch, place, subject, at), observed_at, label): standing
-        for _, subject, at, label, observed_at, _, _, batch, place, standing in rows
+        for _, subject, at, label, observed_at, _, _, standing, batch, place in rows
     }
 
 

@@ -113,19 +113,24 @@ def _fault_of_target(label: Label) -> str | None:
     if label.subject is not None and (odd := _odd(label.subject)):
         return odd
     if label.request_id is None:
-        if label.place is not None:
-            return "place is only for a request_id; remove it"
-        if label.subject is None or label.at is None:
-            return "give either a request_id, or a subject and the time that the label is about as at"
-        if label.observed_at < label.at:
-            return (
-                f"it was observed at {label.observed_at.isoformat()}, before the time that it is about, "
-                f"{label.at.isoformat()}; check the two times"
-            )
-    elif label.at is not None:
+        return _fault_of_subject(label)
+    if label.at is not None:
         return "at is only for a subject; a request_id already says which prediction is meant, so remove at"
-    elif label.place is not None and label.subject is not None:
+    if label.place is not None and label.subject is not None:
         return "give the place or the subject, whichever the predictions of the request have, but not both"
+    return None
+
+
+def _fault_of_subject(label: Label) -> str | None:
+    if label.place is not None:
+        return "place is only for a request_id; remove it"
+    if label.subject is None or label.at is None:
+        return "give either a request_id, or a subject and the time that the label is about as at"
+    if label.observed_at < label.at:
+        return (
+            f"it was observed at {label.observed_at.isoformat()}, before the time that it is about, "
+            f"{label.at.isoformat()}; check the two times"
+        )
     return None
 
 

@@ -11,7 +11,7 @@ domain subclasses these models and provides a function from items to answers:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from fastapi import Response
 from fastapi.concurrency import run_in_threadpool
@@ -86,22 +86,29 @@ class NothingFound(BaseModel):
         return NotFound("There is no such item.")
 
 
-def _exactly_one_of(schema: JsonDict) -> None:
+def _exactly_one_of(schema: JsonDict, model: type[OneOrMany]) -> None:
     properties = schema["properties"]
     assert isinstance(properties, dict)  # noqa: S101 - narrows the type
     for told in properties.values():
         assert isinstance(told, dict)  # noqa: S101 - narrows the type
         told.pop("default", None)
     *one, many = properties
-    schema["oneOf"] = [{"required": [*one]}, {"required": [many]}]
+    required = [name for name in one if name not in model.optional]
+    schema["oneOf"] = [{"required": [*required]}, {"required": [many]}]
 
 
 class OneOrMany(BaseModel):
     """A request for one item or for a list. All fields of a subclass have defaults, and the last one is the list.
 
     If one item has several fields, the list contains objects with the same fields.
+
+    Attributes
+    ----------
+    optional
+        Fields that one item may leave out.
     """
 
+    optional: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=_exactly_one_of)
 
     @property
@@ -121,9 +128,11 @@ class OneOrMany(BaseModel):
     @classmethod
     def _is_exactly_one(cls, sent: Any) -> Any:
         *one, many = cls.model_fields
-        given = [name in sent for name in one] if isinstance(sent, dict) else []
-        if given and (any(given) if many in sent else not all(given)):
-            named = " and ".join(one)
+        required = [name for name in one if name not in cls.optional]
+        if isinstance(sent, dict) and (
+            any(name in sent for name in one) if many in sent else not all(name in sent for name in required)
+        ):
+            named = " and ".join(required)
             raise ValueError(f"Give either {named}, for one answer, or {many}, for a list of up to {MOST_AT_ONCE:,}.")
         return sent
 

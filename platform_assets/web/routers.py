@@ -1,8 +1,8 @@
 """Rules for the routes of every `api.py`: the scopes that they need and the errors that they document.
 
 An `api.py` defines `router(services)`. A route needs a key with the scope `read` or `predict`. A route that is not a
-GET needs `predict` below `/predictions/`, and `label` below `/labels/`. A function that is marked with `checks_access_itself` is exempt. All
-other functions find the caller in `request.state.asked`.
+GET needs `predict` below `/predictions/`, and `label` below `/labels/`. A function that is marked with
+`checks_access_itself` is exempt. All other functions find the caller in `request.state.asked`.
 """
 
 from __future__ import annotations

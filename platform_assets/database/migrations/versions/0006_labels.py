@@ -42,12 +42,16 @@ def upgrade() -> None:
         ),
         # The same label sent twice is one row.
         sa.Index(
-            "labels_of_prediction", *("batch", "place", "observed_at", "label"),
-            unique=True, postgresql_where=of_prediction,
+            "labels_of_prediction",
+            *("batch", "place", "observed_at", "label"),
+            unique=True,
+            postgresql_where=of_prediction,
         ),
         sa.Index(
-            "labels_of_subject", *("model", "subject", "at", "observed_at", "label"),
-            unique=True, postgresql_where=of_subject,
+            "labels_of_subject",
+            *("model", "subject", "at", "observed_at", "label"),
+            unique=True,
+            postgresql_where=of_subject,
         ),
         sa.Index("labels_of_request", "request_id", postgresql_where=of_prediction),
         schema="platform",
