@@ -1,14 +1,19 @@
-"""Sensors that send alerts about runs."""
+"""Sensors that send alerts about runs, and the evaluation of each declared model on labels."""
 
 import dagster as dg
 
 from platform_assets.monitoring.alerts import Alert, Alerts
+from platform_assets.monitoring.assets import evaluation_job, real_performance_check
 from platform_assets.orchestration.declared import Declared
 
 
-def definitions(_: Declared) -> dg.Definitions:
-    """Return the sensors."""
-    return dg.Definitions(sensors=[run_failed_sensor()])
+def definitions(declared: Declared) -> dg.Definitions:
+    """Return the sensors, and the check and the job of each declared model."""
+    return dg.Definitions(
+        asset_checks=[real_performance_check(spec) for spec in declared.models],
+        jobs=[evaluation_job(spec) for spec in declared.models],
+        sensors=[run_failed_sensor()],
+    )
 
 
 def run_failed_sensor() -> dg.SensorDefinition:

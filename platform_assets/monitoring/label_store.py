@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import DatabaseError, first_line
+from platform_assets.monitoring.labelled_predictions import join
 from platform_assets.monitoring.labels import Filed, Kept, fault
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from platform_assets.monitoring.labelled_predictions import LabelledPredictions
     from platform_assets.monitoring.labels import Label, Outcome, Standing
+    from platform_assets.training.model_spec import ModelSpec
 
     Connection = psycopg.Connection[Any]
     Identity = tuple[UUID | None, int | None, str | None, datetime | None, datetime, float]
@@ -133,6 +136,17 @@ class Labels:
                 _HISTORY.format(chosen).encode(), {"model": model, "name": request_id if subject is None else subject}
             ).fetchall()
         return [Kept(*row[:8]) for row in rows]
+
+    def joined(self, spec: ModelSpec, version: int, approval: int) -> LabelledPredictions:
+        """Join the labels of a model with the predictions of one approved version; see `labelled_predictions.join`.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+        """
+        with self._transaction() as connection:
+            return join(connection, spec, version, approval)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -37,7 +37,7 @@ def of_training(spec: ModelSpec, training: Training, request: Request | None) ->
         "newly_trained": training.is_new,
         "champion": f"version {training.champion.version}" if training.champion else "none",
         "card": dg.MetadataValue.md(training.record["card"]),
-        **_of_assessment(training.assessment),
+        **of_assessment(training.assessment),
         "leaderboard": dg.MetadataValue.md(_leaderboard(spec, training.record["leaderboard"])),
         # Plain numbers, because Dagster plots them over time.
         **{one.metric: training.assessment.estimates[one.metric].value for one in spec.criteria},
@@ -57,12 +57,12 @@ def of_training(spec: ModelSpec, training: Training, request: Request | None) ->
 
 
 def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the metadata of an observation."""
+    """Return the metadata of an evaluation on current examples."""
     return {
         "model_version": evaluation.version.version,
         "examples": evaluation.examples,
         VERDICT: told(evaluation.assessment.verdict),
-        **_of_assessment(evaluation.assessment),
+        **of_assessment(evaluation.assessment),
     }
 
 
@@ -93,7 +93,8 @@ def faults(verdict: Verdict) -> list[str]:
     return [reason.told for reason in verdict.reasons if not reason.passed]
 
 
-def _of_assessment(assessment: Assessment) -> dict[str, Any]:
+def of_assessment(assessment: Assessment) -> dict[str, Any]:
+    """Return tables of metrics and errors, and the plots."""
     return {
         "metrics": dg.MetadataValue.md(_metrics(assessment)),
         **{

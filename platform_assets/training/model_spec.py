@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from platform_assets.evaluation.thresholds import ThresholdRule
     from platform_assets.lake.schemas import Column
     from platform_assets.training.explanations import Explain
+    from platform_assets.training.prediction_tables import PredictionTable
 
 RANKINGS = (
     "accuracy",
@@ -196,6 +197,10 @@ class ModelSpec:
         Policy for approving a version as champion.
     seed
         Random seed.
+    prediction_tables
+        Tables of stored predictions besides the prediction log, to which labels can belong.
+    label_horizon
+        Maximum time between a prediction about a subject and the time of a label about the same subject.
 
     Raises
     ------
@@ -231,6 +236,8 @@ class ModelSpec:
     retraining: Retraining = field(default_factory=Retraining)
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     seed: int = 20_260_101
+    prediction_tables: tuple[PredictionTable, ...] = ()
+    label_horizon: timedelta = timedelta(days=30)
 
     def __post_init__(self) -> None:
         if self.key.count("/") != 1:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta, timezone
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -15,15 +15,13 @@ from sqlalchemy import make_url
 from platform_assets.database.connections import Database
 from platform_assets.monitoring.label_store import Labels
 from platform_assets.monitoring.labels import Filed, Label, fault
-from platform_assets.serving.prediction_log import Predictions, TableSink
+from platform_assets_tests.monitoring.label_history import LATER, MODEL, NOW, of_subject, predicted
 from platform_assets_tests.postgres import empty_databases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
+    from datetime import datetime
 
-MODEL = "credit_risk_model"
-NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-LATER = NOW + timedelta(hours=1)
 STORED = Filed("stored", "current")
 
 
@@ -40,32 +38,9 @@ def labels(database: Database) -> Labels:
     return Labels(database.pooled)
 
 
-def predicted(database: Database, request_id: str, subjects: Sequence[str | None], **others: Any) -> None:
-    """Log the predictions of a request."""
-    fields: dict[str, Any] = {
-        "model": MODEL,
-        "version": 3,
-        "approval_id": 7,
-        "threshold": 0.5,
-        "caller": "shop",
-        "request_id": request_id,
-        "subjects": subjects,
-        "features": [{}] * len(subjects),
-        "scores": [0.25] * len(subjects),
-        "at": NOW,
-    }
-    sink = TableSink(lambda: database.connect("platform"))
-    assert sink.write(uuid.uuid4(), [Predictions(**{**fields, **others})]) == 0
-    sink.close()
-
-
 def name() -> str:
     """Return an id that no other test uses, because the tests share a table without deletions."""
     return uuid.uuid4().hex
-
-
-def of_subject(subject: str, label: float = 1, observed_at: datetime = LATER, at: datetime = NOW) -> Label:
-    return Label(label, observed_at, subject=subject, at=at)
 
 
 def standings(labels: Labels, subject: str) -> list[tuple[float, datetime, str]]:
@@ -116,7 +91,7 @@ def test_contradictory_labels_are_both_kept_until_a_later_one_decides(labels: La
 def test_the_same_label_sent_twice_is_stored_once(database: Database, labels: Labels) -> None:
     request, subject = name(), name()
     predicted(database, request, [None])
-    in_madrid = LATER.astimezone(datetime.strptime("+0200", "%z").tzinfo)
+    in_madrid = LATER.astimezone(timezone(timedelta(hours=2)))
     sent = [Label(1, LATER, request_id=request), of_subject(subject), of_subject(subject, observed_at=in_madrid)]
     again = Filed("already_stored", "current")
     assert labels.store(MODEL, sent, "") == [STORED, STORED, again]
