@@ -57,7 +57,12 @@ Time = Annotated[
     Field(json_schema_extra={"format": "date-time"}, examples=[_NOW]),
 ]
 ObservedAt = Annotated[Time, Field(description="When the label was observed, with time zone.")]
-Value = Annotated[float, Field(description="0 or 1; 1 is the positive class of the model.", examples=[1])]
+Value = Annotated[
+    float,
+    Field(
+        description="0 or 1; 1 is the positive class of the model.", json_schema_extra={"enum": [0, 1]}, examples=[1]
+    ),
+]
 RequestId = Annotated[
     str,
     Field(

@@ -114,6 +114,7 @@ def evaluation_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
         name=EVALUATION,
         description=f"The champion of {spec.key}, or its newest version, meets the criteria on the examples that were "
         "labelled since it was trained, or on the holdout if there are too few.",
+        metadata={model_metadata.ON_REQUEST: True},
     )
     def check(trainer: dg.ResourceParam[Trainer]) -> dg.AssetCheckResult:
         with plain_failures():

@@ -20,6 +20,8 @@ VERDICT = "verdict"
 """Metadata key of the quality gate's verdict."""
 APPROVAL = "approval"
 """Metadata key of the state of the approval request."""
+ON_REQUEST = "platform/on_request"
+"""Metadata key of a check that repeats what the training has just done, so that it runs on request only."""
 LONGEST_TEXT = 300
 """Characters after which a text in a table is truncated."""
 FIRST_TABLE_ROWS = "first_table_rows"
