@@ -140,8 +140,10 @@ class FiledLabel(BaseModel):
             "prediction in the log; `refused`: see `reason`."
         ),
     ]
-    standing: Annotated[Standing | None, Field(description=f"{_STANDING} Null if the label was not stored.")]
-    reason: Annotated[str | None, Field(description="Why the label was not stored; null if it was.", examples=[None])]
+    standing: Annotated[Standing | None, Field(description=f"{_STANDING} Null if the label was not stored.")] = None
+    reason: Annotated[
+        str | None, Field(description="Why the label was not stored; null if it was.", examples=[None])
+    ] = None
 
 
 class FiledLabels(BaseModel):

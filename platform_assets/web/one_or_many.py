@@ -94,7 +94,10 @@ def _exactly_one_of(schema: JsonDict, model: type[OneOrMany]) -> None:
         told.pop("default", None)
     *one, many = properties
     required = [name for name in one if name not in model.optional]
-    schema["oneOf"] = [{"required": [*required]}, {"required": [many]}]
+    schema["oneOf"] = [
+        {"required": [*required], "properties": {many: False}},
+        {"required": [many], "properties": dict.fromkeys(one, False)},
+    ]
 
 
 class OneOrMany(BaseModel):
