@@ -119,7 +119,7 @@ class Labels:
         DatabaseError
             The database does not answer; nothing was stored.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return store(connection, model, labels, sender)
 
     def history(self, model: str, *, request_id: str | None = None, subject: str | None = None) -> list[Kept]:
@@ -131,7 +131,7 @@ class Labels:
             The database does not answer.
         """
         chosen = "request_id = %(name)s" if request_id is not None else "subject = %(name)s"
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(
                 _HISTORY.format(chosen).encode(), {"model": model, "name": request_id if subject is None else subject}
             ).fetchall()
@@ -145,11 +145,18 @@ class Labels:
         DatabaseError
             The database does not answer.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return join(connection, spec, version, approval)
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+        """
         import psycopg
 
         try:

@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
@@ -57,10 +57,23 @@ def upgrade() -> None:
         schema="platform",
         comment="Labels of predictions as they were observed. None is ever changed: a later one supersedes it.",
     )
-    op.execute(
-        "create trigger append_only before update or delete or truncate on platform.labels"
-        " for each statement execute function platform.refuse_change()"
+    op.create_table(
+        "refused_labels",
+        column("file_digest", sa.Text, "SHA-256 of the file."),
+        column("line", sa.BigInteger, "Line of the file."),
+        column("file_name", sa.Text, "Name of the file."),
+        column("model", sa.Text, "Name of the model in the line."),
+        column("reason", sa.Text, "Why the label was not stored."),
+        column("at", TIME, "When it was refused, by the database's clock.", server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("file_digest", "line"),
+        schema="platform",
+        comment="Labels in files that name no prediction. The table label_files/labels_incoming has their rows.",
     )
+    for table in ("labels", "refused_labels"):
+        op.execute(
+            f"create trigger append_only before update or delete or truncate on platform.{table}"
+            " for each statement execute function platform.refuse_change()"
+        )
     op.create_index("predictions_of_request", "predictions", ["request_id"], schema="platform")
     op.create_index("predictions_of_subject", "predictions", ["model", "subject", "at"], schema="platform")
     allow_scopes("read", "predict", "label", "approve")
@@ -79,4 +92,5 @@ def downgrade() -> None:
     allow_scopes("read", "predict", "approve")
     op.drop_index("predictions_of_subject", "predictions", schema="platform")
     op.drop_index("predictions_of_request", "predictions", schema="platform")
-    op.drop_table("labels", schema="platform")
+    for table in ("refused_labels", "labels"):
+        op.drop_table(table, schema="platform")
