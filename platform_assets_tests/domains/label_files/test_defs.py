@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -150,10 +149,8 @@ def test_a_correction_in_a_later_file_supersedes_the_label(services: Services, f
 def test_a_run_that_ends_before_the_labels_are_stored_loses_none(services: Services, folder: Path) -> None:
     drop(folder, "a.csv", f"{MODEL},1,{OBSERVED},,7,{OBSERVED}")
 
-    @contextmanager
-    def vanished() -> Iterator[Any]:
+    def vanished() -> Any:
         raise psycopg.OperationalError("the server closed the connection")
-        yield
 
     result = run(services, labels=dg.ResourceDefinition.hardcoded_resource(Labels(vanished)))
     assert "the server closed the connection" in failure(result)
