@@ -12,7 +12,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import JSON
 from platform_assets.monitoring.labels import LONGEST_SUBJECT, Filed, Label, fault
-from platform_assets.web.one_or_many import MOST_AT_ONCE, Example, OneOrMany, UpTo1000, documentation
+from platform_assets.web.one_or_many import (
+    LARGEST_FLOAT,
+    MOST_AT_ONCE,
+    Example,
+    Key,
+    OneOrMany,
+    UpTo1000,
+    documentation,
+)
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import Problem, invalid
 
@@ -48,6 +56,8 @@ def _time(value: Any) -> datetime:
 
 def _subject(value: Any) -> Any:
     # Ids of clients are numbers in the requests for predictions; the log has them as text.
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_FLOAT:
+        value = int(value)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -72,7 +82,7 @@ RequestId = Annotated[
     ),
 ]
 PlaceOf = Annotated[
-    int,
+    Key,
     Field(
         ge=0,
         lt=MOST_AT_ONCE,

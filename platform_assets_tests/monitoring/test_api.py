@@ -98,13 +98,14 @@ def test_many_labels_are_answered_one_by_one_and_an_unknown_one_loses_none(
         label(1, request_id="no-such-request"),
         label(1, request_id=request_id),
         label(1, request_id=request_id, subject=str(CLIENTS[1]), observed_at=now(hours=-1)),
-        label(1, subject=CLIENTS[2], at=now(seconds=-1)),
+        label(1, subject=float(CLIENTS[2]), at=now(seconds=-1)),
     ]
     response = workshop.post(ROUTE, json={"labels": sent})
     assert response.status_code == 200
     body = response.json()
     assert (body["stored"], body["already_stored"], body["not_stored"]) == (2, 0, 3)
     assert [one["outcome"] for one in body["labels"]] == ["stored", "unknown", "refused", "refused", "stored"]
+    assert len(shop.get(ROUTE, params={"subject": str(CLIENTS[2])}).json()) == 1
     assert [bool(one["reason"]) for one in body["labels"]] == [False, True, True, True, False]
     assert "before the prediction" in body["labels"][3]["reason"]
 
