@@ -75,7 +75,8 @@ def upgrade() -> None:
             " for each statement execute function platform.refuse_change()"
         )
     op.create_index("predictions_of_request", "predictions", ["request_id"], schema="platform")
-    op.create_index("predictions_of_subject", "predictions", ["model", "subject", "at"], schema="platform")
+    # A hash, because the size of an entry in a B-tree is limited, and a subject may be long.
+    op.create_index("predictions_of_subject", "predictions", ["subject"], schema="platform", postgresql_using="hash")
     allow_scopes("read", "predict", "label", "approve")
 
 
