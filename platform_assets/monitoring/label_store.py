@@ -231,7 +231,8 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
     if batch is None:
         which = f"the subject {label.subject}" if label.subject is not None else f"the place {label.place}"
         return Filed("unknown", reason=f"the request {label.request_id} has no prediction of {model} with {which}")
-    if label.observed_at < at:
+    # Many programs write times in whole seconds.
+    if label.observed_at < at.replace(microsecond=0):
         return Filed(
             "refused",
             reason=f"it was observed at {label.observed_at.isoformat()}, before the prediction, which was made at "

@@ -1,7 +1,7 @@
 """Join labels with predictions: the prediction log, and the tables that models declare.
 
 A label of a request belongs to its prediction. A label of a subject belongs to the newest prediction about the subject
-at or before the label's time, within a horizon; predictions of the same time all get the label. The label of a
+at or before the label's time, to the second, within a horizon; predictions of the same time all get the label. The label of a
 prediction is the one that was observed last. If several were observed last and differ, the prediction has none.
 """
 
@@ -174,7 +174,8 @@ def _about(table: PredictionTable, subject: Sequence[str]) -> sql.Composed:
             for place, column in enumerate(subject, 1)
         ]
     time = _time(table)
-    within = sql.SQL("{} <= sent.at and {} >= sent.at - %(horizon)s").format(time, time)
+    # Many programs write times in whole seconds.
+    within = sql.SQL("date_trunc('second', {}) <= sent.at and {} >= sent.at - %(horizon)s").format(time, time)
     return sql.SQL(" and ").join([*same, within])
 
 

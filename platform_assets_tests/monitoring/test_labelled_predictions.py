@@ -94,6 +94,14 @@ def test_a_label_of_a_subject_belongs_to_the_newest_prediction_at_or_before_its_
 
 
 @pytest.mark.requirement("MON-5")
+def test_times_in_whole_seconds_meet_predictions_of_that_second(database: Database) -> None:
+    within = NOW + timedelta(milliseconds=900)
+    predicted(database, "r-1", ["7", "8"], scores=[0.1, 0.2], at=within)
+    store(database, of_subject("7", 1, NOW), Label(0, NOW, request_id="r-1", subject="8"))
+    assert found(database) == [(0.1, 1), (0.2, 0)]
+
+
+@pytest.mark.requirement("MON-5")
 def test_the_last_observed_label_of_a_prediction_counts_whichever_way_it_came(database: Database) -> None:
     predicted(database, "r-1", ["7"], scores=[0.1])
     store(database, of_subject("7", 0, LATER), Label(1, LATER + HOUR, request_id="r-1"))
