@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from platform_assets.models.registry import ModelRegistry
     from platform_assets.monitoring.drift.history import DriftHistory
     from platform_assets.monitoring.drift.monitor import DriftMonitor
+    from platform_assets.monitoring.label_store import Labels
     from platform_assets.serving.bundles import Bundle
     from platform_assets.serving.live_models import LiveModels
     from platform_assets.serving.prediction_log import PredictionLog
@@ -311,6 +312,13 @@ class Services:
 
         stores = self.tables, self.artefacts, self.registry
         return DriftMonitor(stores, self.drift_history, self._lock, self.settings.drift_false_alarm_days)
+
+    @opened
+    def labels(self) -> Labels:
+        """The labels of predictions."""
+        from platform_assets.monitoring.label_store import Labels
+
+        return Labels(self._connection)
 
     @opened
     def alerts(self) -> Alerts:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import dagster as dg
 from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defined]  # Dagster does not export it
 
-from platform_assets.training.metadata import APPROVAL, VERDICT
+from platform_assets.training.metadata import APPROVAL, ON_REQUEST, VERDICT
 
 State = Literal["waiting", "running", "done", "failed", "skipped"]
 UNKNOWN = "no reason was recorded"
@@ -104,7 +104,7 @@ def materialise_all(
     tell
         Called with each message that an asset logs at level INFO.
     """
-    job = definitions.resolve_implicit_global_asset_job_def()
+    job = _without_checks_on_request(definitions).resolve_implicit_global_asset_job_def()
     recorder = _Recorder(job, progress, tell)
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, recorder)
@@ -122,6 +122,22 @@ def materialise_all(
     except KeyboardInterrupt:
         recorder.run_failure = INTERRUPTED
     return Report(recorder.finished(), run_id, interrupted=recorder.run_failure == INTERRUPTED)
+
+
+def _without_checks_on_request(definitions: dg.Definitions) -> dg.Definitions:
+    """Return the assets and checks of some definitions, without the checks that run on request only."""
+    checks = [
+        one
+        for one in definitions.asset_checks or ()
+        if not any(ON_REQUEST in spec.metadata for spec in one.check_specs)
+    ]
+    return dg.Definitions(
+        assets=definitions.assets,
+        asset_checks=checks,
+        resources=definitions.resources,
+        executor=definitions.executor,
+        loggers=definitions.loggers,
+    )
 
 
 class _Recorder:

@@ -21,6 +21,8 @@ VERDICT = "verdict"
 """Metadata key of the quality gate's verdict."""
 APPROVAL = "approval"
 """Metadata key of the state of the approval request."""
+ON_REQUEST = "platform/on_request"
+"""Metadata key of a check that repeats what the training has just done, so that it runs on request only."""
 LONGEST_TEXT = 300
 """Characters after which a text in a table is truncated."""
 KIB = 1_024
@@ -39,7 +41,7 @@ def of_training(spec: ModelSpec, training: Training, request: Request | None) ->
         "newly_trained": training.is_new,
         "champion": f"version {training.champion.version}" if training.champion else "none",
         "card": dg.MetadataValue.md(training.record["card"]),
-        **_of_assessment(training.assessment, training.plots),
+        **of_assessment(training.assessment, training.plots),
         "leaderboard": dg.MetadataValue.md(_leaderboard(spec, training.record["leaderboard"])),
         # Plain numbers, because Dagster plots them over time.
         **{one.metric: training.assessment.estimates[one.metric].value for one in spec.criteria},
@@ -59,12 +61,12 @@ def of_training(spec: ModelSpec, training: Training, request: Request | None) ->
 
 
 def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the metadata of an observation."""
+    """Return the metadata of an evaluation on current examples."""
     return {
         "model_version": evaluation.version.version,
         "examples": evaluation.examples,
         VERDICT: told(evaluation.assessment.verdict),
-        **_of_assessment(evaluation.assessment, evaluation.assessment.plots),
+        **of_assessment(evaluation.assessment, evaluation.assessment.plots),
     }
 
 
@@ -100,7 +102,8 @@ def faults(verdict: Verdict) -> list[str]:
     return [reason.told for reason in verdict.reasons if not reason.passed]
 
 
-def _of_assessment(assessment: Assessment, plots: Mapping[str, bytes]) -> dict[str, Any]:
+def of_assessment(assessment: Assessment, plots: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return tables of metrics and errors, and the plots."""
     return {
         "metrics": dg.MetadataValue.md(_metrics(assessment)),
         **{

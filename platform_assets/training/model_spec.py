@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from platform_assets.evaluation.thresholds import ThresholdRule
     from platform_assets.lake.schemas import Column
     from platform_assets.training.explanations import Explain
+    from platform_assets.training.prediction_tables import PredictionTable
 
 RANKINGS = (
     "accuracy",
@@ -221,6 +222,10 @@ class ModelSpec:
         Table of new rows for the model; None if no table collects them.
     seed
         Random seed.
+    prediction_tables
+        Tables of stored predictions besides the prediction log, to which labels can belong.
+    label_horizon
+        Maximum time between a prediction about a subject and the time of a label about the same subject.
 
     Raises
     ------
@@ -257,6 +262,8 @@ class ModelSpec:
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     incoming: Incoming | None = None
     seed: int = 20_260_101
+    prediction_tables: tuple[PredictionTable, ...] = ()
+    label_horizon: timedelta = timedelta(days=30)
 
     def __post_init__(self) -> None:
         if self.key.count("/") != 1:

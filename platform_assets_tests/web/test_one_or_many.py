@@ -29,6 +29,17 @@ class Things(OneOrMany):
     things: UpTo1000[Key] = Field(default_factory=list)
 
 
+class Point(BaseModel):
+    x: int
+    y: int
+
+
+class Points(OneOrMany):
+    x: Key = 0
+    y: Key = 0
+    points: UpTo1000[Point] = Field(default_factory=list)
+
+
 class Answer(BaseModel):
     thing: int
     word: str
@@ -89,6 +100,28 @@ def test_a_valid_request_has_one_item_or_a_list_of_items(sent: Any, many: bool, 
     asked = Things.model_validate(sent)
     assert (asked.is_many, asked.things if many else asked.thing) == (many, kept)
     assert asked.items == (kept if many else [kept])
+
+
+@pytest.mark.requirement("SRV-2")
+@pytest.mark.parametrize(
+    ("sent", "many", "kept"),
+    [
+        ({"x": 1, "y": 2}, False, [(1, 2)]),
+        ({"points": []}, True, []),
+        ({"points": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}, True, [(1, 2), (3, 4)]),
+    ],
+)
+def test_one_item_may_have_several_fields(sent: Any, many: bool, kept: list[tuple[int, int]]) -> None:
+    asked = Points.model_validate(sent)
+    assert (asked.is_many, [(item.x, item.y) for item in asked.items]) == (many, kept)
+
+
+@pytest.mark.requirement("SRV-2")
+@pytest.mark.parametrize("sent", [{}, {"x": 1}, {"y": 1}, {"x": 1, "points": []}, {"x": 1, "y": 2, "points": []}])
+def test_the_fields_of_one_item_are_given_all_or_not_at_all(sent: Any) -> None:
+    with pytest.raises(ValidationError, match="Give either x and y, for one answer, or points, for a list"):
+        Points.model_validate(sent)
+    assert Points.model_json_schema()["oneOf"] == [{"required": ["x", "y"]}, {"required": ["points"]}]
 
 
 @pytest.mark.requirement("SRV-2")
