@@ -1,8 +1,9 @@
 """Join labels with predictions: the prediction log, and the tables that models declare.
 
 A label of a request belongs to its prediction. A label of a subject belongs to the newest prediction about the subject
-at or before the label's time, to the second, within a horizon; predictions of the same time all get the label. The label of a
-prediction is the one that was observed last. If several were observed last and differ, the prediction has none.
+at or before the label's time, to the second, within a horizon; predictions of the same time all get the label. The
+label of a prediction is the one that was observed last. If several were observed last and differ, the prediction has
+none.
 """
 
 from __future__ import annotations
