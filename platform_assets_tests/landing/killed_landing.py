@@ -22,7 +22,6 @@ from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from platform_assets.database.connections import Database
-from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.landed_files import LandedFiles
 from platform_assets.lake.publication import Publisher
 from platform_assets.services import Services
@@ -31,6 +30,8 @@ from platform_assets_tests.landing.yard import HEADER, PARCELS, Yard, YardSettin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from platform_assets.lake.delta_tables import TableStore
 
 GOOD, BAD = [("a.txt", 2, 1.0), ("b.txt", 2, 2.0)], [("b.txt", 3), ("bad.txt", 2)]
 SCHEMA = replace(PARCELS, expectations=())
