@@ -138,7 +138,8 @@ class Weighed(OneOrMany):
 @pytest.mark.requirement("SRV-2")
 def test_one_item_may_leave_out_optional_fields() -> None:
     assert Weighed.model_validate({"x": 1}).items[0].y is None
-    for sent in ({"y": 1}, {"y": None, "points": []}):
+    wrong: list[dict[str, Any]] = [{"y": 1}, {"y": None, "points": []}]
+    for sent in wrong:
         with pytest.raises(ValidationError, match="Give either x, for one answer, or points, for a list"):
             Weighed.model_validate(sent)
 
