@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from platform_assets.landing.landing_zone import LandingZones
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.models.registry import ModelRegistry
+    from platform_assets.monitoring.drift.history import DriftHistory
+    from platform_assets.monitoring.drift.monitor import DriftMonitor
+    from platform_assets.monitoring.label_store import Labels
     from platform_assets.serving.bundles import Bundle
     from platform_assets.serving.live_models import LiveModels
     from platform_assets.serving.prediction_log import PredictionLog
@@ -316,6 +319,28 @@ class Services:
     def forget_predictions(self) -> Callable[[], int]:
         """Function that deletes expired predictions and returns their number."""
         return self._forget_predictions
+
+    @opened
+    def drift_history(self) -> DriftHistory:
+        """Measured drift and estimated performance."""
+        from platform_assets.monitoring.drift.history import DriftHistory
+
+        return DriftHistory(self._connection)
+
+    @opened
+    def drift_monitor(self) -> DriftMonitor:
+        """Measures the drift of new rows from the training rows of models."""
+        from platform_assets.monitoring.drift.monitor import DriftMonitor
+
+        stores = self.tables, self.artefacts, self.registry
+        return DriftMonitor(stores, self.drift_history, self._lock, self.settings.drift_false_alarm_days)
+
+    @opened
+    def labels(self) -> Labels:
+        """The labels of predictions."""
+        from platform_assets.monitoring.label_store import Labels
+
+        return Labels(self._connection)
 
     @opened
     def alerts(self) -> Alerts:

@@ -146,6 +146,24 @@ class Settings(SettingsGroup):
             "the prediction before it responds, which is slower but loses none if the process is killed."
         ),
     ] = "after"
+    drift_action: Annotated[
+        Literal["none", "evaluate", "train"],
+        Field(
+            description="What to launch when new rows no longer resemble the training rows of a model: nothing "
+            "(`none`), the job `evaluate_<model>` (`evaluate`) or `train_<model>` (`train`)."
+        ),
+    ] = "none"
+    drift_cool_down_hours: Annotated[
+        float, Field(ge=0, description="Shortest time between two launches after drift, per model, in hours.")
+    ] = 24.0
+    drift_false_alarm_days: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Days in which drift detection may raise one false alarm on average, per model. More days "
+            "mean fewer false alarms, and later detection.",
+        ),
+    ] = 1_000.0
     engine_memory: Annotated[
         str,
         Field(description="Memory limit of DuckDB, for example `2GB`."),

@@ -307,6 +307,8 @@ def test_the_openapi_schema_and_the_docs_page_list_all_routes(alone: FastAPI, tm
         "GET /health/ready",
         "GET /models",
         "GET /metrics",
+        "GET /labels/{model}",
+        "POST /labels/{model}",
     }
     page = client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")

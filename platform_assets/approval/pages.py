@@ -59,8 +59,12 @@ PLOTS = {
     "precision_recall": "Precision-recall curve",
     "calibration": "Calibration",
     "confusion": "Confusion matrix",
+    "costs": "Cost of errors",
     "scores": "Score distribution",
     "importance": "Feature importance",
+    "decision_surface": "Decision surface",
+    "learning_curve": "Learning curve",
+    "fit_times": "Time of a fit",
 }
 """Titles of plots, in the order of the page. Other plots follow; their titles are made from the file names."""
 

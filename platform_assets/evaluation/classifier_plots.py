@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
+    from platform_assets.evaluation.costs import Costs
+
     Floats = NDArray[np.float64]
 
 _DARK = 0.7
@@ -221,6 +223,49 @@ def score_distribution(labels: ArrayLike, scores: ArrayLike, threshold: float) -
         if not shown:
             note(axes, "undefined: no rows")
         axes.set(xlabel="score", ylabel="share of rows in the class (%)")
+        return as_png(axes)
+
+
+def costs(labels: ArrayLike, scores: ArrayLike, threshold: float, assumed: Costs) -> bytes:
+    """Draw the cost of missed positive rows and false alarms over the threshold, with the chosen threshold marked.
+
+    Parameters
+    ----------
+    labels
+        0 or 1, shape (n,).
+    scores
+        Between 0 and 1, shape (n,).
+    threshold
+        A row is flagged when its score is at or above this value.
+    assumed
+        The assumed cost of a missed positive row.
+
+    Raises
+    ------
+    TrainingError
+        Shapes differ, or a label or score is out of range.
+    """
+    import numpy as np
+
+    thresholds, curve = assumed.curve(labels, scores)
+    found = assumed.found(labels, scores, threshold)
+    number = f"{rounded(found['per_100_rows'])} false alarms per 100 rows"
+    below = f"a missed positive row costs {assumed.missed:g} false alarms (assumption)"
+    metrics = Ranking(labels, scores).tally().metrics(threshold)
+    with new_plot("Cost of errors", number, f"{_rows(metrics)}; {below}") as axes:
+        if metrics["rows"]:
+            # Ends of the axis: all rows are flagged at 0, none above 1.
+            places = np.concatenate([[1.0], thresholds[1:], [0.0]])
+            axes.step(places, np.append(curve, curve[-1]), where="pre", **_line("model"))
+            lowest = f"lowest: {rounded(found['lowest_per_100_rows'])}"
+            axes.axhline(found["lowest_per_100_rows"], color=OTHER, linestyle="--", label=lowest)
+            axes.axvline(min(threshold, 1.0), color=THRESHOLD, label=f"threshold {rounded(threshold)}")
+        else:
+            note(axes, "undefined: no rows")
+        axes.set(xlabel="threshold", ylabel="cost per 100 rows, in false alarms", xlim=(-0.02, 1.02))
+        # Logarithmic from the lowest cost on, because flagging no row costs many times as much.
+        axes.set_yscale("symlog", linthresh=max(float(curve.max()) / _LOG_FROM, 1.0))
+        axes.set_ylim(bottom=0)
         return as_png(axes)
 
 

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TrainingError
+from platform_assets.evaluation.intervals import lower_bound
 from platform_assets.evaluation.metrics import METRICS, metric_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from platform_assets.evaluation.intervals import Estimate
+
+
+BOUND = "one-sided 95 %, Clopper-Pearson"
+"""What a lower bound is, in texts."""
 
 
 @dataclass(frozen=True)
@@ -29,21 +34,31 @@ class Criterion:
         Highest value that passes. Set either `at_least` or `at_most`.
     why
         Reason for the bound, one sentence.
+    lower_bound
+        Whether the metric's one-sided 95 % lower bound (Clopper-Pearson) has to reach `at_least`, instead of its value.
+        Only for metrics that are a share of a known number of rows, such as recall.
 
     Raises
     ------
     TrainingError
-        Neither or both bounds are set, or the bound is not finite.
+        Neither or both bounds are set, the bound is not finite, or the metric has no lower bound.
     """
 
     metric: str
     at_least: float | None = None
     at_most: float | None = None
     why: str = ""
+    lower_bound: bool = False
 
     def __post_init__(self) -> None:
         if (self.at_least is None) == (self.at_most is None) or not math.isfinite(self.bound):
             raise TrainingError(f"the criterion for {self.metric} needs one finite bound: set at_least or at_most")
+        known = METRICS.get(self.metric)
+        if self.lower_bound and (self.at_least is None or (known and known.share_of is None)):
+            raise TrainingError(
+                f"the criterion for {self.metric} cannot test a lower bound: it needs at_least, and one of the metrics "
+                f"{', '.join(name for name, one in METRICS.items() if one.share_of)}"
+            )
 
     @property
     def bound(self) -> float:
@@ -54,13 +69,25 @@ class Criterion:
     def name(self) -> str:
         """Name of the asset check, e.g. `roc_auc_is_at_least_0_65`."""
         side = "at_most" if self.at_least is None else "at_least"
-        return f"{self.metric}_is_{side}_{_plain(self.bound).replace('-', 'minus_').replace('.', '_')}"
+        subject = f"{self.metric}_lower_bound" if self.lower_bound else self.metric
+        return f"{subject}_is_{side}_{_plain(self.bound).replace('-', 'minus_').replace('.', '_')}"
 
     @property
     def description(self) -> str:
         """Description of the asset check: the bound and the reason for it."""
         side = "at most" if self.at_least is None else "at least"
-        return f"{metric_named(self.metric).label} is {side} {_plain(self.bound)}. {self.why}".strip()
+        label = metric_named(self.metric).label
+        subject = f"{label}'s lower bound ({BOUND})" if self.lower_bound else label
+        return f"{subject} is {side} {_plain(self.bound)}. {self.why}".strip()
+
+    def tested(self, estimates: Mapping[str, Estimate]) -> float:
+        """Return the number that is tested: the metric's value or its lower bound; NaN if undefined."""
+        value = estimates[self.metric].value
+        share_of = metric_named(self.metric).share_of
+        if not self.lower_bound or share_of is None or math.isnan(value):
+            return value
+        rows = estimates[share_of].value
+        return lower_bound(round(value * rows), rows)
 
     def holds(self, value: float) -> bool:
         """Return whether the value is within the bound. NaN is not."""
@@ -164,8 +191,8 @@ def judge(
 ) -> Verdict:
     """Apply the quality gate to a challenger.
 
-    A criterion tests the value and ignores the interval, because people choose bounds for values, not for intervals.
-    The comparison with the champion tests the interval.
+    A criterion tests the value and ignores the interval, because people choose bounds for values, not for intervals;
+    or it tests the exact lower bound, if it says so. The comparison with the champion tests the interval.
 
     Parameters
     ----------
@@ -195,7 +222,10 @@ def _kept(criterion: Criterion, estimates: Mapping[str, Estimate]) -> Reason:
     value = f"{_shown(estimate.value, criterion.bound)}{_interval(estimate, criterion.bound)}"
     if metric.chance is not None and estimate.low <= metric.chance <= estimate.high:
         value += f", no better than chance ({_plain(metric.chance)})"
-    return Reason(criterion.name, criterion.holds(estimate.value), f"{metric.label} is {value}; {needed}")
+    tested = criterion.tested(estimates)
+    if criterion.lower_bound:
+        value += f"; its lower bound ({BOUND}) is {_shown(tested, criterion.bound)}"
+    return Reason(criterion.name, criterion.holds(tested), f"{metric.label} is {value}; {needed}")
 
 
 def keeps_up(demand: NotWorse, differences: Mapping[str, Estimate]) -> Reason:

@@ -36,6 +36,8 @@ class Metric:
         Whether higher values are better; None if neither direction is.
     chance
         Value reached by random scores; None if it depends on the data.
+    share_of
+        Name of the metric that counts the rows of which it is a share, for exact bounds; None if it is no such share.
     """
 
     label: str
@@ -43,6 +45,7 @@ class Metric:
     needs: str = "rows"
     higher_is_better: bool | None = None
     chance: float | None = None
+    share_of: str | None = None
 
 
 _POSITIVES = "positive rows"
@@ -74,13 +77,28 @@ METRICS: Mapping[str, Metric] = {
         "even for a perfectly calibrated model.",
         higher_is_better=False,
     ),
-    "recall": Metric("Recall", "Share of positive rows that are flagged.", _POSITIVES, higher_is_better=True),
+    "recall": Metric(
+        "Recall",
+        "Share of positive rows that are flagged.",
+        _POSITIVES,
+        higher_is_better=True,
+        share_of="positives",
+    ),
     "precision": Metric("Precision", "Share of flagged rows that are positive.", "flagged rows", higher_is_better=True),
     "f1": Metric(
         "F1",
         "Harmonic mean of recall and precision; 0 if no positive row is flagged.",
         _POSITIVES,
         higher_is_better=True,
+    ),
+    "f2": Metric(
+        "F2",
+        "Weighted harmonic mean of recall and precision, in which recall counts twice as much as precision.",
+        _POSITIVES,
+        higher_is_better=True,
+    ),
+    "false_positive_rate": Metric(
+        "False-positive rate", "Share of negative rows that are flagged.", "negative rows", higher_is_better=False
     ),
     "accuracy": Metric("Accuracy", "Share of rows classified correctly.", higher_is_better=True),
     "lift_top_decile": Metric(
@@ -152,6 +170,8 @@ class Tally:
             "precision": _ratio(caught, flagged),
             # Undefined without positive rows, because the quotient would be 0 whatever the model flags.
             "f1": _ratio(2 * caught, positives + flagged) if positives else math.nan,
+            "f2": _ratio(5 * caught, 4 * positives + flagged) if positives else math.nan,
+            "false_positive_rate": _ratio(flagged - caught, rows - positives),
             "accuracy": _ratio(rows - flagged - positives + 2 * caught, rows),
             "lift_top_decile": self._lift(rows, positives),
             "flagged": _ratio(flagged, rows),

@@ -59,8 +59,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def as_png(axes: Axes) -> bytes:
-    """Render the plot as PNG, with a legend below it if a line has a label."""
+def as_png(axes: Axes, columns: int = 3) -> bytes:
+    """Render the plot as PNG, with a legend below it, in so many columns, if a line has a label."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
@@ -68,7 +68,7 @@ def as_png(axes: Axes) -> bytes:
     figure = cast("Figure", axes.figure)
     if axes.get_legend_handles_labels()[1]:
         # Outside the axes, so that it covers no data.
-        figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+        figure.legend(loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

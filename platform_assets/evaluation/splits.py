@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.base.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import pandas as pd
@@ -69,12 +69,15 @@ class Split:
         Number of rows in neither: old rows of held-out groups, and new rows of other groups.
     cut
         Midnight of the first day of the holdout, in the time zone of the times; None without times.
+    recorded
+        Parameters that are recorded with a version, so that its held-out rows can be recognised later.
     """
 
     train: Indices
     holdout: Indices
     left_out: int
     cut: pd.Timestamp | None
+    recorded: Mapping[str, str] = field(default_factory=dict)
 
 
 def group_keys(groups: ArrayLike) -> tuple[Indices, list[str]]:
@@ -142,7 +145,7 @@ def in_holdout(groups: ArrayLike, share: float, salt: str = "holdout") -> NDArra
         raise TrainingError(f"the share of groups is {share:g}; it must be between 0 and 1")
     codes, keys = group_keys(groups)
     # Exact, because a float times a power of two is not rounded, and Python compares int with float exactly.
-    return np.array([_position(key, salt) < share * _POSITIONS for key in keys], dtype=np.bool_)[codes]
+    return np.array([hash_position(key, salt) < share * _POSITIONS for key in keys], dtype=np.bool_)[codes]
 
 
 def split(groups: ArrayLike, times: ArrayLike | None, holdout: Holdout) -> Split:
@@ -204,9 +207,9 @@ def folds(groups: ArrayLike, times: ArrayLike | None, count: int, newest: float)
     """
     import numpy as np
 
-    _demand_count(count)
+    demand_folds(count)
     codes, keys = group_keys(groups)
-    fold_of = np.array([_position(key, _FOLD) * count // _POSITIONS for key in keys], dtype=np.int64)[codes]
+    fold_of = np.array([hash_position(key, _FOLD) * count // _POSITIONS for key in keys], dtype=np.int64)[codes]
     cut, is_new = _newest(times, fold_of, Holdout(newest=newest).newest)
     return [_sides(fold_of == fold, is_new, f"fold {fold + 1} of {count}", cut) for fold in range(count)]
 
@@ -219,7 +222,8 @@ def _text(value: Any) -> str:
     raise TrainingError(f"the group {value!r} is neither text nor an integer; convert the column to text")
 
 
-def _position(key: str, salt: str) -> int:
+def hash_position(key: str, salt: str) -> int:
+    """Return the first 8 bytes of the SHA-256 of salt and key as a number."""
     return int.from_bytes(hashlib.sha256((salt + key).encode()).digest()[:8])
 
 
@@ -262,7 +266,8 @@ def _days(times: ArrayLike) -> pd.Series[pd.Timestamp]:
     return days
 
 
-def _demand_count(count: int) -> None:
+def demand_folds(count: int) -> None:
+    """Reject fewer than two folds."""
     if count < 2:  # noqa: PLR2004 - one to train on, one to test on
         raise TrainingError(f"the number of folds is {count}; it must be 2 or more")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,41 @@ def reaching_recall(share: float) -> ThresholdRule:
         "recall",
         {"at_least": share},
         description=f"The highest threshold that reaches a recall of {share:g}.",
+        choose=choose,
+    )
+
+
+def bounding_false_alarms(share: float) -> ThresholdRule:
+    """Return a rule that flags as many rows as possible under a bound on the false-positive rate.
+
+    If even the highest score has too many false alarms, the threshold is above all scores and flags no row.
+
+    Parameters
+    ----------
+    share
+        Maximum false-positive rate; 0 or above, below 1.
+
+    Raises
+    ------
+    TrainingError
+        The share is out of range. `choose` raises it if no row is negative.
+    """
+    if not 0 <= share < 1:
+        raise TrainingError(f"the false-positive rate is {share:g}; it must be 0 or above, and below 1")
+
+    def choose(labels: ArrayLike, scores: ArrayLike) -> float:
+        tally = Ranking(labels, scores).tally()
+        flagged, caught = tally.above()
+        negatives = tally.rows.sum() - tally.positives.sum()
+        if not negatives:
+            raise TrainingError("no row is negative, so the false-positive rate is undefined; load more data")
+        allowed = int(((flagged - caught) / negatives <= share).sum())
+        return float(tally.scores[allowed - 1]) if allowed else math.nextafter(float(tally.scores[0]), math.inf)
+
+    return ThresholdRule(
+        "false_positive_rate",
+        {"at_most": share},
+        description=f"The lowest threshold with a false-positive rate of at most {share:g}.",
         choose=choose,
     )
 

@@ -145,13 +145,19 @@ def _validated(batch: Any, declared: Sequence[Any], result_format: Mapping[str, 
 
 
 def _quickly_compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Convert times to nanoseconds if they fit, because pandas compares others value by value in Python."""
+    """Convert times to nanoseconds if they fit, because pandas compares others value by value in Python.
+
+    Times with a zone become times in UTC without one, because Great Expectations compares two columns by their arrays,
+    and pandas deprecates arrays of times with a zone.
+    """
     import pandas as pd
 
     compared = frame.copy(deep=False)
-    for name in frame.select_dtypes("datetime"):
+    for name in frame.select_dtypes("datetimetz"):
+        compared[name] = frame[name].dt.tz_convert("UTC").dt.tz_localize(None)
+    for name in compared.select_dtypes("datetime"):
         with suppress(pd.errors.OutOfBoundsDatetime):
-            compared[name] = frame[name].dt.as_unit("ns")
+            compared[name] = compared[name].dt.as_unit("ns")
     return compared
 
 
@@ -391,4 +397,7 @@ def _any_of(predicates: Sequence[ir.BooleanValue]) -> ir.BooleanValue:
 def _as_in_pandas(bound: Any) -> Any:
     # DuckDB returns dates to pandas as timestamps, which cannot be compared with plain dates.
     is_plain_date = isinstance(bound, dt.date) and not isinstance(bound, dt.datetime)
+    if isinstance(bound, dt.datetime) and bound.tzinfo:
+        # As in `_quickly_compared`.
+        return bound.astimezone(dt.UTC).replace(tzinfo=None)
     return dt.datetime.combine(bound, dt.time()) if is_plain_date else bound

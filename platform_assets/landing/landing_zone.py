@@ -86,6 +86,8 @@ class DeclaredZone:
         Columns that a file may have; see `FileForm`.
     pattern
         Field with the path pattern that tells these columns; empty for none.
+    optional
+        Further columns that a file may have.
     demo
         Writes sample files into a folder, if the location is not set; None for none.
     """
@@ -97,6 +99,7 @@ class DeclaredZone:
     columns: tuple[str, ...]
     fields: Mapping[str, Kind] = field(default_factory=dict)
     pattern: str = ""
+    optional: tuple[str, ...] = ()
     demo: Callable[[Path], Iterable[Path]] | None = None
 
     @property
@@ -125,7 +128,12 @@ class LandingZones:
         settings, platform = self._sources.settings_of(declared.settings), self._sources.settings
         uri: str = getattr(settings, declared.uri)
         pattern: str = getattr(settings, declared.pattern) if declared.pattern else ""
-        form = FileForm(declared.columns, declared.fields, PathPattern(pattern, declared.fields) if pattern else None)
+        form = FileForm(
+            declared.columns,
+            declared.fields,
+            PathPattern(pattern, declared.fields) if pattern else None,
+            declared.optional,
+        )
         settle = float(getattr(settings, declared.settle_seconds))
         if uri:
             return Zone(

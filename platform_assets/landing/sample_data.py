@@ -22,8 +22,11 @@ class Demo:
         Suffix of the file's name.
     fewest
         Minimum number of rows that models trained on the source need.
+    most
+        Maximum number of rows, if more would only slow down training; None for no limit.
     """
 
     write: Callable[[Path, int], Path]
     suffix: str = ".csv"
     fewest: int = 1
+    most: int | None = None

@@ -48,11 +48,14 @@ class FileForm:
         it either, a text is the name of the file, and a time is missing.
     pattern
         How the path of a file tells the fields; None if it does not.
+    optional
+        Further columns that a file may have. They are missing in the rows of the other files.
     """
 
     columns: Sequence[str]
     fields: Mapping[str, Kind] = field(default_factory=dict)
     pattern: PathPattern | None = None
+    optional: Sequence[str] = ()
 
     def of_path(self, name: str) -> dict[str, str] | None:
         """Return the fields that the path of a file tells, as texts; None if it does not fit the pattern."""
@@ -217,7 +220,9 @@ class _Reading:
         if not fits and self._form.pattern:
             remarks.append(f"the path does not fit {self._form.pattern.text}")
         own = {FILE_DIGEST, FILE_NAME, FILE_LINE, LANDED_AT}
-        if unknown := [one for one in columns if one not in {*self._form.columns, *self._form.fields} - own]:
+        if unknown := [
+            one for one in columns if one not in {*self._form.columns, *self._form.fields, *self._form.optional} - own
+        ]:
             remarks.append(f"undeclared columns: {', '.join(unknown)}")
         for remark in remarks:
             self._remarks.setdefault(remark, []).append(name)
@@ -229,7 +234,7 @@ class _Reading:
     def _writer(self, target: Path) -> RowWriter:
         import pyarrow as pa
 
-        texts = [FILE_DIGEST, FILE_NAME, *self._form.columns, *self._form.fields]
+        texts = [FILE_DIGEST, FILE_NAME, *self._form.columns, *self._form.fields, *self._form.optional]
         columns = [(name, pa.string()) for name in texts]
         return RowWriter(target, [*columns, (FILE_LINE, pa.int64()), (LANDED_AT, pa.timestamp("us", "UTC"))], LINES)
 

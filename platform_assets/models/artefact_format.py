@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Frame
     from platform_assets.models.fitted_model import FittedModel
 
+COMPRESSION = zipfile.ZIP_DEFLATED
+
 
 def dump(model: FittedModel) -> bytes:
     """Serialise a model.
@@ -37,7 +39,9 @@ def dump(model: FittedModel) -> bytes:
         "golden_scores": model.golden_scores,
         "libraries": dict(model.libraries),
     }
-    dumped: bytes = skops.io.dumps(parts, compression=zipfile.ZIP_DEFLATED)
+    if model.training_ranges is not None:
+        parts["training_ranges"] = {name: list(ends) for name, ends in model.training_ranges.items()}
+    dumped: bytes = skops.io.dumps(parts, compression=COMPRESSION)
     return dumped
 
 

@@ -216,6 +216,11 @@ class ModelRegistry(Protocol):
         ...
 
 
+def champion_or_newest(registry: ModelRegistry, name: str) -> ModelVersion | None:
+    """Return the champion, or the newest version if there is no champion; None if there is no version."""
+    return registry.by_alias(name, CHAMPION) or next(iter(registry.versions(name)), None)
+
+
 class MemoryRegistry:
     """A registry in memory."""
 

@@ -9,6 +9,7 @@ TRUSTED_TYPES = (
     "numpy.dtype",
     "platform_assets.models.calibration.CalibratedEstimator",
     "platform_assets.models.number_estimators.NumberColumns",
+    "platform_assets.models.row_limit.LimitedRows",
     "platform_assets.models.text_estimators.CompactTfidf",
     "platform_assets.models.text_estimators.SentenceVectors",
     "platform_assets.models.text_estimators.TextCleaner",
@@ -28,6 +29,7 @@ TRUSTED_TYPES = (
 STABLE_MODULES = (
     "platform_assets.models.calibration",
     "platform_assets.models.number_estimators",
+    "platform_assets.models.row_limit",
     "platform_assets.models.text_estimators",
 )
 """Modules of classes in artefacts; moving one needs an entry in `base/moved_modules.py`."""

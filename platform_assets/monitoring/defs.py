@@ -1,14 +1,31 @@
-"""Sensors that send alerts about runs."""
+"""Alerts about runs, checks and sensors of drift, and the evaluation of each declared model on labels."""
+
+from datetime import timedelta
 
 import dagster as dg
 
 from platform_assets.monitoring.alerts import Alert, Alerts
+from platform_assets.monitoring.assets import evaluation_job, real_performance_check
+from platform_assets.monitoring.drift.assets import drift_check
+from platform_assets.monitoring.drift.sensors import drift_sensor
 from platform_assets.orchestration.declared import Declared
+from platform_assets.settings import load_settings
 
 
-def definitions(_: Declared) -> dg.Definitions:
-    """Return the sensors."""
-    return dg.Definitions(sensors=[run_failed_sensor()])
+def definitions(declared: Declared) -> dg.Definitions:
+    """Return the sensor for failed runs, and for each model the evaluation on labels and what watches its new rows."""
+    settings = load_settings()
+    action, cool_down = settings.drift_action, timedelta(hours=settings.drift_cool_down_hours)
+    watched = [(spec, spec.incoming) for spec in declared.models if spec.incoming]
+    on_drift = [drift_sensor(*each, action, cool_down) for each in watched] if action != "none" else []
+    return dg.Definitions(
+        asset_checks=[
+            *(real_performance_check(spec) for spec in declared.models),
+            *(drift_check(spec, incoming) for spec, incoming in watched),
+        ],
+        jobs=[evaluation_job(spec) for spec in declared.models],
+        sensors=[run_failed_sensor(), *on_drift],
+    )
 
 
 def run_failed_sensor() -> dg.SensorDefinition:

@@ -14,7 +14,7 @@ import dagster as dg
 from platform_assets.base.errors import PlatformError
 from platform_assets.orchestration.failures import DUCKDB_INTERRUPTION, INTERRUPTED, innermost, reason
 from platform_assets.orchestration.in_process_runs import partition_tags, run_in_process
-from platform_assets.training.metadata import APPROVAL, VERDICT
+from platform_assets.training.metadata import APPROVAL, ON_REQUEST, VERDICT
 
 State = Literal["waiting", "running", "done", "failed", "skipped"]
 NEWEST_PARTITIONS = 26
@@ -105,7 +105,7 @@ def materialise_all(
     tell
         Called with each message that an asset logs at level INFO.
     """
-    job = definitions.resolve_implicit_global_asset_job_def()
+    job = _without_checks_on_request(definitions).resolve_implicit_global_asset_job_def()
     recorder = _Recorder(job, progress, tell)
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, recorder)
@@ -117,6 +117,22 @@ def materialise_all(
     except KeyboardInterrupt:
         recorder.run_failure = INTERRUPTED
     return Report(recorder.finished(), run_id, interrupted=recorder.run_failure == INTERRUPTED)
+
+
+def _without_checks_on_request(definitions: dg.Definitions) -> dg.Definitions:
+    """Return the assets and checks of some definitions, without the checks that run on request only."""
+    checks = [
+        one
+        for one in definitions.asset_checks or ()
+        if not any(ON_REQUEST in spec.metadata for spec in one.check_specs)
+    ]
+    return dg.Definitions(
+        assets=definitions.assets,
+        asset_checks=checks,
+        resources=definitions.resources,
+        executor=definitions.executor,
+        loggers=definitions.loggers,
+    )
 
 
 class _Recorder:

@@ -1,4 +1,4 @@
-"""Dagster asset, checks, jobs, schedule and sensor of a declared model. `trainer.py` does the training."""
+"""Dagster asset, checks, training job, schedule and sensor of a declared model. `trainer.py` does the training."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ from platform_assets.training.training_results import Assessment
 
 USER = "user"
 """`launched_by` of runs that neither a schedule nor a sensor launched."""
+EVALUATION = "criteria_hold_on_newest_examples"
+"""Name of the check that evaluates a model on newly labelled examples."""
 SENSOR_SECONDS = 60
 """Minimum interval between two evaluations of the sensor for new data."""
 
@@ -32,19 +34,21 @@ def model_definitions(spec: ModelSpec) -> dg.Definitions:
     Parameters
     ----------
     spec
-        Declaration of the model. The asset is `<domain>/<name>`. The jobs are `train_<name>` and `evaluate_<name>`.
+        Declaration of the model. The asset is `<domain>/<name>`, and the job `train_<name>`. The room `monitoring`
+        adds the job `evaluate_<name>`.
     """
-    asset = model_asset(spec)
+    asset, evaluation = model_asset(spec), evaluation_check(spec)
     train = dg.define_asset_job(
         f"train_{spec.name}",
         # Upstream tables are refreshed so that training sees new rows. Downstream assets of these tables are refreshed
         # so that the online tables stay in step.
-        selection=dg.AssetSelection.assets(asset).upstream().downstream(),
+        selection=dg.AssetSelection.assets(asset).upstream().downstream() - dg.AssetSelection.checks(evaluation),
         description=f"Refresh the tables of {spec.key}, then train, evaluate and register it as challenger.",
     )
     return dg.Definitions(
         assets=[asset],
-        jobs=[train, evaluation_job(spec)],
+        asset_checks=[evaluation],
+        jobs=[train],
         schedules=[
             dg.ScheduleDefinition(
                 name=f"train_{spec.name}_nightly",
@@ -102,29 +106,28 @@ def page_of(ledger: Ledger, request: Request | None) -> dict[str, Any]:
     return {"approval_request": dg.MetadataValue.url(page)} if page else {}
 
 
-def evaluation_job(spec: ModelSpec) -> dg.JobDefinition:
-    """Return the job that evaluates the champion, or the newest version, on newly labelled examples."""
+def evaluation_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
+    """Return the check that evaluates the champion, or the newest version, on newly labelled examples."""
 
-    @dg.op(
-        name=f"evaluate_{spec.name}_on_new_labels",
-        description=f"Evaluate {spec.key} on the examples labelled since the version was trained.",
+    @dg.asset_check(
+        asset=spec.key.split("/"),
+        name=EVALUATION,
+        description=f"The champion of {spec.key}, or its newest version, meets the criteria on the examples that were "
+        "labelled since it was trained, or on the holdout if there are too few.",
+        metadata={model_metadata.ON_REQUEST: True},
     )
-    def evaluate(context: dg.OpExecutionContext, trainer: dg.ResourceParam[Trainer]) -> None:
+    def check(trainer: dg.ResourceParam[Trainer]) -> dg.AssetCheckResult:
         with plain_failures():
             evaluation = trainer.evaluate(spec)
-        context.log.info("evaluated version %s on %s", evaluation.version.version, evaluation.examples)
-        context.log_event(
-            dg.AssetObservation(asset_key=spec.key.split("/"), metadata=model_metadata.of_evaluation(evaluation))
+        verdict = evaluation.assessment.verdict
+        return dg.AssetCheckResult(
+            passed=verdict.passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join([*model_metadata.faults(verdict), evaluation.examples]),
+            metadata=model_metadata.of_evaluation(evaluation),
         )
 
-    @dg.job(
-        name=f"evaluate_{spec.name}",
-        description=f"Evaluate the champion of {spec.key}, or its newest version, on newly labelled examples.",
-    )
-    def job() -> None:
-        evaluate()
-
-    return job
+    return check
 
 
 def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:

@@ -7,5 +7,5 @@ from platform_assets.training.assets import model_definitions
 
 
 def definitions(declared: Declared) -> dg.Definitions:
-    """Return the asset, jobs, schedule and sensor of each declared model."""
+    """Return the asset, checks, training job, schedule and sensor of each declared model."""
     return dg.Definitions.merge(*(model_definitions(spec) for spec in declared.models))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from platform_assets.base.errors import TableError
+from platform_assets.base.errors import TableError, TrainingError
 from platform_assets.engine.query_engine import as_frame
-from platform_assets.evaluation.splits import in_holdout, split
-from platform_assets.training.fitting import demand_sound
+from platform_assets.training.fitting import demand_sound, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from platform_assets.base.frames import Frame
     from platform_assets.evaluation.splits import Split
@@ -84,7 +86,28 @@ def read_examples(tables: TableStore, spec: ModelSpec, versions: Mapping[str, in
     # Sorted, because fits depend on the row order and the engine does not guarantee one.
     frame = as_frame(spec.examples(*scans).order_by(spec.id))
     demand_sound(spec, frame)
-    return Examples(frame, split(frame[spec.group], frame[spec.time] if spec.time else None, spec.holdout), inputs)
+    return Examples(frame, spec.split.split(frame, labels_of(spec, frame)), inputs)
+
+
+def read_pinned_examples(tables: TableStore, spec: ModelSpec, version: ModelVersion) -> Examples:
+    """Read the examples from the table versions that a model version was trained on.
+
+    Raises
+    ------
+    TrainingError
+        The content of a table version differs from the recorded one.
+    TableError
+        A table version does not exist.
+    """
+    examples = read_examples(tables, spec, version.tables)
+    for name, table in examples.inputs.items():
+        if table.digest != version.table_digests[name]:
+            raise TrainingError(
+                f"{spec.key} version {version.version} was trained on table {name} with digest "
+                f"{version.table_digests[name]}, but its version {table.version} now has digest {table.digest}. "
+                "The table was replaced; train the model again"
+            )
+    return examples
 
 
 def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, examples: Examples) -> tuple[str, Frame]:
@@ -110,8 +133,18 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
             f"trained ({positives} {spec.positive}); {FEWEST_OF_A_CLASS} of each class are required"
         )
     # Reported separately, because metrics are optimistic for groups that the model was trained on.
-    seen = ~in_holdout(chosen[spec.group], spec.holdout.groups) & chosen[spec.group].isin(known[spec.group])
+    seen = ~_held_out(spec, version, chosen) & chosen[spec.group].isin(known[spec.group])
     return told, chosen.assign(**{KNOWN: np.where(seen, "seen in training", "never seen")})
+
+
+def _held_out(spec: ModelSpec, version: ModelVersion, rows: Frame) -> NDArray[np.bool_]:
+    """Return which rows a version held out if it saw them; none if its split was another one."""
+    import numpy as np
+
+    try:
+        return spec.split.held_out(version.parameters, rows, labels_of(spec, rows))
+    except TrainingError:
+        return np.zeros(len(rows), dtype=np.bool_)
 
 
 def split_summary(spec: ModelSpec, examples: Examples) -> str:
@@ -119,8 +152,8 @@ def split_summary(spec: ModelSpec, examples: Examples) -> str:
     parts = examples.parts
     cut = f", from {parts.cut:%Y-%m-%d} on" if parts.cut is not None else ""
     return (
-        f"{len(parts.train):,} training examples; {len(parts.holdout):,} held out (other values of "
-        f"{spec.group}{cut}); {parts.left_out:,} in neither"
+        f"{len(parts.train):,} training examples; {len(parts.holdout):,} held out ({spec.split.description}"
+        f"{cut}); {parts.left_out:,} in neither"
     )
 
 

@@ -1,4 +1,4 @@
-"""Model explanations: permutation importance and top words. `ModelSpec.explanations` selects them.
+"""Model explanations: permutation importance, top words and decision surface. `ModelSpec.explanations` selects them.
 
 They only use the model's scores on held-out examples, so they work for any estimator.
 """
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Frame
     from platform_assets.models.fitted_model import FittedModel
 
-    Explain = Callable[["Explained", FittedModel, Frame, NDArray[np.int64]], "Explanation"]
-    """Function from declaration, fitted model, and features and labels of held-out examples to an explanation."""
+    Explain = Callable[["Explained", FittedModel, "HeldOut"], "Explanation"]
+    """Function from declaration, fitted model and held-out examples to an explanation."""
 
 REPEATS = 5
 """Shuffles per feature."""
@@ -29,6 +29,10 @@ ROWS = 20_000
 """Maximum number of held-out examples used for permutation importance."""
 TEXTS = 2_000
 """Maximum number of held-out texts used for top words."""
+GRID = 80
+"""Number of values per feature in the decision surface."""
+MARGIN = 0.25
+"""How far the decision surface extends beyond the held-out examples, as a share of their range."""
 FEWEST_TEXTS = 10
 """Minimum number of texts with a word. The effect of a rarer word is mostly noise."""
 
@@ -54,6 +58,25 @@ class Explained(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Examples that the model was not fitted on.
+
+    Attributes
+    ----------
+    rows
+        Features, one row per example.
+    labels
+        0 or 1, (n,) int64.
+    threshold
+        Decision threshold. Scores at or above it are flagged.
+    """
+
+    rows: Frame
+    labels: NDArray[np.int64]
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
 class Explanation:
     """Result of explaining a model.
 
@@ -72,7 +95,7 @@ class Explanation:
     draw: Callable[[], Mapping[str, bytes]]
 
 
-def permutation_importance(spec: Explained, model: FittedModel, rows: Frame, labels: NDArray[np.int64]) -> Explanation:
+def permutation_importance(spec: Explained, model: FittedModel, held_out: HeldOut) -> Explanation:
     """Compute permutation importance: the drop in the ranking metric when one feature is shuffled."""
     import numpy as np
     from sklearn import inspection
@@ -81,12 +104,13 @@ def permutation_importance(spec: Explained, model: FittedModel, rows: Frame, lab
     from platform_assets.evaluation.explanation_plots import importance
     from platform_assets.models.thread_limits import one_thread
 
+    rows = held_out.rows
     chosen = _spread(len(rows), ROWS)
     with one_thread():
         shuffled = inspection.permutation_importance(
             FrozenEstimator(model.estimator),
             rows.iloc[chosen],
-            labels[chosen],
+            held_out.labels[chosen],
             scoring=spec.ranked_by,
             n_repeats=REPEATS,
             random_state=spec.seed,
@@ -112,11 +136,12 @@ def top_words(column: str) -> Explain:
         Name of the text feature.
     """
 
-    def explain(spec: Explained, model: FittedModel, rows: Frame, labels: NDArray[np.int64]) -> Explanation:  # noqa: ARG001 - the signature of all explanations
+    def explain(spec: Explained, model: FittedModel, held_out: HeldOut) -> Explanation:
         import numpy as np
 
         from platform_assets.evaluation.explanation_plots import word_effects
 
+        rows = held_out.rows
         texts = rows.iloc[_spread(len(rows), TEXTS)].reset_index(drop=True)
         places, removed, without = _without_each([clean(text).split() for text in texts[column].fillna("")])
         found: dict[str, float] = {}
@@ -134,6 +159,32 @@ def top_words(column: str) -> Explain:
         )
 
     return explain
+
+
+def decision_surface(spec: Explained, model: FittedModel, held_out: HeldOut) -> Explanation:
+    """Score a grid over the plane of the model's two features, beyond the range of the held-out examples."""
+    import numpy as np
+    import pandas as pd
+
+    from platform_assets.evaluation.decision_surface_plot import decision_surface as draw
+
+    first, second = spec.feature_names
+    points = held_out.rows[[first, second]].to_numpy()
+    low, high = points.min(axis=0), points.max(axis=0)
+    beyond = MARGIN * (high - low)
+    across, up = np.linspace(low - beyond, high + beyond, GRID).T
+    grid = pd.DataFrame({first: np.tile(across, GRID), second: np.repeat(up, GRID)})
+    scores = model.scores(grid).reshape(GRID, GRID)
+    ranges = {name: [float(low[place]), float(high[place])] for place, name in enumerate((first, second))}
+    return Explanation(
+        "decision_surface",
+        {"share_flagged": float((scores >= held_out.threshold).mean()), "ranges": ranges},
+        lambda: {
+            "decision_surface.png": draw(
+                (first, second), (across, up, scores), points, held_out.labels, held_out.threshold
+            )
+        },
+    )
 
 
 def _without_each(words: list[list[str]]) -> tuple[list[int], list[str], list[str]]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.evaluation.binary_classification import evaluate
-from platform_assets.evaluation.splits import split
 from platform_assets.models.fitted_model import FittedModel, library_versions
 from platform_assets.training.code_digest import code_digest
 from platform_assets.training.fitting import fit, settings_of
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 CODE = "code"
 PARAMETERS = "parameters"
-TRAINING: tuple[Callable[..., Any], ...] = (split, fit, evaluate)
+TRAINING: tuple[Callable[..., Any], ...] = (fit, evaluate)
 """Functions that the training of every model runs."""
 
 
@@ -39,9 +37,9 @@ def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict
         Content digest of each input table, by table name.
     """
     parameters = {
-        "columns": [spec.id, *spec.feature_names, spec.label, spec.group, spec.time],
+        "columns": [spec.id, *spec.feature_names, spec.label, spec.group, getattr(spec.split, "time", None)],
         "candidates": [[one.name, settings_of(one)] for one in spec.candidates],
-        "holdout": asdict(spec.holdout),
+        "holdout": dict(spec.split.identity),
         "folds": spec.folds,
         "ranked_by": spec.ranked_by,
         "threshold": [spec.threshold.name, dict(spec.threshold.parameters)],
@@ -50,6 +48,7 @@ def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict
     # `FittedModel` is excluded, because scoring is not part of training. Golden rows verify that scores are unchanged.
     of_model: tuple[Callable[..., Any], ...] = (
         spec.examples,
+        type(spec.split),
         spec.threshold.choose,
         *(one.build for one in spec.candidates),
     )

@@ -13,6 +13,7 @@ from platform_assets.approval.requests import Request, State
 from platform_assets.evaluation.gate import Criterion, NotWorse, Verdict
 from platform_assets.evaluation.intervals import Estimate
 from platform_assets.evaluation.metrics import METRICS
+from platform_assets.training.cross_validation import LEADERBOARD_METRICS
 from platform_assets.training.model_spec import ModelSpec
 from platform_assets.training.training_results import Assessment, Evaluation, Training
 
@@ -20,8 +21,11 @@ VERDICT = "verdict"
 """Metadata key of the quality gate's verdict."""
 APPROVAL = "approval"
 """Metadata key of the state of the approval request."""
+ON_REQUEST = "platform/on_request"
+"""Metadata key of a check that repeats what the training has just done, so that it runs on request only."""
 LONGEST_TEXT = 300
 """Characters after which a text in a table is truncated."""
+KIB = 1_024
 FIRST_TABLE_ROWS = "first_table_rows"
 """Metadata key of the number of rows in the model's first table."""
 SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "f1", "flagged", "calibration_error")
@@ -37,7 +41,7 @@ def of_training(spec: ModelSpec, training: Training, request: Request | None) ->
         "newly_trained": training.is_new,
         "champion": f"version {training.champion.version}" if training.champion else "none",
         "card": dg.MetadataValue.md(training.record["card"]),
-        **_of_assessment(training.assessment),
+        **of_assessment(training.assessment, training.plots),
         "leaderboard": dg.MetadataValue.md(_leaderboard(spec, training.record["leaderboard"])),
         # Plain numbers, because Dagster plots them over time.
         **{one.metric: training.assessment.estimates[one.metric].value for one in spec.criteria},
@@ -57,20 +61,25 @@ def of_training(spec: ModelSpec, training: Training, request: Request | None) ->
 
 
 def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the metadata of an observation."""
+    """Return the metadata of an evaluation on current examples."""
     return {
         "model_version": evaluation.version.version,
         "examples": evaluation.examples,
         VERDICT: told(evaluation.assessment.verdict),
-        **_of_assessment(evaluation.assessment),
+        **of_assessment(evaluation.assessment, evaluation.assessment.plots),
     }
 
 
 def of_check(assessment: Assessment, demand: Criterion | NotWorse) -> dict[str, Any]:
-    """Return value and interval of a check as numbers, which Dagster plots over time. Undefined ones are omitted."""
+    """Return the numbers of a check, which Dagster plots over time: value, interval, and the tested lower bound.
+
+    Undefined ones are omitted.
+    """
     found = assessment.estimates if isinstance(demand, Criterion) else assessment.difference or {}
     estimate = found.get(demand.metric)
     numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high} if estimate else {}
+    if isinstance(demand, Criterion) and demand.lower_bound:
+        numbers["lower_bound"] = demand.tested(assessment.estimates)
     return {name: number for name, number in numbers.items() if not math.isnan(number)}
 
 
@@ -93,7 +102,8 @@ def faults(verdict: Verdict) -> list[str]:
     return [reason.told for reason in verdict.reasons if not reason.passed]
 
 
-def _of_assessment(assessment: Assessment) -> dict[str, Any]:
+def of_assessment(assessment: Assessment, plots: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return tables of metrics and errors, and the plots."""
     return {
         "metrics": dg.MetadataValue.md(_metrics(assessment)),
         **{
@@ -101,10 +111,7 @@ def _of_assessment(assessment: Assessment) -> dict[str, Any]:
             for column, values in assessment.subgroups.items()
         },
         **{f"errors_{kind}": dg.MetadataValue.md(_errors(rows)) for kind, rows in assessment.errors.items()},
-        **{
-            f"plot_{name.removesuffix('.png')}": dg.MetadataValue.md(_image(name, png))
-            for name, png in assessment.plots.items()
-        },
+        **{f"plot_{name.removesuffix('.png')}": dg.MetadataValue.md(image(name, png)) for name, png in plots.items()},
     }
 
 
@@ -121,32 +128,51 @@ def _metrics(assessment: Assessment) -> str:
         ]
         for name, one in assessment.estimates.items()
     ]
-    return _table(headings, rows)
+    return table(headings, rows)
 
 
 def _subgroups(column: str, values: Mapping[str, Mapping[str, Estimate]]) -> str:
     rows = [
         [value, *(_with_interval(found[name]) for name in SUBGROUP_METRICS)] for value, found in sorted(values.items())
     ]
-    return _table([column, *SUBGROUP_METRICS], rows)
+    return table([column, *SUBGROUP_METRICS], rows)
 
 
 def _leaderboard(spec: ModelSpec, lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return the candidates as a table. Lines from older releases have fewer numbers."""
     rows = [
         [
             line["candidate"],
             ", ".join(f"{name}={value}" for name, value in line["parameters"].items()),
             f"{line['mean']:.4f} ± {line['deviation']:.4f}",
+            *(_or_empty(line.get("metrics", {}).get(name)) for name in LEADERBOARD_METRICS),
             f"{line['seconds']:.1f}",
+            _or_empty(line.get("fit_seconds")),
+            _or_empty(line.get("microseconds_per_row")),
+            _or_empty(line["artefact_bytes"] / KIB if line.get("artefact_bytes") else None),
         ]
         for line in lines
     ]
-    return _table(["candidate", "parameters", f"{spec.ranked_by}, mean ± sd over {spec.folds} folds", "seconds"], rows)
+    headings = [
+        "candidate",
+        "parameters",
+        f"{spec.ranked_by}, mean ± sd over {spec.folds} folds",
+        *(f"{METRICS[name].label}, out of fold" for name in LEADERBOARD_METRICS),
+        "all folds (s)",
+        "fit (s)",
+        "prediction (µs per row)",
+        "artefact (KiB)",
+    ]
+    return table(headings, rows)
+
+
+def _or_empty(value: float | None) -> str:
+    return "" if value is None else _number(value)
 
 
 def _errors(rows: Any) -> str:
     cells = [[_quoted(value) for value in row] for row in rows.itertuples(index=False)]
-    return _table(map(str, rows.columns), cells) if cells else "None."
+    return table(map(str, rows.columns), cells) if cells else "None."
 
 
 def _quoted(value: Any) -> str:
@@ -176,11 +202,13 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3g}"
 
 
-def _table(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+def table(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
     from tabulate import tabulate
 
     return tabulate(rows, headers=list(headings), tablefmt="github", disable_numparse=True)
 
 
-def _image(name: str, png: bytes) -> str:
+def image(name: str, png: bytes) -> str:
+    """Return a Markdown image that contains its bytes."""
     return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"

@@ -22,7 +22,7 @@ def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
     spec
         Declaration of the model.
     record
-        Record of the training, with `tables`, `split`, `verdict`, `subgroups` and `demo`.
+        Record of the training, with `tables`, `split`, `verdict`, `subgroups`, `demo` and, if declared, `costs`.
     """
     card, split = spec.card, record["split"]
     tables = "; ".join(f"{name} version {number}" for name, number in record["tables"].items())
@@ -37,9 +37,10 @@ def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
         "Objective": card.objective,
         **_encoder(spec, record),
         "Data": f"{card.data} Trained on {tables}." + (" **Sample data, not real data.**" if record["demo"] else ""),
-        "Splits": f"{split['training_rows']:,} training examples; {split['holdout_rows']:,} held out (other values of "
-        f"{spec.group}{cut}); {split['left_out_rows']:,} in neither.",
+        "Splits": f"{split['training_rows']:,} training examples; {split['holdout_rows']:,} held out ("
+        f"{spec.split.description}{cut}); {split['left_out_rows']:,} in neither.",
         "Quality gate": "\n".join(_gate(record["verdict"])),
+        **({"Costs": _costs(record["costs"])} if record.get("costs") else {}),
         "Subgroups": "\n".join(_subgroups(record["subgroups"])) or "None.",
         "Limits": "\n".join(f"- {limit}" for limit in card.limits),
     }
@@ -58,6 +59,16 @@ def _encoder(spec: ModelSpec, record: Mapping[str, Any]) -> dict[str, str]:
 def _gate(verdict: Mapping[str, Any]) -> Iterator[str]:
     yield "Passed." if verdict["passed"] else "**FAILED.**"
     yield from (f"- {reason['told']}" for reason in verdict["reasons"] if verdict["passed"] or not reason["passed"])
+
+
+def _costs(costs: Mapping[str, Any]) -> str:
+    lowest = costs["lowest_at"]
+    at = "if nothing is flagged" if lowest is None else f"at a threshold of {lowest:.3g}"
+    return (
+        f"Assumption: a missed positive costs as much as {costs['missed']:g} false alarms. {costs['why']} On the "
+        f"holdout, errors cost {costs['per_100_rows']:.3g} false alarms per 100 examples at the threshold. The lowest "
+        f"cost would be {costs['lowest_per_100_rows']:.3g}, {at}."
+    )
 
 
 def _subgroups(subgroups: Mapping[str, Any]) -> Iterator[str]:

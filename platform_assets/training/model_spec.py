@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.metrics import METRICS
-from platform_assets.evaluation.splits import Holdout
 from platform_assets.settings import variable
 from platform_assets.training.explanations import permutation_importance
 
@@ -21,11 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from platform_assets.base.frames import Expression
+    from platform_assets.evaluation.costs import Costs
     from platform_assets.evaluation.gate import Criterion, NotWorse
+    from platform_assets.evaluation.split_rules import SplitRule
     from platform_assets.evaluation.thresholds import ThresholdRule
     from platform_assets.lake.schemas import Column
     from platform_assets.settings import DomainSettings
     from platform_assets.training.explanations import Explain
+    from platform_assets.training.prediction_tables import PredictionTable
 
 RANKINGS = (
     "accuracy",
@@ -167,6 +169,28 @@ class Retraining:
 
 
 @dataclass(frozen=True)
+class Incoming:
+    """Table of new rows for a model to predict, which arrive in batches. Their drift is measured.
+
+    Attributes
+    ----------
+    table
+        Table with the model's features. Rows are only added.
+    batch
+        Column that identifies the batch of a row.
+    batch_name
+        Column with the batch's name for people.
+    arrived_at
+        Column with the time at which the platform took the batch, UTC.
+    """
+
+    table: str
+    batch: str = "file_digest"
+    batch_name: str = "file_name"
+    arrived_at: str = "landed_at"
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """Declaration of a binary classifier.
 
@@ -190,10 +214,8 @@ class ModelSpec:
         Column of the label, 0 or 1.
     positive
         Name of the positive class, label 1.
-    group
-        Column of the group key. Splits keep the rows of a group on one side.
-    time
-        Column of an example's time; None if examples have no time.
+    split
+        Rule that splits examples into training set, holdout and folds: a `GroupSplit` or a `StratifiedSplit`.
     subgroups
         Columns by which metrics are broken down.
     candidates
@@ -206,6 +228,8 @@ class ModelSpec:
         Bounds of the quality gate, on metrics of the holdout.
     not_worse
         Comparison with the champion in the quality gate.
+    costs
+        Assumed costs of errors, which are reported and drawn; None if none are known.
     card
         Texts of the model card.
     explanations
@@ -213,18 +237,24 @@ class ModelSpec:
     error_columns
         Columns shown of the misclassified held-out examples with the most extreme scores. If empty, no examples are
         shown, because examples may be personal data.
-    holdout
-        Size of the holdout.
     folds
         Number of cross-validation folds.
+    learning_curve
+        Numbers of training examples for the learning curve and the times of fits; empty for none.
     resamples
         Number of bootstrap resamples for intervals.
     retraining
         Schedule of automatic retraining.
     approval
         Policy for approving a version as champion.
+    incoming
+        Table of new rows for the model; None if no table collects them.
     seed
         Random seed.
+    prediction_tables
+        Tables of stored predictions besides the prediction log, to which labels can belong.
+    label_horizon
+        Maximum time between a prediction about a subject and the time of a label about the same subject.
 
     Raises
     ------
@@ -243,8 +273,7 @@ class ModelSpec:
     features: tuple[Column, ...]
     label: str
     positive: str
-    group: str
-    time: str | None
+    split: SplitRule
     subgroups: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     ranked_by: str
@@ -252,14 +281,18 @@ class ModelSpec:
     criteria: tuple[Criterion, ...]
     card: Card
     not_worse: NotWorse
+    costs: Costs | None = None
     explanations: tuple[Explain, ...] = (permutation_importance,)
     error_columns: tuple[str, ...] = ()
-    holdout: Holdout = field(default_factory=Holdout)
     folds: int = 4
+    learning_curve: tuple[int, ...] = ()
     resamples: int = 200
     retraining: Retraining = field(default_factory=Retraining)
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    incoming: Incoming | None = None
     seed: int = 20_260_101
+    prediction_tables: tuple[PredictionTable, ...] = ()
+    label_horizon: timedelta = timedelta(days=30)
 
     def __post_init__(self) -> None:
         if self.key.count("/") != 1:
@@ -278,6 +311,11 @@ class ModelSpec:
     def domain(self) -> str:
         """Domain of the model."""
         return self.key.split("/")[0]
+
+    @property
+    def group(self) -> str:
+        """Column of the group key. Splits keep the rows of a group on one side, and intervals resample groups."""
+        return self.split.group
 
     @property
     def feature_names(self) -> list[str]:

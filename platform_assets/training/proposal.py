@@ -39,7 +39,7 @@ def proposal_of(
         requested_by=requested_by,
         policy=spec.approval,
         evidence=evidence_of(training, dagster_run).as_json(),
-        plots=training.assessment.plots,
+        plots=training.plots,
         champion=(seen.version, seen.digest) if seen else None,
     )
 

@@ -5,19 +5,27 @@ Dagster assets and commands both call `Trainer`, so they use the same examples, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import ArtefactError, RegistryError, TrainingError
 from platform_assets.base.provenance import code_version, git_commit, lock_digest
 from platform_assets.evaluation.binary_classification import by_subgroup, compare, evaluate, most_wrong
 from platform_assets.evaluation.gate import Reason, judge, keeps_up
-from platform_assets.models.registry import CHAMPION, Registration
+from platform_assets.models.registry import CHAMPION, Registration, champion_or_newest
 from platform_assets.training.encoders import with_encoders
-from platform_assets.training.examples import KNOWN, Examples, labelled_since, read_examples, split_summary
+from platform_assets.training.examples import (
+    KNOWN,
+    Examples,
+    labelled_since,
+    read_examples,
+    read_pinned_examples,
+    split_summary,
+)
+from platform_assets.training.explanations import HeldOut
 from platform_assets.training.fingerprints import CODE, PARAMETERS, fingerprint, fingerprint_parts
-from platform_assets.training.fitting import feature_frame, fit
-from platform_assets.training.training_results import Assessment, Evaluation, Reproduction, Training
+from platform_assets.training.fitting import feature_frame, fit, labels_of
+from platform_assets.training.training_results import Assessment, Evaluation, Reproduction, Training, curve_plots
 from platform_assets.training.version_record import flat_metrics, recorded_parameters, write_record
 
 if TYPE_CHECKING:
@@ -157,7 +165,7 @@ class Trainer:
                 tables={name: version.version for name, version in examples.inputs.items()},
                 table_digests={name: version.digest for name, version in examples.inputs.items()},
                 metrics=flat_metrics(assessment.estimates),
-                parameters=recorded_parameters(spec, fitted),
+                parameters=recorded_parameters(spec, fitted, examples.parts),
                 tags={
                     **({"git_commit": commit} if (commit := git_commit()) else {}),
                     "code_version": code_version(),
@@ -169,7 +177,7 @@ class Trainer:
                     "demo": str(examples.demo).lower(),
                 },
                 record=record,
-                plots=assessment.plots,
+                plots={**assessment.plots, **curve_plots(record)},
                 model=model,
             )
         )
@@ -196,7 +204,7 @@ class Trainer:
         TableError, ArtefactError, RegistryError
             A table, the version's artefact or the registry is unavailable.
         """
-        version = self._registry.by_alias(spec.name, CHAMPION) or next(iter(self._registry.versions(spec.name)), None)
+        version = champion_or_newest(self._registry, spec.name)
         if version is None:
             raise TrainingError(f"{spec.key} has no version yet; materialise it, or run the job train_{spec.name}")
         examples = read_examples(self._tables, spec)
@@ -217,18 +225,11 @@ class Trainer:
         version = self._registry.version(spec.name, number)
         record = self._registry.record(spec.name, number)
         spec = self._encoders.bound_again(spec, record) if self._encoders else with_encoders(spec, {})
-        examples = read_examples(self._tables, spec, version.tables)
-        for name, table in examples.inputs.items():
-            if table.digest != version.table_digests[name]:
-                raise TrainingError(
-                    f"{spec.key} version {number} was trained on table {name} with digest "
-                    f"{version.table_digests[name]}, but its version {table.version} now has digest {table.digest}. "
-                    "The table was replaced, so this version cannot be reproduced"
-                )
+        examples = read_pinned_examples(self._tables, spec, version)
         progress(split_summary(spec, examples))
         then = self._artefacts.load(version.digest)
         now = fit(spec, examples.training, progress)
-        rows = feature_frame(examples.holdout, spec)
+        rows, then_measured = feature_frame(examples.holdout, spec), self._registry.record(spec.name, number)["metrics"]
         estimates = evaluate(
             examples.holdout[spec.label],
             now.model.scores(rows),
@@ -236,6 +237,8 @@ class Trainer:
             now.threshold,
             resamples=spec.resamples,
         )
+        # An older release measured fewer metrics.
+        estimates = {name: one for name, one in estimates.items() if name in then_measured}
         difference = abs(then.scores(rows) - now.model.scores(rows))
         found = flat_metrics(estimates) | {"threshold": now.threshold}
         recorded = {**version.metrics, "threshold": version.threshold}
@@ -257,14 +260,19 @@ class Trainer:
             if version is not None and version.version == champion.version:
                 return _Comparison(Reason(demand.name, passed=True, told="this version is the champion"))
             try:
-                _demand_same_holdout(spec, champion)
-                theirs = self._artefacts.load(champion.digest).scores(judged.examples), champion.threshold
+                shared = judged.only(spec.split.held_out(champion.parameters, judged.examples, judged.labels))
+                theirs = self._artefacts.load(champion.digest).scores(shared.examples), champion.threshold
             except (ArtefactError, TrainingError) as error:
                 told = f"cannot be compared with the champion, version {champion.version}: {error}"
                 return _Comparison(Reason(demand.name, passed=False, told=told))
-            ours = judged.scores, judged.threshold
-            difference = compare(judged.labels, judged.examples[spec.group], ours, theirs, resamples=spec.resamples)
-            return _Comparison(keeps_up(demand, difference), difference)
+            ours = shared.scores, shared.threshold
+            difference = compare(shared.labels, shared.examples[spec.group], ours, theirs, resamples=spec.resamples)
+            reason = keeps_up(demand, difference)
+            if len(shared.labels) < len(judged.labels):
+                some = f"{len(shared.labels):,} of {len(judged.labels):,} held-out examples"
+                told = f"{reason.told}; compared on {some}, those that the champion was not trained on"
+                reason = replace(reason, told=told)
+            return _Comparison(reason, difference)
 
         return compared
 
@@ -276,13 +284,13 @@ class Trainer:
         beside: Callable[[_Judged], _Comparison] | None,
         by: Sequence[str] = (),
     ) -> Assessment:
-        import numpy as np
 
         model, threshold = fitted
-        labels, groups = examples[spec.label].to_numpy(dtype=np.int64), examples[spec.group]
+        labels, groups = labels_of(spec, examples), examples[spec.group]
         rows = feature_frame(examples, spec)
         scores = model.scores(rows)
         judged = _Judged(examples, labels, scores, threshold)
+        held_out = HeldOut(rows, labels, threshold)
         comparison = beside(judged) if beside else _Comparison(None)
         estimates = evaluate(labels, scores, groups, threshold, resamples=spec.resamples)
         return Assessment(
@@ -293,11 +301,12 @@ class Trainer:
             },
             difference=comparison.difference,
             verdict=judge(estimates, spec.criteria, comparison.reason),
-            explanations=tuple(explain(spec, model, rows, labels) for explain in spec.explanations),
+            explanations=tuple(explain(spec, model, held_out) for explain in spec.explanations),
             errors=_errors(spec, judged),
             labels=labels,
             scores=scores,
             threshold=threshold,
+            costs=spec.costs,
         )
 
 
@@ -308,6 +317,9 @@ class _Judged:
     scores: NDArray[np.float64]
     threshold: float
 
+    def only(self, rows: NDArray[np.bool_]) -> _Judged:
+        return _Judged(self.examples[rows], self.labels[rows], self.scores[rows], self.threshold)
+
 
 @dataclass(frozen=True)
 class _Comparison:
@@ -315,16 +327,6 @@ class _Comparison:
 
     reason: Reason | None
     difference: Mapping[str, Estimate] | None = None
-
-
-def _demand_same_holdout(spec: ModelSpec, champion: ModelVersion) -> None:
-    """Reject a champion that may have been trained on currently held-out examples."""
-    group, share = champion.parameters.get("group"), float(champion.parameters.get("holdout_groups", 0))
-    if group != spec.group or share < spec.holdout.groups:
-        raise TrainingError(
-            f"its holdout was {share:g} of the groups by {group}, but the current holdout is {spec.holdout.groups:g} "
-            f"by {spec.group}, so it may have been trained on held-out examples; decide without this comparison"
-        )
 
 
 def _errors(spec: ModelSpec, judged: _Judged) -> dict[str, Frame]:

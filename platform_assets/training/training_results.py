@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from platform_assets.base.frames import Frame
+    from platform_assets.evaluation.costs import Costs
     from platform_assets.evaluation.gate import Verdict
     from platform_assets.evaluation.intervals import Estimate
     from platform_assets.models.registry import ModelVersion
@@ -47,6 +48,8 @@ class Assessment:
         Labels and scores of the examples, (n,) int64 and (n,) float64.
     threshold
         Decision threshold. Scores at or above it are flagged.
+    costs
+        Assumed costs of errors, if the model declares any.
     """
 
     estimates: Mapping[str, Estimate]
@@ -58,19 +61,22 @@ class Assessment:
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     threshold: float
+    costs: Costs | None = None
 
     @cached_property
     def plots(self) -> Mapping[str, bytes]:
         """Plots as PNG bytes, by file name. Drawn on first access, because drawing is slower than most fits."""
         from platform_assets.evaluation import classifier_plots
 
+        examples = self.labels, self.scores, self.threshold
         return {
             "calibration.png": classifier_plots.calibration(self.labels, self.scores),
             "roc.png": classifier_plots.roc(self.labels, self.scores),
-            "precision_recall.png": classifier_plots.precision_recall(self.labels, self.scores, self.threshold),
-            "confusion.png": classifier_plots.confusion(self.labels, self.scores, self.threshold),
+            "precision_recall.png": classifier_plots.precision_recall(*examples),
+            "confusion.png": classifier_plots.confusion(*examples),
+            **({"costs.png": classifier_plots.costs(*examples, self.costs)} if self.costs else {}),
             **{name: png for one in self.explanations for name, png in one.draw().items()},
-            "scores.png": classifier_plots.score_distribution(self.labels, self.scores, self.threshold),
+            "scores.png": classifier_plots.score_distribution(*examples),
         }
 
 
@@ -103,6 +109,23 @@ class Training:
     record: Mapping[str, Any]
     first_table_rows: int
     demo: bool
+
+    @cached_property
+    def plots(self) -> Mapping[str, bytes]:
+        """Plots of the evaluation, and of the learning curve if there is one: PNG bytes by file name."""
+        return {**self.assessment.plots, **curve_plots(self.record)}
+
+
+def curve_plots(record: Mapping[str, Any]) -> dict[str, bytes]:
+    """Draw the learning curve of a training's record: PNG bytes by file name; empty without one."""
+    from platform_assets.evaluation import learning_plots
+
+    if not (curve := record.get("learning_curve")):
+        return {}
+    return {
+        "learning_curve.png": learning_plots.learning_curve(curve["points"], curve["metric"]),
+        "fit_times.png": learning_plots.fit_times(curve["points"]),
+    }
 
 
 @dataclass(frozen=True)

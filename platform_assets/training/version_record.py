@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from platform_assets.evaluation.intervals import Estimate
+    from platform_assets.evaluation.splits import Split
     from platform_assets.training.examples import Examples
     from platform_assets.training.fitting import Fitted
     from platform_assets.training.model_spec import ModelSpec
@@ -42,21 +43,29 @@ def write_record(spec: ModelSpec, fitted: Fitted, examples: Examples, assessment
         "difference": (
             {name: one.as_dict() for name, one in assessment.difference.items()} if assessment.difference else None
         ),
+        **({"learning_curve": _curve(spec, fitted)} if fitted.curve else {}),
         **{one.name: one.found for one in assessment.explanations},
+        **(
+            {"costs": spec.costs.found(assessment.labels, assessment.scores, assessment.threshold)}
+            if spec.costs
+            else {}
+        ),
         "libraries": dict(fitted.model.libraries),
     }
     return record | {"card": write_card(spec, record)}
 
 
-def recorded_parameters(spec: ModelSpec, fitted: Fitted) -> dict[str, str]:
-    """Return the training parameters of a version as text: candidate, hyperparameters, seed, folds and holdout."""
+def _curve(spec: ModelSpec, fitted: Fitted) -> dict[str, Any]:
+    return {"metric": spec.ranked_by, "points": [asdict(point) for point in fitted.curve]}
+
+
+def recorded_parameters(spec: ModelSpec, fitted: Fitted, parts: Split) -> dict[str, str]:
+    """Return the training parameters of a version as text: candidate, hyperparameters, seed, folds and split."""
     return {
         "candidate": fitted.best.candidate,
         "seed": str(spec.seed),
         "folds": str(spec.folds),
-        "group": spec.group,
-        "holdout_groups": str(spec.holdout.groups),
-        "holdout_newest": str(spec.holdout.newest),
+        **parts.recorded,
         **fitted.best.parameters,
     }
 

@@ -1,7 +1,7 @@
 """Base classes for routes that answer for one item or for a list of items.
 
-A request has exactly one of two fields: one item, or a list of items that is answered in the same order. A domain
-subclasses these models and provides a function from items to answers:
+A request describes one item, in one field or several, or has a list of items that is answered in the same order. A
+domain subclasses these models and provides a function from items to answers:
 
     @routes.post("/things", **documentation(Answer | Answers, EXAMPLES))
     async def describe_things(asked: Things) -> Response:
@@ -11,7 +11,7 @@ subclasses these models and provides a function from items to answers:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from fastapi import Response
 from fastapi.concurrency import run_in_threadpool
@@ -86,37 +86,57 @@ class NothingFound(BaseModel):
         return NotFound("There is no such item.")
 
 
-def _exactly_one_of(schema: JsonDict) -> None:
+def _exactly_one_of(schema: JsonDict, model: type[OneOrMany]) -> None:
     properties = schema["properties"]
     assert isinstance(properties, dict)  # noqa: S101 - narrows the type
     for told in properties.values():
         assert isinstance(told, dict)  # noqa: S101 - narrows the type
         told.pop("default", None)
-    schema["oneOf"] = [{"required": [name]} for name in properties]
+    *one, many = properties
+    required = [name for name in one if name not in model.optional]
+    schema["oneOf"] = [
+        {"required": [*required], "properties": {many: False}},
+        {"required": [many], "properties": dict.fromkeys(one, False)},
+    ]
 
 
 class OneOrMany(BaseModel):
-    """A request for one item or for a list. A subclass has two fields with defaults; the second is a list."""
+    """A request for one item or for a list. All fields of a subclass have defaults, and the last one is the list.
 
+    If one item has several fields, the list contains objects with the same fields.
+
+    Attributes
+    ----------
+    optional
+        Fields that one item may leave out.
+    """
+
+    optional: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=_exactly_one_of)
 
     @property
     def is_many(self) -> bool:
         """Whether the request has a list."""
-        return list(type(self).model_fields)[1] in self.model_fields_set
+        return list(type(self).model_fields)[-1] in self.model_fields_set
 
     @property
     def items(self) -> list[Any]:
-        """The requested items, always as a list."""
-        one, many = type(self).model_fields
-        return getattr(self, many) if many in self.model_fields_set else [getattr(self, one)]
+        """The requested items, always as a list. An item with several fields is an object that has these fields."""
+        *one, many = type(self).model_fields
+        if self.is_many:
+            return list(getattr(self, many))
+        return [getattr(self, one[0]) if len(one) == 1 else self]
 
     @model_validator(mode="before")
     @classmethod
     def _is_exactly_one(cls, sent: Any) -> Any:
-        one, many = cls.model_fields
-        if isinstance(sent, dict) and (one in sent) is (many in sent):
-            raise ValueError(f"Give either {one}, for one answer, or {many}, for a list of up to {MOST_AT_ONCE:,}.")
+        *one, many = cls.model_fields
+        required = [name for name in one if name not in cls.optional]
+        if isinstance(sent, dict) and (
+            any(name in sent for name in one) if many in sent else not all(name in sent for name in required)
+        ):
+            named = " and ".join(required)
+            raise ValueError(f"Give either {named}, for one answer, or {many}, for a list of up to {MOST_AT_ONCE:,}.")
         return sent
 
 

@@ -48,6 +48,8 @@ def test_all_metrics_of_a_worked_example() -> None:
             "recall": 1.0,
             "precision": 2 / 3,
             "f1": 0.8,
+            "f2": 5 * 2 / (4 * 2 + 3),
+            "false_positive_rate": 1 / 8,
             "accuracy": 0.9,
             "lift_top_decile": 5.0,
             "flagged": 0.3,
@@ -124,9 +126,13 @@ def test_lift_counts_tied_rows_proportionally(labels: list[int], scores: list[fl
     ("labels", "scores", "threshold", "undefined"),
     [
         pytest.param(
-            [0, 0], [0.1, 0.9], 0.5, {"roc_auc", "average_precision", "recall", "f1", "lift_top_decile"}, id="no 1"
+            [0, 0],
+            [0.1, 0.9],
+            0.5,
+            {"roc_auc", "average_precision", "recall", "f1", "f2", "lift_top_decile"},
+            id="no 1",
         ),
-        pytest.param([1, 1], [0.1, 0.9], 0.5, {"roc_auc"}, id="no 0"),
+        pytest.param([1, 1], [0.1, 0.9], 0.5, {"roc_auc", "false_positive_rate"}, id="no 0"),
         pytest.param([0, 1], [0.1, 0.9], 1.5, {"precision"}, id="none flagged"),
         pytest.param([], [], 0.5, set(METRICS) - {"rows", "positives"}, id="no rows"),
         pytest.param([1, 0], [0.4, 0.4], 0.4, set(), id="one score"),

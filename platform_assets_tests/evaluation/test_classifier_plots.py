@@ -12,6 +12,7 @@ import pytest
 
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation import classifier_plots
+from platform_assets.evaluation.costs import Costs
 from platform_assets_tests.evaluation.pictures import MODEL, THRESHOLD, demand_good, near
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ PICTURES: dict[str, Picture] = {
     "roc": lambda labels, scores, _: classifier_plots.roc(labels, scores),
     "precision_recall": classifier_plots.precision_recall,
     "confusion": classifier_plots.confusion,
+    "costs": lambda labels, scores, threshold: classifier_plots.costs(labels, scores, threshold, Costs(20, why="")),
     "score_distribution": classifier_plots.score_distribution,
 }
 

@@ -39,6 +39,11 @@ CHECK_NAME = re.compile(r"^[A-Za-z0-9_]+$")  # allowed by Dagster
         (Criterion("rows", at_least=1000), "rows_is_at_least_1000", "Number of rows is at least 1000."),
         (Criterion("brier", at_least=-0.5), "brier_is_at_least_minus_0_5", "Brier score is at least -0.5."),
         (
+            Criterion("recall", at_least=0.95, why="A missed failure is expensive.", lower_bound=True),
+            "recall_lower_bound_is_at_least_0_95",
+            "Recall's lower bound (one-sided 95 %, Clopper-Pearson) is at least 0.95. A missed failure is expensive.",
+        ),
+        (
             NotWorse("roc_auc", by=0.02, why="Less is noise."),
             "roc_auc_is_not_worse_than_champion",
             "ROC AUC is not worse than the champion's by more than 0.02. Less is noise.",
@@ -60,6 +65,11 @@ def test_a_check_is_named_and_described_by_its_bound(demand: Criterion | NotWors
         (lambda: Criterion("recall"), "the criterion for recall needs one finite bound: set at_least or at_most"),
         (lambda: Criterion("recall", 0.1, 0.2), "needs one finite bound"),
         (lambda: Criterion("recall", at_least=NAN), "needs one finite bound"),
+        (
+            lambda: Criterion("recall", at_most=0.5, lower_bound=True),
+            "the criterion for recall cannot test a lower bound: it needs at_least, and one of the metrics recall",
+        ),
+        (lambda: Criterion("precision", at_least=0.5, lower_bound=True), "for precision cannot test a lower bound"),
         (lambda: NotWorse("magic").description, "unknown metric magic"),
         (
             lambda: NotWorse("flagged"),
@@ -158,6 +168,28 @@ def test_a_criterion_tests_the_value_and_not_the_interval(
     verdict = judge({criterion.metric: estimate}, [criterion])
     assert verdict.reasons == (Reason(criterion.name, passed, told),)
     assert verdict.passed == passed
+
+
+@pytest.mark.requirement("PRO-2", "SEN-4")
+@pytest.mark.parametrize(
+    ("caught", "positives", "passed", "told"),
+    [
+        (150, 150, True, "Recall is 1.000 (0.9 to 1); its lower bound (one-sided 95 %, Clopper-Pearson) is 0.980; "),
+        (148, 150, True, "Recall is 0.987 (0.9 to 1); its lower bound (one-sided 95 %, Clopper-Pearson) is 0.959; "),
+        (147, 150, False, "Recall is 0.980 (0.9 to 1); its lower bound (one-sided 95 %, Clopper-Pearson) is 0.949; "),
+        (20, 20, False, "Recall is 1.000 (0.9 to 1); its lower bound (one-sided 95 %, Clopper-Pearson) is 0.861; "),
+        (0, 150, False, "Recall is 0.000 (0.9 to 1); its lower bound (one-sided 95 %, Clopper-Pearson) is 0.000; "),
+        (0, 0, False, "Recall is undefined, because there are no positive rows; "),
+    ],
+)
+def test_a_criterion_can_test_the_exact_lower_bound(caught: int, positives: int, told: str, *, passed: bool) -> None:
+    criterion = Criterion("recall", at_least=0.95, lower_bound=True)
+    recall = Estimate(caught / positives, 0.9, 1.0) if positives else Estimate(NAN, NAN, NAN)
+    estimates = {"recall": recall, "positives": Estimate(positives, positives, positives)}
+    [reason] = judge(estimates, [criterion]).reasons
+    assert reason == Reason(
+        criterion.name, passed, f"{told.replace('0.9 to 1', '0.900 to 1.000')}required: at least 0.95"
+    )
 
 
 @pytest.mark.requirement("PRO-2")

@@ -13,7 +13,7 @@ from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.binary_classification import (
     evaluate,
 )
-from platform_assets.evaluation.intervals import Estimate, grouped_bootstrap
+from platform_assets.evaluation.intervals import Estimate, grouped_bootstrap, lower_bound
 from platform_assets_tests.evaluation.scored_rows import scored, values
 
 if TYPE_CHECKING:
@@ -121,3 +121,17 @@ def test_reject_missing_groups(act: Callable[[], Any], message: str) -> None:
 )
 def test_an_estimate_can_be_converted_to_json(estimate: Estimate, expected: dict[str, Any]) -> None:
     assert json.loads(json.dumps(estimate.as_dict(), allow_nan=False)) == expected
+
+
+@pytest.mark.requirement("SEN-4")
+@pytest.mark.parametrize(
+    ("successes", "trials", "bound"),
+    # Clopper and Pearson: with k = n the bound is 0.05 ** (1 / n). The others are from scipy.stats.binomtest.
+    [(150, 150, 0.05 ** (1 / 150)), (1, 1, 0.05), (148, 150, 0.9586250), (9, 10, 0.6058367), (0, 10, 0.0)],
+)
+def test_lower_bounds_of_a_share(successes: int, trials: int, bound: float) -> None:
+    assert lower_bound(successes, trials) == pytest.approx(bound, abs=1e-6)
+
+
+def test_a_share_of_nothing_has_no_lower_bound() -> None:
+    assert math.isnan(lower_bound(0, 0))

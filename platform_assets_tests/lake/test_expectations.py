@@ -185,6 +185,14 @@ def test_samples_show_all_checked_columns() -> None:
     assert (str(dates["d"])[:10], str(dates["e"])[:10], dates["line"]) == (str(LOW), str(HIGH), EXACT)
 
 
+def test_times_with_a_zone_are_compared_as_moments() -> None:
+    early, late = (pd.Timestamp(f"2026-01-01T{hour}:00:00", tz="UTC") for hour in (11, 12))
+    same = pd.Timestamp("2026-01-01T13:00:00", tz="Europe/Madrid")
+    rows = pd.DataFrame({"a": [late, late, early, None], "b": [early, same.tz_convert("UTC"), late, late]})
+    bounds = is_within("a", dt.datetime(2026, 1, 1, 12, 30, tzinfo=dt.timezone(dt.timedelta(hours=1))), late)
+    assert [one.broken for one in judge(rows, [is_at_least("a", "b"), bounds], ())] == [1, 1]
+
+
 def test_judgements_have_the_order_of_the_expectations_even_if_names_repeat() -> None:
     judged = judge(frame(i=[1], j=[-1]), [has_rows(2), is_not_negative("j"), has_rows(1), is_not_negative("i")], ("i",))
     assert [judgement.passed for judgement in judged] == [False, False, True, True]

@@ -81,7 +81,7 @@ def before(services: Services, models: tuple[FittedModel, FittedModel], key: str
 @pytest.fixture(scope="module")
 def key(services: Services) -> str:
     """A key with all scopes."""
-    return keys_of(services).add("all", "all", {"read", "predict", "approve"})
+    return keys_of(services).add("all", "all", {"read", "predict", "label", "approve"})
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from platform_assets.evaluation.gate import Criterion, NotWorse
+from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.evaluation.splits import Holdout
 from platform_assets.evaluation.thresholds import reaching_recall
 from platform_assets.lake.schemas import Column
@@ -80,8 +81,7 @@ SPEC = ModelSpec(
     features=(Column("heat", "float64", "How hot."), Column("noise", "float64", "How loud.")),
     label="broken",
     positive="broken",
-    group="device",
-    time="day",
+    split=GroupSplit("device", "day", Holdout(groups=0.3, newest=0.4)),
     subgroups=("site",),
     candidates=(
         Candidate("linear", linear, {"logisticregression__C": (0.1, 1.0)}),
@@ -101,7 +101,6 @@ SPEC = ModelSpec(
         data="One row per reading.",
         limits=("Only devices with a thermometer.",),
     ),
-    holdout=Holdout(groups=0.3, newest=0.4),
     folds=3,
     resamples=50,
 )

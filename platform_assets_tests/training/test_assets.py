@@ -19,7 +19,7 @@ from platform_assets.lake.delta_tables import MEMORY, TableStore
 from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
 from platform_assets.operations.run_report import materialise_all
-from platform_assets.training.assets import LastTraining, launched_by, model_definitions, why_not
+from platform_assets.training.assets import EVALUATION, LastTraining, launched_by, model_definitions, why_not
 from platform_assets.training.model_spec import Retraining
 from platform_assets.training.trainer import Trainer
 from platform_assets_tests.approval.proposals import prepared
@@ -183,24 +183,6 @@ def test_a_missing_table_fails_the_step_with_a_one_line_message(workshop: Worksh
     )
 
 
-@pytest.mark.requirement("CRE-3")
-def test_the_evaluation_job_records_an_observation_but_no_version(workshop: Workshop) -> None:
-    workshop.publish(readings())
-    workshop.run("train_breakage_model")
-    workshop.registry.set_alias("breakage_model", CHAMPION, 1)
-    workshop.publish(readings(1_400))
-    result = workshop.run("evaluate_breakage_model")
-    assert result.success
-    [observation] = [
-        event.asset_observation_data.asset_observation for event in result.all_events if event.is_asset_observation
-    ]
-    assert observation.asset_key == KEY
-    assert observation.metadata["model_version"].value == 1
-    assert observation.metadata["examples"].value == "200 examples labelled since the version was trained"
-    assert len(workshop.registry.versions("breakage_model")) == 1
-    assert not result.get_asset_materialization_events()
-
-
 @pytest.mark.requirement("PLT-2", "CRE-3")
 @pytest.mark.parametrize(
     ("rows", "last", "reason"),
@@ -259,8 +241,10 @@ def test_the_sensor_skips_while_a_run_is_training_the_model(
 
 def test_the_sensor_ignores_other_runs(workshop: Workshop) -> None:
     workshop.publish(readings())
-    job = workshop.definitions.resolve_job_def("evaluate_breakage_model")
-    workshop.instance.create_run_for_job(job_def=job, status=dg.DagsterRunStatus.STARTED)
+    evaluation = workshop.definitions.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection={dg.AssetCheckKey(KEY, EVALUATION)}
+    )
+    workshop.instance.create_run_for_job(job_def=evaluation, status=dg.DagsterRunStatus.STARTED)
     assert isinstance(workshop.evaluate_sensor(), dg.RunRequest)
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from platform_assets.base.errors import TableError, TrainingError
-from platform_assets.evaluation.splits import split
+from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.training.examples import read_examples, split_summary
+from platform_assets.training.fitting import labels_of
 from platform_assets_tests.training.breakage_model import SPEC, TABLE, readings
 
 if TYPE_CHECKING:
@@ -55,14 +56,17 @@ def test_held_out_groups_stay_held_out_when_the_table_grows() -> None:
     """A champion is never compared on groups that it was trained on."""
     old = readings()
     grown = pd.concat([old, readings(600, first=5_000).assign(day=pd.Timestamp("2024-06-01"))], ignore_index=True)
-    learned = old["device"].iloc[split(old["device"], old["day"], SPEC.holdout).train]
-    judged = grown["device"].iloc[split(grown["device"], grown["day"], SPEC.holdout).holdout]
+    learned = old["device"].iloc[SPEC.split.split(old, labels_of(SPEC, old)).train]
+    judged = grown["device"].iloc[SPEC.split.split(grown, labels_of(SPEC, grown)).holdout]
     assert len(judged) > 50
     assert not set(learned) & set(judged)
 
 
 def test_examples_are_split_by_time_only_if_the_model_has_one(bench: Bench) -> None:
-    timed, timeless = read_examples(bench.tables, SPEC), read_examples(bench.tables, replace(SPEC, time=None))
+    timed, timeless = (
+        read_examples(bench.tables, SPEC),
+        read_examples(bench.tables, replace(SPEC, split=GroupSplit("device"))),
+    )
     assert timed.frame["day"].iloc[timed.parts.train].max() < timed.parts.cut <= timed.holdout["day"].min()
     assert (timeless.parts.cut, timeless.parts.left_out) == (None, 0)
     sizes = [f"{len(one.training):,} training examples; {len(one.holdout):,} held out" for one in (timed, timeless)]

@@ -13,6 +13,7 @@ import pytest
 from platform_assets.base.errors import TrainingError
 from platform_assets.engine.query_engine import Engine
 from platform_assets.evaluation.gate import Criterion
+from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.evaluation.splits import Holdout
 from platform_assets.evaluation.thresholds import best_f1
 from platform_assets.lake.delta_tables import MEMORY, TableStore
@@ -22,7 +23,7 @@ from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.registry import MemoryRegistry
 from platform_assets.training import explanations
 from platform_assets.training import metadata as model_metadata
-from platform_assets.training.explanations import Explanation, top_words
+from platform_assets.training.explanations import Explanation, HeldOut, top_words
 from platform_assets.training.fitting import feature_frame
 from platform_assets.training.model_spec import Candidate
 from platform_assets.training.trainer import MOST_ERRORS, Trainer
@@ -72,8 +73,7 @@ TEXT_SPEC = replace(
     features=(Column("text", "string", "What was written."),),
     label="urgent",
     positive="urgent",
-    group="writer",
-    time=None,
+    split=GroupSplit("writer", holdout=Holdout(groups=0.3)),
     subgroups=(),
     candidates=(Candidate("words and letters", words_and_letters),),
     ranked_by="average_precision",
@@ -81,7 +81,6 @@ TEXT_SPEC = replace(
     criteria=(Criterion("f1", at_least=0.7),),
     explanations=(top_words("text"),),
     error_columns=("message", "text"),
-    holdout=Holdout(groups=0.3),
 )
 
 
@@ -150,9 +149,10 @@ def test_the_effect_of_a_word_is_the_mean_drop_in_score_without_it() -> None:
 
     rows = pd.DataFrame({"text": ["Fire fire a", "#fire b", "c", None] * 10, "bonus": 0.1})
     explain = top_words("text")
-    found = explain(TEXT_SPEC, Counts(), rows.assign(text=rows["text"].str.lower()), np.zeros(40)).found  # type: ignore[arg-type]  # implements only `scores`
+    lower = rows.assign(text=rows["text"].str.lower())
+    found = explain(TEXT_SPEC, Counts(), HeldOut(lower, np.zeros(40, dtype=np.int64), 0.5)).found  # type: ignore[arg-type]  # implements only `scores`
     assert found == pytest.approx({"a": 0, "b": 0, "c": 0, "fire": 0.15})
-    nothing = explain(TEXT_SPEC, Counts(), rows.head(3), np.zeros(3))  # type: ignore[arg-type]  # as above
+    nothing = explain(TEXT_SPEC, Counts(), HeldOut(rows.head(3), np.zeros(3, dtype=np.int64), 0.5))  # type: ignore[arg-type]  # as above
     assert nothing.found == {}
     assert nothing.draw()["top_words.png"].startswith(b"\x89PNG")
 

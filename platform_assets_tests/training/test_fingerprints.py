@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from platform_assets.evaluation.gate import Criterion
+from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.evaluation.splits import Holdout
 from platform_assets.evaluation.thresholds import reaching_recall
 from platform_assets.lake.schemas import Column
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     [
         replace(SPEC, seed=2),
         replace(SPEC, folds=4),
-        replace(SPEC, holdout=Holdout(groups=0.3, newest=0.3)),
+        replace(SPEC, split=GroupSplit("device", "day", Holdout(groups=0.3, newest=0.3))),
         replace(SPEC, threshold=reaching_recall(0.9)),
         replace(SPEC, ranked_by="average_precision"),
         replace(SPEC, candidates=SPEC.candidates[:1]),

@@ -16,9 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from platform_assets.base.errors import TrainingError
-from platform_assets.evaluation.splits import folds
 from platform_assets.models.fitted_model import GOLDEN_ROWS
-from platform_assets.training.fitting import REFERENCE, _demand_both_classes, feature_frame, fit
+from platform_assets.training.fitting import REFERENCE, _demand_both_classes, feature_frame, fit, labels_of
 from platform_assets.training.model_spec import Candidate
 from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, SPEC, forest, linear, readings
 
@@ -90,7 +89,7 @@ def test_scores_equal_those_of_cross_validating_whole_pipelines() -> None:
     assert 0 < sum(line.seconds for line in fitted.leaderboard) < time.monotonic() - start
     assert told[1].startswith("2 of 8: logistic (counted__fill=0.0, logisticregression__C=0.001): roc_auc 0.")
     rows, labels = feature_frame(examples, spec), examples["broken"].to_numpy()
-    parts = folds(examples["device"], examples["day"], spec.folds, spec.holdout.newest)
+    parts = spec.split.folds(examples, labels_of(spec, examples), spec.folds)
     for line in fitted.leaderboard:
         if line.candidate == REFERENCE:
             continue
@@ -103,6 +102,7 @@ def test_scores_equal_those_of_cross_validating_whole_pipelines() -> None:
     assert golden.index.tolist() == list(range(GOLDEN_ROWS))
     assert golden.iloc[[0, -1]].to_numpy().tolist() == rows.iloc[[0, -1]].to_numpy().tolist()
     assert list(golden.columns) == ["heat", "noise"]
+    assert fitted.model.training_ranges == {name: (rows[name].min(), rows[name].max()) for name in ("heat", "noise")}
     assert len(set(fitted.model.estimator.predict_proba(rows)[:, 1])) > len(rows) / 2
 
 

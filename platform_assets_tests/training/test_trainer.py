@@ -11,10 +11,11 @@ import pytest
 
 from platform_assets.base.errors import RegistryError, TableError, TrainingError
 from platform_assets.base.provenance import code_version, git_commit
-from platform_assets.evaluation.splits import Holdout, in_holdout, split
+from platform_assets.evaluation.split_rules import GroupSplit
+from platform_assets.evaluation.splits import Holdout, in_holdout
 from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
 from platform_assets.training.examples import FEWEST_OF_A_CLASS
-from platform_assets.training.fitting import REFERENCE
+from platform_assets.training.fitting import REFERENCE, labels_of
 from platform_assets.training.model_spec import Candidate
 from platform_assets.training.trainer import Trainer
 from platform_assets_tests.training.bench import Bench, opened
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from platform_assets.models.registry import ModelVersion, Registration
-    from platform_assets.training.model_spec import ModelSpec
     from platform_assets.training.training_results import Training
 
 
@@ -161,7 +161,7 @@ def test_the_second_of_two_concurrent_trainings_returns_the_version_of_the_first
 def test_the_holdout_does_not_influence_the_model(bench: Bench, first_of_several: Training) -> None:
     frame = readings()
     rows = bench.tables.read(TABLE)
-    parts = split(rows["device"], rows["day"], SPEC.holdout)
+    parts = SPEC.split.split(rows, labels_of(SPEC, rows))
     held_out = frame["reading"].isin(rows["reading"].iloc[parts.holdout])
     assert held_out.sum() > 50
     before = first_of_several
@@ -201,12 +201,15 @@ def test_the_champion_is_not_compared_with_itself(bench: Bench, first: Training)
 @pytest.mark.requirement("PRO-2")
 @pytest.mark.parametrize(
     "then",
-    [replace(ONE_CANDIDATE, holdout=Holdout(groups=0.1, newest=0.4)), replace(ONE_CANDIDATE, group="site")],
+    [
+        GroupSplit("device", "day", Holdout(groups=0.1, newest=0.4)),
+        GroupSplit("site", "day", Holdout(groups=0.3, newest=0.4)),
+    ],
 )
-def test_do_not_compare_with_a_champion_that_may_have_trained_on_the_holdout(bench: Bench, then: ModelSpec) -> None:
+def test_do_not_compare_with_a_champion_that_may_have_trained_on_the_holdout(bench: Bench, then: GroupSplit) -> None:
     if then.group == "site":
         bench.publish(readings().assign(site=lambda rows: rows["device"] % 40))
-    champion = bench.train(replace(then, folds=2))
+    champion = bench.train(replace(ONE_CANDIDATE, split=then, folds=2))
     bench.registry.set_alias("breakage_model", CHAMPION, champion.version.version)
     reason = bench.train().assessment.verdict.reasons[-1]
     assert not reason.passed
@@ -291,7 +294,7 @@ def test_evaluate_the_champion_on_examples_labelled_since_its_training(bench: Be
         "recall_is_at_least_0_5",
     ]
     fresh = readings(300, first=10_000)
-    strangers = in_holdout(fresh["device"], SPEC.holdout.groups) | ~fresh["device"].isin(old["device"])
+    strangers = in_holdout(fresh["device"], 0.3) | ~fresh["device"].isin(old["device"])
     groups = evaluation.assessment.subgroups["groups"]
     assert groups["never seen"]["rows"].value == strangers.sum()
     assert groups["seen in training"]["rows"].value == 300 - strangers.sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from fastapi import APIRouter, FastAPI, Response
@@ -27,6 +27,17 @@ from platform_assets.web.one_or_many import (
 class Things(OneOrMany):
     thing: Key = 0
     things: UpTo1000[Key] = Field(default_factory=list)
+
+
+class Point(BaseModel):
+    x: int
+    y: int
+
+
+class Points(OneOrMany):
+    x: Key = 0
+    y: Key = 0
+    points: UpTo1000[Point] = Field(default_factory=list)
 
 
 class Answer(BaseModel):
@@ -93,6 +104,48 @@ def test_a_valid_request_has_one_item_or_a_list_of_items(sent: Any, many: bool, 
 
 @pytest.mark.requirement("SRV-2")
 @pytest.mark.parametrize(
+    ("sent", "many", "kept"),
+    [
+        ({"x": 1, "y": 2}, False, [(1, 2)]),
+        ({"points": []}, True, []),
+        ({"points": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}, True, [(1, 2), (3, 4)]),
+    ],
+)
+def test_one_item_may_have_several_fields(sent: Any, many: bool, kept: list[tuple[int, int]]) -> None:
+    asked = Points.model_validate(sent)
+    assert (asked.is_many, [(item.x, item.y) for item in asked.items]) == (many, kept)
+
+
+@pytest.mark.requirement("SRV-2")
+@pytest.mark.parametrize("sent", [{}, {"x": 1}, {"y": 1}, {"x": 1, "points": []}, {"x": 1, "y": 2, "points": []}])
+def test_the_fields_of_one_item_are_given_all_or_not_at_all(sent: Any) -> None:
+    with pytest.raises(ValidationError, match="Give either x and y, for one answer, or points, for a list"):
+        Points.model_validate(sent)
+    assert Points.model_json_schema()["oneOf"] == [
+        {"required": ["x", "y"], "properties": {"points": False}},
+        {"required": ["points"], "properties": {"x": False, "y": False}},
+    ]
+
+
+class Weighed(OneOrMany):
+    optional: ClassVar[frozenset[str]] = frozenset({"y"})
+
+    x: Key = 0
+    y: Key | None = None
+    points: UpTo1000[Point] = Field(default_factory=list)
+
+
+@pytest.mark.requirement("SRV-2")
+def test_one_item_may_leave_out_optional_fields() -> None:
+    assert Weighed.model_validate({"x": 1}).items[0].y is None
+    wrong: list[dict[str, Any]] = [{"y": 1}, {"y": None, "points": []}]
+    for sent in wrong:
+        with pytest.raises(ValidationError, match="Give either x, for one answer, or points, for a list"):
+            Weighed.model_validate(sent)
+
+
+@pytest.mark.requirement("SRV-2")
+@pytest.mark.parametrize(
     ("sent", "field"),
     [
         ({}, ()),
@@ -133,7 +186,10 @@ def test_a_key_in_a_path_must_be_plain_digits(text: str) -> None:
 
 def test_the_json_schema_has_the_rules_of_the_validation() -> None:
     schema = Things.model_json_schema()
-    assert schema["oneOf"] == [{"required": ["thing"]}, {"required": ["things"]}]
+    assert schema["oneOf"] == [
+        {"required": ["thing"], "properties": {"things": False}},
+        {"required": ["things"], "properties": {"thing": False}},
+    ]
     assert schema["additionalProperties"] is False
     assert schema["properties"]["thing"] == {"format": "int64", "title": "Thing", "type": "integer"}
     assert schema["properties"]["things"]["maxItems"] == MOST_AT_ONCE

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.domains.credit_risk.features import age_group, profile
 from platform_assets.domains.credit_risk.schemas import FEATURES, LOAN_FEATURES, LOANS
 from platform_assets.evaluation.gate import Criterion, NotWorse
+from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.evaluation.splits import Holdout
 from platform_assets.evaluation.thresholds import reaching_recall
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec
@@ -89,8 +90,7 @@ MODEL = ModelSpec(
     features=FEATURES,
     label="status",
     positive="not paid on time",
-    group="profile",
-    time="loan_date",
+    split=GroupSplit("profile", "loan_date", Holdout(groups=0.25, newest=0.25)),
     subgroups=("gender", "age_group"),
     candidates=(
         Candidate("logistic regression", logistic_regression, {"model__C": (0.01, 1.0)}),
@@ -118,7 +118,6 @@ MODEL = ModelSpec(
         ),
     ),
     not_worse=NotWorse("roc_auc", by=0.02, why="A new version must not rank applicants worse."),
-    holdout=Holdout(groups=0.25, newest=0.25),
     card=Card(
         purpose="How likely is it that this client does not pay a loan on time?",
         acted_on_by="Credit officers review applications above the threshold before granting them.",

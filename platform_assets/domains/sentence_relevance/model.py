@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.domains.sentence_relevance.schemas import SENTENCES, TEXT
 from platform_assets.domains.sentence_relevance.settings import SentenceRelevanceSettings
 from platform_assets.evaluation.gate import Criterion, NotWorse
+from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.evaluation.thresholds import best_f1
 from platform_assets.training.explanations import top_words
 from platform_assets.training.model_spec import Candidate, Card, DeclaredEncoder, Kpi, ModelSpec, Retraining
@@ -126,8 +127,7 @@ MODEL = ModelSpec(
     features=(TEXT,),
     label="relevant",
     positive="relevant",
-    group="near_duplicates",
-    time=None,
+    split=GroupSplit("near_duplicates"),
     subgroups=("length", "topic"),
     candidates=(
         Candidate("words alone, logistic regression", words_alone),

@@ -15,7 +15,6 @@ from platform_assets.domains.credit_risk.schemas import FEATURES, PERSON
 from platform_assets.engine.query_engine import Engine, as_frame
 from platform_assets.evaluation.binary_classification import evaluate
 from platform_assets.evaluation.gate import judge
-from platform_assets.evaluation.splits import split
 from platform_assets.models.thread_limits import one_thread
 from platform_assets.training.fitting import feature_frame, fit
 
@@ -58,7 +57,7 @@ def demo_examples(engine: Engine, folder: Path, rows: int) -> pd.DataFrame:
 
 
 def judged(examples: pd.DataFrame) -> Verdict:
-    parts = split(examples["profile"], examples["loan_date"], MODEL.holdout)
+    parts = MODEL.split.split(examples, examples[MODEL.label].to_numpy())
     fitted = fit(MODEL, examples.iloc[parts.train], lambda _: None)
     held = examples.iloc[parts.holdout]
     scores = fitted.model.scores(feature_frame(held, MODEL))

@@ -35,4 +35,5 @@ def demo_history(folder: Path, rows: int = 1_500) -> pd.DataFrame:
 
 def examples_of(engine: Engine, history: pd.DataFrame) -> pd.DataFrame:
     """Return the model's examples of a history, sorted by id."""
-    return as_frame(MODEL.examples(engine.as_expression(history)).order_by(MODEL.id))
+    found: pd.DataFrame = as_frame(MODEL.examples(engine.as_expression(history)).order_by(MODEL.id))
+    return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from platform_assets.domains.sensor_maintenance.demo import COLUMNS, FEWEST, generate
+from platform_assets.domains.sensor_maintenance.demo import COLUMNS, FEWEST, MOST, generate
 from platform_assets.domains.sensor_maintenance.sources import HISTORY as SOURCE
 from platform_assets.landing.declared_sources import Sources
 from platform_assets.settings import Settings
@@ -37,9 +37,10 @@ def test_no_rows_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("PLT-3")
-def test_a_small_demo_has_enough_readings_for_the_quality_gate(tmp_path: Path) -> None:
-    found = Sources(Settings(home=tmp_path, demo_rows=100)).find(SOURCE)
-    assert len(Path(found.uri).read_text(encoding="utf-8").splitlines()) == 1 + FEWEST
+@pytest.mark.parametrize(("wanted", "rows"), [(100, FEWEST), (2_000, 2_000), (20_000, MOST)])
+def test_a_demo_has_enough_readings_for_the_gate_and_trains_quickly(tmp_path: Path, wanted: int, rows: int) -> None:
+    found = Sources(Settings(home=tmp_path, demo_rows=wanted)).find(SOURCE)
+    assert len(Path(found.uri).read_text(encoding="utf-8").splitlines()) == 1 + rows
 
 
 def shape(history: pd.DataFrame) -> list[float]:

@@ -16,7 +16,6 @@ from platform_assets.domains.sentence_relevance.settings import SentenceRelevanc
 from platform_assets.engine.query_engine import Engine, as_frame
 from platform_assets.evaluation.binary_classification import evaluate
 from platform_assets.evaluation.gate import judge
-from platform_assets.evaluation.splits import folds, split
 from platform_assets.landing.declared_sources import Sources
 from platform_assets.models.artefact_format import dump
 from platform_assets.models.artefact_store import ArtefactStore
@@ -82,7 +81,7 @@ def examples_of(engine: Engine, sentences: pd.DataFrame) -> pd.DataFrame:
 
 
 def held(examples: pd.DataFrame, *, out: bool) -> pd.DataFrame:
-    parts = split(examples["near_duplicates"], None, MODEL.holdout)
+    parts = MODEL.split.split(examples, examples[MODEL.label].to_numpy())
     return examples.iloc[parts.holdout if out else parts.train]
 
 
@@ -302,7 +301,7 @@ def out_of_fold(spec: ModelSpec, examples: pd.DataFrame) -> Any:
     settings = {name: values[0] for name, values in candidate.grid.items()}
     rows, labels = feature_frame(examples, spec), examples["relevant"].to_numpy()
     found = np.full(len(examples), np.nan)
-    for learned, judged_rows in folds(examples["near_duplicates"], None, spec.folds, spec.holdout.newest):
+    for learned, judged_rows in spec.split.folds(examples, labels, spec.folds):
         fitted = candidate.build(spec.seed).set_params(**settings).fit(rows.iloc[learned], labels[learned])
         found[judged_rows] = fitted.predict_proba(rows.iloc[judged_rows])[:, 1]
     return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.domains.stocks.schemas import FEATURES, PRICE_FEATURES
 from platform_assets.evaluation.gate import Criterion, NotWorse
+from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.evaluation.thresholds import best_f1
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec
 from platform_assets.training.preprocessing import tabular_pipeline
@@ -48,8 +49,7 @@ MODEL = ModelSpec(
     features=FEATURES,
     label="rose_next_day",
     positive="higher at the next close",
-    group="symbol",
-    time="day",
+    split=GroupSplit("symbol", "day"),
     subgroups=(),
     candidates=(Candidate("logistic regression", logistic_regression, {"model__C": (0.01, 1.0)}),),
     ranked_by="roc_auc",

@@ -1,0 +1,34 @@
+"""The table of labels in files: columns, types, and the expectations that are checked before publication."""
+
+from __future__ import annotations
+
+from platform_assets.lake.expectations import is_at_least, is_either, is_one_of, is_present
+from platform_assets.lake.schemas import Column, TableSchema
+
+LABELS_INCOMING = TableSchema(
+    name="label_files/labels_incoming",
+    columns=(
+        Column("file_digest", "string", "SHA-256 of the file's bytes, which identifies the file."),
+        Column("line", "int64", "Line of the file; the header is line 1."),
+        Column("file_name", "string", "Path of the file in the landing zone, under which it was read."),
+        Column("model", "string", "Name of the registered model."),
+        Column("request_id", "string", "Request whose prediction is labelled; null if a subject and a time are."),
+        Column("place", "int64", "Place among the predictions of the request, from 0; null if the request has one."),
+        Column("subject", "string", "Id of the item that the label is about, such as a client; null if not needed."),
+        Column("at", "timestamp('UTC')", "Time that the label of a subject is about; null with a request."),
+        Column("label", "float64", "The label: 1 is the positive class of the model, 0 the other."),
+        Column("observed_at", "timestamp('UTC')", "Time at which the label was observed."),
+        Column("landed_at", "timestamp('UTC')", "Time at which the platform took the file."),
+    ),
+    key=("file_digest", "line"),
+    source=True,
+    accumulates=True,
+    expectations=(
+        is_present("model"),
+        is_present("label"),
+        is_one_of("label", (0.0, 1.0)),
+        is_present("observed_at"),
+        *is_either("request_id", "at"),
+        is_at_least("observed_at", "at"),
+    ),
+)

@@ -1,0 +1,28 @@
+"""The environment variables of label files."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from platform_assets.settings import DomainSettings
+
+
+class LabelFilesSettings(DomainSettings):
+    """Location of the files with labels."""
+
+    labels_landing_uri: Annotated[
+        str,
+        Field(
+            description="Folder into which files with labels are dropped: a path, or any fsspec URI of a folder. "
+            "Default: with `PLATFORM_SOURCES=demo` the folder `landing/labels` in `PLATFORM_HOME`, which is empty at "
+            "first; with `live` no file lands."
+        ),
+    ] = ""
+    labels_settle_seconds: Annotated[
+        float,
+        Field(
+            ge=0, description="Seconds for which the size and the time of a file must be unchanged before it is read."
+        ),
+    ] = 10.0

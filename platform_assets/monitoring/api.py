@@ -1,0 +1,289 @@
+"""Routes for labels: what was observed later about predictions of any model."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+
+from platform_assets.base.errors import NotFound
+from platform_assets.base.json_values import JSON
+from platform_assets.monitoring.labels import LONGEST_SUBJECT, Filed, Label, fault
+from platform_assets.web.one_or_many import (
+    LARGEST_FLOAT,
+    MOST_AT_ONCE,
+    Example,
+    Key,
+    OneOrMany,
+    UpTo1000,
+    documentation,
+)
+from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
+from platform_assets.web.problems import Problem, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from platform_assets.services import Services
+
+_NOW = "2026-01-31T12:00:00Z"
+_MODEL = "credit_risk_model"
+_REQUEST = "3f2a8c0de1b94a7f9d5c6b7a8e9f0a1b"
+_STANDING = (
+    "`current`: the label counts. `superseded`: another label about the same was observed later. `contradictory`: "
+    "another label about the same was observed at the same time, so neither counts."
+)
+ModelName = Annotated[str, Path(description="Name of the registered model.", examples=[_MODEL])]
+
+
+def _time(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("Send a time as text, in the form of ISO 8601.")  # noqa: TRY004 - pydantic reports ValueError only
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"Send a time in the form of ISO 8601, such as {_NOW}.") from None
+    if time.tzinfo is None:
+        raise ValueError("The time has no time zone; add Z or an offset such as +01:00.")
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"The time is out of range; send one such as {_NOW}.") from None
+
+
+def _subject(value: Any) -> Any:
+    # Ids of clients are numbers in the requests for predictions; the log has them as text.
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_FLOAT:
+        value = int(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Time = Annotated[
+    datetime,
+    BeforeValidator(_time, json_schema_input_type=str),
+    Field(json_schema_extra={"format": "date-time"}, examples=[_NOW]),
+]
+ObservedAt = Annotated[Time, Field(description="When the label was observed, with time zone.")]
+Value = Annotated[
+    float,
+    Field(
+        description="0 or 1; 1 is the positive class of the model.", json_schema_extra={"enum": [0, 1]}, examples=[1]
+    ),
+]
+RequestId = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_.:-]{1,128}$",
+        description="Id of the request that was answered with the prediction, from the header X-Request-ID.",
+        examples=[_REQUEST],
+    ),
+]
+PlaceOf = Annotated[
+    Key,
+    Field(
+        ge=0,
+        lt=MOST_AT_ONCE,
+        description="Which prediction of the request is meant, from 0, if it has several and they have no subject.",
+        examples=[0],
+    ),
+]
+Subject = Annotated[
+    str,
+    BeforeValidator(_subject, json_schema_input_type=str | int),
+    Field(
+        min_length=1,
+        max_length=LONGEST_SUBJECT,
+        description="Id of the item that the label is about, such as a client. With a request id, it says which "
+        "prediction of the request is meant.",
+        examples=["5008804"],
+    ),
+]
+At = Annotated[
+    Time,
+    Field(
+        description="Time that the label of a subject is about. It counts for the newest prediction about the subject "
+        "at or before this time."
+    ),
+]
+
+
+class SentLabel(BaseModel):
+    """A label of a logged prediction (`request_id`), or of a subject at a time (`subject`, `at`)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    label: Value
+    observed_at: ObservedAt
+    request_id: RequestId | None = None
+    place: PlaceOf | None = None
+    subject: Subject | None = None
+    at: At | None = None
+
+
+class SentLabels(OneOrMany):
+    """One label, or up to 1,000."""
+
+    optional: ClassVar[frozenset[str]] = frozenset({"request_id", "place", "subject", "at"})
+
+    label: Value = 0
+    observed_at: ObservedAt = datetime.min.replace(tzinfo=UTC)
+    request_id: RequestId | None = None
+    place: PlaceOf | None = None
+    subject: Subject | None = None
+    at: At | None = None
+    labels: UpTo1000[SentLabel] = Field(default_factory=list)
+
+
+Standing = Annotated[Literal["current", "superseded", "contradictory"], Field(description=_STANDING)]
+
+
+class FiledLabel(BaseModel):
+    """What became of a label."""
+
+    outcome: Annotated[
+        Literal["stored", "already_stored", "unknown", "refused"],
+        Field(
+            description="`stored`; `already_stored`: the same label was sent before; `unknown`: there is no such "
+            "prediction in the log; `refused`: see `reason`."
+        ),
+    ]
+    standing: Annotated[Standing | None, Field(description=f"{_STANDING} Null if the label was not stored.")] = None
+    reason: Annotated[
+        str | None, Field(description="Why the label was not stored; null if it was.", examples=[None])
+    ] = None
+
+
+class FiledLabels(BaseModel):
+    """What became of several labels, in the order of the request."""
+
+    stored: Annotated[int, Field(description="Number of labels that were stored by this request.", examples=[1])]
+    already_stored: Annotated[int, Field(description="Number of labels that were stored before.", examples=[0])]
+    not_stored: Annotated[int, Field(description="Number of labels with the outcome unknown or refused.", examples=[0])]
+    labels: list[FiledLabel]
+
+
+class KeptLabel(BaseModel):
+    """A stored label."""
+
+    request_id: Annotated[str | None, Field(examples=[_REQUEST])]
+    subject: Annotated[str | None, Field(examples=[None])]
+    at: Annotated[datetime | None, Field(examples=[None])]
+    label: Annotated[float, Field(examples=[1])]
+    observed_at: datetime
+    arrived_at: Annotated[datetime, Field(description="When the label was stored.")]
+    sender: Annotated[str, Field(description="Name of the key that sent it, or the file.", examples=["workshop"])]
+    standing: Standing
+
+
+_KEPT = TypeAdapter(list[KeptLabel])
+_STORED = {"outcome": "stored", "standing": "current", "reason": None}
+_OF_REQUEST = {"request_id": _REQUEST, "label": 1, "observed_at": _NOW}
+_OF_SUBJECT = {"subject": "5008804", "at": "2025-06-30T09:00:00+02:00", "label": 0, "observed_at": _NOW}
+_EXAMPLES = (
+    Example("the prediction of a request", _OF_REQUEST, _STORED),
+    Example("a subject at a time", _OF_SUBJECT, _STORED),
+    Example(
+        "several labels",
+        {"labels": [_OF_SUBJECT, {"request_id": "r-1", "subject": "5008804", "label": 1, "observed_at": _NOW}]},
+        {
+            "stored": 1,
+            "already_stored": 0,
+            "not_stored": 1,
+            "labels": [
+                _STORED,
+                {
+                    "outcome": "unknown",
+                    "standing": None,
+                    "reason": f"no prediction of {_MODEL} with the request id r-1 is logged; a prediction is logged "
+                    "shortly after its response, and deleted after PLATFORM_PREDICTIONS_DAYS",
+                },
+            ],
+        },
+    ),
+)
+
+
+def router(services: Services) -> APIRouter:
+    """Return the routes. A service that runs from a bundle has none, because labels need the database.
+
+    Parameters
+    ----------
+    services
+        The platform's services.
+    """
+    routes = APIRouter(tags=["labels"])
+    if services.bundle is None:
+        _add_labels(routes, services)
+    return routes
+
+
+def _add_labels(routes: APIRouter, services: Services) -> None:
+    @routes.post("/labels/{model}", **documentation(FiledLabel | FiledLabels, _EXAMPLES))
+    def send_labels(model: ModelName, sent: SentLabels, request: Request) -> Response:
+        """Store what was observed about predictions of a model: one label, or up to 1,000.
+
+        An invalid label refuses the whole request with 422. In a list, a label whose prediction is unknown, or was
+        made after the label was observed, is reported with the reason, and the other labels are stored. Sending a
+        label again does no harm. A label that was observed later supersedes an earlier one.
+        """
+        _demand_model(request, model)
+        labels = [_label(one) for one in sent.items]
+        _demand_sound(labels, many=sent.is_many)
+        filed = services.labels.store(model, labels, request.state.asked.caller)
+        answer = _several(filed) if sent.is_many else _one(filed[0])
+        return Response(answer.model_dump_json(), media_type=JSON)
+
+    @routes.get("/labels/{model}", response_model=list[KeptLabel])
+    def list_labels(
+        model: ModelName,
+        request: Request,
+        request_id: Annotated[RequestId | None, Query()] = None,
+        subject: Annotated[str | None, Query(max_length=LONGEST_SUBJECT, examples=[None])] = None,
+        page: PageNumber = 0,
+        items_per_page: ItemsPerPage = 50,
+    ) -> Response:
+        """List the labels of a request or of a subject, the last observed first, also superseded ones."""
+        _demand_model(request, model)
+        if (request_id is None) is (subject is None):
+            raise invalid([{"loc": ["query", "request_id"], "msg": "Give either request_id or subject."}])
+        history = services.labels.history(model, request_id=request_id, subject=subject)
+        shown = Page(page, items_per_page, len(history), request.url.path, request.query_params.multi_items())
+        found = [KeptLabel.model_validate(one, from_attributes=True) for one in shown.of(history)]
+        return Response(_KEPT.dump_json(found), media_type=JSON, headers=dict(shown.headers))
+
+
+def _demand_model(request: Request, model: str) -> None:
+    known = request.app.state.models
+    if model not in known:
+        raise NotFound(f"There is no model of this name; the models are {', '.join(sorted(known))}.")
+
+
+def _label(sent: SentLabel | SentLabels) -> Label:
+    return Label(sent.label, sent.observed_at, sent.request_id, sent.place, sent.subject, sent.at)
+
+
+def _demand_sound(labels: Sequence[Label], *, many: bool) -> None:
+    now = datetime.now(UTC)
+    faults = [(number, why) for number, label in enumerate(labels) if (why := fault(label, now))]
+    if faults:
+        raise invalid({"loc": ["body", *(["labels", number] if many else [])], "msg": why} for number, why in faults)
+
+
+def _one(filed: Filed) -> FiledLabel:
+    if filed.outcome == "unknown":
+        raise NotFound(f"{filed.reason}.")
+    if filed.outcome == "refused":
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{filed.reason}.", "invalid-request")
+    return _filed(filed)
+
+
+def _several(filed: Sequence[Filed]) -> FiledLabels:
+    counted = {name: sum(one.outcome == name for one in filed) for name in ("stored", "already_stored")}
+    return FiledLabels(**counted, not_stored=len(filed) - sum(counted.values()), labels=[_filed(one) for one in filed])
+
+
+def _filed(filed: Filed) -> FiledLabel:
+    return FiledLabel(outcome=filed.outcome, standing=filed.standing, reason=filed.reason)

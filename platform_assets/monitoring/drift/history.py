@@ -1,0 +1,244 @@
+"""Measured drift and estimated performance in PostgreSQL: `platform.drift`, `drift_batches` and their evidence."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.base.errors import DatabaseError, first_line
+from platform_assets.monitoring.drift.performance_estimate import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    import psycopg
+
+    from platform_assets.monitoring.drift.evidence import Found
+    from platform_assets.monitoring.drift.performance_estimate import PerformanceEstimate
+
+    Connection = psycopg.Connection[Any]
+
+BATCH, DAY = "batch", "day"
+"""Units that are measured."""
+_SUMMARY = (
+    "select batch, name, version, n, alarm, outside, arrived_at, measured_at from platform.drift_batches "
+    "where model = %s and stream = %s and unit = 'batch'"
+)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The new rows of one model."""
+
+    model: str
+    table: str
+
+
+@dataclass(frozen=True)
+class MeasuredBatch:
+    """Measurement of a batch or a day.
+
+    Attributes
+    ----------
+    unit, batch, name
+        `batch` or `day`, its id, and its name for people.
+    arrived_at
+        When it arrived.
+    columns
+        Drift by column.
+    rows
+        Number of rows.
+    alarm
+        Columns with an alarm; for a day: in one of its batches.
+    performance
+        Estimated performance.
+    measured_at
+        When it was measured; equal for all batches that are measured together.
+    """
+
+    unit: str
+    batch: str
+    name: str
+    arrived_at: datetime
+    columns: Mapping[str, Found]
+    rows: int
+    alarm: frozenset[str]
+    performance: PerformanceEstimate
+    measured_at: datetime
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """A measured batch, as it is stored."""
+
+    batch: str
+    name: str
+    version: int
+    rows: int
+    alarm: bool
+    outside: float | None
+    arrived_at: datetime
+    measured_at: datetime
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """When a measured batch arrived, and its columns with an alarm."""
+
+    at: datetime
+    alarm: frozenset[str]
+
+
+class DriftHistory:
+    """The stored measurements.
+
+    Parameters
+    ----------
+    connect
+        Context manager that yields a connection to the platform's database.
+    """
+
+    def __init__(self, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._connect = connect
+
+    def newest(self, stream: Stream) -> BatchSummary | None:
+        """Return the batch that arrived last; None if none was measured."""
+        return self._first(f"{_SUMMARY} order by arrived_at desc, batch desc limit 1", stream)
+
+    def newest_alarm(self, stream: Stream) -> BatchSummary | None:
+        """Return the batch with an alarm that was measured last; None if there was no alarm."""
+        return self._first(
+            f"{_SUMMARY} and alarm order by measured_at desc, arrived_at desc, batch desc limit 1", stream
+        )
+
+    def of_newest_measurement(self, stream: Stream) -> list[BatchSummary]:
+        """Return the batches of the newest measurement, in the order of their arrival."""
+        newest = (
+            "and measured_at = (select max(measured_at) from platform.drift_batches "
+            "where model = %s and stream = %s and unit = 'batch') order by arrived_at, batch"
+        )
+        keys = [*_key(stream)]
+        return [BatchSummary(*row) for row in self._rows(f"{_SUMMARY} {newest}", [*keys, *keys])]
+
+    def measured_since(self, stream: Stream, since: datetime) -> dict[str, Arrived]:
+        """Return the batches that arrived at `since` or later, by id."""
+        query = (
+            "select b.batch, b.arrived_at, coalesce(array_agg(d.feature) filter (where d.alarm), '{}') "
+            "from platform.drift_batches b left join platform.drift d using (model, stream, unit, batch) "
+            "where b.model = %s and b.stream = %s and b.unit = 'batch' and b.arrived_at >= %s "
+            "group by b.batch, b.arrived_at"
+        )
+        rows = self._rows(query, [*_key(stream), since])
+        return {batch: Arrived(at, frozenset(alarmed)) for batch, at, alarmed in rows}
+
+    def evidence(self, stream: Stream, reference: str) -> dict[str, bytes]:
+        """Return the evidence so far by column, if it belongs to these training rows."""
+        query = (
+            "select feature, capital from platform.drift_evidence where model = %s and stream = %s and reference = %s"
+        )
+        return {feature: bytes(capital) for feature, capital in self._rows(query, [*_key(stream), reference])}
+
+    def add(
+        self,
+        stream: Stream,
+        version: int,
+        measured: Sequence[MeasuredBatch],
+        evidence: tuple[str, Mapping[str, bytes]],
+        run: str,
+    ) -> None:
+        """Store measurements and the evidence after them in one transaction. Days replace earlier measurements.
+
+        Parameters
+        ----------
+        stream
+            The stream.
+        version
+            Model version with whose training rows the batches were compared.
+        measured
+            Batches and days.
+        evidence
+            Name of the training rows, and evidence by column.
+        run
+            Id of the Dagster run.
+        """
+        reference, capital = evidence
+        days = [one.batch for one in measured if one.unit == DAY]
+        with self._answers() as connection, connection.transaction(), connection.cursor() as cursor:
+            for table in ("drift_batches", "drift", "estimated_performance"):
+                cursor.execute(
+                    f"delete from platform.{table} where model = %s and stream = %s and unit = 'day' "  # noqa: S608 - constants
+                    "and batch = any(%s)".encode(),
+                    [*_key(stream), days],
+                )
+            _insert(cursor, "drift_batches", [_batch_row(stream, version, one, run) for one in measured])
+            _insert(cursor, "drift", [row for one in measured for row in _drift_rows(stream, version, one)])
+            _insert(
+                cursor, "estimated_performance", [row for one in measured for row in _metrics(stream, version, one)]
+            )
+            cursor.execute("delete from platform.drift_evidence where model = %s and stream = %s", [*_key(stream)])
+            _insert(
+                cursor,
+                "drift_evidence",
+                [(*_key(stream), feature, reference, value) for feature, value in capital.items()],
+            )
+
+    def _first(self, query: str, stream: Stream) -> BatchSummary | None:
+        rows = self._rows(query, [*_key(stream)])
+        return BatchSummary(*rows[0]) if rows else None
+
+    def _rows(self, query: str, values: Sequence[Any]) -> list[Any]:
+        with self._answers() as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+    @contextmanager
+    def _answers(self) -> Iterator[Connection]:
+        import psycopg
+
+        try:
+            with self._connect() as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise DatabaseError(
+                f"the history of drift cannot be read or written ({first_line(error)}); `platform-assets doctor` says "
+                "whether the database answers and has its tables"
+            ) from error
+
+
+def _key(stream: Stream) -> tuple[str, str]:
+    return stream.model, stream.table
+
+
+def _insert(cursor: Any, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    from psycopg import sql
+
+    with cursor.copy(sql.SQL("copy {} from stdin").format(sql.Identifier("platform", table))) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def _batch_row(stream: Stream, version: int, one: MeasuredBatch, run: str) -> tuple[Any, ...]:
+    identity = (*_key(stream), one.unit, one.batch, one.name, version, one.rows)
+    return (*identity, bool(one.alarm), one.performance.outside, one.arrived_at, one.measured_at, run)
+
+
+def _drift_rows(stream: Stream, version: int, one: MeasuredBatch) -> Iterator[tuple[Any, ...]]:
+    for feature, found in one.columns.items():
+        numbers = (one.rows, found.evidence, found.threshold, found.effect)
+        alarm = feature in one.alarm
+        yield (*_key(stream), one.unit, one.batch, feature, version, *numbers, alarm, found.told)
+
+
+def _metrics(stream: Stream, version: int, one: MeasuredBatch) -> Iterator[tuple[Any, ...]]:
+    for name in METRICS:
+        metric = one.performance.metrics[name].as_dict() if one.performance.metrics else {}
+        yield (
+            *_key(stream),
+            one.unit,
+            one.batch,
+            name,
+            version,
+            *(metric.get(end) for end in ("value", "low", "high")),
+        )

@@ -1,0 +1,268 @@
+"""Scores of a column's values between 0 and 1, whose means over the training rows are known.
+
+The scores of a number are its rank among the training rows, the distance of that rank from the middle, and the tenth of
+the training rows that it falls into. The score of a category is whether a value belongs to it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Places = NDArray[np.int64]
+
+TENTHS = 10
+MOST_CATEGORIES = 20
+"""Number of categories with a score of their own. The others share one."""
+NEIGHBOURS = 10
+_MOST_NEIGHBOURHOOD = 2_000
+_FAR = 1e6
+_LONGEST_NAME = 40
+
+
+class Ruler(ABC):
+    """Scores of a column.
+
+    Attributes
+    ----------
+    rows
+        Number of training rows.
+    names
+        Name of each score: first those with values from 0 to 1, then those that are 1 for one code and 0 for others.
+    numbers
+        Number of scores of the first kind.
+    present
+        (numbers,) number of training rows whose score is not missing.
+    means, variances
+        (scores,) over the training rows.
+    weights
+        (scores,) share of each score in the evidence; the sum is 1.
+    """
+
+    numbers: int
+    names: tuple[str, ...]
+    weights: Floats
+    rows: int
+    present: Places
+    means: Floats
+    variances: Floats
+
+    @abstractmethod
+    def scores(self, values: Any) -> tuple[Floats, Places]:
+        """Return the scores of the first kind, (n, numbers) with NaN for missing values, and the codes, (n,)."""
+
+    @abstractmethod
+    def distance(self, values: Any) -> float:
+        """Return the distance between the distributions of the values and of the training rows, from 0 to 1."""
+
+    def _compute_means(self, values: Any) -> None:
+        """Set what follows from the scores of the training values."""
+        import numpy as np
+
+        scores, codes = self.scores(values)
+        shares = np.bincount(codes, minlength=len(self.names) - self.numbers) / max(len(values), 1)
+        self.rows, self.present = len(values), (~np.isnan(scores)).sum(axis=0)
+        known = self.present > 0
+        self.means = np.concatenate([np.where(known, _mean(scores), 0.5), shares])
+        self.variances = np.concatenate([np.where(known, _mean(scores**2) - _mean(scores) ** 2, 0), shares])
+
+
+def _mean(scores: Floats) -> Floats:
+    import numpy as np
+
+    mean: Floats = np.nansum(scores, axis=0) / np.maximum((~np.isnan(scores)).sum(axis=0), 1)
+    return mean
+
+
+class NumberRuler(Ruler):
+    """Ruler of a numeric column.
+
+    Parameters
+    ----------
+    values
+        (n,) float64 training values; NaN is a missing value.
+    """
+
+    numbers = 2
+
+    def __init__(self, values: Floats) -> None:
+        import numpy as np
+
+        self._sorted = np.sort(values[~np.isnan(values)])
+        places = np.arange(1, TENTHS) * len(self._sorted) // TENTHS
+        self._edges = np.unique(self._sorted[places]) if len(self._sorted) else np.empty(0)
+        tenths = [f"share of values {told}" for told in _intervals(self._edges)]
+        self.names = ("mean rank", "mean distance from the median rank", *tenths, "share of missing values")
+        rest = len(tenths) + 1
+        self.weights = np.array([0.5, 0.25, *[0.25 / rest] * rest])
+        self._compute_means(values)
+
+    def scores(self, values: Floats) -> tuple[Floats, Places]:
+        """Return rank and distance from the median rank, and the place among the tenths."""
+        import numpy as np
+
+        ranks = ranks_among(self._sorted, values)
+        missing = np.isnan(values)
+        places = np.where(missing, len(self._edges) + 1, np.searchsorted(self._edges, values, side="right"))
+        return np.column_stack([ranks, np.abs(2 * ranks - 1)]), places
+
+    def distance(self, values: Floats) -> float:
+        """Return the Kolmogorov-Smirnov distance."""
+        import numpy as np
+
+        return _kolmogorov_smirnov(self._sorted, values[~np.isnan(values)])
+
+
+class CategoryRuler(Ruler):
+    """Ruler of a column of texts or booleans.
+
+    Parameters
+    ----------
+    values
+        (n,) objects; None and NaN are missing values.
+    """
+
+    numbers = 0
+
+    def __init__(self, values: Any) -> None:
+        import numpy as np
+        import pandas as pd
+
+        counts = pd.Series(values, dtype=object).dropna().astype(str).value_counts()
+        self._categories = list(counts.index[:MOST_CATEGORIES])
+        names = [f"share of {_shortened(category)!r}" for category in self._categories]
+        self.names = (*names, "share of other values", "share of missing values")
+        self.weights = np.full(len(self.names), 1 / len(self.names))
+        self._compute_means(values)
+
+    def scores(self, values: Any) -> tuple[Floats, Places]:
+        """Return no numbers, and the place of each value among the categories."""
+        import numpy as np
+        import pandas as pd
+
+        column = pd.Series(values, dtype=object)
+        code = {category: number for number, category in enumerate(self._categories)}
+        known = column.astype(str).map(code).fillna(len(code)).astype("int64").to_numpy()
+        return np.empty((len(column), 0)), np.where(column.isna(), len(code) + 1, known)
+
+    def distance(self, values: Any) -> float:
+        """Return the total variation distance."""
+        import numpy as np
+
+        counts = np.bincount(self.scores(values)[1], minlength=len(self.names))
+        return float(np.abs(counts / max(len(values), 1) - self.means).sum() / 2)
+
+
+class JointRuler(Ruler):
+    """Ruler of all numeric columns together: principal components, and the distance to the nearest neighbours.
+
+    Components detect shifts along correlated columns. The distance detects rows in places where there were none, which
+    single columns cannot show. Of the methods compared in docs/monitoring.md, the distance has the most power.
+
+    Parameters
+    ----------
+    values
+        (n, columns) training values; NaN is a missing value.
+    others
+        (m, columns) rows of the same distribution as the training rows, but not among them. Components and neighbours
+        come from these rows, so that new rows and training rows have equally distributed scores.
+    """
+
+    def __init__(self, values: Floats, others: Floats) -> None:
+        import numpy as np
+        from scipy.spatial import cKDTree
+
+        known = np.where(np.isnan(others).all(axis=0), 0.0, others)
+        self._median, self._spread = np.nanmedian(known, axis=0), np.nanstd(known, axis=0)
+        self._spread[self._spread == 0] = 1.0
+        self._axes = np.eye(others.shape[1])
+        plain = self._turned(others)
+        sizes, axes = np.linalg.eigh(np.atleast_2d(np.cov(plain.T)))
+        # Constant directions have no scale, and stay as they are.
+        self._axes = axes / np.sqrt(np.where(sizes > 1e-9, sizes, 1.0))  # noqa: PLR2004
+        turned = self._turned(others)
+        kept = np.random.default_rng(0).permutation(len(turned))[:_MOST_NEIGHBOURHOOD]
+        self._tree = cKDTree(turned[kept])
+        self._neighbour = min(NEIGHBOURS, len(kept))
+        width = others.shape[1]
+        self.numbers = width + 1
+        components = [f"mean rank of principal component {number}" for number in range(width, 0, -1)]
+        self.names = (*components, "mean rank of the distance to the nearest holdout rows")
+        self.weights = np.array([*[0.5 / width] * width, 0.5])
+        self._sorted = np.sort(self._placed(values), axis=0)
+        self._compute_means(values)
+
+    def scores(self, values: Floats) -> tuple[Floats, Places]:
+        """Return the rank along each component and the rank of the distance, and no codes."""
+        import numpy as np
+
+        placed = self._placed(values)
+        ranks = [ranks_among(known, new) for known, new in zip(self._sorted.T, placed.T, strict=True)]
+        return np.column_stack(ranks), np.empty(0, dtype=np.int64)
+
+    def distance(self, values: Floats) -> float:
+        """Return the largest Kolmogorov-Smirnov distance of a component or of the distance to the neighbours."""
+        placed = self._placed(values)
+        return max(_kolmogorov_smirnov(known, new) for known, new in zip(self._sorted.T, placed.T, strict=True))
+
+    def _turned(self, values: Floats) -> Floats:
+        import numpy as np
+
+        filled = np.where(np.isnan(values), self._median, values)
+        turned: Floats = np.clip((filled - self._median) / self._spread, -_FAR, _FAR) @ self._axes
+        return turned
+
+    def _placed(self, values: Floats) -> Floats:
+        import numpy as np
+
+        turned = self._turned(values)
+        distances = self._tree.query(turned, [self._neighbour])[0]
+        return np.column_stack([turned, distances])
+
+
+def ranks_among(known: Floats, values: Floats) -> Floats:
+    """Return the share of sorted known values below each value, where equal values count half; NaN stays NaN."""
+    import numpy as np
+
+    below, up_to = (np.searchsorted(known, values, side=side) for side in ("left", "right"))
+    return np.where(np.isnan(values), np.nan, (below + up_to) / (2 * max(len(known), 1)))
+
+
+def _kolmogorov_smirnov(known: Floats, new: Floats) -> float:
+    """Return the largest difference between two distribution functions; 0 if a sample is empty.
+
+    Parameters
+    ----------
+    known
+        Sorted sample. The other one is not sorted, because it can have millions of values.
+    new
+        Other sample.
+    """
+    import numpy as np
+
+    if not len(known) or not len(new):
+        return 0.0
+    largest = 0.0
+    # Between two known values, one function is constant and the other rises, so the ends of the interval suffice.
+    for to_value, from_known in (("left", "right"), ("right", "left")):
+        counts = np.bincount(np.searchsorted(known, new, side=to_value), minlength=len(known) + 1)  # type: ignore[call-overload]
+        shares = np.searchsorted(known, known, side=from_known) / len(known)  # type: ignore[call-overload]
+        largest = max(largest, float(np.abs(np.cumsum(counts)[:-1] / len(new) - shares).max()))
+    return largest
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]} .."
+
+
+def _intervals(edges: Floats) -> list[str]:
+    if not len(edges):
+        return ["anywhere"]
+    between = [f"from {low:.4g} to below {high:.4g}" for low, high in pairwise(edges)]
+    return [f"below {edges[0]:.4g}", *between, f"of at least {edges[-1]:.4g}"]

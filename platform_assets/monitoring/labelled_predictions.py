@@ -1,0 +1,219 @@
+"""Join labels with predictions: the prediction log, and the tables that models declare.
+
+A label of a request belongs to its prediction. A label of a subject belongs to the newest prediction about the subject
+at or before the label's time, to the second, within a horizon; predictions of the same time all get the label. The
+label of a prediction is the one that was observed last. If several were observed last and differ, the prediction has
+none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.serving.prediction_log import TABLE
+from platform_assets.training.prediction_tables import PredictionTable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import psycopg
+    from numpy.typing import NDArray
+    from psycopg import sql
+
+    from platform_assets.training.model_spec import ModelSpec
+
+LOG = PredictionTable(
+    name=TABLE,
+    key=("batch", "place"),
+    subjects=(("subject",),),
+    score="score",
+    version="version",
+    approval="approval_id",
+    at=("at",),
+    model="model",
+)
+"""The prediction log."""
+
+_JOIN = """
+create temporary table labelled on commit drop as
+with sent as (
+    select id, batch, place, subject, at, label, observed_at from platform.labels where model = %(model)s
+), found as (
+    {found}
+)
+select * from (select *, rank() over (partition by id order by about desc) as distance from found) as ranked
+where distance = 1
+"""
+_FOUND = """
+select sent.id, sent.label, sent.observed_at, {source}::int as source, {key} as prediction, {subject} as subject,
+    {score} as score, {version}::bigint as version, {approval}::bigint as approval, {about} as about
+from sent join {table} as predicted on {matches}
+"""
+_OF_CHAMPION = """
+select score, coalesce(subject, prediction), min(label), max(label), count(*)
+from (
+    select *, max(observed_at) over (partition by source, prediction) as last from labelled
+    where version = %(version)s and approval = %(approval)s
+) as of_champion
+where observed_at = last
+group by source, prediction, subject, score
+order by source, prediction
+"""
+_COUNTS = """
+select (select count(*) from platform.labels where model = %(model)s), count(distinct id),
+    count(distinct id) filter (where version = %(version)s and approval = %(approval)s)
+from labelled
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPredictions:
+    """Predictions of one approved version, and those of them that have a label.
+
+    Attributes
+    ----------
+    predictions
+        Number of predictions.
+    received, unmatched, of_others
+        Number of labels of the model, of labels without a prediction, and of labels of other versions' predictions.
+    contradictory
+        Number of predictions whose last labels contradict each other. They are left out below.
+    labels, scores
+        Label and probability of each labelled prediction, (n,) float64.
+    groups
+        Subject of each labelled prediction, or its key if it has no subject, (n,) text.
+    """
+
+    predictions: int
+    received: int
+    unmatched: int
+    of_others: int
+    contradictory: int
+    labels: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    groups: NDArray[np.object_]
+
+    @property
+    def share(self) -> float:
+        """Share of the predictions that have a label; 0 if there are no predictions."""
+        return len(self.labels) / self.predictions if self.predictions else 0.0
+
+
+def join(connection: psycopg.Connection[Any], spec: ModelSpec, version: int, approval: int) -> LabelledPredictions:
+    """Join the labels of a model with the predictions of one approved version, in the caller's transaction.
+
+    Parameters
+    ----------
+    connection
+        Connection to the platform's database.
+    spec
+        Declaration of the model.
+    version, approval
+        The version, and the approval request by which it became champion.
+    """
+    import numpy as np
+
+    tables = (LOG, *spec.prediction_tables)
+    values = {"model": spec.name, "horizon": spec.label_horizon, "version": version, "approval": approval}
+    connection.execute(_join(tables), values)
+    rows = connection.execute(_OF_CHAMPION.encode(), values).fetchall()
+    [(received, matched, of_champion)] = connection.execute(_COUNTS.encode(), values).fetchall()
+    predictions = sum(connection.execute(_count(table), values).fetchall()[0][0] for table in tables)
+    connection.execute(b"drop table labelled")
+    agreed = [row for row in rows if row[2] == row[3]]
+    return LabelledPredictions(
+        predictions=predictions,
+        received=received,
+        unmatched=received - matched,
+        of_others=matched - of_champion,
+        contradictory=len(rows) - len(agreed),
+        labels=np.array([row[2] for row in agreed], dtype=np.float64),
+        scores=np.array([row[0] for row in agreed], dtype=np.float64),
+        groups=np.array([row[1] for row in agreed], dtype=object),
+    )
+
+
+def _join(tables: Sequence[PredictionTable]) -> sql.Composed:
+    from psycopg import sql
+
+    by_request = sql.SQL("predicted.batch = sent.batch and predicted.place = sent.place")
+    parts = [_found(LOG, 0, by_request)]
+    for number, table in enumerate(tables):
+        parts += [_found(table, number, _about(table, subject)) for subject in table.subjects]
+    return sql.SQL(_JOIN).format(found=sql.SQL(" union all ").join(parts))
+
+
+def _found(table: PredictionTable, number: int, matches: sql.Composable) -> sql.Composed:
+    """Return the query that finds the predictions of labels in one table, by one rule."""
+    from psycopg import sql
+
+    return sql.SQL(_FOUND).format(
+        source=sql.Literal(number),
+        key=_joined(table.key, "/"),
+        subject=_joined(table.subjects[0], ":"),
+        score=_column(table.score),
+        version=_column(table.version),
+        approval=_column(table.approval),
+        about=_time(table),
+        table=sql.Identifier(*table.name.split(".")),
+        matches=sql.SQL(" and ").join([matches, *_of_model(table)]),
+    )
+
+
+def _about(table: PredictionTable, subject: Sequence[str]) -> sql.Composed:
+    """Return the condition that a prediction is about a label's subject, and about a time within the horizon."""
+    from psycopg import sql
+
+    if len(subject) == 1:
+        same = [sql.SQL("{} = sent.subject").format(_column(subject[0]))]
+    else:
+        # The columns are compared one by one, so that an index on the first of them can be used.
+        same = [
+            sql.SQL("{}::text = split_part(sent.subject, ':', {})").format(_column(column), sql.Literal(place))
+            for place, column in enumerate(subject, 1)
+        ]
+    time = _time(table)
+    # Many programs write times in whole seconds.
+    within = sql.SQL("date_trunc('second', {}) <= sent.at and {} >= sent.at - %(horizon)s").format(time, time)
+    return sql.SQL(" and ").join([*same, within])
+
+
+def _count(table: PredictionTable) -> sql.Composed:
+    from psycopg import sql
+
+    conditions = [
+        *_of_model(table),
+        sql.SQL("{} = %(version)s").format(_column(table.version)),
+        sql.SQL("{} = %(approval)s").format(_column(table.approval)),
+    ]
+    name = sql.Identifier(*table.name.split("."))
+    return sql.SQL("select count(*) from {} as predicted where {}").format(name, sql.SQL(" and ").join(conditions))
+
+
+def _of_model(table: PredictionTable) -> list[sql.Composed]:
+    from psycopg import sql
+
+    return [sql.SQL("{} = %(model)s").format(_column(table.model))] if table.model else []
+
+
+def _time(table: PredictionTable) -> sql.Composable:
+    from psycopg import sql
+
+    if len(table.at) == 1:
+        return _column(table.at[0])
+    return sql.SQL("coalesce({})").format(sql.SQL(", ").join(map(_column, table.at)))
+
+
+def _joined(columns: Sequence[str], by: str) -> sql.Composed:
+    from psycopg import sql
+
+    texts = [sql.SQL("{}::text").format(_column(column)) for column in columns]
+    return sql.SQL(f" || {by!r} || ").join(texts)
+
+
+def _column(name: str) -> sql.Composable:
+    from psycopg import sql
+
+    return sql.Identifier("predicted", name)

@@ -1,0 +1,142 @@
+"""Labels of predictions as they are sent: what they name, and what is wrong with one.
+
+A label names either a logged prediction, by its request, or a subject and a time. `label_store.py` stores labels, and
+`labelled_predictions.py` joins them with predictions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from platform_assets.base.printable_text import unprintable
+
+CLASSES = (0.0, 1.0)
+"""The labels of a classifier; 1 is the positive class."""
+CLOCK_SKEW = timedelta(minutes=1)
+"""How far a time of observation may lie in the future, because clocks differ."""
+FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST_SUBJECT = 200
+"""Maximum length of a subject, in characters."""
+Outcome = Literal["stored", "already_stored", "unknown", "refused"]
+Standing = Literal["current", "superseded", "contradictory"]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label as it was sent.
+
+    Attributes
+    ----------
+    label
+        One of `CLASSES`.
+    observed_at
+        When it was observed, with time zone.
+    request_id
+        Id of the request whose prediction is labelled; None for a subject.
+    place
+        Place among the predictions of the request, from 0; None if the request has one, or if `subject` selects it.
+    subject
+        Id of the item that the label is about, such as a client.
+    at
+        Time that the label is about, with time zone; None with a request.
+    """
+
+    label: float
+    observed_at: datetime
+    request_id: str | None = None
+    place: int | None = None
+    subject: str | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """What became of a label that was sent.
+
+    Attributes
+    ----------
+    outcome
+        `stored`; `already_stored` if the same label was stored before; `unknown` if it names no logged prediction;
+        `refused` for any other reason.
+    standing
+        Standing of the stored label among those about the same prediction, or the same subject and time.
+    reason
+        Why it was not stored.
+    """
+
+    outcome: Outcome
+    standing: Standing | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A stored label with its standing."""
+
+    request_id: str | None
+    subject: str | None
+    at: datetime | None
+    label: float
+    observed_at: datetime
+    arrived_at: datetime
+    sender: str
+    standing: Standing
+
+
+def fault(label: Label, now: datetime) -> str | None:
+    """Return why a label cannot be stored whatever predictions there are; None if nothing is wrong.
+
+    Parameters
+    ----------
+    label
+        The label.
+    now
+        Current time, with time zone.
+    """
+    if label.label not in CLASSES:
+        return f"the label is {label.label:g}; send 0 or 1, where 1 is the positive class"
+    for name, time in (("observed_at", label.observed_at), ("at", label.at)):
+        if time is None:
+            continue
+        if time.tzinfo is None:
+            return f"{name} is {time.isoformat()}, without a time zone; add Z or an offset such as +01:00"
+        if time < FIRST_TIME:
+            return f"{name} is {time.isoformat()}; it must not be before 1970"
+        if time > now + CLOCK_SKEW:
+            return f"{name} is {time.isoformat()}, which is in the future; it is {now:%Y-%m-%dT%H:%M:%SZ} now"
+    return _fault_of_target(label)
+
+
+def _fault_of_target(label: Label) -> str | None:
+    if label.subject is not None and (odd := _odd(label.subject)):
+        return odd
+    if label.request_id is None:
+        return _fault_of_subject(label)
+    if label.at is not None:
+        return "at is only for a subject; a request_id already says which prediction is meant, so remove at"
+    if label.place is not None and label.subject is not None:
+        return "give the place or the subject, whichever the predictions of the request have, but not both"
+    return None
+
+
+def _fault_of_subject(label: Label) -> str | None:
+    if label.place is not None:
+        return "place is only for a request_id; remove it"
+    if label.subject is None or label.at is None:
+        return "give either a request_id, or a subject and the time that the label is about as at"
+    if label.observed_at < label.at:
+        return (
+            f"it was observed at {label.observed_at.isoformat()}, before the time that it is about, "
+            f"{label.at.isoformat()}; check the two times"
+        )
+    return None
+
+
+def _odd(subject: str) -> str | None:
+    if not subject or len(subject) > LONGEST_SUBJECT:
+        return f"the subject has {len(subject)} characters; it must have 1 to {LONGEST_SUBJECT}"
+    if odd := unprintable(subject):
+        return f"the subject holds control or invisible characters ({', '.join(odd)})"
+    return None

@@ -1,0 +1,109 @@
+"""Performance of the champion on its own predictions, once their labels are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from platform_assets.evaluation.binary_classification import evaluate
+from platform_assets.evaluation.gate import judge
+from platform_assets.training.examples import FEWEST_OF_A_CLASS
+from platform_assets.training.training_results import Assessment
+
+if TYPE_CHECKING:
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.approval.ledger_events import Promotion
+    from platform_assets.monitoring.label_store import Labels
+    from platform_assets.monitoring.labelled_predictions import LabelledPredictions
+    from platform_assets.training.model_spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class RealPerformance:
+    """Performance of a champion since its promotion.
+
+    Attributes
+    ----------
+    champion
+        The promotion by which the version became champion.
+    found
+        Its predictions with their labels.
+    assessment
+        Metrics, plots and verdict on the labelled predictions; None if there are not enough labels.
+    """
+
+    champion: Promotion
+    found: LabelledPredictions
+    assessment: Assessment | None
+
+    @property
+    def examples(self) -> str:
+        """Description of the labelled predictions, and of the labels that do not count."""
+        found = self.found
+        positives = int(found.labels.sum())
+        told = (
+            f"{len(found.labels):,} of {found.predictions:,} predictions of version {self.champion.version} have a "
+            f"label ({found.share:.1%}; {positives:,} positive)"
+        )
+        left_out = (
+            (found.contradictory, "predictions with contradictory labels are left out"),
+            (found.unmatched, "labels have no prediction"),
+            (found.of_others, "labels are about predictions of other versions"),
+        )
+        return "; ".join([told, *(f"{number:,} {what}" for number, what in left_out if number)])
+
+    @property
+    def told(self) -> str:
+        """The result in one sentence."""
+        if self.assessment is None:
+            return f"not enough labels: {FEWEST_OF_A_CLASS} of each class are required; {self.examples}"
+        failed = [reason.told for reason in self.assessment.verdict.reasons if not reason.passed]
+        return "; ".join([*failed, self.examples])
+
+
+def real_performance(spec: ModelSpec, ledger: Ledger, labels: Labels) -> RealPerformance | None:
+    """Assess the champion on its labelled predictions; return None without a champion.
+
+    The intervals come from a bootstrap over subjects, because predictions about one subject are not independent.
+
+    Parameters
+    ----------
+    spec
+        Declaration of the model.
+    ledger
+        The ledger, which names the champion.
+    labels
+        The labels.
+
+    Raises
+    ------
+    DatabaseError, LedgerError
+        The database does not answer.
+    """
+    champion = ledger.champion(spec.name)
+    if champion is None:
+        return None
+    found = labels.joined(spec, champion.version, champion.request_id)
+    return RealPerformance(champion, found, assess(spec, champion.threshold, found))
+
+
+def assess(spec: ModelSpec, threshold: float, found: LabelledPredictions) -> Assessment | None:
+    """Assess labelled predictions against the criteria of the model; None if there are not enough labels."""
+    import numpy as np
+
+    positives = int(found.labels.sum())
+    if min(positives, len(found.labels) - positives) < FEWEST_OF_A_CLASS:
+        return None
+    labels = found.labels.astype(np.int64)
+    estimates = evaluate(labels, found.scores, found.groups, threshold, resamples=spec.resamples)
+    return Assessment(
+        estimates=estimates,
+        subgroups={},
+        difference=None,
+        verdict=judge(estimates, spec.criteria),
+        explanations=(),
+        errors={},
+        labels=labels,
+        scores=found.scores,
+        threshold=threshold,
+    )
