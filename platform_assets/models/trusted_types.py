@@ -11,6 +11,7 @@ TRUSTED_TYPES = (
     "platform_assets.models.number_estimators.NumberColumns",
     "platform_assets.models.row_limit.LimitedRows",
     "platform_assets.models.text_estimators.CompactTfidf",
+    "platform_assets.models.text_estimators.SentenceVectors",
     "platform_assets.models.text_estimators.TextCleaner",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
