@@ -84,6 +84,16 @@ def as_type(raw: ir.Value, kind: dt.DataType) -> ir.Value:
     """The value as the declared type; null where it is not of that type."""
     import ibis
 
+    value = _converted(raw, kind)
+    if kind.is_date() or kind.is_timestamp():
+        # Python's dates end at these years, so one row beyond them would stop the whole load.
+        return ibis.ifelse(value.year().between(1, 9999), value, ibis.null(kind))
+    return value
+
+
+def _converted(raw: ir.Value, kind: dt.DataType) -> ir.Value:
+    import ibis
+
     found = raw.type()
     if found.is_nested() or (found.is_binary() and not kind.is_binary()):
         return ibis.null(kind)
