@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from platform_assets.evaluation.plot_style import INK, MODEL, OTHER, THRESHOLD, as_png, new_plot, rounded
+from platform_assets.evaluation.plot_style import MODEL, OTHER, THRESHOLD, as_png, new_plot, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,13 +45,13 @@ def decision_surface(
     number = f"threshold {rounded(threshold)}"
     below = f"n = {len(labels):,} held-out rows, {int(labels.sum()):,} positive; darker: higher score"
     with new_plot("Decision surface", number, below) as axes:
-        axes.contourf(across, up, scores, levels=np.linspace(0, 1, 11), cmap="Blues", alpha=0.55)
+        axes.contourf(across, up, scores, levels=np.linspace(0, 1, 6), cmap="Blues", alpha=0.55)
         if scores.min() < threshold <= scores.max():
             axes.contour(across, up, scores, levels=[threshold], colors=[THRESHOLD], linewidths=1.8)
         axes.plot([], [], color=THRESHOLD, label="threshold")
         for label, colour, marker, name in ((0, OTHER, "o", "negative rows"), (1, MODEL, "^", "positive rows")):
             first, second = points[labels == label][:_MOST_POINTS].T
-            axes.scatter(first, second, s=16, c=colour, marker=marker, edgecolors=INK, linewidths=0.3, label=name)
+            axes.scatter(first, second, s=16, c=colour, marker=marker, linewidths=0, label=name)
         axes.set(xlabel=names[0], ylabel=names[1], xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
         axes.grid(visible=False)
         return as_png(axes)

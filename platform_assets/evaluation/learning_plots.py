@@ -45,7 +45,7 @@ def learning_curve(points: Points, metric: str) -> bytes:
 
 
 def fit_times(points: Points) -> bytes:
-    """Draw the time of a fit of each candidate against the number of training examples, with the fitted exponent.
+    """Draw the CPU time of a fit of each candidate against the number of training examples, with the fitted exponent.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def fit_times(points: Points) -> bytes:
         _label_sizes(axes, curves)
         if curves:
             axes.set_yscale("log")
-        axes.set_ylabel("seconds")
+        axes.set_ylabel("CPU seconds")
         return as_png(axes, columns=2)
 
 

@@ -68,7 +68,9 @@ def as_png(axes: Axes, columns: int = 3) -> bytes:
     figure = cast("Figure", axes.figure)
     if axes.get_legend_handles_labels()[1]:
         # Outside the axes, so that it covers no data.
-        figure.legend(loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+        legend = figure.legend(loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+        for label in legend.get_texts():
+            label.set_parse_math(False)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

@@ -48,9 +48,9 @@ class Tried:
     metrics
         `LEADERBOARD_METRICS` at this threshold; None if undefined.
     fit_seconds
-        Mean time to fit the estimator on a fold, without preprocessing.
+        Mean CPU time to fit the estimator on a fold, on one thread, without preprocessing.
     microseconds_per_row
-        Mean time to score a test row, without preprocessing.
+        Mean CPU time to score a test row, on one thread, without preprocessing.
     artefact_bytes
         Size of the pipeline as fitted on the last fold, stored like an artefact; None if it cannot be stored.
     """
@@ -126,13 +126,13 @@ class Trial:
         for (training, judging), fold in zip(self._parts, prepared, strict=True):
             # Copies, because an estimator may modify its input in place.
             learned, seen = fold.learned.copy(), fold.seen.copy()
-            began = time.perf_counter()
+            began = time.thread_time()
             fitted = clone(estimator).fit(learned, self._labels[training])
-            fitting += time.perf_counter() - began
+            fitting += time.thread_time() - began
             metric.append(self._scorer(fitted, fold.seen.copy(), self._labels[judging]))
-            began = time.perf_counter()
+            began = time.thread_time()
             raw.append(raw_scores(fitted, seen))
-            scoring += time.perf_counter() - began
+            scoring += time.thread_time() - began
         seconds = time.monotonic() - start
         scores = np.concatenate(raw)
         slope, intercept = _calibration(scores, self._truth)

@@ -121,7 +121,7 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
     import numpy as np
 
     then = spec.examples(*(tables.scan(name, version=version.tables[name]) for name in spec.tables))
-    known = as_frame(then.select(spec.id, spec.group))
+    known = as_frame(then.select(*dict.fromkeys((spec.id, spec.group))))
     fresh = examples.frame[~examples.frame[spec.id].isin(known[spec.id])]
     positives = int(fresh[spec.label].sum())
     if min(positives, len(fresh) - positives) >= FEWEST_OF_A_CLASS:

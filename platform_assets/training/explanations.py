@@ -162,16 +162,20 @@ def top_words(column: str) -> Explain:
 
 
 def decision_surface(spec: Explained, model: FittedModel, held_out: HeldOut) -> Explanation:
-    """Score a grid over the plane of the model's two features, beyond the range of the held-out examples."""
+    """Score a grid over the plane of the model's two features, beyond the range of the held-out examples.
+
+    Examples with a missing feature are not drawn.
+    """
     import numpy as np
     import pandas as pd
 
     from platform_assets.evaluation.decision_surface_plot import decision_surface as draw
 
     first, second = spec.feature_names
-    points = held_out.rows[[first, second]].to_numpy()
-    low, high = points.min(axis=0), points.max(axis=0)
-    beyond = MARGIN * (high - low)
+    complete = held_out.rows[[first, second]].notna().all(axis=1).to_numpy()
+    points = held_out.rows[[first, second]].to_numpy()[complete]
+    low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(2), np.ones(2))
+    beyond = np.where(high > low, MARGIN * (high - low), 1.0)
     across, up = np.linspace(low - beyond, high + beyond, GRID).T
     grid = pd.DataFrame({first: np.tile(across, GRID), second: np.repeat(up, GRID)})
     scores = model.scores(grid).reshape(GRID, GRID)
@@ -181,7 +185,7 @@ def decision_surface(spec: Explained, model: FittedModel, held_out: HeldOut) -> 
         {"share_flagged": float((scores >= held_out.threshold).mean()), "ranges": ranges},
         lambda: {
             "decision_surface.png": draw(
-                (first, second), (across, up, scores), points, held_out.labels, held_out.threshold
+                (first, second), (across, up, scores), points, held_out.labels[complete], held_out.threshold
             )
         },
     )

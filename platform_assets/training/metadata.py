@@ -149,7 +149,7 @@ def _leaderboard(spec: ModelSpec, lines: Sequence[Mapping[str, Any]]) -> str:
             f"{line['seconds']:.1f}",
             _or_empty(line.get("fit_seconds")),
             _or_empty(line.get("microseconds_per_row")),
-            _or_empty(line["artefact_bytes"] / KIB if line.get("artefact_bytes") else None),
+            f"{line['artefact_bytes'] / KIB:,.0f}" if line.get("artefact_bytes") else "",
         ]
         for line in lines
     ]

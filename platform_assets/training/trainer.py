@@ -229,7 +229,7 @@ class Trainer:
         progress(split_summary(spec, examples))
         then = self._artefacts.load(version.digest)
         now = fit(spec, examples.training, progress)
-        rows, then_measured = feature_frame(examples.holdout, spec), self._registry.record(spec.name, number)["metrics"]
+        rows = feature_frame(examples.holdout, spec)
         estimates = evaluate(
             examples.holdout[spec.label],
             now.model.scores(rows),
@@ -238,7 +238,7 @@ class Trainer:
             resamples=spec.resamples,
         )
         # An older release measured fewer metrics.
-        estimates = {name: one for name, one in estimates.items() if name in then_measured}
+        estimates = {name: one for name, one in estimates.items() if name in record["metrics"]}
         difference = abs(then.scores(rows) - now.model.scores(rows))
         found = flat_metrics(estimates) | {"threshold": now.threshold}
         recorded = {**version.metrics, "threshold": version.threshold}

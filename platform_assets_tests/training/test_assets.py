@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +23,18 @@ from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
 from platform_assets.operations.run_report import materialise_all
 from platform_assets.training.assets import EVALUATION, LastTraining, launched_by, model_definitions, why_not
-from platform_assets.training.model_spec import Retraining
+from platform_assets.training.model_spec import Candidate, Retraining
 from platform_assets.training.trainer import Trainer
 from platform_assets_tests.approval.proposals import prepared
 from platform_assets_tests.instances import empty_instance
-from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, TABLE, publish, readings
+from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, TABLE, linear, publish, readings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from platform_assets.approval.ledger import Ledger
+    from platform_assets.training.model_spec import ModelSpec
 
 KEY = dg.AssetKey(["somewhere", "breakage_model"])
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -46,15 +50,19 @@ class Workshop:
         self.tables = TableStore(MEMORY, self.engine)
         self.registry = MemoryRegistry()
         self.instance = instance
-        trainer = Trainer(self.tables, ArtefactStore(str(folder)), self.registry)
-        self.definitions = dg.Definitions.merge(
-            model_definitions(ONE_CANDIDATE),
+        self._trainer = Trainer(self.tables, ArtefactStore(str(folder)), self.registry)
+        self.definitions = self.defined(ONE_CANDIDATE)
+
+    def defined(self, spec: ModelSpec) -> dg.Definitions:
+        """Return the definitions of a model with the workshop's resources."""
+        return dg.Definitions.merge(
+            model_definitions(spec),
             dg.Definitions(
                 executor=dg.in_process_executor,
                 resources={
-                    "trainer": dg.ResourceDefinition.hardcoded_resource(trainer),
+                    "trainer": dg.ResourceDefinition.hardcoded_resource(self._trainer),
                     "tables": dg.ResourceDefinition.hardcoded_resource(self.tables),
-                    "ledger": dg.ResourceDefinition.hardcoded_resource(ledger),
+                    "ledger": dg.ResourceDefinition.hardcoded_resource(self.ledger),
                     IO_MANAGER: dg.mem_io_manager,
                 },
             ),
@@ -63,8 +71,10 @@ class Workshop:
     def publish(self, frame: Any) -> None:
         publish(self.tables, self.engine, frame)
 
-    def run(self, job: str, *, tags: dict[str, str] | None = None) -> dg.ExecuteInProcessResult:
-        found = self.definitions.resolve_job_def(job)
+    def run(
+        self, job: str, *, tags: dict[str, str] | None = None, definitions: dg.Definitions | None = None
+    ) -> dg.ExecuteInProcessResult:
+        found = (definitions or self.definitions).resolve_job_def(job)
         return found.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
 
     def evaluate_sensor(self) -> dg.RunRequest | dg.SkipReason:
@@ -128,6 +138,33 @@ def test_a_materialisation_has_metadata_and_check_results(workshop: Workshop) ->
     assert version is not None
     assert version.tags["launched_by"] == "schedule:nightly"
     assert metadata["digest"].value == version.digest
+
+
+@pytest.mark.requirement("SEN-5")
+def test_a_training_in_progress_holds_up_no_other_run(workshop: Workshop) -> None:
+    """The other run uses the same storage, tables, registry and ledger."""
+    began, may_end = threading.Event(), threading.Event()
+
+    def slow(seed: int) -> Any:
+        began.set()
+        assert may_end.wait(300)
+        return linear(seed)
+
+    workshop.publish(readings())
+    assert workshop.run("train_breakage_model").success
+    workshop.publish(readings(1_300))
+    definitions = workshop.defined(replace(ONE_CANDIDATE, candidates=(Candidate("linear", slow),)))
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(workshop.run, "train_breakage_model", definitions=definitions)
+        try:
+            assert began.wait(120)
+            assert workshop.run("evaluate_breakage_model").success
+            assert [request.version for request in workshop.ledger.requests()] == [1]
+            assert not training.done()
+        finally:
+            may_end.set()
+        assert training.result().success
+    assert workshop.registry.by_alias("breakage_model", CHALLENGER) != workshop.registry.version("breakage_model", 1)
 
 
 @pytest.mark.requirement("PRO-3", "PRO-6")

@@ -23,7 +23,7 @@ from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.registry import MemoryRegistry
 from platform_assets.training import explanations
 from platform_assets.training import metadata as model_metadata
-from platform_assets.training.explanations import Explanation, HeldOut, top_words
+from platform_assets.training.explanations import Explanation, HeldOut, decision_surface, top_words
 from platform_assets.training.fitting import feature_frame
 from platform_assets.training.model_spec import Candidate
 from platform_assets.training.trainer import MOST_ERRORS, Trainer
@@ -204,3 +204,18 @@ def test_explanations_are_recorded_and_plotted(tmp_path: Path) -> None:
     assert training.record["importance"]["text"][0] > 0.1
     assert {"one.png", "two.png", "importance.png", "roc.png"} < training.assessment.plots.keys()
     engine.close()
+
+
+@pytest.mark.requirement("SEN-7")
+@pytest.mark.parametrize("rows", [[[0.0, 1.0], [2.0, None]], [[1.0, 1.0], [1.0, 1.0]], [[None, 1.0], [1.0, None]]])
+def test_a_decision_surface_can_be_drawn_for_missing_and_constant_features(rows: list[list[float]]) -> None:
+    class Flat:
+        def scores(self, grid: pd.DataFrame) -> Any:
+            assert grid.notna().all(axis=None)
+            return np.full(len(grid), 0.5)
+
+    spec = replace(TEXT_SPEC, features=(Column("a", "float64", ""), Column("b", "float64", "")))
+    frame = pd.DataFrame(rows, columns=["a", "b"], dtype="float64")
+    found = decision_surface(spec, Flat(), HeldOut(frame, np.array([0, 1]), 0.5))  # type: ignore[arg-type]  # implements only `scores`
+    assert found.found["share_flagged"] == 1.0
+    assert found.draw()["decision_surface.png"].startswith(b"\x89PNG")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,15 @@ import pytest
 
 from platform_assets.base.errors import RegistryError, TableError, TrainingError
 from platform_assets.base.provenance import code_version, git_commit
-from platform_assets.evaluation.split_rules import GroupSplit
+from platform_assets.evaluation.costs import Costs
+from platform_assets.evaluation.gate import Criterion
+from platform_assets.evaluation.split_rules import GroupSplit, StratifiedSplit
 from platform_assets.evaluation.splits import Holdout, in_holdout
 from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
 from platform_assets.training.examples import FEWEST_OF_A_CLASS
+from platform_assets.training.explanations import decision_surface
 from platform_assets.training.fitting import REFERENCE, labels_of
+from platform_assets.training.metadata import of_check
 from platform_assets.training.model_spec import Candidate
 from platform_assets.training.trainer import Trainer
 from platform_assets_tests.training.bench import Bench, opened
@@ -340,3 +345,81 @@ def test_hyperparameters_of_numpy_types_are_recorded_as_text(bench: Bench) -> No
         "logisticregression__C": "0.5",
         "logisticregression__tol": "0.0001",
     }
+
+
+STRATIFIED = replace(
+    ONE_CANDIDATE,
+    split=StratifiedSplit("reading", share=0.3),
+    criteria=(Criterion("recall", at_least=0.3, lower_bound=True),),
+    costs=Costs(20, why="The owner said so."),
+    learning_curve=(50, 100, 5_000),
+    explanations=(decision_surface,),
+)
+
+
+@pytest.mark.requirement("SEN-2", "SEN-4", "SEN-7", "PLT-11")
+def test_a_stratified_training_records_its_split_costs_and_curve(bench: Bench) -> None:
+    bench.publish(readings())
+    training = bench.train(STRATIFIED)
+    record, labels = training.record, readings()["broken"]
+    held = {label: round(0.3 * int((labels == label).sum())) for label in (0, 1)}
+    assert record["split"]["holdout_rows"] == sum(held.values())
+    assert training.assessment.estimates["positives"].value == held[1]
+    assert training.version.parameters["holdout_seed"] == str(StratifiedSplit("reading").seed)
+    assert "30% of each class, other values of reading" in record["card"]
+    assert record["costs"]["missed"] == 20
+    assert "Assumption: a missed positive costs as much as 20 false alarms. The owner said so." in record["card"]
+    points = record["learning_curve"]["points"]
+    # 5,000 examples are more than there are.
+    assert [(point["candidate"], point["examples"]) for point in points] == [("linear", 50), ("linear", 100)]
+    assert all(point["fit_seconds"] > 0 and 0.5 < point["mean"] < 1 for point in points)
+    assert set(record["decision_surface"]["ranges"]) == {"heat", "noise"}
+    drawn = {"costs.png", "decision_surface.png", "learning_curve.png", "fit_times.png"}
+    assert drawn < set(training.plots)
+    found = of_check(training.assessment, STRATIFIED.criteria[0])
+    assert found["lower_bound"] < found["value"]
+    # A known version is judged again with the same plots.
+    again = bench.train(STRATIFIED)
+    assert not again.is_new
+    assert again.plots["learning_curve.png"] == training.plots["learning_curve.png"]
+
+
+@pytest.mark.requirement("SEN-2", "PRO-2")
+def test_compare_only_on_examples_that_the_champion_was_not_trained_on(bench: Bench) -> None:
+    bench.publish(readings())
+    champion = bench.train(STRATIFIED)
+    bench.registry.set_alias("breakage_model", CHAMPION, champion.version.version)
+    bench.publish(pd.concat([readings(), readings(300, first=5_000)], ignore_index=True))
+    training = bench.train(STRATIFIED)
+    told = training.assessment.verdict.reasons[-1].told
+    assert "ROC AUC differs from the champion's by" in told
+    held = len(training.assessment.labels)
+    compared = int(told.split("compared on ")[1].split(" of ")[0])
+    assert 0.85 * held < compared < held
+    assert told.endswith(f"{compared} of {held} held-out examples, those that the champion was not trained on")
+    evaluation = bench.trainer.evaluate(STRATIFIED)
+    assert "labelled since the version was trained" in evaluation.examples
+
+
+@pytest.mark.requirement("SEN-3")
+def test_the_leaderboard_has_metrics_times_and_sizes(of_several_candidates: Trained) -> None:
+    for line in of_several_candidates.first.record["leaderboard"]:
+        assert set(line["metrics"]) == {"recall", "precision", "f2", "roc_auc", "average_precision", "brier"}
+        assert 0 < line["fit_seconds"] < line["seconds"] + 1
+        assert line["microseconds_per_row"] > 0
+        if line["candidate"] != REFERENCE:
+            # Pooled over the folds instead of averaged.
+            assert line["metrics"]["roc_auc"] == pytest.approx(line["mean"], abs=0.03)
+            assert line["artefact_bytes"] > 500
+
+
+@pytest.mark.requirement("PLT-7")
+def test_a_version_of_a_release_with_fewer_metrics_can_be_reproduced(bench: Bench, first: Training) -> None:
+    version = first.version.version
+    record = bench.registry.record("breakage_model", version)
+    fewer = {name: one for name, one in record["metrics"].items() if name not in {"f2", "false_positive_rate"}}
+    bench.registry._records["breakage_model", version] = json.dumps({**record, "metrics": fewer})
+    found = bench.trainer.reproduce(ONE_CANDIDATE, version, bench.lines.append)
+    assert found.same
+    assert "recall" in found.metrics
+    assert "f2" not in found.metrics

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
+from platform_assets import definitions
 from platform_assets.definitions import resources
 from platform_assets.domains.sensor_maintenance.defs import readings_history
 from platform_assets.domains.sensor_maintenance.settings import SensorMaintenanceSettings
@@ -84,3 +85,17 @@ def test_the_real_history_arrives_completely(services: Callable[..., Services], 
     table = opened.tables.read(NAME)
     assert (len(table), table["label"].sum(), found["quarantined_rows"]) == (1_500, 750, 0)
     assert table[["sensor_1", "sensor_2"]].duplicated().sum() == 0
+
+
+@pytest.mark.requirement("SEN-5")
+def test_a_training_shares_no_table_with_the_predictions_and_no_pool_limits_them() -> None:
+    """The nightly training and the event-driven predictions would otherwise wait for each other."""
+    found = definitions.defs()
+    train = found.resolve_job_def("train_sensor_maintenance_model")
+    assert train.asset_layer.executable_asset_keys == {
+        dg.AssetKey(NAME.split("/")),
+        dg.AssetKey(["sensor_maintenance", "sensor_maintenance_model"]),
+    }
+    assert found.resolve_job_def("evaluate_sensor_maintenance_model").asset_layer.executable_asset_keys == set()
+    jobs = [job for job in found.get_repository_def().get_all_jobs() if "sensor_maintenance" in job.name]
+    assert not {pool for job in jobs for node in job.all_node_defs for pool in node.pools}
