@@ -37,6 +37,8 @@ def dump(model: FittedModel) -> bytes:
         "golden_scores": model.golden_scores,
         "libraries": dict(model.libraries),
     }
+    if model.training_ranges is not None:
+        parts["training_ranges"] = {name: list(ends) for name, ends in model.training_ranges.items()}
     dumped: bytes = skops.io.dumps(parts, compression=zipfile.ZIP_DEFLATED)
     return dumped
 

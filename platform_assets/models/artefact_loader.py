@@ -75,9 +75,15 @@ def open_artefact(data: bytes, called: str) -> FittedModel:
         golden_rows=frame_of(parts["golden_rows"]),
         golden_scores=parts["golden_scores"],
         libraries=parts["libraries"],
+        training_ranges=_ranges(parts.get("training_ranges")),
     )
     _replay(model, called)
     return model
+
+
+def _ranges(stored: Mapping[str, list[float]] | None) -> dict[str, tuple[float, float]] | None:
+    """Return the ranges as a fitted model has them; None for artefacts of versions that did not store them."""
+    return None if stored is None else {name: (low, high) for name, (low, high) in stored.items()}
 
 
 def _is_skops(data: bytes) -> bool:

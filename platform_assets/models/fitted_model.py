@@ -59,6 +59,9 @@ class FittedModel:
         (rows,) float64: scores of the golden rows in training.
     libraries
         Version of each library in training, as `library_versions` returns them.
+    training_ranges
+        Smallest and largest value of each numeric feature in the training rows. Features without a number are missing.
+        None for artefacts of older versions, which do not contain them.
     """
 
     estimator: Any
@@ -66,6 +69,7 @@ class FittedModel:
     golden_rows: Frame
     golden_scores: NDArray[np.float64]
     libraries: Mapping[str, str]
+    training_ranges: Mapping[str, tuple[float, float]] | None = None
 
     def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         """Return the probability of the positive class, (n,) float64, with one BLAS and OpenMP thread.
@@ -103,6 +107,35 @@ class FittedModel:
         except (TypeError, ValueError) as error:
             raise ArtefactError(f"the model cannot score these rows: {one_line(error)}") from None
         return np.asarray(scores, dtype=np.float64)
+
+    def outside_training_range(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.bool_] | None:
+        """Return which rows have a numeric feature below its smallest or above its largest training value, (n,).
+
+        None if the ranges are unknown, or if no feature is numeric. A missing value is not outside the range.
+
+        Parameters
+        ----------
+        rows
+            As for `vectors`.
+
+        Raises
+        ------
+        ArtefactError
+            A feature is missing, or a value does not fit its feature's type.
+        """
+        import numpy as np
+
+        if not self.training_ranges:
+            return None
+        vectors = self.vectors(rows)
+        outside = np.zeros(len(rows), dtype=np.bool_)
+        for name, (low, high) in self.training_ranges.items():
+            if isinstance(vectors, np.ndarray):
+                values = vectors[:, self.features.index(name)]
+            else:
+                values = vectors[name].to_numpy(dtype=np.float64)
+            outside |= (values < low) | (values > high)
+        return outside
 
     def vectors(self, rows: Frame | Sequence[Mapping[str, Any]]) -> Vectors:
         """Return the estimator's input, (n, features). A frame and mappings with equal values give equal inputs.

@@ -121,6 +121,12 @@ def feature_frame(frame: Frame, spec: ModelSpec) -> Frame:
     return frame[spec.feature_names].astype(forms)
 
 
+def training_ranges(rows: Frame) -> dict[str, tuple[float, float]]:
+    """Return the smallest and largest value of each float64 column that has one."""
+    numbers = rows.select_dtypes("float64").dropna(axis="columns", how="all")
+    return {str(name): (float(numbers[name].min()), float(numbers[name].max())) for name in numbers}
+
+
 def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fitted:
     """Find the best candidate by cross-validation, calibrate it, and choose its threshold.
 
@@ -169,6 +175,7 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
             golden_rows=golden.reset_index(drop=True),
             golden_scores=estimator.predict_proba(golden)[:, 1],
             libraries=library_versions(),
+            training_ranges=training_ranges(rows),
         )
     leaderboard = sorted((one.line for one in [*tried, reference]), key=lambda line: -line.mean)
     return Fitted(model, threshold, best.line, tuple(leaderboard))

@@ -103,6 +103,13 @@ def test_a_calibrated_estimator_round_trips_and_keeps_the_ranking(
     assert (np.diff(scores[np.argsort(raw, kind="stable")]) >= 0).all()
 
 
+@pytest.mark.requirement("SEN-8")
+@pytest.mark.parametrize("ranges", [None, {}, {"amount": (-2.25, 1e300), "age": (0.1, 0.1)}])
+def test_training_ranges_round_trip(local: ArtefactStore, ranges: Mapping[str, tuple[float, float]] | None) -> None:
+    model = dataclasses.replace(a_model(), training_ranges=ranges)
+    assert local.load(local.save(model)).training_ranges == ranges
+
+
 class Bomb:
     """Creates a file when it is unpickled."""
 
@@ -177,6 +184,7 @@ def test_an_artefact_with_old_module_paths_gives_unchanged_scores() -> None:
     model = ArtefactStore(str(Path(__file__).with_name("artefacts"))).load(OLD_CREDIT_MODEL)
     clients = [(0, None, 31, 4, 0), (14, 123.25, 38, 9, 1), (3, 90.5, 64, None, 0)]
     scores = model.scores([dict(zip(FEATURES, client, strict=True)) for client in clients])
+    assert model.training_ranges is None
     assert scores.tolist() == pytest.approx([0.1853093956374852, 0.026230096599734274, 0.03262724071153192], abs=1e-12)
 
 

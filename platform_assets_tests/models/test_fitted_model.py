@@ -222,3 +222,34 @@ def test_a_score_does_not_depend_on_the_other_rows(size: int) -> None:
     apart = [model.scores(rows.iloc[start : start + size]) for start in range(0, len(rows), size)]
     # Bit-identical, not approximately equal.
     assert np.concatenate(apart).tolist() == together.tolist()
+
+
+@pytest.mark.requirement("SEN-8")
+@pytest.mark.parametrize("estimator", [LogisticRegression, Counting])
+def test_rows_outside_the_training_range_are_marked(estimator: Callable[[], Any]) -> None:
+    ranges = {"amount": (-1.0, 2.5), "age": (0.0, 4.0)}
+    model = dataclasses.replace(fitted(estimator()), training_ranges=ranges)
+    rows = [(2.5, 0.0), (2.500001, 1.0), (-1.0, 4.0), (-1.1, 1.0), (1.0, -5.0), (None, 1.0), (None, 9.0)]
+    listed = [dict(zip(NUMBERS, row, strict=True)) for row in rows]
+    for form in (listed, pd.DataFrame(listed)[["age", "amount"]]):
+        found = model.outside_training_range(form)
+        assert found is not None
+        assert found.tolist() == [False, True, False, True, True, False, True]
+    assert model.outside_training_range([]) is not None
+
+
+def test_features_without_numbers_are_not_compared_with_a_range() -> None:
+    features = ("income", "children", "house", "has_car")
+    rows = training_rows()[list(features)].assign(children=training_rows()["children"].astype("float64"))
+    model = dataclasses.replace(
+        fitted(mixed(), features), golden_rows=rows.head(20), training_ranges={"children": (0.0, 3.0)}
+    )
+    found = model.outside_training_range(rows)
+    assert found is not None
+    assert found.tolist() == (rows["children"] > 3).tolist()
+
+
+@pytest.mark.parametrize("ranges", [None, {}])
+def test_the_answer_is_unknown_without_ranges(ranges: dict[str, tuple[float, float]] | None) -> None:
+    model = dataclasses.replace(a_model(), training_ranges=ranges)
+    assert model.outside_training_range(training_rows()) is None

@@ -103,6 +103,7 @@ def test_scores_equal_those_of_cross_validating_whole_pipelines() -> None:
     assert golden.index.tolist() == list(range(GOLDEN_ROWS))
     assert golden.iloc[[0, -1]].to_numpy().tolist() == rows.iloc[[0, -1]].to_numpy().tolist()
     assert list(golden.columns) == ["heat", "noise"]
+    assert fitted.model.training_ranges == {name: (rows[name].min(), rows[name].max()) for name in ("heat", "noise")}
     assert len(set(fitted.model.estimator.predict_proba(rows)[:, 1])) > len(rows) / 2
 
 
