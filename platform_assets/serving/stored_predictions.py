@@ -1,0 +1,184 @@
+"""Stored predictions of a model: one row per landed row, in a PostgreSQL table whose rows are never changed.
+
+A domain declares the table with `prediction_table` and creates it with a migration. `batch_predictions.py` adds rows
+and copies them to the lake.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from platform_assets.lake.expectations import is_present, is_within
+from platform_assets.lake.schemas import Column, TableSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import psycopg
+
+    from platform_assets.database.connections import Database
+
+DIGEST, LINE = "file_digest", "line"
+"""Columns that identify a landed row: SHA-256 of the file's content, and the line in the file."""
+PROBABILITY, PREDICTED_AT = "probability", "predicted_at"
+OUTSIDE = "outside_training_range"
+ROWS_TO_COPY = 100_000
+"""Number of rows after which no further batch is read for one commit of the lake."""
+_PROBABILITY = Column(PROBABILITY, "float64", "Probability of the positive class.")
+_BY_MODEL = (
+    Column("threshold", "float64", "Threshold of the model version."),
+    Column("model_version", "int64", "Version of the model that predicted."),
+    Column("approval_id", "int64", "Approval request of that version."),
+    Column(OUTSIDE, "boolean", "Whether a feature lies outside the values of training; null if these are unknown."),
+    Column(PREDICTED_AT, "timestamp", "Time of the prediction. All rows of a batch have the same time.", "UTC"),
+)
+_FIRST = datetime.min.replace(tzinfo=UTC)
+
+
+def prediction_table(name: str, landed: TableSchema, copied: Sequence[str], positive: Column) -> TableSchema:
+    """Return the table of stored predictions for the rows of a landed table.
+
+    Parameters
+    ----------
+    name
+        Its name, `<domain>/<table>`. The table in PostgreSQL is `<domain>.<table>`.
+    landed
+        The table whose rows are predicted. Its key is the digest of the file and the line.
+    copied
+        Further columns of `landed` that are stored with each prediction.
+    positive
+        Column of the decision: whether the probability reaches the threshold.
+    """
+    columns = {column.name: column for column in landed.columns}
+    by_model = [column.name for column in _BY_MODEL if column.name != OUTSIDE]
+    return TableSchema(
+        name=name,
+        columns=(*(columns[one] for one in (DIGEST, LINE, *copied)), _PROBABILITY, positive, *_BY_MODEL),
+        key=(DIGEST, LINE),
+        expectations=(
+            *(is_present(one) for one in (DIGEST, LINE, PROBABILITY, positive.name, *by_model)),
+            is_within(PROBABILITY, 0.0, 1.0),
+        ),
+    )
+
+
+class StoredPredictions:
+    """The stored predictions of one model in PostgreSQL.
+
+    Parameters
+    ----------
+    database
+        Function that returns the platform's database.
+    schema
+        The table, declared by `prediction_table`.
+    """
+
+    def __init__(self, database: Callable[[], Database], schema: TableSchema) -> None:
+        self._database = database
+        self._schema = schema
+        self._names = tuple(column.name for column in schema.columns)
+
+    def add(self, connection: psycopg.Connection[Any], rows: Iterable[Sequence[Any]]) -> datetime:
+        """Insert predictions in the caller's transaction, and return their time.
+
+        Rows whose key is already stored keep their values. Transactions commit in the order of these times, so that no
+        row is added before a time that a reader has seen.
+
+        Parameters
+        ----------
+        connection
+            Connection with an open transaction.
+        rows
+            Values of all columns except the last one, the time.
+        """
+        query = self._queries
+        # Held until the end of the transaction.
+        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [self._schema.name])
+        [(moment,)] = connection.execute(query.next_moment).fetchall()
+        connection.execute(query.create_new)
+        with connection.cursor() as cursor, cursor.copy(query.copy_new) as copy:
+            for row in rows:
+                copy.write_row((*row, moment))
+        connection.execute(query.insert)
+        connection.execute(query.drop_new)
+        return cast("datetime", moment)
+
+    def after(self, moment: datetime | None, most: int = ROWS_TO_COPY) -> list[tuple[Any, ...]]:
+        """Return the oldest predictions after a time: whole batches, until there are `most` rows or more.
+
+        Parameters
+        ----------
+        moment
+            The time, with time zone; None for the first predictions.
+        most
+            Number of rows after which no further batch is added.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not respond.
+        """
+        with self._database().pooled() as connection:
+            start = moment or _FIRST
+            return connection.execute(self._queries.after, [start, start, most]).fetchall()
+
+    def page(self, digests: Sequence[str], offset: int, size: int) -> tuple[list[dict[str, Any]], int]:
+        """Return some predictions for files, and the number of all predictions for them.
+
+        Parameters
+        ----------
+        digests
+            SHA-256 of the files, in the order of the result. The rows of a file are in the order of its lines.
+        offset, size
+            Number of rows to skip, and to return.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not respond.
+        """
+        query, reads = self._queries, self._database().reads
+        [(total,)] = reads.rows(query.count, [list(digests)])
+        rows = reads.rows(query.page, [list(digests), size, offset])
+        return [dict(zip(self._names, row, strict=True)) for row in rows], total
+
+    @cached_property
+    def _queries(self) -> _Queries:
+        return _Queries(self._schema)
+
+
+class _Queries:
+    """The statements for one table."""
+
+    def __init__(self, schema: TableSchema) -> None:
+        from psycopg import sql
+
+        parts = {
+            "table": sql.Identifier(*schema.name.split("/")),
+            "columns": sql.SQL(", ").join(sql.Identifier(column.name) for column in schema.columns),
+            "digest": sql.Identifier(DIGEST),
+            "line": sql.Identifier(LINE),
+            "at": sql.Identifier(PREDICTED_AT),
+        }
+
+        def composed(query: str) -> bytes:
+            return sql.SQL(query).format(**parts).as_bytes(None)
+
+        self.next_moment = composed(
+            "select greatest(clock_timestamp(), max({at}) + interval '1 microsecond') from {table}"
+        )
+        self.create_new = composed("create temporary table new (like {table}) on commit drop")
+        self.copy_new = composed("copy new ({columns}) from stdin")
+        self.insert = composed("insert into {table} ({columns}) select {columns} from new on conflict do nothing")
+        self.drop_new = composed("drop table new")
+        self.after = composed(
+            "select {columns} from {table} where {at} > %s and {at} <= (select max({at}) from (select {at} from {table}"
+            " where {at} > %s order by {at} limit %s) as oldest) order by {at}, {digest}, {line}"
+        )
+        self.count = composed("select count(*) from {table} where {digest} = any(%s)")
+        self.page = composed(
+            "select {columns} from unnest(%s::text[]) with ordinality as wanted (digest, place)"
+            " join {table} on {digest} = wanted.digest order by place, {line} limit %s offset %s"
+        )
