@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -83,6 +83,11 @@ class Landed:
         """Remove the files. Afterwards the rows can no longer be read."""
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def numbered(self, column: str) -> Landed:
+        """Return the rows with `source_line` as a column of the table; it replaces a column of the source."""
+        rows = self.rows.drop(column) if column in self.rows.columns else self.rows
+        return replace(self, rows=rows.mutate(rows[LINE].name(column)))
 
     @property
     def files(self) -> tuple[Path, Path]:

@@ -41,7 +41,7 @@ def read_distances(sources: Sources, engine: Engine) -> Landed:
     """
     landed = land(sources.find(COORDINATES), engine, reader=any_encoding)
     try:
-        return replace(landed, rows=_measured(landed, engine))
+        return replace(landed, rows=_measured(landed, engine)).numbered("row")
     except BaseException:
         landed.discard()
         raise
@@ -52,9 +52,9 @@ def _measured(landed: Landed, engine: Engine) -> Expression:
     if missing:
         found = [name for name in landed.rows.columns if name not in OWN]
         raise SourceError(f"{landed.source} lacks the columns {missing}; it has {found}")
-    # Drop columns of these names from the source, because the table declares them as computed ones.
-    rows = landed.rows.drop(*{"row", "distance"}.intersection(landed.rows.columns))
-    return rows.join(_distances(rows, engine), LINE).mutate(row=lambda joined: joined[LINE])
+    # Drop a column of this name from the source, because the table declares it as a computed one.
+    rows = landed.rows.drop(*{"distance"}.intersection(landed.rows.columns))
+    return rows.join(_distances(rows, engine), LINE)
 
 
 def _distances(rows: Expression, engine: Engine) -> Expression:

@@ -1,0 +1,42 @@
+"""Sensor maintenance's tables: columns, types, units, and the expectations that are checked before publication."""
+
+from __future__ import annotations
+
+from platform_assets.lake.expectations import has_rows, is_one_of, is_present, is_unique, is_within
+from platform_assets.lake.schemas import Column, TableSchema
+
+UNIT = "unknown unit"  # the source names no unit; the labelled readings are standardised
+HIGHEST_READING = 1e6
+"""Largest absolute value of a reading. Readings are compared by their first 9 decimals, which a float64 then holds."""
+
+FEATURES = (
+    Column("sensor_1", "float64", "Reading of the first sensor.", UNIT),
+    Column("sensor_2", "float64", "Reading of the second sensor.", UNIT),
+)
+READINGS = tuple(feature.name for feature in FEATURES)
+
+READING_EXPECTATIONS = (
+    *(is_present(name) for name in READINGS),
+    *(is_within(name, -HIGHEST_READING, HIGHEST_READING) for name in READINGS),
+)
+
+READINGS_HISTORY = TableSchema(
+    name="sensor_maintenance/readings_history",
+    columns=(
+        Column(
+            "row", "int64", "Place of the row in the file: the line of a CSV file, the row number of a parquet file."
+        ),
+        *FEATURES,
+        Column("label", "int64", "1: the device needed maintenance, 0: it did not. The source does not explain it."),
+    ),
+    key=("row",),
+    source=True,
+    expectations=(
+        has_rows(),
+        is_unique("row"),
+        is_present("row"),
+        *READING_EXPECTATIONS,
+        is_present("label"),
+        is_one_of("label", (0, 1)),
+    ),
+)

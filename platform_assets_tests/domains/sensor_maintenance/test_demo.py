@@ -1,0 +1,64 @@
+"""The sample readings are reproducible and resemble the real history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from platform_assets.domains.sensor_maintenance.demo import COLUMNS, FEWEST, generate
+from platform_assets.domains.sensor_maintenance.sources import HISTORY as SOURCE
+from platform_assets.landing.declared_sources import Sources
+from platform_assets.settings import Settings
+from platform_assets_tests.domains.sensor_maintenance.histories import HISTORY, demo_history, history_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+READINGS = ["sensor_1", "sensor_2"]
+
+
+def test_the_same_rows_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
+    one = generate(tmp_path / "one.csv", 1_000).read_bytes()
+    assert generate(tmp_path / "again.csv", 1_000).read_bytes() == one
+    assert generate(tmp_path / "other.csv", 1_000, seed=1).read_bytes() != one
+    assert one.decode().splitlines()[0] == ",".join(COLUMNS)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 99, 1_500])
+def test_a_file_has_the_requested_number_of_lines(tmp_path: Path, rows: int) -> None:
+    assert len(generate(tmp_path / "history.csv", rows).read_text(encoding="utf-8").splitlines()) == 1 + rows
+
+
+def test_no_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot generate 0 demo readings"):
+        generate(tmp_path / "history.csv", 0)
+
+
+@pytest.mark.requirement("PLT-3")
+def test_a_small_demo_has_enough_readings_for_the_quality_gate(tmp_path: Path) -> None:
+    found = Sources(Settings(home=tmp_path, demo_rows=100)).find(SOURCE)
+    assert len(Path(found.uri).read_text(encoding="utf-8").splitlines()) == 1 + FEWEST
+
+
+def shape(history: pd.DataFrame) -> list[float]:
+    """Return the moments that describe a history: of all readings, and of each class."""
+    of_classes = history.groupby("label")[READINGS]
+    return [
+        *history[READINGS].mean(),
+        *history[READINGS].std(),
+        history["label"].mean(),
+        *of_classes.mean().to_numpy().ravel(),
+        *of_classes.std().to_numpy().ravel(),
+    ]
+
+
+def test_sample_readings_are_standardised_and_their_classes_equally_frequent(tmp_path: Path) -> None:
+    found = shape(demo_history(tmp_path, 20_000))
+    assert found[:5] == pytest.approx([0, 0, 1, 1, 0.5], abs=0.02)
+
+
+@pytest.mark.real_data
+def test_the_sample_has_the_shape_of_the_real_history(real_data: Path, tmp_path: Path) -> None:
+    assert shape(demo_history(tmp_path, 20_000)) == pytest.approx(shape(history_of(real_data / HISTORY)), abs=0.06)
