@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.promotion import Promoter
     from platform_assets.database.async_reads import AsyncReads
     from platform_assets.database.connections import Database
+    from platform_assets.landing.landing_zone import LandingZones
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.models.registry import ModelRegistry
     from platform_assets.serving.bundles import Bundle
@@ -92,6 +93,13 @@ class Services:
     def sources(self) -> Sources:
         """The sources of raw data."""
         return Sources(self.settings, self.of_domains)
+
+    @opened
+    def zones(self) -> LandingZones:
+        """The landing zones, into which other teams drop files."""
+        from platform_assets.landing.landing_zone import LandingZones
+
+        return LandingZones(self.sources, lambda: self.database)
 
     @opened
     def tables(self) -> TableStore:

@@ -44,7 +44,8 @@ def table_asset(
 
     The function's parameters are upstream assets (annotated `Frame` or `Expression`) and resources (annotated
     `dg.ResourceParam[..]`). It returns a `Frame` or an `Expression`; for a table with an external source, it returns
-    the result of `land`. Its docstring is the asset's description.
+    the result of `land`. For a table that accumulates, it returns these in a `RowBatch`. Its docstring is the asset's
+    description.
 
     A step reads each upstream table at one pinned version, including the tables in `deps`.
 
@@ -208,7 +209,7 @@ def _validated(
     inputs = step.record()
     with plain_failures():
         tables: TableStore = context.resources.tables
-        is_published = schema.source and tables.exists(schema.name)
+        is_published = schema.source and not schema.accumulates and tables.exists(schema.name)
         history = tables.versions(schema.name, HISTORY) if is_published else []
         validated = validator.validate(schema, work(), history)
     try:
@@ -216,7 +217,8 @@ def _validated(
         demo = validated.demo or any(entry["demo"] for entry in inputs.values())
         yield dg.MaterializeResult(
             value=validated,
-            data_version=dg.DataVersion(validated.table.digest),
+            # The digest of a batch does not tell which rows the table holds.
+            data_version=None if validated.batch else dg.DataVersion(validated.table.digest),
             metadata={**_as_metadata(validated.metadata), "demo": demo, "inputs": dg.MetadataValue.json(inputs)},
         )
     finally:

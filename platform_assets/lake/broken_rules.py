@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from platform_assets.landing.row_writer import LINE
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -32,17 +30,15 @@ def joined(*texts: ir.StringValue) -> ir.StringValue:
 
 def breaking(bad: ir.Table, rules: list[str]) -> ir.Table:
     """Return the bad rows that break at least one of the given rules."""
-    return bad.semi_join(_by_rule(bad).filter(lambda t: t.rule.isin(rules)), LINE)
+    import ibis
+
+    broken = bad[RULES].split(_SEPARATOR)
+    return bad.filter(ibis.or_(*(broken.contains(rule) for rule in rules)))
 
 
 def count_by_rule(bad: ir.Table) -> list[tuple[str, int]]:
     """Count the rows that break each rule, the most frequent rule first."""
-    rules = _by_rule(bad)
+    rules = bad.select(rule=bad[RULES].split(_SEPARATOR).unnest())
     counted = rules.group_by("rule").agg(rows=rules.count())
     ordered = counted.order_by([counted.rows.desc(), counted.rule]).to_pyarrow().to_pylist()
     return [(row["rule"], row["rows"]) for row in ordered]
-
-
-def _by_rule(bad: ir.Table) -> ir.Table:
-    """Return a row for each pair of a bad row and a broken rule: `source_line`, `rule`."""
-    return bad.select(LINE, rule=bad[RULES].split(_SEPARATOR).unnest())

@@ -10,18 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TableError
-from platform_assets.engine.staged_files import WHOLE
+from platform_assets.engine.staged_files import WHOLE, short_sha
 from platform_assets.lake.lineage import Lineage, newest_of
 from platform_assets.lake.table_damage import place_of, refuse_foreign_features
 from platform_assets.lake.table_files import broken_files, broken_partitions, sync_commit, sync_files
-from platform_assets.lake.table_versions import commit_metadata, commit_properties, newest, version_in_commit
+from platform_assets.lake.table_versions import (
+    commit_metadata,
+    commit_properties,
+    last_batch,
+    newest,
+    version_in_commit,
+)
 from platform_assets.lake.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     import pyarrow as pa
-    from deltalake import DeltaTable, Schema
+    from deltalake import DeltaTable, Field, Schema
     from deltalake.transaction import AddAction, RemoveAction
 
     from platform_assets.engine.staged_files import Staged
@@ -51,6 +57,8 @@ class Publication:
         Values of the partitions to replace; empty for the whole table.
     lineage
         The input versions of the rows. If None, rows made from newer inputs may be replaced.
+    batch
+        Number of the batch, to add the rows to the table. None to replace rows.
     """
 
     name: str
@@ -58,6 +66,7 @@ class Publication:
     metadata: Mapping[str, Any]
     partitions: Collection[str] = ()
     lineage: Lineage | None = None
+    batch: int | None = None
 
     def parts_after(self, base: TableVersion | None) -> dict[str, tuple[str, int]]:
         """Return the digest and row count of each partition after this publication."""
@@ -102,6 +111,8 @@ def _publish_once(location: LakeLocation, publication: Publication, uploads: Upl
         return _create(location, publication, uploads)
     base = newest(name, table)
     refuse_foreign_features(name, table, to_write=True)
+    if publication.batch is not None:
+        return _append(location, publication, publication.batch, uploads, table, base)
     schema = _delta_schema(staged.schema)
     _refuse_other_shape(name, table, staged, schema, in_part=bool(publication.partitions))
     parts = publication.parts_after(base)
@@ -124,6 +135,41 @@ def _publish_once(location: LakeLocation, publication: Publication, uploads: Upl
     actions: list[AddAction | RemoveAction] = [*uploads.actions(sorted(changed & set(staged.parts)))]
     filters = None if is_whole else [(staged.partition_by or WHOLE, "in", sorted(changed))]
     return _commit(location, table, name, committed, actions, (schema, filters))
+
+
+def _append(
+    location: LakeLocation,
+    publication: Publication,
+    batch: int,
+    uploads: Uploads,
+    table: DeltaTable,
+    base: TableVersion,
+) -> TableVersion | None:
+    """Add the rows, unless the table has this batch or there are none. Return None if another writer was first.
+
+    Files that are already in the table are not looked at, so the cost does not grow with their number.
+    """
+    name, staged = publication.name, publication.staged
+    schema = _delta_schema(staged.schema)
+    _refuse_other_shape(name, table, staged, schema, in_part=True)
+    if batch <= last_batch(table) or not staged.rows:
+        return base
+    if _lacks_plain_timestamps(table, schema):
+        _add_plain_timestamps(table)
+        return None
+    if added := [field for field in schema.fields if field not in table.schema().fields]:
+        _add_columns(table, added)
+        return None
+    digest = f"batches:{short_sha([base.digest, staged.digest])}"
+    made_from = newest_of(base.made_from.get(WHOLE, {}), publication.lineage.versions if publication.lineage else {})
+    committed = commit_metadata(
+        table.version() + 1,
+        {WHOLE: (digest, base.rows + staged.rows)},
+        publication.metadata,
+        {WHOLE: made_from} if made_from else {},
+        batch=batch,
+    )
+    return _commit(location, table, name, committed, [*uploads.actions([WHOLE])], None)
 
 
 def _unchanged(
@@ -196,7 +242,7 @@ def _create(location: LakeLocation, publication: Publication, uploads: Uploads) 
 
     name, staged = publication.name, publication.staged
     parts, made_from = publication.parts_after(None), publication.made_from_after(None)
-    committed = commit_metadata(0, parts, publication.metadata, made_from)
+    committed = commit_metadata(0, parts, publication.metadata, made_from, batch=publication.batch)
     actions = uploads.actions(staged.parts)
     sync_files(location, name, actions)
     try:
@@ -263,8 +309,8 @@ def _refuse_other_shape(name: str, table: DeltaTable, staged: Staged, schema: Sc
         if lost:
             reason = f"columns {lost} of {name} are missing from the staged rows, or have another type"
             raise TableError(
-                f"{reason}. Publishing single partitions can only add columns; to drop or retype one, publish the "
-                "whole table"
+                f"{reason}. Publishing single partitions or a batch can only add columns; to drop or retype one, "
+                "publish the whole table, or delete it and load it again"
             )
 
 
@@ -279,6 +325,14 @@ def _add_plain_timestamps(table: DeltaTable) -> None:
     # Ignore a conflict with another writer, because the next attempt checks for the feature again.
     with suppress(CommitFailedError):
         table.alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
+
+
+def _add_columns(table: DeltaTable, fields: list[Field]) -> None:
+    from deltalake.exceptions import CommitFailedError
+
+    # delta-rs ignores the new columns of appended files, so they are added in a commit of their own.
+    with suppress(CommitFailedError):
+        table.alter.add_columns(fields)
 
 
 def _delta_schema(schema: pa.Schema) -> Schema:

@@ -14,9 +14,9 @@ from platform_assets.base.errors import TableError
 from platform_assets.engine.query_engine import as_frame
 from platform_assets.lake.delta_commits import Publication, publish
 from platform_assets.lake.lake_location import LakeLocation
-from platform_assets.lake.table_damage import refuse_foreign_features
+from platform_assets.lake.table_damage import place_of, refuse_foreign_features
 from platform_assets.lake.table_files import broken_files
-from platform_assets.lake.table_versions import newest, published_versions
+from platform_assets.lake.table_versions import last_batch, newest, published_versions
 from platform_assets.lake.vacuum import vacuum
 
 if TYPE_CHECKING:
@@ -188,9 +188,56 @@ class TableStore:
         """
         return publish(self._location, Publication(name, staged, metadata or {}, partitions, lineage))
 
+    def append(
+        self,
+        name: str,
+        staged: Staged,
+        batch: int,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        lineage: Lineage | None = None,
+    ) -> TableVersion:
+        """Add staged rows to a table in one commit, or raise and change nothing.
+
+        Nothing is added if the table already has this batch or a later one, or if there are no rows; a missing table is
+        created in either case. The cost does not grow with the rows that are already there. The digest of the new
+        version combines the digests of its batches, in order.
+
+        Parameters
+        ----------
+        name
+            The table, without partitions.
+        staged
+            The rows.
+        batch
+            Number of the batch. The commit stores it, see `last_batch`.
+        metadata
+            JSON values to store with the version.
+        lineage
+            The input versions of the rows.
+
+        Raises
+        ------
+        TableError
+            A column of the table is missing or has another type, or as in `publish`.
+        """
+        return publish(self._location, Publication(name, staged, metadata or {}, lineage=lineage, batch=batch))
+
+    def last_batch(self, name: str) -> int:
+        """Return the number of the last batch that was added to a table; 0 without one, or without a table.
+
+        Raises
+        ------
+        TableError
+            The store cannot be reached, or the table is damaged.
+        """
+        table = self._location.find(name)
+        return last_batch(table) if table else 0
+
     def vacuum(self, name: str, retention: timedelta, keep_versions: Collection[int] = ()) -> int:
         """Remove the files that are needed only by versions older than the retention, and return their number.
 
+        The small files of a table that accumulates are first merged into large ones, which changes no rows.
         Files left by killed writers are removed too. The retention must be longer than any publication takes, or the
         files of an active writer are removed.
 
@@ -246,10 +293,12 @@ class TableStore:
         path, state = next(iter(broken.items()))
         if version is None or version == current:
             more = f", and {len(broken) - 1} further files are broken" if len(broken) > 1 else ""
-            raise TableError(
-                f"{name} is damaged: {Path(self.uri(name), path)} {state}{more}. Materialise the asset again "
-                "to rewrite the damaged files"
+            fix = (
+                f"Delete {place_of(table)} and materialise the asset again, to load all batches again"
+                if last_batch(table)
+                else "Materialise the asset again to rewrite the damaged files"
             )
+            raise TableError(f"{name} is damaged: {Path(self.uri(name), path)} {state}{more}. {fix}")
         reason = (
             f"{len(broken)} of its {table.get_add_actions().num_rows} files were removed after the retention period"
         )

@@ -103,15 +103,16 @@ def reading(landed: Landed) -> Iterator[None]:
 def quarantined(landed: Landed, sifted: Sifted) -> ir.Table:
     """The bad rows as they are in the source: `source_line`, `broken_rules`, `source_row`, `source_error`.
 
-    The row is JSON, or the text of an unreadable line.
+    The row is JSON, or the text of an unreadable line. The columns that tell the file of a row come first, in place of
+    `source_line`, if several files landed together.
     """
     import ibis
 
     bad, raw = sifted.bad(), landed.rows
-    row = ibis.struct({name: raw[name] for name in raw.columns if name not in OWN})
+    row = ibis.struct({name: raw[name] for name in raw.columns if name not in (*OWN, *landed.origin)})
     text = ibis.coalesce(raw[TEXT], row.cast("json").cast("string"))
-    source = raw.select(LINE, source_row=text, source_error=_reason(raw))
-    return bad.join(source, LINE).select(LINE, RULES, "source_row", "source_error")
+    source = raw.select(LINE, *landed.origin, source_row=text, source_error=_reason(raw))
+    return bad.join(source, LINE).select(*(landed.origin or (LINE,)), RULES, "source_row", "source_error")
 
 
 def _reason(raw: ir.Table) -> ir.StringValue:

@@ -55,12 +55,14 @@ class TableSchema:
         `lake` for tables that are read whole, `online` for rows that are looked up one by one.
     partition_by
         The string column whose values are the asset's partition keys. A run replaces its own partitions.
+    accumulates
+        Whether a run adds a batch of rows to the table, instead of replacing it. The checks then judge the batch.
 
     Raises
     ------
     ValueError
         A source or an online table is partitioned. A run for one partition would drop the quarantine, or the
-        online rows, of the others.
+        online rows, of the others. Or a table that accumulates is partitioned or online.
     """
 
     name: str
@@ -70,10 +72,13 @@ class TableSchema:
     source: bool = False
     store: Literal["lake", "online"] = "lake"
     partition_by: str | None = None
+    accumulates: bool = False
 
     def __post_init__(self) -> None:
         if self.partition_by and (self.source or self.store == "online"):
             raise ValueError(f"{self.name}: only a derived table of the lake can be partitioned")
+        if self.accumulates and (self.partition_by or self.store == "online"):
+            raise ValueError(f"{self.name}: only a table of the lake without partitions can accumulate")
 
     @property
     def domain(self) -> str:

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from deltalake.transaction import CommitProperties
 
 _METADATA = "platform_assets"
+_BATCH = "platform_assets_batch"
+"""Name of the transaction whose version is the number of the last batch that was added to the table."""
 _FIRST_LOOK = 4
 """Number of commits in the first read of the log, to find the newest version."""
 # Operations of commits that change no rows.
-_MAINTENANCE = {"VACUUM START", "VACUUM END", "OPTIMIZE", "ADD FEATURE", "SET TBLPROPERTIES"}
+_MAINTENANCE = {"VACUUM START", "VACUUM END", "OPTIMIZE", "ADD FEATURE", "ADD COLUMN", "SET TBLPROPERTIES"}
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,18 @@ def newest(name: str, table: DeltaTable) -> TableVersion:
         limit *= 4
 
 
+def last_batch(table: DeltaTable) -> int:
+    """Return the number of the last batch that was added to a table; 0 if there was none."""
+    return table.transaction_version(_BATCH) or 0
+
+
 def commit_metadata(
     version: int,
     parts: Mapping[str, tuple[str, int]],
     metadata: Mapping[str, Any],
     made_from: Mapping[str, Mapping[str, int]],
     at: int | None = None,
+    batch: int | None = None,
 ) -> dict[str, Any]:
     """Return the metadata that a commit stores about its version, as JSON values.
 
@@ -113,6 +121,8 @@ def commit_metadata(
         As in `TableVersion`.
     at
         Time of the commit, in milliseconds since 1970. None for the current time.
+    batch
+        Number of the batch that the commit adds; None if it replaces rows.
     """
     return {
         "version": version,
@@ -120,6 +130,7 @@ def commit_metadata(
         "parts": dict(parts),
         "metadata": dict(metadata),
         "made_from": dict(made_from),
+        **({} if batch is None else {"batch": batch}),
     }
 
 
@@ -156,14 +167,15 @@ def _recorded_inputs(ours: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def commit_properties(committed: Mapping[str, Any]) -> CommitProperties:
-    """Return the properties with which delta-rs commits a version and its metadata."""
+    """Return the properties with which delta-rs commits a version, its metadata and the number of an added batch."""
     from deltalake import CommitProperties, Transaction
 
+    transactions = [Transaction(_BATCH, committed["batch"])] if "batch" in committed else []
     return CommitProperties(
         custom_metadata={_METADATA: committed},
         # Record the version number as a transaction, which belongs to the opened version. `history` does not identify
         # that version, because it also returns commits made after the table was opened.
-        app_transactions=[Transaction(_METADATA, committed["version"])],
+        app_transactions=[Transaction(_METADATA, committed["version"]), *transactions],
         # Do not let delta-rs retry, because the metadata describe the whole table: of two writers with the same base,
         # one must fail, even if they change different partitions.
         max_commit_retries=0,

@@ -7,13 +7,14 @@ The input is the return value of an asset; the output is its staged rows and a j
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import SchemaError
 from platform_assets.engine.query_engine import Engine, as_frame
-from platform_assets.lake.broken_rules import breaking, count_by_rule
+from platform_assets.engine.row_batch import RowBatch
+from platform_assets.lake.broken_rules import RULES, breaking, count_by_rule
 from platform_assets.lake.expectations import SAMPLE_ROWS, Judgement, judge
 from platform_assets.lake.field_types import reading_rules
 from platform_assets.lake.quarantine import Sifted, bad_lines, quarantined, reading, sift
@@ -74,6 +75,8 @@ class Validated:
         Facts about the rows for people.
     demo
         Whether the rows are sample data.
+    batch
+        The batch that the rows are, for a table that accumulates.
     """
 
     table: Staged
@@ -81,19 +84,22 @@ class Validated:
     quarantine: Staged | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     demo: bool = False
+    batch: RowBatch | None = None
 
     def discard(self) -> None:
-        """Remove the staged rows."""
+        """Remove the staged rows, and release the batch."""
         self.table.discard()
         if self.quarantine:
             self.quarantine.discard()
+        if self.batch:
+            self.batch.release()
 
 
 def checks_of(schema: TableSchema) -> list[Check]:
     """List the checks of a table.
 
     In a source, a fact about single rows does not block, because the rows that break it go to quarantine. The share of
-    those rows blocks.
+    those rows blocks, unless the table accumulates: a bad batch would stop all later ones.
     """
     declared = [
         Check(expectation.name, expectation.description, blocking=not (schema.source and expectation.columns))
@@ -101,9 +107,13 @@ def checks_of(schema: TableSchema) -> list[Check]:
     ]
     if not schema.source:
         return declared
+    share = "The share of rows in quarantine is at most PLATFORM_MAX_BAD_ROWS."
+    read = Check(READ_WELL, "Every line can be read, and every value in it is of its column's type.", blocking=False)
+    if schema.accumulates:
+        return [Check(WITHIN_LIMIT, share, blocking=False), read, *declared]
     return [
-        Check(WITHIN_LIMIT, "The share of rows in quarantine is at most PLATFORM_MAX_BAD_ROWS.", blocking=True),
-        Check(READ_WELL, "Every line can be read, and every value in it is of its column's type.", blocking=False),
+        Check(WITHIN_LIMIT, share, blocking=True),
+        read,
         Check(
             USUAL_SIZE,
             f"The number of rows is between 1/{LARGEST_CHANGE} and {LARGEST_CHANGE} times the median of the last "
@@ -130,9 +140,11 @@ class Validator:
         self._max_bad_rows = max_bad_rows
 
     def validate(
-        self, schema: TableSchema, data: Frame | Expression | Landed, history: Sequence[TableVersion] = ()
+        self, schema: TableSchema, data: Frame | Expression | Landed | RowBatch, history: Sequence[TableVersion] = ()
     ) -> Validated:
         """Stage and check what an asset returned. The files of a landed source are removed.
+
+        A table that accumulates needs a `RowBatch`, which is released if an error is raised.
 
         Parameters
         ----------
@@ -148,8 +160,22 @@ class Validator:
         SourceError
             The source cannot be read or lacks a column.
         SchemaError
-            A derived table does not have the declared columns, or a source was not landed.
+            A derived table does not have the declared columns, a source was not landed, or only one of the table and
+            the rows is for batches.
         """
+        if not isinstance(data, RowBatch):
+            _demand_batch(schema, is_batch=False)
+            return self._validated(schema, data, history)
+        with ExitStack() as on_failure:
+            on_failure.callback(data.release)
+            _demand_batch(schema, is_batch=True)
+            validated = replace(self._validated(schema, data.rows, history), batch=data)
+            on_failure.pop_all()
+        return validated
+
+    def _validated(
+        self, schema: TableSchema, data: Frame | Expression | Landed, history: Sequence[TableVersion]
+    ) -> Validated:
         if isinstance(data, Landed):
             with data:
                 _demand_source(schema, is_source=True)
@@ -172,8 +198,8 @@ class Validator:
                     lines = bad_lines(landed, sifted)
                 judgements = [
                     *self._judge_bad_rows(schema, quarantine, table.rows, lines),
-                    _judge_size(table.rows, [one for one in history if _is_demo(one) == landed.source.demo]),
-                    *self._judge(schema, sifted.readable(), (LINE,)),
+                    *([] if schema.accumulates else [_judge_size(table.rows, _alike(history, landed))]),
+                    *self._judge(schema, sifted.readable(), tuple(landed.origin) or (LINE,)),
                 ]
             facts = _facts(landed, sifted, quarantine, self._engine)
             on_failure.pop_all()
@@ -223,8 +249,16 @@ def _judge_size(rows: int, history: Sequence[TableVersion]) -> Judgement:
     )
 
 
-def _is_demo(version: TableVersion) -> bool:
-    return bool(version.metadata.get("demo"))
+def _alike(history: Sequence[TableVersion], landed: Landed) -> list[TableVersion]:
+    """Return the versions that are demo data too, or that are not."""
+    return [version for version in history if bool(version.metadata.get("demo")) == landed.source.demo]
+
+
+def _demand_batch(schema: TableSchema, *, is_batch: bool) -> None:
+    if schema.accumulates != is_batch:
+        declared = "accumulates" if schema.accumulates else "is replaced by each run"
+        given = "a RowBatch" if is_batch else "rows without a batch number"
+        raise SchemaError(f"{schema.name} {declared}, but its asset returned {given}; change one of them")
 
 
 def _demand_source(schema: TableSchema, *, is_source: bool) -> None:
@@ -235,7 +269,9 @@ def _demand_source(schema: TableSchema, *, is_source: bool) -> None:
 
 
 def _samples(bad: ir.Table) -> tuple[Mapping[str, Any], ...]:
-    return tuple(bad.order_by(LINE).limit(SAMPLE_ROWS).to_pyarrow().to_pylist())
+    # The columns before the rules tell where a row is from.
+    place = bad.columns[: bad.columns.index(RULES)]
+    return tuple(bad.order_by(place).limit(SAMPLE_ROWS).to_pyarrow().to_pylist())
 
 
 def _facts(landed: Landed, sifted: Sifted, quarantine: Staged, engine: Engine) -> dict[str, Any]:

@@ -62,6 +62,9 @@ class Landed:
         Remarks on the file, from `file_remarks.py`.
     encoding
         Text encoding of a CSV file, else the format.
+    origin
+        Names of the columns of `rows` that the platform added because several files landed together: they tell the file
+        and the line of a row. `source_line` then numbers the rows of all files.
     """
 
     source: Source
@@ -70,6 +73,7 @@ class Landed:
     folder: Path | None = None
     remarks: Sequence[str] = ()
     encoding: str = ""
+    origin: Sequence[str] = ()
 
     def __enter__(self) -> Self:
         return self

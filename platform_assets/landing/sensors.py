@@ -1,8 +1,12 @@
-"""A sensor that watches a source: it launches a job until the table is made from the file's current content."""
+"""Sensors on what comes in.
+
+One watches a source, and launches a job until the table is made from the file's current content. The other watches a
+landing zone, and launches a job while files wait.
+"""
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -10,9 +14,12 @@ from typing import Self
 import dagster as dg
 
 from platform_assets.landing.declared_sources import DeclaredSource, Sources
+from platform_assets.landing.landing_zone import DeclaredZone, LandingZones
 from platform_assets.landing.source_files import look_at
+from platform_assets.landing.zone_files import Waiting
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets.orchestration.run_states import UNFINISHED
+from platform_assets.settings import variable
 
 SENSOR_SECONDS = 60
 RETRY_AFTER = (5 * 60, 60 * 60, 6 * 60 * 60)
@@ -21,6 +28,12 @@ SOURCE_TAG = "platform/source"
 """Tag of a run that the sensor launched: variable and content digest."""
 DIGEST = "source_digest"
 """Metadata of a table: SHA-256 of the content that it was made from."""
+ZONE_SECONDS = 15
+"""Shortest time between two looks at a landing zone, in seconds."""
+DISCOVER_SECONDS = 1.0
+"""Time in one look at a zone after which no further file is read, in seconds."""
+ZONE_RETRY = (60, 5 * 60, 15 * 60, 60 * 60)
+"""Seconds to wait after each failed run of a zone's job; the last one repeats, because files keep coming."""
 _KEY_DIGITS = 16
 _FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
@@ -114,6 +127,81 @@ def source_changed_sensor(
     return sensor
 
 
+def files_landed_sensor(
+    name: str,
+    declared: DeclaredZone,
+    job: str,
+    waits_for: Callable[[dg.SensorEvaluationContext], str | None] | None = None,
+    resources: set[str] | None = None,
+) -> dg.SensorDefinition:
+    """Make a sensor that looks at a landing zone, and launches a job while files wait and no run of it is unfinished.
+
+    PostgreSQL knows which files have landed, so the sensor needs no cursor and its runs no key: resetting either, or
+    clearing Dagster's storage, replays nothing. After failed runs, it waits a minute, and longer after each.
+
+    Parameters
+    ----------
+    name
+        Name of the sensor.
+    declared
+        The zone.
+    job
+        Name of the job, which materialises the zone's table and what is made of it.
+    waits_for
+        Function that returns why landed files cannot be processed now, or None if they can. Without one, landed files
+        are no reason to launch.
+    resources
+        Names of the resources that `waits_for` uses.
+    """
+
+    @dg.sensor(
+        name=name,
+        job_name=job,
+        minimum_interval_seconds=ZONE_SECONDS,
+        required_resource_keys=resources,
+        description=(
+            f"Launch {job} while files wait in {declared.variable}. A file waits until it is unchanged for "
+            f"{variable(declared.settle_seconds)} seconds; its content lands once. Without the variable, the sensor "
+            "looks at the folder of the sample files."
+        ),
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, zones: dg.ResourceParam[LandingZones]
+    ) -> dg.RunRequest | dg.SkipReason:
+        with plain_failures():
+            zone = zones.given(declared)
+            if zone is None:
+                return dg.SkipReason(f"{declared.variable} is not set")
+            waiting = zone.discover(DISCOVER_SECONDS)
+        held = waits_for(context) if waits_for and waiting.landed else None
+        told = described(waiting, held)
+        if not waiting.found and not (waits_for and waiting.landed and held is None):
+            return dg.SkipReason(f"no file waits in {zone.folder.source}{told}")
+        if busy := context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1):
+            return dg.SkipReason(f"run {busy[0].run_id} of {job} is unfinished{told}")
+        failures = _failures(context.instance.get_run_records(dg.RunsFilter(job_name=job), limit=len(ZONE_RETRY)))
+        due = failures[0] + ZONE_RETRY[len(failures) - 1] if failures else 0.0
+        if time.time() < due:
+            again = f"the last {len(failures)} runs of {job} failed; the next starts at {_clock(due)}"
+            return dg.SkipReason(f"{again}{told}")
+        return dg.RunRequest()
+
+    return sensor
+
+
+def described(waiting: Waiting, held: str | None) -> str:
+    """Return what waits in a zone and why, as clauses that begin with a semicolon."""
+    said = [
+        (waiting.found, "{} wait for a run"),
+        (waiting.unread, f"{{}} were written a moment ago or are not read yet, such as {waiting.unread_name}"),
+        (waiting.unreadable, f"{{}} cannot be read, for example: {waiting.problem}"),
+        (waiting.landed, "{} have landed and are not processed" + (f": {held}" if held else "")),
+        (waiting.absent, "{} were removed before they landed"),
+        (waiting.set_aside, "{} are set aside"),
+    ]
+    return "".join(f"; {text.format(number)}" for number, text in said if number)
+
+
 def reason_to_wait(failures: Sequence[float], now: float) -> str | None:
     """Return the reason not to launch a run for a content yet, or None if a run is due.
 
@@ -130,7 +218,11 @@ def reason_to_wait(failures: Sequence[float], now: float) -> str | None:
     if len(failures) > len(RETRY_AFTER):
         return f"{failed}; there are no more automatic retries"
     due = failures[0] + RETRY_AFTER[len(failures) - 1]
-    return None if now >= due else f"{failed}; the next retry is at {datetime.fromtimestamp(due, UTC):%H:%M} UTC"
+    return None if now >= due else f"{failed}; the next retry is at {_clock(due)}"
+
+
+def _clock(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%H:%M} UTC"
 
 
 def _is_loaded(instance: dg.DagsterInstance, table: dg.AssetKey, digest: str, job: str) -> bool:

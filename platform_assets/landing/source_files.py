@@ -107,7 +107,7 @@ def look_at(source: Source) -> dict[str, str]:
             return {"size": str(state.st_size), "mtime": str(state.st_mtime_ns), "ino": str(state.st_ino)}
         if source.is_web:
             return http_files.facts(source.uri)
-        return _marks(_facts_of_stored(source))
+        return marks_of(_facts_of_stored(source))
 
 
 def fetch(source: Source, target: Path, unpacking: Unpacking | None = None) -> Path:
@@ -173,13 +173,23 @@ def _of_path(path: Path, source: Source) -> Iterator[bytes]:
 def _of_store(source: Source) -> Iterator[bytes]:
     files, path = _opened(source)
     before, read = _facts_of_stored(source), 0
+    for chunk in stored_chunks(files, path):
+        read += len(chunk)
+        yield chunk
+    if has_changed(before, _facts_of_stored(source), read):
+        raise _changed(source)
+
+
+def stored_chunks(files: Any, path: str) -> Iterator[bytes]:
+    """Yield a file of an fsspec file system from beginning to end."""
     with files.open(path, "rb") as file:
         while chunk := file.read(CHUNK_BYTES):
-            read += len(chunk)
             yield chunk
-    after = _facts_of_stored(source)
-    if _marks(before) != _marks(after) or before.get("size") not in {None, read}:
-        raise _changed(source)
+
+
+def has_changed(before: Mapping[str, Any], after: Mapping[str, Any], read: int) -> bool:
+    """Whether a file was written while `read` bytes of it were read, from the store's facts before and after."""
+    return marks_of(before) != marks_of(after) or before.get("size") not in {None, read}
 
 
 def _demand_file(path: Path, source: Source) -> None:
@@ -206,7 +216,8 @@ def _facts_of_stored(source: Source) -> Mapping[str, Any]:
     return found
 
 
-def _marks(facts: Mapping[str, Any]) -> dict[str, str]:
+def marks_of(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return those facts about a file that change when it is written; empty if the store gives none."""
     told = {name.lower(): value for name, value in facts.items()}
     marks = {name: str(told[name]) for name in _MARKS if told.get(name) is not None}
     return {"size": str(told.get("size")), **marks} if marks else {}

@@ -1,4 +1,4 @@
-"""Generated labelled readings, in the format and shape of the real history.
+"""Generated labelled readings, in the format and shape of the real history, and a few files with new readings.
 
 The real readings of the two classes form two interleaved half circles ("two moons") that overlap a little. The columns
 are standardised, and both classes are equally frequent. One line in 200 is bad on purpose: a missing reading, a word
@@ -7,6 +7,7 @@ instead of a number, an unknown label, an impossible reading, or a surplus field
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.landing.file_writer import write_csv
@@ -23,6 +24,9 @@ COLUMNS = ("sensor_1", "sensor_2", "label")
 NOISE = 0.2
 """Standard deviation of the noise, relative to the radius of a half circle; close to that of the real history."""
 SHARE_OF_BAD_LINES = 0.005
+DEVICES = 6
+"""Number of sample files with new readings, one per device."""
+FIRST_DAY = datetime(2026, 1, 5, 6, tzinfo=UTC)
 FEWEST = 1_500
 """Minimum number of rows for training: with 150 held-out positive rows, the quality gate allows two misses."""
 
@@ -65,6 +69,32 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
     for number, place in enumerate(sorted(places)):
         lines[place] = _spoiled(lines[place], number)
     return write_csv(path, COLUMNS, lines)
+
+
+def write_incoming(folder: Path, seed: int = SEED + 1) -> list[Path]:
+    """Write files with new readings, as devices deliver them, and return their paths. One line is bad on purpose.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    seed
+        Random seed; the same seed gives the same bytes.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    written = []
+    for device in range(1, DEVICES + 1):
+        start = FIRST_DAY + timedelta(days=device)
+        values = two_moons(random, random.integers(0, 2, size=24)).round(9).tolist()
+        times = [(start + timedelta(hours=hour)).isoformat() for hour in range(len(values))]
+        lines: list[list[Any]] = [[time, *pair] for time, pair in zip(times, values, strict=True)]
+        if device == DEVICES:
+            lines[-1][-1] = "error"
+        path = folder / f"device_{device:02}" / f"{start:%Y%m%dT%H%M%SZ}.txt"
+        written.append(write_csv(path, ("recorded_at", *COLUMNS[:-1]), lines))
+    return written
 
 
 def two_moons(random: np.random.Generator, labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -40,3 +40,20 @@ READINGS_HISTORY = TableSchema(
         is_one_of("label", (0, 1)),
     ),
 )
+
+READINGS_INCOMING = TableSchema(
+    name="sensor_maintenance/readings_incoming",
+    columns=(
+        Column("file_digest", "string", "SHA-256 of the file's bytes, which identifies the file."),
+        Column("line", "int64", "Line of the file; the header is line 1."),
+        Column("file_name", "string", "Path of the file in the landing zone, under which it was read."),
+        Column("device", "string", "Device of the reading; the name of the file if nothing tells it."),
+        Column("recorded_at", "timestamp('UTC')", "Time of the reading; null if nothing tells it."),
+        *FEATURES,
+        Column("landed_at", "timestamp('UTC')", "Time at which the platform took the file."),
+    ),
+    key=("file_digest", "line"),
+    source=True,
+    accumulates=True,
+    expectations=(is_present("device"), *READING_EXPECTATIONS),
+)

@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from platform_assets.landing.path_pattern import PathPattern
 from platform_assets.settings import DomainSettings
+
+if TYPE_CHECKING:
+    from platform_assets.landing.path_pattern import Kind
+
+
+FIELDS: dict[str, Kind] = {"device": "text", "recorded_at": "time"}
+"""What the path of a file can tell about its readings."""
 
 
 class SensorMaintenanceSettings(DomainSettings):
-    """Location of the labelled readings."""
+    """Locations of the labelled readings, and of the files with new readings."""
 
     sensor_history_uri: Annotated[
         str,
         Field(description="Labelled readings, as CSV or parquet: a path or any fsspec URI. Default: sample data."),
     ] = ""
+    sensor_landing_uri: Annotated[
+        str,
+        Field(
+            description="Folder into which files with new readings are dropped: a path, or any fsspec URI of a folder. "
+            "Default: with `PLATFORM_SOURCES=demo` the folder `landing/sensor_maintenance` in `PLATFORM_HOME`, with "
+            "sample files; with `live` no file lands."
+        ),
+    ] = ""
+    sensor_path_pattern: Annotated[
+        str,
+        Field(
+            description="How the path of a file in that folder tells its device and its time, for example "
+            "`{device}/{recorded_at}.txt`. The time is in ISO 8601, also without colons (`20260228T093000Z`), and in "
+            "UTC if it has no offset. The columns `device` and `recorded_at` of a file come first. Default: the path "
+            "tells nothing, and the name of the file stands for the device."
+        ),
+    ] = ""
+    sensor_settle_seconds: Annotated[
+        float,
+        Field(
+            ge=0, description="Seconds for which the size and the time of a file must be unchanged before it is read."
+        ),
+    ] = 10.0
+
+    @field_validator("sensor_path_pattern")
+    @classmethod
+    def _pattern(cls, text: str) -> str:
+        if text:
+            PathPattern(text, FIELDS)
+        return text

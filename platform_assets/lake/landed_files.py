@@ -1,0 +1,55 @@
+"""The files whose rows are in a table of a landing zone and in its quarantine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from platform_assets.landing.zone_batch import FILE_DIGEST, FILE_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from platform_assets.lake.delta_tables import TableStore
+    from platform_assets.lake.schemas import TableSchema
+
+
+@dataclass(frozen=True)
+class LandedFiles:
+    """The files of a table. Reading them takes longer the more rows there are, so runs ask only after a crash.
+
+    Parameters
+    ----------
+    tables
+        The lake.
+    schema
+        The table.
+    """
+
+    tables: TableStore
+    schema: TableSchema
+
+    def last_batch(self) -> int:
+        """Return the number of the last batch in the table; 0 without one."""
+        return self.tables.last_batch(self.schema.name)
+
+    def last_quarantined_batch(self) -> int:
+        """Return the number of the last batch in the quarantine; 0 without one."""
+        return self.tables.last_batch(self.schema.quarantine)
+
+    def files(self, digests: Collection[str] | None = None) -> dict[str, str]:
+        """Return the name of each file that has rows in the table, or of the given ones, by digest."""
+        return self._files(self.schema.name, digests)
+
+    def quarantined_files(self) -> dict[str, str]:
+        """Return the name of each file that has rows in the quarantine, by digest."""
+        return self._files(self.schema.quarantine, None)
+
+    def _files(self, table: str, digests: Collection[str] | None) -> dict[str, str]:
+        if not self.tables.exists(table):
+            return {}
+        rows = self.tables.scan(table)
+        if digests is not None:
+            rows = rows.filter(rows[FILE_DIGEST].isin(sorted(digests)))
+        found = rows.group_by(FILE_DIGEST).agg(file_name=rows[FILE_NAME].min()).to_pyarrow()
+        return dict(zip(found.column(FILE_DIGEST).to_pylist(), found.column(FILE_NAME).to_pylist(), strict=True))

@@ -1,0 +1,355 @@
+"""Landing zones: folders into which other teams drop files, each of which lands in a table exactly once.
+
+The content of a file is its identity. A file that arrives twice, under another name or with another time, counts once.
+A written file is a new one. `zone_folder.py` lists the files, `zone_files.py` remembers them in PostgreSQL, and
+`zone_batch.py` reads their rows. A run takes a batch of files, and the lake gets the rows of a batch in one commit.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from platform_assets.base.errors import SourceError
+from platform_assets.base.scratch import OwnedFolder
+from platform_assets.engine.row_batch import RowBatch
+from platform_assets.landing.path_pattern import PathPattern
+from platform_assets.landing.source_files import Source
+from platform_assets.landing.zone_batch import FILE_DIGEST, FileForm, read_batch
+from platform_assets.landing.zone_files import LandedFile, Waiting, ZoneFiles
+from platform_assets.landing.zone_folder import FileGone, Look, ZoneFolder
+from platform_assets.settings import variable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import psycopg
+
+    from platform_assets.base.frames import Expression
+    from platform_assets.database.connections import Database
+    from platform_assets.engine.query_engine import Engine
+    from platform_assets.landing.declared_sources import Sources
+    from platform_assets.landing.path_pattern import Kind
+    from platform_assets.settings import DomainSettings
+
+MOST_FILES = 500
+"""Files of a batch."""
+MOST_BYTES = 1 << 30
+"""Bytes of a batch, unless a single file is larger."""
+MOST_READ = 5_000
+"""Files whose content is read for its digest in one look at a zone."""
+RUN_SECONDS = 60.0
+"""Time after which a run reads no further file for its digest."""
+
+
+class LandedTable(Protocol):
+    """The table in which the files of a zone land; implemented by `lake/landed_files.py`."""
+
+    def last_batch(self) -> int:
+        """Return the number of the last batch in the table; 0 without one."""
+        ...
+
+    def last_quarantined_batch(self) -> int:
+        """Return the number of the last batch in the quarantine; 0 without one."""
+        ...
+
+    def files(self, digests: Collection[str] | None = None) -> dict[str, str]:
+        """Return the name of each file that has rows in the table, or of the given ones, by digest."""
+        ...
+
+    def quarantined_files(self) -> dict[str, str]:
+        """Return the name of each file that has rows in the quarantine, by digest."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeclaredZone:
+    """A landing zone that a domain declares.
+
+    Attributes
+    ----------
+    name
+        Name of the zone in PostgreSQL, and of its folder with sample files.
+    settings
+        The domain's class of settings.
+    uri
+        Field of that class with the location of the zone: a folder or any fsspec URI.
+    settle_seconds
+        Field with the time for which a file must be unchanged.
+    columns
+        Columns that a file must have.
+    fields
+        Columns that a file may have; see `FileForm`.
+    pattern
+        Field with the path pattern that tells these columns; empty for none.
+    demo
+        Writes sample files into a folder, if the location is not set; None for none.
+    """
+
+    name: str
+    settings: type[DomainSettings]
+    uri: str
+    settle_seconds: str
+    columns: tuple[str, ...]
+    fields: Mapping[str, Kind] = field(default_factory=dict)
+    pattern: str = ""
+    demo: Callable[[Path], Iterable[Path]] | None = None
+
+    @property
+    def variable(self) -> str:
+        """The environment variable with the location."""
+        return variable(self.uri)
+
+
+class LandingZones:
+    """Opens the zones that domains declare.
+
+    Parameters
+    ----------
+    sources
+        The settings.
+    database
+        Returns the platform's database.
+    """
+
+    def __init__(self, sources: Sources, database: Callable[[], Database]) -> None:
+        self._sources = sources
+        self._database = database
+
+    def given(self, declared: DeclaredZone) -> Zone | None:
+        """Return a zone; None if its location is not set and sample files are not allowed."""
+        settings, platform = self._sources.settings_of(declared.settings), self._sources.settings
+        uri: str = getattr(settings, declared.uri)
+        pattern: str = getattr(settings, declared.pattern) if declared.pattern else ""
+        form = FileForm(declared.columns, declared.fields, PathPattern(pattern, declared.fields) if pattern else None)
+        settle = float(getattr(settings, declared.settle_seconds))
+        if uri:
+            return Zone(declared.name, ZoneFolder(Source(declared.variable, uri)), form, settle, self._database)
+        if platform.sources == "live" or declared.demo is None:
+            return None
+        folder = platform.home / "landing" / declared.name
+        samples = SampleFiles(declared.demo, folder, platform.scratch)
+        place = ZoneFolder(Source(declared.variable, str(folder), demo=True))
+        return Zone(declared.name, place, form, settle, self._database, samples)
+
+    def find(self, declared: DeclaredZone) -> Zone:
+        """Return a zone.
+
+        Raises
+        ------
+        SourceError
+            Its location is not set, and sample files are not allowed.
+        """
+        if zone := self.given(declared):
+            return zone
+        raise SourceError(
+            f"{declared.variable} is not set; set it to the folder in which files land, or set PLATFORM_SOURCES=demo "
+            "for sample files"
+        )
+
+
+@dataclass(frozen=True)
+class SampleFiles:
+    """Sample files of a zone, which are written once.
+
+    Attributes
+    ----------
+    write
+        Writes them into an empty folder, and returns their paths.
+    folder
+        The zone's folder.
+    scratch
+        Folder of temporary files.
+    """
+
+    write: Callable[[Path], Iterable[Path]]
+    folder: Path
+    scratch: Path
+
+    def ensure(self) -> set[str]:
+        """Write the files if the folder does not exist, and return the names of those that were written."""
+        if self.folder.exists():
+            return set()
+        own = OwnedFolder(self.scratch, "demo")
+        try:
+            new = own.path / "zone"
+            new.mkdir()
+            names = {path.relative_to(new).as_posix() for path in self.write(new)}
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            # Another process may be first. Its files are the same.
+            try:
+                new.rename(self.folder)
+            except OSError:
+                if not self.folder.exists():
+                    raise
+        finally:
+            own.remove()
+        return names
+
+
+class Zone:
+    """A landing zone.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    folder
+        Where its files are.
+    form
+        How its files look.
+    settle_seconds
+        Time, in seconds by the database's clock, for which the size and the marks of a file must be unchanged before it
+        is read. 0 to read a file at the first look.
+    database
+        Returns the platform's database.
+    samples
+        Sample files, for a zone whose location is not set.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: ZoneFolder,
+        form: FileForm,
+        settle_seconds: float,
+        database: Callable[[], Database],
+        samples: SampleFiles | None = None,
+    ) -> None:
+        self.name = name
+        self.folder = folder
+        self.settle_seconds = settle_seconds
+        self._form = form
+        self._database = database
+        self._samples = samples
+
+    @cached_property
+    def files(self) -> ZoneFiles:
+        """Its files in PostgreSQL."""
+        return ZoneFiles(self._database().pooled, self.name)
+
+    def discover(self, seconds: float) -> Waiting:
+        """Look at the zone: note new, changed and removed files, and read the content of those that are settled.
+
+        Parameters
+        ----------
+        seconds
+            Time after which no further file is read. The next look continues.
+
+        Raises
+        ------
+        SourceError
+            The folder is missing, or the store cannot be reached.
+        DatabaseError
+            PostgreSQL does not respond.
+        """
+        end = time.monotonic() + seconds
+        written = self._samples.ensure() if self._samples else set()
+        # Read the former listing first, so that a file that another process lists meanwhile does not count as removed.
+        before = self.files.listed()
+        listing = self.folder.list()
+        changed = {name: look for name, look in listing.files.items() if before.get(name) != look}
+        self.files.remember(changed, before.keys() - listing.files.keys(), written)
+        read: dict[str, tuple[Look, str]] = {}
+        problems: dict[str, str] = {}
+        for name, look in self.files.unread(self.settle_seconds, MOST_READ).items():
+            if (read or problems) and time.monotonic() > end:
+                break
+            try:
+                read[name] = look, self.folder.copy(name, look)
+            except FileGone:
+                # The next listing shows it as it is then.
+                continue
+            except SourceError as error:
+                problems[name] = str(error)
+        self.files.add(read)
+        self.files.note_problems(problems)
+        return self.files.waiting().with_problems(listing.problems)
+
+    def take(self, table: LandedTable, engine: Engine, run: str) -> RowBatch:
+        """Return the rows of the files that wait, as a batch for the zone's table; an empty one if none waits.
+
+        The zone is locked until the batch is released, so that two runs never take the same file. A batch that a killed
+        run left unfinished is taken first, unless its rows are in the table already.
+
+        Parameters
+        ----------
+        table
+            The table in which the files land.
+        engine
+            Opens the rows.
+        run
+            The Dagster run.
+
+        Raises
+        ------
+        SourceError
+            The folder is missing, the store cannot be reached, or no file of the batch can be read.
+        DatabaseError
+            PostgreSQL does not respond, or another run holds the zone for long.
+        """
+        with ExitStack() as held:
+            held.enter_context(self._database().lock(f"landing zone {self.name}"))
+            self.discover(RUN_SECONDS)
+            batch = self._next_batch(table, run)
+            at, files = self.files.of_batch(batch)
+            outcome = read_batch(files, at, self.folder, self._form, engine)
+            held.callback(outcome.landed.discard)
+            self.files.set_aside(outcome.set_aside, run)
+            self.files.release(outcome.released)
+            if files and len(outcome.released) == len(files):
+                raise SourceError(
+                    f"none of {len(files)} files could be read: {next(iter(outcome.released.values()))}; they wait for "
+                    "the next run"
+                )
+
+            def published(rows: Expression) -> None:
+                usable = rows.select(FILE_DIGEST).distinct().to_pyarrow().column(0).to_pylist()
+                self.files.finish(batch, usable, run)
+
+            return RowBatch(outcome.landed, batch if files else 0, published, held.pop_all().close)
+
+    def _next_batch(self, table: LandedTable, run: str) -> int:
+        """Return the number of the batch to take. First make PostgreSQL agree with the lake."""
+        in_lake = table.last_batch()
+        landed, last = self.files.batches()
+        if landed > in_lake:
+            # The lake was lost, or restored from an older backup.
+            self.files.find_again(in_lake)
+        if last < in_lake:
+            # PostgreSQL was restored from an older backup.
+            rows = table.files()
+            unusable = {digest: name for digest, name in table.quarantined_files().items() if digest not in rows}
+            self.files.adopt(rows, unusable, in_lake, run)
+        for number in self.files.unfinished():
+            if number > in_lake:
+                return number
+            # A run was killed between its commit in the lake and in PostgreSQL.
+            _, files = self.files.of_batch(number)
+            self.files.finish(number, table.files([file.digest for file in files]), run)
+        number = max(last, in_lake, table.last_quarantined_batch()) + 1
+        self.files.claim(number, MOST_FILES, MOST_BYTES, run)
+        return number
+
+    def landed(self, limit: int | None = None) -> Sequence[LandedFile]:
+        """Return contents whose rows are in the lake and which are not processed, the oldest first."""
+        return self.files.landed(limit)
+
+    def mark_processed(self, connection: psycopg.Connection[Any], digests: Collection[str], run: str) -> set[str]:
+        """Mark landed contents as processed in the caller's transaction, and return those that were not before.
+
+        Parameters
+        ----------
+        connection
+            A connection to the platform's database, in a transaction that also stores what the domain made of the
+            files.
+        digests
+            The contents.
+        run
+            The Dagster run.
+        """
+        return self.files.mark_processed(connection, digests, run)
