@@ -158,16 +158,15 @@ def files_landed_sensor(
         name=name,
         job_name=job,
         minimum_interval_seconds=ZONE_SECONDS,
-        required_resource_keys=resources,
+        required_resource_keys={"zones", *(resources or ())},
         description=(
             f"Launch {job} while files wait in {declared.variable}. A file waits until it is unchanged for "
             f"{variable(declared.settle_seconds)} seconds; its content lands once. Without the variable, the sensor "
             "looks at the folder of the sample files."
         ),
     )
-    def sensor(
-        context: dg.SensorEvaluationContext, zones: dg.ResourceParam[LandingZones]
-    ) -> dg.RunRequest | dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        zones: LandingZones = context.resources.zones
         with plain_failures():
             zone = zones.given(declared)
             if zone is None:

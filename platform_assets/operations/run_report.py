@@ -13,6 +13,7 @@ from typing import Any, Literal
 import dagster as dg
 from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defined]  # Dagster does not export it
 
+from platform_assets.serving.assets import WAITS
 from platform_assets.training.metadata import APPROVAL, VERDICT
 
 State = Literal["waiting", "running", "done", "failed", "skipped"]
@@ -51,6 +52,8 @@ class Outcome:
         Result of the quality gate, for a model.
     approval
         State of the approval request, for a model.
+    waits
+        What waits and why, for stored predictions; empty if nothing does.
     reason
         Why it failed or was skipped.
     """
@@ -67,6 +70,7 @@ class Outcome:
     demo: bool = False
     verdict: str = ""
     approval: str = ""
+    waits: str = ""
     reason: str = ""
     started: float = 0.0
 
@@ -225,6 +229,7 @@ class _Recorder:
                 outcome.demo = "demo" in metadata and bool(metadata["demo"].value)
                 outcome.verdict = str(metadata[VERDICT].value) if VERDICT in metadata else ""
                 outcome.approval = str(metadata[APPROVAL].value) if APPROVAL in metadata else ""
+                outcome.waits = str(metadata[WAITS].value) if WAITS in metadata else ""
                 return
             case _:
                 return

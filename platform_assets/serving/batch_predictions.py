@@ -7,7 +7,7 @@ follows, and catches up after a crash. Without a champion the files wait.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import ArtefactError, NoChampion, TableError
 from platform_assets.engine.query_engine import as_frame
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 
     from platform_assets.base.frames import Expression, Frame
     from platform_assets.lake.schemas import TableSchema
+    from platform_assets.landing.landing_zone import Zone
     from platform_assets.serving.current_champions import CurrentChampions
     from platform_assets.serving.live_models import LiveModel
     from platform_assets.serving.stored_predictions import StoredPredictions
 
 ROWS_AT_ONCE = 200_000
-"""Rows of a transaction, unless a single file has more: the rows of a file are stored together."""
-MOST_NAMED = 3
-"""Files that an error names."""
+"""Largest number of rows of a transaction, unless a single file has more: its rows are stored together."""
 
 
 @dataclass(frozen=True)
@@ -53,32 +52,20 @@ class BatchPredictions:
     positive: str
 
 
-class LandedFiles(Protocol):
-    """The files of a landing zone, by the digest of their content."""
-
-    def unprocessed(self) -> Sequence[str]:
-        """Return the files whose rows are in the lake and are not processed yet, the oldest first."""
-        ...
-
-    def mark_processed(self, connection: psycopg.Connection[Any], digests: Sequence[str], run: str) -> Sequence[str]:
-        """Record in the caller's transaction that files are processed; return those that were not so before."""
-        ...
-
-
 @dataclass(frozen=True)
 class BatchOutcome:
-    """What a run did.
+    """What a run predicted.
 
     Attributes
     ----------
     files, rows
         Number of files and rows that were predicted.
     waiting
-        Number of files that wait for a champion.
+        Number of files that wait.
     reason
         Why they wait; empty if none does.
     live
-        The version that predicted; None if there was nothing to predict or no champion.
+        The version that predicted; None if nothing was predicted.
     """
 
     files: int = 0
@@ -95,79 +82,78 @@ class BatchPredictor:
     ----------
     declared
         The declaration.
-    files
-        The landed files.
+    zone
+        The zone of the files.
     stored
         The stored predictions.
     champions
         Loads the champion.
-    connection
-        Function that borrows a connection to the platform's database.
+    connect
+        Context manager that yields a connection to the platform's database.
     """
 
     def __init__(
         self,
         declared: BatchPredictions,
-        files: LandedFiles,
+        zone: Zone,
         stored: StoredPredictions,
         champions: CurrentChampions,
-        connection: Callable[[], AbstractContextManager[psycopg.Connection[Any]]],
+        connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]],
     ) -> None:
         self._declared = declared
-        self._files = files
+        self._zone = zone
         self._stored = stored
         self._champions = champions
-        self._connection = connection
+        self._connect = connect
 
-    def predict(self, scan: Callable[[], Expression], run: str, rows_at_once: int = ROWS_AT_ONCE) -> BatchOutcome:
-        """Predict all landed files that wait. One model version predicts them all.
+    def predict(self, landed: Expression, run: str, rows_at_once: int = ROWS_AT_ONCE) -> BatchOutcome:
+        """Predict the landed files that are not processed. One model version predicts them all.
 
         Parameters
         ----------
-        scan
-            Function that returns the newest version of the table of landed rows.
+        landed
+            The table of the landed rows. Files that it does not contain yet wait.
         run
             Id of the run, which is recorded with the files.
         rows_at_once
-            Rows of a transaction.
+            Largest number of rows of a transaction, unless a single file has more.
 
         Raises
         ------
         ArtefactError
             The champion cannot be loaded, or cannot score a row.
         TableError
-            A landed file has no rows in the lake. The other files were predicted.
+            The table has no row of any of the files.
         DatabaseError
-            The database does not respond. Files whose transaction was committed are done, the others wait.
+            The database does not respond. Committed files are done, and the others wait.
         """
-        waiting = self._files.unprocessed()
+        waiting = [file.digest for file in self._zone.landed()]
         if not waiting:
             return BatchOutcome()
         try:
             live = self._champions.load(self._declared.model)
         except NoChampion as error:
             return BatchOutcome(waiting=len(waiting), reason=str(error))
-        # Read after the list of files, so that it contains the rows of each.
-        landed = scan()
         counts = _rows_per_file(landed, waiting)
+        if not counts:
+            raise TableError(
+                f"{self._declared.landed.name} has no row of the {len(waiting)} files that wait, for example "
+                f"{waiting[0]}; materialise it again"
+            )
         files = rows = 0
         for digests in _groups(counts, rows_at_once):
             frame = as_frame(landed.filter(landed[DIGEST].isin(digests)).order_by(DIGEST, LINE))
             done = self._store(predicted(live, frame, self._declared), digests, run)
             files += len(done)
             rows += sum(counts[digest] for digest in done)
-        if lost := [digest for digest in waiting if digest not in counts]:
-            raise TableError(
-                f"{len(lost)} landed files have no rows in {self._declared.landed.name}, for example "
-                f"{', '.join(lost[:MOST_NAMED])}; they were not predicted. Restore the version of the table that "
-                "contains them"
-            )
-        return BatchOutcome(files, rows, live=live)
+        later = len(waiting) - len(counts)
+        reason = f"their rows are not in the version of {self._declared.landed.name} that this run read"
+        return BatchOutcome(files, rows, later, reason if later else "", live)
 
     def _store(self, predictions: Frame, digests: Sequence[str], run: str) -> set[str]:
-        """Store the predictions of files that no other run has processed meanwhile; return these files."""
-        with self._connection() as connection, connection.transaction():
-            new = set(self._files.mark_processed(connection, digests, run))
+        """Store the predictions of the files that are not processed yet, and return these files."""
+        with self._connect() as connection, connection.transaction():
+            new = self._zone.mark_processed(connection, digests, run)
             self._stored.add(connection, _plain_rows(predictions[predictions[DIGEST].isin(new)]))
         return new
 

@@ -6,7 +6,7 @@ and copies them to the lake.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     import psycopg
+    import pyarrow as pa
 
     from platform_assets.database.connections import Database
 
@@ -24,17 +25,16 @@ DIGEST, LINE = "file_digest", "line"
 """Columns that identify a landed row: SHA-256 of the file's content, and the line in the file."""
 PROBABILITY, PREDICTED_AT = "probability", "predicted_at"
 OUTSIDE = "outside_training_range"
-ROWS_TO_COPY = 100_000
-"""Number of rows after which no further batch is read for one commit of the lake."""
+ROWS_AT_ONCE = 50_000
+"""Number of rows that are read at a time, to keep Python's objects few."""
 _PROBABILITY = Column(PROBABILITY, "float64", "Probability of the positive class.")
 _BY_MODEL = (
     Column("threshold", "float64", "Threshold of the model version."),
     Column("model_version", "int64", "Version of the model that predicted."),
     Column("approval_id", "int64", "Approval request of that version."),
     Column(OUTSIDE, "boolean", "Whether a feature lies outside the values of training; null if these are unknown."),
-    Column(PREDICTED_AT, "timestamp", "Time of the prediction. All rows of a batch have the same time.", "UTC"),
+    Column(PREDICTED_AT, "timestamp('UTC')", "Time of the prediction. All rows of a batch have the same time."),
 )
-_FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 def prediction_table(name: str, landed: TableSchema, copied: Sequence[str], positive: Column) -> TableSchema:
@@ -57,11 +57,24 @@ def prediction_table(name: str, landed: TableSchema, copied: Sequence[str], posi
         name=name,
         columns=(*(columns[one] for one in (DIGEST, LINE, *copied)), _PROBABILITY, positive, *_BY_MODEL),
         key=(DIGEST, LINE),
+        accumulates=True,
         expectations=(
             *(is_present(one) for one in (DIGEST, LINE, PROBABILITY, positive.name, *by_model)),
             is_within(PROBABILITY, 0.0, 1.0),
         ),
     )
+
+
+def batch_number(predictions: pa.Table) -> int:
+    """Return the number of the batch that contains these predictions and all earlier ones; 0 if there are none.
+
+    It is the newest time of a prediction, in microseconds since 1970.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    newest = pc.max(predictions[PREDICTED_AT].cast(pa.timestamp("us"))).cast(pa.int64()).as_py()
+    return int(newest or 0)
 
 
 class StoredPredictions:
@@ -105,24 +118,31 @@ class StoredPredictions:
         connection.execute(query.drop_new)
         return cast("datetime", moment)
 
-    def after(self, moment: datetime | None, most: int = ROWS_TO_COPY) -> list[tuple[Any, ...]]:
-        """Return the oldest predictions after a time: whole batches, until there are `most` rows or more.
+    def after(self, batch: int) -> pa.Table:
+        """Return the predictions after a batch, ordered by time, file and line.
 
         Parameters
         ----------
-        moment
-            The time, with time zone; None for the first predictions.
-        most
-            Number of rows after which no further batch is added.
+        batch
+            Number of the batch, see `batch_number`; 0 for all predictions.
 
         Raises
         ------
         DatabaseError
             The database does not respond.
         """
-        with self._database().pooled() as connection:
-            start = moment or _FIRST
-            return connection.execute(self._queries.after, [start, start, most]).fetchall()
+        import ibis
+        import pyarrow as pa
+
+        schema = ibis.schema({column.name: column.type for column in self._schema.columns}).to_pyarrow()
+        parts = [schema.empty_table()]
+        start = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=batch)
+        with self._database().pooled() as connection, connection.transaction(), connection.cursor("after") as cursor:
+            cursor.execute(self._queries.after, [start])
+            while rows := cursor.fetchmany(ROWS_AT_ONCE):
+                columns = zip(schema.names, zip(*rows, strict=True), strict=True)
+                parts.append(pa.table({name: pa.array(values, schema.field(name).type) for name, values in columns}))
+        return pa.concat_tables(parts)
 
     def page(self, digests: Sequence[str], offset: int, size: int) -> tuple[list[dict[str, Any]], int]:
         """Return some predictions for files, and the number of all predictions for them.
@@ -173,10 +193,7 @@ class _Queries:
         self.copy_new = composed("copy new ({columns}) from stdin")
         self.insert = composed("insert into {table} ({columns}) select {columns} from new on conflict do nothing")
         self.drop_new = composed("drop table new")
-        self.after = composed(
-            "select {columns} from {table} where {at} > %s and {at} <= (select max({at}) from (select {at} from {table}"
-            " where {at} > %s order by {at} limit %s) as oldest) order by {at}, {digest}, {line}"
-        )
+        self.after = composed("select {columns} from {table} where {at} > %s order by {at}, {digest}, {line}")
         self.count = composed("select count(*) from {table} where {digest} = any(%s)")
         self.page = composed(
             "select {columns} from unnest(%s::text[]) with ordinality as wanted (digest, place)"

@@ -16,7 +16,7 @@ LANDED = TableSchema(
         Column("line", "int64", "Line of the reading."),
         Column("file_name", "string", "Name of the file."),
         Column("device", "string", "Device."),
-        Column("recorded_at", "timestamp", "Time of the reading.", "UTC"),
+        Column("recorded_at", "timestamp('UTC')", "Time of the reading."),
         Column("heat", "float64", "Heat."),
         Column("noise", "float64", "Noise."),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -10,12 +11,11 @@ import pytest
 from sqlalchemy import make_url
 
 from platform_assets.database.connections import Database
-from platform_assets.serving.stored_predictions import StoredPredictions
+from platform_assets.serving.stored_predictions import StoredPredictions, batch_number
 from platform_assets_tests.serving.landed import DAY, PREDICTIONS, prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
 
 @pytest.fixture
@@ -35,11 +35,15 @@ def add(database: Database, stored: StoredPredictions, *rows: Sequence[Any]) -> 
         return stored.add(connection, rows)
 
 
+def everything(stored: StoredPredictions, batch: int = 0) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in stored.after(batch).to_pylist()]
+
+
 @pytest.mark.requirement("SEN-6")
 def test_stored_rows_are_read_back_exactly(database: Database, stored: StoredPredictions) -> None:
     row = prediction("a", 2**40, 0.1 + 0.2, device='pump, "x"\t\\N', recorded_at=None, outside_training_range=None)
     moment = add(database, stored, row)
-    assert stored.after(None) == [(*row, moment)]
+    assert everything(stored) == [(*row, moment)]
     assert stored.page(["a"], 0, 10) == (
         [dict(zip((one.name for one in PREDICTIONS.columns), (*row, moment), strict=True))],
         1,
@@ -52,7 +56,7 @@ def test_a_stored_row_keeps_its_values(database: Database, stored: StoredPredict
     first = prediction("a", 2, 0.25)
     moment = add(database, stored, first)
     later = add(database, stored, prediction("a", 2, 0.75, model_version=2), prediction("a", 3, model_version=2))
-    assert [(row[1], row[5], row[8], row[-1]) for row in stored.after(None)] == [
+    assert [(row[1], row[5], row[8], row[-1]) for row in everything(stored)] == [
         (2, 0.25, 1, moment),
         (3, 0.25, 2, later),
     ]
@@ -77,7 +81,7 @@ def test_rows_that_contradict_themselves_are_refused(
 ) -> None:
     with pytest.raises(psycopg.IntegrityError):
         add(database, stored, prediction("a", 2), prediction("a", 3, **wrong))
-    assert stored.after(None) == []
+    assert everything(stored) == []
 
 
 @pytest.mark.requirement("SEN-6")
@@ -99,17 +103,17 @@ def test_a_page_has_the_files_in_the_given_order_and_the_lines_in_theirs(
 
 
 @pytest.mark.requirement("SEN-6")
-def test_rows_after_a_time_come_in_whole_batches(database: Database, stored: StoredPredictions) -> None:
-    moments = [add(database, stored, *(prediction(digest, line) for line in (1, 2))) for digest in "cab"]
-    assert moments == sorted(set(moments))
-
-    def batches(after: datetime | None, most: int) -> list[str]:
-        return [row[0] for row in stored.after(after, most)]
-
-    assert batches(None, 1) == ["c", "c"]
-    assert batches(None, 3) == ["c", "c", "a", "a"]
-    assert batches(moments[0], 100) == ["a", "a", "b", "b"]
-    assert batches(moments[2], 100) == []
+def test_the_rows_after_a_batch_are_those_of_later_transactions(database: Database, stored: StoredPredictions) -> None:
+    assert batch_number(stored.after(0)) == 0
+    numbers = []
+    for digest in "cab":
+        moment = add(database, stored, *(prediction(digest, line) for line in (2, 1)))
+        numbers.append(batch_number(stored.after(0)))
+        assert numbers[-1] == (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    assert numbers == sorted(set(numbers))
+    assert [row[:2] for row in everything(stored)] == [(digest, line) for digest in "cab" for line in (1, 2)]
+    assert [row[:2] for row in everything(stored, numbers[0])] == [(digest, line) for digest in "ab" for line in (1, 2)]
+    assert everything(stored, numbers[2]) == []
 
 
 @pytest.mark.requirement("SEN-1", "SEN-6")
@@ -120,7 +124,7 @@ def test_transactions_commit_in_the_order_of_their_times(database: Database, sto
         first = stored.add(connection, [prediction("a", 1)])
         other.start()
 
-        assert stored.after(None) == []
+        assert everything(stored) == []
     other.join()
-    assert [row[-1] for row in stored.after(None)] == [first, *later]
+    assert [row[-1] for row in everything(stored)] == [first, *later]
     assert first < later[0]
