@@ -196,7 +196,7 @@ def test_a_stored_prediction_has_everything_that_was_stored(client: TestClient) 
 def test_pages_show_the_lines_of_a_file_in_order(client: TestClient, file: str, found: list[tuple[str, int]]) -> None:
     assert lines(client.get(PATH, params={"file": file})) == found[:50]
     seen: list[tuple[str, int]] = []
-    response = client.get(path, params={"file": file, "items_per_page": 30})
+    response = client.get(PATH, params={"file": file, "items_per_page": 30})
     seen += lines(response)
     while "next" in response.links:
         response = client.get(response.links["next"]["url"])

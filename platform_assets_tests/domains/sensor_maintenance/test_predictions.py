@@ -17,6 +17,7 @@ from platform_assets.serving.assets import WAITS, waits_for_champion
 from platform_assets.serving.batch_predictions import BatchPredictions, BatchPredictor
 from platform_assets.serving.current_champions import CurrentChampions
 from platform_assets.serving.stored_predictions import StoredPredictions
+from platform_assets_tests.domains.sensor_maintenance import killed_predictions
 from platform_assets_tests.domains.sensor_maintenance.plant import THRESHOLD, Plant, model_of, open_plant
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from platform_assets.serving.champion_source import ChampionSource
     from platform_assets.serving.live_models import LiveModel
+    from platform_assets_tests.warm import WarmParent
 
 NAMES = [column.name for column in PREDICTIONS.columns]
 NEW, OLD = "pump_1/20260301T090000Z.txt", "pump_1/20260228T090000Z.txt"
@@ -199,3 +201,17 @@ def test_each_device_has_its_newest_decision(plant: Plant) -> None:
     found = {row["device"]: (row["file_name"], row["line"], row["needs_maintenance"]) for row in rows}
     assert found == {"pump_1": (NEW, 3, False), "pump_2": ("pump_2/20260301T090000Z.txt", 2, True)}
     assert plant.run(readings_incoming, predictions) != {}
+
+
+@pytest.mark.slow
+@pytest.mark.release
+@pytest.mark.timeout(1_800)
+@pytest.mark.requirement("SEN-1", "SEN-6")
+def test_the_next_run_completes_predictions_that_were_killed_at_any_call(
+    warm: WarmParent, database_url: str, tmp_path: Path
+) -> None:
+    with warm.start(killed_predictions.main, database_url, tmp_path) as process:
+        found = [line.rstrip().split(" ", 1) for line in process.stdout]
+        assert process.wait() == 0
+    assert [told for _, told in found] == ["consistent"] * (len(found) - 1) + ["completed"]
+    assert len(found) > 30
