@@ -98,7 +98,8 @@ class Plant:
     def run(self, *assets: dg.AssetsDefinition) -> dict[str, Any]:
         """Materialise assets, all of the plant by default, and return the metadata of the predictions."""
         with empty_instance() as instance:
-            result = dg.materialize([*(assets or ALL)], resources=resources(lambda: self.services), instance=instance)
+            given = resources(lambda: self.services)
+            result = dg.materialize(ALL, selection=[*(assets or ALL)], resources=given, instance=instance)
             events = result.get_asset_materialization_events()
         return {
             name: value.value
