@@ -134,7 +134,7 @@ def _publish_once(location: LakeLocation, publication: Publication, uploads: Upl
     committed = commit_metadata(table.version() + 1, parts, publication.metadata, made_from)
     actions: list[AddAction | RemoveAction] = [*uploads.actions(sorted(changed & set(staged.parts)))]
     filters = None if is_whole else [(staged.partition_by or WHOLE, "in", sorted(changed))]
-    return _commit(location, table, name, committed, actions, (schema, filters))
+    return commit(location, table, name, committed, actions, (schema, filters))
 
 
 def _append(
@@ -169,7 +169,7 @@ def _append(
         {WHOLE: made_from} if made_from else {},
         batch=batch,
     )
-    return _commit(location, table, name, committed, [*uploads.actions([WHOLE])], None)
+    return commit(location, table, name, committed, [*uploads.actions([WHOLE])], None)
 
 
 def _unchanged(
@@ -191,10 +191,10 @@ def _unchanged(
         return base
     at = round(base.committed_at.timestamp() * 1000)
     committed = commit_metadata(base.version, base.parts, publication.metadata, made_from, at)
-    return _commit(location, table, base.name, committed, [], None)
+    return commit(location, table, base.name, committed, [], None)
 
 
-def _commit(
+def commit(
     location: LakeLocation,
     table: DeltaTable,
     name: str,
@@ -211,7 +211,7 @@ def _commit(
     committed
         Metadata of the commit.
     actions
-        Files to add.
+        Files to add, and files to remove if the rows are not replaced.
     replaced
         None to append. Otherwise a tuple: the new schema, and the filters of the partitions to overwrite (None in this
         place overwrites the whole table).

@@ -14,6 +14,7 @@ from platform_assets.base.errors import TableError
 from platform_assets.engine.query_engine import as_frame
 from platform_assets.lake.delta_commits import Publication, publish
 from platform_assets.lake.lake_location import LakeLocation
+from platform_assets.lake.merged_files import merge_small_files
 from platform_assets.lake.table_damage import place_of, refuse_foreign_features
 from platform_assets.lake.table_files import broken_files
 from platform_assets.lake.table_versions import last_batch, newest, published_versions
@@ -255,6 +256,8 @@ class TableStore:
         TableError
             There is no such table, the store cannot be reached, or the table is damaged.
         """
+        with self._location.plain_errors(name, "was not cleaned"):
+            merge_small_files(self._location, name, self._open(name), self._engine)
         return vacuum(self._location, name, self._open(name), retention, keep_versions)
 
     def damage(self) -> Iterator[tuple[str, str]]:

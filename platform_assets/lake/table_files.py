@@ -85,18 +85,6 @@ def sync_commit(location: LakeLocation, name: str, number: int) -> None:
                 break
 
 
-def sync_table(location: LakeLocation, name: str, table: DeltaTable) -> None:
-    """Flush all data files and the newest commit of an open table to disk."""
-    import pyarrow as pa
-
-    if location.is_durable:
-        folder = Path(location.uri(name))
-        for path in pa.table(table.get_add_actions()).column("path").to_pylist():
-            _sync(folder / path)
-        _sync(folder)
-        sync_commit(location, name, table.version())
-
-
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,7 +1,4 @@
-"""Vacuum: remove files that are needed only by versions older than the retention, and files of killed writers.
-
-Before that, merge the small files of a table to which batches are added.
-"""
+"""Vacuum: remove files that are needed only by versions older than the retention, and files of killed writers."""
 
 from __future__ import annotations
 
@@ -11,9 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platform_assets.lake.table_files import sync_table
-from platform_assets.lake.table_versions import last_batch
-
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -21,16 +15,12 @@ if TYPE_CHECKING:
 
     from platform_assets.lake.lake_location import LakeLocation
 
-SMALL_FILES = 20
-"""Number of files from which on the files of a table with batches are merged."""
-
 
 def vacuum(
     location: LakeLocation, name: str, table: DeltaTable, retention: timedelta, keep_versions: Collection[int]
 ) -> int:
     """Remove files of an open table, and return their number. See `TableStore.vacuum`."""
     with location.plain_errors(name, "was not cleaned"):
-        _merge(location, name, table)
         # Count files by listing the folder, because delta-rs also reports files that an earlier vacuum removed.
         before = _stored_files(location, name)
         table.vacuum(
@@ -42,13 +32,6 @@ def vacuum(
             keep_versions=sorted(version for version in keep_versions if version <= table.version()),
         )
         return len(before - _stored_files(location, name)) + _remove_halves(location, name, retention)
-
-
-def _merge(location: LakeLocation, name: str, table: DeltaTable) -> None:
-    """Merge the small files of a table with batches, so that opening and reading it stays cheap."""
-    if last_batch(table) and table.get_add_actions().num_rows >= SMALL_FILES:
-        table.optimize.compact()
-        sync_table(location, name, table)
 
 
 def _remove_halves(location: LakeLocation, name: str, retention: timedelta) -> int:

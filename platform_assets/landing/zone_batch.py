@@ -134,7 +134,7 @@ class _Reading:
         parts = list(self._parts.values()) or [self._without_rows()]
         digest = hashlib.sha256(json.dumps(sorted(self._parts)).encode()).hexdigest()
         remarks = [_remark(remark, names) for remark, names in self._remarks.items()]
-        origin = (FILE_DIGEST, FILE_NAME, FILE_LINE)
+        origin = (FILE_DIGEST, FILE_NAME, FILE_LINE, LANDED_AT)
         rows = engine.parquet(*parts)
         landed = Landed(self._folder.source, rows, digest, self._scratch, remarks, origin=origin)
         return BatchRead(landed, set_aside, released)
@@ -241,4 +241,4 @@ class _Reading:
 
 def _remark(remark: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}: {remark}"
+    return f"{', '.join(sorted(names)[:_SHOWN])}{more}: {remark}"
