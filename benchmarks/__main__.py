@@ -7,6 +7,7 @@ from benchmarks import (
     credit_features,
     definitions,
     distances,
+    landed_files,
     reads,
     scoring,
     sentence_relevance,
@@ -26,6 +27,7 @@ BENCHMARKS = (
     serving.run,
     sentence_relevance.run,
     arxiv_results.run,
+    landed_files.run,
 )
 
 if __name__ == "__main__":

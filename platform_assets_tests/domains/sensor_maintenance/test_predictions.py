@@ -9,20 +9,26 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
-from platform_assets.domains.sensor_maintenance.defs import predictions, readings_incoming
+from platform_assets.domains.sensor_maintenance.defs import (
+    readings_incoming,
+    sensor_maintenance_files_landed,
+)
 from platform_assets.domains.sensor_maintenance.model import MODEL
 from platform_assets.domains.sensor_maintenance.schemas import DEVICES, PREDICTIONS, READINGS_INCOMING
 from platform_assets.domains.sensor_maintenance.sources import INCOMING
-from platform_assets.serving.assets import WAITS, waits_for_champion
+from platform_assets.serving.assets import WAITS
 from platform_assets.serving.batch_predictions import BatchPredictions, BatchPredictor
 from platform_assets.serving.current_champions import CurrentChampions
 from platform_assets.serving.stored_predictions import StoredPredictions
 from platform_assets_tests.domains.sensor_maintenance import killed_predictions
 from platform_assets_tests.domains.sensor_maintenance.plant import THRESHOLD, Plant, model_of, open_plant
+from platform_assets_tests.instances import empty_instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from dagster._core.definitions.sensor_definition import SensorExecutionData
 
     from platform_assets.serving.champion_source import ChampionSource
     from platform_assets.serving.live_models import LiveModel
@@ -179,13 +185,25 @@ def test_the_lake_catches_up_with_the_database(plant: Plant, tmp_path: Path) -> 
     assert plant.in_lake(*NAMES) == expected
 
 
-@pytest.mark.requirement("SEN-6")
-def test_the_sensor_waits_for_a_champion(plant: Plant) -> None:
-    waits_for = waits_for_champion(MODEL.name)
-    context = dg.build_sensor_context(resources={"ledger": plant.services.ledger})
-    assert "has no champion" in str(waits_for(context))
+@pytest.mark.requirement("SEN-6", "PLT-2")
+def test_the_sensor_says_that_files_wait_for_a_champion_and_launches_when_there_is_one(plant: Plant) -> None:
+    def tick() -> SensorExecutionData:
+        resources = {"zones": plant.services.zones, "ledger": plant.services.ledger}
+        with empty_instance() as instance:
+            context = dg.build_sensor_context(instance=instance, resources=resources)
+            return sensor_maintenance_files_landed.evaluate_tick(context)
+
+    plant.drop(NEW, (1.0, 0.0))
+    plant.run()
+    waits = tick()
+    assert not waits.run_requests
+    assert f"1 have landed and are not processed: {MODEL.name} has no champion" in str(waits.skip_message)
     plant.promote(2.0)
-    assert waits_for(context) is None
+    assert len(tick().run_requests or []) == 1
+    plant.run()
+    done = tick()
+    assert not done.run_requests
+    assert "have landed" not in str(done.skip_message)
 
 
 @pytest.mark.requirement("SEN-6")
@@ -200,7 +218,6 @@ def test_each_device_has_its_newest_decision(plant: Plant) -> None:
     rows = plant.services.online.read(DEVICES.name).to_pylist()
     found = {row["device"]: (row["file_name"], row["line"], row["needs_maintenance"]) for row in rows}
     assert found == {"pump_1": (NEW, 3, False), "pump_2": ("pump_2/20260301T090000Z.txt", 2, True)}
-    assert plant.run(readings_incoming, predictions) != {}
 
 
 @pytest.mark.slow
