@@ -103,16 +103,21 @@ def asked(served: Served, command: str) -> tuple[int, str]:
     return int(status), body
 
 
+def crown_all(services: Services) -> None:
+    """Make a version of each model that the documented requests need the champion."""
+    credit.publish_features(services, CLIENTS)
+    credit.crown(services, credit.fitted(services), 1)
+    sentences.crown(services, sentences.fitted(), 1)
+    Plant(services).promote(2.0)
+
+
 @pytest.mark.requirement("SRV-1", "CRE-4", "OPS-4")
 def test_the_service_answers_the_documented_requests_and_logs_all_predictions_before_it_stops(
     database_url: str, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
     services = Services(Settings(home=home, database_url=SecretStr(database_url)))
-    credit.publish_features(services, CLIENTS)
-    credit.crown(services, credit.fitted(services), 1)
-    sentences.crown(services, sentences.fitted(), 1)
-    Plant(services).promote(2.0)
+    crown_all(services)
     with serving(tmp_path, database_url) as served:
         wait_until(lambda: served.answers("/health/ready"), "the service was ready")
         assert {CREDIT.name, SENTENCES.name, SENSORS.name} <= served.with_champion()
