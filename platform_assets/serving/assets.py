@@ -13,7 +13,7 @@ from platform_assets.lake.assets import table_asset
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.landing.landing_zone import DeclaredZone, LandingZones
 from platform_assets.orchestration.failures import plain_failures
-from platform_assets.serving.batch_predictions import BatchOutcome, BatchPredictions, BatchPredictor
+from platform_assets.serving.batch_predictions import BatchOutcome, BatchPredictions, BatchPredictor, adopt_lost
 from platform_assets.serving.current_champions import CurrentChampions
 from platform_assets.serving.live_models import how_to_get_a_champion
 from platform_assets.serving.stored_predictions import StoredPredictions, batch_number
@@ -59,6 +59,7 @@ def predictions_asset(declared: BatchPredictions, zone: DeclaredZone, *, owners:
         with ExitStack() as held:
             # Held until the rows are in the lake, so that two runs do not add the same rows.
             held.enter_context(database.lock(table))
+            adopt_lost(stored, tables, table)
             outcome = predictor.predict(landed, context.run.run_id)
             facts = _metadata(outcome)
             context.add_asset_metadata(facts)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import ArtefactError, NoChampion, TableError
 from platform_assets.engine.query_engine import as_frame
-from platform_assets.serving.stored_predictions import DIGEST, LINE, OUTSIDE, PREDICTED_AT, PROBABILITY
+from platform_assets.lake.online_tables import plain_errors
+from platform_assets.serving.stored_predictions import (
+    DIGEST,
+    LINE,
+    OUTSIDE,
+    PREDICTED_AT,
+    PROBABILITY,
+    batch_time,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from platform_assets.base.frames import Expression, Frame
+    from platform_assets.lake.delta_tables import TableStore
     from platform_assets.lake.schemas import TableSchema
     from platform_assets.landing.landing_zone import Zone
     from platform_assets.serving.current_champions import CurrentChampions
@@ -152,10 +161,35 @@ class BatchPredictor:
 
     def _store(self, predictions: Frame, digests: Sequence[str], run: str) -> set[str]:
         """Store the predictions of the files that are not processed yet, and return these files."""
-        with self._connect() as connection, connection.transaction():
+        with plain_errors(self._declared.table.name), self._connect() as connection, connection.transaction():
             new = self._zone.mark_processed(connection, digests, run)
             self._stored.add(connection, _plain_rows(predictions[predictions[DIGEST].isin(new)]))
         return new
+
+
+def adopt_lost(stored: StoredPredictions, tables: TableStore, table: str) -> None:
+    """Give the database the predictions that only the lake has, because it was restored from an older backup.
+
+    Their files would otherwise be predicted again, perhaps by another version.
+
+    Parameters
+    ----------
+    stored
+        The predictions in the database.
+    tables
+        The lake.
+    table
+        Name of the table.
+
+    Raises
+    ------
+    TableError, DatabaseError
+        The lake or the database cannot be read.
+    """
+    in_database = stored.last_batch()
+    if tables.last_batch(table) > in_database:
+        lake = tables.scan(table)
+        stored.adopt(lake.filter(lake[PREDICTED_AT] > batch_time(in_database)).to_pyarrow())
 
 
 def predicted(live: LiveModel, rows: Frame, declared: BatchPredictions) -> Frame:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from platform_assets.lake.expectations import is_present, is_within
+from platform_assets.lake.online_tables import plain_errors
 from platform_assets.lake.schemas import Column, TableSchema
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _BY_MODEL = (
     Column(OUTSIDE, "boolean", "Whether a feature lies outside the values of training; null if these are unknown."),
     Column(PREDICTED_AT, "timestamp('UTC')", "Time of the prediction. All rows of a batch have the same time."),
 )
+_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def prediction_table(name: str, landed: TableSchema, copied: Sequence[str], positive: Column) -> TableSchema:
@@ -65,10 +67,15 @@ def prediction_table(name: str, landed: TableSchema, copied: Sequence[str], posi
     )
 
 
+def batch_time(batch: int) -> datetime:
+    """Return the time of the predictions of a batch."""
+    return _START + timedelta(microseconds=batch)
+
+
 def batch_number(predictions: pa.Table) -> int:
     """Return the number of the batch that contains these predictions and all earlier ones; 0 if there are none.
 
-    It is the newest time of a prediction, in microseconds since 1970.
+    It is the time of the newest prediction, in microseconds since 1970.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -106,17 +113,51 @@ class StoredPredictions:
         rows
             Values of all columns except the last one, the time.
         """
-        query = self._queries
         # Held until the end of the transaction.
         connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [self._schema.name])
-        [(moment,)] = connection.execute(query.next_moment).fetchall()
-        connection.execute(query.create_new)
-        with connection.cursor() as cursor, cursor.copy(query.copy_new) as copy:
-            for row in rows:
-                copy.write_row((*row, moment))
-        connection.execute(query.insert)
-        connection.execute(query.drop_new)
+        [(moment,)] = connection.execute(self._queries.next_moment).fetchall()
+        self._insert(connection, ((*row, moment) for row in rows))
         return cast("datetime", moment)
+
+    def adopt(self, predictions: pa.Table) -> None:
+        """Insert predictions that the lake has and the database has lost, for example because it was restored.
+
+        Parameters
+        ----------
+        predictions
+            Rows with all columns, from the lake.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not respond.
+        """
+        with (
+            plain_errors(self._schema.name),
+            self._database().pooled() as connection,
+            connection.transaction(),
+        ):
+            rows = predictions.select(self._names).to_pylist()
+            self._insert(connection, (tuple(row.values()) for row in rows))
+
+    def _insert(self, connection: psycopg.Connection[Any], rows: Iterable[Sequence[Any]]) -> None:
+        connection.execute(self._queries.create_new)
+        with connection.cursor() as cursor, cursor.copy(self._queries.copy_new) as copy:
+            for row in rows:
+                copy.write_row(row)
+        connection.execute(self._queries.insert)
+        connection.execute(self._queries.drop_new)
+
+    def last_batch(self) -> int:
+        """Return the number of the last batch, see `batch_number`; 0 without predictions.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not respond.
+        """
+        [(moment,)] = self._database().reads.rows(self._queries.newest)
+        return 0 if moment is None else (moment - _START) // timedelta(microseconds=1)
 
     def after(self, batch: int) -> pa.Table:
         """Return the predictions after a batch, ordered by time, file and line.
@@ -124,7 +165,7 @@ class StoredPredictions:
         Parameters
         ----------
         batch
-            Number of the batch, see `batch_number`; 0 for all predictions.
+            Number of the batch; 0 for all predictions.
 
         Raises
         ------
@@ -136,9 +177,13 @@ class StoredPredictions:
 
         schema = ibis.schema({column.name: column.type for column in self._schema.columns}).to_pyarrow()
         parts = [schema.empty_table()]
-        start = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=batch)
-        with self._database().pooled() as connection, connection.transaction(), connection.cursor("after") as cursor:
-            cursor.execute(self._queries.after, [start])
+        with (
+            plain_errors(self._schema.name),
+            self._database().pooled() as connection,
+            connection.transaction(),
+            connection.cursor("after") as cursor,
+        ):
+            cursor.execute(self._queries.after, [batch_time(batch)])
             while rows := cursor.fetchmany(ROWS_AT_ONCE):
                 columns = zip(schema.names, zip(*rows, strict=True), strict=True)
                 parts.append(pa.table({name: pa.array(values, schema.field(name).type) for name, values in columns}))
@@ -189,6 +234,7 @@ class _Queries:
         self.next_moment = composed(
             "select greatest(clock_timestamp(), max({at}) + interval '1 microsecond') from {table}"
         )
+        self.newest = composed("select max({at}) from {table}")
         self.create_new = composed("create temporary table new (like {table}) on commit drop")
         self.copy_new = composed("copy new ({columns}) from stdin")
         self.insert = composed("insert into {table} ({columns}) select {columns} from new on conflict do nothing")

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import psycopg
 import pytest
 
 from platform_assets.domains.sensor_maintenance.defs import (
@@ -23,6 +24,7 @@ from platform_assets.serving.stored_predictions import StoredPredictions
 from platform_assets_tests.domains.sensor_maintenance import killed_predictions
 from platform_assets_tests.domains.sensor_maintenance.plant import THRESHOLD, Plant, model_of, open_plant
 from platform_assets_tests.instances import empty_instance
+from platform_assets_tests.postgres import owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,6 +185,26 @@ def test_the_lake_catches_up_with_the_database(plant: Plant, tmp_path: Path) -> 
     table.rename(tmp_path / "lost")
     plant.run()
     assert plant.in_lake(*NAMES) == expected
+
+
+@pytest.mark.requirement("SEN-6", "PLT-10")
+def test_a_database_from_an_older_backup_gets_its_predictions_back_from_the_lake(
+    plant: Plant, database_url: str
+) -> None:
+    plant.promote(2.0)
+    plant.drop(OLD, (1.0, 0.0))
+    plant.run()
+    plant.drop(NEW, (1.0, 0.5), ("error", 0.0))
+    plant.run()
+    expected = plant.in_lake(*NAMES)
+    with psycopg.connect(owner_of(database_url)) as owner:
+        owner.execute("set session_replication_role = replica")
+        owner.execute("delete from sensor_maintenance.predictions where file_name = %s", [NEW])
+        owner.execute("update platform.landing_files set state = 'landed' where names[1] = %s", [NEW])
+    plant.promote(5.0)
+    plant.run()
+    assert plant.in_database(*NAMES) == plant.in_lake(*NAMES) == expected
+    assert set(plant.states().values()) == {"processed"}
 
 
 @pytest.mark.requirement("SEN-6", "PLT-2")
