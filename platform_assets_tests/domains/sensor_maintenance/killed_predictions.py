@@ -30,7 +30,6 @@ NAMES = [column.name for column in PREDICTIONS.columns]
 CALLS: tuple[tuple[Any, str], ...] = (
     (psycopg.Cursor, "execute"),
     (psycopg.Cursor, "copy"),
-    (psycopg.Connection, "_commit_gen"),
     (psycopg.Transaction, "__exit__"),
     (deltalake.DeltaTable, "create_write_transaction"),
     (deltalake.transaction, "create_table_with_add_actions"),
@@ -38,10 +37,10 @@ CALLS: tuple[tuple[Any, str], ...] = (
 
 
 class Fuse:
-    """Kills this process before or after one of the calls: at the burn with a number."""
+    """Kills this process before one of the calls, given its number."""
 
-    def __init__(self, burns: int) -> None:
-        self.left = burns
+    def __init__(self, number: int) -> None:
+        self.left = number
 
     def burn(self) -> None:
         self.left -= 1
@@ -49,15 +48,12 @@ class Fuse:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that burns before and after a call."""
+        """Return a function that burns before a call. The burn before the next call is the one after this call."""
 
         @functools.wraps(call)
         def burning(*arguments: Any, **options: Any) -> Any:
             self.burn()
-            try:
-                return call(*arguments, **options)
-            finally:
-                self.burn()
+            return call(*arguments, **options)
 
         return burning
 
