@@ -5,6 +5,8 @@ PYTHONS := python3 python3.13 python3.12 python3.11
 VENV := .venv/bin
 # Extra arguments for the tool behind a target: make test ARGS="-k loans"
 ARGS :=
+# Optional features to install, separated by blanks: export EXTRAS=encoder
+export EXTRAS
 
 # Ignore an active virtual environment of the caller.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PYTHONHOME PYTHONPATH

@@ -50,7 +50,10 @@ def install_uv(home: Path, version: str) -> None:
 
 
 def sync(uv: Path) -> None:
-    """Make `.venv` match the lock file. If it already does, this takes milliseconds and needs no network."""
+    """Make `.venv` match the lock file, with the optional features in the variable EXTRAS.
+
+    If it already does, this takes milliseconds and needs no network.
+    """
     # Mark the installation as unfinished, because a uv that is killed, or that fills the disk, leaves incomplete
     # packages and considers them installed the next time.
     unfinished = TOOLS / "syncing"
@@ -61,7 +64,8 @@ def sync(uv: Path) -> None:
     # Compile bytecode at the first installation, as pip does. Otherwise each of the first processes compiles its
     # imports on one core. Later syncs skip this, because checking all files takes longer than the rest of the sync.
     compiled = [] if ENVIRONMENT.exists() else ["--compile-bytecode"]
-    run([uv, "sync", "--frozen", "--python", INTERPRETER, *compiled])
+    extras = [word for name in os.environ.get("EXTRAS", "").split() for word in ("--extra", name)]
+    run([uv, "sync", "--frozen", "--python", INTERPRETER, *compiled, *extras])
     unfinished.unlink()
 
 

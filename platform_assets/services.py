@@ -20,6 +20,7 @@ from platform_assets.lake.validation import Validator
 from platform_assets.landing.declared_sources import Sources
 from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.monitoring.alerts import Alerts
+from platform_assets.training.encoders import Encoders
 from platform_assets.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -272,7 +273,12 @@ class Services:
     @opened
     def trainer(self) -> Trainer:
         """Trains, evaluates and reproduces models."""
-        return Trainer(self.tables, self.artefacts, self.registry)
+        return Trainer(self.tables, self.artefacts, self.registry, self.encoders)
+
+    @opened
+    def encoders(self) -> Encoders:
+        """Lands sentence encoders."""
+        return Encoders(self.sources, self.artefacts, self.scratch)
 
     @opened
     def promoter(self) -> Promoter:

@@ -10,15 +10,13 @@ from platform_assets.base.frames import Expression, Frame
 from platform_assets.base.logs import shown
 from platform_assets.base.provenance import code_version
 from platform_assets.engine.query_engine import Engine, as_frame
-from platform_assets.engine.row_batch import RowBatch
 from platform_assets.engine.staged_files import Staged
 from platform_assets.lake.assets import KEY, PARTITION_BY
 from platform_assets.lake.delta_commits import SOURCE_DIGEST
 from platform_assets.lake.delta_tables import TableStore
-from platform_assets.lake.lineage import Lineage
 from platform_assets.lake.online_tables import OnlineTables
+from platform_assets.lake.publication import Publisher
 from platform_assets.lake.step_tables import QUARANTINE, STORE, step_tables
-from platform_assets.lake.table_versions import TableVersion
 from platform_assets.lake.validation import Validated
 from platform_assets.orchestration.failures import plain_failures
 
@@ -92,39 +90,22 @@ class TablesIOManager(dg.IOManager):
             key: context.output_metadata[key].value for key in ("demo", SOURCE_DIGEST) if key in context.output_metadata
         }
         step = step_tables(context.step_context, self._tables, self._online)
-        lineage = step.lineage(name)
         metadata = {"asset": name, "run": context.run_id, "code": code_version(), "inputs": step.record(), **given}
-        batch = validated.batch
-        if validated.quarantine:
-            # Publish the quarantine first, so that a crash between the two commits loses no bad row.
-            bad = declared[QUARANTINE]
-            self._commit(bad, validated.quarantine, batch, metadata, step.lineage(bad))
+        publisher = Publisher(self._tables, self._engine, metadata, step.lineage)
+        quarantine = declared.get(QUARANTINE, "")
         facts: dict[str, Any] = {"digest": staged.digest, "code": code_version()}
         if declared.get(STORE) == "online":
-            self._online.publish(name, staged, declared[KEY], context.run_id, lineage)
+            publisher.publish_bad(quarantine, validated)
+            self._online.publish(name, staged, declared[KEY], context.run_id, step.lineage(name))
             rows = staged.rows
         else:
-            version = self._commit(name, staged, batch, metadata, lineage, partitions)
+            version = publisher.publish(name, quarantine, validated, partitions)
             rows = version.rows
             facts |= {"version": version.version, "dagster/uri": shown(self._tables.uri(name))}
-        if batch:
-            batch.published(self._engine.staged(staged))
-            facts |= {"batch": batch.number, "batch_rows": staged.rows}
+        if validated.batch:
+            facts |= {"batch": validated.batch.number, "batch_rows": staged.rows}
         facts |= {"dagster/partition_row_count": staged.rows} if partitions else {}
         context.add_output_metadata({"dagster/row_count": rows, **facts, "preview": _preview(staged)})
-
-    def _commit(
-        self,
-        name: str,
-        staged: Staged,
-        batch: RowBatch | None,
-        metadata: Mapping[str, Any],
-        lineage: Lineage,
-        partitions: Sequence[str] = (),
-    ) -> TableVersion:
-        if batch is None:
-            return self._tables.publish(name, staged, metadata=metadata, partitions=partitions, lineage=lineage)
-        return self._tables.append(name, staged, batch.number, metadata=metadata, lineage=lineage)
 
 
 def _partitions(context: dg.OutputContext) -> Sequence[str]:

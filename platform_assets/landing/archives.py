@@ -1,4 +1,4 @@
-"""Unpack tar archives that contain one file, encoded as base64 text.
+"""Pack and unpack tar archives that contain one file, encoded as base64 text.
 
 No layer is trusted. Each is streamed into a file in a private folder, up to a limit of bytes. Names inside the archive
 appear only in messages and are never used as paths. `packed_files.py` undoes the compression.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import re
 import shutil
 import tarfile
@@ -105,6 +106,46 @@ class Unpacking:
             f"{called} holds more than {self.limit:,} bytes once it is unpacked; "
             f"if that is intended, raise {self.setting}"
         )
+
+
+def pack_file(file: Path, archive: Path, member: str, how: Unpacking, called: str) -> None:
+    """Write a compressed tar archive whose only file is a file's base64 text, in lines of 76 characters.
+
+    Equal files give equal archives.
+
+    Parameters
+    ----------
+    file
+        The file to pack.
+    archive
+        The archive to write.
+    member
+        Name of the file in the archive.
+    how
+        Rules for unpacking; the archive obeys them.
+    called
+        Name of the file in messages.
+
+    Raises
+    ------
+    TooLargeError
+        The archive could not be unpacked again, because its text exceeds the limit.
+    """
+    text = archive.with_name("base64")
+    with file.open("rb") as plain, text.open("wb") as encoded:
+        base64.encode(plain, encoded)
+    if text.stat().st_size > how.limit:
+        raise how.too_large(called)
+    entry = tarfile.TarInfo(member)
+    entry.size, entry.mode = text.stat().st_size, 0o644
+    with (
+        archive.open("wb") as target,
+        # Without a name and a time, so that equal files give equal archives.
+        gzip.GzipFile("", "wb", fileobj=target, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+        text.open("rb") as content,
+    ):
+        tar.addfile(entry, content)
 
 
 class _Layer:

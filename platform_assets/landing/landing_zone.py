@@ -43,7 +43,7 @@ MOST_BYTES = 1 << 30
 MOST_READ = 5_000
 """Files whose content is read for its digest in one look at a zone."""
 RUN_SECONDS = 60.0
-"""Time after which a run reads no further file for its digest."""
+"""Time in which a run reads files for their digests."""
 
 
 class LandedTable(Protocol):
@@ -242,7 +242,7 @@ class Zone:
         Parameters
         ----------
         seconds
-            Time after which no further file is read. The next look continues.
+            Time for reading. After it, no further file is read, and the next look continues.
 
         Raises
         ------
@@ -251,7 +251,6 @@ class Zone:
         DatabaseError
             PostgreSQL does not respond.
         """
-        end = time.monotonic() + seconds
         written = self._samples.ensure() if self._samples else set()
         # Read the former listing first, so that a file that another process lists meanwhile does not count as removed.
         before = self.files.listed()
@@ -260,7 +259,8 @@ class Zone:
         self.files.remember(changed, before.keys() - listing.files.keys(), written)
         read: dict[str, tuple[Look, str]] = {}
         problems: dict[str, str] = {}
-        for name, look in self.files.unread(self.settle_seconds, MOST_READ).items():
+        unread, end = self.files.unread(self.settle_seconds, MOST_READ), time.monotonic() + seconds
+        for name, look in unread.items():
             if (read or problems) and time.monotonic() > end:
                 break
             try:

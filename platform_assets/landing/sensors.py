@@ -30,8 +30,8 @@ DIGEST = "source_digest"
 """Metadata of a table: SHA-256 of the content that it was made from."""
 ZONE_SECONDS = 15
 """Shortest time between two looks at a landing zone, in seconds."""
-DISCOVER_SECONDS = 1.0
-"""Time in one look at a zone after which no further file is read, in seconds."""
+DISCOVER_SECONDS = 0.7
+"""Time in one look at a zone in which files are read, in seconds."""
 ZONE_RETRY = (60, 5 * 60, 15 * 60, 60 * 60)
 """Seconds to wait after each failed run of a zone's job; the last one repeats, because files keep coming."""
 _KEY_DIGITS = 16

@@ -77,6 +77,8 @@ class ZoneFolder:
     def _opened(self) -> tuple[Any, str]:
         import fsspec
 
+        if path := self.source.path:
+            return fsspec.filesystem("file"), str(path.absolute())
         files, root = fsspec.core.url_to_fs(self.source.uri)
         return files, root.rstrip("/")
 

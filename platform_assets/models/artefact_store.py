@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FOLDER = "models"
 """Folder of the artefacts below the lake."""
 _SUFFIX = ".skops"
+_ENCODER = ".encoder"
 _DIGEST = re.compile("[0-9a-f]{64}")
 _TELLING = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE)
 # Retry an unreachable object store for 20 s, as for tables, because delta-rs would retry for 3 minutes.
@@ -38,7 +39,9 @@ _LONGEST_REASON = 500
 
 
 class ArtefactStore:
-    """The artefacts below one location, `models/<sha256>.skops`.
+    """The artefacts below one location, `models/<sha256>.skops`, and the sentence encoders that they use.
+
+    An encoder's files are one file, `models/<sha256>.encoder`; see `sentence_encoder.py`.
 
     Parameters
     ----------
@@ -63,7 +66,7 @@ class ArtefactStore:
             The model could not be loaded again, or the store cannot be written.
         """
         data = dump(model)
-        open_artefact(data, "the fitted model cannot be stored: it")
+        open_artefact(data, "the fitted model cannot be stored: it", self.read_encoder)
         return self.add(data)
 
     def load(self, digest: str) -> FittedModel:
@@ -72,9 +75,9 @@ class ArtefactStore:
         Raises
         ------
         ArtefactError
-            The artefact is missing or was altered, or `open_artefact` refuses it.
+            The artefact or its encoder is missing or was altered, or `open_artefact` refuses it.
         """
-        return open_artefact(self.read(digest), self._called(digest))
+        return open_artefact(self.read(digest), self._called(digest), self.read_encoder)
 
     def add(self, data: bytes) -> str:
         """Store an artefact's bytes atomically and return their digest.
@@ -84,15 +87,17 @@ class ArtefactStore:
         ArtefactError
             The store cannot be written.
         """
-        digest = hashlib.sha256(data).hexdigest()
-        if self.exists(digest):
-            return digest
-        with self._plain_errors(f"{digest} was not stored"):
-            if self._is_remote:
-                self._put(digest + _SUFFIX, data)
-            else:
-                _write(Path(self._root) / (digest + _SUFFIX), data)
-        return digest
+        return self._add(data, _SUFFIX)
+
+    def add_encoder(self, packed: bytes) -> str:
+        """Store the files of a sentence encoder, packed by `sentence_encoder.pack`, and return their digest.
+
+        Raises
+        ------
+        ArtefactError
+            The store cannot be written.
+        """
+        return self._add(packed, _ENCODER)
 
     def read(self, digest: str) -> bytes:
         """Return an artefact's bytes, after a check of their digest.
@@ -102,16 +107,17 @@ class ArtefactStore:
         ArtefactError
             The artefact is missing or was altered, or the store does not respond.
         """
-        self._require(digest)
-        with self._plain_errors(f"{digest} cannot be read"), self._files.open_input_file(digest + _SUFFIX) as file:
-            data: bytes = file.read()
-        found = hashlib.sha256(data).hexdigest()
-        if found != digest:
-            raise ArtefactError(
-                f"{self._called(digest)} was altered: the digest of its {len(data)} bytes is {found}; restore the "
-                f"file from a copy, or {TRAIN_AGAIN}"
-            )
-        return data
+        return self._read(digest, _SUFFIX)
+
+    def read_encoder(self, digest: str) -> bytes:
+        """Return the packed files of a sentence encoder, after a check of their digest.
+
+        Raises
+        ------
+        ArtefactError
+            The file is missing or was altered, or the store does not respond.
+        """
+        return self._read(digest, _ENCODER)
 
     def exists(self, digest: str) -> bool:
         """Return whether an artefact is stored.
@@ -121,7 +127,7 @@ class ArtefactStore:
         ArtefactError
             The digest is malformed, or the store does not respond.
         """
-        return bool(self._info(digest).is_file)
+        return bool(self._info(digest, _SUFFIX).is_file)
 
     def size(self, digest: str) -> int:
         """Return an artefact's size in bytes.
@@ -131,7 +137,7 @@ class ArtefactStore:
         ArtefactError
             The artefact is missing, or the store does not respond.
         """
-        return int(self._require(digest).size)
+        return int(self._require(digest, _SUFFIX).size)
 
     def digests(self) -> list[str]:
         """Return the sorted digests of all artefacts.
@@ -190,20 +196,46 @@ class ArtefactStore:
 
         return pafs.PyFileSystem(DeltaStorageHandler(self._root, self._options))
 
-    def _info(self, digest: str) -> pafs.FileInfo:
+    def _add(self, data: bytes, suffix: str) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        if self._info(digest, suffix).is_file:
+            return digest
+        with self._plain_errors(f"{digest} was not stored"):
+            if self._is_remote:
+                self._put(digest + suffix, data)
+            else:
+                _write(Path(self._root) / (digest + suffix), data)
+        return digest
+
+    def _read(self, digest: str, suffix: str) -> bytes:
+        self._require(digest, suffix)
+        with self._plain_errors(f"{digest} cannot be read"), self._files.open_input_file(digest + suffix) as file:
+            data: bytes = file.read()
+        found = hashlib.sha256(data).hexdigest()
+        if found != digest:
+            raise ArtefactError(
+                f"{self._called(digest, suffix)} was altered: the digest of its {len(data)} bytes is {found}; restore "
+                f"the file from a copy, or {TRAIN_AGAIN}"
+            )
+        return data
+
+    def _info(self, digest: str, suffix: str) -> pafs.FileInfo:
         if not _DIGEST.fullmatch(digest):
             raise ArtefactError(f"{digest!r} is not the digest of a model; it must be 64 lower-case hexadecimal digits")
         with self._plain_errors(f"{digest} cannot be looked up"):
-            return self._files.get_file_info(digest + _SUFFIX)
+            return self._files.get_file_info(digest + suffix)
 
-    def _require(self, digest: str) -> pafs.FileInfo:
-        info = self._info(digest)
+    def _require(self, digest: str, suffix: str) -> pafs.FileInfo:
+        info = self._info(digest, suffix)
         if not info.is_file:
-            raise ArtefactError(f"{self._called(digest)} is not there; restore the file from a copy, or {TRAIN_AGAIN}")
+            raise ArtefactError(
+                f"{self._called(digest, suffix)} is not there; restore the file from a copy, or {TRAIN_AGAIN}"
+            )
         return info
 
-    def _called(self, digest: str) -> str:
-        return f"the model file {digest}{_SUFFIX} in {shown(self._root)}"
+    def _called(self, digest: str, suffix: str = _SUFFIX) -> str:
+        kind = "model" if suffix == _SUFFIX else "sentence encoder's"
+        return f"the {kind} file {digest}{suffix} in {shown(self._root)}"
 
     def _put(self, name: str, data: bytes) -> None:
         # Buffer the whole file, because delta-rs only accepts `bytes` and Arrow would pass on another type.

@@ -1,4 +1,4 @@
-"""Pipeline steps for text: cleaning, and TF-IDF with a compact file format.
+"""Pipeline steps for text: cleaning, TF-IDF with a compact file format, and vectors from a sentence encoder.
 
 Do not move or rename these classes: stored models refer to them by path; see `STABLE_MODULES`.
 Import this module inside functions, because it imports scikit-learn.
@@ -73,3 +73,42 @@ class CompactTfidf(TfidfVectorizer):  # type: ignore[misc]  # scikit-learn has n
         words = state.get("vocabulary_")
         number_of = {} if words is None else {"vocabulary_": {word: at for at, word in enumerate(json.loads(words))}}
         super().__setstate__(state | number_of)
+
+
+class SentenceVectors(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Transformer from texts to the vectors of a sentence encoder, which `sentence_encoder.open_encoder` opened.
+
+    Parameters
+    ----------
+    encoder
+        Digest of the encoder's files, 64 hexadecimal digits.
+    """
+
+    def __init__(self, encoder: str = "") -> None:
+        self.encoder = encoder
+
+    def fit(self, texts: Any, labels: Any = None) -> SentenceVectors:  # noqa: ARG002 - scikit-learn's signature
+        """Return the transformer unchanged, because the encoder is not trained further."""
+        return self
+
+    def transform(self, texts: NDArray[np.object_]) -> NDArray[np.float32]:
+        """Return the vectors, (n, width) float32, of texts, (n,) of str.
+
+        Raises
+        ------
+        ArtefactError
+            The encoder is not open in this process.
+        """
+        from platform_assets.models.sentence_encoder import opened_encoder
+
+        return opened_encoder(self.encoder).encode(list(texts))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return True, because there are no parameters to fit."""
+        return True
+
+
+def encoders_of(estimator: Any) -> list[str]:
+    """Return the digests of the sentence encoders that an estimator uses."""
+    steps = estimator.get_params().values() if hasattr(estimator, "get_params") else ()
+    return sorted({step.encoder for step in steps if isinstance(step, SentenceVectors)})

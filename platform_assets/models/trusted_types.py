@@ -10,6 +10,7 @@ TRUSTED_TYPES = (
     "platform_assets.models.calibration.CalibratedEstimator",
     "platform_assets.models.number_estimators.NumberColumns",
     "platform_assets.models.text_estimators.CompactTfidf",
+    "platform_assets.models.text_estimators.SentenceVectors",
     "platform_assets.models.text_estimators.TextCleaner",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",

@@ -70,6 +70,7 @@ def examine(services: Services) -> list[Finding]:
         "models": _models,
         "alerts": _alerts,
         "sources": _sources,
+        "encoders": _encoders,
     }
     return findings + [finding for thing, look in looks.items() for finding in _safely(thing, look, services)]
 
@@ -200,3 +201,18 @@ def _sources(services: Services) -> Iterator[Finding]:
             )
         else:
             yield Finding(declared.variable, "broken", "not set", "set it to the source, or set PLATFORM_SOURCES=demo")
+
+
+def _encoders(services: Services) -> Iterator[Finding]:
+    for declared in dict.fromkeys(one.encoder for spec in domains.model_specs() for one in spec.candidates):
+        if declared is None:
+            continue
+        files = services.encoders.files(declared)
+        trouble = next((told for told in map(trouble_with, files) if told), None)
+        if trouble:
+            yield Finding(declared.variable, "broken", trouble)
+        elif files and (reason := services.encoders.why_not(declared)):
+            mend = "install the extra: `make sync EXTRAS=encoder`, or unset the variable"
+            yield Finding(declared.variable, "warning", f"is set, but {reason}", mend)
+        else:
+            yield Finding(declared.variable, "ok", "is set and reachable" if files else "not set: no sentence encoder")

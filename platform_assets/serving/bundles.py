@@ -146,6 +146,8 @@ def export(ledger: Ledger, artefacts: ArtefactStore, model: str, folder: Path) -
     ArtefactError
         The model's file is missing or was altered.
     """
+    from platform_assets.models.text_estimators import encoders_of
+
     champion = ledger.champion(model)
     if champion is None:
         raise BundleError(
@@ -155,15 +157,18 @@ def export(ledger: Ledger, artefacts: ArtefactStore, model: str, folder: Path) -
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / FILE).exists())):
         raise BundleError(f"{folder} holds files that are not a bundle; name a folder that is new or empty")
     # Load the model before copying its file, to check that it works.
-    artefacts.load(champion.digest)
+    encoders = encoders_of(artefacts.load(champion.digest).estimator)
     bundle = _described(folder, ledger.frozen(champion.request_id))
     try:
-        ArtefactStore(str(folder)).add(artefacts.read(champion.digest))
+        store = ArtefactStore(str(folder))
+        store.add(artefacts.read(champion.digest))
+        for digest in encoders:
+            store.add_encoder(artefacts.read_encoder(digest))
         partial = folder / f".{FILE}"
         partial.write_text(json.dumps(_as_json(bundle), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(folder / FILE)
         for other in (folder / FOLDER).iterdir():
-            if other.stem != bundle.digest:
+            if other.stem not in {bundle.digest, *encoders}:
                 other.unlink()
     except OSError as error:
         raise BundleError(f"{folder} cannot be written ({error.strerror})") from None

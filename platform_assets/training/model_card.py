@@ -35,6 +35,7 @@ def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
         "Technical KPI": card.technical_kpi,
         "Label": card.label,
         "Objective": card.objective,
+        **_encoder(spec, record),
         "Data": f"{card.data} Trained on {tables}." + (" **Sample data, not real data.**" if record["demo"] else ""),
         "Splits": f"{split['training_rows']:,} training examples; {split['holdout_rows']:,} held out (other values of "
         f"{spec.group}{cut}); {split['left_out_rows']:,} in neither.",
@@ -43,6 +44,15 @@ def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
         "Limits": "\n".join(f"- {limit}" for limit in card.limits),
     }
     return "\n\n".join(f"**{title}**\n\n{text}" for title, text in paragraphs.items())
+
+
+def _encoder(spec: ModelSpec, record: Mapping[str, Any]) -> dict[str, str]:
+    for one in spec.candidates:
+        if one.name == record["candidate"] and one.encoder:
+            digest = record["parameters"][one.encoder.parameter]
+            told = f"The files in {one.encoder.variable}, digest {digest}. The encoder was not trained further."
+            return {"Sentence encoder": told}
+    return {}
 
 
 def _gate(verdict: Mapping[str, Any]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.metrics import METRICS
 from platform_assets.evaluation.splits import Holdout
+from platform_assets.settings import variable
 from platform_assets.training.explanations import permutation_importance
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from platform_assets.evaluation.gate import Criterion, NotWorse
     from platform_assets.evaluation.thresholds import ThresholdRule
     from platform_assets.lake.schemas import Column
+    from platform_assets.settings import DomainSettings
     from platform_assets.training.explanations import Explain
 
 RANKINGS = (
@@ -47,6 +49,30 @@ The names are listed here, so that a declaration is checked without importing sc
 
 
 @dataclass(frozen=True)
+class DeclaredEncoder:
+    """A sentence encoder that some candidates of a model use.
+
+    Attributes
+    ----------
+    settings
+        The class of settings with the encoder's variable.
+    setting
+        The field of that class with the URI of the folder; the URI is empty if the variable is not set.
+    parameter
+        The candidates' hyperparameter that takes the encoder's digest, as for `set_params`.
+    """
+
+    settings: type[DomainSettings]
+    setting: str
+    parameter: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return variable(self.setting)
+
+
+@dataclass(frozen=True)
 class Candidate:
     """An estimator with the grid of hyperparameters to search.
 
@@ -58,11 +84,14 @@ class Candidate:
         Function from random seed to an unfitted scikit-learn pipeline, which takes a frame of the features.
     grid
         Values to try, by parameter name of `set_params`. Every combination is tried.
+    encoder
+        Sentence encoder that the candidate needs. Without it, the candidate is left out.
     """
 
     name: str
     build: Callable[[int], Any]
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    encoder: DeclaredEncoder | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from platform_assets.base.provenance import code_version, git_commit, lock_diges
 from platform_assets.evaluation.binary_classification import by_subgroup, compare, evaluate, most_wrong
 from platform_assets.evaluation.gate import Reason, judge, keeps_up
 from platform_assets.models.registry import CHAMPION, Registration
+from platform_assets.training.encoders import with_encoders
 from platform_assets.training.examples import KNOWN, Examples, labelled_since, read_examples, split_summary
 from platform_assets.training.fingerprints import CODE, PARAMETERS, fingerprint, fingerprint_parts
 from platform_assets.training.fitting import feature_frame, fit
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from platform_assets.models.artefact_store import ArtefactStore
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.models.registry import ModelRegistry, ModelVersion
+    from platform_assets.training.encoders import Encoders
     from platform_assets.training.model_spec import ModelSpec
 
 MOST_ERRORS = 10
@@ -48,12 +50,21 @@ class Trainer:
         Store of the fitted models.
     registry
         Registry of the model versions.
+    encoders
+        Lands sentence encoders; None if no model uses one.
     """
 
-    def __init__(self, tables: TableStore, artefacts: ArtefactStore, registry: ModelRegistry) -> None:
+    def __init__(
+        self,
+        tables: TableStore,
+        artefacts: ArtefactStore,
+        registry: ModelRegistry,
+        encoders: Encoders | None = None,
+    ) -> None:
         self._tables = tables
         self._artefacts = artefacts
         self._registry = registry
+        self._encoders = encoders
 
     def train(self, spec: ModelSpec, launched_by: str, progress: Callable[[str], None]) -> Training:
         """Train on the current tables, evaluate on the holdout, and register the version as challenger.
@@ -74,9 +85,12 @@ class Trainer:
         ------
         TrainingError
             The examples are invalid, too few, or cannot be split.
+        SourceError
+            The sentence encoder is unreachable or damaged.
         TableError, ArtefactError, RegistryError
             A table, the artefact of a known version or the registry is unavailable.
         """
+        spec = self._encoders.bound(spec, progress) if self._encoders else with_encoders(spec, {})
         examples = read_examples(self._tables, spec)
         progress(split_summary(spec, examples))
         parts = fingerprint_parts(spec, {name: version.digest for name, version in examples.inputs.items()})
@@ -201,6 +215,8 @@ class Trainer:
             A table version, the artefact or the model version does not exist.
         """
         version = self._registry.version(spec.name, number)
+        record = self._registry.record(spec.name, number)
+        spec = self._encoders.bound_again(spec, record) if self._encoders else with_encoders(spec, {})
         examples = read_examples(self._tables, spec, version.tables)
         for name, table in examples.inputs.items():
             if table.digest != version.table_digests[name]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from platform_assets.approval.ledger import Ledger
     from platform_assets.approval.requests import Request
+    from platform_assets.models.fitted_model import FittedModel
     from platform_assets.models.registry import ModelRegistry, ModelVersion
 
 
@@ -37,9 +38,11 @@ class Works:
         self.artefacts = artefacts or ArtefactStore(str(folder))
         self.promoter = Promoter(ledger, registry, self.artefacts, lock)
 
-    def train(self, fingerprint: str = "print-1", model: str = MODEL) -> ModelVersion:
+    def train(
+        self, fingerprint: str = "print-1", model: str = MODEL, fitted: FittedModel | None = None
+    ) -> ModelVersion:
         """Register a new version. Its file is unique, because no two dumps are equal."""
-        digest = self.artefacts.save(small_model())
+        digest = self.artefacts.save(fitted or small_model())
         return self.registry.register(registration(fingerprint, name=model, digest=digest, plots=PLOTS))
 
     def ask(self, version: ModelVersion, **others: Any) -> Request:

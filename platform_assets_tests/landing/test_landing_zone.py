@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 
 from platform_assets.base.errors import SourceError
@@ -159,7 +161,8 @@ def test_bad_rows_go_to_quarantine_with_file_line_and_reason_and_bad_files_are_s
     bad = yard.services.tables.read(PARCELS.quarantine).set_index(["file_name", "line"])
     assert bad.loc[("good.txt", 6), "source_row"] == "3,1,9"
     assert bad.loc[("good.txt", 6), "source_error"] == "it has 3 fields; the header has 2"
-    assert '"weight_kg":"heavy"' in bad.loc[("good.txt", 3), "source_row"]
+    assert json.loads(str(bad.loc[("good.txt", 3), "source_row"]))["weight_kg"] == "heavy"
+    assert bad.columns.tolist() == ["file_digest", "landed_at", "broken_rules", "source_row", "source_error"]
     assert bad.loc[("good.txt", 3), "file_digest"] == yard.file("good.txt").digest
     assert {name for name, state in yard.states().items() if state == "landed"} == {
         "good.txt",
@@ -195,11 +198,8 @@ def test_columns_come_first_then_the_path_then_the_name(open_yard: OpenYard, ins
     result = yard.run(instance)
     table = yard.services.tables.read(PARCELS.name).sort_values("weight_kg")
     moment, new_year = datetime(2026, 2, 28, 9, 30, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
-    found = [
-        (row.gate, row.weighed_at.to_pydatetime() if row.weighed_at == row.weighed_at else None)
-        for row in table.itertuples()
-    ]
-    assert found == [
+    times = [None if time is pd.NaT else time.to_pydatetime() for time in table["weighed_at"]]
+    assert [*zip(table["gate"], times, strict=True)] == [
         ("north", moment),
         ("east", moment),
         ("south/today.txt", new_year),
@@ -207,9 +207,9 @@ def test_columns_come_first_then_the_path_then_the_name(open_yard: OpenYard, ins
         ("extra.txt", None),
     ]
     assert [rules for _, _, rules in yard.bad()] == ["weighed_at_is_of_type_timestamp('UTC')", "line_is_readable"]
-    assert metadata(result)["source_remarks"] == [
-        "extra.txt: the last line has no line break, so the file may be cut off",
+    assert sorted(metadata(result)["source_remarks"]) == [
         "extra.txt, south/today.txt: the path does not fit {gate}/{weighed_at}.txt",
+        "extra.txt: the last line has no line break, so the file may be cut off",
         "extra.txt: undeclared columns: color",
     ]
 
@@ -338,10 +338,8 @@ def test_two_looks_and_two_runs_at_once_land_each_file_once(yard: Yard, tmp_path
         list(pool.map(look, range(3)))
         list(pool.map(take, range(2)))
     with yard.services.database.pooled() as connection:
-        assert connection.execute("select count(*), count(distinct run) from platform.landing_files").fetchone() == (
-            30,
-            1,
-        )
+        query = "select count(*), count(distinct run) from platform.landing_files"
+        assert connection.execute(query).fetchone() == (30, 1)
     table = yard.services.tables.read(PARCELS.name)
     assert len(table) == table["file_name"].nunique() == 30
 
@@ -396,11 +394,10 @@ def test_landed_files_are_marked_as_processed_in_the_transaction_of_the_caller(
     yard.drop("bad.txt", HEADER)
     yard.run(instance)
     landed = yard.zone.landed()
-    assert [list(one.names) for one in landed] == [["a.txt"], ["b.txt"]] or len(landed) == 2
+    assert sorted([*one.names] for one in landed) == [["a.txt"], ["b.txt"]]
     digests = [one.digest for one in landed]
-    with pytest.raises(ZeroDivisionError), yard.services.database.pooled() as connection, connection.transaction():
+    with yard.services.database.pooled() as connection, connection.transaction(force_rollback=True):
         assert yard.zone.mark_processed(connection, digests, "run") == set(digests)
-        raise ZeroDivisionError
     assert len(yard.zone.landed()) == 2
     with yard.services.database.pooled() as connection, connection.transaction():
         assert yard.zone.mark_processed(connection, digests[:1], "run") == {digests[0]}
@@ -422,9 +419,7 @@ def test_sample_files_are_read_at_once_and_written_once(open_yard: OpenYard, ins
     assert len(yard.rows()) == 1
 
 
-def test_a_store_that_fails_during_the_run_fails_the_run_and_the_files_wait(
-    yard: Yard, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_is_away_fails_the_run_and_the_files_wait(yard: Yard, instance: dg.DagsterInstance) -> None:
     yard.drop("a.txt", parcel(1))
     assert yard.zone.discover(60).found == 1
     Path(yard.root).rename(f"{yard.root} away")

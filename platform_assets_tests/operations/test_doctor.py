@@ -13,6 +13,8 @@ import pytest
 from platform_assets.database.embedded.server import free_port
 from platform_assets.domains import declared_sources
 from platform_assets.domains.credit_risk.settings import CreditRiskSettings
+from platform_assets.domains.sentence_relevance.settings import SentenceRelevanceSettings
+from platform_assets.models import sentence_encoder
 from platform_assets.operations import doctor
 from platform_assets.operations.doctor import Finding, examine
 from platform_assets.services import Services
@@ -192,6 +194,30 @@ def test_all_parts_are_examined_and_no_secret_is_shown(
     things = ["environment", "home", "database", "history", "lake", "mlflow", "models", "alerts"]
     sources = [source.variable for source in declared_sources()]
     assert {"PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SENTENCES_ARCHIVE_URI"} <= {*sources}
-    things += sources
+    things += [*sources, "PLATFORM_SENTENCES_ENCODER_URI"]
     assert [finding.thing for finding in findings] == things
     assert "hunter2" not in f"{findings}"
+
+
+@pytest.mark.requirement("REL-2")
+def test_doctor_reports_whether_the_sentence_encoder_takes_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "encoder"
+
+    def finding() -> Finding:
+        settings = SentenceRelevanceSettings(sentences_encoder_uri=str(folder))
+        (found,) = doctor._encoders(Services(Settings(home=tmp_path), (settings,)))
+        return found
+
+    assert finding().state == "broken"
+    assert "model.onnx" in finding().found
+    folder.mkdir()
+    (folder / "model.onnx").touch()
+    (folder / "tokenizer.json").touch()
+    monkeypatch.setattr(sentence_encoder, "find_spec", lambda _: None)
+    assert finding().state == "warning"
+    assert "onnxruntime and tokenizers are not installed" in finding().found
+    monkeypatch.setattr(sentence_encoder, "find_spec", lambda _: "there")
+    assert finding() == Finding("PLATFORM_SENTENCES_ENCODER_URI", "ok", "is set and reachable")
+    assert found(doctor._encoders, tmp_path).found == "not set: no sentence encoder"

@@ -12,12 +12,15 @@ from sqlalchemy import make_url
 
 from platform_assets.base.errors import ArtefactError, NoChampion
 from platform_assets.database.connections import Database
+from platform_assets.models import sentence_encoder
 from platform_assets.models.registry import MemoryRegistry
+from platform_assets.models.sentence_encoder import missing_libraries, open_encoder, pack
 from platform_assets.serving.bundles import FILE, Bundle, BundledChampion, BundleError, export, open_bundle
 from platform_assets.serving.champion_source import metrics_of
 from platform_assets.serving.live_models import LiveModel, LiveModels
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import ANNA, MODEL, prepared
+from platform_assets_tests.models import tiny_encoder
 from platform_assets_tests.postgres import empty_databases, wait_until
 
 if TYPE_CHECKING:
@@ -34,8 +37,8 @@ def works(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) -
         database.close()
 
 
-def crown(works: Works, fingerprint: str) -> None:
-    version = works.train(fingerprint)
+def crown(works: Works, fingerprint: str, **options: Any) -> None:
+    version = works.train(fingerprint, **options)
     request = works.ask(version)
     evidence = {**request.evidence, "demo": True}
     works.ledger.decide(request.id, "withdraw", ANNA, "asked again with more evidence")
@@ -176,3 +179,22 @@ def test_a_file_that_does_not_describe_a_bundle_is_refused(tmp_path: Path, text:
 def test_the_error_for_a_missing_bundle_names_folder_and_file(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"there is no bundle in .* \(No such file or directory: bundle.json\)"):
         open_bundle(tmp_path / "nowhere")
+
+
+@pytest.mark.requirement("REL-2", "REL-3")
+@pytest.mark.skipif(bool(missing_libraries()), reason="the extra `encoder` is not installed: EXTRAS=encoder")
+def test_a_bundle_contains_the_sentence_encoder_of_its_model(
+    works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["fire", "love"]
+    digest = works.artefacts.add_encoder(pack(tiny_encoder.graph(len(words)), tiny_encoder.tokenizer(words)))
+    open_encoder(digest, works.artefacts.read_encoder, "the encoder")
+    name = "urgency_model"
+    crown(works, "first", model=name, fitted=tiny_encoder.classifier(digest))
+    bundle = export(works.ledger, works.artefacts, name, tmp_path / "bundle")
+    monkeypatch.setattr(sentence_encoder, "_OPEN", {})
+    model = open_bundle(bundle.folder).store.load(bundle.digest)
+    assert model.scores([{"text": "fire"}])[0] > model.scores([{"text": "love"}])[0]
+    (bundle.folder / "models" / f"{digest}.encoder").unlink()
+    with pytest.raises(ArtefactError, match="sentence encoder's file"):
+        bundle.store.load(bundle.digest)

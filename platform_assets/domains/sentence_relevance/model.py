@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.domains.sentence_relevance.schemas import SENTENCES, TEXT
+from platform_assets.domains.sentence_relevance.settings import SentenceRelevanceSettings
 from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.evaluation.thresholds import best_f1
 from platform_assets.training.explanations import top_words
-from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec, Retraining
+from platform_assets.training.model_spec import Candidate, Card, DeclaredEncoder, Kpi, ModelSpec, Retraining
 from platform_assets.training.preprocessing import text_pipeline
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ Lengths 3 to 5 with words and word bigrams gave the same F1 on the real archive 
 """
 FEWEST_TEXTS = 3
 """Minimum number of texts that contain a character n-gram. Rarer n-grams, two thirds of the vocabulary, are dropped."""
+
+MEANING_WEIGHT = 0.5
+"""Length of the encoder's vector, next to n-grams of length 1.
+
+On the real archive, cross-validated F1 is 0.771 for 0.5, 0.768 for 1, 0.763 for 2 and 0.757 for 4. For 0.35 it is
+0.772, for 0.25 0.762.
+"""
+ENCODER = DeclaredEncoder(SentenceRelevanceSettings, "sentences_encoder_uri", "features__meaning__encoder")
 
 
 def examples(sentences: ir.Table) -> ir.Table:
@@ -62,6 +71,18 @@ def words_alone(seed: int) -> Any:
 def logistic_regression(seed: int) -> Any:
     """Return logistic regression on character n-grams."""
     return text_pipeline(_letters(), _logistic_regression(seed))
+
+
+def letters_and_encoder(seed: int) -> Any:
+    """Return logistic regression on character n-grams together with the vector of a sentence encoder."""
+    from sklearn.pipeline import FeatureUnion
+
+    from platform_assets.models.text_estimators import SentenceVectors
+
+    joined = FeatureUnion(
+        [("letters", _letters()), ("meaning", SentenceVectors())], transformer_weights={"meaning": MEANING_WEIGHT}
+    )
+    return text_pipeline(joined, _logistic_regression(seed))
 
 
 def support_vector_machine(seed: int) -> Any:
@@ -111,6 +132,7 @@ MODEL = ModelSpec(
     candidates=(
         Candidate("words alone, logistic regression", words_alone),
         Candidate("logistic regression", logistic_regression, {"model__C": (1.0,)}),
+        Candidate("logistic regression with encoder", letters_and_encoder, {"model__C": (0.5, 1.0)}, ENCODER),
         Candidate("support vector machine", support_vector_machine, {"model__C": (0.05,)}),
         Candidate("complement naive Bayes", naive_bayes, {"model__alpha": (0.3,)}),
     ),

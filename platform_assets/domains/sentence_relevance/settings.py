@@ -10,12 +10,19 @@ from platform_assets.settings import DomainSettings
 
 
 class SentenceRelevanceSettings(DomainSettings):
-    """Location of the labelled sentences."""
+    """Locations of the labelled sentences and of the sentence encoder."""
 
     sentences_archive_uri: Annotated[
         str,
         Field(
             description="Labelled sentences, as a gzip tarball of the base64 text of a SQLite database: a path or any "
             "fsspec URI. Default: sample data."
+        ),
+    ] = ""
+    sentences_encoder_uri: Annotated[
+        str,
+        Field(
+            description="Folder with a sentence encoder, `model.onnx` and `tokenizer.json`: a path or any fsspec URI. "
+            "It needs the extra `encoder`. Default: no encoder, and the candidates that use one are left out."
         ),
     ] = ""

@@ -1,8 +1,9 @@
-"""Source of the labelled sentences, and how its archive is unpacked."""
+"""Source of the labelled sentences, and how its archive is packed and unpacked."""
 
 from __future__ import annotations
 
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from platform_assets.base.errors import SourceError
 from platform_assets.domains.sentence_relevance import demo
 from platform_assets.domains.sentence_relevance.schemas import ARCHIVED_SENTENCES, TABLE
 from platform_assets.domains.sentence_relevance.settings import SentenceRelevanceSettings
-from platform_assets.landing.archives import Unpacking
+from platform_assets.landing.archives import Unpacking, pack_file
 from platform_assets.landing.declared_sources import DeclaredSource
 from platform_assets.landing.landed_rows import Landed, land
 from platform_assets.landing.source_files import fetch
@@ -18,7 +19,7 @@ from platform_assets.landing.sqlite_files import counted, opened_sqlite, sqlite_
 from platform_assets.settings import variable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from platform_assets.engine.query_engine import Engine
     from platform_assets.landing.declared_sources import Sources
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from platform_assets.settings import Settings
 
 ARCHIVE = DeclaredSource(SentenceRelevanceSettings, "sentences_archive_uri", demo.SENTENCES, is_archive=True)
+MEMBER = "db.sqlite"
+"""Name of the database in an archive that `pack` writes; the member has the suffix `.base64`."""
 COLUMNS = [column.name for column in ARCHIVED_SENTENCES.columns]
 
 
@@ -60,23 +63,65 @@ def unpack(archive: Source, target: Path, how: Unpacking, *, replace: bool = Fal
     SourceError
         The archive is missing, damaged or in another format, or the file cannot be written.
     """
+    with _written_whole(target, replace=replace) as folder:
+        packed = fetch(archive, folder / "archive", how)
+        place = folder / "unpacked"
+        place.mkdir()
+        file = how.unpack(packed, place, str(archive))
+        rows = _rows_by_label(file, str(archive))
+        file.replace(target)
+    return rows
+
+
+def pack(database: Source, target: Path, how: Unpacking, *, replace: bool = False) -> Mapping[str, int]:
+    """Write the archive of a SQLite database, completely or not at all. Return the number of rows by label.
+
+    `unpack` restores the database byte for byte. Equal databases give equal archives.
+
+    Parameters
+    ----------
+    database
+        The SQLite file.
+    target
+        The archive to write, in an existing folder.
+    how
+        Maximum size, and the setting that error messages name for it.
+    replace
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    SourceError
+        The database is missing, damaged, lacks the table or a column, or is too large, or the archive cannot be
+        written.
+    """
+    with _written_whole(target, replace=replace) as folder:
+        file = fetch(database, folder / MEMBER, how)
+        rows = _rows_by_label(file, str(database))
+        packed = folder / "archive"
+        pack_file(file, packed, f"{MEMBER}.base64", how, str(database))
+        packed.replace(target)
+    return rows
+
+
+@contextmanager
+def _written_whole(target: Path, *, replace: bool) -> Iterator[Path]:
+    """Check the name of a file to write, and lend a temporary folder next to it."""
     if target.is_dir():
         raise SourceError(f"{target} is a folder; give the name of a file")
     if target.exists() and not replace:
         raise SourceError(f"{target} exists already; choose another name, or use --force to replace it")
     try:
-        # Unpack in the target's folder, because renaming is atomic only within a file system.
+        # A folder next to the target, because renaming is atomic only within a file system.
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            packed = fetch(archive, Path(folder) / "archive", how)
-            place = Path(folder) / "unpacked"
-            place.mkdir()
-            file = how.unpack(packed, place, str(archive))
-            with opened_sqlite(file, TABLE, COLUMNS, str(archive)) as database:
-                rows = counted(database, TABLE, "choose_one")
-            file.replace(target)
+            yield Path(folder)
     except OSError as error:
         raise SourceError(f"{target} cannot be written: {error.strerror}; choose a file in a writable folder") from None
-    return rows
+
+
+def _rows_by_label(file: Path, called: str) -> Mapping[str, int]:
+    with opened_sqlite(file, TABLE, COLUMNS, called) as database:
+        return counted(database, TABLE, "choose_one")
 
 
 def unpacking(settings: Settings) -> Unpacking:

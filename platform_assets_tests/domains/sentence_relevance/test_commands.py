@@ -1,10 +1,10 @@
-"""`sentences unpack` writes the complete database, or no file and a one-line error."""
+"""`sentences pack` and `unpack` write the complete file, or no file and a one-line error."""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -93,3 +93,42 @@ def test_the_error_for_an_unwritable_target_says_why(tmp_path: Path, target: str
     assert (done.code, done.out) == (1, "")
     assert message in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_packed_database_is_unpacked_byte_for_byte(tmp_path: Path) -> None:
+    made = tmp_path / "made.sqlite"
+    content = database(tmp_path, labelled(*TEXTS))
+    first, second, out = tmp_path / "first.tar.gz", tmp_path / "second.tar.gz", tmp_path / "out.sqlite"
+    done = platform_assets("sentences", "pack", str(made), str(first))
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[0] == str(first)
+    assert "Relevant: 2 rows" in done.out.splitlines()
+    assert platform_assets("sentences", "pack", f"file://{made}", str(second)).code == 0
+    assert first.read_bytes() == second.read_bytes()
+    assert platform_assets("sentences", "unpack", str(first), str(out)).code == 0
+    assert out.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("content", "limit", "message"),
+    [
+        (b"Dear colleagues", 10**6, "NotADatabaseError: {made} (DATABASE) is not a SQLite database"),
+        (None, 10**6, "SourceError: {made} (DATABASE) does not exist; point DATABASE at a file"),
+        (b"", 10**6, "NotADatabaseError: {made} (DATABASE) is not a SQLite database"),
+        # The base64 text is a third larger than the database of 8,192 bytes.
+        (TEXTS, 9_000, "TooLargeError: {made} (DATABASE) holds more than 9,000 bytes once it is unpacked"),
+    ],
+    ids=["no database", "missing", "empty", "beyond the limit"],
+)
+def test_what_cannot_be_unpacked_again_is_not_packed(tmp_path: Path, content: Any, limit: int, message: str) -> None:
+    made, packed = tmp_path / "made.sqlite", tmp_path / "db.tar.gz"
+    if isinstance(content, bytes):
+        made.write_bytes(content)
+    elif content:
+        database(tmp_path, labelled(*content))
+    packed.write_text("mine")
+    done = platform_assets("sentences", "pack", str(made), str(packed), "--force", PLATFORM_ARCHIVE_MAX_BYTES=limit)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(message.format(made=made)), done.err
+    assert packed.read_text() == "mine"
+    assert files(tmp_path) <= {"db.tar.gz", "made.sqlite"}

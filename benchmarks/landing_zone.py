@@ -1,0 +1,102 @@
+"""A landing zone with 10,000 files: the first look, later looks, and runs that take a batch of 500 files.
+
+A look is what the sensor does in a tick, without the daemon. A run is what the asset does, without Dagster.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from platform_assets.domains.sensor_maintenance.demo import COLUMNS
+from platform_assets.domains.sensor_maintenance.schemas import READINGS_INCOMING
+from platform_assets.domains.sensor_maintenance.settings import SensorMaintenanceSettings
+from platform_assets.domains.sensor_maintenance.sources import INCOMING
+from platform_assets.lake.landed_files import LandedFiles
+from platform_assets.lake.publication import Publisher
+from platform_assets.landing.sensors import DISCOVER_SECONDS
+from platform_assets.services import Services
+from platform_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FILES, READINGS, DEVICES = 10_000, 42, 50
+LIMIT_SECONDS = 2
+ROUNDS = 5
+
+
+def run() -> None:
+    """Print the times."""
+    # The embedded server stops after its last use, so its folder may still be in use.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        zone = Path(folder) / "zone"
+        _deliver(zone, range(FILES))
+        settings = Settings(home=Path(folder) / "home")
+        sensor = SensorMaintenanceSettings(sensor_landing_uri=str(zone), sensor_settle_seconds=0)
+        with closing(Services(settings, (sensor,))) as services:
+            _measure(services, zone)
+
+
+def _deliver(zone: Path, numbers: range) -> None:
+    for number in numbers:
+        folder = zone / f"device_{number % DEVICES}"
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [f"{number + line / 1_000},{-line / 1_000}\n" for line in range(READINGS)]
+        (folder / f"{number}.txt").write_text(f"{','.join(COLUMNS[:2])}\n{''.join(lines)}")
+
+
+def _measure(services: Services, zone: Path) -> None:
+    incoming = services.zones.find(INCOMING)
+
+    def look() -> int:
+        return incoming.discover(DISCOVER_SECONDS).found
+
+    # Start the embedded server before the first look.
+    services.database.connect("platform").close()
+    print(f"\na landing zone with {FILES:,} files of {READINGS} readings, seconds")
+    first, found = _seconds(look)
+    print(f"  first look: {first:.2f}, {found:,} of {FILES:,} files read")
+    later = []
+    while found < FILES:
+        taken, found = _seconds(look)
+        later.append(taken)
+    _say("looks that read the rest", later)
+    _say("looks at an unchanged zone", [_seconds(look)[0] for _ in range(ROUNDS)])
+    runs = [_seconds(lambda: _take(services))[0] for _ in range(ROUNDS)]
+    print(f"  runs of 500 files, with validation: median {median(runs):.2f}, longest {max(runs):.2f}")
+    new = []
+    for number in range(ROUNDS):
+        _deliver(zone, range(FILES + number * 100, FILES + (number + 1) * 100))
+        new.append(_seconds(look)[0])
+    _say("looks at 100 new files", new)
+
+
+def _take(services: Services) -> int:
+    incoming = services.zones.find(INCOMING)
+    batch = incoming.take(LandedFiles(services.tables, READINGS_INCOMING), services.engine, "bench")
+    validated = services.validator.validate(READINGS_INCOMING, batch)
+    publisher = Publisher(services.tables, services.engine, {}, lambda _: None)
+    publisher.publish(READINGS_INCOMING.name, READINGS_INCOMING.quarantine, validated)
+    validated.discard()
+    return validated.table.rows
+
+
+def _say(what: str, seconds: list[float]) -> None:
+    if seconds:
+        told = "ok" if max(seconds) < LIMIT_SECONDS else f"longer than {LIMIT_SECONDS} s"
+        print(f"  {what}: {len(seconds)}, median {median(seconds):.2f}, longest {max(seconds):.2f} ({told})")
+
+
+def _seconds(work: Callable[[], int]) -> tuple[float, int]:
+    start = time.perf_counter()
+    found = work()
+    return time.perf_counter() - start, found
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,199 @@
+"""Sentence encoder: an ONNX model and its tokenizer, which turn a text into a vector.
+
+The two files are kept next to the artefacts as one file, named by its digest. An artefact contains the digest only.
+onnxruntime and tokenizers are optional: `pip install platform-assets[encoder]`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from importlib.util import find_spec
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.base.errors import ArtefactError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+MODEL_FILE = "model.onnx"
+"""ONNX graph with the inputs `input_ids` and, optionally, `attention_mask` and `token_type_ids`, int64 (texts, tokens).
+
+Its output `last_hidden_state`, or else its first output, is float32 (texts, tokens, width).
+"""
+TOKENIZER_FILE = "tokenizer.json"
+"""The tokenizer, as the library tokenizers writes it."""
+LIBRARIES = ("onnxruntime", "tokenizers")
+"""The optional libraries."""
+THREADS = min(2, os.cpu_count() or 1)
+"""Threads of an encoder. Each encodes one text at a time."""
+CACHED_TEXTS = 16_384
+"""Number of vectors that an encoder keeps, 25 MB for 384 numbers each.
+
+A training encodes each text once, although it is part of several folds. With more texts, each fold encodes them again.
+"""
+MOST_TOKENS = 256
+"""Longest text, in tokens, if the tokenizer sets no limit. The rest of the text is ignored."""
+_LAST_STATE = "last_hidden_state"
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+# The earliest time that a zip file can store. Equal files then give equal archives.
+_NO_TIME = (1980, 1, 1, 0, 0, 0)
+_OPEN: dict[str, SentenceEncoder] = {}
+_OPENING = Lock()
+
+
+def missing_libraries() -> list[str]:
+    """Return the optional libraries that are not installed."""
+    return [name for name in LIBRARIES if find_spec(name) is None]
+
+
+def pack(model: bytes, tokenizer: bytes) -> bytes:
+    """Return an encoder's files as one file. Equal files give equal bytes."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in ((MODEL_FILE, model), (TOKENIZER_FILE, tokenizer)):
+            archive.writestr(zipfile.ZipInfo(name, _NO_TIME), data)
+    return packed.getvalue()
+
+
+class SentenceEncoder:
+    """An open encoder. It can be used by several threads.
+
+    Each text is encoded alone. A quantised model scales its activations by the whole batch, so in a batch the vector of
+    a text would depend on the other texts: with the 8-bit all-MiniLM-L6-v2, cosine similarity fell to 0.99.
+
+    Parameters
+    ----------
+    packed
+        The encoder's files, as `pack` returns them.
+    called
+        Name of the encoder in error messages.
+
+    Raises
+    ------
+    ArtefactError
+        A library is missing, or a file is damaged or of another kind.
+    """
+
+    def __init__(self, packed: bytes, called: str) -> None:
+        if missing := missing_libraries():
+            raise ArtefactError(
+                f"{called} needs the libraries {' and '.join(missing)}; install platform-assets[encoder]"
+            )
+        try:
+            with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+                model, tokenizer = archive.read(MODEL_FILE), archive.read(TOKENIZER_FILE)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise ArtefactError(f"{called} is not a packed sentence encoder: {first_line(error)}") from None
+        self._session, self._inputs = _session(model, f"{MODEL_FILE} of {called}")
+        self._tokenizer = _tokenizer(tokenizer, f"{TOKENIZER_FILE} of {called}")
+        names = [output.name for output in self._session.get_outputs()]
+        self._output = _LAST_STATE if _LAST_STATE in names else names[0]
+        self._vector = lru_cache(maxsize=CACHED_TEXTS)(self._encoded)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sentence-encoder")
+        try:
+            self._vector("a")
+        except Exception as error:  # noqa: BLE001 - onnxruntime raises any error of a graph
+            raise ArtefactError(f"{called} cannot encode a text: {first_line(error)}") from None
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one vector of length 1 per text, (texts, width) float32: the mean of the vectors of its tokens."""
+        import numpy as np
+
+        if len(texts) > 1:
+            return np.stack(list(self._threads.map(self._vector, texts)))
+        return np.array([self._vector(text) for text in texts], dtype=np.float32).reshape(-1, self.width)
+
+    @property
+    def width(self) -> int:
+        """Length of a vector."""
+        return len(self._vector("a"))
+
+    def _encoded(self, text: str) -> NDArray[np.float32]:
+        import numpy as np
+
+        tokens = self._tokenizer.encode(text)
+        # A tokenizer without special tokens returns none for an empty text, and a graph may need at least one.
+        ids = np.array([tokens.ids or [0]], dtype=np.int64)
+        given = dict(zip(_INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True))
+        [states] = self._session.run([self._output], {name: given[name] for name in self._inputs})
+        mean = np.asarray(states[0], dtype=np.float32).mean(axis=0)
+        vector: NDArray[np.float32] = mean / (np.linalg.norm(mean) or np.float32(1))
+        return vector
+
+
+def open_encoder(digest: str, read: Callable[[str], bytes], called: str) -> SentenceEncoder:
+    """Return the open encoder with a digest. A process opens each encoder once; its file is read on every call.
+
+    Parameters
+    ----------
+    digest
+        SHA-256 of the packed files, 64 hexadecimal digits.
+    read
+        Function from digest to the packed files. It verifies the digest, and raises `ArtefactError` if it differs.
+    called
+        Name of the encoder in error messages.
+
+    Raises
+    ------
+    ArtefactError
+        The file is missing or was altered, or `SentenceEncoder` refuses it.
+    """
+    packed = read(digest)
+    with _OPENING:
+        if digest not in _OPEN:
+            _OPEN[digest] = SentenceEncoder(packed, called)
+        return _OPEN[digest]
+
+
+def opened_encoder(digest: str) -> SentenceEncoder:
+    """Return an encoder that `open_encoder` opened in this process.
+
+    Raises
+    ------
+    ArtefactError
+        It is not open.
+    """
+    if digest not in _OPEN:
+        raise ArtefactError(
+            f"the sentence encoder {digest} is not open in this process; load the model from the platform's artefacts"
+        )
+    return _OPEN[digest]
+
+
+def _session(model: bytes, called: str) -> tuple[Any, list[str]]:
+    """Return an inference session and the names of its inputs."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises many classes for a damaged graph
+        raise ArtefactError(f"{called} is not an ONNX model that can be read: {first_line(error)}") from None
+    inputs = [one.name for one in session.get_inputs()]
+    if "input_ids" not in inputs or not set(inputs) <= set(_INPUTS):
+        raise ArtefactError(f"{called} has the inputs {inputs}; it needs input_ids, and may have {list(_INPUTS[1:])}")
+    return session, inputs
+
+
+def _tokenizer(described: bytes, called: str) -> Any:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_buffer(described)
+    except Exception as error:  # noqa: BLE001 - tokenizers raises plain `Exception`
+        raise ArtefactError(f"{called} is not a tokenizer that can be read: {first_line(error)}") from None
+    # Padding would change the mean, and each text is encoded alone.
+    tokenizer.no_padding()
+    if tokenizer.truncation is None:
+        tokenizer.enable_truncation(MOST_TOKENS)
+    return tokenizer

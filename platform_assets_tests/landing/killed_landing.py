@@ -1,0 +1,167 @@
+"""Kill runs of a landing zone before each call to the database or the lake, then run again.
+
+To die after a call is to die before the next one, because nothing else is written in between.
+
+`main` runs in its own process. It opens neither an engine nor a table, because their threads do not survive a fork, and
+forks once for each killed run and once for the next run. Its arguments are the URL of the database and a folder. For
+each kill it prints a line with what is lost or doubled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from platform_assets.database.connections import Database
+from platform_assets.lake.landed_files import LandedFiles
+from platform_assets.lake.publication import Publisher
+from platform_assets.services import Services
+from platform_assets.settings import Settings
+from platform_assets_tests.landing.yard import HEADER, PARCELS, Yard, YardSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from platform_assets.lake.delta_tables import TableStore
+
+GOOD, BAD = [("a.txt", 2, 1.0), ("b.txt", 2, 2.0)], [("b.txt", 3), ("bad.txt", 2)]
+SCHEMA = replace(PARCELS, expectations=())
+STATES = {"a.txt": "landed", "b.txt": "landed", "bad.txt": "set_aside", "empty.txt": "set_aside"}
+
+
+class Fuse:
+    """Counts calls, and kills this process at the call with the given number."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def burn(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingConnection:
+    """A connection whose statements and commits are counted by a fuse."""
+
+    def __init__(self, connection: psycopg.Connection[Any], fuse: Fuse) -> None:
+        self._connection = connection
+        self._fuse = fuse
+
+    def execute(self, *arguments: Any) -> Any:
+        self._fuse.burn()
+        return self._connection.execute(*arguments)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._connection.transaction():
+            yield
+            self._fuse.burn()
+
+
+class DyingDatabase(Database):
+    """A database with such connections."""
+
+    fuse: Fuse
+
+    @contextlib.contextmanager
+    def pooled(self) -> Iterator[Any]:
+        with super().pooled() as connection:
+            yield DyingConnection(connection, self.fuse)
+
+
+class DyingTables:
+    """A lake whose calls are counted by a fuse."""
+
+    def __init__(self, tables: TableStore, fuse: Fuse) -> None:
+        self._tables = tables
+        self._fuse = fuse
+
+    def __getattr__(self, name: str) -> Any:
+        called = getattr(self._tables, name)
+        if not callable(called):
+            return called
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self._fuse.burn()
+            return called(*arguments, **options)
+
+        return call
+
+
+def opened(url: str, folder: Path) -> Services:
+    settings = Settings(home=folder / "home", database_url=SecretStr(url), engine_threads=1)
+    return Services(settings, (YardSettings(yard_uri=str(folder / "zone")),))
+
+
+def take(services: Services, folder: Path) -> None:
+    """Take a batch as an asset does. Dagster's own work would take most of the test's time."""
+    zone = Yard(services, str(folder / "zone")).zone
+    batch = zone.take(LandedFiles(services.tables, SCHEMA), services.engine, "run")
+    validated = services.validator.validate(SCHEMA, batch)
+    publisher = Publisher(services.tables, services.engine, {"run": "run"}, lambda _: None)
+    publisher.publish(SCHEMA.name, SCHEMA.quarantine, validated)
+    validated.discard()
+
+
+def run_and_die(url: str, folder: Path, calls: int) -> None:
+    """Take a batch until the call with this number."""
+    services, fuse = opened(url, folder), Fuse(calls)
+    database = DyingDatabase(make_url(url))
+    database.fuse = fuse
+    vars(services)["database"] = database
+    vars(services)["tables"] = DyingTables(services.tables, fuse)
+    take(services, folder)
+
+
+def run_again(url: str, folder: Path, _: int) -> None:
+    """Take what is left, and print what is lost or doubled."""
+    services = opened(url, folder)
+    take(services, folder)
+    yard = Yard(services, str(folder / "zone"))
+    bad = [(name, line) for name, line, _ in yard.bad()]
+    versions = len(services.tables.versions(PARCELS.name))
+    found = {"rows": yard.rows() == GOOD, "bad rows": bad == BAD, "states": yard.states() == STATES}
+    found["one commit"] = versions == 1
+    sys.stdout.write(f"{', '.join(what for what, is_right in found.items() if not is_right) or 'consistent'}\n")
+    sys.stdout.flush()
+
+
+def forked(work: Callable[[str, Path, int], None], *arguments: Any) -> bool:
+    """Work in a forked process; return whether it was killed."""
+    child = os.fork()
+    if child == 0:
+        work(*arguments)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return True
+    if os.waitstatus_to_exitcode(status):
+        sys.exit(f"{work.__name__} failed: {arguments}")
+    return False
+
+
+def main(url: str, path: str) -> None:
+    calls, killed = 0, True
+    while killed:
+        calls += 1
+        folder = Path(path) / str(calls)
+        (folder / "zone").mkdir(parents=True)
+        for name, text in {"a.txt": "1,1\n", "b.txt": "2,1\nx,1\n", "bad.txt": "x,2\n", "empty.txt": ""}.items():
+            (folder / "zone" / name).write_text(f"{HEADER}{text}" if text else "")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("delete from platform.landing_files")
+            connection.execute("delete from platform.landing_names")
+        killed = forked(run_and_die, url, folder, calls)
+        sys.stdout.write(f"{calls} {'killed' if killed else 'completed'} ")
+        sys.stdout.flush()
+        forked(run_again, url, folder, calls)
