@@ -24,7 +24,8 @@ def history_of(file: Path) -> pd.DataFrame:
     lines = pd.read_csv(file, on_bad_lines="skip", dtype=str)
     numbers = lines.apply(pd.to_numeric, errors="coerce").dropna()
     good = numbers[numbers["label"].isin([0, 1]) & (numbers["sensor_1"].abs() < 1_000)]
-    return good.assign(row=good.index + 2, label=good["label"].astype("int64"))
+    found: pd.DataFrame = good.assign(row=good.index + 2, label=good["label"].astype("int64"))
+    return found
 
 
 def demo_history(folder: Path, rows: int = 1_500) -> pd.DataFrame:
@@ -34,4 +35,5 @@ def demo_history(folder: Path, rows: int = 1_500) -> pd.DataFrame:
 
 def examples_of(engine: Engine, history: pd.DataFrame) -> pd.DataFrame:
     """Return the model's examples of a history, sorted by id."""
-    return as_frame(MODEL.examples(engine.as_expression(history)).order_by(MODEL.id))
+    found: pd.DataFrame = as_frame(MODEL.examples(engine.as_expression(history)).order_by(MODEL.id))
+    return found
