@@ -8,6 +8,7 @@ from benchmarks import (
     definitions,
     distances,
     gaussian_process,
+    landed_files,
     landing_zone,
     reads,
     scoring,
@@ -32,6 +33,7 @@ BENCHMARKS = (
     sentence_relevance.run,
     arxiv_results.run,
     sql_load.run,
+    landed_files.run,
 )
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.ledger_events import Promotion
     from platform_assets.base.frames import Expression
     from platform_assets.lake.schemas import TableSchema
+    from platform_assets.training.model_spec import ModelSpec
 
 LOANS_OF_A_CHAMPION = 20_000
 """Number of demo loans. With fewer, the model sometimes fails the gate by chance."""
@@ -90,7 +91,7 @@ def live_platform(home: Path) -> Iterator[Live]:
         _publish_tables(services)
         keys = services.keys
         assert isinstance(keys, Keys)
-        yield Live(services, _champion(services), keys.add("benchmark", "benchmark", {"read", "predict"}))
+        yield Live(services, crown(services, MODEL), keys.add("benchmark", "benchmark", {"read", "predict"}))
     finally:
         services.close()
 
@@ -115,9 +116,10 @@ def _publish(services: Services, schema: TableSchema, rows: Expression, *, demo:
     validated.discard()
 
 
-def _champion(services: Services) -> Promotion | None:
-    training = services.trainer.train(MODEL, "user", lambda _: None)
-    request = request_approval(services.ledger, proposal_of(MODEL, training))
+def crown(services: Services, spec: ModelSpec) -> Promotion | None:
+    """Train, approve and promote a model; return None if it failed the gate."""
+    training = services.trainer.train(spec, "user", lambda _: None)
+    request = request_approval(services.ledger, proposal_of(spec, training))
     assert request is not None
     if not request.passed:
         return None

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from platform_assets.monitoring.drift.monitor import DriftMonitor
     from platform_assets.monitoring.label_store import Labels
     from platform_assets.serving.bundles import Bundle
+    from platform_assets.serving.current_champions import CurrentChampions
     from platform_assets.serving.live_models import LiveModels
     from platform_assets.serving.prediction_log import PredictionLog
     from platform_assets.serving.predictor import Predictor
@@ -245,6 +246,14 @@ class Services:
         if self.bundle:
             return LiveModels(BundledChampion(self.bundle))
         return LiveModels(LedgerChampions(self._own_connection, self._load))
+
+    @opened
+    def current_champions(self) -> CurrentChampions:
+        """The current champions, for batches."""
+        from platform_assets.serving.current_champions import CurrentChampions
+        from platform_assets.serving.ledger_champions import LedgerChampions
+
+        return CurrentChampions(lambda: LedgerChampions(self._own_connection, self._load))
 
     @opened
     def bundle(self) -> Bundle | None:

@@ -168,7 +168,7 @@ class OnlineTables:
         DatabaseError
             The database does not answer, or has no such table.
         """
-        with _plain_errors(name):
+        with plain_errors(name):
             rows = await self._reads.rows(_one(name, tuple(key)), list(key.values()))
         return rows[0] if rows else None
 
@@ -195,7 +195,7 @@ class OnlineTables:
             # For one key, use `=`, because PostgreSQL executes it in half the time of `= ANY`.
             row = await self.get(name, **{column: keys[0]})
             return {} if row is None else {row[column]: row}
-        with _plain_errors(name):
+        with plain_errors(name):
             rows = await self._reads.rows(_many(name, column), [keys])
         return {row[column]: row for row in rows}
 
@@ -225,14 +225,14 @@ class OnlineTables:
                 copy.write(chunk)
 
     def _rows(self, name: str, query: bytes, values: Sequence[Any] = ()) -> list[Any]:
-        with _plain_errors(name):
+        with plain_errors(name):
             return self._database().reads.rows(query, values)
 
     @contextmanager
     def _connected(self, name: str) -> Iterator[psycopg.Connection[Any]]:
         import psycopg
 
-        with _plain_errors(name), self._database().engine.connect() as connection:
+        with plain_errors(name), self._database().engine.connect() as connection:
             driver = connection.connection.driver_connection
             assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows the type
             yield driver
@@ -240,7 +240,8 @@ class OnlineTables:
 
 
 @contextmanager
-def _plain_errors(name: str) -> Iterator[None]:
+def plain_errors(name: str) -> Iterator[None]:
+    """Turn errors of PostgreSQL about a table into a `DatabaseError`."""
     import psycopg
     import sqlalchemy as sa
 

@@ -150,6 +150,10 @@ class LandingZones:
         place = ZoneFolder(Source(declared.variable, str(folder), demo=True, unpacked=self._sources.size_limit))
         return Zone(declared.name, place, form, settle, self._database, samples)
 
+    def files(self, declared: DeclaredZone) -> ZoneFiles:
+        """Return the files of a zone in PostgreSQL. Its location need not be set."""
+        return ZoneFiles(self._database().pooled, declared.name)
+
     def find(self, declared: DeclaredZone) -> Zone:
         """Return a zone.
 

@@ -153,6 +153,8 @@ def _say_what_next(report: Report, settings: Settings) -> None:
         if outcome.quarantined:
             out.print(f"{outcome.asset}: {quarantine_summary(outcome)}", markup=False)
             out.print(f"{outcome.asset}: the bad rows, with line and reason, are in {outcome.asset}_quarantine")
+        if outcome.waits:
+            out.print(f"{outcome.asset}: {outcome.waits}", markup=False)
         if outcome.reason:
             out.print(f"{outcome.asset}: {outcome.reason}", markup=False)
     planted = [outcome for outcome in report.outcomes if outcome.demo and outcome.quarantined]

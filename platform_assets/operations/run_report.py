@@ -14,6 +14,7 @@ import dagster as dg
 from platform_assets.base.errors import PlatformError
 from platform_assets.orchestration.failures import DUCKDB_INTERRUPTION, INTERRUPTED, innermost, reason
 from platform_assets.orchestration.in_process_runs import partition_tags, run_in_process
+from platform_assets.serving.assets import WAITS
 from platform_assets.training.metadata import APPROVAL, ON_REQUEST, VERDICT
 
 State = Literal["waiting", "running", "done", "failed", "skipped"]
@@ -50,6 +51,8 @@ class Outcome:
         Result of the quality gate, for a model.
     approval
         State of the approval request, for a model.
+    waits
+        What waits and why, for stored predictions; empty if nothing does.
     reason
         Why it failed or was skipped.
     """
@@ -66,6 +69,7 @@ class Outcome:
     demo: bool = False
     verdict: str = ""
     approval: str = ""
+    waits: str = ""
     reason: str = ""
     started: float = 0.0
 
@@ -238,6 +242,7 @@ class _Recorder:
                 outcome.demo = "demo" in metadata and bool(metadata["demo"].value)
                 outcome.verdict = str(metadata[VERDICT].value) if VERDICT in metadata else ""
                 outcome.approval = str(metadata[APPROVAL].value) if APPROVAL in metadata else ""
+                outcome.waits = str(metadata[WAITS].value) if WAITS in metadata else ""
                 return
             case _:
                 return

@@ -78,6 +78,29 @@ class LiveModel:
         return self.model.scores_unlimited(rows)
 
 
+def load_model(source: ChampionSource, approved: Approved) -> LiveModel:
+    """Load the approved version of a model.
+
+    Raises
+    ------
+    ArtefactError
+        The file cannot be loaded or was altered, or the threshold is not between 0 and 1.
+    """
+    if not 0 <= approved.threshold <= 1:
+        raise ArtefactError(f"its threshold is {approved.threshold}; it must be between 0 and 1")
+    return LiveModel(
+        name=approved.model,
+        version=approved.version,
+        digest=approved.digest,
+        threshold=approved.threshold,
+        approval_id=approved.approval_id,
+        metrics=approved.metrics,
+        demo=approved.demo,
+        model=source.load(approved.digest),
+        loaded_at=_now(),
+    )
+
+
 @dataclass(frozen=True)
 class ModelState:
     """State of one model in this process.
@@ -219,23 +242,10 @@ class LiveModels:
             LOG.info("%s: version %s is live, by request %s", name, live.version, live.approval_id)
 
     def _loaded(self, approved: Approved) -> LiveModel:
-        if not 0 <= approved.threshold <= 1:
-            raise ArtefactError(f"its threshold is {approved.threshold}; it must be between 0 and 1")
-        model = self._source.load(approved.digest)
-        live = LiveModel(
-            name=approved.model,
-            version=approved.version,
-            digest=approved.digest,
-            threshold=approved.threshold,
-            approval_id=approved.approval_id,
-            metrics=approved.metrics,
-            demo=approved.demo,
-            model=model,
-            loaded_at=_now(),
-        )
+        live = load_model(self._source, approved)
         # Warm up the scoring of many rows and of one row.
-        live.scores(model.golden_rows)
-        live.scores(model.golden_rows.head(1))
+        live.scores(live.model.golden_rows)
+        live.scores(live.model.golden_rows.head(1))
         return live
 
     def _succeed(self, name: str, live: LiveModel | None) -> None:
@@ -270,6 +280,15 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def how_to_get_a_champion(name: str) -> str:
+    """Return why a model has no champion, and what to do."""
+    return (
+        f"{name} has no champion, because no version was approved and promoted. Train the model, then approve the "
+        "version on the page /approvals or with `platform-assets decide approve`; the job promote_model, which "
+        "`make up` launches, promotes it"
+    )
+
+
 def _no_champion(name: str, state: ModelState | None) -> str:
     if state is None:
         return f"this service does not serve the model {name}"
@@ -277,11 +296,7 @@ def _no_champion(name: str, state: ModelState | None) -> str:
         return f"no version of {name} is live: {state.failure}"
     if state.looked_at is None:
         return f"{name} is still being loaded; try again in a few seconds"
-    return (
-        f"{name} has no champion, because no version was approved and promoted. Train the model, then approve the "
-        "version on the page /approvals or with `platform-assets decide approve`; the job promote_model, which "
-        "`make up` launches, promotes it"
-    )
+    return how_to_get_a_champion(name)
 
 
 def _told(error: Exception) -> str:

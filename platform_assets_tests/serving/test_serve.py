@@ -22,10 +22,12 @@ from pydantic import SecretStr
 from platform_assets.database.embedded.server import free_port
 from platform_assets.database.revisions import DOMAINS
 from platform_assets.domains.credit_risk.model import MODEL as CREDIT
+from platform_assets.domains.sensor_maintenance.model import MODEL as SENSORS
 from platform_assets.domains.sentence_relevance.model import MODEL as SENTENCES
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import PROGRAM, platform_assets
+from platform_assets_tests.domains.sensor_maintenance.plant import Plant
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.serving import credit, sentences
 
@@ -101,18 +103,24 @@ def asked(served: Served, command: str) -> tuple[int, str]:
     return int(status), body
 
 
+def crown_all(services: Services) -> None:
+    """Make a version of each model that the documented requests need the champion."""
+    credit.publish_features(services, CLIENTS)
+    credit.crown(services, credit.fitted(services), 1)
+    sentences.crown(services, sentences.fitted(), 1)
+    Plant(services).promote(2.0)
+
+
 @pytest.mark.requirement("SRV-1", "CRE-4", "OPS-4")
 def test_the_service_answers_the_documented_requests_and_logs_all_predictions_before_it_stops(
     database_url: str, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
     services = Services(Settings(home=home, database_url=SecretStr(database_url)))
-    credit.publish_features(services, CLIENTS)
-    credit.crown(services, credit.fitted(services), 1)
-    sentences.crown(services, sentences.fitted(), 1)
+    crown_all(services)
     with serving(tmp_path, database_url) as served:
         wait_until(lambda: served.answers("/health/ready"), "the service was ready")
-        assert {CREDIT.name, SENTENCES.name} <= served.with_champion()
+        assert {CREDIT.name, SENTENCES.name, SENSORS.name} <= served.with_champion()
         assert "server" not in requests.get(f"{served.address}/health/live", timeout=60).headers
         page = requests.get(f"{served.address}/", headers={"Accept": "text/html"}, timeout=60)
         assert "<h1>Sign in</h1>" in page.text

@@ -2,17 +2,21 @@
 
 import dagster as dg
 
-from platform_assets.domains.sensor_maintenance import schemas
+from platform_assets.base.frames import Expression
+from platform_assets.domains.sensor_maintenance import features, schemas
+from platform_assets.domains.sensor_maintenance.model import MODEL
 from platform_assets.domains.sensor_maintenance.sources import HISTORY, INCOMING, read_history
 from platform_assets.engine.query_engine import Engine
 from platform_assets.engine.row_batch import RowBatch
-from platform_assets.lake.assets import table_asset
+from platform_assets.lake.assets import online_check, table_asset
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.landed_files import LandedFiles
 from platform_assets.landing.declared_sources import Sources
 from platform_assets.landing.landed_rows import Landed
 from platform_assets.landing.landing_zone import LandingZones
 from platform_assets.landing.sensors import files_landed_sensor, source_changed_sensor
+from platform_assets.serving.assets import predictions_asset, waits_for_champion
+from platform_assets.serving.batch_predictions import BatchPredictions
 
 OWNERS = ["team:maintenance"]
 
@@ -35,14 +39,33 @@ def readings_incoming(
     return zones.find(INCOMING).take(landed, engine, context.run.run_id)
 
 
+predictions = predictions_asset(
+    BatchPredictions(MODEL.name, schemas.READINGS_INCOMING, schemas.PREDICTIONS, positive="needs_maintenance"),
+    INCOMING,
+    owners=OWNERS,
+)
+
+
+@table_asset(schemas.DEVICES, owners=OWNERS)
+def devices(predictions: Expression) -> Expression:
+    """The newest decision of each device, for HTTP requests and work lists."""
+    return features.newest_per_device(predictions)
+
+
+devices_are_current = online_check(schemas.DEVICES, schemas.PREDICTIONS, features.newest_per_device)
+
 predict_sensor_maintenance = dg.define_asset_job(
     "predict_sensor_maintenance",
-    selection=dg.AssetSelection.assets(readings_incoming),
-    description="Take up to 500 files that wait in the landing zone.",
+    selection=dg.AssetSelection.assets(readings_incoming, predictions, devices),
+    description="Take up to 500 files that wait in the landing zone, and predict with the champion.",
 )
 
 sensor_maintenance_files_landed = files_landed_sensor(
-    "sensor_maintenance_files_landed", INCOMING, predict_sensor_maintenance.name
+    "sensor_maintenance_files_landed",
+    INCOMING,
+    predict_sensor_maintenance.name,
+    waits_for=waits_for_champion(MODEL.name),
+    resources={"ledger"},
 )
 
 sensor_history_changed = source_changed_sensor(

@@ -1,10 +1,10 @@
-"""Identity of a reading, as an Ibis expression."""
+"""Identity of a reading, and the newest decision of each device, as Ibis expressions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from platform_assets.domains.sensor_maintenance.schemas import READINGS
+from platform_assets.domains.sensor_maintenance.schemas import DEVICES, READINGS
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -31,3 +31,29 @@ def reading(readings: ir.Table) -> ir.StringColumn:
     # Engines format floats differently, so the text is that of a whole number.
     texts = ((readings[name] * 10**DECIMALS).round().cast("int64").cast("string") for name in READINGS)
     return ibis.literal("|").join([*texts]).hexdigest("sha256")
+
+
+def newest_per_device(predictions: ir.Table) -> ir.Table:
+    """Return the newest decision of each device.
+
+    The time of a reading decides. The time of the prediction stands in for an unknown time, and for one that is later,
+    because then the device's clock is wrong. Of equal times, the last prediction wins, then the larger digest and line.
+
+    Parameters
+    ----------
+    predictions
+        One row per reading, with the columns of `schemas.PREDICTIONS`.
+
+    Returns
+    -------
+    ir.Table
+        One row per device, with the columns of `schemas.DEVICES`.
+    """
+    import ibis
+
+    at = predictions.recorded_at.coalesce(predictions.predicted_at)
+    taken_at = ibis.least(at, predictions.predicted_at)
+    order = (taken_at, predictions.predicted_at, predictions.file_digest, predictions.line)
+    newest_first = ibis.window(group_by=predictions.device, order_by=[ibis.desc(one) for one in order])
+    placed = predictions.mutate(place=ibis.row_number().over(newest_first))
+    return placed.filter(placed.place == 0).select(column.name for column in DEVICES.columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from platform_assets.lake.expectations import has_rows, is_one_of, is_present, is_unique, is_within
 from platform_assets.lake.schemas import Column, TableSchema
+from platform_assets.serving.stored_predictions import prediction_table
 
 UNIT = "unknown unit"  # the source names no unit; the labelled readings are standardised
 HIGHEST_READING = 1e6
@@ -56,4 +57,19 @@ READINGS_INCOMING = TableSchema(
     source=True,
     accumulates=True,
     expectations=(is_present("device"), *READING_EXPECTATIONS),
+)
+
+PREDICTIONS = prediction_table(
+    "sensor_maintenance/predictions",
+    READINGS_INCOMING,
+    copied=("file_name", "device", "recorded_at"),
+    positive=Column("needs_maintenance", "boolean", "Whether the probability is at least the threshold."),
+)
+
+DEVICES = TableSchema(
+    name="sensor_maintenance/devices",
+    columns=tuple(sorted(PREDICTIONS.columns, key=lambda column: column.name != "device")),
+    key=("device",),
+    store="online",
+    expectations=(is_unique("device"), is_present("device")),
 )

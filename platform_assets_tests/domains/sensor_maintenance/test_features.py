@@ -1,15 +1,19 @@
-"""The identity of a reading, and the examples of the model."""
+"""The identity of a reading, the examples of the model, and the newest decision of each device."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
+import ibis
 import pandas as pd
 import pytest
 
-from platform_assets.domains.sensor_maintenance.features import reading
+from platform_assets.domains.sensor_maintenance.features import newest_per_device, reading
+from platform_assets.domains.sensor_maintenance.schemas import DEVICES, PREDICTIONS
 from platform_assets_tests.domains.sensor_maintenance.histories import demo_history, examples_of
+from platform_assets_tests.queries import Query
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,3 +43,49 @@ def test_examples_keep_their_ids_when_the_file_is_sorted_differently_and_grows(e
     after = examples_of(engine, both.assign(row=range(len(both))))
     kept = after[after["example"].isin(before["example"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, before)
+
+
+MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def decided(device: str, digest: str, line: int, recorded: float | None, predicted: float) -> dict[str, Any]:
+    """Return a row of the predictions; the times are hours after midnight."""
+    return {
+        **dict.fromkeys((column.name for column in PREDICTIONS.columns), None),
+        "device": device,
+        "file_digest": digest,
+        "line": line,
+        "recorded_at": None if recorded is None else MIDNIGHT + timedelta(hours=recorded),
+        "predicted_at": MIDNIGHT + timedelta(hours=predicted),
+    }
+
+
+newest = Query(ibis.schema({column.name: column.type for column in PREDICTIONS.columns}), newest_per_device)
+
+
+@pytest.mark.requirement("SEN-6")
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        # A late file does not replace a newer reading.
+        ([("p", "a", 2, 5, 6), ("p", "b", 2, 3, 9)], {"p": ("a", 2)}),
+        # Without a time, the prediction's time counts.
+        ([("p", "a", 2, 5, 6), ("p", "b", 2, None, 7)], {"p": ("b", 2)}),
+        ([("p", "a", 2, 5, 8), ("p", "b", 2, None, 4)], {"p": ("a", 2)}),
+        # A time in the future counts as the prediction's time.
+        ([("p", "a", 2, 500, 6), ("p", "b", 2, 7, 8)], {"p": ("b", 2)}),
+        # Ties: the later prediction, then the larger digest, then the later line.
+        ([("p", "b", 2, 5, 6), ("p", "a", 2, 5, 7)], {"p": ("a", 2)}),
+        ([("p", "b", 2, 5, 6), ("p", "a", 9, 5, 6)], {"p": ("b", 2)}),
+        ([("p", "a", 9, 5, 6), ("p", "a", 10, 5, 6)], {"p": ("a", 10)}),
+        ([("p", "a", 2, 5, 6), ("q", "a", 3, None, 6), ("p", "a", 4, 4, 6)], {"p": ("a", 2), "q": ("a", 3)}),
+        ([], {}),
+    ],
+)
+def test_the_newest_decision_of_a_device(
+    rows: list[tuple[str, str, int, float | None, float]], expected: dict[str, tuple[str, int]]
+) -> None:
+    for order in (rows, rows[::-1]):
+        found = newest(decided(*row) for row in order)
+        assert {row["device"]: (row["file_digest"], row["line"]) for row in found} == expected
+        assert all([*row] == [column.name for column in DEVICES.columns] for row in found)
