@@ -12,6 +12,7 @@ from platform_assets.evaluation.split_rules import StratifiedSplit
 from platform_assets.evaluation.thresholds import bounding_false_alarms
 from platform_assets.training.explanations import decision_surface, permutation_importance
 from platform_assets.training.model_spec import Candidate, Card, Incoming, Kpi, ModelSpec, Retraining
+from platform_assets.training.prediction_tables import PredictionTable
 from platform_assets.training.preprocessing import tabular_pipeline
 
 if TYPE_CHECKING:
@@ -144,6 +145,17 @@ MODEL = ModelSpec(
     learning_curve=(100, 200, 400, 800),
     retraining=Retraining(min_new_rows=100),
     incoming=Incoming("sensor_maintenance/readings_incoming"),
+    prediction_tables=(
+        PredictionTable(
+            name="sensor_maintenance.predictions",
+            key=("file_digest", "line"),
+            subjects=(("device",), ("file_digest", "line")),
+            score="probability",
+            version="model_version",
+            approval="approval_id",
+            at=("recorded_at", "predicted_at"),
+        ),
+    ),
     card=Card(
         purpose="Does this device need maintenance?",
         acted_on_by="Maintenance planners inspect the devices above the threshold.",

@@ -52,6 +52,7 @@ def upgrade() -> None:
         sa.CheckConstraint("probability between 0 and 1", "probability_is_between_0_and_1"),
         sa.CheckConstraint("needs_maintenance = (probability >= threshold)", "threshold_decides"),
         sa.Index("predictions_predicted_at", "predicted_at"),
+        sa.Index("predictions_device", "device"),
         schema=SCHEMA,
         comment="Stored predictions, one row per reading. Rows are never changed.",
     )
