@@ -97,7 +97,7 @@ class Sources:
     def given(self, source: DeclaredSource) -> Source | None:
         """Return the source that the variable is set to, or None if the variable is not set."""
         uri: str = getattr(self.settings_of(source.settings), source.setting)
-        return Source(source.variable, uri, unpacked=self._unpacked) if uri else None
+        return Source(source.variable, uri, unpacked=self.unpacked) if uri else None
 
     def find(self, source: DeclaredSource) -> Source:
         """Return the source that the variable is set to. Without one, return sample data if they are allowed.
@@ -117,10 +117,11 @@ class Sources:
         file = self.settings.home / "demo" / f"{source.name}_{rows}{source.demo.suffix}"
         if not file.exists():
             self._write(file, source.demo, rows)
-        return Source(source.variable, str(file), demo=True, unpacked=self._unpacked)
+        return Source(source.variable, str(file), demo=True, unpacked=self.unpacked)
 
     @property
-    def _unpacked(self) -> SizeLimit:
+    def unpacked(self) -> SizeLimit:
+        """Limit for unpacking a source file."""
         return SizeLimit(self.settings.unpacked_max_bytes, variable("unpacked_max_bytes"))
 
     def demo_rows(self, source: DeclaredSource) -> int:
