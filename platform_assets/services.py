@@ -138,9 +138,10 @@ class Services:
         from platform_assets.database.opening import owner_for_rules
 
         owner = self._owner_connection if owner_for_rules(self.settings) else None
-        # As `make up` serves them. In production the address of the service is not known here.
-        local = f"http://localhost:{self.settings.service_port}/approvals"
-        pages = local if self.settings.env == "development" else ""
+        address = self.settings.service_url
+        if not address and self.settings.env == "development":
+            address = f"http://localhost:{self.settings.service_port}"
+        pages = f"{address}/approvals" if address else ""
         return Ledger(self._connection, owner=owner, keep_heads=self._keep_heads, pages=pages)
 
     def _keep_heads(self) -> None:

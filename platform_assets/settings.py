@@ -154,6 +154,15 @@ class Settings(SettingsGroup):
     dagster_port: Annotated[int, Field(ge=1, le=65535, description="Port of Dagster's UI under `make up`.")] = 3000
     mlflow_port: Annotated[int, Field(ge=1, le=65535, description="Port of MLflow under `make up`.")] = 5000
     service_port: Annotated[int, Field(ge=1, le=65535, description="Port of the HTTP service.")] = 8000
+    dagster_url: Annotated[
+        str, Field(description="Address of Dagster's UI for links. Default: that of `make up`; in production no links.")
+    ] = ""
+    mlflow_url: Annotated[
+        str, Field(description="Address of MLflow for links. Default: that of `make up`; in production no links.")
+    ] = ""
+    service_url: Annotated[
+        str, Field(description="Address of the service for links. Default: that of `make up`; in production no links.")
+    ] = ""
     rate_limit: Annotated[
         str,
         Field(
@@ -189,9 +198,12 @@ class Settings(SettingsGroup):
         ),
     ] = None
     demo_rows: Annotated[int, Field(ge=100, description="Number of rows in each sample data set.")] = 20_000
-    archive_max_bytes: Annotated[int, Field(ge=1, description="Largest size of an unpacked source file, in bytes.")] = (
-        1 << 28
-    )
+    archive_max_bytes: Annotated[
+        int, Field(ge=1, description="Largest size of an unpacked tar archive and of its file, in bytes.")
+    ] = 1 << 28
+    unpacked_max_bytes: Annotated[
+        int, Field(ge=1, description="Largest size of any other packed source file once it is unpacked, in bytes.")
+    ] = 10 << 30
 
     @field_validator("home")
     @classmethod
@@ -202,6 +214,13 @@ class Settings(SettingsGroup):
             named = " ".join(repr(one)[1:-1] for one in refused)
             raise ValueError(f"must be a folder without {named} in its path, not {str(folder)!r}")
         return folder
+
+    @field_validator("dagster_url", "mlflow_url", "service_url")
+    @classmethod
+    def _address(cls, text: str) -> str:
+        if text and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
+            raise ValueError("must be an address without user and query, for example https://dagster.example.org")
+        return text.rstrip("/")
 
     @field_validator("engine_memory")
     @classmethod

@@ -78,6 +78,8 @@ def test_a_secret_without_a_matching_name_is_refused() -> None:
         ("PLATFORM_RATE_LIMIT", "5/second", "rate_limit", "5/second"),
         ("PLATFORM_RATE_LIMIT", "off", "rate_limit", "off"),
         ("PLATFORM_ARCHIVE_MAX_BYTES", "1", "archive_max_bytes", 1),
+        ("PLATFORM_UNPACKED_MAX_BYTES", "1", "unpacked_max_bytes", 1),
+        ("PLATFORM_DAGSTER_URL", "https://runs.example/dagster/", "dagster_url", "https://runs.example/dagster"),
         ("platform_sources", "live", "sources", "live"),
     ],
 )
@@ -110,6 +112,9 @@ def test_a_variable_sets_its_field(
         ("PLATFORM_HOME", "/data/a\\b", "must be a folder without \\\\ in its path"),
         ("PLATFORM_HOME", "/data/a\tb", "must be a folder without \\t in its path"),
         ("PLATFORM_ARCHIVE_MAX_BYTES", "0", "greater than or equal to 1"),
+        ("PLATFORM_MLFLOW_URL", "mlflow.example:5000", "must be an address without user and query, for example https"),
+        ("PLATFORM_SERVICE_URL", "https://me:pw@a.example", "must be an address without user and query, for example"),
+        ("PLATFORM_DAGSTER_URL", "javascript:alert(1)", "must be an address without user and query, for example https"),
     ],
 )
 def test_the_error_for_an_invalid_value_shows_the_allowed_values(

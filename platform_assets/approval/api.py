@@ -23,8 +23,8 @@ from platform_assets.approval.ledger_events import closing_event
 from platform_assets.approval.ledger_queries import open_first
 from platform_assets.approval.pages import (
     Form,
+    find_consoles,
     list_page,
-    local_consoles,
     plot_links,
     request_page,
     sent_form,
@@ -138,7 +138,7 @@ def router(services: Services) -> APIRouter:
 
     routes = APIRouter(tags=["approvals"], responses=documented(401, 403, 422, 429, 503))
     _add_list(routes, ledger)
-    consoles = partial(local_consoles, services.settings)
+    consoles = partial(find_consoles, services.settings)
     _add_request(routes, ledger, consoles)
     _add_plot(routes, ledger)
     _add_decision(routes, ledger, consoles)

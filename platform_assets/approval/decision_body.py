@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from platform_assets.approval.pages import DECISIONS, MAX_REASON
-from platform_assets.base.printable_text import PRINTABLE, PRINTABLE_LINES, unprintable
-from platform_assets.base.visible_text import VISIBLE, is_visible
+from platform_assets.base.printable_text import PRINTABLE, PRINTABLE_LINES, VISIBLE, is_visible, unprintable
 
 _REASON = f"^{PRINTABLE_LINES}*{VISIBLE}{PRINTABLE_LINES}*$"
 

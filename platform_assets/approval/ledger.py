@@ -21,8 +21,7 @@ from platform_assets.approval.ledger_queries import (
 )
 from platform_assets.approval.policy import policy_as_json
 from platform_assets.approval.refusals import Verb, refusal
-from platform_assets.base.printable_text import unprintable
-from platform_assets.base.visible_text import is_visible
+from platform_assets.base.printable_text import is_visible, unprintable
 from platform_assets.database.policies import policy_in_force, write_policies
 
 if TYPE_CHECKING:

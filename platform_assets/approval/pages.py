@@ -98,12 +98,16 @@ class Consoles:
         return f"{self.dagster}/assets/{quote(name)}?view=events" if self.dagster else ""
 
 
-def local_consoles(settings: Settings, request: Request) -> Consoles:
-    """Return the addresses of Dagster and MLflow under `make up`, on the host of the page; empty in production."""
+def find_consoles(settings: Settings, request: Request) -> Consoles:
+    """Return the addresses of Dagster and MLflow from the settings; in development by default those of `make up`."""
     if settings.env == "production":
-        return Consoles()
-    host = f"http://{request.url.hostname}"
-    return Consoles(f"{host}:{settings.dagster_port}", f"{host}:{settings.mlflow_port}")
+        return Consoles(settings.dagster_url, settings.mlflow_url)
+    host = request.url.hostname or "localhost"
+    host = f"http://[{host}]" if ":" in host else f"http://{host}"
+    return Consoles(
+        settings.dagster_url or f"{host}:{settings.dagster_port}",
+        settings.mlflow_url or f"{host}:{settings.mlflow_port}",
+    )
 
 
 @dataclass(frozen=True)

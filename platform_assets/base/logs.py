@@ -78,7 +78,16 @@ def _is_sensitive(name: str) -> bool:
 
 def _forms(secret: str) -> Iterator[str]:
     for part in (secret, *_parts_of_url(secret)):
-        yield from filter(None, (part, quote(part), quote(part, safe=""), quote_plus(part)))
+        data = _as_bytes(part)
+        yield from filter(None, (part, quote(data), quote(data, safe=""), quote_plus(data)))
+
+
+def _as_bytes(text: str) -> bytes:
+    """Encode a text as in the environment, where bytes that are not UTF-8 are read as surrogates."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogatepass")
 
 
 def _parts_of_url(secret: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""Text that looks like what it holds: without control characters and invisible formatting.
+"""Control characters and invisible formatting: which ones a text may not contain, and whether it contains any other.
 
-Such characters can rewrite a terminal's output or reverse the direction of a line. New texts with them are refused;
-older ones are shown escaped.
+They can rewrite a terminal's output or reverse the direction of a line. New texts with forbidden characters are
+refused; older ones are shown escaped. `is_visible` detects a text of blanks and joiners only, which are allowed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,16 @@ PRINTABLE_LINES = rf"(?:[^{_FORBIDDEN}]|\r\n)"
 # PostgreSQL cannot store surrogates either.
 _UNPRINTABLE = re.compile(rf"[\u0009\u000a{_FORBIDDEN}\ud800-\udfff]")
 _OF_LINES = "\n\t"
+_INVISIBLE = (
+    # Blanks, controls, and formats: zero width, direction, joiners, fillers, variation selectors.
+    r"\s\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
+    r"\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    # Musical formats and tags. As characters, because Python and JavaScript escape them differently.
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+VISIBLE = f"[^{_INVISIBLE}]"
+"""Pattern that a text with a visible character matches somewhere; the same in Python and JavaScript (flag `u`)."""
+_VISIBLE = re.compile(VISIBLE)
 
 
 def unprintable(text: str, *, lines: bool = False) -> list[str]:
@@ -54,3 +64,8 @@ def escaped(text: str, *, lines: bool = False) -> str:
         return letter if lines and letter in _OF_LINES else letter.encode("unicode_escape").decode()
 
     return _UNPRINTABLE.sub(shown, text)
+
+
+def is_visible(text: str) -> bool:
+    """Return whether a text contains a visible character."""
+    return _VISIBLE.search(text) is not None

@@ -30,6 +30,8 @@ Purpose = Literal["platform", "dagster", "mlflow"]
 
 LOG = logging.getLogger(__name__)
 EMBEDDED_NAME = "platform"
+AS_UTF8 = "encoding 'UTF8' locale 'C' template template0"
+"""Options that create a database in UTF-8 on a server whose template has another encoding."""
 CONNECT_SECONDS = 10
 """Longest wait for a new connection."""
 LOCK_SECONDS = 600
@@ -99,10 +101,22 @@ class Database:
         """Return the database's URL for SQLAlchemy with psycopg 3."""
         return self._url.set(database=self.name(purpose))
 
-    def psycopg2_url(self, purpose: Purpose) -> str:
-        """Return the database's URL, with its password, for Dagster and MLflow, which need psycopg2."""
-        url = self.url(purpose).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
-        address, _, query = url.partition("?")
+    def psycopg2_url(self, purpose: Purpose, service: str = "") -> str:
+        """Return the database's URL, with its password, for Dagster and MLflow, which need psycopg2.
+
+        Parameters
+        ----------
+        purpose
+            The database.
+        service
+            Name of a service in libpq's service file, which contains host and port instead of the URL.
+        """
+        url = self.url(purpose).set(drivername="postgresql+psycopg2")
+        # Another program may listen on the former port of an embedded server, and never answer.
+        url = url.update_query_dict({"connect_timeout": str(CONNECT_SECONDS), **url.query})
+        if service:
+            url = url._replace(host=None, port=None).update_query_dict({"service": service})
+        address, _, query = url.render_as_string(hide_password=False).partition("?")
         # libpq, unlike SQLAlchemy, does not read + in a query as a space.
         return f"{address}?{query.replace('+', '%20')}"
 
@@ -118,12 +132,22 @@ class Database:
             pool_pre_ping=True,
             connect_args={"connect_timeout": CONNECT_SECONDS},
         )
-        event.listen(engine, "do_connect", self._set_port)
+        event.listen(engine, "do_connect", self.set_port)
         return engine
 
-    def _set_port(self, *arguments: Any) -> None:
-        # The last argument has psycopg's options. Replace its port, because the server's port may have changed since
-        # the engine was created.
+    def set_port(self, *arguments: Any) -> None:
+        """Replace the port that an engine connects to, because the server's may have changed since it was created.
+
+        Parameters
+        ----------
+        *arguments
+            Those of SQLAlchemy's event `do_connect`. The last one holds the driver's options.
+
+        Raises
+        ------
+        DatabaseError
+            The embedded server has ended. It is being restarted in the background.
+        """
         self._follow_server()
         if self.server:
             arguments[-1]["port"] = self._url.port
@@ -317,6 +341,27 @@ def embedded_database(port: int, role: str, password: str, server: ServerInUse |
     # Set explicitly, because PGSSLMODE and PGGSSENCMODE in a user's shell are meant for another server.
     query = {"sslmode": "disable", "gssencmode": "disable"}
     return Database(URL.create("postgresql", role, password, "127.0.0.1", port, EMBEDDED_NAME, query), server)
+
+
+def require_utf8(database: Database, connection: psycopg.Connection[Any]) -> None:
+    """Refuse databases in which a text is not stored as UTF-8.
+
+    Raises
+    ------
+    DatabaseError
+        At least one of the three databases has another encoding. The message contains the statement that creates it.
+    """
+    names = [database.name(purpose) for purpose in get_args(Purpose)]
+    found = connection.execute(
+        "select datname, pg_encoding_to_char(encoding) from pg_database where datname = any(%s)"
+        " and pg_encoding_to_char(encoding) <> 'UTF8' order by datname",
+        [names],
+    ).fetchall()
+    for name, encoding in found:
+        raise DatabaseError(
+            f"the database {name} has the encoding {encoding}, and the platform needs UTF8; move it away, and let "
+            f'`platform-assets migrate` create it, or an administrator: create database "{name}" {AS_UTF8}'
+        )
 
 
 def missing(database: Database, connection: psycopg.Connection[Any]) -> list[Purpose]:

@@ -30,7 +30,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import DatabaseError, first_line
-from platform_assets.database.connections import missing
+from platform_assets.database.connections import AS_UTF8, missing, require_utf8
 from platform_assets.database.ledger_rights import RIGHTS, guard
 from platform_assets.database.policies import write_policies, write_rules
 from platform_assets.database.revisions import (
@@ -104,8 +104,8 @@ def migrate(
     Raises
     ------
     DatabaseError
-        A database is missing and the role may not create it, a right cannot be granted, a database is at an unknown
-        revision, or the identifiers of a migration contradict its file name.
+        A database is missing and the role may not create it, or is not in UTF-8, a right cannot be granted, a database
+        is at an unknown revision, or the identifiers of a migration contradict its file name.
     """
     if owner is None or owner.role == database.role:
         owner = database
@@ -143,12 +143,13 @@ def _create_missing(owner: Database, role: str) -> list[Purpose]:
 
     with owner.maintenance() as connection:
         created = []
+        options = _creation_options(connection)
         for purpose in missing(owner, connection):
             name = owner.name(purpose)
             its_owner = owner.role if purpose == "platform" else role
             whose = sql.SQL(" owner {}").format(sql.Identifier(its_owner)) if its_owner else sql.SQL("")
             try:
-                connection.execute(sql.SQL("create database {}{}").format(sql.Identifier(name), whose))
+                connection.execute(sql.SQL("create database {}{}{}").format(sql.Identifier(name), whose, options))
                 created.append(purpose)
             except (errors.InsufficientPrivilege, errors.UndefinedObject):
                 user = connection.info.user
@@ -159,7 +160,16 @@ def _create_missing(owner: Database, role: str) -> list[Purpose]:
             except (errors.DuplicateDatabase, errors.UniqueViolation):
                 # Another process is migrating at the same time and has created the database first.
                 continue
+        require_utf8(owner, connection)
     return created
+
+
+def _creation_options(connection: psycopg.Connection[Any]) -> psycopg.sql.SQL:
+    """Return the options for new databases: none if the server's template is in UTF-8."""
+    from psycopg import sql
+
+    template = b"select pg_encoding_to_char(encoding) = 'UTF8' from pg_database where datname = 'template1'"
+    return sql.SQL("" if connection.execute(template).fetchone() == (True,) else f" {AS_UTF8}")
 
 
 def grant(connection: psycopg.Connection[Any], role: str) -> None:

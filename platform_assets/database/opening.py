@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import DatabaseError, PlatformError
 from platform_assets.base.home_folder import make_home
-from platform_assets.database.connections import Database, embedded_database, missing
+from platform_assets.database.connections import Database, embedded_database, missing, require_utf8
 from platform_assets.database.embedded.server import APP, OWNER
 from platform_assets.database.embedded.shared_use import use_server
 from platform_assets.database.ledger_rights import require_separate_owner
@@ -152,10 +152,11 @@ def require_heads(database: Database, domains: Path = DOMAINS) -> None:
     Raises
     ------
     DatabaseError
-        A revision is missing or unknown to this code, or one of the three databases does not exist.
+        A revision is missing or unknown to this code, or one of the three databases does not exist or is not in UTF-8.
 
     """
     with database.connect("platform") as connection:
+        require_utf8(database, connection)
         found, wanted = current_heads(connection), wanted_heads(domains)
         lacking = missing(database, connection)
     refuse_unknown(found, database.name("platform"), domains)

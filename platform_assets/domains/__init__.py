@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from types import ModuleType
 
-    from platform_assets.landing.declared_sources import DeclaredSource
+    from platform_assets.landing.declared_sources import DeclaredApi, DeclaredSource
     from platform_assets.training.model_spec import ModelSpec
 
 Found = TypeVar("Found")
@@ -58,6 +58,13 @@ def declared_sources() -> list[DeclaredSource]:
     from platform_assets.landing.declared_sources import DeclaredSource
 
     return all_of(DeclaredSource, modules_named("sources", __name__))
+
+
+def declared_apis() -> list[DeclaredApi]:
+    """Return every HTTP API that a domain's `sources.py` declares."""
+    from platform_assets.landing.declared_sources import DeclaredApi
+
+    return all_of(DeclaredApi, modules_named("sources", __name__))
 
 
 def settings_classes() -> list[type[DomainSettings]]:

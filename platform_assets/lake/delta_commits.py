@@ -39,6 +39,7 @@ _LONGEST_WAIT = 0.5
 """Longest wait between two attempts, in seconds."""
 _FOREVER = "interval 36500 days"
 SOURCE_DIGEST = "source_digest"
+"""Metadata of a version: SHA-256 of the source file that it was made from."""
 
 
 @dataclass(frozen=True)
@@ -179,15 +180,14 @@ def _unchanged(
     base: TableVersion,
     made_from: Mapping[str, Mapping[str, int]],
 ) -> TableVersion | None:
-    """Return the current version, because the rows are unchanged. Restate it if its inputs or its source file changed.
+    """Return the current version, because the rows are unchanged. Restate it if its inputs changed or have no order.
 
-    Restating commits new metadata without data files. Otherwise an older run could still replace the rows.
+    Restating commits new metadata without data files. Otherwise an older run could still replace the rows. A source
+    file may be replaced and come back, so each run that reads the current rows again restates them.
     """
     lineage = publication.lineage
     is_current = lineage is not None and lineage.before is not None and not _has_changed(lineage, base, None)
-    source = publication.metadata.get(SOURCE_DIGEST)
-    is_other_file = is_current and source is not None and source != base.metadata.get(SOURCE_DIGEST)
-    if lineage is None or (made_from == base.made_from and not is_other_file):
+    if lineage is None or (made_from == base.made_from and (lineage.is_ordered or not is_current)):
         return base
     at = round(base.committed_at.timestamp() * 1000)
     committed = commit_metadata(base.version, base.parts, publication.metadata, made_from, at)

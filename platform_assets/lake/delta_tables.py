@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TableError
 from platform_assets.engine.query_engine import as_frame
-from platform_assets.lake.delta_commits import Publication, publish
+from platform_assets.lake.delta_commits import SOURCE_DIGEST, Publication, publish
 from platform_assets.lake.lake_location import LakeLocation
 from platform_assets.lake.merged_files import merge_small_files
 from platform_assets.lake.table_damage import place_of, refuse_foreign_features
@@ -104,6 +104,17 @@ class TableStore:
             return None
         with self._location.plain_errors(name, "cannot be read"):
             return newest(name, table)
+
+    def source_digest(self, name: str) -> str | None:
+        """Return the SHA-256 of the source file that a table was made from; None without a source or a table.
+
+        Raises
+        ------
+        TableError
+            As for `current`.
+        """
+        version = self.current(name)
+        return version.metadata.get(SOURCE_DIGEST) if version else None
 
     def versions(self, name: str, limit: int | None = None) -> list[TableVersion]:
         """Return the versions, newest first.

@@ -35,6 +35,9 @@ _FORMS = (
 _EXACT = {"float64": 1 << 53, "float32": 1 << 24}
 """Number from which on a float no longer represents every whole number, by float type."""
 
+_PYTHON_TIMES = (-62_135_596_800, 253_402_300_799)
+"""First and last second of the years 1 to 9999 in UTC, since 1970."""
+
 
 def typed_rows(rows: ir.Table, schema: TableSchema) -> ir.Table:
     """Return rows with the declared types, and the rules that they break. A value that does not fit becomes null."""
@@ -82,6 +85,21 @@ def _readable(rows: ir.Table, column: Column) -> ir.Value:
 
 def as_type(raw: ir.Value, kind: dt.DataType) -> ir.Value:
     """The value as the declared type; null where it is not of that type."""
+    import ibis
+
+    value = _converted(raw, kind)
+    if kind.is_date() or kind.is_timestamp():
+        # Python's dates end at these years, so one row beyond them would stop the whole load.
+        is_held = value.epoch_seconds().between(*_PYTHON_TIMES) if _has_zone(kind) else value.year().between(1, 9999)
+        return ibis.ifelse(is_held, value, ibis.null(kind))
+    return value
+
+
+def _has_zone(kind: dt.DataType) -> bool:
+    return bool(kind.is_timestamp() and kind.timezone)
+
+
+def _converted(raw: ir.Value, kind: dt.DataType) -> ir.Value:
     import ibis
 
     found = raw.type()

@@ -45,6 +45,11 @@ class Lineage:
         """Version number by input, for inputs with versions."""
         return {name: version.version for name, version in self.inputs.items() if version}
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the version numbers tell which of two steps read newer inputs. Source files have no numbers."""
+        return bool(self.inputs) and None not in self.inputs.values()
+
     def refuse_stale(self, name: str, recorded: Iterable[Mapping[str, int]], *, has_changed: bool) -> None:
         """Raise if the rows to be replaced are newer than the step's rows.
 
@@ -65,7 +70,7 @@ class Lineage:
         StaleError
             The rows to be replaced are newer.
         """
-        is_ordered = bool(self.inputs) and None not in self.inputs.values()
+        is_ordered = self.is_ordered
         for made_from in recorded:
             is_ordered &= bool(made_from)
             for source, version in made_from.items():

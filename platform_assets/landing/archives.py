@@ -12,7 +12,6 @@ import gzip
 import re
 import shutil
 import tarfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from platform_assets.base.errors import first_line
@@ -22,6 +21,7 @@ from platform_assets.landing.packed_files import (
     ArchiveError,
     NoMemberError,
     SeveralMembersError,
+    SizeLimit,
     WrongMemberError,
     compression_of,
     decompressed,
@@ -48,28 +48,12 @@ class NotTarError(ArchiveError):
     """The compressed content is not a complete tar archive."""
 
 
-class TooLargeError(ArchiveError):
-    """The archive or its content exceeds the limit of bytes."""
-
-
 class NotBase64Error(ArchiveError):
     """The archive's file is not base64 text."""
 
 
-@dataclass(frozen=True)
-class Unpacking:
-    """Rules for unpacking an archive.
-
-    Attributes
-    ----------
-    limit
-        Maximum bytes of any layer.
-    setting
-        The environment variable that sets the limit, for messages.
-    """
-
-    limit: int
-    setting: str
+class Unpacking(SizeLimit):
+    """Rules for unpacking an archive: its limit, and that it holds one file of base64 text."""
 
     def unpack(self, archive: Path, folder: Path, called: str) -> Path:
         """Unpack the archive's only file, and return its path. No other file is left in the folder.
@@ -99,13 +83,6 @@ class Unpacking:
         _decode(text, target, f"{called}: its file {name}")
         text.unlink()
         return target
-
-    def too_large(self, called: str) -> TooLargeError:
-        """Return the error for an archive that exceeds the limit."""
-        return TooLargeError(
-            f"{called} holds more than {self.limit:,} bytes once it is unpacked; "
-            f"if that is intended, raise {self.setting}"
-        )
 
 
 def pack_file(file: Path, archive: Path, member: str, how: Unpacking, called: str) -> None:

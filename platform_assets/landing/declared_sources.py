@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from platform_assets.base.errors import SourceError
 from platform_assets.base.scratch import OwnedFolder
 from platform_assets.landing.archives import Unpacking
+from platform_assets.landing.packed_files import SizeLimit
 from platform_assets.landing.source_changes import content_digest
 from platform_assets.landing.source_files import Source
 from platform_assets.settings import Settings, read_settings, variable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from platform_assets.landing.sample_data import Demo
@@ -52,6 +54,22 @@ class DeclaredSource:
 
 
 @dataclass(frozen=True)
+class DeclaredApi:
+    """An HTTP API that a domain asks for data.
+
+    Attributes
+    ----------
+    name
+        Name of the API, for people.
+    describe
+        Function that returns which server the settings select, and raises a `SourceError` if a setting is missing.
+    """
+
+    name: str
+    describe: Callable[[Sources], str]
+
+
+@dataclass(frozen=True)
 class Sources:
     """Finds the location of each declared source in the settings.
 
@@ -79,7 +97,7 @@ class Sources:
     def given(self, source: DeclaredSource) -> Source | None:
         """Return the source that the variable is set to, or None if the variable is not set."""
         uri: str = getattr(self.settings_of(source.settings), source.setting)
-        return Source(source.variable, uri) if uri else None
+        return Source(source.variable, uri, unpacked=self.unpacked) if uri else None
 
     def find(self, source: DeclaredSource) -> Source:
         """Return the source that the variable is set to. Without one, return sample data if they are allowed.
@@ -99,7 +117,12 @@ class Sources:
         file = self.settings.home / "demo" / f"{source.name}_{rows}{source.demo.suffix}"
         if not file.exists():
             self._write(file, source.demo, rows)
-        return Source(source.variable, str(file), demo=True)
+        return Source(source.variable, str(file), demo=True, unpacked=self.unpacked)
+
+    @property
+    def unpacked(self) -> SizeLimit:
+        """Limit for unpacking a source file."""
+        return SizeLimit(self.settings.unpacked_max_bytes, variable("unpacked_max_bytes"))
 
     def demo_rows(self, source: DeclaredSource) -> int:
         """Return the rows of a source's sample data: PLATFORM_DEMO_ROWS, or more if its model needs more."""

@@ -1,9 +1,11 @@
-"""Remarks about readable source files that may be incomplete. The asset's metadata show the remarks."""
+"""Whether a source file may be incomplete: formats that show their end, and remarks for the asset's metadata."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+
+from platform_assets.landing.packed_files import compression_of, is_zip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +20,17 @@ _WAL = (
     b"\x02\x02"  # in bytes 18 and 19 of the header, https://www.sqlite.org/fileformat.html#file_format_version_numbers
 )
 _PARQUET = b"PAR1"
+
+
+def shows_its_end(head: bytes) -> bool:
+    """Return whether a file's format reveals a missing end: a packed file, parquet or SQLite.
+
+    Parameters
+    ----------
+    head
+        The first bytes of the file.
+    """
+    return bool(compression_of(head)) or is_zip(head) or head.startswith((_SQLITE, _PARQUET))
 
 
 def remarks_on(file: Path) -> list[str]:

@@ -6,12 +6,15 @@ ranges or HEAD requests. `source_files.py` decides which sources are web address
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import SourceError
-from platform_assets.landing.packed_files import CHUNK_BYTES
+from platform_assets.landing.file_remarks import shows_its_end
+from platform_assets.landing.packed_files import CHUNK_BYTES, HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 SECONDS = (10, 60)
 """Timeouts: to connect, and between two pieces of an answer."""
 HEAD_SECONDS = 10
+FRESH_SECONDS = 2
+"""Age up to which two writes of a file may get the same time, since web servers and some disks round to seconds."""
 HEADERS = {"Accept-Encoding": "identity", "Cache-Control": "no-cache"}
 # Accept the encoding that a file was uploaded with, because object stores send it even if it was not requested.
 # `packed_files.py` later unpacks the file by its first bytes, so these encodings are not decoded here.
@@ -42,16 +47,28 @@ def chunks(address: str) -> Iterator[bytes]:
     Raises
     ------
     WebError
-        The server did not send the whole file, or the file was replaced before the answer ended.
+        The server did not send the whole file, or the file was replaced before the answer ended, or nothing shows
+        whether the file is complete: neither the answer, nor an answer to HEAD, nor the file's format.
     """
     with _answer(address) as answer:
         encoding = answer.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in _BY_FIRST_BYTES:
             raise WebError(f"the server sent the unsupported Content-Encoding {encoding}; configure it to send none")
+        is_bounded = answer.raw.chunked or answer.raw.length_remaining is not None
+        head, read = b"", 0
         # Read the raw stream, because `iter_content` would decode it.
-        yield from answer.raw.stream(CHUNK_BYTES, decode_content=False)
+        for chunk in answer.raw.stream(CHUNK_BYTES, decode_content=False):
+            head, read = (head + chunk)[:HEAD_BYTES] if len(head) < HEAD_BYTES else head, read + len(chunk)
+            yield chunk
         before = _version(answer.headers)
-    after = _version(_head(address))
+    headers = _head(address)
+    # Without a length, a broken connection looks like the end. A second GET may end at the same byte.
+    if not (is_bounded or shows_its_end(head) or headers.get("Content-Length") == str(read)):
+        raise WebError(
+            f"the server does not state how long the file is, so the {read:,} bytes it sent may be a part; let it send "
+            "Content-Length, or pack the file with gzip, or download the file and check it"
+        )
+    after = _version(headers)
     # Compare only the first header that both answers have, because servers of one site may disagree about the time.
     mark = next((name for name in before if name in after), None)
     if mark and before[mark] != after[mark]:
@@ -59,9 +76,11 @@ def chunks(address: str) -> Iterator[bytes]:
 
 
 def facts(address: str) -> dict[str, str]:
-    """Return the entity tag, time and size of a file; empty if the server sends neither entity tag nor time."""
+    """Return the entity tag, time and size of a file; empty if the server sends no entity tag and no older time."""
     headers = _head(address)
     version = _version(headers)
+    if "ETag" not in version and _seconds_since_change(headers) < FRESH_SECONDS:
+        return {}
     return {**version, "size": headers.get("Content-Length", "")} if version else {}
 
 
@@ -101,6 +120,16 @@ def _head(address: str) -> Mapping[str, str]:
     except requests.RequestException:
         return {}
     return answer.headers if answer.status_code == HTTPStatus.OK else {}
+
+
+def _seconds_since_change(headers: Mapping[str, str]) -> float:
+    """Return the age of a file by its server's clock; infinity if the headers do not tell it."""
+    try:
+        return abs(
+            (parsedate_to_datetime(headers["Date"]) - parsedate_to_datetime(headers["Last-Modified"])).total_seconds()
+        )
+    except (KeyError, ValueError, TypeError):
+        return math.inf
 
 
 def _version(headers: Mapping[str, str]) -> dict[str, str]:

@@ -126,14 +126,21 @@ class LandingZones:
         uri: str = getattr(settings, declared.uri)
         pattern: str = getattr(settings, declared.pattern) if declared.pattern else ""
         form = FileForm(declared.columns, declared.fields, PathPattern(pattern, declared.fields) if pattern else None)
+        unpacked = self._sources.unpacked
         settle = float(getattr(settings, declared.settle_seconds))
         if uri:
-            return Zone(declared.name, ZoneFolder(Source(declared.variable, uri)), form, settle, self._database)
+            return Zone(
+                declared.name,
+                ZoneFolder(Source(declared.variable, uri, unpacked=unpacked)),
+                form,
+                settle,
+                self._database,
+            )
         if platform.sources == "live" or declared.demo is None:
             return None
         folder = platform.home / "landing" / declared.name
         samples = SampleFiles(declared.demo, folder, platform.scratch)
-        place = ZoneFolder(Source(declared.variable, str(folder), demo=True))
+        place = ZoneFolder(Source(declared.variable, str(folder), demo=True, unpacked=unpacked))
         return Zone(declared.name, place, form, settle, self._database, samples)
 
     def files(self, declared: DeclaredZone) -> ZoneFiles:

@@ -13,6 +13,7 @@ import re
 import tarfile
 import zipfile
 import zlib
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -49,6 +50,10 @@ class DamagedFileError(ArchiveError):
     """The packed file is cut off or altered."""
 
 
+class TooLargeError(ArchiveError):
+    """The packed file or its content exceeds the limit of bytes."""
+
+
 class NoMemberError(ArchiveError):
     """The archive holds no file."""
 
@@ -59,6 +64,29 @@ class SeveralMembersError(ArchiveError):
 
 class WrongMemberError(ArchiveError):
     """The archive's member cannot be unpacked: it is a link, is encrypted, or points outside the archive."""
+
+
+@dataclass(frozen=True)
+class SizeLimit:
+    """Limit for unpacking, because a small packed file can fill a disk.
+
+    Attributes
+    ----------
+    limit
+        Maximum bytes of any layer.
+    setting
+        The environment variable that sets the limit, for messages.
+    """
+
+    limit: int
+    setting: str
+
+    def too_large(self, called: str) -> TooLargeError:
+        """Return the error for a file that exceeds the limit."""
+        return TooLargeError(
+            f"{called} holds more than {self.limit:,} bytes once it is unpacked; "
+            f"if that is intended, raise {self.setting}"
+        )
 
 
 class Decoder(Protocol):
@@ -153,7 +181,12 @@ def decompressed(packed: BinaryIO, compression: str, called: str) -> Iterator[by
         raise DamagedFileError(message) from None
 
 
-def unpack(file: Path, called: str) -> Path:
+def is_zip(head: bytes) -> bool:
+    """Whether a file begins as a zip archive does."""
+    return _ZIP.match(head) is not None
+
+
+def unpack(file: Path, called: str, size: SizeLimit) -> Path:
     """Replace a packed file with its content, and return its path. A file that is not packed is left unchanged.
 
     Parameters
@@ -162,25 +195,29 @@ def unpack(file: Path, called: str) -> Path:
         The file, in a private folder.
     called
         Name of the file in messages.
+    size
+        Limit for the content.
 
     Raises
     ------
     ArchiveError
-        The file is damaged, is packed in an unsupported way, or is a zip archive that does not hold exactly one file.
+        The file is damaged, is packed in an unsupported way, exceeds the limit, or is a zip archive that does not hold
+        exactly one file.
     """
     for _ in range(MOST_LAYERS + 1):
         with file.open("rb") as stream:
             head = stream.read(HEAD_BYTES)
         compression = compression_of(head)
-        if not compression and not _ZIP.match(head):
+        if not compression and not is_zip(head):
             _refuse_unsupported(head, called)
             return file
         content = file.with_name(f"{file.name}.unpacked")
         with file.open("rb") as packed, content.open("wb") as target:
-            if compression:
-                target.writelines(decompressed(packed, compression, called))
-            else:
-                target.writelines(_only_member(packed, called))
+            chunks = decompressed(packed, compression, called) if compression else _only_member(packed, called)
+            for chunk in chunks:
+                target.write(chunk)
+                if target.tell() > size.limit:
+                    raise size.too_large(called)
         content.replace(file)
     raise ArchiveError(f"{called} is packed more than {MOST_LAYERS} times; pack it once")
 

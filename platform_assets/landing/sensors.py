@@ -1,7 +1,8 @@
-"""Sensors on what comes in.
+"""Sensors on what comes in: one watches a source, another a landing zone.
 
-One watches a source, and launches a job until the table is made from the file's current content. The other watches a
-landing zone, and launches a job while files wait.
+The sensor on a source launches a job until the table is made from the file's current content. The published table tells
+what it was made from. Dagster's history does not: of two runs that load different files, the one that published first
+may record its materialisation last. The sensor on a landing zone launches a job while files wait.
 """
 
 import json
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Self
+from typing import Protocol, Self
 
 import dagster as dg
 
@@ -26,8 +27,6 @@ RETRY_AFTER = (5 * 60, 60 * 60, 6 * 60 * 60)
 """Seconds to wait after each failed run for the same content. After the last retry the sensor waits for a new file."""
 SOURCE_TAG = "platform/source"
 """Tag of a run that the sensor launched: variable and content digest."""
-DIGEST = "source_digest"
-"""Metadata of a table: SHA-256 of the content that it was made from."""
 ZONE_SECONDS = 15
 """Shortest time between two looks at a landing zone, in seconds."""
 DISCOVER_SECONDS = 0.7
@@ -66,6 +65,14 @@ class Seen:
         return json.dumps(asdict(self))
 
 
+class PublishedTables(Protocol):
+    """The published tables; implemented by `lake.delta_tables.TableStore`."""
+
+    def source_digest(self, name: str) -> str | None:
+        """Return the SHA-256 of the content that a table was made from; None without one."""
+        ...
+
+
 def source_changed_sensor(
     name: str, declared: DeclaredSource, table: dg.AssetsDefinition, job: str
 ) -> dg.SensorDefinition:
@@ -82,7 +89,7 @@ def source_changed_sensor(
     declared
         The source.
     table
-        The asset that is made from the source. Its materialisations record the digest of the content.
+        The asset that is made from the source.
     job
         Name of the job, which materialises the asset.
     """
@@ -99,7 +106,9 @@ def source_changed_sensor(
         ),
     )
     def sensor(
-        context: dg.SensorEvaluationContext, sources: dg.ResourceParam[Sources]
+        context: dg.SensorEvaluationContext,
+        sources: dg.ResourceParam[Sources],
+        tables: dg.ResourceParam[PublishedTables],
     ) -> dg.SensorResult | dg.SkipReason:
         source = sources.given(declared)
         if source is None:
@@ -111,8 +120,9 @@ def source_changed_sensor(
             facts = look_at(source)
             look = json.dumps(facts, sort_keys=True) if facts else ""
             digest = seen.digest if look and look == seen.look else sources.content_digest(declared, source)
+            is_published = tables.source_digest("/".join(table.key.path)) == digest
         cursor = Seen(look, digest).cursor()
-        if _is_loaded(context.instance, table.key, digest, job):
+        if is_published and not _failed_later(context.instance, table.key, job):
             return dg.SensorResult(
                 skip_reason=f"{table.key.to_user_string()} is up to date with {source}", cursor=cursor
             )
@@ -224,14 +234,11 @@ def _clock(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%H:%M} UTC"
 
 
-def _is_loaded(instance: dg.DagsterInstance, table: dg.AssetKey, digest: str, job: str) -> bool:
-    """Whether a table was made from a content; False if the job's own run failed in a later step, to retry it."""
+def _failed_later(instance: dg.DagsterInstance, table: dg.AssetKey, job: str) -> bool:
+    """Whether the job itself published the table last and then failed in a later step, so that it is to be retried."""
     event = instance.get_latest_materialization_event(table)
-    made = event.asset_materialization if event else None
-    if event is None or made is None or DIGEST not in made.metadata or made.metadata[DIGEST].value != digest:
-        return False
-    run = instance.get_run_by_id(event.run_id)
-    return not (run and run.job_name == job and run.status in _FAILED)
+    run = instance.get_run_by_id(event.run_id) if event else None
+    return run is not None and run.job_name == job and run.status in _FAILED
 
 
 def _failures(runs: Sequence[dg.RunRecord]) -> list[float]:

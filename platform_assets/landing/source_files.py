@@ -7,6 +7,7 @@ a password. `http_files.py` requests web addresses, `packed_files.py` unpacks, `
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +17,17 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.base.errors import SourceError
 from platform_assets.base.logs import redact, shown
 from platform_assets.landing import http_files
-from platform_assets.landing.packed_files import CHUNK_BYTES, unpack
+from platform_assets.landing.http_files import FRESH_SECONDS
+from platform_assets.landing.packed_files import CHUNK_BYTES, SizeLimit, unpack
+from platform_assets.settings import Settings, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from platform_assets.landing.archives import Unpacking
 
+USUAL_LIMIT = SizeLimit(Settings.model_fields["unpacked_max_bytes"].default, variable("unpacked_max_bytes"))
+"""Limit for packed files if the settings name no other."""
 _LOCAL_SCHEMES = ("file://", "local://")
 # Names that fsspec's drivers use for the modification time and other facts that change when a file is written.
 _MARKS = (
@@ -43,11 +48,14 @@ class Source:
         A path or any fsspec URI.
     demo
         Whether the file is sample data, because the variable is not set.
+    unpacked
+        Limit for unpacking a packed file. An archive has a limit of its own.
     """
 
     setting: str
     uri: str
     demo: bool = False
+    unpacked: SizeLimit = USUAL_LIMIT
 
     def __str__(self) -> str:
         """The location without passwords, and the variable."""
@@ -93,7 +101,9 @@ def trouble_with(source: Source) -> str | None:
 
 
 def look_at(source: Source) -> dict[str, str]:
-    """Return facts about a file, such as size and time, that change when it is written; empty if the store gives none.
+    """Return facts about a file, such as size and time, that change when it is written; empty if there are none.
+
+    A file that was written in the last seconds has none, because a second write may get the same time.
 
     Raises
     ------
@@ -104,7 +114,11 @@ def look_at(source: Source) -> dict[str, str]:
         if path := source.path:
             _demand_file(path, source)
             state = path.stat()
-            return {"size": str(state.st_size), "mtime": str(state.st_mtime_ns), "ino": str(state.st_ino)}
+            if abs(time.time() - state.st_mtime) < FRESH_SECONDS:
+                return {}
+            # `cp -p` restores the modification time, but not the time of the change.
+            times = {"mtime": str(state.st_mtime_ns), "ctime": str(state.st_ctime_ns)}
+            return {"size": str(state.st_size), "ino": str(state.st_ino), **times}
         if source.is_web:
             return http_files.facts(source.uri)
         return marks_of(_facts_of_stored(source))
@@ -133,7 +147,7 @@ def fetch(source: Source, target: Path, unpacking: Unpacking | None = None) -> P
             local.write(chunk)
             if unpacking and local.tell() > unpacking.limit:
                 raise unpacking.too_large(str(source))
-    return target if unpacking else unpack(target, str(source))
+    return target if unpacking else unpack(target, str(source), source.unpacked)
 
 
 @contextmanager

@@ -153,7 +153,7 @@ class _Reading:
     def _land(self, digest: str, name: str) -> None:
         if not self._copy.stat().st_size:
             raise SourceError(f"{name} is empty; it needs a header and rows")
-        file = unpack(self._copy, name)
+        file = unpack(self._copy, name, self._folder.source.unpacked)
         opened = open_csv(file, name, marked_encoding(file))
         source = self._folder.source
         columns = named(opened.names, source)

@@ -54,7 +54,7 @@ def up(context: typer.Context) -> None:
     from platform_assets.base.home_folder import make_home
     from platform_assets.operations.servers import DatabaseWatch, servers
     from platform_assets.operations.supervisor import Supervisor
-    from platform_assets.operations.up_lock import only_one_up
+    from platform_assets.operations.up_lock import DatabaseClaim, only_one_up
 
     _clean_scratch(settings)
     services = context.obj.services
@@ -62,7 +62,8 @@ def up(context: typer.Context) -> None:
     started = servers(services)
     with (
         only_one_up(settings.home, started),
-        Supervisor(started, settings.home / "logs", say, DatabaseWatch(services, say)) as supervisor,
+        DatabaseClaim(services.database, settings.home) as claim,
+        Supervisor(started, settings.home / "logs", say, DatabaseWatch(services, say, claim)) as supervisor,
     ):
         supervisor.run()
 

@@ -14,7 +14,7 @@ from typing import Literal
 from dagster import DagsterRunStatus, RunsFilter
 
 from platform_assets import domains
-from platform_assets.base.errors import PlatformError
+from platform_assets.base.errors import PlatformError, SourceError
 from platform_assets.base.home_folder import is_open_to_all, make_home
 from platform_assets.base.logs import shown
 from platform_assets.landing.source_files import trouble_with
@@ -70,6 +70,7 @@ def examine(services: Services) -> list[Finding]:
         "models": _models,
         "alerts": _alerts,
         "sources": _sources,
+        "APIs": _apis,
         "encoders": _encoders,
     }
     return findings + [finding for thing, look in looks.items() for finding in _safely(thing, look, services)]
@@ -201,6 +202,14 @@ def _sources(services: Services) -> Iterator[Finding]:
             )
         else:
             yield Finding(declared.variable, "broken", "not set", "set it to the source, or set PLATFORM_SOURCES=demo")
+
+
+def _apis(services: Services) -> Iterator[Finding]:
+    for declared in domains.declared_apis():
+        try:
+            yield Finding(declared.name, "ok", declared.describe(services.sources))
+        except SourceError as error:
+            yield Finding(declared.name, "broken", str(error))
 
 
 def _encoders(services: Services) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ All listen on loopback only, because MLflow and Dagster do not authenticate thei
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,12 @@ from platform_assets.orchestration.storage import PROJECT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from platform_assets.operations.up_lock import DatabaseClaim
     from platform_assets.services import Services
 
 LOOPBACK = "127.0.0.1"
+SERVICE = "platform"
+SERVICE_FILE = "pg_service.conf"
 
 
 def servers(services: Services) -> list[Server]:
@@ -53,6 +57,10 @@ def _mlflow(services: Services) -> Server:
 
     settings = services.settings
     follow_home(services.mlflow_tracking_uri, settings.home / "mlflow")
+    url, following = services.mlflow_tracking_uri, {}
+    if services.database.embedded:
+        url = services.database.psycopg2_url("mlflow", SERVICE)
+        following = {"PGSERVICEFILE": str(write_service_file(services))}
     return Server(
         name="MLflow",
         command=[
@@ -62,7 +70,8 @@ def _mlflow(services: Services) -> Server:
         ],
         environment={
             # Pass the URL in the environment, because every user of the machine can read a process's arguments.
-            "MLFLOW_BACKEND_STORE_URI": services.mlflow_tracking_uri,
+            "MLFLOW_BACKEND_STORE_URI": url,
+            **following,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         },
@@ -73,8 +82,19 @@ def _mlflow(services: Services) -> Server:
     )
 
 
+def write_service_file(services: Services) -> Path:
+    """Write host and port of the embedded server to a file that MLflow's driver reads for each new connection."""
+    file = services.settings.home / "postgres" / SERVICE_FILE
+    url = services.database.url("mlflow")
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=SERVICE_FILE, delete=False) as new:
+        new.write(f"[{SERVICE}]\nhost={url.host}\nport={url.port}\n")
+    return Path(new.name).replace(file)
+
+
 class DatabaseWatch:
     """Watches the database for `up`: reports an unreachable database, and restarts the embedded server.
+
+    Each server connects to the restarted one by itself. MLflow finds its port in the service file.
 
     Parameters
     ----------
@@ -82,33 +102,42 @@ class DatabaseWatch:
         The platform's services.
     say
         Function that prints a message.
+    claim
+        Lock in the database, which is taken again after the database was away.
     """
 
-    def __init__(self, services: Services, say: Callable[[str], None]) -> None:
+    def __init__(self, services: Services, say: Callable[[str], None], claim: DatabaseClaim) -> None:
         self._services = services
         self._say = say
+        self._claim = claim
         self._is_up = True
-        self._url = services.database.psycopg2_url("mlflow")
+        self._port = services.database.url("mlflow").port
 
-    def __call__(self) -> list[Server] | None:
-        """Check the database; return the servers that must replace the running ones, if its address has changed."""
+    def __call__(self) -> None:
+        """Check the database, and tell MLflow if its port has changed.
+
+        Raises
+        ------
+        PlatformError
+            Another `platform-assets up` took the database while it was away.
+        """
         database = self._services.database
         try:
             # A connection that fails also starts the embedded server again.
             database.reads.rows(b"select 1")
+            self._claim.keep()
         except DatabaseError as error:
             if self._is_up:
                 self._say(f"the database does not answer: {first_line(error)}")
             self._is_up = False
-            return None
+            return
         if not self._is_up:
             self._say("the database answers again")
         self._is_up = True
-        if database.psycopg2_url("mlflow") == self._url:
-            return None
-        self._url = database.psycopg2_url("mlflow")
-        self._say("the database has another port now; the servers are started again")
-        return servers(self._services)
+        port = database.url("mlflow").port
+        if database.embedded and port != self._port:
+            write_service_file(self._services)
+            self._port = port
 
 
 def _workspace() -> list[str]:

@@ -26,8 +26,8 @@ LAST_LINES = 15
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = SECONDS_TO_FINISH + 20.0
 """Time for a server to end after SIGTERM, before it is killed. The service finishes its requests in this time."""
-CHANGES_SECONDS = 1.0
-"""Time between two calls of `changes`."""
+LOOK_SECONDS = 1.0
+"""Time between two calls of `look`."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ class Supervisor:
         Folder of the log files, one for each server.
     say
         Function that prints a message.
-    changes
-        Function that is called about once a second. Returns the servers that replace the running ones, or None.
+    look
+        Function that is called about once a second.
     """
 
     def __init__(
@@ -105,12 +105,12 @@ class Supervisor:
         servers: Sequence[Server],
         logs: Path,
         say: Callable[[str], None],
-        changes: Callable[[], Sequence[Server] | None] = lambda: None,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         self._servers = servers
         self._logs = logs
         self._say = say
-        self._changes = changes
+        self._look = look
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._stopping: str | None = None
         self._former: dict[signal.Signals, object] = {}
@@ -143,8 +143,10 @@ class Supervisor:
         self._logs.mkdir(parents=True, exist_ok=True)
         for server in self._servers:
             self._log(server).write_bytes(b"")
-        waiting = self._start_all()
-        next_look = time.monotonic() + CHANGES_SECONDS
+        for server in self._servers:
+            self._start(server)
+        waiting = [server for server in self._servers if server.port]
+        next_look = time.monotonic() + LOOK_SECONDS
         while not self._stopping:
             self._demand_alive()
             for server in [server for server in waiting if _answers(server)]:
@@ -153,20 +155,10 @@ class Supervisor:
                 if not waiting:
                     self._say("all servers are ready; press Ctrl-C to stop them")
             if time.monotonic() >= next_look:
-                if replaced := self._changes():
-                    self._stop_all()
-                    self._servers = replaced
-                    waiting = self._start_all()
-                next_look = time.monotonic() + CHANGES_SECONDS
+                self._look()
+                next_look = time.monotonic() + LOOK_SECONDS
             time.sleep(POLL_SECONDS)
         self._say(f"stopping: {self._stopping} was received")
-
-    def _start_all(self) -> list[Server]:
-        """Start every server. Return those with an address to print once they are ready."""
-        self._running.clear()
-        for server in self._servers:
-            self._start(server)
-        return [server for server in self._servers if server.port]
 
     def _start(self, server: Server) -> None:
         with self._log(server).open("ab") as log:

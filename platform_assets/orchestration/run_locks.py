@@ -41,7 +41,7 @@ class RunLocks:
         from sqlalchemy import NullPool, create_engine
 
         # Use no pool, because a connection that is returned to a pool would keep its lock.
-        self._engine = create_engine(engine.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        self.engine = create_engine(engine.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         self._keep_seconds = keep_seconds
         self._held: dict[str, Connection] = {}
         self._mutex = threading.Lock()
@@ -61,7 +61,7 @@ class RunLocks:
     def try_take(self, run_id: str) -> bool:
         """Take the run's lock and return True, or return False if any process, including this one, holds it."""
         with self._mutex:
-            connection = self._engine.connect()
+            connection = self.engine.connect()
             query = "select pg_try_advisory_lock(%s)"
             if run_id in self._held or not connection.exec_driver_sql(query, (_lock_key(run_id),)).scalar():
                 connection.close()
@@ -77,7 +77,7 @@ class RunLocks:
 
     def server_start(self) -> datetime:
         """Return the start time of the database server. Locks taken before it may not be held again yet."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             moment = connection.exec_driver_sql("select pg_postmaster_start_time()").scalar_one()
         return cast("datetime", moment)
 
@@ -92,7 +92,7 @@ class RunLocks:
         self._held, self._mutex, self._keeper = {}, threading.Lock(), None
 
     def _locked(self, run_id: str) -> Connection:
-        connection = self._engine.connect()
+        connection = self.engine.connect()
         # Detect a machine that lost power, which does not close its connection. By default, that takes two hours.
         connection.exec_driver_sql("set tcp_keepalives_idle = 30")
         connection.exec_driver_sql("set tcp_keepalives_interval = 10")

@@ -18,9 +18,14 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.scheduler.instigation import InstigatorTick, TickData
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
-from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresScheduleStorage
+from dagster_postgres import (
+    DagsterPostgresStorage,
+    PostgresEventLogStorage,
+    PostgresRunStorage,
+    PostgresScheduleStorage,
+)
 
-from platform_assets.base.errors import PlatformError
+from platform_assets.base.errors import DatabaseError, PlatformError
 from platform_assets.base.home_folder import make_home
 from platform_assets.database.connections import Database
 from platform_assets.database.opening import open_database
@@ -65,11 +70,13 @@ class PlatformStorage(DagsterPostgresStorage):
         # Never close the database, because the embedded server is used until this process ends.
         url = database.psycopg2_url("dagster")
         super().__init__(url, should_autocreate_tables=False, inst_data=inst_data)
+        self._run_storage = PlatformRuns(url, should_autocreate_tables=False)
         self._event_log_storage = PlatformEventLog(url, secrets, embedded=database.embedded)
         self._schedule_storage = PlatformSchedules(url, secrets)
-        self._share_connections(url)
+        _follow_server(self._event_log_storage.run_locks.engine, database)
+        self._share_connections(url, database)
 
-    def _share_connections(self, url: str) -> None:
+    def _share_connections(self, url: str, database: Database) -> None:
         from sqlalchemy import create_engine
 
         # Share a pool, because Dagster opens a connection per statement: a run of three assets opens 500, which takes
@@ -77,8 +84,10 @@ class PlatformStorage(DagsterPostgresStorage):
         engine = create_engine(url, isolation_level="AUTOCOMMIT", pool_size=2, max_overflow=-1)
         # Do not use `pool_pre_ping`, because testing each connection before use would add 50 % more statements.
         _ask_when_in_doubt(engine)
+        _follow_server(engine, database)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine  # noqa: SLF001 - its constructor takes no engine
+            storage.database = database  # type: ignore[union-attr]  # the classes below
         _all_engines.add(engine)
 
     @classmethod
@@ -124,7 +133,24 @@ class PlatformArtifacts(LocalArtifactStorage):
         return cls(str(_dagster_home(load_settings())), inst_data=inst_data)
 
 
-class PlatformEventLog(PostgresEventLogStorage):
+class _FollowsServer:
+    """A storage whose engine for Dagster's web server follows the embedded server, too."""
+
+    database: Database
+    _engine: Engine
+
+    def optimize_for_webserver(self, *arguments: Any, **options: Any) -> None:
+        """Replace the engine, as Dagster's web server asks."""
+        super().optimize_for_webserver(*arguments, **options)  # type: ignore[misc]  # a storage of Dagster comes next
+        _ask_when_in_doubt(self._engine)
+        _follow_server(self._engine, self.database)
+
+
+class PlatformRuns(_FollowsServer, PostgresRunStorage):
+    """The runs."""
+
+
+class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
     """The event log, with secrets masked. It also holds the lock of each run that this process executes."""
 
     def __init__(self, url: str, secrets: Sequence[str], *, embedded: bool) -> None:
@@ -159,7 +185,7 @@ class PlatformEventLog(PostgresEventLogStorage):
         super().store_event_batch([self._redaction.of(event) for event in events])
 
 
-class PlatformSchedules(PostgresScheduleStorage):
+class PlatformSchedules(_FollowsServer, PostgresScheduleStorage):
     """The ticks of schedules and sensors, with secrets masked in their errors."""
 
     def __init__(self, url: str, secrets: Sequence[str]) -> None:
@@ -184,6 +210,21 @@ def _leave_connections_to_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_connections_to_parent)
+
+
+def _follow_server(engine: Engine, database: Database) -> None:
+    """Connect to the embedded server at its current port, because it may have been started again on another one."""
+    import psycopg2
+    from sqlalchemy import event
+
+    def set_port(*arguments: Any) -> None:
+        try:
+            database.set_port(*arguments)
+        except DatabaseError as error:
+            # Dagster repeats a statement only after an error of the driver.
+            raise psycopg2.OperationalError(str(error)) from None
+
+    event.listen(engine, "do_connect", set_port)
 
 
 def _ask_when_in_doubt(engine: Engine) -> None:

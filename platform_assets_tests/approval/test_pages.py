@@ -7,18 +7,28 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.requests import Request
 
+from platform_assets.approval.pages import Consoles, find_consoles
 from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.approval.requests import Actor, State
+from platform_assets.services import Services
+from platform_assets.settings import Settings
 from platform_assets_tests.approval.evidence_proposals import MODEL, PNG, SCRIPT, digest, evidence, proposal
 from platform_assets_tests.approval.proposals import BERT, owner_at
 from platform_assets_tests.service import People, Visitor, api, keys_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fastapi import FastAPI
 
-    from platform_assets.services import Services
-
+LIVE = {"env": "production", "sources": "live", "database_url": "postgresql://me:pw@127.0.0.1:1/x"}
+PUBLIC = {
+    "dagster_url": "https://runs.example/dagster/",
+    "mlflow_url": "https://m.example",
+    "service_url": "https://a.example",
+}
 APPROVAL = {"decision": "approve", "reason": "Better in every respect."}
 
 
@@ -103,6 +113,31 @@ def test_evidence_links_to_its_runs_and_tables(app: FastAPI, services: Services,
         "http://localhost:3000/assets/somewhere/readings?view=events",
     }
     assert services.ledger.page(number) == f"http://localhost:8000/approvals/{number}"
+
+
+@pytest.mark.requirement("PRO-4")
+@pytest.mark.parametrize(
+    ("host", "given", "dagster", "mlflow", "page"),
+    [
+        ("[::1]:8000", {}, "http://[::1]:3000", "http://[::1]:5000", "http://localhost:8000/approvals/7"),
+        ("a.example", LIVE, "", "", ""),
+        (
+            "a.example",
+            LIVE | PUBLIC,
+            "https://runs.example/dagster",
+            "https://m.example",
+            "https://a.example/approvals/7",
+        ),
+        ("a.example", PUBLIC, "https://runs.example/dagster", "https://m.example", "https://a.example/approvals/7"),
+    ],
+)
+def test_links_lead_to_the_addresses_in_the_settings(
+    tmp_path: Path, host: str, given: dict[str, str], dagster: str, mlflow: str, page: str
+) -> None:
+    settings = Settings(home=tmp_path, **given)  # type: ignore[arg-type]
+    scope = {"type": "http", "scheme": "http", "path": "/", "query_string": b"", "headers": [(b"host", host.encode())]}
+    assert find_consoles(settings, Request(scope)) == Consoles(dagster, mlflow)
+    assert Services(settings).ledger.page(7) == page
 
 
 @pytest.mark.requirement("PRO-4", "PRO-9")

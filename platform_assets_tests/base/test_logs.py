@@ -99,6 +99,9 @@ def root() -> Iterator[logging.Logger]:
         ),
         ("see /a", ["https://hooks.example.org/a"], "see /a"),
         ("http://[broken", ["http://[broken"], "***"),
+        ("p\udcffw, ?q=p%FFw", ["p\udcffw"], "***, ?q=***"),
+        ("a\ud800b, ?q=a%ED%A0%80b", ["a\ud800b"], "***, ?q=***"),
+        ("login with p%FFw", ["postgresql://me:p\udcffw@db/x"], "login with ***"),
     ],
 )
 def test_redact(text: str, secrets: list[str], expected: str) -> None:

@@ -3,14 +3,21 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+import jsonschema_rs
 import psycopg
 import pytest
 
-from platform_assets.base.printable_text import escaped, unprintable
+from platform_assets.base.printable_text import VISIBLE, escaped, is_visible, unprintable
 from platform_assets_tests.postgres import owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+BLANKS = [
+    *("", " \n\t", "\u200b\u200d\u2060", "\ufeff", "\u3164\u115f", "\u2800", "\u00ad\u034f", "\u202e\u2066"),
+    *("\ufe0f", "\x00\x1f\x7f\x9f", "\U000e0041\U000e007f", "\u180e\u061c", "\u00a0\u3000\u2028", "\ufff9"),
+]
+TEXTS = ["a", " \u200b.", "\N{FIRE}", "\u706b", "-", "\u0301", "\u200d\N{FIRE}\ufe0f"]
 
 
 @pytest.mark.parametrize(
@@ -58,3 +65,10 @@ def test_the_database_folds_names_as_python_does(owner: psycopg.Connection[Any])
     names = ["".join(letters), " ANNA ", "STRASSE", "straße", "ǅ", "İ", "ß\u2003", "\u3000\u03a3\u03c2\x1f", ""]
     rows = owner.execute("select name, platform.folded(name) from unnest(%s::text[]) name", [names]).fetchall()
     assert dict(rows) == {name: name.strip().casefold() for name in names}
+
+
+@pytest.mark.requirement("SRV-3")
+@pytest.mark.parametrize(("text", "visible"), [*((text, False) for text in BLANKS), *((text, True) for text in TEXTS)])
+def test_only_a_text_with_a_visible_character_is_visible(text: str, visible: bool) -> None:
+    assert is_visible(text) is visible
+    assert jsonschema_rs.is_valid({"type": "string", "pattern": VISIBLE}, text) is visible

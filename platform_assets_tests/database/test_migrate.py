@@ -73,6 +73,24 @@ def test_concurrent_migrations_create_missing_databases_once(external: Database,
     open_database(url, Path("unused")).close()
 
 
+@pytest.mark.requirement("PRO-9", "PLT-12")
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_is_not_in_utf_8_is_refused_with_one_sentence(external: Database, encoding: str) -> None:
+    name = external.name("mlflow")
+    with contextlib.closing(external.maintenance()) as connection:
+        change = "update pg_database set encoding = pg_char_to_encoding(%s) where datname = %s"
+        connection.execute(change, [encoding, name])
+    told = f"the database {name} has the encoding {encoding}, and the platform needs UTF8; .*"
+    with pytest.raises(
+        DatabaseError, match=f"^{told}create database .* encoding 'UTF8' locale 'C' template template0$"
+    ):
+        migrate(external)
+    with pytest.raises(DatabaseError, match=told):
+        require_heads(external)
+    with contextlib.closing(external.maintenance()) as connection:
+        connection.execute(sql.SQL("drop database {}").format(sql.Identifier(name)))
+
+
 @pytest.mark.requirement("PRO-5")
 def test_library_databases_are_handed_over_to_the_service_role(external: Database, database_url: str) -> None:
     limited = Database(make_url(database_url))

@@ -81,6 +81,26 @@ def test_an_overtaken_run_is_refused_even_if_the_newer_run_published_equal_rows(
     assert (after.version, after.digest, after.made_from) == (0, version.digest, {"": {"shop/sales": 1}})
 
 
+@pytest.mark.requirement("PLT-7", "PLT-12")
+def test_a_run_that_read_a_replaced_file_is_refused_after_a_newer_run_confirmed_the_former_one(shop: Shop) -> None:
+    shop.run(sales)
+
+    @table_asset(SALES, owners=OWNERS)
+    def overtaken(delivery: dg.ResourceParam[Source], engine: dg.ResourceParam[Engine]) -> Landed:
+        """Land another file. Then the former file comes back, and a newer run loads it."""
+        landed = land(delivery, engine)
+        shop.deliver(GOOD)
+        assert shop.run(sales).success
+        return landed
+
+    shop.deliver(MORE)
+    before = shop.current("shop/sales")
+    result = dg.materialize([overtaken], resources=shop._resources(), instance=shop.instance, raise_on_error=False)
+    assert "was not published: another run published it after this run began" in failure(result)
+    assert shop.current("shop/sales").version == before.version
+    assert len(shop.rows("shop/sales")) == 3
+
+
 @pytest.mark.requirement("PLT-7")
 def test_of_two_concurrent_source_files_the_first_published_one_stays(shop: Shop) -> None:
     shop.run(sales)

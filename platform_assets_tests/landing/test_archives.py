@@ -22,7 +22,6 @@ from platform_assets.landing.archives import (
     NotBase64Error,
     NotPackedError,
     NotTarError,
-    TooLargeError,
     Unpacking,
 )
 from platform_assets.landing.packed_files import (
@@ -30,6 +29,7 @@ from platform_assets.landing.packed_files import (
     DamagedFileError,
     NoMemberError,
     SeveralMembersError,
+    TooLargeError,
     WrongMemberError,
 )
 from platform_assets_tests.archives import MEMBER, entry, pack, tar, tar_of

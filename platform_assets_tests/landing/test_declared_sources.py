@@ -10,6 +10,7 @@ from platform_assets.base.errors import SourceError
 from platform_assets.domains.credit_risk.settings import CreditRiskSettings
 from platform_assets.landing.archives import Unpacking
 from platform_assets.landing.declared_sources import DeclaredSource, Sources
+from platform_assets.landing.packed_files import SizeLimit
 from platform_assets.landing.sample_data import Demo
 from platform_assets.landing.source_files import Source
 from platform_assets.settings import Settings
@@ -109,3 +110,11 @@ def test_only_archives_have_unpacking_rules_and_the_settings_set_their_limit(tmp
     assert sources.unpacking(demo) is None
     archive = DeclaredSource(CreditRiskSettings, FIELD, demo.demo, is_archive=True)
     assert sources.unpacking(archive) == Unpacking(7, "PLATFORM_ARCHIVE_MAX_BYTES")
+
+
+@pytest.mark.requirement("PLT-12")
+def test_the_settings_set_the_limit_of_packed_files(tmp_path: Path) -> None:
+    declared = Generator().declared
+    for uri in ("loans.csv.gz", ""):
+        given = Sources(settings(tmp_path, unpacked_max_bytes=7), (CreditRiskSettings(credit_loans_uri=uri),))
+        assert given.find(declared).unpacked == SizeLimit(7, "PLATFORM_UNPACKED_MAX_BYTES")

@@ -428,3 +428,14 @@ def test_a_folder_that_is_away_fails_the_run_and_the_files_wait(yard: Yard, inst
     Path(f"{yard.root} away").rename(yard.root)
     yard.run(instance)
     assert yard.rows() == [("a.txt", 2, 1.0)]
+
+
+@pytest.mark.requirement("PLT-12")
+def test_times_with_an_offset_that_python_cannot_hold_go_to_quarantine(
+    yard: Yard, instance: dg.DagsterInstance
+) -> None:
+    times = ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00", "0001-01-01T00:00:00Z"]
+    yard.drop("a.txt", f"weighed_at,{HEADER}" + "".join(f"{time},1,1\n" for time in times))
+    yard.run(instance)
+    assert [line for _, line, _ in yard.rows()] == [2, 5]
+    assert [line for _, line, _ in yard.bad()] == [3, 4]

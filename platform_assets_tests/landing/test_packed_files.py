@@ -20,6 +20,8 @@ from platform_assets.landing.packed_files import (
     DamagedFileError,
     NoMemberError,
     SeveralMembersError,
+    SizeLimit,
+    TooLargeError,
     WrongMemberError,
     unpack,
 )
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.requirement("PLT-12")
 
 CONTENT = b"a,b\n1,2\n" * 400_000
+NO_LIMIT = SizeLimit(1 << 40, "")
 
 
 def zstd(content: bytes) -> bytes:
@@ -66,10 +69,10 @@ def tar(content: bytes) -> bytes:
     return target.getvalue()
 
 
-def unpacked(folder: Path, packed: bytes) -> bytes:
+def unpacked(folder: Path, packed: bytes, size: SizeLimit = NO_LIMIT) -> bytes:
     file = folder / "file.csv"
     file.write_bytes(packed)
-    return unpack(file, "the file").read_bytes()
+    return unpack(file, "the file", size).read_bytes()
 
 
 @compressions
@@ -151,6 +154,22 @@ def test_an_encrypted_zip_archive_is_refused(tmp_path: Path) -> None:
     packed[packed.index(b"PK\x01\x02") + 8] |= 1
     with pytest.raises(WrongMemberError, match="is an encrypted zip archive; pack the file without a password"):
         unpacked(tmp_path, bytes(packed))
+
+
+@pytest.mark.parametrize(
+    "compress",
+    [*COMPRESSIONS.values(), lambda content: archive(("a", content)), lambda content: gzip.compress(zstd(content))],
+)
+def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    content, limit = bytes(3 << 20), 1 << 20
+    with pytest.raises(TooLargeError) as caught:
+        unpacked(tmp_path, compress(content), SizeLimit(limit, "PLATFORM_UNPACKED_MAX_BYTES"))
+    assert str(caught.value) == (
+        "the file holds more than 1,048,576 bytes once it is unpacked; if that is intended, raise "
+        "PLATFORM_UNPACKED_MAX_BYTES"
+    )
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*")) < 3 * limit
+    assert unpacked(tmp_path, compress(content), SizeLimit(len(content), "")) == content
 
 
 def test_nested_packings_are_unpacked_up_to_a_limit(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import gzip
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -13,13 +15,13 @@ import pytest
 from platform_assets.domains.credit_risk.settings import CreditRiskSettings
 from platform_assets.domains.credit_risk.sources import LOANS
 from platform_assets.landing.declared_sources import Sources
-from platform_assets.landing.sensors import DIGEST, RETRY_AFTER, Seen, reason_to_wait, source_changed_sensor
+from platform_assets.landing.sensors import RETRY_AFTER, Seen, reason_to_wait, source_changed_sensor
 from platform_assets.settings import Settings
 from platform_assets_tests.instances import empty_instance
 
 pytestmark = pytest.mark.requirement("PLT-2")
 
-JOB, FILE, FAILING = "train_breakage_model", "test/file", "test/failing"
+JOB, FILE, TABLE, FAILING = "train_breakage_model", "test/file", "test/table", "test/failing"
 
 
 @dg.asset
@@ -27,7 +29,9 @@ def readings(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     if context.run.tags[FAILING] == "readings":
         raise dg.Failure("the lake is away")
     content = Path(context.run.tags[FILE]).read_bytes()
-    return dg.MaterializeResult(metadata={DIGEST: hashlib.sha256(content).hexdigest()})
+    digest = hashlib.sha256(content).hexdigest()
+    Path(context.run.tags[TABLE]).write_text(digest)
+    return dg.MaterializeResult(metadata={"source_digest": digest})
 
 
 @dg.asset(deps=[readings])
@@ -44,12 +48,24 @@ REPOSITORY = dg.Definitions(
 ).get_repository_def()
 
 
+@dataclass(frozen=True)
+class Tables:
+    """A store with the table `readings`, as a file with the digest of the content that it was made from."""
+
+    file: Path
+
+    def source_digest(self, name: str) -> str | None:
+        assert name == "readings"
+        return self.file.read_text() if self.file.exists() else None
+
+
 class Watched:
     """A file that a sensor watches. Each call of `tick` evaluates the sensor, as Dagster's daemon does."""
 
     def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
         self.file = folder / "readings"
         self.home = folder / "home"
+        self.tables = Tables(folder / "table")
         self.instance = instance
         self.uri = str(self.file)
         self.cursor: str | None = None
@@ -66,7 +82,10 @@ class Watched:
         """Evaluate the sensor. Return the key of the requested run, or the reason to skip."""
         sources = Sources(Settings(home=self.home), (CreditRiskSettings(credit_loans_uri=self.uri),))
         context = dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, resources={"sources": sources}, repository_def=REPOSITORY
+            instance=self.instance,
+            cursor=self.cursor,
+            resources={"sources": sources, "tables": self.tables},
+            repository_def=REPOSITORY,
         )
         data = SENSOR.evaluate_tick(context)
         self.cursor = data.cursor
@@ -79,7 +98,9 @@ class Watched:
 
     def run(self, failing: str = "", job: str = JOB, file: Path | None = None) -> None:
         """Run a job. The sensor's own job gets the tags of its last request."""
-        tags = {FILE: str(file or self.file), FAILING: failing} | (self._tags if job == JOB else {})
+        tags = {FILE: str(file or self.file), TABLE: str(self.tables.file), FAILING: failing} | (
+            self._tags if job == JOB else {}
+        )
         done = REPOSITORY.get_job(job).execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
         assert done.success != bool(failing)
 
@@ -107,6 +128,20 @@ def test_each_new_content_of_the_file_launches_the_job_once(watched: Watched) ->
         assert watched.tick() == loaded(watched)
         watched.write(content)
         assert watched.tick() == loaded(watched)
+
+
+@pytest.mark.requirement("PLT-12")
+def test_a_content_that_comes_back_is_loaded_although_its_old_run_ended_last(watched: Watched) -> None:
+    for content in ("one", "two"):
+        watched.write(content)
+        watched.tick()
+        watched.run()
+    # The run that loaded the first content published first and records its materialisation only now.
+    first = dg.AssetMaterialization("readings", metadata={"source_digest": hashlib.sha256(b"one").hexdigest()})
+    watched.instance.report_runless_asset_event(first)
+    assert watched.tick() == loaded(watched)
+    watched.write("one")
+    assert watched.tick() == f"{ONE}, run 2"
 
 
 def test_a_file_that_was_only_repacked_launches_no_job(watched: Watched) -> None:
@@ -202,6 +237,23 @@ def test_the_file_is_read_only_if_its_size_time_or_inode_changed(watched: Watche
     (watched.file.parent / "other").replace(watched.file)
     os.utime(watched.file, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert watched.tick() == f"{TWO}, run 1"
+    # The same, written into the same file.
+    watched.file.write_text("one")
+    os.utime(watched.file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert watched.tick() == f"{ONE}, run 1"
+
+
+@pytest.mark.requirement("PLT-12")
+def test_a_file_that_was_just_written_is_read_again_because_a_second_write_may_get_the_same_time(
+    watched: Watched,
+) -> None:
+    watched.file.write_text("one")
+    watched.tick()
+    assert Seen.of(watched.cursor).look == ""
+    old = time.time() - 3
+    os.utime(watched.file, (old, old))
+    watched.tick()
+    assert Seen.of(watched.cursor).look
 
 
 def test_a_damaged_file_launches_the_job_so_that_its_run_reports_the_damage(watched: Watched) -> None:

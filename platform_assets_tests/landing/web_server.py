@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ class Page:
     status
         Status of an answer to GET.
     promised
-        Number of bytes that `Content-Length` declares in excess of the body.
+        Number of bytes that `Content-Length` declares in excess of the body. None sends no length, so that only the end
+        of the connection ends the body.
     head
         Headers of an answer to HEAD; None refuses HEAD with 405.
     """
@@ -33,7 +34,7 @@ class Page:
     content: bytes
     headers: dict[str, str] = field(default_factory=dict)
     status: int = 200
-    promised: int = 0
+    promised: int | None = 0
     head: dict[str, str] | None = None
 
 
@@ -60,7 +61,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(page.status)
         for name, value in page.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(page.content) + page.promised))
+        if page.promised is not None:
+            self.send_header("Content-Length", str(len(page.content) + page.promised))
+        elif page.headers.get("Transfer-Encoding") == "chunked":
+            page = replace(page, content=b"%x\r\n%s\r\n0\r\n\r\n" % (len(page.content), page.content))
         self.end_headers()
         self.wfile.write(page.content)
 

@@ -115,6 +115,25 @@ def test_doctor_reports_a_missing_artefact_of_a_champion_as_broken(tmp_path: Pat
     assert "platform-assets audit" in finding.mend
 
 
+@pytest.mark.requirement("PLT-8", "ARX-5")
+@pytest.mark.parametrize(
+    ("given", "contact", "state", "said"),
+    [
+        ("demo", "", "ok", "a local server with sample papers"),
+        ("live", "", "broken", "PLATFORM_ARXIV_CONTACT is not set, and requests to arxiv.org must name a contact"),
+        ("live", "me@example.org", "ok", "export.arxiv.org (not asked)"),
+    ],
+)
+def test_doctor_reports_a_missing_contact_for_arxiv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, contact: str, state: str, said: str
+) -> None:
+    monkeypatch.setenv("PLATFORM_ARXIV_CONTACT", contact)
+    services = Services(Settings(home=tmp_path, sources=given))  # type: ignore[arg-type]
+    [finding] = [finding for finding in doctor._apis(services) if finding.thing == "arXiv"]
+    assert finding.state == state
+    assert finding.found.startswith(said)
+
+
 @pytest.mark.requirement("PLT-8")
 def test_doctor_warns_if_every_user_can_open_the_home(tmp_path: Path) -> None:
     home = tmp_path / "my home"
@@ -194,7 +213,7 @@ def test_all_parts_are_examined_and_no_secret_is_shown(
     things = ["environment", "home", "database", "history", "lake", "mlflow", "models", "alerts"]
     sources = [source.variable for source in declared_sources()]
     assert {"PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SENTENCES_ARCHIVE_URI"} <= {*sources}
-    things += [*sources, "PLATFORM_SENTENCES_ENCODER_URI"]
+    things += [*sources, "arXiv", "PLATFORM_SENTENCES_ENCODER_URI"]
     assert [finding.thing for finding in findings] == things
     assert "hunter2" not in f"{findings}"
 

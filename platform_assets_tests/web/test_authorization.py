@@ -80,6 +80,8 @@ def test_keys_are_optional_only_on_loopback_in_development(tmp_path: Path, host:
         ("http://localhost", {"X-Forwarded-For": "10.0.0.1"}, 401),
         ("http://localhost", {"X-Forwarded-Host": "localhost"}, 401),
         ("http://localhost", {"Forwarded": "for=10.0.0.1"}, 401),
+        ("http://localhost", {"Via": "1.1 proxy.example"}, 401),
+        ("http://localhost", {"X-Real-IP": "10.0.0.1"}, 401),
         ("http://localhost", {"Authorization": "Bearer sesame"}, 200),
         ("http://rebound.example", {"Authorization": "Bearer sesame"}, 200),
         ("http://localhost", {"Authorization": "Bearer sesam"}, 401),

@@ -13,6 +13,7 @@ from platform_assets.domains.arxiv_harvest.client import MOST_RESULTS, Arxiv
 from platform_assets.domains.arxiv_harvest.pacing import Pace
 from platform_assets.domains.arxiv_harvest.search_string import SearchRefused, search_string
 from platform_assets.domains.arxiv_harvest.settings import ArxivSettings
+from platform_assets.landing.declared_sources import DeclaredApi
 from platform_assets.landing.http_client import HttpClient
 
 if TYPE_CHECKING:
@@ -106,6 +107,15 @@ def server_name(sources: Sources) -> str:
     if settings.arxiv_base_url or sources.settings.sources == "live":
         return urlsplit(api_url(settings.arxiv_base_url)).netloc.rpartition("@")[2]
     return DEMO
+
+
+def _described(sources: Sources) -> str:
+    server = server_name(sources)
+    _interval(sources.settings_of(ArxivSettings), server)
+    return "a local server with sample papers" if server == DEMO else f"{server} (not asked)"
+
+
+API = DeclaredApi("arXiv", _described)
 
 
 def api_url(base: str) -> str:

@@ -38,7 +38,8 @@ LOAN_DAYS = 730
 NO_JOB_DAYS = 365_243
 FIRST_LOAN_ID = 1_000
 FIRST_CLIENT_ID = 5_000_001
-CLIENTS_PER_PROFILE = 3.7
+# Fewer than in the real file (3.7), because with fewer profiles chance decides whether a model passes its gate.
+CLIENTS_PER_PROFILE = 1.5
 MOST_LOANS = 61
 SHARE_OF_PENSIONERS = 0.165
 SHARE_OF_BAD_LINES = 0.005
@@ -127,7 +128,8 @@ def _loans(random: np.random.Generator, rows: int) -> Columns:
         "loan_id": FIRST_LOAN_ID + np.arange(rows),
         "id": FIRST_CLIENT_ID + client,
         "loan_date": np.datetime64(FIRST_LOAN_DATE) + day,
-        "loan_amount": np.round(100 + 22 * wealth * random.exponential(size=rows), 6),
+        # Amounts grow over time, so that the newest loans, in the holdout, are about as risky as the first ones.
+        "loan_amount": np.round(100 + 22 * wealth * random.exponential(size=rows) * (1 + day / LOAN_DAYS), 6),
     }
     columns["status"] = _defaults(random, columns)
     order = np.lexsort((random.random(rows), day))
@@ -219,9 +221,9 @@ def _defaults(random: np.random.Generator, loans: Columns) -> NDArray[Any]:
     age = (date - loans["birthday"][order]).astype(int) / 365.25
     tenure = (date - loans["job_start_date"][order]).astype(int) / 365.25
     score = (
-        -0.08 * (age - 42)
-        - 0.9 * np.sqrt(np.clip(tenure, 0, 25))
-        - 1.0 * (loans["flag_own_car"][order] == "Y")
+        -0.055 * (age - 42)
+        - 0.6 * np.sqrt(np.clip(tenure, 0, 25))
+        - 0.7 * (loans["flag_own_car"][order] == "Y")
         - 0.02 * previous
         + 0.03 * np.clip(average - 125, -25, 60)
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, Field
 
-from platform_assets.base.visible_text import VISIBLE, is_visible
+from platform_assets.base.printable_text import VISIBLE, is_visible
 from platform_assets.domains.sentence_relevance.model import MODEL
 from platform_assets.domains.sentence_relevance.schemas import NOT_RELEVANT, RELEVANT, TEXT
 from platform_assets.serving.prediction_fields import ApprovalId, common_fields, version_of_all

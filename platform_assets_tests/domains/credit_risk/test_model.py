@@ -49,7 +49,11 @@ def good_loans(path: Path, rows: int) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def examples(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    loans = engine.as_expression(good_loans(tmp_path_factory.mktemp("demo") / "loans.csv", 20_000))
+    return demo_examples(engine, tmp_path_factory.mktemp("demo"), 20_000)
+
+
+def demo_examples(engine: Engine, folder: Path, rows: int) -> pd.DataFrame:
+    loans = engine.as_expression(good_loans(folder / "loans.csv", rows))
     return as_frame(MODEL.examples(loan_features(loans), loans).order_by("loan_id"))
 
 
@@ -121,6 +125,14 @@ def test_candidates_accept_missing_values_and_reject_reordered_features(
     assert np.isfinite(pipeline.predict_proba(rows)).all()
     with pytest.raises(ValueError, match="the columns must be"):
         pipeline.predict_proba(rows[rows.columns[::-1]])
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("PRO-2", "CRE-3")
+@pytest.mark.parametrize("rows", [21_000, 21_750, 22_500, 23_000])
+def test_the_gate_passes_on_demo_loans_of_other_sizes(engine: Engine, tmp_path: Path, rows: int) -> None:
+    verdict = judged(demo_examples(engine, tmp_path, rows))
+    assert verdict.passed, verdict
 
 
 @pytest.mark.slow
