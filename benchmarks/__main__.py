@@ -15,6 +15,7 @@ from benchmarks import (
     serving,
     serving_start,
     small_tables,
+    sql_load,
 )
 
 BENCHMARKS = (
@@ -30,6 +31,7 @@ BENCHMARKS = (
     sentence_relevance.run,
     arxiv_results.run,
     landed_files.run,
+    sql_load.run,
 )
 
 if __name__ == "__main__":

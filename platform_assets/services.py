@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.promotion import Promoter
     from platform_assets.database.async_reads import AsyncReads
     from platform_assets.database.connections import Database
+    from platform_assets.lake.sql_target import SqlTarget
     from platform_assets.landing.landing_zone import LandingZones
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.models.registry import ModelRegistry
@@ -85,6 +86,11 @@ class Services:
     def scratch(self) -> Path:
         """Folder of temporary files."""
         return self.settings.scratch
+
+    @property
+    def exports(self) -> Path:
+        """Folder of the files that are written for other programs."""
+        return self.settings.home / "exports"
 
     @opened
     def engine(self) -> Engine:
@@ -206,6 +212,15 @@ class Services:
         """The models' files, in the lake."""
         # A lake in memory cannot hold files; a temporary folder has the same lifetime.
         return ArtefactStore(str(self.engine.folder("lake")) if self.settings.lake_is_memory else self.settings.lake)
+
+    @opened
+    def sql_target(self) -> SqlTarget:
+        """The database into which assets load tables for other programs; by default the platform's own."""
+        from platform_assets.lake.sql_target import SqlTarget, target_of
+
+        # The platform's own database is opened only if the settings name no target.
+        named = target_of(self.settings)
+        return named or SqlTarget(self.database.url("platform"), "PLATFORM_DATABASE_URL", is_own=True)
 
     @opened
     def registry(self) -> ModelRegistry:

@@ -34,6 +34,8 @@ SECRET_NAME = re.compile(r"token|passw(or)?d|pwd|secret|credential|signature|web
 """Pattern of the names of variables with secrets."""
 NO_LIMIT = "off"
 """Value of PLATFORM_RATE_LIMIT that switches the limit off."""
+SQL_TARGET_PARTS = ("sql_target_server", "sql_target_database", "sql_target_user", "sql_target_password")
+"""Settings that together name an SQL target, instead of its URL."""
 _STRIPS_DOCSTRINGS = 2
 """Python's optimisation level that removes docstrings (`-OO`)."""
 
@@ -169,6 +171,33 @@ class Settings(SettingsGroup):
             description="Requests allowed per API key, or per IP address for requests without a key. `off`: no limit."
         ),
     ] = "600/minute"
+    sql_target_url: Annotated[
+        SecretStr,
+        Field(
+            description="Database into which assets load tables for others: a SQLAlchemy URL for SQL Server, "
+            "PostgreSQL, MariaDB or SQLite. Default: the platform's PostgreSQL. See [Load into an SQL "
+            "database](sql-loader.md)."
+        ),
+    ] = SecretStr("")
+    sql_target_server: Annotated[
+        str,
+        Field(
+            description="Server of that database, instead of a URL: `host`, `host:port`, or `host\\instance` of SQL "
+            "Server. The password may then contain any characters."
+        ),
+    ] = ""
+    sql_target_database: Annotated[str, Field(description="Name of that database, or the path of a SQLite file.")] = ""
+    sql_target_user: Annotated[
+        str, Field(description="User that loads. It needs SELECT, INSERT and UPDATE on the tables.")
+    ] = ""
+    sql_target_password: Annotated[SecretStr, Field(description="Password of that user.")] = SecretStr("")
+    sql_target_dialect: Annotated[
+        str,
+        Field(
+            description="`mssql`, `postgresql`, `mariadb` or `sqlite`, optionally with the driver: `mssql+pyodbc` or "
+            "`mssql+mssqlpython`. Default: `mssql`."
+        ),
+    ] = ""
     alert_webhook_url: Annotated[
         SecretStr,
         Field(description="URL that receives a JSON message for each failed run. Default: failures are only logged."),
@@ -260,6 +289,19 @@ class Settings(SettingsGroup):
         if self.api_keys.get_secret_value() and self.database_url.get_secret_value():
             msg = "PLATFORM_API_KEYS is for a service without a database; unset it, and use `platform-assets keys add`"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _target_is_complete(self) -> Self:
+        parts = {name: bool(getattr(self, name)) for name in (*SQL_TARGET_PARTS, "sql_target_dialect")}
+        parts["sql_target_password"] = bool(self.sql_target_password.get_secret_value())
+        given = [variable(name) for name, is_given in parts.items() if is_given]
+        if given and self.sql_target_url.get_secret_value():
+            raise ValueError(f"PLATFORM_SQL_TARGET_URL already names the target; unset it, or unset {', '.join(given)}")
+        needed = ("sql_target_database",) if self.sql_target_dialect.startswith("sqlite") else SQL_TARGET_PARTS[:2]
+        lacking = [variable(name) for name in needed if not parts[name]]
+        if given and lacking:
+            raise ValueError(f"{' and '.join(lacking)} must be set as well, because {given[0]} is set")
         return self
 
     @property

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
-pytest_plugins = ["platform_assets_tests.postgres", "platform_assets_tests.service", "platform_assets_tests.warm"]
+pytest_plugins = [
+    "platform_assets_tests.postgres",
+    "platform_assets_tests.service",
+    "platform_assets_tests.warm",
+    "platform_assets_tests.mariadb",
+    "platform_assets_tests.sql_targets",
+]
 
 REAL_DATA = "PLATFORM_REAL_DATA"
 RELEASE = "RELEASE_TESTS"

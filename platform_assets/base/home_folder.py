@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PRIVATE = 0o700
 """Mode of the home: only its owner may enter, because it can contain personal data."""
 _FOLDERS = frozenset(
-    ("dagster", "demo", "lake", "logs", "mlflow", "postgres", "scratch", "serving", "up.lock"),
+    ("dagster", "demo", "exports", "lake", "logs", "mlflow", "postgres", "scratch", "serving", "up.lock"),
 )
 """Names of all files and folders that the platform creates directly below its home."""
 

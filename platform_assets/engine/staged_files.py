@@ -72,6 +72,15 @@ class Staged:
         """Digest of all rows, independent of their order and files."""
         return combined_digest({name: part.digest for name, part in self.parts.items()})
 
+    def read(self, batch_rows: int) -> pa.RecordBatchReader:
+        """Return a reader of the rows in batches of at most `batch_rows`, which holds one batch in memory."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        files = (file for part in self.parts.values() for file in part.files)
+        batches = (batch for file in files for batch in pq.ParquetFile(file).iter_batches(batch_rows))
+        return pa.RecordBatchReader.from_batches(self.schema, batches)
+
     def __enter__(self) -> Self:
         return self
 

@@ -6,6 +6,7 @@ publishes, so that readers keep the last good version.
 
 import inspect
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ PARTITION_BY = "partition_expr"
 """Dagster's metadata key for the name of the partition column."""
 IO_MANAGER = "tables_io"
 CONTEXT = "context"
+PARTITIONS_PER_RUN = 12
 PLANTED = ". Expected: the sample data contain such rows on purpose"
 """Text added to the description of a failed check on sample data."""
 
@@ -43,9 +45,9 @@ def table_asset(
     """Return a decorator that turns a function into the asset of a table.
 
     The function's parameters are upstream assets (annotated `Frame` or `Expression`) and resources (annotated
-    `dg.ResourceParam[..]`). It returns a `Frame` or an `Expression`; for a table with an external source, it returns
-    the result of `land`. For a table that accumulates, it returns these in a `RowBatch`. Its docstring is the asset's
-    description.
+    `dg.ResourceParam[..]`). It returns a `Frame` or an `Expression`, or `Rows` with facts about them; for a table with
+    an external source, it returns the result of `land`. For a table that accumulates, it returns these in a `RowBatch`.
+    Its docstring is the asset's description.
 
     A step reads each upstream table at one pinned version, including the tables in `deps`.
 
@@ -62,7 +64,8 @@ def table_asset(
     deps
         Upstream assets that the function reads through a parameter `tables: dg.ResourceParam[TableStore]`.
     partitions_def
-        The partitions. Their keys are the values of `schema.partition_by`.
+        The partitions. `schema.partition_by` assigns each row to one of them. A run materialises one or several, which
+        `context.partition_keys` lists: one run of a backfill materialises up to `PARTITIONS_PER_RUN`.
 
     Raises
     ------
@@ -74,20 +77,24 @@ def table_asset(
 
     def decorate(work: Callable[..., Any]) -> dg.AssetsDefinition:
         resources = {parameter.name for parameter in get_resource_args(work)}
-        asset: dg.AssetsDefinition = dg.asset(
-            key=schema.name.split("/"),
-            group_name=schema.domain,
-            description=inspect.getdoc(work),
-            owners=list(owners),
-            kinds={_kind(schema), *(kinds or ())},
-            metadata=_table_metadata(schema),
-            check_specs=[_check_spec(schema, check) for check in checks_of(schema)],
-            io_manager_key=IO_MANAGER,
-            required_resource_keys={"validator", "tables", "online", *resources},
-            ins=ins,
-            deps=list(deps),
-            partitions_def=partitions_def,
-        )(_step(schema, work, resources))
+        with warnings.catch_warnings():
+            # Dagster still calls `backfill_policy` a beta feature. Without it, a backfill needs a run per partition.
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            asset: dg.AssetsDefinition = dg.asset(
+                key=schema.name.split("/"),
+                group_name=schema.domain,
+                description=inspect.getdoc(work),
+                owners=list(owners),
+                kinds={_kind(schema), *(kinds or ())},
+                metadata=_table_metadata(schema),
+                check_specs=[_check_spec(schema, check) for check in checks_of(schema)],
+                io_manager_key=IO_MANAGER,
+                required_resource_keys={"validator", "tables", "online", *resources},
+                ins=ins,
+                deps=list(deps),
+                partitions_def=partitions_def,
+                backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN) if partitions_def else None,
+            )(_step(schema, work, resources))
         return asset
 
     return decorate
@@ -161,7 +168,7 @@ def _table_metadata(schema: TableSchema) -> dict[str, Any]:
         STORE: schema.store,
         KEY: list(schema.key),
         **({QUARANTINE: schema.quarantine} if schema.source else {}),
-        **({PARTITION_BY: schema.partition_by} if schema.partition_by else {}),
+        **({PARTITION_BY: schema.partition_column} if schema.partition_column else {}),
     }
 
 

@@ -15,6 +15,7 @@ from platform_assets.engine.query_engine import as_frame
 from platform_assets.lake.delta_commits import SOURCE_DIGEST, Publication, publish
 from platform_assets.lake.lake_location import LakeLocation
 from platform_assets.lake.merged_files import merge_small_files
+from platform_assets.lake.schemas import PARTITION
 from platform_assets.lake.table_damage import place_of, refuse_foreign_features
 from platform_assets.lake.table_files import broken_files
 from platform_assets.lake.table_versions import last_batch, newest, published_versions
@@ -140,10 +141,20 @@ class TableStore:
         with self._location.plain_errors(name, "cannot be read"):
             return as_frame(expression.select(columns) if columns else expression)
 
-    def scan(self, name: str, *, version: int | None = None) -> Expression:
-        """Return a table, including partition columns, as an expression that streams its rows.
+    def scan(self, name: str, *, version: int | None = None, partitions: Collection[str] | None = None) -> Expression:
+        """Return a table as an expression that streams its rows.
 
-        The expression keeps reading the version that was current when this method was called.
+        The expression keeps reading the version that was current when this method was called. A partition column that
+        the table's schema declares is included; the column of computed partition keys is not.
+
+        Parameters
+        ----------
+        name
+            The table.
+        version
+            Number of the version; None for the newest.
+        partitions
+            Keys of the partitions to read; None for all rows.
 
         Raises
         ------
@@ -159,7 +170,11 @@ class TableStore:
         with self._location.plain_errors(name, "cannot be read"):
             refuse_foreign_features(name, table)
             self._refuse_broken(name, table, version)
-            return self._engine.dataset(table.to_pyarrow_dataset())
+            rows = self._engine.dataset(table.to_pyarrow_dataset())
+            if partitions is not None:
+                [column] = table.metadata().partition_columns
+                rows = rows.filter(rows[column].isin(list(partitions)))
+            return rows.drop(PARTITION) if PARTITION in rows.columns else rows
 
     def publish(
         self,

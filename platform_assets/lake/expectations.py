@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import PlatformError
@@ -42,6 +42,8 @@ class Expectation:
     holds
         Predicate that good rows satisfy, for a fact about single rows. As in Great Expectations, null counts as
         satisfied.
+    blocking
+        Whether a failure prevents publishing. In a source, a fact about single rows never does.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Expectation:
     arguments: Mapping[str, Any]
     columns: tuple[str, ...] = ()
     holds: Callable[[ir.Table], ir.BooleanValue] | None = field(default=None, compare=False)
+    blocking: bool = True
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,11 @@ def _judgement(expectation: Expectation, result: Mapping[str, Any], rows: int) -
         samples=tuple(seen.get("partial_unexpected_index_list") or ()),
         observed=str(seen["observed_value"]) if "observed_value" in seen else None,
     )
+
+
+def warns(expectation: Expectation) -> Expectation:
+    """Return the expectation as a warning: the table is published even if it fails."""
+    return replace(expectation, blocking=False)
 
 
 def is_present(column: str) -> Expectation:

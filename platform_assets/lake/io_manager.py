@@ -16,6 +16,7 @@ from platform_assets.lake.delta_commits import SOURCE_DIGEST
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.publication import Publisher
+from platform_assets.lake.schemas import PARTITION
 from platform_assets.lake.step_tables import QUARANTINE, STORE, step_tables
 from platform_assets.lake.validation import Validated
 from platform_assets.orchestration.failures import plain_failures
@@ -79,9 +80,9 @@ class TablesIOManager(dg.IOManager):
             if declared.get(STORE) == "online":
                 rows = self._engine.as_expression(self._online.read(name))
             else:
-                rows = step_tables(context.step_context, self._tables, self._online).store.scan(name)
-            if context.has_asset_partitions:
-                rows = rows.filter(rows[_partition_column(name, declared)].isin(context.asset_partition_keys))
+                partitions = context.asset_partition_keys if context.has_asset_partitions else None
+                store = step_tables(context.step_context, self._tables, self._online).store
+                rows = store.scan(name, partitions=partitions)
             return rows if context.dagster_type.typing_type is Expression else as_frame(rows)
 
     def _publish(self, context: dg.OutputContext, validated: Validated, partitions: Sequence[str]) -> None:
@@ -104,21 +105,21 @@ class TablesIOManager(dg.IOManager):
             facts |= {"version": version.version, "dagster/uri": shown(self._tables.uri(name))}
         if validated.batch:
             facts |= {"batch": validated.batch.number, "batch_rows": staged.rows}
-        facts |= {"dagster/partition_row_count": staged.rows} if partitions else {}
+        for partition in partitions:
+            count = staged.parts[partition].rows if partition in staged.parts else 0
+            context.step_context.add_asset_metadata(
+                {"dagster/partition_row_count": count}, context.asset_key, partition_key=partition
+            )
         context.add_output_metadata({"dagster/row_count": rows, **facts, "preview": _preview(staged)})
 
 
 def _partitions(context: dg.OutputContext) -> Sequence[str]:
     if not context.has_asset_partitions:
         return ()
-    _partition_column(_name(context.asset_key), _declared(context))
-    return context.asset_partition_keys
-
-
-def _partition_column(name: str, declared: Mapping[str, Any]) -> str:
-    if PARTITION_BY not in declared:
+    if PARTITION_BY not in _declared(context):
+        name = _name(context.asset_key)
         raise TableError(f"{name} is partitioned; its metadata must name the partition column as {PARTITION_BY}")
-    return str(declared[PARTITION_BY])
+    return context.asset_partition_keys
 
 
 def _preview(staged: Staged) -> dg.MarkdownMetadataValue:
@@ -128,6 +129,8 @@ def _preview(staged: Staged) -> dg.MarkdownMetadataValue:
     files = (file for part in staged.parts.values() for file in part.files)
     batches = (batch for file in files for batch in pq.ParquetFile(file).iter_batches(batch_size=PREVIEW_ROWS))
     rows = next(batches, None)
+    if rows and PARTITION in rows.schema.names:
+        rows = rows.drop_columns(PARTITION)
     return dg.MetadataValue.md(rows.to_pandas().to_markdown(index=False) if rows else "no rows")
 
 

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import ibis.expr.types as ir
+
     from platform_assets.lake.expectations import Expectation
+
+PARTITION = "_partition"
+"""Column with the partition keys of a table whose own columns do not contain them. Readers do not get this column."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,9 @@ class TableSchema:
     store
         `lake` for tables that are read whole, `online` for rows that are looked up one by one.
     partition_by
-        The string column whose values are the asset's partition keys. A run replaces its own partitions.
+        What assigns a row to a partition of the asset: the name of a string column that contains the partition keys,
+        or a function that computes the key of each row, for a table without such a column. A run replaces its own
+        partitions.
     accumulates
         Whether a run adds a batch of rows to the table, instead of replacing it. The checks then judge the batch.
 
@@ -71,7 +80,7 @@ class TableSchema:
     expectations: tuple[Expectation, ...] = ()
     source: bool = False
     store: Literal["lake", "online"] = "lake"
-    partition_by: str | None = None
+    partition_by: str | Callable[[ir.Table], ir.StringValue] | None = None
     accumulates: bool = False
 
     def __post_init__(self) -> None:
@@ -84,6 +93,11 @@ class TableSchema:
     def domain(self) -> str:
         """The domain that owns the table."""
         return self.name.split("/")[0]
+
+    @property
+    def partition_column(self) -> str | None:
+        """Name of the column by which the stored rows are partitioned."""
+        return PARTITION if callable(self.partition_by) else self.partition_by
 
     @property
     def quarantine(self) -> str:

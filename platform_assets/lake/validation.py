@@ -18,6 +18,7 @@ from platform_assets.lake.broken_rules import RULES, breaking, count_by_rule
 from platform_assets.lake.expectations import SAMPLE_ROWS, Judgement, judge
 from platform_assets.lake.field_types import reading_rules
 from platform_assets.lake.quarantine import Sifted, bad_lines, quarantined, reading, sift
+from platform_assets.lake.schemas import PARTITION
 from platform_assets.landing.landed_rows import Landed
 from platform_assets.landing.row_writer import LINE
 
@@ -57,6 +58,25 @@ class Check:
     name: str
     description: str
     blocking: bool
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a table with facts about them. The function of an asset may return it instead of the rows alone.
+
+    Attributes
+    ----------
+    data
+        The rows.
+    metadata
+        Facts about the rows for people.
+    demo
+        Whether the rows are sample data.
+    """
+
+    data: Frame | Expression
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    demo: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +122,11 @@ def checks_of(schema: TableSchema) -> list[Check]:
     those rows blocks, unless the table accumulates: a bad batch would stop all later ones.
     """
     declared = [
-        Check(expectation.name, expectation.description, blocking=not (schema.source and expectation.columns))
+        Check(
+            expectation.name,
+            expectation.description,
+            blocking=expectation.blocking and not (schema.source and expectation.columns),
+        )
         for expectation in schema.expectations
     ]
     if not schema.source:
@@ -140,7 +164,10 @@ class Validator:
         self._max_bad_rows = max_bad_rows
 
     def validate(
-        self, schema: TableSchema, data: Frame | Expression | Landed | RowBatch, history: Sequence[TableVersion] = ()
+        self,
+        schema: TableSchema,
+        data: Frame | Expression | Rows | Landed | RowBatch,
+        history: Sequence[TableVersion] = (),
     ) -> Validated:
         """Stage and check what an asset returned. The files of a landed source are removed.
 
@@ -181,12 +208,13 @@ class Validator:
                 _demand_source(schema, is_source=True)
                 return self._from_outside(schema, data, history)
         _demand_source(schema, is_source=False)
+        given = data if isinstance(data, Rows) else Rows(data)
         with ExitStack() as on_failure:
-            rows = conform(self._engine.as_expression(data), schema)
-            staged = on_failure.enter_context(self._engine.stage(rows, schema.partition_by))
-            validated = Validated(staged, self._judge(schema, self._engine.staged(staged), schema.key))
+            rows = with_partition_key(conform(self._engine.as_expression(given.data), schema), schema)
+            staged = on_failure.enter_context(self._engine.stage(rows, schema.partition_column))
+            judgements = self._judge(schema, self._engine.staged(staged), schema.key)
             on_failure.pop_all()
-        return validated
+        return Validated(staged, judgements, metadata=given.metadata, demo=given.demo)
 
     def _from_outside(self, schema: TableSchema, landed: Landed, history: Sequence[TableVersion]) -> Validated:
         with ExitStack() as on_failure:
@@ -293,3 +321,8 @@ def conform(rows: ir.Table, schema: TableSchema) -> ir.Table:
     if missing or unknown:
         raise SchemaError(f"{schema.name} lacks the columns {missing} and has {unknown} without declaring them")
     return rows.select(**{column.name: rows[column.name].cast(column.type) for column in schema.columns})
+
+
+def with_partition_key(rows: ir.Table, schema: TableSchema) -> ir.Table:
+    """Return the rows with the column of computed partition keys, if the schema computes them."""
+    return rows.mutate(**{PARTITION: schema.partition_by(rows)}) if callable(schema.partition_by) else rows

@@ -199,6 +199,16 @@ def silent(answer: Reply) -> Reply:
     return replace(answer, silent=True)
 
 
+def slow(seconds: float) -> Fault:
+    """Return a fault that delays the answer."""
+
+    def delayed(answer: Reply) -> Reply:
+        time.sleep(seconds)
+        return answer
+
+    return delayed
+
+
 def dropped(answer: Reply) -> Reply:
     """Fault: the connection is closed without an answer."""
     return replace(answer, dropped=True)

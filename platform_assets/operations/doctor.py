@@ -17,6 +17,7 @@ from platform_assets import domains
 from platform_assets.base.errors import PlatformError, SourceError
 from platform_assets.base.home_folder import is_open_to_all, make_home
 from platform_assets.base.logs import shown
+from platform_assets.lake.sql_connection import connected
 from platform_assets.landing.source_files import trouble_with
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services
@@ -72,6 +73,7 @@ def examine(services: Services) -> list[Finding]:
         "sources": _sources,
         "APIs": _apis,
         "encoders": _encoders,
+        "SQL target": _sql_target,
     }
     return findings + [finding for thing, look in looks.items() for finding in _safely(thing, look, services)]
 
@@ -187,6 +189,15 @@ def _alerts(services: Services) -> Iterator[Finding]:
     else:
         mend = "set it to https://.., or unset it to send alerts to the log only"
         yield Finding("alerts", "broken", "PLATFORM_ALERT_WEBHOOK_URL is not a web address", mend)
+
+
+def _sql_target(services: Services) -> Iterator[Finding]:
+    target = services.sql_target
+    if target.is_own:
+        yield Finding("SQL target", "ok", "the platform's own database, because no PLATFORM_SQL_TARGET_ setting is set")
+        return
+    with connected(target):
+        yield Finding("SQL target", "ok", f"{target.place} is reachable")
 
 
 def _sources(services: Services) -> Iterator[Finding]:

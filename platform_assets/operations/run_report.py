@@ -4,24 +4,23 @@ The command `run` uses it. The UI and the schedules launch runs through Dagster.
 """
 
 import logging
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import dagster as dg
-from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defined]  # Dagster does not export it
 
+from platform_assets.base.errors import PlatformError
+from platform_assets.orchestration.failures import DUCKDB_INTERRUPTION, INTERRUPTED, innermost, reason
+from platform_assets.orchestration.in_process_runs import partition_tags, run_in_process
 from platform_assets.serving.assets import WAITS
 from platform_assets.training.metadata import APPROVAL, VERDICT
 
 State = Literal["waiting", "running", "done", "failed", "skipped"]
-UNKNOWN = "no reason was recorded"
-INTERRUPTED = "interrupted; run again"
-INTERRUPTIONS = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
-DUCKDB_INTERRUPTION = "RuntimeError: Query interrupted"
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+NEWEST_PARTITIONS = 26
+"""Number of partitions that a run materialises of a partitioned table. For months, it is two years, the current month
+and one month ahead."""
 
 
 @dataclass
@@ -97,6 +96,8 @@ def materialise_all(
 ) -> Report:
     """Materialise every asset. A failure skips only the assets that depend on it.
 
+    Of a partitioned table, the newest partitions are materialised. The others are left to backfills.
+
     Parameters
     ----------
     definitions
@@ -113,16 +114,10 @@ def materialise_all(
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, recorder)
     try:
-        job.execute_in_process(
-            instance=instance,
-            raise_on_error=False,
-            run_id=run_id,
-            run_config=QUIET,
-            # Pass the default selection explicitly, so that the UI lists the assets beside the run.
-            asset_selection=recorder.assets,
-        )
-    except _database_errors() as error:
-        recorder.history_is_lost(error)
+        # Pass the default selection explicitly, so that the UI lists the assets beside the run.
+        run_in_process(job, instance, run_id=run_id, asset_selection=recorder.assets, tags=recorder.partitions())
+    except PlatformError as error:
+        recorder.run_failure = str(error)
     except KeyboardInterrupt:
         recorder.run_failure = INTERRUPTED
     return Report(recorder.finished(), run_id, interrupted=recorder.run_failure == INTERRUPTED)
@@ -148,10 +143,10 @@ class _Recorder:
                 self._tell(entry.user_message)
             return
         if event.event_type == dg.DagsterEventType.RUN_FAILURE:
-            self.run_failure = _reason(event.job_failure_data.error)
+            self.run_failure = reason(event.job_failure_data.error)
         for outcome in self._outcomes_of(event):
             self._record(outcome, event, entry.timestamp)
-        if event.is_step_failure and _innermost(event.step_failure_data.error) == DUCKDB_INTERRUPTION:
+        if event.is_step_failure and innermost(event.step_failure_data.error) == DUCKDB_INTERRUPTION:
             # Stop the run, because DuckDB turns Ctrl-C into an ordinary error, after which Dagster would start the
             # next asset.
             raise KeyboardInterrupt
@@ -161,13 +156,15 @@ class _Recorder:
         """The assets to materialise."""
         return list(self._nodes)
 
-    def history_is_lost(self, error: Exception) -> None:
-        """Record that Dagster stopped because it could not store any more events."""
-        reason = str(error.__cause__ or error).splitlines()[0]
-        self.run_failure = (
-            f"PostgreSQL, which stores the run history, became unreachable ({reason}). Tables published before that "
-            "stay. Find the problem with `platform-assets doctor`, fix it, and run again"
-        )
+    def partitions(self) -> dict[str, str]:
+        """Return the tags that name the newest partitions; none if no table is partitioned."""
+        partitioned = {node.key.to_user_string(): node.partitions_def for node in self._nodes.values()}
+        definitions = {definition for definition in partitioned.values() if definition}
+        if len(definitions) > 1:
+            names = ", ".join(name for name, definition in partitioned.items() if definition)
+            raise PlatformError(f"{names} have different partitions; one run needs the same partitions for all tables")
+        keys = [key for definition in definitions for key in definition.get_partition_keys()[-NEWEST_PARTITIONS:]]
+        return partition_tags(keys[0], keys[-1]) if keys else {}
 
     def finished(self) -> list[Outcome]:
         """Return the outcomes after the end of the run."""
@@ -215,7 +212,7 @@ class _Recorder:
                 outcome.state, outcome.seconds = "done", timestamp - outcome.started
             case dg.DagsterEventType.STEP_FAILURE:
                 outcome.state, outcome.seconds = "failed", outcome.seconds or timestamp - outcome.started
-                outcome.reason = _reason(event.step_failure_data.error)
+                outcome.reason = reason(event.step_failure_data.error)
             case dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 evaluation = event.asset_check_evaluation_data
                 (outcome.passed if evaluation.passed else outcome.failed).append(evaluation.check_name)
@@ -236,13 +233,6 @@ class _Recorder:
         self._progress(outcome)
 
 
-def _database_errors() -> tuple[type[Exception], ...]:
-    from dagster_postgres.utils import DagsterPostgresException
-    from sqlalchemy.exc import InterfaceError, OperationalError
-
-    return DagsterPostgresException, InterfaceError, OperationalError
-
-
 def _number(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> int | None:
     return int(metadata[name].value) if name in metadata else None
 
@@ -250,18 +240,3 @@ def _number(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> int | N
 def _numbers(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> dict[str, int]:
     value: Any = metadata[name].value if name in metadata else {}
     return {key: int(number) for key, number in value.items()}
-
-
-def _innermost(error: SerializableErrorInfo | None) -> str:
-    """Return the message of the error's first cause."""
-    while error and error.cause:
-        error = error.cause
-    return error.message.strip() if error else ""
-
-
-def _reason(error: SerializableErrorInfo | None) -> str:
-    """Return why a step failed, without the names of exception classes."""
-    text = _innermost(error)
-    if text == DUCKDB_INTERRUPTION or text.split(":")[0].rpartition(".")[2] in INTERRUPTIONS:
-        return INTERRUPTED
-    return re.sub(r"^(dagster\._core\.definitions\.events\.Failure|platform_assets\.[\w.]+): ", "", text) or UNKNOWN

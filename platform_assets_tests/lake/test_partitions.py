@@ -12,8 +12,9 @@ from platform_assets.base.frames import Expression, Frame
 from platform_assets.base.provenance import code_version
 from platform_assets.definitions import resources
 from platform_assets.lake.assets import IO_MANAGER, PARTITION_BY, table_asset
-from platform_assets.lake.expectations import has_rows
-from platform_assets.lake.schemas import Column, TableSchema
+from platform_assets.lake.expectations import has_rows, is_unique, is_within, warns
+from platform_assets.lake.schemas import PARTITION, Column, TableSchema
+from platform_assets.lake.validation import Rows
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.instances import empty_instance
@@ -23,6 +24,13 @@ COLUMNS = (Column("month", "string", "The month."), Column("power_mw", "int64", 
 LOAD = TableSchema("grid/load", COLUMNS, key=("month",), expectations=(has_rows(),), partition_by="month")
 PEAK = TableSchema("grid/peak", COLUMNS, key=("month",), partition_by="month")
 YEAR = TableSchema("grid/year", (COLUMNS[1],), key=("power_mw",))
+HOURLY = TableSchema(
+    "grid/hourly",
+    (Column("at", "timestamp", "The hour.", "UTC"), COLUMNS[1]),
+    key=("at",),
+    expectations=(is_unique("at"), warns(is_within("power_mw", 0, 9))),
+    partition_by=lambda rows: rows.at.strftime("%Y-%m"),
+)
 OWNERS = ["team:grid"]
 factor = {"value": 1}
 
@@ -38,6 +46,14 @@ def load(context: dg.AssetExecutionContext) -> Frame:
 def peak(load: Expression) -> Expression:
     """The upstream rows with ten times the power."""
     return load.mutate(power_mw=load.power_mw * 10)
+
+
+@table_asset(HOURLY, owners=OWNERS, partitions_def=MONTHS)
+def hourly(context: dg.AssetExecutionContext) -> Rows:
+    """Two hours of each month of the run."""
+    times = [f"{month}-{day} 00:00" for month in context.partition_keys for day in ("01", "02")]
+    rows = pd.DataFrame({"at": pd.to_datetime(times), "power_mw": factor["value"]})
+    return Rows(rows, {"months": list(context.partition_keys)}, demo=True)
 
 
 @table_asset(YEAR, owners=OWNERS)
@@ -75,7 +91,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
 def materialise(services: Services, *assets: Any, partition: str | None = None) -> dg.ExecuteInProcessResult:
     with empty_instance() as instance:
         return dg.materialize(
-            [load, peak, year, plain, without_column, stray],
+            [load, peak, year, plain, without_column, stray, hourly],
             selection=list(assets),
             partition_key=partition,
             resources=resources(lambda: services),
@@ -111,6 +127,50 @@ def test_a_run_for_several_partitions_publishes_them_in_one_version(services: Se
     assert result.success
     assert rows(services, "grid/load") == {"2026-02": 2, "2026-03": 3}
     assert [version.version for version in services.tables.versions("grid/load")] == [0]
+
+
+@pytest.mark.requirement("ESI-4", "PLT-7")
+def test_a_table_can_compute_its_partitions_without_a_column_for_them(services: Services) -> None:
+    assert materialise(services, hourly, partition="2026-01").success
+    first = services.tables.current("grid/hourly")
+    assert first is not None
+    factor["value"] = 2
+    result = materialise(services, hourly, partition="2026-02")
+    table = services.tables.read("grid/hourly").sort_values("at")
+    assert list(table.columns) == ["at", "power_mw"]
+    assert table.power_mw.tolist() == [1, 1, 2, 2]
+    newest = services.tables.current("grid/hourly")
+    assert newest is not None
+    assert newest.parts["2026-01"] == first.parts["2026-01"]
+    february = services.tables.scan("grid/hourly", partitions=["2026-02"]).to_pyarrow().to_pydict()
+    assert february["power_mw"] == [2, 2]
+    assert services.tables.read("grid/hourly", version=first.version).power_mw.tolist() == [1, 1]
+    [metadata] = [one.metadata for one in result.asset_materializations_for_node("grid__hourly")]
+    assert (metadata["months"].value, metadata["demo"].value) == (["2026-02"], True)
+    assert newest.metadata["demo"] is True
+    assert PARTITION not in str(metadata["preview"].value)
+
+
+def test_each_partition_of_a_run_shows_its_own_number_of_rows(services: Services) -> None:
+    with empty_instance() as instance:
+        tags = {"dagster/asset_partition_range_start": "2026-01", "dagster/asset_partition_range_end": "2026-03"}
+        result = dg.materialize([hourly], resources=resources(lambda: services), instance=instance, tags=tags)
+    found = result.asset_materializations_for_node("grid__hourly")
+    counts = {one.partition: one.metadata["dagster/partition_row_count"].value for one in found}
+    assert counts == {"2026-01": 2, "2026-02": 2, "2026-03": 2}
+    assert {one.metadata["dagster/row_count"].value for one in found} == {6}
+
+
+@pytest.mark.requirement("PLT-5")
+def test_a_table_is_published_in_spite_of_a_failed_warning(services: Services) -> None:
+    factor["value"] = 10
+    result = materialise(services, hourly, partition="2026-01")
+    assert result.success
+    checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    failed = checks["power_mw_is_within_bounds"]
+    assert (failed.passed, failed.severity, failed.blocking) == (False, dg.AssetCheckSeverity.WARN, False)
+    assert checks["at_is_unique"].blocking
+    assert services.tables.read("grid/hourly").power_mw.tolist() == [10, 10]
 
 
 def test_an_unpartitioned_table_reads_all_upstream_partitions(services: Services) -> None:

@@ -1,5 +1,6 @@
 """`doctor` on real servers and stores."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -213,7 +214,7 @@ def test_all_parts_are_examined_and_no_secret_is_shown(
     things = ["environment", "home", "database", "history", "lake", "mlflow", "models", "alerts"]
     sources = [source.variable for source in declared_sources()]
     assert {"PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SENTENCES_ARCHIVE_URI"} <= {*sources}
-    things += [*sources, "arXiv", "PLATFORM_SENTENCES_ENCODER_URI"]
+    things += [*sources, "arXiv", "PLATFORM_SENTENCES_ENCODER_URI", "SQL target"]
     assert [finding.thing for finding in findings] == things
     assert "hunter2" not in f"{findings}"
 
@@ -240,3 +241,34 @@ def test_doctor_reports_whether_the_sentence_encoder_takes_part(
     monkeypatch.setattr(sentence_encoder, "find_spec", lambda _: "there")
     assert finding() == Finding("PLATFORM_SENTENCES_ENCODER_URI", "ok", "is set and reachable")
     assert found(doctor._encoders, tmp_path).found == "not set: no sentence encoder"
+
+
+@pytest.mark.requirement("ESI-3", "PLT-8")
+@pytest.mark.parametrize(
+    ("settings", "state", "told"),
+    [
+        ({}, "ok", "the platform's own database, because no PLATFORM_SQL_TARGET_ setting is set"),
+        ({"sql_target_url": "sqlite:///there.db"}, "ok", "the SQLite file there.db is reachable"),
+        ({"sql_target_url": "sqlite:///missing.db"}, "broken", "there is no SQLite file missing.db"),
+        (
+            {"sql_target_url": "mssql+pyodbc://me:hunter2@127.0.0.1/x"},
+            "broken",
+            "the driver pyodbc for SQL Server is not",
+        ),
+    ],
+)
+def test_doctor_connects_to_the_sql_target(
+    tmp_path: Path,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    state: str,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.db").touch()
+    monkeypatch.setitem(sys.modules, "pyodbc", None)
+    finding = found(doctor._sql_target, tmp_path, database_url=database_url, **settings)
+    assert finding.state == state
+    assert told in finding.found
+    assert "hunter2" not in str(finding)

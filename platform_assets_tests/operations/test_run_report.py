@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from platform_assets.base.errors import TableError
-from platform_assets.operations.run_report import Outcome, Report, materialise_all
+from platform_assets.operations.run_report import NEWEST_PARTITIONS, Outcome, Report, materialise_all
 from platform_assets.serving.assets import WAITS
 from platform_assets_tests.command_line import listening_to_interrupts
 from platform_assets_tests.instances import empty_instance
@@ -190,3 +190,36 @@ def test_dagster_records_the_run_with_its_assets() -> None:
         assert run is not None
         assert run.is_success
         assert run.asset_selection == {first.key, second.key}
+
+
+MONTHS = dg.MonthlyPartitionsDefinition("2020-01-01", end_offset=2)
+seen: dict[str, list[str]] = {}
+
+
+@dg.asset(partitions_def=MONTHS)
+def monthly(context: dg.AssetExecutionContext) -> None:
+    seen["monthly"] = list(context.partition_keys)
+
+
+@dg.asset(deps=[monthly])
+def all_months() -> None: ...
+
+
+@dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
+def lettered() -> None: ...
+
+
+@pytest.mark.requirement("PLT-3")
+def test_the_newest_partitions_of_a_table_are_materialised() -> None:
+    with empty_instance() as instance:
+        report = materialise_all(dg.Definitions(assets=[monthly, all_months]), instance, lambda _: None)
+    assert report.complete
+    assert [outcome.asset for outcome in report.outcomes] == ["monthly", "all_months"]
+    assert seen["monthly"] == list(MONTHS.get_partition_keys()[-NEWEST_PARTITIONS:])
+
+
+def test_tables_with_different_partitions_are_refused_in_one_sentence() -> None:
+    with empty_instance() as instance:
+        report = materialise_all(dg.Definitions(assets=[monthly, lettered]), instance, lambda _: None)
+    assert {outcome.state for outcome in report.outcomes} == {"skipped"}
+    assert "lettered, monthly have different partitions" in report.outcomes[1].reason

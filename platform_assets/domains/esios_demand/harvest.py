@@ -1,0 +1,193 @@
+"""Harvest: read months from the API, and merge them with the stored hours.
+
+An hour whose value did not change keeps its update time. A changed value replaces the stored one. A stored hour that
+the API does not return any more is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.base.errors import TableError
+from platform_assets.base.logs import shown
+from platform_assets.domains.esios_demand.months import Month, months_of
+from platform_assets.domains.esios_demand.schemas import COLUMNS, DEMAND_FORECAST
+from platform_assets.domains.esios_demand.sources import DEMO
+from platform_assets.lake.validation import Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from platform_assets.base.frames import Frame
+    from platform_assets.domains.esios_demand.client import Answered, Esios, Series
+    from platform_assets.lake.delta_tables import TableStore
+
+LOG = logging.getLogger(__name__)
+JOB = "load_esios_demand"
+"""Name of the job that harvests, writes the CSV file and loads the target table."""
+MOST_CORRECTIONS = 20
+"""Number of corrections that the metadata show."""
+NEW, CORRECTED, UNCHANGED = "new", "corrected", "unchanged"
+NOT_RETURNED, OLDER = "not_returned_any_more", "older_than_stored"
+
+
+@dataclass
+class Merged:
+    """The hours of some months after a harvest, and what changed.
+
+    Attributes
+    ----------
+    rows
+        Start of the hour, value and update time of each row.
+    counts
+        Number of hours by month and kind of change.
+    corrections
+        Changed values: start of the hour, stored value, new value.
+    """
+
+    rows: list[tuple[datetime, float, datetime]] = field(default_factory=list)
+    counts: dict[Month, Counter[str]] = field(default_factory=dict)
+    corrections: list[tuple[datetime, float, float]] = field(default_factory=list)
+
+
+def harvest(esios: Esios, tables: TableStore, keys: Sequence[str]) -> Rows:
+    """Return the rows of some months after reading them from the API.
+
+    Parameters
+    ----------
+    esios
+        The API.
+    tables
+        The lake, with the stored hours.
+    keys
+        Partition keys of the months.
+
+    Raises
+    ------
+    UpstreamError
+        The API gave no usable answer.
+    TableError
+        The table contains sample data and the API is real, or the other way round, or another series.
+    """
+    months = [Month.with_key(key) for key in keys]
+    stored = read_stored(tables, keys, esios.series, demo=esios.server == DEMO)
+    esios.check_series()
+    answered = [esios.hours(month) for month in months]
+    merged = Merged()
+    for one in answered:
+        merge(one, stored, merged)
+    if unknown := sorted(set().union(*(one.unknown_fields for one in answered))):
+        LOG.warning("ESIOS sent fields that the client does not know: %s", ", ".join(unknown))
+    return Rows(
+        as_frame(merged, esios.series),
+        {**facts(answered, merged), "unknown_fields": unknown, "server": esios.server},
+        demo=esios.server == DEMO,
+    )
+
+
+def read_stored(tables: TableStore, keys: Sequence[str], series: Series, *, demo: bool) -> dict[datetime, Any]:
+    """Return the stored value and update time of each hour of some months, after checking where they come from."""
+    name = DEMAND_FORECAST.name
+    version = tables.current(name)
+    if version is None or not version.rows:
+        return {}
+    place = f"Use another PLATFORM_HOME, or delete {shown(tables.uri(name))} first"
+    if bool(version.metadata.get("demo")) != demo:
+        has, comes = ("sample data", "real data") if not demo else ("real data", "sample data")
+        raise TableError(f"{name} contains {has}, which are never mixed with {comes}. {place}")
+    rows = tables.scan(name, partitions=keys).select("id", "datetime", "demand_forecast", "update_timestamp")
+    columns = rows.to_pyarrow().to_pydict()
+    if others := sorted(set(columns["id"]) - {series.indicator}):
+        raise TableError(f"{name} contains the series {others[0]}, not {series.indicator}. {place}")
+    times = [at.replace(tzinfo=UTC) for at in columns["datetime"]]
+    updates = [at.replace(tzinfo=UTC) for at in columns["update_timestamp"]]
+    return dict(zip(times, zip(columns["demand_forecast"], updates, strict=True), strict=True))
+
+
+def hours_of_months(tables: TableStore, months: Sequence[Month]) -> dict[datetime, float]:
+    """Return the stored value of each hour of some months, and of the month before each, by start of the hour."""
+    days = {month.first - timedelta(days=1) for month in months}
+    keys = [month.key for month in months_of([*days, *(month.first for month in months)])]
+    rows = tables.scan(DEMAND_FORECAST.name, partitions=keys).select("datetime", "demand_forecast")
+    columns = rows.to_pyarrow().to_pydict()
+    times = (at.replace(tzinfo=UTC) for at in columns["datetime"])
+    return dict(zip(times, columns["demand_forecast"], strict=True))
+
+
+def merge(answered: Answered, stored: Mapping[datetime, tuple[float, datetime]], merged: Merged) -> None:
+    """Merge a month's answer with its stored hours.
+
+    An answer that is older than a stored value does not replace it: it comes from a cache. An hour that the answer has
+    twice stays twice, so that the check of the table finds it.
+    """
+    month = answered.month
+    counts = merged.counts[month] = Counter()
+    returned = set()
+    for at, value in answered.hours:
+        returned.add(at)
+        assert answered.updated_at is not None  # noqa: S101 - the client refuses values without it
+        before = stored.get(at)
+        if before is None:
+            kind, row = NEW, (value, answered.updated_at)
+        elif before[0] == value:
+            kind, row = UNCHANGED, before
+        elif before[1] > answered.updated_at:
+            kind, row = OLDER, before
+        else:
+            kind, row = CORRECTED, (value, answered.updated_at)
+            merged.corrections.append((at, before[0], value))
+        counts[kind] += 1
+        merged.rows.append((at, *row))
+    kept = [at for at in stored if month.start <= at < month.end and at not in returned]
+    counts[NOT_RETURNED] += len(kept)
+    merged.rows += [(at, *stored[at]) for at in kept]
+
+
+def as_frame(merged: Merged, series: Series) -> Frame:
+    """Return the rows as the table has them, in the order of time."""
+    import pandas as pd
+
+    rows = sorted(merged.rows)
+    times, values, updates = zip(*rows, strict=True) if rows else ((), (), ())
+    return pd.DataFrame(
+        {
+            "name": pd.Series([series.name] * len(rows), dtype="str"),
+            "id": pd.Series([series.indicator] * len(rows), dtype="int64"),
+            "datetime": _plain_times(times),
+            "demand_forecast": pd.Series(values, dtype="float64"),
+            "update_timestamp": _plain_times(updates),
+        }
+    )[[column.name for column in COLUMNS]]
+
+
+def _plain_times(times: Sequence[datetime]) -> Any:
+    import pandas as pd
+
+    return pd.Series([at.replace(tzinfo=None) for at in times], dtype="datetime64[us]")
+
+
+def facts(answered: Sequence[Answered], merged: Merged) -> dict[str, Any]:
+    """Return what the harvest found, for the metadata."""
+    total: Counter[str] = sum(merged.counts.values(), Counter())
+    return {
+        "months": {
+            one.month.key: {
+                "state": one.state,
+                "hours": len(one.hours),
+                "values_updated_at": one.updated_at and f"{one.updated_at:%Y-%m-%d %H:%M:%S}",
+                **merged.counts[one.month],
+            }
+            for one in answered
+        },
+        **{f"hours_{kind}": total[kind] for kind in (NEW, CORRECTED, UNCHANGED, NOT_RETURNED, OLDER)},
+        "values_outside_month": sum(one.outside for one in answered),
+        "corrections": [
+            {"datetime": f"{at:%Y-%m-%d %H:%M:%S}", "before": before, "after": after}
+            for at, before, after in merged.corrections[:MOST_CORRECTIONS]
+        ],
+    }

@@ -1,0 +1,88 @@
+"""Check results and metadata of the power demand in Dagster."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from platform_assets.domains.esios_demand import quality
+from platform_assets.domains.esios_demand.schemas import DEMAND_FORECAST
+from platform_assets.lake.sql_loader import Loaded
+
+MOST_NAMED = 20
+"""Number of hours that a check names."""
+ASSET = DEMAND_FORECAST.name.split("/")
+EVERY_HOUR = dg.AssetCheckSpec(
+    "every_hour_is_present",
+    asset=ASSET,
+    description="Each month has exactly the hours of its local days, with 23 or 25 hours at a clock change. In the "
+    "current month, the hours until the end of yesterday are required. The next run reads missing hours again.",
+)
+NO_JUMP = dg.AssetCheckSpec(
+    "no_hour_jumps",
+    asset=ASSET,
+    description=f"No hour differs from the hour before by more than {quality.LARGEST_JUMP_MW:,} MW.",
+)
+NO_FLAT_LINE = dg.AssetCheckSpec(
+    "no_line_is_flat",
+    asset=ASSET,
+    description=f"No {quality.FLAT_HOURS} consecutive hours have the same value.",
+)
+HOUR_CHECKS = [EVERY_HOUR, NO_JUMP, NO_FLAT_LINE]
+
+
+def results(found: quality.Findings) -> Iterator[dg.AssetCheckResult]:
+    """Yield the result of each check. Failures are warnings, because the rows that came are published."""
+    missing = {month: hours for month, hours in found.missing.items() if hours}
+    yield _result(
+        EVERY_HOUR,
+        [
+            f"{month.first:%Y-%m} lacks {len(hours)} of {found.expected[month]} hours: {_named(hours)}"
+            for month, hours in missing.items()
+        ],
+        months={
+            month.key: {"expected_hours": expected, "missing_hours": len(found.missing[month])}
+            for month, expected in found.expected.items()
+        },
+    )
+    jumps = [f"{jump:+,.0f} MW at {_text(at)}" for at, jump in found.jumps]
+    yield _result(NO_JUMP, [f"{len(jumps)} jumps: {_listed(jumps)}"] if jumps else [])
+    flat = [f"{hours} hours from {_text(at)}" for at, hours in found.flat]
+    yield _result(NO_FLAT_LINE, [f"{len(flat)} flat lines: {_listed(flat)}"] if flat else [])
+
+
+def of_load(loaded: Loaded, place: str) -> dict[str, Any]:
+    """Return what a load into an SQL table did."""
+    return {
+        "dagster/row_count": loaded.rows,
+        "rows_inserted": loaded.inserted,
+        "rows_updated": loaded.updated,
+        "rows_unchanged": loaded.unchanged,
+        "rows_per_second": round(loaded.rate),
+        "target": place,
+    }
+
+
+def _result(spec: dg.AssetCheckSpec, problems: Sequence[str], **facts: Any) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=not problems,
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(problems) or None,
+        metadata={name: dg.MetadataValue.json(value) for name, value in facts.items()},
+    )
+
+
+def _named(hours: Sequence[datetime]) -> str:
+    return f"{_listed([_text(at) for at in hours])} UTC"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else ""
+    return ", ".join(texts[:MOST_NAMED]) + more
+
+
+def _text(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"

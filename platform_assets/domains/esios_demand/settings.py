@@ -1,0 +1,60 @@
+"""The domain's environment variables."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+
+from platform_assets.settings import DomainSettings
+
+ESIOS = "https://api.esios.ree.es"
+
+
+class EsiosSettings(DomainSettings):
+    """Settings for the ESIOS API of the Spanish grid operator."""
+
+    esios_base_url: Annotated[
+        str,
+        Field(
+            description="Address of the ESIOS API. Default: with `PLATFORM_SOURCES=demo` a local server with sample "
+            f"data, with `live` `{ESIOS}`."
+        ),
+    ] = ""
+    esios_token: Annotated[
+        SecretStr,
+        Field(description="Personal token of the API, sent as the header `x-api-key`. Needed for every other server."),
+    ] = SecretStr("")
+    esios_indicator: Annotated[int, Field(ge=1, description="Number of the series (indicator).")] = 460
+    esios_indicator_name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="Spanish name of the series. The API must know the number under this name; accents and case "
+            "do not matter.",
+        ),
+    ] = "Previsión diaria de la demanda eléctrica peninsular"
+    esios_geography: Annotated[int, Field(ge=1, description="Number of the geography, 8741 for the peninsula.")] = 8741
+    esios_reread_days: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Days before today that the daily schedule reads again, to find corrections. Whole months are "
+            "read.",
+        ),
+    ] = 10
+
+    @field_validator("esios_base_url")
+    @classmethod
+    def _address(cls, text: str) -> str:
+        if text and not text.startswith(("http://", "https://")):
+            raise ValueError(f"an address that begins with http:// or https://, for example {ESIOS}")
+        return text.rstrip("/")
+
+    @field_validator("esios_token")
+    @classmethod
+    def _header(cls, token: SecretStr) -> SecretStr:
+        text = token.get_secret_value()
+        if not (text.isascii() and text.isprintable()) or " " in text:
+            raise ValueError("a token in ASCII without blanks and line breaks, because it is sent as an HTTP header")
+        return token

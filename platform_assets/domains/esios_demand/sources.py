@@ -1,0 +1,61 @@
+"""Access to the ESIOS API: the configured server, or a local one with sample data."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from platform_assets.base.errors import SourceError
+from platform_assets.domains.esios_demand import demo
+from platform_assets.domains.esios_demand.client import ACCEPT, Esios, Series
+from platform_assets.domains.esios_demand.settings import ESIOS, EsiosSettings
+from platform_assets.landing.http_client import HttpClient, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from platform_assets.landing.declared_sources import Sources
+
+DEMO = "demo"
+"""Name of the server with sample data."""
+LIMITS = Limits(read_seconds=60.0)
+
+
+@contextmanager
+def open_esios(sources: Sources, limits: Limits = LIMITS) -> Iterator[Esios]:
+    """Open the configured server; with `PLATFORM_SOURCES=demo` and no address, a local one with sample data.
+
+    Parameters
+    ----------
+    sources
+        The settings.
+    limits
+        Time-outs and retries.
+
+    Raises
+    ------
+    SourceError
+        A token is needed, and none is set.
+    """
+    settings = sources.settings_of(EsiosSettings)
+    series = Series(settings.esios_indicator, settings.esios_indicator_name, settings.esios_geography)
+    with ExitStack() as stack:
+        if settings.esios_base_url or sources.settings.sources == "live":
+            url, token = settings.esios_base_url or ESIOS, settings.esios_token.get_secret_value()
+            server = urlsplit(url).netloc.rpartition("@")[2]
+        else:
+            url, token, server = stack.enter_context(demo.server()).url, demo.TOKEN, DEMO
+        if not token:
+            raise SourceError(
+                f"PLATFORM_ESIOS_TOKEN is not set, and {server} needs a token. Set it to your personal token of the "
+                "ESIOS API, or set PLATFORM_SOURCES=demo without PLATFORM_ESIOS_BASE_URL for sample data"
+            )
+        headers = {
+            "x-api-key": token,
+            "Accept": ACCEPT,
+            "User-Agent": f"platform-assets/{version('platform-assets')}",
+        }
+        http = stack.enter_context(HttpClient("ESIOS", headers, limits))
+        yield Esios(http, url, series, server, token)

@@ -1,0 +1,34 @@
+"""Local times in expressions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+
+def local_time(utc: ir.TimestampValue, zone: str) -> ir.TimestampValue:
+    """Return times in UTC as the local times of a time zone, both without an offset.
+
+    Parameters
+    ----------
+    utc
+        The times.
+    zone
+        Name of the time zone, for example `Europe/Madrid`.
+    """
+    import ibis
+    import ibis.expr.datatypes as dt
+
+    # Ibis cannot convert time zones. DuckDB's function turns a time in UTC into an instant, and that into local time.
+    in_zone = ibis.udf.scalar.builtin
+    instant = in_zone(timezone, signature=((dt.string, dt.timestamp), dt.Timestamp("UTC")))
+    local = in_zone(timezone, signature=((dt.string, dt.Timestamp("UTC")), dt.timestamp))
+    found: ir.TimestampValue = local(zone, instant("UTC", utc))
+    return found
+
+
+def timezone(zone: str, at: ir.TimestampValue) -> ir.TimestampValue:
+    """Name of DuckDB's function, whose body Ibis does not use."""
+    raise NotImplementedError

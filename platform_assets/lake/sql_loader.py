@@ -1,0 +1,322 @@
+"""Loading rows into a table of an SQL database that already exists.
+
+The rows go into a temporary staging table first, in chunks. One transaction then updates the rows of the target that
+differ and inserts the missing ones, by key. So a failure leaves the target as it was, a second load of the same rows
+changes nothing, and other rows of the target stay. The loader never creates or alters the target.
+
+`sql_target.py` says where the target is, `sql_table_check.py` compares it with the rows, `sql_columns.py` converts the
+values, and `sql_statements.py` writes the SQL.
+"""
+
+from __future__ import annotations
+
+import io
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.lake.sql_columns import convert
+from platform_assets.lake.sql_connection import connected
+from platform_assets.lake.sql_problems import explain
+from platform_assets.lake.sql_statements import LOCK_SECONDS, Statements
+from platform_assets.lake.sql_table_check import Match, match_table
+from platform_assets.lake.sql_target import SqlTarget, SqlTargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import pyarrow as pa
+    from sqlalchemy import Connection
+
+CHUNK_ROWS = 50_000
+"""Largest number of rows that are converted and sent at a time."""
+ATTEMPTS = 5
+"""Attempts of the last transaction, if others lock the same rows."""
+LONGEST_ARRAY_TEXT = 4_000
+"""Largest number of UTF-16 units of a text parameter of SQL Server, except for its unlimited type."""
+PAUSE_SECONDS = 3.0
+"""Longest pause between two attempts."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load did.
+
+    Attributes
+    ----------
+    rows
+        Number of rows that were given.
+    inserted
+        Number of those that were missing in the target.
+    updated
+        Number of those that differed.
+    seconds
+        Time from the first row to the end of the transaction.
+    """
+
+    rows: int
+    inserted: int
+    updated: int
+    seconds: float
+
+    @property
+    def unchanged(self) -> int:
+        """Number of rows that the target contained already."""
+        return self.rows - self.inserted - self.updated
+
+    @property
+    def rate(self) -> float:
+        """Rows per second."""
+        return self.rows / max(self.seconds, 1e-9)
+
+
+@dataclass(frozen=True)
+class SqlLoader:
+    """Loads rows into one table of a target.
+
+    Parameters
+    ----------
+    target
+        The database.
+    table
+        Name of the table.
+    key
+        Columns of the rows that identify a row. The table has a primary key or a unique constraint on them.
+    schema
+        Schema of the table; None for the default schema of the user.
+    """
+
+    target: SqlTarget
+    table: str
+    key: Sequence[str]
+    schema: str | None = None
+
+    def load(self, rows: pa.RecordBatchReader, report: Callable[[str], None] = lambda _: None) -> Loaded:
+        """Load rows. Those of the target with other keys stay.
+
+        Parameters
+        ----------
+        rows
+            The rows, in batches. Times are UTC.
+        report
+            Receives a line about the progress after each chunk.
+
+        Raises
+        ------
+        SqlTargetError
+            The target cannot be reached, does not fit the rows or refuses them, or two rows have the same key. The
+            table is unchanged.
+        """
+        start = monotonic()
+        with connected(self.target) as connection:
+            match = match_table(connection, self.target, (self.schema, self.table), rows.schema, self.key)
+            connection.rollback()
+            load = _Load(connection, self._statements(connection, match), match)
+            count = load.stage(rows, self.key, report)
+            load.check(count)
+            updated, inserted = load.merge(self.target, report)
+            load.end()
+        done = Loaded(count, inserted, updated, monotonic() - start)
+        report(
+            f"loaded {done.rows:,} rows in {done.seconds:.1f} s ({done.rate:,.0f} rows/s): {done.inserted:,} inserted, "
+            f"{done.updated:,} updated, {done.unchanged:,} unchanged"
+        )
+        return done
+
+    def _statements(self, connection: Connection, match: Match) -> Statements:
+        columns = [column.name for column in match.columns]
+        staging = f"staging_{uuid.uuid4().hex[:12]}"
+        return Statements(connection.dialect, self.table, self.schema, columns, match.key, match.texts, staging)
+
+
+@dataclass
+class _Load:
+    """One load on one connection."""
+
+    connection: Connection
+    statements: Statements
+    match: Match
+
+    def stage(self, rows: pa.RecordBatchReader, key: Sequence[str], report: Callable[[str], None]) -> int:
+        """Fill the staging table; return the number of rows."""
+        start, count = monotonic(), 0
+        self.connection.exec_driver_sql(self.statements.create_staging())
+        self.connection.commit()
+        insert = self._way_to_insert()
+        for batch in rows:
+            for first in range(0, batch.num_rows, CHUNK_ROWS):
+                chunk = convert(batch.slice(first, CHUNK_ROWS), self.match.columns, key)
+                insert(chunk)
+                self.connection.commit()
+                count += chunk.num_rows
+                seconds = monotonic() - start
+                report(f"staged {count:,} rows in {seconds:.1f} s ({count / max(seconds, 1e-9):,.0f} rows/s)")
+        return count
+
+    def check(self, count: int) -> None:
+        """Raise an error if the staging table lacks rows, or if several have the same key."""
+        staged = self.connection.exec_driver_sql(self.statements.count_staged()).scalar()
+        if staged != count:
+            raise SqlTargetError(f"the staging table has {staged:,} rows instead of {count:,}; nothing was loaded")
+        found = self.connection.exec_driver_sql(self.statements.duplicates()).fetchall()
+        self.connection.rollback()
+        if found:
+            keys = "; ".join(
+                ", ".join(f"{name}={value}" for name, value in zip(self.match.key, row, strict=True)) for row in found
+            )
+            raise SqlTargetError(
+                f"several rows have the same key, for example {keys}. The target compares keys by its own collation, "
+                "which may ignore case; correct the rows"
+            )
+
+    def merge(self, target: SqlTarget, report: Callable[[str], None]) -> tuple[int, int]:
+        """Update and insert in one transaction; return the numbers of updated and inserted rows."""
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+        attempts = Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.1, max=PAUSE_SECONDS),
+            retry=retry_if_exception(lambda error: isinstance(error, SqlTargetError) and error.is_passing),
+            before_sleep=lambda state: report(f"attempt {state.attempt_number} failed, and is repeated"),
+            reraise=True,
+        )
+        with self._turn():
+            return attempts(self._merge_once, target)
+
+    def end(self) -> None:
+        self.connection.exec_driver_sql(self.statements.drop_staging())
+        self.connection.commit()
+
+    def _merge_once(self, target: SqlTarget) -> tuple[int, int]:
+        from sqlalchemy.exc import DBAPIError
+
+        update = self.statements.update()
+        try:
+            for statement in self.statements.begin():
+                self.connection.exec_driver_sql(statement)
+            updated = self.connection.exec_driver_sql(update).rowcount if update else 0
+            inserted = self.connection.exec_driver_sql(self.statements.insert()).rowcount
+            self.connection.commit()
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                self.connection.rollback()
+            raise explain(error.orig or error, target) from None
+        return updated, inserted
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """On MariaDB, let one load at a time write to a table: its locks on gaps between keys lead to deadlocks."""
+        if self.connection.dialect.name != "mysql":
+            yield
+            return
+        name = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.connection.engine.url.database}/{self.statements.target}").hex
+        self.connection.exec_driver_sql(f"SELECT GET_LOCK('{name}', {LOCK_SECONDS})").scalar()
+        self.connection.commit()
+        try:
+            yield
+        finally:
+            if not self.connection.invalidated:
+                self.connection.exec_driver_sql(f"SELECT RELEASE_LOCK('{name}')")
+                self.connection.commit()
+
+    def _way_to_insert(self) -> Callable[[pa.Table], None]:
+        """Return the fastest way of the driver to insert rows."""
+        dialect = self.connection.dialect
+        if dialect.name == "postgresql" and dialect.driver == "psycopg":
+            return self._copy
+        if dialect.name == "mssql" and dialect.driver == "pyodbc" and self._is_microsofts():
+            return self._send_arrays
+        return self._insert_many
+
+    def _is_microsofts(self) -> bool:
+        # Drivers of others crash with `fast_executemany`: SQLite's ends the interpreter.
+        import pyodbc
+
+        driver: Any = self.connection.connection.driver_connection
+        return "msodbcsql" in str(driver.getinfo(pyodbc.SQL_DRIVER_NAME)).lower()
+
+    def _copy(self, chunk: pa.Table) -> None:
+        from psycopg import sql
+        from pyarrow import csv
+
+        buffer = io.BytesIO()
+        csv.write_csv(chunk, buffer, csv.WriteOptions(include_header=False))
+        command = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
+            sql.Identifier(self.statements.staging), sql.SQL(", ").join(map(sql.Identifier, chunk.column_names))
+        )
+        driver: Any = self.connection.connection.driver_connection
+        with driver.cursor() as cursor, cursor.copy(command) as copy:
+            copy.write(buffer.getbuffer())
+        driver.commit()
+
+    def _insert_many(self, chunk: pa.Table) -> None:
+        size = self.statements.rows_per_insert
+        rows = _tuples(chunk)
+        for first in range(0, len(rows), size):
+            part = rows[first : first + size]
+            values = tuple(value for row in part for value in row)
+            self.connection.exec_driver_sql(self.statements.insert_staged(len(part)), values)
+
+    def _send_arrays(self, chunk: pa.Table) -> None:
+        if max(map(_longest, chunk.columns)) > LONGEST_ARRAY_TEXT:
+            self._insert_many(chunk)
+            return
+        driver: Any = self.connection.connection.driver_connection
+        send_arrays(driver, self.statements.insert_staged(1), chunk)
+        driver.commit()
+
+
+def send_arrays(connection: Any, statement: str, rows: pa.Table) -> None:
+    """Insert rows with one network round trip per thousands of rows, through pyodbc.
+
+    Parameters
+    ----------
+    connection
+        Connection of pyodbc.
+    statement
+        INSERT of one row, with a `?` for each column.
+    rows
+        The rows. No text is longer than `LONGEST_ARRAY_TEXT`.
+    """
+    cursor = connection.cursor()
+    try:
+        cursor.fast_executemany = True
+        # Without these types, pyodbc asks the server for them, which knows none for temporary tables.
+        cursor.setinputsizes([_odbc_type(column) for column in rows.columns])
+        cursor.executemany(statement, _tuples(rows))
+    finally:
+        cursor.close()
+
+
+def _odbc_type(column: pa.ChunkedArray) -> tuple[int, int, int]:
+    """Return ODBC's type, size and number of decimals of a column."""
+    import pyarrow as pa
+    import pyodbc
+
+    types, kind = pa.types, column.type
+    if types.is_decimal(kind):
+        return pyodbc.SQL_DECIMAL, kind.precision, kind.scale
+    of_kind: list[tuple[Callable[[pa.DataType], bool], tuple[int, int, int]]] = [
+        (types.is_boolean, (pyodbc.SQL_BIT, 0, 0)),
+        (types.is_integer, (pyodbc.SQL_BIGINT, 0, 0)),
+        (types.is_floating, (pyodbc.SQL_DOUBLE, 0, 0)),
+        (types.is_timestamp, (pyodbc.SQL_TYPE_TIMESTAMP, 26, 6)),
+        (types.is_date, (pyodbc.SQL_TYPE_DATE, 10, 0)),
+    ]
+    # Never 0 for a text: some drivers crash or cut the text then.
+    text = (pyodbc.SQL_WVARCHAR, max(1, _longest(column)), 0)
+    return next((odbc for is_kind, odbc in of_kind if is_kind(kind)), text)
+
+
+def _longest(column: pa.ChunkedArray) -> int:
+    """Return an upper bound for the UTF-16 units of a column's texts; 0 for other columns."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return (pc.max(pc.utf8_length(column)).as_py() or 0) * 2 if pa.types.is_string(column.type) else 0
+
+
+def _tuples(rows: pa.Table) -> list[tuple[Any, ...]]:
+    return list(zip(*(column.to_pylist() for column in rows.columns), strict=True))

@@ -1,0 +1,324 @@
+"""Bad targets: each ends in a message that names the cause and the fix, and never the password."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sqlite3
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+
+from platform_assets.database.embedded.server import free_port
+from platform_assets.lake import sql_connection
+from platform_assets.lake.sql_drivers import packaged_library
+from platform_assets.lake.sql_loader import SqlLoader
+from platform_assets.lake.sql_problems import PROBLEMS, explain, problem_of
+from platform_assets.lake.sql_target import SqlTarget, SqlTargetError, parse_target
+from platform_assets_tests.sql_targets import KEY, TABLE, Place, demand, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.requirement("ESI-3", "PLT-8")
+PASSWORD = "hunter2-is-secret"
+
+
+def load(target: SqlTarget, rows: pa.Table | None = None) -> str:
+    """Load into a bad target, and return the message."""
+    with pytest.raises(SqlTargetError) as raised:
+        SqlLoader(target, TABLE, KEY).load((rows or demand(2)).to_reader())
+    assert PASSWORD not in str(raised.value)
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+    return str(raised.value)
+
+
+def on(port: int, dialect: str = "postgresql", host: str = "127.0.0.1") -> SqlTarget:
+    return parse_target(f"{dialect}://me:{PASSWORD}@{host}:{port}/energy")
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """A server that accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def postgres(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    yield from opened("postgresql", request, tmp_path)
+
+
+@pytest.fixture
+def maria(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    yield from opened("mariadb", request, tmp_path)
+
+
+@pytest.mark.parametrize("dialect", ["mssql", "postgresql", "mariadb"])
+def test_nothing_listens(dialect: str) -> None:
+    port, start = free_port(), time.monotonic()
+    told = load(on(port, dialect))
+    assert f"nothing listens on port {port} of 127.0.0.1. Start the server, or correct the port in PLATFORM_SQL" in told
+    # Microsoft's driver alone would wait for its whole time-out.
+    assert time.monotonic() - start < sql_connection.CONNECT_SECONDS / 2
+
+
+def test_no_such_host() -> None:
+    told = load(on(5432, host="no-such-host.invalid"))
+    assert "there is no host 'no-such-host.invalid'. Check the server's name in PLATFORM_SQL_TARGET_URL" in told
+
+
+@pytest.mark.parametrize("dialect", ["postgresql", "mariadb", "mssql+pyodbc", "mssql+mssqlpython"])
+def test_a_silent_server(dialect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if dialect.startswith("mssql"):
+        pytest.importorskip("mssql_python", reason="needs mssql-python (no apt package): pip install mssql-python")
+    monkeypatch.setattr(sql_connection, "CONNECT_SECONDS", 1)
+    with silent_server() as port:
+        assert "did not answer" in load(on(port, dialect))
+
+
+def test_a_wrong_password(postgres: Place, maria: Place) -> None:
+    for place in (postgres, maria):
+        told = load(SqlTarget(place.target.url.set(password=PASSWORD)))
+        assert f"refused the login of the user {place.target.url.username!r}" in told
+        assert "Check the user and the password in PLATFORM_SQL_TARGET_URL" in told
+
+
+def test_a_missing_database(postgres: Place, maria: Place) -> None:
+    for place in (postgres, maria):
+        told = load(SqlTarget(place.target.url.set(database="nowhere")))
+        assert "has no such database, or the user" in told
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    file = tmp_path / "missing.db"
+    assert f"there is no SQLite file {file}" in load(parse_target(f"sqlite:///{file}"))
+    assert not file.exists()
+
+
+def test_no_database(tmp_path: Path) -> None:
+    file = tmp_path / "text.db"
+    file.write_text("This is a text, and no database." * 100)
+    assert "is no SQLite database" in load(parse_target(f"sqlite:///{file}"))
+
+
+def test_a_missing_table(postgres: Place) -> None:
+    assert f"has no table {TABLE} that the user may see" in load(postgres.target)
+
+
+@pytest.mark.parametrize("granted", ["SELECT, UPDATE", "SELECT, INSERT", "INSERT, UPDATE"])
+def test_a_missing_permission(postgres: Place, granted: str) -> None:
+    postgres.create()
+    user = f"weak_{time.monotonic_ns()}"
+    postgres.run(f"CREATE USER {user} PASSWORD '{PASSWORD}'", f"GRANT {granted} ON {TABLE} TO {user}")
+    try:
+        told = load(SqlTarget(postgres.target.url.set(username=user, password=PASSWORD)))
+    finally:
+        postgres.run(f"DROP OWNED BY {user}", f"DROP USER {user}")
+    assert f"the user {user!r} lacks a permission" in told
+    assert "Grant SELECT, INSERT and UPDATE on the table" in told
+
+
+def test_a_missing_permission_on_mariadb(maria: Place) -> None:
+    maria.create()
+    user = "weak@'127.0.0.1'"
+    maria.run(f"CREATE USER {user} IDENTIFIED BY '{PASSWORD}'", f"GRANT SELECT ON {TABLE} TO {user}")
+    try:
+        told = load(SqlTarget(maria.target.url.set(username="weak", password=PASSWORD)))
+    finally:
+        maria.run(f"DROP USER {user}")
+    assert "lacks a permission" in told or "may not open it" in told
+
+
+def test_a_locked_table(postgres: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    postgres.create()
+    monkeypatch.setattr(sql_connection, "LOCK_SECONDS", 0.05)
+    with postgres.engine.begin() as other:
+        other.exec_driver_sql(f"LOCK TABLE {TABLE} IN ROW EXCLUSIVE MODE")
+        assert "another process holds a lock on the table" in load(postgres.target)
+
+
+def test_a_table_that_cannot_undo(maria: Place) -> None:
+    maria.create(mysql_engine="MyISAM")
+    assert "its engine MyISAM cannot undo a failed load; use InnoDB" in load(maria.target)
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    file = tmp_path / "small.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute(
+            f"CREATE TABLE {TABLE} (name TEXT, id INT, datetime TEXT, demand_forecast REAL, "
+            "update_timestamp TEXT, PRIMARY KEY (id, datetime))"
+        )
+    full = parse_target(f"sqlite:///{file}")
+
+    @sa.event.listens_for(sa.Engine, "connect")
+    def _limit(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA max_page_count = 3")
+
+    try:
+        assert "has no space left" in load(full, demand(1_000))
+    finally:
+        sa.event.remove(sa.Engine, "connect", _limit)
+
+
+def test_a_read_only_file(tmp_path: Path) -> None:
+    file = tmp_path / "target.db"
+    sqlite3.connect(file).execute(
+        f"CREATE TABLE {TABLE} (name TEXT, id INT, datetime TEXT, demand_forecast REAL, "
+        "update_timestamp TEXT, PRIMARY KEY (id, datetime))"
+    )
+    told = load(parse_target(f"sqlite:///file:{file}?mode=ro&uri=true"))
+    assert "Load into the primary server, or make the database writable" in told
+
+
+def test_a_connection_that_breaks(postgres: Place) -> None:
+    table = postgres.create()
+    postgres.loader().load(demand(2).to_reader())
+    before = postgres.rows(table)
+    rows = demand(4, mw=1.0)
+
+    def breaking() -> Iterator[pa.RecordBatch]:
+        yield from rows.slice(0, 2).to_batches()
+        with postgres.engine.connect() as admin:
+            admin.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        yield from rows.slice(2).to_batches()
+
+    with pytest.raises(SqlTargetError, match="cannot be reached, or it closed the connection"):
+        postgres.loader().load(pa.RecordBatchReader.from_batches(rows.schema, breaking()))
+    assert postgres.rows(table) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "dialect", "product", "extra"),
+    [
+        ("pyodbc", "mssql+pyodbc", "SQL Server", "sqlserver"),
+        ("mssql_python", "mssql+mssqlpython", "SQL Server", "sqlserver"),
+        ("pymysql", "mariadb", "MariaDB", "mariadb"),
+    ],
+)
+def test_a_driver_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, module: str, dialect: str, product: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    told = f"the driver {module} for {product} is not installed; run `pip install 'platform-assets[{extra}]'`"
+    assert load(on(1, dialect)) == told
+
+
+def test_an_odbc_driver_that_is_not_installed() -> None:
+    pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
+    with silent_server() as port:
+        target = parse_target(
+            f"mssql+pyodbc://me:{PASSWORD}@127.0.0.1:{port}/energy?driver=ODBC+Driver+13+for+SQL+Server"
+        )
+        told = load(target)
+    assert "the ODBC driver for the SQL Server database energy" in told
+    assert "Install the driver, or correct driver= in PLATFORM_SQL_TARGET_URL; `odbcinst -q -d` lists" in told
+
+
+CODE = re.compile(r" \(-?\d+\).*", re.DOTALL)
+MICROSOFT = "[Microsoft][ODBC Driver 18 for SQL Server][SQL Server]"
+SQL_SERVER_ERRORS = [
+    ("login", "28000", "Login failed for user 'me'. (18456) (SQLDriverConnect)"),
+    (
+        "database",
+        "42000",
+        (
+            'Cannot open database "energy" requested by the login. The login failed. (4060); [28000] '
+            f"{MICROSOFT}Login failed for user 'me'. (18456)"
+        ),
+    ),
+    (
+        "certificate",
+        "08001",
+        (
+            "SSL Provider: [error:0A000086:SSL routines::certificate verify failed:self-signed certificate] (-1) "
+            "(SQLDriverConnect)"
+        ),
+    ),
+    (
+        "driver",
+        "01000",
+        "[unixODBC][Driver Manager]Can't open lib 'ODBC Driver 18 for SQL Server' : file not found (0)",
+    ),
+    ("time-out", "HYT00", "Login timeout expired (0) (SQLDriverConnect)"),
+    ("time-out", "HYT00", "Query timeout expired (0) (SQLExecDirectW)"),
+    ("unreachable", "08S01", "Communication link failure (0) (SQLExecDirectW)"),
+    ("unreachable", "08001", "TCP Provider: Error code 0x2749 (10057) (SQLDriverConnect)"),
+    ("table", "42S02", "Invalid object name 'demand_forecast_esios'. (208) (SQLExecDirectW)"),
+    (
+        "permission",
+        "42000",
+        "The INSERT permission was denied on the object 'demand', database 'energy', schema 'dbo'. (229)",
+    ),
+    ("log full", "42000", "The transaction log for database 'energy' is full due to 'LOG_BACKUP'. (9002)"),
+    (
+        "disk full",
+        "42000",
+        "Could not allocate space for object 't' in database 'energy' because the filegroup is full. (1105)",
+    ),
+    ("read-only", "42000", 'Failed to update database "energy" because the database is read-only. (3906)'),
+    ("lock", "42000", "Lock request time out period exceeded. (1222) (SQLExecDirectW)"),
+    (
+        "deadlock",
+        "40001",
+        (
+            "Transaction (Process ID 52) was deadlocked on lock resources with another process and has been chosen as "
+            "the deadlock victim. Rerun the transaction. (1205)"
+        ),
+    ),
+    ("value", "22001", "String or binary data would be truncated in table 'energy.dbo.t', column 'name'. (2628)"),
+    ("constraint", "23000", "Violation of PRIMARY KEY constraint 'pk'. Cannot insert duplicate key in object. (2627)"),
+]
+
+
+@pytest.mark.parametrize(("kind", "state", "said"), SQL_SERVER_ERRORS)
+def test_errors_of_sql_server(kind: str, state: str, said: str) -> None:
+    target = on(1433, "mssql")
+    through_pyodbc = Exception(state, f"[{state}] {MICROSOFT}{said} {PASSWORD}")
+    through_mssql_python = Exception(f"Driver Error: some error; DDBC Error: {MICROSOFT}{CODE.sub('', said)}")
+    assert problem_of(through_pyodbc, "mssql") is PROBLEMS[kind]
+    if "Error code" not in said:
+        # This driver passes no codes.
+        assert problem_of(through_mssql_python, "mssql") is PROBLEMS[kind]
+    told = str(explain(through_pyodbc, target))
+    assert PASSWORD not in told
+    assert told.startswith(PROBLEMS[kind].cause.format(place=target.place, user="'me'", settings=target.named_by))
+    assert (
+        said.split("[28000]", maxsplit=1)[0].split(" (", maxsplit=1)[0].removeprefix("[unixODBC][Driver Manager]")
+        in told
+    )
+    assert told.endswith(".")
+
+
+def test_each_problem_has_a_message_of_its_own() -> None:
+    assert len({problem.cause for problem in PROBLEMS.values()}) == len(PROBLEMS)
+    assert len({problem.fix for problem in PROBLEMS.values()}) >= len(PROBLEMS) - 1
+
+
+def test_the_driver_in_the_package_is_loaded() -> None:
+    """Microsoft's ODBC driver, which cannot be tested on a server here, loads and reports a closed port."""
+    pyodbc = pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
+    library = packaged_library()
+    if library is None:
+        pytest.skip("needs mssql-python (no apt package): pip install mssql-python")
+    with pytest.raises(pyodbc.Error) as raised:
+        pyodbc.connect(f"DRIVER={{{library}}};SERVER=127.0.0.1,{free_port()};UID=me;PWD={PASSWORD}", timeout=1)
+    assert "[Microsoft][ODBC Driver 18 for SQL Server]" in str(raised.value)
+    assert problem_of(raised.value, "mssql") in (PROBLEMS["time-out"], PROBLEMS["unreachable"])
+
+
+def test_mssql_python_reports_a_closed_port() -> None:
+    mssql_python = pytest.importorskip("mssql_python", reason="needs mssql-python (no apt package): pip install it")
+    with pytest.raises(mssql_python.OperationalError) as raised:
+        mssql_python.connect(f"Server=127.0.0.1,{free_port()};UID=me;PWD={PASSWORD}", timeout=1)
+    assert problem_of(raised.value, "mssql") is PROBLEMS["unreachable"]
