@@ -81,7 +81,7 @@ def test_a_stratified_split_keeps_groups_together_and_the_share_of_each_class(
     rows = [(key, label) for key, labels in groups.items() for label in labels]
     frame, labels = pd.DataFrame({"reading": [key for key, _ in rows]}), np.array([label for _, label in rows])
     rule = StratifiedSplit("reading", share=0.25, seed=seed)
-    # A group counts to the class of most of its rows.
+    # A group belongs to the class of most of its rows.
     of_class = Counter(2 * sum(labels) >= len(labels) for labels in groups.values())
     if min(of_class[True], of_class[False]) < 4:
         return

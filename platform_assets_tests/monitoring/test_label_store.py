@@ -157,7 +157,7 @@ def test_a_request_id_that_several_requests_used_needs_the_subject(database: Dat
         [
             Label(1, LATER, request_id=request),
             Label(1, LATER, request_id=request, subject="7"),
-            # Before the second prediction, which the subject means.
+            # This time is before the second prediction, which the subject selects.
             Label(1, NOW + timedelta(seconds=1), request_id=request, subject="7"),
         ],
         "",

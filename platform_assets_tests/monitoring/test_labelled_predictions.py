@@ -142,7 +142,7 @@ def test_without_labels_and_predictions_nothing_is_found(database: Database) -> 
 @pytest.mark.requirement("MON-5", "SEN-5")
 def test_labels_are_joined_with_the_stored_predictions_that_a_model_declares(database: Database) -> None:
     spec = dataclasses.replace(SPEC, prediction_tables=(STORED,))
-    # The subject of the log is newer than the stored prediction of the same device.
+    # The logged prediction is newer than the stored prediction of the same device.
     predicted(database, "r-1", ["pump-2"], scores=[0.9], at=NOW + HOUR)
     store(
         database,
@@ -156,7 +156,7 @@ def test_labels_are_joined_with_the_stored_predictions_that_a_model_declares(dat
         ("abc", 2, "pump-1", NOW, 0.2, NOW + DAY),
         ("def", 1, "pump-1", NOW - HOUR, 0.3, NOW + DAY),
         ("ghi", 1, "pump-2", NOW, 0.4, NOW + DAY),
-        # Without a time of the reading, the time of the prediction counts.
+        # If the time of the reading is missing, the time of the prediction is used.
         ("jkl", 1, "pump-3", None, 0.5, LATER),
         ("mno", 1, "pump-3", None, 0.6, LATER + HOUR),
     ]
