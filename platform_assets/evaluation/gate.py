@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 BOUND = "one-sided 95 %, Clopper-Pearson"
-"""What a lower bound is, in texts."""
+"""Description of a lower bound in messages."""
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,8 @@ def judge(
 ) -> Verdict:
     """Apply the quality gate to a challenger.
 
-    A criterion tests the value and ignores the interval, because people choose bounds for values, not for intervals;
-    or it tests the exact lower bound, if it says so. The comparison with the champion tests the interval.
+    A criterion tests the value and ignores the interval, because bounds are chosen for values. A criterion with
+    `lower_bound` tests the exact lower bound instead. The comparison with the champion tests the interval.
 
     Parameters
     ----------

@@ -37,7 +37,8 @@ class Metric:
     chance
         Value reached by random scores; None if it depends on the data.
     share_of
-        Name of the metric that counts the rows of which it is a share, for exact bounds; None if it is no such share.
+        Name of the metric that counts the rows in the denominator, for exact bounds; None if the metric is no share of
+        rows.
     """
 
     label: str

@@ -59,7 +59,7 @@ class SplitRule(Protocol):
         """Return the indices of the training and the test rows of each cross-validation fold."""
 
     def held_out(self, recorded: Mapping[str, Any], examples: Frame, labels: Labels) -> NDArray[np.bool_]:
-        """Return which rows a version held out if it saw them, from the parameters recorded with it."""
+        """Return which rows the split of a version puts in the holdout, from the recorded parameters."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ class StratifiedSplit:
     """Holds out the same share of each class: shuffled by a seeded hash, and stable when rows are added.
 
     The groups of each class are ranked by the hash of seed and key, and those with the lowest ranks are held out. A
-    group counts to the class of most of its rows. New rows only move groups near the boundary to the other side; which
-    groups a version held out is therefore recorded with it.
+    group belongs to the class of most of its rows. New rows move only groups near the boundary to the other side. Each
+    version therefore records the boundary.
 
     Attributes
     ----------
@@ -232,7 +232,7 @@ class StratifiedSplit:
         return [(np.flatnonzero(folded != fold), np.flatnonzero(folded == fold)) for fold in range(count)]
 
     def held_out(self, recorded: Mapping[str, Any], examples: Frame, labels: Labels) -> NDArray[np.bool_]:
-        """Return which rows a version held out, from the recorded hash below which it held groups out.
+        """Return which rows a version held out: those of groups whose hash is below the recorded boundary.
 
         Raises
         ------
@@ -249,7 +249,8 @@ class StratifiedSplit:
                 f"seed {self.seed}, so it may have been trained on held-out examples; decide without this comparison"
             )
         groups = _Groups(self, examples, labels, "holdout")
-        # A group with both labels may have counted to the other class when the version was trained.
+        # A group with both labels may have belonged to the other class when the version was trained, so use both
+        # boundaries.
         bound = [min(bounds) if both else bounds[label] for label, both in zip(groups.label, groups.both, strict=True)]
         below = np.array([at < end for at, end in zip(groups.positions, bound, strict=True)], dtype=np.bool_)
         return below[groups.codes]

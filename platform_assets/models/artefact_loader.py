@@ -25,7 +25,7 @@ Another processor or BLAS sums in another order, which changes a probability by 
 damaged parameter changes it by far more than this tolerance.
 """
 ENCODER_TOLERANCE = 1e-3
-"""The same for a model with a sentence encoder, whose 8-bit arithmetic differs between kinds of processors."""
+"""Largest accepted difference for a model with a sentence encoder. Its 8-bit arithmetic differs between processors."""
 TRAIN_AGAIN = "train the model again to store a new artefact"
 """Advice at the end of error messages about an unusable artefact."""
 _FIELDS = {"estimator", "features", "golden_rows", "golden_scores", "libraries"}

@@ -1,4 +1,4 @@
-"""A classifier that is fitted on a limited number of rows, because its time or memory grows too fast.
+"""A classifier that is fitted on a limited number of rows, if its time or memory grows too fast with more rows.
 
 Do not move or rename these classes: stored models refer to them by path; see `STABLE_MODULES`.
 Import this module inside functions, because it imports scikit-learn.
@@ -67,6 +67,6 @@ class LimitedRows(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scik
 
     @available_if(_decides)  # type: ignore[untyped-decorator]  # scikit-learn has no types
     def decision_function(self, rows: Any) -> NDArray[np.float64]:
-        """Return the estimator's decision function, (n,)."""
+        """Return the values of the estimator's decision function, (n,)."""
         found: NDArray[np.float64] = self.estimator_.decision_function(rows)
         return found

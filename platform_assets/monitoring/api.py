@@ -1,4 +1,4 @@
-"""Routes for labels: what was observed later about predictions of any model."""
+"""HTTP routes that store and list labels, the observed outcomes of predictions, for any model."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ _NOW = "2026-01-31T12:00:00Z"
 _MODEL = "credit_risk_model"
 _REQUEST = "3f2a8c0de1b94a7f9d5c6b7a8e9f0a1b"
 _STANDING = (
-    "`current`: the label counts. `superseded`: another label about the same was observed later. `contradictory`: "
-    "another label about the same was observed at the same time, so neither counts."
+    "`current`: the label counts. `superseded`: a label of the same prediction, or of the same subject and time, was "
+    "observed later. `contradictory`: such a label has the other value and was observed at the same time, so neither "
+    "counts."
 )
 ModelName = Annotated[str, Path(description="Name of the registered model.", examples=[_MODEL])]
 
@@ -55,7 +56,7 @@ def _time(value: Any) -> datetime:
 
 
 def _subject(value: Any) -> Any:
-    # Ids of clients are numbers in the requests for predictions; the log has them as text.
+    # Accept numbers: client ids are numbers in prediction requests, but text in the prediction log.
     if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_FLOAT:
         value = int(value)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -77,7 +78,7 @@ RequestId = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z0-9_.:-]{1,128}$",
-        description="Id of the request that was answered with the prediction, from the header X-Request-ID.",
+        description="Id of the prediction request: the header X-Request-ID of its response.",
         examples=[_REQUEST],
     ),
 ]
@@ -86,7 +87,8 @@ PlaceOf = Annotated[
     Field(
         ge=0,
         lt=MOST_AT_ONCE,
-        description="Which prediction of the request is meant, from 0, if it has several and they have no subject.",
+        description="Index of the prediction in the request, from 0. Needed if the request has several predictions "
+        "and they have no subject.",
         examples=[0],
     ),
 ]
@@ -96,16 +98,16 @@ Subject = Annotated[
     Field(
         min_length=1,
         max_length=LONGEST_SUBJECT,
-        description="Id of the item that the label is about, such as a client. With a request id, it says which "
-        "prediction of the request is meant.",
+        description="Id of the labelled item, such as a client. With a request id, it selects a prediction of the "
+        "request.",
         examples=["5008804"],
     ),
 ]
 At = Annotated[
     Time,
     Field(
-        description="Time that the label of a subject is about. It counts for the newest prediction about the subject "
-        "at or before this time."
+        description="Time to which the label of a subject applies. The label belongs to the newest prediction about "
+        "the subject at or before this time."
     ),
 ]
 
@@ -141,7 +143,7 @@ Standing = Annotated[Literal["current", "superseded", "contradictory"], Field(de
 
 
 class FiledLabel(BaseModel):
-    """What became of a label."""
+    """Result for one label."""
 
     outcome: Annotated[
         Literal["stored", "already_stored", "unknown", "refused"],
@@ -157,10 +159,10 @@ class FiledLabel(BaseModel):
 
 
 class FiledLabels(BaseModel):
-    """What became of several labels, in the order of the request."""
+    """Results for several labels, in the order of the request."""
 
-    stored: Annotated[int, Field(description="Number of labels that were stored by this request.", examples=[1])]
-    already_stored: Annotated[int, Field(description="Number of labels that were stored before.", examples=[0])]
+    stored: Annotated[int, Field(description="Number of labels that this request stored.", examples=[1])]
+    already_stored: Annotated[int, Field(description="Number of labels that were already stored.", examples=[0])]
     not_stored: Annotated[int, Field(description="Number of labels with the outcome unknown or refused.", examples=[0])]
     labels: list[FiledLabel]
 
@@ -174,7 +176,7 @@ class KeptLabel(BaseModel):
     label: Annotated[float, Field(examples=[1])]
     observed_at: datetime
     arrived_at: Annotated[datetime, Field(description="When the label was stored.")]
-    sender: Annotated[str, Field(description="Name of the key that sent it, or the file.", examples=["workshop"])]
+    sender: Annotated[str, Field(description="Name of the API key or file that sent the label.", examples=["workshop"])]
     standing: Standing
 
 
@@ -223,11 +225,11 @@ def router(services: Services) -> APIRouter:
 def _add_labels(routes: APIRouter, services: Services) -> None:
     @routes.post("/labels/{model}", **documentation(FiledLabel | FiledLabels, _EXAMPLES))
     def send_labels(model: ModelName, sent: SentLabels, request: Request) -> Response:
-        """Store what was observed about predictions of a model: one label, or up to 1,000.
+        """Store labels of predictions of a model: one label, or up to 1,000.
 
-        An invalid label refuses the whole request with 422. In a list, a label whose prediction is unknown, or was
-        made after the label was observed, is reported with the reason, and the other labels are stored. Sending a
-        label again does no harm. A label that was observed later supersedes an earlier one.
+        If a label is invalid, the whole request is refused with 422. In a list, a label whose prediction is unknown,
+        or was made after the label was observed, is reported with the reason, and the other labels are stored. Sending
+        a label again changes nothing. A label that was observed later supersedes an earlier one.
         """
         _demand_model(request, model)
         labels = [_label(one) for one in sent.items]
@@ -245,7 +247,7 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
         page: PageNumber = 0,
         items_per_page: ItemsPerPage = 50,
     ) -> Response:
-        """List the labels of a request or of a subject, the last observed first, also superseded ones."""
+        """List the labels of a request or of a subject, including superseded ones, latest observation first."""
         _demand_model(request, model)
         if (request_id is None) is (subject is None):
             raise invalid([{"loc": ["query", "request_id"], "msg": "Give either request_id or subject."}])

@@ -1,4 +1,4 @@
-"""Asset checks of a declared model against what happened after its predictions, and the job that evaluates it."""
+"""Asset check of a declared model on its labelled predictions, and the job that evaluates the model on labels."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from platform_assets.training.metadata import of_assessment
 from platform_assets.training.model_spec import ModelSpec
 
 REAL_PERFORMANCE = "criteria_hold_on_labelled_predictions"
-"""Name of the check of a champion's real performance."""
+"""Name of the asset check of a champion's performance on its labelled predictions."""
 
 
 def real_performance_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
-    """Return the check of the champion's labelled predictions against the criteria of the model."""
+    """Return the check that evaluates the champion's labelled predictions against the criteria of the model."""
 
     @dg.asset_check(
         asset=spec.key.split("/"),

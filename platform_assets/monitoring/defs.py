@@ -1,4 +1,4 @@
-"""Alerts about runs, checks and sensors of drift, and the evaluation of each declared model on labels."""
+"""Alerts about failed runs, and for each declared model its evaluation on labels and its drift check and sensor."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from platform_assets.settings import load_settings
 
 
 def definitions(declared: Declared) -> dg.Definitions:
-    """Return the sensor for failed runs, and for each model the evaluation on labels and what watches its new rows."""
+    """Return the sensor for failed runs, and for each model its evaluation on labels and its drift check and sensor."""
     settings = load_settings()
     action, cool_down = settings.drift_action, timedelta(hours=settings.drift_cool_down_hours)
     watched = [(spec, spec.incoming) for spec in declared.models if spec.incoming]

@@ -1,4 +1,4 @@
-"""The table `platform.labels`: what was observed later about predictions, for every model.
+"""Store of labels, the observed outcomes of predictions, for every model: the table `platform.labels`.
 
 No row is ever changed. A label that was observed later supersedes an earlier one about the same prediction, or about
 the same subject and time. Two different labels that were observed at the same time contradict each other; both are
@@ -82,7 +82,7 @@ _ABOUT_TARGETS = """id in (
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """The prediction, or the subject and time, that a label is about."""
+    """The prediction, or the subject and time, that a label belongs to."""
 
     batch: UUID | None = None
     place: int | None = None
@@ -103,14 +103,14 @@ class Labels:
         self._connect = connect
 
     def store(self, model: str, labels: Sequence[Label], sender: str) -> list[Filed]:
-        """Store labels in one transaction; return what became of each, in the same order.
+        """Store labels in one transaction; return the result for each label, in the order of `labels`.
 
         Parameters
         ----------
         model
             Name of the registered model.
         labels
-            (n,) the labels. Those that cannot be stored do not keep the others from being stored.
+            (n,) the labels. A label that cannot be stored does not prevent the others from being stored.
         sender
             Name of the sender's key; empty if no key was needed.
 
@@ -123,7 +123,7 @@ class Labels:
             return store(connection, model, labels, sender)
 
     def history(self, model: str, *, request_id: str | None = None, subject: str | None = None) -> list[Kept]:
-        """Return the labels of a request or of a subject, the last observed first, with superseded ones.
+        """Return the labels of a request or of a subject, including superseded ones, latest observation first.
 
         Raises
         ------
@@ -171,7 +171,7 @@ class Labels:
 
 
 def store(connection: Connection, model: str, labels: Sequence[Label], sender: str) -> list[Filed]:
-    """Do as `Labels.store`, within the caller's transaction."""
+    """Like `Labels.store`, but within the caller's transaction."""
     now = datetime.now(UTC)
     faults = [fault(label, now) for label in labels]
     targets = _targets(connection, model, labels, faults)
@@ -182,7 +182,7 @@ def store(connection: Connection, model: str, labels: Sequence[Label], sender: s
     for number, target in sound.items():
         label = labels[number]
         identity = _identity(label, target)
-        # Of equal labels in one request, the first is the one that was stored.
+        # If a request repeats a label, the first one is `stored` and the others are `already_stored`.
         outcome: Outcome = "stored" if identity in new else "already_stored"
         new.discard(identity)
         filed[number] = Filed(outcome, standings[target, label.observed_at, label.label])
@@ -192,7 +192,7 @@ def store(connection: Connection, model: str, labels: Sequence[Label], sender: s
 def _targets(
     connection: Connection, model: str, labels: Sequence[Label], faults: Sequence[str | None]
 ) -> list[_Target | Filed]:
-    """Return what each label is about, or why it is not stored."""
+    """Return the target of each label, or the result with the reason why it is not stored."""
     by_request = [
         number for number, label in enumerate(labels) if label.request_id is not None and faults[number] is None
     ]
@@ -218,7 +218,7 @@ def _targets(
 
 
 def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Target | Filed:
-    """Return the prediction that a label means, from a row of `_FIND_PREDICTIONS`; or why it means none."""
+    """Return the prediction that a label names, from a row of `_FIND_PREDICTIONS`; or the reason why there is none."""
     if row is None:
         return Filed(
             "unknown",
@@ -231,7 +231,7 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
     if batch is None:
         which = f"the subject {label.subject}" if label.subject is not None else f"the place {label.place}"
         return Filed("unknown", reason=f"the request {label.request_id} has no prediction of {model} with {which}")
-    # Many programs write times in whole seconds.
+    # Compare with the second of the prediction, because many programs send times in whole seconds.
     if label.observed_at < at.replace(microsecond=0):
         return Filed(
             "refused",
@@ -242,10 +242,10 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
 
 
 def _ambiguity(label: Label, predictions: int, *, has_subjects: bool, is_repeated: bool) -> str | None:
-    """Return why a label of a request may mean several predictions; None if it means one at most.
+    """Return why a label of a request is ambiguous; None if it names at most one prediction.
 
-    The place is not enough if the predictions have subjects: the log leaves out unknown subjects, so that the places
-    in the log and in the response would differ.
+    If the predictions have subjects, the place is not enough. The log leaves out unknown subjects, so the places in the
+    log and in the response can differ.
     """
     if label.subject is not None or (predictions == 1 and label.place is None):
         return None
@@ -263,7 +263,7 @@ def _insert(
 ) -> set[Identity]:
     """Insert labels that are not stored yet; return the identities of the inserted ones."""
     unique = {_identity(label, target): (label, target) for label, target in sent.values()}
-    # Always in the same order, so that two transactions with the same labels cannot wait for each other.
+    # Insert in a fixed order, so that two transactions with the same labels cannot deadlock.
     ordered = [unique[identity] for identity in sorted(unique, key=repr)]
     values = {
         "model": model,
@@ -279,7 +279,7 @@ def _insert(
 def _standings(
     connection: Connection, model: str, targets: Sequence[_Target]
 ) -> dict[tuple[_Target, datetime, float], Standing]:
-    """Return the standing of every label about these targets."""
+    """Return the standing of every label of these targets."""
     rows = connection.execute(
         _HISTORY.format(_ABOUT_TARGETS).encode(), {"model": model, **_columns(targets)}
     ).fetchall()

@@ -1,9 +1,9 @@
-"""Join labels with predictions: the prediction log, and the tables that models declare.
+"""Join of labels with predictions, from the prediction log and from the tables that models declare.
 
 A label of a request belongs to its prediction. A label of a subject belongs to the newest prediction about the subject
-at or before the label's time, to the second, within a horizon; predictions of the same time all get the label. The
-label of a prediction is the one that was observed last. If several were observed last and differ, the prediction has
-none.
+at or before the label's time, to the second, within a horizon. If several predictions have that time, each of them gets
+the label. If a prediction gets several labels, the one observed last counts. If the last ones were observed at the same
+time and differ, the prediction has no label.
 """
 
 from __future__ import annotations
@@ -70,16 +70,16 @@ from labelled
 
 @dataclass(frozen=True, eq=False)
 class LabelledPredictions:
-    """Predictions of one approved version, and those of them that have a label.
+    """Predictions of one approved version, joined with their labels.
 
     Attributes
     ----------
     predictions
         Number of predictions.
     received, unmatched, of_others
-        Number of labels of the model, of labels without a prediction, and of labels of other versions' predictions.
+        Numbers of labels: of the model, without a prediction, and of predictions of other versions.
     contradictory
-        Number of predictions whose last labels contradict each other. They are left out below.
+        Number of predictions whose last labels contradict each other. They are not in `labels`, `scores` and `groups`.
     labels, scores
         Label and probability of each labelled prediction, (n,) float64.
     groups
@@ -146,7 +146,7 @@ def _join(tables: Sequence[PredictionTable]) -> sql.Composed:
 
 
 def _found(table: PredictionTable, number: int, matches: sql.Composable) -> sql.Composed:
-    """Return the query that finds the predictions of labels in one table, by one rule."""
+    """Return the query that finds the predictions of labels in one table, by the condition `matches`."""
     from psycopg import sql
 
     return sql.SQL(_FOUND).format(
@@ -163,7 +163,7 @@ def _found(table: PredictionTable, number: int, matches: sql.Composable) -> sql.
 
 
 def _about(table: PredictionTable, subject: Sequence[str]) -> sql.Composed:
-    """Return the condition that a prediction is about a label's subject, and about a time within the horizon."""
+    """Return the condition that a prediction is about a label's subject, and that its time is within the horizon."""
     from psycopg import sql
 
     if len(subject) == 1:
@@ -175,7 +175,7 @@ def _about(table: PredictionTable, subject: Sequence[str]) -> sql.Composed:
             for place, column in enumerate(subject, 1)
         ]
     time = _time(table)
-    # Many programs write times in whole seconds.
+    # Compare in whole seconds, because many programs send times without fractions.
     within = sql.SQL("date_trunc('second', {}) <= sent.at and {} >= sent.at - %(horizon)s").format(time, time)
     return sql.SQL(" and ").join([*same, within])
 

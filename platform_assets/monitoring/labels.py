@@ -1,4 +1,4 @@
-"""Labels of predictions as they are sent: what they name, and what is wrong with one.
+"""Labels of predictions as they are sent, and their validation.
 
 A label names either a logged prediction, by its request, or a subject and a time. `label_store.py` stores labels, and
 `labelled_predictions.py` joins them with predictions.
@@ -15,7 +15,7 @@ from platform_assets.base.printable_text import unprintable
 CLASSES = (0.0, 1.0)
 """The labels of a classifier; 1 is the positive class."""
 CLOCK_SKEW = timedelta(minutes=1)
-"""How far a time of observation may lie in the future, because clocks differ."""
+"""Allowed clock skew: how far a time may lie in the future."""
 FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_SUBJECT = 200
 """Maximum length of a subject, in characters."""
@@ -32,15 +32,15 @@ class Label:
     label
         One of `CLASSES`.
     observed_at
-        When it was observed, with time zone.
+        Time of the observation, with time zone.
     request_id
         Id of the request whose prediction is labelled; None for a subject.
     place
-        Place among the predictions of the request, from 0; None if the request has one, or if `subject` selects it.
+        Index among the predictions of the request, from 0; None if there is one only, or if `subject` selects it.
     subject
-        Id of the item that the label is about, such as a client.
+        Id of the labelled item, such as a client.
     at
-        Time that the label is about, with time zone; None with a request.
+        Time to which the label applies, with time zone; None with a request.
     """
 
     label: float
@@ -53,7 +53,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Filed:
-    """What became of a label that was sent.
+    """Result of sending a label.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Filed:
     standing
         Standing of the stored label among those about the same prediction, or the same subject and time.
     reason
-        Why it was not stored.
+        Why the label was not stored; None if it was.
     """
 
     outcome: Outcome
@@ -86,7 +86,7 @@ class Kept:
 
 
 def fault(label: Label, now: datetime) -> str | None:
-    """Return why a label cannot be stored whatever predictions there are; None if nothing is wrong.
+    """Validate a label without its prediction: return why it cannot be stored, or None if it is valid.
 
     Parameters
     ----------

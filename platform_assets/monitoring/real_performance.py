@@ -38,7 +38,7 @@ class RealPerformance:
 
     @property
     def examples(self) -> str:
-        """Description of the labelled predictions, and of the labels that do not count."""
+        """Numbers of labelled predictions, and of predictions and labels that are left out, as text."""
         found = self.found
         positives = int(found.labels.sum())
         told = (

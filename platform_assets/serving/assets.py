@@ -19,7 +19,7 @@ from platform_assets.serving.live_models import how_to_get_a_champion
 from platform_assets.serving.stored_predictions import StoredPredictions, batch_number
 
 WAITS = "waits"
-"""Metadata of the asset: what waits, and why."""
+"""Metadata key of the asset: number of waiting files, and the reason."""
 
 
 def predictions_asset(declared: BatchPredictions, zone: DeclaredZone, *, owners: Sequence[str]) -> dg.AssetsDefinition:
@@ -50,14 +50,14 @@ def predictions_asset(declared: BatchPredictions, zone: DeclaredZone, *, owners:
         current_champions: dg.ResourceParam[CurrentChampions],
         tables: dg.ResourceParam[TableStore],
     ) -> RowBatch:
-        """The champion's predictions, one per landed row, stored for good in PostgreSQL and then in the lake.
+        """The champion's predictions, one per landed row: stored permanently in PostgreSQL, then copied to the lake.
 
         Without a champion the files wait. A new champion predicts new files only.
         """
         stored = StoredPredictions(lambda: database, declared.table)
         predictor = BatchPredictor(declared, zones.find(zone), stored, current_champions, database.pooled)
         with ExitStack() as held:
-            # Held until the rows are in the lake, so that two runs do not add the same rows.
+            # Hold the lock until the rows are in the lake, so that two runs do not add the same rows.
             held.enter_context(database.lock(table))
             adopt_lost(stored, tables, table)
             outcome = predictor.predict(landed, context.run.run_id)
@@ -89,7 +89,7 @@ def waits_for_champion(model: str) -> Callable[[dg.SensorEvaluationContext], str
 
 
 def _metadata(outcome: BatchOutcome) -> dict[str, str | int | float]:
-    """Return facts for people: what was predicted, by which version, and what waits."""
+    """Return metadata for display: predicted files and rows, the model version, and the waiting files."""
     facts: dict[str, str | int | float] = {"predicted_files": outcome.files, "predicted_rows": outcome.rows}
     if outcome.live:
         live = outcome.live

@@ -1,7 +1,8 @@
-"""Batch predictions: the champion predicts every landed row once, and the predictions are stored for good.
+"""Batch predictions: the champion predicts every landed row once, and stored predictions are never changed.
 
-PostgreSQL is written first: the predictions of some files and the state of these files in one transaction. The lake
-follows, and catches up after a crash. Without a champion the files wait.
+The predictions of a group of files, and the state of these files, are written to PostgreSQL in one transaction. Then
+the predictions are copied to the lake. After a crash, the next run copies the missing ones. Without a champion, the
+files wait.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from platform_assets.serving.stored_predictions import StoredPredictions
 
 ROWS_AT_ONCE = 200_000
-"""Largest number of rows of a transaction, unless a single file has more: its rows are stored together."""
+"""Maximum number of rows per transaction. The rows of a larger file are still stored in one transaction."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class BatchPredictions:
     table
         Table of the predictions, made by `prediction_table`.
     positive
-        Its column for the decision.
+        Column of `table` with the decision.
     """
 
     model: str
@@ -63,7 +64,7 @@ class BatchPredictions:
 
 @dataclass(frozen=True)
 class BatchOutcome:
-    """What a run predicted.
+    """Result of a run.
 
     Attributes
     ----------
@@ -72,9 +73,9 @@ class BatchOutcome:
     waiting
         Number of files that wait.
     reason
-        Why they wait; empty if none does.
+        Why files wait; empty if no file waits.
     live
-        The version that predicted; None if nothing was predicted.
+        Model version that made the predictions; None if nothing was predicted.
     """
 
     files: int = 0
@@ -116,7 +117,7 @@ class BatchPredictor:
         self._connect = connect
 
     def predict(self, landed: Expression, run: str, rows_at_once: int = ROWS_AT_ONCE) -> BatchOutcome:
-        """Predict the landed files that are not processed. One model version predicts them all.
+        """Predict the landed files that are not processed yet, all with the same model version.
 
         Parameters
         ----------
@@ -125,7 +126,7 @@ class BatchPredictor:
         run
             Id of the run, which is recorded with the files.
         rows_at_once
-            Largest number of rows of a transaction, unless a single file has more.
+            Maximum number of rows per transaction. A larger file still gets a single transaction.
 
         Raises
         ------
@@ -168,9 +169,9 @@ class BatchPredictor:
 
 
 def adopt_lost(stored: StoredPredictions, tables: TableStore, table: str) -> None:
-    """Give the database the predictions that only the lake has, because it was restored from an older backup.
+    """Copy predictions that only the lake has to the database, which was restored from an older backup.
 
-    Their files would otherwise be predicted again, perhaps by another version.
+    Otherwise the files of these predictions would be predicted again, perhaps by another model version.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ DIGEST, LINE = "file_digest", "line"
 PROBABILITY, PREDICTED_AT = "probability", "predicted_at"
 OUTSIDE = "outside_training_range"
 ROWS_AT_ONCE = 50_000
-"""Number of rows that are read at a time, to keep Python's objects few."""
+"""Number of rows per read, which limits the number of Python objects in memory."""
 _PROBABILITY = Column(PROBABILITY, "float64", "Probability of the positive class.")
 _BY_MODEL = (
     Column("threshold", "float64", "Threshold of the model version."),
@@ -73,9 +73,9 @@ def batch_time(batch: int) -> datetime:
 
 
 def batch_number(predictions: pa.Table) -> int:
-    """Return the number of the batch that contains these predictions and all earlier ones; 0 if there are none.
+    """Return the batch number of these predictions; 0 if there are none.
 
-    It is the time of the newest prediction, in microseconds since 1970.
+    The number is the time of the newest prediction, in microseconds since 1970.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -103,8 +103,8 @@ class StoredPredictions:
     def add(self, connection: psycopg.Connection[Any], rows: Iterable[Sequence[Any]]) -> datetime:
         """Insert predictions in the caller's transaction, and return their time.
 
-        Rows whose key is already stored keep their values. Transactions commit in the order of these times, so that no
-        row is added before a time that a reader has seen.
+        Rows whose key is already stored keep their values. Transactions commit in the order of these times, so that a
+        reader who has seen a time misses no earlier row.
 
         Parameters
         ----------
@@ -113,14 +113,14 @@ class StoredPredictions:
         rows
             Values of all columns except the last one, the time.
         """
-        # Held until the end of the transaction.
+        # The lock is held until the end of the transaction.
         connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [self._schema.name])
         [(moment,)] = connection.execute(self._queries.next_moment).fetchall()
         self._insert(connection, ((*row, moment) for row in rows))
         return cast("datetime", moment)
 
     def adopt(self, predictions: pa.Table) -> None:
-        """Insert predictions that the lake has and the database has lost, for example because it was restored.
+        """Insert predictions that the lake has and the database lost, for example when a backup was restored.
 
         Parameters
         ----------

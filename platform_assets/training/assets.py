@@ -34,8 +34,8 @@ def model_definitions(spec: ModelSpec) -> dg.Definitions:
     Parameters
     ----------
     spec
-        Declaration of the model. The asset is `<domain>/<name>`, and the job `train_<name>`. The room `monitoring`
-        adds the job `evaluate_<name>`.
+        Declaration of the model. The asset is `<domain>/<name>`, and the job `train_<name>`. The package
+        `platform_assets.monitoring` adds the job `evaluate_<name>`.
     """
     asset, evaluation = model_asset(spec), evaluation_check(spec)
     train = dg.define_asset_job(
@@ -84,7 +84,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer], ledger: dg.ResourceParam[Ledger]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
         with plain_failures():
-            # Called first, because a failure after the training would waste it.
+            # Check the policy first, because a failure after the training would waste the training.
             ledger.settle_policy(spec.name, spec.approval)
             training = trainer.train(spec, launched_by(context.run.tags), context.log.info)
             request = request_approval(ledger, proposal_of(spec, training, dagster_run=context.run.run_id))

@@ -1,6 +1,6 @@
 """Cross-validation of one candidate: its line in the leaderboard, its calibration, and its decision threshold.
 
-Everything here uses training examples only. What is measured beside the ranking metric decides nothing.
+Only training examples are used. Only the ranking metric selects the best candidate.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Trial:
         metric, raw, fitting, scoring = [], [], 0.0, 0.0
         prepared, fitted = self._prepare(before), None
         for (training, judging), fold in zip(self._parts, prepared, strict=True):
-            # Copies, because an estimator may modify its input in place.
+            # Copy the examples, because an estimator may modify its input in place.
             learned, seen = fold.learned.copy(), fold.seen.copy()
             began = time.thread_time()
             fitted = clone(estimator).fit(learned, self._labels[training])
@@ -191,7 +191,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Training and test examples of a fold after the transformers, and the transformers; None without any."""
+    """Transformed training and test examples of a fold, and the fitted transformers (None if there are none)."""
 
     learned: Any
     seen: Any

@@ -83,7 +83,7 @@ def read_examples(tables: TableStore, spec: ModelSpec, versions: Mapping[str, in
     """
     inputs = {name: _table_version(tables, name, versions[name] if versions else None) for name in spec.tables}
     scans = (tables.scan(name, version=version.version) for name, version in inputs.items())
-    # Sorted, because fits depend on the row order and the engine does not guarantee one.
+    # Sort the rows, because fits depend on the row order and the engine does not guarantee one.
     frame = as_frame(spec.examples(*scans).order_by(spec.id))
     demand_sound(spec, frame)
     return Examples(frame, spec.split.split(frame, labels_of(spec, frame)), inputs)
@@ -138,7 +138,7 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
 
 
 def _held_out(spec: ModelSpec, version: ModelVersion, rows: Frame) -> NDArray[np.bool_]:
-    """Return which rows a version held out if it saw them; none if its split was another one."""
+    """Return which rows the split of a version puts in the holdout; none if the version used another split."""
     import numpy as np
 
     try:

@@ -112,9 +112,9 @@ def training_ranges(rows: Frame) -> dict[str, tuple[float, float]]:
 def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fitted:
     """Find the best candidate by cross-validation, calibrate it, and choose its threshold.
 
-    The declaration's rule splits the folds. The
-    out-of-fold scores of the best candidate calibrate its probabilities and choose the threshold. The returned model
-    is fitted on all examples. Fitting uses one thread, so that equal examples give equal models.
+    The rule in the declaration splits the folds. The out-of-fold scores of the best candidate calibrate its
+    probabilities and choose the threshold. The returned model is fitted on all examples. Fitting uses one thread, so
+    that equal examples give equal models.
 
     Parameters
     ----------

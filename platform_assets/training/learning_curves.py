@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 TEST_EXAMPLES = 1_000
-"""About how many test examples of a fold are scored, evenly spaced. Scoring more would take longer than the fits."""
+"""Approximate number of test examples scored per fold, evenly spaced. Scoring more would take longer than the fits."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ VERDICT = "verdict"
 APPROVAL = "approval"
 """Metadata key of the state of the approval request."""
 ON_REQUEST = "platform/on_request"
-"""Metadata key of a check that repeats what the training has just done, so that it runs on request only."""
+"""Metadata key of a check that runs on request only, because the training has just done the same evaluation."""
 LONGEST_TEXT = 300
 """Characters after which a text in a table is truncated."""
 KIB = 1_024

@@ -1,4 +1,4 @@
-"""Declaration of where a model's predictions are stored, so that labels that arrive later find them.
+"""Declaration of the tables that store a model's predictions. Labels that arrive later are joined with these tables.
 
 The prediction log has the predictions of the HTTP service, for every model. A domain that stores further predictions
 declares their table in its `ModelSpec`.
@@ -20,14 +20,14 @@ class PredictionTable:
     key
         Columns that together identify a prediction.
     subjects
-        Ways to name what a prediction is about. Each is a tuple of columns, whose values are joined by `:`. The
-        predictions with the same first name are resampled together, because they depend on each other.
+        Ways to name the subject of a prediction. Each is a tuple of columns, whose values are joined by `:`.
+        Predictions with equal values of the first tuple are resampled together, because they are not independent.
     score, version, approval
         Columns of the probability, of the model version, and of the approval request of that version.
     at
-        Columns of the time that a prediction is about; the first that is not null counts.
+        Columns of the time to which a prediction applies; the first one that is not null counts.
     model
-        Column of the model's name; None if all rows are of one model.
+        Column of the model's name; None if all rows belong to one model.
     """
 
     name: str

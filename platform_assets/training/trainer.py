@@ -59,7 +59,7 @@ class Trainer:
     registry
         Registry of the model versions.
     encoders
-        Lands sentence encoders; None if no model uses one.
+        Loads and stores sentence encoders; None if no model uses one.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class Trainer:
             now.threshold,
             resamples=spec.resamples,
         )
-        # An older release measured fewer metrics.
+        # Compare only recorded metrics, because versions of older releases have fewer.
         estimates = {name: one for name, one in estimates.items() if name in record["metrics"]}
         difference = abs(then.scores(rows) - now.model.scores(rows))
         found = flat_metrics(estimates) | {"threshold": now.threshold}

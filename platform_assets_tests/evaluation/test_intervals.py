@@ -133,5 +133,5 @@ def test_lower_bounds_of_a_share(successes: int, trials: int, bound: float) -> N
     assert lower_bound(successes, trials) == pytest.approx(bound, abs=1e-6)
 
 
-def test_a_share_of_nothing_has_no_lower_bound() -> None:
+def test_the_lower_bound_of_zero_trials_is_nan() -> None:
     assert math.isnan(lower_bound(0, 0))

@@ -68,7 +68,7 @@ def test_models_of_earlier_releases_keep_their_rows_and_parameters(
     found = spec.split.split(frame, labels)
     assert digest([found.train, found.holdout]) == sides
     assert digest(side for fold in spec.split.folds(frame, labels, spec.folds) for side in fold) == folds
-    # Part of the fingerprint, which finds versions that were trained before.
+    # These parameters are part of the fingerprint, which recognises earlier trainings.
     assert spec.split.identity == identity
     assert set(found.recorded) == {"group", "holdout_groups", "holdout_newest"}
 
@@ -81,7 +81,7 @@ def test_a_stratified_split_keeps_groups_together_and_the_share_of_each_class(
     rows = [(key, label) for key, labels in groups.items() for label in labels]
     frame, labels = pd.DataFrame({"reading": [key for key, _ in rows]}), np.array([label for _, label in rows])
     rule = StratifiedSplit("reading", share=0.25, seed=seed)
-    # A group counts to the class of most of its rows.
+    # A group belongs to the class of most of its rows.
     of_class = Counter(2 * sum(labels) >= len(labels) for labels in groups.values())
     if min(of_class[True], of_class[False]) < 4:
         return
@@ -109,7 +109,7 @@ def test_a_stratified_split_depends_on_the_seed_and_not_on_the_order_of_rows() -
     assert sorted(order[again.holdout]) == found.holdout.tolist()
     other = StratifiedSplit("reading", seed=7).split(frame, labels)
     both = set(other.holdout) & set(found.holdout)
-    # A fifth of a fifth of the rows, if the two are independent.
+    # A fifth of a fifth of the rows, if the two holdouts are independent.
     assert len(both) == pytest.approx(60, abs=25)
     # The hash is a literal, because another one would change the holdout of every model.
     assert digest([found.train, found.holdout]) == "216c3dc65e7857dd"
@@ -170,7 +170,7 @@ def test_a_version_of_another_split_is_not_compared(recorded: dict[str, str]) ->
         RULE.held_out(recorded, *examples(100))
 
 
-def test_a_rule_by_group_recognises_its_own_holdout() -> None:
+def test_a_group_split_recognises_its_own_holdout() -> None:
     rule = GroupSplit("reading", holdout=Holdout(groups=0.3))
     frame, labels = examples(200)
     found = rule.split(frame, labels)

@@ -238,7 +238,7 @@ def test_rows_outside_the_training_range_are_marked(estimator: Callable[[], Any]
     assert model.outside_training_range([]) is not None
 
 
-def test_features_without_numbers_are_not_compared_with_a_range() -> None:
+def test_text_features_are_not_compared_with_a_range() -> None:
     features = ("income", "children", "house", "has_car")
     rows = training_rows()[list(features)].assign(children=training_rows()["children"].astype("float64"))
     model = dataclasses.replace(
@@ -250,6 +250,6 @@ def test_features_without_numbers_are_not_compared_with_a_range() -> None:
 
 
 @pytest.mark.parametrize("ranges", [None, {}])
-def test_the_answer_is_unknown_without_ranges(ranges: dict[str, tuple[float, float]] | None) -> None:
+def test_the_result_is_none_without_training_ranges(ranges: dict[str, tuple[float, float]] | None) -> None:
     model = dataclasses.replace(a_model(), training_ranges=ranges)
     assert model.outside_training_range(training_rows()) is None

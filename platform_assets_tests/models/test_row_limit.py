@@ -18,7 +18,7 @@ def rows_of(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.requirement("SEN-3")
-def test_with_few_rows_the_fit_is_the_estimators_own() -> None:
+def test_an_estimator_within_the_limit_is_fitted_on_all_rows() -> None:
     rows, labels = rows_of(200)
     limited = LimitedRows(LogisticRegression(), 200).fit(rows, labels)
     alone = LogisticRegression().fit(rows, labels)
@@ -41,5 +41,5 @@ def test_with_more_rows_a_seeded_sample_keeps_the_share_of_each_class() -> None:
     assert not np.array_equal(other.predict_proba(rows), one.predict_proba(rows))
 
 
-def test_it_decides_only_if_its_estimator_does() -> None:
+def test_the_decision_function_exists_only_if_the_estimator_has_one() -> None:
     assert not hasattr(LimitedRows(DecisionTreeClassifier(), 10), "decision_function")

@@ -56,7 +56,7 @@ def shop(app: FastAPI, people: People) -> TestClient:
 
 
 def predict(shop: TestClient, services: Services, clients: list[int]) -> tuple[str, list[float]]:
-    """Ask for predictions and wait until they are logged; return the id of the request, and the probabilities."""
+    """Request predictions and wait until they are logged; return the request id and the probabilities."""
     before = services.prediction_log.written
     response = shop.post("/predictions/credit-risk", json={"client_ids": clients})
     wait_until(lambda: services.prediction_log.written >= before + len(clients), "the predictions were logged")
@@ -72,7 +72,7 @@ def label(value: float = 1, **others: Any) -> dict[str, Any]:
 
 
 @pytest.mark.requirement("MON-5", "SRV-1")
-def test_one_label_is_stored_and_sending_it_again_does_no_harm(
+def test_one_label_is_stored_and_sending_it_again_changes_nothing(
     workshop: TestClient, shop: TestClient, services: Services
 ) -> None:
     request_id, _ = predict(shop, services, CLIENTS[:1])
@@ -89,7 +89,7 @@ def test_one_label_is_stored_and_sending_it_again_does_no_harm(
 
 
 @pytest.mark.requirement("MON-5", "SRV-1")
-def test_many_labels_are_answered_one_by_one_and_an_unknown_one_loses_none(
+def test_each_label_of_a_list_has_its_own_outcome_and_valid_ones_are_stored(
     workshop: TestClient, shop: TestClient, services: Services
 ) -> None:
     request_id, _ = predict(shop, services, CLIENTS[:3])
@@ -111,7 +111,7 @@ def test_many_labels_are_answered_one_by_one_and_an_unknown_one_loses_none(
 
 
 @pytest.mark.requirement("MON-5", "SRV-1")
-def test_an_unknown_model_or_request_gets_404_and_a_label_of_the_past_422(
+def test_an_unknown_model_or_request_gets_404_and_a_label_before_its_prediction_gets_422(
     workshop: TestClient, shop: TestClient, services: Services
 ) -> None:
     unknown = workshop.post("/labels/no_such_model", json=label(request_id="r"))
@@ -204,7 +204,7 @@ def evaluated(services: Services) -> dg.AssetCheckEvaluation:
 
 
 @pytest.mark.requirement("MON-5", "SEN-5", "SRV-1")
-def test_a_prediction_and_its_label_become_part_of_the_evaluation(
+def test_predictions_and_their_labels_are_evaluated_by_the_check(
     workshop: TestClient, shop: TestClient, services: Services
 ) -> None:
     with closing(services.database.connect("platform")) as connection:

@@ -28,7 +28,7 @@ JOB = f"evaluate_{MODEL}"
 
 
 class Office(Workshop):
-    """A workshop with the definitions of the room `monitoring`, and labels."""
+    """A workshop with labels and the definitions of the package `monitoring`."""
 
     def __init__(self, folder: Path, database: Database, instance: dg.DagsterInstance) -> None:
         super().__init__(folder, prepared(database), instance)
@@ -78,7 +78,7 @@ def test_the_job_evaluates_new_examples_and_registers_no_version(office: Office)
 
 
 @pytest.mark.requirement("MON-5", "SEN-5")
-def test_the_job_judges_the_champion_by_the_labels_of_its_own_predictions(office: Office) -> None:
+def test_the_job_evaluates_the_champion_on_its_own_labelled_predictions(office: Office) -> None:
     office.publish(readings())
     office.run(f"train_{MODEL}")
     approval = promote(office.ledger, 1, model=MODEL, threshold=0.5)
@@ -99,7 +99,7 @@ def test_the_job_judges_the_champion_by_the_labels_of_its_own_predictions(office
     assert good.passed
     assert good.metadata["labelled_share"].value == 0.5
     assert str(good.description).startswith("100 of 200 predictions of version 1 have a label (50.0%;")
-    # The other half of the devices turn out against the predictions.
+    # The labels of the other half of the devices contradict the predictions.
     label(signal=False, first=100)
     bad = office.evaluated()[REAL_PERFORMANCE]
     assert (bad.passed, bad.severity) == (False, dg.AssetCheckSeverity.WARN)

@@ -77,7 +77,7 @@ def test_a_label_that_was_observed_later_supersedes_an_earlier_one_in_any_order_
 
 
 @pytest.mark.requirement("MON-5")
-def test_contradictory_labels_are_both_kept_until_a_later_one_decides(labels: Labels) -> None:
+def test_contradictory_labels_are_both_kept_until_a_later_one_supersedes_them(labels: Labels) -> None:
     subject = name()
     labels.store(MODEL, [of_subject(subject, 0)], "")
     assert labels.store(MODEL, [of_subject(subject, 1)], "") == [Filed("stored", "contradictory")]
@@ -100,9 +100,7 @@ def test_the_same_label_sent_twice_is_stored_once(database: Database, labels: La
 
 
 @pytest.mark.requirement("MON-5", "SRV-1")
-def test_a_label_without_its_prediction_does_not_keep_the_others_from_being_stored(
-    database: Database, labels: Labels
-) -> None:
+def test_a_label_without_a_prediction_does_not_prevent_storing_the_others(database: Database, labels: Labels) -> None:
     request, subject = name(), name()
     predicted(database, request, ["a", "b"], model="other_model")
     sent = [of_subject(subject, 0), Label(1, LATER, request_id=request), Label(1, LATER, request_id="r-?")]
@@ -115,9 +113,7 @@ def test_a_label_without_its_prediction_does_not_keep_the_others_from_being_stor
 
 
 @pytest.mark.requirement("MON-5")
-def test_one_of_many_predictions_of_a_request_is_named_by_its_subject_or_its_place(
-    database: Database, labels: Labels
-) -> None:
+def test_a_label_selects_a_prediction_of_a_request_by_its_subject_or_place(database: Database, labels: Labels) -> None:
     clients, sentences = name(), name()
     predicted(database, clients, ["7", "8", "8"])
     predicted(database, sentences, [None, None, None])
@@ -161,7 +157,7 @@ def test_a_request_id_that_several_requests_used_needs_the_subject(database: Dat
         [
             Label(1, LATER, request_id=request),
             Label(1, LATER, request_id=request, subject="7"),
-            # Before the second prediction, which the subject means.
+            # This time is before the second prediction, which the subject selects.
             Label(1, NOW + timedelta(seconds=1), request_id=request, subject="7"),
         ],
         "",
@@ -236,5 +232,5 @@ def test_concurrent_requests_with_the_same_labels_store_each_once(labels: Labels
     assert len(standings(labels, subject)) == 50
 
 
-def test_storing_nothing_is_no_error(labels: Labels) -> None:
+def test_an_empty_list_of_labels_can_be_stored(labels: Labels) -> None:
     assert labels.store(MODEL, [], "") == []

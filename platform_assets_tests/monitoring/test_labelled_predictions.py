@@ -59,7 +59,7 @@ def store(database: Database, *labels: Label) -> None:
 
 
 @pytest.mark.requirement("MON-5")
-def test_labels_of_requests_and_subjects_meet_their_predictions(database: Database) -> None:
+def test_labels_of_requests_and_subjects_are_joined_with_their_predictions(database: Database) -> None:
     predicted(database, "r-1", ["7", "8"], scores=[0.1, 0.2])
     predicted(database, "r-2", [None, None], scores=[0.3, 0.4])
     predicted(database, "r-3", ["7"], scores=[0.5], model="other_model")
@@ -94,7 +94,7 @@ def test_a_label_of_a_subject_belongs_to_the_newest_prediction_at_or_before_its_
 
 
 @pytest.mark.requirement("MON-5")
-def test_times_in_whole_seconds_meet_predictions_of_that_second(database: Database) -> None:
+def test_a_label_with_a_time_in_whole_seconds_is_joined_with_a_prediction_of_that_second(database: Database) -> None:
     within = NOW + timedelta(milliseconds=900)
     predicted(database, "r-1", ["7", "8"], scores=[0.1, 0.2], at=within)
     store(database, of_subject("7", 1, NOW), Label(0, NOW, request_id="r-1", subject="8"))
@@ -102,7 +102,7 @@ def test_times_in_whole_seconds_meet_predictions_of_that_second(database: Databa
 
 
 @pytest.mark.requirement("MON-5")
-def test_the_last_observed_label_of_a_prediction_counts_whichever_way_it_came(database: Database) -> None:
+def test_the_last_observed_label_counts_whether_it_names_the_request_or_the_subject(database: Database) -> None:
     predicted(database, "r-1", ["7"], scores=[0.1])
     store(database, of_subject("7", 0, LATER), Label(1, LATER + HOUR, request_id="r-1"))
     assert found(database) == [(0.1, 1)]
@@ -123,7 +123,7 @@ def test_contradictory_labels_are_left_out_and_counted(database: Database) -> No
 
 
 @pytest.mark.requirement("MON-5")
-def test_a_label_of_another_versions_prediction_does_not_count_for_this_one(database: Database) -> None:
+def test_labels_of_predictions_of_other_versions_do_not_count(database: Database) -> None:
     predicted(database, "r-1", ["7"], scores=[0.1])
     predicted(database, "r-2", ["7"], scores=[0.2], version=4, at=NOW + HOUR)
     predicted(database, "r-3", ["7"], scores=[0.3], approval_id=8, at=NOW - HOUR)
@@ -140,9 +140,9 @@ def test_without_labels_and_predictions_nothing_is_found(database: Database) -> 
 
 
 @pytest.mark.requirement("MON-5", "SEN-5")
-def test_labels_meet_the_stored_predictions_that_a_model_declares(database: Database) -> None:
+def test_labels_are_joined_with_the_stored_predictions_that_a_model_declares(database: Database) -> None:
     spec = dataclasses.replace(SPEC, prediction_tables=(STORED,))
-    # The subject of the log is newer than the stored prediction of the same device.
+    # The logged prediction is newer than the stored prediction of the same device.
     predicted(database, "r-1", ["pump-2"], scores=[0.9], at=NOW + HOUR)
     store(
         database,
@@ -156,7 +156,7 @@ def test_labels_meet_the_stored_predictions_that_a_model_declares(database: Data
         ("abc", 2, "pump-1", NOW, 0.2, NOW + DAY),
         ("def", 1, "pump-1", NOW - HOUR, 0.3, NOW + DAY),
         ("ghi", 1, "pump-2", NOW, 0.4, NOW + DAY),
-        # Without a time of the reading, the time of the prediction counts.
+        # If the time of the reading is missing, the time of the prediction is used.
         ("jkl", 1, "pump-3", None, 0.5, LATER),
         ("mno", 1, "pump-3", None, 0.6, LATER + HOUR),
     ]

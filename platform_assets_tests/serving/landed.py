@@ -22,7 +22,7 @@ LANDED = TableSchema(
     ),
     key=("file_digest", "line"),
 )
-# The table of sensor maintenance, because it is the one that a migration creates.
+# Use the table of sensor maintenance, because a migration creates this table.
 PREDICTIONS = prediction_table(
     "sensor_maintenance/predictions",
     LANDED,

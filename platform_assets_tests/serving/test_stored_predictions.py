@@ -76,16 +76,14 @@ def test_a_stored_row_keeps_its_values(database: Database, stored: StoredPredict
         {"device": None},
     ],
 )
-def test_rows_that_contradict_themselves_are_refused(
-    database: Database, stored: StoredPredictions, wrong: dict[str, Any]
-) -> None:
+def test_inconsistent_rows_are_refused(database: Database, stored: StoredPredictions, wrong: dict[str, Any]) -> None:
     with pytest.raises(psycopg.IntegrityError):
         add(database, stored, prediction("a", 2), prediction("a", 3, **wrong))
     assert everything(stored) == []
 
 
 @pytest.mark.requirement("SEN-6")
-def test_a_page_has_the_files_in_the_given_order_and_the_lines_in_theirs(
+def test_a_page_has_the_files_in_the_given_order_and_their_lines_in_order(
     database: Database, stored: StoredPredictions
 ) -> None:
     add(database, stored, *(prediction(digest, line) for digest in "abc" for line in (10, 9, 2)))

@@ -141,7 +141,7 @@ def test_a_materialisation_has_metadata_and_check_results(workshop: Workshop) ->
 
 
 @pytest.mark.requirement("SEN-5")
-def test_a_training_in_progress_holds_up_no_other_run(workshop: Workshop) -> None:
+def test_a_training_in_progress_does_not_delay_other_runs(workshop: Workshop) -> None:
     """The other run uses the same storage, tables, registry and ledger."""
     began, may_end = threading.Event(), threading.Event()
 
@@ -237,7 +237,7 @@ def test_a_missing_table_fails_the_step_with_a_one_line_message(workshop: Worksh
         ),
     ],
 )
-def test_why_not_returns_the_reason_if_a_training_is_not_due(
+def test_the_reason_why_a_training_is_not_due_is_returned(
     rows: int, last: LastTraining | None, reason: str | None
 ) -> None:
     assert why_not(POLICY, rows, last, NOW) == reason

@@ -370,7 +370,7 @@ def test_a_stratified_training_records_its_split_costs_and_curve(bench: Bench) -
     assert record["costs"]["missed"] == 20
     assert "Assumption: a missed positive costs as much as 20 false alarms. The owner said so." in record["card"]
     points = record["learning_curve"]["points"]
-    # 5,000 examples are more than there are.
+    # The table has fewer than 5,000 examples, so this size is left out.
     assert [(point["candidate"], point["examples"]) for point in points] == [("linear", 50), ("linear", 100)]
     assert all(point["fit_seconds"] > 0 and 0.5 < point["mean"] < 1 for point in points)
     assert set(record["decision_surface"]["ranges"]) == {"heat", "noise"}
@@ -378,7 +378,7 @@ def test_a_stratified_training_records_its_split_costs_and_curve(bench: Bench) -
     assert drawn < set(training.plots)
     found = of_check(training.assessment, STRATIFIED.criteria[0])
     assert found["lower_bound"] < found["value"]
-    # A known version is judged again with the same plots.
+    # A known version is evaluated again and has the same plots.
     again = bench.train(STRATIFIED)
     assert not again.is_new
     assert again.plots["learning_curve.png"] == training.plots["learning_curve.png"]
@@ -408,7 +408,7 @@ def test_the_leaderboard_has_metrics_times_and_sizes(of_several_candidates: Trai
         assert 0 < line["fit_seconds"] < line["seconds"] + 1
         assert line["microseconds_per_row"] > 0
         if line["candidate"] != REFERENCE:
-            # Pooled over the folds instead of averaged.
+            # The metrics are pooled over the folds, not averaged.
             assert line["metrics"]["roc_auc"] == pytest.approx(line["mean"], abs=0.03)
             assert line["artefact_bytes"] > 500
 

@@ -1,1 +1,1 @@
-"""Drift of new rows from the training rows of models, and performance that is estimated without labels."""
+"""Drift of new rows from a model's training rows, and performance estimated without labels."""

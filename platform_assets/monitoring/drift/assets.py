@@ -1,4 +1,4 @@
-"""The asset check of a table of new rows: whether they resemble the training rows of the model."""
+"""Asset check that measures the drift of a table of new rows from the training rows of a model."""
 
 import dagster as dg
 
@@ -10,7 +10,7 @@ from platform_assets.training.model_spec import Incoming, ModelSpec
 
 
 def drift_check(spec: ModelSpec, incoming: Incoming) -> dg.AssetChecksDefinition:
-    """Return the check. It measures what arrived, fails with severity WARN on an alarm, and does not block.
+    """Return the check. It measures new batches, fails with severity WARN on an alarm, and does not block.
 
     Parameters
     ----------
@@ -34,7 +34,8 @@ def drift_check(spec: ModelSpec, incoming: Incoming) -> dg.AssetChecksDefinition
             measurement = drift_monitor.measure(spec, context.run.run_id)
             stands, told = verdict(drift_history, Stream(spec.name, incoming.table), measurement)
         except PlatformError as error:
-            # The rows stay unmeasured, and the next run measures them. Predictions must not wait for that.
+            # Return a failed check instead of raising, because predictions must not wait. The next run measures the
+            # rows.
             context.log.warning("drift was not measured: %s", error)
             return _result(passed=False, told=f"not measured: {error}", measurement=Measurement())
         context.log.info("%s", told)
@@ -44,7 +45,7 @@ def drift_check(spec: ModelSpec, incoming: Incoming) -> dg.AssetChecksDefinition
 
 
 def verdict(history: DriftHistory, stream: Stream, measurement: Measurement) -> tuple[bool, str]:
-    """Return whether the batches of the newest measurement are without alarm, and a line for people."""
+    """Return whether the batches of the newest measurement raised no alarm, and a one-line summary."""
     newest = history.of_newest_measurement(stream)
     if not newest:
         return True, f"nothing was measured yet: {measurement.reason}"

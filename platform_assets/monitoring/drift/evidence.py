@@ -2,7 +2,7 @@
 
 `rulers.py` turns the values of a column into scores between 0 and 1, whose means over the training rows are known. The
 evidence is the capital of a bettor who bets on every new value that the mean of a score lies outside its tolerance.
-docs/monitoring.md has the budget and its arithmetic.
+docs/monitoring.md explains the budget and its arithmetic.
 
 Sources: bets on means of bounded values, Waudby-Smith and Ramdas, 2024, https://arxiv.org/abs/2010.09686; capital that
 is added with time, Shin, Ramdas and Rinaldo, "E-detectors", 2023, https://arxiv.org/abs/2203.03532.
@@ -30,9 +30,12 @@ For the rank of a normally distributed feature, it is a shift of 0.09 standard d
 REFERENCE_ERROR = 0.01
 """Probability that a sample of training rows is so unusual that the tolerances do not cover its error."""
 LONGEST_PAUSE = 1.0
-"""Days of budget that one batch can spend, however long the stream was silent before."""
+"""Maximum number of days of budget that one batch can spend, even after a longer pause."""
 _STAKES = (0.9, 0.3, 0.1, 0.033)
-"""Shares of the largest possible stake. Small ones detect small shifts in many rows, large ones the opposite."""
+"""Stakes, as shares of the largest possible stake.
+
+Small stakes detect small shifts in many rows. Large stakes detect large shifts in few rows.
+"""
 _ROWS_AT_ONCE = 50_000
 _VARIANCE_OF_RANK = 1 / 12
 
@@ -48,9 +51,9 @@ class Found:
     evidence
         Capital after the batch, in days. Infinite values are cut to the largest float.
     threshold
-        Capital that is an alarm.
+        Capital at which an alarm is raised.
     told
-        The deviation with the most evidence, for people.
+        Description of the deviation with the most evidence.
     """
 
     effect: float
@@ -85,7 +88,7 @@ class ColumnDetector:
         self._ruler = ruler
         self._threshold = false_alarm_days * columns
         self._low, self._high = tolerances(ruler, REFERENCE_ERROR / columns)
-        # Shape (stakes, scores). The largest stake is the one that could lose everything on a single value.
+        # Shape (stakes, scores). The largest stake could lose the whole capital on a single value.
         stakes = np.array(_STAKES)[:, None]
         self._up, self._down = stakes / self._high, stakes / (1 - self._low)
         self._weights = np.log(np.tile(ruler.weights / 2 / len(_STAKES), (2, len(_STAKES), 1)))
@@ -131,7 +134,7 @@ class ColumnDetector:
         return found
 
     def _gains(self, values: Any) -> tuple[Floats, Floats, Floats]:
-        """Return the gains of each bet, the sum of each number, and the count of each code."""
+        """Return the log gain of each bet, the sum of each numeric score, and the number of rows with each code."""
         import numpy as np
 
         numbers = self._ruler.numbers
@@ -140,7 +143,7 @@ class ColumnDetector:
         up, down, low, high = (one[..., :numbers] for one in (self._up, self._down, self._low, self._high))
         for start in range(0, len(values), _ROWS_AT_ONCE):
             scores, places = self._ruler.scores(values[start : start + _ROWS_AT_ONCE])
-            # A missing value wins and loses nothing.
+            # A missing value leaves the capital unchanged.
             gains[0, :, :numbers] += np.nansum(np.log1p(up * (scores[:, None] - high)), axis=0)
             gains[1, :, :numbers] += np.nansum(np.log1p(down * (low - scores[:, None])), axis=0)
             sums += np.where(np.isnan(scores), self._ruler.means[:numbers], scores).sum(axis=0)
@@ -174,10 +177,11 @@ def tolerances(ruler: Ruler, error: float) -> tuple[Floats, Floats]:
 
     numbers, means, size = ruler.numbers, ruler.means, ruler.rows
     tails = error * ruler.weights / 2
-    # The mean of ranks is almost normal even for few rows; a rank is uniform, or varies less if values are repeated.
+    # Normal approximation: a mean of ranks is almost normal even for few rows. A rank is uniform, or varies less with
+    # ties.
     spread = np.sqrt(np.maximum(ruler.variances[:numbers], _VARIANCE_OF_RANK) / np.maximum(ruler.present, 1))
     reach = stats.norm.isf(tails[:numbers]) * spread
-    # Clopper and Pearson, 1934. Undefined where the share is 0 or 1, which is then the end of the range.
+    # Clopper and Pearson, 1934. If the share is 0 or 1, their formula is undefined and the range ends at the share.
     counts = np.rint(means[numbers:] * size)
     least = np.nan_to_num(stats.beta.ppf(tails[numbers:], counts, size - counts + 1), nan=0.0)
     most = np.nan_to_num(stats.beta.isf(tails[numbers:], counts + 1, size - counts), nan=1.0)

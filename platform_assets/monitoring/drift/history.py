@@ -1,4 +1,4 @@
-"""Measured drift and estimated performance in PostgreSQL: `platform.drift`, `drift_batches` and their evidence."""
+"""Measured drift and estimated performance in PostgreSQL: `platform.drift`, `drift_batches` and the evidence."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ class MeasuredBatch:
     Attributes
     ----------
     unit, batch, name
-        `batch` or `day`, its id, and its name for people.
+        `batch` or `day`, its id, and its name for display.
     arrived_at
-        When it arrived.
+        Time of its arrival.
     columns
         Drift by column.
     rows
         Number of rows.
     alarm
-        Columns with an alarm; for a day: in one of its batches.
+        Columns with an alarm; for a day, those with an alarm in one of its batches.
     performance
         Estimated performance.
     measured_at
-        When it was measured; equal for all batches that are measured together.
+        Time of the measurement; equal for all batches that are measured together.
     """
 
     unit: str
@@ -135,7 +135,7 @@ class DriftHistory:
         return {batch: Arrived(at, frozenset(alarmed)) for batch, at, alarmed in rows}
 
     def evidence(self, stream: Stream, reference: str) -> dict[str, bytes]:
-        """Return the evidence so far by column, if it belongs to these training rows."""
+        """Return the stored evidence by column if it is about these training rows; empty otherwise."""
         query = (
             "select feature, capital from platform.drift_evidence where model = %s and stream = %s and reference = %s"
         )
@@ -149,18 +149,18 @@ class DriftHistory:
         evidence: tuple[str, Mapping[str, bytes]],
         run: str,
     ) -> None:
-        """Store measurements and the evidence after them in one transaction. Days replace earlier measurements.
+        """Store measurements and the updated evidence in one transaction. A day replaces its earlier measurement.
 
         Parameters
         ----------
         stream
             The stream.
         version
-            Model version with whose training rows the batches were compared.
+            Model version whose training rows the batches were compared with.
         measured
             Batches and days.
         evidence
-            Name of the training rows, and evidence by column.
+            Id of the training rows, and evidence by column.
         run
             Id of the Dagster run.
         """

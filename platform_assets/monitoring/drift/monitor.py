@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import Incoming, ModelSpec
 
 MOST_BATCHES = 2_000
-"""Largest number of batches of one measurement. The next measurement continues with the others."""
+"""Maximum number of batches per measurement. The next measurement continues with the remaining batches."""
 ROWS_AT_ONCE = 500_000
-"""Number of rows after which a measurement ends, unless a single batch has more."""
+"""Maximum number of rows per measurement. A larger batch is measured alone."""
 LATE = timedelta(days=1)
-"""Time for which a batch can become visible after a batch that arrived later."""
+"""Maximum delay of a batch: it can become visible this long after a batch that arrived later."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +48,13 @@ class Measurement:
     days
         The days of these batches, with all their rows so far.
     left
-        Number of batches that the next measurement takes.
+        Number of batches that are left for the next measurement.
     reference
         The training rows; None if nothing was measured.
     values
-        Values of the newly measured rows by column; of many rows, a sample.
+        Values of the newly measured rows by column; a sample if there are many rows.
     reason
-        Why nothing was measured; empty if something was.
+        Why nothing was measured; empty if a batch was measured.
     """
 
     batches: Sequence[MeasuredBatch] = ()
@@ -159,11 +159,11 @@ class DriftMonitor:
     def _days(
         self, comparison: _Comparison, stream: Stream, rows: Expression, batches: Sequence[MeasuredBatch]
     ) -> Iterator[MeasuredBatch]:
-        """Yield the days of the batches. A day is no further test: its evidence and alarms are those of its batches."""
+        """Yield the days of the batches. Days are not tested: evidence and alarms are those of their batches."""
         import ibis
 
         incoming = _incoming(comparison.reference.spec)
-        # Batches are in the order of time, so this keeps the last one of each day.
+        # Batches are ordered by time, so the last batch of each day overwrites the earlier ones.
         last = {one.arrived_at.date(): one for one in batches}
         for day, batch in last.items():
             start = datetime.combine(day, datetime.min.time(), UTC)
@@ -207,13 +207,13 @@ class _Comparison:
         frame
             Rows of all these batches.
         previous
-            When the batch before them arrived; None if there is none.
+            Arrival time of the batch before them; None if there is none.
         """
         columns, outside = self.reference.columns(frame), self.reference.outside(frame)
         places = frame.groupby(frame[_incoming(self.reference.spec).batch].astype(str)).indices
         for batch, called, time in zip(taken["batch"], taken["name"], taken["arrived_at"], strict=True):
             arrived_at, rows = time.to_pydatetime(), places[batch]
-            # A batch that became visible late adds no time, because the time has been counted.
+            # A batch that became visible late adds no time, because a later batch has already counted this time.
             pause = timedelta(days=LONGEST_PAUSE) if previous is None else max(arrived_at - previous, timedelta())
             previous = arrived_at if previous is None else max(arrived_at, previous)
             days = pause / timedelta(days=1)
@@ -238,7 +238,7 @@ class _Comparison:
         last
             Last batch of the day.
         frame
-            Rows of the day; of many rows, a sample.
+            Rows of the day; a sample if there are many.
         rows
             Number of rows of the day.
         alarms
@@ -277,7 +277,7 @@ def _first(waiting: Frame) -> Frame:
 
 
 def _name(reference: Reference, false_alarm_days: float) -> str:
-    """Return an id of everything that evidence depends on, because evidence of other training rows means nothing."""
+    """Return an id of everything that evidence depends on. Evidence with another id is not continued."""
     parts = [
         reference.version.digest,
         false_alarm_days,

@@ -2,7 +2,8 @@
 
 Confidence-based performance estimation: if probabilities are calibrated, a row with probability p is positive with
 probability p, so the expected confusion matrix follows from the probabilities (Garg et al., 2022,
-https://arxiv.org/abs/2201.04234, and the CBPE of NannyML). It misses a changed relation between features and label.
+https://arxiv.org/abs/2201.04234, and the CBPE of NannyML). The method cannot detect a changed relation between features
+and label.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ METRICS = ("recall", "precision", "f2", "accuracy")
 MOST_OUTSIDE = 0.01
 """Largest share of rows outside the training range for which performance is estimated."""
 MOST_ROWS = 50_000
-"""Number of rows from which an estimate is computed; of more rows, a seeded sample is drawn."""
+"""Maximum number of rows from which an estimate is computed. With more rows, a seeded sample is drawn."""
 _DRAWS = 400
 _DRAWN_AT_ONCE = 5_000_000
 
@@ -105,7 +106,7 @@ def estimate_performance(
 
 
 def _metrics(hits: Floats, missed: Floats, flagged: int, rows: int) -> dict[str, Floats]:
-    """Return the metrics from the number of positives among flagged rows and among others."""
+    """Return the metrics from the number of positives among flagged and among unflagged rows."""
     import numpy as np
 
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -30,12 +30,12 @@ PROBABILITY = "predicted probability"
 """Name of the column of the model's probabilities."""
 
 MOST_ROWS = 50_000
-"""Number of training rows to compare with. More rows would not change the tolerances, whose floor is wider."""
+"""Maximum number of training rows to compare with. More rows would not narrow the tolerances below `evidence.FLOOR`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Training rows of a version, as rulers.
+    """Training rows of a version, with a ruler for each column.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Reference:
     rulers
         Ruler of each column: the features, all numeric features together, and the model's probability.
     known
-        (column) values of the training rows that plots compare with; of the probability, values of holdout rows.
+        Values by column, for plots: of training rows; for the probability, of holdout rows.
     """
 
     spec: ModelSpec
@@ -117,7 +117,7 @@ def probabilities(model: FittedModel, features: Frame) -> NDArray[np.float64]:
     try:
         return model.scores(features)
     except ArtefactError:
-        # Some estimators refuse all rows if one has a missing or infinite value.
+        # Some estimators reject all rows if one row has a missing or infinite value, so score the complete rows only.
         numbers = features.select_dtypes("float64").to_numpy()
         complete = np.isfinite(numbers).all(axis=1) & features.notna().all(axis=1).to_numpy()
         scores = np.full(len(features), np.nan)

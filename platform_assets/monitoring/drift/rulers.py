@@ -1,7 +1,8 @@
-"""Scores of a column's values between 0 and 1, whose means over the training rows are known.
+"""Rulers: they turn a column's values into scores between 0 and 1, whose means over the training rows are known.
 
-The scores of a number are its rank among the training rows, the distance of that rank from the middle, and the tenth of
-the training rows that it falls into. The score of a category is whether a value belongs to it.
+The scores of a number are its rank among the training rows, the distance of that rank from the median rank, and for
+each tenth of the training rows whether the number falls into it. The scores of a text or boolean are, for each
+category, whether the value belongs to it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 TENTHS = 10
 MOST_CATEGORIES = 20
-"""Number of categories with a score of their own. The others share one."""
+"""Number of categories with a score of their own. All other categories share one score."""
 NEIGHBOURS = 10
 _MOST_NEIGHBOURHOOD = 2_000
 _FAR = 1e6
@@ -34,13 +35,13 @@ class Ruler(ABC):
     rows
         Number of training rows.
     names
-        Name of each score: first those with values from 0 to 1, then those that are 1 for one code and 0 for others.
+        Name of each score: first numeric scores from 0 to 1, then code scores, each 1 for one code and 0 for others.
     numbers
-        Number of scores of the first kind.
+        Number of numeric scores.
     present
         (numbers,) number of training rows whose score is not missing.
     means, variances
-        (scores,) over the training rows.
+        (scores,) means and variances over the training rows.
     weights
         (scores,) share of each score in the evidence; the sum is 1.
     """
@@ -55,14 +56,14 @@ class Ruler(ABC):
 
     @abstractmethod
     def scores(self, values: Any) -> tuple[Floats, Places]:
-        """Return the scores of the first kind, (n, numbers) with NaN for missing values, and the codes, (n,)."""
+        """Return the numeric scores, (n, numbers) with NaN for missing values, and the codes, (n,)."""
 
     @abstractmethod
     def distance(self, values: Any) -> float:
         """Return the distance between the distributions of the values and of the training rows, from 0 to 1."""
 
     def _compute_means(self, values: Any) -> None:
-        """Set what follows from the scores of the training values."""
+        """Compute number, means and variances of the scores of the training values."""
         import numpy as np
 
         scores, codes = self.scores(values)
@@ -104,7 +105,7 @@ class NumberRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return rank and distance from the median rank, and the place among the tenths."""
+        """Return the rank and its distance from the median rank, and the number of the tenth as the code."""
         import numpy as np
 
         ranks = ranks_among(self._sorted, values)
@@ -142,7 +143,7 @@ class CategoryRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Any) -> tuple[Floats, Places]:
-        """Return no numbers, and the place of each value among the categories."""
+        """Return no numeric scores, and the index of each value's category as the code."""
         import numpy as np
         import pandas as pd
 
@@ -162,16 +163,17 @@ class CategoryRuler(Ruler):
 class JointRuler(Ruler):
     """Ruler of all numeric columns together: principal components, and the distance to the nearest neighbours.
 
-    Components detect shifts along correlated columns. The distance detects rows in places where there were none, which
-    single columns cannot show. Of the methods compared in docs/monitoring.md, the distance has the most power.
+    Components detect shifts along correlated columns. The distance detects rows in regions without training rows, even
+    if each single column is distributed as before. Of the methods compared in docs/monitoring.md, the distance has the
+    most power.
 
     Parameters
     ----------
     values
         (n, columns) training values; NaN is a missing value.
     others
-        (m, columns) rows of the same distribution as the training rows, but not among them. Components and neighbours
-        come from these rows, so that new rows and training rows have equally distributed scores.
+        (m, columns) other rows of the same distribution, such as the holdout. Components and neighbours come from these
+        rows, so that without drift the scores of new rows and of training rows are equally distributed.
     """
 
     def __init__(self, values: Floats, others: Floats) -> None:
@@ -184,7 +186,7 @@ class JointRuler(Ruler):
         self._axes = np.eye(others.shape[1])
         plain = self._turned(others)
         sizes, axes = np.linalg.eigh(np.atleast_2d(np.cov(plain.T)))
-        # Constant directions have no scale, and stay as they are.
+        # Constant directions have no scale, so they are not rescaled.
         self._axes = axes / np.sqrt(np.where(sizes > 1e-9, sizes, 1.0))  # noqa: PLR2004
         turned = self._turned(others)
         kept = np.random.default_rng(0).permutation(len(turned))[:_MOST_NEIGHBOURHOOD]
@@ -199,7 +201,7 @@ class JointRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return the rank along each component and the rank of the distance, and no codes."""
+        """Return the rank along each component and the rank of the distance, without codes."""
         import numpy as np
 
         placed = self._placed(values)

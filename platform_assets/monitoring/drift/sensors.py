@@ -1,4 +1,4 @@
-"""The sensor that acts on a drift alarm: it launches an evaluation or a training."""
+"""The sensor that launches an evaluation or a training after a drift alarm."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -11,7 +11,7 @@ from platform_assets.training.model_spec import Incoming, ModelSpec
 
 SENSOR_SECONDS = 60
 ALARM_TAG = "platform/drift_alarm"
-"""Tag of a launched run: the batch with the alarm."""
+"""Tag of a launched run with the id of the batch that raised the alarm."""
 
 
 def drift_sensor(
@@ -26,7 +26,7 @@ def drift_sensor(
     incoming
         Its table of new rows.
     action
-        What to do.
+        `evaluate` or `train`: the job to launch.
     cool_down
         Shortest time between two launches.
     """
@@ -57,7 +57,7 @@ def drift_sensor(
 
 def last_launch(instance: dg.DagsterInstance, job: str, sensor: str) -> tuple[str, datetime] | None:
     """Return the alarm and the time of the last run that the sensor launched; None if there is none."""
-    # The runs themselves are the record, so that a launch that failed before its run existed is repeated.
+    # Launches are read from the runs, so that a launch that failed before it created its run is repeated.
     launched = dg.RunsFilter(job_name=job, tags={"dagster/sensor_name": sensor})
     for record in instance.get_run_records(launched, limit=1):
         return record.dagster_run.tags.get(ALARM_TAG, ""), record.create_timestamp.astimezone(UTC)

@@ -155,7 +155,7 @@ def test_an_alarm_launches_one_run_per_alarm_and_cool_down(station: Station, ins
     request = watcher.tick()
     assert isinstance(request, dg.RunRequest)
     assert request.tags[ALARM_TAG] == "digest of hot.csv"
-    # Until the daemon has launched the run, every evaluation asks for the same run.
+    # Until the daemon has launched the run, every evaluation requests the same run.
     again = watcher.tick()
     assert isinstance(again, dg.RunRequest)
     assert again.run_key == request.run_key
@@ -171,7 +171,7 @@ def test_an_alarm_launches_one_run_per_alarm_and_cool_down(station: Station, ins
     assert later.tags[ALARM_TAG] == "digest of hotter.csv"
 
 
-def test_runs_of_others_do_not_delay_the_sensor(station: Station, instance: dg.DagsterInstance) -> None:
+def test_runs_that_the_sensor_did_not_launch_do_not_delay_it(station: Station, instance: dg.DagsterInstance) -> None:
     watcher = Watcher(station, instance, timedelta(hours=1))
     watcher.definitions.resolve_job_def(f"evaluate_{SPEC.name}").execute_in_process(instance=instance)
     station.arrive(batch("hot.csv", shift=2.0))

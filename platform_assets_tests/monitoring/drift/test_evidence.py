@@ -60,7 +60,7 @@ def test_the_real_new_readings_raise_an_alarm(real_data: Path) -> None:
 
 
 def power(history: np.ndarray, shift: tuple[float, float], within: int, trials: int) -> float:
-    """Return the share of trials in which a shift is found within some batches of 200, after four without drift."""
+    """Return the share of trials in which a shift is detected within some batches of 200, after four without drift."""
     found = 0
     for seed in range(trials):
         draw = fitted_to(history, 100 + seed)
@@ -73,7 +73,7 @@ def power(history: np.ndarray, shift: tuple[float, float], within: int, trials: 
 
 @pytest.mark.requirement("SEN-8")
 @pytest.mark.parametrize(("shift", "within"), [("one sensor", 8), ("both", 3)])
-def test_a_shift_is_found_in_few_batches(shift: str, within: int) -> None:
+def test_a_shift_is_detected_within_few_batches(shift: str, within: int) -> None:
     assert power(demo_history(), SHIFTS[shift], within, trials=10) >= 0.9
 
 
@@ -81,13 +81,13 @@ def test_a_shift_is_found_in_few_batches(shift: str, within: int) -> None:
 @pytest.mark.slow
 @pytest.mark.requirement("SEN-8")
 @pytest.mark.parametrize(("shift", "within"), [("one sensor", 6), ("other sensor", 6), ("both", 2), ("opposite", 3)])
-def test_the_stated_power(real_data: Path, shift: str, within: int) -> None:
+def test_the_detection_rates_stated_in_the_documentation_are_reached(real_data: Path, shift: str, within: int) -> None:
     history = pd.read_csv(real_data / HISTORY)[SENSORS].to_numpy()
     assert power(history, SHIFTS[shift], within, trials=100) >= 0.9
 
 
 @pytest.mark.requirement("SEN-8")
-def test_a_shift_below_the_floor_never_alarms_however_many_rows() -> None:
+def test_a_shift_below_the_floor_raises_no_alarm_even_with_many_rows() -> None:
     random = np.random.default_rng(3)
     detector = ColumnDetector(NumberRuler(random.normal(size=100_000)), 1, FALSE_ALARM_DAYS)
     found = [detector.add(random.normal(0.06, size=100_000), 1.0) for _ in range(4)]
@@ -98,12 +98,12 @@ def test_a_shift_below_the_floor_never_alarms_however_many_rows() -> None:
 @given(
     low=st.floats(0, 1), high=st.floats(0, 1), share=st.floats(0, 1), rows=st.integers(10, 400), seed=st.integers(0, 9)
 )
-def test_no_bet_is_expected_to_win_inside_the_tolerance(
+def test_the_expected_gain_of_a_bet_is_not_positive_inside_the_tolerance(
     low: float, high: float, share: float, rows: int, seed: int
 ) -> None:
     ruler = NumberRuler(np.random.default_rng(seed).normal(size=rows))
     detector = ColumnDetector(ruler, 3, FALSE_ALARM_DAYS)
-    # Any distribution of a score: two values. If its mean is tolerated, the capital is not expected to grow.
+    # A score with two values. If its mean is inside the tolerance, the expected capital does not grow.
     mean = share * high + (1 - share) * low
     least, most = detector._low, detector._high
     tolerated = (least <= mean) & (mean <= most)
@@ -122,7 +122,7 @@ def test_tolerances_cover_the_error_of_the_training_sample() -> None:
         means = np.concatenate([scores.mean(axis=0), np.bincount(codes, minlength=len(ruler.names) - 2) / len(codes)])
         low, high = tolerances(ruler, 0.05)
         missed += bool(((means < low) | (means > high)).any())
-    # 15 expected at most; the bound of a binomial at 99.9 %.
+    # At most 15 are expected. More than 29 have a probability of less than 0.1 %.
     assert missed <= 29
 
 
@@ -135,7 +135,7 @@ def test_evidence_does_not_depend_on_how_rows_are_divided_into_batches() -> None
     assert one_by_one[-1].evidence == pytest.approx(at_once)
 
 
-def test_stored_evidence_continues() -> None:
+def test_a_detector_continues_with_stored_evidence() -> None:
     random = np.random.default_rng(0)
     ruler = NumberRuler(random.normal(size=1_000))
     batches = [random.normal(0.2, size=50) for _ in range(6)]
@@ -149,14 +149,14 @@ def test_stored_evidence_continues() -> None:
     assert found == expected
 
 
-def test_a_silent_stream_saves_no_budget() -> None:
+def test_a_long_pause_adds_no_more_budget_than_one_day() -> None:
     ruler = NumberRuler(np.random.default_rng(0).normal(size=500))
     batch = np.random.default_rng(1).normal(size=30)
     day, year = (ColumnDetector(ruler, 1, FALSE_ALARM_DAYS).add(batch, days).evidence for days in (1.0, 365.0))
     assert day == year
 
 
-def test_an_alarm_starts_anew() -> None:
+def test_an_alarm_resets_the_evidence() -> None:
     random = np.random.default_rng(0)
     detector = ColumnDetector(NumberRuler(random.normal(size=500)), 1, FALSE_ALARM_DAYS)
     assert detector.add(random.normal(3, size=100), 1.0).alarm
@@ -173,7 +173,7 @@ def test_an_alarm_starts_anew() -> None:
         ([True] * 100, "share of other values is 1.0"),
     ],
 )
-def test_categories_drift(new: list[object], told: str) -> None:
+def test_a_changed_share_of_a_category_raises_an_alarm(new: list[object], told: str) -> None:
     known = np.random.default_rng(0).permutation(np.array(["red"] * 350 + ["blue"] * 150, dtype=object))
     detector = ColumnDetector(CategoryRuler(known), 1, FALSE_ALARM_DAYS)
     assert not detector.add(known[:300], 1.0).alarm
@@ -183,7 +183,7 @@ def test_categories_drift(new: list[object], told: str) -> None:
     assert found.effect > FLOOR
 
 
-def test_missing_values_drift_and_tell_nothing_about_the_others() -> None:
+def test_more_missing_values_raise_an_alarm_without_an_effect_on_the_other_scores() -> None:
     random = np.random.default_rng(0)
     values = random.normal(size=400)
     detector = ColumnDetector(NumberRuler(values), 1, FALSE_ALARM_DAYS)

@@ -83,7 +83,7 @@ def test_a_batch_is_measured_once_and_evidence_continues(station: Station) -> No
     assert len(at_once.batches) == 4
 
 
-def test_a_day_grows_with_its_batches(station: Station) -> None:
+def test_the_measurement_of_a_day_is_replaced_when_a_batch_arrives(station: Station) -> None:
     station.arrive(batch("hot.csv", shift=2.0))
     station.measure()
     station.arrive(batch("usual.csv", 50, days=0.3))
@@ -107,7 +107,7 @@ def test_batches_are_compared_with_the_champion(station: Station) -> None:
 
 
 def test_evidence_against_other_training_rows_is_dropped(station: Station) -> None:
-    # One more batch would raise an alarm, but not with another model's training rows.
+    # Another batch would raise an alarm if the evidence were continued, but the training rows are another model's.
     station.arrive(*(batch(f"{hour}.csv", 60, shift=0.5, days=hour / 24) for hour in range(2)))
     first = station.measure().batches[-1].columns["heat"].evidence
     station.bench.train(OTHER_SPEC)
@@ -116,7 +116,7 @@ def test_evidence_against_other_training_rows_is_dropped(station: Station) -> No
     assert new.columns["heat"].evidence < first
 
 
-def test_the_training_rows_are_those_of_the_pinned_table_version(station: Station) -> None:
+def test_batches_are_compared_with_the_table_version_that_the_model_was_trained_on(station: Station) -> None:
     tables, registry, artefacts = station.bench.tables, station.bench.registry, station.bench.artefacts
     version = registry.version(SPEC.name, 1)
     before = read_reference(tables, artefacts, SPEC, version)
@@ -134,7 +134,7 @@ def test_nothing_is_measured_without_rows_or_version(bench: Bench, station: Stat
     assert "has no version yet" in station.measure().reason
 
 
-def test_a_table_without_a_feature_is_named(station: Station) -> None:
+def test_the_error_for_a_missing_feature_names_the_table_and_the_column(station: Station) -> None:
     station.arrive(batch("a.csv").drop(columns="noise"))
     with pytest.raises(TableError, match=r"somewhere/readings_incoming has no column noise, which is a feature of"):
         station.measure()

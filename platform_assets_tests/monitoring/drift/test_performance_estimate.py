@@ -1,4 +1,4 @@
-"""Performance without labels, compared with the labels that were drawn."""
+"""Estimated performance, compared with the performance on simulated labels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_interval_contains_the_real_performance(rows: int) -> None:
         for name, one in estimate.metrics.items():
             assert one.low <= one.value <= one.high
             covered[name] += one.low <= real[name] <= one.high
-    # 95 of 100 expected; fewer than 88 has a probability of 0.2 %.
+    # 95 of 100 are expected. Fewer than 88 have a probability of 0.2 %.
     assert min(covered.values()) >= 88
 
 
@@ -47,7 +47,7 @@ def test_performance_outside_the_training_range_is_not_known(outside: int, known
         assert f"{outside / 1_000:.1%} of the rows are outside the training range" in estimate.told()
 
 
-def test_an_unknown_range_and_rows_without_score_are_not_known() -> None:
+def test_performance_is_not_known_without_a_training_range_or_with_rows_without_a_score() -> None:
     assert estimate_performance(np.full(10, 0.7), 0.5, None).told() == (
         "not known: the training range of this model version is not stored"
     )

@@ -19,7 +19,7 @@ VALUES = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=40)
 
 
 @given(VALUES, VALUES)
-def test_the_distance_is_that_of_kolmogorov_and_smirnov(known: list[float], new: list[float]) -> None:
+def test_the_distance_of_numbers_is_the_kolmogorov_smirnov_distance(known: list[float], new: list[float]) -> None:
     samples = np.array(known), np.array(new)
     shares = [[float((sample <= value).mean()) for value in range(-5, 6)] for sample in samples]
     expected = max(abs(one - other) for one, other in zip(*shares, strict=True))
@@ -49,7 +49,7 @@ def test_ranks_and_tenths_of_numbers() -> None:
 @pytest.mark.parametrize(
     "known", [np.full(50, np.nan), np.full(50, 3.0), np.array([1.0, 2.0] * 25)], ids=["missing", "constant", "binary"]
 )
-def test_columns_without_variety_are_measured(known: np.ndarray) -> None:
+def test_constant_and_empty_columns_are_measured(known: np.ndarray) -> None:
     detector = ColumnDetector(NumberRuler(known), 2, 1_000.0)
     for _ in range(20):
         assert not detector.add(known, 1.0).alarm
@@ -78,7 +78,7 @@ def permuted(random: np.random.Generator) -> np.ndarray:
     return np.column_stack([drawn(random, 300)[:, 0], drawn(random, 300)[:, 1]])
 
 
-def test_the_joint_ruler_sees_what_single_columns_cannot() -> None:
+def test_the_joint_ruler_detects_a_lost_dependence_that_single_columns_miss() -> None:
     random = np.random.default_rng(0)
     training, holdout = drawn(random, 1_000), drawn(random, 300)
     single, joint = NumberRuler(training[:, 0]), JointRuler(training, holdout)
@@ -94,7 +94,7 @@ def test_the_joint_ruler_sees_what_single_columns_cannot() -> None:
     assert alarms == [(False, False), (False, True)]
 
 
-def test_the_joint_ruler_takes_missing_infinite_and_constant_columns() -> None:
+def test_the_joint_ruler_accepts_missing_infinite_and_constant_values() -> None:
     random = np.random.default_rng(0)
     rows = np.column_stack([random.normal(size=(500, 2)), np.full(500, 4.0), np.full(500, np.nan)])
     rows[::7, 0] = np.nan
