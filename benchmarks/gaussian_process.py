@@ -1,7 +1,7 @@
 """Benchmark of sensor maintenance's kernel methods: time, memory and quality against the number of readings.
 
 The Gaussian process with an optimised kernel is scikit-learn's default and the notebook's choice. Times are CPU seconds
-on one thread, because more BLAS threads take longer for these sizes and other work on the machine must not count.
+on one thread, because more BLAS threads are slower at these sizes. CPU time excludes other work on the machine.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ WAYS: dict[str, Callable[[int], Any]] = {
 
 
 def run(sizes: tuple[int, ...] = SIZES) -> None:
-    """Measure every way on sample readings, and print a line per size and the fitted exponents."""
+    """Measure each model on sample readings, and print a line per size and the fitted exponents."""
     test, truth = _readings(TEST_ROWS, seed=2)
     for name, build in WAYS.items():
         seconds = []
@@ -69,7 +69,7 @@ def run(sizes: tuple[int, ...] = SIZES) -> None:
                 f"{name}, {size:,} readings: fit {took:.3f} s, prediction {1e6 * scoring / TEST_ROWS:.0f} µs per row, "
                 f"artefact {stored:.2f} MiB, ROC AUC {roc_auc_score(truth, scores):.4f}"
             )
-        # The largest sizes, because constant costs hide the growth among few readings.
+        # Use the two largest sizes, because constant costs hide the growth at smaller ones.
         print(f"{name}: time grows with n^{exponent(allowed[-2:], seconds[-2:]):.2f} from {allowed[-2]:,} readings on")
 
 

@@ -1,7 +1,7 @@
-"""Benchmark of the path from a file to a stored prediction, with `platform-assets up` running and nobody's hand on it.
+"""Benchmark of the time from a dropped file to its stored predictions, with `platform-assets up` and automation on.
 
-A champion is in place. First, files that waited are predicted from the start of the sensors on; then one file at a time
-is dropped. The times include the wait for a sensor and for a file to be settled.
+A champion is promoted first. Then two times are measured: for files that wait when the sensors start, and for single
+files that are dropped later. Both include the interval of the sensor and the time until a file counts as complete.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PROGRAM = Path(sys.executable).with_name("platform-assets")
 
 
 def run() -> None:
-    """Print the times, and whether they meet the limits."""
+    """Print the times and whether they are within the limits."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
         home = Path(name, "home")
         zone = Path(name, "zone")
@@ -66,7 +66,7 @@ def _crown(services: Services) -> None:
 
 
 def _measured(services: Services, home: Path, zone: Path) -> tuple[float, float]:
-    """Return the seconds for all files that waited, and the median for a file that arrives alone."""
+    """Return the seconds for all files that wait at the start, and the median for a single later file."""
     files = drops(FILES + SINGLE_FILES, SEED)
     waiting = [next(files) for _ in range(FILES)]
     simulate(str(zone), iter(waiting), lambda: True, lambda _: None)
@@ -96,7 +96,7 @@ def _until_predicted(services: Services, files: Sequence[Drop]) -> float:
     Raises
     ------
     RuntimeError
-        It took too long.
+        The files took too long, or the number of predictions is wrong.
     """
     stored = StoredPredictions(lambda: services.database, PREDICTIONS)
     query = b"select digest from platform.landing_files where names && %s and state in ('processed', 'set_aside')"

@@ -1,6 +1,6 @@
-"""A landing zone with 10,000 files: the first look, later looks, and runs that take a batch of 500 files.
+"""Benchmark of a landing zone with 10,000 files: the first look, later looks, and runs that take a batch of 500 files.
 
-A look is what the sensor does in a tick, without the daemon. A run is what the asset does, without Dagster.
+A look is the work of one sensor tick, without the daemon. A run is the work of the asset, without Dagster.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROUNDS = 5
 
 def run() -> None:
     """Print the times."""
-    # The embedded server stops after its last use, so its folder may still be in use.
+    # The embedded server may still be stopping and using its folder.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         zone = Path(folder) / "zone"
         _deliver(zone, range(FILES))

@@ -1,7 +1,7 @@
 """Benchmark of the loader: 200,000 rows into a keyed table of PostgreSQL, against a raw COPY into the same table.
 
-Each way loads the rows of a demand forecast into an empty table. The loader also loads over a table in which every row
-differs, and over one in which none does. The server is the embedded one.
+Both load the rows of a demand forecast into an empty table. The loader also loads them into a table in which every row
+differs, and into a table with equal rows. The benchmark uses the embedded server.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ COLUMNS = sa.Table(
 
 
 def forecast(first_mw: float) -> pa.Table:
-    """Return rows whose values all depend on `first_mw`, with the same keys."""
+    """Return rows whose keys are always the same, and whose values all depend on `first_mw`."""
     times = pa.array([START.replace(tzinfo=None) + timedelta(hours=hour) for hour in range(ROWS)], pa.timestamp("us"))
     return pa.table(
         {
@@ -92,7 +92,7 @@ def run() -> None:
 
 
 def prepare(database: Database, rows: pa.Table | None) -> None:
-    """Create the table anew, with these rows."""
+    """Recreate the table with these rows."""
     COLUMNS.drop(database.engine, checkfirst=True)
     COLUMNS.create(database.engine)
     if rows is not None:

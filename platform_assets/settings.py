@@ -149,18 +149,18 @@ class Settings(SettingsGroup):
     drift_action: Annotated[
         Literal["none", "evaluate", "train"],
         Field(
-            description="What to launch when new rows no longer resemble the training rows of a model: nothing "
-            "(`none`), the job `evaluate_<model>` (`evaluate`) or `train_<model>` (`train`)."
+            description="Job to launch when the new rows of a model have drifted from its training rows: no job "
+            "(`none`), `evaluate_<model>` (`evaluate`) or `train_<model>` (`train`)."
         ),
     ] = "none"
     drift_cool_down_hours: Annotated[
-        float, Field(ge=0, description="Shortest time between two launches after drift, per model, in hours.")
+        float, Field(ge=0, description="Shortest time between two launches because of drift, per model, in hours.")
     ] = 24.0
     drift_false_alarm_days: Annotated[
         float,
         Field(
             gt=0,
-            description="Days in which drift detection may raise one false alarm on average, per model. More days "
+            description="Shortest mean time between two false alarms of drift detection, per model, in days. More days "
             "mean fewer false alarms, and later detection.",
         ),
     ] = 1_000.0
@@ -192,7 +192,7 @@ class Settings(SettingsGroup):
     sql_target_url: Annotated[
         SecretStr,
         Field(
-            description="Database into which assets load tables for others: a SQLAlchemy URL for SQL Server, "
+            description="Database into which assets load tables for other programs: a SQLAlchemy URL for SQL Server, "
             "PostgreSQL, MariaDB or SQLite. Default: the platform's PostgreSQL. See [Load into an SQL "
             "database](sql-loader.md)."
         ),

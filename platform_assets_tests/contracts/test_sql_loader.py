@@ -1,4 +1,4 @@
-"""The loader on PostgreSQL, MariaDB (also through ODBC), SQLite, and SQL Server where one is given."""
+"""The loader on PostgreSQL, MariaDB (also through ODBC) and SQLite, and on SQL Server if a server is configured."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def hour(number: int) -> datetime:
     return START.replace(tzinfo=None) + timedelta(hours=number)
 
 
-def test_rows_arrive_exactly(place: Place) -> None:
+def test_rows_are_loaded_exactly(place: Place) -> None:
     table = place.create()
     rows = demand(3)
     odd = 'O\'Neil "50 %" \\ ñ € :x ?'
@@ -52,7 +52,7 @@ def test_a_second_load_changes_nothing(place: Place) -> None:
     assert place.rows(table) == before
 
 
-def test_a_correction_changes_its_rows_and_no_others(place: Place) -> None:
+def test_a_correction_changes_only_its_rows(place: Place) -> None:
     table = place.create()
     place.loader().load(demand(10, name=NAME).to_reader())
     before = place.rows(table)
@@ -71,18 +71,18 @@ def test_a_text_that_differs_in_case_accents_or_blanks_is_updated(place: Place, 
     assert place.rows(table)[0][0] == other
 
 
-def test_a_missing_value_replaces_a_value_and_is_replaced(place: Place) -> None:
+def test_a_value_can_become_null_and_null_a_value(place: Place) -> None:
     table = place.create()
     for value in (None, 5.0, None):
         assert sum(counts(place.loader().load(demand(1, mw=value).to_reader()))[:2]) == 1
         assert place.rows(table)[0][3] == value
 
 
-def test_a_failure_leaves_the_table_as_it_was(place: Place) -> None:
+def test_a_failure_leaves_the_table_unchanged(place: Place) -> None:
     table = place.create(*demand_columns(), sa.CheckConstraint("demand_forecast < 40000", "demand_is_plausible"))
     place.loader().load(demand(5).to_reader())
     before = place.rows(table)
-    # The constraint refuses the insert, after the update of the same transaction.
+    # The constraint rejects the insert, which follows the update in the same transaction.
     rows = pa.concat_tables([demand(5, mw=1.0), demand(2, first=5, mw=50_000.0)])
     with pytest.raises(SqlTargetError, match="violate another constraint of the table"):
         place.loader().load(rows.to_reader())
@@ -165,7 +165,7 @@ def test_a_unique_constraint_is_a_key_and_names_may_differ_in_case(place: Place)
 
 
 @pytest.mark.parametrize("place", [kind for kind in KINDS if "mariadb" not in kind], indirect=True)
-def test_an_index_over_some_rows_is_no_key(place: Place) -> None:
+def test_a_partial_unique_index_is_not_a_key(place: Place) -> None:
     columns = [column for column in demand_columns() if column.name not in KEY]
     keys: list[sa.Column[Any]] = [
         sa.Column("id", sa.BigInteger, nullable=False),
@@ -203,7 +203,7 @@ def test_a_value_that_the_column_cannot_store_is_refused(place: Place) -> None:
     assert counts(place.loader(key=["id"]).load(rows.slice(0, 1).to_reader())) == (1, 0, 0)
 
 
-def test_a_missing_value_of_a_column_that_needs_one_is_refused(place: Place) -> None:
+def test_a_null_in_a_not_null_column_is_refused(place: Place) -> None:
     place.create()
     with pytest.raises(SqlTargetError, match="the column name is missing in the row id=460, .*NOT NULL"):
         place.loader().load(demand(1, name=None).to_reader())
@@ -211,7 +211,7 @@ def test_a_missing_value_of_a_column_that_needs_one_is_refused(place: Place) -> 
         place.loader().load(demand(1, id=None).to_reader())
 
 
-def test_all_types_arrive_exactly(place: Place) -> None:
+def test_all_types_are_loaded_exactly(place: Place) -> None:
     is_sqlite = place.target.dialect == "sqlite"
     table = place.create(
         sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
@@ -263,7 +263,7 @@ def test_a_similar_table_is_suggested(place: Place) -> None:
         place.loader().load(demand(1).to_reader())
 
 
-def test_no_rows_are_a_load(place: Place) -> None:
+def test_a_load_of_no_rows_succeeds(place: Place) -> None:
     table = place.create()
     assert counts(place.loader().load(demand(0).to_reader())) == (0, 0, 0)
     assert place.rows(table) == []
@@ -283,7 +283,7 @@ def odd_user(place: Place) -> Callable[[str], None]:
         place.run(f"CREATE LOGIN loader WITH PASSWORD = N'{literal}'", "CREATE USER loader FOR LOGIN loader")
     else:
         clause = "PASSWORD" if dialect == "postgresql" else "IDENTIFIED BY"
-        # `exec_driver_sql` without values leaves % alone with psycopg, and doubles it for pymysql.
+        # `exec_driver_sql` without values leaves % unchanged with psycopg, and doubles it for pymysql.
         place.run(f"CREATE USER {name} {clause} '{literal}'".replace("%", "%%"))
     return lambda statement: place.run(statement.format(user=name))
 

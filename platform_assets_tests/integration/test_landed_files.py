@@ -1,4 +1,4 @@
-"""Files that are dropped while `platform-assets up` runs become predictions without a hand on them."""
+"""While `platform-assets up` runs, dropped files are predicted automatically."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WITHIN_SECONDS = 120
 START_SECONDS = 300
 PATH = "/predictions/sensor-maintenance"
 WHOLE = {"on time", "late", "half-written", "drifting"}
-"""Kinds of files in which every line is a reading, and which arrive once."""
+"""Kinds of files that are dropped once and have only valid lines."""
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def answer(address: str, drop: Drop) -> requests.Response:
 
 
 def is_done(address: str, drop: Drop) -> bool:
-    """Return whether a file has predictions, or was set aside if it is damaged."""
+    """Return whether a damaged file was set aside, or another file has predictions."""
     response = answer(address, drop)
     return "was set aside" in response.text if drop.kind == "damaged" else response.ok
 

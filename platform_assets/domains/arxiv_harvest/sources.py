@@ -85,7 +85,7 @@ def open_arxiv(sources: Sources, database: Database) -> Iterator[Arxiv]:
     Raises
     ------
     SourceError
-        Requests to arxiv.org need a contact, and none is set.
+        Requests to arxiv.org need a contact, and no contact is set.
     """
     settings = sources.settings_of(ArxivSettings)
     server = server_name(sources)

@@ -1,6 +1,6 @@
-"""Answers of the ESIOS API, as they were recorded: fields, types, and errors that name what differs.
+"""Models of the ESIOS API's answers, written from recorded answers.
 
-A missing field, or a value of another type, is an error. Unknown fields are kept, so that they can be reported.
+A missing field or a wrong type is an error that names the field. Unknown fields are kept, so that they can be reported.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class IndicatorAnswer(_Object):
 
 
 class Found(_Object):
-    """A result of a search. Pages and documents are results too; they may lack what only series have."""
+    """A search result. Pages and documents are results too, and may lack the fields that only series have."""
 
     id: int | None
     title: str | None
@@ -104,7 +104,7 @@ class IndicatorList(_Object):
 
 
 class SearchSize(_Object):
-    """Number of the results of a search."""
+    """Number of search results."""
 
     size: int
 
@@ -124,7 +124,7 @@ def parse(answer: Answer, kind: type[Model]) -> Model:
     TemporaryError
         The body is not JSON.
     UpstreamError
-        The status is an error, or a field is missing or has another type. The message names it.
+        The status is an error, or a field is missing or has another type. The message names the status or the field.
     """
     if answer.status != HTTPStatus.OK:
         raise refusal(answer)
@@ -162,7 +162,7 @@ def refusal(answer: Answer) -> UpstreamError:
 
 
 def unknown_fields(content: BaseModel) -> set[str]:
-    """Return the fields that the models do not know, as paths such as `indicator.values.colour`."""
+    """Return the fields that the models do not declare, as paths such as `indicator.values.colour`."""
     return set(_unknown(content))
 
 

@@ -1,6 +1,6 @@
 """Client of the ESIOS API: finds the series by its name, and reads its hourly values month by month.
 
-The API: https://api.esios.ree.es. It needs a personal token, and answers in JSON.
+The API: https://api.esios.ree.es. It requires a personal token, and returns JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Content = TypeVar("Content", IndicatorAnswer, IndicatorList, SearchAnswer)
 State = Literal["complete", "partial", "not published yet"]
 ACCEPT = "application/json; application/vnd.esios-api-v1+json"
 SECONDS = 300.0
-"""Longest time for all attempts of one request."""
+"""Time limit for one request, including its retries."""
 LAST_MOMENT = timedelta(seconds=1)
 MOST_NAMES = 5
 MASK = b"***"
@@ -61,20 +61,20 @@ class Series:
 
 @dataclass(frozen=True)
 class Answered:
-    """The hours of a month, as the API answered.
+    """The API's answer for one month.
 
     Attributes
     ----------
     month
         The month.
     hours
-        Start in UTC and value in MW of each hour. An hour that the API sent twice is here twice.
+        Start (UTC) and value (MW) of each hour. If the API sent an hour twice, both values are kept.
     updated_at
-        Time of the series' last update; None if the API has no values of the month.
+        Time of the series' last update; None if the API has no values for the month.
     unknown_fields
-        Fields of the answer that the client does not know.
+        Fields of the answer that the client does not declare.
     outside
-        Number of values outside the month, which are left out.
+        Number of values outside the month. They are not in `hours`.
     """
 
     month: Month
@@ -85,7 +85,7 @@ class Answered:
 
     @property
     def state(self) -> State:
-        """Whether the answer has all hours of the month."""
+        """How much of the month the answer contains."""
         if not self.hours and self.updated_at is None:
             return "not published yet"
         return "complete" if {at for at, _ in self.hours} == set(self.month.hours()) else "partial"
@@ -105,7 +105,7 @@ class Esios:
     server
         Name of the server, for metadata.
     token
-        The token, which is masked in answers that repeat it.
+        The API token. It is masked in answers that contain it.
     """
 
     def __init__(self, http: HttpClient, url: str, series: Series, server: str, token: str) -> None:
@@ -116,12 +116,12 @@ class Esios:
         self.server = server
 
     def check_series(self) -> None:
-        """Check that the API knows the series' number under its name.
+        """Check that the API lists the configured number under the configured name.
 
         Raises
         ------
         UpstreamError
-            The API knows no series of this name, or knows it under another number.
+            The API has no series of this name, or lists it under another number.
         """
         known = self._search()
         numbers = sorted({number for number, name in known if _same(name, self.series.name)})
@@ -149,10 +149,10 @@ class Esios:
         """
         params = {
             "start_date": _text(month.start),
-            # The end is inclusive. With the start of the last hour, its mean would be that of the first quarter.
+            # The end is inclusive. With the start of the last hour, the mean of that hour would be its first quarter.
             "end_date": _text(month.end - LAST_MOMENT),
             "time_trunc": "hour",
-            # By default, the API adds the four values of an hour.
+            # By default, the API returns the sum of the four values of an hour.
             "time_agg": "average",
             "geo_ids[]": str(self.series.geography),
             "locale": "es",
@@ -166,7 +166,7 @@ class Esios:
         except UpstreamError as error:
             if error.upstream_status != HTTPStatus.NOT_FOUND:
                 raise
-            # A server without a search lists all its series.
+            # The server has no search, so read the list of all series.
             listed = self._get("/indicators", {"locale": "es"}, IndicatorList).indicators
             return [(one.id, one.name) for one in listed]
         return [(one.id, one.title) for one in found if one.id is not None and one.title is not None]
@@ -204,7 +204,7 @@ class Esios:
 
 
 def _demand_hour(value: Value) -> None:
-    """Check that the three times of a value agree, and that it is the value of a whole hour."""
+    """Check that the three times of a value agree, and that they are the start of an hour."""
     at = value.datetime_utc
     if not at == value.datetime == value.tz_time:
         times = f"{value.datetime.isoformat()}, {at.isoformat()} and {value.tz_time.isoformat()}"
@@ -223,7 +223,7 @@ def _wrong(what: str) -> UpstreamError:
 
 
 def _same(one: str, other: str) -> bool:
-    """Return whether two names are equal apart from accents, case and blanks."""
+    """Return whether two names are equal, ignoring accents, case and blanks."""
     return _plain(one) == _plain(other)
 
 

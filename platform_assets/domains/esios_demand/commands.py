@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from platform_assets.orchestration.in_process_runs import PartRun
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells report it."""
+"""Exit code after Ctrl-C, by the convention of shells."""
 DAY = ["%Y-%m-%d"]
 commands = typer.Typer()
 esios = typer.Typer(help="Forecast of the Spanish power demand, from ESIOS.", no_args_is_help=True)
@@ -33,12 +33,13 @@ def _group() -> None:
 @esios.command()
 def backfill(
     context: typer.Context,
-    start: Annotated[datetime, typer.Argument(formats=DAY, help="First day. Its whole month is loaded.")],
-    end: Annotated[datetime, typer.Argument(formats=DAY, help="Last day. Its whole month is loaded.")],
+    start: Annotated[datetime, typer.Argument(formats=DAY, help="First day; its whole month is loaded.")],
+    end: Annotated[datetime, typer.Argument(formats=DAY, help="Last day; its whole month is loaded.")],
 ) -> None:
-    """Load the months of a period, up to twelve in a run.
+    """Load the months of a period, up to twelve per run.
 
-    If it is interrupted, the same command continues it, for a day. Months that were loaded earlier are read again.
+    If the command is interrupted, run it again within a day to continue. A finished backfill is read again from the
+    beginning.
     """
     if start > end:
         raise PlatformError(f"START {start:%Y-%m-%d} is after END {end:%Y-%m-%d}; swap them")

@@ -24,9 +24,9 @@ from platform_assets.orchestration.failures import plain_failures
 from platform_assets.orchestration.in_process_runs import partition_tags, partitions_of_run
 
 OWNERS = ["team:platform"]
-# Until the month after the current one, because the operator publishes a week ahead.
+# The last partition is the month after the current one, because the operator publishes a week ahead.
 MONTHS = dg.MonthlyPartitionsDefinition(FIRST_MONTH, timezone=ZONE, end_offset=2)
-# The operator updates the forecast in the morning.
+# Daily, after the operator updates the forecast in the morning.
 SCHEDULE = "30 9 * * *"
 
 
@@ -34,7 +34,7 @@ SCHEDULE = "30 9 * * *"
 def demand_forecast(
     context: dg.AssetExecutionContext, sources: dg.ResourceParam[Sources], tables: dg.ResourceParam[TableStore]
 ) -> Rows:
-    """The operator's forecast of the demand of the Spanish peninsula, hour by hour, as it was published last.
+    """The operator's newest hourly forecast of the power demand of the Spanish peninsula.
 
     Each run reads whole months of local time from ESIOS and merges them with the stored hours.
     """
@@ -49,7 +49,7 @@ def demand_forecast(
 def hours_are_as_expected(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[TableStore]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Examine the months of the run; all months if it has none."""
+    """Examine the months of the run, or all months if the run has no partitions."""
     keys = partitions_of_run(context.run, MONTHS)
     now = datetime.now(UTC)
     with plain_failures():
@@ -104,7 +104,7 @@ load_esios_demand = dg.define_asset_job(
     cron_schedule=SCHEDULE,
     execution_timezone=ZONE,
     name="load_esios_demand_daily",
-    description=f"Run `{JOB}` every day for the months of the last days and of the days ahead, to find corrections.",
+    description=f"Run `{JOB}` every day for the months of the last days and the days ahead, to store corrections.",
 )
 def load_esios_demand_daily(context: dg.ScheduleEvaluationContext, sources: dg.ResourceParam[Sources]) -> dg.RunRequest:
     """Request a run for the months around today."""

@@ -1,6 +1,6 @@
-"""Sample values, and a local server that answers with them like the ESIOS API, with faults that can be switched on.
+"""Sample values, and a local server that returns them in the format of the ESIOS API. Tests can inject faults.
 
-The values are invented. Their daily, weekly and yearly profiles and their spread are those of the real series in 2017.
+The values are synthetic. Their daily, weekly and yearly profiles and their spread match the real series of 2017.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SEED = 460
 INDICATOR, GEOGRAPHY = 460, 8741
 NAME = "Previsión diaria de la demanda eléctrica peninsular"
 OTHERS = ((1293, "Demanda real"), (1775, "Previsión diaria D+1 demanda"))
-"""Series with similar names, which a search for words of the name finds too."""
+"""Series with similar names. A search for words of `NAME` finds them too."""
 JSON, HTML = "application/json; charset=utf-8", "text/html"
 QUARTER = timedelta(minutes=15)
 DAYS_AHEAD = 7
-"""The operator publishes until the end of the seventh day ahead."""
+"""Number of days after today for which the operator publishes values."""
 PUBLISHED_AT = time(7, 37, 31)
 """Local time of the daily update."""
 FIRST_DAY = date(2014, 1, 1)
@@ -54,27 +54,27 @@ BY_MONTH = (1.075, 1.03, 0.98, 0.91, 0.94, 1.04, 1.045, 1.02, 0.975, 0.94, 1.005
 """Demand by month, relative to the mean."""
 HOLIDAYS = frozenset({(1, 1), (1, 6), (5, 1), (8, 15), (10, 12), (11, 1), (12, 6), (12, 8), (12, 25)})
 WEATHER_MEMORY, WEATHER_DAYS, WEATHER_SPREAD, WEATHER_LIMIT = 0.68, 8, 0.032, 0.09
-"""Deviation of a day: weight of the day before, days that count, spread of one day, and largest deviation."""
+"""Random deviation of a day: weight of the previous day, number of days that are added, spread, and largest value."""
 NOISE = 0.004
 LOW_MW, HIGH_MW, MARGIN_MW = 18_000, 41_000, 1_000
 
 
 @dataclass
 class DemoSeries:
-    """The values that the server has.
+    """The values that the server returns.
 
     Attributes
     ----------
     quarter_hourly
         Whether there is a value every 15 minutes, as today, or every hour, as in 2017.
     now
-        Returns the current time. The values end seven days later.
+        Function that returns the current time. The values end seven days later.
     changed
         Values that replace the sample values, by start of the hour.
     missing
         Hours without a value.
     updated_at
-        Time of the last update; None for this morning.
+        Time of the last update; None: this morning.
     """
 
     quarter_hourly: bool = True
@@ -110,7 +110,7 @@ class DemoSeries:
         value = self.changed.get(hour, megawatts(hour))
         if step is None:
             return value
-        # The four values of an hour rise or fall with its neighbours, and their mean is the value of the hour.
+        # The four values follow the slope between the neighbouring hours, and their mean is the value of the hour.
         slope = round((megawatts(hour + HOUR) - megawatts(hour - HOUR)) / 16)
         return value + (-3, -1, 1, 3)[step] * slope
 
@@ -136,7 +136,7 @@ def _profile(day: date) -> tuple[int, ...]:
 
 
 def _season(day: date) -> float:
-    """Return the demand relative to the mean of the year, between the middles of two months."""
+    """Return the demand relative to the mean of the year, interpolated between the middles of two months."""
     place = day.month - 1 + (day.day - 15) / 30
     month = math.floor(place)
     return BY_MONTH[month % 12] + (place - month) * (BY_MONTH[(month + 1) % 12] - BY_MONTH[month % 12])
@@ -152,7 +152,7 @@ def _weather(day: date) -> float:
 
 
 def _bounded(value: float) -> float:
-    """Bend values near the limits, so that none is cut off: a limit would be a flat line."""
+    """Compress values near the limits. If they were cut off, equal values would fail the check for flat lines."""
     low, high = LOW_MW + MARGIN_MW, HIGH_MW - MARGIN_MW
     if value < low:
         return LOW_MW + MARGIN_MW * math.exp((value - low) / MARGIN_MW)
@@ -194,7 +194,7 @@ def _search(query: str) -> Reply:
 
 
 def _by_hour(points: list[tuple[datetime, float]], *, is_mean: bool) -> list[tuple[datetime, float]]:
-    """Add the values of each hour, which is the API's default, or compute their mean."""
+    """Return the sum of each hour's values, which is the API's default, or their mean."""
     hours: dict[datetime, list[float]] = {}
     for at, value in points:
         hours.setdefault(at.replace(minute=0), []).append(value)
@@ -254,10 +254,10 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Fault:
 
 
 def bot_page(_: Reply) -> Reply:
-    """Fault: the page with which a protection against robots answers."""
+    """Fault: the HTML page that a protection against robots returns."""
     return reply(b'<html style="height:100%"><head><META NAME="ROBOTS" CONTENT="NOINDEX, NOFOLLOW">', HTML, 403)
 
 
 def refused_token(_: Reply) -> Reply:
-    """Fault: the token is refused."""
+    """Fault: the API refuses the token."""
     return reply(b"HTTP Token: Access denied.", "text/plain", HTTPStatus.UNAUTHORIZED)

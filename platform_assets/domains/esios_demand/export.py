@@ -17,10 +17,10 @@ TIME = "%Y-%m-%d %H:%M:%S"
 
 
 def write(table: Expression, folder: Path) -> tuple[Path, int]:
-    """Write all rows in the order of time, and return the path of the file and the number of rows.
+    """Write all rows, ordered by time, and return the path of the file and the number of rows.
 
-    The file is UTF-8, with the columns of the table. Times are in UTC. Readers see the old file or the new one, never a
-    part.
+    The file is UTF-8, with the columns of the table. Times are in UTC. The file is replaced atomically, so
+    readers never see a part of it.
 
     Raises
     ------

@@ -31,7 +31,7 @@ LOG = logging.getLogger(__name__)
 JOB = "load_esios_demand"
 """Name of the job that harvests, writes the CSV file and loads the target table."""
 MOST_CORRECTIONS = 20
-"""Number of corrections that the metadata show."""
+"""Largest number of corrections in the metadata."""
 NEW, CORRECTED, UNCHANGED = "new", "corrected", "unchanged"
 NOT_RETURNED, OLDER = "not_returned_any_more", "older_than_stored"
 
@@ -56,7 +56,7 @@ class Merged:
 
 
 def harvest(esios: Esios, tables: TableStore, keys: Sequence[str]) -> Rows:
-    """Return the rows of some months after reading them from the API.
+    """Read months from the API, and return their rows merged with the stored ones.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def harvest(esios: Esios, tables: TableStore, keys: Sequence[str]) -> Rows:
     UpstreamError
         The API gave no usable answer.
     TableError
-        The table contains sample data and the API is real, or the other way round, or another series.
+        The table contains another series, or one of the table and the API has sample data and the other real data.
     """
     months = [Month.with_key(key) for key in keys]
     stored = read_stored(tables, keys, esios.series, demo=esios.server == DEMO)
@@ -91,7 +91,7 @@ def harvest(esios: Esios, tables: TableStore, keys: Sequence[str]) -> Rows:
 
 
 def read_stored(tables: TableStore, keys: Sequence[str], series: Series, *, demo: bool) -> dict[datetime, Any]:
-    """Return the stored value and update time of each hour of some months, after checking where they come from."""
+    """Check the source and series of the table; return the stored value and update time of each hour of some months."""
     name = DEMAND_FORECAST.name
     version = tables.current(name)
     if version is None or not version.rows:
@@ -122,8 +122,8 @@ def hours_of_months(tables: TableStore, months: Sequence[Month]) -> dict[datetim
 def merge(answered: Answered, stored: Mapping[datetime, tuple[float, datetime]], merged: Merged) -> None:
     """Merge a month's answer with its stored hours.
 
-    An answer that is older than a stored value does not replace it: it comes from a cache. An hour that the answer has
-    twice stays twice, so that the check of the table finds it.
+    An answer that is older than a stored value comes from a cache, so it does not replace that value. If the answer has
+    an hour twice, both rows are kept, so that the table's check for unique hours fails.
     """
     month = answered.month
     counts = merged.counts[month] = Counter()
@@ -149,7 +149,7 @@ def merge(answered: Answered, stored: Mapping[datetime, tuple[float, datetime]],
 
 
 def as_frame(merged: Merged, series: Series) -> Frame:
-    """Return the rows as the table has them, in the order of time."""
+    """Return the rows with the columns of the table, ordered by time."""
     import pandas as pd
 
     rows = sorted(merged.rows)
@@ -172,7 +172,7 @@ def _plain_times(times: Sequence[datetime]) -> Any:
 
 
 def facts(answered: Sequence[Answered], merged: Merged) -> dict[str, Any]:
-    """Return what the harvest found, for the metadata."""
+    """Return the metadata of a harvest."""
     total: Counter[str] = sum(merged.counts.values(), Counter())
     return {
         "months": {

@@ -1,4 +1,4 @@
-"""Check results and metadata of the power demand in Dagster."""
+"""Dagster check results and metadata of the power demand."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -11,12 +11,12 @@ from platform_assets.domains.esios_demand.schemas import DEMAND_FORECAST
 from platform_assets.lake.sql_loader import Loaded
 
 MOST_NAMED = 20
-"""Number of hours that a check names."""
+"""Largest number of hours that a check lists."""
 ASSET = DEMAND_FORECAST.name.split("/")
 EVERY_HOUR = dg.AssetCheckSpec(
     "every_hour_is_present",
     asset=ASSET,
-    description="Each month has exactly the hours of its local days, with 23 or 25 hours at a clock change. In the "
+    description="Each month has all hours of its local days. A day with a clock change has 23 or 25 hours. In the "
     "current month, the hours until the end of yesterday are required. The next run reads missing hours again.",
 )
 NO_JUMP = dg.AssetCheckSpec(
@@ -33,7 +33,7 @@ HOUR_CHECKS = [EVERY_HOUR, NO_JUMP, NO_FLAT_LINE]
 
 
 def results(found: quality.Findings) -> Iterator[dg.AssetCheckResult]:
-    """Yield the result of each check. Failures are warnings, because the rows that came are published."""
+    """Yield the result of each check. Failures are warnings, because the rows that the API returned are published."""
     missing = {month: hours for month, hours in found.missing.items() if hours}
     yield _result(
         EVERY_HOUR,
@@ -53,7 +53,7 @@ def results(found: quality.Findings) -> Iterator[dg.AssetCheckResult]:
 
 
 def of_load(loaded: Loaded, place: str) -> dict[str, Any]:
-    """Return what a load into an SQL table did."""
+    """Return the metadata of a load into an SQL table."""
     return {
         "dagster/row_count": loaded.rows,
         "rows_inserted": loaded.inserted,

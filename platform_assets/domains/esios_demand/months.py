@@ -1,4 +1,4 @@
-"""Months of Spanish local time, and the hours in them. Days of a clock change have 23 or 25 hours."""
+"""Months of Spanish local time, and the hours in them. A day with a clock change has 23 or 25 hours."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Month:
     Attributes
     ----------
     first
-        Its first day.
+        First day of the month.
     """
 
     first: date
@@ -43,17 +43,17 @@ class Month:
 
     @property
     def key(self) -> str:
-        """Its partition key: the first day in ISO format."""
+        """Partition key: the first day in ISO format."""
         return self.first.isoformat()
 
     @property
     def start(self) -> datetime:
-        """The instant at which it begins, in UTC."""
+        """Start of the month, in UTC."""
         return start_of(self.first)
 
     @property
     def end(self) -> datetime:
-        """The instant at which the next month begins, in UTC."""
+        """Start of the next month, in UTC."""
         return start_of((self.first + timedelta(days=31)).replace(day=1))
 
     def hours(self, until: datetime | None = None) -> list[datetime]:
@@ -69,23 +69,23 @@ class Month:
 
 
 def start_of(day: date) -> datetime:
-    """Return the instant at which a local day begins, in UTC."""
+    """Return the start of a local day, in UTC."""
     return datetime.combine(day, time(), MADRID).astimezone(UTC)
 
 
 def today(now: datetime) -> date:
-    """Return the local day of an instant."""
+    """Return the local date of an instant."""
     return now.astimezone(MADRID).date()
 
 
 def months_around(now: datetime, days_back: int, days_ahead: int) -> list[Month]:
-    """Return the months of the days from `days_back` before the local day of an instant to `days_ahead` after it."""
+    """Return the months from `days_back` days before the local date of `now` to `days_ahead` days after it."""
     days = (today(now) + timedelta(days=number) for number in range(-days_back, days_ahead + 1))
     return months_of(days)
 
 
 def months_of(days: Iterable[date]) -> list[Month]:
-    """Return the months of some days, each once, in order."""
+    """Return the distinct months of some days, in order."""
     return sorted({Month.of(day) for day in days})
 
 

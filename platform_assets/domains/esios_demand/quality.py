@@ -18,7 +18,7 @@ FLAT_HOURS = 6
 
 @dataclass(frozen=True)
 class Findings:
-    """What is wrong with the hours of some months.
+    """Problems in the hours of some months.
 
     Attributes
     ----------
@@ -41,13 +41,13 @@ class Findings:
 def examine(values: Mapping[datetime, float], months: Sequence[Month], now: datetime) -> Findings:
     """Examine the hours of some months.
 
-    Every hour of a past month is expected, and of the current month those until the end of yesterday, local time.
-    Later hours may be there.
+    Every hour of a past month is expected. In the current month, the hours until the end of yesterday (local time) are
+    expected. Later hours are allowed.
 
     Parameters
     ----------
     values
-        Value by start of the hour in UTC: all hours of the months, and those that precede each month.
+        Value by start of the hour in UTC, for the hours of the months and the hours before each month.
     months
         The months.
     now
@@ -70,7 +70,7 @@ def _jumps(values: Mapping[datetime, float], examined: Sequence[datetime]) -> li
 
 
 def _flat_lines(values: Mapping[datetime, float], examined: Sequence[datetime]) -> list[tuple[datetime, int]]:
-    """Return each run of equal consecutive hours that reaches into the examined ones."""
+    """Return first hour and length of each run of equal consecutive hours that contains an examined hour."""
     found: dict[datetime, int] = {}
     for at in examined:
         first = at

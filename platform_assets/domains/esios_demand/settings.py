@@ -23,15 +23,18 @@ class EsiosSettings(DomainSettings):
     ] = ""
     esios_token: Annotated[
         SecretStr,
-        Field(description="Personal token of the API, sent as the header `x-api-key`. Needed for every other server."),
+        Field(
+            description="Personal token of the API, sent as the header `x-api-key`. Required, except for the local "
+            "server with sample data."
+        ),
     ] = SecretStr("")
     esios_indicator: Annotated[int, Field(ge=1, description="Number of the series (indicator).")] = 460
     esios_indicator_name: Annotated[
         str,
         Field(
             min_length=1,
-            description="Spanish name of the series. The API must know the number under this name; accents and case "
-            "do not matter.",
+            description="Spanish name of the series. The API must list the number under this name; accents and case "
+            "are ignored.",
         ),
     ] = "Previsión diaria de la demanda eléctrica peninsular"
     esios_geography: Annotated[int, Field(ge=1, description="Number of the geography, 8741 for the peninsula.")] = 8741
@@ -39,8 +42,7 @@ class EsiosSettings(DomainSettings):
         int,
         Field(
             ge=0,
-            description="Days before today that the daily schedule reads again, to find corrections. Whole months are "
-            "read.",
+            description="Number of days before today whose months the daily schedule reads again, to find corrections.",
         ),
     ] = 10
 

@@ -37,7 +37,7 @@ def open_esios(sources: Sources, limits: Limits = LIMITS) -> Iterator[Esios]:
     Raises
     ------
     SourceError
-        A token is needed, and none is set.
+        The server needs a token, and no token is set.
     """
     settings = sources.settings_of(EsiosSettings)
     series = Series(settings.esios_indicator, settings.esios_indicator_name, settings.esios_geography)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def load(forecast: Expression, engine: Engine, target: SqlTarget, report: Callable[[str], None]) -> Loaded:
-    """Load all hours of the forecast. Hours that the table contains already are not written again.
+    """Load all hours of the forecast. Hours that are equal in the table are not written again.
 
     Parameters
     ----------
@@ -25,9 +25,9 @@ def load(forecast: Expression, engine: Engine, target: SqlTarget, report: Callab
     engine
         The query engine.
     target
-        The database. Outside the platform's own, the table is in the default schema of the user.
+        The database. In a database other than the platform's own, the table is in the default schema of the user.
     report
-        Receives a line about the progress after each chunk.
+        Callback that receives a progress message after each chunk.
 
     Raises
     ------
@@ -37,6 +37,6 @@ def load(forecast: Expression, engine: Engine, target: SqlTarget, report: Callab
     """
     domain, table = DEMAND_FORECAST_ESIOS.name.split("/")
     loader = SqlLoader(target, table, DEMAND_FORECAST_ESIOS.key, domain if target.is_own else None)
-    # Staged first, because a query whose result is read slowly would block all other queries of the engine.
+    # Stage the rows first. A query whose result is read slowly would block all other queries of the engine.
     with engine.stage(forecast) as staged:
         return loader.load(staged.read(CHUNK_ROWS), report)

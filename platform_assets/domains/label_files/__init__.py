@@ -1,4 +1,4 @@
-"""Label files: files with labels of predictions land in a folder, and their labels are stored for every model.
+"""Label files: read files with labels of predictions from a folder, and store the labels of every model.
 
-`POST /labels/{model}` does the same for single labels; the room `monitoring` stores and joins both.
+`POST /labels/{model}` takes single labels. The room `monitoring` stores labels and joins them to predictions.
 """

@@ -30,7 +30,7 @@ def labels_incoming(
     engine: dg.ResourceParam[Engine],
     labels: dg.ResourceParam[Labels],
 ) -> RowBatch:
-    """Labels of predictions, one row per line of a file. The labels are stored in PostgreSQL once the rows are here."""
+    """Labels of predictions, one row per line of a file. After publication, the labels are stored in PostgreSQL."""
     from platform_assets.domains import model_specs
 
     zone, run = zones.find(LABELS), context.run.run_id
@@ -47,7 +47,7 @@ def labels_incoming(
         file(rows)
 
     if zone.files.waiting().landed:
-        # A run was killed after its rows were published, and before their labels were stored.
+        # An earlier run was killed after publishing its rows and before storing their labels.
         file(tables.scan(LABELS_INCOMING.name))
     return replace(batch, published=published)
 
@@ -55,10 +55,10 @@ def labels_incoming(
 @dg.asset_check(
     asset=labels_incoming,
     name="every_label_is_stored",
-    description="Every label in a file that landed names a declared model and a prediction of it, or a subject.",
+    description="Every label in a landed file names a declared model, and a prediction of that model or a subject.",
 )
 def every_label_is_stored(labels: dg.ResourceParam[Labels]) -> dg.AssetCheckResult:
-    """Show the labels that were refused."""
+    """Count the refused labels, and show the last ones."""
     with plain_failures():
         count, told = refusals(labels, MOST_SHOWN)
     return dg.AssetCheckResult(

@@ -1,4 +1,4 @@
-"""Store the labels of landed files, and remember which were refused and why."""
+"""Store the labels of landed files, and record the refused labels with their reasons."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _LAST = "select file_name, line, model, reason from platform.refused_labels orde
 
 
 def store_landed(zone: Zone, rows: Expression, labels: Labels, models: Collection[str], run: str) -> int:
-    """Store the labels of landed files that are not processed; return the number of refused labels.
+    """Store the labels of landed files that are not processed yet, and return the number of refused labels.
 
-    The labels of the files and the state of the files are committed together.
+    The labels and the state of their files are committed in one transaction.
 
     Parameters
     ----------
     zone
         The zone of the files.
     rows
-        Rows of `schemas.LABELS_INCOMING`. Files without a row in it wait for a later run.
+        Rows of `schemas.LABELS_INCOMING`. Files without any row in this table wait for a later run.
     labels
         The stored labels.
     models
@@ -82,7 +82,7 @@ def refusals(labels: Labels, most: int) -> tuple[int, list[str]]:
 def _filed(
     connection: psycopg.Connection[Any], frame: Frame, models: Collection[str]
 ) -> Iterator[tuple[dict[str, Any], Filed]]:
-    """Store the labels of each file and model; yield each row with what became of its label."""
+    """Store the labels of each file and model; yield each row with the result for its label."""
     for key, part in frame.groupby(["file_digest", "file_name", "model"], sort=False):
         _, name, model = map(str, key)
         for first in range(0, len(part), ROWS_AT_ONCE):

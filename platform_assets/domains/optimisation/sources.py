@@ -52,7 +52,7 @@ def _measured(landed: Landed, engine: Engine) -> Expression:
     if missing:
         found = [name for name in landed.rows.columns if name not in OWN]
         raise SourceError(f"{landed.source} lacks the columns {missing}; it has {found}")
-    # Drop a column of this name from the source, because the table declares it as a computed one.
+    # Drop a source column named `distance`, because the table computes its own.
     rows = landed.rows.drop(*{"distance"}.intersection(landed.rows.columns))
     return rows.join(_distances(rows, engine), LINE)
 

@@ -43,7 +43,7 @@ Outside = Annotated[
     bool | None,
     Field(
         description="Whether a sensor's value lies outside the values of the training readings, so that the "
-        "probability is a guess; null if the model does not know these."
+        "probability is unreliable; null if the model does not have the range."
     ),
 ]
 
@@ -88,13 +88,13 @@ class StoredPrediction(BaseModel):
     file_digest: Annotated[str, Field(description="SHA-256 of the file's content.")]
     line: Annotated[int, Field(description="Line of the reading in the file.")]
     file_name: Annotated[str, Field(description="Name of the file when it was landed.")]
-    device: Annotated[str, Field(description="Device that was read; the file's name if it is unknown.")]
-    recorded_at: Annotated[datetime | None, Field(description="Time of the reading; null if it is unknown.")]
+    device: Annotated[str, Field(description="Device of the reading; the file's name if the device is unknown.")]
+    recorded_at: Annotated[datetime | None, Field(description="Time of the reading; null if the time is unknown.")]
     probability: Probability
     needs_maintenance: NeedsMaintenance
     threshold: float
     outside_training_range: Outside
-    model_version: Annotated[str, Field(description="Version of the model that predicted.")]
+    model_version: Annotated[str, Field(description="Model version of the prediction.")]
     approval_id: ApprovalId
     predicted_at: datetime
 
@@ -123,7 +123,7 @@ File = Annotated[
     Query(
         min_length=1,
         max_length=LONGEST_NAME,
-        # PostgreSQL has no texts with a zero byte.
+        # A text in PostgreSQL cannot contain a zero byte.
         pattern=r"^[^\x00]*$",
         description="Path of a file in the landing zone, or SHA-256 of its content. A path stands for all contents "
         "that had it, the newest first.",
@@ -194,7 +194,7 @@ def _processed(asked: str, files: Sequence[LandedFile]) -> list[str]:
     Raises
     ------
     NotFound
-        There are none. The message says why.
+        No predictions are stored. The message gives the reason.
     """
     processed = [file.digest for file in files if file.state == "processed"]
     if processed:

@@ -19,7 +19,7 @@ commands = typer.Typer()
 @demo.command()
 def devices(
     context: typer.Context,
-    files: Annotated[int, typer.Option(min=0, help="Number of files; 0 goes on until Ctrl-C.")] = 0,
+    files: Annotated[int, typer.Option(min=0, help="Number of files; 0: write files until Ctrl-C.")] = 0,
     per_minute: Annotated[float, typer.Option(min=0.1, max=6_000, help="Files per minute.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of kinds and contents.")] = SEED,
 ) -> None:

@@ -31,7 +31,7 @@ FEWEST = 1_500
 """Minimum number of rows for training: with 150 held-out positive rows, the quality gate allows two misses."""
 
 MOST = 3_000
-"""Maximum number of rows. The exact Gaussian process makes training on more rows slow, also where it is limited."""
+"""Maximum number of rows. On more rows, the exact Gaussian process makes training slow, despite its row limit."""
 
 
 def generate(path: Path, rows: int, seed: int = SEED) -> Path:
@@ -75,7 +75,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def write_incoming(folder: Path, seed: int = SEED + 1) -> list[Path]:
-    """Write files with new readings, as devices deliver them, and return their paths. One line is bad on purpose.
+    """Write files with new readings, as devices deliver them, and return their paths. One line is invalid on purpose.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def two_moons(random: np.random.Generator, labels: NDArray[np.int64]) -> NDArray
     angle = random.uniform(0, np.pi, len(labels))
     upper = np.column_stack([np.cos(angle), np.sin(angle)])
     points = np.where(labels[:, None] == 1, [1.0, 0.5] - upper, upper) + random.normal(0, NOISE, (len(labels), 2))
-    # The exact moments, so that a reading does not depend on the other readings.
+    # Standardise with the exact moments, so that a reading does not depend on the other readings.
     return np.asarray((points - [0.5, 0.25]) / np.sqrt(np.array([0.75, 0.5625 - 1 / np.pi]) + NOISE**2))
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 DECIMALS = 9
-"""Decimals of a reading that its identity includes."""
+"""Number of decimals that the identity of a reading includes."""
 
 
 def reading(readings: ir.Table) -> ir.StringColumn:
@@ -28,7 +28,7 @@ def reading(readings: ir.Table) -> ir.StringColumn:
     """
     import ibis
 
-    # Engines format floats differently, so the text is that of a whole number.
+    # Engines format floats differently, so the hashed text is a whole number.
     texts = ((readings[name] * 10**DECIMALS).round().cast("int64").cast("string") for name in READINGS)
     return ibis.literal("|").join([*texts]).hexdigest("sha256")
 
@@ -36,8 +36,9 @@ def reading(readings: ir.Table) -> ir.StringColumn:
 def newest_per_device(predictions: ir.Table) -> ir.Table:
     """Return the newest decision of each device.
 
-    The time of a reading decides. The time of the prediction stands in for an unknown time, and for one that is later,
-    because then the device's clock is wrong. Of equal times, the last prediction wins, then the larger digest and line.
+    The newest decision is that for the latest reading. If the time of a reading is unknown, the time of the prediction
+    is used. The same holds for a reading that is later than its prediction, because then the device's clock is wrong.
+    Ties go to the later prediction, then to the larger digest and line.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 1_200
 """Maximum number of readings for the exact Gaussian process. The real history has 1,200 training readings."""
 COMPONENTS = 100
-"""Number of readings from which the Nystroem approximation is made."""
+"""Number of landmark readings of the Nystroem approximation."""
 TREES = 100
 LENGTH_SCALES = (1.0, 2.0)
 """Length scales of the kernel to try, in standard deviations of a reading."""
@@ -45,7 +45,7 @@ def examples(readings_history: ir.Table) -> ir.Table:
     import ibis
 
     known = readings_history.mutate(reading=reading(readings_history))
-    # Equal readings are numbered, so that the id is unique. Which of them gets which number makes no difference.
+    # Number equal readings, so that the ids are unique. The order of the numbers does not matter.
     window = ibis.window(group_by=[known.reading, known.label], order_by=known.row)
     number = ibis.row_number().over(window).cast("string")
     example = known.reading + "-" + known.label.cast("string") + "-" + number
@@ -55,7 +55,7 @@ def examples(readings_history: ir.Table) -> ir.Table:
 def gaussian_process(seed: int) -> Any:
     """Return the notebook's Gaussian process with a radial basis kernel, on at most `MOST_ROWS` readings.
 
-    Cross-validation chooses the length scale, instead of the marginal likelihood, which takes ten fits.
+    Cross-validation chooses the length scale, because optimising the marginal likelihood takes ten fits.
     """
     from sklearn.gaussian_process import GaussianProcessClassifier
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel
@@ -136,11 +136,11 @@ MODEL = ModelSpec(
         Criterion(
             "false_positive_rate",
             at_most=0.2,
-            why="The threshold allows 15 % out of fold. More on the holdout means that it does not carry over.",
+            why="The threshold allows 15 % out of fold. A rate above this limit means that it does not generalise.",
         ),
     ),
     not_worse=NotWorse("roc_auc", by=0.02, why="A new version must rank readings about as well as the champion."),
-    costs=Costs(20.0, why="The source names no costs: planners must replace this number by their own."),
+    costs=Costs(20.0, why="The source names no costs, so planners must replace this number by their own."),
     explanations=(permutation_importance, decision_surface),
     learning_curve=(100, 200, 400, 800),
     retraining=Retraining(min_new_rows=100),
@@ -176,8 +176,8 @@ MODEL = ModelSpec(
         ),
         limits=(
             "Readings that are not standardised in the same way get meaningless probabilities.",
-            "The incoming readings that came with the history are of this kind: neither standardised nor in its range.",
-            "Half of the readings of the history are positive. If fewer are in the field, the probability is too high.",
+            "The incoming readings that came with the history are neither standardised in this way nor in its range.",
+            "Half of the readings of the history are positive. If fewer are in the field, probabilities are too high.",
             "The readings have no device and no time, so the holdout cannot test new devices or later days.",
             "Outside the range of the history, the model extrapolates. Such readings are marked.",
         ),

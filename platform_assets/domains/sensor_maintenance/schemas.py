@@ -8,7 +8,7 @@ from platform_assets.serving.stored_predictions import prediction_table
 
 UNIT = "unknown unit"  # the source names no unit; the labelled readings are standardised
 HIGHEST_READING = 1e6
-"""Largest absolute value of a reading. Readings are compared by their first 9 decimals, which a float64 then holds."""
+"""Largest absolute value of a reading. Within it, a float64 holds the 9 decimals by which readings are compared."""
 
 FEATURES = (
     Column("sensor_1", "float64", "Reading of the first sensor.", UNIT),
@@ -47,9 +47,9 @@ READINGS_INCOMING = TableSchema(
     columns=(
         Column("file_digest", "string", "SHA-256 of the file's bytes, which identifies the file."),
         Column("line", "int64", "Line of the file; the header is line 1."),
-        Column("file_name", "string", "Path of the file in the landing zone, under which it was read."),
-        Column("device", "string", "Device of the reading; the name of the file if nothing tells it."),
-        Column("recorded_at", "timestamp('UTC')", "Time of the reading; null if nothing tells it."),
+        Column("file_name", "string", "Path in the landing zone from which the file was read."),
+        Column("device", "string", "Device of the reading; the name of the file if the device is unknown."),
+        Column("recorded_at", "timestamp('UTC')", "Time of the reading; null if the time is unknown."),
         *FEATURES,
         Column("landed_at", "timestamp('UTC')", "Time at which the platform took the file."),
     ),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 FIELDS: dict[str, Kind] = {"device": "text", "recorded_at": "time"}
-"""What the path of a file can tell about its readings."""
+"""Fields that the path of a file can contain."""
 
 
 class SensorMaintenanceSettings(DomainSettings):
@@ -35,10 +35,10 @@ class SensorMaintenanceSettings(DomainSettings):
     sensor_path_pattern: Annotated[
         str,
         Field(
-            description="How the path of a file in that folder tells its device and its time, for example "
+            description="Pattern of the paths in that folder, if they contain the device and the time, for example "
             "`{device}/{recorded_at}.txt`. The time is in ISO 8601, also without colons (`20260228T093000Z`), and in "
-            "UTC if it has no offset. The columns `device` and `recorded_at` of a file come first. Default: the path "
-            "tells nothing, and the name of the file stands for the device."
+            "UTC if it has no offset. The columns `device` and `recorded_at` of a file take precedence. Default: no "
+            "pattern, and the name of the file is used as the device."
         ),
     ] = ""
     sensor_settle_seconds: Annotated[

@@ -1,6 +1,6 @@
-"""Simulated devices that drop files with readings into the landing zone, in the ways in which real ones misbehave.
+"""Simulated devices that drop files with readings into the landing zone, with the faults of real devices.
 
-The kinds, devices and readings follow from the seed. The times of the readings follow from the clock.
+The seed determines the kinds, devices and readings. The clock determines the times of the readings.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def drops(files: int, seed: int, now: Callable[[], datetime] = lambda: datetime.
         moment = now()
         if kind == "late":
             moment -= timedelta(hours=float(random.uniform(1, LATEST_HOURS)))
-        # The last device is the one that drifts.
+        # Only the last device drifts.
         device, shift = f"pump_{random.integers(1, DEVICES)}", 0.0
         if kind == "drifting":
             drifted += 1
@@ -106,7 +106,7 @@ def simulate(uri: str, found: Iterator[Drop], pause: Callable[[], bool], tell: C
     found
         The files.
     pause
-        Function that waits for the next file, and returns whether to go on. If not, half-written files are completed.
+        Function that waits for the next file. If it returns False, half-written files are completed and the loop ends.
     tell
         Called with a line about each file.
 

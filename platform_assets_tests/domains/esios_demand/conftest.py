@@ -30,20 +30,20 @@ NOW = datetime(2018, 3, 10, 12, tzinfo=UTC)
 
 @pytest.fixture
 def series() -> demo.DemoSeries:
-    """The values of the server, which end seven days after 10 March 2018."""
+    """Values of the server. They end seven days after 10 March 2018."""
     return demo.DemoSeries(now=lambda: NOW)
 
 
 @pytest.fixture
 def server(series: demo.DemoSeries) -> Iterator[DemoServer]:
-    """A server like the API, with those values."""
+    """A server that returns the values of `series` like the API."""
     with demo.server(series) as server:
         yield server
 
 
 @pytest.fixture
 def esios(server: DemoServer) -> Iterator[Esios]:
-    """The client of that server."""
+    """A client of `server`."""
     with quick_client(server) as esios:
         yield esios
 
@@ -59,7 +59,7 @@ def quick_client(
 
 @pytest.fixture
 def services(tmp_path: Path, server: DemoServer) -> Iterator[Services]:
-    """Services that read from that server."""
+    """Services that read from `server`."""
     esios = EsiosSettings(esios_base_url=server.url, esios_token=TOKEN)
     with closing(Services(Settings(home=tmp_path), (esios,))) as services:
         yield services

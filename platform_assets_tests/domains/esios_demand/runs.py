@@ -37,6 +37,6 @@ class Loaded:
 
     @property
     def facts(self) -> dict[str, dict[str, Any]]:
-        """Metadata of the table by partition."""
+        """Metadata of the table, by partition key."""
         events = self.result.asset_materializations_for_node("esios_demand__demand_forecast")
         return {one.partition or "": {name: value.value for name, value in one.metadata.items()} for one in events}

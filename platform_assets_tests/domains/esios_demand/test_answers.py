@@ -1,4 +1,4 @@
-"""Recorded answers of the API: each is parsed to its last field, or ends in the error that names its cause."""
+"""Recorded answers of the API: each is parsed completely, or raises an error that names the cause."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def as_text(at: Any) -> str:
 
 
 def same(parsed: _Object, body: dict[str, Any]) -> None:
-    """Assert that each field of a body was parsed, with the same value."""
+    """Assert that each field of a body was parsed, and that its value is unchanged."""
     for name, expected in body.items():
         found = getattr(parsed, name)
         if isinstance(expected, list):
@@ -59,7 +59,7 @@ def same(parsed: _Object, body: dict[str, Any]) -> None:
 
 @pytest.mark.requirement("ESI-1", "ESI-6")
 @pytest.mark.parametrize(("name", "count"), RECORDED.items())
-def test_a_recorded_answer_is_parsed_to_its_last_field(real_data: Path, name: str, count: int) -> None:
+def test_a_recorded_answer_is_parsed_completely(real_data: Path, name: str, count: int) -> None:
     body = content(real_data / "esios" / name)
     parsed = parse(Answer(200, {}, body), IndicatorAnswer)
     assert len(parsed.indicator.values) == count
@@ -67,7 +67,7 @@ def test_a_recorded_answer_is_parsed_to_its_last_field(real_data: Path, name: st
     assert unknown_fields(parsed) == set()
 
 
-def test_the_recorded_search_is_parsed_to_its_last_field(real_data: Path) -> None:
+def test_the_recorded_search_is_parsed_completely(real_data: Path) -> None:
     body = content(real_data / "esios" / "search_460_response.json")
     parsed = parse(Answer(200, {}, body), SearchAnswer)
     same(parsed, json.loads(body))
@@ -84,10 +84,10 @@ def test_the_recorded_search_is_parsed_to_its_last_field(real_data: Path) -> Non
         ("old Authorization", r"refused the token \(403: x{36}\)"),
     ],
 )
-def test_a_recorded_error_ends_in_the_right_message(real_data: Path, case: str, said: str) -> None:
+def test_a_recorded_error_raises_the_right_message(real_data: Path, case: str, said: str) -> None:
     cases = json.loads(content(real_data / "esios" / "error_responses.json"))
     [found] = [one for one in cases if one["case"].startswith(case)]
-    # Of two bodies, only the beginning or the length is known.
+    # For two cases, only the beginning or the length of the body was recorded.
     body = found.get("body", found.get("body_prefix", "x" * found.get("body_length", 0)))
     text = body if isinstance(body, str) else json.dumps(body)
     with pytest.raises(UpstreamError, match=said):
@@ -103,7 +103,7 @@ def test_the_recorded_empty_answer_has_no_values(real_data: Path) -> None:
 
 
 @pytest.mark.requirement("ESI-1", "ESI-5")
-def test_the_client_reads_2017_as_it_was_published(real_data: Path) -> None:
+def test_the_client_reads_the_published_values_of_2017(real_data: Path) -> None:
     body = content(real_data / "esios" / "indicator_460_2017.json.gz")
 
     def respond(request: Request) -> Reply:
@@ -118,5 +118,5 @@ def test_the_client_reads_2017_as_it_was_published(real_data: Path) -> None:
         expected = {row["datetime"]: float(row["demand forecast"]) for row in csv.DictReader(file)}
     assert found == expected
     assert {one.state for one in answered[1:]} == {"complete"}
-    # The recording begins at midnight UTC, an hour after the local year.
+    # The recording begins at midnight UTC, an hour after the start of the local year.
     assert answered[0].state == "partial"

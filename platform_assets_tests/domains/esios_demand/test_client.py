@@ -1,4 +1,4 @@
-"""The client against a server like the API: what it asks for, and what each bad answer is reported as."""
+"""The client against a server like the API: its requests, and its message for each bad answer."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def elsewhere(body: dict[str, Any]) -> None:
 
 
 def quarters(answer: Reply) -> Reply:
-    """Fault: the values of a server that ignores `time_trunc`."""
+    """Fault: the server ignores `time_trunc` and returns quarter-hourly values."""
     del answer
     series = demo.DemoSeries(now=lambda: NOW)
     points = series.points(FEBRUARY.start, FEBRUARY.end - timedelta(seconds=1))
@@ -93,7 +93,7 @@ def test_months_with_a_clock_change_are_complete(esios: Esios, key: str) -> None
 
 
 @pytest.mark.requirement("ESI-6")
-def test_a_partial_answer_and_an_unpublished_month_are_told_apart(
+def test_a_partial_answer_differs_from_an_unpublished_month(
     esios: Esios, server: DemoServer, series: demo.DemoSeries
 ) -> None:
     assert esios.hours(MARCH).state == "partial"
@@ -132,7 +132,7 @@ def test_values_of_other_geographies_are_left_out(esios: Esios, server: DemoServ
     assert [at for at, _ in esios.hours(FEBRUARY).hours] == FEBRUARY.hours()[1:]
 
 
-def test_a_repeated_hour_stays_repeated(esios: Esios, server: DemoServer) -> None:
+def test_both_values_of_a_repeated_hour_are_kept(esios: Esios, server: DemoServer) -> None:
     server.constant_fault = demo.edited(lambda body: values(body).append(values(body)[0]))
     assert len(esios.hours(FEBRUARY).hours) == 673
 
@@ -211,7 +211,7 @@ def test_a_bad_answer_is_reported_with_its_cause(
 
 
 @pytest.mark.requirement("ESI-6")
-def test_a_missing_answer_is_reported_after_the_last_attempt(server: DemoServer) -> None:
+def test_a_missing_answer_is_an_error_after_the_last_attempt(server: DemoServer) -> None:
     server.constant_fault = silent
     impatient = replace(QUICK, read_seconds=0.1)
     with quick_client(server, limits=impatient) as esios, pytest.raises(UpstreamError, match="within 0.1 s .last of 3"):
@@ -220,7 +220,7 @@ def test_a_missing_answer_is_reported_after_the_last_attempt(server: DemoServer)
 
 @pytest.mark.requirement("ESI-6")
 @pytest.mark.parametrize("fault", [status(429), status(503), dropped, truncated])
-def test_a_fault_that_passes_is_survived(esios: Esios, server: DemoServer, fault: Fault) -> None:
+def test_a_temporary_fault_is_retried(esios: Esios, server: DemoServer, fault: Fault) -> None:
     server.faults.append(fault)
     assert esios.hours(FEBRUARY).state == "complete"
     assert len(server.requests) == 2
@@ -235,20 +235,20 @@ def test_a_fault_that_passes_is_survived(esios: Esios, server: DemoServer, fault
         "previsio\u0301n diaria de la demanda electrica peninsular",
     ],
 )
-def test_the_series_is_found_without_regard_to_accents_and_case(server: DemoServer, name: str) -> None:
+def test_the_search_for_the_series_ignores_accents_and_case(server: DemoServer, name: str) -> None:
     with quick_client(server, Series(460, name, 8741)) as esios:
         esios.check_series()
         assert esios.hours(FEBRUARY).state == "complete"
 
 
 def listed(answer: Reply) -> Reply:
-    """Fault: a server without a search."""
+    """Fault: the server has no search."""
     del answer
     return demo.as_json({"message": "not found"}, 404)
 
 
 @pytest.mark.requirement("ESI-1")
-def test_a_server_without_a_search_is_asked_for_its_list(esios: Esios, server: DemoServer) -> None:
+def test_the_list_of_series_replaces_a_missing_search(esios: Esios, server: DemoServer) -> None:
     series = [{"id": number, "name": name, "short_name": "", "description": "<p>"} for number, name in demo.OTHERS]
     found = demo.as_json({"indicators": [*series, {"id": 460, "name": demo.NAME}]})
     server.faults.extend([listed, lambda _: found])
@@ -274,7 +274,7 @@ def test_another_number_or_name_is_refused(server: DemoServer, series: Series, s
 
 
 @pytest.mark.requirement("ESI-1")
-def test_the_token_is_sent_only_as_a_header_and_never_repeated(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_token_is_sent_only_as_a_header_and_masked_in_messages(caplog: pytest.LogCaptureFixture) -> None:
     def echo(request: Any) -> Reply:
         return reply(f"no access for {request.headers['x-api-key']}".encode(), "text/plain", 401)
 

@@ -1,4 +1,4 @@
-"""`esios backfill`: two years in one command, recorded by Dagster, and continued after an interruption."""
+"""`esios backfill` loads two years in runs that Dagster records, and continues after an interruption."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 YEARS = ("2017-01-01", "2018-12-31")
 HOURS = 2 * 365 * 24
 REQUESTS = 2 * (1 + 12)
-"""Requests for two years: in each of two runs, the search for the series and twelve months."""
+"""Number of requests for two years: two runs, each with a search for the series and twelve months."""
 KILLED_AFTER = (1, 13, 14, 26, 5, 12, 14, 13, 2, 14)
 """Number of requests after which the backfill is killed. Its first run ends after 13, and its second after 26."""
 
 
 @pytest.fixture
 def series() -> demo.DemoSeries:
-    """The values of the server, which go until 2019."""
+    """Values of the server, until 2019."""
     return demo.DemoSeries(now=lambda: datetime(2019, 1, 15, 12, tzinfo=UTC))
 
 
@@ -83,7 +83,7 @@ def test_two_years_from_a_server_that_answers_in_100_ms_take_less_than_a_minute(
     with dagster_instance() as instance:
         runs = [(run.job_name, run.status.value, run.tags["platform/backfill"]) for run in instance.get_runs()]
     assert runs == [("load_esios_demand", "SUCCESS", "2017-01-01..2018-12-01")] * 2
-    # A backfill that has ended is not continued: its months are read again.
+    # A finished backfill is not continued. The command reads its months again.
     assert platform_assets("esios", "backfill", *YEARS, **given).code == 0
     assert len(server.requests) == 2 * REQUESTS
     assert newest(tmp_path).version == 1
@@ -93,7 +93,7 @@ def test_two_years_from_a_server_that_answers_in_100_ms_take_less_than_a_minute(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("ESI-4", "PLT-7")
-def test_a_backfill_that_was_killed_ten_times_gives_the_rows_of_an_undisturbed_one(
+def test_a_backfill_that_was_killed_ten_times_loads_the_same_rows(
     warm: WarmParent, tmp_path: Path, database_url: str, server: DemoServer
 ) -> None:
     esios = EsiosSettings(esios_base_url=server.url, esios_token=TOKEN)
@@ -123,11 +123,11 @@ def test_a_backfill_that_was_killed_ten_times_gives_the_rows_of_an_undisturbed_o
 
 
 @pytest.mark.requirement("ESI-4")
-def test_an_interrupted_backfill_continues_with_the_months_that_are_left(
+def test_an_interrupted_backfill_continues_with_the_remaining_months(
     tmp_path: Path, database_url: str, server: DemoServer
 ) -> None:
     given = variables(tmp_path, database_url, server)
-    # The 15th request is that for the first month of the second run.
+    # The 15th request is for the first month of the second run.
     server.faults.extend([slow(0)] * 14)
     server.constant_fault = status(401)
     failed = platform_assets("esios", "backfill", *YEARS, **given)

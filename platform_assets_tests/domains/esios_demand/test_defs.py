@@ -1,4 +1,4 @@
-"""The power demand in Dagster, through the real wiring and over HTTP."""
+"""The power demand in Dagster, with the real resources and over HTTP."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def stored(services: Services, at: datetime, version: int | None = None) -> tupl
 
 @pytest.fixture
 def loaded(services: Services) -> Loaded:
-    """February and March are loaded."""
+    """Load February and March."""
     return Loaded(services, FEBRUARY.key, MARCH.key)
 
 
@@ -77,10 +77,10 @@ def test_two_months_are_loaded_checked_and_exported(services: Services, loaded: 
 
 
 @pytest.mark.requirement("ESI-5")
-def test_missing_hours_are_published_without_and_named(services: Services, loaded: Loaded) -> None:
+def test_missing_hours_are_listed_and_the_other_hours_published(services: Services, loaded: Loaded) -> None:
     check = loaded.checks["every_hour_is_present"]
     assert check.severity == dg.AssetCheckSeverity.WARN
-    # Today is years after the last published hour, so that the rest of March is overdue.
+    # The last published hour is years ago, so the remaining hours of March are missing.
     assert str(check.description).startswith("2018-03 lacks 335 of 743 hours: 2018-03-17 23:00, 2018-03-18 00:00, ")
     assert str(check.description).endswith(" and 315 more UTC")
     assert check.metadata["months"].value == {
@@ -91,7 +91,7 @@ def test_missing_hours_are_published_without_and_named(services: Services, loade
 
 
 @pytest.mark.requirement("ESI-4")
-def test_reading_again_changes_nothing_and_makes_no_version(
+def test_reading_unchanged_months_again_makes_no_version(
     services: Services, loaded: Loaded, series: demo.DemoSeries
 ) -> None:
     assert loaded.result.success
@@ -103,7 +103,7 @@ def test_reading_again_changes_nothing_and_makes_no_version(
 
 
 @pytest.mark.requirement("ESI-4")
-def test_a_correction_replaces_the_value_and_the_earlier_version_stays_readable(
+def test_a_correction_replaces_the_value_and_keeps_the_earlier_version(
     services: Services, loaded: Loaded, series: demo.DemoSeries
 ) -> None:
     assert loaded.result.success
@@ -175,7 +175,7 @@ def test_implausible_values_jumps_and_flat_lines_are_warnings(services: Services
 
 
 @pytest.mark.requirement("ESI-6")
-def test_a_month_that_is_not_published_yet_is_no_failure(services: Services) -> None:
+def test_an_unpublished_month_does_not_fail_the_run(services: Services) -> None:
     loaded = Loaded(services, "2018-05-01")
     assert loaded.result.success
     assert loaded.facts["2018-05-01"]["state"] == "not published yet"
@@ -185,7 +185,7 @@ def test_a_month_that_is_not_published_yet_is_no_failure(services: Services) -> 
 
 
 @pytest.mark.requirement("ESI-6")
-def test_a_bad_answer_fails_the_step_with_one_sentence_and_changes_nothing(
+def test_a_bad_answer_fails_the_step_with_its_message_and_changes_nothing(
     services: Services, loaded: Loaded, server: DemoServer
 ) -> None:
     assert loaded.result.success
@@ -204,7 +204,7 @@ def test_unknown_fields_are_in_the_metadata(services: Services, server: DemoServ
 
 
 @pytest.mark.requirement("ESI-1")
-def test_a_missing_token_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_token_names_the_setting(tmp_path: Path) -> None:
     with closing(Services(Settings(home=tmp_path, sources="live"), (EsiosSettings(),))) as services:
         assert (
             "PLATFORM_ESIOS_TOKEN is not set, and api.esios.ree.es needs a token"
@@ -213,7 +213,7 @@ def test_a_missing_token_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("ESI-1", "PLT-3")
-def test_sample_data_come_over_http_and_never_meet_real_data(tmp_path: Path, server: DemoServer) -> None:
+def test_sample_data_come_over_http_and_are_not_mixed_with_real_data(tmp_path: Path, server: DemoServer) -> None:
     settings = Settings(home=tmp_path)
     with closing(Services(settings, (EsiosSettings(),))) as services:
         loaded = Loaded(services, "2017-10-01")
@@ -249,7 +249,7 @@ def test_the_schedule_reads_the_months_around_today_again(services: Services) ->
     )
 
 
-def test_the_partitions_are_the_months_until_the_next_one() -> None:
+def test_the_last_partition_is_the_next_month() -> None:
     keys = defs.MONTHS.get_partition_keys(current_time=NOW)
     assert (keys[0], keys[-2:]) == ("2017-01-01", ["2018-03-01", "2018-04-01"])
     window = defs.MONTHS.time_window_for_partition_key(MARCH.key)

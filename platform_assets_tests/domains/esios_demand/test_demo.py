@@ -1,4 +1,4 @@
-"""The sample values, and the server that answers with them."""
+"""The sample values, and the server that returns them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_values_end_seven_days_ahead() -> None:
     assert (body["indicator"]["values"], body["indicator"]["values_updated_at"]) == ([], None)
 
 
-def test_wrong_requests_are_refused_like_the_api_does() -> None:
+def test_wrong_requests_get_the_error_of_the_api() -> None:
     assert answer(token="other") == (401, b"HTTP Token: Access denied.")
     assert answer("/indicators/1")[0] == 404
     assert answer(start_date="soon", end_date="later")[0] == 400

@@ -17,7 +17,7 @@ FIRST, SECOND, THIRD, FOURTH = MONTH.hours()[:4]
 
 
 def merged(*hours: tuple[datetime, float], updated_at: datetime | None = NEW, **stored: float) -> Merged:
-    """Merge an answer with stored hours, which are named `first`, `second` .. and were updated at `OLD`."""
+    """Merge an answer with stored hours. They are named `first`, `second` .. and were updated at `OLD`."""
     names = {"first": FIRST, "second": SECOND, "third": THIRD, "fourth": FOURTH, "march": MONTH.end}
     found = Merged()
     merge(Answered(MONTH, hours, updated_at), {names[name]: (value, OLD) for name, value in stored.items()}, found)
@@ -25,7 +25,7 @@ def merged(*hours: tuple[datetime, float], updated_at: datetime | None = NEW, **
 
 
 @pytest.mark.requirement("ESI-4")
-def test_an_unchanged_value_keeps_its_update_time_and_a_changed_one_gets_the_new() -> None:
+def test_only_a_changed_value_gets_the_new_update_time() -> None:
     found = merged((FIRST, 1.0), (SECOND, 5.0), (THIRD, 3.0), first=1.0, second=2.0)
     assert found.rows == [(FIRST, 1.0, OLD), (SECOND, 5.0, NEW), (THIRD, 3.0, NEW)]
     assert found.counts[MONTH] == {"unchanged": 1, "corrected": 1, "new": 1, "not_returned_any_more": 0}
@@ -48,12 +48,12 @@ def test_an_older_answer_does_not_replace_a_stored_value() -> None:
 
 
 @pytest.mark.requirement("ESI-5")
-def test_an_hour_that_came_twice_stays_twice() -> None:
+def test_both_rows_of_a_repeated_hour_are_kept() -> None:
     assert merged((FIRST, 1.0), (FIRST, 1.0), first=1.0).rows == [(FIRST, 1.0, OLD)] * 2
 
 
 @pytest.mark.requirement("ESI-2")
-def test_the_frame_has_the_series_and_plain_times_in_order() -> None:
+def test_the_frame_has_the_series_and_sorted_times_without_zone() -> None:
     frame = as_frame(merged((SECOND, 2.5), (FIRST, 1.0)), SERIES)
     assert frame.to_dict("list") == {
         "name": [SERIES.name] * 2,
@@ -65,7 +65,7 @@ def test_the_frame_has_the_series_and_plain_times_in_order() -> None:
     assert as_frame(Merged(), SERIES).dtypes.to_dict() == frame.dtypes.to_dict()
 
 
-def test_the_facts_name_the_state_of_each_month_and_some_corrections() -> None:
+def test_the_metadata_have_the_state_of_each_month_and_some_corrections() -> None:
     found = merged(*((FIRST + number * HOUR, 5.0) for number in range(4)), first=1.0, second=2.0, third=5.0)
     told = facts([Answered(MONTH, ((FIRST, 5.0),), NEW)], found)
     assert told["months"]["2018-02-01"] == {

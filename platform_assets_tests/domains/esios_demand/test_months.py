@@ -1,4 +1,4 @@
-"""Months of local time and their hours, also at the changes of the clock."""
+"""Months of local time and their hours, including months with a clock change."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_two_years_have_every_hour_once() -> None:
     assert all((later - earlier).total_seconds() == 3600 for earlier, later in pairwise(hours))
 
 
-def test_only_hours_before_an_instant() -> None:
+def test_hours_can_be_limited_to_those_before_an_instant() -> None:
     month = Month.with_key("2018-03-01")
     assert len(month.hours(start_of(date(2018, 3, 3)))) == 48
     assert month.hours(month.start) == month.hours(datetime(2000, 1, 1, tzinfo=UTC)) == []
@@ -56,7 +56,7 @@ def test_only_hours_before_an_instant() -> None:
         ("2018-03-15T12:00+00:00", ["2018-03-01"]),
         ("2018-03-05T12:00+00:00", ["2018-02-01", "2018-03-01"]),
         ("2018-03-27T12:00+00:00", ["2018-03-01", "2018-04-01"]),
-        # In Madrid, it is the first of April.
+        # In Madrid, this instant is on the first of April.
         ("2018-03-31T22:30+00:00", ["2018-03-01", "2018-04-01"]),
     ],
 )

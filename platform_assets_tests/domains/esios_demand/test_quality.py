@@ -33,7 +33,7 @@ def test_every_hour_until_yesterday_is_expected() -> None:
 
 
 @pytest.mark.requirement("ESI-5")
-def test_later_hours_are_no_error() -> None:
+def test_later_hours_are_allowed() -> None:
     found = examine(alternating(MARCH, until=NOW + timedelta(days=7)), [MARCH], NOW)
     assert found.missing == {MARCH: []}
 
@@ -48,7 +48,7 @@ def test_a_jump_of_more_than_6000_mw_is_found(change: float, jumps: list[float])
     assert found == list(zip([at, at + HOUR], jumps, strict=False))
 
 
-def test_a_jump_at_the_start_of_a_month_belongs_to_this_month() -> None:
+def test_a_jump_at_the_start_of_a_month_is_compared_with_the_month_before() -> None:
     values = alternating(FEBRUARY, MARCH)
     values |= {at: value + 9_000 for at, value in values.items() if at >= MARCH.start}
     assert [at for at, _ in examine(values, [MARCH], NOW).jumps] == [MARCH.start]
@@ -71,7 +71,7 @@ def test_six_equal_hours_are_a_flat_line(length: int, lines: list[int]) -> None:
     assert examine(values, [FEBRUARY], NOW).flat == [(first, length) for length in lines]
 
 
-def test_a_flat_line_over_the_end_of_a_month_is_found() -> None:
+def test_a_flat_line_across_two_months_is_found() -> None:
     values = alternating(FEBRUARY, MARCH)
     first = MARCH.start - 4 * HOUR
     values |= {first + number * HOUR: 25_000.0 for number in range(6)}

@@ -29,7 +29,7 @@ KEY = "update_timestamp TEXT, PRIMARY KEY (id, datetime))"
 
 
 def run(services: Services) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
-    """Harvest and load a month; return the result and the metadata of the SQL table."""
+    """Harvest and load a month, and return the result and the metadata of the asset of the SQL table."""
     with empty_instance() as instance:
         result = dg.materialize(
             [defs.demand_forecast, defs.demand_forecast_esios],
@@ -71,7 +71,7 @@ def test_the_forecast_is_loaded_into_the_database_of_the_platform(
 
 
 @pytest.mark.requirement("ESI-3")
-def test_a_setting_names_another_database(tmp_path: Path, server: DemoServer) -> None:
+def test_the_forecast_is_loaded_into_the_database_of_the_setting(tmp_path: Path, server: DemoServer) -> None:
     file = tmp_path / "energy.db"
     with closing(sqlite3.connect(file)) as database:
         database.execute(TABLE.format(type="REAL") + KEY)

@@ -1,4 +1,4 @@
-"""Label files: their labels are stored, bad lines are kept with their reasons, and a killed run loses nothing."""
+"""Label files: labels are stored, bad lines are quarantined with their reasons, and a killed run loses no label."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def states(services: Services) -> set[str]:
 
 
 @pytest.mark.requirement("MON-5", "PLT-6")
-def test_the_labels_of_a_file_are_stored_and_bad_lines_keep_their_reasons(services: Services, folder: Path) -> None:
+def test_labels_are_stored_and_bad_lines_are_kept_with_their_reasons(services: Services, folder: Path) -> None:
     request = uuid.uuid4().hex
     predicted(services.database, request, [None], model=MODEL, at=HOUR_AGO - timedelta(hours=1))
     drop(
@@ -146,7 +146,7 @@ def test_a_correction_in_a_later_file_supersedes_the_label(services: Services, f
 
 
 @pytest.mark.requirement("MON-5", "PLT-12")
-def test_a_run_that_ends_before_the_labels_are_stored_loses_none(services: Services, folder: Path) -> None:
+def test_a_run_killed_before_it_stores_the_labels_loses_none(services: Services, folder: Path) -> None:
     drop(folder, "a.csv", f"{MODEL},1,{OBSERVED},,7,{OBSERVED}")
 
     def vanished() -> Any:
@@ -178,7 +178,7 @@ def test_the_sensor_launches_the_job_for_waiting_files(services: Services, folde
 
 
 @pytest.mark.requirement("PLT-3")
-def test_without_a_location_sample_runs_use_an_empty_folder(tmp_path: Path, database_url: str) -> None:
+def test_demo_sources_without_a_location_use_an_empty_folder(tmp_path: Path, database_url: str) -> None:
     settings = Settings(home=tmp_path / "home", database_url=SecretStr(database_url))
     services = Services(settings, (LabelFilesSettings(),))
     result = run(services)

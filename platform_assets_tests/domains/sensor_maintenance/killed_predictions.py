@@ -1,8 +1,8 @@
-"""Kill the step that predicts at each call to the database and the lake, and let the next run complete it.
+"""Kill the prediction step before each call to the database or the lake, and let the next run complete it.
 
 `main` runs in its own process and forks once for each kill, because the libraries' threads do not survive a fork. Each
-child completes the work of the killed one, looks for contradictions, lands further files, and is killed while it
-predicts them. A line is printed for each child, with its contradictions.
+child completes the work of the killed child before it, and looks for faults. Then it lands further files and is killed
+while it predicts them. Each child prints one line with the faults.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NAMES = [column.name for column in PREDICTIONS.columns]
-# The drivers' functions through which all statements, commits and lake commits go.
+# Driver functions that run all statements, database commits and lake commits.
 CALLS: tuple[tuple[Any, str], ...] = (
     (psycopg.Cursor, "execute"),
     (psycopg.Cursor, "copy"),
@@ -37,7 +37,7 @@ CALLS: tuple[tuple[Any, str], ...] = (
 
 
 class Fuse:
-    """Kills this process before one of the calls, given its number."""
+    """Kills this process before the call with a given number."""
 
     def __init__(self, number: int) -> None:
         self.left = number
@@ -48,7 +48,7 @@ class Fuse:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that burns before a call. The burn before the next call is the one after this call."""
+        """Return a function that counts down before the call. A kill before the next call is a kill after this one."""
 
         @functools.wraps(call)
         def burning(*arguments: Any, **options: Any) -> Any:
@@ -70,7 +70,7 @@ def land(plant: Plant, number: int) -> None:
 
 
 def faults(plant: Plant, children: int) -> list[str]:
-    """Return what is lost, doubled or contradictory after a complete run, with the files of earlier children."""
+    """Return lost, duplicate or inconsistent results after a complete run, given the number of earlier children."""
     names = [name for number in range(1, children + 1) for name in dropped(number)]
     in_database, in_lake = plant.in_database(*NAMES), plant.in_lake(*NAMES)
     found = [] if in_database == in_lake else ["the lake differs from the database"]
@@ -86,7 +86,7 @@ def faults(plant: Plant, children: int) -> list[str]:
 
 
 def child(url: str, home: Path, number: int) -> None:
-    """Complete the work of the children before, then land files, and predict them with a fuse."""
+    """Complete the work of the child before, land files, and predict them until the fuse kills the process."""
     plant = Plant(open_plant(home, url))
     if number == 1:
         plant.promote(2.0)

@@ -36,7 +36,7 @@ THRESHOLD = 0.4
 
 @cache
 def model_of(slope: float, ranges: bool = True) -> FittedModel:
-    """Return a logistic regression whose score rises with `sensor_1`; each slope gives different scores."""
+    """Return a logistic regression whose score rises with `sensor_1`. Different slopes give different scores."""
     from sklearn.linear_model import LogisticRegression
 
     rows = pd.DataFrame({"sensor_1": np.linspace(-2, 2, 20), "sensor_2": np.tile([-1.0, 1.0], 10)})
@@ -48,7 +48,7 @@ def model_of(slope: float, ranges: bool = True) -> FittedModel:
 
 
 def open_plant(home: Path, url: str, **settings: Any) -> Services:
-    """Return services whose landing zone is the folder `zone` in a home. Files are settled at once."""
+    """Return services whose landing zone is the folder `zone` in a home. Files can be read at once."""
     (home / "zone").mkdir(parents=True, exist_ok=True)
     own = SensorMaintenanceSettings(
         sensor_landing_uri=str(home / "zone"),
@@ -96,7 +96,7 @@ class Plant:
         )
 
     def run(self, *assets: dg.AssetsDefinition) -> dict[str, Any]:
-        """Materialise assets, all of the plant by default, and return the metadata of the predictions."""
+        """Materialise some assets, by default all of the domain, and return the metadata of the predictions."""
         with empty_instance() as instance:
             given = resources(lambda: self.services)
             result = dg.materialize(ALL, selection=[*(assets or ALL)], resources=given, instance=instance)
@@ -109,12 +109,12 @@ class Plant:
         }
 
     def in_lake(self, *columns: str) -> list[tuple[Any, ...]]:
-        """Return columns of the predictions in the lake, sorted."""
+        """Return the given columns of the predictions in the lake, sorted by row."""
         table = self.services.tables.read(PREDICTIONS.name, columns=[*columns]).astype(object)
         return sorted(table.where(table.notna(), None).itertuples(index=False, name=None))
 
     def in_database(self, *columns: str) -> list[tuple[Any, ...]]:
-        """Return columns of the predictions in PostgreSQL, sorted."""
+        """Return the given columns of the predictions in PostgreSQL, sorted by row."""
         with self.services.database.pooled() as connection:
             query = f"select {', '.join(columns)} from sensor_maintenance.predictions"
             return sorted(connection.execute(query.encode()).fetchall())

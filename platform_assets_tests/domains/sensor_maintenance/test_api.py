@@ -31,7 +31,7 @@ PATH = "/predictions/sensor-maintenance"
 READING = {"sensor_1": 0.5, "sensor_2": -0.25}
 DIGESTS = {name: f"{number:064x}" for number, name in enumerate(("first", "second", "third", "fourth", "fifth"))}
 FILES = (
-    # Contents in the order in which they were seen: key, names, state, reason.
+    # One entry per file content, in the order of discovery: key, names, state, reason.
     ("first", ["pump_1/a.txt", "pump_1/copy of ü&?.txt"], "processed", None),
     ("second", ["pump_1/a.txt"], "processed", None),
     ("third", ["pump_1/landed.txt"], "landed", None),
@@ -84,7 +84,7 @@ def client(services: Services, people: People, approval: int) -> Iterator[TestCl
 
 
 @pytest.mark.requirement("SEN-6", "SRV-2")
-def test_readings_get_the_scores_of_the_model_in_their_order(client: TestClient, approval: int) -> None:
+def test_readings_get_the_scores_of_the_model_in_the_order_of_the_request(client: TestClient, approval: int) -> None:
     readings = [{"sensor_1": number / 100 - 5, "sensor_2": (number % 5) / 4} for number in range(1_000)]
     found = client.post(PATH, json={"readings": readings}).json()["predictions"]
     scores = model_of(2.0).scores(readings).tolist()
@@ -142,9 +142,7 @@ def test_the_error_for_an_invalid_body_names_the_field(client: TestClient, name:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_reading_stored_predictions_needs_a_key_and_predicting_needs_its_scope(
-    client: TestClient, people: People
-) -> None:
+def test_each_route_requires_a_key_and_predicting_requires_its_scope(client: TestClient, people: People) -> None:
     def statuses(secret: str) -> tuple[int, int]:
         other = api(client.app, secret)  # type: ignore[arg-type]  # the application of the client
         return other.get(PATH, params={"file": "pump_1/a.txt"}).status_code, other.post(PATH, json=READING).status_code
@@ -164,7 +162,7 @@ def expected(*keys: str) -> list[tuple[str, int]]:
 
 
 @pytest.mark.requirement("SEN-6")
-def test_a_stored_prediction_has_everything_that_was_stored(client: TestClient) -> None:
+def test_a_stored_prediction_has_all_stored_columns(client: TestClient) -> None:
     response = client.get(PATH, params={"file": DIGESTS["first"], "items_per_page": 1})
     [row] = response.json()
     assert row.pop("predicted_at").endswith("Z")

@@ -1,4 +1,4 @@
-"""Dagster builds the history from sample data, bad rows and the real file."""
+"""Dagster builds the history from sample data, from files with bad rows, and from the real file."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_bad_rows_are_quarantined_and_equal_readings_are_kept(
     opened = services(file, max_bad_rows=0.9)
     materialise(opened)
     table = opened.tables.read(NAME).sort_values("row")
-    # The numbers of the rows are those of the file, whatever a column `row` of the source contains.
+    # Rows are numbered by their place in the file, even if the source has its own column `row`.
     assert table.to_numpy().tolist() == [[2, 0.25, 0.5, 1], [3, 0.25, 0.5, 1], [4, 0.25, 0.5, 0], [11, 0.001, -0.5, 0]]
     bad = opened.tables.read(f"{NAME}_quarantine").sort_values("source_line")
     assert bad["source_line"].tolist() == [5, 6, 7, 8, 9, 10]
@@ -88,8 +88,8 @@ def test_the_real_history_arrives_completely(services: Callable[..., Services], 
 
 
 @pytest.mark.requirement("SEN-5")
-def test_a_training_shares_no_table_with_the_predictions_and_no_pool_limits_them() -> None:
-    """The nightly training and the event-driven predictions would otherwise wait for each other."""
+def test_training_and_prediction_jobs_share_no_table_and_no_pool() -> None:
+    """With a shared table or pool, the nightly training and the predictions of files would wait for each other."""
     found = definitions.defs()
     train = found.resolve_job_def("train_sensor_maintenance_model")
     assert train.asset_layer.executable_asset_keys == {

@@ -31,7 +31,7 @@ def test_a_file_has_the_requested_number_of_lines(tmp_path: Path, rows: int) -> 
     assert len(generate(tmp_path / "history.csv", rows).read_text(encoding="utf-8").splitlines()) == 1 + rows
 
 
-def test_no_rows_are_refused(tmp_path: Path) -> None:
+def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot generate 0 demo readings"):
         generate(tmp_path / "history.csv", 0)
 

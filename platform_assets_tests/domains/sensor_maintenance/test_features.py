@@ -27,7 +27,7 @@ def test_the_identity_of_a_reading_is_a_digest_of_its_values(engine: Engine) -> 
         pd.DataFrame({"row": [1, 2, 3], "sensor_1": [-0.25, 0.0, -0.0], "sensor_2": [1e6, 1 / 3, 1 / 3]})
     )
     found = table.select("row", reading=reading(table)).order_by("row").to_pyarrow()["reading"].to_pylist()
-    # The hashed texts are literals, because other texts would change the holdout.
+    # The expected texts are literals, because any other text would change the holdout.
     texts = ["-250000000|1000000000000000", "0|333333333", "0|333333333"]
     assert found == [hashlib.sha256(text.encode()).hexdigest() for text in texts]
 
@@ -69,10 +69,10 @@ newest = Query(ibis.schema({column.name: column.type for column in PREDICTIONS.c
     [
         # A late file does not replace a newer reading.
         ([("p", "a", 2, 5, 6), ("p", "b", 2, 3, 9)], {"p": ("a", 2)}),
-        # Without a time, the prediction's time counts.
+        # If the time of the reading is unknown, the time of the prediction is used.
         ([("p", "a", 2, 5, 6), ("p", "b", 2, None, 7)], {"p": ("b", 2)}),
         ([("p", "a", 2, 5, 8), ("p", "b", 2, None, 4)], {"p": ("a", 2)}),
-        # A time in the future counts as the prediction's time.
+        # If the reading is later than its prediction, the time of the prediction is used.
         ([("p", "a", 2, 500, 6), ("p", "b", 2, 7, 8)], {"p": ("b", 2)}),
         # Ties: the later prediction, then the larger digest, then the later line.
         ([("p", "b", 2, 5, 6), ("p", "a", 2, 5, 7)], {"p": ("a", 2)}),
@@ -82,7 +82,7 @@ newest = Query(ibis.schema({column.name: column.type for column in PREDICTIONS.c
         ([], {}),
     ],
 )
-def test_the_newest_decision_of_a_device(
+def test_each_device_gets_its_newest_decision(
     rows: list[tuple[str, str, int, float | None, float]], expected: dict[str, tuple[str, int]]
 ) -> None:
     for order in (rows, rows[::-1]):

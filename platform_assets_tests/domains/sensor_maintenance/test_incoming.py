@@ -1,4 +1,4 @@
-"""Files with new readings land from the real file, from sample files, and not at all without a location."""
+"""New readings land from the real file and from sample files. Without a location, live runs are refused."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_sample_files_land_in_the_first_run_with_the_time_of_each_reading(servic
         "sensor_2_is_a_number, sensor_2_is_present",
     )
     assert metadata(result)["demo"] is True
-    # The files are written once: a removed one does not come back.
+    # The sample files are written once. A removed file is not written again.
     assert (
         not run(opened)
         .asset_materializations_for_node("sensor_maintenance__readings_incoming")[0]

@@ -41,7 +41,7 @@ def sides(examples: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def judged(examples: pd.DataFrame, spec: Any = FAST) -> tuple[Fitted, Verdict]:
-    """Fit on the training set and judge on the holdout."""
+    """Fit on the training set, and apply the gate on the holdout."""
     learned, held = sides(examples)
     fitted = fit(spec, learned, lambda _: None)
     scores = fitted.model.scores(feature_frame(held, spec))
@@ -58,7 +58,7 @@ def test_the_holdout_is_a_fifth_of_each_class(examples: pd.DataFrame) -> None:
 
 @pytest.mark.requirement("SEN-2", "SEN-3")
 @pytest.mark.parametrize("candidate", MODEL.candidates, ids=lambda candidate: candidate.name)
-def test_each_candidate_scales_and_can_be_stored_and_served(
+def test_each_candidate_scales_its_input_and_can_be_stored_and_served(
     candidate: Candidate, examples: pd.DataFrame, tmp_path: Path
 ) -> None:
     settings = {name: values[0] for name, values in candidate.grid.items()}
@@ -77,7 +77,7 @@ def test_each_candidate_scales_and_can_be_stored_and_served(
             if hasattr(scaled, "decision_function")
             else scaled.predict_proba(1_000 * rows + 5)[:, 1]
         )
-    # Other units give the same probabilities, because the pipeline scales. Trees may split at other rounded values.
+    # The pipeline scales, so other units give equal probabilities. Rounding may change the splits of trees.
     assert np.median(np.abs(fitted.model.scores(rows) - expected)) < 1e-6
     store = ArtefactStore(str(tmp_path))
     served = store.load(store.save(fitted.model))
@@ -98,12 +98,12 @@ def test_the_threshold_is_the_lowest_with_the_allowed_false_alarms(examples: pd.
     for line in fitted.leaderboard:
         recall, precision = (line.metrics[name] or 0.0 for name in ("recall", "precision"))
         if line.candidate == REFERENCE:
-            # All its scores are equal and would exceed the bound, so nothing is flagged.
+            # The reference has equal scores for all rows. Flagging all would exceed the bound, so nothing is flagged.
             assert recall == 0
             continue
         assert recall > 0.95
         alarms = positives * recall * (1 - precision) / precision
-        # Tied scores are flagged together, so that a few alarms below the bound can be unused.
+        # Rows with tied scores are flagged together, so up to two of the allowed false alarms may remain unused.
         assert FALSE_ALARMS * negatives - 3 < round(alarms) <= FALSE_ALARMS * negatives
 
 
@@ -130,10 +130,10 @@ def test_the_real_history_passes_and_the_approximation_is_faster(engine: Engine,
         max((line for line in fitted.leaderboard if line.candidate == candidate.name), key=lambda line: line.mean)
         for candidate in MODEL.candidates[:2]
     )
-    # At least 5 times as fast, at about the same quality. On an idle machine it is about 10 times.
+    # At least 5 times as fast, at about the same quality. On an idle machine, the factor is about 10.
     assert exact.fit_seconds > 5 * approximate.fit_seconds
     assert abs(exact.mean - approximate.mean) < 0.005
     assert (exact.artefact_bytes or 0) > 10 * (approximate.artefact_bytes or 0) > 0
     times = {point.examples: point.fit_seconds for point in fitted.curve if point.candidate == exact.candidate}
-    # Eight times as many readings: n squared would be 64 times as long, without constant costs.
+    # For eight times as many readings, quadratic time would give a factor of 64. Constant costs lower it.
     assert times[800] > 8 * times[100]

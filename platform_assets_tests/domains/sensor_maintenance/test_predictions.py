@@ -1,4 +1,4 @@
-"""Stored predictions of files: by the champion only, once, for good, and the same in PostgreSQL and the lake."""
+"""Stored predictions of files: made once by the champion, never changed, and equal in PostgreSQL and the lake."""
 
 from __future__ import annotations
 
@@ -104,14 +104,14 @@ def test_a_new_champion_predicts_new_files_only(plant: Plant) -> None:
 
 
 @pytest.mark.requirement("SEN-6")
-def test_a_batch_is_of_one_version_if_the_champion_changes_meanwhile(plant: Plant) -> None:
+def test_all_predictions_of_a_run_have_one_version_if_the_champion_changes(plant: Plant) -> None:
     plant.promote(2.0)
     for minute in range(6):
         plant.drop(f"pump_1/20260301T09{minute:02}00Z.txt", (1.0, minute / 10), (-1.0, minute / 10))
     plant.run(readings_incoming)
 
     class ChangingChampions(CurrentChampions):
-        """Champions that are replaced as soon as they are loaded."""
+        """Promote a new champion immediately after each load."""
 
         def load(self, model: str) -> LiveModel:
             live = plant.services.current_champions.load(model)
@@ -132,14 +132,14 @@ def test_a_batch_is_of_one_version_if_the_champion_changes_meanwhile(plant: Plan
     outcome = predictor.predict(plant.services.tables.scan(READINGS_INCOMING.name), "run", rows_at_once=5)
     assert (outcome.files, outcome.rows, outcome.waiting) == (6, 12, 0)
     stored = plant.in_database("predicted_at", "file_digest", "model_version")
-    # Two files fit into a transaction.
+    # Two files fit into one transaction.
     assert sorted(Counter(at for at, _, _ in stored).values()) == [4, 4, 4]
     assert {version for _, _, version in stored} == {1}
     assert plant.versions == 2
 
 
 @pytest.mark.requirement("SEN-6")
-def test_a_model_without_ranges_does_not_know_what_is_outside(plant: Plant) -> None:
+def test_without_training_ranges_outside_training_range_is_null(plant: Plant) -> None:
     plant.promote(2.0, ranges=False)
     plant.drop(NEW, (1.0, 0.0))
     plant.run()
@@ -174,13 +174,13 @@ def test_a_champion_that_cannot_be_loaded_leaves_the_files_waiting(plant: Plant)
 
 
 @pytest.mark.requirement("SEN-6")
-def test_the_lake_catches_up_with_the_database(plant: Plant, tmp_path: Path) -> None:
+def test_lost_predictions_in_the_lake_are_restored_from_the_database(plant: Plant, tmp_path: Path) -> None:
     plant.promote(2.0)
     for name in (OLD, NEW):
         plant.drop(name, (1.0, float(name == NEW)))
         plant.run()
     expected = plant.in_database(*NAMES)
-    # The lake's table is lost, as if it were restored from an older backup.
+    # Remove the table from the lake, as after restoring the lake from an older backup.
     table = tmp_path / "lake" / PREDICTIONS.name
     table.rename(tmp_path / "lost")
     plant.run()
@@ -188,9 +188,7 @@ def test_the_lake_catches_up_with_the_database(plant: Plant, tmp_path: Path) -> 
 
 
 @pytest.mark.requirement("SEN-6", "PLT-10")
-def test_a_database_from_an_older_backup_gets_its_predictions_back_from_the_lake(
-    plant: Plant, database_url: str
-) -> None:
+def test_lost_predictions_in_the_database_are_restored_from_the_lake(plant: Plant, database_url: str) -> None:
     plant.promote(2.0)
     plant.drop(OLD, (1.0, 0.0))
     plant.run()
@@ -208,7 +206,7 @@ def test_a_database_from_an_older_backup_gets_its_predictions_back_from_the_lake
 
 
 @pytest.mark.requirement("SEN-6", "PLT-2")
-def test_the_sensor_says_that_files_wait_for_a_champion_and_launches_when_there_is_one(plant: Plant) -> None:
+def test_the_sensor_reports_files_without_a_champion_and_launches_after_a_promotion(plant: Plant) -> None:
     def tick() -> SensorExecutionData:
         resources = {"zones": plant.services.zones, "ledger": plant.services.ledger}
         with empty_instance() as instance:
@@ -246,7 +244,7 @@ def test_each_device_has_its_newest_decision(plant: Plant) -> None:
 @pytest.mark.release
 @pytest.mark.timeout(1_800)
 @pytest.mark.requirement("SEN-1", "SEN-6")
-def test_the_next_run_completes_predictions_that_were_killed_at_any_call(
+def test_the_next_run_completes_a_run_that_was_killed_at_any_call(
     warm: WarmParent, database_url: str, tmp_path: Path
 ) -> None:
     with warm.start(killed_predictions.main, database_url, tmp_path) as process:

@@ -1,4 +1,4 @@
-"""The simulated devices: every kind of file, the same for the same seed, and no file is left half-written."""
+"""Simulated devices write every kind of file, reproducibly for a seed, and leave no file half-written."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_first_files_show_every_kind() -> None:
         found["damaged"].content.decode()
 
 
-def test_the_seed_decides_kinds_and_contents() -> None:
+def test_the_seed_determines_kinds_and_contents() -> None:
     assert generated(40) == generated(40)
     assert generated(40, seed=1) != generated(40, seed=2)
     assert len({drop.name for drop in generated(200)}) == 200
@@ -84,7 +84,7 @@ def test_a_stopped_simulation_leaves_no_half_written_file(tmp_path: Path) -> Non
     assert told[-1] == f"{found[place].name}: completed"
 
 
-def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
+def test_the_error_for_an_unwritable_folder_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SourceError, match=r"pump_.* cannot be written to .*/file"):
         simulate(str(tmp_path / "file"), iter(generated(1)), lambda: True, lambda _: None)
