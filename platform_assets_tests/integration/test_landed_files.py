@@ -1,4 +1,4 @@
-"""Files that are dropped while `platform-assets up` runs become predictions without a hand on them."""
+"""Files that are dropped while `platform-assets up` runs get predictions automatically."""
 
 from __future__ import annotations
 
