@@ -59,7 +59,7 @@ def mariadb() -> Iterator[URL]:
 
 
 def _path() -> str:
-    # Debian installs servers where only root looks for programs.
+    # Debian installs servers in folders that are only in root's PATH.
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 
 

@@ -45,7 +45,7 @@ class Place:
     engine
         Connects as an administrator.
     target
-        What the loader gets.
+        The target that the loader connects to.
     """
 
     engine: sa.Engine
@@ -54,7 +54,7 @@ class Place:
     def create(
         self, *columns: sa.Column[Any] | sa.Constraint | sa.Index, table: str = TABLE, **options: Any
     ) -> sa.Table:
-        """Create a table, by default the one of the issue: its five columns, and a key."""
+        """Create a table, by default with the five columns of `demand_forecast_esios` and its key."""
         made = sa.Table(table, sa.MetaData(), *(columns or demand_columns()), **options)
         made.create(self.engine)
         return made

@@ -1,4 +1,4 @@
-"""Control characters and invisible formatting: which ones a text may not contain, and whether it contains any other.
+"""Find and escape control characters and invisible formatting characters in texts.
 
 They can rewrite a terminal's output or reverse the direction of a line. New texts with forbidden characters are
 refused; older ones are shown escaped. `is_visible` detects a text of blanks and joiners only, which are allowed.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-# The same set as `platform.is_printable` (migration 0004). Escapes that Python, JavaScript and Rust read alike; beyond
-# four digits the characters themselves.
+# The same set as in `platform.is_printable` (migration 0004). Python, JavaScript and Rust read these escapes alike.
+# Code points of more than four digits are literal characters.
 _FORBIDDEN = (
     r"\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     r"\ufeff\ufff9-\ufffb"
@@ -26,16 +26,16 @@ _INVISIBLE = (
     # Blanks, controls, and formats: zero width, direction, joiners, fillers, variation selectors.
     r"\s\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
     r"\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
-    # Musical formats and tags. As characters, because Python and JavaScript escape them differently.
+    # Musical formats and tags. They are literal characters, because Python and JavaScript escape them differently.
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 VISIBLE = f"[^{_INVISIBLE}]"
-"""Pattern that a text with a visible character matches somewhere; the same in Python and JavaScript (flag `u`)."""
+"""Pattern to search for a visible character; valid in Python and JavaScript (flag `u`)."""
 _VISIBLE = re.compile(VISIBLE)
 
 
 def unprintable(text: str, *, lines: bool = False) -> list[str]:
-    """Return the code points of a text that no person would see, as `U+202E`, sorted.
+    """Return the code points of the forbidden characters in a text, sorted, e.g. `U+202E`.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def unprintable(text: str, *, lines: bool = False) -> list[str]:
 
 
 def escaped(text: str, *, lines: bool = False) -> str:
-    r"""Return a text with such characters written as `\u202e`.
+    r"""Return a text with the forbidden characters escaped, e.g. as `\u202e`.
 
     Parameters
     ----------

@@ -64,8 +64,8 @@ class Database:
     url
         URL of the platform's database; the other two are named after it.
     server
-        Embedded server, released by `close`. If it ends, it is started again in the background, and connections that
-        are opened later follow it to its port.
+        Embedded server, released by `close`. If it ends, it is started again in the background, and later connections
+        use its new port.
 
     Attributes
     ----------

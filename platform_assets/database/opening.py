@@ -56,12 +56,12 @@ def open_configured_database(settings: Settings) -> Database:
 
 
 def owner_for_rules(settings: Settings) -> Callable[[], Database] | None:
-    """Return what opens the database as its owner to record rules of decisions; None where only `migrate` may."""
+    """Return a function that opens the database as its owner, to record approval rules; None if only `migrate` may."""
     return owner_of(settings) if settings.env == "development" else None
 
 
 def owner_of(settings: Settings) -> Callable[[], Database] | None:
-    """Return what opens the database as its owner; None where the settings name no owner."""
+    """Return a function that opens the database as its owner; None if the settings name no owner."""
     url = settings.migration_database_url.get_secret_value()
     if settings.database_url.get_secret_value() and not url:
         return None

@@ -26,7 +26,7 @@ class RowBatch:
     Attributes
     ----------
     rows
-        A pandas frame, an Ibis expression, or what landed from a source.
+        A pandas frame, an Ibis expression, or the landed rows of a source.
     number
         Number of the batch in its table, from 1; 0 if there is nothing to add. Numbers may have gaps.
     published

@@ -1,4 +1,4 @@
-"""Publish staged rows as a table's newest version in one commit, safely beside other writers."""
+"""Publish staged rows as a table's newest version in one commit, safe with concurrent writers."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _append(
 ) -> TableVersion | None:
     """Add the rows, unless the table has this batch or there are none. Return None if another writer was first.
 
-    Files that are already in the table are not looked at, so the cost does not grow with their number.
+    The files that are already in the table are not read, so the cost does not grow with their number.
     """
     name, staged = publication.name, publication.staged
     schema = _delta_schema(staged.schema)
@@ -183,7 +183,7 @@ def _unchanged(
     """Return the current version, because the rows are unchanged. Restate it if its inputs changed or have no order.
 
     Restating commits new metadata without data files. Otherwise an older run could still replace the rows. A source
-    file may be replaced and come back, so each run that reads the current rows again restates them.
+    file may be replaced and later restored, so each run that makes the current rows again restates them.
     """
     lineage = publication.lineage
     is_current = lineage is not None and lineage.before is not None and not _has_changed(lineage, base, None)

@@ -226,9 +226,9 @@ class TableStore:
     ) -> TableVersion:
         """Add staged rows to a table in one commit, or raise and change nothing.
 
-        Nothing is added if the table already has this batch or a later one, or if there are no rows; a missing table is
-        created in either case. The cost does not grow with the rows that are already there. The digest of the new
-        version combines the digests of its batches, in order.
+        Nothing is added if the table already has this batch or a later one, or if there are no rows. A missing table is
+        created even without rows. The cost does not grow with the size of the table. The digest of the new version
+        combines the digests of its batches, in order.
 
         Parameters
         ----------
@@ -251,7 +251,7 @@ class TableStore:
         return publish(self._location, Publication(name, staged, metadata or {}, lineage=lineage, batch=batch))
 
     def last_batch(self, name: str) -> int:
-        """Return the number of the last batch that was added to a table; 0 without one, or without a table.
+        """Return the number of the last batch that was added to a table; 0 without a batch or a table.
 
         Raises
         ------

@@ -135,7 +135,7 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
 
 
 def _validated(batch: Any, declared: Sequence[Any], result_format: Mapping[str, Any]) -> dict[int, Any]:
-    """Return the results of Great Expectations by the place of the declaration."""
+    """Return the results of Great Expectations by the position of the expectation."""
     import great_expectations as gx
 
     # In one suite, intermediate results such as the nulls of a column are computed once.

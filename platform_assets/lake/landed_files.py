@@ -1,4 +1,4 @@
-"""The files whose rows are in a table of a landing zone and in its quarantine."""
+"""Find the files whose rows are in the table of a landing zone or in its quarantine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LandedFiles:
-    """The files of a table. Reading them takes longer the more rows there are, so runs ask only after a crash.
+    """The files whose rows are in the lake. A query reads all rows, so a run makes one only after a crash.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class LandedFiles:
         return self.tables.last_batch(self.schema.quarantine)
 
     def files(self, digests: Collection[str] | None = None) -> dict[str, str]:
-        """Return the name of each file that has rows in the table, or of the given ones, by digest."""
+        """Return the names of the files with rows in the table, by digest; if digests are given, only for these."""
         return self._files(self.schema.name, digests)
 
     def quarantined_files(self) -> dict[str, str]:

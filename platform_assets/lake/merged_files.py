@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from platform_assets.lake.lake_location import LakeLocation
 
 SMALL_FILES = 20
-"""Number of small files from which on they are merged."""
+"""Minimum number of small files for a merge."""
 SMALL_BYTES = 1 << 26
 """Size below which a file is small."""
 
 
 def merge_small_files(location: LakeLocation, name: str, table: DeltaTable, engine: Engine) -> None:
-    """Merge the small files of an open table, if there are many, in a commit that makes a version with the same rows.
+    """Merge the small files of an open table, if there are many, in one commit. The new version has the same rows.
 
-    The version has a number of its own, because a later vacuum removes the files of the version before. If a writer
-    commits first, nothing is merged.
+    The merge makes a new version, because a later vacuum removes the files of the previous version. If a writer commits
+    first, nothing is merged.
     """
     import pyarrow as pa
     import pyarrow.dataset as pads

@@ -1,4 +1,4 @@
-"""Publish the validated rows of a lake table and its quarantine, in an order in which a crash loses nothing."""
+"""Publish the validated rows of a lake table and its quarantine, in an order in which a crash loses no rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Publisher:
     def publish(
         self, name: str, quarantine: str, validated: Validated, partitions: Collection[str] = ()
     ) -> TableVersion:
-        """Publish the bad rows, then the good ones, then tell the batch, if there is one.
+        """Publish the bad rows, then the good rows, then call the batch's `published`, if there is a batch.
 
         A batch is added to the table; other rows replace the table, or the given partitions.
         """

@@ -103,8 +103,8 @@ def reading(landed: Landed) -> Iterator[None]:
 def quarantined(landed: Landed, sifted: Sifted) -> ir.Table:
     """The bad rows as they are in the source: `source_line`, `broken_rules`, `source_row`, `source_error`.
 
-    The row is JSON, or the text of an unreadable line. The columns that tell the file of a row come first, in place of
-    `source_line`, if several files landed together.
+    The row is JSON, or the text of an unreadable line. If several files landed together, columns that name the file and
+    line of a row come first, in place of `source_line`.
     """
     import ibis
 

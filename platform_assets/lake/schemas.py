@@ -65,7 +65,8 @@ class TableSchema:
         or a function that computes the key of each row, for a table without such a column. A run replaces its own
         partitions.
     accumulates
-        Whether a run adds a batch of rows to the table, instead of replacing it. The checks then judge the batch.
+        Whether a run adds a batch of rows to the table, instead of replacing it. The checks then apply to the batch
+        only.
 
     Raises
     ------

@@ -37,7 +37,7 @@ class Storage:
     kind
         Kind of the values.
     arrow
-        Arrow type with exactly the values that the column stores; None if it has no bounds.
+        Arrow type whose values are exactly those that the column can store; None if its values have no bounds.
     length
         Largest number of characters of a text; None for no limit.
     is_padded
@@ -74,7 +74,7 @@ class TargetColumn:
     is_nullable
         Whether the target accepts missing values.
     as_text
-        Whether the driver gets times as text, because it cannot pass them as such.
+        Whether times are passed to the driver as text, because it does not support parameters of this type.
     """
 
     source: str
@@ -166,8 +166,8 @@ def _time(kind: Any, name: str, dialect: str) -> Storage | None:
         return Storage("date", pa.date32())
     digits = getattr(kind, "fsp", None) if dialect == "mysql" else getattr(kind, "precision", None)
     if digits is None:
-        # Without a number, MariaDB stores whole seconds. SQL Server's DATETIME stores 300ths of a second, so that only
-        # whole seconds are exact.
+        # Without a declared precision, MariaDB stores whole seconds. SQL Server's DATETIME stores 300ths of a second,
+        # so that only whole seconds are exact.
         digits = 0 if dialect == "mysql" or (dialect == "mssql" and name == "DATETIME") else _MICROSECONDS
     if name == "SMALLDATETIME":
         # It stores minutes.
@@ -175,13 +175,14 @@ def _time(kind: Any, name: str, dialect: str) -> Storage | None:
     unit = "us" if digits >= _MICROSECONDS else "ms" if digits >= _MILLISECONDS else "s"
     has_zone = bool(getattr(kind, "timezone", False)) or name == "DATETIMEOFFSET"
     if dialect == "mysql":
-        # The session's time zone is UTC, so a TIMESTAMP, which MariaDB keeps in UTC, takes a time without a zone.
+        # MariaDB stores a TIMESTAMP in UTC. The session's time zone is UTC too, so a time without a zone is stored
+        # unchanged.
         has_zone = False
     return Storage("time", pa.timestamp(unit), has_zone=has_zone)
 
 
 def accepts(kind: pa.DataType, storage: Storage) -> bool:
-    """Return whether a column of the target can store values of an Arrow type, as far as types tell."""
+    """Return whether a column of the target can store values of an Arrow type, as far as the types alone show."""
     import pyarrow as pa
 
     types = pa.types
@@ -241,7 +242,7 @@ def _require_present(rows: pa.RecordBatch, column: TargetColumn, key: Sequence[s
 
 
 def _stored(values: pa.Array, column: TargetColumn) -> tuple[pa.Array, pa.Array | None]:
-    """Return the values as they are stored, and which of them are stored exactly; None for all."""
+    """Return the values as they are stored, and a mask of the exact ones; None as the mask if all are exact."""
     import pyarrow as pa
 
     types = pa.types
@@ -260,12 +261,12 @@ def _times(values: pa.Array, column: TargetColumn) -> tuple[pa.Array, pa.Array |
     import pyarrow.compute as pc
 
     storage = column.storage
-    # Times are UTC, with and without a zone.
+    # Times are in UTC, whether they have a zone or not.
     utc = values.cast(pa.timestamp(values.type.unit))
     micros = utc.cast(pa.timestamp("us"), safe=False)
     is_exact = pc.equal(micros.cast(utc.type, safe=False), utc)
     if storage.kind == "text" or column.as_text:
-        # One form per time, so that equal keys are equal texts.
+        # Use a single text form for times, so that equal keys are equal texts.
         seconds = micros.cast(pa.timestamp("s"), safe=False)
         is_whole = pc.equal(seconds.cast(micros.type), micros)
         zone = "+00:00" if storage.has_zone else ""
@@ -315,7 +316,7 @@ def _numbers(values: pa.Array, storage: Storage) -> tuple[pa.Array, pa.Array | N
     if pa.types.is_boolean(values.type):
         return values.cast(storage.arrow), None
     if is_finite is not None:
-        # Infinity and NaN have no integer or decimal.
+        # Infinity and NaN cannot be converted to integers or decimals.
         values = pc.if_else(is_finite, values, pa.scalar(None, values.type))
     stored, is_exact = _cast(values, storage.arrow)
     if is_finite is not None:
@@ -326,7 +327,7 @@ def _numbers(values: pa.Array, storage: Storage) -> tuple[pa.Array, pa.Array | N
 
 
 def _cast(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array]:
-    """Return numbers in another type, and which of them are the same number there."""
+    """Convert numbers to another type; also return a mask of the numbers that stay equal."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -334,7 +335,8 @@ def _cast(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array]:
         stored = values.cast(kind, safe=False)
         return stored, pc.equal(stored.cast(values.type, safe=False), values)
     except pa.ArrowInvalid:
-        # Arrow names no row. Convert the values one by one, because an error ends the load anyway.
+        # Arrow's error does not name the row, so convert the values one by one. This is slow, but the load fails
+        # anyway.
         one_by_one = [_castable(values.slice(place, 1), kind) for place in range(len(values))]
         return values, pa.array(one_by_one)
 

@@ -22,7 +22,7 @@ CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 600
 """Longest time of a statement."""
 _PORTS = {"mssql": 1433, "postgresql": 5432, "mysql": 3306}
-# Close a connection whose server has vanished without a message.
+# TCP keepalive: detect a server that vanished without closing the connection.
 _KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 6, "tcp_user_timeout": 90_000}
 
 
@@ -53,7 +53,8 @@ def connected(target: SqlTarget) -> Iterator[Connection]:
                 _set_limits(connection)
                 yield connection
             except driver_errors:
-                # Close it, because a broken connection cannot be rolled back. The server undoes the transaction.
+                # Close the connection, because a broken one cannot be rolled back. The server then undoes the
+                # transaction.
                 connection.invalidate()
                 raise
     except driver_errors as error:
@@ -61,7 +62,7 @@ def connected(target: SqlTarget) -> Iterator[Connection]:
 
 
 def probe(target: SqlTarget) -> None:
-    """Check that the server listens, because some drivers wait for minutes for one that does not.
+    """Check that the server accepts connections, because some drivers wait for minutes if it does not.
 
     Parameters
     ----------
@@ -82,7 +83,8 @@ def probe(target: SqlTarget) -> None:
     try:
         with socket.create_connection(address, timeout=CONNECT_SECONDS) as connection:
             if target.dialect == "mysql":
-                # MariaDB greets first. Its drivers would wait without limit for the greeting.
+                # A MariaDB server sends the first message. Its drivers would wait for this message without a time
+                # limit.
                 connection.recv(1)
     except OSError as error:
         raise unreachable(error, target, address, CONNECT_SECONDS) from None
@@ -127,7 +129,7 @@ def _engine(target: SqlTarget) -> Engine:
         "pysqlite": {"timeout": LOCK_SECONDS},
     }
     if driver == "pymysql" and target.url.password:
-        # Given as text, PyMySQL would encode it as Latin 1. MariaDB and its other drivers use UTF-8.
+        # Pass the password as bytes, because PyMySQL encodes text as Latin 1. MariaDB and its other drivers use UTF-8.
         options[driver]["password"] = str(target.url.password).encode()
     try:
         return create_engine(target.url, poolclass=NullPool, connect_args=options[driver])

@@ -1,10 +1,10 @@
 """Loading rows into a table of an SQL database that already exists.
 
 The rows go into a temporary staging table first, in chunks. One transaction then updates the rows of the target that
-differ and inserts the missing ones, by key. So a failure leaves the target as it was, a second load of the same rows
-changes nothing, and other rows of the target stay. The loader never creates or alters the target.
+differ and inserts the missing ones, by key. A failure therefore leaves the target unchanged, a second load of the same
+rows changes nothing, and other rows of the target stay. The loader never creates or alters the target.
 
-`sql_target.py` says where the target is, `sql_table_check.py` compares it with the rows, `sql_columns.py` converts the
+`sql_target.py` names the database, `sql_table_check.py` compares the table with the rows, `sql_columns.py` converts the
 values, and `sql_statements.py` writes the SQL.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 50_000
 """Largest number of rows that are converted and sent at a time."""
 ATTEMPTS = 5
-"""Attempts of the last transaction, if others lock the same rows."""
+"""Maximum attempts of the final transaction, if other transactions lock the same rows."""
 LONGEST_ARRAY_TEXT = 4_000
 """Largest number of UTF-16 units of a text parameter of SQL Server, except for its unlimited type."""
 PAUSE_SECONDS = 3.0
@@ -231,7 +231,7 @@ class _Load:
         return self._insert_many
 
     def _is_microsofts(self) -> bool:
-        # Drivers of others crash with `fast_executemany`: SQLite's ends the interpreter.
+        # ODBC drivers of other databases fail with `fast_executemany`. SQLite's driver crashes the interpreter.
         import pyodbc
 
         driver: Any = self.connection.connection.driver_connection
@@ -283,7 +283,7 @@ def send_arrays(connection: Any, statement: str, rows: pa.Table) -> None:
     cursor = connection.cursor()
     try:
         cursor.fast_executemany = True
-        # Without these types, pyodbc asks the server for them, which knows none for temporary tables.
+        # Without these types, pyodbc queries the server, which cannot describe the columns of temporary tables.
         cursor.setinputsizes([_odbc_type(column) for column in rows.columns])
         cursor.executemany(statement, _tuples(rows))
     finally:
@@ -305,7 +305,7 @@ def _odbc_type(column: pa.ChunkedArray) -> tuple[int, int, int]:
         (types.is_timestamp, (pyodbc.SQL_TYPE_TIMESTAMP, 26, 6)),
         (types.is_date, (pyodbc.SQL_TYPE_DATE, 10, 0)),
     ]
-    # Never 0 for a text: some drivers crash or cut the text then.
+    # Never 0 for a text, because some drivers then crash or truncate the text.
     text = (pyodbc.SQL_WVARCHAR, max(1, _longest(column)), 0)
     return next((odbc for is_kind, odbc in of_kind if is_kind(kind)), text)
 

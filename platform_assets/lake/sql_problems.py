@@ -164,7 +164,7 @@ PROBLEMS = {
     ),
 }
 UNKNOWN = Problem("{place} reported an error", "Run `platform-assets doctor`, and see the server's log")
-# ODBC drivers report these states for a bad certificate and for a driver that is not installed as well.
+# ODBC drivers also report these SQLSTATEs for a bad certificate and for a driver that is not installed.
 _VAGUE = {"08001", "08S01", "HYT00"}
 _NATIVE = re.compile(r"\((\d+)\)")
 _PREFIXES = re.compile(r"^(?:\[[^\]]*\]\s*)+")
@@ -237,7 +237,7 @@ def _codes_of(error: BaseException, dialect: str) -> Iterator[str]:
 
 
 def _said(error: BaseException) -> str:
-    """Return the server's words without the drivers' prefixes."""
+    """Return the server's message without the drivers' prefixes."""
     text = getattr(error, "ddbc_error", None) or (str(error.args[-1]) if error.args else str(error))
     return _PREFIXES.sub("", first_line(Exception(text))).rstrip(". ") or type(error).__name__
 

@@ -22,8 +22,8 @@ MOST_PARAMETERS = 2_000
 MOST_ROWS = 1_000
 """Largest number of rows of one INSERT .. VALUES. SQL Server accepts 1,000."""
 SHOWN_DUPLICATES = 5
-# UPDLOCK prevents that two loads read the same rows and then wait for each other. HOLDLOCK also locks the gaps between
-# keys until the end of the transaction, so that no other load inserts a key that this one found missing.
+# UPDLOCK prevents a deadlock between two loads that read the same rows. HOLDLOCK also locks the gaps between keys until
+# the end of the transaction, so that no other load inserts a key that this load found missing.
 _LOCKS = " WITH (UPDLOCK, HOLDLOCK)"
 
 
@@ -93,7 +93,7 @@ class Statements:
         return f"SELECT COUNT(*) FROM {self.staged}"
 
     def duplicates(self) -> str:
-        """Select the first keys that several rows share. The database compares them as the target's key does."""
+        """Select the first keys that several rows share. The collation of the target decides which keys are equal."""
         keys = self._list(self.key)
         first = f"TOP ({SHOWN_DUPLICATES}) " if self._is("mssql") else ""
         last = "" if self._is("mssql") else f" LIMIT {SHOWN_DUPLICATES}"
@@ -131,7 +131,8 @@ class Statements:
         """Insert the rows whose key is not in the target."""
         columns = self._list(self.columns)
         if self._is("postgresql"):
-            # Not with NOT EXISTS as below: PostgreSQL may read an empty table for each row, and it grows meanwhile.
+            # Do not use NOT EXISTS as below. PostgreSQL may plan it for an empty target and scan the growing target for
+            # each row.
             return (
                 f"INSERT INTO {self.target} ({columns}) SELECT {columns} FROM {self.staged} "
                 f"ON CONFLICT ({self._list(self.key)}) DO NOTHING"
@@ -172,7 +173,7 @@ class Statements:
         return " OR ".join(form.format(t=self._exact("t", [name]), s=self._exact("s", [name])) for name in names)
 
     def _exact(self, table: str, names: Sequence[str]) -> str:
-        """Return columns in a form whose comparison sees case, accents and trailing spaces, whatever the collation."""
+        """Return columns in a form that compares case, accents and trailing spaces exactly in any collation."""
         form = {
             "mssql": "CAST({} AS varbinary(max))",
             "mysql": "CAST({} AS BINARY)",

@@ -103,7 +103,7 @@ def _no_table(inspector: Inspector, target: SqlTarget, table: tuple[str | None, 
 
 
 def _names(wanted: Sequence[str], there: Sequence[str]) -> dict[str, str | None]:
-    """Return the target's spelling of each column: the same, or the only one that differs in case."""
+    """Return the target's name of each column: the equal name, or the only name that differs in case alone."""
     folded: dict[str, list[str]] = {}
     for name in there:
         folded.setdefault(name.casefold(), []).append(name)
@@ -185,7 +185,7 @@ def _of_other_columns(found: Mapping[str, Any], loaded: set[str]) -> Iterator[st
     keys = [name for name, column in found.items() if column.get("primary_key")]
     for name, column in found.items():
         generated = column.get("computed") or column.get("identity") or column.get("autoincrement") is True
-        # Only SQLite's columns say that they are keys. It numbers the rows itself if the only key column is an integer.
+        # SQLAlchemy marks key columns for SQLite only. SQLite generates the key if it is a single integer column.
         generated = generated or (keys == [name] and isinstance(column["type"], Integer))
         if name not in loaded and not column.get("nullable", True) and column.get("default") is None and not generated:
             yield f"its column {name} is NOT NULL without a default, and the rows have no such column"

@@ -145,7 +145,7 @@ def published_versions(name: str, table: DeltaTable, limit: int | None = None) -
 
 
 def version_in_commit(name: str, ours: Mapping[str, Any], log_version: int) -> TableVersion:
-    """Return the version that a commit's metadata describe."""
+    """Return the version that the metadata of a commit describe."""
     parts = {value: (digest, rows) for value, (digest, rows) in ours["parts"].items()}
     return TableVersion(
         name=name,

@@ -96,7 +96,7 @@ class Validated:
     demo
         Whether the rows are sample data.
     batch
-        The batch that the rows are, for a table that accumulates.
+        The batch to which the rows belong, for a table that accumulates.
     """
 
     table: Staged
@@ -118,8 +118,8 @@ class Validated:
 def checks_of(schema: TableSchema) -> list[Check]:
     """List the checks of a table.
 
-    In a source, a fact about single rows does not block, because the rows that break it go to quarantine. The share of
-    those rows blocks, unless the table accumulates: a bad batch would stop all later ones.
+    In a source, a fact about single rows does not block, because the rows that break it go to quarantine. Too large a
+    share of those rows blocks. It does not in a table that accumulates, because a bad batch would stop all later ones.
     """
     declared = [
         Check(
@@ -278,7 +278,7 @@ def _judge_size(rows: int, history: Sequence[TableVersion]) -> Judgement:
 
 
 def _alike(history: Sequence[TableVersion], landed: Landed) -> list[TableVersion]:
-    """Return the versions that are demo data too, or that are not."""
+    """Return the versions with the same kind of data as the source: demo data or real data."""
     return [version for version in history if bool(version.metadata.get("demo")) == landed.source.demo]
 
 
@@ -297,7 +297,7 @@ def _demand_source(schema: TableSchema, *, is_source: bool) -> None:
 
 
 def _samples(bad: ir.Table) -> tuple[Mapping[str, Any], ...]:
-    # The columns before the rules tell where a row is from.
+    # The columns before the rules identify the file and line of a row.
     place = bad.columns[: bad.columns.index(RULES)]
     return tuple(bad.order_by(place).limit(SAMPLE_ROWS).to_pyarrow().to_pylist())
 

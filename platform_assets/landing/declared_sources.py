@@ -55,7 +55,7 @@ class DeclaredSource:
 
 @dataclass(frozen=True)
 class DeclaredApi:
-    """An HTTP API that a domain asks for data.
+    """An HTTP API from which a domain loads data.
 
     Attributes
     ----------

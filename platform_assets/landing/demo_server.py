@@ -134,7 +134,7 @@ class DemoServer:
         self._thread.join()
 
     def answer(self, request: Request) -> Reply:
-        """Return the answer to a request, changed by the fault whose turn it is."""
+        """Return the answer to a request, changed by the next fault."""
         with self._mutex:
             self.requests.append(request)
             fault = self.faults.popleft() if self.faults else self.constant_fault

@@ -123,7 +123,7 @@ def _head(address: str) -> Mapping[str, str]:
 
 
 def _seconds_since_change(headers: Mapping[str, str]) -> float:
-    """Return the age of a file by its server's clock; infinity if the headers do not tell it."""
+    """Return the age of a file by its server's clock; infinity if the headers do not contain it."""
     try:
         return abs(
             (parsedate_to_datetime(headers["Date"]) - parsedate_to_datetime(headers["Last-Modified"])).total_seconds()

@@ -1,8 +1,9 @@
 """Landing zones: folders into which other teams drop files, each of which lands in a table exactly once.
 
-The content of a file is its identity. A file that arrives twice, under another name or with another time, counts once.
-A written file is a new one. `zone_folder.py` lists the files, `zone_files.py` remembers them in PostgreSQL, and
-`zone_batch.py` reads their rows. A run takes a batch of files, and the lake gets the rows of a batch in one commit.
+A file is identified by its content. The same content under another name, or with another modification time, counts
+once. A rewritten file counts as a new file. `zone_folder.py` lists the files, `zone_files.py` stores their states in
+PostgreSQL, and `zone_batch.py` reads their rows. A run loads a batch of files, and adds its rows to the lake in one
+commit.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
     from platform_assets.settings import DomainSettings
 
 MOST_FILES = 500
-"""Files of a batch."""
+"""Maximum number of files of a batch."""
 MOST_BYTES = 1 << 30
-"""Bytes of a batch, unless a single file is larger."""
+"""Maximum bytes of a batch, unless a single file is larger."""
 MOST_READ = 5_000
-"""Files whose content is read for its digest in one look at a zone."""
+"""Maximum number of files that one scan of a zone reads to compute their digests."""
 RUN_SECONDS = 60.0
-"""Time in which a run reads files for their digests."""
+"""Time limit for reading files at the start of a run, to compute their digests."""
 
 
 class LandedTable(Protocol):
@@ -58,7 +59,7 @@ class LandedTable(Protocol):
         ...
 
     def files(self, digests: Collection[str] | None = None) -> dict[str, str]:
-        """Return the name of each file that has rows in the table, or of the given ones, by digest."""
+        """Return the names of the files with rows in the table, by digest; if digests are given, only for these."""
         ...
 
     def quarantined_files(self) -> dict[str, str]:
@@ -85,7 +86,7 @@ class DeclaredZone:
     fields
         Columns that a file may have; see `FileForm`.
     pattern
-        Field with the path pattern that tells these columns; empty for none.
+        Field with the path pattern from which missing values of `fields` are read; empty for no pattern.
     optional
         Further columns that a file may have.
     demo
@@ -151,7 +152,7 @@ class LandingZones:
         return Zone(declared.name, place, form, settle, self._database, samples)
 
     def files(self, declared: DeclaredZone) -> ZoneFiles:
-        """Return the files of a zone in PostgreSQL. Its location need not be set."""
+        """Return the records of a zone's files in PostgreSQL. The location of the zone need not be set."""
         return ZoneFiles(self._database().pooled, declared.name)
 
     def find(self, declared: DeclaredZone) -> Zone:
@@ -198,7 +199,7 @@ class SampleFiles:
             new.mkdir()
             names = {path.relative_to(new).as_posix() for path in self.write(new)}
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            # Another process may be first. Its files are the same.
+            # Another process may have written the folder first, with the same files.
             try:
                 new.rename(self.folder)
             except OSError:
@@ -217,12 +218,12 @@ class Zone:
     name
         Its name.
     folder
-        Where its files are.
+        Folder with its files.
     form
-        How its files look.
+        Format of its files.
     settle_seconds
-        Time, in seconds by the database's clock, for which the size and the marks of a file must be unchanged before it
-        is read. 0 to read a file at the first look.
+        Time for which the size and the marks of a file must be unchanged before it is read, in seconds by the
+        database's clock. 0 to read a file in the first scan.
     database
         Returns the platform's database.
     samples
@@ -247,16 +248,16 @@ class Zone:
 
     @cached_property
     def files(self) -> ZoneFiles:
-        """Its files in PostgreSQL."""
+        """The records of its files in PostgreSQL."""
         return ZoneFiles(self._database().pooled, self.name)
 
     def discover(self, seconds: float) -> Waiting:
-        """Look at the zone: note new, changed and removed files, and read the content of those that are settled.
+        """Scan the zone: record new, changed and removed files, and compute the digests of settled files.
 
         Parameters
         ----------
         seconds
-            Time for reading. After it, no further file is read, and the next look continues.
+            Time limit for reading. After it, no further file is read, and the next scan continues.
 
         Raises
         ------
@@ -266,7 +267,8 @@ class Zone:
             PostgreSQL does not respond.
         """
         written = self._samples.ensure() if self._samples else set()
-        # Read the former listing first, so that a file that another process lists meanwhile does not count as removed.
+        # Read the previous listing first, so that a file that another process adds in the meantime does not count as
+        # removed.
         before = self.files.listed()
         listing = self.folder.list()
         changed = {name: look for name, look in listing.files.items() if before.get(name) != look}
@@ -280,7 +282,7 @@ class Zone:
             try:
                 read[name] = look, self.folder.copy(name, look)
             except FileGone:
-                # The next listing shows it as it is then.
+                # Skip the file, because the next scan lists its new state.
                 continue
             except SourceError as error:
                 problems[name] = str(error)
@@ -289,10 +291,10 @@ class Zone:
         return self.files.waiting().with_problems(listing.problems)
 
     def take(self, table: LandedTable, engine: Engine, run: str) -> RowBatch:
-        """Return the rows of the files that wait, as a batch for the zone's table; an empty one if none waits.
+        """Return the rows of the waiting files as a batch for the zone's table; an empty batch if no file is waiting.
 
-        The zone is locked until the batch is released, so that two runs never take the same file. A batch that a killed
-        run left unfinished is taken first, unless its rows are in the table already.
+        The zone is locked until the batch is released, so that two runs never load the same file. A batch that a killed
+        run left unfinished comes first, unless its rows are already in the table.
 
         Parameters
         ----------
@@ -308,7 +310,7 @@ class Zone:
         SourceError
             The folder is missing, the store cannot be reached, or no file of the batch can be read.
         DatabaseError
-            PostgreSQL does not respond, or another run holds the zone for long.
+            PostgreSQL does not respond, or another run held the lock of the zone for too long.
         """
         with ExitStack() as held:
             held.enter_context(self._database().lock(f"landing zone {self.name}"))
@@ -332,7 +334,7 @@ class Zone:
             return RowBatch(outcome.landed, batch if files else 0, published, held.pop_all().close)
 
     def _next_batch(self, table: LandedTable, run: str) -> int:
-        """Return the number of the batch to take. First make PostgreSQL agree with the lake."""
+        """Correct the records in PostgreSQL from the lake; return the number of the batch to load."""
         in_lake = table.last_batch()
         landed, last = self.files.batches()
         if landed > in_lake:
@@ -363,10 +365,10 @@ class Zone:
         Parameters
         ----------
         connection
-            A connection to the platform's database, in a transaction that also stores what the domain made of the
+            A connection to the platform's database, in a transaction that also stores the domain's results for the
             files.
         digests
-            The contents.
+            Digests of the contents.
         run
             The Dagster run.
         """

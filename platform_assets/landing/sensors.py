@@ -1,8 +1,9 @@
-"""Sensors on what comes in: one watches a source, another a landing zone.
+"""Sensors that launch jobs for incoming data: one watches a source, the other a landing zone.
 
-The sensor on a source launches a job until the table is made from the file's current content. The published table tells
-what it was made from. Dagster's history does not: of two runs that load different files, the one that published first
-may record its materialisation last. The sensor on a landing zone launches a job while files wait.
+The sensor on a source launches a job until the table is made from the file's current content. The published table
+records from which content it was made. Dagster's history is not reliable for this: of two runs that load different
+files, the one that published first may record its materialisation last. The sensor on a landing zone launches a job
+while files are waiting.
 """
 
 import json
@@ -28,9 +29,9 @@ RETRY_AFTER = (5 * 60, 60 * 60, 6 * 60 * 60)
 SOURCE_TAG = "platform/source"
 """Tag of a run that the sensor launched: variable and content digest."""
 ZONE_SECONDS = 15
-"""Shortest time between two looks at a landing zone, in seconds."""
+"""Minimum time between two scans of a landing zone, in seconds."""
 DISCOVER_SECONDS = 0.7
-"""Time in one look at a zone in which files are read, in seconds."""
+"""Time limit for reading files in one scan of a landing zone, in seconds."""
 ZONE_RETRY = (60, 5 * 60, 15 * 60, 60 * 60)
 """Seconds to wait after each failed run of a zone's job; the last one repeats, because files keep coming."""
 _KEY_DIGITS = 16
@@ -144,10 +145,11 @@ def files_landed_sensor(
     waits_for: Callable[[dg.SensorEvaluationContext], str | None] | None = None,
     resources: set[str] | None = None,
 ) -> dg.SensorDefinition:
-    """Make a sensor that looks at a landing zone, and launches a job while files wait and no run of it is unfinished.
+    """Make a sensor that scans a landing zone, and launches a job if files are waiting and no run of it is unfinished.
 
-    PostgreSQL knows which files have landed, so the sensor needs no cursor and its runs no key: resetting either, or
-    clearing Dagster's storage, replays nothing. After failed runs, it waits a minute, and longer after each.
+    PostgreSQL records which files have landed, so the sensor needs no cursor and its runs need no run key. Resetting
+    the cursor or clearing Dagster's storage therefore loads no file again. After a failed run, the sensor waits a
+    minute, and longer after each further failure.
 
     Parameters
     ----------
@@ -156,10 +158,10 @@ def files_landed_sensor(
     declared
         The zone.
     job
-        Name of the job, which materialises the zone's table and what is made of it.
+        Name of the job, which materialises the zone's table and its downstream assets.
     waits_for
-        Function that returns why landed files cannot be processed now, or None if they can. Without one, landed files
-        are no reason to launch.
+        Function that returns why landed files cannot be processed now, or None if they can. Without this function,
+        landed files do not launch the job.
     resources
         Names of the resources that `waits_for` uses.
     """
@@ -199,7 +201,7 @@ def files_landed_sensor(
 
 
 def described(waiting: Waiting, held: str | None) -> str:
-    """Return what waits in a zone and why, as clauses that begin with a semicolon."""
+    """Return which files of a zone are waiting and why, as clauses that begin with a semicolon."""
     said = [
         (waiting.found, "{} wait for a run"),
         (waiting.unread, f"{{}} were written a moment ago or are not read yet, such as {waiting.unread_name}"),

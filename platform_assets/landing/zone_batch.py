@@ -37,19 +37,19 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class FileForm:
-    """How the files of a zone look.
+    """Format of the files of a zone.
 
     Attributes
     ----------
     columns
         Columns that a file must have.
     fields
-        Columns that a file may have: kind by name. If a row has no value, the path tells it. If the path does not tell
-        it either, a text is the name of the file, and a time is missing.
+        Columns that a file may have: kind by name. If a row has no value, the value is read from the file's path. If
+        the path has none either, a text field gets the file's name, and a time field is missing.
     pattern
-        How the path of a file tells the fields; None if it does not.
+        Pattern that reads fields from the path of a file; None for no pattern.
     optional
-        Further columns that a file may have. They are missing in the rows of the other files.
+        Further columns that a file may have. They are null in the rows of files without them.
     """
 
     columns: Sequence[str]
@@ -58,7 +58,7 @@ class FileForm:
     optional: Sequence[str] = ()
 
     def of_path(self, name: str) -> dict[str, str] | None:
-        """Return the fields that the path of a file tells, as texts; None if it does not fit the pattern."""
+        """Return the fields in the path of a file, as texts; None if the path does not match the pattern."""
         found = self.pattern.read(name) if self.pattern else {}
         if found is None:
             return None
@@ -67,16 +67,16 @@ class FileForm:
 
 @dataclass
 class BatchRead:
-    """What came of the files of a batch.
+    """Result of reading the files of a batch.
 
     Attributes
     ----------
     landed
         The rows of all files that could be read. Discard them when done.
     set_aside
-        Why nothing of a file can be read, by digest.
+        Reason why the content of a file cannot be used, by digest.
     released
-        Why a file cannot be read now, by digest.
+        Reason why a file cannot be read now, by digest.
     """
 
     landed: Landed
@@ -87,18 +87,18 @@ class BatchRead:
 def read_batch(
     files: Sequence[ZoneFile], at: datetime | None, folder: ZoneFolder, form: FileForm, engine: Engine
 ) -> BatchRead:
-    """Read the files of a batch. A file that cannot be read does not stop the others.
+    """Read the files of a batch. A file that cannot be read does not block the other files.
 
     Parameters
     ----------
     files
         The files.
     at
-        Time at which the batch was put together.
+        Time at which the batch was created.
     folder
         The zone's folder.
     form
-        How the files look.
+        Format of the files.
     engine
         Opens the rows.
     """
@@ -111,7 +111,7 @@ def read_batch(
 
 
 class _Reading:
-    """Reads files one after the other. Each becomes a parquet file, so that a file is taken whole or not at all."""
+    """Reads files one after the other. Each becomes a parquet file, so that it is loaded completely or not at all."""
 
     def __init__(self, scratch: Path, folder: ZoneFolder, form: FileForm, at: datetime) -> None:
         self._scratch = scratch
@@ -143,7 +143,7 @@ class _Reading:
         return BatchRead(landed, set_aside, released)
 
     def _fetch(self, file: ZoneFile) -> str:
-        """Copy a file from any of its places, and return the name of the place."""
+        """Copy a content from the first of its files that can be read, and return the name of this file."""
         error = SourceError("every file with this content was removed or written again before it was read")
         for name, look in sorted(file.looks.items()):
             try:

@@ -1,7 +1,7 @@
-"""The files of a landing zone in PostgreSQL: which contents have landed, and which files the zone lists.
+"""Records of a landing zone's files in PostgreSQL: which contents have landed, and which files the zone lists.
 
-`landing_files` has a row per content, and is the truth. `landing_names` has a row per listed file: when its size and
-marks were first seen, and the digest of its content, so that an unchanged file is not read again.
+`landing_files` has a row per content, and is authoritative. `landing_names` is a cache with a row per listed file: when
+its size and marks were first seen, and the digest of its content, so that an unchanged file is not read again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 State = Literal["found", "landed", "processed", "set_aside"]
 
-# Writers of one zone wait for each other, because they change many rows in different orders.
+# Serialise the writers of a zone. They would deadlock otherwise, because they change many rows in different orders.
 _TURN = "select pg_advisory_xact_lock(hashtextextended('platform.landing_names ' || %s, 0))"
 _REMEMBER = """
 insert into platform.landing_names (zone, name, size, marks, seen_at)
@@ -111,7 +111,7 @@ UNUSABLE = "none of its rows can be used; they are in the quarantine"
 
 @dataclass(frozen=True)
 class Waiting:
-    """Numbers of files of a zone, for people.
+    """Counts of the files of a zone, for messages.
 
     Attributes
     ----------
@@ -152,14 +152,14 @@ class Waiting:
 
 @dataclass(frozen=True)
 class ZoneFile:
-    """A content that is to land.
+    """A content to be loaded.
 
     Attributes
     ----------
     digest
         SHA-256 of the content.
     looks
-        The files that have this content now: what their zone lists about each, by name.
+        Listed metadata of each file that has this content now, by name of the file.
     """
 
     digest: str
@@ -175,7 +175,7 @@ class LandedFile:
     digest
         SHA-256 of the content.
     names
-        Every name under which it was seen, in that order.
+        Every file name with this content, in the order of discovery.
     size
         Size in bytes; None if only the lake knows the file.
     first_seen_at
@@ -242,7 +242,7 @@ class ZoneFiles:
         gone
             Names that are not listed any more.
         complete
-            Names of those files that the platform wrote itself, so that they are settled already.
+            Names of the files that the platform wrote itself. They count as settled at once.
         """
         if not looks and not gone:
             return
@@ -288,7 +288,7 @@ class ZoneFiles:
     # Batches; the caller holds the zone's lock
 
     def batches(self) -> tuple[int, int]:
-        """Return the number of the last batch with landed rows, and of the last batch at all."""
+        """Return the number of the last batch with landed files, and the number of the last batch in any state."""
         query = (
             "select coalesce(max(batch) filter (where state in ('landed', 'processed')), 0), coalesce(max(batch), 0)"
             " from platform.landing_files where zone = %s"
@@ -305,12 +305,12 @@ class ZoneFiles:
         return [number for (number,) in self._rows(query, self.zone)]
 
     def claim(self, batch: int, most_files: int, most_bytes: int, run: str) -> None:
-        """Put the files that wait longest into a batch, up to a number of files and bytes, but at least one."""
+        """Assign the oldest waiting files to a batch, at least one and at most these numbers of files and bytes."""
         with self._writing() as connection:
             connection.execute(_CLAIM.encode(), [self.zone, most_files, batch, run, self.zone, most_bytes])
 
     def of_batch(self, batch: int) -> tuple[datetime | None, list[ZoneFile]]:
-        """Return the time at which a batch was put together, and its unfinished files."""
+        """Return the time at which a batch was created, and its unfinished files."""
         looks: dict[str, dict[str, Look]] = {}
         at = None
         for digest, batch_at, name, size, marks in self._rows(_OF_BATCH, self.zone, batch):
@@ -327,13 +327,13 @@ class ZoneFiles:
             connection.execute(_FINISH, [run, digests, digests, UNUSABLE, self.zone, batch])
 
     def set_aside(self, reasons: Mapping[str, str], run: str) -> None:
-        """Set contents aside, by digest, with the reason."""
+        """Mark contents as set aside. `reasons` gives the reason by digest."""
         if reasons:
             with self._writing() as connection:
                 connection.execute(_SET_ASIDE, [run, list(reasons), list(reasons.values()), self.zone])
 
     def release(self, reasons: Mapping[str, str]) -> None:
-        """Take contents that cannot be read now out of their batch, by digest, with the reason."""
+        """Remove contents that cannot be read now from their batch. `reasons` gives the reason by digest."""
         if reasons:
             given = [list(reasons), list(reasons.values()), self.zone]
             with self._writing() as connection:
@@ -341,7 +341,7 @@ class ZoneFiles:
                 connection.execute(_LOOK_AGAIN, given)
 
     def find_again(self, after: int) -> int:
-        """Let the files of batches after this one land again, because the lake lost their rows. Return their number."""
+        """Mark the files of later batches as found, because the lake lost their rows. Return the number of files."""
         with self._writing() as connection:
             return connection.execute(
                 "update platform.landing_files set state = 'found', batch = null, batch_at = null"
@@ -350,14 +350,14 @@ class ZoneFiles:
             ).rowcount
 
     def adopt(self, landed: Mapping[str, str], unusable: Mapping[str, str], batch: int, run: str) -> None:
-        """Record contents whose rows are in the lake although PostgreSQL does not know that.
+        """Record contents whose rows are in the lake but which PostgreSQL does not show as landed.
 
         Parameters
         ----------
         landed
             Name of the file by digest.
         unusable
-            The same for files that have rows in the quarantine only.
+            Name of the file by digest, for files with rows only in the quarantine.
         batch
             Number of the last batch in the lake.
         run
@@ -368,7 +368,7 @@ class ZoneFiles:
                 digests, names = list(files), list(files.values())
                 connection.execute(_ADOPT, [self.zone, state, reason, batch, run, digests, names])
 
-    # What becomes of landed files
+    # Processing of landed files
 
     def landed(self, limit: int | None = None) -> list[LandedFile]:
         """Return contents that have landed and are not processed, the oldest first."""
@@ -376,7 +376,7 @@ class ZoneFiles:
         return [LandedFile(*row) for row in self._rows(query, self.zone, limit)]
 
     def find(self, name_or_digest: str) -> list[LandedFile]:
-        """Return the contents that had a name, or that have a digest, the newest first."""
+        """Return the contents that a file of this name had, or with this digest, the newest first."""
         query = f"{_FILE} where zone = %s and (digest = %s or names @> array[%s]) order by first_seen_at desc, digest"
         return [LandedFile(*row) for row in self._rows(query, self.zone, name_or_digest, name_or_digest)]
 

@@ -31,7 +31,7 @@ class FileGone(SourceError):  # noqa: N818 - the name is the message
 
 @dataclass(frozen=True)
 class Look:
-    """What a store tells about a file.
+    """Metadata of a file, from its store.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Listing:
     Attributes
     ----------
     files
-        A look at each file, by its path in the zone.
+        Metadata of each file, by its path in the zone.
     problems
         Why a file or a folder cannot be used, by its path.
     """
@@ -114,14 +114,14 @@ class ZoneFolder:
         name
             Path of the file in the zone.
         look
-            Facts of the listing.
+            Metadata of the file in the listing.
         target
             Where to write the bytes; None to compute only the digest.
 
         Raises
         ------
         FileGone
-            The file is missing, is not the listed one any more, or changed while it was read.
+            The file is missing, was written since it was listed, or changed while it was read.
         SourceError
             The file cannot be read.
         """
@@ -148,10 +148,10 @@ class ZoneFolder:
         from fsspec.asyn import AsyncFileSystem
 
         files, root = self._opened
-        # A driver may answer from its cache.
+        # Otherwise a driver may return an outdated listing from its cache.
         files.invalidate_cache()
         if isinstance(files, AsyncFileSystem):
-            # An object store, in which a folder exists only while it has files.
+            # In an object store, a folder exists only while it has files, so an empty one is not an error.
             return dict(files.find(root, detail=True))
         if not files.isdir(root):
             state = "is a file" if files.exists(root) else "does not exist"
@@ -174,7 +174,7 @@ class ZoneFolder:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a path is not a delivered file: hidden, or still being written."""
+    """Whether to ignore a path, because it is hidden or still being written."""
     return name.lower().endswith(UNFINISHED) or any(part.startswith(HIDDEN) for part in name.split("/"))
 
 
@@ -186,14 +186,14 @@ def _problem_with(name: str) -> str | None:
 
 
 def _steady(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return the marks without the size, which a look has separately."""
+    """Return the marks without the size, which `Look` has as a field of its own."""
     marks = marks_of(facts)
     marks.pop("size", None)
     return marks
 
 
 def _is_listed(look: Look, facts: Mapping[str, Any]) -> bool:
-    # A listing of an object store tells less than a look at one file does.
+    # A listing of an object store has fewer marks than a query of a single file, so compare only the shared ones.
     found = _steady(facts)
     shared = look.marks.keys() & found.keys()
     return look.size == facts.get("size") and all(look.marks[name] == found[name] for name in shared)

@@ -19,8 +19,8 @@ from platform_assets.training.metadata import APPROVAL, ON_REQUEST, VERDICT
 
 State = Literal["waiting", "running", "done", "failed", "skipped"]
 NEWEST_PARTITIONS = 26
-"""Number of partitions that a run materialises of a partitioned table. For months, it is two years, the current month
-and one month ahead."""
+"""Number of partitions of a partitioned table that a run materialises. With monthly partitions, these are two years,
+the current month and the next one."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Outcome:
     approval
         State of the approval request, for a model.
     waits
-        What waits and why, for stored predictions; empty if nothing does.
+        What is not predicted yet and why, for stored predictions; empty if nothing is missing.
     reason
         Why it failed or was skipped.
     """

@@ -94,7 +94,7 @@ def write_service_file(services: Services) -> Path:
 class DatabaseWatch:
     """Watches the database for `up`: reports an unreachable database, and restarts the embedded server.
 
-    Each server connects to the restarted one by itself. MLflow finds its port in the service file.
+    Each server reconnects automatically. MLflow reads the new port from the service file.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class DatabaseWatch:
     say
         Function that prints a message.
     claim
-        Lock in the database, which is taken again after the database was away.
+        Lock in the database, which is taken again after the database was unreachable.
     """
 
     def __init__(self, services: Services, say: Callable[[str], None], claim: DatabaseClaim) -> None:
@@ -114,12 +114,12 @@ class DatabaseWatch:
         self._port = services.database.url("mlflow").port
 
     def __call__(self) -> None:
-        """Check the database, and tell MLflow if its port has changed.
+        """Check the database, and write its port to MLflow's service file if it has changed.
 
         Raises
         ------
         PlatformError
-            Another `platform-assets up` took the database while it was away.
+            Another `platform-assets up` took the lock while the database was unreachable.
         """
         database = self._services.database
         try:

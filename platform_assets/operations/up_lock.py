@@ -33,7 +33,7 @@ PATIENCE_SECONDS = 5.0
 """Longest wait for the database."""
 _KEY = int.from_bytes(hashlib.sha256(b"platform-assets up").digest()[:8], "big", signed=True)
 _LONGEST_NAME = 63
-"""Characters that PostgreSQL keeps of the name of a connection."""
+"""Maximum length of a connection's name in PostgreSQL."""
 _HOLDER = b"""
 select a.application_name from pg_locks l join pg_stat_activity a using (pid)
 where l.locktype = 'advisory' and l.granted and l.objsubid = 1
@@ -50,7 +50,7 @@ class DatabaseClaim:
     database
         The database.
     home
-        PLATFORM_HOME, for the message to others.
+        PLATFORM_HOME, which is shown if another process tries to take the lock.
     """
 
     def __init__(self, database: Database, home: Path) -> None:
@@ -100,7 +100,7 @@ class DatabaseClaim:
 
 
 def _try_lock(connection: psycopg.Connection[Any], name: str) -> tuple[bool, str]:
-    """Return whether the lock was taken, and else the name of its holder's connection."""
+    """Try to take the lock. Return whether it was taken and, if not, the name of its holder's connection."""
     connection.execute("select set_config('application_name', %s, false)", [name])
     if connection.execute("select pg_try_advisory_lock(%s)", [_KEY]).fetchone() == (True,):
         return True, ""

@@ -25,7 +25,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 BACKFILL = "platform/backfill"
 """Tag of a backfill's runs: the first and the last partition."""
 ATTEMPT = "platform/backfill_attempt"
-"""Tag of the runs from one start of a backfill, and from its continuations."""
+"""Tag that the runs of a backfill share, including its runs after an interruption."""
 CONTINUED_FOR = timedelta(days=1)
 """Time for which an interrupted backfill is continued. After that, its partitions are materialised again."""
 

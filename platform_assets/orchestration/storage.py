@@ -134,7 +134,7 @@ class PlatformArtifacts(LocalArtifactStorage):
 
 
 class _FollowsServer:
-    """A storage whose engine for Dagster's web server follows the embedded server, too."""
+    """A storage that follows the embedded server to a new port, also with the engine for Dagster's web server."""
 
     database: Database
     _engine: Engine

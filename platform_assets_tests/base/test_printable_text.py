@@ -35,9 +35,7 @@ TEXTS = ["a", " \u200b.", "\N{FIRE}", "\u706b", "-", "\u0301", "\u200d\N{FIRE}\u
         ("नमस्ते क्\u200dष 👩\u200d💻", False, [], "नमस्ते क्\u200dष 👩\u200d💻"),
     ],
 )
-def test_characters_that_nobody_sees_are_named_and_escaped(
-    text: str, lines: bool, found: list[str], shown: str
-) -> None:
+def test_forbidden_characters_are_named_and_escaped(text: str, lines: bool, found: list[str], shown: str) -> None:
     assert unprintable(text, lines=lines) == found
     assert escaped(text, lines=lines) == shown
 

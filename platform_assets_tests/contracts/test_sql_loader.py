@@ -52,7 +52,7 @@ def test_a_second_load_changes_nothing(place: Place) -> None:
     assert place.rows(table) == before
 
 
-def test_a_correction_changes_only_its_rows(place: Place) -> None:
+def test_a_correction_changes_only_the_corrected_rows(place: Place) -> None:
     table = place.create()
     place.loader().load(demand(10, name=NAME).to_reader())
     before = place.rows(table)
@@ -165,7 +165,7 @@ def test_a_unique_constraint_is_a_key_and_names_may_differ_in_case(place: Place)
 
 
 @pytest.mark.parametrize("place", [kind for kind in KINDS if "mariadb" not in kind], indirect=True)
-def test_a_partial_unique_index_is_not_a_key(place: Place) -> None:
+def test_a_partial_unique_index_is_not_accepted_as_a_key(place: Place) -> None:
     columns = [column for column in demand_columns() if column.name not in KEY]
     keys: list[sa.Column[Any]] = [
         sa.Column("id", sa.BigInteger, nullable=False),
@@ -263,7 +263,7 @@ def test_a_similar_table_is_suggested(place: Place) -> None:
         place.loader().load(demand(1).to_reader())
 
 
-def test_a_load_of_no_rows_succeeds(place: Place) -> None:
+def test_loading_no_rows_succeeds(place: Place) -> None:
     table = place.create()
     assert counts(place.loader().load(demand(0).to_reader())) == (0, 0, 0)
     assert place.rows(table) == []

@@ -1,4 +1,4 @@
-"""While `platform-assets up` runs, dropped files are predicted automatically."""
+"""Files that are dropped while `platform-assets up` runs get predictions automatically."""
 
 from __future__ import annotations
 

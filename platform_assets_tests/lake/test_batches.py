@@ -1,4 +1,4 @@
-"""Batches are added to a table once each, whoever adds them and whatever fails."""
+"""Each batch is added to a table exactly once, despite concurrent writers and failures."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_batch_is_added_once_in_one_commit(lake: Lake) -> None:
     assert (lake.store.last_batch(NAME), second.metadata) == (3, {"run": "b"})
     assert contents(lake.store.read(NAME, version=first.version)) == [(0, 1.0), (1, 2.0)]
     assert first.digest != second.digest
-    # The same rows in another batch are added.
+    # Equal rows in another batch are added again.
     third = add(lake, 4, sales(3))
     assert third.rows == 4
     assert len({first.digest, second.digest, third.digest}) == 3
@@ -59,7 +59,7 @@ def test_a_batch_without_rows_makes_no_commit_but_creates_the_table(lake: Lake) 
     assert contents(lake.store.read(NAME)) == [(0, 1.0)]
 
 
-def test_a_batch_can_add_columns_but_neither_lose_nor_retype_one(lake: Lake) -> None:
+def test_a_batch_can_add_columns_but_not_drop_or_retype_one(lake: Lake) -> None:
     for batch in range(1, SMALL_FILES):
         add(lake, batch, sales(1))
     add(lake, SMALL_FILES, sales(2).assign(place="x", at=pd.Timestamp("2026-01-01")))
@@ -76,7 +76,7 @@ def test_a_batch_can_add_columns_but_neither_lose_nor_retype_one(lake: Lake) -> 
     )
 
 
-def test_of_many_writers_of_the_same_batches_each_batch_comes_from_one(lake: Lake, tmp_path: Path) -> None:
+def test_concurrent_writers_add_each_batch_exactly_once(lake: Lake, tmp_path: Path) -> None:
     if not lake.is_shared:
         pytest.skip("needs a store that several writers can open (no apt package): this one is in memory")
 
@@ -111,13 +111,13 @@ def test_small_files_are_merged_into_a_version_with_the_same_rows(folder_lake: L
     assert folder_lake.store.vacuum(NAME, NOW) == SMALL_FILES
     assert len([*folder.glob("*.parquet")]) == 1
     assert contents(folder_lake.store.read(NAME, version=merged.version)) == rows
-    # Batches before are still known, and later ones are added.
+    # Earlier batches are still recognised as present, and a later batch is added.
     assert add(folder_lake, SMALL_FILES, sales(0)) == merged
     assert add(folder_lake, SMALL_FILES + 1, sales(0)).rows == SMALL_FILES + 1
     assert folder_lake.store.vacuum(NAME, NOW) == 0
 
 
-def test_adding_does_not_look_at_the_files_that_are_there(folder_lake: Lake) -> None:
+def test_adding_a_batch_does_not_read_existing_files(folder_lake: Lake) -> None:
     add(folder_lake, 1, sales(1))
     [file] = Path(folder_lake.store.uri(NAME)).glob("*.parquet")
     file.unlink()

@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
     from platform_assets.base.frames import Frame
 
-# Ibis 12 calls DuckDB 2 by names that it will lose.
-
 EXACT = 2**53 + 1
 LOW, HIGH = dt.date(1990, 1, 1), dt.date(2100, 12, 31)
 DAY = dt.timedelta(days=1)

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from platform_assets.lake.quarantine import Sifted
 
-# Ibis 12 calls DuckDB 2 by names that it will lose.
-
 Row = dict[str, Any]
 
 SALES = TableSchema(

@@ -45,7 +45,7 @@ def on(port: int, dialect: str = "postgresql", host: str = "127.0.0.1") -> SqlTa
 
 @contextmanager
 def silent_server() -> Iterator[int]:
-    """A server that accepts connections and says nothing."""
+    """A server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -61,7 +61,7 @@ def maria(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("dialect", ["mssql", "postgresql", "mariadb"])
-def test_nothing_listens(dialect: str) -> None:
+def test_a_port_on_which_no_server_listens(dialect: str) -> None:
     port, start = free_port(), time.monotonic()
     told = load(on(port, dialect))
     assert f"nothing listens on port {port} of 127.0.0.1. Start the server, or correct the port in PLATFORM_SQL" in told
@@ -69,13 +69,13 @@ def test_nothing_listens(dialect: str) -> None:
     assert time.monotonic() - start < sql_connection.CONNECT_SECONDS / 2
 
 
-def test_no_such_host() -> None:
+def test_an_unknown_host() -> None:
     told = load(on(5432, host="no-such-host.invalid"))
     assert "there is no host 'no-such-host.invalid'. Check the server's name in PLATFORM_SQL_TARGET_URL" in told
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "mariadb", "mssql+pyodbc", "mssql+mssqlpython"])
-def test_a_silent_server(dialect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_respond(dialect: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if dialect.startswith("mssql"):
         pytest.importorskip("mssql_python", reason="needs mssql-python (no apt package): pip install mssql-python")
     monkeypatch.setattr(sql_connection, "CONNECT_SECONDS", 1)
@@ -102,7 +102,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert not file.exists()
 
 
-def test_no_database(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     file = tmp_path / "text.db"
     file.write_text("This is a text, and no database." * 100)
     assert "is no SQLite database" in load(parse_target(f"sqlite:///{file}"))
@@ -144,7 +144,7 @@ def test_a_locked_table(postgres: Place, monkeypatch: pytest.MonkeyPatch) -> Non
         assert "another process holds a lock on the table" in load(postgres.target)
 
 
-def test_a_table_that_cannot_undo(maria: Place) -> None:
+def test_a_table_without_transactions(maria: Place) -> None:
     maria.create(mysql_engine="MyISAM")
     assert "its engine MyISAM cannot undo a failed load; use InnoDB" in load(maria.target)
 
@@ -306,7 +306,7 @@ def test_each_problem_has_a_message_of_its_own() -> None:
 
 
 def test_the_driver_in_the_package_is_loaded() -> None:
-    """Microsoft's ODBC driver, which cannot be tested on a server here, loads and reports a closed port."""
+    """Microsoft's ODBC driver loads and reports a closed port. The tests have no server to connect it to."""
     pyodbc = pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
     library = packaged_library()
     if library is None:

@@ -91,7 +91,8 @@ def test_postgresql_through_odbc(database_url: str, arrays: bool) -> None:
 
 
 def test_sqlite_through_odbc(tmp_path: Path) -> None:
-    # Not with arrays, because this driver ends the interpreter then. The loader uses them with Microsoft's driver only.
+    # Do not use parameter arrays, because they crash the interpreter with this driver. The loader uses parameter arrays
+    # with Microsoft's driver only.
     made, rows = statements("sqlite", 300)
     with connect(f"Database={tmp_path / 'x.db'}", "SQLite3", "libsqliteodbc") as connection:
         connection.execute(TABLE)

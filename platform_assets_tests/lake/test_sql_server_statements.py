@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 pytestmark = pytest.mark.requirement("ESI-3")
-# SQLAlchemy asks these when it connects.
+# SQLAlchemy runs these queries when it connects.
 ANSWERS = {
     "SERVERPROPERTY": "16.0.4085.2",
     "@@version": "Microsoft SQL Server 2022 - 16.0.4085.2",

@@ -1,10 +1,10 @@
 """Kill runs of a landing zone before each call to the database or the lake, then run again.
 
-To die after a call is to die before the next one, because nothing else is written in between.
+A kill after a call equals a kill before the next call, because nothing else is written in between.
 
 `main` runs in its own process. It opens neither an engine nor a table, because their threads do not survive a fork, and
 forks once for each killed run and once for the next run. Its arguments are the URL of the database and a folder. For
-each kill it prints a line with what is lost or doubled.
+each kill, `main` prints a line that names what was lost or stored twice.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class DyingConnection:
 
 
 class DyingDatabase(Database):
-    """A database with such connections."""
+    """A database whose connections are `DyingConnection` objects."""
 
     fuse: Fuse
 
@@ -104,7 +104,7 @@ def opened(url: str, folder: Path) -> Services:
 
 
 def take(services: Services, folder: Path) -> None:
-    """Take a batch as an asset does. Dagster's own work would take most of the test's time."""
+    """Load a batch as an asset does, but without Dagster, which would take most of the test's time."""
     zone = Yard(services, str(folder / "zone")).zone
     batch = zone.take(LandedFiles(services.tables, SCHEMA), services.engine, "run")
     validated = services.validator.validate(SCHEMA, batch)
@@ -114,7 +114,7 @@ def take(services: Services, folder: Path) -> None:
 
 
 def run_and_die(url: str, folder: Path, calls: int) -> None:
-    """Take a batch until the call with this number."""
+    """Load a batch, and kill the process at the call with this number."""
     services, fuse = opened(url, folder), Fuse(calls)
     database = DyingDatabase(make_url(url))
     database.fuse = fuse
@@ -124,7 +124,7 @@ def run_and_die(url: str, folder: Path, calls: int) -> None:
 
 
 def run_again(url: str, folder: Path, _: int) -> None:
-    """Take what is left, and print what is lost or doubled."""
+    """Load the remaining files, and print what was lost or stored twice."""
     services = opened(url, folder)
     take(services, folder)
     yard = Yard(services, str(folder / "zone"))
@@ -137,7 +137,7 @@ def run_again(url: str, folder: Path, _: int) -> None:
 
 
 def forked(work: Callable[[str, Path, int], None], *arguments: Any) -> bool:
-    """Work in a forked process; return whether it was killed."""
+    """Call `work` in a forked process; return whether the process was killed."""
     child = os.fork()
     if child == 0:
         work(*arguments)

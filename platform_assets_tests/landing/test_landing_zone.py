@@ -1,4 +1,4 @@
-"""Files of a zone land once each, whatever happens to their names, times and stores."""
+"""Each file of a zone lands exactly once, whatever happens to its name, its time, the lake and the database."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def parcel(weight: float) -> str:
     return f"{HEADER}{weight},1\n"
 
 
-# What counts as a file, on each kind of store
+# Which files are read, on each kind of store
 
 
 @pytest.fixture(params=["folder", "s3"])
 def any_yard(request: pytest.FixtureRequest, open_yard: OpenYard, monkeypatch: pytest.MonkeyPatch) -> Yard:
-    """A yard on each kind of store. A further store is one more parameter, with the location of an empty folder."""
+    """A yard on each kind of store. For another store, add a parameter and the location of an empty folder."""
     if request.param == "folder":
         return open_yard()
     server: ObjectStore = request.getfixturevalue("object_store")
@@ -55,7 +55,7 @@ def test_each_content_lands_once_with_all_its_names(any_yard: Yard, instance: dg
     yard.run(instance)
     landed = [("b.txt", 2, 5.0), ("north/a.txt", 2, 1.0), ("north/a.txt", 3, 3.0)]
     assert yard.rows() == landed
-    # The same content again: under another name, with a new time, and under a new name after a removal.
+    # Write the content again: under another name, with a new time, and under a new name after a removal.
     yard.drop("copy.txt", f"{HEADER}1,2\n3,4\n")
     yard.drop("north/a.txt", f"{HEADER}1,2\n3,4\n")
     yard.remove("b.txt")
@@ -64,7 +64,7 @@ def test_each_content_lands_once_with_all_its_names(any_yard: Yard, instance: dg
     assert yard.rows() == landed
     assert yard.states() == {"b.txt c.txt": "landed", "north/a.txt copy.txt": "landed"}
     assert len(yard.services.tables.versions(PARCELS.name)) == 1
-    # A written file is a new one, and the old content stays.
+    # A rewritten file counts as a new file, and the rows of the old content stay.
     yard.drop("c.txt", parcel(7))
     yard.run(instance)
     assert yard.rows() == sorted([*landed, ("c.txt", 2, 7.0)])
@@ -95,7 +95,7 @@ def test_a_file_waits_until_it_is_unchanged_for_the_time_to_settle(any_yard: Yar
     assert look() == (0, 1)
     yard.drop("a.txt", f"{parcel(1)}2,2\n")
     yard.pass_time(29)
-    # The file was written since the last look, so the time begins again.
+    # The file was written since the last scan, so the settle time starts again.
     assert look() == (0, 1)
     yard.pass_time(29)
     assert look() == (0, 1)
@@ -180,7 +180,7 @@ def test_bad_rows_go_to_quarantine_with_file_line_and_reason_and_bad_files_are_s
         "damaged.txt.gz": reasons["damaged.txt.gz"],
     }
     assert "damaged.txt.gz" in str(reasons["damaged.txt.gz"])
-    # The checks warn, and the next batch lands although this one had more bad rows than are allowed.
+    # The checks only warn. The next batch lands, although this batch had more bad rows than allowed.
     checks = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
     assert (checks["bad_rows_are_within_limit"], checks["every_value_has_its_type"]) == (False, False)
     yard.drop("next.txt", parcel(7))
@@ -190,7 +190,9 @@ def test_bad_rows_go_to_quarantine_with_file_line_and_reason_and_bad_files_are_s
 
 
 @pytest.mark.requirement("SEN-1")
-def test_columns_come_first_then_the_path_then_the_name(open_yard: OpenYard, instance: dg.DagsterInstance) -> None:
+def test_fields_come_from_the_columns_then_the_path_then_the_name(
+    open_yard: OpenYard, instance: dg.DagsterInstance
+) -> None:
     yard = open_yard(yard_pattern="{gate}/{weighed_at}.txt")
     yard.drop("north/20260228T103000+0100.txt", f"gate,{HEADER},1,1\neast,2,1\n")
     yard.drop("south/today.txt", f"WEIGHED_AT,{HEADER}2026-01-01T00:00:00Z,3,1\n,4,1\nnow,5,1\nx,6\n")
@@ -225,7 +227,7 @@ def test_equal_lines_and_equal_rows_of_two_files_are_kept(yard: Yard, instance: 
 
 
 @pytest.mark.requirement("SEN-1")
-def test_a_file_that_is_removed_or_written_before_a_run_takes_it_lands_when_it_is_there_again(
+def test_a_file_removed_or_rewritten_before_its_run_lands_once_it_is_back(
     yard: Yard, instance: dg.DagsterInstance
 ) -> None:
     for name in ("a.txt", "b.txt", "c.txt"):
@@ -244,7 +246,7 @@ def test_a_file_that_is_removed_or_written_before_a_run_takes_it_lands_when_it_i
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="needs a user who is not root (no apt package): root reads every file")
-def test_a_file_without_permission_stops_no_other(yard: Yard, instance: dg.DagsterInstance) -> None:
+def test_an_unreadable_file_does_not_block_other_files(yard: Yard, instance: dg.DagsterInstance) -> None:
     yard.drop("a.txt", parcel(1))
     yard.drop("secret.txt", parcel(2))
     Path(yard.root, "secret.txt").chmod(0)
@@ -254,7 +256,7 @@ def test_a_file_without_permission_stops_no_other(yard: Yard, instance: dg.Dagst
     assert (waiting.unreadable, "Permission denied" in str(waiting.problem)) == (1, True)
 
 
-def test_names_that_are_not_text_and_things_that_are_no_files_stop_no_other(yard: Yard) -> None:
+def test_undecodable_names_and_special_files_do_not_block_other_files(yard: Yard) -> None:
     yard.drop("a.txt", parcel(1))
     Path(os.fsdecode(os.fsencode(yard.root) + b"/\xff.txt")).write_text(parcel(2))
     os.mkfifo(f"{yard.root}/pipe")
@@ -264,7 +266,7 @@ def test_names_that_are_not_text_and_things_that_are_no_files_stop_no_other(yard
     assert waiting.problem == "\\udcff.txt its name is not in UTF-8; rename it"
 
 
-def test_one_look_reads_for_a_limited_time_and_the_next_continues(yard: Yard) -> None:
+def test_a_scan_reads_for_a_limited_time_and_the_next_scan_continues(yard: Yard) -> None:
     for number in range(4):
         yard.drop(f"{number}.txt", parcel(number))
     assert [yard.zone.discover(0).found for _ in range(5)] == [1, 2, 3, 4, 4]
@@ -283,7 +285,7 @@ def test_an_unchanged_file_is_read_once_and_a_lost_cache_replays_nothing(
         changed = "update platform.landing_names set marks = marks || jsonb_build_object('created', %s::text)"
         created = yard.zone.folder.list().files["a.txt"].marks["created"]
         connection.execute(changed, [created])
-    # Size and marks are those of the listing before, so the content is not read.
+    # Size and marks equal those of the previous listing, so the content is not read.
     assert yard.zone.discover(60).found == 0
     Path(yard.root, "a.txt").write_text(parcel(1))
     with yard.services.database.pooled() as connection, connection.transaction():
@@ -315,7 +317,7 @@ def test_a_run_takes_a_bounded_batch_and_the_next_run_the_rest(
 
 
 @pytest.mark.requirement("SEN-1")
-def test_two_looks_and_two_runs_at_once_land_each_file_once(yard: Yard, tmp_path: Path) -> None:
+def test_concurrent_scans_and_runs_land_each_file_once(yard: Yard, tmp_path: Path) -> None:
     for number in range(30):
         yard.drop(f"{number}.txt", parcel(number))
 
@@ -348,7 +350,7 @@ def test_two_looks_and_two_runs_at_once_land_each_file_once(yard: Yard, tmp_path
 
 
 @pytest.mark.requirement("SEN-1", "PLT-10")
-def test_a_lake_that_was_lost_gets_the_files_that_are_still_there(yard: Yard, instance: dg.DagsterInstance) -> None:
+def test_after_the_loss_of_the_lake_the_remaining_files_land_again(yard: Yard, instance: dg.DagsterInstance) -> None:
     yard.drop("a.txt", parcel(1))
     yard.drop("gone.txt", parcel(2))
     yard.run(instance)
@@ -362,9 +364,7 @@ def test_a_lake_that_was_lost_gets_the_files_that_are_still_there(yard: Yard, in
 
 
 @pytest.mark.requirement("SEN-1", "PLT-10")
-def test_a_database_that_was_lost_or_restored_learns_from_the_lake_what_has_landed(
-    yard: Yard, instance: dg.DagsterInstance
-) -> None:
+def test_a_lost_or_restored_database_is_corrected_from_the_lake(yard: Yard, instance: dg.DagsterInstance) -> None:
     yard.drop("a.txt", f"{HEADER}1,1\nx,1\n")
     yard.drop("bad.txt", f"{HEADER}x,1\n")
     yard.run(instance)
@@ -382,7 +382,7 @@ def test_a_database_that_was_lost_or_restored_learns_from_the_lake_what_has_land
     assert yard.rows() == sorted([*rows, ("c.txt", 2, 3.0)])
 
 
-# What becomes of landed files
+# Processing of landed files
 
 
 @pytest.mark.requirement("SEN-1")
@@ -419,7 +419,7 @@ def test_sample_files_are_read_at_once_and_written_once(open_yard: OpenYard, ins
     assert len(yard.rows()) == 1
 
 
-def test_a_folder_that_is_away_fails_the_run_and_the_files_wait(yard: Yard, instance: dg.DagsterInstance) -> None:
+def test_a_missing_folder_fails_the_run_and_its_files_land_later(yard: Yard, instance: dg.DagsterInstance) -> None:
     yard.drop("a.txt", parcel(1))
     assert yard.zone.discover(60).found == 1
     Path(yard.root).rename(f"{yard.root} away")

@@ -237,7 +237,7 @@ def test_the_file_is_read_only_if_its_size_time_or_inode_changed(watched: Watche
     (watched.file.parent / "other").replace(watched.file)
     os.utime(watched.file, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert watched.tick() == f"{TWO}, run 1"
-    # The same, written into the same file.
+    # The size, time and inode are equal, because the same file was overwritten.
     watched.file.write_text("one")
     os.utime(watched.file, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert watched.tick() == f"{ONE}, run 1"

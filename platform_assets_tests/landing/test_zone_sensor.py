@@ -1,4 +1,4 @@
-"""The sensor of a landing zone launches its job while files wait, and says what waits and why."""
+"""The sensor of a landing zone launches its job while files are waiting. Its skip reason says what waits and why."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_no_run_is_launched_while_another_run_of_the_job_is_unfinished(
     assert "the last 1 runs of take_parcels failed; the next starts at " in watched.tick()
 
 
-def test_what_waits_and_why_is_said(open_yard: OpenYard, instance: dg.DagsterInstance) -> None:
+def test_the_skip_reason_says_what_waits_and_why(open_yard: OpenYard, instance: dg.DagsterInstance) -> None:
     watched = Watched(open_yard(yard_settle_seconds=30), instance)
     watched.yard.drop("empty.txt", "")
     watched.yard.drop("a.txt", f"{HEADER}1,1\n")
@@ -123,9 +123,7 @@ def test_what_waits_and_why_is_said(open_yard: OpenYard, instance: dg.DagsterIns
     )
 
 
-def test_failed_runs_are_repeated_after_longer_and_longer_waits(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_runs_are_retried_after_increasing_waits(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sensors, "ZONE_RETRY", (-1, 3_600))
     watched.yard.drop("a.txt", f"{HEADER}1,1\n")
     root = watched.yard.root
@@ -134,15 +132,13 @@ def test_failed_runs_are_repeated_after_longer_and_longer_waits(
         watched.run(may_fail=True)
         watched.yard.files.mv(f"{root} away", root, recursive=True)
         assert watched.tick().startswith(launch)
-    # A run by hand that succeeds ends the waiting.
+    # A successful manual run ends the wait.
     watched.run()
     watched.yard.drop("b.txt", f"{HEADER}2,1\n")
     assert watched.tick() == "launch"
 
 
-def test_landed_files_are_a_reason_to_launch_once_they_can_be_processed(
-    yard: Yard, instance: dg.DagsterInstance
-) -> None:
+def test_landed_files_launch_the_job_once_they_can_be_processed(yard: Yard, instance: dg.DagsterInstance) -> None:
     held: list[str] = ["the model has no champion"]
 
     def waits_for(context: dg.SensorEvaluationContext) -> str | None:

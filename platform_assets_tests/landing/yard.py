@@ -1,4 +1,4 @@
-"""A landing zone for tests, in a local folder or an object store, whose files land in a table by Dagster runs."""
+"""A landing zone for tests, in a local folder or an object store. Dagster runs load its files into a table."""
 
 import os
 from contextlib import suppress
@@ -91,7 +91,7 @@ parcels_landed = files_landed_sensor("parcels_landed", DECLARED, JOB)
 
 @dataclass
 class Yard:
-    """The zone, and the platform in which it lands.
+    """The zone, and the platform that loads its files.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class Yard:
         return LandingZones(self.services.sources, lambda: self.services.database).find(DECLARED)
 
     def drop(self, name: str, text: str | bytes) -> None:
-        """Write a file into the zone, always with another time than before."""
+        """Write a file into the zone, with a modification time that no earlier file had."""
         path = f"{self.root}/{name}"
         with suppress(FileExistsError):
             self.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
@@ -129,7 +129,7 @@ class Yard:
         self.touch(name)
 
     def touch(self, name: str) -> None:
-        """Give a local file a new time. An object store gives each write a new one."""
+        """Give a local file a new modification time. An object store does this itself at each write."""
         if "file" in self.files.protocol:
             self._written += 1
             os.utime(f"{self.root}/{name}", (1_000_000_000 + self._written,) * 2)
@@ -163,11 +163,11 @@ class Yard:
             return dict(connection.execute(query).fetchall())
 
     def file(self, name: str) -> LandedFile:
-        """Return the newest content with a name."""
+        """Return the newest content that a file with this name had."""
         return self.zone.files.find(name)[0]
 
     def pass_time(self, seconds: float) -> None:
-        """Let the looks at all files be older."""
+        """Make the listed files older, as if this time had passed since their first scan."""
         with self.services.database.pooled() as connection, connection.transaction():
             connection.execute(
                 "update platform.landing_names set seen_at = seen_at - make_interval(secs => %s)", [seconds]

@@ -220,9 +220,7 @@ def test_all_parts_are_examined_and_no_secret_is_shown(
 
 
 @pytest.mark.requirement("REL-2")
-def test_doctor_reports_whether_the_sentence_encoder_takes_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_reports_whether_the_sentence_encoder_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "encoder"
 
     def finding() -> Finding:

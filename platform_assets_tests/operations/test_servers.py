@@ -44,7 +44,7 @@ def test_up_starts_the_ui_the_daemon_the_service_and_mlflow(tmp_path: Path, data
         assert Path(server.command[0]).is_file()
         # The URL must not be an argument, because every user of the machine can read a process's arguments.
         assert not any("postgresql" in argument for argument in server.command)
-    # People find the models at once, and learn that MLflow only shows them.
+    # The link leads directly to the models, and its note says that MLflow is read only.
     assert (found["MLflow"].page, "read only" in found["MLflow"].note) == ("/#/models", True)
     automatic = {name for name, server in found.items() if server.environment.get("PLATFORM_AUTOMATION") == "on"}
     assert automatic == {"Dagster UI", "Dagster daemon"}
@@ -76,7 +76,7 @@ def test_mlflow_and_dagster_follow_a_database_that_comes_back_on_another_port(
         kept.callback(store.dispose)
 
         def experiments() -> int:
-            # The platform's own processes delete this variable.
+            # Set the variable again, because the platform's own processes delete it.
             monkeypatch.setenv("PGSERVICEFILE", mlflow.environment["PGSERVICEFILE"])
             with store.connect() as connection:
                 return int(connection.execute(text("select count(*) from experiments")).scalar_one())
@@ -90,7 +90,7 @@ def test_mlflow_and_dagster_follow_a_database_that_comes_back_on_another_port(
         assert dagster.run_storage.get_runs_count() == 0
         watch()
         assert said == []
-        # Its port is taken, so that it comes back on another one.
+        # Occupy the server's former port, so that the server restarts on another one.
         kept.enter_context(socket.create_server(("127.0.0.1", kill_server(embedded_home))))
 
         def is_back() -> bool:

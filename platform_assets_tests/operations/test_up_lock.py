@@ -41,7 +41,7 @@ def test_a_second_up_from_another_home_on_the_same_database_is_refused(tmp_path:
 
 
 @pytest.mark.requirement("PLT-12", "SRV-3")
-def test_the_claim_on_a_database_is_taken_again_after_a_restart_unless_another_process_has_it(
+def test_the_database_lock_is_taken_again_after_a_restart_unless_another_process_holds_it(
     tmp_path: Path, database: Database
 ) -> None:
     def end_connections() -> None:

@@ -73,7 +73,7 @@ def test_a_failed_run_ends_the_backfill_and_the_next_one_continues(instance: dg.
     assert ranges(runs) == [("1", "2"), ("3", "4")]
     assert [run.failure for run in runs] == [None, "no data for day 3"]
     broken.clear()
-    # Other partitions are another backfill.
+    # A request for other partitions is a new backfill.
     assert backfill(job, instance, "day 1", "day 2")
     made.clear()
     runs.clear()
@@ -81,7 +81,7 @@ def test_a_failed_run_ends_the_backfill_and_the_next_one_continues(instance: dg.
     assert ranges(runs) == [("1", "2"), ("3", "4"), ("5", "6"), ("7", "7")]
     assert [bool(run.run_id) for run in runs] == [False, True, True, True]
     assert made == [f"day {number}" for number in range(3, 8)]
-    # A backfill that has ended starts again.
+    # A completed backfill starts from the beginning.
     made.clear()
     assert backfill(job, instance, "day 1", "day 7")
     assert len(made) == 7

@@ -1,4 +1,4 @@
-"""Labels of predictions, the scope of the keys that may send them, and indexes that find a label's prediction."""
+"""Labels of predictions, the scope of the API keys that may send labels, and indexes that find a label's prediction."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def upgrade() -> None:
         ),
         sa.Index("labels_of_request", "request_id", postgresql_where=of_prediction),
         schema="platform",
-        comment="Labels of predictions as they were observed. None is ever changed: a later one supersedes it.",
+        comment="Labels of predictions as they were observed. A label is never changed; a later label supersedes it.",
     )
     op.create_table(
         "refused_labels",
