@@ -76,9 +76,9 @@ def answers(address: str, version: int) -> list[dict[str, Any]]:
 def trained_because_of_the_archive(platform: Platform) -> Request:
     """Run the training that the sensor requests for the archive; return its approval request."""
     sensor = f"{MODEL.domain}_archive_changed"
-    [_] = platform.evaluate(sensor, sources=platform.services.sources)
+    [_] = platform.evaluate(sensor, sources=platform.services.sources, tables=platform.services.tables)
     request = platform.train()
-    assert platform.evaluate(sensor, sources=platform.services.sources) == ()
+    assert platform.evaluate(sensor, sources=platform.services.sources, tables=platform.services.tables) == ()
     return request
 
 

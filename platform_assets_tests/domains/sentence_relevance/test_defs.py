@@ -6,16 +6,21 @@ import base64
 import gzip
 import hashlib
 import tarfile
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from platform_assets import definitions
 from platform_assets.definitions import resources
+from platform_assets.domains.sentence_relevance import schemas
 from platform_assets.domains.sentence_relevance.defs import archived_sentences, sentences
 from platform_assets.domains.sentence_relevance.schemas import LABELS
 from platform_assets.domains.sentence_relevance.settings import SentenceRelevanceSettings
+from platform_assets.engine.query_engine import Engine
+from platform_assets.lake.delta_tables import MEMORY, TableStore
 from platform_assets.landing.declared_sources import Sources
 from platform_assets.services import Services
 from platform_assets.settings import Settings
@@ -223,17 +228,19 @@ def test_the_sensor_trains_the_model_when_the_archive_changes(tmp_path: Path) ->
     assert repository.has_job(sensor.job_name)
     first, second = [("a fire", "Relevant")], [("a fire", "Relevant"), ("my song", "Not Relevant")]
     cursor, launched = None, []
-    with empty_instance() as instance:
+    engine = Engine(tmp_path / "scratch")
+    tables = TableStore(MEMORY, engine)
+    with empty_instance() as instance, closing(engine):
         for made_from, texts in ((None, first), (first, first), (first, second)):
             if made_from:
                 digest = hashlib.sha256(unpacked(archive(tmp_path, *made_from))).hexdigest()
-                made = dg.AssetMaterialization(archived_sentences.key, metadata={"source_digest": digest})
-                instance.report_runless_asset_event(made)
+                with engine.stage(pd.DataFrame({"index": [0]})) as staged:
+                    tables.publish(schemas.ARCHIVED_SENTENCES.name, staged, metadata={"source_digest": digest})
             given = SentenceRelevanceSettings(sentences_archive_uri=str(archive(tmp_path, *texts)))
             context = dg.build_sensor_context(
                 instance=instance,
                 cursor=cursor,
-                resources={"sources": Sources(Settings(home=tmp_path), (given,))},
+                resources={"sources": Sources(Settings(home=tmp_path), (given,)), "tables": tables},
                 repository_def=repository,
             )
             tick = sensor.evaluate_tick(context)
