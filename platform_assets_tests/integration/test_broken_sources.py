@@ -273,7 +273,7 @@ def test_reproduce_gives_an_identical_version(platform: Platform) -> None:
         "reproduce", "credit_risk_model", "1", PLATFORM_HOME=platform.home, PLATFORM_DATABASE_URL=platform.url
     )
     assert (done.code, done.err) == (0, "")
-    assert "40 holdout metrics: all equal" in done.out
+    assert "46 holdout metrics: all equal" in done.out
     assert done.out.splitlines()[-1] == "credit_risk_model version 1 is reproduced"
 
 

@@ -77,6 +77,12 @@ class Workshop:
         found = (definitions or self.definitions).resolve_job_def(job)
         return found.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
 
+    def evaluate(self) -> dg.ExecuteInProcessResult:
+        """Run the check that evaluates the newest version, as the job `evaluate_breakage_model` does."""
+        every = self.definitions.resolve_implicit_global_asset_job_def()
+        job = every.get_subset(asset_selection=set(), asset_check_selection={dg.AssetCheckKey(KEY, EVALUATION)})
+        return job.execute_in_process(instance=self.instance, raise_on_error=False)
+
     def evaluate_sensor(self) -> dg.RunRequest | dg.SkipReason:
         sensor = self.definitions.get_repository_def().get_sensor_def("breakage_model_new_data")
         context = dg.build_sensor_context(
@@ -158,7 +164,7 @@ def test_a_training_in_progress_does_not_delay_other_runs(workshop: Workshop) ->
         training = pool.submit(workshop.run, "train_breakage_model", definitions=definitions)
         try:
             assert began.wait(120)
-            assert workshop.run("evaluate_breakage_model").success
+            assert workshop.evaluate().success
             assert [request.version for request in workshop.ledger.requests()] == [1]
             assert not training.done()
         finally:
