@@ -316,7 +316,7 @@ def _is_one_of(name: str, names: Sequence[str]) -> bool:
 
 
 def _outcome(history: Sequence[Event]) -> list[Event]:
-    """Return the event that closed the request, and the last event if it is another one; empty while pending."""
+    """Return the event that closed the request and, if different, the last event. Empty while pending."""
     closing = closing_event(history)
     return [] if closing is None else [closing] if history[-1] == closing else [closing, history[-1]]
 

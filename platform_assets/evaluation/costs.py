@@ -52,7 +52,8 @@ class Costs:
         Returns
         -------
         tuple[NDArray[np.float64], NDArray[np.float64]]
-            The distinct scores, descending, after an infinite threshold that flags no row, and the costs, (k + 1,).
+            Two arrays of k + 1 values, for k distinct scores: the thresholds, and the cost at each. The thresholds are
+            infinity, which flags no row, and then the scores in descending order.
         """
         import numpy as np
 

@@ -47,7 +47,7 @@ class Source:
     uri
         A path or any fsspec URI.
     demo
-        Whether the file is sample data, because the variable is not set.
+        Whether the file is sample data. It is if the variable is not set.
     unpacked
         Limit for unpacking a packed file. An archive has a limit of its own.
     """

@@ -1,4 +1,4 @@
-"""The caller of a request, as a route may record it."""
+"""The caller of a request: the name of the key and the request id, which a route can record."""
 
 from __future__ import annotations
 

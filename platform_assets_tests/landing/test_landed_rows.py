@@ -44,7 +44,7 @@ def test_column_names_become_lower_case_and_empty_ones_get_a_number(engine: Engi
     ]
 
 
-def test_parquet_keeps_types_and_numbers_rows(engine: Engine, tmp_path: Path) -> None:
+def test_parquet_rows_keep_their_types_and_are_numbered(engine: Engine, tmp_path: Path) -> None:
     big = 2**53 + 1
     path = tmp_path / "sales [1].parquet"
     pq.write_table(pa.table({" A": [big, None], "b": ["x", ""]}), path)

@@ -136,7 +136,7 @@ def test_a_content_that_comes_back_is_loaded_although_its_old_run_ended_last(wat
         watched.write(content)
         watched.tick()
         watched.run()
-    # The run that loaded the first content published first and records its materialisation only now.
+    # The run of the content "one" published its table before the other run, but records its materialisation only now.
     first = dg.AssetMaterialization("readings", metadata={"source_digest": hashlib.sha256(b"one").hexdigest()})
     watched.instance.report_runless_asset_event(first)
     assert watched.tick() == loaded(watched)

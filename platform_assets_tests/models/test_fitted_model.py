@@ -122,7 +122,7 @@ def test_checking_column_names_once_changes_no_score() -> None:
 
 
 @pytest.mark.parametrize("kind", ["numbers", "matrix", "mixed"])
-def test_the_error_for_a_mapping_without_a_feature_names_the_feature(kind: str) -> None:
+def test_the_error_for_a_row_that_lacks_a_feature_says_which_one(kind: str) -> None:
     whole = {"income": 1.0, "amount": 1.0, "age": 1.0, "children": 1, "house": "own", "has_car": True}
     without = {name: value for name, value in whole.items() if name != "income"}
     with pytest.raises(ArtefactError, match=r"the columns \['income'\] are missing; the model needs \['income', "):

@@ -38,7 +38,7 @@ NOT_RETURNED, OLDER = "not_returned_any_more", "older_than_stored"
 
 @dataclass
 class Merged:
-    """The hours of some months after a harvest, and what changed.
+    """The hours of the harvested months, merged with the stored ones, and what the harvest changed.
 
     Attributes
     ----------
