@@ -101,12 +101,12 @@ class GroupSplit:
         size = {"holdout_groups": str(self.holdout.groups), "holdout_newest": str(self.holdout.newest)}
         return replace(found, recorded={"group": self.group, **size})
 
-    def folds(self, examples: Frame, labels: Labels, count: int) -> list[tuple[Indices, Indices]]:  # noqa: ARG002
+    def folds(self, examples: Frame, labels: Labels, count: int) -> list[tuple[Indices, Indices]]:  # noqa: ARG002 - as above
         """Return folds by group and time; see `splits.folds`."""
         times = examples[self.time] if self.time else None
         return folds(examples[self.group], times, count, self.holdout.newest)
 
-    def held_out(self, recorded: Mapping[str, Any], examples: Frame, labels: Labels) -> NDArray[np.bool_]:  # noqa: ARG002
+    def held_out(self, recorded: Mapping[str, Any], examples: Frame, labels: Labels) -> NDArray[np.bool_]:  # noqa: ARG002 - as above
         """Return which rows belong to held-out groups.
 
         Raises

@@ -72,8 +72,7 @@ def table_asset(
     ValueError
         Only the schema or only the asset is partitioned. A run for one partition would then replace all partitions.
     """
-    if (partitions_def is None) != (schema.partition_by is None):
-        raise ValueError(f"{schema.name}: set both partitions_def and the schema's partition_by, or neither")
+    _demand_both_partitioned(schema, partitions_def)
 
     def decorate(work: Callable[..., Any]) -> dg.AssetsDefinition:
         resources = {parameter.name for parameter in get_resource_args(work)}
@@ -81,14 +80,10 @@ def table_asset(
             # Dagster still calls `backfill_policy` a beta feature. Without it, a backfill needs a run per partition.
             warnings.simplefilter("ignore", dg.BetaWarning)
             asset: dg.AssetsDefinition = dg.asset(
-                key=schema.name.split("/"),
-                group_name=schema.domain,
+                **_declared_by(schema),
                 description=inspect.getdoc(work),
                 owners=list(owners),
                 kinds={_kind(schema), *(kinds or ())},
-                metadata=_table_metadata(schema),
-                check_specs=[_check_spec(schema, check) for check in checks_of(schema)],
-                io_manager_key=IO_MANAGER,
                 required_resource_keys={"validator", "tables", "online", *resources},
                 ins=ins,
                 deps=list(deps),
@@ -98,6 +93,22 @@ def table_asset(
         return asset
 
     return decorate
+
+
+def _declared_by(schema: TableSchema) -> dict[str, Any]:
+    """Return the arguments of an asset that follow from its table."""
+    return {
+        "key": schema.name.split("/"),
+        "group_name": schema.domain,
+        "metadata": _table_metadata(schema),
+        "check_specs": [_check_spec(schema, check) for check in checks_of(schema)],
+        "io_manager_key": IO_MANAGER,
+    }
+
+
+def _demand_both_partitioned(schema: TableSchema, partitions_def: dg.PartitionsDefinition[str] | None) -> None:
+    if (partitions_def is None) != (schema.partition_by is None):
+        raise ValueError(f"{schema.name}: set both partitions_def and the schema's partition_by, or neither")
 
 
 def online_check(

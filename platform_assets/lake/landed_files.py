@@ -1,17 +1,27 @@
-"""Find the files whose rows are in the table of a landing zone or in its quarantine."""
+"""Tables of landing zones: the columns that describe a row's file, and the files whose rows are in a table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from platform_assets.landing.zone_batch import FILE_DIGEST, FILE_NAME
+from platform_assets.lake.schemas import Column
+from platform_assets.landing.zone_batch import FILE_DIGEST, FILE_LINE, FILE_NAME, LANDED_AT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from platform_assets.lake.delta_tables import TableStore
     from platform_assets.lake.schemas import TableSchema
+
+FILE_COLUMNS = (
+    Column(FILE_DIGEST, "string", "SHA-256 of the file's bytes, which identifies the file."),
+    Column(FILE_LINE, "int64", "Line of the file; the header is line 1."),
+    Column(FILE_NAME, "string", "Path in the landing zone from which the file was read."),
+)
+"""Columns of a landing zone's table that say where a row comes from. The first two are the key."""
+LANDED_AT_COLUMN = Column(LANDED_AT, "timestamp('UTC')", "Time at which the platform took the file.")
+"""Column of a landing zone's table with the time of the batch."""
 
 
 @dataclass(frozen=True)

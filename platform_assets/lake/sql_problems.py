@@ -101,7 +101,7 @@ PROBLEMS = {
     ),
     "unreachable": Problem(
         "{place} cannot be reached, or it closed the connection",
-        "Check that the server runs, the address in {settings}, and the network",
+        "Check the address in {settings} and the network, and that the server is running",
         _codes(state="08001 08003 08004 08006 08S01 57P01 57P02 57P03", mysql="2002 2003 2006 2013 2055 1927"),
         r"establish connection|Communication link failure|[Cc]onnection refused|closed the connection unexpectedly"
         r"|could not translate host name|connection is lost|connection is closed",

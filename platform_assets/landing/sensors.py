@@ -79,9 +79,9 @@ def source_changed_sensor(
 ) -> dg.SensorDefinition:
     """Make a sensor that launches a job for each new content of a source. Sample data are ignored.
 
-    The file is read only if its size, time or entity tag changed. The job is launched if
-    the table was not made from this content. If the run fails, it is retried after the times in `RETRY_AFTER`. While
-    a run of the job is unfinished, no further run is launched.
+    The file is read only if its size, time or entity tag changed. The job is launched if the table was not made from
+    this content. If the run fails, it is retried after the times in `RETRY_AFTER`. While a run of the job is
+    unfinished, no further run is launched.
 
     Parameters
     ----------
@@ -127,15 +127,21 @@ def source_changed_sensor(
             return dg.SensorResult(
                 skip_reason=f"{table.key.to_user_string()} is up to date with {source}", cursor=cursor
             )
-        tag = f"{declared.variable} {digest[:_KEY_DIGITS]}"
-        runs = context.instance.get_run_records(dg.RunsFilter(job_name=job, tags={SOURCE_TAG: tag}))
-        if reason := reason_to_wait(_failures(runs), time.time()):
-            return dg.SensorResult(skip_reason=f"{source}: {reason}; to try now, launch {job}", cursor=cursor)
-        # The key contains the number of the run, because Dagster never launches the same key twice.
-        request = dg.RunRequest(run_key=f"{tag}, run {len(runs) + 1}", tags={SOURCE_TAG: tag})
-        return dg.SensorResult(run_requests=[request], cursor=cursor)
+        due = _run_for(context.instance, job, f"{declared.variable} {digest[:_KEY_DIGITS]}")
+        if isinstance(due, str):
+            return dg.SensorResult(skip_reason=f"{source}: {due}; to try now, launch {job}", cursor=cursor)
+        return dg.SensorResult(run_requests=[due], cursor=cursor)
 
     return sensor
+
+
+def _run_for(instance: dg.DagsterInstance, job: str, tag: str) -> dg.RunRequest | str:
+    """Return the request of a run for a content, or the reason to wait after failed runs for it."""
+    runs = instance.get_run_records(dg.RunsFilter(job_name=job, tags={SOURCE_TAG: tag}))
+    if reason := reason_to_wait(_failures(runs), time.time()):
+        return reason
+    # The key contains the number of the run, because Dagster never launches the same key twice.
+    return dg.RunRequest(run_key=f"{tag}, run {len(runs) + 1}", tags={SOURCE_TAG: tag})
 
 
 def files_landed_sensor(

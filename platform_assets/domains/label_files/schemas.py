@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from platform_assets.lake.expectations import is_at_least, is_either, is_one_of, is_present
+from platform_assets.lake.landed_files import FILE_COLUMNS, LANDED_AT_COLUMN
 from platform_assets.lake.schemas import Column, TableSchema
 
 LABELS_INCOMING = TableSchema(
     name="label_files/labels_incoming",
     columns=(
-        Column("file_digest", "string", "SHA-256 of the file's bytes, which identifies the file."),
-        Column("line", "int64", "Line of the file; the header is line 1."),
-        Column("file_name", "string", "Path of the file in the landing zone, under which it was read."),
+        *FILE_COLUMNS,
         Column("model", "string", "Name of the registered model."),
         Column("request_id", "string", "Request whose prediction is labelled; null if a subject and a time are."),
         Column("place", "int64", "Place among the predictions of the request, from 0; null if the request has one."),
@@ -18,7 +17,7 @@ LABELS_INCOMING = TableSchema(
         Column("at", "timestamp('UTC')", "Time that the label of a subject is about; null with a request."),
         Column("label", "float64", "The label: 1 is the positive class of the model, 0 the other."),
         Column("observed_at", "timestamp('UTC')", "Time at which the label was observed."),
-        Column("landed_at", "timestamp('UTC')", "Time at which the platform took the file."),
+        LANDED_AT_COLUMN,
     ),
     key=("file_digest", "line"),
     source=True,

@@ -27,11 +27,12 @@ SHARE_OF_BAD_LINES = 0.005
 DEVICES = 6
 """Number of sample files with new readings, one per device."""
 FIRST_DAY = datetime(2026, 1, 5, 6, tzinfo=UTC)
-FEWEST = 1_500
-"""Minimum number of rows for training: with 150 held-out positive rows, the quality gate allows two misses."""
+ROWS = 1_500
+"""Number of rows, as in the real history.
 
-MOST = 1_500
-"""Maximum number of rows. On more rows, the exact Gaussian process makes training slow, despite its row limit."""
+With fewer, there are less than 150 held-out positive rows, on which the quality gate allows two misses. With more, the
+exact Gaussian process makes training slow, despite its row limit.
+"""
 
 
 def generate(path: Path, rows: int, seed: int = SEED) -> Path:
@@ -123,4 +124,4 @@ def _spoiled(line: list[Any], number: int) -> list[Any]:
     return spoiled[number % len(spoiled)]
 
 
-HISTORY = Demo(generate, fewest=FEWEST, most=MOST)
+HISTORY = Demo(generate, fewest=ROWS, most=ROWS)

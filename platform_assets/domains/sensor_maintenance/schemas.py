@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from platform_assets.lake.expectations import has_rows, is_one_of, is_present, is_unique, is_within
+from platform_assets.lake.landed_files import FILE_COLUMNS, LANDED_AT_COLUMN
 from platform_assets.lake.schemas import Column, TableSchema
 from platform_assets.serving.stored_predictions import prediction_table
 
@@ -45,13 +46,11 @@ READINGS_HISTORY = TableSchema(
 READINGS_INCOMING = TableSchema(
     name="sensor_maintenance/readings_incoming",
     columns=(
-        Column("file_digest", "string", "SHA-256 of the file's bytes, which identifies the file."),
-        Column("line", "int64", "Line of the file; the header is line 1."),
-        Column("file_name", "string", "Path in the landing zone from which the file was read."),
+        *FILE_COLUMNS,
         Column("device", "string", "Device of the reading; the name of the file if the device is unknown."),
         Column("recorded_at", "timestamp('UTC')", "Time of the reading; null if the time is unknown."),
         *FEATURES,
-        Column("landed_at", "timestamp('UTC')", "Time at which the platform took the file."),
+        LANDED_AT_COLUMN,
     ),
     key=("file_digest", "line"),
     source=True,

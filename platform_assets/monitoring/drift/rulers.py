@@ -24,6 +24,7 @@ MOST_CATEGORIES = 20
 NEIGHBOURS = 10
 _MOST_NEIGHBOURHOOD = 2_000
 _FAR = 1e6
+_NO_SPREAD = 1e-9
 _LONGEST_NAME = 40
 
 
@@ -187,7 +188,7 @@ class JointRuler(Ruler):
         plain = self._turned(others)
         sizes, axes = np.linalg.eigh(np.atleast_2d(np.cov(plain.T)))
         # Constant directions have no scale, so they are not rescaled.
-        self._axes = axes / np.sqrt(np.where(sizes > 1e-9, sizes, 1.0))  # noqa: PLR2004
+        self._axes = axes / np.sqrt(np.where(sizes > _NO_SPREAD, sizes, 1.0))
         turned = self._turned(others)
         kept = np.random.default_rng(0).permutation(len(turned))[:_MOST_NEIGHBOURHOOD]
         self._tree = cKDTree(turned[kept])
@@ -253,8 +254,8 @@ def _kolmogorov_smirnov(known: Floats, new: Floats) -> float:
     largest = 0.0
     # Between two known values, one function is constant and the other rises, so the ends of the interval suffice.
     for to_value, from_known in (("left", "right"), ("right", "left")):
-        counts = np.bincount(np.searchsorted(known, new, side=to_value), minlength=len(known) + 1)  # type: ignore[call-overload]
-        shares = np.searchsorted(known, known, side=from_known) / len(known)  # type: ignore[call-overload]
+        counts = np.bincount(np.searchsorted(known, new, side=to_value), minlength=len(known) + 1)  # type: ignore[call-overload]  # `side` is a literal
+        shares = np.searchsorted(known, known, side=from_known) / len(known)  # type: ignore[call-overload]  # as above
         largest = max(largest, float(np.abs(np.cumsum(counts)[:-1] / len(new) - shares).max()))
     return largest
 
