@@ -99,7 +99,7 @@ def pack_file(file: Path, archive: Path, member: str, how: Unpacking, called: st
     member
         Name of the file in the archive.
     how
-        Rules for unpacking; the archive obeys them.
+        Size limit for unpacking; a larger archive is refused.
     called
         Name of the file in messages.
 

@@ -87,17 +87,27 @@ class ArtefactStore:
         ArtefactError
             The store cannot be written.
         """
-        return self._add(data, _SUFFIX)
+        digest = hashlib.sha256(data).hexdigest()
+        if not self.exists(digest):
+            self._write(digest + _SUFFIX, data)
+        return digest
 
     def add_encoder(self, packed: bytes) -> str:
         """Store the files of a sentence encoder, packed by `sentence_encoder.pack`, and return their digest.
+
+        A stored file that was altered is replaced.
 
         Raises
         ------
         ArtefactError
             The store cannot be written.
         """
-        return self._add(packed, _ENCODER)
+        digest = hashlib.sha256(packed).hexdigest()
+        try:
+            self.read_encoder(digest)
+        except ArtefactError:
+            self._write(digest + _ENCODER, packed)
+        return digest
 
     def read(self, digest: str) -> bytes:
         """Return an artefact's bytes, after a check of their digest.
@@ -162,11 +172,7 @@ class ArtefactStore:
         ArtefactError
             The store cannot be written.
         """
-        with self._plain_errors(f"{name} was not stored"):
-            if self._is_remote:
-                self._put(name, data)
-            else:
-                _write(Path(self._root) / name, data)
+        self._write(name, data)
 
     def read_note(self, name: str) -> bytes | None:
         """Return the content of a small file next to the models; None if it is missing.
@@ -196,16 +202,12 @@ class ArtefactStore:
 
         return pafs.PyFileSystem(DeltaStorageHandler(self._root, self._options))
 
-    def _add(self, data: bytes, suffix: str) -> str:
-        digest = hashlib.sha256(data).hexdigest()
-        if self._info(digest, suffix).is_file:
-            return digest
-        with self._plain_errors(f"{digest} was not stored"):
+    def _write(self, name: str, data: bytes) -> None:
+        with self._plain_errors(f"{name} was not stored"):
             if self._is_remote:
-                self._put(digest + suffix, data)
+                self._put(name, data)
             else:
-                _write(Path(self._root) / (digest + suffix), data)
-        return digest
+                _write(Path(self._root) / name, data)
 
     def _read(self, digest: str, suffix: str) -> bytes:
         self._require(digest, suffix)

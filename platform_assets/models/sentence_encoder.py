@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.onnx"
 """ONNX graph with the inputs `input_ids` and, optionally, `attention_mask` and `token_type_ids`, int64 (texts, tokens).
 
-Its output `last_hidden_state`, or else its first output, is float32 (texts, tokens, width).
+The output used is `last_hidden_state`, or the first output if none has this name: float32 (texts, tokens, width).
 """
 TOKENIZER_FILE = "tokenizer.json"
-"""The tokenizer, as the library tokenizers writes it."""
+"""Tokenizer in the JSON format of the library tokenizers."""
 LIBRARIES = ("onnxruntime", "tokenizers")
 """The optional libraries."""
 THREADS = min(2, os.cpu_count() or 1)
@@ -37,7 +37,7 @@ THREADS = min(2, os.cpu_count() or 1)
 CACHED_TEXTS = 16_384
 """Number of vectors that an encoder keeps, 25 MB for 384 numbers each.
 
-A training encodes each text once, although it is part of several folds. With more texts, each fold encodes them again.
+A training encodes each text once, although it is part of several folds. If there are more, some are encoded again.
 """
 MOST_TOKENS = 256
 """Longest text, in tokens, if the tokenizer sets no limit. The rest of the text is ignored."""
@@ -67,7 +67,8 @@ class SentenceEncoder:
     """An open encoder. It can be used by several threads.
 
     Each text is encoded alone. A quantised model scales its activations by the whole batch, so in a batch the vector of
-    a text would depend on the other texts: with the 8-bit all-MiniLM-L6-v2, cosine similarity fell to 0.99.
+    a text would depend on the other texts. With the 8-bit all-MiniLM-L6-v2, the vectors of a text alone and in a batch
+    had a cosine similarity of 0.99.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ class SentenceEncoder:
             raise ArtefactError(f"{called} cannot encode a text: {first_line(error)}") from None
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one vector of length 1 per text, (texts, width) float32: the mean of the vectors of its tokens."""
+        """Return one unit vector per text, (texts, width) float32: the normalised mean of its token vectors."""
         import numpy as np
 
         if len(texts) > 1:
@@ -113,7 +114,7 @@ class SentenceEncoder:
 
     @property
     def width(self) -> int:
-        """Length of a vector."""
+        """Number of components of a vector."""
         return len(self._vector("a"))
 
     def _encoded(self, text: str) -> NDArray[np.float32]:

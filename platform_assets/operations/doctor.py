@@ -232,7 +232,7 @@ def _encoders(services: Services) -> Iterator[Finding]:
         if trouble:
             yield Finding(declared.variable, "broken", trouble)
         elif files and (reason := services.encoders.why_not(declared)):
-            mend = "install the extra: `make sync EXTRAS=encoder`, or unset the variable"
+            mend = "run `export EXTRAS=encoder` before `make up`, or unset the variable"
             yield Finding(declared.variable, "warning", f"is set, but {reason}", mend)
         else:
             yield Finding(declared.variable, "ok", "is set and reachable" if files else "not set: no sentence encoder")

@@ -55,7 +55,7 @@ class Encoders:
         if not self.files(declared):
             return f"{declared.variable} is not set"
         if missing := missing_libraries():
-            return f"{' and '.join(missing)} are not installed (the extra `encoder` of platform-assets)"
+            return f"the extra `encoder` is not installed (missing: {', '.join(missing)})"
         return None
 
     def landed(self, declared: DeclaredEncoder) -> str:
@@ -87,7 +87,7 @@ class Encoders:
             raise SourceError(str(error)) from None
 
     def bound(self, spec: ModelSpec, progress: Callable[[str], None]) -> ModelSpec:
-        """Return a declaration whose candidates use the encoder of today's setting, or without those candidates."""
+        """Return a declaration with the encoders that are configured now. Candidates of other encoders are removed."""
         digests: dict[str, str] = {}
         for declared in dict.fromkeys(one.encoder for one in spec.candidates if one.encoder):
             if reason := self.why_not(declared):
@@ -117,7 +117,10 @@ def encoders_in(spec: ModelSpec, leaderboard: Sequence[Mapping[str, Any]]) -> di
 
 
 def with_encoders(spec: ModelSpec, digests: Mapping[str, str]) -> ModelSpec:
-    """Return a declaration whose candidates have these digests in their grids. Candidates without one are left out."""
+    """Return a declaration whose candidates have these digests in their grids.
+
+    Candidates whose encoder has no digest are removed. Candidates that need no encoder are kept.
+    """
     return replace(
         spec,
         candidates=tuple(

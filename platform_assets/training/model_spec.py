@@ -179,7 +179,7 @@ class Incoming:
     batch
         Column that identifies the batch of a row.
     batch_name
-        Column with the batch's name for people.
+        Column with the human-readable name of the batch.
     arrived_at
         Column with the time at which the platform took the batch, UTC.
     """
@@ -252,7 +252,7 @@ class ModelSpec:
     seed
         Random seed.
     prediction_tables
-        Tables of stored predictions besides the prediction log, to which labels can belong.
+        Tables of stored predictions that labels are matched with, in addition to the prediction log.
     label_horizon
         Maximum time between a prediction about a subject and the time of a label about the same subject.
 

@@ -99,13 +99,13 @@ def test_equal_files_are_packed_into_equal_bytes(packed: bytes) -> None:
     ],
     ids=["no model", "cut off", "unknown input", "no tokenizer", "fewer words than the tokenizer"],
 )
-def test_a_file_of_another_kind_is_named(model: bytes | None, tokenizer: bytes | None, told: str) -> None:
+def test_the_error_names_the_invalid_file(model: bytes | None, tokenizer: bytes | None, told: str) -> None:
     whole = tiny_encoder.graph(len(WORDS)), tiny_encoder.tokenizer(["a", *WORDS])
     with pytest.raises(ArtefactError, match=told):
         SentenceEncoder(pack(model or whole[0], tokenizer or whole[1]), "the encoder")
 
 
-def test_other_files_are_no_encoder() -> None:
+def test_bytes_that_are_not_a_packed_encoder_are_refused() -> None:
     with pytest.raises(ArtefactError, match="the encoder is not a packed sentence encoder"):
         SentenceEncoder(b"PK and more", "the encoder")
 
@@ -152,13 +152,16 @@ def local_schema(store: ArtefactStore, digest: str) -> bytes:
 
 
 def test_an_altered_or_missing_encoder_is_refused_by_name(
-    local: ArtefactStore, model: FittedModel, digest: str, folder: Path
+    local: ArtefactStore, model: FittedModel, digest: str, packed: bytes, folder: Path
 ) -> None:
     saved, file = local.save(model), folder / f"{digest}.encoder"
     file.write_bytes(pack(tiny_encoder.graph(len(WORDS), seed=1), tiny_encoder.tokenizer(WORDS)))
     # Refused although the right encoder is open in this process.
     with pytest.raises(ArtefactError, match=f"the sentence encoder's file {digest}.encoder in .* was altered"):
         local.load(saved)
+    # The next training stores the file again.
+    assert local.add_encoder(packed) == digest
+    assert local.load(saved).features == ("text",)
     file.unlink()
     with pytest.raises(ArtefactError, match=f"the sentence encoder's file {digest}.encoder in .* is not there"):
         local.load(saved)

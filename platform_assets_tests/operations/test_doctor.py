@@ -235,7 +235,7 @@ def test_doctor_reports_whether_the_sentence_encoder_is_used(tmp_path: Path, mon
     (folder / "tokenizer.json").touch()
     monkeypatch.setattr(sentence_encoder, "find_spec", lambda _: None)
     assert finding().state == "warning"
-    assert "onnxruntime and tokenizers are not installed" in finding().found
+    assert "the extra `encoder` is not installed (missing: onnxruntime, tokenizers)" in finding().found
     monkeypatch.setattr(sentence_encoder, "find_spec", lambda _: "there")
     assert finding() == Finding("PLATFORM_SENTENCES_ENCODER_URI", "ok", "is set and reachable")
     assert found(doctor._encoders, tmp_path).found == "not set: no sentence encoder"

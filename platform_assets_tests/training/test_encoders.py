@@ -107,7 +107,7 @@ def test_the_candidate_with_the_encoder_takes_part_and_the_version_names_its_dig
     assert (found.largest_difference, found.changed) == (0, ())
 
 
-def test_another_encoder_trains_another_version(bench: Bench, tmp_path: Path) -> None:
+def test_a_different_encoder_gives_a_new_version(bench: Bench, tmp_path: Path) -> None:
     folder = tiny_encoder.write(tmp_path / "encoder", WORDS)
     first = bench.train(f"file://{folder}/")
     assert not bench.train(str(folder)).is_new
@@ -135,7 +135,10 @@ def test_without_the_libraries_the_candidate_is_left_out(
     monkeypatch.setattr(sentence_encoder, "find_spec", lambda _: None)
     training = bench.train(str(folder))
     assert training.record["candidate"] != "vectors"
-    assert any("because onnxruntime and tokenizers are not installed" in line for line in bench.lines)
+    assert any(
+        "because the extra `encoder` is not installed (missing: onnxruntime, tokenizers)" in line
+        for line in bench.lines
+    )
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
