@@ -58,6 +58,8 @@ def log() -> Log:
 def root() -> Iterator[logging.Logger]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    # A command that another test invoked in this process may have configured the logger before.
+    root.handlers[:] = [handler for handler in handlers if not isinstance(handler.formatter, JsonLines)]
     yield root
     root.handlers[:] = handlers
     root.setLevel(level)
