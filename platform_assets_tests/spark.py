@@ -59,10 +59,12 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]
     with ExitStack() as started:
         at = ["--host", HOST, "--port", str(master), "--webui-port", str(pages)]
         started.enter_context(_started("Master", ["org.apache.spark.deploy.master.Master", *at], logs))
-        wait_until(lambda: _listens(master) and _listens(pages), lambda: f"Spark's master: {(logs / 'Master').read_text()}")
+        wait_until(
+            lambda: _listens(master) and _listens(pages), lambda: f"Spark's master: {(logs / 'Master').read_text()}"
+        )
         for number in range(WORKERS):
-            worker = ["org.apache.spark.deploy.worker.Worker", "--host", HOST, "--webui-port", "0", "--cores", "1"]
-            worker += ["--memory", "700m", "--work-dir", str(logs / f"work{number}"), address]
+            worker = ["org.apache.spark.deploy.worker.Worker", "--host", HOST, "--webui-port", "0", "--cores", "2"]
+            worker += ["--memory", "1400m", "--work-dir", str(logs / f"work{number}"), address]
             started.enter_context(_started(f"Worker{number}", worker, logs))
         wait_until(lambda: _workers(pages) == WORKERS, lambda: f"Spark's workers: {(logs / 'Worker1').read_text()}")
         options = {**driver_options(), "spark.connect.grpc.binding.port": str(connect), "spark.cores.max": "2"}
@@ -89,11 +91,13 @@ def driver_options() -> dict[str, str]:
 
 @contextmanager
 def _started(name: str, command: Sequence[str], logs: Path) -> Iterator[None]:
-    [home] = find_spec("pyspark").submodule_search_locations  # type: ignore[union-attr]  # the fixture checked it
-    variables = {"SPARK_HOME": home, "SPARK_LOCAL_IP": HOST, "SPARK_LOCAL_DIRS": str(logs / "local")}
+    import pyspark
+
+    home = Path(pyspark.__path__[0])
+    variables = {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": HOST, "SPARK_LOCAL_DIRS": str(logs / "local")}
     with (logs / name).open("wb") as log:
         process = subprocess.Popen(
-            [str(Path(home) / "bin" / "spark-class"), *command],
+            [str(home / "bin" / "spark-class"), *command],
             stdout=log,
             stderr=log,
             env={**os.environ, **variables},

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import socket
 import uuid
 from contextlib import contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -169,13 +172,11 @@ class SparkCluster:
 
 
 def _opened(address: str) -> SparkSession:
-    _demand_answer(address)
-    try:
-        from pyspark.errors import PySparkException
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        needed = "install the optional feature: make sync EXTRAS=spark"
-        raise TableError(f"PLATFORM_ENGINE is spark, but pyspark is not installed ({error}); {needed}") from error
+    if reason := why_not(address):
+        raise TableError(f"Spark at {address} cannot be used: {reason}")
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
     builder: Any = SparkSession.builder.appName("platform_assets")
     if address.startswith(CONNECT):
         builder = builder.remote(address)
@@ -186,20 +187,29 @@ def _opened(address: str) -> SparkSession:
         # The session connects at its first command.
         _ = session.version
     except (PySparkException, RuntimeError, OSError) as error:
-        raise TableError(f"Spark at {address} cannot be reached: {first_line(error)}") from error
+        raise TableError(f"Spark at {address} cannot be used: {first_line(error)}") from error
     return session
 
 
-def _demand_answer(address: str) -> None:
-    """Raise if nothing listens at an address. Spark itself retries for minutes."""
+def why_not(address: str) -> str | None:
+    """Return what is missing for Spark at an address, with the fix; None if nothing is. Starts nothing.
+
+    Spark itself retries an unreachable address for minutes.
+    """
+    if find_spec("pyspark") is None:
+        return "pyspark is not installed; run `export EXTRAS=spark` before `make run` or `make up`"
+    # A Connect server has its own Java. Any other address needs a driver in this process.
+    if not address.startswith(CONNECT) and shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        return "Java is not installed; install Java 17 (Debian: apt-get install default-jre-headless)"
     parts = urlsplit(address)
-    if parts.scheme not in {"sc", "spark"}:
-        return
+    if parts.scheme not in _PORTS:
+        return None
     try:
         port = parts.port or _PORTS[parts.scheme]
         socket.create_connection((parts.hostname or "", port), timeout=_ANSWER_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise TableError(f"Spark at {address} cannot be reached: {error}; correct PLATFORM_SPARK_REMOTE") from error
+        return f"nothing answers there ({error}); correct PLATFORM_SPARK_REMOTE"
+    return None
 
 
 def _stored(name: str, kind: str, *, is_partition: bool) -> Column:

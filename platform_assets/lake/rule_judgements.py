@@ -6,7 +6,7 @@ so both ways give the same verdicts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import PlatformError
 from platform_assets.lake.expectations import HAS_ROWS, IS_UNIQUE, SAMPLE_ROWS, Judgement
@@ -44,9 +44,12 @@ def judge_by_rules(
         There is no rule for an expectation.
     """
     # One query reads the rows once.
-    numbers = {one.name: _number(rows, one) for one in expectations if one.kind != HAS_ROWS}
+    numbers = {str(place): _number(rows, one) for place, one in enumerate(expectations) if one.kind != HAS_ROWS}
     [found] = rows.aggregate(**{_ROWS: rows.count(), **numbers}).to_pyarrow().to_pylist()
-    return [_judgement(rows, one, found, identified_by) for one in expectations]
+    return [
+        _judgement(rows, one, found[_ROWS], found.get(str(place)), identified_by)
+        for place, one in enumerate(expectations)
+    ]
 
 
 _ROWS = "number of rows"
@@ -73,16 +76,15 @@ def _broken(rows: ir.Table, expectation: Expectation) -> ir.BooleanValue:
 
 
 def _judgement(
-    rows: ir.Table, expectation: Expectation, found: dict[str, Any], identified_by: Sequence[str]
+    rows: ir.Table, expectation: Expectation, total: int, number: int | None, identified_by: Sequence[str]
 ) -> Judgement:
-    name, total = expectation.name, found[_ROWS]
-    if expectation.kind == HAS_ROWS:
+    if number is None:
         passed = total >= expectation.arguments["min_value"]
-        return Judgement(name, passed=passed, rows=total, observed=str(total))
-    if not found[name]:
-        return Judgement(name, passed=True, rows=total)
+        return Judgement(expectation.name, passed=passed, rows=total, observed=str(total))
+    if number == 0:
+        return Judgement(expectation.name, passed=True, rows=total)
     bad = rows.filter(_broken(rows, expectation))
     broken = bad.count().to_pyarrow().as_py()
     shown = list(dict.fromkeys([*expectation.columns, *identified_by]))
-    samples = bad.select(shown).order_by(list(identified_by)).limit(SAMPLE_ROWS).to_pyarrow().to_pylist()
-    return Judgement(name, passed=False, rows=total, broken=broken, samples=tuple(samples))
+    samples = bad.order_by(list(identified_by)).select(shown).limit(SAMPLE_ROWS).to_pyarrow().to_pylist()
+    return Judgement(expectation.name, passed=False, rows=total, broken=broken, samples=tuple(samples))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -12,20 +13,22 @@ import pytest
 
 from platform_assets.base.errors import SchemaError, TableError
 from platform_assets.database.embedded.server import free_port
+from platform_assets.engine import spark_cluster
 from platform_assets.engine.local_time import local_time
 from platform_assets.engine.query_engine import Engine
-from platform_assets.engine.spark_cluster import SparkCluster
+from platform_assets.engine.spark_cluster import SparkCluster, why_not
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets_tests.engine.test_local_time import UTC_TIMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from platform_assets.base.frames import Expression
     from platform_assets_tests.spark import Cluster
 
 pytestmark = pytest.mark.requirement("PLT-9")
-DAY, NOON = dt.date(2024, 2, 29), dt.datetime(2024, 2, 29, 12, 0, 0, 1)  # noqa: DTZ001 - a time without a zone
+DAY, NOON = dt.date(2024, 2, 29), dt.datetime(2024, 2, 29, 12, 0, 0, 1)
 COLUMNS = {
     "flag": (pa.bool_(), [True, None, False]),
     "tiny": (pa.int8(), [-128, None, 127]),
@@ -108,7 +111,10 @@ def test_a_missing_partition_value_is_refused_as_by_duckdb(engine: Engine, table
         with pytest.raises(TableError) as error:
             engine.stage(rows.mutate(shop=rows.shop.nullif("c/d")), "shop")
         messages.append(str(error.value))
-    assert messages == ["partition column shop has a value that is missing, empty or very long; fill it or drop the row"] * 2
+    assert (
+        messages
+        == ["partition column shop has a value that is missing, empty or very long; fill it or drop the row"] * 2
+    )
 
 
 def test_a_value_that_does_not_fit_its_type_is_refused(engine: Engine, shops: Expression) -> None:
@@ -138,8 +144,22 @@ def test_local_times_equal_those_of_the_standard_library(engine: Engine, tables:
         assert row["local"] == row["at"].replace(tzinfo=dt.UTC).astimezone(zone).replace(tzinfo=None)
 
 
-@pytest.mark.parametrize("address", ["sc://127.0.0.1:{}", "spark://127.0.0.1:{}"])
-def test_an_unreachable_cluster_is_named_at_once(address: str) -> None:
-    address = address.format(free_port())
-    with pytest.raises(TableError, match=f"Spark at {address} cannot be reached: .*PLATFORM_SPARK_REMOTE"):
+@pytest.mark.parametrize("scheme", ["sc", "spark"])
+def test_an_unreachable_cluster_is_named_at_once(scheme: str) -> None:
+    pytest.importorskip("pyspark", reason="needs the optional feature spark (no apt package): make test EXTRAS=spark")
+    address = f"{scheme}://127.0.0.1:{free_port()}"
+    with pytest.raises(
+        TableError, match=f"^Spark at {address} cannot be used: nothing answers .*PLATFORM_SPARK_REMOTE"
+    ):
         _ = SparkCluster(address).ibis
+
+
+def test_java_is_needed_for_a_driver_in_this_process_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(spark_cluster, "find_spec", lambda _: True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    assert "install Java 17" in (why_not("local[2]") or "")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert why_not(f"sc://127.0.0.1:{server.getsockname()[1]}") is None
+    monkeypatch.setattr(spark_cluster, "find_spec", lambda _: None)
+    assert "EXTRAS=spark" in (why_not("local[2]") or "")
