@@ -181,14 +181,26 @@ def _unhealthy(uri: str) -> str:
 
 
 def _alerts(services: Services) -> Iterator[Finding]:
-    url = services.settings.alert_webhook_url.get_secret_value()
-    if not url:
-        yield Finding("alerts", "ok", "go to the log only, because PLATFORM_ALERT_WEBHOOK_URL is not set")
-    elif re.match(WEB_ADDRESS, url):
-        yield Finding("alerts", "ok", "go to the log and to the webhook (the webhook was not tested)")
-    else:
+    settings = services.settings
+    webhook = settings.alert_webhook_url.get_secret_value()
+    if webhook and not re.match(WEB_ADDRESS, webhook):
         mend = "set it to https://.., or unset it to send alerts to the log only"
         yield Finding("alerts", "broken", "PLATFORM_ALERT_WEBHOOK_URL is not a web address", mend)
+        return
+    waiting = sum(services.incidents.unsent().values())
+    destinations = {address for route in settings.alert_destinations.values() for address in route}
+    if waiting:
+        mend = "`platform-assets alerts list` shows them; the log says why, or correct PLATFORM_ALERT_ROUTES"
+        yield Finding("alerts", "warning", f"{waiting} messages were not accepted by their receivers yet", mend)
+    elif not destinations:
+        yield Finding("alerts", "ok", "go to the log only, because PLATFORM_ALERT_WEBHOOK_URL is not set")
+    else:
+        receivers = (
+            "the webhook (the webhook was not tested)"
+            if destinations == {webhook}
+            else f"{len(destinations)} receivers (not tested)"
+        )
+        yield Finding("alerts", "ok", f"go to the log and to {receivers}")
 
 
 def _sql_target(services: Services) -> Iterator[Finding]:
