@@ -9,6 +9,7 @@ import smtplib
 import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -63,7 +64,7 @@ def post(url: str, notice: Notice) -> None:
         )
     except (requests.RequestException, ValueError) as error:  # ValueError for some malformed addresses
         raise PlatformError(f"the webhook cannot be reached: {type(error).__name__}") from None
-    if not answer.ok or answer.is_redirect:
+    if not answer.ok or answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
         raise PlatformError(f"the webhook answered {answer.status_code}")
 
 
