@@ -198,7 +198,7 @@ def _alerts(services: Services) -> Iterator[Finding]:
 
 def _messages(services: Services) -> Iterator[Finding]:
     if waiting := sum(services.incidents.unsent().values()):
-        mend = "`platform-assets alerts list` shows the incidents, the log the reason; correct the PLATFORM_ALERT_ settings"
+        mend = "`platform-assets alerts list` shows the incidents, the log shows why; correct PLATFORM_ALERT_ROUTES"
         yield Finding("messages", "warning", f"{waiting} alerts were not accepted by their receivers", mend)
     else:
         yield Finding("messages", "ok", "no alert waits for its receiver")

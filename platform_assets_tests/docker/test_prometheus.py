@@ -164,7 +164,7 @@ def test_prometheus_answers_every_query_of_the_dashboard(scraped: Server, tmp_pa
     def has_two_samples() -> bool:
         try:
             return bool(ask('rate(process_cpu_seconds_total{job="platform"}[5m])'))
-        except requests.ConnectionError:
+        except requests.RequestException:  # before it listens, or while it answers 503 without JSON
             return False
 
     try:

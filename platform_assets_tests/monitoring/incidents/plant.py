@@ -17,7 +17,7 @@ from dagster._core.scheduler.instigation import (
     TickData,
     TickStatus,
 )
-from dagster._utils.error import SerializableErrorInfo
+from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defined]  # Dagster does not export it
 
 from platform_assets.base.errors import PlatformError
 from platform_assets.monitoring.incidents.defs import audit_job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.policy
 import http.server
 import json
@@ -101,9 +102,10 @@ def mail_server(*answers: str, **options: Any) -> Iterator[Mailbox]:
 
     class AnyPort(Controller):
         def _trigger_server(self) -> None:
-            # The server's port is known only now.
+            # Only now the server's port is known.
+            assert isinstance(self.server, asyncio.Server)
             self.port = self.server.sockets[0].getsockname()[1]
-            super()._trigger_server()
+            super()._trigger_server()  # type: ignore[no-untyped-call]  # aiosmtpd's
 
     box = Mailbox(*answers)
     controller = AnyPort(box, hostname="127.0.0.1", port=0, **options)
