@@ -7,6 +7,7 @@ killed, another process sends the message after that time; the receiver can reco
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from platform_assets.monitoring.incidents.store import Incident, Incidents
 
 _LOG = logging.getLogger(__name__)
-_MOST_AT_ONCE = 20
-"""Messages of one call, so that a slow receiver does not delay the caller for long."""
+_LONGEST_SECONDS = 20.0
+"""Time after which a call sends no further message, because Dagster ends the evaluation of a sensor after 60 s."""
 _RUNBOOK = "docs/alerts.md"
 
 
@@ -80,8 +81,8 @@ class Delivery:
             The database does not answer.
         """
         self._incidents.escalate()
-        sent = 0
-        for _ in range(_MOST_AT_ONCE):
+        sent, end = 0, time.monotonic() + _LONGEST_SECONDS
+        while time.monotonic() < end:
             with self._incidents.transaction() as connection:
                 message = messages.claim(connection, self._lease)
             if message is None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from platform_assets.approval.requests import State
 from platform_assets.monitoring.incidents import kinds
 from platform_assets.monitoring.incidents.kinds import cause
 
@@ -97,15 +96,13 @@ def expired_requests(ledger: Ledger, owners: Mapping[str, tuple[str, ...]]) -> F
     owners
         Owners of each model.
     """
-    found = Findings()
-    for model in owners:
-        about = cause(kinds.REQUEST_EXPIRED, model)
-        newest = next(iter(ledger.requests(model)), None)
-        if newest is None or newest.state is not State.EXPIRED:
-            found.add(about, None)
-            continue
-        title = f"{newest.called} expired before anybody decided"
-        found.add(about, Problem(about, title, "error", owners[model], ledger.page(newest.id), str(newest.id)))
+    found = Findings(sound={cause(kinds.REQUEST_EXPIRED, model) for model in owners})
+    for request in ledger.unanswered():
+        about = cause(kinds.REQUEST_EXPIRED, request.model)
+        title = f"{request.called} expired before anybody decided"
+        link, of_model = ledger.page(request.id), owners.get(request.model, ())
+        found.sound.discard(about)
+        found.add(about, Problem(about, title, "error", of_model, link, str(request.id)))
     return found
 
 
