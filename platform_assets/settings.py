@@ -216,6 +216,13 @@ class Settings(SettingsGroup):
             "`mssql+mssqlpython`. Default: `mssql`."
         ),
     ] = ""
+    sql_target_demo: Annotated[
+        Literal["off", "on"],
+        Field(
+            description="`on`: sample data may be loaded into that database. `off`: they are loaded only into the "
+            "platform's PostgreSQL; into any other database, the load fails."
+        ),
+    ] = "off"
     alert_webhook_url: Annotated[
         SecretStr,
         Field(description="URL that receives a JSON message for each failed run. Default: failures are only logged."),
