@@ -233,7 +233,7 @@ def test_all_parts_are_examined_and_no_secret_is_shown(
     things = ["environment", "home", "database", "history", "lake", "mlflow", "models", "alerts"]
     sources = [source.variable for source in declared_sources()]
     assert {"PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SENTENCES_ARCHIVE_URI"} <= {*sources}
-    things += [*sources, "arXiv", "PLATFORM_SENTENCES_ENCODER_URI", "SQL target"]
+    things += [*sources, "arXiv", "ESIOS", "PLATFORM_SENTENCES_ENCODER_URI", "SQL target"]
     assert [finding.thing for finding in findings] == things
     assert "hunter2" not in f"{findings}"
 

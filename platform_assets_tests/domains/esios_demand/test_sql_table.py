@@ -30,12 +30,13 @@ KEY = "update_timestamp TEXT, PRIMARY KEY (id, datetime))"
 
 
 def run(
-    services: Services, assets: Sequence[dg.AssetsDefinition] = (defs.demand_forecast, defs.demand_forecast_esios)
+    services: Services, selection: Sequence[dg.AssetsDefinition] | None = None
 ) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
     """Harvest and load a month, and return the result and the metadata of the asset of the SQL table."""
     with empty_instance() as instance:
         result = dg.materialize(
-            assets,
+            [defs.demand_forecast, defs.demand_forecast_esios],
+            selection=selection,
             resources=resources(lambda: services),
             instance=instance,
             tags=partition_tags(MONTH, MONTH),
