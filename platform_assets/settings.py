@@ -234,6 +234,13 @@ class Settings(SettingsGroup):
             "`mssql+mssqlpython`. Default: `mssql`."
         ),
     ] = ""
+    sql_target_demo: Annotated[
+        Literal["off", "on"],
+        Field(
+            description="`on`: sample data may be loaded into that database. `off`: they are loaded only into the "
+            "platform's PostgreSQL; into any other database, the load fails."
+        ),
+    ] = "off"
     alert_webhook_url: Annotated[
         SecretStr,
         Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -152,7 +152,12 @@ class ZoneFolder:
         files.invalidate_cache()
         if isinstance(files, AsyncFileSystem):
             # In an object store, a folder exists only while it has files, so an empty one is not an error.
-            return dict(files.find(root, detail=True))
+            if found := dict(files.find(root, detail=True)):
+                return found
+            # Azure's driver lists no files for a missing container. The container may be unreadable by itself.
+            with suppress(PermissionError):
+                files.info(root.split("/")[0])
+            return {}
         if not files.isdir(root):
             state = "is a file" if files.exists(root) else "does not exist"
             fix = f"create the folder, or correct {self.source.setting}"
