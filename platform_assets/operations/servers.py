@@ -43,7 +43,8 @@ def servers(services: Services) -> list[Server]:
         Server(
             name="service",
             command=[_program("platform-assets"), "serve"],
-            environment={},
+            # Then it expects the daemon to be alive.
+            environment={"PLATFORM_AUTOMATION": "on"},
             port=settings.service_port,
             health_path="/health/live",
         ),

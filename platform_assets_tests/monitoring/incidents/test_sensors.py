@@ -74,7 +74,7 @@ class Outside:
         self.broken = False
 
     def look(self) -> None:
-        Watch([self.champions, self.disk, self.daemon], self.at.incidents, self.at.delivery).look()
+        Watch([self.champions, self.disk, self.daemon, self.lookout], self.at.incidents, self.at.delivery).look()
 
     def champions(self) -> Findings:
         since = datetime.now(UTC) - HOUR
@@ -84,6 +84,9 @@ class Outside:
     def disk(self) -> Findings:
         free = 1 << 30 if self.broken else 1 << 40
         return problems.disk(self.folder, lambda _: (1 << 41, free))
+
+    def lookout(self) -> Findings:
+        return problems.lookout(self.at.incidents, datetime.now(UTC) - HOUR)
 
     def daemon(self) -> Findings:
         return problems.daemon(self.database, datetime.now(UTC) - (HOUR if self.broken else timedelta(0)))
@@ -113,7 +116,7 @@ def plant_faults(plant: Plant, outside: Outside) -> None:
             severity=dg.AssetCheckSeverity.ERROR,
         )
     )
-    plant.ticked("sales_arrived", timedelta(0), "no such folder")
+    plant.ticked("sales_arrived", timedelta(minutes=3), "no such folder")
     plant.ticked("prices_arrived", HOUR)
     plant.became(FreshnessState.FAIL)
     plant.works.ask(plant.works.train(), lifetime=timedelta(0))
@@ -252,6 +255,23 @@ def test_a_schedule_is_silent_if_it_was_not_evaluated_when_due(
     plant.ticked("nightly", datetime.now(UTC) - (NIGHT - 5 * HOUR))
     [state] = history.automation_states(plant.instance, plant.repository, now, since)
     assert (state.name, state.silent_since) == ("nightly", late)
+
+
+def test_a_sensor_fails_after_two_minutes_unless_only_its_code_cannot_be_reached(plant: Plant) -> None:
+    def failure() -> str | None:
+        now = datetime.now(UTC)
+        [state] = history.automation_states(plant.instance, plant.repository, now, now)
+        return state.failure
+
+    plant.ticked("sales_arrived", timedelta(minutes=5))
+    plant.ticked("sales_arrived", timedelta(minutes=4), "restarting", history.UNREACHABLE_CODE)
+    assert failure() is None
+    plant.ticked("sales_arrived", timedelta(minutes=1), "no such folder")
+    assert failure() is None
+    plant.ticked("sales_arrived", timedelta(minutes=0))
+    plant.ticked("sales_arrived", timedelta(minutes=3), "no such folder")
+    plant.ticked("sales_arrived", timedelta(minutes=0), "no such file")
+    assert failure() == "no such file"
 
 
 def test_a_sensor_is_silent_after_ten_minutes_or_five_intervals(plant: Plant) -> None:
