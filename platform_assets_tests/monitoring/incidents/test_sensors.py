@@ -258,20 +258,19 @@ def test_a_schedule_is_silent_if_it_was_not_evaluated_when_due(
 
 
 def test_a_sensor_fails_after_two_minutes_unless_only_its_code_cannot_be_reached(plant: Plant) -> None:
-    def failure() -> str | None:
-        now = datetime.now(UTC)
-        [state] = history.automation_states(plant.instance, plant.repository, now, now)
-        return state.failure
+    now = datetime.now(UTC)
 
-    plant.ticked("sales_arrived", timedelta(minutes=5))
-    plant.ticked("sales_arrived", timedelta(minutes=4), "restarting", history.UNREACHABLE_CODE)
-    assert failure() is None
-    plant.ticked("sales_arrived", timedelta(minutes=1), "no such folder")
-    assert failure() is None
-    plant.ticked("sales_arrived", timedelta(minutes=0))
-    plant.ticked("sales_arrived", timedelta(minutes=3), "no such folder")
-    plant.ticked("sales_arrived", timedelta(minutes=0), "no such file")
-    assert failure() == "no such file"
+    def failures() -> list[str | None]:
+        states = history.automation_states(plant.instance, plant.repository, now, now)
+        return [state.failure for state in sorted(states, key=lambda one: one.name)]
+
+    for name, kind in (("prices_arrived", history.UNREACHABLE_CODE), ("sales_arrived", "PlatformError")):
+        plant.ticked(name, timedelta(minutes=5))
+        plant.ticked(name, timedelta(minutes=3), "no such folder", kind)
+        plant.ticked(name, timedelta(minutes=1), "no such file")
+    assert failures() == [None, "no such file"]
+    plant.ticked("sales_arrived", timedelta(0))
+    assert failures() == [None, None]
 
 
 def test_a_sensor_is_silent_after_ten_minutes_or_five_intervals(plant: Plant) -> None:
