@@ -154,7 +154,8 @@ def watched(services: Services) -> Iterator[None]:
     try:
         yield
     except ServerEnded as error:
-        services.incidents.open_incident(ended, str(error))
+        # The lines of the log stay in the log, because they may contain anything.
+        services.incidents.open_incident(ended, str(error).partition(";")[0])
         services.delivery.deliver()
         raise
     finally:

@@ -125,7 +125,7 @@ def plant_faults(plant: Plant, outside: Outside) -> None:
     assert plant.run("audit")
     outside.broken = True
     with pytest.raises(ServerEnded), servers.watched(outside):  # type: ignore[arg-type]  # only what it uses
-        raise ServerEnded("MLflow ended with exit code 1")
+        raise ServerEnded("MLflow ended with exit code 1; its last lines:\n  GET /client/5008804")
 
 
 def mend_faults(plant: Plant, outside: Outside) -> None:
@@ -159,6 +159,7 @@ def test_a_planted_fault_of_each_kind_is_seen_alerted_once_and_closed_by_recover
             outside.look()
         opened = {one.kind: one for one in at.incidents.list()}
         assert set(opened) == set(KINDS)
+        assert opened["server_ended"].title == "MLflow ended with exit code 1"
         # The first request was refused, so the webhook received one message twice.
         states = [(one["state"], one["event"]) for one in hook.received[1:]]
         by_mail = {"run_failed", "check_failed"}
