@@ -403,6 +403,7 @@ class Services:
         looks: list[Callable[[], Findings]] = []
         if expects_daemon:
             looks.append(lambda: problems.daemon(self.database, started))
+            looks.append(lambda: problems.lookout(self.incidents, started))
         if not self.settings.database_url:
             looks.append(lambda: problems.disk(self.settings.home))
         if owners:

@@ -162,6 +162,8 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
         "platform.drift_batches": everything,
         "platform.drift_evidence": everything,
         "platform.estimated_performance": everything,
+        "platform.incident_messages": everything,
+        "platform.incidents": everything,
         "platform.labels": ["INSERT", "SELECT"],
         "platform.landing_files": everything,
         "platform.landing_names": everything,
@@ -170,6 +172,7 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
         "platform.predictions": everything,
         "platform.refused_labels": ["INSERT", "SELECT"],
         "platform.sessions": ["SELECT"],
+        "platform.watch_heartbeats": everything,
     }
     assert row == (False,)
 
@@ -329,7 +332,7 @@ def test_domain_branch_is_upgraded_once_after_the_platform_branch(
 ) -> None:
     alembic(external, command.downgrade, "0002")
     assert heads_of(external) == {"0002"}
-    heads = "0008, bakery_0001, shop_0002"
+    heads = "0009, bakery_0001, shop_0002"
     assert migrate(limited, external, domains) == [
         f"migrated {external.name('platform')} from 0002 to {heads}",
     ]
