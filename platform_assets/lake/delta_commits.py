@@ -38,6 +38,8 @@ _ATTEMPTS = 50
 _LONGEST_WAIT = 0.5
 """Longest wait between two attempts, in seconds."""
 _FOREVER = "interval 36500 days"
+SOURCE = "source"
+"""Metadata of a version: name of the source file that it was made from, without secrets."""
 SOURCE_DIGEST = "source_digest"
 """Metadata of a version: SHA-256 of the source file that it was made from."""
 

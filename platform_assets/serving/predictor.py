@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.lake.online_tables import OnlineRow
 from platform_assets.serving.prediction_log import Predictions
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class Predictor:
                 [{feature: row[feature] for feature in features} for row in rows],
                 scores.tolist(),
                 datetime.now(UTC),
+                [row.read_from if isinstance(row, OnlineRow) else None for row in rows],
             )
         )
         if logged is not None:
