@@ -167,7 +167,7 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
         "platform.landing_names": everything,
         "platform.library_schemas": ["SELECT"],
         "platform.online_tables": everything,
-            "platform.online_versions": everything,
+        "platform.online_versions": everything,
         "platform.predictions": everything,
         "platform.refused_labels": ["INSERT", "SELECT"],
         "platform.sessions": ["SELECT"],

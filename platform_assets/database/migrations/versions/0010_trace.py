@@ -1,4 +1,4 @@
-"""What `trace` needs: the versions of online tables, the version that a prediction's features were read from, a scope."""
+"""Records for `trace`: versions of online tables, and the version behind each prediction; and the scope `trace`."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def upgrade() -> None:
         column("rows", sa.BigInteger, "Number of rows."),
         column("run_id", sa.Text, "The Dagster run that wrote them; null outside of one.", nullable=True),
         column("inputs", postgresql.JSONB, "Version of each table of the lake that the rows were made from."),
-        column(
-            "published_at", sa.DateTime(timezone=True), "When it was published.", server_default=sa.text("now()")
-        ),
+        column("published_at", sa.DateTime(timezone=True), "When it was published.", server_default=sa.text("now()")),
         schema="platform",
         comment="Every version of the online tables, with other rows or other inputs than the version before.",
     )

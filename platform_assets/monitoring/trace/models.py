@@ -1,0 +1,192 @@
+"""The model version behind an answer: its artifact, its approval and its training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003 - FastAPI reads the annotations
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.approval.ledger_errors import NoSuchRequest
+from platform_assets.base.errors import ArtefactError, RegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.approval.ledger_events import Event
+    from platform_assets.approval.requests import Request
+    from platform_assets.models.artefact_store import ArtefactStore
+    from platform_assets.models.registry import ModelRegistry, ModelVersion
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One event of the approval request.
+
+    Attributes
+    ----------
+    kind
+        `request`, `approve`, `promote`, `roll_back` and so on.
+    by
+        Name of the person, or of the platform.
+    verified
+        Whether a key verified the name.
+    at
+        Time of the event.
+    reason
+        The person's reason; None without one.
+    told
+        The event in one sentence.
+    """
+
+    kind: str
+    by: str
+    verified: bool
+    at: datetime
+    reason: str | None
+    told: str
+
+
+@dataclass(frozen=True)
+class TracedModel:
+    """A model version, its approval and its training.
+
+    Attributes
+    ----------
+    name, version, approval_id
+        The model version, and the approval request by which it was champion.
+    digest
+        SHA-256 of the artifact; None if unknown.
+    threshold
+        Score from which an answer is positive; None if unknown.
+    decisions
+        Events of the approval request, oldest first.
+    dagster_run, mlflow_run
+        The run that trained the version, or that evaluated it for the request, and the MLflow run of the training; None
+        if unknown.
+    launched_by
+        What launched the training.
+    trained_at
+        Time of the registration.
+    git_commit, code, lock_digest
+        The commit, the version of the code, and the digest of the library versions.
+    demo
+        Whether it was trained on sample data.
+    tables, table_digests
+        Versions and digests of the tables of the training.
+    missing
+        What is unknown, and why.
+    """
+
+    name: str
+    version: int | None
+    approval_id: int | None
+    digest: str | None = None
+    threshold: float | None = None
+    decisions: Sequence[Decision] = ()
+    dagster_run: str | None = None
+    mlflow_run: str | None = None
+    launched_by: str | None = None
+    trained_at: datetime | None = None
+    git_commit: str | None = None
+    code: str | None = None
+    lock_digest: str | None = None
+    demo: bool | None = None
+    tables: Mapping[str, int] = field(default_factory=dict)
+    table_digests: Mapping[str, str] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class ModelRecords:
+    """The records of models.
+
+    Parameters
+    ----------
+    ledger, registry, artefacts
+        The records of decisions, of trainings, and the stored models.
+    """
+
+    ledger: Ledger
+    registry: ModelRegistry
+    artefacts: ArtefactStore
+
+    def trace(self, name: str, version: int | None, approval_id: int | None) -> TracedModel:
+        """Return what is known about the model version behind an answer.
+
+        The approval request comes first, because its content is frozen. The registry adds what the request lacks.
+
+        Parameters
+        ----------
+        name, version, approval_id
+            The model version, and its approval request.
+
+        Raises
+        ------
+        LedgerError
+            The database does not respond.
+        """
+        missing: list[str] = []
+        request, decisions = _request(self.ledger, approval_id, missing)
+        if request and (request.model, request.version) != (name, version):
+            missing.append(f"request {request.id} is about {request.model} version {request.version}")
+            request, decisions = None, []
+        registered = _registered(self.registry, name, version, missing)
+        evidence: Mapping[str, Any] = request.evidence if request else {}
+        tags = {**(evidence.get("registered") or {}).get("tags", {}), **(registered.tags if registered else {})}
+        runs, either = evidence.get("runs") or {}, request or registered
+        if either:
+            missing += _artefact(self.artefacts, either.digest)
+        return TracedModel(
+            name=name,
+            version=version,
+            approval_id=approval_id,
+            digest=either.digest if either else None,
+            threshold=either.threshold if either else None,
+            decisions=[_decision(event) for event in decisions],
+            dagster_run=runs.get("dagster"),
+            mlflow_run=registered.run_id if registered else runs.get("mlflow"),
+            launched_by=tags.get("launched_by"),
+            trained_at=registered.created_at if registered else None,
+            git_commit=tags.get("git_commit"),
+            code=tags.get("code_version"),
+            lock_digest=tags.get("lock_digest"),
+            demo=evidence.get("demo"),
+            tables=evidence.get("tables") or (registered.tables if registered else {}),
+            table_digests=evidence.get("table_digests") or (registered.table_digests if registered else {}),
+            missing=missing,
+        )
+
+
+def _request(ledger: Ledger, number: int | None, missing: list[str]) -> tuple[Request | None, Sequence[Event]]:
+    if number is None:
+        missing.append("the answer names no approval request")
+        return None, []
+    try:
+        return ledger.request(number), ledger.history(number)
+    except NoSuchRequest as error:
+        missing.append(str(error))
+        return None, []
+
+
+def _registered(registry: ModelRegistry, name: str, version: int | None, missing: list[str]) -> ModelVersion | None:
+    if version is None:
+        missing.append("the answer names no model version")
+        return None
+    try:
+        return registry.version(name, version)
+    except RegistryError as error:
+        missing.append(f"the model registry does not have this version: {error}")
+        return None
+
+
+def _artefact(artefacts: ArtefactStore, digest: str) -> list[str]:
+    try:
+        artefacts.read(digest)
+    except ArtefactError as error:
+        return [str(error)]
+    return []
+
+
+def _decision(event: Event) -> Decision:
+    return Decision(event.kind, event.who, event.authenticated, event.at, event.reason, event.told)
