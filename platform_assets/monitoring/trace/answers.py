@@ -61,7 +61,7 @@ class FoundAnswer:
         stored = self.stored
         features = (stored.features,) if isinstance(stored.features, str) else stored.features
         named = (stored.version, stored.approval, stored.at, stored.model, stored.subject, stored.caller)
-        others = {*features, *named, stored.inputs, stored.read_from, "batch", "place"}
+        others = {*stored.id, *stored.order, *features, *named, stored.inputs, stored.read_from}
         return {name: value for name, value in self.row.items() if name not in others}
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """A table of answers in PostgreSQL. Columns that no attribute names are shown as the answer.
+    """A table of answers in PostgreSQL. The columns that no attribute names are the answer.
 
     Attributes
     ----------

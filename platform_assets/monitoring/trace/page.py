@@ -62,8 +62,11 @@ def _rows(found: RowsOfTable) -> Iterator[str]:
     version = "an unknown version" if found.version is None else f"version {found.version}"
     equal = {True: "; equal to the features as served", False: "; NOT equal to the features as served", None: ""}
     yield f"  rows of {found.table}, {version}{equal[found.equal_to_served]}:"
-    for row in found.rows[:MOST_ROWS]:
-        yield f"    {_place(row)}{_values(row.values if row.text is None else row.text)}"
+    shown = [row.values if row.text is None else row.text for row in found.rows[:MOST_ROWS]]
+    for names in shown[:1]:
+        yield f"    columns: {escaped(', '.join(names))}"
+    for row, values in zip(found.rows, shown, strict=False):
+        yield f"    {_place(row)}{escaped(', '.join('' if one is None else _as_text(one) for one in values.values()))}"
     if more := found.more + len(found.rows[MOST_ROWS:]):
         yield f"    and {more:,} further rows"
     for row in found.rows[:1]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from platform_assets.base.errors import PlatformError, first_line
 from platform_assets.lake.delta_commits import SOURCE_DIGEST
@@ -75,7 +76,7 @@ class RowsOfTable:
 
 
 class SourceRows:
-    """Reads the rows behind answers.
+    """Reads the rows behind answers. A context manager; it lands each source once, and removes the files at the end.
 
     Parameters
     ----------
@@ -91,6 +92,14 @@ class SourceRows:
         self._tables = tables
         self._sources = sources
         self._engine = engine
+        self._landed: dict[Any, Landed] = {}
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._held.close()
 
     def find(
         self, behind: RowsBehind, ancestor: Ancestor, answer: Mapping[str, Any], features: Mapping[str, Any]
@@ -137,33 +146,35 @@ class SourceRows:
         if digest is None:
             return plain, [f"version {ancestor.number} of {ancestor.name} does not record its source file"]
         try:
-            with behind.read(self._sources, self._engine) as landed:
-                if landed.digest != digest:
-                    why = (
-                        f"the lines are unknown, because {landed.source} now has other bytes (SHA-256 "
-                        f"{landed.digest}); to find them, restore the file with SHA-256 {digest} and trace again"
-                    )
-                    return plain, [why]
-                lines = self._lines(behind, landed, answer)
+            if behind.read not in self._landed:
+                self._landed[behind.read] = self._held.enter_context(behind.read(self._sources, self._engine))
+            landed = self._landed[behind.read]
+            if landed.digest != digest:
+                why = (
+                    f"the lines are unknown, because {landed.source} now has other bytes (SHA-256 {landed.digest}); "
+                    f"to find them, restore the file with SHA-256 {digest} and trace again"
+                )
+                return plain, [why]
+            lines = _lines(behind, landed, answer)
         except PlatformError as error:
             return plain, [f"the lines are unknown, because the source cannot be read: {first_line(error)}"]
         key = behind.table.key
         found = [SourceRow(row, file, digest, *lines.get(_key(row, key), (None, None))) for row in rows]
         return found, []
 
-    def _lines(
-        self, behind: RowsBehind, landed: Landed, answer: Mapping[str, Any]
-    ) -> dict[tuple[Any, ...], tuple[int, dict[str, Any]]]:
-        """Return the first line of each key in a file, and the row's texts."""
-        typed = self._engine.stage(typed_rows(landed.rows, behind.table))
-        with typed:
-            rows = behind.rows(self._engine.staged(typed), answer)
-            keys = rows.select(*behind.table.key, LINE).order_by(LINE).to_pyarrow().to_pylist()
-        raw = _raw_rows(landed.rows, [row[LINE] for row in keys])
-        found: dict[tuple[Any, ...], tuple[int, dict[str, Any]]] = {}
-        for row in keys:
-            found.setdefault(_key(row, behind.table.key), (row[LINE], raw[row[LINE]]))
-        return found
+
+def _lines(
+    behind: RowsBehind, landed: Landed, answer: Mapping[str, Any]
+) -> dict[tuple[Any, ...], tuple[int, dict[str, Any]]]:
+    """Return the first line of each key in a file, and the row's texts."""
+    key = behind.table.key
+    rows = behind.rows(typed_rows(landed.rows, behind.table), answer)
+    keys = rows.select(*key, LINE).order_by(LINE).to_pyarrow().to_pylist()
+    raw = _raw_rows(landed.rows, [row[LINE] for row in keys])
+    found: dict[tuple[Any, ...], tuple[int, dict[str, Any]]] = {}
+    for row in keys:
+        found.setdefault(_key(row, key), (row[LINE], raw[row[LINE]]))
+    return found
 
 
 def _raw_rows(rows: ir.Table, lines: Sequence[int]) -> dict[int, dict[str, Any]]:

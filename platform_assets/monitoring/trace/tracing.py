@@ -175,7 +175,8 @@ class Tracer:
         if not found:
             raise _not_found(wanted, number, total)
         ancestry = Ancestry(self.tables)
-        answers = [self._traced(ancestry, one) for one in found]
+        with SourceRows(self.tables, self.sources, self.engine) as rows:
+            answers = [self._traced(ancestry, rows, one) for one in found]
         versions = dict.fromkeys((one.model, one.version, one.approval_id) for one in answers)
         models = [self.records.trace(*one) for one in versions]
         named = [
@@ -187,10 +188,10 @@ class Tracer:
         tables = [_table(ancestry.find(name, one)) for name in sorted(everything) for one in sorted(everything[name])]
         return Trace(wanted, total, answers, models, tables)
 
-    def _traced(self, ancestry: Ancestry, found: FoundAnswer) -> TracedAnswer:
+    def _traced(self, ancestry: Ancestry, rows: SourceRows, found: FoundAnswer) -> TracedAnswer:
         stored = found.stored
         inputs, missing = self._inputs(found)
-        of_tables = self._rows_behind(ancestry, found, inputs)
+        of_tables = self._rows_behind(ancestry, rows, found, inputs)
         features = found.features
         if not features and of_tables and of_tables[0].rows:
             features = {name: of_tables[0].rows[0].values[name] for name in found.in_rows}
@@ -222,9 +223,10 @@ class Tracer:
             return {}, [f"the tables of the lake that {read_from} was made from were not recorded"]
         return inputs, []
 
-    def _rows_behind(self, ancestry: Ancestry, found: FoundAnswer, inputs: Mapping[str, int]) -> list[RowsOfTable]:
+    def _rows_behind(
+        self, ancestry: Ancestry, reader: SourceRows, found: FoundAnswer, inputs: Mapping[str, int]
+    ) -> list[RowsOfTable]:
         everything = ancestry.closure({name: {version} for name, version in inputs.items()})
-        reader = SourceRows(self.tables, self.sources, self.engine)
         rows = []
         for behind in found.behind:
             name, accumulates = behind.table.name, behind.table.accumulates
