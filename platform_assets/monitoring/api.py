@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import JSON
 from platform_assets.monitoring.labels import LONGEST_SUBJECT, Filed, Label, fault
-from platform_assets.monitoring.trace.tracing import Trace
+from platform_assets.monitoring.trace.results import Trace, trace_as_json
 from platform_assets.web.one_or_many import (
     LARGEST_FLOAT,
     MOST_AT_ONCE,
@@ -57,7 +57,6 @@ AnswerNumber = Annotated[
         examples=[None],
     ),
 ]
-_TRACE = TypeAdapter(Trace)
 
 
 def _time(value: Any) -> datetime:
@@ -286,7 +285,7 @@ def _add_trace(routes: APIRouter, services: Services) -> None:
         Returns the features as served, the table versions, the rows with their files and lines, the model version with
         its approval and training, and the runs that made each table. What is unknown is listed as missing.
         """
-        return Response(_TRACE.dump_json(services.tracer.trace(request_id, answer)), media_type=JSON)
+        return Response(trace_as_json(services.tracer.trace(request_id, answer)), media_type=JSON)
 
 
 def _demand_model(request: Request, model: str) -> None:

@@ -30,9 +30,9 @@ def trace(
     quiet_libraries()
     found = context.obj.services.tracer.trace(request_id, answer)
     if as_json:
-        from pydantic import TypeAdapter
+        from platform_assets.monitoring.trace.results import trace_as_json
 
-        say(TypeAdapter(type(found)).dump_json(found, indent=2).decode())
+        say(trace_as_json(found, indent=2).decode())
         return
     for line in written(found):
         say(line)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime  # noqa: TC003 - FastAPI reads the annotations
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.approval.ledger_errors import NoSuchRequest
 from platform_assets.base.errors import ArtefactError, RegistryError
+from platform_assets.monitoring.trace.results import Decision, TracedModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,84 +17,6 @@ if TYPE_CHECKING:
     from platform_assets.approval.requests import Request
     from platform_assets.models.artefact_store import ArtefactStore
     from platform_assets.models.registry import ModelRegistry, ModelVersion
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One event of the approval request.
-
-    Attributes
-    ----------
-    kind
-        `request`, `approve`, `promote`, `roll_back` and so on.
-    by
-        Name of the person, or of the platform.
-    verified
-        Whether a key verified the name.
-    at
-        Time of the event.
-    reason
-        The person's reason; None without one.
-    told
-        The event in one sentence.
-    """
-
-    kind: str
-    by: str
-    verified: bool
-    at: datetime
-    reason: str | None
-    told: str
-
-
-@dataclass(frozen=True)
-class TracedModel:
-    """A model version, its approval and its training.
-
-    Attributes
-    ----------
-    name, version, approval_id
-        The model version, and the approval request by which it was champion.
-    digest
-        SHA-256 of the artifact; None if unknown.
-    threshold
-        Score from which an answer is positive; None if unknown.
-    decisions
-        Events of the approval request, oldest first.
-    dagster_run, mlflow_run
-        The run that trained the version, or that evaluated it for the request, and the MLflow run of the training; None
-        if unknown.
-    launched_by
-        What launched the training.
-    trained_at
-        Time of the registration.
-    git_commit, code, lock_digest
-        The commit, the version of the code, and the digest of the library versions.
-    demo
-        Whether it was trained on sample data.
-    tables, table_digests
-        Versions and digests of the tables of the training.
-    missing
-        What is unknown, and why.
-    """
-
-    name: str
-    version: int | None
-    approval_id: int | None
-    digest: str | None = None
-    threshold: float | None = None
-    decisions: Sequence[Decision] = ()
-    dagster_run: str | None = None
-    mlflow_run: str | None = None
-    launched_by: str | None = None
-    trained_at: datetime | None = None
-    git_commit: str | None = None
-    code: str | None = None
-    lock_digest: str | None = None
-    demo: bool | None = None
-    tables: Mapping[str, int] = field(default_factory=dict)
-    table_digests: Mapping[str, str] = field(default_factory=dict)
-    missing: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,14 @@ from platform_assets.base.printable_text import escaped
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from platform_assets.monitoring.trace.models import TracedModel
-    from platform_assets.monitoring.trace.source_rows import RowsOfTable, SourceRow
-    from platform_assets.monitoring.trace.tracing import Trace, TracedAnswer, TracedTable
+    from platform_assets.monitoring.trace.results import (
+        RowsOfTable,
+        SourceRow,
+        Trace,
+        TracedAnswer,
+        TracedModel,
+        TracedTable,
+    )
 
 MOST_ROWS = 12
 """Number of rows of each table on the page. The JSON has all of them."""
@@ -23,9 +28,9 @@ UNKNOWN = "not recorded"
 def written(trace: Trace) -> Iterator[str]:
     """Yield the lines of the page."""
     yield f"Trace of {escaped(trace.id)}"
-    first = f", the first {len(trace.answers)} are below; --answer N shows another one"
+    few = f"; {len(trace.answers)} are below, and --answer N shows another one"
     if trace.total > 1:
-        yield f"  {trace.total:,} answers{first if trace.total > len(trace.answers) else ''}"
+        yield f"  {trace.total:,} answers{few if trace.total > len(trace.answers) else ''}"
     for answer in trace.answers:
         yield from _answer(answer)
     for model in trace.models:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from platform_assets.base.errors import PlatformError, first_line
@@ -11,6 +10,7 @@ from platform_assets.lake.delta_commits import SOURCE_DIGEST
 from platform_assets.lake.field_types import typed_rows
 from platform_assets.landing.row_writer import LINE, OWN
 from platform_assets.landing.zone_batch import FILE_DIGEST, FILE_LINE, FILE_NAME
+from platform_assets.monitoring.trace.results import RowsOfTable, SourceRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,53 +26,6 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 100
 """Maximum number of rows of one table behind an answer."""
-
-
-@dataclass(frozen=True)
-class SourceRow:
-    """One row behind an answer.
-
-    Attributes
-    ----------
-    values
-        The row as it is in the table.
-    file, file_digest, line
-        Where the row stands: name of the file, SHA-256 of the file, and its line; None if unknown.
-    text
-        The row as it is in the file; None if the file was not read.
-    """
-
-    values: Mapping[str, Any]
-    file: str | None = None
-    file_digest: str | None = None
-    line: int | None = None
-    text: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class RowsOfTable:
-    """The rows of one table behind an answer.
-
-    Attributes
-    ----------
-    table, version
-        The table and the version that contains the rows; the version is None if it is unknown.
-    rows
-        The rows.
-    more
-        Number of further rows, which are not listed.
-    equal_to_served
-        Whether the features in these rows equal the features as served; None if these rows are not the features.
-    missing
-        What is unknown about these rows, and why.
-    """
-
-    table: str
-    version: int | None
-    rows: Sequence[SourceRow] = ()
-    more: int = 0
-    equal_to_served: bool | None = None
-    missing: Sequence[str] = field(default=())
 
 
 class SourceRows:

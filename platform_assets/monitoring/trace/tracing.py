@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from datetime import datetime  # noqa: TC003 - FastAPI reads the annotations
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import as_json
 from platform_assets.lake.ancestry import Ancestor, Ancestry, grouped
 from platform_assets.lake.delta_commits import SOURCE, SOURCE_DIGEST
 from platform_assets.monitoring.trace.answers import batches_of, find_answers, recorded_inputs
-from platform_assets.monitoring.trace.source_rows import RowsOfTable, SourceRows
+from platform_assets.monitoring.trace.results import RowsOfTable, Trace, TracedAnswer, TracedTable
+from platform_assets.monitoring.trace.source_rows import SourceRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,114 +21,10 @@ if TYPE_CHECKING:
     from platform_assets.landing.declared_sources import Sources
     from platform_assets.monitoring.trace.answers import Connect, FoundAnswer
     from platform_assets.monitoring.trace.declarations import TracedAnswers
-    from platform_assets.monitoring.trace.models import ModelRecords, TracedModel
+    from platform_assets.monitoring.trace.models import ModelRecords
 
 MOST_ANSWERS = 10
 """Maximum number of answers in one trace."""
-
-
-@dataclass(frozen=True)
-class TracedAnswer:
-    """One answer.
-
-    Attributes
-    ----------
-    model, version, approval_id
-        The model version that answered, and the approval request by which it was champion.
-    at
-        Time of the answer.
-    caller
-        Name of the key that asked; None if nobody asked, as for a stored prediction.
-    subject
-        What the answer is about; None without a name.
-    answer
-        The answer, such as the score and the decision.
-    features
-        The features as served.
-    read_from
-        Online table and version that the features were read from, as `<table>@<version>`; None if the request contained
-        the features, or if this was not recorded.
-    inputs
-        Versions of the tables of the lake that the features were made from.
-    rows
-        The rows behind the features.
-    missing
-        What is unknown about this answer, and why.
-    """
-
-    model: str
-    version: int | None
-    approval_id: int | None
-    at: datetime | None
-    caller: str | None
-    subject: str | None
-    answer: Mapping[str, Any]
-    features: Mapping[str, Any]
-    read_from: str | None = None
-    inputs: Mapping[str, int] = field(default_factory=dict)
-    rows: Sequence[RowsOfTable] = ()
-    missing: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class TracedTable:
-    """One table version behind the answers, or behind the training of their model.
-
-    Attributes
-    ----------
-    name, version
-        The table and the number of its version.
-    digest, rows, committed_at
-        Digest of the rows, their number, and the time of publication; None if unknown.
-    run, code
-        The Dagster run that made it, and the version of the code.
-    demo
-        Whether it contains sample data.
-    source, source_digest
-        The source file of a loaded table, and its SHA-256.
-    inputs
-        Versions of other tables that it was made from.
-    missing
-        Why the rows cannot be read any more; empty if they can.
-    """
-
-    name: str
-    version: int
-    digest: str | None = None
-    rows: int | None = None
-    committed_at: datetime | None = None
-    run: str | None = None
-    code: str | None = None
-    demo: bool | None = None
-    source: str | None = None
-    source_digest: str | None = None
-    inputs: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    missing: str = ""
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Everything behind the answers of an id.
-
-    Attributes
-    ----------
-    id
-        The id: of a request, or of a stored answer.
-    total
-        Number of all answers with this id.
-    answers
-        The answers that this trace contains.
-    models
-        The model versions that answered.
-    tables
-        The table versions behind the features and the trainings, back to the sources.
-    """
-
-    id: str
-    total: int
-    answers: Sequence[TracedAnswer]
-    models: Sequence[TracedModel]
-    tables: Sequence[TracedTable]
 
 
 @dataclass(frozen=True)
