@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from platform_assets.monitoring.drift.monitor import DriftMonitor
     from platform_assets.monitoring.label_store import Labels
     from platform_assets.monitoring.trace.declarations import TracedAnswers
+    from platform_assets.monitoring.trace.open_lineage import LineageReceiver
     from platform_assets.monitoring.trace.tracing import Tracer
     from platform_assets.serving.bundles import Bundle
     from platform_assets.serving.current_champions import CurrentChampions
@@ -369,6 +370,13 @@ class Services:
 
         records = ModelRecords(self.ledger, self.registry, self.artefacts)
         return Tracer(self._connection, self.answers(), self.tables, self.sources, self.engine, records)
+
+    @opened
+    def lineage_receiver(self) -> LineageReceiver:
+        """Sends lineage events to another catalogue."""
+        from platform_assets.monitoring.trace.open_lineage import LineageReceiver
+
+        return LineageReceiver(self.settings.openlineage_url, self.settings.openlineage_api_key.get_secret_value())
 
     @opened
     def alerts(self) -> Alerts:

@@ -220,6 +220,16 @@ class Settings(SettingsGroup):
         SecretStr,
         Field(description="URL that receives a JSON message for each failed run. Default: failures are only logged."),
     ] = SecretStr("")
+    openlineage_url: Annotated[
+        str,
+        Field(
+            description="Server that receives lineage as OpenLineage events, such as Marquez: "
+            "`http://host:5000`. Default: no events. See [Trace](trace.md#in-a-catalogue)."
+        ),
+    ] = ""
+    openlineage_api_key: Annotated[
+        SecretStr, Field(description="Key for that server, sent as a bearer token. Default: none.")
+    ] = SecretStr("")
     api_keys: Annotated[
         SecretStr,
         Field(

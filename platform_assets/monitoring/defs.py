@@ -1,4 +1,4 @@
-"""Alerts about failed runs, and for each declared model its evaluation on labels and its drift check and sensor."""
+"""Alerts about failed runs, lineage events, and the evaluation on labels and drift of each declared model."""
 
 from datetime import timedelta
 
@@ -8,12 +8,13 @@ from platform_assets.monitoring.alerts import Alert, Alerts
 from platform_assets.monitoring.assets import evaluation_job, real_performance_check
 from platform_assets.monitoring.drift.assets import drift_check
 from platform_assets.monitoring.drift.sensors import drift_sensor
+from platform_assets.monitoring.trace.sensors import lineage_sensor
 from platform_assets.orchestration.declared import Declared
 from platform_assets.settings import load_settings
 
 
 def definitions(declared: Declared) -> dg.Definitions:
-    """Return the sensor for failed runs, and for each model its evaluation on labels and its drift check and sensor."""
+    """Return the sensors for failed runs and lineage, and each model's evaluation on labels, drift check and sensor."""
     settings = load_settings()
     action, cool_down = settings.drift_action, timedelta(hours=settings.drift_cool_down_hours)
     watched = [(spec, spec.incoming) for spec in declared.models if spec.incoming]
@@ -24,7 +25,7 @@ def definitions(declared: Declared) -> dg.Definitions:
             *(drift_check(spec, incoming) for spec, incoming in watched),
         ],
         jobs=[evaluation_job(spec) for spec in declared.models],
-        sensors=[run_failed_sensor(), *on_drift],
+        sensors=[run_failed_sensor(), *([lineage_sensor()] if settings.openlineage_url else []), *on_drift],
     )
 
 

@@ -317,7 +317,8 @@ def test_a_domain_declares_a_table_of_answers_with_its_inputs(shop: Shop) -> Non
     with shop.services.database.connect("platform") as connection:
         connection.execute(
             "create temp table forecasts as select 'es' as zone, date '2026-03-01' as day, hour, 7 as lag, 1.5 as mw,"
-            " now() as at, 3 as model_version, 5 as approval_id, '{\"esios_demand/demand_forecast\": 4}'::jsonb as inputs"
+            " now() as at, 3 as model_version, 5 as approval_id,"
+            " '{\"esios_demand/demand_forecast\": 4}'::jsonb as inputs"
             " from generate_series(0, 23) as hour"
         )
 
