@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import TableError
+from platform_assets.lake.undone_loads import why_undone
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -30,12 +31,15 @@ class Ancestor:
         Its description; None if the lake does not have it.
     missing
         Why the rows of the version cannot be read; empty if they can.
+    undone
+        Who undid the version as wrong, and why; empty if nobody did.
     """
 
     name: str
     number: int
     version: TableVersion | None
     missing: str = ""
+    undone: str = ""
 
     @cached_property
     def inputs(self) -> dict[str, set[int]]:
@@ -64,11 +68,12 @@ class Ancestry:
         version = versions.get(number)
         if version is None:
             return Ancestor(name, number, None, f"the lake has no version {number} of {name}")
+        undone = why_undone(list(versions.values()), number)
         try:
             self._tables.scan(name, version=number)
         except TableError as error:
-            return Ancestor(name, number, version, str(error))
-        return Ancestor(name, number, version)
+            return Ancestor(name, number, version, str(error), undone)
+        return Ancestor(name, number, version, undone=undone)
 
     def newest(self, name: str) -> int | None:
         """Return the number of the newest version; None if the table cannot be read."""

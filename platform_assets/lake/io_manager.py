@@ -12,12 +12,12 @@ from platform_assets.base.provenance import code_version
 from platform_assets.engine.query_engine import Engine, as_frame
 from platform_assets.engine.staged_files import Staged
 from platform_assets.lake.assets import KEY, PARTITION_BY
-from platform_assets.lake.delta_commits import SOURCE, SOURCE_DIGEST
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.publication import Publisher
 from platform_assets.lake.schemas import PARTITION
 from platform_assets.lake.step_tables import QUARANTINE, STORE, step_tables
+from platform_assets.lake.table_versions import SOURCE, SOURCE_DIGEST
 from platform_assets.lake.validation import Validated
 from platform_assets.orchestration.failures import plain_failures
 

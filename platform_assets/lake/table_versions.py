@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
     from deltalake.transaction import CommitProperties
 
+SOURCE = "source"
+"""Metadata of a version: name of the source file that it was made from, without secrets."""
+SOURCE_DIGEST = "source_digest"
+"""Metadata of a version: SHA-256 of the source file that it was made from."""
 _METADATA = "platform_assets"
 _BATCH = "platform_assets_batch"
 """Name of the transaction whose version is the number of the last batch that was added to the table."""

@@ -39,7 +39,7 @@ class Materialised:
     asset
         Key of the asset, `<domain>/<name>`.
     run, job
-        Id and job of the Dagster run.
+        Id and job of the Dagster run; empty without one.
     started_at, at
         Time of the run's start, and of the materialisation.
     facts
@@ -76,18 +76,16 @@ def _run(materialised: Materialised) -> Run:
     from openlineage.client.facet_v2 import parent_run, processing_engine_run
 
     # A Dagster run makes several assets, and each of them is a run of its own job. The id is derived, so that sending
-    # an event again changes nothing.
-    own = str(uuid.uuid5(_RUNS, f"{materialised.run}/{materialised.asset}"))
-    parent = parent_run.Job(NAMESPACE, materialised.job)
-    return Run(
-        own,
-        {
-            "parent": parent_run.ParentRunFacet(parent_run.Run(materialised.run), parent, producer=PRODUCER),
-            "processing_engine": processing_engine_run.ProcessingEngineRunFacet(
-                version=str(materialised.facts.get("code", "unknown")), name=NAMESPACE, producer=PRODUCER
-            ),
-        },
+    # an event again changes nothing. A rollback has no Dagster run.
+    of_run = materialised.run or materialised.at.isoformat()
+    engine = processing_engine_run.ProcessingEngineRunFacet(
+        version=str(materialised.facts.get("code", "unknown")), name=NAMESPACE, producer=PRODUCER
     )
+    facets: dict[str, Any] = {"processing_engine": engine}
+    if materialised.run:
+        parent = parent_run.Job(NAMESPACE, materialised.job)
+        facets["parent"] = parent_run.ParentRunFacet(parent_run.Run(materialised.run), parent, producer=PRODUCER)
+    return Run(str(uuid.uuid5(_RUNS, f"{of_run}/{materialised.asset}")), facets)
 
 
 def _job(materialised: Materialised) -> Job:

@@ -113,6 +113,8 @@ def _table(table: TracedTable) -> Iterator[str]:
     if table.inputs:
         numbers = (f"{name} version {' and '.join(map(str, versions))}" for name, versions in table.inputs.items())
         yield f"    from {', '.join(numbers)}"
+    if table.undone:
+        yield f"    WRONG: {escaped(table.undone)}"
     yield from _missing([table.missing] if table.missing else [], indent=4)
 
 

@@ -200,6 +200,8 @@ class TracedTable:
         Versions of other tables that it was made from.
     missing
         Why the rows cannot be read any more; empty if they can.
+    undone
+        Who undid the version as wrong, and why; empty if nobody did.
     """
 
     name: str
@@ -214,6 +216,7 @@ class TracedTable:
     source_digest: str | None = None
     inputs: Mapping[str, Sequence[int]] = field(default_factory=dict)
     missing: str = ""
+    undone: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from platform_assets.base.errors import PlatformError, first_line
-from platform_assets.lake.delta_commits import SOURCE_DIGEST
 from platform_assets.lake.field_types import typed_rows
+from platform_assets.lake.table_versions import SOURCE_DIGEST
 from platform_assets.landing.row_writer import LINE, OWN
 from platform_assets.landing.zone_batch import FILE_DIGEST, FILE_LINE, FILE_NAME
 from platform_assets.monitoring.trace.results import RowsOfTable, SourceRow

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import as_json
 from platform_assets.lake.ancestry import Ancestor, Ancestry, grouped
-from platform_assets.lake.delta_commits import SOURCE, SOURCE_DIGEST
+from platform_assets.lake.table_versions import SOURCE, SOURCE_DIGEST
 from platform_assets.monitoring.trace.answers import batches_of, find_answers, recorded_inputs
 from platform_assets.monitoring.trace.results import RowsOfTable, Trace, TracedAnswer, TracedTable
 from platform_assets.monitoring.trace.source_rows import SourceRows
@@ -173,4 +173,5 @@ def _table(ancestor: Ancestor) -> TracedTable:
         source_digest=metadata.get(SOURCE_DIGEST),
         inputs={name: sorted(numbers) for name, numbers in ancestor.inputs.items()},
         missing=ancestor.missing,
+        undone=ancestor.undone,
     )
