@@ -269,9 +269,10 @@ class TableStore:
             The table or version does not exist, the version is current, its files were removed, the table accumulates,
             or a run published it at the same moment. Nothing was changed.
         """
-        if self.exists(name) and number != getattr(self.current(name), "version", None):
+        if any(one.version == number for one in self.versions(name)):
+            # Raise if its files were removed.
             self.scan(name, version=number)
-        return restore(self._location, name, number, by, reason)
+        return restore(self._location, name, self._open(name), number, (by, reason))
 
     def last_batch(self, name: str) -> int:
         """Return the number of the last batch that was added to a table; 0 without a batch or a table.

@@ -25,6 +25,8 @@ from platform_assets.lake.table_versions import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from deltalake import DeltaTable
+
     from platform_assets.lake.lake_location import LakeLocation
     from platform_assets.lake.table_versions import TableVersion
 
@@ -51,13 +53,10 @@ class Restored:
     undone: Sequence[TableVersion]
 
 
-def restore(location: LakeLocation, name: str, number: int, by: str, reason: str) -> Restored:
-    """Make the rows of an earlier version current again; see `TableStore.restore`."""
+def restore(location: LakeLocation, name: str, table: DeltaTable, number: int, why: tuple[str, str]) -> Restored:
+    """Make the rows of an earlier version current again; see `TableStore.restore`. `why` is the person and reason."""
     from deltalake.exceptions import CommitFailedError
 
-    table = location.find(name)
-    if table is None:
-        raise TableError(f"there is no table {name} in the lake")
     with location.plain_errors(name, "was not rolled back"):
         base, versions = newest(name, table), published_versions(name, table)
         if (earlier := base.metadata.get(UNDONE)) and earlier["restored"] == number:
@@ -66,7 +65,7 @@ def restore(location: LakeLocation, name: str, number: int, by: str, reason: str
             return Restored(base, found[number], [found[one] for one in earlier["versions"]])
         source = _source(name, number, base, versions, accumulates=last_batch(table) > 0)
         undone = [one for one in reversed(versions) if one.version > number and one.digest != source.digest]
-        metadata = {**source.metadata, UNDONE: _record(undone, source, by, reason)}
+        metadata = {**source.metadata, UNDONE: _record(undone, source, *why)}
         next_version = table.version() + 1
         committed = commit_metadata(next_version, source.parts, metadata, source.made_from)
         try:
