@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import JSON
 from platform_assets.monitoring.labels import LONGEST_SUBJECT, Filed, Label, fault
+from platform_assets.monitoring.trace.example import EXAMPLE
 from platform_assets.monitoring.trace.results import Trace, trace_as_json
 from platform_assets.web.one_or_many import (
     LARGEST_FLOAT,
@@ -278,7 +279,12 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
 
 
 def _add_trace(routes: APIRouter, services: Services) -> None:
-    @routes.get("/trace/{request_id}", response_model=Trace, tags=["trace"])
+    @routes.get(
+        "/trace/{request_id}",
+        response_model=Trace,
+        responses={200: {"content": {JSON: {"example": EXAMPLE}}}},
+        tags=["trace"],
+    )
     def trace_answer(request_id: AnswerId, answer: AnswerNumber = None) -> Response:
         """Trace an answer to the raw bytes behind it.
 

@@ -104,7 +104,7 @@ def dependent_tables(definitions: dg.Definitions, tables: TableStore, name: str)
     stores = _stores(definitions)
     made: list[str] = []
     others: list[str] = []
-    for key in dg.AssetSelection.keys(dg.AssetKey(name.split("/"))).downstream(include_self=False).resolve(graph):
+    for key in dg.AssetSelection.assets(dg.AssetKey(name.split("/"))).downstream(include_self=False).resolve(graph):
         table = "/".join(key.path)
         if table in stores:
             by_run = graph.get(key).partitions_def is None and not tables.last_batch(table)

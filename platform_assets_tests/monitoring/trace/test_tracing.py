@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 from psycopg.types.json import Jsonb
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter
 
 from platform_assets import domains
 from platform_assets.app import application
@@ -28,8 +28,9 @@ from platform_assets.domains.credit_risk.settings import CreditRiskSettings
 from platform_assets.models.registry import MemoryRegistry
 from platform_assets.monitoring.trace.answers import find_answers, tables_named_by_answers
 from platform_assets.monitoring.trace.declarations import AnswerTable, TracedAnswers
+from platform_assets.monitoring.trace.example import EXAMPLE
 from platform_assets.monitoring.trace.page import written
-from platform_assets.monitoring.trace.results import trace_as_json
+from platform_assets.monitoring.trace.results import Trace, trace_as_json
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import platform_assets
@@ -194,6 +195,11 @@ def test_a_prediction_is_traced_to_the_lines_of_its_source_file(shop: Shop) -> N
     assert tables[LOANS.name, of_loans]["source_digest"] == sha256(shop.source)
     assert str(shop.source) in tables[LOANS.name, of_loans]["source"]
     assert tables[LOAN_FEATURES.name, version]["inputs"] == {LOANS.name: [of_loans]}
+
+
+def test_the_example_of_the_documentation_has_the_form_of_a_trace() -> None:
+    found = TypeAdapter(Trace).validate_python(EXAMPLE)
+    assert json.loads(trace_as_json(found)) == EXAMPLE
 
 
 def test_a_trace_needs_a_scope_of_its_own(shop: Shop) -> None:
