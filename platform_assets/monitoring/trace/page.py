@@ -56,7 +56,7 @@ def _answer(answer: TracedAnswer) -> Iterator[str]:
         yield f"  read from: {table} version {version}, made from {tables or UNKNOWN}"
     elif tables:
         yield f"  made from: {tables}"
-    elif not answer.rows:
+    elif answer.caller is not None and not answer.rows:
         yield "  read from: the request, which contained the features"
     yield from _missing(answer.missing)
     for rows in answer.rows:

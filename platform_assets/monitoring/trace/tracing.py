@@ -113,7 +113,8 @@ class Tracer:
             inputs = found.row[stored.inputs]
             return dict(inputs or {}), [] if inputs else ["the tables of the features were not recorded"]
         if not (read_from := found.value(stored.read_from)):
-            return {}, []
+            is_known = stored.read_from or found.behind
+            return {}, [] if is_known else [f"{stored.name} does not record the tables behind its rows"]
         inputs = recorded_inputs(self.connect, read_from)
         if not inputs:
             return {}, [f"the tables of the lake that {read_from} was made from were not recorded"]
