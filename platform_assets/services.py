@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from platform_assets.monitoring.incidents.store import Incidents
     from platform_assets.monitoring.incidents.watch import Watch
     from platform_assets.monitoring.label_store import Labels
+    from platform_assets.monitoring.trace.declarations import TracedAnswers
+    from platform_assets.monitoring.trace.open_lineage import LineageReceiver
+    from platform_assets.monitoring.trace.tracing import Tracer
     from platform_assets.serving.bundles import Bundle
     from platform_assets.serving.current_champions import CurrentChampions
     from platform_assets.serving.live_models import LiveModels
@@ -83,10 +86,13 @@ class Services:
         The platform's settings.
     of_domains
         Settings of some domains; the others are read from the environment.
+    answers
+        Function that returns the kinds of answers that the domains make traceable.
     """
 
     settings: Settings
     of_domains: tuple[DomainSettings, ...] = ()
+    answers: Callable[[], Sequence[TracedAnswers]] = tuple
     # One lock for all attributes, because most attributes open others. Reading an open attribute needs no lock.
     _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
@@ -314,11 +320,16 @@ class Services:
         return Promoter(self.ledger, self.registry, self.artefacts, self._lock, self._read_heads())
 
     def _pinned_tables(self) -> Mapping[str, set[int]]:
-        return self.registry.pinned_tables()
+        from platform_assets.lake.ancestry import Ancestry, grouped
+        from platform_assets.monitoring.trace.answers import tables_named_by_answers
+
+        of_answers = tables_named_by_answers(self._connection, self.answers())
+        kept = self.registry.pinned_tables(), Ancestry(self.tables).closure(of_answers)
+        return grouped((name, one) for named in kept for name, versions in named.items() for one in versions)
 
     @property
     def pinned_tables(self) -> Callable[[], Mapping[str, set[int]]]:
-        """Function that returns the table versions on which registered models were trained."""
+        """Function that returns the table versions behind registered models and kept answers."""
         return self._pinned_tables
 
     @opened
@@ -410,6 +421,22 @@ class Services:
             looks.append(lambda: problems.champions(self.live_models.state(), owners))
         return Watch(looks, self.incidents, self.delivery, self.settings.heartbeat_url.get_secret_value())
 
+    @opened
+    def tracer(self) -> Tracer:
+        """Traces answers to the raw bytes behind them."""
+        from platform_assets.monitoring.trace.models import ModelRecords
+        from platform_assets.monitoring.trace.tracing import Tracer
+
+        records = ModelRecords(self.ledger, self.registry, self.artefacts)
+        return Tracer(self._connection, self.answers(), self.tables, self.sources, self.engine, records)
+
+    @opened
+    def lineage_receiver(self) -> LineageReceiver:
+        """Sends lineage events to another catalogue."""
+        from platform_assets.monitoring.trace.open_lineage import LineageReceiver
+
+        return LineageReceiver(self.settings.openlineage_url, self.settings.openlineage_api_key.get_secret_value())
+
     def close(self) -> None:
         """Close the opened objects, each before the objects that it uses."""
         # Check `vars`, because reading an attribute would open it. Close the log first, so that a model that is being
@@ -426,6 +453,12 @@ class Services:
             self.database.close()
 
 
-def open_services(settings: Settings) -> Services:
-    """Return the services for some settings; nothing is opened yet."""
-    return Services(settings)
+def open_services(settings: Settings, answers: Callable[[], Sequence[TracedAnswers]] = tuple) -> Services:
+    """Return the services for some settings; nothing is opened yet.
+
+    Parameters
+    ----------
+    settings, answers
+        As for `Services`.
+    """
+    return Services(settings, answers=answers)

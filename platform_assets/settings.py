@@ -281,6 +281,16 @@ class Settings(SettingsGroup):
             "and Dagster's daemon is alive. A dead man's switch behind it notices when the calls stop. Default: none."
         ),
     ] = SecretStr("")
+    openlineage_url: Annotated[
+        str,
+        Field(
+            description="Server that receives lineage as OpenLineage events, such as Marquez: "
+            "`http://host:5000`. Default: no events. See [Trace](trace.md#in-a-catalogue)."
+        ),
+    ] = ""
+    openlineage_api_key: Annotated[
+        SecretStr, Field(description="Key for that server, sent as a bearer token. Default: none.")
+    ] = SecretStr("")
     api_keys: Annotated[
         SecretStr,
         Field(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from platform_assets.landing.declared_sources import DeclaredApi, DeclaredSource
+    from platform_assets.monitoring.trace.declarations import TracedAnswers
     from platform_assets.training.model_spec import ModelSpec
 
 Found = TypeVar("Found")
@@ -65,6 +66,13 @@ def declared_apis() -> list[DeclaredApi]:
     from platform_assets.landing.declared_sources import DeclaredApi
 
     return all_of(DeclaredApi, modules_named("sources", __name__))
+
+
+def traced_answers() -> list[TracedAnswers]:
+    """Return every kind of answer that a domain's `trace.py` makes traceable."""
+    from platform_assets.monitoring.trace.declarations import TracedAnswers
+
+    return all_of(TracedAnswers, modules_named("trace", __name__))
 
 
 def settings_classes() -> list[type[DomainSettings]]:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TableError
 from platform_assets.engine.query_engine import as_frame
-from platform_assets.lake.delta_commits import SOURCE_DIGEST, Publication, publish
+from platform_assets.lake.delta_commits import Publication, publish
 from platform_assets.lake.lake_location import LakeLocation
 from platform_assets.lake.merged_files import merge_small_files
 from platform_assets.lake.schemas import PARTITION
 from platform_assets.lake.table_damage import place_of, refuse_foreign_features
 from platform_assets.lake.table_files import broken_files
-from platform_assets.lake.table_versions import last_batch, newest, published_versions
+from platform_assets.lake.table_versions import SOURCE_DIGEST, last_batch, newest, published_versions
+from platform_assets.lake.undone_loads import Restored, restore
 from platform_assets.lake.vacuum import vacuum
 
 if TYPE_CHECKING:
@@ -258,6 +259,29 @@ class TableStore:
             A column of the table is missing or has another type, or as in `publish`.
         """
         return publish(self._location, Publication(name, staged, metadata or {}, lineage=lineage, batch=batch))
+
+    def restore(self, name: str, number: int, by: str, reason: str) -> Restored:
+        """Make the rows of an earlier version current again, as a new version.
+
+        Parameters
+        ----------
+        name
+            The table; not one that accumulates.
+        number
+            Number of the version.
+        by, reason
+            The person, and why the versions in between are wrong. The new version records both.
+
+        Raises
+        ------
+        TableError
+            The table or version does not exist, the version is current, its files were removed, the table accumulates,
+            or a run published it at the same moment. Nothing was changed.
+        """
+        if any(one.version == number for one in self.versions(name)):
+            # Raise if its files were removed.
+            self.scan(name, version=number)
+        return restore(self._location, name, self._open(name), number, (by, reason))
 
     def last_batch(self, name: str) -> int:
         """Return the number of the last batch that was added to a table; 0 without a batch or a table.

@@ -1,8 +1,8 @@
-"""The commands `run`, `up`, `migrate` and `doctor`."""
+"""The commands `run`, `up`, `migrate`, `doctor` and `table rollback`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -20,6 +20,8 @@ STATES = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red
 SIGNS = {"running": "[cyan]...[/]", "done": "[green]ok[/]", "failed": "[red]FAILED[/]", "skipped": "[yellow]skipped[/]"}
 
 commands = typer.Typer()
+table = typer.Typer(help="Tables of the lake.", no_args_is_help=True)
+commands.add_typer(table, name="table")
 
 
 @commands.command()
@@ -100,6 +102,44 @@ def doctor(context: typer.Context) -> None:
         if finding.mend:
             out.print(f"   -> {finding.mend}", markup=False)
     if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+@table.command("rollback")
+def roll_back_table(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Table, e.g. credit_risk/loans.")],
+    version: Annotated[int, typer.Argument(min=0, help="Number of the version whose rows become current again.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why the versions since then are wrong; recorded.")],
+) -> None:
+    """Undo a load that was valid and wrong: restore the rows of an earlier version.
+
+    The tables that depend on it are made again, online rows included. Models that were trained on an undone version are
+    listed and tagged. Exit 1 if a table could not be made again.
+    """
+    from platform_assets.approval.commands import actor_of
+    from platform_assets.operations import table_rollback
+    from platform_assets.orchestration.storage import dagster_instance
+
+    quiet_libraries()
+    services, definitions = context.obj.services, context.obj.find_definitions()
+    table_rollback.demand_lake_table(definitions, name)
+    restored = services.tables.restore(name, version, actor_of(context.obj).name, reason)
+    undone = [one.version for one in restored.undone]
+    say(f"{name} has the rows of version {version} again, as version {restored.version.version}; undone: {undone}")
+    with dagster_instance(context.obj.settings) as instance:
+        table_rollback.report_restored(instance, restored)
+        made, others = table_rollback.dependent_tables(definitions, services.tables, name)
+        failed = table_rollback.make_again(definitions, instance, made)
+    for one in made:
+        say(f"{one}: {'could NOT be made again; materialise it' if one in failed else 'made again'}")
+    for one in others:
+        say(f"{one}: depends on {name}, and was not made again; check it, and backfill its partitions")
+    for model in table_rollback.affected_models(
+        services.tables, services.registry, services.ledger, {name: set(undone)}
+    ):
+        say(model.told)
+    if failed:
         raise typer.Exit(1)
 
 
