@@ -307,12 +307,32 @@ class Services:
         return Promoter(self.ledger, self.registry, self.artefacts, self._lock, self._read_heads())
 
     def _pinned_tables(self) -> Mapping[str, set[int]]:
-        return self.registry.pinned_tables()
+        from platform_assets.models.registry import merged_pins
+
+        return merged_pins(self.registry.pinned_tables(), self.ledger.named_tables())
 
     @property
     def pinned_tables(self) -> Callable[[], Mapping[str, set[int]]]:
-        """Function that returns the table versions on which registered models were trained."""
+        """Function that returns the table versions on which registered or requested models were trained."""
         return self._pinned_tables
+
+    def _named_artefacts(self) -> set[str]:
+        return self.registry.named_artefacts() | self.ledger.named_artefacts()
+
+    @property
+    def named_artefacts(self) -> Callable[[], set[str]]:
+        """Function that returns the digests that registered versions and approval requests name."""
+        return self._named_artefacts
+
+    @opened
+    def run_retention(self) -> timedelta:
+        """Time for which runs stay in Dagster's history."""
+        return timedelta(days=self.settings.runs_days)
+
+    @opened
+    def landing_retention(self) -> timedelta | None:
+        """Time for which processed files stay in landing zones; None for ever."""
+        return None if self.settings.landing_days is None else timedelta(days=self.settings.landing_days)
 
     @opened
     def retention(self) -> timedelta:
@@ -328,6 +348,14 @@ class Services:
     def forget_predictions(self) -> Callable[[], int]:
         """Function that deletes expired predictions and returns their number."""
         return self._forget_predictions
+
+    def _forget_measurements(self) -> int:
+        return self.drift_history.delete_old(timedelta(days=self.settings.predictions_days))
+
+    @property
+    def forget_measurements(self) -> Callable[[], int]:
+        """Function that deletes measured drift that is as old as expired predictions, and returns the batches."""
+        return self._forget_measurements
 
     @opened
     def drift_history(self) -> DriftHistory:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from platform_assets.landing.declared_sources import DeclaredApi, DeclaredSource
+    from platform_assets.landing.landing_zone import DeclaredZone
     from platform_assets.training.model_spec import ModelSpec
 
 Found = TypeVar("Found")
@@ -58,6 +59,13 @@ def declared_sources() -> list[DeclaredSource]:
     from platform_assets.landing.declared_sources import DeclaredSource
 
     return all_of(DeclaredSource, modules_named("sources", __name__))
+
+
+def declared_zones() -> list[DeclaredZone]:
+    """Return every landing zone that a domain's `sources.py` declares."""
+    from platform_assets.landing.landing_zone import DeclaredZone
+
+    return all_of(DeclaredZone, modules_named("sources", __name__))
 
 
 def declared_apis() -> list[DeclaredApi]:

@@ -34,6 +34,7 @@ TABLES_TAG = f"{PREFIX}tables"
 _NAME = re.compile(r"[\w.-]+")
 _FINGERPRINT = re.compile(r"[\w.:-]+")
 _ALIAS = re.compile(r"(?![vV]\d+$)(?!(?i:latest)$)[A-Za-z0-9_-]+")
+_DIGEST = re.compile("[0-9a-f]{64}")
 _LISTED = 20
 """Number of versions that an error message lists."""
 
@@ -215,6 +216,31 @@ class ModelRegistry(Protocol):
         """
         ...
 
+    def named_artefacts(self) -> set[str]:
+        """Return the digests of the artefacts and encoders of all versions; upkeep keeps them.
+
+        Raises
+        ------
+        RegistryError
+            A version cannot be read, so no artefact may be removed.
+        """
+        ...
+
+
+def named_digests(versions: Collection[ModelVersion]) -> set[str]:
+    """Return the digests of the versions' artefacts, and of the encoders among their parameters."""
+    parameters = [str(value) for version in versions for value in version.parameters.values()]
+    return {version.digest for version in versions} | {value for value in parameters if _DIGEST.fullmatch(value)}
+
+
+def merged_pins(*pins: Mapping[str, Collection[int]]) -> dict[str, set[int]]:
+    """Merge mappings from table to versions."""
+    found: dict[str, set[int]] = {}
+    for one in pins:
+        for table, versions in one.items():
+            found.setdefault(table, set()).update(versions)
+    return found
+
 
 def champion_or_newest(registry: ModelRegistry, name: str) -> ModelVersion | None:
     """Return the champion, or the newest version if there is no champion; None if there is no version."""
@@ -300,6 +326,11 @@ class MemoryRegistry:
         """Return the record of a version; see `ModelRegistry`."""
         found: dict[str, Any] = json.loads(self._records[name, self.version(name, number).version])
         return found
+
+    def named_artefacts(self) -> set[str]:
+        """Return the digests of the artefacts and encoders of all versions."""
+        with self._lock:
+            return named_digests([version for there in self._versions.values() for version in there])
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
         """Return the table versions that registered versions were trained on, by table."""

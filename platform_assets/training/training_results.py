@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SAME_SCORE = 1e-9
 """Largest difference between two scores that count as equal. Summation order changes the last bits."""
+REPRODUCED_TAG = "reproduced_at"
+"""Tag of a version: when `reproduce` last retrained it identically; empty if its last attempt differed."""
 Subgroups = dict[str, dict[str, dict[str, "Estimate"]]]
 
 
