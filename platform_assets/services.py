@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.promotion import Promoter
     from platform_assets.database.async_reads import AsyncReads
     from platform_assets.database.connections import Database
+    from platform_assets.lake.erased_subjects import ErasedSubjects
     from platform_assets.lake.sql_target import SqlTarget
     from platform_assets.landing.landing_zone import LandingZones
     from platform_assets.models.fitted_model import FittedModel
@@ -203,7 +204,13 @@ class Services:
     @opened
     def validator(self) -> Validator:
         """Validates tables before they are published."""
-        return Validator(self.engine, self.settings.max_bad_rows)
+        return Validator(self.engine, self.settings.max_bad_rows, self._erased_subjects)
+
+    def _erased_subjects(self, kind: str) -> ErasedSubjects:
+        from platform_assets.lake.erased_subjects import erased_subjects
+
+        with self._connection() as connection:
+            return erased_subjects(connection, kind)
 
     @opened
     def mlflow_tracking_uri(self) -> str:

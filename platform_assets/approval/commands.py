@@ -117,6 +117,8 @@ def audit(context: typer.Context) -> None:
     found = [f"{finding.row}: {finding.told}" for finding in promoter.audit()]
     for model in promoter.models():
         found += [*promoter.drifted(model), *promoter.altered(model)]
+        for line in promoter.erased(model):
+            say(line)
     head = context.obj.services.ledger.head()
     for line in found:
         say(line)

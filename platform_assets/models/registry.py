@@ -31,6 +31,8 @@ PREFIX = "platform."
 """Prefix of the tags for a version's fields, which a registration's own tags must not have."""
 TABLES_TAG = f"{PREFIX}tables"
 """Tag with the tables of the training: JSON, table name to version in the lake."""
+ERASED_TAG = "erased"
+"""Tag of a version that learned from a person whose data were erased: the number of the erasure, and when."""
 _NAME = re.compile(r"[\w.-]+")
 _FINGERPRINT = re.compile(r"[\w.:-]+")
 _ALIAS = re.compile(r"(?![vV]\d+$)(?!(?i:latest)$)[A-Za-z0-9_-]+")

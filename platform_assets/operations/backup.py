@@ -77,7 +77,7 @@ def make_backup(services: Services, folder: Path, say: Callable[[str], None]) ->
         digest = manifest.write(folder)
     except OSError as error:
         raise BackupError(f"{folder} was not written: {first_line(error)}; remove it, and try again") from None
-    backup = Backup(datetime.fromisoformat(manifest.made_at), f"{folder} on {socket.gethostname()}")
+    backup = Backup(datetime.fromisoformat(manifest.made_at), f"{socket.gethostname()}:{folder}")
     record_backup(services.database, backup, digest, manifest.bytes)
     return manifest
 

@@ -1,4 +1,4 @@
-"""The commands `run`, `up`, `migrate`, `doctor`, `readiness`, `backup` and `restore`."""
+"""The commands of operations: run, up, migrate, doctor, readiness, upkeep, backup, restore and erase."""
 
 from __future__ import annotations
 
@@ -170,6 +170,30 @@ def restore(
     settings: Settings = context.obj.settings
     made = restore_backup(settings, folder, say)
     say(f"{settings.home} has the state of {made.made_at}; check it: `platform-assets doctor` and `audit`")
+
+
+@commands.command()
+def erase(
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(help="Kind of person that a domain declares, e.g. client.")],
+    subject: Annotated[str, typer.Argument(metavar="ID", help="The person's id.")],
+) -> None:
+    """Erase a person's data for good, and name the models that learned from them. Exit 1 if the id still stands."""
+    quiet_libraries()
+    from platform_assets.operations.erasure import erase as erase_person
+
+    done = erase_person(context.obj.services, kind, subject)
+    for place, rows in done.rows.items():
+        say(f"{place}: {rows:,} erased")
+    for model in done.models:
+        say(f"{model} learned from this person, and cannot be reproduced any more; train a new version")
+    for backup_told in done.backups:
+        say(f"backup {backup_told}")
+    for place in done.remains:
+        say(f"the id still stands in {place}")
+    say(f"erasure {done.number} is recorded without personal data; rows of this person never land again")
+    if done.remains:
+        raise typer.Exit(1)
 
 
 def _clean_scratch(settings: Settings) -> None:

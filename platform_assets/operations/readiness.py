@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import PlatformError
-from platform_assets.models.registry import champion_or_newest
+from platform_assets.models.registry import ERASED_TAG, champion_or_newest
 from platform_assets.monitoring.drift.history import Stream
 from platform_assets.monitoring.real_performance import real_performance
 from platform_assets.operations.backup_record import newest_backup
@@ -129,6 +129,9 @@ class _Model:
         return Requirement("training code", is_met=False, found=found, mend="train from a committed checkout")
 
     def _reproduced(self, version: ModelVersion) -> Requirement:
+        if erased := version.tags.get(ERASED_TAG):
+            found = f"it learned from a person whose data were erased ({erased})"
+            return Requirement("reproduced", is_met=False, found=found, mend=f"the job train_{self.spec.name}")
         at = version.tags.get(REPRODUCED_TAG)
         if at:
             return Requirement("reproduced", is_met=True, found=f"identical on {at}")

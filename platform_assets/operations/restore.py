@@ -21,7 +21,10 @@ from platform_assets.database.migrate import create_missing, migrate
 from platform_assets.database.opening import open_database, open_owner
 from platform_assets.lake.lake_location import LakeLocation
 from platform_assets.operations.backup import DATABASES, HOME_FOLDERS, LAKE
+from platform_assets.operations.backup_erasures import read_erasures
 from platform_assets.operations.backup_files import BackupError, Manifest, check, copy_in, listed, read_manifest
+from platform_assets.operations.erasure import erase_again
+from platform_assets.services import Services
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,6 +62,7 @@ def restore_backup(settings: Settings, folder: Path, say: Callable[[str], None])
     _refuse_filled_home(settings.home)
     say(f"checking {len(manifest.files):,} files of {folder}")
     check(folder, manifest)
+    erasures = read_erasures(folder)
     work = make_home(settings.home, RESTORING)
     try:
         _fill(work, folder, manifest, settings, say)
@@ -68,6 +72,9 @@ def restore_backup(settings: Settings, folder: Path, say: Callable[[str], None])
         raise BackupError(f"{settings.home} was not restored: {first_line(error)}; empty it, and try again") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    if erasures:
+        with closing(Services(settings)) as services:
+            erase_again(services, erasures, say)
     return manifest
 
 

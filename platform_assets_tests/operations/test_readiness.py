@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def services(tmp_path: Path, database_url: str) -> Iterator[Services]:
-    settings = Settings(home=tmp_path, database_url=SecretStr(database_url), approvals_require_identity="on")
+    settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
     with closing(Services(settings)) as services:
         yield services
 
@@ -52,13 +52,13 @@ def test_each_gap_is_named_with_its_fix_and_can_be_closed(services: Services) ->
     found = examined(services)
     met = {name for name, one in found.items() if one.is_met}
     assert {"card", "business KPI", "owner", "version", "table versions", "freshness", "audit"} <= met
-    assert {"gate", "approval", "identity"} <= met
+    assert {"gate", "approval"} <= met
     assert "approved by anna" in found["approval"].found
     gaps = {name: one.mend for name, one in found.items() if not one.is_met}
     assert gaps["training data"].startswith("set the sources")
     assert gaps["reproduced"] == "run `platform-assets reproduce breakage_model 1`"
     assert gaps["backup"] == "run `platform-assets backup DIR`, at least every 7 days"
-    assert {"drift watch", "labels", "alerts", "environment"} <= gaps.keys()
+    assert {"drift watch", "labels", "alerts", "environment", "identity"} <= gaps.keys()
 
     services.registry.set_tags(version.name, version.version, {REPRODUCED_TAG: "2026-01-01 00:00 UTC"})
     record_backup(services.database, Backup(datetime.now(UTC) - timedelta(days=6), "/backup on a machine"), "", 0)

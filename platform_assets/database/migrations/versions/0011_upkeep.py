@@ -1,4 +1,4 @@
-"""Backups that were made."""
+"""Backups that were made, and erasures of persons."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0011"
 down_revision = "0008"
@@ -31,7 +32,21 @@ def upgrade() -> None:
         schema="platform",
         comment="Backups that were written and checked.",
     )
+    op.create_table(
+        "erasures",
+        column("id", sa.BigInteger, "The erasure.", sa.Identity(always=True)),
+        column("at", sa.DateTime(timezone=True), "When it was asked for.", server_default=sa.text("now()")),
+        column("kind", sa.Text, "Kind of person, such as client."),
+        column("key", sa.Text, "Secret of the hash, the same for all erasures."),
+        column("hash", sa.Text, "Keyed SHA-256 of the person's id."),
+        column("found", postgresql.JSONB, "What was erased: numbers by place, and models.", server_default="{}"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("kind", "hash"),
+        schema="platform",
+        comment="Persons whose data were erased, without personal data. Their rows never land again.",
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("erasures", schema="platform")
     op.drop_table("backups", schema="platform")
