@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.engine.query_engine import Engine
+from platform_assets.engine.spark_cluster import SparkCluster
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.validation import Validator
@@ -99,7 +100,9 @@ class Services:
     @opened
     def engine(self) -> Engine:
         """The query engine."""
-        return Engine(self.scratch, self.settings.engine_memory, self.settings.engine_threads)
+        settings = self.settings
+        cluster = SparkCluster(settings.spark_remote) if settings.engine == "spark" else None
+        return Engine(self.scratch, settings.engine_memory, settings.engine_threads, cluster)
 
     @opened
     def sources(self) -> Sources:
@@ -314,9 +317,8 @@ class Services:
         return Promoter(self.ledger, self.registry, self.artefacts, self._lock, self._read_heads())
 
     def _pinned_tables(self) -> Mapping[str, set[int]]:
-        from platform_assets.models.registry import merged_pins
-
-        return merged_pins(self.registry.pinned_tables(), self.ledger.named_tables())
+        trained, requested = self.registry.pinned_tables(), self.ledger.named_tables()
+        return {name: {*trained.get(name, ()), *requested.get(name, ())} for name in {*trained, *requested}}
 
     @property
     def pinned_tables(self) -> Callable[[], Mapping[str, set[int]]]:

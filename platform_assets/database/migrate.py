@@ -57,7 +57,7 @@ MIGRATION_LOCK = int.from_bytes(b"platform", "big")
 """Number of the advisory lock that a migration holds."""
 APPEND_ONLY = "append_only"
 """Name of the trigger of append-only tables, in which the service role may only select and insert rows."""
-_READ_ONLY = {("platform", table) for table in ("alembic_version", "library_schemas", *RIGHTS)}
+_READ_ONLY = {("platform", table) for table in ("alembic_version", "library_schemas", "erasures", *RIGHTS)}
 """Tables that the service role may only read."""
 _LIBRARIES: tuple[Purpose, ...] = ("dagster", "mlflow")
 # The platform's role owns the libraries' databases, and could define operators there that the owner's statements use.

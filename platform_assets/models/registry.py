@@ -235,15 +235,6 @@ def named_digests(versions: Collection[ModelVersion]) -> set[str]:
     return {version.digest for version in versions} | {value for value in parameters if _DIGEST.fullmatch(value)}
 
 
-def merged_pins(*pins: Mapping[str, Collection[int]]) -> dict[str, set[int]]:
-    """Merge mappings from table to versions."""
-    found: dict[str, set[int]] = {}
-    for one in pins:
-        for table, versions in one.items():
-            found.setdefault(table, set()).update(versions)
-    return found
-
-
 def champion_or_newest(registry: ModelRegistry, name: str) -> ModelVersion | None:
     """Return the champion, or the newest version if there is no champion; None if there is no version."""
     return registry.by_alias(name, CHAMPION) or next(iter(registry.versions(name)), None)

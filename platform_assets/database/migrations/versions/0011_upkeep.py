@@ -32,6 +32,10 @@ def upgrade() -> None:
         schema="platform",
         comment="Backups that were written and checked.",
     )
+    op.execute(
+        "create trigger append_only before update or delete or truncate on platform.backups"
+        " for each statement execute function platform.refuse_change()"
+    )
     op.create_table(
         "erasures",
         column("id", sa.BigInteger, "The erasure.", sa.Identity(always=True)),
