@@ -43,7 +43,7 @@ def test_each_gap_is_named_with_its_fix_and_can_be_closed(services: Services) ->
     assert found["version"].mend == "train it: the job train_breakage_model"
     assert found["approval"].found == "no version was approved and promoted"
 
-    publish(services.tables, services.engine, readings(400), demo=True)
+    publish(services.tables, services.engine, readings(), demo=True)
     training = services.trainer.train(ONE_CANDIDATE, "user", lambda _: None)
     ledger, version = prepared(services.database, keep_heads=services.kept_heads.keep), training.version
     request = ledger.open_request(proposal_of(ONE_CANDIDATE, training, None))
@@ -62,7 +62,7 @@ def test_each_gap_is_named_with_its_fix_and_can_be_closed(services: Services) ->
 
     services.registry.set_tags(version.name, version.version, {REPRODUCED_TAG: "2026-01-01 00:00 UTC"})
     record_backup(services.database, Backup(datetime.now(UTC) - timedelta(days=6), "/backup on a machine"), "", 0)
-    publish(services.tables, services.engine, readings(400 + ONE_CANDIDATE.retraining.min_new_rows))
+    publish(services.tables, services.engine, readings(1_200 + ONE_CANDIDATE.retraining.min_new_rows))
     found = examined(services)
     assert (found["reproduced"].found, found["reproduced"].is_met) == ("identical on 2026-01-01 00:00 UTC", True)
     assert found["backup"].is_met
