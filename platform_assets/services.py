@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.promotion import Promoter
     from platform_assets.database.async_reads import AsyncReads
     from platform_assets.database.connections import Database
+    from platform_assets.lake.erased_subjects import ErasedSubjects
     from platform_assets.lake.sql_target import SqlTarget
     from platform_assets.landing.landing_zone import LandingZones
     from platform_assets.models.fitted_model import FittedModel
@@ -216,7 +217,13 @@ class Services:
     @opened
     def validator(self) -> Validator:
         """Validates tables before they are published."""
-        return Validator(self.engine, self.settings.max_bad_rows)
+        return Validator(self.engine, self.settings.max_bad_rows, self._erased_subjects)
+
+    def _erased_subjects(self, kind: str) -> ErasedSubjects:
+        from platform_assets.lake.erased_subjects import erased_subjects
+
+        with self._connection() as connection:
+            return erased_subjects(connection, kind)
 
     @opened
     def mlflow_tracking_uri(self) -> str:
@@ -324,13 +331,31 @@ class Services:
         from platform_assets.monitoring.trace.answers import tables_named_by_answers
 
         of_answers = tables_named_by_answers(self._connection, self.answers())
-        kept = self.registry.pinned_tables(), Ancestry(self.tables).closure(of_answers)
+        kept = self.registry.pinned_tables(), self.ledger.named_tables(), Ancestry(self.tables).closure(of_answers)
         return grouped((name, one) for named in kept for name, versions in named.items() for one in versions)
 
     @property
     def pinned_tables(self) -> Callable[[], Mapping[str, set[int]]]:
-        """Function that returns the table versions behind registered models and kept answers."""
+        """Function that returns the table versions behind registered or requested models and kept answers."""
         return self._pinned_tables
+
+    def _named_artefacts(self) -> set[str]:
+        return self.registry.named_artefacts() | self.ledger.named_artefacts()
+
+    @property
+    def named_artefacts(self) -> Callable[[], set[str]]:
+        """Function that returns the digests that registered versions and approval requests name."""
+        return self._named_artefacts
+
+    @opened
+    def run_retention(self) -> timedelta:
+        """Time for which runs stay in Dagster's history."""
+        return timedelta(days=self.settings.runs_days)
+
+    @opened
+    def landing_retention(self) -> timedelta | None:
+        """Time for which processed files stay in landing zones; None for ever."""
+        return None if self.settings.landing_days is None else timedelta(days=self.settings.landing_days)
 
     @opened
     def retention(self) -> timedelta:
@@ -346,6 +371,14 @@ class Services:
     def forget_predictions(self) -> Callable[[], int]:
         """Function that deletes expired predictions and returns their number."""
         return self._forget_predictions
+
+    def _forget_measurements(self) -> int:
+        return self.drift_history.delete_old(timedelta(days=self.settings.predictions_days))
+
+    @property
+    def forget_measurements(self) -> Callable[[], int]:
+        """Function that deletes measured drift that is as old as expired predictions, and returns the batches."""
+        return self._forget_measurements
 
     @opened
     def drift_history(self) -> DriftHistory:

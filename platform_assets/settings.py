@@ -150,6 +150,24 @@ class Settings(SettingsGroup):
             "the prediction before it responds, which is slower but loses none if the process is killed."
         ),
     ] = "after"
+    runs_days: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Days for which runs stay in Dagster's history. Runs that made a table or a model stay longer, "
+            "without their log lines.",
+        ),
+    ] = 90
+    landing_days: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Days for which processed files stay in landing zones. Default: `upkeep` removes none.",
+        ),
+    ] = None
+    backup_days: Annotated[
+        int, Field(ge=1, description="Age in days from which `doctor` and `readiness` ask for a new backup.")
+    ] = 7
     drift_action: Annotated[
         Literal["none", "evaluate", "train"],
         Field(

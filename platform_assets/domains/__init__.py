@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from types import ModuleType
 
+    from platform_assets.lake.schemas import TableSchema
     from platform_assets.landing.declared_sources import DeclaredApi, DeclaredSource
+    from platform_assets.landing.landing_zone import DeclaredZone
     from platform_assets.monitoring.trace.declarations import TracedAnswers
     from platform_assets.training.model_spec import ModelSpec
 
@@ -59,6 +61,20 @@ def declared_sources() -> list[DeclaredSource]:
     from platform_assets.landing.declared_sources import DeclaredSource
 
     return all_of(DeclaredSource, modules_named("sources", __name__))
+
+
+def table_schemas() -> list[TableSchema]:
+    """Return every table that a domain's `schemas.py` declares."""
+    from platform_assets.lake.schemas import TableSchema
+
+    return all_of(TableSchema, modules_named("schemas", __name__))
+
+
+def declared_zones() -> list[DeclaredZone]:
+    """Return every landing zone that a domain's `sources.py` declares."""
+    from platform_assets.landing.landing_zone import DeclaredZone
+
+    return all_of(DeclaredZone, modules_named("sources", __name__))
 
 
 def declared_apis() -> list[DeclaredApi]:

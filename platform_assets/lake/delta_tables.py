@@ -319,6 +319,11 @@ class TableStore:
             merge_small_files(self._location, name, self._open(name), self._engine)
         return vacuum(self._location, name, self._open(name), retention, keep_versions)
 
+    @property
+    def location(self) -> LakeLocation:
+        """The folder or object store that holds the tables."""
+        return self._location
+
     def damage(self) -> Iterator[tuple[str, str]]:
         """Yield the name of each table whose current version cannot be read, with the reason and the fix.
 

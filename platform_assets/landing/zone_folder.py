@@ -144,6 +144,25 @@ class ZoneFolder:
                 raise FileGone(f"{name} was removed before it was read") from None
         return digest.hexdigest()
 
+    def remove(self, name: str, look: Look) -> bool:
+        """Remove a file, unless it was written or removed since it was listed; return whether it was removed.
+
+        Raises
+        ------
+        SourceError
+            The file cannot be removed.
+        """
+        files, root = self._opened
+        path = f"{root}/{name}"
+        with plain_errors(self.source, f"removed ({name})"):
+            try:
+                if not _is_listed(look, self._facts(path)):
+                    return False
+                files.rm_file(path)
+            except FileNotFoundError:
+                return False
+        return True
+
     def _found(self, problems: dict[str, str]) -> dict[str, Mapping[str, Any]]:
         from fsspec.asyn import AsyncFileSystem
 

@@ -163,6 +163,8 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
         "platform.drift_batches": everything,
         "platform.drift_evidence": everything,
         "platform.estimated_performance": everything,
+        "platform.backups": ["INSERT", "SELECT"],
+        "platform.erasures": ["SELECT"],
         "platform.incident_messages": everything,
         "platform.incidents": everything,
         "platform.labels": ["INSERT", "SELECT"],

@@ -8,7 +8,7 @@ import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -436,3 +436,27 @@ def test_times_with_an_offset_that_python_cannot_hold_go_to_quarantine(
     yard.run(instance)
     assert [line for _, line, _ in yard.rows()] == [2, 5]
     assert [line for _, line, _ in yard.bad()] == [3, 4]
+
+
+@pytest.mark.requirement("PLT-10", "SEN-1")
+def test_old_processed_files_are_removed_and_their_content_never_lands_again(
+    any_yard: Yard, instance: dg.DagsterInstance
+) -> None:
+    yard, age = any_yard, timedelta(days=30)
+    for number, name in enumerate(("old.txt", "rewritten.txt", "recent.txt", "waiting.txt")):
+        yard.drop(name, parcel(number))
+    yard.run(instance)
+    done = [yard.file(name).digest for name in ("old.txt", "rewritten.txt", "recent.txt")]
+    with yard.services.database.pooled() as connection, connection.transaction():
+        yard.zone.mark_processed(connection, done, "a run")
+        connection.execute("update platform.landing_files set first_seen_at = now() - interval '31 days'")
+    yard.pass_time(31 * 86_400)
+    with yard.services.database.pooled() as connection, connection.transaction():
+        connection.execute("update platform.landing_names set seen_at = now() where name = 'recent.txt'")
+    yard.drop("rewritten.txt", parcel(10))
+    assert yard.zone.remove_processed(age) == 1
+    assert sorted(yard.zone.folder.list().files) == ["recent.txt", "rewritten.txt", "waiting.txt"]
+    yard.drop("again.txt", parcel(0))
+    yard.run(instance)
+    assert yard.states()["old.txt again.txt"] == "processed"
+    assert sorted(weight for _, _, weight in yard.rows()) == [0, 1, 2, 3, 10]
