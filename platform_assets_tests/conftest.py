@@ -25,6 +25,7 @@ pytest_plugins = [
     "platform_assets_tests.mariadb",
     "platform_assets_tests.cloud_stores",
     "platform_assets_tests.sql_targets",
+    "platform_assets_tests.spark",
 ]
 
 REAL_DATA = "PLATFORM_REAL_DATA"
