@@ -17,7 +17,7 @@ from platform_assets.lake.lake_location import LakeLocation
 from platform_assets.lake.merged_files import merge_small_files
 from platform_assets.lake.schemas import PARTITION
 from platform_assets.lake.table_damage import place_of, refuse_foreign_features
-from platform_assets.lake.table_files import broken_files
+from platform_assets.lake.table_files import altered_files, broken_files
 from platform_assets.lake.table_versions import SOURCE_DIGEST, last_batch, newest, published_versions
 from platform_assets.lake.undone_loads import Restored, restore
 from platform_assets.lake.vacuum import vacuum
@@ -325,7 +325,9 @@ class TableStore:
         return self._location
 
     def damage(self) -> Iterator[tuple[str, str]]:
-        """Yield the name of each table whose current version cannot be read, with the reason and the fix.
+        """Yield the name of each table whose current version is damaged, with the reason and the fix.
+
+        Reads all local data files, to compare them with their digests.
 
         Raises
         ------
@@ -336,6 +338,8 @@ class TableStore:
             try:
                 self.current(name)
                 self.scan(name)
+                table = self._open(name)
+                self._refuse(name, table, None, altered_files(self._location, name, table))
             except TableError as error:
                 yield name, str(error)
 
@@ -352,7 +356,9 @@ class TableStore:
         return table
 
     def _refuse_broken(self, name: str, table: DeltaTable, version: int | None) -> None:
-        broken = broken_files(self._location, name, table)
+        self._refuse(name, table, version, broken_files(self._location, name, table))
+
+    def _refuse(self, name: str, table: DeltaTable, version: int | None, broken: Mapping[str, str]) -> None:
         if not broken:
             return
         newest = self._location.find(name)
