@@ -22,6 +22,7 @@ from platform_assets.database.ledger_rights import LEDGER_ROLE
 from platform_assets.database.migrate import alembic_config, migrate
 from platform_assets.database.opening import open_database, open_owner, require_heads
 from platform_assets.database.revisions import DOMAINS, current_heads, find_branches, wanted_heads
+from platform_assets_tests.database.test_revisions import NEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -164,14 +165,20 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
         "platform.drift_batches": everything,
         "platform.drift_evidence": everything,
         "platform.estimated_performance": everything,
+        "platform.backups": ["INSERT", "SELECT"],
+        "platform.erasures": ["SELECT"],
+        "platform.incident_messages": everything,
+        "platform.incidents": everything,
         "platform.labels": ["INSERT", "SELECT"],
         "platform.landing_files": everything,
         "platform.landing_names": everything,
         "platform.library_schemas": ["SELECT"],
         "platform.online_tables": everything,
+        "platform.online_versions": everything,
         "platform.predictions": everything,
         "platform.refused_labels": ["INSERT", "SELECT"],
         "platform.sessions": ["SELECT"],
+        "platform.watch_heartbeats": everything,
     }
     assert row == (False,)
 
