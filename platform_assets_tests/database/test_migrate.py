@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Purpose
     from platform_assets_tests.warm import WarmParent
 
-NEWEST = [*find_branches(DOMAINS)[0].files][-1]
-"""Newest revision of the platform."""
 MIGRATE = """
 import sys
 from pathlib import Path
