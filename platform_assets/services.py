@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from platform_assets.serving.live_models import LiveModels
     from platform_assets.serving.prediction_log import PredictionLog
     from platform_assets.serving.predictor import Predictor
+    from platform_assets.serving.request_statistics import RequestStatistics
     from platform_assets.settings import DomainSettings, Settings
     from platform_assets.web.api_keys import KeyRing
 
@@ -290,6 +291,13 @@ class Services:
         return Predictor(self.live_models, self.prediction_log)
 
     @opened
+    def request_statistics(self) -> RequestStatistics:
+        """Counts the requests for predictions of each model."""
+        from platform_assets.serving.request_statistics import RequestStatistics
+
+        return RequestStatistics(self._connection)
+
+    @opened
     def trainer(self) -> Trainer:
         """Trains, evaluates and reproduces models."""
         return Trainer(self.tables, self.artefacts, self.registry, self.encoders)
@@ -321,8 +329,11 @@ class Services:
 
     def _forget_predictions(self) -> int:
         from platform_assets.serving.prediction_log import delete_old
+        from platform_assets.serving.request_statistics import delete_old_statistics
 
-        return delete_old(self._own_connection, timedelta(days=self.settings.predictions_days))
+        age = timedelta(days=self.settings.predictions_days)
+        delete_old_statistics(self._connection, age)
+        return delete_old(self._own_connection, age)
 
     @property
     def forget_predictions(self) -> Callable[[], int]:
@@ -362,6 +373,8 @@ class Services:
         # loaded does not delay it.
         if "prediction_log" in vars(self):
             self.prediction_log.close()
+        if "request_statistics" in vars(self):
+            self.request_statistics.close()
         if "live_models" in vars(self):
             self.live_models.close()
         if "engine" in vars(self):

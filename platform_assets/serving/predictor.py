@@ -82,6 +82,7 @@ class Predictor:
         ArtefactError
             A feature is missing or has the wrong type.
         """
+        asked.models.append(name)
         live = self._live_models.live(name)
         scores = live.scores(rows)
         predicted = Predicted(live, scores, scores >= live.threshold)

@@ -1,0 +1,144 @@
+"""Evidence that a daily value is unlike the earlier values of its series, within a budget of false alarms.
+
+Each value is predicted from the earlier ones: the mean of the same weekday, with the spread of the days around it. The
+prediction gives a p-value, the p-value gives an e-value, and the e-values of consecutive days are multiplied.
+
+Sources: e-values from p-values, Vovk and Wang, "E-values: calibration, combination and applications", 2021,
+https://arxiv.org/abs/1912.06116; capital that is added with time, Shin, Ramdas and Rinaldo, "E-detectors", 2023,
+https://arxiv.org/abs/2203.03532. docs/monitoring.md compares the alternatives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Bools = NDArray[np.bool_]
+
+WINDOW = 56
+"""Number of earlier values that a value is compared with."""
+GAP = 7
+"""Number of newest values that are left out of the comparison, so that a fault does not hide itself."""
+FEWEST = 14
+"""Smallest number of earlier values with which a value is judged."""
+WHOLE_WEEKS = 28
+"""Smallest number of earlier values from which the means of weekdays are estimated."""
+TAIL = 6
+"""Degrees of freedom of Student's distribution, which allows for days that are far from the others without a fault."""
+CORRELATION = 0.1
+"""Error of the estimated correlation between a day and the next, which is added to it."""
+MOST_CORRELATION = 0.8
+CALIBRATORS = (0.1, 0.4, 0.7)
+"""Exponents of the e-values `k * p ** (k - 1)`. A small one suits a large deviation, a large one a small deviation."""
+WEEK = 7
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Result for each value of some series.
+
+    Attributes
+    ----------
+    evidence
+        (days, series) capital after each day, in days.
+    alarm
+        (days, series) whether the evidence reached the threshold.
+    is_open
+        (days, series) whether an alarm was raised and the values have not become usual since.
+    """
+
+    evidence: Floats
+    alarm: Bools
+    is_open: Bools
+
+
+def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds: Floats) -> Judged:
+    """Judge each value by the values before it.
+
+    Parameters
+    ----------
+    values
+        (days, series) values on a scale where deviations are symmetric; NaN for a missing value.
+    noise
+        (days, series) smallest standard deviation of a value; the error of its sample, or a change that does not
+        matter.
+    weekdays
+        (days,) weekday of each day, 0 to 6.
+    thresholds
+        (series,) mean number of days between two false alarms.
+    """
+    import numpy as np
+
+    days, series = values.shape
+    gains = _gains(p_values(values, noise, weekdays))
+    capital = np.zeros(gains.shape[1:])
+    evidence, alarm, is_open = np.zeros((days, series)), np.zeros((days, series), bool), np.zeros((days, series), bool)
+    opened = np.zeros(series, bool)
+    for day in range(days):
+        capital = (capital + 1) * gains[day]
+        evidence[day] = capital.mean(axis=(0, 1))
+        alarm[day] = evidence[day] >= thresholds
+        capital[..., alarm[day]] = 0
+        opened = alarm[day] | (opened & (gains[day].mean(axis=(0, 1)) > 1))
+        is_open[day] = opened
+    return Judged(evidence, alarm, is_open)
+
+
+def p_values(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> Floats:
+    """Return the p-value of each value being too high and too low, (2, days, series); NaN where it is not judged."""
+    import numpy as np
+    from scipy import stats
+
+    days, series = values.shape
+    deviations = np.full((days, series), np.nan)
+    for day in range(days):
+        end = day - GAP
+        if end >= FEWEST:
+            earlier = slice(max(end - WINDOW, 0), end)
+            mean, spread, count = _prediction(values[earlier], weekdays[earlier], int(weekdays[day]))
+            spread = np.maximum(spread, noise[day]) * np.sqrt(1 + 1 / np.maximum(count, 1))
+            deviations[day] = np.where(count > 0, (values[day] - mean) / spread, np.nan)
+    # Student's distribution with variance 1.
+    scaled = deviations * np.sqrt(TAIL / (TAIL - 2))
+    found: Floats = np.stack([stats.t.sf(scaled, TAIL), stats.t.cdf(scaled, TAIL)])
+    return found
+
+
+def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> tuple[Floats, Floats, Floats]:
+    """Return mean, spread and number of the values that predict a value of this weekday; the number is 0 if unknown."""
+    import numpy as np
+
+    known = ~np.isnan(earlier)
+    filled = np.where(known, earlier, 0.0)
+    total = known.sum(axis=0)
+    by_weekday = total >= WHOLE_WEEKS
+    in_week = (weekdays[:, None] == np.arange(WEEK)).astype(float)
+    counts = in_week.T @ known
+    with np.errstate(invalid="ignore", divide="ignore"):
+        overall = filled.sum(axis=0) / total
+        # With few values, or none of a weekday, all weekdays are one group.
+        means = np.where(by_weekday & (counts > 0), in_week.T @ filled / counts, overall)
+        rest = np.where(known, earlier - means[weekdays], 0.0)
+        squares = (rest**2).sum(axis=0)
+        spread = np.sqrt(squares / np.maximum(total - np.where(by_weekday, WEEK, 1), 1))
+        following = np.clip((rest[1:] * rest[:-1]).sum(axis=0) / squares + CORRELATION, 0, MOST_CORRELATION)
+    # If days resemble the day before, several days tell less than as many independent ones.
+    spread = spread * np.sqrt((1 + np.nan_to_num(following)) / (1 - np.nan_to_num(following)))
+    count = np.where(by_weekday & (counts[weekday] > 0), counts[weekday], total)
+    return means[weekday], spread, np.where(total >= FEWEST, count, 0)
+
+
+def _gains(p: Floats) -> Floats:
+    """Return the e-values of each day, (days, 2, calibrators, series); 1 where a value is not judged."""
+    import numpy as np
+
+    exponents = np.array(CALIBRATORS)[:, None]
+    # 1e-15 limits the e-value of one day.
+    each = np.maximum(p.transpose(1, 0, 2)[:, :, None, :], 1e-15)
+    found: Floats = np.where(np.isnan(each), 1.0, exponents * each ** (exponents - 1))
+    return found
