@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from platform_assets.landing.landing_zone import LandingZones
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.models.registry import ModelRegistry
+    from platform_assets.monitoring.daily.model_days import ModelSources
     from platform_assets.monitoring.drift.history import DriftHistory
     from platform_assets.monitoring.drift.monitor import DriftMonitor
     from platform_assets.monitoring.label_store import Labels
@@ -361,6 +362,14 @@ class Services:
         from platform_assets.monitoring.label_store import Labels
 
         return Labels(self._connection)
+
+    @opened
+    def model_sources(self) -> ModelSources:
+        """What the daily measurements of models are read from."""
+        from platform_assets.monitoring.daily.model_days import ModelSources
+
+        stores = self.engine, self.tables, self.registry, self.ledger, self.labels
+        return ModelSources(self._connection, *stores, self.drift_monitor, self.drift_history)
 
     @opened
     def alerts(self) -> Alerts:

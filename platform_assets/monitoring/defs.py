@@ -6,6 +6,7 @@ import dagster as dg
 
 from platform_assets.monitoring.alerts import Alert, Alerts
 from platform_assets.monitoring.assets import evaluation_job, real_performance_check
+from platform_assets.monitoring.daily.assets import daily_definitions
 from platform_assets.monitoring.drift.assets import drift_check
 from platform_assets.monitoring.drift.sensors import drift_sensor
 from platform_assets.orchestration.declared import Declared
@@ -18,7 +19,7 @@ def definitions(declared: Declared) -> dg.Definitions:
     action, cool_down = settings.drift_action, timedelta(hours=settings.drift_cool_down_hours)
     watched = [(spec, spec.incoming) for spec in declared.models if spec.incoming]
     on_drift = [drift_sensor(*each, action, cool_down) for each in watched] if action != "none" else []
-    return dg.Definitions(
+    own = dg.Definitions(
         asset_checks=[
             *(real_performance_check(spec) for spec in declared.models),
             *(drift_check(spec, incoming) for spec, incoming in watched),
@@ -26,6 +27,7 @@ def definitions(declared: Declared) -> dg.Definitions:
         jobs=[evaluation_job(spec) for spec in declared.models],
         sensors=[run_failed_sensor(), *on_drift],
     )
+    return dg.Definitions.merge(own, daily_definitions(declared, settings))
 
 
 def run_failed_sensor() -> dg.SensorDefinition:

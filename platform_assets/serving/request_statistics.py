@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import DatabaseError, first_line
@@ -168,11 +169,8 @@ def quantile_seconds(durations: Sequence[int], share: float) -> float:
     share
         The quantile, 0 to 1.
     """
-    left = share * sum(durations)
-    if not left:
+    if not any(durations):
         return math.nan
-    for number, count in enumerate(durations):
-        left -= count
-        if left <= 0:
-            break
+    needed = share * sum(durations)
+    number = next(number for number, total in enumerate(accumulate(durations)) if total >= needed)
     return float(SHORTEST_SECONDS * 10 ** (number / PER_TENFOLD))

@@ -1,0 +1,129 @@
+"""Agreement of a champion's predictions with their labels, and evidence that it is worse than in the holdout.
+
+Labels arrive late and in batches. Each new label is a bet on whether the prediction disagrees with it more often than
+it did in the holdout; the capital is the evidence, as in `monitoring/drift/evidence.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.monitoring.daily.prediction_powered import Proxy, from_labels, prediction_powered
+from platform_assets.monitoring.daily.series import Point
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from platform_assets.monitoring.labelled_predictions import LabelledPredictions
+
+FLOOR = 0.025
+"""Smallest rise of the share of disagreements that counts as worse."""
+_STAKES = (0.9, 0.3, 0.1)
+"""Stakes, as shares of the largest possible stake."""
+
+
+@dataclass(frozen=True)
+class Disagreements:
+    """Numbers of labelled predictions, and of those that disagree with their label, since the promotion."""
+
+    labelled: int
+    disagreeing: int
+
+
+def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
+    """Return the evidence that the share of disagreements is above the tolerated one, in days.
+
+    Parameters
+    ----------
+    counts
+        Counts at the end of each day, oldest first. Corrected labels may lower them.
+    tolerated
+        Largest share of disagreements that is as good as in the holdout.
+    """
+    import numpy as np
+
+    stakes = np.array(_STAKES) / tolerated
+    if_wrong, if_right = np.log1p(stakes * (1 - tolerated)), np.log1p(-stakes * tolerated)
+    capital, before = np.full(len(stakes), -np.inf), Disagreements(0, 0)
+    for now in counts:
+        wrong = max(now.disagreeing - before.disagreeing, 0)
+        right = max(now.labelled - before.labelled - wrong, 0)
+        before = now
+        # A capital of 1 is added each day.
+        capital = np.logaddexp(capital, 0.0) + wrong * if_wrong + right * if_right
+    # The exponential of 700 is near the largest float.
+    return float(np.exp(np.minimum(capital, 700.0)).mean())
+
+
+def tolerated_share(low: float) -> float:
+    """Return the tolerated share of disagreements.
+
+    Parameters
+    ----------
+    low
+        Lower end of the interval of the share of agreements in the holdout.
+    """
+    return min(max(1 - low, 0.0) + FLOOR, 1 - FLOOR)
+
+
+def agreement_points(found: LabelledPredictions, threshold: float, every: Proxy) -> list[Point]:
+    """Return the share of predictions that agree with their label, from few labels and all predictions.
+
+    Parameters
+    ----------
+    found
+        The labelled predictions.
+    threshold
+        Threshold of the champion.
+    every
+        Share of disagreements over all predictions, as the probabilities estimate it.
+    """
+    import numpy as np
+
+    labels, scores = found.labels, found.scores
+    flagged = scores >= threshold
+    losses = (flagged != (labels > 0)).astype(np.float64)
+    estimated = np.where(flagged, 1 - scores, scores)
+    powered, alone = prediction_powered(losses, estimated, every), from_labels(losses)
+    gap = labels - scores
+    half = 1.96 * float(gap.std(ddof=1)) / math.sqrt(len(gap)) if len(gap) > 1 else math.nan
+    mean = float(gap.mean()) if len(gap) else math.nan
+    rows = len(labels)
+    return [
+        Point("labelled", rows),
+        Point("disagreeing", float(losses.sum()), rows=rows),
+        *(
+            Point(name, 1 - one.value, low=1 - one.high, high=1 - one.low, rows=rows)
+            for name, one in (("agreement", powered), ("agreement_from_labels_alone", alone))
+        ),
+        Point("calibration_gap", mean, low=mean - half, high=mean + half, rows=rows),
+    ]
+
+
+def judged_agreement(
+    points: list[Point], earlier: Sequence[Disagreements], tolerated: float, days: float
+) -> list[Point]:
+    """Return the points with the judgement of the agreement.
+
+    Parameters
+    ----------
+    points
+        Result of `agreement_points`.
+    earlier
+        Counts on earlier days since the same promotion, oldest first.
+    tolerated
+        Result of `tolerated_share`.
+    days
+        Mean number of days between two false alarms.
+    """
+    by_name = {point.series: point for point in points}
+    now = Disagreements(int(by_name["labelled"].value), int(by_name["disagreeing"].value))
+    found = evidence([*earlier, now], tolerated)
+    told = (
+        f"{now.disagreeing:,} of {now.labelled:,} labelled predictions disagree with their label; up to "
+        f"{tolerated:.1%} is as good as in the holdout"
+    )
+    judgement: dict[str, Any] = {"evidence": found, "threshold": days, "is_open": found >= days, "told": told}
+    return [replace(point, **judgement) if point.series == "agreement" else point for point in points]
