@@ -13,6 +13,7 @@ from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.schemas import TableSchema
 from platform_assets.lake.step_tables import QUARANTINE, STORE
 from platform_assets.monitoring.daily.budget import days_per_check
+from platform_assets.monitoring.daily.judging import read_days
 from platform_assets.monitoring.daily.measurements import measure_models, measure_tables, newest, recent_days
 from platform_assets.monitoring.daily.metadata import of_series
 from platform_assets.monitoring.daily.model_days import ModelSources
@@ -106,7 +107,7 @@ def model_days_asset(models: Sequence[ModelSpec], per_check: float) -> dg.Assets
 
         Each run measures the days since the last measurement, and today so far.
         """
-        history, now = _history(tables, MODEL_DAYS), datetime.now(UTC)
+        history, now = read_days(tables, MODEL_DAYS), datetime.now(UTC)
         return measure_models(model_sources, models, history, per_check, now, context.run.run_id)
 
     return model_days
@@ -121,7 +122,7 @@ def table_days_asset(watched: Sequence[WatchedTable], per_check: float) -> dg.As
 
         The values are measured when the table has a new version.
         """
-        return measure_tables(tables, online, watched, _history(tables, TABLE_DAYS), per_check, datetime.now(UTC))
+        return measure_tables(tables, online, watched, read_days(tables, TABLE_DAYS), per_check, datetime.now(UTC))
 
     return table_days
 
@@ -161,7 +162,7 @@ def checks_of(
         context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[TableStore]
     ) -> Iterator[dg.AssetCheckResult]:
         with plain_failures():
-            days = _history(tables, schema)
+            days = read_days(tables, schema)
         judged = None if days is None else newest(days, known)
         for key in context.selected_asset_check_keys:
             subject, found = named["/".join(key.asset_key.path)], by_name[key.name]
@@ -199,7 +200,3 @@ def told(alarmed: Frame, rows: Frame, known: Mapping[str, Series]) -> str:
         parts.append(row["told"] or f"{about}: {row['value']:,.4g} on {row['day']} is unlike earlier values")
     more = f"; {len(alarmed) - 3:,} more" if len(alarmed) > 3 else ""  # noqa: PLR2004 - as above
     return "; ".join(parts) + more
-
-
-def _history(tables: TableStore, schema: TableSchema) -> Frame | None:
-    return tables.read(schema.name) if tables.exists(schema.name) else None

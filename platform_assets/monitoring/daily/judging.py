@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from platform_assets.base.frames import Frame
+    from platform_assets.lake.delta_tables import TableStore
+    from platform_assets.lake.schemas import TableSchema
     from platform_assets.monitoring.daily.series import Series
 
 KEPT = timedelta(days=400)
@@ -22,6 +24,20 @@ REPLAYED = 60
 _COLUMNS = ("series", "column")
 _FIELDS = ("subject", "day", *Point.__dataclass_fields__, "alarm")
 _JUDGEMENT = ("evidence", "threshold", "alarm", "is_open")
+
+
+def read_days(tables: TableStore, schema: TableSchema) -> Frame | None:
+    """Return the stored measurements, with `day` as dates; None if nothing was measured yet.
+
+    Raises
+    ------
+    TableError
+        The table cannot be read.
+    """
+    if not tables.exists(schema.name):
+        return None
+    days = tables.read(schema.name)
+    return days.assign(day=days["day"].dt.date.astype(object))
 
 
 def as_rows(subject: str, day: date, points: Sequence[Point]) -> list[dict[str, Any]]:

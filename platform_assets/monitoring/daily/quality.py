@@ -16,11 +16,16 @@ from platform_assets.monitoring.daily.series import Point
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from platform_assets.monitoring.labelled_predictions import LabelledPredictions
+
+    Floats = NDArray[np.float64]
 
 FLOOR = 0.025
 """Smallest rise of the share of disagreements that counts as worse."""
-_STAKES = (0.9, 0.3, 0.1)
+STAKES = (0.9, 0.3, 0.1)
 """Stakes, as shares of the largest possible stake."""
 
 
@@ -44,17 +49,42 @@ def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
     """
     import numpy as np
 
-    stakes = np.array(_STAKES) / tolerated
-    if_wrong, if_right = np.log1p(stakes * (1 - tolerated)), np.log1p(-stakes * tolerated)
-    capital, before = np.full(len(stakes), -np.inf), Disagreements(0, 0)
+    capital, before = np.full(len(STAKES), -np.inf), Disagreements(0, 0)
     for now in counts:
         wrong = max(now.disagreeing - before.disagreeing, 0)
         right = max(now.labelled - before.labelled - wrong, 0)
-        before = now
-        # A capital of 1 is added each day.
-        capital = np.logaddexp(capital, 0.0) + wrong * if_wrong + right * if_right
+        capital, before = after_day(capital, np.array(wrong), np.array(right), tolerated), now
+    return float(total(capital))
+
+
+def after_day(capital: Floats, wrong: Floats, right: Floats, tolerated: float) -> Floats:
+    """Return the logarithms of the capital of each stake after a day, (.., stakes).
+
+    Parameters
+    ----------
+    capital
+        (.., stakes) logarithms before the day.
+    wrong, right
+        (..) numbers of new labels that disagree and agree.
+    tolerated
+        Largest share of disagreements that is as good as in the holdout.
+    """
+    import numpy as np
+
+    stakes = np.array(STAKES) / tolerated
+    gains = wrong[..., None] * np.log1p(stakes * (1 - tolerated)) + right[..., None] * np.log1p(-stakes * tolerated)
+    # A capital of 1 is added each day.
+    after: Floats = np.logaddexp(capital, 0.0) + gains
+    return after
+
+
+def total(capital: Floats) -> Floats:
+    """Return the mean capital of the stakes, (..)."""
+    import numpy as np
+
     # The exponential of 700 is near the largest float.
-    return float(np.exp(np.minimum(capital, 700.0)).mean())
+    mean: Floats = np.exp(np.minimum(capital, 700.0)).mean(axis=-1)
+    return mean
 
 
 def tolerated_share(low: float) -> float:

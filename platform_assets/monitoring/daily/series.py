@@ -153,6 +153,8 @@ SMALLEST_SHARE = 0.01
 """Change of a share that does not matter, on the arcsine scale: from 50 to 51 %, or from 1.0 to 1.2 %."""
 SMALLEST_RATIO = 0.02
 """Change of a count that does not matter, as a ratio."""
+SMALLEST_DISTINCT_RATIO = 0.005
+"""Change of the number of different values that does not matter, as a ratio."""
 SMALLEST_DURATION_RATIO = 0.1
 """Change of a duration that does not matter, as a ratio."""
 SMALLEST_SHIFT = 0.025

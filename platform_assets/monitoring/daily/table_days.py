@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.engine.query_engine import as_frame
 from platform_assets.monitoring.daily.series import (
+    SMALLEST_DISTINCT_RATIO,
     SMALLEST_RATIO,
     SMALLEST_SHIFT,
     Point,
@@ -186,7 +187,7 @@ def _changed(point: Point, before: Before) -> Point:
     if point.series in {"missing_share", "most_frequent_share"}:
         return replace(point, judged=arcsine(point.value) - arcsine(earlier), noise=share_noise(point.rows))
     if point.series == "distinct":
-        return replace(point, judged=math.log1p(point.value) - math.log1p(earlier), noise=SMALLEST_RATIO)
+        return replace(point, judged=math.log1p(point.value) - math.log1p(earlier), noise=SMALLEST_DISTINCT_RATIO)
     spread = before.value("spread", point.column)
     if point.series == "spread":
         # The smallest float keeps the logarithm of a constant column finite.

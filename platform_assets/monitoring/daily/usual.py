@@ -1,7 +1,8 @@
 """Evidence that a daily value is unlike the earlier values of its series, within a budget of false alarms.
 
 Each value is predicted from the earlier ones: the mean of the same weekday, with the spread of the days around it. The
-prediction gives a p-value, the p-value gives an e-value, and the e-values of consecutive days are multiplied.
+prediction gives a p-value, the p-value gives an e-value, and the e-values of consecutive days are multiplied. Half of
+the budget is for a p-value that is so small that one day is enough.
 
 Sources: e-values from p-values, Vovk and Wang, "E-values: calibration, combination and applications", 2021,
 https://arxiv.org/abs/1912.06116; capital that is added with time, Shin, Ramdas and Rinaldo, "E-detectors", 2023,
@@ -30,11 +31,13 @@ WHOLE_WEEKS = 28
 """Smallest number of earlier values from which the means of weekdays are estimated."""
 TAIL = 6
 """Degrees of freedom of Student's distribution, which allows for days that are far from the others without a fault."""
-CORRELATION = 0.1
+CORRELATION = 0.05
 """Error of the estimated correlation between a day and the next, which is added to it."""
 MOST_CORRELATION = 0.8
 CALIBRATORS = (0.1, 0.4, 0.7)
 """Exponents of the e-values `k * p ** (k - 1)`. A small one suits a large deviation, a large one a small deviation."""
+AT_ONCE = 0.5
+"""Share of the budget for a deviation that is so large that one day raises the alarm."""
 WEEK = 7
 
 
@@ -75,13 +78,15 @@ def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds
     import numpy as np
 
     days, series = values.shape
-    gains = _gains(p_values(values, noise, weekdays))
+    alone, combined = p_values(values, noise, weekdays)
+    at_once = (alone <= AT_ONCE / 2 / thresholds).any(axis=0)
+    gains = _gains(combined)
     capital = np.zeros(gains.shape[1:])
     evidence, alarm, is_open = np.zeros((days, series)), np.zeros((days, series), bool), np.zeros((days, series), bool)
     opened = np.zeros(series, bool)
     for day in range(days):
         capital = (capital + 1) * gains[day]
-        evidence[day] = capital.mean(axis=(0, 1))
+        evidence[day] = np.where(at_once[day], thresholds, 0) + (1 - AT_ONCE) * capital.mean(axis=(0, 1))
         alarm[day] = evidence[day] >= thresholds
         capital[..., alarm[day]] = 0
         opened = alarm[day] | (opened & (gains[day].mean(axis=(0, 1)) > 1))
@@ -89,28 +94,41 @@ def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds
     return Judged(evidence, alarm, is_open)
 
 
-def p_values(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> Floats:
-    """Return the p-value of each value being too high and too low, (2, days, series); NaN where it is not judged."""
+def p_values(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return the p-values of each value being too high and too low; NaN where it is not judged.
+
+    Returns
+    -------
+    (2, days, series) p-values of a day alone, and p-values that can be combined over days. The latter are larger if
+    days resemble the day before, because several such days tell less than as many independent ones.
+    """
     import numpy as np
     from scipy import stats
 
     days, series = values.shape
-    deviations = np.full((days, series), np.nan)
+    alone, combined = np.full((days, series), np.nan), np.full((days, series), np.nan)
     for day in range(days):
         end = day - GAP
         if end >= FEWEST:
             earlier = slice(max(end - WINDOW, 0), end)
-            mean, spread, count = _prediction(values[earlier], weekdays[earlier], int(weekdays[day]))
+            mean, spread, factor, count = _prediction(values[earlier], weekdays[earlier], int(weekdays[day]))
             spread = np.maximum(spread, noise[day]) * np.sqrt(1 + 1 / np.maximum(count, 1))
-            deviations[day] = np.where(count > 0, (values[day] - mean) / spread, np.nan)
+            alone[day] = np.where(count > 0, (values[day] - mean) / spread, np.nan)
+            combined[day] = alone[day] / factor
     # Student's distribution with variance 1.
-    scaled = deviations * np.sqrt(TAIL / (TAIL - 2))
-    found: Floats = np.stack([stats.t.sf(scaled, TAIL), stats.t.cdf(scaled, TAIL)])
-    return found
+    scaled = np.stack([alone, combined]) * np.sqrt(TAIL / (TAIL - 2))
+    high, low = stats.t.sf(scaled, TAIL), stats.t.cdf(scaled, TAIL)
+    return np.stack([high[0], low[0]]), np.stack([high[1], low[1]])
 
 
-def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> tuple[Floats, Floats, Floats]:
-    """Return mean, spread and number of the values that predict a value of this weekday; the number is 0 if unknown."""
+def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Predict a value of this weekday.
+
+    Returns
+    -------
+    (series,) mean and spread, the factor by which resemblance of consecutive days widens the spread, and the number of
+    values from which the mean was computed; 0 if there are too few.
+    """
     import numpy as np
 
     known = ~np.isnan(earlier)
@@ -126,11 +144,11 @@ def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> t
         rest = np.where(known, earlier - means[weekdays], 0.0)
         squares = (rest**2).sum(axis=0)
         spread = np.sqrt(squares / np.maximum(total - np.where(by_weekday, WEEK, 1), 1))
-        following = np.clip((rest[1:] * rest[:-1]).sum(axis=0) / squares + CORRELATION, 0, MOST_CORRELATION)
-    # If days resemble the day before, several days tell less than as many independent ones.
-    spread = spread * np.sqrt((1 + np.nan_to_num(following)) / (1 - np.nan_to_num(following)))
+        found = (rest[1:] * rest[:-1]).sum(axis=0) / squares
+    correlation = np.clip(np.nan_to_num(found) + CORRELATION, 0, MOST_CORRELATION)
     count = np.where(by_weekday & (counts[weekday] > 0), counts[weekday], total)
-    return means[weekday], spread, np.where(total >= FEWEST, count, 0)
+    factor = np.sqrt((1 + correlation) / (1 - correlation))
+    return means[weekday], spread, factor, np.where(total >= FEWEST, count, 0)
 
 
 def _gains(p: Floats) -> Floats:
