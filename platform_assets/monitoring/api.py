@@ -1,4 +1,4 @@
-"""HTTP routes that store and list labels, the observed outcomes of predictions, for any model."""
+"""HTTP routes that store and list labels, the observed outcomes of predictions, for any model; and the pages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import JSON
 from platform_assets.monitoring.labels import LONGEST_SUBJECT, Filed, Label, fault
+from platform_assets.monitoring.pages import PageSources, pages
 from platform_assets.web.one_or_many import (
     LARGEST_FLOAT,
     MOST_AT_ONCE,
@@ -219,6 +220,17 @@ def router(services: Services) -> APIRouter:
     routes = APIRouter(tags=["labels"])
     if services.bundle is None:
         _add_labels(routes, services)
+        routes.include_router(
+            pages(
+                PageSources(
+                    services.settings,
+                    lambda: services.tables,
+                    lambda: services.ledger,
+                    lambda: services.labels,
+                    lambda: services.database,
+                )
+            )
+        )
     return routes
 
 

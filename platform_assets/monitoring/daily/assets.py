@@ -17,6 +17,7 @@ from platform_assets.monitoring.daily.judging import read_days
 from platform_assets.monitoring.daily.measurements import measure_models, measure_tables, newest, recent_days
 from platform_assets.monitoring.daily.metadata import of_series
 from platform_assets.monitoring.daily.model_days import ModelSources
+from platform_assets.monitoring.daily.report import told
 from platform_assets.monitoring.daily.schemas import MODEL_DAYS, TABLE_DAYS
 from platform_assets.monitoring.daily.series import (
     MODEL_CHECKS,
@@ -187,16 +188,3 @@ def _result(
     alarmed = rows[rows["is_open"].astype(bool)]
     metadata = of_series(recent_days(days, subject), check, known)
     return {"passed": alarmed.empty, "description": told(alarmed, rows, known), "metadata": metadata}
-
-
-def told(alarmed: Frame, rows: Frame, known: Mapping[str, Series]) -> str:
-    """Return the result of a check in one sentence."""
-    day = rows["day"].max()
-    if alarmed.empty:
-        return f"as usual on {day}"
-    parts = []
-    for row in alarmed.sort_values("evidence", ascending=False).head(3).to_dict("records"):
-        about = f"{known[row['series']].title}{' of ' + row['column'] if row['column'] else ''}"
-        parts.append(row["told"] or f"{about}: {row['value']:,.4g} on {row['day']} is unlike earlier values")
-    more = f"; {len(alarmed) - 3:,} more" if len(alarmed) > 3 else ""  # noqa: PLR2004 - as above
-    return "; ".join(parts) + more

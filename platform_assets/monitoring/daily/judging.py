@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.engine.query_engine import as_frame
 from platform_assets.monitoring.daily.series import Point
 from platform_assets.monitoring.daily.usual import GAP, WINDOW, judge
 
@@ -26,8 +27,21 @@ _FIELDS = ("subject", "day", *Point.__dataclass_fields__, "alarm")
 _JUDGEMENT = ("evidence", "threshold", "alarm", "is_open")
 
 
-def read_days(tables: TableStore, schema: TableSchema) -> Frame | None:
-    """Return the stored measurements, with `day` as dates; None if nothing was measured yet.
+def read_days(
+    tables: TableStore, schema: TableSchema, subject: str | None = None, since: date | None = None
+) -> Frame | None:
+    """Return stored measurements, with `day` as dates; None if nothing was measured yet.
+
+    Parameters
+    ----------
+    tables
+        The lake.
+    schema
+        Table of the measurements.
+    subject
+        Model or table; None for all.
+    since
+        First day; None for all.
 
     Raises
     ------
@@ -36,7 +50,12 @@ def read_days(tables: TableStore, schema: TableSchema) -> Frame | None:
     """
     if not tables.exists(schema.name):
         return None
-    days = tables.read(schema.name)
+    rows = tables.scan(schema.name)
+    if subject is not None:
+        rows = rows.filter(rows["subject"] == subject)
+    if since is not None:
+        rows = rows.filter(rows["day"] >= since)
+    days = as_frame(rows)
     return days.assign(day=days["day"].dt.date.astype(object))
 
 

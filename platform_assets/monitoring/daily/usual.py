@@ -79,7 +79,7 @@ def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds
 
     days, series = values.shape
     alone, combined = p_values(values, noise, weekdays)
-    at_once = (alone <= AT_ONCE / 2 / thresholds).any(axis=0)
+    at_once = np.any(alone <= AT_ONCE / 2 / thresholds, axis=0)
     gains = _gains(combined)
     capital = np.zeros(gains.shape[1:])
     evidence, alarm, is_open = np.zeros((days, series)), np.zeros((days, series), bool), np.zeros((days, series), bool)
