@@ -42,6 +42,8 @@ class Chart:
         The newest value as text.
     line, band
         Points of the line and of the polygon between the ends of the intervals, as in SVG; empty if there are none.
+    newest_at
+        Coordinates of the newest value.
     alarms
         Coordinates of the days with an alarm.
     top, bottom
@@ -57,6 +59,7 @@ class Chart:
     newest: str
     line: str
     band: str
+    newest_at: tuple[float, float]
     alarms: tuple[tuple[float, float], ...]
     top: str
     bottom: str
@@ -103,9 +106,10 @@ def chart(title: str, unit: str, days: Sequence[DayValue]) -> Chart | None:
         newest=newest,
         line=_points([(x(one), y(one.value)) for one in known]),
         band=_points(band),
+        newest_at=(x(known[-1]), y(known[-1].value)),
         alarms=tuple((x(one), y(one.value)) for one in alarms),
         top=with_unit(high, unit),
-        bottom=with_unit(low, unit),
+        bottom=with_unit(low, unit).removesuffix(f" {unit}"),
         first=first,
         last=last,
         rows=tuple((one.day, with_unit(one.value, unit), one.alarm) for one in reversed(known[-_MOST_IN_TABLE:])),

@@ -90,7 +90,7 @@ def model(tables: TableStore, name: str) -> tuple[list[Result], list[Chart]]:
     own = read_days(tables, MODEL_DAYS, name, _since())
     if own is None or own.empty:
         return [], []
-    return _results(own), list(_charts(own, list(MODEL_SERIES)))
+    return _results(own), sorted(_charts(own, list(MODEL_SERIES)), key=lambda one: not one.alarms)
 
 
 def table_alarms(tables: TableStore) -> list[TableAlarm]:

@@ -165,13 +165,14 @@ def checks_of(
         with plain_failures():
             days = read_days(tables, schema)
         judged = None if days is None else newest(days, known)
+        recent = {} if days is None else {name: recent_days(found) for name, found in days.groupby("subject")}
         for key in context.selected_asset_check_keys:
             subject, found = named["/".join(key.asset_key.path)], by_name[key.name]
             yield dg.AssetCheckResult(
                 asset_key=key.asset_key,
                 check_name=key.name,
                 severity=_SEVERITIES[found.severity],
-                **_result(subject, found, known, days, judged),
+                **_result(subject, found, known, recent.get(subject), judged),
             )
 
     return check
@@ -186,5 +187,5 @@ def _result(
     if rows.empty:
         return {"passed": True, "description": "nothing to judge yet"}
     alarmed = rows[rows["is_open"].astype(bool)]
-    metadata = of_series(recent_days(days, subject), check, known)
+    metadata = of_series(days, check, known)
     return {"passed": alarmed.empty, "description": told(alarmed, rows, known), "metadata": metadata}

@@ -150,7 +150,6 @@ def newest(days: Frame, known: Mapping[str, Series]) -> Frame:
     return found[(found["day"] == last) & (found["day"] >= recent)]
 
 
-def recent_days(days: Frame, subject: str, count: int = 90) -> Frame:
-    """Return the measurements of a model or table of the newest days."""
-    found = days[days["subject"] == subject]
-    return found if found.empty else found[found["day"] > found["day"].max() - timedelta(days=count)]
+def recent_days(days: Frame, count: int = 90) -> Frame:
+    """Return the measurements of the newest days."""
+    return days[days["day"] > days["day"].max() - timedelta(days=count)]

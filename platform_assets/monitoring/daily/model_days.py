@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from platform_assets.monitoring.drift.history import Stream
 from platform_assets.monitoring.drift.logged_rows import LOGGED, logged_rows, of_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import date, datetime
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 FIRST_LOOK = timedelta(days=90)
 """How far the first measurement of a model looks back in the log."""
+_LOOK_BACK = timedelta(days=30)
+_REQUESTED = "requested rows"
 _AGREEMENT = ("accuracy", "interval_coverage")
 """Metrics of the holdout that are shares of agreements: of a classifier, and of prediction intervals."""
 
@@ -128,29 +130,31 @@ def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple
         except PlatformError as error:
             # Other measurements of the model are still worth having.
             yield when.today, Point("drift", math.nan, is_open=True, told=f"not measured: {error}")
-    for table in (LOGGED.table, *([spec.incoming.table] if spec.incoming else ())):
-        for one in sources.drift_history.days(Stream(spec.name, table), when.start):
-            yield from ((one.day, point) for point in _of_day(one, table))
+    streams = {_REQUESTED: LOGGED.table} | ({"new rows": spec.incoming.table} if spec.incoming else {})
+    for of_rows, table in streams.items():
+        opened: set[str] = set()
+        for one in sources.drift_history.days(Stream(spec.name, table), when.start - _LOOK_BACK):
+            # After an alarm, the evidence starts again. It exceeds that of a usual day as long as the drift lasts.
+            opened = {name for name, now in one.drift.items() if now.alarm or (name in opened and now.evidence > 1)}
+            if one.day >= when.start:
+                yield from ((one.day, point) for point in _of_day(one, of_rows, opened))
 
 
-def _of_day(measured: MeasuredDay, table: str) -> Iterator[Point]:
-    # The table of new rows has a check of its own, so only the requested rows are judged here.
-    is_judged = table == LOGGED.table
+def _of_day(measured: MeasuredDay, of_rows: str, opened: Collection[str]) -> Iterator[Point]:
     for feature, drift in measured.drift.items():
-        told = f"{feature}: {drift.told}" if is_judged else ""
-        yield Point(
-            "drift",
-            drift.effect,
-            f"{feature} ({table})",
-            rows=measured.rows,
-            evidence=drift.evidence if is_judged else math.nan,
-            threshold=drift.threshold if is_judged else math.nan,
-            is_open=is_judged and drift.alarm,
-            told=told,
-        )
+        point = Point("drift", drift.effect, f"{feature}, {of_rows}", rows=measured.rows)
+        # The table of new rows has a check of its own, so only the requested rows are judged here.
+        if of_rows == _REQUESTED:
+            judgement: dict[str, Any] = {
+                "evidence": drift.evidence,
+                "threshold": drift.threshold,
+                "is_open": feature in opened,
+            }
+            point = replace(point, **judgement, told=f"{feature}: {drift.told}")
+        yield point
     for metric, one in measured.performance.items():
         noise = max((one.high - one.low) / 4, SMALLEST_SHIFT)
-        yield Point("estimated", one.value, f"{metric} ({table})", one.low, one.high, measured.rows, one.value, noise)
+        yield Point("estimated", one.value, f"{metric}, {of_rows}", one.low, one.high, measured.rows, one.value, noise)
 
 
 def _ages(sources: ModelSources, spec: ModelSpec, champion: Promotion | None, now: datetime) -> Iterator[Point]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +56,7 @@ def traffic(connection: Connection, spec: ModelSpec, start: date, today: date) -
     spec
         Declaration of the model.
     start, today
-        First and last day. Values of today are not judged, because the day is not over.
+        First day, and the current day, which is left out because it is not over.
     """
     values = {"model": spec.name, "start": start}
     tables = (LOG, *spec.prediction_tables)
@@ -69,14 +68,12 @@ def traffic(connection: Connection, spec: ModelSpec, start: date, today: date) -
     first = max(min((one for one in firsts if one), default=today), start)
     found: dict[date, list[Point]] = defaultdict(list)
     if any(firsts):
-        for number in range((today - first).days + 1):
+        for number in range((today - first).days):
             day = first + timedelta(days=number)
             found[day] += _of_predictions(by_day[day])
     for day, points in _of_requests(connection.execute(_REQUESTS, values).fetchall()).items():
         found[day] += points
-    if today in found:
-        found[today] = [replace(point, judged=math.nan, noise=math.nan) for point in found[today]]
-    return found
+    return {day: points for day, points in found.items() if day < today}
 
 
 def proxy(connection: Connection, spec: ModelSpec, champion: Promotion) -> Proxy:
