@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ from platform_assets.monitoring.daily.series import (
     SMALLEST_SHIFT,
     TABLE_CHECKS,
 )
-from platform_assets.monitoring.daily.usual import FEWEST, GAP, TAIL, WINDOW, judge, p_values
+from platform_assets.monitoring.daily.usual import FEWEST, GAP, TAIL, WINDOW, judge_p_values, p_values
 from platform_assets.monitoring.drift.evidence import ColumnDetector
 from platform_assets.monitoring.drift.rulers import CategoryRuler, NumberRuler
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Bools = NDArray[np.bool_]
+    PValues = tuple[Floats, Floats]
 
 RUNS = 1_000
 AT_ONCE = 25
@@ -98,36 +101,38 @@ def healthy(random: Generator, kind: Kind, runs: int) -> Floats:
 # --- Daily series -----------------------------------------------------------------------------------------------------
 
 
-def ours(values: Floats, noise: Floats, days: float) -> NDArray[np.bool_]:
+def ours(p: PValues, days: float) -> Bools:
     """Return the alarms of the e-detector."""
-    return judge(values, noise, WEEKDAYS, np.full(values.shape[1], days)).alarm
+    return judge_p_values(*p, np.full(p[0].shape[2], days)).alarm
 
 
-def control_chart(tail: float) -> Callable[[Floats, Floats, float], NDArray[np.bool_]]:
-    """Return a control chart with a corrected limit: each day's deviation alone, by Student's distribution."""
-
-    def alarms(values: Floats, noise: Floats, days: float) -> NDArray[np.bool_]:
-        deviations = stats.t.isf(p_values(values, noise, WEEKDAYS)[0][0], TAIL) / np.sqrt(TAIL / (TAIL - 2))
-        limit = (
-            stats.norm.isf(0.5 / days) if np.isinf(tail) else stats.t.isf(0.5 / days, tail) / np.sqrt(tail / (tail - 2))
-        )
-        return np.nan_to_num(np.abs(deviations)) >= limit
-
-    return alarms
+def deviations(p: PValues) -> Floats:
+    """Return the deviation of each value from its prediction, in standard deviations."""
+    found: Floats = np.nan_to_num(stats.t.isf(p[0][0], TAIL) / np.sqrt(TAIL / (TAIL - 2)))
+    return found
 
 
-def window_mean(values: Floats, noise: Floats, days: float) -> NDArray[np.bool_]:
-    """Return the alarms of a fixed window of seven days with a corrected limit, by the normal distribution."""
-    deviations = stats.t.isf(p_values(values, noise, WEEKDAYS)[0][0], TAIL) / np.sqrt(TAIL / (TAIL - 2))
-    sums = np.cumsum(np.nan_to_num(deviations), axis=0)
+def normal_chart(p: PValues, days: float) -> Bools:
+    """Return the alarms of a control chart: each day alone, with a corrected limit of the normal distribution."""
+    return np.asarray(np.abs(deviations(p)) >= stats.norm.isf(0.5 / days))
+
+
+def wide_chart(p: PValues, days: float) -> Bools:
+    """Return the alarms of a control chart with a corrected limit for heavy tails."""
+    return np.asarray((p[0] <= 0.5 / days).any(axis=0))
+
+
+def window_mean(p: PValues, days: float) -> Bools:
+    """Return the alarms of a fixed window of seven days with a corrected limit of the normal distribution."""
+    sums = np.cumsum(deviations(p), axis=0)
     sums[7:] = sums[7:] - sums[:-7]
-    return np.abs(sums) / np.sqrt(7) >= stats.norm.isf(0.5 / days)
+    return np.asarray(np.abs(sums) / np.sqrt(7) >= stats.norm.isf(0.5 / days))
 
 
-METHODS: Mapping[str, Callable[[Floats, Floats, float], NDArray[np.bool_]]] = {
+METHODS: Mapping[str, Callable[[PValues, float], Bools]] = {
     "e-detector (ours)": ours,
-    "control chart, normal limit": control_chart(np.inf),
-    "control chart, limit for heavy tails": control_chart(TAIL),
+    "control chart, normal limit": normal_chart,
+    "control chart, limit for heavy tails": wide_chart,
     "mean of seven days, normal limit": window_mean,
 }
 
@@ -138,9 +143,9 @@ def false_alarms_of_days(random: Generator) -> dict[str, float]:
     for _ in range(RUNS // AT_ONCE):
         for kind in KINDS:
             values = healthy(random, kind, AT_ONCE)
-            noise = np.full_like(values, kind.noise)
+            p = p_values(values, np.full_like(values, kind.noise), WEEKDAYS)
             for name, method in METHODS.items():
-                alarm = method(values, noise, PER_CHECK * kind.per_check)
+                alarm = method(p, PER_CHECK * kind.per_check)
                 began = alarm[WARM:] & ~alarm[WARM - 1 : -1]
                 found[name] += began.sum() / RUNS
     return found
@@ -151,12 +156,11 @@ def delays_of_days(random: Generator, kind: Kind, change: Callable[[Floats], Flo
     values = healthy(random, kind, -(-RUNS // kind.count))[:, :RUNS]
     start = WARM + 7
     values[start:] = change(values[start:])
-    noise = np.full_like(values, kind.noise)
-    days = PER_CHECK * kind.per_check
-    return {name: told(first(method(values, noise, days)[start:])) for name, method in METHODS.items()}
+    p = p_values(values, np.full_like(values, kind.noise), WEEKDAYS)
+    return {name: told(first(method(p, PER_CHECK * kind.per_check)[start:])) for name, method in METHODS.items()}
 
 
-def first(alarms: NDArray[np.bool_]) -> Floats:
+def first(alarms: Bools) -> Floats:
     """Return the number of the first day with an alarm, from 1; infinity without one."""
     return np.where(alarms.any(axis=0), alarms.argmax(axis=0) + 1.0, np.inf)
 
@@ -180,9 +184,18 @@ def rows_of(random: Generator, count: int) -> tuple[Floats, Floats, NDArray[np.o
 
 
 def drift_runs(
-    random: Generator, runs: int, days: int, change: Callable[[list[object]], None] | None, wobble: float = 0.0
+    random: Generator,
+    runs: int,
+    days: int,
+    change: Callable[[list[object]], None] | None,
+    wobble: float = 0.0,
+    *,
+    alone: bool = False,
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the first day with an alarm of our detector, of daily tests with a correction, and of PSI above 0.2."""
+    """Return the first day with an alarm of our detector, of daily tests with a correction, and of PSI above 0.2.
+
+    With `alone`, only our detector is run.
+    """
     found = np.full((3, runs), np.inf)
     for run in range(runs):
         training = rows_of(random, TRAINING_ROWS)
@@ -194,17 +207,17 @@ def drift_runs(
                 new[0] = new[0] + random.normal(scale=wobble)  # type: ignore[operator]
             if change:
                 change(new)
-            alarms = (
-                # Every detector has to see the day.
-                sum(detector.add(values, 1.0).alarm for detector, values in zip(detectors, new, strict=True)) > 0,
-                min(p_of_test(known, values) for known, values in zip(training, new, strict=True))
-                < 1 / (3 * STREAM_DAYS),
-                max(psi(known, values) for known, values in zip(training, new, strict=True)) > 0.2,
-            )
+            # Every detector has to see the day.
+            mine = [detector.add(values, 1.0).alarm for detector, values in zip(detectors, new, strict=True)]
+            alarms = [any(mine)]
+            if not alone:
+                p = min(p_of_test(known, values) for known, values in zip(training, new, strict=True))
+                index = max(psi(known, values) for known, values in zip(training, new, strict=True))
+                alarms += [p < 1 / (3 * STREAM_DAYS), index > 0.2]
             for place, alarm in enumerate(alarms):
                 if alarm and np.isinf(found[place, run]):
                     found[place, run] = day
-            if np.isfinite(found[:, run]).all():
+            if np.isfinite(found[: len(alarms), run]).all():
                 break
     return found[0], found[1], found[2]
 
@@ -257,12 +270,11 @@ def label_alarms(random: Generator, share: Callable[[int], float], runs: int) ->
     wrong = np.stack([random.binomial(LABELS_PER_DAY, share(day), runs) for day in range(DAYS)])
     mine = np.zeros((DAYS, runs), bool)
     for run in range(runs):
-        tolerated = tolerated_share(float(low[run]))
-        capital = np.full(len(STAKES), -np.inf)
+        most, capital = tolerated_share(float(low[run])), np.full(len(STAKES), -np.inf)
         for day in range(DAYS):
-            capital = after_day(capital, wrong[day, run], np.array(LABELS_PER_DAY - wrong[day, run]), tolerated)
+            capital = after_day(capital, wrong[day, run], np.asarray(LABELS_PER_DAY - wrong[day, run]), most)
             mine[day, run] = total(capital) >= PER_CHECK
-    tolerated = 1 - low + 0.025
+    tolerated = np.asarray(1 - low + 0.025)
     so_far = np.cumsum(wrong, axis=0)
     in_window = so_far - np.concatenate([np.zeros((30, runs), int), so_far])[:DAYS]
     labels = LABELS_PER_DAY * np.arange(1, DAYS + 1)[:, None]
@@ -271,6 +283,11 @@ def label_alarms(random: Generator, share: Callable[[int], float], runs: int) ->
         for count, number in ((so_far, labels), (in_window, np.minimum(labels, 30 * LABELS_PER_DAY)))
     ]
     return first(mine), first(tests[0]), first(tests[1])
+
+
+def share_from(start: int, share: float, day: int) -> float:
+    """Return the share of disagreements on a day; `share` from the day `start` on."""
+    return share if day >= start else DISAGREEING
 
 
 def intervals(random: Generator, labels: int, predictions: int, runs: int = 2_000) -> str:
@@ -343,7 +360,8 @@ def once(size: float) -> Callable[[Floats], Floats]:
 def report_drift(random: Generator) -> float:
     print(f"\nRequested rows: {ROWS_PER_DAY} per day, 3 columns, {TRAINING_ROWS:,} training rows")
     line("case", "e-detector (ours)", "daily tests, corrected", "PSI above 0.2")
-    mine, tests, index = (np.isfinite(one).mean() for one in drift_runs(random, RUNS, DAYS, None))
+    mine = float(np.isfinite(drift_runs(random, RUNS, DAYS, None, alone=True)[0]).mean())
+    _, tests, index = (np.isfinite(one).mean() for one in drift_runs(random, 200, DAYS, None))
     line("healthy runs of 90 days with an alarm", f"{mine:.1%}", f"{tests:.1%}", f"{index:.1%}")
     wobbling = [np.isfinite(one).mean() for one in drift_runs(random, 200, DAYS, None, wobble=0.05)]
     line("the same, if daily means vary by 0.05 sd", *(f"{one:.1%}" for one in wobbling))
@@ -354,22 +372,20 @@ def report_drift(random: Generator) -> float:
         ("category with 10 % vanished", vanished),
     ):
         line(name, *(told(one) for one in drift_runs(random, 200, 60, change)))
-    return float(mine)
+    return mine
 
 
 def report_labels(random: Generator) -> float:
     print(f"\nLabels: {LABELS_PER_DAY} per day, {DISAGREEING:.0%} disagree, holdout of {HOLDOUT_ROWS:,} rows")
     line("case", "e-detector (ours)", "test of all labels, corrected", "test of 30 days, corrected")
-    well = [np.isfinite(one).mean() for one in label_alarms(random, lambda _: DISAGREEING, RUNS)]
+    well = [np.isfinite(one).mean() for one in label_alarms(random, partial(share_from, DAYS, DISAGREEING), RUNS)]
     line("healthy runs of 90 days with an alarm", *(f"{one:.2%}" for one in well))
     for name, share in (
         ("all labels flipped", 1 - DISAGREEING),
         ("a fifth of the labels flipped", DISAGREEING + 0.2 * (1 - 2 * DISAGREEING)),
     ):
         for start in (0, 60):
-            found = label_alarms(
-                random, lambda day, share=share, start=start: share if day >= start else DISAGREEING, 200
-            )
+            found = label_alarms(random, partial(share_from, start, share), 200)
             line(f"{name}, after {start} healthy days", *(told(np.maximum(one - start, 1)) for one in found))
     print("\n| labels of predictions | labels alone: coverage | width | with predictions: coverage | width |")
     for labels, predictions in ((50, 2_000), (100, 5_000), (400, 20_000)):
@@ -380,7 +396,7 @@ def report_labels(random: Generator) -> float:
 def main() -> int:
     began, random = time.monotonic(), np.random.default_rng(20_260_101)
     print(f"one false alarm of a check in {PER_CHECK:,.0f} days; at least {FEWEST} earlier days are needed")
-    days, drift, labels = report_days(random), report_drift(random), report_labels(random)
+    days, labels, drift = report_days(random), report_labels(random), report_drift(random)
     whole = days + STREAMS * drift + MODELS * labels
     print(f"\nfalse alarms of the whole platform in {DAYS} healthy days: {whole:.2f}; {DAYS / WHOLE_DAYS:g} is allowed")
     print(f"{time.monotonic() - began:.0f} s")

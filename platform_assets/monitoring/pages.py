@@ -58,7 +58,7 @@ def pages(sources: PageSources) -> APIRouter:
     def show_models(request: Request) -> Response:
         """Show all models, and the tables with an alarm."""
         access_of(request).demand(request, READ, APPROVE)
-        specs: dict[str, ModelSpec] = request.app.state.specs
+        specs: dict[str, ModelSpec] = request.app.state.models
         return render(
             request,
             "monitoring.html",
@@ -116,7 +116,7 @@ def pages(sources: PageSources) -> APIRouter:
 
 
 def _spec(request: Request, model: str) -> ModelSpec:
-    specs: dict[str, ModelSpec] = request.app.state.specs
+    specs: dict[str, ModelSpec] = request.app.state.models
     if model not in specs:
         raise NotFound(f"There is no model of this name; the models are {', '.join(sorted(specs))}.")
     return specs[model]

@@ -152,4 +152,5 @@ def newest(days: Frame, known: Mapping[str, Series]) -> Frame:
 
 def recent_days(days: Frame, count: int = 90) -> Frame:
     """Return the measurements of the newest days."""
-    return days[days["day"] > days["day"].max() - timedelta(days=count)]
+    first: date = days["day"].max() - timedelta(days=count - 1)
+    return days[days["day"] >= first]

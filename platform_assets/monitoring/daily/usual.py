@@ -75,10 +75,14 @@ def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds
     thresholds
         (series,) mean number of days between two false alarms.
     """
+    return judge_p_values(*p_values(values, noise, weekdays), thresholds)
+
+
+def judge_p_values(alone: Floats, combined: Floats, thresholds: Floats) -> Judged:
+    """Judge values by the results of `p_values`; `thresholds` as for `judge`."""
     import numpy as np
 
-    days, series = values.shape
-    alone, combined = p_values(values, noise, weekdays)
+    _, days, series = alone.shape
     at_once = np.any(alone <= AT_ONCE / 2 / thresholds, axis=0)
     gains = _gains(combined)
     capital = np.zeros(gains.shape[1:])
