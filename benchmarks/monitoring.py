@@ -27,7 +27,7 @@ from platform_assets.monitoring.daily.series import (
     SMALLEST_SHIFT,
     TABLE_CHECKS,
 )
-from platform_assets.monitoring.daily.usual import FEWEST, GAP, TAIL, WINDOW, judge_p_values, p_values
+from platform_assets.monitoring.daily.usual import FEWEST, GAP, TAIL, WINDOW, deviations, judge_deviations, limit
 from platform_assets.monitoring.drift.evidence import ColumnDetector
 from platform_assets.monitoring.drift.rulers import CategoryRuler, NumberRuler
 
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
-    PValues = tuple[Floats, Floats]
+    Change = Callable[[list[object]], None]
+    Deviations = tuple[Floats, Floats]
 
 RUNS = 1_000
 AT_ONCE = 25
@@ -101,35 +102,29 @@ def healthy(random: Generator, kind: Kind, runs: int) -> Floats:
 # --- Daily series -----------------------------------------------------------------------------------------------------
 
 
-def ours(p: PValues, days: float) -> Bools:
+def ours(found: Deviations, days: float) -> Bools:
     """Return the alarms of the e-detector."""
-    return judge_p_values(*p, np.full(p[0].shape[2], days)).alarm
+    return judge_deviations(*found, np.full(found[0].shape[1], days)).alarm
 
 
-def deviations(p: PValues) -> Floats:
-    """Return the deviation of each value from its prediction, in standard deviations."""
-    found: Floats = np.nan_to_num(stats.t.isf(p[0][0], TAIL) / np.sqrt(TAIL / (TAIL - 2)))
-    return found
-
-
-def normal_chart(p: PValues, days: float) -> Bools:
+def normal_chart(found: Deviations, days: float) -> Bools:
     """Return the alarms of a control chart: each day alone, with a corrected limit of the normal distribution."""
-    return np.asarray(np.abs(deviations(p)) >= stats.norm.isf(0.5 / days))
+    return np.asarray(np.abs(np.nan_to_num(found[0])) >= stats.norm.isf(0.5 / days))
 
 
-def wide_chart(p: PValues, days: float) -> Bools:
+def wide_chart(found: Deviations, days: float) -> Bools:
     """Return the alarms of a control chart with a corrected limit for heavy tails."""
-    return np.asarray((p[0] <= 0.5 / days).any(axis=0))
+    return np.asarray(np.abs(np.nan_to_num(found[0])) >= limit(1 / days))
 
 
-def window_mean(p: PValues, days: float) -> Bools:
+def window_mean(found: Deviations, days: float) -> Bools:
     """Return the alarms of a fixed window of seven days with a corrected limit of the normal distribution."""
-    sums = np.cumsum(deviations(p), axis=0)
+    sums = np.cumsum(np.nan_to_num(found[0]), axis=0)
     sums[7:] = sums[7:] - sums[:-7]
     return np.asarray(np.abs(sums) / np.sqrt(7) >= stats.norm.isf(0.5 / days))
 
 
-METHODS: Mapping[str, Callable[[PValues, float], Bools]] = {
+METHODS: Mapping[str, Callable[[Deviations, float], Bools]] = {
     "e-detector (ours)": ours,
     "control chart, normal limit": normal_chart,
     "control chart, limit for heavy tails": wide_chart,
@@ -143,9 +138,9 @@ def false_alarms_of_days(random: Generator) -> dict[str, float]:
     for _ in range(RUNS // AT_ONCE):
         for kind in KINDS:
             values = healthy(random, kind, AT_ONCE)
-            p = p_values(values, np.full_like(values, kind.noise), WEEKDAYS)
+            apart = deviations(values, np.full_like(values, kind.noise), WEEKDAYS)
             for name, method in METHODS.items():
-                alarm = method(p, PER_CHECK * kind.per_check)
+                alarm = method(apart, PER_CHECK * kind.per_check)
                 began = alarm[WARM:] & ~alarm[WARM - 1 : -1]
                 found[name] += began.sum() / RUNS
     return found
@@ -156,8 +151,8 @@ def delays_of_days(random: Generator, kind: Kind, change: Callable[[Floats], Flo
     values = healthy(random, kind, -(-RUNS // kind.count))[:, :RUNS]
     start = WARM + 7
     values[start:] = change(values[start:])
-    p = p_values(values, np.full_like(values, kind.noise), WEEKDAYS)
-    return {name: told(first(method(p, PER_CHECK * kind.per_check)[start:])) for name, method in METHODS.items()}
+    apart = deviations(values, np.full_like(values, kind.noise), WEEKDAYS)
+    return {name: told(first(method(apart, PER_CHECK * kind.per_check)[start:])) for name, method in METHODS.items()}
 
 
 def first(alarms: Bools) -> Floats:

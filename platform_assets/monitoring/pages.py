@@ -105,11 +105,12 @@ def pages(sources: PageSources) -> APIRouter:
         access = access_of(request)
         caller = access.demand(request, LABEL)
         access.sessions.demand_token(access.sessions.of(request), csrf_token)
-        if _spec(request, model).monitoring.work_list is None:
+        spec = _spec(request, model)
+        if spec.monitoring.work_list is None:
             raise NotFound(f"{model} has no work list.")
         if outcome not in LABEL_OF:
             raise invalid([{"loc": ["body", "outcome"], "msg": f"Send one of {', '.join(LABEL_OF)}."}])
-        mark(sources.labels(), model, (subject, _time(at)), outcome, caller.key.name)
+        mark(sources.labels(), spec, (subject, _time(at)), outcome, caller.key.name)
         return RedirectResponse(f"/monitoring/{model}#work", HTTPStatus.SEE_OTHER)
 
     return routes

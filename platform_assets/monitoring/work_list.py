@@ -78,15 +78,15 @@ def open_tasks(
     return [Task(*row[:3]) for row in rows], rows[0][3] if rows else 0
 
 
-def mark(labels: Labels, model: str, task: tuple[str, datetime], outcome: Outcome, sender: str) -> None:
+def mark(labels: Labels, spec: ModelSpec, task: tuple[str, datetime], outcome: Outcome, sender: str) -> None:
     """Record what people found: a label of the subject at the time of its prediction.
 
     Parameters
     ----------
     labels
         Store of the labels.
-    model
-        Name of the model.
+    spec
+        Declaration of the model.
     task
         Subject, and time of its prediction.
     outcome
@@ -102,6 +102,6 @@ def mark(labels: Labels, model: str, task: tuple[str, datetime], outcome: Outcom
         The database does not answer.
     """
     subject, at = task
-    [filed] = labels.store(model, [Label(LABEL_OF[outcome], datetime.now(UTC), subject=subject, at=at)], sender)
+    [filed] = labels.store(spec, [Label(LABEL_OF[outcome], datetime.now(UTC), subject=subject, at=at)], sender)
     if filed.outcome not in {"stored", "already_stored"}:
         raise NotFound(f"Nothing was recorded for {subject}: {filed.reason}.")

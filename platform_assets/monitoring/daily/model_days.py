@@ -9,6 +9,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import DatabaseError, PlatformError
+from platform_assets.monitoring.daily.prediction_powered import Proxy
 from platform_assets.monitoring.daily.quality import (
     Disagreements,
     agreement_points,
@@ -179,12 +180,14 @@ def _agreement(
     found = sources.labels.joined(spec, champion.version, champion.request_id)
     if not len(found.labels):
         return []
-    with plain_database_errors(sources.connect) as connection:
-        every = proxy(connection, spec, champion)
+    every = Proxy(0, math.nan, math.nan)
+    if champion.threshold is not None:
+        with plain_database_errors(sources.connect) as connection:
+            every = proxy(connection, spec, champion)
     points = agreement_points(found, champion.threshold, every)
     metrics = sources.registry.record(spec.name, champion.version)["metrics"]
     holdout = next((metrics[name] for name in _AGREEMENT if name in metrics), None)
-    if holdout is None:
+    if holdout is None or not any(point.series == "agreement" for point in points):
         return points
     tolerated = tolerated_share(holdout["value"] if holdout["low"] is None else holdout["low"])
     since = champion.event.at.astimezone(UTC).date()

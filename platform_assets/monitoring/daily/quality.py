@@ -98,37 +98,44 @@ def tolerated_share(low: float) -> float:
     return min(max(1 - low, 0.0) + FLOOR, 1 - FLOOR)
 
 
-def agreement_points(found: LabelledPredictions, threshold: float, every: Proxy) -> list[Point]:
+def agreement_points(found: LabelledPredictions, threshold: float | None, every: Proxy) -> list[Point]:
     """Return the share of predictions that agree with their label, from few labels and all predictions.
+
+    A decision agrees with its label if it is right. A value agrees with its label if its prediction interval covers the
+    label; without stored intervals, no share is known.
 
     Parameters
     ----------
     found
         The labelled predictions.
     threshold
-        Threshold of the champion.
+        Threshold of the champion; None for a model that gives values.
     every
         Share of disagreements over all predictions, as the probabilities estimate it.
     """
     import numpy as np
 
     labels, scores = found.labels, found.scores
-    flagged = scores >= threshold
-    losses = (flagged != (labels > 0)).astype(np.float64)
-    estimated = np.where(flagged, 1 - scores, scores)
-    powered, alone = prediction_powered(losses, estimated, every), from_labels(losses)
     gap = labels - scores
     half = 1.96 * float(gap.std(ddof=1)) / math.sqrt(len(gap)) if len(gap) > 1 else math.nan
-    mean = float(gap.mean()) if len(gap) else math.nan
-    rows = len(labels)
+    mean = float(gap.mean())
+    points = [Point("calibration_gap", mean, low=mean - half, high=mean + half, rows=len(labels))]
+    if threshold is not None:
+        flagged = scores >= threshold
+        losses = (flagged != (labels > 0)).astype(np.float64)
+        powered = prediction_powered(losses, np.where(flagged, 1 - scores, scores), every)
+    elif found.outputs.ndim > 1:
+        low, high = found.outputs[:, 1], found.outputs[:, 2]
+        losses = ((labels < low) | (labels > high)).astype(np.float64)
+        powered = from_labels(losses)
+    else:
+        return points
+    estimates = (("agreement", powered), ("agreement_from_labels_alone", from_labels(losses)))
     return [
-        Point("labelled", rows),
-        Point("disagreeing", float(losses.sum()), rows=rows),
-        *(
-            Point(name, 1 - one.value, low=1 - one.high, high=1 - one.low, rows=rows)
-            for name, one in (("agreement", powered), ("agreement_from_labels_alone", alone))
-        ),
-        Point("calibration_gap", mean, low=mean - half, high=mean + half, rows=rows),
+        *points,
+        Point("labelled", len(labels)),
+        Point("disagreeing", float(losses.sum()), rows=len(labels)),
+        *(Point(name, 1 - one.value, low=1 - one.high, high=1 - one.low, rows=len(labels)) for name, one in estimates),
     ]
 
 

@@ -75,15 +75,15 @@ def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds
     thresholds
         (series,) mean number of days between two false alarms.
     """
-    return judge_p_values(*p_values(values, noise, weekdays), thresholds)
+    return judge_deviations(*deviations(values, noise, weekdays), thresholds)
 
 
-def judge_p_values(alone: Floats, combined: Floats, thresholds: Floats) -> Judged:
-    """Judge values by the results of `p_values`; `thresholds` as for `judge`."""
+def judge_deviations(alone: Floats, combined: Floats, thresholds: Floats) -> Judged:
+    """Judge the results of `deviations`; `thresholds` as for `judge`."""
     import numpy as np
 
-    _, days, series = alone.shape
-    at_once = np.any(alone <= AT_ONCE / 2 / thresholds, axis=0)
+    days, series = alone.shape
+    at_once = np.abs(alone) >= limit(AT_ONCE / thresholds)
     gains = _gains(combined)
     capital = np.zeros(gains.shape[1:])
     evidence, alarm, is_open = np.zeros((days, series)), np.zeros((days, series), bool), np.zeros((days, series), bool)
@@ -98,16 +98,15 @@ def judge_p_values(alone: Floats, combined: Floats, thresholds: Floats) -> Judge
     return Judged(evidence, alarm, is_open)
 
 
-def p_values(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Return the p-values of each value being too high and too low; NaN where it is not judged.
+def deviations(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return how far each value is from its prediction, in standard deviations; NaN where it is not judged.
 
     Returns
     -------
-    (2, days, series) p-values of a day alone, and p-values that can be combined over days. The latter are larger if
-    days resemble the day before, because several such days tell less than as many independent ones.
+    (days, series) deviation of a day alone, and deviation for evidence that is combined over days. The latter is
+    smaller if days resemble the day before, because several such days tell less than as many independent ones.
     """
     import numpy as np
-    from scipy import stats
 
     days, series = values.shape
     alone, combined = np.full((days, series), np.nan), np.full((days, series), np.nan)
@@ -119,10 +118,19 @@ def p_values(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> tupl
             spread = np.maximum(spread, noise[day]) * np.sqrt(1 + 1 / np.maximum(count, 1))
             alone[day] = np.where(count > 0, (values[day] - mean) / spread, np.nan)
             combined[day] = alone[day] / factor
-    # Student's distribution with variance 1.
-    scaled = np.stack([alone, combined]) * np.sqrt(TAIL / (TAIL - 2))
-    high, low = stats.t.sf(scaled, TAIL), stats.t.cdf(scaled, TAIL)
-    return np.stack([high[0], low[0]]), np.stack([high[1], low[1]])
+    return alone, combined
+
+
+def limit(probability: Floats | float) -> Floats:
+    """Return the deviation that a usual value exceeds on either side with this probability.
+
+    Deviations follow Student's distribution, scaled to the variance 1.
+    """
+    import numpy as np
+    from scipy import stats
+
+    found: Floats = stats.t.isf(np.asarray(probability) / 2, TAIL) * np.sqrt((TAIL - 2) / TAIL)
+    return found
 
 
 def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> tuple[Floats, Floats, Floats, Floats]:
@@ -155,12 +163,17 @@ def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> t
     return means[weekday], spread, factor, np.where(total >= FEWEST, count, 0)
 
 
-def _gains(p: Floats) -> Floats:
-    """Return the e-values of each day, (days, 2, calibrators, series); 1 where a value is not judged."""
-    import numpy as np
+def _gains(combined: Floats) -> Floats:
+    """Return the e-values of each day, (days, 2, calibrators, series); 1 where a value is not judged.
 
+    There is one e-value for too high and one for too low values, per calibrator.
+    """
+    import numpy as np
+    from scipy import special
+
+    scaled = combined * np.sqrt(TAIL / (TAIL - 2))
+    # `stdtr` is the distribution function of Student's distribution. 1e-15 limits the e-value of one day.
+    p = np.maximum(special.stdtr(TAIL, np.stack([-scaled, scaled], axis=1)), 1e-15)[:, :, None, :]
     exponents = np.array(CALIBRATORS)[:, None]
-    # 1e-15 limits the e-value of one day.
-    each = np.maximum(p.transpose(1, 0, 2)[:, :, None, :], 1e-15)
-    found: Floats = np.where(np.isnan(each), 1.0, exponents * each ** (exponents - 1))
+    found: Floats = np.where(np.isnan(p), 1.0, exponents * p ** (exponents - 1))
     return found
