@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI
     from starlette.types import Scope
 
+    from platform_assets.monitoring.incidents.watch import Watch
     from platform_assets.services import Services
     from platform_assets.settings import Settings
     from platform_assets.training.model_spec import ModelSpec
@@ -134,12 +135,23 @@ def _lifespan(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if not services.live_models.state():
             services.live_models.start([spec.name for spec in specs])
+        # An application that does not own its services is part of another program, which watches itself.
+        watch = _started_watch(services, specs) if close and not services.bundle else None
         yield
+        if watch:
+            await run_in_threadpool(watch.close)
         if close:
             # This also writes the queued predictions.
             await run_in_threadpool(services.close)
 
     return lifespan
+
+
+def _started_watch(services: Services, specs: Sequence[ModelSpec]) -> Watch:
+    owners = {spec.name: spec.owners for spec in specs}
+    watch = services.watch(expects_daemon=services.settings.automation == "on", owners=owners)
+    watch.start()
+    return watch
 
 
 def _require_keys(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.validation import Validator
 from platform_assets.landing.declared_sources import Sources
 from platform_assets.models.artefact_store import ArtefactStore
-from platform_assets.monitoring.alerts import Alerts
 from platform_assets.training.encoders import Encoders
 from platform_assets.training.trainer import Trainer
 
@@ -43,6 +42,11 @@ if TYPE_CHECKING:
     from platform_assets.monitoring.daily.model_days import ModelSources
     from platform_assets.monitoring.drift.history import DriftHistory
     from platform_assets.monitoring.drift.monitor import DriftMonitor
+    from platform_assets.monitoring.incidents.delivery import Delivery
+    from platform_assets.monitoring.incidents.problems import Findings
+    from platform_assets.monitoring.incidents.routes import Routes
+    from platform_assets.monitoring.incidents.store import Incidents
+    from platform_assets.monitoring.incidents.watch import Watch
     from platform_assets.monitoring.label_store import Labels
     from platform_assets.serving.bundles import Bundle
     from platform_assets.serving.current_champions import CurrentChampions
@@ -375,9 +379,55 @@ class Services:
         return ModelSources(self._connection, *stores, self.drift_monitor, self.drift_history)
 
     @opened
-    def alerts(self) -> Alerts:
-        """Sends alerts."""
-        return Alerts(self.settings.alert_webhook_url.get_secret_value())
+    def incidents(self) -> Incidents:
+        """The incidents: problems that people should know about."""
+        from platform_assets.monitoring.incidents.store import Incidents, Windows
+
+        windows = Windows(
+            timedelta(minutes=self.settings.alert_reopen_minutes), timedelta(hours=self.settings.alert_escalate_hours)
+        )
+        return Incidents(self._connection, self._alert_routes(), windows, self.settings.secrets())
+
+    def _alert_routes(self) -> Routes:
+        from platform_assets.monitoring.incidents.routes import Routes
+
+        smtp = self.settings.alert_smtp_url.get_secret_value()
+        return Routes(self.settings.alert_destinations, mails=bool(smtp))
+
+    @opened
+    def delivery(self) -> Delivery:
+        """Sends the messages about incidents."""
+        from platform_assets.monitoring.incidents.delivery import Delivery, Post
+
+        settings = self.settings
+        console = settings.dagster_url
+        if not console and settings.env == "development":
+            console = f"http://localhost:{settings.dagster_port}"
+        post = Post(self._alert_routes(), settings.alert_smtp_url.get_secret_value(), settings.alert_mail_from, console)
+        return Delivery(self.incidents, post)
+
+    def watch(self, *, expects_daemon: bool, owners: Mapping[str, tuple[str, ...]]) -> Watch:
+        """Return a watch over the platform from outside Dagster, which is not started yet.
+
+        Parameters
+        ----------
+        expects_daemon
+            Whether Dagster's daemon should be alive.
+        owners
+            Owners of each model that this process serves; empty if it serves none.
+        """
+        from platform_assets.monitoring.incidents import problems
+        from platform_assets.monitoring.incidents.watch import Watch
+
+        started = datetime.now(UTC)
+        looks: list[Callable[[], Findings]] = []
+        if expects_daemon:
+            looks.append(lambda: problems.daemon(self.database, started))
+        if not self.settings.database_url:
+            looks.append(lambda: problems.disk(self.settings.home))
+        if owners:
+            looks.append(lambda: problems.champions(self.live_models.state(), owners))
+        return Watch(looks, self.incidents, self.delivery, self.settings.heartbeat_url.get_secret_value())
 
     def close(self) -> None:
         """Close the opened objects, each before the objects that it uses."""

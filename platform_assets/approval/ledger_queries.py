@@ -87,6 +87,12 @@ class LedgerQueries:
                 [model, model, wanted, wanted],
             )
 
+    def unanswered(self) -> list[Request]:
+        """Return the requests that expired and that no newer request of their model has followed."""
+        with self._reading() as connection:
+            newest = "(select max(id) from platform.approval_requests newest where newest.model = r.model)"
+            return select_requests(connection, f"latest.state = %s and r.id = {newest}", [str(State.EXPIRED)])
+
     def history(self, number: int) -> list[Event]:
         """Return the events of a request, oldest first.
 

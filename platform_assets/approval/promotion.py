@@ -199,6 +199,13 @@ class Promoter:
                 missing = [Finding(HEADS_FILE, f"lacks the head of the {one}") for one in prefixes if one not in kept]
         return [*self._ledger.audit(heads), *missing]
 
+    def audit_everything(self) -> list[str]:
+        """Return what was altered in the ledger, the registry and the store of the model files, as texts."""
+        found = [f"{finding.row}: {finding.told}" for finding in self.audit()]
+        for model in self.models():
+            found += [*self.drifted(model), *self.altered(model)]
+        return found
+
     @contextmanager
     def _alone(self, model: str) -> Iterator[None]:
         with self._lock(f"promote {model}"):

@@ -52,7 +52,7 @@ def up(context: typer.Context) -> None:
     settings: Settings = context.obj.settings
     out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
     from platform_assets.base.home_folder import make_home
-    from platform_assets.operations.servers import DatabaseWatch, servers
+    from platform_assets.operations.servers import DatabaseWatch, servers, watched
     from platform_assets.operations.supervisor import Supervisor
     from platform_assets.operations.up_lock import DatabaseClaim, only_one_up
 
@@ -64,6 +64,7 @@ def up(context: typer.Context) -> None:
         only_one_up(settings.home, started),
         DatabaseClaim(services.database, settings.home) as claim,
         Supervisor(started, settings.home / "logs", say, DatabaseWatch(services, say, claim)) as supervisor,
+        watched(services),
     ):
         supervisor.run()
 

@@ -72,6 +72,7 @@ def examine(services: Services) -> list[Finding]:
         "mlflow": _mlflow,
         "models": _models,
         "alerts": _alerts,
+        "messages": _messages,
         "sources": _sources,
         "APIs": _apis,
         "encoders": _encoders,
@@ -183,14 +184,26 @@ def _unhealthy(uri: str) -> str:
 
 
 def _alerts(services: Services) -> Iterator[Finding]:
-    url = services.settings.alert_webhook_url.get_secret_value()
-    if not url:
-        yield Finding("alerts", "ok", "go to the log only, because PLATFORM_ALERT_WEBHOOK_URL is not set")
-    elif re.match(WEB_ADDRESS, url):
-        yield Finding("alerts", "ok", "go to the log and to the webhook (the webhook was not tested)")
-    else:
+    settings = services.settings
+    webhook = settings.alert_webhook_url.get_secret_value()
+    if webhook and not re.match(WEB_ADDRESS, webhook):
         mend = "set it to https://.., or unset it to send alerts to the log only"
         yield Finding("alerts", "broken", "PLATFORM_ALERT_WEBHOOK_URL is not a web address", mend)
+        return
+    destinations = {address for route in settings.alert_destinations.values() for address in route}
+    if not destinations:
+        yield Finding("alerts", "ok", "go to the log only, because PLATFORM_ALERT_WEBHOOK_URL is not set")
+    else:
+        receivers = "the webhook" if destinations == {webhook} else f"{len(destinations)} receivers"
+        yield Finding("alerts", "ok", f"go to the log and to {receivers} (no message was sent to test this)")
+
+
+def _messages(services: Services) -> Iterator[Finding]:
+    if waiting := sum(services.incidents.unsent().values()):
+        mend = "`platform-assets alerts list` shows the incidents, the log shows why; correct PLATFORM_ALERT_ROUTES"
+        yield Finding("messages", "warning", f"{waiting} alerts were not accepted by their receivers", mend)
+    else:
+        yield Finding("messages", "ok", "no alert waits for its receiver")
 
 
 def _sql_target(services: Services) -> Iterator[Finding]:

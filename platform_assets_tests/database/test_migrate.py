@@ -354,11 +354,11 @@ def test_migrations_of_a_new_domain_make_the_database_outdated(
     external: Database, limited: Database, domains: Path
 ) -> None:
     with external.connect("platform") as connection:
-        assert connection.execute("select version_num from platform.alembic_version").fetchall() == [("0008",)]
+        assert connection.execute("select version_num from platform.alembic_version").fetchall() == [("0009",)]
     assert migrate(limited, external, domains.parent) == []
     require_heads(limited, domains.parent)
     with pytest.raises(
-        DatabaseError, match="is at revision 0008, but this code needs 0008, bakery_0001, shop_0002; run"
+        DatabaseError, match="is at revision 0009, but this code needs 0009, bakery_0001, shop_0002; run"
     ):
         require_heads(limited, domains)
 
@@ -385,7 +385,7 @@ def test_tables_of_a_deleted_domain_are_reported_with_the_fix(
 def test_domain_branch_is_downgraded_alone(external: Database, limited: Database, domains: Path) -> None:
     migrate(limited, external, domains)
     alembic(external, command.downgrade, "shop@base", domains)
-    assert heads_of(external) == {"0008", "bakery_0001"}
+    assert heads_of(external) == {"0009", "bakery_0001"}
 
 
 @pytest.mark.parametrize(
@@ -407,4 +407,4 @@ def test_migration_whose_identifiers_contradict_its_file_name_is_refused(
         migrate(external, domains=domains)
     assert str(error.value).startswith(f"the migration {path} has ")
     assert str(error.value).endswith(said)
-    assert heads_of(external) == {"0008"}
+    assert heads_of(external) == {"0009"}
