@@ -230,6 +230,7 @@ def router(services: Services) -> APIRouter:
                     lambda: services.ledger,
                     lambda: services.labels,
                     lambda: services.database,
+                    lambda: services.incidents,
                 )
             )
         )

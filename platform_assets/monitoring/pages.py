@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.ledger import Ledger
     from platform_assets.database.connections import Database
     from platform_assets.lake.delta_tables import TableStore
+    from platform_assets.monitoring.incidents.store import Incidents
     from platform_assets.monitoring.label_store import Labels
     from platform_assets.settings import Settings
     from platform_assets.training.model_spec import ModelSpec
@@ -47,6 +48,7 @@ class PageSources:
     ledger: Callable[[], Ledger]
     labels: Callable[[], Labels]
     database: Callable[[], Database]
+    incidents: Callable[[], Incidents]
 
 
 def pages(sources: PageSources) -> APIRouter:
@@ -65,6 +67,7 @@ def pages(sources: PageSources) -> APIRouter:
             folder=TEMPLATES,
             models=overview.models(sources.tables(), specs),
             table_alarms=overview.table_alarms(sources.tables()),
+            incidents=sources.incidents().list(),
             runs=recent_runs(partial(sources.database().connect, "dagster")),
             consoles=find_consoles(sources.settings, request),
         )
@@ -86,6 +89,7 @@ def pages(sources: PageSources) -> APIRouter:
             spec=spec,
             results=results,
             charts=charts,
+            incidents=[one for one in sources.incidents().list() if model in one.cause],
             champion=sources.ledger().champion(model),
             changes=list(reversed(sources.ledger().changes(model))),
             runs=recent_runs(partial(sources.database().connect, "dagster"), jobs),

@@ -25,10 +25,8 @@ WINDOW = 56
 """Number of earlier values that a value is compared with."""
 GAP = 7
 """Number of newest values that are left out of the comparison, so that a fault does not hide itself."""
-FEWEST = 14
-"""Smallest number of earlier values with which a value is judged."""
-WHOLE_WEEKS = 28
-"""Smallest number of earlier values from which the means of weekdays are estimated."""
+FEWEST = 28
+"""Smallest number of earlier values with which a value is judged. With fewer, there are too many false alarms."""
 TAIL = 6
 """Degrees of freedom of Student's distribution, which allows for days that are far from the others without a fault."""
 CORRELATION = 0.05
@@ -146,19 +144,18 @@ def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> t
     known = ~np.isnan(earlier)
     filled = np.where(known, earlier, 0.0)
     total = known.sum(axis=0)
-    by_weekday = total >= WHOLE_WEEKS
     in_week = (weekdays[:, None] == np.arange(WEEK)).astype(float)
     counts = in_week.T @ known
     with np.errstate(invalid="ignore", divide="ignore"):
         overall = filled.sum(axis=0) / total
-        # With few values, or none of a weekday, all weekdays are one group.
-        means = np.where(by_weekday & (counts > 0), in_week.T @ filled / counts, overall)
+        # A weekday without values is predicted from all others.
+        means = np.where(counts > 0, in_week.T @ filled / counts, overall)
         rest = np.where(known, earlier - means[weekdays], 0.0)
         squares = (rest**2).sum(axis=0)
-        spread = np.sqrt(squares / np.maximum(total - np.where(by_weekday, WEEK, 1), 1))
+        spread = np.sqrt(squares / np.maximum(total - WEEK, 1))
         found = (rest[1:] * rest[:-1]).sum(axis=0) / squares
     correlation = np.clip(np.nan_to_num(found) + CORRELATION, 0, MOST_CORRELATION)
-    count = np.where(by_weekday & (counts[weekday] > 0), counts[weekday], total)
+    count = np.where(counts[weekday] > 0, counts[weekday], total)
     factor = np.sqrt((1 + correlation) / (1 - correlation))
     return means[weekday], spread, factor, np.where(total >= FEWEST, count, 0)
 
