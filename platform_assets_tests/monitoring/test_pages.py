@@ -77,8 +77,8 @@ def worker(services: Services) -> str:
 @pytest.mark.requirement("MON-1", "MON-2")
 def test_the_overview_shows_models_with_alarms_first_and_tables(app: FastAPI, people: People) -> None:
     page = Visitor(app).sign_in(people.rita).see("/monitoring").text
-    assert "1 of " in page
-    assert "1 tables have an alarm" in page
+    assert "Models with an alarm: 1 of " in page
+    assert "Tables with an alarm: 1." in page
     assert page.index(MODEL) < page.index("credit_risk_model")
     assert "Predictions per day: 40 on " in page
     assert "<strong>credit_risk/loans</strong>, freshness is as usual:" in page

@@ -102,8 +102,8 @@ class Service:
         found = days[(days["day"] == TODAY - timedelta(days=days_ago)) & (days["column"] == "")]
         return dict(zip(found["series"], found["value"], strict=True))
 
-    def alarms(self) -> set[str]:
-        judged = newest(self.measure(), MODEL_SERIES)
+    def alarms(self, now: datetime = NOW) -> set[str]:
+        judged = newest(self.measure(now), MODEL_SERIES)
         return set(judged.loc[judged["is_open"].astype(bool), "check"])
 
 
@@ -147,7 +147,7 @@ def test_planted_faults_of_the_last_days_raise_the_alarms_of_their_checks(servic
     random = np.random.default_rng(4)
     for day in range(45, 3, -1):
         service.answer(day, 100 + int(random.integers(-8, 9)))
-    assert service.alarms() == set()
+    assert service.alarms(NOW - timedelta(days=3)) == set()
     for day in range(3, 0, -1):
         service.answer(day, 30, shift=1.5, failures=6)
     found = service.alarms()
