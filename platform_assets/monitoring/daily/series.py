@@ -153,6 +153,7 @@ SMALLEST_SHARE = 0.01
 """Change of a share that does not matter, on the arcsine scale: from 50 to 51 %, or from 1.0 to 1.2 %."""
 SMALLEST_RATIO = 0.02
 """Change of a count that does not matter, as a ratio."""
+_FEW = 10
 SMALLEST_DISTINCT_RATIO = 0.005
 """Change of the number of different values that does not matter, as a ratio."""
 SMALLEST_DURATION_RATIO = 0.1
@@ -171,10 +172,17 @@ def share_noise(rows: int) -> float:
     return max(1 / (2 * math.sqrt(max(rows, 1))), SMALLEST_SHARE)
 
 
+def count_noise(count: float) -> float:
+    """Return the standard deviation of the logarithm of a count. Counts below 10 are treated like 10.
+
+    A drop to almost nothing would otherwise hide behind the noise of the few that are left.
+    """
+    return max(1 / math.sqrt(max(count, _FEW) + 1), SMALLEST_RATIO)
+
+
 def of_count(series: str, count: int) -> Point:
     """Return a number of events per day."""
-    noise = max(1 / math.sqrt(count + 1), SMALLEST_RATIO)
-    return Point(series, count, rows=count, judged=math.log1p(count), noise=noise)
+    return Point(series, count, rows=count, judged=math.log1p(count), noise=count_noise(count))
 
 
 def of_share(series: str, count: int, rows: int, column: str = "") -> Point:

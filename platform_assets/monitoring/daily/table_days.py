@@ -18,6 +18,7 @@ from platform_assets.monitoring.daily.series import (
     SMALLEST_SHIFT,
     Point,
     arcsine,
+    count_noise,
     of_duration,
     of_share,
     share_noise,
@@ -133,8 +134,7 @@ def _rows(rows: int, before: Before, *, accumulates: bool) -> Point:
         return Point("rows", rows, rows=rows)
     if accumulates:
         added = max(rows - earlier, 0.0)
-        noise = max(1 / math.sqrt(added + 1), SMALLEST_RATIO)
-        return Point("rows", rows, rows=rows, judged=math.log1p(added), noise=noise)
+        return Point("rows", rows, rows=rows, judged=math.log1p(added), noise=count_noise(added))
     ratio = math.log1p(rows) - math.log1p(earlier)
     return Point("rows", rows, rows=rows, judged=ratio, noise=SMALLEST_RATIO)
 

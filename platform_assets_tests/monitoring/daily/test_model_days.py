@@ -70,7 +70,8 @@ class Service:
         """Log the predictions and requests of a day; return the id of the request."""
         at = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC) - timedelta(days=days_ago)
         frame = batch(f"{days_ago}", rows, shift=shift, seed=1)[["heat", "noise"]]
-        features = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        columns = {name: frame[name].astype(object).where(frame[name].notna(), None) for name in ("heat", "noise")}
+        features = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         model = self.station.bench.artefacts.load(self.station.bench.registry.version(SPEC.name, 1).digest)
         scores = model.scores(frame).tolist()
         request = uuid.uuid4().hex
