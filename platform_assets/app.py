@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from platform_assets.base.discovery import modules_named
 from platform_assets.base.errors import PlatformError
-from platform_assets.domains import api_modules, model_spec, model_specs
+from platform_assets.domains import api_modules, model_spec, model_specs, traced_answers
 from platform_assets.services import open_services
 from platform_assets.serving.prometheus import Metrics
 from platform_assets.web.authentication import Access, Sessions, is_loopback
@@ -54,7 +54,7 @@ def create_app(settings: Settings, host: str = "") -> FastAPI:
     host
         Address that the server listens on. In development, a loopback address allows requests without a key.
     """
-    return application(open_services(settings), close=True, host=host)
+    return application(open_services(settings, traced_answers), close=True, host=host)
 
 
 def application(services: Services, *, close: bool = False, host: str = "") -> FastAPI:

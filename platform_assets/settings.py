@@ -150,6 +150,24 @@ class Settings(SettingsGroup):
             "the prediction before it responds, which is slower but loses none if the process is killed."
         ),
     ] = "after"
+    runs_days: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Days for which runs stay in Dagster's history. Runs that made a table or a model stay longer, "
+            "without their log lines.",
+        ),
+    ] = 90
+    landing_days: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Days for which processed files stay in landing zones. Default: `upkeep` removes none.",
+        ),
+    ] = None
+    backup_days: Annotated[
+        int, Field(ge=1, description="Age in days from which `doctor` and `readiness` ask for a new backup.")
+    ] = 7
     drift_action: Annotated[
         Literal["none", "evaluate", "train"],
         Field(
@@ -242,6 +260,13 @@ class Settings(SettingsGroup):
             "`mssql+mssqlpython`. Default: `mssql`."
         ),
     ] = ""
+    sql_target_demo: Annotated[
+        Literal["off", "on"],
+        Field(
+            description="`on`: sample data may be loaded into that database. `off`: they are loaded only into the "
+            "platform's PostgreSQL; into any other database, the load fails."
+        ),
+    ] = "off"
     alert_webhook_url: Annotated[
         SecretStr,
         Field(
@@ -281,6 +306,16 @@ class Settings(SettingsGroup):
             description="URL that `make up` and `platform-assets serve` call every minute while the database answers "
             "and Dagster's daemon is alive. A dead man's switch behind it notices when the calls stop. Default: none."
         ),
+    ] = SecretStr("")
+    openlineage_url: Annotated[
+        str,
+        Field(
+            description="Server that receives lineage as OpenLineage events, such as Marquez: "
+            "`http://host:5000`. Default: no events. See [Trace](trace.md#in-a-catalogue)."
+        ),
+    ] = ""
+    openlineage_api_key: Annotated[
+        SecretStr, Field(description="Key for that server, sent as a bearer token. Default: none.")
     ] = SecretStr("")
     api_keys: Annotated[
         SecretStr,

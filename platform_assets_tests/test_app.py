@@ -312,6 +312,7 @@ def test_the_openapi_schema_and_the_docs_page_list_all_routes(alone: FastAPI, tm
         "GET /metrics",
         "GET /labels/{model}",
         "POST /labels/{model}",
+        "GET /trace/{request_id}",
     }
     page = client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")

@@ -153,6 +153,31 @@ class LedgerQueries:
         with self._reading() as connection:
             return select_events(connection, f"kind in ('promote', 'roll_back') and {OF_MODEL}", [model])
 
+    def named_artefacts(self) -> set[str]:
+        """Return the digests that requests and their evidence name: of models, and of the encoders that they use.
+
+        Other digests of the evidence, such as those of tables, are returned too.
+        """
+        with self._reading() as connection:
+            rows = connection.execute(
+                "select digest from platform.approval_requests union select champion_digest"
+                " from platform.approval_requests where champion_digest is not null"
+                " union select (regexp_matches(evidence::text, '[0-9a-f]{64}', 'g'))[1] from platform.approval_requests"
+            )
+            return {digest for (digest,) in rows}
+
+    def named_tables(self) -> dict[str, set[int]]:
+        """Return the table versions that the evidence of requests names, by table."""
+        found: dict[str, set[int]] = {}
+        with self._reading() as connection:
+            for table, version in connection.execute(
+                "select key, value::bigint from platform.approval_requests,"
+                " jsonb_each_text(case jsonb_typeof(evidence -> 'tables') when 'object' then evidence -> 'tables'"
+                " else '{}' end) where value ~ '^[0-9]{1,18}$'"
+            ):
+                found.setdefault(table, set()).add(version)
+        return found
+
     def head(self) -> str | None:
         """Return the head of the chain of events, as `Event.head`; None before the first event."""
         return self.heads().get("events")

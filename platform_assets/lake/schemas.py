@@ -43,6 +43,22 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """The person that each row of a table is about.
+
+    Attributes
+    ----------
+    kind
+        Kind of person, such as `client`; the same in all tables of the domain.
+    column
+        Column with the person's id.
+    """
+
+    kind: str
+    column: str
+
+
+@dataclass(frozen=True)
 class TableSchema:
     """One table.
 
@@ -73,12 +89,15 @@ class TableSchema:
         the age of every table with its usual age.
     on_request
         Whether only the table's own job materialises it, not `platform-assets run`.
+    subject
+        The person that a row is about, so that `platform-assets erase` finds it; None if it is about no person.
 
     Raises
     ------
     ValueError
-        A source or an online table is partitioned. A run for one partition would drop the quarantine, or the
-        online rows, of the others. Or a table that accumulates is partitioned or online.
+        A table with a subject is partitioned or accumulates, from which rows cannot be erased. A source or an online
+        table is partitioned. A run for one partition would drop the quarantine, or the online rows, of the others. Or a
+        table that accumulates is partitioned or online.
     """
 
     name: str
@@ -91,8 +110,13 @@ class TableSchema:
     accumulates: bool = False
     fresh_within: timedelta | None = None
     on_request: bool = False
+    subject: Subject | None = None
 
     def __post_init__(self) -> None:
+        if self.subject and (self.partition_by or self.accumulates):
+            raise ValueError(
+                f"{self.name}: a table with a subject must be replaced as a whole, so that rows can be erased"
+            )
         if self.partition_by and (self.source or self.store == "online"):
             raise ValueError(f"{self.name}: only a derived table of the lake can be partitioned")
         if self.accumulates and (self.partition_by or self.store == "online"):

@@ -1,4 +1,4 @@
-"""Incidents, and for each declared model its evaluation on labels and its drift check and sensor."""
+"""Incidents, lineage events, and for each declared model its evaluation on labels, drift check and drift sensor."""
 
 from datetime import timedelta
 
@@ -9,12 +9,13 @@ from platform_assets.monitoring.daily.assets import daily_definitions
 from platform_assets.monitoring.drift.assets import drift_check
 from platform_assets.monitoring.drift.sensors import drift_sensor
 from platform_assets.monitoring.incidents.defs import definitions as incident_definitions
+from platform_assets.monitoring.trace.sensors import lineage_sensor
 from platform_assets.orchestration.declared import Declared
 from platform_assets.settings import load_settings
 
 
 def definitions(declared: Declared) -> dg.Definitions:
-    """Return what the incidents need, and for each model its evaluation on labels and its drift check and sensor."""
+    """Return what incidents and lineage need, and each model's evaluation on labels, drift check and drift sensor."""
     settings = load_settings()
     action, cool_down = settings.drift_action, timedelta(hours=settings.drift_cool_down_hours)
     watched = [(spec, spec.incoming) for spec in declared.models if spec.incoming]
@@ -25,6 +26,6 @@ def definitions(declared: Declared) -> dg.Definitions:
             *(drift_check(spec, incoming) for spec, incoming in watched),
         ],
         jobs=[evaluation_job(spec) for spec in declared.models],
-        sensors=on_drift,
+        sensors=[*([lineage_sensor()] if settings.openlineage_url else []), *on_drift],
     )
     return dg.Definitions.merge(of_models, daily_definitions(declared, settings), incident_definitions(declared))

@@ -20,6 +20,7 @@ from platform_assets.base.logs import shown
 from platform_assets.engine.spark_cluster import why_not
 from platform_assets.lake.sql_connection import connected
 from platform_assets.landing.source_files import trouble_with
+from platform_assets.operations.backup_record import newest_backup
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services
 from platform_assets.settings import Settings, unknown_variables
@@ -71,6 +72,7 @@ def examine(services: Services) -> list[Finding]:
         "lake": _lake,
         "mlflow": _mlflow,
         "models": _models,
+        "backup": _backup,
         "alerts": _alerts,
         "messages": _messages,
         "sources": _sources,
@@ -170,6 +172,16 @@ def _models(services: Services) -> Iterator[Finding]:
         yield Finding("models", "broken", f"{problems[0]}{more}", mend)
     else:
         yield Finding("models", "ok", f"{len(names)} registered; artefacts and versions are unchanged since approval")
+
+
+def _backup(services: Services) -> Iterator[Finding]:
+    newest, longest = newest_backup(services.database), services.settings.backup_days
+    found = f"the newest is of {newest.at:%Y-%m-%d %H:%M} UTC, in {newest.place}" if newest else "none was made"
+    is_needed = services.settings.env == "production" or newest is not None
+    if is_needed and not (newest and newest.is_recent(longest)):
+        yield Finding("backup", "warning", found, "run `platform-assets backup DIR`")
+    else:
+        yield Finding("backup", "ok", found)
 
 
 def _unhealthy(uri: str) -> str:

@@ -43,7 +43,8 @@ def servers(services: Services) -> list[Server]:
         Server(
             name="service",
             command=[_program("platform-assets"), "serve"],
-            environment={},
+            # Then it expects the daemon to be alive.
+            environment={"PLATFORM_AUTOMATION": "on"},
             port=settings.service_port,
             health_path="/health/live",
         ),
@@ -153,7 +154,8 @@ def watched(services: Services) -> Iterator[None]:
     try:
         yield
     except ServerEnded as error:
-        services.incidents.open_incident(ended, str(error))
+        # The lines of the log stay in the log, because they may contain anything.
+        services.incidents.open_incident(ended, str(error).partition(";")[0])
         services.delivery.deliver()
         raise
     finally:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Literal
 
 import dagster as dg
@@ -25,6 +26,10 @@ MOST_RUNS = 100
 """Number of failed runs that one call returns at most."""
 GRACE = timedelta(minutes=10)
 """Time by which an evaluation may be late."""
+SHORTEST_FAILURE = timedelta(minutes=2)
+"""Time for which a schedule or sensor must fail. A shorter failure, for example of the network, repairs itself."""
+LAST_TICKS = 10
+UNREACHABLE_CODE = "DagsterUserCodeUnreachableError"
 MISSED_INTERVALS = 5
 """Number of intervals after which a sensor is late, if they are longer than `GRACE`."""
 
@@ -97,10 +102,8 @@ class AutomationState:
         Which one.
     page
         Path of its page in Dagster's UI.
-    tick
-        Number of its last finished evaluation; None before the first.
     failure
-        Why this evaluation failed; None if it did not.
+        Why its evaluations have failed for at least `SHORTEST_FAILURE`; None if they have not.
     silent_since
         Last evaluation, or the time at which one was due; None unless an evaluation is overdue.
     """
@@ -108,7 +111,6 @@ class AutomationState:
     kind: Literal["schedule", "sensor"]
     name: str
     page: str
-    tick: int | None
     failure: str | None
     silent_since: datetime | None
 
@@ -242,7 +244,7 @@ def _automation_state(
     now: datetime,
     since: datetime,
 ) -> AutomationState:
-    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=FINISHED_TICKS)
+    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=LAST_TICKS, statuses=FINISHED_TICKS)
     last = ticks[0] if ticks else None
     kind: Literal["schedule", "sensor"] = "schedule" if schedule else "sensor"
     origin = state.origin.repository_origin
@@ -252,10 +254,22 @@ def _automation_state(
         kind,
         state.name,
         f"/locations/{origin.repository_name}@{location}/{kind}s/{state.name}",
-        last.tick_id if last else None,
-        reason(last.error) if last and last.status == TickStatus.FAILURE else None,
+        _failure(ticks, now),
         silent,
     )
+
+
+def _failure(ticks: Sequence[InstigatorTick], now: datetime) -> str | None:
+    """Return why the newest evaluations failed, if they have failed for long enough.
+
+    While the code location restarts, the evaluations of all sensors fail. That is one problem, which is seen from
+    outside Dagster.
+    """
+    failed = takewhile(lambda tick: tick.status == TickStatus.FAILURE, ticks)
+    own = [tick for tick in failed if tick.error and tick.error.cls_name != UNREACHABLE_CODE]
+    if not own or now.timestamp() - own[-1].timestamp < SHORTEST_FAILURE.total_seconds():
+        return None
+    return reason(own[0].error)
 
 
 def _silent_sensor(state: InstigatorState, now: datetime, since: datetime) -> datetime | None:

@@ -19,7 +19,7 @@ SERVER_ENDED: Final = "server_ended"
 KINDS = {
     RUN_FAILED: "A run failed, and nothing has repeated its work since.",
     CHECK_FAILED: "An asset check of severity ERROR failed.",
-    AUTOMATION_FAILED: "The last evaluation of a schedule or sensor failed.",
+    AUTOMATION_FAILED: "The evaluations of a schedule or sensor fail.",
     AUTOMATION_SILENT: "A running schedule or sensor was not evaluated when it was due.",
     DATA_LATE: "An asset is older than its freshness policy allows.",
     CHAMPION_UNLOADABLE: "The service cannot load the champion of a model.",

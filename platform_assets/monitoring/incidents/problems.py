@@ -27,6 +27,9 @@ SHORTEST_FAILURE = timedelta(minutes=1)
 DAEMON_SILENCE = timedelta(minutes=3)
 """Dagster's daemon gives a sign of life every 30 s."""
 DAEMON = cause(kinds.DAEMON_SILENT, "Dagster")
+LOOKOUT = "sensor incidents"
+"""The sensor that looks at Dagster's history, as its sign of life is called."""
+LOOKOUT_SILENCE = timedelta(minutes=10)
 AUDIT = cause(kinds.AUDIT_FOUND, "approvals")
 _DAEMON_TYPES = ["SENSOR", "SCHEDULER"]
 _CONNECT_SECONDS = 10
@@ -177,6 +180,30 @@ def daemon(database: Database, started: datetime) -> Findings:
     seen = f"the last sign of life was at {last:%Y-%m-%d %H:%M} UTC" if last else "it never gave a sign of life"
     title = f"Dagster's daemon does not work ({', '.join(silent).lower()}); {seen}. No schedule and no sensor runs"
     found.add(DAEMON, Problem(DAEMON, title) if silent else None)
+    return found
+
+
+def lookout(incidents: Incidents, started: datetime) -> Findings:
+    """Find out whether the sensor `incidents` is evaluated, because otherwise nobody looks at Dagster's history.
+
+    Parameters
+    ----------
+    incidents
+        They hold its signs of life.
+    started
+        As in `daemon`.
+
+    Raises
+    ------
+    DatabaseError
+        The database does not answer.
+    """
+    found, about = Findings(), cause(kinds.AUTOMATION_SILENT, LOOKOUT)
+    last = incidents.last_beat(LOOKOUT)
+    is_silent = datetime.now(UTC) - max(last or started, started) > LOOKOUT_SILENCE
+    seen = f"since {last:%Y-%m-%d %H:%M} UTC" if last else "yet"
+    title = f"the {LOOKOUT} was not evaluated {seen}, so nobody looks at failed runs, checks, schedules and sensors"
+    found.add(about, Problem(about, title) if is_silent else None)
     return found
 
 

@@ -11,15 +11,13 @@ from platform_assets.approval.ledger import Ledger
 from platform_assets.monitoring.incidents import kinds
 from platform_assets.monitoring.incidents.delivery import Delivery
 from platform_assets.monitoring.incidents.kinds import cause
-from platform_assets.monitoring.incidents.problems import Findings, Problem, expired_requests, report
+from platform_assets.monitoring.incidents.problems import LOOKOUT, Findings, Problem, expired_requests, report
 from platform_assets.monitoring.incidents.store import Incidents
 from platform_assets.orchestration import history
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets.orchestration.history import FailedRun
 
 SENSOR_SECONDS = 30
-WATCH = "sensor incidents"
-"""Name of the sign of life of the sensor `incidents`."""
 LONGEST_GAP = timedelta(minutes=3)
 """Time between two looks after which the daemon counts as interrupted."""
 
@@ -80,7 +78,7 @@ def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefiniti
     ) -> dg.SkipReason:
         instance, repository = context.instance, _repository(context)
         with plain_failures():
-            since = incidents.beat(WATCH, LONGEST_GAP)
+            since = incidents.beat(LOOKOUT, LONGEST_GAP)
             now = datetime.now(UTC)
             all_findings = (
                 failed_checks(history.check_states(instance, repository)),
@@ -138,7 +136,7 @@ def broken_automation(states: list[history.AutomationState]) -> Findings:
         called = f"{state.kind} {state.name}"
         failed, silent = cause(kinds.AUTOMATION_FAILED, called), cause(kinds.AUTOMATION_SILENT, called)
         title = f"the {called} failed: {state.failure}"
-        found.add(failed, Problem(failed, title, "error", (), state.page, str(state.tick)) if state.failure else None)
+        found.add(failed, Problem(failed, title, "error", (), state.page) if state.failure else None)
         title = (
             f"the {called} was not evaluated since {state.silent_since:%Y-%m-%d %H:%M} UTC"
             if state.silent_since

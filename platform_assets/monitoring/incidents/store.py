@@ -259,6 +259,12 @@ class Incidents:
         since: datetime = row[0]
         return since
 
+    def last_beat(self, name: str) -> datetime | None:
+        """Return the time of the newest sign of life; None if there is none."""
+        with self.transaction() as connection:
+            row = connection.execute("select at from platform.watch_heartbeats where name = %s", [name]).fetchone()
+        return row[0] if row else None
+
     def numbered(self, number: int) -> Incident:
         """Return an incident.
 

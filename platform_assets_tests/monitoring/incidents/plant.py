@@ -21,7 +21,8 @@ from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defi
 
 from platform_assets.base.errors import PlatformError
 from platform_assets.monitoring.incidents.defs import audit_job
-from platform_assets.monitoring.incidents.sensors import WATCH, incidents_sensor, run_failed_sensor
+from platform_assets.monitoring.incidents.problems import LOOKOUT
+from platform_assets.monitoring.incidents.sensors import incidents_sensor, run_failed_sensor
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets_tests.approval.proposals import MODEL
 
@@ -82,7 +83,7 @@ class Plant:
             connection.execute(
                 "insert into platform.watch_heartbeats (name, since) values (%s, now() - interval '2 hours')"
                 " on conflict (name) do update set since = excluded.since, at = now()",
-                [WATCH],
+                [LOOKOUT],
             )
         for name in ("run_failed", "incidents"):
             context = dg.build_sensor_context(
@@ -95,7 +96,7 @@ class Plant:
             if name == "run_failed":
                 self.cursor = data.cursor
 
-    def ticked(self, name: str, ago: timedelta, failure: str = "") -> None:
+    def ticked(self, name: str, ago: timedelta, failure: str = "", kind_of_error: str = "PlatformError") -> None:
         """Store that a schedule or sensor is on, and was evaluated some time ago."""
         is_schedule = name == "nightly"
         kind = InstigatorType.SCHEDULE if is_schedule else InstigatorType.SENSOR
@@ -110,7 +111,7 @@ class Plant:
             self.instance.update_instigator_state(state)
         else:
             self.instance.add_instigator_state(state)
-        error = SerializableErrorInfo(f"platform_assets.base.errors.PlatformError: {failure}\n", [], "PlatformError")
+        error = SerializableErrorInfo(f"platform_assets.base.errors.PlatformError: {failure}\n", [], kind_of_error)
         self.instance.create_tick(
             TickData(
                 state.instigator_origin_id,

@@ -74,6 +74,20 @@ def test_a_silent_daemon_is_noticed_without_dagster(
 
 
 @pytest.mark.requirement("MON-3")
+def test_nobody_looking_at_the_history_is_noticed(database: Database) -> None:
+    at = desk(database, {})
+    now = datetime.now(UTC)
+    assert problems.lookout(at.incidents, now).problems == []
+    [never] = problems.lookout(at.incidents, now - 11 * MINUTE).problems
+    assert never.title.startswith("the sensor incidents was not evaluated yet, so nobody looks at failed runs")
+    at.incidents.beat(problems.LOOKOUT, MINUTE)
+    found = problems.lookout(at.incidents, now - 60 * MINUTE)
+    assert found.sound == {never.cause} == {"automation_silent sensor incidents"}
+    at.pass_time(11 * MINUTE)
+    assert len(problems.lookout(at.incidents, now - 60 * MINUTE).problems) == 1
+
+
+@pytest.mark.requirement("MON-3")
 def test_the_dead_mans_switch_is_called_while_the_daemon_is_alive(database: Database) -> None:
     dead = Findings([Problem(DAEMON, "dead")])
     other = Findings([Problem("disk_nearly_full embedded database", "full")])

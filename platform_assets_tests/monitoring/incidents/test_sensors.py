@@ -74,7 +74,7 @@ class Outside:
         self.broken = False
 
     def look(self) -> None:
-        Watch([self.champions, self.disk, self.daemon], self.at.incidents, self.at.delivery).look()
+        Watch([self.champions, self.disk, self.daemon, self.lookout], self.at.incidents, self.at.delivery).look()
 
     def champions(self) -> Findings:
         since = datetime.now(UTC) - HOUR
@@ -84,6 +84,9 @@ class Outside:
     def disk(self) -> Findings:
         free = 1 << 30 if self.broken else 1 << 40
         return problems.disk(self.folder, lambda _: (1 << 41, free))
+
+    def lookout(self) -> Findings:
+        return problems.lookout(self.at.incidents, datetime.now(UTC) - HOUR)
 
     def daemon(self) -> Findings:
         return problems.daemon(self.database, datetime.now(UTC) - (HOUR if self.broken else timedelta(0)))
@@ -113,7 +116,7 @@ def plant_faults(plant: Plant, outside: Outside) -> None:
             severity=dg.AssetCheckSeverity.ERROR,
         )
     )
-    plant.ticked("sales_arrived", timedelta(0), "no such folder")
+    plant.ticked("sales_arrived", timedelta(minutes=3), "no such folder")
     plant.ticked("prices_arrived", HOUR)
     plant.became(FreshnessState.FAIL)
     plant.works.ask(plant.works.train(), lifetime=timedelta(0))
@@ -122,7 +125,7 @@ def plant_faults(plant: Plant, outside: Outside) -> None:
     assert plant.run("audit")
     outside.broken = True
     with pytest.raises(ServerEnded), servers.watched(outside):  # type: ignore[arg-type]  # only what it uses
-        raise ServerEnded("MLflow ended with exit code 1")
+        raise ServerEnded("MLflow ended with exit code 1; its last lines:\n  GET /client/5008804")
 
 
 def mend_faults(plant: Plant, outside: Outside) -> None:
@@ -156,6 +159,7 @@ def test_a_planted_fault_of_each_kind_is_seen_alerted_once_and_closed_by_recover
             outside.look()
         opened = {one.kind: one for one in at.incidents.list()}
         assert set(opened) == set(KINDS)
+        assert opened["server_ended"].title == "MLflow ended with exit code 1"
         # The first request was refused, so the webhook received one message twice.
         states = [(one["state"], one["event"]) for one in hook.received[1:]]
         by_mail = {"run_failed", "check_failed"}
@@ -252,6 +256,22 @@ def test_a_schedule_is_silent_if_it_was_not_evaluated_when_due(
     plant.ticked("nightly", datetime.now(UTC) - (NIGHT - 5 * HOUR))
     [state] = history.automation_states(plant.instance, plant.repository, now, since)
     assert (state.name, state.silent_since) == ("nightly", late)
+
+
+def test_a_sensor_fails_after_two_minutes_unless_only_its_code_cannot_be_reached(plant: Plant) -> None:
+    now = datetime.now(UTC)
+
+    def failures() -> list[str | None]:
+        states = history.automation_states(plant.instance, plant.repository, now, now)
+        return [state.failure for state in sorted(states, key=lambda one: one.name)]
+
+    for name, kind in (("prices_arrived", history.UNREACHABLE_CODE), ("sales_arrived", "PlatformError")):
+        plant.ticked(name, timedelta(minutes=5))
+        plant.ticked(name, timedelta(minutes=3), "no such folder", kind)
+        plant.ticked(name, timedelta(minutes=1), "no such file")
+    assert failures() == [None, "no such file"]
+    plant.ticked("sales_arrived", timedelta(0))
+    assert failures() == [None, None]
 
 
 def test_a_sensor_is_silent_after_ten_minutes_or_five_intervals(plant: Plant) -> None:
