@@ -12,6 +12,7 @@ from platform_assets.approval.requests import Request, request_approval
 from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.delta_tables import TableStore
+from platform_assets.orchestration.declared import ON_REQUEST
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets.orchestration.run_states import UNFINISHED
 from platform_assets.training import metadata as model_metadata
@@ -114,7 +115,7 @@ def evaluation_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
         name=EVALUATION,
         description=f"The champion of {spec.key}, or its newest version, meets the criteria on the examples that were "
         "labelled since it was trained, or on the holdout if there are too few.",
-        metadata={model_metadata.ON_REQUEST: True},
+        metadata={ON_REQUEST: True},
     )
     def check(trainer: dg.ResourceParam[Trainer]) -> dg.AssetCheckResult:
         with plain_failures():

@@ -14,6 +14,7 @@ from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.base.errors import TrainingError
 from platform_assets.settings import variable
 from platform_assets.training.explanations import permutation_importance
+from platform_assets.training.monitoring_policy import MonitoringPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -230,6 +231,8 @@ class ModelSpec:
         Tables of stored predictions that labels are matched with, in addition to the prediction log.
     label_horizon
         Maximum time between a prediction about a subject and the time of a label about the same subject.
+    monitoring
+        Policy of the daily monitoring, and the work list of the monitoring page.
 
     Raises
     ------
@@ -266,6 +269,7 @@ class ModelSpec:
     seed: int = 20_260_101
     prediction_tables: tuple[PredictionTable, ...] = ()
     label_horizon: timedelta = timedelta(days=30)
+    monitoring: MonitoringPolicy = field(default_factory=MonitoringPolicy)
 
     def __post_init__(self) -> None:
         if self.key.count("/") != 1:

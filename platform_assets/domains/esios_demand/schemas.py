@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from platform_assets.domains.esios_demand.months import partition_key
 from platform_assets.lake.expectations import is_present, is_unique, is_within, warns
 from platform_assets.lake.schemas import Column, TableSchema
@@ -20,6 +22,7 @@ DEMAND_FORECAST = TableSchema(
     name="esios_demand/demand_forecast",
     columns=COLUMNS,
     key=("datetime",),
+    fresh_within=timedelta(days=2),
     expectations=(
         is_unique("datetime"),
         *(is_present(column.name) for column in COLUMNS),
