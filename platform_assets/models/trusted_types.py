@@ -9,6 +9,7 @@ TRUSTED_TYPES = (
     "numpy.dtype",
     "platform_assets.models.calibration.CalibratedEstimator",
     "platform_assets.models.number_estimators.NumberColumns",
+    "platform_assets.models.relative_regression.RelativeRegression",
     "platform_assets.models.row_limit.LimitedRows",
     "platform_assets.models.text_estimators.CompactTfidf",
     "platform_assets.models.text_estimators.SentenceVectors",
@@ -29,6 +30,7 @@ TRUSTED_TYPES = (
 STABLE_MODULES = (
     "platform_assets.models.calibration",
     "platform_assets.models.number_estimators",
+    "platform_assets.models.relative_regression",
     "platform_assets.models.row_limit",
     "platform_assets.models.text_estimators",
 )

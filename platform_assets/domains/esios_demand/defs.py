@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from platform_assets.base.frames import Expression
-from platform_assets.domains.esios_demand import demo, export, metadata, schemas, sql_table
+from platform_assets.domains.esios_demand import demo, export, features, metadata, schemas, sql_table
 from platform_assets.domains.esios_demand.harvest import JOB, hours_of_months
 from platform_assets.domains.esios_demand.harvest import harvest as harvest_months
 from platform_assets.domains.esios_demand.months import FIRST_MONTH, ZONE, Month, months_around
@@ -90,6 +90,12 @@ def demand_forecast_esios(
     with plain_failures():
         loaded = sql_table.load(demand_forecast, engine, sql_target, context.log.info)
     return dg.MaterializeResult(metadata=metadata.of_load(loaded, sql_target.place))
+
+
+@table_asset(schemas.DEMAND_FEATURES, owners=OWNERS, kinds={"duckdb"})
+def demand_features(demand_forecast: Expression) -> Expression:
+    """Features of each hour, all known at 10:00 local time on the day before. The last rows are the next day."""
+    return features.demand_features(demand_forecast)
 
 
 load_esios_demand = dg.define_asset_job(
