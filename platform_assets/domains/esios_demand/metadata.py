@@ -1,18 +1,27 @@
 """Dagster check results and metadata of the power demand."""
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
-from platform_assets.domains.esios_demand import quality
-from platform_assets.domains.esios_demand.schemas import DEMAND_FORECAST
+from platform_assets.base.frames import Frame
+from platform_assets.domains.esios_demand import forecast_errors, quality
+from platform_assets.domains.esios_demand.forecast_plots import errors_by_horizon, newest_week
+from platform_assets.domains.esios_demand.issuing import Issue
+from platform_assets.domains.esios_demand.schemas import DEMAND_FORECAST, FORECAST_ERRORS
 from platform_assets.lake.sql_loader import Loaded
+from platform_assets.serving.assets import WAITS
+from platform_assets.training.metadata import image, table
 
 MOST_NAMED = 20
 """Largest number of hours that a check lists."""
 ASSET = DEMAND_FORECAST.name.split("/")
+_PERIOD = (
+    f"Recent means {forecast_errors.RECENT.days} days; with fewer than {forecast_errors.FEWEST_DAYS} days, it passes."
+)
 EVERY_HOUR = dg.AssetCheckSpec(
     "every_hour_is_present",
     asset=ASSET,
@@ -30,6 +39,11 @@ NO_FLAT_LINE = dg.AssetCheckSpec(
     description=f"No {quality.FLAT_HOURS} consecutive hours have the same value.",
 )
 HOUR_CHECKS = [EVERY_HOUR, NO_JUMP, NO_FLAT_LINE]
+ERROR_CHECKS = {
+    name: dg.AssetCheckSpec(name, asset=FORECAST_ERRORS.name.split("/"), description=f"{description} {_PERIOD}")
+    for name, description in forecast_errors.CHECKS.items()
+}
+BREAKDOWNS = ("horizon_hours", "local_hour", "is_holiday", "model_version")
 
 
 def results(found: quality.Findings) -> Iterator[dg.AssetCheckResult]:
@@ -62,6 +76,44 @@ def of_load(loaded: Loaded, place: str) -> dict[str, Any]:
         "rows_per_second": round(loaded.rate),
         "target": place,
     }
+
+
+def of_issue(issue: Issue) -> dict[str, Any]:
+    """Return the metadata of an attempt to issue a forecast."""
+    facts: dict[str, Any] = {"local_day": str(issue.day), "issued_hours": issue.hours}
+    if issue.live is None:
+        return facts | {WAITS: issue.reason}
+    facts |= {"model_version": issue.live.version, "approval_id": issue.live.approval_id}
+    return facts | {"interval_factor": issue.factor, "incomplete_features": list(issue.incomplete)}
+
+
+def of_errors(errors: Frame) -> dict[str, Any]:
+    """Return the metrics of the recent forecasts, their breakdowns, and plots; only the number of days without any."""
+    found = forecast_errors.summary(forecast_errors.recent(errors))
+    if errors.empty:
+        return {"days": 0}
+    return {
+        # Plain numbers, because Dagster plots them over time.
+        **{f"recent {name}": value for name, value in found.items() if not math.isnan(value)},
+        **{
+            f"errors by {column}": dg.MetadataValue.md(_breakdown(forecast_errors.by(errors, column)))
+            for column in BREAKDOWNS
+        },
+        "plot of the newest week": dg.MetadataValue.md(image("newest_week.png", newest_week(errors))),
+        "plot of errors by horizon": dg.MetadataValue.md(image("errors_by_horizon.png", errors_by_horizon(errors))),
+    }
+
+
+def error_checks(errors: Frame) -> Iterator[dg.AssetCheckResult]:
+    """Yield the result of each check of the recent forecasts. Failures are warnings."""
+    found = forecast_errors.summary(forecast_errors.recent(errors))
+    for name, fault in forecast_errors.faults(found).items():
+        yield _result(ERROR_CHECKS[name], [fault] if fault else [], days=found["days"])
+
+
+def _breakdown(rows: Frame) -> str:
+    cells = [[f"{value:,.4g}" for value in row] for row in rows.itertuples(index=False)]
+    return table(map(str, rows.columns), cells)
 
 
 def _result(spec: dg.AssetCheckSpec, problems: Sequence[str], **facts: Any) -> dg.AssetCheckResult:

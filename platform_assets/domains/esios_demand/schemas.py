@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from platform_assets.domains.esios_demand.months import partition_key
-from platform_assets.lake.expectations import has_rows, is_one_of, is_present, is_unique, is_within, warns
+from platform_assets.lake.expectations import (
+    has_rows,
+    is_at_least,
+    is_one_of,
+    is_positive,
+    is_present,
+    is_unique,
+    is_within,
+    warns,
+)
 from platform_assets.lake.schemas import Column, TableSchema
 
 LOWEST_MW, HIGHEST_MW = 15_000, 45_000
@@ -100,5 +109,55 @@ DEMAND_FEATURES = TableSchema(
         is_one_of("day_type", ("workday", "saturday", "sunday")),
         is_within("holiday_share", 0.0, 1.0),
         *(warns(is_within(column.name, LOWEST_MW, HIGHEST_MW)) for column in (LEVEL, *RELATIVE)),
+    ),
+)
+
+ISSUED = (
+    Column("datetime_utc", "timestamp", "Start of the hour.", "UTC"),
+    Column("local_day", "date", "Local day of the hour."),
+    Column("model_version", "int64", "Version of the model that made the forecast."),
+    Column("approval_id", "int64", "Approval request of that version."),
+    Column("issued_at", "timestamp", "Time of the forecast, the same for all hours of a day.", "UTC"),
+    Column("demand_mw", "float64", "Forecast of the demand.", MW),
+    Column("lower_mw", "float64", "Lower end of the 90 % prediction interval.", MW),
+    Column("upper_mw", "float64", "Upper end of the 90 % prediction interval.", MW),
+    Column("interval_factor", "float64", "Factor by which the model's interval was widened or narrowed."),
+    Column("naive_d7_mw", "float64", "Naive forecast: the same hour seven days before; null if unknown.", MW),
+    Column("naive_d1_mw", "float64", "Naive forecast from the newest day; null if unknown.", MW),
+)
+FORECASTS = TableSchema(
+    name="esios_demand/forecasts",
+    columns=ISSUED,
+    key=("datetime_utc",),
+    accumulates=True,
+    expectations=(
+        is_unique("datetime_utc"),
+        *(is_present(column.name) for column in ISSUED if not column.name.startswith("naive")),
+        is_at_least("demand_mw", "lower_mw"),
+        is_at_least("upper_mw", "demand_mw"),
+        is_positive("interval_factor", at_most=10.0),
+        warns(is_within("demand_mw", LOWEST_MW, HIGHEST_MW)),
+    ),
+)
+
+FORECAST_ERRORS = TableSchema(
+    name="esios_demand/forecast_errors",
+    columns=(
+        *(column for column in ISSUED if column.name not in {"demand_mw", "interval_factor"}),
+        Column("local_hour", "int32", "Hour of the local day, 0 to 23."),
+        Column("is_holiday", "int32", "1 on a national holiday, else 0."),
+        Column(
+            "horizon_hours", "int32", "Hours from the cut-off, 10:00 on the day before, to the start of the hour.", "h"
+        ),
+        Column("forecast_mw", "float64", "Forecast of the demand.", MW),
+        Column("demand_mw", "float64", "Demand as published last.", MW),
+        Column("error_mw", "float64", "Forecast minus demand.", MW),
+        Column("is_covered", "boolean", "Whether the demand is inside the interval."),
+    ),
+    key=("datetime_utc",),
+    expectations=(
+        is_unique("datetime_utc"),
+        *(is_present(name) for name in ("datetime_utc", "forecast_mw", "demand_mw", "error_mw", "is_covered")),
+        is_within("horizon_hours", 13, 40),
     ),
 )
