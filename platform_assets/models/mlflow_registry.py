@@ -310,7 +310,9 @@ class MlflowRegistry:
         tags = {FINGERPRINT_TAG: registration.fingerprint, DIGEST_TAG: registration.digest, **registration.tags}
         run = self._client.create_run(experiment, tags=tags, run_name=registration.fingerprint[:12])
         run_id, now = run.info.run_id, run.info.start_time
-        parameters = {**registration.parameters, "threshold": registration.threshold}
+        parameters = dict(registration.parameters)
+        if registration.threshold is not None:
+            parameters["threshold"] = registration.threshold
         self._client.log_batch(
             run_id,
             metrics=[Metric(name, value, now, 0) for name, value in finite(registration.metrics).items()],

@@ -51,7 +51,7 @@ class Registration:
     digest
         Digest of the artefact.
     threshold
-        Score from which a row counts as positive.
+        Score from which a row counts as positive; None if the model decides nothing.
     tables, table_digests
         Tables of the training: name to version in the lake, and name to digest of the rows.
     metrics
@@ -71,7 +71,7 @@ class Registration:
     name: str
     fingerprint: str
     digest: str
-    threshold: float
+    threshold: float | None
     tables: Mapping[str, int]
     table_digests: Mapping[str, str]
     metrics: Mapping[str, float]
@@ -110,7 +110,7 @@ class ModelVersion:
     version: int
     digest: str
     fingerprint: str
-    threshold: float
+    threshold: float | None
     tables: Mapping[str, int]
     table_digests: Mapping[str, str]
     metrics: Mapping[str, float]
@@ -315,7 +315,7 @@ def as_version(registration: Registration, number: int, created_at: datetime, ru
             version=number,
             digest=registration.digest,
             fingerprint=registration.fingerprint,
-            threshold=float(registration.threshold),
+            threshold=registration.threshold,
             tables=registration.tables,
             table_digests=registration.table_digests,
             metrics=finite(registration.metrics),

@@ -8,6 +8,7 @@ TRUSTED_TYPES = (
     # against the tree's bounds.
     "numpy.dtype",
     "platform_assets.models.calibration.CalibratedEstimator",
+    "platform_assets.models.interval_regressor.IntervalRegressor",
     "platform_assets.models.number_estimators.NumberColumns",
     "platform_assets.models.relative_regression.RelativeRegression",
     "platform_assets.models.row_limit.LimitedRows",
@@ -29,6 +30,7 @@ TRUSTED_TYPES = (
 """Full names of the trusted types."""
 STABLE_MODULES = (
     "platform_assets.models.calibration",
+    "platform_assets.models.interval_regressor",
     "platform_assets.models.number_estimators",
     "platform_assets.models.relative_regression",
     "platform_assets.models.row_limit",

@@ -52,7 +52,7 @@ class Predictions:
     Attributes
     ----------
     model, version, approval_id, threshold
-        The model version and its decision threshold.
+        The model version and its decision threshold; None if it decides nothing.
     caller, request_id
         Name of the caller's key, and id of the request.
     subjects
@@ -60,7 +60,7 @@ class Predictions:
     features
         (n,) feature values by name.
     scores
-        (n,) probability of the positive class.
+        (n,) probability of the positive class, or the value.
     at
         Time of the prediction, with time zone.
     """
@@ -68,7 +68,7 @@ class Predictions:
     model: str
     version: int
     approval_id: int
-    threshold: float
+    threshold: float | None
     caller: str
     request_id: str
     subjects: Sequence[str | int | None]
@@ -385,7 +385,8 @@ def _rows(answers: Sequence[Predictions], form: Callable[[dict[str, Any]], Any])
         of_all = (one.at, one.model, one.version, one.approval_id, *who)
         for subject, features, score in zip(one.subjects, one.features, one.scores, strict=True):
             name = None if subject is None else as_json(str(subject))
-            yield (*of_all, name, form(as_json(features)), score, score >= one.threshold, one.threshold)
+            decided = None if one.threshold is None else score >= one.threshold
+            yield (*of_all, name, form(as_json(features)), score, decided, one.threshold)
 
 
 def _dumped(features: dict[str, Any]) -> str:

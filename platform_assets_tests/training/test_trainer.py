@@ -16,10 +16,11 @@ from platform_assets.evaluation.costs import Costs
 from platform_assets.evaluation.gate import Criterion
 from platform_assets.evaluation.split_rules import GroupSplit, StratifiedSplit
 from platform_assets.evaluation.splits import Holdout, in_holdout
+from platform_assets.evaluation.thresholds import reaching_recall
 from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
-from platform_assets.training.examples import FEWEST_OF_A_CLASS
+from platform_assets.training.binary_classification import FEWEST_OF_A_CLASS, REFERENCE, BinaryClassification
 from platform_assets.training.explanations import decision_surface
-from platform_assets.training.fitting import REFERENCE, labels_of
+from platform_assets.training.fitting import labels_of
 from platform_assets.training.metadata import of_check
 from platform_assets.training.model_spec import Candidate
 from platform_assets.training.trainer import Trainer
@@ -351,7 +352,7 @@ STRATIFIED = replace(
     ONE_CANDIDATE,
     split=StratifiedSplit("reading", share=0.3),
     criteria=(Criterion("recall", at_least=0.3, lower_bound=True),),
-    costs=Costs(20, why="The owner said so."),
+    task=BinaryClassification("broken", reaching_recall(0.8), Costs(20, why="The owner said so.")),
     learning_curve=(50, 100, 5_000),
     explanations=(decision_surface,),
 )
@@ -393,7 +394,7 @@ def test_compare_only_on_examples_that_the_champion_was_not_trained_on(bench: Be
     training = bench.train(STRATIFIED)
     told = training.assessment.verdict.reasons[-1].told
     assert "ROC AUC differs from the champion's by" in told
-    held = len(training.assessment.labels)
+    held = len(training.assessment.judged.labels)
     compared = int(told.split("compared on ")[1].split(" of ")[0])
     assert 0.85 * held < compared < held
     assert told.endswith(f"{compared} of {held} held-out examples, those that the champion was not trained on")
