@@ -99,7 +99,7 @@ class RelativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]  
         """Return the matrix that the estimators see, the levels, and the values of `by`."""
         import numpy as np
 
-        numbers = rows.to_numpy(dtype=np.float64)
+        numbers = rows.to_numpy(dtype=np.float64, copy=True)
         place = {name: number for number, name in enumerate(rows.columns)}
         levels = numbers[:, place[self.level]].copy()
         if not (levels > 0).all():

@@ -63,7 +63,7 @@ def test_the_next_day_is_forecast_once_and_never_changed(issued: IssuedForecasts
     assert (first.day, first.hours, first.reason, first.factor) == (TOMORROW, 24, "", 1.0)
     assert [row["datetime_utc"].replace(tzinfo=UTC) for row in rows] == hours_of(TOMORROW, TOMORROW)
     assert rows[5] == {
-        "datetime_utc": datetime(2017, 3, 30, 3),  # noqa: DTZ001 - the module has times in UTC without an offset
+        "datetime_utc": datetime(2017, 3, 30, 3),
         "local_day": TOMORROW,
         "model_version": 3,
         "approval_id": 7,
