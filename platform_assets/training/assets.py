@@ -38,7 +38,7 @@ def model_definitions(spec: ModelSpec) -> dg.Definitions:
         `platform_assets.monitoring` adds the job `evaluate_<name>`.
     """
     asset, evaluation = model_asset(spec), evaluation_check(spec)
-    loaded = dg.AssetSelection.keys(*(name.split("/") for name in spec.loaded_separately)).upstream()
+    loaded = dg.AssetSelection.assets(*(name.split("/") for name in spec.loaded_separately)).upstream()
     refreshed = (dg.AssetSelection.assets(asset).upstream() - loaded).downstream()
     train = dg.define_asset_job(
         f"train_{spec.name}",
