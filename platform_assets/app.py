@@ -95,7 +95,7 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     metrics = Metrics(services.predictor, services.live_models.state, services.prediction_log, online)
     problems = Problems(settings.secrets())
     app.state.access, app.state.metrics, app.state.decides = access, metrics, bundle is None
-    app.state.models = frozenset(spec.name for spec in specs)
+    app.state.models = {spec.name: spec for spec in specs}
     routers = _routers(services, specs)
     app.gates = gates(routers)
     app.add_middleware(AuthorizationMiddleware, access=access, gates=app.gates, problems=problems)

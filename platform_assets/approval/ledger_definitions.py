@@ -58,7 +58,7 @@ DEFINITIONS = {
     "table approval_journal": "1d447d97d9989e8d",
     "table approval_plots": "8f202579f3f48ef7",
     "table approval_projections": "70ecefb79ae526da",
-    "table approval_requests": "08ccf0e3d621bfc9",
+    "table approval_requests": "355065b1ad9dd127",
     "table case_folding": "8935226d45a9c22b",
     "table sessions": "40c8e9bedf3c8f94",
 }

@@ -5,7 +5,7 @@ An artefact contains the name of its output. Artefacts of older versions contain
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from platform_assets.base.errors import ArtefactError
 
@@ -83,7 +83,8 @@ class ProbabilityOutput:
 
     def decide(self, found: Floats, threshold: float | None) -> NDArray[np.bool_]:
         """Return which probabilities reach the threshold, (n,)."""
-        decisions: NDArray[np.bool_] = found >= threshold
+        self.demand_threshold(threshold)
+        decisions: NDArray[np.bool_] = found >= cast("float", threshold)
         return decisions
 
     def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:

@@ -25,9 +25,10 @@ from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import Problem, invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from platform_assets.services import Services
+    from platform_assets.training.model_spec import ModelSpec
 
 _NOW = "2026-01-31T12:00:00Z"
 _MODEL = "credit_risk_model"
@@ -71,7 +72,8 @@ ObservedAt = Annotated[Time, Field(description="When the label was observed, wit
 Value = Annotated[
     float,
     Field(
-        description="0 or 1; 1 is the positive class of the model.", json_schema_extra={"enum": [0, 1]}, examples=[1]
+        description="0 or 1 for a classifier, where 1 is the positive class; for a regression model the true value.",
+        examples=[1],
     ),
 ]
 RequestId = Annotated[
@@ -231,10 +233,10 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
         or was made after the label was observed, is reported with the reason, and the other labels are stored. Sending
         a label again changes nothing. A label that was observed later supersedes an earlier one.
         """
-        _demand_model(request, model)
+        spec = _declared(request, model)
         labels = [_label(one) for one in sent.items]
-        _demand_sound(labels, many=sent.is_many)
-        filed = services.labels.store(model, labels, request.state.asked.caller)
+        _demand_sound(labels, spec, many=sent.is_many)
+        filed = services.labels.store(spec, labels, request.state.asked.caller)
         answer = _several(filed) if sent.is_many else _one(filed[0])
         return Response(answer.model_dump_json(), media_type=JSON)
 
@@ -248,7 +250,7 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
         items_per_page: ItemsPerPage = 50,
     ) -> Response:
         """List the labels of a request or of a subject, including superseded ones, latest observation first."""
-        _demand_model(request, model)
+        _declared(request, model)
         if (request_id is None) is (subject is None):
             raise invalid([{"loc": ["query", "request_id"], "msg": "Give either request_id or subject."}])
         history = services.labels.history(model, request_id=request_id, subject=subject)
@@ -257,19 +259,20 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
         return Response(_KEPT.dump_json(found), media_type=JSON, headers=dict(shown.headers))
 
 
-def _demand_model(request: Request, model: str) -> None:
-    known = request.app.state.models
+def _declared(request: Request, model: str) -> ModelSpec:
+    known: Mapping[str, ModelSpec] = request.app.state.models
     if model not in known:
         raise NotFound(f"There is no model of this name; the models are {', '.join(sorted(known))}.")
+    return known[model]
 
 
 def _label(sent: SentLabel | SentLabels) -> Label:
     return Label(sent.label, sent.observed_at, sent.request_id, sent.place, sent.subject, sent.at)
 
 
-def _demand_sound(labels: Sequence[Label], *, many: bool) -> None:
+def _demand_sound(labels: Sequence[Label], spec: ModelSpec, *, many: bool) -> None:
     now = datetime.now(UTC)
-    faults = [(number, why) for number, label in enumerate(labels) if (why := fault(label, now))]
+    faults = [(number, why) for number, label in enumerate(labels) if (why := fault(label, now, spec.task))]
     if faults:
         raise invalid({"loc": ["body", *(["labels", number] if many else [])], "msg": why} for number, why in faults)
 

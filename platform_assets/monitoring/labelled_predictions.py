@@ -102,6 +102,11 @@ class LabelledPredictions:
         return self.rows["label"].to_numpy(dtype="float64")
 
     @property
+    def scores(self) -> NDArray[np.float64]:
+        """Probability or value of each labelled prediction, (n,)."""
+        return self.rows["score"].to_numpy(dtype="float64")
+
+    @property
     def share(self) -> float:
         """Share of the predictions that have a label; 0 if there are no predictions."""
         return len(self.labels) / self.predictions if self.predictions else 0.0

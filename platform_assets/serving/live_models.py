@@ -78,6 +78,11 @@ class LiveModel:
         keep_to_one_thread()
         return self.model.outputs_unlimited(rows)
 
+    def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Return the main number of each row, (n,) float64; see `FittedModel.scores`."""
+        found = self.outputs(rows)
+        return found if found.ndim == 1 else found[:, 0]
+
     def predict(self, rows: Frame | Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
         """Return the numbers of each row by their names, (n,) float64 each; see `FittedModel.predict`."""
         return by_column(self.model.output, self.outputs(rows))

@@ -24,8 +24,8 @@ TABLE = "somewhere/load"
 def loads(days: int = 60, seed: int = 3) -> pd.DataFrame:
     """Return hourly loads. They follow hour, weekday and temperature, with more noise in the evening."""
     random = np.random.default_rng(seed)
-    at = pd.date_range("2024-01-01", periods=24 * days, freq="h", tz="UTC")
-    hour, weekend = at.hour.to_numpy(), at.dayofweek.to_numpy() >= 5
+    at = pd.date_range("2024-01-01", periods=24 * days, freq="h")
+    hour, weekend = at.hour.to_numpy(), at.day_of_week.to_numpy() >= 5
     warm = 10 + 5 * np.sin(np.arange(len(at)) / 24 / 9) + random.normal(0, 1, len(at))
     noise = random.normal(0, np.where(hour >= 18, 900, 300))
     load = 25_000 + 4_000 * np.sin((hour - 6) / 24 * 2 * np.pi) - 3_000 * weekend - 150 * warm + noise

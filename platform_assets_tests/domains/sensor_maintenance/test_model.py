@@ -46,6 +46,7 @@ def judged(examples: pd.DataFrame, spec: Any = FAST) -> tuple[Fitted, Verdict]:
     learned, held = sides(examples)
     fitted = fit(spec, learned, lambda _: None)
     scores = fitted.model.scores(feature_frame(held, spec))
+    assert fitted.threshold is not None
     return fitted, judge(evaluate(held["label"], scores, held["reading"], fitted.threshold), spec.criteria)
 
 

@@ -89,6 +89,7 @@ def held(examples: pd.DataFrame, *, out: bool) -> pd.DataFrame:
 def judged(examples: pd.DataFrame, fitted: Fitted) -> dict[str, Estimate]:
     rows = held(examples, out=True)
     scores = fitted.model.scores(feature_frame(rows, MODEL))
+    assert fitted.threshold is not None
     return evaluate(rows["relevant"], scores, rows["near_duplicates"], fitted.threshold)
 
 
