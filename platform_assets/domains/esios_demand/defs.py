@@ -10,11 +10,12 @@ import dagster as dg
 from platform_assets.base.frames import Expression
 from platform_assets.database.connections import Database
 from platform_assets.domains.esios_demand import demo, export, features, metadata, schemas, sql_table
-from platform_assets.domains.esios_demand.forecast_errors import errors_by_hour
+from platform_assets.domains.esios_demand.forecast_errors import errors_by_hour, labels_of, recent
 from platform_assets.domains.esios_demand.harvest import JOB, hours_of_months
 from platform_assets.domains.esios_demand.harvest import harvest as harvest_months
 from platform_assets.domains.esios_demand.issued_forecasts import IssuedForecasts
 from platform_assets.domains.esios_demand.issuing import BEGINNING, adopt_lost, batch_number, issue
+from platform_assets.domains.esios_demand.model import MODEL
 from platform_assets.domains.esios_demand.months import FIRST_MONTH, ZONE, Month, months_around
 from platform_assets.domains.esios_demand.quality import examine
 from platform_assets.domains.esios_demand.settings import EsiosSettings
@@ -26,6 +27,7 @@ from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.sql_target import SqlTarget
 from platform_assets.lake.validation import Rows
 from platform_assets.landing.declared_sources import Sources
+from platform_assets.monitoring.label_store import Labels
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets.orchestration.in_process_runs import partition_tags, partitions_of_run
 from platform_assets.serving.assets import WAITS
@@ -135,9 +137,21 @@ def forecasts(
 
 
 @table_asset(schemas.FORECAST_ERRORS, owners=OWNERS)
-def forecast_errors(forecasts: Expression, demand_features: Expression) -> Expression:
-    """Error of each forecast whose demand is known, beside the two naive forecasts."""
-    return errors_by_hour(forecasts, demand_features)
+def forecast_errors(
+    context: dg.AssetExecutionContext,
+    forecasts: Expression,
+    demand_features: Expression,
+    labels: dg.ResourceParam[Labels],
+) -> Expression:
+    """Error of each forecast whose demand is known, beside the two naive forecasts.
+
+    The demand is also stored as labels of the forecasts, for the evaluation of the champion.
+    """
+    errors = errors_by_hour(forecasts, demand_features)
+    known = as_frame(errors)
+    context.add_asset_metadata(metadata.of_errors(known))
+    labels.store(MODEL, labels_of(recent(known)), schemas.FORECAST_ERRORS.name)
+    return errors
 
 
 @dg.multi_asset_check(specs=list(metadata.ERROR_CHECKS.values()))

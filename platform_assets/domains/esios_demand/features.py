@@ -105,7 +105,7 @@ def _hours(demand_forecast: ir.Table, first: date, last: date) -> ir.Table:
         "is_summer_time": [int(bool(at.dst())) for at in local],
     }
     hours = ibis.memtable(rows, schema=_types(*rows))
-    published = demand_forecast.select(datetime_utc="datetime", mw="demand_forecast")
+    published = demand_forecast.select(datetime_utc="datetime", mw="demand_forecast", updated_at="update_timestamp")
     return hours.left_join(published, "datetime_utc").drop("datetime_utc_right")
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from platform_assets.domains.esios_demand.features import CUT_OFF
 from platform_assets.domains.esios_demand.schemas import FORECAST_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import ibis.expr.types as ir
 
     from platform_assets.base.frames import Frame
+    from platform_assets.evaluation.judged import Judged
+    from platform_assets.monitoring.labels import Label
 
 HOURS = 24
 RECENT = timedelta(days=28)
@@ -21,15 +21,25 @@ RECENT = timedelta(days=28)
 FEWEST_DAYS = 7
 """Fewest days with errors for the checks to judge them."""
 LARGEST_BIAS = 0.02
-"""Largest bias, as a part of the mean demand."""
-BEAT_NAIVE, SMALL_BIAS, COVERED = "forecasts_beat_naive", "bias_is_small", "intervals_cover_the_demand"
+"""Largest bias, as a share of the mean demand."""
+LOWEST_COVERAGE, HIGHEST_COVERAGE = 0.8, 0.97
+"""Bounds of the coverage of the intervals over the recent days. The aim is 0.9."""
+NAIVE = ("naive_d7_mw", "naive_d1_mw")
+COPIED = ("datetime_utc", "local_hour", "is_holiday", "demand_mw", "updated_at")
+"""Columns of `demand_features` that the errors need."""
+BREAKDOWNS = ("horizon_hours", "local_hour", "is_holiday", "model_version")
+"""Columns by whose values the errors are also summarised."""
+BETTER_THAN_NAIVE, BIAS_IS_SMALL, WITHIN_INTERVALS = (
+    "forecasts_are_better_than_naive",
+    "bias_is_small",
+    "demand_is_within_intervals",
+)
 CHECKS = {
-    BEAT_NAIVE: "The recent forecasts have a smaller error than the same hour a week before.",
-    SMALL_BIAS: f"The bias of the recent forecasts is at most {LARGEST_BIAS:.0%} of the mean demand.",
-    COVERED: "Between 80 % and 97 % of the recent demand is inside the intervals; the aim is 90 %.",
+    BETTER_THAN_NAIVE: "The mean absolute error is smaller than that of the same hour a week before.",
+    BIAS_IS_SMALL: f"The bias is at most {LARGEST_BIAS:.0%} of the mean demand.",
+    WITHIN_INTERVALS: f"Between {LOWEST_COVERAGE:.0%} and {HIGHEST_COVERAGE:.0%} of hours are within their intervals.",
 }
-COVERAGE_FROM, COVERAGE_TO = 0.8, 0.97
-"""Coverage of the intervals over the recent days. The aim is 0.9."""
+"""Checks of the recent forecasts, and their descriptions."""
 
 
 def errors_by_hour(forecasts: ir.Table, demand_features: ir.Table) -> ir.Table:
@@ -54,9 +64,10 @@ def errors_by_hour(forecasts: ir.Table, demand_features: ir.Table) -> ir.Table:
     place = (forecasts.datetime_utc.epoch_seconds() - first.epoch_seconds()) // 3_600
     issued = forecasts.mutate(horizon_hours=place + (HOURS - CUT_OFF)).rename(forecast_mw="demand_mw")
     known = demand_features.filter(demand_features.demand_mw.notnull())
-    both = issued.inner_join(known.select("datetime_utc", "local_hour", "is_holiday", "demand_mw"), "datetime_utc")
+    both = issued.inner_join(known.select(*COPIED), "datetime_utc")
     both = both.mutate(
         error_mw=both.forecast_mw - both.demand_mw,
+        known_at=ibis.greatest(both.updated_at, both.datetime_utc + ibis.interval(hours=1)),
         is_covered=both.demand_mw.between(both.lower_mw, both.upper_mw),
     )
     return both.select(**{column.name: both[column.name].cast(column.type) for column in FORECAST_ERRORS.columns})
@@ -68,62 +79,80 @@ def recent(errors: Frame) -> Frame:
     return newest
 
 
-def summary(errors: Frame) -> dict[str, float]:
-    """Return the metrics of some forecasts; NaN where there is nothing to compute.
+def judged(errors: Frame) -> Judged:
+    """Return the forecasts and the demand in the form that evaluations take.
 
     Parameters
     ----------
     errors
         Rows of `schemas.FORECAST_ERRORS`.
-
-    Returns
-    -------
-    dict[str, float]
-        `days`, `hours`; `mape` and `wape` as parts of 1; `rmse_mw`, `bias_mw`; `bias_share`, the bias as a part of the
-        mean demand; `coverage`; and `skill_over_d7` and `skill_over_d1`, 1 - MAE / MAE of the naive forecast.
     """
-    error, demand = errors["error_mw"], errors["demand_mw"]
-    return {
-        "days": float(errors["local_day"].nunique()),
-        "hours": float(len(errors)),
-        "mape": (error.abs() / demand).mean(),
-        "wape": error.abs().sum() / demand.sum() if len(errors) else float("nan"),
-        "rmse_mw": (error**2).mean() ** 0.5,
-        "bias_mw": error.mean(),
-        "bias_share": error.mean() / demand.mean(),
-        "coverage": errors["is_covered"].mean(),
-        "skill_over_d7": _skill(errors, "naive_d7_mw"),
-        "skill_over_d1": _skill(errors, "naive_d1_mw"),
-    }
+    from platform_assets.evaluation.judged import Judged
+
+    found = errors[["forecast_mw", "lower_mw", "upper_mw"]].to_numpy(dtype="float64")
+    return Judged(errors, "local_day", errors["demand_mw"].to_numpy(dtype="float64"), found)
 
 
-def _skill(errors: Frame, naive: str) -> float:
-    both = errors[errors[naive].notna()]
-    skill: float = 1 - both["error_mw"].abs().mean() / (both[naive] - both["demand_mw"]).abs().mean()
-    return skill
+def labels_of(errors: Frame) -> list[Label]:
+    """Return the demand as labels of the forecasts.
+
+    Parameters
+    ----------
+    errors
+        Rows of `schemas.FORECAST_ERRORS`.
+    """
+    from platform_assets.monitoring.labels import Label
+
+    columns = (
+        errors["demand_mw"].tolist(),
+        errors["known_at"].dt.tz_localize(UTC).dt.to_pydatetime(),
+        errors["local_day"].dt.strftime("%Y-%m-%d"),
+        errors["datetime_utc"].dt.tz_localize(UTC).dt.to_pydatetime(),
+    )
+    return [
+        Label(label=demand, observed_at=known_at, subject=day, at=at)
+        for demand, known_at, day, at in zip(*columns, strict=True)
+    ]
 
 
-def by(errors: Frame, column: str) -> Frame:
-    """Return the summary of each value of a column, one row per value."""
-    import pandas as pd
+def summary(errors: Frame) -> dict[str, float]:
+    """Return the metrics of some forecasts, by their names in `evaluation/regression_metrics.py`.
 
-    rows = [{column: value, **summary(part)} for value, part in errors.groupby(column)]
-    return pd.DataFrame(rows)
+    Undefined metrics are NaN.
+
+    Parameters
+    ----------
+    errors
+        Rows of `schemas.FORECAST_ERRORS`.
+    """
+    from platform_assets.evaluation.regression import errors_of
+
+    return errors_of(judged(errors), NAIVE).metrics()
 
 
-def faults(found: Mapping[str, float]) -> dict[str, str]:
+def by(errors: Frame, column: str) -> dict[str, dict[str, float]]:
+    """Return the summary of each value of a column, in the order of the values."""
+    return {str(value): summary(part) for value, part in errors.groupby(column)}
+
+
+def faults(errors: Frame) -> dict[str, str]:
     """Return what is wrong with the recent forecasts, by the names of the checks; empty texts if nothing is.
 
     Parameters
     ----------
-    found
-        The summary of the recent errors.
+    errors
+        Rows of `schemas.FORECAST_ERRORS`.
     """
-    if found["days"] < FEWEST_DAYS:
+    newest = recent(errors)
+    if newest["local_day"].nunique() < FEWEST_DAYS:
         return dict.fromkeys(CHECKS, "")
-    skill, bias, coverage = found["skill_over_d7"], found["bias_share"], found["coverage"]
+    found = summary(newest)
+    skill, coverage = found[f"skill_over_{NAIVE[0]}"], found["interval_coverage"]
+    bias = found["bias"] / newest["demand_mw"].mean()
     return {
-        BEAT_NAIVE: f"skill {skill:.2f} over the same hour a week before" if skill <= 0 else "",
-        SMALL_BIAS: f"bias {bias:+.1%} of the mean demand" if abs(bias) > LARGEST_BIAS else "",
-        COVERED: f"coverage {coverage:.1%}" if not COVERAGE_FROM <= coverage <= COVERAGE_TO else "",
+        BETTER_THAN_NAIVE: f"the skill over the same hour a week before is {skill:.2f}" if skill <= 0 else "",
+        BIAS_IS_SMALL: f"the bias is {bias:+.1%} of the mean demand" if abs(bias) > LARGEST_BIAS else "",
+        WITHIN_INTERVALS: ""
+        if LOWEST_COVERAGE <= coverage <= HIGHEST_COVERAGE
+        else f"{coverage:.1%} of the hours are within their intervals",
     }

@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import NoChampion, TableError
+from platform_assets.domains.esios_demand.model import INTERVALS, MODEL
 from platform_assets.domains.esios_demand.months import start_of
 from platform_assets.domains.esios_demand.schemas import FEATURES, FORECASTS, LEVEL
 from platform_assets.engine.query_engine import as_frame
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from platform_assets.serving.current_champions import CurrentChampions
     from platform_assets.serving.live_models import LiveModel
 
-MODEL_NAME = "demand_model"
-COVERAGE = 0.9
-"""Wanted part of the hours inside the interval."""
 RATE = 0.6
 """How quickly the factor follows the coverage."""
 NARROWEST, WIDEST = 0.4, 3.0
@@ -99,7 +97,7 @@ def issue(demand_features: Expression, champions: CurrentChampions, issued: Issu
     if start_of(day) <= now:
         return Issue(day, reason=f"{day} has begun, so the harvest is too old; run the job load_esios_demand")
     try:
-        live = champions.load(MODEL_NAME)
+        live = champions.load(MODEL.name)
     except NoChampion as error:
         return Issue(day, reason=str(error))
     missing = int(rows[LEVEL.name].isna().sum())
@@ -213,6 +211,6 @@ def interval_factor(missed: Iterable[float]) -> float:
     """
     factor = 1.0
     for share in missed:
-        factor *= math.exp(RATE * (share - (1 - COVERAGE)))
+        factor *= math.exp(RATE * (share - (1 - INTERVALS.level)))
         factor = min(max(factor, NARROWEST), WIDEST)
     return factor

@@ -1,7 +1,7 @@
 """Dagster check results and metadata of the power demand."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,9 +9,10 @@ import dagster as dg
 
 from platform_assets.base.frames import Frame
 from platform_assets.domains.esios_demand import forecast_errors, quality
-from platform_assets.domains.esios_demand.forecast_plots import errors_by_horizon, newest_week
 from platform_assets.domains.esios_demand.issuing import Issue
-from platform_assets.domains.esios_demand.schemas import DEMAND_FORECAST, FORECAST_ERRORS
+from platform_assets.domains.esios_demand.schemas import DEMAND_FORECAST, FORECAST_ERRORS, MW
+from platform_assets.evaluation.conformal import Intervals
+from platform_assets.evaluation.regression_plots import draw
 from platform_assets.lake.sql_loader import Loaded
 from platform_assets.serving.assets import WAITS
 from platform_assets.training.metadata import image, table
@@ -20,7 +21,7 @@ MOST_NAMED = 20
 """Largest number of hours that a check lists."""
 ASSET = DEMAND_FORECAST.name.split("/")
 _PERIOD = (
-    f"Recent means {forecast_errors.RECENT.days} days; with fewer than {forecast_errors.FEWEST_DAYS} days, it passes."
+    f"Over the newest {forecast_errors.RECENT.days} days; with fewer than {forecast_errors.FEWEST_DAYS}, it passes."
 )
 EVERY_HOUR = dg.AssetCheckSpec(
     "every_hour_is_present",
@@ -43,7 +44,6 @@ ERROR_CHECKS = {
     name: dg.AssetCheckSpec(name, asset=FORECAST_ERRORS.name.split("/"), description=f"{description} {_PERIOD}")
     for name, description in forecast_errors.CHECKS.items()
 }
-BREAKDOWNS = ("horizon_hours", "local_hour", "is_holiday", "model_version")
 
 
 def results(found: quality.Findings) -> Iterator[dg.AssetCheckResult]:
@@ -88,32 +88,33 @@ def of_issue(issue: Issue) -> dict[str, Any]:
 
 
 def of_errors(errors: Frame) -> dict[str, Any]:
-    """Return the metrics of the recent forecasts, their breakdowns, and plots; only the number of days without any."""
-    found = forecast_errors.summary(forecast_errors.recent(errors))
-    if errors.empty:
-        return {"days": 0}
+    """Return the metrics of the recent forecasts, the errors by hour and other columns, and the plots."""
+    newest = forecast_errors.recent(errors)
+    if newest.empty:
+        return {}
+    found = forecast_errors.summary(newest)
+    plots = draw(forecast_errors.judged(newest), MW, Intervals(by="horizon_hours"), "datetime_utc")
     return {
         # Plain numbers, because Dagster plots them over time.
         **{f"recent {name}": value for name, value in found.items() if not math.isnan(value)},
         **{
-            f"errors by {column}": dg.MetadataValue.md(_breakdown(forecast_errors.by(errors, column)))
-            for column in BREAKDOWNS
+            f"recent errors by {column}": dg.MetadataValue.md(_breakdown(forecast_errors.by(newest, column), column))
+            for column in forecast_errors.BREAKDOWNS
         },
-        "plot of the newest week": dg.MetadataValue.md(image("newest_week.png", newest_week(errors))),
-        "plot of errors by horizon": dg.MetadataValue.md(image("errors_by_horizon.png", errors_by_horizon(errors))),
+        **{f"plot_{name.removesuffix('.png')}": dg.MetadataValue.md(image(name, png)) for name, png in plots.items()},
     }
 
 
 def error_checks(errors: Frame) -> Iterator[dg.AssetCheckResult]:
     """Yield the result of each check of the recent forecasts. Failures are warnings."""
-    found = forecast_errors.summary(forecast_errors.recent(errors))
-    for name, fault in forecast_errors.faults(found).items():
-        yield _result(ERROR_CHECKS[name], [fault] if fault else [], days=found["days"])
+    for name, fault in forecast_errors.faults(errors).items():
+        yield _result(ERROR_CHECKS[name], [fault] if fault else [])
 
 
-def _breakdown(rows: Frame) -> str:
-    cells = [[f"{value:,.4g}" for value in row] for row in rows.itertuples(index=False)]
-    return table(map(str, rows.columns), cells)
+def _breakdown(found: Mapping[str, Mapping[str, float]], column: str) -> str:
+    names = list(next(iter(found.values())))
+    cells = [[value, *(f"{metrics[name]:,.4g}" for name in names)] for value, metrics in found.items()]
+    return table([column, *names], cells)
 
 
 def _result(spec: dg.AssetCheckSpec, problems: Sequence[str], **facts: Any) -> dg.AssetCheckResult:

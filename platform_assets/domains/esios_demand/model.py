@@ -9,6 +9,7 @@ from platform_assets.domains.esios_demand.schemas import (
     DEMAND_FORECAST,
     FEATURES,
     LEVEL,
+    MW,
     NAIVE_D1,
     RELATIVE,
 )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 NAMES = [feature.name for feature in FEATURES]
 NAIVE_D7 = "naive_d7_mw"
 DAYS_OF_WEEK = list(range(1, 8))
+INTERVALS = Intervals(level=0.9, by="local_hour")
 TREES = 200
 """Number of boosting iterations."""
 
@@ -102,7 +104,7 @@ MODEL = ModelSpec(
     id="hour_utc",
     features=FEATURES,
     label="demand_mw",
-    task=Regression(unit="MW", intervals=Intervals(level=0.9, by="local_hour"), baselines=(NAIVE_D7, NAIVE_D1.name)),
+    task=Regression(unit=MW, intervals=INTERVALS, baselines=(NAIVE_D7, NAIVE_D1.name)),
     split=TimeSplit("datetime_utc", "local_day", newest=0.2),
     subgroups=("local_hour", "weekday", "is_holiday"),
     candidates=(
