@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.evaluation.intervals import wilson
 from platform_assets.evaluation.judged import subgroup_rows
 from platform_assets.evaluation.plot_style import (
     INK,
@@ -135,7 +136,12 @@ def error_by_group(judged: Judged, unit: str, column: str) -> bytes:
 
 
 def coverage_by_group(judged: Judged, intervals: Intervals) -> bytes:
-    """Draw the share of labels inside the prediction interval for each value of the column `by`."""
+    """Draw the share of labels inside the prediction interval for each value of the column `by`.
+
+    Error bars are 95 % Wilson intervals, which treat rows as independent.
+    """
+    import numpy as np
+
     column = str(intervals.by)
     found = _by_group(judged, column, lambda part: errors_of(part, ()).metrics())
     of_all = errors_of(judged, ()).metrics()["interval_coverage"]
@@ -143,10 +149,13 @@ def coverage_by_group(judged: Judged, intervals: Intervals) -> bytes:
     with new_plot(f"Interval coverage by {column}", number, _rows(judged, _cut(judged, column, found))) as axes:
         places = range(len(found))
         axes.axhline(100 * intervals.level, color=OTHER, linestyle="--", label=f"declared {intervals.level:.0%}")
-        shares = [100 * one["interval_coverage"] for one in found.values()]
-        axes.plot(places, shares, "o", color=MODEL, markersize=6, label="rows inside their interval")
+        shares, rows = (np.array([one[name] for one in found.values()]) for name in ("interval_coverage", "rows"))
+        low, high = wilson(shares, rows)
+        bars = 100 * np.array([np.maximum(shares - low, 0), np.maximum(high - shares, 0)])
+        look: dict[str, Any] = {"color": MODEL, "markersize": 6, "capsize": 2, "label": "inside, with 95 % intervals"}
+        axes.errorbar(places, 100 * shares, bars, fmt="o", **look)
         _label_groups(axes, list(found), column)
-        axes.set(ylabel="rows inside their interval (%)", ylim=(min([50.0, *shares]) - 3, 103))
+        axes.set(ylabel="rows inside their interval (%)", ylim=(min([50.0, *(100 * low)]) - 3, 103))
         return as_png(axes)
 
 

@@ -80,10 +80,10 @@ LOAD = ModelSpec(
     ranked_by="neg_mean_absolute_error",
     criteria=(
         Criterion("skill_over_week_before_mw", at_least=0.1, why="Otherwise the week before is as good."),
-        Criterion("mape", at_most=0.04),
-        Criterion("interval_coverage", at_least=0.8),
+        Criterion("mape", at_most=0.04, why="The grid can balance this error."),
+        Criterion("interval_coverage", at_least=0.8, why="Reserves are bought by the intervals."),
     ),
-    not_worse=NotWorse("mae", by=20),
+    not_worse=NotWorse("mae", by=20, why="A new version must be about as accurate."),
     card=Card(
         purpose="How much power will be needed in each hour of tomorrow?",
         acted_on_by="Traders buy it.",

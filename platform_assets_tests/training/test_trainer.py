@@ -88,6 +88,29 @@ def test_a_training_registers_a_challenger_with_its_provenance(of_several_candid
     assert bench.registry.by_alias("breakage_model", CHAMPION) is None
 
 
+@pytest.mark.requirement("PLT-7", "PLT-14")
+def test_the_numbers_of_a_classifier_are_those_of_earlier_releases(of_several_candidates: Trained) -> None:
+    # Numbers of a release before there was a second task. Only the last bits may differ between processors.
+    training = of_several_candidates.first
+    expected = {
+        "roc_auc": 0.7386956521739131,
+        "roc_auc_low": 0.6374307727835744,
+        "roc_auc_high": 0.8280926795250744,
+        "average_precision": 0.459096205085104,
+        "brier": 0.17775866704194862,
+        "calibration_error": 0.14713134910787212,
+        "recall": 0.64,
+        "f2": 0.5517241379310345,
+    }
+    assert {name: training.version.metrics[name] for name in expected} == pytest.approx(expected, rel=1e-9)
+    assert training.version.threshold == pytest.approx(0.2757520367529436, rel=1e-9)
+    best = training.record["leaderboard"][0]
+    assert (best["mean"], best["metrics"]["brier"]) == pytest.approx((0.8403423896791832, 0.1363273140363542), rel=1e-9)
+    # Versions of earlier releases have this digest, which says whether the declaration has changed since.
+    digest = "5052eecaf431026e0fa594b2b68bb977eb336532448985a56f29614abf104d8c"
+    assert training.version.tags["parameters_digest"] == digest
+
+
 def test_the_leaderboard_has_all_hyperparameters_and_the_baseline(
     of_several_candidates: Trained,
 ) -> None:
