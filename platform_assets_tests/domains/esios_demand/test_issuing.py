@@ -17,12 +17,15 @@ from platform_assets.domains.esios_demand.issuing import Issue, interval_factor,
 from platform_assets.domains.esios_demand.months import HOUR, start_of
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets_tests.domains.esios_demand import killed_issue
 from platform_assets_tests.domains.esios_demand.series_rows import by_clock, hours_of, morning_of, period, series
 from platform_assets_tests.domains.esios_demand.steady import Steady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from platform_assets_tests.warm import WarmParent
 
 DAY = timedelta(days=1)
 TODAY = date(2017, 3, 29)
@@ -143,3 +146,19 @@ def test_intervals_follow_the_coverage_of_earlier_days(issued: IssuedForecasts) 
 )
 def test_the_factor_grows_after_misses_within_bounds(missed: list[float], expected: float) -> None:
     assert interval_factor(missed) == pytest.approx(expected, abs=0.001)
+
+
+@pytest.mark.requirement("ESI-7")
+def test_a_killed_run_is_completed_and_the_forecast_issued_once(
+    warm: WarmParent, database_url: str, tmp_path: Path
+) -> None:
+    with warm.start(killed_issue.main, database_url, tmp_path) as process:
+        told = [line.rstrip() for line in process.stdout]
+        assert process.wait() == 0
+    # The first run was killed before it stored anything. The forecast of the second run stays.
+    assert told == [
+        "killed before_the_commit",
+        "killed after_the_commit",
+        "True [[2], [2]]",
+        "True [[2], [2]]",
+    ]
