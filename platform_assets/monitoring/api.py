@@ -35,7 +35,7 @@ _MODEL = "credit_risk_model"
 _REQUEST = "3f2a8c0de1b94a7f9d5c6b7a8e9f0a1b"
 _STANDING = (
     "`current`: the label counts. `superseded`: a label of the same prediction, or of the same subject and time, was "
-    "observed later. `contradictory`: such a label has the other value and was observed at the same time, so neither "
+    "observed later. `contradictory`: such a label has another value and was observed at the same time, so neither "
     "counts."
 )
 ModelName = Annotated[str, Path(description="Name of the registered model.", examples=[_MODEL])]
