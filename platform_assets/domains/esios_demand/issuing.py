@@ -48,9 +48,9 @@ class Issue:
     day
         The local day after the newest harvest.
     hours
-        Number of hours that were added.
+        Number of hours that were added; 0 if the day has a forecast already.
     reason
-        Why nothing was added; empty if something was.
+        Why the day has no forecast; empty if it has one.
     live
         Model version that made the forecast; None if nothing was added.
     factor
@@ -93,7 +93,7 @@ def issue(demand_features: Expression, champions: CurrentChampions, issued: Issu
     rows = next_day(demand_features)
     day: date = rows["local_day"].iloc[0].date()
     if issued.of_day(day):
-        return Issue(day, reason=f"the forecast of {day} is issued already")
+        return Issue(day)
     if start_of(day) <= now:
         return Issue(day, reason=f"{day} has begun, so the harvest is too old; run the job load_esios_demand")
     try:
@@ -109,10 +109,9 @@ def issue(demand_features: Expression, champions: CurrentChampions, issued: Issu
         )
     factor = interval_factor(missed_shares(issued.after(BEGINNING).to_pandas(), demand_features))
     added = issued.add(forecast_rows(rows, live, factor, now))
-    if not added:
-        return Issue(day, reason=f"another run issued the forecast of {day}")
     incomplete = tuple(name for name in FEATURE_NAMES if rows[name].isna().any())
-    return Issue(day, added, live=live, factor=factor, incomplete=incomplete)
+    # Nothing was added if another run has issued the forecast meanwhile.
+    return Issue(day, added, live=live, factor=factor, incomplete=incomplete) if added else Issue(day)
 
 
 def adopt_lost(issued: IssuedForecasts, tables: TableStore) -> None:

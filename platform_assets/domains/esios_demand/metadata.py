@@ -82,7 +82,7 @@ def of_issue(issue: Issue) -> dict[str, Any]:
     """Return the metadata of an attempt to issue a forecast."""
     facts: dict[str, Any] = {"local_day": str(issue.day), "issued_hours": issue.hours}
     if issue.live is None:
-        return facts | {WAITS: issue.reason}
+        return facts | ({WAITS: issue.reason} if issue.reason else {})
     facts |= {"model_version": issue.live.version, "approval_id": issue.live.approval_id}
     return facts | {"interval_factor": issue.factor, "incomplete_features": list(issue.incomplete)}
 

@@ -108,7 +108,7 @@ MODEL = ModelSpec(
     split=TimeSplit("datetime_utc", "local_day", newest=0.1),
     subgroups=("local_hour", "weekday", "is_holiday"),
     candidates=(
-        Candidate("ridge per hour", ridge, {"model__estimator__model__alpha": (1.0, 3.0, 10.0)}),
+        Candidate("ridge per hour", ridge, {"model__estimator__model__alpha": (1.0, 3.0)}),
         Candidate("gradient boosting", boosting),
     ),
     ranked_by="neg_mean_absolute_percentage_error",
