@@ -53,7 +53,7 @@ DEFINITIONS = {
     "function why_refused": "262096a9b0840aaf",
     "function written": "be815d605e46b095",
     "table api_key_revocations": "2c4966577b8c0673",
-    "table api_keys": "aa7e544f82d74ab3",
+    "table api_keys": "c240095ac0de65f8",
     "table approval_events": "a64ecc43f6539151",
     "table approval_journal": "1d447d97d9989e8d",
     "table approval_plots": "8f202579f3f48ef7",

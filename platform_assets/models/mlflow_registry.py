@@ -29,6 +29,7 @@ from platform_assets.models.registry import (
     ModelVersion,
     Registration,
     finite,
+    named_digests,
     pinned,
     refuse_field_tags,
     refuse_no_alias,
@@ -221,6 +222,10 @@ class MlflowRegistry:
     def pinned_tables(self) -> Mapping[str, set[int]]:
         """Return the table versions that registered versions were trained on; see `ModelRegistry`."""
         return pinned(self._tables(found) for found in self._search())
+
+    def named_artefacts(self) -> set[str]:
+        """Return the digests of the artefacts and encoders of all versions; see `ModelRegistry`."""
+        return named_digests([read_version(found) for found in self._search() if FINGERPRINT_TAG in found.tags])
 
     def _tables(self, found: MlflowVersion) -> dict[str, int]:
         """Return the tables of a version from its tag, or from its record if the tag cannot be read."""

@@ -1,4 +1,4 @@
-"""HTTP routes that store and list labels, the observed outcomes of predictions, for any model."""
+"""HTTP routes of labels, the observed outcomes of predictions, for any model; and the route of `trace`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import JSON
 from platform_assets.monitoring.labels import LONGEST_SUBJECT, Filed, Label, fault
+from platform_assets.monitoring.trace.example import EXAMPLE
+from platform_assets.monitoring.trace.results import Trace, trace_as_json
 from platform_assets.web.one_or_many import (
     LARGEST_FLOAT,
     MOST_AT_ONCE,
@@ -39,6 +41,24 @@ _STANDING = (
     "counts."
 )
 ModelName = Annotated[str, Path(description="Name of the registered model.", examples=[_MODEL])]
+
+AnswerId = Annotated[
+    str,
+    Path(
+        max_length=200,
+        description="`X-Request-ID` of a response, or the id of a stored answer, `<file digest>:<line>`.",
+        examples=[_REQUEST],
+    ),
+]
+AnswerNumber = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=MOST_AT_ONCE,
+        description="One answer of the request, from 1; by default the first ten.",
+        examples=[None],
+    ),
+]
 
 
 def _time(value: Any) -> datetime:
@@ -211,21 +231,22 @@ _EXAMPLES = (
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes. A service that runs from a bundle has none, because labels need the database.
+    """Return the routes. A service that runs from a bundle has none, because they need the database.
 
     Parameters
     ----------
     services
         The platform's services.
     """
-    routes = APIRouter(tags=["labels"])
+    routes = APIRouter()
     if services.bundle is None:
         _add_labels(routes, services)
+        _add_trace(routes, services)
     return routes
 
 
 def _add_labels(routes: APIRouter, services: Services) -> None:
-    @routes.post("/labels/{model}", **documentation(FiledLabel | FiledLabels, _EXAMPLES))
+    @routes.post("/labels/{model}", tags=["labels"], **documentation(FiledLabel | FiledLabels, _EXAMPLES))
     def send_labels(model: ModelName, sent: SentLabels, request: Request) -> Response:
         """Store labels of predictions of a model: one label, or up to 1,000.
 
@@ -240,7 +261,7 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
         answer = _several(filed) if sent.is_many else _one(filed[0])
         return Response(answer.model_dump_json(), media_type=JSON)
 
-    @routes.get("/labels/{model}", response_model=list[KeptLabel])
+    @routes.get("/labels/{model}", response_model=list[KeptLabel], tags=["labels"])
     def list_labels(
         model: ModelName,
         request: Request,
@@ -257,6 +278,22 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
         shown = Page(page, items_per_page, len(history), request.url.path, request.query_params.multi_items())
         found = [KeptLabel.model_validate(one, from_attributes=True) for one in shown.of(history)]
         return Response(_KEPT.dump_json(found), media_type=JSON, headers=dict(shown.headers))
+
+
+def _add_trace(routes: APIRouter, services: Services) -> None:
+    @routes.get(
+        "/trace/{request_id}",
+        response_model=Trace,
+        responses={200: {"content": {JSON: {"example": EXAMPLE}}}},
+        tags=["trace"],
+    )
+    def trace_answer(request_id: AnswerId, answer: AnswerNumber = None) -> Response:
+        """Trace an answer to the raw bytes behind it.
+
+        Returns the features as served, the table versions, the rows with their files and lines, the model version with
+        its approval and training, and the runs that made each table. What is unknown is listed as missing.
+        """
+        return Response(trace_as_json(services.tracer.trace(request_id, answer)), media_type=JSON)
 
 
 def _declared(request: Request, model: str) -> ModelSpec:

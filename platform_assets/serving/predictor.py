@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import ArtefactError
+from platform_assets.lake.online_tables import OnlineRow
 from platform_assets.models.outputs import by_column
 from platform_assets.serving.prediction_log import Predictions
 
@@ -125,6 +126,7 @@ class Predictor:
                 [{feature: row[feature] for feature in features} for row in rows],
                 predicted.scores.tolist(),
                 datetime.now(UTC),
+                [row.read_from if isinstance(row, OnlineRow) else None for row in rows],
             )
         )
         if logged is not None:

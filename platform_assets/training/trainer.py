@@ -12,7 +12,7 @@ from platform_assets.base.errors import ArtefactError, RegistryError, TrainingEr
 from platform_assets.base.provenance import code_version, git_commit, lock_digest
 from platform_assets.evaluation.gate import Reason, judge, keeps_up
 from platform_assets.evaluation.judged import Judged
-from platform_assets.models.registry import CHAMPION, Registration, champion_or_newest
+from platform_assets.models.registry import CHAMPION, ERASED_TAG, Registration, champion_or_newest
 from platform_assets.training.encoders import with_encoders
 from platform_assets.training.examples import (
     KNOWN,
@@ -25,7 +25,13 @@ from platform_assets.training.examples import (
 from platform_assets.training.explanations import HeldOut
 from platform_assets.training.fingerprints import CODE, PARAMETERS, fingerprint, fingerprint_parts
 from platform_assets.training.fitting import feature_frame, fit, labels_of
-from platform_assets.training.training_results import Assessment, Evaluation, Reproduction, Training, curve_plots
+from platform_assets.training.training_results import (
+    Assessment,
+    Evaluation,
+    Reproduction,
+    Training,
+    curve_plots,
+)
 from platform_assets.training.version_record import flat_metrics, recorded_parameters, write_record
 
 if TYPE_CHECKING:
@@ -215,11 +221,16 @@ class Trainer:
         Raises
         ------
         TrainingError
-            The content of a table version differs from the recorded one.
+            The content of a table version differs from the recorded one, or a person's data were erased from it.
         TableError, ArtefactError, RegistryError
             A table version, the artefact or the model version does not exist.
         """
         version = self._registry.version(spec.name, number)
+        if erased := version.tags.get(ERASED_TAG):
+            raise TrainingError(
+                f"{spec.name} version {number} cannot be reproduced: it learned from a person whose data were erased "
+                f"({erased}); train a new version"
+            )
         record = self._registry.record(spec.name, number)
         spec = self._encoders.bound_again(spec, record) if self._encoders else with_encoders(spec, {})
         examples = read_pinned_examples(self._tables, spec, version)

@@ -23,6 +23,8 @@ SAME_SCORE = 1e-9
 
 Summation order changes the last bits.
 """
+REPRODUCED_TAG = "reproduced_at"
+"""Tag of a version: when `reproduce` last retrained it identically; empty if its last attempt differed."""
 Subgroups = dict[str, dict[str, dict[str, "Estimate"]]]
 
 
