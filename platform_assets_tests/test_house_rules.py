@@ -32,8 +32,8 @@ FACT = re.compile(
     r"|exists?|covers?|adds?_up|stays?|contains?|never|every|no)(_|$)"
 )
 VERB = re.compile(
-    r"^(audit|backfill|build|decide|delete|erase|evaluate|harvest|load|materialise|monitor|predict|promote|publish|rebuild"
-    r"|refresh|reject|reproduce|restore|rollback|train|upkeep)(_|$)"
+    r"^(audit|backfill|build|decide|delete|erase|evaluate|harvest|issue|load|materialise|monitor|predict|promote"
+    r"|publish|rebuild|refresh|reject|reproduce|restore|rollback|train|upkeep)(_|$)"
 )
 MODEL_SUFFIX = "_model"
 SENTENCE = re.compile(r"^[A-Z`].{10,}[.:]$", re.DOTALL)

@@ -39,11 +39,13 @@ def model_definitions(spec: ModelSpec) -> dg.Definitions:
         `platform_assets.monitoring` adds the job `evaluate_<name>`.
     """
     asset, evaluation = model_asset(spec), evaluation_check(spec)
+    loaded = dg.AssetSelection.assets(*(name.split("/") for name in spec.loaded_separately)).upstream()
+    refreshed = (dg.AssetSelection.assets(asset).upstream() - loaded).downstream()
     train = dg.define_asset_job(
         f"train_{spec.name}",
         # Upstream tables are refreshed so that training sees new rows. Downstream assets of these tables are refreshed
         # so that the online tables stay in step.
-        selection=dg.AssetSelection.assets(asset).upstream().downstream() - dg.AssetSelection.checks(evaluation),
+        selection=refreshed - dg.AssetSelection.checks(evaluation),
         description=f"Refresh the tables of {spec.key}, then train, evaluate and register it as challenger.",
     )
     return dg.Definitions(

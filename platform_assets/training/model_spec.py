@@ -221,6 +221,8 @@ class ModelSpec:
         Number of bootstrap resamples for intervals.
     retraining
         Schedule of automatic retraining.
+    loaded_separately
+        Tables that a job of their own loads, such as tables with partitions. The training job does not refresh them.
     approval
         Policy for approving a version as champion.
     incoming
@@ -264,6 +266,7 @@ class ModelSpec:
     learning_curve: tuple[int, ...] = ()
     resamples: int = 200
     retraining: Retraining = field(default_factory=Retraining)
+    loaded_separately: tuple[str, ...] = ()
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     incoming: Incoming | None = None
     seed: int = 20_260_101
