@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PYTHONHOME PYTHONPATH
 # A run starts many processes. Without bytecode files, each compiles all its imports, which doubles the run time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run up test fuzz lint format bench docs pictures requirements clean sync
+.PHONY: help run up test fuzz lint format bench docs site pictures requirements clean sync
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,6 +46,10 @@ bench: sync ## run the benchmarks against hand-written code
 
 docs: sync ## write the documentation pages that are generated from the code
 	@$(VENV)/python -m platform_assets.operations.settings_page
+	@$(VENV)/python -m platform_assets_tests.reference_pages
+
+site: sync ## build the documentation as a web site in .site/html
+	@.uv/$(UV_VERSION)/bin/uv run --isolated --frozen --only-group site python .ci/site.py
 
 pictures: sync ## take the screenshots in docs/images from a running platform
 	@$(VENV)/python -m platform_assets_tests.pictures
@@ -54,7 +58,7 @@ requirements: sync ## list each requirement with the tests that prove it, and th
 	@$(VENV)/python -m platform_assets_tests.requirements
 
 clean: ## remove installed tools and caches, but keep .platform, which holds data
-	rm -rf .uv .venv .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .uv .venv .bench .site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Try the Python in .uv first, because it starts faster than a pyenv shim. It exists after the first run.
