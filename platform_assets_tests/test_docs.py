@@ -37,7 +37,7 @@ PAGES = [
     if page != ROOT / "docs" / "requirements.md"
 ]
 
-TESTED_ELSEWHERE = {"make", "curl", "uv", "export"}
+TESTED_ELSEWHERE = {"make", "make-secrets", "curl", "deploy", "docker", "uv", "export"}
 """Programs in shell examples whose arguments are not checked here: other tests run them, or they are third-party."""
 
 _SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
