@@ -15,7 +15,7 @@ unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PYTHONHOME PYTHONPATH
 # A run starts many processes. Without bytecode files, each compiles all its imports, which doubles the run time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run up test fuzz lint format bench docs site definitions bounds wheel sbom audit delivery pictures requirements clean sync
+.PHONY: help run up test fuzz lint format bench docs site definitions bounds wheel sbom audit delivery infra pictures requirements clean sync
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -74,6 +74,9 @@ audit: sync ## look up known vulnerabilities of the locked dependencies
 
 delivery: sync ## check the workflows and Dockerfiles
 	@.uv/$(UV_VERSION)/bin/uv run --isolated --frozen --only-group delivery .ci/delivery
+
+infra: sync ## check the Terraform code with checkov
+	@.uv/$(UV_VERSION)/bin/uv tool run --python $(VENV)/python checkov==3.3.30 --directory infra --config-file infra/checkov.yaml
 
 pictures: sync ## take the screenshots in docs/images from a running platform
 	@$(VENV)/python -m platform_assets_tests.pictures

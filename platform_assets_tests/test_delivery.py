@@ -82,7 +82,7 @@ def test_a_release_is_deployed_to_staging_before_production() -> None:
 @pytest.mark.release
 @pytest.mark.slow
 @pytest.mark.requirement("OPS-2")
-@pytest.mark.parametrize("target", ["delivery", "wheel", "sbom"])
+@pytest.mark.parametrize("target", ["delivery", "infra", "wheel", "sbom"])
 def test_the_target_of_a_workflow_works(target: str) -> None:
     done = made(target)
     assert done.returncode == 0, done.stdout + done.stderr
