@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.engine.query_engine import Engine
+from platform_assets.engine.spark_cluster import SparkCluster
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.validation import Validator
@@ -98,7 +99,9 @@ class Services:
     @opened
     def engine(self) -> Engine:
         """The query engine."""
-        return Engine(self.scratch, self.settings.engine_memory, self.settings.engine_threads)
+        settings = self.settings
+        cluster = SparkCluster(settings.spark_remote) if settings.engine == "spark" else None
+        return Engine(self.scratch, settings.engine_memory, settings.engine_threads, cluster)
 
     @opened
     def sources(self) -> Sources:

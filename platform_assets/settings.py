@@ -164,6 +164,20 @@ class Settings(SettingsGroup):
             "mean fewer false alarms, and later detection.",
         ),
     ] = 1_000.0
+    engine: Annotated[
+        Literal["duckdb", "spark"],
+        Field(
+            description="Engine that computes derived tables: `duckdb` in the process of the run, or `spark` on a "
+            "cluster. See [Scale](scale.md)."
+        ),
+    ] = "duckdb"
+    spark_remote: Annotated[
+        str,
+        Field(
+            description="Address of Spark: `sc://host:port` of a Connect server, or a master such as "
+            "`spark://host:port`. Default: Spark in the process of the run."
+        ),
+    ] = "local[*]"
     engine_memory: Annotated[
         str,
         Field(description="Memory limit of DuckDB, for example `2GB`."),

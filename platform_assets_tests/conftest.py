@@ -24,6 +24,7 @@ pytest_plugins = [
     "platform_assets_tests.warm",
     "platform_assets_tests.mariadb",
     "platform_assets_tests.sql_targets",
+    "platform_assets_tests.spark",
 ]
 
 REAL_DATA = "PLATFORM_REAL_DATA"

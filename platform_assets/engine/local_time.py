@@ -21,8 +21,13 @@ def local_time(utc: ir.TimestampValue, zone: str) -> ir.TimestampValue:
     import ibis
     import ibis.expr.datatypes as dt
 
-    # Ibis cannot convert time zones. DuckDB's function turns a time in UTC into an instant, and that into local time.
+    # Ibis cannot convert time zones.
     in_zone = ibis.udf.scalar.builtin
+    if utc.get_backend().name == "pyspark":
+        convert = in_zone(from_utc_timestamp, signature=((dt.timestamp, dt.string), dt.timestamp))
+        converted: ir.TimestampValue = convert(utc, zone)
+        return converted
+    # DuckDB's function turns a time in UTC into an instant, and that into local time.
     instant = in_zone(timezone, signature=((dt.string, dt.timestamp), dt.Timestamp("UTC")))
     local = in_zone(timezone, signature=((dt.string, dt.Timestamp("UTC")), dt.timestamp))
     found: ir.TimestampValue = local(zone, instant("UTC", utc))
@@ -31,4 +36,9 @@ def local_time(utc: ir.TimestampValue, zone: str) -> ir.TimestampValue:
 
 def timezone(zone: str, at: ir.TimestampValue) -> ir.TimestampValue:
     """Name of DuckDB's function, whose body Ibis does not use."""
+    raise NotImplementedError
+
+
+def from_utc_timestamp(at: ir.TimestampValue, zone: str) -> ir.TimestampValue:
+    """Name of Spark's function, whose body Ibis does not use."""
     raise NotImplementedError

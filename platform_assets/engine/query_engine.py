@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import uuid
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,15 @@ from platform_assets.engine.staged_files import WHOLE, Part, Staged, files_by_pa
 from platform_assets.engine.stored_types import REFUSED, stored_column, stored_types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import duckdb
     import pyarrow as pa
     import pyarrow.dataset as pads
+    from deltalake import DeltaTable
     from ibis.backends.duckdb import Backend
+
+    from platform_assets.engine.spark_cluster import SparkCluster
 
 
 def as_frame(expression: Expression) -> Frame:
@@ -60,10 +63,15 @@ class Engine:
         DuckDB's memory limit, e.g. `2GB`.
     threads
         DuckDB's threads; None for all cores.
+    cluster
+        Spark, which opens and stages the tables of `delta_on_cluster`; None for DuckDB.
     """
 
-    def __init__(self, scratch: Path, memory: str = "2GB", threads: int | None = None) -> None:
+    def __init__(
+        self, scratch: Path, memory: str = "2GB", threads: int | None = None, cluster: SparkCluster | None = None
+    ) -> None:
         self._scratch = scratch
+        self._cluster = cluster
         self._config: dict[str, Any] = {"memory_limit": memory, "autoinstall_known_extensions": False}
         if threads:
             self._config["threads"] = threads
@@ -103,6 +111,8 @@ class Engine:
         if "_own" in self.__dict__:
             self._own.remove()
             del self._own
+        if self._cluster:
+            self._cluster.close()
 
     def sql(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run one SQL statement and return all rows."""
@@ -116,16 +126,32 @@ class Engine:
         """Return an Arrow dataset as an expression that reads only the needed rows and columns."""
         return self._registered(dataset)
 
+    def delta(self, table: DeltaTable) -> Expression:
+        """Return a Delta table, at its opened version, as an expression of DuckDB."""
+        return self.dataset(table.to_pyarrow_dataset())
+
+    def delta_on_cluster(self, table: DeltaTable) -> Expression:
+        """Return a Delta table, at its opened version, as an expression of Spark, or of DuckDB without a cluster."""
+        if self._cluster is None:
+            return self.delta(table)
+        return self._cluster.parquet(table.file_uris(), table.to_pyarrow_dataset().schema)
+
+    def is_on_cluster(self, expression: Expression) -> bool:
+        """Whether Spark computes an expression."""
+        return self._cluster is not None and self._cluster.holds(expression)
+
     def parquet(self, *files: Path) -> Expression:
         """Return parquet files as one expression."""
         # With hive partitioning, a folder named `a=b` would become a column.
         return self.ibis.read_parquet([str(file) for file in files], hive_partitioning=False)
 
     def staged(self, staged: Staged) -> Expression:
-        """Return staged rows as an expression, including the partition column."""
+        """Return staged rows as an expression of the engine that staged them, including the partition column."""
+        if staged.is_on_cluster and self._cluster is not None:
+            return self._cluster.parquet([str(file) for file in staged.files], staged.schema)
         if not staged.parts:
             return self._registered(staged.schema.empty_table())
-        return self.parquet(*(file for part in staged.parts.values() for file in part.files))
+        return self.parquet(*staged.files)
 
     def as_expression(self, data: Frame | Expression | pa.Table) -> Expression:
         """Return rows as an expression of this engine, without the index of a frame.
@@ -188,7 +214,7 @@ class Engine:
         expression = self.as_expression(data)
         folder = self.folder("staged")
         try:
-            with self._plain_errors():
+            with self.plain_errors():
                 return self._stage(expression, folder, partition_by)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -196,6 +222,8 @@ class Engine:
 
     def _stage(self, expression: Expression, folder: Path, partition_by: str | None) -> Staged:
         types = stored_types(expression, partition_by)
+        if self._cluster is not None and self._cluster.holds(expression):
+            return self._stage_on_cluster(self._cluster, expression, types, folder, partition_by)
         columns = ", ".join(
             stored_column(name, kind, is_partition=name == partition_by) for name, kind in types.items()
         )
@@ -214,6 +242,24 @@ class Engine:
         files = {WHOLE: (target,)} if partition_by is None else files_by_partition(target)
         return Staged(folder, schema, {name: self._part(these) for name, these in files.items()}, partition_by)
 
+    def _stage_on_cluster(
+        self,
+        cluster: SparkCluster,
+        expression: Expression,
+        types: Mapping[str, str],
+        folder: Path,
+        partition_by: str | None,
+    ) -> Staged:
+        """Let Spark write the files. DuckDB computes the digest, in a stream, so that it is that of DuckDB's rows."""
+        target = folder / "rows"
+        cluster.write(expression, types, target, partition_by)
+        written = tuple(sorted(target.glob("*.parquet")))
+        files = files_by_partition(target) if partition_by else {WHOLE: written}
+        nothing = ", ".join(f"NULL::{kind} AS {sql_name(name)}" for name, kind in types.items())
+        schema = self.duckdb.sql(f"SELECT {nothing} LIMIT 0").to_arrow_table().schema
+        parts = {name: self._part(these) for name, these in files.items()}
+        return Staged(folder, schema, parts, partition_by, is_on_cluster=True)
+
     def _part(self, files: tuple[Path, ...]) -> Part:
         import duckdb
 
@@ -230,11 +276,13 @@ class Engine:
         return Part(files, rows, f"duckdb-{duckdb.__version__}:{short_sha([columns, mixed, str(total), rows])}")
 
     @contextmanager
-    def _plain_errors(self) -> Iterator[None]:
+    def plain_errors(self) -> Iterator[None]:
+        """Turn errors of DuckDB and Spark about memory, disk and values into `SchemaError` and `TableError`."""
         import duckdb
 
         try:
-            yield
+            with self._cluster.plain_errors() if self._cluster else nullcontext():
+                yield
         except duckdb.OutOfMemoryException as error:
             reason = first_line(error)
             needed = f"raise PLATFORM_ENGINE_MEMORY, or free space on {self._scratch} for spilling"

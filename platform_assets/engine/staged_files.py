@@ -55,12 +55,20 @@ class Staged:
         The rows by value of the partition column. Without one, a single part named `WHOLE`.
     partition_by
         Name of the partition column.
+    is_on_cluster
+        Whether Spark wrote the files, so that it also reads them.
     """
 
     folder: Path
     schema: pa.Schema
     parts: Mapping[str, Part]
     partition_by: str | None
+    is_on_cluster: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of all parts."""
+        return [file for part in self.parts.values() for file in part.files]
 
     @property
     def rows(self) -> int:
@@ -77,8 +85,7 @@ class Staged:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        files = (file for part in self.parts.values() for file in part.files)
-        batches = (batch for file in files for batch in pq.ParquetFile(file).iter_batches(batch_rows))
+        batches = (batch for file in self.files for batch in pq.ParquetFile(file).iter_batches(batch_rows))
         return pa.RecordBatchReader.from_batches(self.schema, batches)
 
     def __enter__(self) -> Self:

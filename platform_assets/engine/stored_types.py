@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
 
 REFUSED = "refused by the platform: "
-"""Prefix of DuckDB's error if the SQL of this module refuses a value."""
+"""Prefix of an engine's error if it refuses a value on behalf of this module."""
 
 # Stored type by Ibis type. Lists and structs are missing because DuckDB hashes [[1], [2]] and [[1, 2]] alike, so the
 # digest could not tell them apart.
@@ -32,8 +32,8 @@ _STORED = {
     "date": "DATE",
 }
 _PARTITIONS = {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "VARCHAR", "DATE"}
-# DuckDB makes a file name of each value, and a file name has at most 255 bytes.
-_LONGEST_PARTITION = 180
+LONGEST_PARTITION = 180
+"""Longest partition value in bytes, encoded as in a URL: engines make a file name of it, which has at most 255."""
 
 
 def stored_types(expression: Expression, partition_by: str | None) -> dict[str, str]:
@@ -62,6 +62,11 @@ def stored_column(name: str, kind: str, *, is_partition: bool) -> str:
     return f"{column}::{kind} AS {column}"
 
 
+def refused_partition(name: str) -> str:
+    """Return the error text for a partition value that cannot be stored."""
+    return f"{REFUSED}partition column {name} has a value that is missing, empty or very long; fill it or drop the row"
+
+
 def _stored_type(name: str, dtype: Any) -> str:
     if dtype.is_timestamp():
         return "TIMESTAMPTZ" if dtype.timezone else "TIMESTAMP"
@@ -78,10 +83,8 @@ def _checked_partition(name: str) -> str:
     # Delta Lake reads an empty partition value as null, and DuckDB writes null as __HIVE_DEFAULT_PARTITION__.
     column = sql_name(name)
     text = f"{column}::VARCHAR"
-    reason = sql_text(
-        f"{REFUSED}partition column {name} has a value that is missing, empty or very long; fill it or drop the row"
-    )
+    reason = sql_text(refused_partition(name))
     return (
         f"CASE WHEN {column} IS NULL OR {text} IN ('', '__HIVE_DEFAULT_PARTITION__')"
-        f" OR strlen(url_encode({text})) > {_LONGEST_PARTITION} THEN error({reason}) ELSE {column} END"
+        f" OR strlen(url_encode({text})) > {LONGEST_PARTITION} THEN error({reason}) ELSE {column} END"
     )

@@ -141,7 +141,14 @@ class TableStore:
         with self._location.plain_errors(name, "cannot be read"):
             return as_frame(expression.select(columns) if columns else expression)
 
-    def scan(self, name: str, *, version: int | None = None, partitions: Collection[str] | None = None) -> Expression:
+    def scan(
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        partitions: Collection[str] | None = None,
+        on_cluster: bool = False,
+    ) -> Expression:
         """Return a table as an expression that streams its rows.
 
         The expression keeps reading the version that was current when this method was called. A partition column that
@@ -155,6 +162,8 @@ class TableStore:
             Number of the version; None for the newest.
         partitions
             Keys of the partitions to read; None for all rows.
+        on_cluster
+            Whether Spark reads the table, if the platform is configured to use it.
 
         Raises
         ------
@@ -170,7 +179,7 @@ class TableStore:
         with self._location.plain_errors(name, "cannot be read"):
             refuse_foreign_features(name, table)
             self._refuse_broken(name, table, version)
-            rows = self._engine.dataset(table.to_pyarrow_dataset())
+            rows = self._engine.delta_on_cluster(table) if on_cluster else self._engine.delta(table)
             if partitions is not None:
                 [column] = table.metadata().partition_columns
                 rows = rows.filter(rows[column].isin(list(partitions)))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAMPLE_ROWS = 5
+IS_UNIQUE = "ExpectColumnValuesToBeUnique"
+HAS_ROWS = "ExpectTableRowCountToBeBetween"
 _PLACE = "place"
 
 
@@ -208,7 +210,7 @@ def is_unique(column: str) -> Expectation:
     return Expectation(
         f"{column}_is_unique",
         f"No {column} occurs twice.",
-        "ExpectColumnValuesToBeUnique",
+        IS_UNIQUE,
         {"column": column},
         (column,),
     )
@@ -374,7 +376,7 @@ def has_rows(at_least: int = 1) -> Expectation:
     return Expectation(
         "table_has_rows",
         f"The table has at least {at_least} rows.",
-        "ExpectTableRowCountToBeBetween",
+        HAS_ROWS,
         {"min_value": at_least},
     )
 

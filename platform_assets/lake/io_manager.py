@@ -76,14 +76,15 @@ class TablesIOManager(dg.IOManager):
         if context.upstream_output is None:
             raise dg.DagsterInvariantViolationError("TablesIOManager loads only assets, not the outputs of ops")
         name, declared = _name(context.asset_key), _declared(context.upstream_output)
+        is_expression = context.dagster_type.typing_type is Expression
         with plain_failures():
             if declared.get(STORE) == "online":
                 rows = self._engine.as_expression(self._online.read(name))
             else:
                 partitions = context.asset_partition_keys if context.has_asset_partitions else None
                 store = step_tables(context.step_context, self._tables, self._online).store
-                rows = store.scan(name, partitions=partitions)
-            return rows if context.dagster_type.typing_type is Expression else as_frame(rows)
+                rows = store.scan(name, partitions=partitions, on_cluster=is_expression)
+            return rows if is_expression else as_frame(rows)
 
     def _publish(self, context: dg.OutputContext, validated: Validated, partitions: Sequence[str]) -> None:
         name, staged, declared = _name(context.asset_key), validated.table, _declared(context)
@@ -126,8 +127,7 @@ def _preview(staged: Staged) -> dg.MarkdownMetadataValue:
     """Return some rows as a Markdown table, read directly from a staged file, because a query would read more of it."""
     import pyarrow.parquet as pq
 
-    files = (file for part in staged.parts.values() for file in part.files)
-    batches = (batch for file in files for batch in pq.ParquetFile(file).iter_batches(batch_size=PREVIEW_ROWS))
+    batches = (batch for file in staged.files for batch in pq.ParquetFile(file).iter_batches(batch_size=PREVIEW_ROWS))
     rows = next(batches, None)
     if rows and PARTITION in rows.schema.names:
         rows = rows.drop_columns(PARTITION)

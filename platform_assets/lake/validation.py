@@ -18,6 +18,7 @@ from platform_assets.lake.broken_rules import RULES, breaking, count_by_rule
 from platform_assets.lake.expectations import SAMPLE_ROWS, Judgement, judge
 from platform_assets.lake.field_types import reading_rules
 from platform_assets.lake.quarantine import Sifted, bad_lines, quarantined, reading, sift
+from platform_assets.lake.rule_judgements import judge_by_rules
 from platform_assets.lake.schemas import PARTITION
 from platform_assets.landing.landed_rows import Landed
 from platform_assets.landing.row_writer import LINE
@@ -37,6 +38,8 @@ READ_WELL = "every_value_has_its_type"
 USUAL_SIZE = "row_count_is_as_usual"
 HISTORY = 10
 """Number of earlier versions from which the usual row count, their median, is computed."""
+MOST_ROWS_IN_MEMORY = 5_000_000
+"""Largest number of rows that Great Expectations checks. It holds the checked columns of all rows in memory."""
 LARGEST_CHANGE = 2
 """Factor by which the row count may differ from the usual one."""
 
@@ -212,7 +215,7 @@ class Validator:
         with ExitStack() as on_failure:
             rows = with_partition_key(conform(self._engine.as_expression(given.data), schema), schema)
             staged = on_failure.enter_context(self._engine.stage(rows, schema.partition_column))
-            judgements = self._judge(schema, self._engine.staged(staged), schema.key)
+            judgements = self._judge(schema, self._engine.staged(staged), schema.key, staged.rows)
             on_failure.pop_all()
         return Validated(staged, judgements, metadata=given.metadata, demo=given.demo)
 
@@ -227,13 +230,18 @@ class Validator:
                 judgements = [
                     *self._judge_bad_rows(schema, quarantine, table.rows, lines),
                     *([] if schema.accumulates else [_judge_size(table.rows, _alike(history, landed))]),
-                    *self._judge(schema, sifted.readable(), tuple(landed.origin) or (LINE,)),
+                    *self._judge(schema, sifted.readable(), tuple(landed.origin) or (LINE,), sifted.typed.rows),
                 ]
             facts = _facts(landed, sifted, quarantine, self._engine)
             on_failure.pop_all()
         return Validated(table, judgements, quarantine, facts, landed.source.demo)
 
-    def _judge(self, schema: TableSchema, rows: ir.Table, identified_by: tuple[str, ...]) -> list[Judgement]:
+    def _judge(
+        self, schema: TableSchema, rows: ir.Table, identified_by: tuple[str, ...], count: int
+    ) -> list[Judgement]:
+        if count > MOST_ROWS_IN_MEMORY or self._engine.is_on_cluster(rows):
+            with self._engine.plain_errors():
+                return judge_by_rules(rows, schema.expectations, identified_by)
         read = {name for expectation in schema.expectations for name in expectation.columns}
         frame = as_frame(rows.select(sorted(read | set(identified_by))))
         return judge(frame, schema.expectations, identified_by)

@@ -17,6 +17,7 @@ from platform_assets import domains
 from platform_assets.base.errors import PlatformError, SourceError
 from platform_assets.base.home_folder import is_open_to_all, make_home
 from platform_assets.base.logs import shown
+from platform_assets.engine.spark_cluster import why_not
 from platform_assets.lake.sql_connection import connected
 from platform_assets.landing.source_files import trouble_with
 from platform_assets.orchestration.storage import dagster_instance
@@ -66,6 +67,7 @@ def examine(services: Services) -> list[Finding]:
     looks: dict[str, Look] = {
         "database": _database,
         "history": _history,
+        "engine": _engine,
         "lake": _lake,
         "mlflow": _mlflow,
         "models": _models,
@@ -221,6 +223,17 @@ def _apis(services: Services) -> Iterator[Finding]:
             yield Finding(declared.name, "ok", declared.describe(services.sources))
         except SourceError as error:
             yield Finding(declared.name, "broken", str(error))
+
+
+def _engine(services: Services) -> Iterator[Finding]:
+    settings = services.settings
+    if settings.engine == "duckdb":
+        yield Finding("engine", "ok", f"DuckDB, {settings.engine_memory} of memory")
+    elif reason := why_not(settings.spark_remote):
+        found, _, mend = reason.partition("; ")
+        yield Finding("engine", "broken", f"Spark at {settings.spark_remote}: {found}", mend)
+    else:
+        yield Finding("engine", "ok", f"Spark at {settings.spark_remote} for derived tables, DuckDB for the others")
 
 
 def _encoders(services: Services) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -23,6 +24,7 @@ from platform_assets.lake import expectations as helpers
 from platform_assets.lake.expectations import (
     SAMPLE_ROWS,
     Expectation,
+    Judgement,
     has_a_word,
     has_rows,
     is_after,
@@ -39,6 +41,7 @@ from platform_assets.lake.expectations import (
     is_within,
     judge,
 )
+from platform_assets.lake.rule_judgements import judge_by_rules
 from platform_assets_tests.queries import Query
 
 if TYPE_CHECKING:
@@ -146,8 +149,8 @@ def test_every_helper_is_compared() -> None:
 @example([{"i": EXACT + 1, "j": EXACT, "x": 0.0, "d": LOW, "e": LOW, "s": ""}, {"i": None, "j": None, "x": None}])
 @example([{"i": None, "j": None, "x": None, "d": None, "e": None, "s": None}] * 2)
 def test_expectations_and_predicates_agree_on_every_row(drawn: list[dict[str, Any]]) -> None:
-    rows = table(drawn)
-    judged = judge(as_frame(rows), [*ROW_RULES, is_unique("i"), has_rows(2)], ("line",))
+    rows, rules = table(drawn), [*ROW_RULES, is_unique("i"), has_rows(2)]
+    judged = judge(as_frame(rows), rules, ("line",))
     answers = WHICH_HOLD({"line": line, **row} for line, row in enumerate(drawn))
     for place, (rule, judgement) in enumerate(zip(ROW_RULES, judged[:-2], strict=True)):
         broken = [row["line"] for row in answers if not row[str(place)]]
@@ -158,6 +161,20 @@ def test_expectations_and_predicates_agree_on_every_row(drawn: list[dict[str, An
     doubled = sum(count for count in counts.values() if count > 1)
     assert (judged[-2].broken, judged[-2].passed) == (doubled, not doubled)
     assert (judged[-1].passed, judged[-1].observed) == (len(drawn) >= 2, str(len(drawn)))
+    # The rules for large tables give the same judgements.
+    by_rules = judge_by_rules(rows, rules, ("line",))
+    assert [replace(one, samples=()) for one in by_rules] == [replace(one, samples=()) for one in judged]
+    assert [lines(one) for one in by_rules[:-1]] == [lines(one) for one in judged[:-1]]
+
+
+def lines(judgement: Judgement) -> list[Any]:
+    return [sample["line"] for sample in judgement.samples]
+
+
+def test_an_expectation_without_a_rule_is_named() -> None:
+    rule = Expectation("i_is_odd", "Every i is odd.", "ExpectColumnValuesToBeInSet", {"column": "i"}, ("i",))
+    with pytest.raises(PlatformError, match="i_is_odd .*ExpectColumnValuesToBeInSet.* has no rule for large tables"):
+        judge_by_rules(table([]), [rule], ())
 
 
 # Judgements

@@ -12,6 +12,7 @@ import pytest
 
 from platform_assets.base.errors import PlatformError, SchemaError, SourceError
 from platform_assets.engine.query_engine import Engine
+from platform_assets.lake import validation
 from platform_assets.lake.expectations import Expectation, has_rows, is_positive, is_present, is_unique
 from platform_assets.lake.schemas import Column, TableSchema
 from platform_assets.lake.table_versions import TableVersion
@@ -350,3 +351,16 @@ def test_the_error_for_a_value_that_is_not_a_table_names_its_type(engine: Engine
         SchemaError, match=f"{type(returned).__name__} is not a table; return a pandas frame or an Ibis expr"
     ):
         Validator(engine, 0).validate(TOTALS, returned)
+
+
+@pytest.mark.requirement("PLT-5", "PLT-9")
+def test_many_rows_are_checked_without_holding_them_in_memory(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pd.DataFrame({"id": [1, 1, 2], "day": [DAY] * 3, "amount": [1.0, 200.0, 3.0]})
+    in_memory = Validator(engine, 1).validate(TOTALS, rows)
+    in_memory.discard()
+    monkeypatch.setattr(validation, "MOST_ROWS_IN_MEMORY", 2)
+    monkeypatch.setattr(validation, "judge", None)
+    by_rules = Validator(engine, 1).validate(TOTALS, rows)
+    by_rules.discard()
+    assert by_rules.judgements == in_memory.judgements
+    assert [one.passed for one in by_rules.judgements] == [True, False, True, False]

@@ -211,7 +211,7 @@ def test_all_parts_are_examined_and_no_secret_is_shown(
     services = Services(Settings(home=tmp_path, **settings), (loans,))
     findings = examine(services)
     services.close()
-    things = ["environment", "home", "database", "history", "lake", "mlflow", "models", "alerts"]
+    things = ["environment", "home", "database", "history", "engine", "lake", "mlflow", "models", "alerts"]
     sources = [source.variable for source in declared_sources()]
     assert {"PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SENTENCES_ARCHIVE_URI"} <= {*sources}
     things += [*sources, "arXiv", "PLATFORM_SENTENCES_ENCODER_URI", "SQL target"]
@@ -239,6 +239,18 @@ def test_doctor_reports_whether_the_sentence_encoder_is_used(tmp_path: Path, mon
     monkeypatch.setattr(sentence_encoder, "find_spec", lambda _: "there")
     assert finding() == Finding("PLATFORM_SENTENCES_ENCODER_URI", "ok", "is set and reachable")
     assert found(doctor._encoders, tmp_path).found == "not set: no sentence encoder"
+
+
+@pytest.mark.requirement("PLT-9")
+def test_doctor_says_why_spark_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(doctor._engine, tmp_path).state == "ok"
+    monkeypatch.setattr(doctor, "why_not", lambda address: f"nothing answers at {address}; start it")
+    finding = found(doctor._engine, tmp_path, engine="spark", spark_remote="sc://spark:15002")
+    assert finding == Finding(
+        "engine", "broken", "Spark at sc://spark:15002: nothing answers at sc://spark:15002", "start it"
+    )
+    monkeypatch.setattr(doctor, "why_not", lambda _: None)
+    assert found(doctor._engine, tmp_path, engine="spark").state == "ok"
 
 
 @pytest.mark.requirement("ESI-3", "PLT-8")

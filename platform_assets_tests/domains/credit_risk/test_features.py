@@ -11,7 +11,6 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import sqlglot
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -285,12 +284,3 @@ def test_postgresql_computes_the_same_features(owner_url: str, demo_loans: list[
         newest = newest_per_client(features).order_by("client_id").to_pyarrow().to_pylist()
     wanted = brute_force.newest_per_client(compute(some))
     assert [(row["client_id"], row["loan_id"]) for row in newest] == [(row.client_id, row.loan_id) for row in wanted]
-
-
-@pytest.mark.requirement("PLT-9")
-def test_the_features_can_be_compiled_to_spark_sql() -> None:
-    loans = ibis.table(LOAN_SCHEMA, name="loans")
-    # Databricks uses Spark's dialect. Ibis loads its Spark backend only if pyspark is installed.
-    sql = str(ibis.to_sql(newest_per_client(loan_features(loans)), dialect="databricks"))
-    assert sqlglot.parse_one(sql, read="spark").find(sqlglot.exp.Window) is not None
-    assert "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING" in sql

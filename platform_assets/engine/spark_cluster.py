@@ -1,0 +1,226 @@
+"""Spark behind Ibis: reads and writes parquet files with a cluster, for tables that outgrow one machine.
+
+`query_engine.py` decides which expressions run here. Requires the optional feature `spark` and Java.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import uuid
+from contextlib import contextmanager
+from functools import cached_property
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from platform_assets.base.errors import SchemaError, TableError, first_line
+from platform_assets.engine.stored_types import LONGEST_PARTITION, REFUSED, refused_partition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+    from ibis.backends.pyspark import Backend
+    from pyspark.sql import Column, SparkSession
+
+    from platform_assets.base.frames import Expression
+
+CONNECT = "sc://"
+# Spark's name of a stored DuckDB type; the other names are equal.
+_SPARK_TYPES = {
+    "VARCHAR": "STRING",
+    "BLOB": "BINARY",
+    # Spark calls an instant TIMESTAMP, and a time without a zone TIMESTAMP_NTZ.
+    "TIMESTAMP": "TIMESTAMP_NTZ",
+    "TIMESTAMPTZ": "TIMESTAMP",
+}
+_SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    # Fail on a value that does not fit its type, as DuckDB does.
+    "spark.sql.ansi.enabled": "true",
+    # The default is INT96, which no other program writes any more.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+}
+_KEY = "platform_partition"
+_PORTS = {"sc": 15002, "spark": 7077}
+"""Spark's default ports."""
+_ANSWER_SECONDS = 10
+
+
+class SparkCluster:
+    """A Spark session that starts when it is first needed.
+
+    The driver and all workers must see the platform's home at the same path, because they exchange files through it.
+
+    Parameters
+    ----------
+    address
+        `sc://host:port` of a Spark Connect server, or a master such as `spark://host:port` or `local[*]`.
+
+    Raises
+    ------
+    TableError
+        On first use: the feature `spark` or Java is not installed, or the cluster cannot be reached.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    @cached_property
+    def ibis(self) -> Backend:
+        """The Ibis backend."""
+        import ibis
+
+        session = _opened(self._address)
+        for name, value in _SETTINGS.items():
+            session.conf.set(name, value)
+        return ibis.pyspark.connect(session)
+
+    def holds(self, expression: Expression) -> bool:
+        """Whether an expression reads tables of this cluster."""
+        if "ibis" not in self.__dict__:
+            return False
+        backends, _ = expression._find_backends()  # noqa: SLF001 - the public method raises for tables in memory
+        return any(backend is self.ibis for backend in backends)
+
+    def parquet(self, files: Sequence[str], schema: pa.Schema) -> Expression:
+        """Return parquet files as one expression. A column that a file lacks is null in its rows.
+
+        Parameters
+        ----------
+        files
+            Paths or URIs.
+        schema
+            Columns to read, with their types.
+        """
+        import ibis
+        import ibis.expr.operations as ops
+        from ibis.backends.pyspark.datatypes import PySparkSchema
+
+        types = ibis.Schema.from_pyarrow(schema)
+        columns = PySparkSchema.from_ibis(types)
+        name = f"rows_{uuid.uuid4().hex}"
+        session = self.ibis._session  # noqa: SLF001 - Ibis reads several files only without a schema
+        # Spark expands patterns in paths.
+        paths = [re.sub(r"([][{}*?\\])", r"\\\1", file) for file in files]
+        rows = session.read.schema(columns).parquet(*paths) if files else session.createDataFrame([], columns)
+        rows.createOrReplaceTempView(name)
+        # Do not ask Ibis for the types, because it takes Spark's instants for times without a zone.
+        table: Expression = ops.DatabaseTable(name, schema=types, source=self.ibis, namespace=ops.Namespace()).to_expr()
+        return table
+
+    def write(self, expression: Expression, types: Mapping[str, str], folder: Path, partition_by: str | None) -> None:
+        """Write the rows as parquet files below a folder, one folder `key=<value>` for each partition.
+
+        Parameters
+        ----------
+        expression
+            The rows.
+        types
+            The stored type of each column, from `stored_types`.
+        folder
+            A folder that does not exist.
+        partition_by
+            Name of the partition column, which is written to the files too.
+
+        Raises
+        ------
+        SchemaError
+            A value does not fit its type.
+        TableError
+            A partition value cannot be stored, or the cluster failed.
+        """
+        from pyspark.sql import functions as sf
+
+        view = f"staging_{uuid.uuid4().hex}"
+        with self.plain_errors():
+            self.ibis.create_view(view, expression)
+            rows = self.ibis._session.table(view)  # noqa: SLF001 - Ibis cannot cast to the stored types
+            columns = [_stored(name, kind, is_partition=name == partition_by) for name, kind in types.items()]
+            if partition_by is None:
+                rows.select(*columns).write.parquet(str(folder))
+            else:
+                # The column in the folders' names is missing from the files, so it is a copy.
+                keyed = rows.select(*columns, sf.col(f"`{partition_by}`").cast("string").alias(_KEY))
+                keyed.write.partitionBy(_KEY).parquet(str(folder))
+            self.ibis._session.catalog.dropTempView(view)  # noqa: SLF001
+
+    @contextmanager
+    def plain_errors(self) -> Iterator[None]:
+        """Turn Spark's errors into `SchemaError` and `TableError`."""
+        from pyspark.errors import PySparkException
+
+        try:
+            yield
+        except PySparkException as error:
+            if REFUSED in str(error):
+                refused = str(error).split(REFUSED, 1)[1].splitlines()[0]
+                raise TableError(refused.split("SQLSTATE:")[0].strip()) from None
+            if (error.getCondition() or "").startswith(("CAST_", "NUMERIC_VALUE_OUT_OF_RANGE")):
+                raise SchemaError(f"a value does not fit its column's type: {first_line(error)}") from error
+            raise TableError(f"Spark at {self._address} cannot compute the rows: {first_line(error)}") from error
+
+    def close(self) -> None:
+        """End the session, and the driver that it started."""
+        if "ibis" in self.__dict__:
+            self.ibis._session.stop()  # noqa: SLF001 - disconnecting does not end the driver
+            del self.ibis
+
+
+def _opened(address: str) -> SparkSession:
+    if reason := why_not(address):
+        raise TableError(f"Spark at {address} cannot be used: {reason}")
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    builder: Any = SparkSession.builder.appName("platform_assets")
+    if address.startswith(CONNECT):
+        builder = builder.remote(address)
+    else:
+        builder = builder.master(address).config("spark.ui.showConsoleProgress", "false")
+    try:
+        session: SparkSession = builder.getOrCreate()
+        # The session connects at its first command.
+        _ = session.version
+    except (PySparkException, RuntimeError, OSError) as error:
+        raise TableError(f"Spark at {address} cannot be used: {first_line(error)}") from error
+    return session
+
+
+def why_not(address: str) -> str | None:
+    """Return what is missing for Spark at an address, with the fix; None if nothing is. Starts nothing.
+
+    Spark itself retries an unreachable address for minutes.
+    """
+    if find_spec("pyspark") is None:
+        return "pyspark is not installed; run `export EXTRAS=spark` before `make run` or `make up`"
+    # A Connect server has its own Java. Any other address needs a driver in this process.
+    if not address.startswith(CONNECT) and shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        return "Java is not installed; install Java 17 (Debian: apt-get install default-jre-headless)"
+    parts = urlsplit(address)
+    if parts.scheme not in _PORTS:
+        return None
+    try:
+        port = parts.port or _PORTS[parts.scheme]
+        socket.create_connection((parts.hostname or "", port), timeout=_ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:
+        return f"nothing answers there ({error}); correct PLATFORM_SPARK_REMOTE"
+    return None
+
+
+def _stored(name: str, kind: str, *, is_partition: bool) -> Column:
+    """Return a column as its stored type. A value that cannot be stored fails with `REFUSED`."""
+    from pyspark.sql import functions as sf
+
+    quoted = f"`{name.replace('`', '``')}`"
+    column = sf.col(quoted)
+    if is_partition:
+        text = column.cast("string")
+        is_bad = column.isNull() | text.isin("", "__HIVE_DEFAULT_PARTITION__")
+        is_long = sf.length(sf.url_encode(text)) > LONGEST_PARTITION
+        column = sf.when(is_bad | is_long, sf.raise_error(sf.lit(refused_partition(name)))).otherwise(column)
+    return column.cast(_SPARK_TYPES.get(kind, kind)).alias(name)

@@ -1,0 +1,121 @@
+"""A Spark cluster of two workers with a Connect server, from pyspark's files. `conftest.py` loads it as a plugin."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import pytest
+
+from platform_assets.database.embedded.server import free_port
+from platform_assets_tests.postgres import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+HOST = "127.0.0.1"
+WORKERS = 2
+DRIVER_MEMORY = "480m"
+"""Little more than the least that Spark accepts."""
+LARGEST_RESULT = "1m"
+"""Largest result that Spark sends to its driver. A query fails if it collects a table."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Addresses of a running cluster.
+
+    Attributes
+    ----------
+    master
+        Master of the cluster, as `spark://host:port`.
+    remote
+        Connect server whose driver uses the cluster, as `sc://host:port`.
+    """
+
+    master: str
+    remote: str
+
+
+@pytest.fixture(scope="session")
+def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A standalone cluster of two workers, and a Connect server on it."""
+    if find_spec("pyspark") is None:
+        pytest.skip("needs the optional feature spark (no apt package): make test EXTRAS=spark")
+    if shutil.which("java") is None:
+        pytest.skip("needs Java: apt-get install default-jre-headless")
+    logs = tmp_path_factory.mktemp("spark")
+    master, pages, connect = free_port(), free_port(), free_port()
+    address = f"spark://{HOST}:{master}"
+    with ExitStack() as started:
+        at = ["--host", HOST, "--port", str(master), "--webui-port", str(pages)]
+        started.enter_context(_started("Master", ["org.apache.spark.deploy.master.Master", *at], logs))
+        wait_until(
+            lambda: _listens(master) and _listens(pages), lambda: f"Spark's master: {(logs / 'Master').read_text()}"
+        )
+        for number in range(WORKERS):
+            worker = ["org.apache.spark.deploy.worker.Worker", "--host", HOST, "--webui-port", "0", "--cores", "2"]
+            worker += ["--memory", "1400m", "--work-dir", str(logs / f"work{number}"), address]
+            started.enter_context(_started(f"Worker{number}", worker, logs))
+        wait_until(lambda: _workers(pages) == WORKERS, lambda: f"Spark's workers: {(logs / 'Worker1').read_text()}")
+        options = {**driver_options(), "spark.connect.grpc.binding.port": str(connect), "spark.cores.max": "2"}
+        server = ["org.apache.spark.deploy.SparkSubmit", "--master", address, "--driver-memory", DRIVER_MEMORY]
+        server += [word for name, value in options.items() for word in ("--conf", f"{name}={value}")]
+        server += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"]
+        started.enter_context(_started("Connect", server, logs))
+        wait_until(lambda: _listens(connect), lambda: f"Spark Connect: {(logs / 'Connect').read_text()}")
+        yield Cluster(address, f"sc://{HOST}:{connect}")
+
+
+def driver_options() -> dict[str, str]:
+    """Return Spark's settings for a driver that cannot hold a table."""
+    return {
+        "spark.driver.memory": DRIVER_MEMORY,
+        "spark.driver.maxResultSize": LARGEST_RESULT,
+        "spark.driver.host": HOST,
+        "spark.driver.bindAddress": HOST,
+        "spark.executor.memory": "600m",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.ui.enabled": "false",
+    }
+
+
+@contextmanager
+def _started(name: str, command: Sequence[str], logs: Path) -> Iterator[None]:
+    import pyspark
+
+    home = Path(pyspark.__path__[0])
+    variables = {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": HOST, "SPARK_LOCAL_DIRS": str(logs / "local")}
+    with (logs / name).open("wb") as log:
+        process = subprocess.Popen(
+            [str(home / "bin" / "spark-class"), *command],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **variables},
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            # The session includes the executors that a worker started.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex((HOST, port)) == 0
+
+
+def _workers(pages: int) -> int:
+    with urlopen(f"http://{HOST}:{pages}/json/") as answer:
+        return str(answer.read()).count('"state" : "ALIVE"')
