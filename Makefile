@@ -85,7 +85,7 @@ requirements: sync ## list each requirement with the tests that prove it, and th
 	@$(VENV)/python -m platform_assets_tests.requirements
 
 clean: ## remove installed tools and caches, but keep .platform, which holds data
-	rm -rf .uv .venv .bench .bounds .site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .uv .venv .azurite .bench .bounds .site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Try the Python in .uv first, because it starts faster than a pyenv shim. It exists after the first run.

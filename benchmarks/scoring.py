@@ -65,7 +65,7 @@ def _compare(name: str, model: FittedModel, frame: pd.DataFrame, rounds: int) ->
     for count in ROWS:
         rows = frame.sample(count, replace=True, random_state=count).reset_index(drop=True)
         ways: Mapping[str, Callable[[], Any]] = {
-            COMPILED: partial(model.scores_unlimited, _plain(rows)),
+            COMPILED: partial(model.outputs_unlimited, _plain(rows)),
             MATRIX: partial(model.estimator.predict_proba, model.vectors(rows)),
             FRAME: partial(model.estimator.predict_proba, rows),
         }

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from platform_assets.base.discovery import modules_named
 from platform_assets.base.errors import PlatformError
-from platform_assets.domains import api_modules, model_spec, model_specs
+from platform_assets.domains import api_modules, model_spec, model_specs, traced_answers
 from platform_assets.services import open_services
 from platform_assets.serving.prometheus import Metrics
 from platform_assets.web.authentication import Access, Sessions, is_loopback
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from fastapi import APIRouter, FastAPI
 
+    from platform_assets.monitoring.incidents.watch import Watch
     from platform_assets.services import Services
     from platform_assets.settings import Settings
     from platform_assets.training.model_spec import ModelSpec
@@ -52,7 +53,7 @@ def create_app(settings: Settings, host: str = "") -> FastAPI:
     host
         Address that the server listens on. In development, a loopback address allows requests without a key.
     """
-    return application(open_services(settings), close=True, host=host)
+    return application(open_services(settings, traced_answers), close=True, host=host)
 
 
 def application(services: Services, *, close: bool = False, host: str = "") -> FastAPI:
@@ -95,7 +96,7 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     metrics = Metrics(services.predictor, services.live_models.state, services.prediction_log, online)
     problems = Problems(settings.secrets())
     app.state.access, app.state.metrics, app.state.decides = access, metrics, bundle is None
-    app.state.models = frozenset(spec.name for spec in specs)
+    app.state.models = {spec.name: spec for spec in specs}
     routers = _routers(services, specs)
     app.gates = gates(routers)
     app.add_middleware(AuthorizationMiddleware, access=access, gates=app.gates, problems=problems)
@@ -121,12 +122,23 @@ def _lifespan(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if not services.live_models.state():
             services.live_models.start([spec.name for spec in specs])
+        # An application that does not own its services is part of another program, which watches itself.
+        watch = _started_watch(services, specs) if close and not services.bundle else None
         yield
+        if watch:
+            await run_in_threadpool(watch.close)
         if close:
             # This also writes the queued predictions.
             await run_in_threadpool(services.close)
 
     return lifespan
+
+
+def _started_watch(services: Services, specs: Sequence[ModelSpec]) -> Watch:
+    owners = {spec.name: spec.owners for spec in specs}
+    watch = services.watch(expects_daemon=services.settings.automation == "on", owners=owners)
+    watch.start()
+    return watch
 
 
 def _require_keys(settings: Settings) -> None:

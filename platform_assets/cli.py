@@ -89,7 +89,7 @@ def serve(
 def _open_services(settings: Settings) -> Services:
     from platform_assets.services import open_services
 
-    return open_services(settings)
+    return open_services(settings, domains.traced_answers)
 
 
 def _definitions() -> Any:

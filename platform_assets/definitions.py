@@ -26,7 +26,7 @@ PACKAGE = "platform_assets"
 @cache
 def services() -> Services:
     """Return the services of this process, configured by its environment."""
-    return open_services(load_settings())
+    return open_services(load_settings(), domains.traced_answers)
 
 
 @dg.definitions

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.validation import Validator
 from platform_assets.landing.declared_sources import Sources
 from platform_assets.models.artefact_store import ArtefactStore
-from platform_assets.monitoring.alerts import Alerts
 from platform_assets.training.encoders import Encoders
 from platform_assets.training.trainer import Trainer
 
@@ -36,13 +35,22 @@ if TYPE_CHECKING:
     from platform_assets.approval.promotion import Promoter
     from platform_assets.database.async_reads import AsyncReads
     from platform_assets.database.connections import Database
+    from platform_assets.lake.erased_subjects import ErasedSubjects
     from platform_assets.lake.sql_target import SqlTarget
     from platform_assets.landing.landing_zone import LandingZones
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.models.registry import ModelRegistry
     from platform_assets.monitoring.drift.history import DriftHistory
     from platform_assets.monitoring.drift.monitor import DriftMonitor
+    from platform_assets.monitoring.incidents.delivery import Delivery
+    from platform_assets.monitoring.incidents.problems import Findings
+    from platform_assets.monitoring.incidents.routes import Routes
+    from platform_assets.monitoring.incidents.store import Incidents
+    from platform_assets.monitoring.incidents.watch import Watch
     from platform_assets.monitoring.label_store import Labels
+    from platform_assets.monitoring.trace.declarations import TracedAnswers
+    from platform_assets.monitoring.trace.open_lineage import LineageReceiver
+    from platform_assets.monitoring.trace.tracing import Tracer
     from platform_assets.serving.bundles import Bundle
     from platform_assets.serving.current_champions import CurrentChampions
     from platform_assets.serving.live_models import LiveModels
@@ -79,10 +87,13 @@ class Services:
         The platform's settings.
     of_domains
         Settings of some domains; the others are read from the environment.
+    answers
+        Function that returns the kinds of answers that the domains make traceable.
     """
 
     settings: Settings
     of_domains: tuple[DomainSettings, ...] = ()
+    answers: Callable[[], Sequence[TracedAnswers]] = tuple
     # One lock for all attributes, because most attributes open others. Reading an open attribute needs no lock.
     _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
@@ -206,7 +217,13 @@ class Services:
     @opened
     def validator(self) -> Validator:
         """Validates tables before they are published."""
-        return Validator(self.engine, self.settings.max_bad_rows)
+        return Validator(self.engine, self.settings.max_bad_rows, self._erased_subjects)
+
+    def _erased_subjects(self, kind: str) -> ErasedSubjects:
+        from platform_assets.lake.erased_subjects import erased_subjects
+
+        with self._connection() as connection:
+            return erased_subjects(connection, kind)
 
     @opened
     def mlflow_tracking_uri(self) -> str:
@@ -310,12 +327,35 @@ class Services:
         return Promoter(self.ledger, self.registry, self.artefacts, self._lock, self._read_heads())
 
     def _pinned_tables(self) -> Mapping[str, set[int]]:
-        return self.registry.pinned_tables()
+        from platform_assets.lake.ancestry import Ancestry, grouped
+        from platform_assets.monitoring.trace.answers import tables_named_by_answers
+
+        of_answers = tables_named_by_answers(self._connection, self.answers())
+        kept = self.registry.pinned_tables(), self.ledger.named_tables(), Ancestry(self.tables).closure(of_answers)
+        return grouped((name, one) for named in kept for name, versions in named.items() for one in versions)
 
     @property
     def pinned_tables(self) -> Callable[[], Mapping[str, set[int]]]:
-        """Function that returns the table versions on which registered models were trained."""
+        """Function that returns the table versions behind registered or requested models and kept answers."""
         return self._pinned_tables
+
+    def _named_artefacts(self) -> set[str]:
+        return self.registry.named_artefacts() | self.ledger.named_artefacts()
+
+    @property
+    def named_artefacts(self) -> Callable[[], set[str]]:
+        """Function that returns the digests that registered versions and approval requests name."""
+        return self._named_artefacts
+
+    @opened
+    def run_retention(self) -> timedelta:
+        """Time for which runs stay in Dagster's history."""
+        return timedelta(days=self.settings.runs_days)
+
+    @opened
+    def landing_retention(self) -> timedelta | None:
+        """Time for which processed files stay in landing zones; None for ever."""
+        return None if self.settings.landing_days is None else timedelta(days=self.settings.landing_days)
 
     @opened
     def retention(self) -> timedelta:
@@ -331,6 +371,14 @@ class Services:
     def forget_predictions(self) -> Callable[[], int]:
         """Function that deletes expired predictions and returns their number."""
         return self._forget_predictions
+
+    def _forget_measurements(self) -> int:
+        return self.drift_history.delete_old(timedelta(days=self.settings.predictions_days))
+
+    @property
+    def forget_measurements(self) -> Callable[[], int]:
+        """Function that deletes measured drift that is as old as expired predictions, and returns the batches."""
+        return self._forget_measurements
 
     @opened
     def drift_history(self) -> DriftHistory:
@@ -355,9 +403,72 @@ class Services:
         return Labels(self._connection)
 
     @opened
-    def alerts(self) -> Alerts:
-        """Sends alerts."""
-        return Alerts(self.settings.alert_webhook_url.get_secret_value())
+    def incidents(self) -> Incidents:
+        """The incidents: problems that people should know about."""
+        from platform_assets.monitoring.incidents.store import Incidents, Windows
+
+        windows = Windows(
+            timedelta(minutes=self.settings.alert_reopen_minutes), timedelta(hours=self.settings.alert_escalate_hours)
+        )
+        return Incidents(self._connection, self._alert_routes(), windows, self.settings.secrets())
+
+    def _alert_routes(self) -> Routes:
+        from platform_assets.monitoring.incidents.routes import Routes
+
+        smtp = self.settings.alert_smtp_url.get_secret_value()
+        return Routes(self.settings.alert_destinations, mails=bool(smtp))
+
+    @opened
+    def delivery(self) -> Delivery:
+        """Sends the messages about incidents."""
+        from platform_assets.monitoring.incidents.delivery import Delivery, Post
+
+        settings = self.settings
+        console = settings.dagster_url
+        if not console and settings.env == "development":
+            console = f"http://localhost:{settings.dagster_port}"
+        post = Post(self._alert_routes(), settings.alert_smtp_url.get_secret_value(), settings.alert_mail_from, console)
+        return Delivery(self.incidents, post)
+
+    def watch(self, *, expects_daemon: bool, owners: Mapping[str, tuple[str, ...]]) -> Watch:
+        """Return a watch over the platform from outside Dagster, which is not started yet.
+
+        Parameters
+        ----------
+        expects_daemon
+            Whether Dagster's daemon should be alive.
+        owners
+            Owners of each model that this process serves; empty if it serves none.
+        """
+        from platform_assets.monitoring.incidents import problems
+        from platform_assets.monitoring.incidents.watch import Watch
+
+        started = datetime.now(UTC)
+        looks: list[Callable[[], Findings]] = []
+        if expects_daemon:
+            looks.append(lambda: problems.daemon(self.database, started))
+            looks.append(lambda: problems.lookout(self.incidents, started))
+        if not self.settings.database_url:
+            looks.append(lambda: problems.disk(self.settings.home))
+        if owners:
+            looks.append(lambda: problems.champions(self.live_models.state(), owners))
+        return Watch(looks, self.incidents, self.delivery, self.settings.heartbeat_url.get_secret_value())
+
+    @opened
+    def tracer(self) -> Tracer:
+        """Traces answers to the raw bytes behind them."""
+        from platform_assets.monitoring.trace.models import ModelRecords
+        from platform_assets.monitoring.trace.tracing import Tracer
+
+        records = ModelRecords(self.ledger, self.registry, self.artefacts)
+        return Tracer(self._connection, self.answers(), self.tables, self.sources, self.engine, records)
+
+    @opened
+    def lineage_receiver(self) -> LineageReceiver:
+        """Sends lineage events to another catalogue."""
+        from platform_assets.monitoring.trace.open_lineage import LineageReceiver
+
+        return LineageReceiver(self.settings.openlineage_url, self.settings.openlineage_api_key.get_secret_value())
 
     def close(self) -> None:
         """Close the opened objects, each before the objects that it uses."""
@@ -375,6 +486,12 @@ class Services:
             self.database.close()
 
 
-def open_services(settings: Settings) -> Services:
-    """Return the services for some settings; nothing is opened yet."""
-    return Services(settings)
+def open_services(settings: Settings, answers: Callable[[], Sequence[TracedAnswers]] = tuple) -> Services:
+    """Return the services for some settings; nothing is opened yet.
+
+    Parameters
+    ----------
+    settings, answers
+        As for `Services`.
+    """
+    return Services(settings, answers=answers)

@@ -36,6 +36,9 @@ NO_LIMIT = "off"
 """Value of PLATFORM_RATE_LIMIT that switches the limit off."""
 SQL_TARGET_PARTS = ("sql_target_server", "sql_target_database", "sql_target_user", "sql_target_password")
 """Settings that together name an SQL target, instead of its URL."""
+_MAIL_ADDRESS = r"[^\s@:/<>,;]+@[^\s@:/<>,;]+"
+_ADDRESS = rf"https?://[^\s/]\S*|{_MAIL_ADDRESS}"
+_MAIL_SERVER = r"smtps?://(\S+@)?[^\s/?#@]+/?"
 _STRIPS_DOCSTRINGS = 2
 """Python's optimisation level that removes docstrings (`-OO`)."""
 
@@ -123,8 +126,9 @@ class Settings(SettingsGroup):
     automation: Annotated[
         Literal["off", "on"],
         Field(
-            description="`on`: schedules and sensors are running unless you stop them. `off`: they are stopped unless "
-            "you start them. `make up` sets `on`."
+            description="`on`: schedules and sensors are running unless you stop them, and `platform-assets serve` "
+            "raises an incident if Dagster's daemon is not alive. `off`: they are stopped unless you start them. `make "
+            "up` sets `on`."
         ),
     ] = "off"
     max_bad_rows: Annotated[
@@ -146,6 +150,24 @@ class Settings(SettingsGroup):
             "the prediction before it responds, which is slower but loses none if the process is killed."
         ),
     ] = "after"
+    runs_days: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Days for which runs stay in Dagster's history. Runs that made a table or a model stay longer, "
+            "without their log lines.",
+        ),
+    ] = 90
+    landing_days: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Days for which processed files stay in landing zones. Default: `upkeep` removes none.",
+        ),
+    ] = None
+    backup_days: Annotated[
+        int, Field(ge=1, description="Age in days from which `doctor` and `readiness` ask for a new backup.")
+    ] = 7
     drift_action: Annotated[
         Literal["none", "evaluate", "train"],
         Field(
@@ -230,9 +252,62 @@ class Settings(SettingsGroup):
             "`mssql+mssqlpython`. Default: `mssql`."
         ),
     ] = ""
+    sql_target_demo: Annotated[
+        Literal["off", "on"],
+        Field(
+            description="`on`: sample data may be loaded into that database. `off`: they are loaded only into the "
+            "platform's PostgreSQL; into any other database, the load fails."
+        ),
+    ] = "off"
     alert_webhook_url: Annotated[
         SecretStr,
-        Field(description="URL that receives a JSON message for each failed run. Default: failures are only logged."),
+        Field(
+            description="URL that receives a JSON message about each incident whose owners have no route in "
+            "`PLATFORM_ALERT_ROUTES`. Slack and Mattermost read the same message. Default: incidents are only logged. "
+            "See [Alerts](alerts.md)."
+        ),
+    ] = SecretStr("")
+    alert_routes: Annotated[
+        SecretStr,
+        Field(
+            description="Receivers of messages about incidents, by the owner of the affected asset: "
+            "`team:risk=https://hooks.example/x anna@example.org; escalation=boss@example.org`. `default` is for all "
+            "other owners, `escalation` for incidents that stay open. An owner that is a mail address needs no route."
+        ),
+    ] = SecretStr("")
+    alert_smtp_url: Annotated[
+        SecretStr,
+        Field(
+            description="Mail server that sends mail about incidents: `smtp://user:password@host:587` or "
+            "`smtps://user:password@host`. Default: no mail."
+        ),
+    ] = SecretStr("")
+    alert_mail_from: Annotated[str, Field(description="Address of the sender of these mails.")] = (
+        "platform-assets@localhost"
+    )
+    alert_reopen_minutes: Annotated[
+        float,
+        Field(ge=0, description="A problem that returns within these minutes opens its last incident again."),
+    ] = 60.0
+    alert_escalate_hours: Annotated[
+        float, Field(gt=0, description="Hours after which an open incident is escalated, once.")
+    ] = 24.0
+    heartbeat_url: Annotated[
+        SecretStr,
+        Field(
+            description="URL that `make up` and `platform-assets serve` call every minute while the database answers "
+            "and Dagster's daemon is alive. A dead man's switch behind it notices when the calls stop. Default: none."
+        ),
+    ] = SecretStr("")
+    openlineage_url: Annotated[
+        str,
+        Field(
+            description="Server that receives lineage as OpenLineage events, such as Marquez: "
+            "`http://host:5000`. Default: no events. See [Trace](trace.md#in-a-catalogue)."
+        ),
+    ] = ""
+    openlineage_api_key: Annotated[
+        SecretStr, Field(description="Key for that server, sent as a bearer token. Default: none.")
     ] = SecretStr("")
     api_keys: Annotated[
         SecretStr,
@@ -282,6 +357,32 @@ class Settings(SettingsGroup):
         if text and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
             raise ValueError("must be an address without user and query, for example https://dagster.example.org")
         return text.rstrip("/")
+
+    @field_validator("alert_routes")
+    @classmethod
+    def _routes(cls, text: SecretStr) -> SecretStr:
+        for number, (owner, addresses) in enumerate(_split_routes(text.get_secret_value()), start=1):
+            # Do not quote the addresses, because the URL of a webhook is a secret.
+            if not owner or not addresses or not all(re.fullmatch(_ADDRESS, one) for one in addresses):
+                raise ValueError(
+                    f"route {number} must be owner=address, with http(s) URLs or mail addresses separated by blanks, "
+                    "for example team:risk=https://hooks.example/x anna@example.org; separate routes by semicolons"
+                )
+        return text
+
+    @field_validator("alert_smtp_url")
+    @classmethod
+    def _mail_server(cls, text: SecretStr) -> SecretStr:
+        if text.get_secret_value() and not re.fullmatch(_MAIL_SERVER, text.get_secret_value()):
+            raise ValueError("must be smtp://host:port or smtps://host:port, with user:password@ if the server asks")
+        return text
+
+    @field_validator("alert_mail_from")
+    @classmethod
+    def _sender(cls, text: str) -> str:
+        if not re.fullmatch(_MAIL_ADDRESS, text):
+            raise ValueError(f"must be a mail address, for example platform@example.org, not {text!r}")
+        return text
 
     @field_validator("engine_memory")
     @classmethod
@@ -336,6 +437,24 @@ class Settings(SettingsGroup):
             raise ValueError(f"{' and '.join(lacking)} must be set as well, because {given[0]} is set")
         return self
 
+    @model_validator(mode="after")
+    def _mail_has_a_server(self) -> Self:
+        routes = _split_routes(self.alert_routes.get_secret_value())
+        if not self.alert_smtp_url.get_secret_value() and any("://" not in one for _, route in routes for one in route):
+            raise ValueError("PLATFORM_ALERT_ROUTES has a mail address, which needs PLATFORM_ALERT_SMTP_URL")
+        return self
+
+    @property
+    def alert_destinations(self) -> dict[str, list[str]]:
+        """Return the addresses of receivers by owner; `default` includes PLATFORM_ALERT_WEBHOOK_URL."""
+        found: dict[str, list[str]] = {}
+        webhook = self.alert_webhook_url.get_secret_value()
+        for owner, addresses in _split_routes(self.alert_routes.get_secret_value()):
+            found.setdefault(owner, []).extend(addresses)
+        if webhook:
+            found.setdefault("default", []).insert(0, webhook)
+        return found
+
     @property
     def identity_required(self) -> bool:
         """Return whether only authenticated people may decide about models."""
@@ -372,7 +491,14 @@ class Settings(SettingsGroup):
                 found += _secrets_in_uri(text)
             elif isinstance(value, SecretStr) and text:
                 found.append(text)
-        return list(dict.fromkeys([*found, *_secrets_in_environment()]))
+        webhooks = (one for route in self.alert_destinations.values() for one in route if "://" in one)
+        return list(dict.fromkeys([*found, *webhooks, *_secrets_in_environment()]))
+
+
+def _split_routes(text: str) -> list[tuple[str, list[str]]]:
+    """Return the owner and the addresses of each route."""
+    parts = [route.partition("=") for route in re.split(r"[;\n]", text) if route.strip()]
+    return [(owner.strip(), addresses.split()) for owner, _, addresses in parts]
 
 
 def _secrets_in_environment() -> list[str]:

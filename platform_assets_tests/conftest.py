@@ -23,6 +23,7 @@ pytest_plugins = [
     "platform_assets_tests.service",
     "platform_assets_tests.warm",
     "platform_assets_tests.mariadb",
+    "platform_assets_tests.cloud_stores",
     "platform_assets_tests.sql_targets",
     "platform_assets_tests.spark",
 ]
@@ -41,7 +42,7 @@ hypothesis.settings.load_profile("platform")
 
 
 def _is_ours(variable: str) -> bool:
-    return variable.startswith(("PLATFORM_", "AWS_")) or variable == "DAGSTER_HOME"
+    return variable.startswith(("PLATFORM_", "AWS_", "AZURE_", "GOOGLE_")) or variable == "DAGSTER_HOME"
 
 
 def pytest_configure() -> None:

@@ -42,6 +42,11 @@ class ObjectStore:
             "AWS_REGION": "us-east-1",
         }
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables for fsspec's driver."""
+        return self.options
+
     def lake(self) -> str:
         import boto3
 
@@ -91,7 +96,7 @@ def _serve() -> None:
     server = make_server("127.0.0.1", 0, create_backend_app("s3"), threaded=True)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    _announce(f"http://127.0.0.1:{server.server_port}")
+    announce(f"http://127.0.0.1:{server.server_port}")
     server.shutdown()
     server.server_close()
 
@@ -100,7 +105,7 @@ def _serve_badly(behind: str, refused: str) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _BadLine)
     _BadLine.behind, _BadLine.refused = urlsplit(behind).netloc, refused
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    _announce(f"http://127.0.0.1:{server.server_port}")
+    announce(f"http://127.0.0.1:{server.server_port}")
     server.shutdown()
     server.server_close()
 
@@ -142,7 +147,8 @@ class _BadLine(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _announce(endpoint: str) -> None:
+def announce(endpoint: str) -> None:
+    """Print a server's endpoint, and wait until standard input is closed."""
     sys.stdout.write(f"{endpoint}\n")
     sys.stdout.flush()
     sys.stdin.read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,10 +23,12 @@ from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.service import HTML, LOOPBACK, People, api, served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from fastapi import FastAPI
+
+    from platform_assets.monitoring.incidents.watch import Watch
 
 NOWHERE = "postgresql://me:hunter2hunter2@127.0.0.1:1/none"
 
@@ -309,6 +312,7 @@ def test_the_openapi_schema_and_the_docs_page_list_all_routes(alone: FastAPI, tm
         "GET /metrics",
         "GET /labels/{model}",
         "POST /labels/{model}",
+        "GET /trace/{request_id}",
     }
     page = client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
@@ -343,3 +347,26 @@ def test_the_application_shuts_down_without_errors(database_url: str, tmp_path: 
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
     with TestClient(create_app(settings), base_url=LOOPBACK) as client:
         wait_until(lambda: client.get("/health/ready").status_code == 200, "the service was ready")
+
+
+@pytest.mark.requirement("MON-3")
+@pytest.mark.parametrize(("automation", "expects_daemon"), [("on", True), ("off", False)])
+def test_the_application_watches_the_daemon_while_it_serves(
+    database_url: str, tmp_path: Path, automation: str, expects_daemon: bool
+) -> None:
+    watches: list[bool] = []
+
+    class Watched(Services):
+        def watch(self, *, expects_daemon: bool, owners: Mapping[str, tuple[str, ...]]) -> Watch:
+            assert owners["credit_risk_model"] == ("team:credit-risk",)
+            watches.append(expects_daemon)
+            return super().watch(expects_daemon=expects_daemon, owners=owners)
+
+    def is_watched() -> bool:
+        return any(thread.name == "watch" for thread in threading.enumerate())
+
+    settings = Settings(home=tmp_path, database_url=SecretStr(database_url), automation=automation)  # type: ignore[arg-type]  # a literal
+    with TestClient(application(Watched(settings), close=True), base_url=LOOPBACK):
+        assert is_watched()
+    assert not is_watched()
+    assert watches == [expects_daemon]

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from platform_assets import definitions, domains
+from platform_assets.domains import traced_answers
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 
@@ -156,7 +157,7 @@ def test_resources_are_the_services_of_the_process(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     definitions.services.cache_clear()
     try:
-        assert definitions.services() == Services(Settings(home=tmp_path))
+        assert definitions.services() == Services(Settings(home=tmp_path), answers=traced_answers)
         assert definitions.services() is definitions.services()
         assert definitions.services().scratch == tmp_path / "scratch"
         assert list(tmp_path.iterdir()) == []

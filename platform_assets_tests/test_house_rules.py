@@ -31,7 +31,7 @@ FACT = re.compile(
     r"|exists?|covers?|adds?_up|stays?|contains?|never|every|no)(_|$)"
 )
 VERB = re.compile(
-    r"^(backfill|build|decide|delete|erase|evaluate|harvest|load|materialise|monitor|predict|promote|publish|rebuild"
+    r"^(audit|backfill|build|decide|delete|erase|evaluate|harvest|load|materialise|monitor|predict|promote|publish|rebuild"
     r"|refresh|reject|reproduce|restore|rollback|train|upkeep)(_|$)"
 )
 MODEL_SUFFIX = "_model"

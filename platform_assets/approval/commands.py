@@ -114,9 +114,9 @@ def rollback(
 def audit(context: typer.Context) -> None:
     """Check that decisions, keys and policies are unaltered and that MLflow agrees with them; exit 1 if not."""
     promoter: Promoter = context.obj.services.promoter
-    found = [f"{finding.row}: {finding.told}" for finding in promoter.audit()]
-    for model in promoter.models():
-        found += [*promoter.drifted(model), *promoter.altered(model)]
+    found = promoter.audit_everything()
+    for line in (line for model in promoter.models() for line in promoter.erased(model)):
+        say(line)
     head = context.obj.services.ledger.head()
     for line in found:
         say(line)

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.evaluation.metrics import METRICS, Metric
+from platform_assets.evaluation.metric_catalogue import SUBGROUP_METRICS, find_metric, ordered
+from platform_assets.evaluation.metric_definitions import Metric
 from platform_assets.web.number_formats import UNDEFINED, Number, number, signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "f1", "flagged", "calibration_error")
-"""Metrics that are shown for each subgroup."""
 NOTHING = "\N{EN DASH}"
 """Shown in place of a missing value."""
 # The bound is parsed from names and sentences of `evaluation/gate.py`, because the evidence has no field for it.
@@ -126,12 +125,10 @@ class Subgroups:
 
 
 def comparisons(evidence: Mapping[str, Any]) -> list[Comparison]:
-    """Return every measured metric in the order of `METRICS`, unknown ones last."""
+    """Return every measured metric in the order of their definitions, unknown ones last."""
     metrics, differences = _mapping(evidence, "metrics"), _mapping(evidence, "difference")
-    return [
-        _comparison(name, metrics[name], differences.get(name))
-        for name in (*(name for name in METRICS if name in metrics), *sorted(set(metrics) - set(METRICS)))
-    ]
+    unit = _mapping(evidence, "record").get("unit") or ""
+    return [_comparison(name, metrics[name], differences.get(name), unit) for name in ordered(metrics)]
 
 
 def subgroups(evidence: Mapping[str, Any]) -> list[Subgroups]:
@@ -171,12 +168,12 @@ def _standing(reason: Mapping[str, Any], evidence: Mapping[str, Any]) -> Standin
     return Standing.MET if passed else Standing.NOT_MET
 
 
-def _comparison(name: str, own: Mapping[str, Number], difference: Mapping[str, Number] | None) -> Comparison:
+def _comparison(name: str, own: Mapping[str, Number], difference: Mapping[str, Number] | None, unit: str) -> Comparison:
     metric, value = _metric(name), own.get("value")
     gap = difference.get("value") if difference else None
     return Comparison(
         name=name,
-        label=metric.label,
+        label=f"{metric.label} ({unit})" if unit and metric.in_unit else metric.label,
         description=metric.description,
         champion=NOTHING if not difference else number(None if value is None or gap is None else value - gap),
         challenger=number(value),
@@ -211,7 +208,8 @@ def _bar(difference: Mapping[str, Number]) -> Bar | None:
 
 def _interval(one: Mapping[str, Number], *, sign: bool = False) -> str:
     low, high = one.get("low"), one.get("high")
-    if low is None or high is None or low == high:
+    # The sums of a constant differ in their last bits.
+    if low is None or high is None or math.isclose(low, high, rel_tol=1e-9):
         return ""
     shown = signed if sign else number
     return f"{shown(low)} to {shown(high)}"
@@ -222,7 +220,7 @@ def _cell(one: Mapping[str, Number] | None) -> Cell:
 
 
 def _metric(name: str) -> Metric:
-    return METRICS.get(name) or Metric(name.replace("_", " ").capitalize(), "")
+    return find_metric(name) or Metric(name.replace("_", " ").capitalize(), "")
 
 
 def _mapping(evidence: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -29,7 +29,7 @@ class Evidence:
     verdict
         Result of the quality gate: `passed`, and its `reasons`.
     threshold
-        Score from which a row counts as positive.
+        Score from which a row counts as positive; None if the model decides nothing.
     tables, table_digests
         Version and digest of each table that the version was trained on.
     git_commit, lock_digest
@@ -50,7 +50,7 @@ class Evidence:
     difference: Metrics | None
     subgroups: Mapping[str, Mapping[str, Metrics]]
     verdict: Mapping[str, Any]
-    threshold: float
+    threshold: float | None
     tables: Mapping[str, int]
     table_digests: Mapping[str, str]
     git_commit: str | None

@@ -110,7 +110,7 @@ class Promotion:
     model: str
     version: int
     digest: str
-    threshold: float
+    threshold: float | None
     event: Event
 
 

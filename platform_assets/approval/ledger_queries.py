@@ -87,6 +87,12 @@ class LedgerQueries:
                 [model, model, wanted, wanted],
             )
 
+    def unanswered(self) -> list[Request]:
+        """Return the requests that expired and that no newer request of their model has followed."""
+        with self._reading() as connection:
+            newest = "(select max(id) from platform.approval_requests newest where newest.model = r.model)"
+            return select_requests(connection, f"latest.state = %s and r.id = {newest}", [str(State.EXPIRED)])
+
     def history(self, number: int) -> list[Event]:
         """Return the events of a request, oldest first.
 
@@ -146,6 +152,31 @@ class LedgerQueries:
         """Return promotions and rollbacks of a model, oldest first."""
         with self._reading() as connection:
             return select_events(connection, f"kind in ('promote', 'roll_back') and {OF_MODEL}", [model])
+
+    def named_artefacts(self) -> set[str]:
+        """Return the digests that requests and their evidence name: of models, and of the encoders that they use.
+
+        Other digests of the evidence, such as those of tables, are returned too.
+        """
+        with self._reading() as connection:
+            rows = connection.execute(
+                "select digest from platform.approval_requests union select champion_digest"
+                " from platform.approval_requests where champion_digest is not null"
+                " union select (regexp_matches(evidence::text, '[0-9a-f]{64}', 'g'))[1] from platform.approval_requests"
+            )
+            return {digest for (digest,) in rows}
+
+    def named_tables(self) -> dict[str, set[int]]:
+        """Return the table versions that the evidence of requests names, by table."""
+        found: dict[str, set[int]] = {}
+        with self._reading() as connection:
+            for table, version in connection.execute(
+                "select key, value::bigint from platform.approval_requests,"
+                " jsonb_each_text(case jsonb_typeof(evidence -> 'tables') when 'object' then evidence -> 'tables'"
+                " else '{}' end) where value ~ '^[0-9]{1,18}$'"
+            ):
+                found.setdefault(table, set()).add(version)
+        return found
 
     def head(self) -> str | None:
         """Return the head of the chain of events, as `Event.head`; None before the first event."""

@@ -63,6 +63,11 @@ PLOTS = {
     "scores": "Score distribution",
     "importance": "Feature importance",
     "decision_surface": "Decision surface",
+    "last_week": "Predictions and truth of the last week",
+    "residuals": "Errors over time",
+    "values": "Predicted and true values",
+    "error_by_group": "Error by group",
+    "coverage_by_group": "Interval coverage by group",
     "learning_curve": "Learning curve",
     "fit_times": "Time of a fit",
 }
@@ -271,7 +276,7 @@ def _facts(approval: Approval, consoles: Consoles) -> list[Fact]:
         ("MLflow version", f"{approval.model} {approval.version}", consoles.version(approval.model, approval.version)),
         ("Kind of model", record.get("candidate"), ""),
         ("Examples", _examples(split), ""),
-        ("Threshold", number(approval.threshold), ""),
+        ("Threshold", None if approval.threshold is None else number(approval.threshold), ""),
         *(
             (f"Table {name}", f"version {version}, {digests.get(name, '')}", consoles.table(name))
             for name, version in tables.items()

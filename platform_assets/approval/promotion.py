@@ -19,6 +19,7 @@ from platform_assets.approval.reconciliation import Reconciler
 from platform_assets.approval.registry_audit import altered
 from platform_assets.approval.requests import State
 from platform_assets.base.errors import ArtefactError, PlatformError
+from platform_assets.models.registry import ERASED_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -183,6 +184,15 @@ class Promoter:
         """Return what was altered in a model's artifacts and registered versions; see `registry_audit.altered`."""
         return altered(model, self._ledger, self._registry, self._artefacts)
 
+    def erased(self, model: str) -> list[str]:
+        """Return the versions of a model that learned from a person whose data were erased, one sentence for each."""
+        return [
+            f"{model} version {version.version}: it learned from a person whose data were erased "
+            f"({version.tags[ERASED_TAG]}), and cannot be reproduced"
+            for version in self._registry.versions(model)
+            if ERASED_TAG in version.tags
+        ]
+
     def models(self) -> list[str]:
         """Return the models in the ledger or the registry, by name."""
         return sorted({*self._ledger.models(), *self._registry.names()})
@@ -198,6 +208,13 @@ class Promoter:
             elif all(":" in head for head in kept.values()) and self._ledger.has_own_events():
                 missing = [Finding(HEADS_FILE, f"lacks the head of the {one}") for one in prefixes if one not in kept]
         return [*self._ledger.audit(heads), *missing]
+
+    def audit_everything(self) -> list[str]:
+        """Return what was altered in the ledger, the registry and the store of the model files, as texts."""
+        found = [f"{finding.row}: {finding.told}" for finding in self.audit()]
+        for model in self.models():
+            found += [*self.drifted(model), *self.altered(model)]
+        return found
 
     @contextmanager
     def _alone(self, model: str) -> Iterator[None]:

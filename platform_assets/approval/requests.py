@@ -77,7 +77,7 @@ class Proposal:
     model: str
     version: int
     digest: str
-    threshold: float
+    threshold: float | None
     launched_by: str | None
     requested_by: Actor | None
     policy: ApprovalPolicy
@@ -113,7 +113,7 @@ class Request:
     model: str
     version: int
     digest: str
-    threshold: float
+    threshold: float | None
     launched_by: str | None
     requested_by: str | None
     created_at: datetime

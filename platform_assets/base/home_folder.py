@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 PRIVATE = 0o700
 """Mode of the home: only its owner may enter, because it can contain personal data."""
+RESTORING = "restoring"
+"""Folder of a home in which a backup is being restored."""
 _FOLDERS = frozenset(
-    ("dagster", "demo", "exports", "lake", "logs", "mlflow", "postgres", "scratch", "serving", "up.lock"),
-)
+    ("dagster", "demo", "exports", "lake", "landing", "logs", "mlflow", "postgres", RESTORING, "scratch", "serving")
+) | {"up.lock"}
 """Names of all files and folders that the platform creates directly below its home."""
 
 
@@ -34,9 +36,14 @@ def make_home(home: Path, folder: str = "") -> Path:
     Raises
     ------
     PlatformError
-        The folder cannot be created or written.
+        The folder cannot be created or written, or a backup is being restored into the home.
     """
     path = home / folder
+    if folder != RESTORING and (home / RESTORING).exists():
+        raise PlatformError(
+            f"a backup is being restored into {home}, or its restore was interrupted; wait for it, or empty the folder "
+            "and restore again"
+        )
     try:
         home.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
         _make_private(home)

@@ -57,7 +57,7 @@ MIGRATION_LOCK = int.from_bytes(b"platform", "big")
 """Number of the advisory lock that a migration holds."""
 APPEND_ONLY = "append_only"
 """Name of the trigger of append-only tables, in which the service role may only select and insert rows."""
-_READ_ONLY = {("platform", table) for table in ("alembic_version", "library_schemas", *RIGHTS)}
+_READ_ONLY = {("platform", table) for table in ("alembic_version", "library_schemas", "erasures", *RIGHTS)}
 """Tables that the service role may only read."""
 _LIBRARIES: tuple[Purpose, ...] = ("dagster", "mlflow")
 # The platform's role owns the libraries' databases, and could define operators there that the owner's statements use.
@@ -109,7 +109,7 @@ def migrate(
     """
     if owner is None or owner.role == database.role:
         owner = database
-    done = [f"created {database.name(purpose)}" for purpose in _create_missing(owner, database.role)]
+    done = [f"created {database.name(purpose)}" for purpose in create_missing(owner, database.role)]
     with owner.connect("platform") as connection:
         connection.execute(_TRUST_NO_SCHEMA)
         connection.execute("select pg_advisory_lock(%s)", [MIGRATION_LOCK])
@@ -138,7 +138,21 @@ def make_role(owner: Database, role: str, password: str) -> None:
         connection.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(secret)))
 
 
-def _create_missing(owner: Database, role: str) -> list[Purpose]:
+def create_missing(owner: Database, role: str) -> list[Purpose]:
+    """Create those of the three databases that do not exist, and return them.
+
+    Parameters
+    ----------
+    owner
+        The databases with the owner role.
+    role
+        The service role, which becomes the owner of Dagster's and MLflow's databases.
+
+    Raises
+    ------
+    DatabaseError
+        The owner role may not create a database, or one is not in UTF-8.
+    """
     from psycopg import errors, sql
 
     with owner.maintenance() as connection:

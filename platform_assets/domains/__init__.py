@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from types import ModuleType
 
+    from platform_assets.lake.schemas import TableSchema
     from platform_assets.landing.declared_sources import DeclaredApi, DeclaredSource
+    from platform_assets.landing.landing_zone import DeclaredZone
+    from platform_assets.monitoring.trace.declarations import TracedAnswers
     from platform_assets.training.model_spec import ModelSpec
 
 Found = TypeVar("Found")
@@ -60,11 +63,32 @@ def declared_sources() -> list[DeclaredSource]:
     return all_of(DeclaredSource, modules_named("sources", __name__))
 
 
+def table_schemas() -> list[TableSchema]:
+    """Return every table that a domain's `schemas.py` declares."""
+    from platform_assets.lake.schemas import TableSchema
+
+    return all_of(TableSchema, modules_named("schemas", __name__))
+
+
+def declared_zones() -> list[DeclaredZone]:
+    """Return every landing zone that a domain's `sources.py` declares."""
+    from platform_assets.landing.landing_zone import DeclaredZone
+
+    return all_of(DeclaredZone, modules_named("sources", __name__))
+
+
 def declared_apis() -> list[DeclaredApi]:
     """Return every HTTP API that a domain's `sources.py` declares."""
     from platform_assets.landing.declared_sources import DeclaredApi
 
     return all_of(DeclaredApi, modules_named("sources", __name__))
+
+
+def traced_answers() -> list[TracedAnswers]:
+    """Return every kind of answer that a domain's `trace.py` makes traceable."""
+    from platform_assets.monitoring.trace.declarations import TracedAnswers
+
+    return all_of(TracedAnswers, modules_named("trace", __name__))
 
 
 def settings_classes() -> list[type[DomainSettings]]:

@@ -7,10 +7,11 @@ metrics are good enough, and `classifier_plots.py` draws them.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.intervals import RESAMPLES, SEED, Estimate, grouped_bootstrap
+from platform_assets.evaluation.judged import subgroup_rows
 from platform_assets.evaluation.metrics import Ranking, number_column
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
-
-UNKNOWN = "unknown"
-"""Subgroup name for rows with a missing value."""
 
 
 def measure(
@@ -174,7 +172,6 @@ def by_subgroup(  # noqa: PLR0913 - the rows, column by column
     TrainingError
         Shapes differ, or a label or score is out of range.
     """
-    import numpy as np
     import pandas as pd
 
     truth, score = number_column("labels", labels), number_column("scores", scores)
@@ -184,11 +181,9 @@ def by_subgroup(  # noqa: PLR0913 - the rows, column by column
             f"there are {len(truth)} labels, {len(score)} scores, {len(key)} groups and {len(value)} subgroup values; "
             "pass one of each per row"
         )
-    names = np.array([UNKNOWN if pd.isna(one) else _name(one) for one in value], dtype=object)
-    members = {name: np.flatnonzero(names == name) for name in sorted(set(names))}
     return {
         name: evaluate(truth[rows], score[rows], key.iloc[rows], threshold, resamples=resamples, seed=seed)
-        for name, rows in members.items()
+        for name, rows in subgroup_rows(value).items()
     }
 
 
@@ -227,8 +222,3 @@ def _threshold(threshold: float) -> float:
     if math.isnan(threshold):
         raise TrainingError("the threshold is NaN; pass a number")
     return float(threshold)
-
-
-def _name(value: Any) -> str:
-    # pandas stores an integer column with missing values as floats.
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

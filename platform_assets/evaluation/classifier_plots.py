@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.evaluation.intervals import wilson
 from platform_assets.evaluation.metrics import Ranking, Tally
 from platform_assets.evaluation.plot_style import INK, MODEL, OTHER, THRESHOLD, as_png, new_plot, note, rounded
 
@@ -49,7 +50,7 @@ def calibration(labels: ArrayLike, scores: ArrayLike) -> bytes:
     tally = Ranking(labels, scores).tally()
     metrics = tally.metrics(1.0)
     mean, share, size = tally.bins()
-    low, high = _wilson(share, size)
+    low, high = wilson(share, size)
     with new_plot("Calibration", f"calibration error {rounded(metrics['calibration_error'])}", _rows(metrics)) as axes:
         end = min(1.0, 1.08 * float(np.max(np.concatenate([mean, high])))) if len(size) else 1.0
         axes.plot([0, end], [0, end], color=OTHER, linestyle="--", label="perfectly calibrated")
@@ -292,15 +293,6 @@ def _top_of(precision: Floats, metrics: dict[str, float]) -> float:
     at_threshold = metrics["precision"] if metrics["flagged"] else 0.0
     top = 1.1 * max(float(precision.max()), 2 * metrics["base_rate"], at_threshold)
     return top if top < _HALF else 1.0
-
-
-def _wilson(share: Floats, size: Floats) -> tuple[Floats, Floats]:
-    import numpy as np
-
-    z = 1.96
-    middle = (share + z**2 / (2 * size)) / (1 + z**2 / size)
-    half = z / (1 + z**2 / size) * np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))
-    return middle - half, middle + half
 
 
 def _confusion(tally: Tally, threshold: float) -> Floats:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from platform_assets.base.number_text import significant
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,5 +23,5 @@ def told_estimate(metric: Mapping[str, float | None], digits: int = 3) -> str:
     value, low, high = metric["value"], metric["low"], metric["high"]
     if value is None:
         return "undefined"
-    interval = "" if low is None or high is None else f" ({low:.{digits}g} to {high:.{digits}g})"
-    return f"{value:.{digits}g}{interval}"
+    interval = "" if low is None or high is None else f" ({significant(low, digits)} to {significant(high, digits)})"
+    return f"{significant(value, digits)}{interval}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.intervals import lower_bound
-from platform_assets.evaluation.metrics import METRICS, metric_named
+from platform_assets.evaluation.metric_catalogue import bounded_metrics, find_metric, metric_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class Criterion:
     Attributes
     ----------
     metric
-        One of `METRICS`. `ModelSpec` rejects unknown names.
+        A metric of the model's task. `ModelSpec` rejects unknown names.
     at_least
         Lowest value that passes.
     at_most
@@ -53,11 +53,11 @@ class Criterion:
     def __post_init__(self) -> None:
         if (self.at_least is None) == (self.at_most is None) or not math.isfinite(self.bound):
             raise TrainingError(f"the criterion for {self.metric} needs one finite bound: set at_least or at_most")
-        known = METRICS.get(self.metric)
+        known = find_metric(self.metric)
         if self.lower_bound and (self.at_least is None or (known and known.share_of is None)):
             raise TrainingError(
                 f"the criterion for {self.metric} cannot test a lower bound: it needs at_least, and one of the metrics "
-                f"{', '.join(name for name, one in METRICS.items() if one.share_of)}"
+                f"{', '.join(bounded_metrics())}"
             )
 
     @property
@@ -104,7 +104,7 @@ class NotWorse:
     Attributes
     ----------
     metric
-        One of `METRICS` for which higher or lower is better.
+        A metric of the model's task for which higher or lower is better.
     by
         Margin, in the metric's unit, 0 or above.
     why
@@ -122,7 +122,8 @@ class NotWorse:
 
     def __post_init__(self) -> None:
         # `ModelSpec` rejects unknown metrics, because its error can name the model.
-        if self.metric in METRICS and METRICS[self.metric].higher_is_better is None:
+        known = find_metric(self.metric)
+        if known and known.higher_is_better is None:
             raise TrainingError(
                 f"{self.metric} cannot be compared with the champion's, because neither higher nor lower is better; "
                 "choose another metric"

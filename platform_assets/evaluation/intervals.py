@@ -69,6 +69,16 @@ def lower_bound(successes: float, trials: float) -> float:
     return float(betaincinv(successes, trials - successes + 1, 1 - _CONFIDENCE / 100)) if successes else 0.0
 
 
+def wilson(share: Floats, size: Floats) -> tuple[Floats, Floats]:
+    """Return both ends of the 95 % intervals of shares of `size` independent rows (Wilson, 1927), (k,) each."""
+    import numpy as np
+
+    z = 1.96
+    middle = (share + z**2 / (2 * size)) / (1 + z**2 / size)
+    half = z / (1 + z**2 / size) * np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))
+    return middle - half, middle + half
+
+
 def grouped_bootstrap(
     metrics: Callable[[Floats | None], dict[str, float]], rows: int, groups: ArrayLike, resamples: int, seed: int
 ) -> dict[str, Estimate]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import TrainingError
+from platform_assets.evaluation.metric_definitions import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,35 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """Definition of a metric.
-
-    Attributes
-    ----------
-    label
-        Name used in sentences.
-    description
-        How it is computed. Edge cases follow scikit-learn unless stated otherwise.
-    needs
-        Rows without which the metric is undefined, i.e. NaN.
-    higher_is_better
-        Whether higher values are better; None if neither direction is.
-    chance
-        Value reached by random scores; None if it depends on the data.
-    share_of
-        Name of the metric that counts the rows in the denominator, for exact bounds; None if the metric is no share of
-        rows.
-    """
-
-    label: str
-    description: str
-    needs: str = "rows"
-    higher_is_better: bool | None = None
-    chance: float | None = None
-    share_of: str | None = None
 
 
 _POSITIVES = "positive rows"
@@ -116,22 +88,9 @@ METRICS: Mapping[str, Metric] = {
         "Number of positive rows", "Rows with label 1; with weights, the sum of their weights.", "nothing"
     ),
 }
-"""Definitions of all metrics, by name."""
-
-
-def metric_named(name: str) -> Metric:
-    """Return the definition of a metric.
-
-    Raises
-    ------
-    TrainingError
-        The metric is unknown.
-    """
-    if name not in METRICS:
-        raise TrainingError(f"unknown metric {name}; use one of: {', '.join(METRICS)}")
-    return METRICS[name]
-
-
+"""Definitions of all metrics of a binary classifier, by name."""
+SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "f1", "flagged", "calibration_error")
+"""Metrics that are shown for each subgroup."""
 _BINS = 10
 _TOP = 0.1
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT, DPI = 640, 440, 100
 MODEL, OTHER, THRESHOLD = "#1f5fa8", "#8a8f98", "#d9660a"
 INK, _FAINT_INK, _FAINT = "#22262b", "#5a6068", "#e4e6ea"
-_SMALL = 0.1
+_SMALL, _LARGE = 0.1, 1_000
 _COLOURS = 96
 _LONGEST_NAME = 32
 
@@ -84,6 +84,8 @@ def rounded(number: float) -> str:
     """Format a number with about three digits; NaN is `undefined`."""
     if math.isnan(number):
         return "undefined"
+    if abs(number) >= _LARGE:
+        return f"{number:,.0f}"
     # Scores of a rare class are small, so three decimals would make different scores look equal.
     return f"{number:.3f}" if abs(number) >= _SMALL or number == 0 else f"{number:.3g}"
 

@@ -187,6 +187,10 @@ class StratifiedSplit:
         """
         import numpy as np
 
+        if not np.isin(labels, (0, 1)).all():
+            raise TrainingError(
+                "StratifiedSplit needs the labels 0 and 1; use GroupSplit or TimeSplit for other labels"
+            )
         groups = _Groups(self, examples, labels, "holdout")
         held, below = np.zeros(len(groups.keys), dtype=np.bool_), {}
         for label, ranked in groups.ranked():

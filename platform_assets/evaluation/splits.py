@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field
+from datetime import date, datetime, time
 from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -83,8 +84,8 @@ class Split:
 def group_keys(groups: ArrayLike) -> tuple[Indices, list[str]]:
     """Encode group keys as text.
 
-    Integers become their decimal digits. 7, 7.0 and "7" are one group, because pandas turns an integer column into
-    floats when a value is missing.
+    Dates become text in the form of ISO 8601, and integers become their decimal digits. 7, 7.0 and "7" are one group,
+    because pandas turns an integer column into floats when a value is missing.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def group_keys(groups: ArrayLike) -> tuple[Indices, list[str]]:
     Raises
     ------
     TrainingError
-        A key is missing, or is neither text nor an integer.
+        A key is missing, or is neither text, an integer nor a date.
     """
     import numpy as np
     import pandas as pd
@@ -137,7 +138,7 @@ def in_holdout(groups: ArrayLike, share: float, salt: str = "holdout") -> NDArra
     Raises
     ------
     TrainingError
-        A key is missing, or is neither text nor an integer, or the share is out of range.
+        A key is missing, or is neither text, an integer nor a date, or the share is out of range.
     """
     import numpy as np
 
@@ -217,9 +218,14 @@ def folds(groups: ArrayLike, times: ArrayLike | None, count: int, newest: float)
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
+    # A column of dates may arrive as timestamps at midnight.
+    if isinstance(value, datetime) and value.tzinfo is None and value.time() == time():
+        return value.date().isoformat()
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, Real | Decimal) and math.isfinite(value) and value == math.trunc(value):
         return str(math.trunc(value))
-    raise TrainingError(f"the group {value!r} is neither text nor an integer; convert the column to text")
+    raise TrainingError(f"the group {value!r} is neither text, an integer nor a date; convert the column to text")
 
 
 def hash_position(key: str, salt: str) -> int:

@@ -21,6 +21,7 @@ from platform_assets.lake.table_versions import (
     newest,
     version_in_commit,
 )
+from platform_assets.lake.undone_loads import refuse_undone
 from platform_assets.lake.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ _ATTEMPTS = 50
 _LONGEST_WAIT = 0.5
 """Longest wait between two attempts, in seconds."""
 _FOREVER = "interval 36500 days"
-SOURCE_DIGEST = "source_digest"
-"""Metadata of a version: SHA-256 of the source file that it was made from."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +111,7 @@ def _publish_once(location: LakeLocation, publication: Publication, uploads: Upl
         return _create(location, publication, uploads)
     base = newest(name, table)
     refuse_foreign_features(name, table, to_write=True)
+    refuse_undone(base, publication.metadata)
     if publication.batch is not None:
         return _append(location, publication, publication.batch, uploads, table, base)
     schema = _delta_schema(staged.schema)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TableError
 from platform_assets.engine.query_engine import as_frame
-from platform_assets.lake.delta_commits import SOURCE_DIGEST, Publication, publish
+from platform_assets.lake.delta_commits import Publication, publish
 from platform_assets.lake.lake_location import LakeLocation
 from platform_assets.lake.merged_files import merge_small_files
 from platform_assets.lake.schemas import PARTITION
 from platform_assets.lake.table_damage import place_of, refuse_foreign_features
-from platform_assets.lake.table_files import broken_files
-from platform_assets.lake.table_versions import last_batch, newest, published_versions
+from platform_assets.lake.table_files import altered_files, broken_files
+from platform_assets.lake.table_versions import SOURCE_DIGEST, last_batch, newest, published_versions
+from platform_assets.lake.undone_loads import Restored, restore
 from platform_assets.lake.vacuum import vacuum
 
 if TYPE_CHECKING:
@@ -259,6 +260,29 @@ class TableStore:
         """
         return publish(self._location, Publication(name, staged, metadata or {}, lineage=lineage, batch=batch))
 
+    def restore(self, name: str, number: int, by: str, reason: str) -> Restored:
+        """Make the rows of an earlier version current again, as a new version.
+
+        Parameters
+        ----------
+        name
+            The table; not one that accumulates.
+        number
+            Number of the version.
+        by, reason
+            The person, and why the versions in between are wrong. The new version records both.
+
+        Raises
+        ------
+        TableError
+            The table or version does not exist, the version is current, its files were removed, the table accumulates,
+            or a run published it at the same moment. Nothing was changed.
+        """
+        if any(one.version == number for one in self.versions(name)):
+            # Raise if its files were removed.
+            self.scan(name, version=number)
+        return restore(self._location, name, self._open(name), number, (by, reason))
+
     def last_batch(self, name: str) -> int:
         """Return the number of the last batch that was added to a table; 0 without a batch or a table.
 
@@ -295,8 +319,15 @@ class TableStore:
             merge_small_files(self._location, name, self._open(name), self._engine)
         return vacuum(self._location, name, self._open(name), retention, keep_versions)
 
+    @property
+    def location(self) -> LakeLocation:
+        """The folder or object store that holds the tables."""
+        return self._location
+
     def damage(self) -> Iterator[tuple[str, str]]:
-        """Yield the name of each table whose current version cannot be read, with the reason and the fix.
+        """Yield the name of each table whose current version is damaged, with the reason and the fix.
+
+        Reads all local data files, to compare them with their digests.
 
         Raises
         ------
@@ -307,6 +338,8 @@ class TableStore:
             try:
                 self.current(name)
                 self.scan(name)
+                table = self._open(name)
+                self._refuse(name, table, None, altered_files(self._location, name, table))
             except TableError as error:
                 yield name, str(error)
 
@@ -323,7 +356,9 @@ class TableStore:
         return table
 
     def _refuse_broken(self, name: str, table: DeltaTable, version: int | None) -> None:
-        broken = broken_files(self._location, name, table)
+        self._refuse(name, table, version, broken_files(self._location, name, table))
+
+    def _refuse(self, name: str, table: DeltaTable, version: int | None, broken: Mapping[str, str]) -> None:
         if not broken:
             return
         newest = self._location.find(name)

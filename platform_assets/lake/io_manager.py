@@ -12,12 +12,12 @@ from platform_assets.base.provenance import code_version
 from platform_assets.engine.query_engine import Engine, as_frame
 from platform_assets.engine.staged_files import Staged
 from platform_assets.lake.assets import KEY, PARTITION_BY
-from platform_assets.lake.delta_commits import SOURCE_DIGEST
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.publication import Publisher
 from platform_assets.lake.schemas import PARTITION
 from platform_assets.lake.step_tables import QUARANTINE, STORE, step_tables
+from platform_assets.lake.table_versions import SOURCE, SOURCE_DIGEST
 from platform_assets.lake.validation import Validated
 from platform_assets.orchestration.failures import plain_failures
 
@@ -88,9 +88,8 @@ class TablesIOManager(dg.IOManager):
 
     def _publish(self, context: dg.OutputContext, validated: Validated, partitions: Sequence[str]) -> None:
         name, staged, declared = _name(context.asset_key), validated.table, _declared(context)
-        given = {
-            key: context.output_metadata[key].value for key in ("demo", SOURCE_DIGEST) if key in context.output_metadata
-        }
+        found = context.output_metadata
+        given = {key: found[key].value for key in ("demo", SOURCE, SOURCE_DIGEST) if key in found}
         step = step_tables(context.step_context, self._tables, self._online)
         metadata = {"asset": name, "run": context.run_id, "code": code_version(), "inputs": step.record(), **given}
         publisher = Publisher(self._tables, self._engine, metadata, step.lineage)

@@ -94,15 +94,23 @@ class LakeLocation:
     def names(self) -> list[str]:
         """Return the names of all tables, `<domain>/<table>`."""
         import pyarrow.fs as pafs
-        from deltalake.fs import DeltaStorageHandler
 
         if not self.is_remote:
             return sorted("/".join(log.parts[-3:-1]) for log in Path(self.root).glob("*/*/_delta_log"))
         with self.plain_errors("the lake", "cannot be listed"):
-            files = pafs.PyFileSystem(DeltaStorageHandler(self.root, self.options))
-            infos = files.get_file_info(pafs.FileSelector("", recursive=True))
+            infos = self.all_files().get_file_info(pafs.FileSelector("", recursive=True))
         logs = {info.path.split("/_delta_log/")[0] for info in infos if "/_delta_log/" in info.path}
         return sorted(name for name in logs if name.count("/") == 1)
+
+    def all_files(self) -> pafs.FileSystem:
+        """Return the whole lake as a file system: the tables and the models."""
+        import pyarrow.fs as pafs
+        from deltalake.fs import DeltaStorageHandler
+
+        if self.is_remote:
+            return pafs.PyFileSystem(DeltaStorageHandler(self.root, self.options))
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        return pafs.SubTreeFileSystem(self.root, pafs.LocalFileSystem())
 
     def files(self, name: str) -> pafs.FileSystem:
         """Return the folder of a table as a file system."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import psycopg
     import pyarrow as pa
+    from psycopg import sql
 
     from platform_assets.database.async_reads import AsyncReads
     from platform_assets.database.connections import Database
@@ -31,7 +32,24 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 """Bytes that are sent to PostgreSQL at a time."""
-_ONE_VERSION = b"SELECT name, digest, rows, updated_at, inputs FROM platform.online_tables WHERE name = %s"
+_FIELDS = "name, digest, rows, updated_at, inputs, version"
+_VERSIONS = f"SELECT {_FIELDS} FROM platform.online_tables"  # noqa: S608 - constants
+_ONE_VERSION = f"{_VERSIONS} WHERE name = %s".encode()
+_ALL_VERSIONS = f"{_VERSIONS} ORDER BY name".encode()
+_PUBLISH = f"""
+INSERT INTO platform.online_tables AS old (name, digest, rows, run_id, inputs) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, rows = excluded.rows, run_id = excluded.run_id,
+    inputs = excluded.inputs,
+    updated_at = CASE WHEN old.digest = excluded.digest THEN old.updated_at ELSE now() END,
+    version = old.version
+        + CASE WHEN (old.digest, old.inputs) = (excluded.digest, excluded.inputs) THEN 0 ELSE 1 END
+RETURNING {_FIELDS}
+"""  # noqa: S608 - constants
+_RECORD = """
+INSERT INTO platform.online_versions (name, version, digest, rows, run_id, inputs)
+SELECT name, version, digest, rows, run_id, inputs FROM platform.online_tables WHERE name = %s ON CONFLICT DO NOTHING
+"""
+_READ_FROM = "_read_from"
 
 
 @dataclass(frozen=True)
@@ -50,6 +68,8 @@ class OnlineVersion:
         Time at which the rows last changed, with time zone.
     inputs
         Version of each lake table that the rows were made from.
+    version
+        Number of the version, from 1. It increases if the rows or their inputs change.
     """
 
     name: str
@@ -57,6 +77,24 @@ class OnlineVersion:
     rows: int
     updated_at: datetime
     inputs: Mapping[str, int] = field(default_factory=dict)
+    version: int = 1
+
+
+class OnlineRow(dict[str, Any]):
+    """A row of an online table, by column.
+
+    Attributes
+    ----------
+    read_from
+        The table and the version from which the row was read, as `<table>@<version>`; None if the table was not
+        published by `OnlineTables`.
+    """
+
+    __slots__ = ("read_from",)
+
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        super().__init__(row)
+        self.read_from: str | None = self.pop(_READ_FROM, None)
 
 
 class OnlineTables:
@@ -129,13 +167,9 @@ class OnlineTables:
                 ).format(**parts)
             )
             row = connection.execute(
-                "INSERT INTO platform.online_tables AS old (name, digest, rows, run_id, inputs) "
-                "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, "
-                "rows = excluded.rows, run_id = excluded.run_id, inputs = excluded.inputs, "
-                "updated_at = CASE WHEN old.digest = excluded.digest THEN old.updated_at ELSE now() END "
-                "RETURNING name, digest, rows, updated_at, inputs",
-                (name, staged.digest, staged.rows, run_id, json.dumps(inputs)),
+                _PUBLISH, (name, staged.digest, staged.rows, run_id, json.dumps(inputs))
             ).fetchone()
+            connection.execute(_RECORD, (name,))
         return OnlineVersion(*row or ())
 
     def current(self, name: str) -> OnlineVersion | None:
@@ -157,10 +191,9 @@ class OnlineTables:
         DatabaseError
             The database does not answer.
         """
-        query = b"SELECT name, digest, rows, updated_at, inputs FROM platform.online_tables ORDER BY name"
-        return [OnlineVersion(*row) for row in self._rows("online_tables", query)]
+        return [OnlineVersion(*row) for row in self._rows("online_tables", _ALL_VERSIONS)]
 
-    async def get(self, name: str, /, **key: Any) -> dict[str, Any] | None:
+    async def get(self, name: str, /, **key: Any) -> OnlineRow | None:
         """Return the row with this key, or None.
 
         Raises
@@ -170,9 +203,9 @@ class OnlineTables:
         """
         with plain_errors(name):
             rows = await self._reads.rows(_one(name, tuple(key)), list(key.values()))
-        return rows[0] if rows else None
+        return OnlineRow(rows[0]) if rows else None
 
-    async def get_many(self, name: str, column: str, keys: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+    async def get_many(self, name: str, column: str, keys: Sequence[Any]) -> dict[Any, OnlineRow]:
         """Return the rows with the given keys, by key, using one statement. Unknown keys are omitted.
 
         Parameters
@@ -197,7 +230,7 @@ class OnlineTables:
             return {} if row is None else {row[column]: row}
         with plain_errors(name):
             rows = await self._reads.rows(_many(name, column), [keys])
-        return {row[column]: row for row in rows}
+        return {row[column]: OnlineRow(row) for row in rows}
 
     def read(self, name: str) -> pa.Table:
         """Return the whole table, for checks and downstream assets."""
@@ -298,15 +331,25 @@ def _one(name: str, columns: tuple[str, ...]) -> bytes:
     from psycopg import sql
 
     where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in columns)
-    return sql.SQL("SELECT * FROM {} WHERE {}").format(_identifier(name), where).as_bytes(None)
+    return sql.SQL("{} WHERE {}").format(_rows_with_version(name), where).as_bytes(None)
 
 
 @cache
 def _many(name: str, column: str) -> bytes:
     from psycopg import sql
 
-    query = sql.SQL("SELECT * FROM {} WHERE {} = ANY(%s)")
-    return query.format(_identifier(name), sql.Identifier(column)).as_bytes(None)
+    query = sql.SQL("{} WHERE {} = ANY(%s)")
+    return query.format(_rows_with_version(name), sql.Identifier(column)).as_bytes(None)
+
+
+def _rows_with_version(name: str) -> sql.Composed:
+    """Return the query of rows and the table's version. One statement sees one state of both tables."""
+    from psycopg import sql
+
+    query = (
+        "SELECT rows.*, (SELECT name || '@' || version FROM platform.online_tables WHERE name = {}) AS {} FROM {} rows"
+    )
+    return sql.SQL(query).format(sql.Literal(name), sql.Identifier(_READ_FROM), _identifier(name))
 
 
 def _sql_parts(name: str, columns: Sequence[str], key: Sequence[str]) -> dict[str, Any]:

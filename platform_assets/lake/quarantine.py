@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from platform_assets.engine.query_engine import Engine
     from platform_assets.engine.staged_files import Staged
+    from platform_assets.lake.erased_subjects import ErasedSubjects
     from platform_assets.lake.schemas import TableSchema
     from platform_assets.landing.landed_rows import Landed
 
@@ -42,12 +43,18 @@ class Sifted:
         Number of dropped copies.
     unknown_columns
         Columns of the source that the schema does not declare.
+    erased
+        The persons whose rows were left out; None if the rows are about no person.
+    erased_rows
+        Number of rows that were left out, without those that broke a rule.
     """
 
     typed: Staged
     incoming: ir.Table
     twins: int
     unknown_columns: tuple[str, ...]
+    erased: ErasedSubjects | None = None
+    erased_rows: int = 0
 
     def readable(self) -> ir.Table:
         """The rows of readable lines. Expectations are checked on these."""
@@ -61,12 +68,16 @@ class Sifted:
         """The rows that break a rule: `source_line` and `broken_rules` only."""
         return self.incoming.filter(self.incoming[RULES] != "").select(LINE, RULES)
 
+    def bad_rows(self) -> int:
+        """Return the number of rows that break a rule."""
+        return int(self.bad().count().to_pyarrow().as_py())
 
-def sift(landed: Landed, schema: TableSchema, engine: Engine) -> Sifted:
+
+def sift(landed: Landed, schema: TableSchema, engine: Engine, erased: ErasedSubjects | None = None) -> Sifted:
     """Give the rows of a source their types, and find those that break a rule.
 
-    Of rows with identical typed values in the declared columns, the first is kept. Rows with the same key and different
-    values are all bad, because the right one is unknown.
+    Rows about an erased person are left out. Of rows with identical typed values in the declared columns, the first is
+    kept. Rows with the same key and different values are all bad, because the right one is unknown.
 
     Raises
     ------
@@ -77,13 +88,19 @@ def sift(landed: Landed, schema: TableSchema, engine: Engine) -> Sifted:
     with ExitStack() as on_failure:
         with reading(landed):
             typed = on_failure.enter_context(engine.stage(typed_rows(landed.rows, schema)))
-        incoming = without_duplicates(engine.staged(typed), schema)
+        rows = engine.staged(typed)
+        if erased and schema.subject:
+            rows = erased.rows_without(rows, schema.subject.column)
+        count = int(rows.count().to_pyarrow().as_py())
+        incoming = without_duplicates(rows, schema)
         known = {column.name for column in schema.columns} | set(OWN)
         sifted = Sifted(
             typed=typed,
             incoming=incoming,
-            twins=typed.rows - int(incoming.count().to_pyarrow().as_py()),
+            twins=count - int(incoming.count().to_pyarrow().as_py()),
             unknown_columns=tuple(name for name in landed.rows.columns if name not in known),
+            erased=erased,
+            erased_rows=typed.rows - count,
         )
         on_failure.pop_all()
     return sifted
@@ -112,7 +129,11 @@ def quarantined(landed: Landed, sifted: Sifted) -> ir.Table:
     row = ibis.struct({name: raw[name] for name in raw.columns if name not in (*OWN, *landed.origin)})
     text = ibis.coalesce(raw[TEXT], row.cast("json").cast("string"))
     source = raw.select(LINE, *landed.origin, source_row=text, source_error=_reason(raw))
-    return bad.join(source, LINE).select(*(landed.origin or (LINE,)), RULES, "source_row", "source_error")
+    found = bad.join(source, LINE)
+    if sifted.erased:
+        # A bad row may name the person anywhere, because its columns cannot be trusted.
+        found = sifted.erased.texts_without(found, "source_row", LINE)
+    return found.select(*(landed.origin or (LINE,)), RULES, "source_row", "source_error")
 
 
 def _reason(raw: ir.Table) -> ir.StringValue:

@@ -42,6 +42,22 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """The person that each row of a table is about.
+
+    Attributes
+    ----------
+    kind
+        Kind of person, such as `client`; the same in all tables of the domain.
+    column
+        Column with the person's id.
+    """
+
+    kind: str
+    column: str
+
+
+@dataclass(frozen=True)
 class TableSchema:
     """One table.
 
@@ -67,12 +83,15 @@ class TableSchema:
     accumulates
         Whether a run adds a batch of rows to the table, instead of replacing it. The checks then apply to the batch
         only.
+    subject
+        The person that a row is about, so that `platform-assets erase` finds it; None if it is about no person.
 
     Raises
     ------
     ValueError
-        A source or an online table is partitioned. A run for one partition would drop the quarantine, or the
-        online rows, of the others. Or a table that accumulates is partitioned or online.
+        A table with a subject is partitioned or accumulates, from which rows cannot be erased. A source or an online
+        table is partitioned. A run for one partition would drop the quarantine, or the online rows, of the others. Or a
+        table that accumulates is partitioned or online.
     """
 
     name: str
@@ -83,8 +102,13 @@ class TableSchema:
     store: Literal["lake", "online"] = "lake"
     partition_by: str | Callable[[ir.Table], ir.StringValue] | None = None
     accumulates: bool = False
+    subject: Subject | None = None
 
     def __post_init__(self) -> None:
+        if self.subject and (self.partition_by or self.accumulates):
+            raise ValueError(
+                f"{self.name}: a table with a subject must be replaced as a whole, so that rows can be erased"
+            )
         if self.partition_by and (self.source or self.store == "online"):
             raise ValueError(f"{self.name}: only a derived table of the lake can be partitioned")
         if self.accumulates and (self.partition_by or self.store == "online"):

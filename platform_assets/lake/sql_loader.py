@@ -93,7 +93,9 @@ class SqlLoader:
     key: Sequence[str]
     schema: str | None = None
 
-    def load(self, rows: pa.RecordBatchReader, report: Callable[[str], None] = lambda _: None) -> Loaded:
+    def load(
+        self, rows: pa.RecordBatchReader, report: Callable[[str], None] = lambda _: None, *, demo: bool = False
+    ) -> Loaded:
         """Load rows. Those of the target with other keys stay.
 
         Parameters
@@ -102,14 +104,21 @@ class SqlLoader:
             The rows, in batches. Times are UTC.
         report
             Receives a line about the progress after each chunk.
+        demo
+            Whether the rows are sample data.
 
         Raises
         ------
         SqlTargetError
-            The target cannot be reached, does not fit the rows or refuses them, or two rows have the same key. The
-            table is unchanged.
+            The target cannot be reached, does not fit the rows or refuses them, two rows have the same key, or the rows
+            are sample data that the target does not take. The table is unchanged.
         """
         start = monotonic()
+        if demo and not (self.target.is_own or self.target.takes_demo):
+            raise SqlTargetError(
+                f"{self.table} has sample data, which are not loaded into {self.target.place}. Load real data "
+                "(PLATFORM_SOURCES=live), or set PLATFORM_SQL_TARGET_DEMO=on to load sample data there"
+            )
         with connected(self.target) as connection:
             match = match_table(connection, self.target, (self.schema, self.table), rows.schema, self.key)
             connection.rollback()
@@ -156,12 +165,15 @@ class _Load:
         return count
 
     def check(self, count: int) -> None:
-        """Raise an error if the staging table lacks rows, or if several have the same key."""
+        """Raise an error if the staging table lacks rows."""
         staged = self.connection.exec_driver_sql(self.statements.count_staged()).scalar()
+        self.connection.rollback()
         if staged != count:
             raise SqlTargetError(f"the staging table has {staged:,} rows instead of {count:,}; nothing was loaded")
+
+    def _refuse_duplicates(self) -> None:
+        """Raise an error if several staged rows have the same key."""
         found = self.connection.exec_driver_sql(self.statements.duplicates()).fetchall()
-        self.connection.rollback()
         if found:
             keys = "; ".join(
                 ", ".join(f"{name}={value}" for name, value in zip(self.match.key, row, strict=True)) for row in found
@@ -192,18 +204,30 @@ class _Load:
     def _merge_once(self, target: SqlTarget) -> tuple[int, int]:
         from sqlalchemy.exc import DBAPIError
 
-        update = self.statements.update()
+        is_empty = False
         try:
             for statement in self.statements.begin():
                 self.connection.exec_driver_sql(statement)
-            updated = self.connection.exec_driver_sql(update).rowcount if update else 0
-            inserted = self.connection.exec_driver_sql(self.statements.insert()).rowcount
+            question = self.statements.is_empty()
+            is_empty = bool(question and self.connection.exec_driver_sql(question).scalar())
+            updated, inserted = (0, self._change(self.statements.fill())) if is_empty else self._update_and_insert()
             self.connection.commit()
         except DBAPIError as error:
             if not error.connection_invalidated:
                 self.connection.rollback()
+                if is_empty:
+                    self._refuse_duplicates()
             raise explain(error.orig or error, target) from None
         return updated, inserted
+
+    def _update_and_insert(self) -> tuple[int, int]:
+        # Without this check, only one of several rows with the same key would be loaded.
+        self._refuse_duplicates()
+        update = self.statements.update()
+        return self._change(update) if update else 0, self._change(self.statements.insert())
+
+    def _change(self, statement: str) -> int:
+        return self.connection.exec_driver_sql(statement).rowcount
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

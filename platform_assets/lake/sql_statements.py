@@ -106,6 +106,15 @@ class Statements:
             return [f"LOCK TABLE {self.target} IN SHARE ROW EXCLUSIVE MODE"]
         return ["BEGIN IMMEDIATE"] if self._is("sqlite") else []
 
+    def is_empty(self) -> str | None:
+        """Ask whether the target is empty; None for databases whose table is not locked by `begin`."""
+        return f"SELECT NOT EXISTS (SELECT 1 FROM {self.target})" if self._is("postgresql") else None
+
+    def fill(self) -> str:
+        """Insert all rows into an empty target. Its key refuses duplicates, in less time than `duplicates` takes."""
+        columns = self._list(self.columns)
+        return f"INSERT INTO {self.target} ({columns}) SELECT {columns} FROM {self.staged}"
+
     def update(self) -> str | None:
         """Update the rows that differ; None if all columns belong to the key."""
         values = [column for column in self.columns if column not in self.key]

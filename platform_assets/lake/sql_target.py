@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import PlatformError
@@ -65,11 +65,14 @@ class SqlTarget:
         The settings that contain it, for messages.
     is_own
         Whether it is the platform's own database.
+    takes_demo
+        Whether sample data may be loaded. The platform's own database takes them always.
     """
 
     url: URL = field(repr=False)
     named_by: str = URL_VARIABLE
     is_own: bool = False
+    takes_demo: bool = False
 
     @property
     def dialect(self) -> str:
@@ -100,16 +103,18 @@ def target_of(settings: Settings) -> SqlTarget | None:
         The URL is malformed, or names a dialect or a driver that the loader does not support.
     """
     if url := settings.sql_target_url.get_secret_value():
-        return parse_target(url)
-    if not (settings.sql_target_server or settings.sql_target_database):
+        target = parse_target(url)
+    elif settings.sql_target_server or settings.sql_target_database:
+        target = target_from_parts(
+            settings.sql_target_dialect or "mssql",
+            settings.sql_target_server,
+            settings.sql_target_database,
+            settings.sql_target_user,
+            settings.sql_target_password.get_secret_value(),
+        )
+    else:
         return None
-    return target_from_parts(
-        settings.sql_target_dialect or "mssql",
-        settings.sql_target_server,
-        settings.sql_target_database,
-        settings.sql_target_user,
-        settings.sql_target_password.get_secret_value(),
-    )
+    return replace(target, takes_demo=settings.sql_target_demo == "on")
 
 
 def parse_target(url: str, named_by: str = URL_VARIABLE) -> SqlTarget:

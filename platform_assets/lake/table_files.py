@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
     from platform_assets.lake.lake_location import LakeLocation
+
+
+_DIGEST = re.compile(r"\.([0-9a-f]{64})\.parquet")
 
 
 def broken_files(location: LakeLocation, name: str, table: DeltaTable) -> dict[str, str]:
@@ -37,6 +42,30 @@ def broken_files(location: LakeLocation, name: str, table: DeltaTable) -> dict[s
         elif not location.is_remote and not is_parquet(local):
             broken[path] = "is not a Parquet file"
     return broken
+
+
+def altered_files(location: LakeLocation, name: str, table: DeltaTable) -> dict[str, str]:
+    """Return the problem of each data file of the opened version whose bytes changed since it was written, by path.
+
+    Reads all local files. Files of earlier releases have no digest in their name and are not checked, nor are those of
+    an object store, which verifies its own checksums.
+    """
+    import pyarrow as pa
+
+    if location.is_remote:
+        return {}
+    altered = {}
+    for path in pa.table(table.get_add_actions(flatten=True))["path"].to_pylist():
+        recorded = _DIGEST.search(path)
+        if recorded and sha256_of(Path(location.uri(name), path)) != recorded[1]:
+            altered[path] = "is not as it was written; delete it"
+    return altered
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def broken_partitions(table: DeltaTable, partition_by: str | None, broken: dict[str, str]) -> set[str]:

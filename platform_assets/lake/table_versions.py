@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
     from deltalake.transaction import CommitProperties
 
+SOURCE = "source"
+"""Metadata of a version: name of the source file that it was made from, without secrets."""
+SOURCE_DIGEST = "source_digest"
+"""Metadata of a version: SHA-256 of the source file that it was made from."""
 _METADATA = "platform_assets"
 _BATCH = "platform_assets_batch"
 """Name of the transaction whose version is the number of the last batch that was added to the table."""
@@ -53,6 +57,8 @@ class TableVersion:
         Input versions by partition. A partition that became empty keeps its entry.
     log_version
         Number of the newest commit that describes this version; higher than `version` if it was restated.
+    batch
+        Number of the batch that the version added; None if it replaced rows.
     """
 
     name: str
@@ -64,6 +70,7 @@ class TableVersion:
     parts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     made_from: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     log_version: int = 0
+    batch: int | None = None
 
 
 def newest(name: str, table: DeltaTable) -> TableVersion:
@@ -157,6 +164,7 @@ def version_in_commit(name: str, ours: Mapping[str, Any], log_version: int) -> T
         parts=parts,
         made_from=ours["made_from"] if "made_from" in ours else _recorded_inputs(ours),
         log_version=log_version,
+        batch=ours.get("batch"),
     )
 
 

@@ -9,6 +9,8 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from platform_assets.lake.table_files import sha256_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 class Uploads:
     """Copies of staged files in the table's folder. Each file is copied at most once.
 
-    File names are random, because a partition value may hold any character. Delta Lake keeps the value in its log.
+    A file's name is random and ends with the digest of its bytes, so that `altered_files` finds changes. It does not
+    contain the partition value, which may hold any character. Delta Lake keeps the value in its log.
 
     Parameters
     ----------
@@ -71,7 +74,7 @@ class Uploads:
         actions = self._done[value] = []
         try:
             for file in self._staged.parts[value].files:
-                path = f"{uuid.uuid4()}.parquet"
+                path = f"{uuid.uuid4()}.{sha256_of(file)}.parquet"
                 action = AddAction(
                     path=path,
                     size=file.stat().st_size,

@@ -24,12 +24,13 @@ from platform_assets.landing.landed_rows import Landed
 from platform_assets.landing.row_writer import LINE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import ibis.expr.types as ir
 
     from platform_assets.base.frames import Expression, Frame
     from platform_assets.engine.staged_files import Staged
+    from platform_assets.lake.erased_subjects import ErasedSubjects
     from platform_assets.lake.schemas import TableSchema
     from platform_assets.lake.table_versions import TableVersion
 
@@ -160,11 +161,16 @@ class Validator:
         Reads and stages the rows.
     max_bad_rows
         Highest share of bad rows, 0 to 1, with which a source is published. Lines are counted in a CSV file.
+    erased
+        Returns the erased persons of a kind; None if nobody was erased.
     """
 
-    def __init__(self, engine: Engine, max_bad_rows: float) -> None:
+    def __init__(
+        self, engine: Engine, max_bad_rows: float, erased: Callable[[str], ErasedSubjects] | None = None
+    ) -> None:
         self._engine = engine
         self._max_bad_rows = max_bad_rows
+        self._erased = erased
 
     def validate(
         self,
@@ -221,18 +227,20 @@ class Validator:
 
     def _from_outside(self, schema: TableSchema, landed: Landed, history: Sequence[TableVersion]) -> Validated:
         with ExitStack() as on_failure:
-            sifted = sift(landed, schema, self._engine)
+            erased = self._erased(schema.subject.kind) if self._erased and schema.subject else None
+            sifted = sift(landed, schema, self._engine, erased)
             with sifted.typed:
                 table = on_failure.enter_context(self._engine.stage(conform(sifted.good(), schema)))
                 with reading(landed):
                     quarantine = on_failure.enter_context(self._engine.stage(quarantined(landed, sifted)))
                     lines = bad_lines(landed, sifted)
+                erased_rows = sifted.erased_rows + sifted.bad_rows() - quarantine.rows
                 judgements = [
                     *self._judge_bad_rows(schema, quarantine, table.rows, lines),
                     *([] if schema.accumulates else [_judge_size(table.rows, _alike(history, landed))]),
                     *self._judge(schema, sifted.readable(), tuple(landed.origin) or (LINE,), sifted.typed.rows),
                 ]
-            facts = _facts(landed, sifted, quarantine, self._engine)
+            facts = _facts(landed, sifted, quarantine, self._engine, erased_rows)
             on_failure.pop_all()
         return Validated(table, judgements, quarantine, facts, landed.source.demo)
 
@@ -310,7 +318,7 @@ def _samples(bad: ir.Table) -> tuple[Mapping[str, Any], ...]:
     return tuple(bad.order_by(place).limit(SAMPLE_ROWS).to_pyarrow().to_pylist())
 
 
-def _facts(landed: Landed, sifted: Sifted, quarantine: Staged, engine: Engine) -> dict[str, Any]:
+def _facts(landed: Landed, sifted: Sifted, quarantine: Staged, engine: Engine, erased: int) -> dict[str, Any]:
     return {
         "source": str(landed.source),
         "source_digest": landed.digest,
@@ -318,6 +326,7 @@ def _facts(landed: Landed, sifted: Sifted, quarantine: Staged, engine: Engine) -
         "quarantined_rows": quarantine.rows,
         "quarantined_by_rule": dict(count_by_rule(engine.staged(quarantine))),
         "identical_rows_dropped": sifted.twins,
+        **({"rows_of_erased_persons_dropped": erased} if erased else {}),
         "unknown_columns": list(sifted.unknown_columns),
     }
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
     from platform_assets.engine.query_engine import Engine
     from platform_assets.landing.archives import Unpacking
-    from platform_assets.landing.csv_records import Unread
+    from platform_assets.landing.csv_records import CsvFile, Unread
     from platform_assets.landing.source_files import Source
 
     Reader = Callable[[Path, Source, Path], str]
@@ -154,7 +154,7 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def table_rows(file: Path, source: Source, target: Path, *, detects_encoding: bool = False) -> str:
+def table_rows(file: Path, source: Source, target: Path, *, declared: str = "", detects: bool = False) -> str:
     """Copy the rows of a CSV or parquet file; the first bytes of the file tell which it is.
 
     A CSV file must be in UTF-8, or in UTF-16 with a byte order mark. In UTF-8, invalid lines are unreadable.
@@ -167,21 +167,24 @@ def table_rows(file: Path, source: Source, target: Path, *, detects_encoding: bo
         Where it came from, for messages.
     target
         The parquet file to write.
-    detects_encoding
-        Whether to detect the encoding of a CSV file instead.
+    declared
+        Encoding of a CSV file, if it is known.
+    detects
+        Whether to detect the encoding of any other CSV file.
     """
     if is_parquet(file):
         rows = _copy_parquet(file, source, target)
         encoding = PARQUET
     else:
-        encoding = detected_encoding(file, str(source)) if detects_encoding else marked_encoding(file)
+        encoding = declared or (detected_encoding(file, str(source)) if detects else marked_encoding(file))
         rows = _copy_csv(file, source, target, encoding)
     demand_rows(rows, source)
     return encoding
 
 
-any_encoding = partial(table_rows, detects_encoding=True)
-"""Like `table_rows`, for a source whose CSV files may be in any encoding."""
+def any_encoding(declared: str = "") -> Reader:
+    """Return a reader for CSV files in any encoding: the declared one, or if that is empty, the detected one."""
+    return partial(table_rows, declared=declared, detects=True)
 
 
 def is_parquet(file: Path) -> bool:
@@ -197,22 +200,25 @@ def demand_rows(rows: int, source: Source) -> None:
 
 
 def _copy_csv(file: Path, source: Source, target: Path, encoding: str) -> int:
+    try:
+        return _write_csv(open_csv(file, str(source), encoding), source, target)
+    except UnicodeError as error:
+        raise SourceError(f"{source} cannot be read as {encoding}: {first_line(error)}; save it as UTF-8") from error
+
+
+def _write_csv(opened: CsvFile, source: Source, target: Path) -> int:
     import pyarrow as pa
 
-    opened = open_csv(file, str(source), encoding)
     if len(opened.names) < 2:  # noqa: PLR2004 - a single column means another separator
         raise not_csv(str(source))
     names = named(opened.names, source)
     columns = [(name, pa.string()) for name in names]
     unread = target.with_name(UNREAD)
-    try:
-        with RowWriter(target, columns, LINES) as writer, RowWriter(unread, columns, LINES) as apart:
-            for piece in opened.pieces():
-                values = dict(zip(names, piece.texts.columns, strict=True))
-                writer.write({LINE: piece.lines, LINES: piece.spans, **values}, len(piece.lines))
-                apart.write(_as_columns(piece.unread), len(piece.unread))
-    except UnicodeError as error:
-        raise SourceError(f"{source} cannot be read as {encoding}: {first_line(error)}; save it as UTF-8") from error
+    with RowWriter(target, columns, LINES) as writer, RowWriter(unread, columns, LINES) as apart:
+        for piece in opened.pieces():
+            values = dict(zip(names, piece.texts.columns, strict=True))
+            writer.write({LINE: piece.lines, LINES: piece.spans, **values}, len(piece.lines))
+            apart.write(_as_columns(piece.unread), len(piece.unread))
     if not apart.rows:
         unread.unlink()
     return writer.rows + apart.rows
@@ -231,7 +237,7 @@ def _copy_parquet(file: Path, source: Source, target: Path) -> int:
     import numpy as np
     import pyarrow as pa
 
-    opened = open_parquet(file, str(source))
+    opened = open_parquet(file, str(source), source.unpacked)
     names = named(opened.schema.names, source)
     holds_bytes = [name for name, kind in zip(names, opened.schema.types, strict=True) if pa.types.is_binary(kind)]
     # Times in nanoseconds land as texts, because the engine cannot stage them.

@@ -26,6 +26,7 @@ from platform_assets.settings import variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from datetime import timedelta
     from pathlib import Path
 
     import psycopg
@@ -354,6 +355,21 @@ class Zone:
         number = max(last, in_lake, table.last_quarantined_batch()) + 1
         self.files.claim(number, MOST_FILES, MOST_BYTES, run)
         return number
+
+    def remove_processed(self, age: timedelta) -> int:
+        """Remove files that are processed and older than `age` from the zone, and return their number.
+
+        Their digests stay recorded, so that the same content never lands again.
+
+        Raises
+        ------
+        SourceError
+            A file cannot be removed.
+        DatabaseError
+            PostgreSQL does not respond.
+        """
+        with self._database().lock(f"landing zone {self.name}"):
+            return sum(self.folder.remove(name, look) for name, look in self.files.processed_before(age).items())
 
     def landed(self, limit: int | None = None) -> Sequence[LandedFile]:
         """Return contents whose rows are in the lake and which are not processed, the oldest first."""

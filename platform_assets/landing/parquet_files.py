@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from platform_assets.landing.packed_files import SizeLimit
+
 MAGIC = b"PAR1"
 """First bytes of a parquet file."""
+MOST_BATCH_BYTES = 1 << 28
+"""Largest size of a decoded batch that has more than one row, if the file has a size limit."""
 _MOST_DIGITS = 38
 """Digits of the widest decimal that the engine supports."""
 
@@ -37,12 +41,15 @@ class ParquetFile:
         Column names and plain types.
     rows
         Number of rows according to the footer.
+    limit
+        Limit for the decoded values; None for a file that the platform wrote.
     """
 
     path: Path
     called: str
     schema: pa.Schema
     rows: int
+    limit: SizeLimit | None = None
 
     def batches(self, size: int, *, use_threads: bool = False) -> Iterator[pa.RecordBatch]:
         """Read the rows, at most `size` at a time, in their order.
@@ -50,16 +57,19 @@ class ParquetFile:
         Raises
         ------
         SourceError
-            A page is damaged, a text is not valid UTF-8, or the footer states another number of rows.
+            A page is damaged, a text is not valid UTF-8, the footer states another number of rows, or the decoded
+            values exceed the limit.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         found = 0
+        # One text of a dictionary may stand in each row. With a limit, dictionaries are decoded in small parts.
+        texts = [field.name for field in self.schema if _is_text(field.type)] if self.limit else None
         with _plain_errors(self.called, "cannot be read to its end"):
-            file = pq.ParquetFile(self.path, pre_buffer=False, page_checksum_verification=True)
+            file = pq.ParquetFile(self.path, pre_buffer=False, page_checksum_verification=True, read_dictionary=texts)
             with file:
-                for batch in file.iter_batches(batch_size=size, use_threads=use_threads):
+                for batch in self._parts(file.iter_batches(batch_size=size, use_threads=use_threads)):
                     columns = [
                         plain(column, kind) for column, kind in zip(batch.columns, self.schema.types, strict=True)
                     ]
@@ -68,8 +78,20 @@ class ParquetFile:
         if found != self.rows:
             raise SourceError(f"{self.called} cannot be read to its end: it has {found} of {self.rows} rows")
 
+    def _parts(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Split batches that would be large once they are decoded."""
+        total = 0
+        for batch in batches:
+            if not self.limit:
+                yield batch
+                continue
+            total += _decoded_bytes(batch)
+            if total > self.limit.limit:
+                raise self.limit.too_large(self.called)
+            yield from _halves(batch)
 
-def open_parquet(path: Path, called: str) -> ParquetFile:
+
+def open_parquet(path: Path, called: str, limit: SizeLimit | None = None) -> ParquetFile:
     """Open a parquet file.
 
     Parameters
@@ -78,11 +100,13 @@ def open_parquet(path: Path, called: str) -> ParquetFile:
         A local file.
     called
         Name of the file in messages.
+    limit
+        Limit for the decoded values, because a small file can fill memory and disk.
 
     Raises
     ------
     SourceError
-        The footer is missing or damaged.
+        The footer is missing or damaged, or states more bytes than the limit.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -90,7 +114,39 @@ def open_parquet(path: Path, called: str) -> ParquetFile:
     with _plain_errors(called, "cannot be read"), pq.ParquetFile(path, page_checksum_verification=True) as file:
         found = file.schema_arrow
         schema = pa.schema([(name, plain_type(kind)) for name, kind in zip(found.names, found.types, strict=True)])
-        return ParquetFile(path, called, schema, file.metadata.num_rows)
+        groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
+        if limit and sum(group.total_byte_size for group in groups) > limit.limit:
+            raise limit.too_large(called)
+        return ParquetFile(path, called, schema, file.metadata.num_rows, limit)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow.types as is_
+
+    return bool(is_.is_string(kind) or is_.is_binary(kind))
+
+
+def _decoded_bytes(batch: pa.RecordBatch) -> int:
+    """Return the size of a batch without dictionaries, in bytes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    total = 0
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type) and _is_text(plain_type(column.type)):
+            total += pc.sum(pc.take(pc.binary_length(column.dictionary), column.indices)).as_py() or 0
+        else:
+            total += column.nbytes
+    return total
+
+
+def _halves(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    if batch.num_rows <= 1 or _decoded_bytes(batch) <= MOST_BATCH_BYTES:
+        yield batch
+        return
+    middle = batch.num_rows // 2
+    yield from _halves(batch.slice(0, middle))
+    yield from _halves(batch.slice(middle))
 
 
 @contextmanager

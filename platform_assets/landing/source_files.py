@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 USUAL_LIMIT = SizeLimit(Settings.model_fields["unpacked_max_bytes"].default, variable("unpacked_max_bytes"))
 """Limit for packed files if the settings name no other."""
 _LOCAL_SCHEMES = ("file://", "local://")
+# The project's extra that contains the driver of a scheme.
+_EXTRAS = {"az": "azure", "abfs": "azure", "abfss": "azure", "gs": "gcs", "gcs": "gcs"}
 # Names that fsspec's drivers use for the modification time and other facts that change when a file is written.
 _MARKS = (
     *("mtime", "created", "ino", "etag", "last-modified", "lastmodified", "last_modified", "updated"),
@@ -160,7 +162,9 @@ def plain_errors(source: Source, done: str) -> Iterator[None]:
     except SourceError:
         raise
     except ImportError as error:
-        raise SourceError(f"{source} needs a driver that is not installed: {error}") from None
+        extra = _EXTRAS.get(source.uri.split("://")[0])
+        fix = f"run `pip install 'platform-assets[{extra}]'`" if extra else str(error)
+        raise SourceError(f"{source} needs a driver that is not installed; {fix}") from None
     except Exception as error:  # noqa: BLE001 - fsspec's drivers raise any error of their client libraries
         # The driver's error may hold the password, so it must not become the cause that a log prints.
         raise SourceError(f"{source} cannot be {done}: {_reason(error, source)}") from None

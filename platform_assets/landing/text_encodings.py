@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 UTF_8 = "utf-8"
+UTF_16 = "utf-16"
+MARKED = (UTF_8, UTF_16)
+"""Encodings that the bytes of a file prove."""
 UTF_8_SHARE = 0.95
 """Share of the lines with non-ASCII bytes that must be valid UTF-8 for a file to count as UTF-8."""
 _PART = 1 << 17
@@ -67,7 +70,7 @@ def marked_encoding(path: Path) -> str:
     """Return `utf-16` for a file with the byte order mark of UTF-16, else `utf-8`."""
     with path.open("rb") as file:
         head = file.read(4)
-    return "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else UTF_8
+    return UTF_16 if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else UTF_8
 
 
 def detected_encoding(path: Path, called: str) -> str:
@@ -83,7 +86,7 @@ def detected_encoding(path: Path, called: str) -> str:
         No known encoding fits.
     """
     if marked_encoding(path) != UTF_8:
-        return "utf-16"
+        return UTF_16
     if _is_utf8_file(path):
         return UTF_8
     sample = bytearray()

@@ -16,7 +16,7 @@ from platform_assets.landing.zone_folder import Look
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     import psycopg
 
@@ -78,6 +78,11 @@ _OF_BATCH = """
 select f.digest, f.batch_at, n.name, n.size, n.marks
 from platform.landing_files f left join platform.landing_names n on n.zone = f.zone and n.digest = f.digest
 where f.zone = %s and f.batch = %s and f.state = 'found' order by f.first_seen_at, f.digest, n.name
+"""
+_PROCESSED_BEFORE = """
+select n.name, n.size, n.marks from platform.landing_names n
+join platform.landing_files f on f.zone = n.zone and f.digest = n.digest
+where f.zone = %s and f.state = 'processed' and greatest(f.first_seen_at, n.seen_at) < now() - %s
 """
 _FINISH = """
 update platform.landing_files set run = %s,
@@ -367,6 +372,10 @@ class ZoneFiles:
             for state, reason, files in (("landed", None, landed), ("set_aside", UNUSABLE, unusable)):
                 digests, names = list(files), list(files.values())
                 connection.execute(_ADOPT, [self.zone, state, reason, batch, run, digests, names])
+
+    def processed_before(self, age: timedelta) -> dict[str, Look]:
+        """Return the listed files whose content is processed and was first seen before `age`."""
+        return {name: Look(size, marks) for name, size, marks in self._rows(_PROCESSED_BEFORE, self.zone, age)}
 
     # Processing of landed files
 

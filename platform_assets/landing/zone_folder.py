@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -144,6 +144,25 @@ class ZoneFolder:
                 raise FileGone(f"{name} was removed before it was read") from None
         return digest.hexdigest()
 
+    def remove(self, name: str, look: Look) -> bool:
+        """Remove a file, unless it was written or removed since it was listed; return whether it was removed.
+
+        Raises
+        ------
+        SourceError
+            The file cannot be removed.
+        """
+        files, root = self._opened
+        path = f"{root}/{name}"
+        with plain_errors(self.source, f"removed ({name})"):
+            try:
+                if not _is_listed(look, self._facts(path)):
+                    return False
+                files.rm_file(path)
+            except FileNotFoundError:
+                return False
+        return True
+
     def _found(self, problems: dict[str, str]) -> dict[str, Mapping[str, Any]]:
         from fsspec.asyn import AsyncFileSystem
 
@@ -152,7 +171,12 @@ class ZoneFolder:
         files.invalidate_cache()
         if isinstance(files, AsyncFileSystem):
             # In an object store, a folder exists only while it has files, so an empty one is not an error.
-            return dict(files.find(root, detail=True))
+            if found := dict(files.find(root, detail=True)):
+                return found
+            # Azure's driver lists no files for a missing container. The container may be unreadable by itself.
+            with suppress(PermissionError):
+                files.info(root.split("/")[0])
+            return {}
         if not files.isdir(root):
             state = "is a file" if files.exists(root) else "does not exist"
             fix = f"create the folder, or correct {self.source.setting}"

@@ -10,6 +10,7 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import ArtefactError
+from platform_assets.models.outputs import PROBABILITY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,8 @@ def dump(model: FittedModel) -> bytes:
         "golden_scores": model.golden_scores,
         "libraries": dict(model.libraries),
     }
+    if model.output is not PROBABILITY:
+        parts["output"] = model.output.name
     if model.training_ranges is not None:
         parts["training_ranges"] = {name: list(ends) for name, ends in model.training_ranges.items()}
     dumped: bytes = skops.io.dumps(parts, compression=COMPRESSION)

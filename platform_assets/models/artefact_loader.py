@@ -13,13 +13,16 @@ from platform_assets.base.errors import ArtefactError
 from platform_assets.base.moved_modules import MOVED
 from platform_assets.models.artefact_format import frame_of
 from platform_assets.models.fitted_model import FittedModel, library_versions, one_line
+from platform_assets.models.outputs import OUTPUTS, PROBABILITY
 from platform_assets.models.trusted_types import TRUSTED_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from platform_assets.models.outputs import Output
+
 TOLERANCE = 1e-9
-"""Largest accepted difference between a golden row's score now and in training.
+"""Largest accepted difference between a golden row's score now and in training, in units of `Output.scale`.
 
 Another processor or BLAS sums in another order, which changes a probability by about 1e-15. Another algorithm or one
 damaged parameter changes it by far more than this tolerance.
@@ -80,6 +83,7 @@ def open_artefact(data: bytes, called: str, read_encoder: Callable[[str], bytes]
         golden_scores=parts["golden_scores"],
         libraries=parts["libraries"],
         training_ranges=_ranges(parts.get("training_ranges")),
+        output=_output(parts.get("output", PROBABILITY.name), called),
     )
     _open_encoders(model, read_encoder)
     _replay(model, called)
@@ -89,6 +93,14 @@ def open_artefact(data: bytes, called: str, read_encoder: Callable[[str], bytes]
 def _ranges(stored: Mapping[str, list[float]] | None) -> dict[str, tuple[float, float]] | None:
     """Return the ranges as a fitted model has them; None for artefacts of versions that did not store them."""
     return None if stored is None else {name: (low, high) for name, (low, high) in stored.items()}
+
+
+def _output(name: Any, called: str) -> Output:
+    if name not in OUTPUTS:
+        raise ArtefactError(
+            f"{called} has the output {name!r}; this version of the platform knows {', '.join(OUTPUTS)}; {TRAIN_AGAIN}"
+        )
+    return OUTPUTS[name]
 
 
 def _open_encoders(model: FittedModel, read: Callable[[str], bytes] | None) -> None:
@@ -147,7 +159,8 @@ def _replay(model: FittedModel, called: str) -> None:
 
     allowed = ENCODER_TOLERANCE if encoders_of(model.estimator) else TOLERANCE
     try:
-        difference = float(np.max(np.abs(model.scores(model.golden_rows) - model.golden_scores)))
+        allowed *= model.output.scale(model.golden_scores)
+        difference = float(np.max(np.abs(model.outputs(model.golden_rows) - model.golden_scores)))
         outcome = f"the scores of its golden rows differ by up to {difference:.3g} ({allowed:g} is allowed)"
     except Exception as error:  # noqa: BLE001 - an estimator of another version can raise any error
         difference, outcome = float("nan"), f"its golden rows cannot be scored ({one_line(error)})"

@@ -21,7 +21,8 @@ from platform_assets.models.artefact_format import dump
 from platform_assets.models.artefact_loader import TRAIN_AGAIN, open_artefact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
+    from datetime import datetime
 
     import pyarrow.fs as pafs
 
@@ -164,6 +165,31 @@ class ArtefactStore:
         names = (info.base_name.removesuffix(_SUFFIX) for info in found if info.base_name.endswith(_SUFFIX))
         return sorted(name for name in names if _DIGEST.fullmatch(name))
 
+    def remove_unnamed(self, named: Collection[str], before: datetime) -> int:
+        """Remove models and encoders that are not named, and unfinished files; return the number of removed files.
+
+        Parameters
+        ----------
+        named
+            Digests of the models and encoders to keep.
+        before
+            Files that were written later are kept too, because a training registers its model after it is stored.
+
+        Raises
+        ------
+        ArtefactError
+            The store does not respond.
+        """
+        import pyarrow.fs as pafs
+
+        with self._plain_errors("unnamed models cannot be removed"):
+            found = self._files.get_file_info(pafs.FileSelector("", allow_not_found=True))
+            old = [info for info in found if info.is_file and info.mtime and info.mtime < before]
+            removed = [info.path for info in old if _is_unnamed(info.base_name, named)]
+            for path in removed:
+                self._files.delete_file(path)
+        return len(removed)
+
     def write_note(self, name: str, data: bytes) -> None:
         """Write a small file next to the models atomically, replacing an existing one.
 
@@ -260,6 +286,14 @@ class ArtefactStore:
             plain = redact(shown(re.sub(r"\x1b\[[0-9;]*m", "", str(error))), secrets)
             reason = " ".join(plain.replace("↳", " ").split())[:_LONGEST_REASON]
             raise ArtefactError(f"{outcome}, in {where}: {reason}") from None
+
+
+def _is_unnamed(name: str, named: Collection[str]) -> bool:
+    digest, _, suffix = name.lstrip(".").partition(".")
+    if not _DIGEST.fullmatch(digest):
+        return False
+    # A name that begins with a dot is that of an unfinished file of a killed process.
+    return name.startswith(".") or (f".{suffix}" in {_SUFFIX, _ENCODER} and digest not in named)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A fitted binary classifier, and how it scores rows from a table or a service.
+"""A fitted model, and how it scores rows from a table or a service.
 
 `artefact_format.py` serialises it.
 """
@@ -15,6 +15,7 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import ArtefactError
+from platform_assets.models.outputs import PROBABILITY, by_column
 from platform_assets.models.thread_limits import loaded_libraries
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from platform_assets.base.frames import Frame
     from platform_assets.models.compiled_pipeline import Arithmetic
+    from platform_assets.models.outputs import Output
 
     Vectors = Frame | NDArray[np.float64]
 
@@ -44,24 +46,26 @@ _LONGEST_REASON = 500
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A fitted binary classifier with its golden rows. Do not change its attributes after the first scoring.
+    """A fitted model with its golden rows. Do not change its attributes after the first scoring.
 
     Attributes
     ----------
     estimator
-        A scikit-learn classifier whose `predict_proba` returns (n, 2). It takes a frame of the features, or a matrix
-        (n, features) if all features are float64 and it has no `feature_names_in_`.
+        A scikit-learn estimator that `output` can ask. It takes a frame of the features, or a matrix (n, features) if
+        all features are float64 and it has no `feature_names_in_`.
     features
         Column names in the order of the fit.
     golden_rows
         Usually `GOLDEN_ROWS` rows with exactly these columns: booleans, numbers or strings.
     golden_scores
-        (rows,) float64: scores of the golden rows in training.
+        Output for the golden rows in training, float64: (rows,) for one number per row, else (rows, columns).
     libraries
         Version of each library in training, as `library_versions` returns them.
     training_ranges
         Smallest and largest value of each numeric feature in the training rows. Features without a number are missing.
         None for artefacts of older versions, which do not contain them.
+    output
+        The numbers that the model gives per row, which depend on its task.
     """
 
     estimator: Any
@@ -70,9 +74,10 @@ class FittedModel:
     golden_scores: NDArray[np.float64]
     libraries: Mapping[str, str]
     training_ranges: Mapping[str, tuple[float, float]] | None = None
+    output: Output = PROBABILITY
 
     def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Return the probability of the positive class, (n,) float64, with one BLAS and OpenMP thread.
+        """Return the main number of each row, (n,) float64: the probability of the positive class, or the value.
 
         Parameters
         ----------
@@ -84,17 +89,47 @@ class FittedModel:
         ArtefactError
             A feature is missing, or a value does not fit its feature's type.
         """
+        found = self.outputs(rows)
+        return found if found.ndim == 1 else found[:, 0]
+
+    def predict(self, rows: Frame | Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
+        """Return the numbers of each row by their names, (n,) float64 each; see `outputs.py` for the names.
+
+        Raises
+        ------
+        ArtefactError
+            A feature is missing, or a value does not fit its feature's type.
+        """
+        return by_column(self.output, self.outputs(rows))
+
+    def outputs(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Return all numbers of each row, float64, with one BLAS and OpenMP thread.
+
+        Parameters
+        ----------
+        rows
+            As for `vectors`.
+
+        Returns
+        -------
+        (n,) for a model with one number per row, else (n, columns of the output).
+
+        Raises
+        ------
+        ArtefactError
+            A feature is missing, or a value does not fit its feature's type.
+        """
         # More threads took 13 times as long on a busy machine (measured), because they wait for each other.
         with loaded_libraries().limit(limits=1):
-            return self.scores_unlimited(rows)
+            return self.outputs_unlimited(rows)
 
-    def scores_unlimited(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Like `scores`, but without a limit on threads; for threads that already called `keep_to_one_thread`."""
+    def outputs_unlimited(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Like `outputs`, but without a limit on threads; for threads that already called `keep_to_one_thread`."""
         import numpy as np
 
         count = len(rows)
         if not count:
-            return np.empty(0)
+            return np.empty((0, *self.golden_scores.shape[1:]))
         beyond = -count % ROWS_AT_ONCE
         if beyond and self._only_numbers and isinstance(rows, Sequence):
             # Fill up the list, because appending to a frame is slow.
@@ -103,7 +138,7 @@ class FittedModel:
         if beyond:
             vectors = self._filled_up(vectors, beyond)
         try:
-            scores = self._positive(vectors)[:count]
+            scores = self._asked(vectors)[:count]
         except (TypeError, ValueError) as error:
             raise ArtefactError(f"the model cannot score these rows: {one_line(error)}") from None
         return np.asarray(scores, dtype=np.float64)
@@ -167,14 +202,14 @@ class FittedModel:
             missing = [name for name in self.features if not all(name in there for there in columns)]
             raise ArtefactError(f"the columns {missing} are missing; the model needs {list(self.features)}") from None
 
-    def _positive(self, vectors: Vectors) -> NDArray[np.float64]:
+    def _asked(self, vectors: Vectors) -> NDArray[np.float64]:
         import numpy as np
         from sklearn import config_context
 
         from platform_assets.models.compiled_pipeline import FAR_FROM_INFINITE
 
         if not isinstance(vectors, np.ndarray):
-            return self._asked(vectors)
+            return self.output.ask(self.estimator, vectors)
         size = np.abs(vectors)
         # Skip scikit-learn's search for NaN and infinity if no step can encounter them.
         with config_context(assume_finite=bool((size < FAR_FROM_INFINITE).all())):
@@ -182,11 +217,7 @@ class FittedModel:
                 # Ignore this error, because the call below raises it again with the estimator's better message.
                 with suppress(ValueError):
                     return self._arithmetic(vectors)
-            return self._asked(vectors)
-
-    def _asked(self, vectors: Vectors) -> NDArray[np.float64]:
-        scores: NDArray[np.float64] = self.estimator.predict_proba(vectors)[:, 1]
-        return scores
+            return self.output.ask(self.estimator, vectors)
 
     @cached_property
     def _arithmetic(self) -> Arithmetic | None:
@@ -199,7 +230,7 @@ class FittedModel:
             arithmetic, rows = arithmetic_of(self.estimator), self.vectors(self.golden_rows)
             if arithmetic is None or not isinstance(rows, np.ndarray):
                 return None
-            found, expected = arithmetic(rows.copy(order="K")), self._asked(rows)
+            found, expected = arithmetic(rows.copy(order="K")), self.output.ask(self.estimator, rows)
         except Exception:  # noqa: BLE001 - scoring with the estimator itself raises the error again
             return None
         if np.array_equal(found, expected):
@@ -248,7 +279,7 @@ class FittedModel:
         if not self._only_numbers or hasattr(self.estimator, "feature_names_in_"):
             return True
         # An estimator cannot check the column names of a matrix, so check them once with a named frame.
-        self.estimator.predict_proba(self.golden_rows[list(self.features)].head(1))
+        self.output.ask(self.estimator, self.golden_rows[list(self.features)].head(1))
         return False
 
     def _of_rows(self, rows: Sequence[Mapping[str, Any]]) -> Vectors:

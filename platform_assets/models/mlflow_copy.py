@@ -20,7 +20,7 @@ _EXAMPLES = 5
 
 
 def save_copy(model: FittedModel, folder: Path, run_id: str) -> None:
-    """Write a model in MLflow's format; its predictions are the probabilities of both classes."""
+    """Write a model in MLflow's format; its predictions are the probabilities of both classes, or the values."""
     from mlflow import sklearn
     from mlflow.models import Model, infer_signature
 
@@ -34,11 +34,11 @@ def save_copy(model: FittedModel, folder: Path, run_id: str) -> None:
             mlflow_model=Model(artifact_path=MODEL, run_id=run_id),
             serialization_format=sklearn.SERIALIZATION_FORMAT_SKOPS,
             skops_trusted_types=list(TRUSTED_TYPES),
-            signature=infer_signature(rows, model.estimator.predict_proba(rows)),
+            signature=infer_signature(rows, getattr(model.estimator, model.output.method)(rows)),
             input_example=rows.head(_EXAMPLES),
             # Without this list, MLflow would load the model in another process for 5 s to find its imports.
             pip_requirements=[f"{name}=={number}" for name, number in model.libraries.items() if name != "python"],
-            pyfunc_predict_fn="predict_proba",
+            pyfunc_predict_fn=model.output.method,
         )
 
 

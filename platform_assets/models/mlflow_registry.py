@@ -29,6 +29,7 @@ from platform_assets.models.registry import (
     ModelVersion,
     Registration,
     finite,
+    named_digests,
     pinned,
     refuse_field_tags,
     refuse_no_alias,
@@ -222,6 +223,10 @@ class MlflowRegistry:
         """Return the table versions that registered versions were trained on; see `ModelRegistry`."""
         return pinned(self._tables(found) for found in self._search())
 
+    def named_artefacts(self) -> set[str]:
+        """Return the digests of the artefacts and encoders of all versions; see `ModelRegistry`."""
+        return named_digests([read_version(found) for found in self._search() if FINGERPRINT_TAG in found.tags])
+
     def _tables(self, found: MlflowVersion) -> dict[str, int]:
         """Return the tables of a version from its tag, or from its record if the tag cannot be read."""
         try:
@@ -310,7 +315,9 @@ class MlflowRegistry:
         tags = {FINGERPRINT_TAG: registration.fingerprint, DIGEST_TAG: registration.digest, **registration.tags}
         run = self._client.create_run(experiment, tags=tags, run_name=registration.fingerprint[:12])
         run_id, now = run.info.run_id, run.info.start_time
-        parameters = {**registration.parameters, "threshold": registration.threshold}
+        parameters = dict(registration.parameters)
+        if registration.threshold is not None:
+            parameters["threshold"] = registration.threshold
         self._client.log_batch(
             run_id,
             metrics=[Metric(name, value, now, 0) for name, value in finite(registration.metrics).items()],

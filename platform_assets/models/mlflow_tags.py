@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 FINGERPRINT_TAG = f"{PREFIX}fingerprint"
 DIGEST_TAG = f"{PREFIX}digest"
 THRESHOLD_TAG = f"{PREFIX}threshold"
+NO_THRESHOLD = "none"
+"""Value of this tag for a model that decides nothing. A missing tag is an error, because it may have been deleted."""
 TABLE_DIGESTS_TAG = f"{PREFIX}table_digests"
 METRICS_TAG = f"{PREFIX}metrics"
 PARAMETERS_TAG = f"{PREFIX}parameters"
@@ -28,7 +30,7 @@ def version_tags(registration: Registration) -> dict[str, str]:
         **registration.tags,
         FINGERPRINT_TAG: registration.fingerprint,
         DIGEST_TAG: registration.digest,
-        THRESHOLD_TAG: repr(float(registration.threshold)),
+        THRESHOLD_TAG: NO_THRESHOLD if registration.threshold is None else repr(float(registration.threshold)),
         TABLES_TAG: json.dumps(dict(registration.tables)),
         TABLE_DIGESTS_TAG: json.dumps(dict(registration.table_digests)),
         METRICS_TAG: json.dumps(finite(registration.metrics)),
@@ -64,8 +66,10 @@ def read_version(found: MlflowVersion) -> ModelVersion:
         raise _unreadable(found, f"the tag {error.args[0]} is missing") from None
 
 
-def _threshold(found: MlflowVersion) -> float:
+def _threshold(found: MlflowVersion) -> float | None:
     text = found.tags[THRESHOLD_TAG]
+    if text == NO_THRESHOLD:
+        return None
     try:
         return float(text)
     except ValueError:

@@ -31,9 +31,12 @@ PREFIX = "platform."
 """Prefix of the tags for a version's fields, which a registration's own tags must not have."""
 TABLES_TAG = f"{PREFIX}tables"
 """Tag with the tables of the training: JSON, table name to version in the lake."""
+ERASED_TAG = "erased"
+"""Tag of a version that learned from a person whose data were erased: the number of the erasure, and when."""
 _NAME = re.compile(r"[\w.-]+")
 _FINGERPRINT = re.compile(r"[\w.:-]+")
 _ALIAS = re.compile(r"(?![vV]\d+$)(?!(?i:latest)$)[A-Za-z0-9_-]+")
+_DIGEST = re.compile("[0-9a-f]{64}")
 _LISTED = 20
 """Number of versions that an error message lists."""
 
@@ -51,7 +54,7 @@ class Registration:
     digest
         Digest of the artefact.
     threshold
-        Score from which a row counts as positive.
+        Score from which a row counts as positive; None if the model decides nothing.
     tables, table_digests
         Tables of the training: name to version in the lake, and name to digest of the rows.
     metrics
@@ -71,7 +74,7 @@ class Registration:
     name: str
     fingerprint: str
     digest: str
-    threshold: float
+    threshold: float | None
     tables: Mapping[str, int]
     table_digests: Mapping[str, str]
     metrics: Mapping[str, float]
@@ -110,7 +113,7 @@ class ModelVersion:
     version: int
     digest: str
     fingerprint: str
-    threshold: float
+    threshold: float | None
     tables: Mapping[str, int]
     table_digests: Mapping[str, str]
     metrics: Mapping[str, float]
@@ -215,6 +218,22 @@ class ModelRegistry(Protocol):
         """
         ...
 
+    def named_artefacts(self) -> set[str]:
+        """Return the digests of the artefacts and encoders of all versions; upkeep keeps them.
+
+        Raises
+        ------
+        RegistryError
+            A version cannot be read, so no artefact may be removed.
+        """
+        ...
+
+
+def named_digests(versions: Collection[ModelVersion]) -> set[str]:
+    """Return the digests of the versions' artefacts, and of the encoders among their parameters."""
+    parameters = [str(value) for version in versions for value in version.parameters.values()]
+    return {version.digest for version in versions} | {value for value in parameters if _DIGEST.fullmatch(value)}
+
 
 def champion_or_newest(registry: ModelRegistry, name: str) -> ModelVersion | None:
     """Return the champion, or the newest version if there is no champion; None if there is no version."""
@@ -301,6 +320,11 @@ class MemoryRegistry:
         found: dict[str, Any] = json.loads(self._records[name, self.version(name, number).version])
         return found
 
+    def named_artefacts(self) -> set[str]:
+        """Return the digests of the artefacts and encoders of all versions."""
+        with self._lock:
+            return named_digests([version for there in self._versions.values() for version in there])
+
     def pinned_tables(self) -> Mapping[str, set[int]]:
         """Return the table versions that registered versions were trained on, by table."""
         with self._lock:
@@ -315,7 +339,7 @@ def as_version(registration: Registration, number: int, created_at: datetime, ru
             version=number,
             digest=registration.digest,
             fingerprint=registration.fingerprint,
-            threshold=float(registration.threshold),
+            threshold=registration.threshold,
             tables=registration.tables,
             table_digests=registration.table_digests,
             metrics=finite(registration.metrics),

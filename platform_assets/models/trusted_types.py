@@ -8,6 +8,7 @@ TRUSTED_TYPES = (
     # against the tree's bounds.
     "numpy.dtype",
     "platform_assets.models.calibration.CalibratedEstimator",
+    "platform_assets.models.interval_regressor.IntervalRegressor",
     "platform_assets.models.number_estimators.NumberColumns",
     "platform_assets.models.row_limit.LimitedRows",
     "platform_assets.models.text_estimators.CompactTfidf",
@@ -28,6 +29,7 @@ TRUSTED_TYPES = (
 """Full names of the trusted types."""
 STABLE_MODULES = (
     "platform_assets.models.calibration",
+    "platform_assets.models.interval_regressor",
     "platform_assets.models.number_estimators",
     "platform_assets.models.row_limit",
     "platform_assets.models.text_estimators",

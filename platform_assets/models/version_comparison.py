@@ -36,7 +36,7 @@ def artefact_problem(artefacts: ArtefactStore, digest: str) -> str | None:
     return None
 
 
-def differences(version: ModelVersion, digest: str, threshold: float, evidence: Mapping[str, Any]) -> list[str]:
+def differences(version: ModelVersion, digest: str, threshold: float | None, evidence: Mapping[str, Any]) -> list[str]:
     """Return how a registered version differs from the frozen evidence, one sentence for each difference.
 
     Parameters

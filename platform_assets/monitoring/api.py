@@ -1,4 +1,4 @@
-"""HTTP routes that store and list labels, the observed outcomes of predictions, for any model."""
+"""HTTP routes of labels, the observed outcomes of predictions, for any model; and the route of `trace`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import JSON
 from platform_assets.monitoring.labels import LONGEST_SUBJECT, Filed, Label, fault
+from platform_assets.monitoring.trace.example import EXAMPLE
+from platform_assets.monitoring.trace.results import Trace, trace_as_json
 from platform_assets.web.one_or_many import (
     LARGEST_FLOAT,
     MOST_AT_ONCE,
@@ -25,9 +27,10 @@ from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import Problem, invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from platform_assets.services import Services
+    from platform_assets.training.model_spec import ModelSpec
 
 _NOW = "2026-01-31T12:00:00Z"
 _MODEL = "credit_risk_model"
@@ -38,6 +41,24 @@ _STANDING = (
     "counts."
 )
 ModelName = Annotated[str, Path(description="Name of the registered model.", examples=[_MODEL])]
+
+AnswerId = Annotated[
+    str,
+    Path(
+        max_length=200,
+        description="`X-Request-ID` of a response, or the id of a stored answer, `<file digest>:<line>`.",
+        examples=[_REQUEST],
+    ),
+]
+AnswerNumber = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=MOST_AT_ONCE,
+        description="One answer of the request, from 1; by default the first ten.",
+        examples=[None],
+    ),
+]
 
 
 def _time(value: Any) -> datetime:
@@ -71,7 +92,8 @@ ObservedAt = Annotated[Time, Field(description="When the label was observed, wit
 Value = Annotated[
     float,
     Field(
-        description="0 or 1; 1 is the positive class of the model.", json_schema_extra={"enum": [0, 1]}, examples=[1]
+        description="0 or 1 for a classifier, where 1 is the positive class; for a regression model the true value.",
+        examples=[1],
     ),
 ]
 RequestId = Annotated[
@@ -209,21 +231,22 @@ _EXAMPLES = (
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes. A service that runs from a bundle has none, because labels need the database.
+    """Return the routes. A service that runs from a bundle has none, because they need the database.
 
     Parameters
     ----------
     services
         The platform's services.
     """
-    routes = APIRouter(tags=["labels"])
+    routes = APIRouter()
     if services.bundle is None:
         _add_labels(routes, services)
+        _add_trace(routes, services)
     return routes
 
 
 def _add_labels(routes: APIRouter, services: Services) -> None:
-    @routes.post("/labels/{model}", **documentation(FiledLabel | FiledLabels, _EXAMPLES))
+    @routes.post("/labels/{model}", tags=["labels"], **documentation(FiledLabel | FiledLabels, _EXAMPLES))
     def send_labels(model: ModelName, sent: SentLabels, request: Request) -> Response:
         """Store labels of predictions of a model: one label, or up to 1,000.
 
@@ -231,14 +254,14 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
         or was made after the label was observed, is reported with the reason, and the other labels are stored. Sending
         a label again changes nothing. A label that was observed later supersedes an earlier one.
         """
-        _demand_model(request, model)
+        spec = _declared(request, model)
         labels = [_label(one) for one in sent.items]
-        _demand_sound(labels, many=sent.is_many)
-        filed = services.labels.store(model, labels, request.state.asked.caller)
+        _demand_sound(labels, spec, many=sent.is_many)
+        filed = services.labels.store(spec, labels, request.state.asked.caller)
         answer = _several(filed) if sent.is_many else _one(filed[0])
         return Response(answer.model_dump_json(), media_type=JSON)
 
-    @routes.get("/labels/{model}", response_model=list[KeptLabel])
+    @routes.get("/labels/{model}", response_model=list[KeptLabel], tags=["labels"])
     def list_labels(
         model: ModelName,
         request: Request,
@@ -248,7 +271,7 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
         items_per_page: ItemsPerPage = 50,
     ) -> Response:
         """List the labels of a request or of a subject, including superseded ones, latest observation first."""
-        _demand_model(request, model)
+        _declared(request, model)
         if (request_id is None) is (subject is None):
             raise invalid([{"loc": ["query", "request_id"], "msg": "Give either request_id or subject."}])
         history = services.labels.history(model, request_id=request_id, subject=subject)
@@ -257,19 +280,36 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
         return Response(_KEPT.dump_json(found), media_type=JSON, headers=dict(shown.headers))
 
 
-def _demand_model(request: Request, model: str) -> None:
-    known = request.app.state.models
+def _add_trace(routes: APIRouter, services: Services) -> None:
+    @routes.get(
+        "/trace/{request_id}",
+        response_model=Trace,
+        responses={200: {"content": {JSON: {"example": EXAMPLE}}}},
+        tags=["trace"],
+    )
+    def trace_answer(request_id: AnswerId, answer: AnswerNumber = None) -> Response:
+        """Trace an answer to the raw bytes behind it.
+
+        Returns the features as served, the table versions, the rows with their files and lines, the model version with
+        its approval and training, and the runs that made each table. What is unknown is listed as missing.
+        """
+        return Response(trace_as_json(services.tracer.trace(request_id, answer)), media_type=JSON)
+
+
+def _declared(request: Request, model: str) -> ModelSpec:
+    known: Mapping[str, ModelSpec] = request.app.state.models
     if model not in known:
         raise NotFound(f"There is no model of this name; the models are {', '.join(sorted(known))}.")
+    return known[model]
 
 
 def _label(sent: SentLabel | SentLabels) -> Label:
     return Label(sent.label, sent.observed_at, sent.request_id, sent.place, sent.subject, sent.at)
 
 
-def _demand_sound(labels: Sequence[Label], *, many: bool) -> None:
+def _demand_sound(labels: Sequence[Label], spec: ModelSpec, *, many: bool) -> None:
     now = datetime.now(UTC)
-    faults = [(number, why) for number, label in enumerate(labels) if (why := fault(label, now))]
+    faults = [(number, why) for number, label in enumerate(labels) if (why := fault(label, now, spec.task))]
     if faults:
         raise invalid({"loc": ["body", *(["labels", number] if many else [])], "msg": why} for number, why in faults)
 

@@ -102,13 +102,13 @@ class Labels:
     def __init__(self, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._connect = connect
 
-    def store(self, model: str, labels: Sequence[Label], sender: str) -> list[Filed]:
+    def store(self, spec: ModelSpec, labels: Sequence[Label], sender: str) -> list[Filed]:
         """Store labels in one transaction; return the result for each label, in the order of `labels`.
 
         Parameters
         ----------
-        model
-            Name of the registered model.
+        spec
+            Declaration of the model.
         labels
             (n,) the labels. A label that cannot be stored does not prevent the others from being stored.
         sender
@@ -120,7 +120,7 @@ class Labels:
             The database does not answer; nothing was stored.
         """
         with self.transaction() as connection:
-            return store(connection, model, labels, sender)
+            return store(connection, spec, labels, sender)
 
     def history(self, model: str, *, request_id: str | None = None, subject: str | None = None) -> list[Kept]:
         """Return the labels of a request or of a subject, including superseded ones, latest observation first.
@@ -170,10 +170,10 @@ class Labels:
             ) from None
 
 
-def store(connection: Connection, model: str, labels: Sequence[Label], sender: str) -> list[Filed]:
+def store(connection: Connection, spec: ModelSpec, labels: Sequence[Label], sender: str) -> list[Filed]:
     """Like `Labels.store`, but within the caller's transaction."""
-    now = datetime.now(UTC)
-    faults = [fault(label, now) for label in labels]
+    now, model = datetime.now(UTC), spec.name
+    faults = [fault(label, now, spec.task) for label in labels]
     targets = _targets(connection, model, labels, faults)
     filed = [found if isinstance(found, Filed) else None for found in targets]
     sound = {number: found for number, found in enumerate(targets) if isinstance(found, _Target)}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from psycopg import sql
 
+    from platform_assets.base.frames import Frame
     from platform_assets.training.model_spec import ModelSpec
 
 LOG = PredictionTable(
@@ -48,17 +49,17 @@ where distance = 1
 """
 _FOUND = """
 select sent.id, sent.label, sent.observed_at, {source}::int as source, {key} as prediction, {subject} as subject,
-    {score} as score, {version}::bigint as version, {approval}::bigint as approval, {about} as about
+    {score} as score, {beside} as beside, {version}::bigint as version, {approval}::bigint as approval, {about} as about
 from sent join {table} as predicted on {matches}
 """
 _OF_CHAMPION = """
-select score, coalesce(subject, prediction), min(label), max(label), count(*)
+select score, coalesce(subject, prediction), min(label), max(label), count(*), beside, min(about)
 from (
     select *, max(observed_at) over (partition by source, prediction) as last from labelled
     where version = %(version)s and approval = %(approval)s
 ) as of_champion
 where observed_at = last
-group by source, prediction, subject, score
+group by source, prediction, subject, score, beside
 order by source, prediction
 """
 _COUNTS = """
@@ -79,11 +80,12 @@ class LabelledPredictions:
     received, unmatched, of_others
         Numbers of labels: of the model, without a prediction, and of predictions of other versions.
     contradictory
-        Number of predictions whose last labels contradict each other. They are not in `labels`, `scores` and `groups`.
-    labels, scores
-        Label and probability of each labelled prediction, (n,) float64.
-    groups
-        Subject of each labelled prediction, or its key if it has no subject, (n,) text.
+        Number of predictions whose last labels contradict each other. They are not in `rows`.
+    rows
+        One row per labelled prediction: `label` and `score` as floats, `group` with its subject, or its key if it has
+        no subject, `at` with the time to which it applies, and the columns of `PredictionTable.beside`.
+    outputs
+        The model's output for each of these rows; see `FittedModel.outputs`. (n,) if an end of an interval is unknown.
     """
 
     predictions: int
@@ -91,9 +93,18 @@ class LabelledPredictions:
     unmatched: int
     of_others: int
     contradictory: int
-    labels: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    groups: NDArray[np.object_]
+    rows: Frame
+    outputs: NDArray[np.float64]
+
+    @property
+    def labels(self) -> NDArray[np.float64]:
+        """Label of each labelled prediction, (n,)."""
+        return self.rows["label"].to_numpy(dtype="float64")
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Probability or value of each labelled prediction, (n,)."""
+        return self.rows["score"].to_numpy(dtype="float64")
 
     @property
     def share(self) -> float:
@@ -113,8 +124,6 @@ def join(connection: psycopg.Connection[Any], spec: ModelSpec, version: int, app
     version, approval
         The version, and the approval request by which it became champion.
     """
-    import numpy as np
-
     tables = (LOG, *spec.prediction_tables)
     values = {"model": spec.name, "horizon": spec.label_horizon, "version": version, "approval": approval}
     connection.execute(_join(tables), values)
@@ -123,16 +132,37 @@ def join(connection: psycopg.Connection[Any], spec: ModelSpec, version: int, app
     predictions = sum(connection.execute(_count(table), values).fetchall()[0][0] for table in tables)
     connection.execute(b"drop table labelled")
     agreed = [row for row in rows if row[2] == row[3]]
+    found = _rows(agreed)
     return LabelledPredictions(
         predictions=predictions,
         received=received,
         unmatched=received - matched,
         of_others=matched - of_champion,
         contradictory=len(rows) - len(agreed),
-        labels=np.array([row[2] for row in agreed], dtype=np.float64),
-        scores=np.array([row[0] for row in agreed], dtype=np.float64),
-        groups=np.array([row[1] for row in agreed], dtype=object),
+        rows=found,
+        outputs=_outputs(spec, found),
     )
+
+
+def _rows(agreed: Sequence[tuple[Any, ...]]) -> Frame:
+    """Return the labelled predictions as a frame, from rows of `_OF_CHAMPION`."""
+    import pandas as pd
+
+    beside = pd.DataFrame([row[5] for row in agreed], index=range(len(agreed)), dtype="float64")
+    return beside.assign(
+        label=pd.Series([row[2] for row in agreed], dtype="float64"),
+        score=pd.Series([row[0] for row in agreed], dtype="float64"),
+        group=pd.Series([row[1] for row in agreed], dtype="object"),
+        at=pd.to_datetime(pd.Series([row[6] for row in agreed]), utc=True),
+    )
+
+
+def _outputs(spec: ModelSpec, rows: Frame) -> NDArray[np.float64]:
+    """Return the numbers of the model's output that are stored: all of them, or only the main one."""
+    first, *others = spec.task.learner.output.columns
+    if others and set(others) <= set(rows.columns) and bool(rows[others].notna().to_numpy().all()):
+        return rows.rename(columns={"score": first})[[first, *others]].to_numpy(dtype="float64")
+    return rows["score"].to_numpy(dtype="float64")
 
 
 def _join(tables: Sequence[PredictionTable]) -> sql.Composed:
@@ -154,12 +184,21 @@ def _found(table: PredictionTable, number: int, matches: sql.Composable) -> sql.
         key=_joined(table.key, "/"),
         subject=_joined(table.subjects[0], ":"),
         score=_column(table.score),
+        beside=_beside(table),
         version=_column(table.version),
         approval=_column(table.approval),
         about=_time(table),
         table=sql.Identifier(*table.name.split(".")),
         matches=sql.SQL(" and ").join([matches, *_of_model(table)]),
     )
+
+
+def _beside(table: PredictionTable) -> sql.Composed:
+    """Return the further columns of a table as one JSON object."""
+    from psycopg import sql
+
+    pairs = [sql.SQL("{}, {}").format(sql.Literal(name), _column(column)) for name, column in table.beside.items()]
+    return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
 
 
 def _about(table: PredictionTable, subject: Sequence[str]) -> sql.Composed:

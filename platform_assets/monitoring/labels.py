@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from platform_assets.base.printable_text import unprintable
 
-CLASSES = (0.0, 1.0)
-"""The labels of a classifier; 1 is the positive class."""
+if TYPE_CHECKING:
+    from platform_assets.training.tasks import Task
+
 CLOCK_SKEW = timedelta(minutes=1)
 """Allowed clock skew: how far a time may lie in the future."""
 FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,7 +31,7 @@ class Label:
     Attributes
     ----------
     label
-        One of `CLASSES`.
+        A label that the model's task accepts.
     observed_at
         Time of the observation, with time zone.
     request_id
@@ -85,7 +86,7 @@ class Kept:
     standing: Standing
 
 
-def fault(label: Label, now: datetime) -> str | None:
+def fault(label: Label, now: datetime, task: Task) -> str | None:
     """Validate a label without its prediction: return why it cannot be stored, or None if it is valid.
 
     Parameters
@@ -94,9 +95,11 @@ def fault(label: Label, now: datetime) -> str | None:
         The label.
     now
         Current time, with time zone.
+    task
+        Task of the model.
     """
-    if label.label not in CLASSES:
-        return f"the label is {label.label:g}; send 0 or 1, where 1 is the positive class"
+    if odd := task.label_fault(label.label):
+        return odd
     for name, time in (("observed_at", label.observed_at), ("at", label.at)):
         if time is None:
             continue

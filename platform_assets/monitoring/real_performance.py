@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from platform_assets.evaluation.binary_classification import evaluate
 from platform_assets.evaluation.gate import judge
-from platform_assets.training.examples import FEWEST_OF_A_CLASS
+from platform_assets.evaluation.judged import Judged
 from platform_assets.training.training_results import Assessment
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ class RealPerformance:
 
     Attributes
     ----------
+    spec
+        Declaration of the model.
     champion
         The promotion by which the version became champion.
     found
@@ -32,6 +33,7 @@ class RealPerformance:
         Metrics, plots and verdict on the labelled predictions; None if there are not enough labels.
     """
 
+    spec: ModelSpec
     champion: Promotion
     found: LabelledPredictions
     assessment: Assessment | None
@@ -40,10 +42,10 @@ class RealPerformance:
     def examples(self) -> str:
         """Numbers of labelled predictions, and of predictions and labels that are left out, as text."""
         found = self.found
-        positives = int(found.labels.sum())
+        about = "; ".join(filter(None, [f"{found.share:.1%}", self.spec.task.told_labels(found.labels)]))
         told = (
             f"{len(found.labels):,} of {found.predictions:,} predictions of version {self.champion.version} have a "
-            f"label ({found.share:.1%}; {positives:,} positive)"
+            f"label ({about})"
         )
         left_out = (
             (found.contradictory, "predictions with contradictory labels are left out"),
@@ -56,7 +58,7 @@ class RealPerformance:
     def told(self) -> str:
         """The result in one sentence."""
         if self.assessment is None:
-            return f"not enough labels: {FEWEST_OF_A_CLASS} of each class are required; {self.examples}"
+            return f"not enough labels: {self.spec.task.too_few(self.found.labels)}; {self.examples}"
         failed = [reason.told for reason in self.assessment.verdict.reasons if not reason.passed]
         return "; ".join([*failed, self.examples])
 
@@ -84,26 +86,26 @@ def real_performance(spec: ModelSpec, ledger: Ledger, labels: Labels) -> RealPer
     if champion is None:
         return None
     found = labels.joined(spec, champion.version, champion.request_id)
-    return RealPerformance(champion, found, assess(spec, champion.threshold, found))
+    return RealPerformance(spec, champion, found, assess(spec, champion.threshold, found))
 
 
-def assess(spec: ModelSpec, threshold: float, found: LabelledPredictions) -> Assessment | None:
-    """Assess labelled predictions against the criteria of the model; None if there are not enough labels."""
-    import numpy as np
+def assess(spec: ModelSpec, threshold: float | None, found: LabelledPredictions) -> Assessment | None:
+    """Assess labelled predictions against the criteria of the model; None if there are not enough labels.
 
-    positives = int(found.labels.sum())
-    if min(positives, len(found.labels) - positives) < FEWEST_OF_A_CLASS:
+    Criteria are left out if the stored predictions lack what their metrics need, such as the values of a baseline.
+    """
+    if spec.task.too_few(found.labels):
         return None
-    labels = found.labels.astype(np.int64)
-    estimates = evaluate(labels, found.scores, found.groups, threshold, resamples=spec.resamples)
+    labels = spec.task.labels(found.rows["label"])
+    judged = Judged(found.rows, "group", labels, found.outputs, threshold)
+    estimates = spec.task.evaluate(judged, spec.resamples)
     return Assessment(
+        spec=spec,
+        judged=judged,
         estimates=estimates,
         subgroups={},
         difference=None,
-        verdict=judge(estimates, spec.criteria),
+        verdict=judge(estimates, [one for one in spec.criteria if one.metric in estimates]),
         explanations=(),
         errors={},
-        labels=labels,
-        scores=found.scores,
-        threshold=threshold,
     )

@@ -1,8 +1,9 @@
-"""The commands `run`, `up`, `migrate` and `doctor`."""
+"""The commands of operations: run, up, migrate, doctor, table, readiness, upkeep, backup, restore and erase."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -20,6 +21,8 @@ STATES = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red
 SIGNS = {"running": "[cyan]...[/]", "done": "[green]ok[/]", "failed": "[red]FAILED[/]", "skipped": "[yellow]skipped[/]"}
 
 commands = typer.Typer()
+table = typer.Typer(help="Tables of the lake.", no_args_is_help=True)
+commands.add_typer(table, name="table")
 
 
 @commands.command()
@@ -52,7 +55,7 @@ def up(context: typer.Context) -> None:
     settings: Settings = context.obj.settings
     out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
     from platform_assets.base.home_folder import make_home
-    from platform_assets.operations.servers import DatabaseWatch, servers
+    from platform_assets.operations.servers import DatabaseWatch, servers, watched
     from platform_assets.operations.supervisor import Supervisor
     from platform_assets.operations.up_lock import DatabaseClaim, only_one_up
 
@@ -64,6 +67,7 @@ def up(context: typer.Context) -> None:
         only_one_up(settings.home, started),
         DatabaseClaim(services.database, settings.home) as claim,
         Supervisor(started, settings.home / "logs", say, DatabaseWatch(services, say, claim)) as supervisor,
+        watched(services),
     ):
         supervisor.run()
 
@@ -99,6 +103,137 @@ def doctor(context: typer.Context) -> None:
         if finding.mend:
             out.print(f"   -> {finding.mend}", markup=False)
     if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+@table.command("rollback")
+def roll_back_table(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Table, e.g. credit_risk/loans.")],
+    version: Annotated[int, typer.Argument(min=0, help="Number of the version whose rows become current again.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why the versions since then are wrong; recorded.")],
+) -> None:
+    """Undo a load that was valid and wrong: restore the rows of an earlier version.
+
+    The tables that depend on it are made again, online rows included. Models that were trained on an undone version are
+    listed and tagged. Exit 1 if a table could not be made again.
+    """
+    from platform_assets.approval.commands import actor_of
+    from platform_assets.operations import table_rollback
+    from platform_assets.orchestration.storage import dagster_instance
+
+    quiet_libraries()
+    services, definitions = context.obj.services, context.obj.find_definitions()
+    table_rollback.demand_lake_table(definitions, name)
+    restored = services.tables.restore(name, version, actor_of(context.obj).name, reason)
+    undone = [one.version for one in restored.undone]
+    say(f"{name} has the rows of version {version} again, as version {restored.version.version}; undone: {undone}")
+    with dagster_instance(context.obj.settings) as instance:
+        table_rollback.report_restored(instance, restored)
+        made, others = table_rollback.dependent_tables(definitions, services.tables, name)
+        failed = table_rollback.make_again(definitions, instance, made)
+    for one in made:
+        say(f"{one}: {'could NOT be made again; materialise it' if one in failed else 'made again'}")
+    for one in others:
+        say(f"{one}: depends on {name}, and was not made again; check it, and backfill its partitions")
+    for model in table_rollback.affected_models(
+        services.tables, services.registry, services.ledger, {name: set(undone)}
+    ):
+        say(model.told)
+    if failed:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def upkeep(context: typer.Context) -> None:
+    """Run the job `upkeep` now: remove what is past its retention. Exit 1 if a step fails."""
+    quiet_libraries()
+    from platform_assets.orchestration.failures import reason
+    from platform_assets.orchestration.in_process_runs import run_in_process
+    from platform_assets.orchestration.storage import dagster_instance
+
+    job = context.obj.find_definitions().resolve_job_def("upkeep")
+    with dagster_instance(context.obj.settings) as instance:
+        result = run_in_process(job, instance)
+    for event in result.all_events:
+        name = str(event.step_key).replace("_", " ")
+        if event.is_step_success:
+            say(f"{name}: {result.output_for_node(str(event.step_key))}")
+        elif event.is_step_failure:
+            say(f"{name}: FAILED: {reason(event.step_failure_data.error)}")
+    if not result.success:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def readiness(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Name of the registered model, e.g. credit_risk_model.")],
+) -> None:
+    """Print what keeps a model from production, with evidence and fixes. Exit 1 if something is missing."""
+    quiet_libraries()
+    from platform_assets.operations.readiness import readiness as examine_model
+
+    found = examine_model(context.obj.services, context.obj.find_model(model))
+    for requirement in found:
+        out.print(f"{'[green]ready[/]' if requirement.is_met else '[red]gap[/]'} {requirement.name}: ", end="")
+        out.print(requirement.found, markup=False)
+        if requirement.mend:
+            out.print(f"   -> {requirement.mend}", markup=False)
+    met = sum(requirement.is_met for requirement in found)
+    say(f"{model} meets {met} of {len(found)} requirements")
+    if met < len(found):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def backup(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder, on another disk if possible.")],
+) -> None:
+    """Write the databases, the lake, the models and the home's files into a folder, and check the copies."""
+    quiet_libraries()
+    from platform_assets.operations.backup import make_backup
+
+    made = make_backup(context.obj.services, folder, say)
+    say(f"{folder} is complete: {len(made.files):,} files, {made.bytes / 1e6:,.1f} MB; it contains personal data")
+
+
+@commands.command()
+def restore(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a backup.")],
+) -> None:
+    """Check a backup, and restore it into the empty PLATFORM_HOME and, if set, the empty lake and database."""
+    quiet_libraries()
+    from platform_assets.operations.restore import restore_backup
+
+    settings: Settings = context.obj.settings
+    made = restore_backup(settings, folder, say)
+    say(f"{settings.home} has the state of {made.made_at}; check it: `platform-assets doctor` and `audit`")
+
+
+@commands.command()
+def erase(
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(help="Kind of person that a domain declares, e.g. client.")],
+    subject: Annotated[str, typer.Argument(metavar="ID", help="The person's id.")],
+) -> None:
+    """Erase a person's data for good, and name the models that learned from them. Exit 1 if the id still stands."""
+    quiet_libraries()
+    from platform_assets.operations.erasure import erase as erase_person
+
+    done = erase_person(context.obj.services, kind, subject)
+    for place, rows in done.rows.items():
+        say(f"{place}: {rows:,} erased")
+    for model in done.models:
+        say(f"{model} learned from this person, and cannot be reproduced any more; train a new version")
+    for backup_told in done.backups:
+        say(f"backup {backup_told}")
+    for place in done.remains:
+        say(f"the id still stands in {place}")
+    say(f"erasure {done.number} is recorded without personal data; rows of this person never land again")
+    if done.remains:
         raise typer.Exit(1)
 
 

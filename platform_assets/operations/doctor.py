@@ -20,6 +20,7 @@ from platform_assets.base.logs import shown
 from platform_assets.engine.spark_cluster import why_not
 from platform_assets.lake.sql_connection import connected
 from platform_assets.landing.source_files import trouble_with
+from platform_assets.operations.backup_record import newest_backup
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services
 from platform_assets.settings import Settings, unknown_variables
@@ -71,7 +72,9 @@ def examine(services: Services) -> list[Finding]:
         "lake": _lake,
         "mlflow": _mlflow,
         "models": _models,
+        "backup": _backup,
         "alerts": _alerts,
+        "messages": _messages,
         "sources": _sources,
         "APIs": _apis,
         "encoders": _encoders,
@@ -171,6 +174,16 @@ def _models(services: Services) -> Iterator[Finding]:
         yield Finding("models", "ok", f"{len(names)} registered; artefacts and versions are unchanged since approval")
 
 
+def _backup(services: Services) -> Iterator[Finding]:
+    newest, longest = newest_backup(services.database), services.settings.backup_days
+    found = f"the newest is of {newest.at:%Y-%m-%d %H:%M} UTC, in {newest.place}" if newest else "none was made"
+    is_needed = services.settings.env == "production" or newest is not None
+    if is_needed and not (newest and newest.is_recent(longest)):
+        yield Finding("backup", "warning", found, "run `platform-assets backup DIR`")
+    else:
+        yield Finding("backup", "ok", found)
+
+
 def _unhealthy(uri: str) -> str:
     """Return why MLflow's server does not work; empty if it does."""
     import requests
@@ -183,14 +196,26 @@ def _unhealthy(uri: str) -> str:
 
 
 def _alerts(services: Services) -> Iterator[Finding]:
-    url = services.settings.alert_webhook_url.get_secret_value()
-    if not url:
-        yield Finding("alerts", "ok", "go to the log only, because PLATFORM_ALERT_WEBHOOK_URL is not set")
-    elif re.match(WEB_ADDRESS, url):
-        yield Finding("alerts", "ok", "go to the log and to the webhook (the webhook was not tested)")
-    else:
+    settings = services.settings
+    webhook = settings.alert_webhook_url.get_secret_value()
+    if webhook and not re.match(WEB_ADDRESS, webhook):
         mend = "set it to https://.., or unset it to send alerts to the log only"
         yield Finding("alerts", "broken", "PLATFORM_ALERT_WEBHOOK_URL is not a web address", mend)
+        return
+    destinations = {address for route in settings.alert_destinations.values() for address in route}
+    if not destinations:
+        yield Finding("alerts", "ok", "go to the log only, because PLATFORM_ALERT_WEBHOOK_URL is not set")
+    else:
+        receivers = "the webhook" if destinations == {webhook} else f"{len(destinations)} receivers"
+        yield Finding("alerts", "ok", f"go to the log and to {receivers} (no message was sent to test this)")
+
+
+def _messages(services: Services) -> Iterator[Finding]:
+    if waiting := sum(services.incidents.unsent().values()):
+        mend = "`platform-assets alerts list` shows the incidents, the log shows why; correct PLATFORM_ALERT_ROUTES"
+        yield Finding("messages", "warning", f"{waiting} alerts were not accepted by their receivers", mend)
+    else:
+        yield Finding("messages", "ok", "no alert waits for its receiver")
 
 
 def _sql_target(services: Services) -> Iterator[Finding]:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import DatabaseError, first_line
-from platform_assets.operations.supervisor import Server
+from platform_assets.monitoring.incidents import kinds
+from platform_assets.monitoring.incidents.kinds import cause
+from platform_assets.operations.supervisor import Server, ServerEnded
 from platform_assets.orchestration.storage import PROJECT, dagster_home_for_servers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from platform_assets.operations.up_lock import DatabaseClaim
     from platform_assets.services import Services
@@ -41,7 +44,8 @@ def servers(services: Services) -> list[Server]:
         Server(
             name="service",
             command=[_program("platform-assets"), "serve"],
-            environment={},
+            # Then it expects the daemon to be alive.
+            environment={"PLATFORM_AUTOMATION": "on"},
             port=settings.service_port,
             health_path="/health/live",
         ),
@@ -139,6 +143,24 @@ class DatabaseWatch:
         if database.embedded and port != self._port:
             write_service_file(self._services)
             self._port = port
+
+
+@contextmanager
+def watched(services: Services) -> Iterator[None]:
+    """Watch Dagster's daemon and the disk while the servers run, and open an incident if a server ends by itself."""
+    watch = services.watch(expects_daemon=True, owners={})
+    ended = cause(kinds.SERVER_ENDED, "platform-assets up")
+    services.incidents.recover(ended)
+    watch.start()
+    try:
+        yield
+    except ServerEnded as error:
+        # The lines of the log stay in the log, because they may contain anything.
+        services.incidents.open_incident(ended, str(error).partition(";")[0])
+        services.delivery.deliver()
+        raise
+    finally:
+        watch.close()
 
 
 def _workspace() -> list[str]:

@@ -30,6 +30,10 @@ LOOK_SECONDS = 1.0
 """Time between two calls of `look`."""
 
 
+class ServerEnded(PlatformError):  # noqa: N818 - the name is the message
+    """A server ended by itself, so that all servers were stopped."""
+
+
 @dataclass(frozen=True)
 class Server:
     """One server.
@@ -135,7 +139,9 @@ class Supervisor:
         Raises
         ------
         PlatformError
-            A port is in use, or a server ended. The message contains the last lines of its log.
+            A port is in use.
+        ServerEnded
+            A server ended. The message contains the last lines of its log.
         """
         for server in self._servers:
             if server.port is not None:
@@ -180,7 +186,7 @@ class Supervisor:
             if code is not None:
                 lines = self._log(server).read_text(errors="replace").splitlines()[-LAST_LINES:]
                 last = "\n  ".join(["", *lines])
-                raise PlatformError(f"{server.name} ended with exit code {code}; its last lines:{last}")
+                raise ServerEnded(f"{server.name} ended with exit code {code}; its last lines:{last}")
 
     def _stop_asked(self, number: int, _frame: FrameType | None) -> None:
         self._stopping = signal.Signals(number).name

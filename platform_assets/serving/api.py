@@ -63,7 +63,13 @@ class ChampionLive(BaseModel):
     version: Annotated[int, Field(examples=[3])]
     digest: Annotated[str, Field(description="SHA-256 of the model's file.", examples=["9f86d081884c7d65" * 4])]
     approval_id: Annotated[int, Field(description="Approval request of this version.")]
-    threshold: Annotated[float, Field(description="Score from which a prediction is positive.", examples=[0.0655])]
+    threshold: Annotated[
+        float | None,
+        Field(
+            description="Score from which a prediction is positive; null for a model that decides nothing.",
+            examples=[0.0655],
+        ),
+    ]
     metrics: Annotated[
         dict[str, float],
         Field(

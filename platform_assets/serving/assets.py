@@ -93,7 +93,8 @@ def _metadata(outcome: BatchOutcome) -> dict[str, str | int | float]:
     facts: dict[str, str | int | float] = {"predicted_files": outcome.files, "predicted_rows": outcome.rows}
     if outcome.live:
         live = outcome.live
-        facts |= {"model_version": live.version, "approval_id": live.approval_id, "threshold": live.threshold}
+        facts |= {"model_version": live.version, "approval_id": live.approval_id}
+        facts |= {} if live.threshold is None else {"threshold": live.threshold}
     if outcome.waiting:
         files = "1 file waits" if outcome.waiting == 1 else f"{outcome.waiting:,} files wait"
         facts[WAITS] = f"{files}: {outcome.reason}"

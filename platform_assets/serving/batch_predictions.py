@@ -208,12 +208,19 @@ def predicted(live: LiveModel, rows: Frame, declared: BatchPredictions) -> Frame
     Raises
     ------
     ArtefactError
-        The rows do not fit the model, or a score is not a number. The message names file and line.
+        The rows do not fit the model, or a score is not a number. The message names file and line. Or the model
+        decides nothing.
     """
     import numpy as np
     import pandas as pd
 
-    scores = live.model.scores(rows)
+    scores = live.model.outputs(rows)
+    decided = live.model.output.decide(scores, live.threshold)
+    if decided is None:
+        raise ArtefactError(
+            f"version {live.version} of {live.name} decides nothing, but {declared.table.name} has the decision "
+            f"{declared.positive}; approve a classifier"
+        )
     if not np.isfinite(scores).all():
         first = rows.iloc[int(np.argmin(np.isfinite(scores)))]
         raise ArtefactError(
@@ -223,7 +230,7 @@ def predicted(live: LiveModel, rows: Frame, declared: BatchPredictions) -> Frame
     outside = live.model.outside_training_range(rows)
     by_model: dict[str, Any] = {
         PROBABILITY: scores,
-        declared.positive: scores >= live.threshold,
+        declared.positive: decided,
         "threshold": live.threshold,
         "model_version": live.version,
         "approval_id": live.approval_id,

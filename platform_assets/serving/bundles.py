@@ -45,7 +45,7 @@ class Bundle:
     folder
         Folder with the bundle's files.
     model, version, digest, threshold
-        The registered version, the digest of its file, and the score from which a row is positive.
+        The registered version, the digest of its file, and the score from which a row is positive, if there is one.
     demo
         Whether the model was trained on sample data.
     approved
@@ -58,7 +58,7 @@ class Bundle:
     model: str
     version: int
     digest: str
-    threshold: float
+    threshold: float | None
     demo: bool
     approved: tuple[str, ...]
     frozen: Frozen
@@ -215,7 +215,7 @@ def _described(folder: Path, frozen: Frozen) -> Bundle:
             model=str(request["model"]),
             version=int(str(request["version"])),
             digest=str(request["digest"]),
-            threshold=float(str(request["threshold"])),
+            threshold=None if request["threshold"] is None else float(str(request["threshold"])),
             demo=evidence["demo"] is True,
             approved=tuple(
                 f"approved by {event['actor']} at {event['at']} UTC: {event['reason']}"

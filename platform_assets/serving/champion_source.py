@@ -22,7 +22,7 @@ class Approved:
     Attributes
     ----------
     model, version, digest, threshold
-        The registered version, the digest of its file, and the score from which a row is positive.
+        The registered version, the digest of its file, and the score from which a row is positive, if there is one.
     approval_id
         Number of the approval request.
     metrics
@@ -34,7 +34,7 @@ class Approved:
     model: str
     version: int
     digest: str
-    threshold: float
+    threshold: float | None
     approval_id: int
     metrics: Mapping[str, float]
     demo: bool

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.approval.ledger_errors import LedgerError
-from platform_assets.base.errors import ArtefactError, DatabaseError, NoChampion, PlatformError, first_line
+from platform_assets.base.errors import DatabaseError, NoChampion, PlatformError, first_line
+from platform_assets.models.outputs import by_column
 from platform_assets.serving.champion_source import BLIND_PACE_SECONDS
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class LiveModel:
     name: str
     version: int
     digest: str
-    threshold: float
+    threshold: float | None
     approval_id: int
     metrics: Mapping[str, float]
     demo: bool
@@ -70,12 +71,21 @@ class LiveModel:
             approved.approval_id,
         )
 
-    def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Return the probability of the positive class, (n,) float64; see `FittedModel.scores`."""
+    def outputs(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Return all numbers of each row, float64; see `FittedModel.outputs`."""
         from platform_assets.models.thread_limits import keep_to_one_thread
 
         keep_to_one_thread()
-        return self.model.scores_unlimited(rows)
+        return self.model.outputs_unlimited(rows)
+
+    def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Return the main number of each row, (n,) float64; see `FittedModel.scores`."""
+        found = self.outputs(rows)
+        return found if found.ndim == 1 else found[:, 0]
+
+    def predict(self, rows: Frame | Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
+        """Return the numbers of each row by their names, (n,) float64 each; see `FittedModel.predict`."""
+        return by_column(self.model.output, self.outputs(rows))
 
 
 def load_model(source: ChampionSource, approved: Approved) -> LiveModel:
@@ -84,10 +94,10 @@ def load_model(source: ChampionSource, approved: Approved) -> LiveModel:
     Raises
     ------
     ArtefactError
-        The file cannot be loaded or was altered, or the threshold is not between 0 and 1.
+        The file cannot be loaded or was altered, or the threshold does not fit the model's task.
     """
-    if not 0 <= approved.threshold <= 1:
-        raise ArtefactError(f"its threshold is {approved.threshold}; it must be between 0 and 1")
+    model = source.load(approved.digest)
+    model.output.demand_threshold(approved.threshold)
     return LiveModel(
         name=approved.model,
         version=approved.version,
@@ -96,7 +106,7 @@ def load_model(source: ChampionSource, approved: Approved) -> LiveModel:
         approval_id=approved.approval_id,
         metrics=approved.metrics,
         demo=approved.demo,
-        model=source.load(approved.digest),
+        model=model,
         loaded_at=_now(),
     )
 
@@ -244,8 +254,8 @@ class LiveModels:
     def _loaded(self, approved: Approved) -> LiveModel:
         live = load_model(self._source, approved)
         # Warm up the scoring of many rows and of one row.
-        live.scores(live.model.golden_rows)
-        live.scores(live.model.golden_rows.head(1))
+        live.outputs(live.model.golden_rows)
+        live.outputs(live.model.golden_rows.head(1))
         return live
 
     def _succeed(self, name: str, live: LiveModel | None) -> None:

@@ -1,4 +1,4 @@
-"""Response fields of every prediction: threshold, model version and approval request."""
+"""Response fields of every prediction: model version and approval request, and the threshold of a decision."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from pydantic import Field
 
+from platform_assets.base.errors import ArtefactError
+
 if TYPE_CHECKING:
+    from platform_assets.serving.live_models import LiveModel
     from platform_assets.serving.predictor import Predicted
 
 ApprovalId = Annotated[int, Field(description="Approval request of that version.")]
 
 
-class CommonFields(TypedDict):
-    """Values of the common fields."""
+class VersionFields(TypedDict):
+    """Values of the fields that name the version."""
 
-    threshold: float
     model_version: str
     approval_id: int
+
+
+class CommonFields(VersionFields):
+    """Values of the common fields of decisions."""
+
+    threshold: float
 
 
 def version_of_all(items: str) -> Any:
@@ -25,7 +33,20 @@ def version_of_all(items: str) -> Any:
     return Field(description=f"Version of the model, the same for all {items} of a request.")
 
 
+def version_fields(live: LiveModel) -> VersionFields:
+    """Return the fields that name the version."""
+    return {"model_version": str(live.version), "approval_id": live.approval_id}
+
+
 def common_fields(predicted: Predicted) -> CommonFields:
-    """Return the fields that all predictions of a request share."""
+    """Return the fields that all decisions of a request share.
+
+    Raises
+    ------
+    ArtefactError
+        The model decides nothing.
+    """
     live = predicted.live
-    return {"threshold": live.threshold, "model_version": str(live.version), "approval_id": live.approval_id}
+    if live.threshold is None:
+        raise ArtefactError(f"version {live.version} of {live.name} has no threshold; it decides nothing")
+    return {"threshold": live.threshold, **version_fields(live)}

@@ -32,7 +32,7 @@ LOG = logging.getLogger(__name__)
 TABLE = "platform.predictions"
 COLUMNS = (
     *("batch", "place", "at", "model", "version", "approval_id", "caller", "request_id", "subject", "features"),
-    *("score", "positive", "threshold"),
+    *("score", "positive", "threshold", "read_from"),
 )
 CAPACITY = 100_000
 """Maximum length of the queue, in rows."""
@@ -52,7 +52,7 @@ class Predictions:
     Attributes
     ----------
     model, version, approval_id, threshold
-        The model version and its decision threshold.
+        The model version and its decision threshold; None if it decides nothing.
     caller, request_id
         Name of the caller's key, and id of the request.
     subjects
@@ -60,21 +60,25 @@ class Predictions:
     features
         (n,) feature values by name.
     scores
-        (n,) probability of the positive class.
+        (n,) probability of the positive class, or the value.
     at
         Time of the prediction, with time zone.
+    read_from
+        (n,) online table and version that the features were read from, as `<table>@<version>`; None if the request
+        contained them. Empty stands for None for every prediction.
     """
 
     model: str
     version: int
     approval_id: int
-    threshold: float
+    threshold: float | None
     caller: str
     request_id: str
     subjects: Sequence[str | int | None]
     features: Sequence[Mapping[str, Any]]
     scores: Sequence[float]
     at: datetime
+    read_from: Sequence[str | None] = ()
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -383,9 +387,11 @@ def _rows(answers: Sequence[Predictions], form: Callable[[dict[str, Any]], Any])
     for one in answers:
         who = as_json(one.caller), as_json(one.request_id)
         of_all = (one.at, one.model, one.version, one.approval_id, *who)
-        for subject, features, score in zip(one.subjects, one.features, one.scores, strict=True):
+        read_from = one.read_from or [None] * len(one)
+        for subject, features, score, origin in zip(one.subjects, one.features, one.scores, read_from, strict=True):
             name = None if subject is None else as_json(str(subject))
-            yield (*of_all, name, form(as_json(features)), score, score >= one.threshold, one.threshold)
+            decided = None if one.threshold is None else score >= one.threshold
+            yield (*of_all, name, form(as_json(features)), score, decided, one.threshold, origin)
 
 
 def _dumped(features: dict[str, Any]) -> str:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.base.errors import ArtefactError
+from platform_assets.lake.online_tables import OnlineRow
+from platform_assets.models.outputs import by_column
 from platform_assets.serving.prediction_log import Predictions
 
 if TYPE_CHECKING:
@@ -27,15 +30,41 @@ class Predicted:
     ----------
     live
         The model version that scored all rows.
-    scores
-        (n,) float64, probability of the positive class, in the order of the rows.
-    positive
-        (n,) bool, whether the score reaches the threshold.
+    found
+        Output of the model in the order of the rows; see `FittedModel.outputs`.
     """
 
     live: LiveModel
-    scores: NDArray[np.float64]
-    positive: NDArray[np.bool_]
+    found: NDArray[np.float64]
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Probability of the positive class, or the value, (n,) float64."""
+        return self.found if self.found.ndim == 1 else self.found[:, 0]
+
+    @property
+    def positive(self) -> NDArray[np.bool_]:
+        """Whether the score reaches the threshold, (n,).
+
+        Raises
+        ------
+        ArtefactError
+            The model decides nothing.
+        """
+        decided = self.live.model.output.decide(self.found, self.live.threshold)
+        if decided is None:
+            raise ArtefactError(f"version {self.live.version} of {self.live.name} gives values, not decisions")
+        return decided
+
+    @property
+    def values(self) -> dict[str, NDArray[np.float64]]:
+        """The numbers of the output by their names, (n,) float64 each."""
+        return by_column(self.live.model.output, self.found)
+
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """Number of rows by outcome."""
+        return self.live.model.output.outcomes(self.found, self.live.threshold)
 
 
 class Predictor:
@@ -83,8 +112,7 @@ class Predictor:
             A feature is missing or has the wrong type.
         """
         live = self._live_models.live(name)
-        scores = live.scores(rows)
-        predicted = Predicted(live, scores, scores >= live.threshold)
+        predicted = Predicted(live, live.outputs(rows))
         features = live.model.features
         logged = self._log.add(
             Predictions(
@@ -96,8 +124,9 @@ class Predictor:
                 asked.request_id,
                 keys,
                 [{feature: row[feature] for feature in features} for row in rows],
-                scores.tolist(),
+                predicted.scores.tolist(),
                 datetime.now(UTC),
+                [row.read_from if isinstance(row, OnlineRow) else None for row in rows],
             )
         )
         if logged is not None:

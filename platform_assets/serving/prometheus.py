@@ -104,10 +104,13 @@ class Metrics:
         self._of_seconds(method, route).observe(seconds)
 
     def _count_predictions(self, predicted: Predicted) -> None:
-        live, positive = predicted.live, int(predicted.positive.sum())
-        for outcome, rows in (("positive", positive), ("negative", len(predicted.scores) - positive)):
+        live = predicted.live
+        for outcome, rows in predicted.outcomes.items():
             if rows:
                 self._predictions.labels(live.name, str(live.version), outcome).inc(rows)
+        if live.model.output.score_range is None:
+            # The buckets are those of probabilities.
+            return
         histogram = self._scores.labels(live.name)
         for score in predicted.scores.tolist():
             histogram.observe(score)

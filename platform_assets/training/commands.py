@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -18,13 +19,19 @@ def reproduce(
     model: Annotated[str, typer.Argument(help="Name of the registered model, e.g. credit_risk_model.")],
     version: Annotated[int, typer.Argument(min=1, help="Version number in the registry.")],
 ) -> None:
-    """Retrain a version from its recorded table versions and check that the result is identical; exit 1 if not."""
+    """Retrain a version from its recorded table versions and check that the result is identical; exit 1 if not.
+
+    The result is recorded as a tag of the version.
+    """
     from platform_assets.base.logs import quiet_libraries
+    from platform_assets.training.training_results import REPRODUCED_TAG
 
     quiet_libraries()
     found = context.obj.services.trainer.reproduce(context.obj.find_model(model), version, say)
     for line in found.told():
         say(line)
+    tags = {REPRODUCED_TAG: f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC" if found.same else ""}
+    context.obj.services.registry.set_tags(model, version, tags)
     if not found.same:
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""Cross-validation of one candidate: its line in the leaderboard, its calibration, and its decision threshold.
+"""Cross-validation of one candidate: its line in the leaderboard, and its calibration.
 
 Only training examples are used. Only the ranking metric selects the best candidate.
 """
@@ -12,7 +12,7 @@ from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from platform_assets.evaluation.binary_classification import measure
+from platform_assets.training.tasks import OutOfFold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
     from platform_assets.base.frames import Frame
     from platform_assets.training.model_spec import ModelSpec
-
-    Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
-
-LEADERBOARD_METRICS = ("recall", "precision", "f2", "roc_auc", "average_precision", "brier")
-"""Metrics of the leaderboard, on the out-of-fold scores at the candidate's own threshold."""
+    from platform_assets.training.tasks import Calibrated, Folds
 
 
 @dataclass(frozen=True)
@@ -44,9 +40,9 @@ class Tried:
     seconds
         Time for all folds. Preprocessing shared with the previous candidate is cached and counted only once, there.
     threshold
-        Threshold that the model's rule chooses on the calibrated out-of-fold scores.
+        Decision threshold, from the calibrated out-of-fold scores; None if the model decides nothing.
     metrics
-        `LEADERBOARD_METRICS` at this threshold; None if undefined.
+        Metrics of the out-of-fold predictions; None if undefined.
     fit_seconds
         Mean CPU time to fit the estimator on a fold, on one thread, without preprocessing.
     microseconds_per_row
@@ -60,7 +56,7 @@ class Tried:
     mean: float
     deviation: float
     seconds: float
-    threshold: float
+    threshold: float | None
     metrics: Mapping[str, float | None]
     fit_seconds: float
     microseconds_per_row: float
@@ -77,14 +73,13 @@ class Attempt:
         Its line in the leaderboard.
     pipeline
         The unfitted pipeline.
-    slope, intercept
-        Parameters of the calibrating sigmoid, fitted on the out-of-fold scores. A slope of 0 predicts the base rate.
+    calibrated
+        Its calibration on the out-of-fold predictions.
     """
 
     line: Tried
     pipeline: Any
-    slope: float
-    intercept: float
+    calibrated: Calibrated
 
 
 class Trial:
@@ -94,30 +89,29 @@ class Trial:
     ----------
     spec
         Declaration of the model.
-    rows, labels
-        Features and labels of all training examples.
+    examples
+        All training examples with all their columns.
+    inputs
+        Their features and labels.
     parts
         Indices of the training and test examples of each fold.
     """
 
-    def __init__(self, spec: ModelSpec, rows: Frame, labels: NDArray[np.int64], parts: Folds) -> None:
-        import numpy as np
+    def __init__(self, spec: ModelSpec, examples: Frame, inputs: tuple[Frame, NDArray[Any]], parts: Folds) -> None:
         from sklearn.metrics import get_scorer
 
-        self._spec = spec
+        self._group = spec.group
+        self._learner = spec.task.learner
         self._scorer = get_scorer(spec.ranked_by)
-        self._rows = rows
-        self._labels = labels
+        self._examples = examples
+        self._rows, self._labels = inputs
         self._parts = parts
-        self._truth = np.concatenate([labels[judging] for _, judging in parts])
         self._prepared: tuple[str, list[_Prepared]] = ("", [])
 
     def attempt(self, name: str, settings: Mapping[str, Any], pipeline: Any) -> Attempt:
         """Fit and score a pipeline on each fold."""
         import numpy as np
         from sklearn.base import clone
-
-        from platform_assets.models.calibration import raw_scores
 
         start = time.monotonic()
         before, estimator = _divided(pipeline)
@@ -131,41 +125,35 @@ class Trial:
             fitting += time.thread_time() - began
             metric.append(self._scorer(fitted, fold.seen.copy(), self._labels[judging]))
             began = time.thread_time()
-            raw.append(raw_scores(fitted, seen))
+            raw.append(self._learner.raw(fitted, seen))
             scoring += time.thread_time() - began
         seconds = time.monotonic() - start
-        scores = np.concatenate(raw)
-        slope, intercept = _calibration(scores, self._truth)
-        threshold, metrics = self._measured(scores, slope, intercept)
+        calibrated = self._learner.calibrate(self._out_of_fold(raw))
         line = Tried(
             candidate=name,
             parameters={key: str(value) for key, value in settings.items()},
             mean=float(np.mean(metric)),
             deviation=float(np.std(metric)),
             seconds=seconds,
-            threshold=threshold,
-            metrics=metrics,
+            threshold=calibrated.threshold,
+            metrics={name: None if math.isnan(value) else value for name, value in calibrated.metrics.items()},
             fit_seconds=fitting / len(self._parts),
-            microseconds_per_row=1e6 * scoring / len(scores),
+            microseconds_per_row=1e6 * scoring / sum(map(len, raw)),
             artefact_bytes=_stored_bytes([prepared[-1].transformers, fitted]),
         )
-        return Attempt(line, pipeline, slope, intercept)
+        return Attempt(line, pipeline, calibrated)
 
     def forget(self) -> None:
         """Clear the cached examples."""
         self._prepared = ("", [])
 
-    def _measured(
-        self, raw: NDArray[np.float64], slope: float, intercept: float
-    ) -> tuple[float, dict[str, float | None]]:
-        """Return the threshold that the model's rule chooses, and the metrics at it."""
-        from platform_assets.models.calibration import sigmoid
+    def _out_of_fold(self, raw: Sequence[NDArray[np.float64]]) -> OutOfFold:
+        """Return the out-of-fold predictions with their examples, fold by fold."""
+        import numpy as np
 
-        scores = sigmoid(raw, slope, intercept)
-        threshold = self._spec.threshold.choose(self._truth, scores)
-        found = measure(self._truth, scores, threshold)
-        numbers = {name: found[name] for name in LEADERBOARD_METRICS}
-        return threshold, {name: None if math.isnan(value) else value for name, value in numbers.items()}
+        judging = np.concatenate([places for _, places in self._parts])
+        fold = np.repeat(np.arange(len(raw)), [len(one) for one in raw])
+        return OutOfFold(self._examples.iloc[judging], self._labels[judging], np.concatenate(raw), fold, self._group)
 
     def _prepare(self, before: Any) -> list[_Prepared]:
         """Return the transformed examples of each fold.
@@ -227,16 +215,3 @@ def _stored_bytes(parts: Any) -> int | None:
         return len(dumps(parts, compression=COMPRESSION))
     except (UnsupportedTypeException, PicklingError):
         return None
-
-
-def _calibration(raw: NDArray[np.float64], truth: NDArray[np.int64]) -> tuple[float, float]:
-    """Fit the slope and intercept of the calibrating sigmoid on out-of-fold scores."""
-    import numpy as np
-    from scipy.special import logit
-    from sklearn.linear_model import LogisticRegression
-
-    # No penalty, because only two parameters are fitted on hundreds of examples.
-    line = LogisticRegression(C=np.inf).fit(raw[:, None], truth)
-    slope, intercept = float(line.coef_[0, 0]), float(line.intercept_[0])
-    # Predict the base rate instead of using a negative slope, which would reverse the order of the scores.
-    return (slope, intercept) if slope > 0 else (0.0, float(logit(truth.mean())))

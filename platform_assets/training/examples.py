@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 KNOWN = "groups"
 """Column that says whether the model was trained on an example's group."""
-FEWEST_OF_A_CLASS = 20
-"""Minimum number of newly labelled examples per class for an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -123,14 +121,15 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
     then = spec.examples(*(tables.scan(name, version=version.tables[name]) for name in spec.tables))
     known = as_frame(then.select(*dict.fromkeys((spec.id, spec.group))))
     fresh = examples.frame[~examples.frame[spec.id].isin(known[spec.id])]
-    positives = int(fresh[spec.label].sum())
-    if min(positives, len(fresh) - positives) >= FEWEST_OF_A_CLASS:
+    labels = labels_of(spec, fresh)
+    if (too_few := spec.task.too_few(labels)) is None:
         told, chosen = f"{len(fresh):,} examples labelled since the version was trained", fresh
     else:
         chosen = examples.holdout
+        about = f" ({told_labels})" if (told_labels := spec.task.told_labels(labels)) else ""
         told = (
             f"the holdout of {len(chosen):,} examples, because only {len(fresh):,} were labelled since the version was "
-            f"trained ({positives} {spec.positive}); {FEWEST_OF_A_CLASS} of each class are required"
+            f"trained{about}; {too_few}"
         )
     # Reported separately, because metrics are optimistic for groups that the model was trained on.
     seen = ~_held_out(spec, version, chosen) & chosen[spec.group].isin(known[spec.group])

@@ -9,6 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from platform_assets.base.errors import TrainingError
 from platform_assets.base.text_cleaning import clean
 
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ FEWEST_TEXTS = 10
 """Minimum number of texts with a word. The effect of a rarer word is mostly noise."""
 
 
+class Explainable(Protocol):
+    """The attribute of a task that explanations use."""
+
+    @property
+    def outcome(self) -> str:
+        """What a higher score means."""
+
+
 class Explained(Protocol):
     """The attributes of `ModelSpec` that explanations use."""
 
@@ -45,8 +54,8 @@ class Explained(Protocol):
         """Names of the features, in order."""
 
     @property
-    def positive(self) -> str:
-        """Name of the positive class."""
+    def task(self) -> Explainable:
+        """Kind of the model."""
 
     @property
     def ranked_by(self) -> str:
@@ -66,14 +75,14 @@ class HeldOut:
     rows
         Features, one row per example.
     labels
-        0 or 1, (n,) int64.
+        (n,) as the task converts them.
     threshold
-        Decision threshold. Scores at or above it are flagged.
+        Decision threshold. Scores at or above it are flagged. None if the model decides nothing.
     """
 
     rows: Frame
-    labels: NDArray[np.int64]
-    threshold: float
+    labels: NDArray[Any]
+    threshold: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +164,7 @@ def top_words(column: str) -> Explain:
         return Explanation(
             "top_words",
             found,
-            lambda: {"top_words.png": word_effects(list(found), list(found.values()), spec.positive, below)},
+            lambda: {"top_words.png": word_effects(list(found), list(found.values()), spec.task.outcome, below)},
         )
 
     return explain
@@ -165,13 +174,21 @@ def decision_surface(spec: Explained, model: FittedModel, held_out: HeldOut) -> 
     """Score a grid over the plane of the model's two features, beyond the range of the held-out examples.
 
     Examples with a missing feature are not drawn.
+
+    Raises
+    ------
+    TrainingError
+        The model decides nothing.
     """
     import numpy as np
     import pandas as pd
 
     from platform_assets.evaluation.decision_surface_plot import decision_surface as draw
 
+    if held_out.threshold is None:
+        raise TrainingError("decision_surface draws decisions, which this model does not make; remove it")
     first, second = spec.feature_names
+    threshold = held_out.threshold
     complete = held_out.rows[[first, second]].notna().all(axis=1).to_numpy()
     points = held_out.rows[[first, second]].to_numpy()[complete]
     low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(2), np.ones(2))
@@ -182,10 +199,10 @@ def decision_surface(spec: Explained, model: FittedModel, held_out: HeldOut) -> 
     ranges = {name: [float(low[place]), float(high[place])] for place, name in enumerate((first, second))}
     return Explanation(
         "decision_surface",
-        {"share_flagged": float((scores >= held_out.threshold).mean()), "ranges": ranges},
+        {"share_flagged": float((scores >= threshold).mean()), "ranges": ranges},
         lambda: {
             "decision_surface.png": draw(
-                (first, second), (across, up, scores), points, held_out.labels[complete], held_out.threshold
+                (first, second), (across, up, scores), points, held_out.labels[complete], threshold
             )
         },
     )

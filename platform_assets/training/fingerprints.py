@@ -10,7 +10,6 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.evaluation.binary_classification import evaluate
 from platform_assets.models.fitted_model import FittedModel, library_versions
 from platform_assets.training.code_digest import code_digest
 from platform_assets.training.fitting import fit, settings_of
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
 CODE = "code"
 PARAMETERS = "parameters"
-TRAINING: tuple[Callable[..., Any], ...] = (fit, evaluate)
-"""Functions that the training of every model runs."""
+TRAINING: tuple[Callable[..., Any], ...] = (fit,)
+"""Functions that the training of every model runs; the task adds its own."""
 
 
 def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict[str, str]:
@@ -32,7 +31,7 @@ def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict
     Parameters
     ----------
     spec
-        Declaration of the model. Its code is that of its examples, candidates and threshold rule; see `code_digest`.
+        Declaration of the model. Its code is that of its examples, task, split and candidates; see `code_digest`.
     table_digests
         Content digest of each input table, by table name.
     """
@@ -42,14 +41,14 @@ def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict
         "holdout": dict(spec.split.identity),
         "folds": spec.folds,
         "ranked_by": spec.ranked_by,
-        "threshold": [spec.threshold.name, dict(spec.threshold.parameters)],
         "seed": spec.seed,
+        **spec.task.identity,
     }
     # `FittedModel` is excluded, because scoring is not part of training. Golden rows verify that scores are unchanged.
     of_model: tuple[Callable[..., Any], ...] = (
         spec.examples,
         type(spec.split),
-        spec.threshold.choose,
+        *spec.task.code,
         *(one.build for one in spec.candidates),
     )
     return {

@@ -1,4 +1,4 @@
-"""Fitting: from training examples to the best candidate, calibrated and with its decision threshold.
+"""Fitting: from training examples to the best candidate, with its calibration or prediction intervals.
 
 Only training examples are used here. `trainer.py` evaluates the result on the holdout.
 """
@@ -17,16 +17,12 @@ from platform_assets.training.learning_curves import learning_curve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from platform_assets.base.frames import Frame
-    from platform_assets.training.cross_validation import Attempt, Folds, Tried
+    from platform_assets.training.cross_validation import Attempt, Tried
     from platform_assets.training.learning_curves import CurvePoint
     from platform_assets.training.model_spec import Candidate, ModelSpec
-
-REFERENCE = "always the base rate"
-"""Name of the no-feature baseline in the leaderboard."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +32,9 @@ class Fitted:
     Attributes
     ----------
     model
-        The best candidate, fitted on all training examples and calibrated.
+        The best candidate, fitted on all training examples, with its calibration or prediction intervals.
     threshold
-        Decision threshold. Scores at or above it count as positive.
+        Decision threshold. Scores at or above it count as positive. None if the model decides nothing.
     best
         Leaderboard line of the best candidate.
     leaderboard
@@ -48,7 +44,7 @@ class Fitted:
     """
 
     model: FittedModel
-    threshold: float
+    threshold: float | None
     best: Tried
     leaderboard: tuple[Tried, ...]
     curve: tuple[CurvePoint, ...]
@@ -60,7 +56,7 @@ def demand_sound(spec: ModelSpec, examples: Frame) -> None:
     Raises
     ------
     TrainingError
-        A column is missing, an id is repeated, a label is neither 0 nor 1, or a feature is infinite.
+        A column is missing, an id is repeated, a label does not fit the task, or a feature is infinite.
     """
     import numpy as np
 
@@ -70,6 +66,7 @@ def demand_sound(spec: ModelSpec, examples: Frame) -> None:
         *spec.feature_names,
         spec.label,
         *spec.split.columns,
+        *spec.task.columns,
         *spec.subgroups,
         *spec.error_columns,
     ]
@@ -81,16 +78,18 @@ def demand_sound(spec: ModelSpec, examples: Frame) -> None:
         raise TrainingError(
             f"{told}: {twins} examples repeat the {spec.id} of another example; return one row per {spec.id}"
         )
-    if strange := int((~examples[spec.label].isin([0, 1])).sum()):
-        raise TrainingError(f"{told}: {strange} examples have a {spec.label} that is neither 0 nor 1; drop them")
+    try:
+        labels_of(spec, examples)
+    except TrainingError as error:
+        raise TrainingError(f"{told}: {error}") from None
     numbers = feature_frame(examples, spec).select_dtypes("number")
     if infinite := [name for name in numbers if np.isinf(numbers[name]).any()]:
         raise TrainingError(f"{told} returns infinite values of {', '.join(map(str, infinite))}; replace or drop them")
 
 
-def labels_of(spec: ModelSpec, examples: Frame) -> NDArray[np.int64]:
-    """Return the labels, (n,) int64."""
-    return examples[spec.label].to_numpy(dtype="int64")
+def labels_of(spec: ModelSpec, examples: Frame) -> NDArray[Any]:
+    """Return the labels as the task converts them, (n,)."""
+    return spec.task.labels(examples[spec.label])
 
 
 def feature_frame(frame: Frame, spec: ModelSpec) -> Frame:
@@ -110,11 +109,11 @@ def training_ranges(rows: Frame) -> dict[str, tuple[float, float]]:
 
 
 def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fitted:
-    """Find the best candidate by cross-validation, calibrate it, and choose its threshold.
+    """Find the best candidate by cross-validation, and calibrate it.
 
-    The rule in the declaration splits the folds. The out-of-fold scores of the best candidate calibrate its
-    probabilities and choose the threshold. The returned model is fitted on all examples. Fitting uses one thread, so
-    that equal examples give equal models.
+    The rule in the declaration splits the folds. The out-of-fold predictions of the best candidate calibrate it, and
+    determine its threshold or its prediction intervals. The returned model is fitted on all examples. Fitting uses one
+    thread, so that equal examples give equal models.
 
     Parameters
     ----------
@@ -128,39 +127,38 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
     Raises
     ------
     TrainingError
-        There are too few examples, or a fold has only one class.
+        There are too few examples, or their labels cannot be learned.
     """
     import numpy as np
-    from sklearn.dummy import DummyClassifier
 
-    from platform_assets.models.calibration import CalibratedEstimator
-
+    learner = spec.task.learner
     rows, labels = feature_frame(examples, spec), labels_of(spec, examples)
     parts = spec.split.folds(examples, labels, spec.folds)
-    _demand_both_classes(spec, labels, parts)
+    try:
+        learner.demand_fittable(labels, parts)
+    except TrainingError as error:
+        raise TrainingError(f"{spec.key}: {error}") from None
     with one_thread():
-        trial = Trial(spec, rows, labels, parts)
+        trial = Trial(spec, examples, (rows, labels), parts)
         tried = list(_search(spec, trial, progress))
         trial.forget()
         best = max(tried, key=lambda one: one.line.mean)
-        if not best.slope:
-            progress("calibration slope is not positive; predicting the base rate for every row")
-        threshold = best.line.threshold
-        progress(f"best candidate: {best.line.candidate}; threshold {threshold:.4f}. {spec.threshold.description}")
-        estimator = CalibratedEstimator(best.pipeline.fit(rows, labels), best.slope, best.intercept)
-        reference = trial.attempt(REFERENCE, {}, DummyClassifier(strategy="prior"))
+        progress(f"best candidate: {best.line.candidate}; {best.calibrated.told}")
+        estimator = best.calibrated.complete(best.pipeline.fit(rows, labels), spec.feature_names)
+        reference = trial.attempt(learner.reference, {}, learner.build_reference())
         golden = rows.iloc[np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)]
         model = FittedModel(
             estimator=estimator,
             features=tuple(spec.feature_names),
             golden_rows=golden.reset_index(drop=True),
-            golden_scores=estimator.predict_proba(golden)[:, 1],
+            golden_scores=learner.output.ask(estimator, golden),
             libraries=library_versions(),
             training_ranges=training_ranges(rows),
+            output=learner.output,
         )
         curve = tuple(learning_curve(spec, _best_of_each(tried), (rows, labels, parts), progress))
     leaderboard = sorted((one.line for one in [*tried, reference]), key=lambda line: -line.mean)
-    return Fitted(model, threshold, best.line, tuple(leaderboard), curve)
+    return Fitted(model, best.line.threshold, best.line, tuple(leaderboard), curve)
 
 
 def _best_of_each(tried: list[Attempt]) -> list[Attempt]:
@@ -189,14 +187,3 @@ def _search(spec: ModelSpec, trial: Trial, progress: Callable[[str], None]) -> I
             f"{spec.ranked_by} {line.mean:.4f} ± {line.deviation:.4f}, {line.seconds:.1f} s"
         )
         yield tried
-
-
-def _demand_both_classes(spec: ModelSpec, labels: NDArray[np.int64], parts: Folds) -> None:
-    """Require both classes in the training and the test examples of every fold."""
-    for indices in (indices for fold in parts for indices in fold):
-        positives = int(labels[indices].sum())
-        if not 0 < positives < len(indices):
-            raise TrainingError(
-                f"{spec.key}: {int(labels.sum())} of {len(labels)} training examples are {spec.positive}, and one of "
-                f"{spec.folds} folds has {positives} of {len(indices)}. Each fold needs both classes; load more data"
-            )

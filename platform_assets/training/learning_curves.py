@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from platform_assets.base.frames import Frame
-    from platform_assets.training.cross_validation import Attempt, Folds
+    from platform_assets.training.cross_validation import Attempt
     from platform_assets.training.model_spec import ModelSpec
+    from platform_assets.training.tasks import Folds
 
 
 TEST_EXAMPLES = 1_000
@@ -47,7 +47,7 @@ class CurvePoint:
 def learning_curve(
     spec: ModelSpec,
     attempts: Iterable[Attempt],
-    examples: tuple[Frame, NDArray[np.int64], Folds],
+    examples: tuple[Frame, NDArray[Any], Folds],
     progress: Callable[[str], None],
 ) -> Iterator[CurvePoint]:
     """Fit each candidate on a growing number of training examples, and score it on the test examples of each fold.

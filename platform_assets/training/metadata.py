@@ -10,10 +10,10 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.approval.requests import Request, State
+from platform_assets.base.number_text import significant
 from platform_assets.evaluation.gate import Criterion, NotWorse, Verdict
 from platform_assets.evaluation.intervals import Estimate
-from platform_assets.evaluation.metrics import METRICS
-from platform_assets.training.cross_validation import LEADERBOARD_METRICS
+from platform_assets.evaluation.metric_catalogue import SUBGROUP_METRICS, metric_named
 from platform_assets.training.model_spec import ModelSpec
 from platform_assets.training.training_results import Assessment, Evaluation, Training
 
@@ -26,9 +26,10 @@ ON_REQUEST = "platform/on_request"
 LONGEST_TEXT = 300
 """Characters after which a text in a table is truncated."""
 KIB = 1_024
+LARGE = 100
+"""Means of the ranking metric from this size on are shown with fewer decimals."""
 FIRST_TABLE_ROWS = "first_table_rows"
 """Metadata key of the number of rows in the model's first table."""
-SUBGROUP_METRICS = ("rows", "base_rate", "roc_auc", "recall", "precision", "f1", "flagged", "calibration_error")
 
 
 def of_training(spec: ModelSpec, training: Training, request: Request | None) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def of_training(spec: ModelSpec, training: Training, request: Request | None) ->
         "leaderboard": dg.MetadataValue.md(_leaderboard(spec, training.record["leaderboard"])),
         # Plain numbers, because Dagster plots them over time.
         **{one.metric: training.assessment.estimates[one.metric].value for one in spec.criteria},
-        "threshold": version.threshold,
+        **({} if version.threshold is None else {"threshold": version.threshold}),
         "training_rows": split["training_rows"],
         "holdout_rows": split["holdout_rows"],
         "left_out_rows": split["left_out_rows"],
@@ -124,7 +125,7 @@ def _metrics(assessment: Assessment) -> str:
             _number(one.value),
             _interval(one),
             *([f"{_number(difference[name].value)} ({_interval(difference[name])})"] if difference else []),
-            METRICS[name].description,
+            metric_named(name).description,
         ]
         for name, one in assessment.estimates.items()
     ]
@@ -132,10 +133,9 @@ def _metrics(assessment: Assessment) -> str:
 
 
 def _subgroups(column: str, values: Mapping[str, Mapping[str, Estimate]]) -> str:
-    rows = [
-        [value, *(_with_interval(found[name]) for name in SUBGROUP_METRICS)] for value, found in sorted(values.items())
-    ]
-    return table([column, *SUBGROUP_METRICS], rows)
+    names = [name for name in SUBGROUP_METRICS if any(name in found for found in values.values())]
+    rows = [[value, *(_with_interval(found[name]) for name in names)] for value, found in sorted(values.items())]
+    return table([column, *names], rows)
 
 
 def _leaderboard(spec: ModelSpec, lines: Sequence[Mapping[str, Any]]) -> str:
@@ -144,8 +144,8 @@ def _leaderboard(spec: ModelSpec, lines: Sequence[Mapping[str, Any]]) -> str:
         [
             line["candidate"],
             ", ".join(f"{name}={value}" for name, value in line["parameters"].items()),
-            f"{line['mean']:.4f} ± {line['deviation']:.4f}",
-            *(_or_empty(line.get("metrics", {}).get(name)) for name in LEADERBOARD_METRICS),
+            f"{_mean(line['mean'])} ± {_mean(line['deviation'])}",
+            *(_or_empty(line.get("metrics", {}).get(name)) for name in spec.task.leaderboard_metrics),
             f"{line['seconds']:.1f}",
             _or_empty(line.get("fit_seconds")),
             _or_empty(line.get("microseconds_per_row")),
@@ -157,13 +157,17 @@ def _leaderboard(spec: ModelSpec, lines: Sequence[Mapping[str, Any]]) -> str:
         "candidate",
         "parameters",
         f"{spec.ranked_by}, mean ± sd over {spec.folds} folds",
-        *(f"{METRICS[name].label}, out of fold" for name in LEADERBOARD_METRICS),
+        *(f"{metric_named(name).label}, out of fold" for name in spec.task.leaderboard_metrics),
         "all folds (s)",
         "fit (s)",
         "prediction (µs per row)",
         "artefact (KiB)",
     ]
     return table(headings, rows)
+
+
+def _mean(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < LARGE else f"{value:,.1f}"
 
 
 def _or_empty(value: float | None) -> str:
@@ -190,7 +194,8 @@ def _with_interval(one: Estimate) -> str:
 
 
 def _interval(one: Estimate) -> str:
-    if one.low == one.high or math.isnan(one.low):
+    # The sums of a constant differ in their last bits.
+    if math.isnan(one.low) or math.isclose(one.low, one.high, rel_tol=1e-9):
         return ""
     # Non-breaking spaces keep the interval on one line in a narrow column.
     return f"{_number(one.low)} to {_number(one.high)}".replace(" ", "\N{NO-BREAK SPACE}")
@@ -199,7 +204,7 @@ def _interval(one: Estimate) -> str:
 def _number(value: float) -> str:
     if math.isnan(value):
         return "undefined"
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3g}"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else significant(value)
 
 
 def table(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> str:

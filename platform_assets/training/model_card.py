@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from platform_assets.training.model_spec import ModelSpec
 
-TOLD_BY_SUBGROUP = {"roc_auc": "ROC AUC", "recall": "recall", "precision": "precision", "flagged": "share flagged"}
-
 
 def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
     """Return the card of a trained version as Markdown.
@@ -22,7 +20,7 @@ def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
     spec
         Declaration of the model.
     record
-        Record of the training, with `tables`, `split`, `verdict`, `subgroups`, `demo` and, if declared, `costs`.
+        Record of the training, with `tables`, `split`, `verdict`, `subgroups`, `demo` and the task's facts.
     """
     card, split = spec.card, record["split"]
     tables = "; ".join(f"{name} version {number}" for name, number in record["tables"].items())
@@ -40,8 +38,8 @@ def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
         "Splits": f"{split['training_rows']:,} training examples; {split['holdout_rows']:,} held out ("
         f"{spec.split.description}{cut}); {split['left_out_rows']:,} in neither.",
         "Quality gate": "\n".join(_gate(record["verdict"])),
-        **({"Costs": _costs(record["costs"])} if record.get("costs") else {}),
-        "Subgroups": "\n".join(_subgroups(record["subgroups"])) or "None.",
+        **spec.task.told_facts(record),
+        "Subgroups": "\n".join(_subgroups(spec, record["subgroups"])) or "None.",
         "Limits": "\n".join(f"- {limit}" for limit in card.limits),
     }
     return "\n\n".join(f"**{title}**\n\n{text}" for title, text in paragraphs.items())
@@ -61,18 +59,8 @@ def _gate(verdict: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"- {reason['told']}" for reason in verdict["reasons"] if verdict["passed"] or not reason["passed"])
 
 
-def _costs(costs: Mapping[str, Any]) -> str:
-    lowest = costs["lowest_at"]
-    at = "if nothing is flagged" if lowest is None else f"at a threshold of {lowest:.3g}"
-    return (
-        f"Assumption: a missed positive costs as much as {costs['missed']:g} false alarms. {costs['why']} On the "
-        f"holdout, errors cost {costs['per_100_rows']:.3g} false alarms per 100 examples at the threshold. The lowest "
-        f"cost would be {costs['lowest_per_100_rows']:.3g}, {at}."
-    )
-
-
-def _subgroups(subgroups: Mapping[str, Any]) -> Iterator[str]:
+def _subgroups(spec: ModelSpec, subgroups: Mapping[str, Any]) -> Iterator[str]:
     for column, values in subgroups.items():
         for value, metrics in sorted(values.items()):
-            told = (f"{label} {told_estimate(metrics[name])}" for name, label in TOLD_BY_SUBGROUP.items())
+            told = (f"{label} {told_estimate(metrics[name])}" for name, label in spec.task.card_metrics.items())
             yield f"- {column} {value}, {metrics['rows']['value']:,.0f} examples: {', '.join(told)}"

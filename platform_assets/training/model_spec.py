@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.base.errors import TrainingError
-from platform_assets.evaluation.metrics import METRICS
 from platform_assets.settings import variable
 from platform_assets.training.explanations import permutation_importance
 
@@ -20,34 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from platform_assets.base.frames import Expression
-    from platform_assets.evaluation.costs import Costs
     from platform_assets.evaluation.gate import Criterion, NotWorse
     from platform_assets.evaluation.split_rules import SplitRule
-    from platform_assets.evaluation.thresholds import ThresholdRule
     from platform_assets.lake.schemas import Column
     from platform_assets.settings import DomainSettings
     from platform_assets.training.explanations import Explain
     from platform_assets.training.prediction_tables import PredictionTable
-
-RANKINGS = (
-    "accuracy",
-    "average_precision",
-    "balanced_accuracy",
-    "d2_brier_score",
-    "d2_log_loss_score",
-    "f1",
-    "jaccard",
-    "matthews_corrcoef",
-    "neg_brier_score",
-    "neg_log_loss",
-    "precision",
-    "recall",
-    "roc_auc",
-)
-"""Allowed values of `ModelSpec.ranked_by`: scikit-learn scorers for binary classifiers.
-
-The names are listed here, so that a declaration is checked without importing scikit-learn.
-"""
+    from platform_assets.training.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -130,9 +108,9 @@ class Card:
     technical_kpi
         Metrics that data scientists monitor.
     label
-        Definition of the positive class, and when the label is known.
+        Definition of the label, and when it is known.
     objective
-        Loss that fitting minimises, and rule for the threshold.
+        Loss that fitting minimises, and rule for the threshold if there is one.
     data
         Source of the examples, and meaning of one row.
     limits
@@ -192,7 +170,7 @@ class Incoming:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Declaration of a binary classifier.
+    """Declaration of a model.
 
     Attributes
     ----------
@@ -211,32 +189,29 @@ class ModelSpec:
     features
         Columns passed to the pipeline.
     label
-        Column of the label, 0 or 1.
-    positive
-        Name of the positive class, label 1.
+        Column of the label.
+    task
+        Kind of model and its parameters: a `BinaryClassification` or a `Regression`.
     split
-        Rule that splits examples into training set, holdout and folds: a `GroupSplit` or a `StratifiedSplit`.
+        Rule that splits examples into training set, holdout and folds: a `GroupSplit`, a `StratifiedSplit` or a
+        `TimeSplit`.
     subgroups
         Columns by which metrics are broken down.
     candidates
         Estimators to compare.
     ranked_by
-        scikit-learn scorer that ranks the candidates, one of `RANKINGS`.
-    threshold
-        Rule for the decision threshold.
+        scikit-learn scorer that ranks the candidates, one of the task's.
     criteria
         Bounds of the quality gate, on metrics of the holdout.
     not_worse
         Comparison with the champion in the quality gate.
-    costs
-        Assumed costs of errors, which are reported and drawn; None if none are known.
     card
         Texts of the model card.
     explanations
         Explanations to compute and plot.
     error_columns
-        Columns shown of the misclassified held-out examples with the most extreme scores. If empty, no examples are
-        shown, because examples may be personal data.
+        Columns shown of the held-out examples with the worst predictions. If empty, no examples are shown, because
+        examples may be personal data.
     folds
         Number of cross-validation folds.
     learning_curve
@@ -261,7 +236,7 @@ class ModelSpec:
     ValueError
         The key is not `<domain>/<name>`.
     TrainingError
-        A criterion, `not_worse` or `ranked_by` names an unknown metric.
+        A criterion, `not_worse` or `ranked_by` names an unknown metric, or the task does not fit the features.
     """
 
     key: str
@@ -272,16 +247,14 @@ class ModelSpec:
     id: str
     features: tuple[Column, ...]
     label: str
-    positive: str
+    task: Task
     split: SplitRule
     subgroups: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     ranked_by: str
-    threshold: ThresholdRule
     criteria: tuple[Criterion, ...]
     card: Card
     not_worse: NotWorse
-    costs: Costs | None = None
     explanations: tuple[Explain, ...] = (permutation_importance,)
     error_columns: tuple[str, ...] = ()
     folds: int = 4
@@ -298,9 +271,13 @@ class ModelSpec:
         if self.key.count("/") != 1:
             raise ValueError(f"the model key is {self.key!r}; it must be <domain>/<name>")
         for criterion in self.criteria:
-            self._demand_metric("criteria", criterion.metric, METRICS)
-        self._demand_metric("not_worse", self.not_worse.metric, METRICS)
-        self._demand_metric("ranked_by", self.ranked_by, RANKINGS)
+            self._demand_metric("criteria", criterion.metric, self.task.metrics)
+        self._demand_metric("not_worse", self.not_worse.metric, self.task.metrics)
+        self._demand_metric("ranked_by", self.ranked_by, self.task.rankings)
+        try:
+            self.task.demand_declarable(self.feature_names)
+        except TrainingError as error:
+            raise TrainingError(f"{self._declared}: {error}") from None
 
     @property
     def name(self) -> str:
@@ -322,9 +299,12 @@ class ModelSpec:
         """Names of the features, in order."""
         return [feature.name for feature in self.features]
 
+    @property
+    def _declared(self) -> str:
+        return f"{self.key}, declared in {getfile(self.examples)}"
+
     def _demand_metric(self, field_name: str, metric: str, known: Collection[str]) -> None:
         if metric not in known:
             raise TrainingError(
-                f"{self.key}, declared in {getfile(self.examples)}: {field_name} names the unknown metric {metric!r}. "
-                f"Use one of: {', '.join(known)}"
+                f"{self._declared}: {field_name} names the unknown metric {metric!r}. Use one of: {', '.join(known)}"
             )

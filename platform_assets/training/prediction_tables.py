@@ -6,7 +6,11 @@ declares their table in its `ModelSpec`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,14 @@ class PredictionTable:
         Ways to name the subject of a prediction. Each is a tuple of columns, whose values are joined by `:`.
         Predictions with equal values of the first tuple are resampled together, because they are not independent.
     score, version, approval
-        Columns of the probability, of the model version, and of the approval request of that version.
+        Columns of the probability or value, of the model version, and of the approval request of that version.
     at
         Columns of the time to which a prediction applies; the first one that is not null counts.
     model
         Column of the model's name; None if all rows belong to one model.
+    beside
+        Further columns of numbers that the task's metrics need, by the name that the task uses: `lower` and `upper` for
+        the ends of prediction intervals, and the baselines.
     """
 
     name: str
@@ -38,3 +45,4 @@ class PredictionTable:
     approval: str
     at: tuple[str, ...]
     model: str | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)

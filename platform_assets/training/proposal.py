@@ -55,7 +55,7 @@ def evidence_of(training: Training, dagster_run: str = "") -> Evidence:
             for column, values in found.subgroups.items()
         },
         verdict=found.verdict.as_dict(),
-        threshold=found.threshold,
+        threshold=found.judged.threshold,
         tables=dict(version.tables),
         table_digests=dict(version.table_digests),
         git_commit=version.tags.get("git_commit"),

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import ArtefactError, RegistryError, TrainingError
 from platform_assets.base.provenance import code_version, git_commit, lock_digest
-from platform_assets.evaluation.binary_classification import by_subgroup, compare, evaluate, most_wrong
 from platform_assets.evaluation.gate import Reason, judge, keeps_up
-from platform_assets.models.registry import CHAMPION, Registration, champion_or_newest
+from platform_assets.evaluation.judged import Judged
+from platform_assets.models.registry import CHAMPION, ERASED_TAG, Registration, champion_or_newest
 from platform_assets.training.encoders import with_encoders
 from platform_assets.training.examples import (
     KNOWN,
@@ -25,14 +25,17 @@ from platform_assets.training.examples import (
 from platform_assets.training.explanations import HeldOut
 from platform_assets.training.fingerprints import CODE, PARAMETERS, fingerprint, fingerprint_parts
 from platform_assets.training.fitting import feature_frame, fit, labels_of
-from platform_assets.training.training_results import Assessment, Evaluation, Reproduction, Training, curve_plots
+from platform_assets.training.training_results import (
+    Assessment,
+    Evaluation,
+    Reproduction,
+    Training,
+    curve_plots,
+)
 from platform_assets.training.version_record import flat_metrics, recorded_parameters, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from platform_assets.base.frames import Frame
     from platform_assets.evaluation.intervals import Estimate
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 MOST_ERRORS = 10
-"""Maximum number of misclassified examples shown per kind of error."""
+"""Maximum number of wrongly predicted examples shown per kind of error."""
 
 
 class Trainer:
@@ -218,55 +221,56 @@ class Trainer:
         Raises
         ------
         TrainingError
-            The content of a table version differs from the recorded one.
+            The content of a table version differs from the recorded one, or a person's data were erased from it.
         TableError, ArtefactError, RegistryError
             A table version, the artefact or the model version does not exist.
         """
         version = self._registry.version(spec.name, number)
+        if erased := version.tags.get(ERASED_TAG):
+            raise TrainingError(
+                f"{spec.name} version {number} cannot be reproduced: it learned from a person whose data were erased "
+                f"({erased}); train a new version"
+            )
         record = self._registry.record(spec.name, number)
         spec = self._encoders.bound_again(spec, record) if self._encoders else with_encoders(spec, {})
         examples = read_pinned_examples(self._tables, spec, version)
         progress(split_summary(spec, examples))
         then = self._artefacts.load(version.digest)
         now = fit(spec, examples.training, progress)
-        rows = feature_frame(examples.holdout, spec)
-        estimates = evaluate(
-            examples.holdout[spec.label],
-            now.model.scores(rows),
-            examples.holdout[spec.group],
-            now.threshold,
-            resamples=spec.resamples,
-        )
+        rows, labels = feature_frame(examples.holdout, spec), labels_of(spec, examples.holdout)
+        outputs = [model.outputs(rows) for model in (then, now.model)]
+        judged = Judged(examples.holdout, spec.group, labels, outputs[1], now.threshold)
+        estimates = spec.task.evaluate(judged, spec.resamples)
         # Compare only recorded metrics, because versions of older releases have fewer.
         estimates = {name: one for name, one in estimates.items() if name in record["metrics"]}
-        difference = abs(then.scores(rows) - now.model.scores(rows))
-        found = flat_metrics(estimates) | {"threshold": now.threshold}
-        recorded = {**version.metrics, "threshold": version.threshold}
+        found: dict[str, float | None] = {**flat_metrics(estimates), "threshold": now.threshold}
+        recorded: dict[str, float | None] = {**version.metrics, "threshold": version.threshold}
         return Reproduction(
             version=version,
             metrics={name: (recorded.get(name), value) for name, value in found.items()},
-            largest_difference=float(difference.max()),
+            largest_difference=float(abs(outputs[0] - outputs[1]).max()),
             rows=len(rows),
             changed=_changed(version, fingerprint_parts(spec, version.table_digests), (then, now.model)),
+            scale=then.output.scale(outputs[0]),
         )
 
-    def _beside(self, spec: ModelSpec, version: ModelVersion | None) -> Callable[[_Judged], _Comparison]:
+    def _beside(self, spec: ModelSpec, version: ModelVersion | None) -> Callable[[Judged], _Comparison]:
         """Return the function that compares a version (None: a new one) with the champion."""
         demand, champion = spec.not_worse, self._registry.by_alias(spec.name, CHAMPION)
 
-        def compared(judged: _Judged) -> _Comparison:
+        def compared(judged: Judged) -> _Comparison:
             if champion is None:
                 return _Comparison(Reason(demand.name, passed=True, told="there is no champion to compare with"))
             if version is not None and version.version == champion.version:
                 return _Comparison(Reason(demand.name, passed=True, told="this version is the champion"))
             try:
                 shared = judged.only(spec.split.held_out(champion.parameters, judged.examples, judged.labels))
-                theirs = self._artefacts.load(champion.digest).scores(shared.examples), champion.threshold
+                found = self._artefacts.load(champion.digest).outputs(shared.examples)
             except (ArtefactError, TrainingError) as error:
                 told = f"cannot be compared with the champion, version {champion.version}: {error}"
                 return _Comparison(Reason(demand.name, passed=False, told=told))
-            ours = shared.scores, shared.threshold
-            difference = compare(shared.labels, shared.examples[spec.group], ours, theirs, resamples=spec.resamples)
+            theirs = replace(shared, found=found, threshold=champion.threshold)
+            difference = spec.task.compare(shared, theirs, spec.resamples)
             reason = keeps_up(demand, difference)
             if len(shared.labels) < len(judged.labels):
                 some = f"{len(shared.labels):,} of {len(judged.labels):,} held-out examples"
@@ -279,46 +283,30 @@ class Trainer:
     def _assess(
         self,
         spec: ModelSpec,
-        fitted: tuple[FittedModel, float],
+        fitted: tuple[FittedModel, float | None],
         examples: Frame,
-        beside: Callable[[_Judged], _Comparison] | None,
+        beside: Callable[[Judged], _Comparison] | None,
         by: Sequence[str] = (),
     ) -> Assessment:
-
         model, threshold = fitted
-        labels, groups = labels_of(spec, examples), examples[spec.group]
-        rows = feature_frame(examples, spec)
-        scores = model.scores(rows)
-        judged = _Judged(examples, labels, scores, threshold)
+        rows, labels = feature_frame(examples, spec), labels_of(spec, examples)
+        judged = Judged(examples, spec.group, labels, model.outputs(rows), threshold)
         held_out = HeldOut(rows, labels, threshold)
         comparison = beside(judged) if beside else _Comparison(None)
-        estimates = evaluate(labels, scores, groups, threshold, resamples=spec.resamples)
+        estimates = spec.task.evaluate(judged, spec.resamples)
         return Assessment(
+            spec=spec,
+            judged=judged,
             estimates=estimates,
             subgroups={
-                column: by_subgroup(labels, scores, groups, threshold, examples[column], resamples=spec.resamples)
+                column: spec.task.by_subgroup(judged, examples[column], spec.resamples)
                 for column in (*spec.subgroups, *by)
             },
             difference=comparison.difference,
             verdict=judge(estimates, spec.criteria, comparison.reason),
             explanations=tuple(explain(spec, model, held_out) for explain in spec.explanations),
             errors=_errors(spec, judged),
-            labels=labels,
-            scores=scores,
-            threshold=threshold,
-            costs=spec.costs,
         )
-
-
-@dataclass(frozen=True)
-class _Judged:
-    examples: Frame
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    threshold: float
-
-    def only(self, rows: NDArray[np.bool_]) -> _Judged:
-        return _Judged(self.examples[rows], self.labels[rows], self.scores[rows], self.threshold)
 
 
 @dataclass(frozen=True)
@@ -329,12 +317,11 @@ class _Comparison:
     difference: Mapping[str, Estimate] | None = None
 
 
-def _errors(spec: ModelSpec, judged: _Judged) -> dict[str, Frame]:
+def _errors(spec: ModelSpec, judged: Judged) -> dict[str, Frame]:
     if not spec.error_columns:
         return {}
     scored = judged.examples[list(spec.error_columns)].assign(score=judged.scores)
-    wrong = most_wrong(judged.labels, judged.scores, judged.threshold, MOST_ERRORS)
-    return {kind: scored.iloc[places] for kind, places in zip(("false_alarms", "missed"), wrong, strict=True)}
+    return {kind: scored.iloc[places] for kind, places in spec.task.worst(judged, MOST_ERRORS).items()}
 
 
 def _changed(

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from platform_assets.base.frames import Frame
-    from platform_assets.evaluation.costs import Costs
     from platform_assets.evaluation.gate import Verdict
     from platform_assets.evaluation.intervals import Estimate
+    from platform_assets.evaluation.judged import Judged
     from platform_assets.models.registry import ModelVersion
     from platform_assets.training.explanations import Explanation
+    from platform_assets.training.model_spec import ModelSpec
 
 SAME_SCORE = 1e-9
-"""Largest difference between two scores that count as equal. Summation order changes the last bits."""
+"""Largest difference between two scores that count as equal, in units of `Output.scale`.
+
+Summation order changes the last bits.
+"""
+REPRODUCED_TAG = "reproduced_at"
+"""Tag of a version: when `reproduce` last retrained it identically; empty if its last attempt differed."""
 Subgroups = dict[str, dict[str, dict[str, "Estimate"]]]
 
 
@@ -31,6 +34,10 @@ class Assessment:
 
     Attributes
     ----------
+    spec
+        Declaration of the model.
+    judged
+        The examples with their labels and the model's output.
     estimates
         Metrics with intervals.
     subgroups
@@ -42,42 +49,24 @@ class Assessment:
     explanations
         Explanations of the model.
     errors
-        Misclassified examples with the most extreme scores, by kind of error: their `error_columns` and scores.
-        Empty if the model declares no `error_columns`.
-    labels, scores
-        Labels and scores of the examples, (n,) int64 and (n,) float64.
-    threshold
-        Decision threshold. Scores at or above it are flagged.
-    costs
-        Assumed costs of errors, if the model declares any.
+        Examples with the worst predictions, by kind of error: their `error_columns` and scores. Empty if the model
+        declares no `error_columns`.
     """
 
+    spec: ModelSpec
+    judged: Judged
     estimates: Mapping[str, Estimate]
     subgroups: Subgroups
     difference: Mapping[str, Estimate] | None
     verdict: Verdict
     explanations: tuple[Explanation, ...]
     errors: Mapping[str, Frame]
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    threshold: float
-    costs: Costs | None = None
 
     @cached_property
     def plots(self) -> Mapping[str, bytes]:
         """Plots as PNG bytes, by file name. Drawn on first access, because drawing is slower than most fits."""
-        from platform_assets.evaluation import classifier_plots
-
-        examples = self.labels, self.scores, self.threshold
-        return {
-            "calibration.png": classifier_plots.calibration(self.labels, self.scores),
-            "roc.png": classifier_plots.roc(self.labels, self.scores),
-            "precision_recall.png": classifier_plots.precision_recall(*examples),
-            "confusion.png": classifier_plots.confusion(*examples),
-            **({"costs.png": classifier_plots.costs(*examples, self.costs)} if self.costs else {}),
-            **{name: png for one in self.explanations for name, png in one.draw().items()},
-            "scores.png": classifier_plots.score_distribution(*examples),
-        }
+        drawn = self.spec.task.plots(self.judged, self.spec.split)
+        return drawn | {name: png for one in self.explanations for name, png in one.draw().items()}
 
 
 @dataclass(frozen=True)
@@ -158,11 +147,13 @@ class Reproduction:
     metrics
         Recorded and new value of each metric, by name.
     largest_difference
-        Largest absolute difference between the two models' scores of a held-out row.
+        Largest absolute difference between the two models' outputs for a held-out row.
     rows
         Number of held-out rows.
     changed
         Changes since the version was trained: code, parameters and libraries.
+    scale
+        Scale of the scores; see `Output.scale`.
     """
 
     version: ModelVersion
@@ -170,6 +161,7 @@ class Reproduction:
     largest_difference: float
     rows: int
     changed: tuple[str, ...]
+    scale: float = 1.0
 
     @property
     def other_metrics(self) -> list[str]:
@@ -179,7 +171,7 @@ class Reproduction:
     @property
     def same(self) -> bool:
         """Whether all metrics and all scores of held-out rows are equal."""
-        return not self.other_metrics and self.largest_difference <= SAME_SCORE
+        return not self.other_metrics and self.largest_difference <= SAME_SCORE * self.scale
 
     def told(self) -> list[str]:
         """Return the report, line by line."""
@@ -199,4 +191,4 @@ def _same(then: float | None, now: float | None) -> bool:
     # An undefined metric is missing in the record and NaN in the new result.
     if then is None or now is None or math.isnan(now):
         return then is None and (now is None or math.isnan(now))
-    return abs(then - now) <= SAME_SCORE
+    return math.isclose(then, now, rel_tol=SAME_SCORE, abs_tol=SAME_SCORE)

@@ -22,6 +22,7 @@ def write_record(spec: ModelSpec, fitted: Fitted, examples: Examples, assessment
     """Return the record of a new version: leaderboard, split, tables, metrics, verdict, explanations and card."""
     parts = examples.parts
     record = {
+        "task": spec.task.name,
         "candidate": fitted.best.candidate,
         "parameters": dict(fitted.best.parameters),
         "threshold": fitted.threshold,
@@ -45,11 +46,7 @@ def write_record(spec: ModelSpec, fitted: Fitted, examples: Examples, assessment
         ),
         **({"learning_curve": _curve(spec, fitted)} if fitted.curve else {}),
         **{one.name: one.found for one in assessment.explanations},
-        **(
-            {"costs": spec.costs.found(assessment.labels, assessment.scores, assessment.threshold)}
-            if spec.costs
-            else {}
-        ),
+        **spec.task.facts(assessment.judged),
         "libraries": dict(fitted.model.libraries),
     }
     return record | {"card": write_card(spec, record)}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Lend = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 APPROVE = "approve"
-SCOPES = ("read", "predict", "label", APPROVE)
+SCOPES = ("read", "predict", "label", "trace", APPROVE)
 """All scopes that a key can have."""
 FRESH_SECONDS = 1.0
 """Seconds for which a key is cached. Until then it works even if another process has revoked it."""

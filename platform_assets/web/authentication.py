@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SESSION_SECONDS = 8 * 60 * 60
 """Lifetime of a session in seconds: a working day of eight hours. The database allows no longer lifetime."""
-READ, PREDICT, LABEL, APPROVE = "read", "predict", "label", "approve"
+READ, PREDICT, LABEL, TRACE, APPROVE = "read", "predict", "label", "trace", "approve"
 CSRF_FIELD = "csrf_token"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32,100}", re.ASCII)
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
@@ -145,7 +145,7 @@ class Caller:
     secret: str = field(default="", repr=False)
 
 
-LOCAL = Caller(Key("", "a user of this machine", frozenset({READ, PREDICT, LABEL}), id=""), session=None)
+LOCAL = Caller(Key("", "a user of this machine", frozenset({READ, PREDICT, LABEL, TRACE}), id=""), session=None)
 """The caller of a request without a key, if such requests are allowed."""
 
 
@@ -161,7 +161,7 @@ class Access:
     limits
         Rate limits; None for no limits.
     open_locally
-        Whether programs on this machine may read, predict and label without a key.
+        Whether programs on this machine may read, predict, label and trace without a key.
     """
 
     def __init__(

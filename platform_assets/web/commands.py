@@ -20,7 +20,7 @@ Name = Annotated[str, typer.Argument(help="Name of the key.")]
 def add(
     context: typer.Context,
     name: Name,
-    scope: Annotated[list[str], typer.Option("--scope", help="read, predict, label or approve; repeat for several.")],
+    scope: Annotated[list[str], typer.Option("--scope", help="read, predict, label, trace or approve; repeat.")],
     owner: Annotated[
         str | None, typer.Option(help="Person or program that uses the key; default: the name of the key.")
     ] = None,

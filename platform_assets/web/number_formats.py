@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from platform_assets.base.number_text import significant
+
 UNDEFINED = "undefined"
 _MINUS = "\N{MINUS SIGN}"
 
@@ -12,7 +14,7 @@ def number(value: Number) -> str:
     """Format a number: integers in full, others with three significant digits."""
     if value is None:
         return UNDEFINED
-    text = f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3g}"
+    text = f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else significant(value)
     return text.replace("-", _MINUS)
 
 

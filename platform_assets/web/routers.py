@@ -1,8 +1,9 @@
 """Rules for the routes of every `api.py`: the scopes that they need and the errors that they document.
 
 An `api.py` defines `router(services)`. A route needs a key with the scope `read` or `predict`. A route that is not a
-GET needs `predict` below `/predictions/`, and `label` below `/labels/`. A function that is marked with
-`checks_access_itself` is exempt. All other functions find the caller in `request.state.asked`.
+GET needs `predict` below `/predictions/`, and `label` below `/labels/`. Every route below `/trace/` needs `trace`. A
+function that is marked with `checks_access_itself` is exempt. All other functions find the caller in
+`request.state.asked`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi.routing import APIRoute
 
-from platform_assets.web.authentication import LABEL, PREDICT, READ
+from platform_assets.web.authentication import LABEL, PREDICT, READ, TRACE
 from platform_assets.web.authorization import Gate
 from platform_assets.web.json_bodies import parse_strictly
 from platform_assets.web.problems import documented
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 SENT_BELOW = {"/predictions/": PREDICT, "/labels/": LABEL}
 """Scope that a route needs unless it is a GET, by the prefix of its path."""
+ALL_BELOW = {"/trace/": TRACE}
+"""Scope that a route needs, by the prefix of its path."""
 _CHECKS_ITSELF = "checks_access_itself"
 """Attribute by which `checks_access_itself` marks a route's function."""
 _OF_ALL = (
@@ -72,10 +75,10 @@ def _gated(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
 def _scopes(route: APIRoute) -> tuple[str, ...]:
     if hasattr(route.endpoint, _CHECKS_ITSELF):
         return ()
-    if (route.methods or set()) != {"GET"}:
-        for prefix, scope in SENT_BELOW.items():
-            if route.path.startswith(prefix):
-                return (scope,)
+    is_sent = (route.methods or set()) != {"GET"}
+    for prefix, scope in {**ALL_BELOW, **(SENT_BELOW if is_sent else {})}.items():
+        if route.path.startswith(prefix):
+            return (scope,)
     return (READ, PREDICT)
 
 

@@ -53,6 +53,10 @@ class FileRegistry:
         with self._opened() as registry:
             return registry.by_alias(name, alias)
 
+    def named_artefacts(self) -> set[str]:
+        with self._opened() as registry:
+            return registry.named_artefacts()
+
     def set_alias(self, name: str, alias: str, number: int) -> None:
         with self._opened() as registry:
             registry.set_alias(name, alias, number)

@@ -96,6 +96,7 @@ def test_versions_are_numbered_per_model_and_aliases_can_be_moved(registry: Mode
         assert registry.by_alias(NAME, CHAMPION) == registry.version(NAME, number)
     assert registry.by_alias(OTHER, CHAMPION) is None
     assert registry.pinned_tables() == {"credit_risk/loans": {3, 7}, "credit_risk/loan_features": {0}}
+    assert registry.named_artefacts() == {version.digest for version in (first, second, other)}
 
 
 @pytest.mark.requirement("PRO-1", "PLT-7")

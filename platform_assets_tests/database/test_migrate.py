@@ -22,6 +22,7 @@ from platform_assets.database.ledger_rights import LEDGER_ROLE
 from platform_assets.database.migrate import alembic_config, migrate
 from platform_assets.database.opening import open_database, open_owner, require_heads
 from platform_assets.database.revisions import DOMAINS, current_heads, find_branches, wanted_heads
+from platform_assets_tests.database.test_revisions import NEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,14 +163,20 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
         "platform.drift_batches": everything,
         "platform.drift_evidence": everything,
         "platform.estimated_performance": everything,
+        "platform.backups": ["INSERT", "SELECT"],
+        "platform.erasures": ["SELECT"],
+        "platform.incident_messages": everything,
+        "platform.incidents": everything,
         "platform.labels": ["INSERT", "SELECT"],
         "platform.landing_files": everything,
         "platform.landing_names": everything,
         "platform.library_schemas": ["SELECT"],
         "platform.online_tables": everything,
+        "platform.online_versions": everything,
         "platform.predictions": everything,
         "platform.refused_labels": ["INSERT", "SELECT"],
         "platform.sessions": ["SELECT"],
+        "platform.watch_heartbeats": everything,
     }
     assert row == (False,)
 
@@ -329,7 +336,7 @@ def test_domain_branch_is_upgraded_once_after_the_platform_branch(
 ) -> None:
     alembic(external, command.downgrade, "0002")
     assert heads_of(external) == {"0002"}
-    heads = "0008, bakery_0001, shop_0002"
+    heads = f"{NEWEST}, bakery_0001, shop_0002"
     assert migrate(limited, external, domains) == [
         f"migrated {external.name('platform')} from 0002 to {heads}",
     ]
@@ -354,11 +361,11 @@ def test_migrations_of_a_new_domain_make_the_database_outdated(
     external: Database, limited: Database, domains: Path
 ) -> None:
     with external.connect("platform") as connection:
-        assert connection.execute("select version_num from platform.alembic_version").fetchall() == [("0008",)]
+        assert connection.execute("select version_num from platform.alembic_version").fetchall() == [(NEWEST,)]
     assert migrate(limited, external, domains.parent) == []
     require_heads(limited, domains.parent)
     with pytest.raises(
-        DatabaseError, match="is at revision 0008, but this code needs 0008, bakery_0001, shop_0002; run"
+        DatabaseError, match=f"is at revision {NEWEST}, but this code needs {NEWEST}, bakery_0001, shop_0002; run"
     ):
         require_heads(limited, domains)
 
@@ -385,7 +392,7 @@ def test_tables_of_a_deleted_domain_are_reported_with_the_fix(
 def test_domain_branch_is_downgraded_alone(external: Database, limited: Database, domains: Path) -> None:
     migrate(limited, external, domains)
     alembic(external, command.downgrade, "shop@base", domains)
-    assert heads_of(external) == {"0008", "bakery_0001"}
+    assert heads_of(external) == {NEWEST, "bakery_0001"}
 
 
 @pytest.mark.parametrize(
@@ -407,4 +414,4 @@ def test_migration_whose_identifiers_contradict_its_file_name_is_refused(
         migrate(external, domains=domains)
     assert str(error.value).startswith(f"the migration {path} has ")
     assert str(error.value).endswith(said)
-    assert heads_of(external) == {"0008"}
+    assert heads_of(external) == {NEWEST}

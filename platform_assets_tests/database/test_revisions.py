@@ -10,6 +10,9 @@ from platform_assets.database.revisions import find_branches, refuse_unknown, wa
 if TYPE_CHECKING:
     from pathlib import Path
 
+NEWEST = max(find_branches()[0].files)
+"""Newest revision of the platform's branch."""
+
 
 @pytest.fixture
 def domains(tmp_path: Path) -> Path:
@@ -26,12 +29,12 @@ def domains(tmp_path: Path) -> Path:
 
 def test_the_platforms_branch_comes_first_and_revisions_are_in_numerical_order(domains: Path) -> None:
     assert {branch.label: list(branch.files) for branch in find_branches(domains)} == {
-        "platform": ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"],
+        "platform": [f"{number:04}" for number in range(1, int(NEWEST) + 1)],
         "bakery_2": ["bakery_2_0001"],
         "shop": ["shop_0001", "shop_0002", "shop_0010"],
     }
     assert [branch.label for branch in find_branches(domains)] == ["platform", "bakery_2", "shop"]
-    assert wanted_heads(domains) == {"0008", "bakery_2_0001", "shop_0010"}
+    assert wanted_heads(domains) == {NEWEST, "bakery_2_0001", "shop_0010"}
 
 
 @pytest.mark.parametrize("name", ["orders.py", "0003_orders.py", "shop_1_orders.py", "bakery_2_0003_orders.py"])
@@ -48,9 +51,9 @@ def test_a_migration_without_a_revision_in_its_file_name_is_refused(domains: Pat
 @pytest.mark.parametrize(
     ("heads", "said"),
     [
-        ({"0008", "gone_0002"}, r"has tables of the domain gone at revision gone_0002, .*gone/migrations; restore"),
-        ({"0099", "shop_0010"}, r"is at revision 0099, but this code knows only 0008 and older; install"),
-        ({"0008", "shop_0011"}, r"is at revision shop_0011, but this code knows only shop_0010 and older; install"),
+        ({NEWEST, "gone_0002"}, r"has tables of the domain gone at revision gone_0002, .*gone/migrations; restore"),
+        ({"0099", "shop_0010"}, rf"is at revision 0099, but this code knows only {NEWEST} and older; install"),
+        ({NEWEST, "shop_0011"}, r"is at revision shop_0011, but this code knows only shop_0010 and older; install"),
     ],
 )
 def test_an_unknown_revision_is_refused(domains: Path, heads: set[str], said: str) -> None:

@@ -16,7 +16,6 @@ from sklearn.calibration import calibration_curve
 
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.binary_classification import (
-    UNKNOWN,
     by_subgroup,
     compare,
     evaluate,
@@ -24,6 +23,7 @@ from platform_assets.evaluation.binary_classification import (
     most_wrong,
 )
 from platform_assets.evaluation.intervals import Estimate
+from platform_assets.evaluation.judged import UNKNOWN
 from platform_assets.evaluation.metrics import METRICS
 from platform_assets_tests.evaluation.scored_rows import ROWS, columns, scored, values
 

@@ -53,6 +53,9 @@ def loans(rows: int, groups: int, seed: int = 0) -> tuple[NDArray[Any], NDArray[
     [
         pytest.param([2, 10, 2], ["10", "2"], [1, 0, 1], id="integers"),
         pytest.param(
+            [dt.date(2020, 1, 2), pd.Timestamp("2020-01-02")], ["2020-01-02"], [0, 0], id="one date in two types"
+        ),
+        pytest.param(
             [7, 7.0, "7", np.int64(7), np.float32(7), Decimal(7)], ["7"], [0] * 6, id="one integer in six types"
         ),
         pytest.param(np.array([1.0, 2.0]), ["1", "2"], [0, 1], id="integers that pandas turned into floats"),
@@ -77,11 +80,11 @@ def test_group_keys_are_sorted_texts(groups: Any, keys: list[str], codes: list[i
         (["a", float("nan"), None], "2 of 3 rows have no group"),
         (np.array([1.0, np.nan]), "1 of 2 rows have no group"),
         ([pd.NA, "a"], "1 of 2 rows have no group"),
-        ([1.5], "the group 1.5 is neither text nor an integer"),
-        ([float("inf")], "the group inf is neither text nor an integer"),
-        ([1j], "the group 1j is neither text nor an integer"),
-        ([dt.date(2020, 1, 1)], "is neither text nor an integer; convert the column to text"),
-        ([UUID(int=1)], "is neither text nor an integer"),
+        ([1.5], "the group 1.5 is neither text, an integer nor a date"),
+        ([float("inf")], "the group inf is neither text, an integer nor a date"),
+        ([1j], "the group 1j is neither text, an integer nor a date"),
+        ([dt.datetime(2020, 1, 1, 12)], "is neither text, an integer nor a date; convert the column to text"),
+        ([UUID(int=1)], "is neither text, an integer nor a date"),
     ],
 )
 def test_reject_missing_groups_and_groups_without_a_stable_text(groups: Any, message: str) -> None:

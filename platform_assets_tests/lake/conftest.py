@@ -36,11 +36,14 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     engine.close()
 
 
-@pytest.fixture(params=["folder", "memory", "s3"])
+CLOUDS = [pytest.param(store, marks=pytest.mark.release) for store in ("azure_store", "google_store")]
+
+
+@pytest.fixture(params=["folder", "memory", "object_store", *CLOUDS])
 def lake(request: pytest.FixtureRequest, tmp_path: Path, engine: Engine) -> Lake:
     options: dict[str, str] = {}
-    if request.param == "s3":
-        server: ObjectStore = request.getfixturevalue("object_store")
+    if request.param.endswith("_store"):
+        server: ObjectStore = request.getfixturevalue(request.param)
         uri, options = server.lake(), server.options
     else:
         uri = MEMORY if request.param == "memory" else str(tmp_path / "a 'lake'=1 {x}")

@@ -20,7 +20,7 @@ from platform_assets.database.connections import Database
 from platform_assets.database.embedded.server import free_port
 from platform_assets.database.opening import open_database
 from platform_assets.engine.query_engine import Engine
-from platform_assets.lake.online_tables import OnlineTables, OnlineVersion
+from platform_assets.lake.online_tables import OnlineRow, OnlineTables, OnlineVersion
 from platform_assets_tests.postgres import as_owner, wait_until
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Shop:
     def get(self, name: str, **key: Any) -> dict[str, Any] | None:
         return asyncio.run(self.online.get(name, **key))
 
-    def get_many(self, name: str, column: str, keys: list[Any]) -> dict[Any, dict[str, Any]]:
+    def get_many(self, name: str, column: str, keys: list[Any]) -> dict[Any, OnlineRow]:
         return asyncio.run(self.online.get_many(name, column, keys))
 
     def rows(self, name: str = PRICES) -> list[dict[str, Any]]:

@@ -127,6 +127,22 @@ def test_publishing_the_same_rows_restores_a_damaged_data_file(folder_lake: Lake
     assert contents(folder_lake.store.read(NAME)) == [(0, 1.0), (1, 2.0)]
 
 
+@pytest.mark.requirement("PLT-7", "PLT-12")
+def test_a_flipped_byte_is_found_and_publishing_the_same_rows_restores_the_file(folder_lake: Lake) -> None:
+    folder_lake.publish(by_month(jan=1, feb=2), "month")
+    [file, _] = sorted(Path(folder_lake.store.uri(NAME)).glob("*.parquet"))
+    content = bytearray(file.read_bytes())
+    assert not [*folder_lake.store.damage()]
+    content[len(content) // 3] ^= 1
+    file.write_bytes(content)
+    [(name, told)] = folder_lake.store.damage()
+    assert name == NAME
+    assert told.startswith(f"{NAME} is damaged: {file} is not as it was written; delete it. Materialise the asset")
+    file.unlink()
+    folder_lake.publish(by_month(jan=1, feb=2), "month")
+    assert not [*folder_lake.store.damage()]
+
+
 def test_only_the_damaged_partition_is_rewritten(folder_lake: Lake) -> None:
     folder_lake.publish(by_month(jan=1, feb=2), "month")
     table = DeltaTable(folder_lake.store.uri(NAME))

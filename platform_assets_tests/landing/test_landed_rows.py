@@ -157,7 +157,7 @@ def test_lines_of_another_encoding_are_unreadable_or_decide_the_encoding(engine:
     def land_with(latin: int, utf_8: int) -> tuple[str, list[Row]]:
         lines = ["1,Gr\xfc\xdfe aus K\xf6ln".encode("latin-1")] * latin + ["1,Grüße aus Köln".encode()] * utf_8
         path.write_bytes(b"\n".join([b"a,b", b"1,plain", *lines]))
-        with land(Source(SETTING, str(path)), engine, reader=any_encoding) as file:
+        with land(Source(SETTING, str(path)), engine, reader=any_encoding()) as file:
             return file.encoding, file.rows.order_by(LINE).to_pyarrow().to_pylist()
 
     encoding, rows = land_with(latin=1, utf_8=19)

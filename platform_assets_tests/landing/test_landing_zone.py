@@ -8,7 +8,7 @@ import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,13 +36,13 @@ def parcel(weight: float) -> str:
 # Which files are read, on each kind of store
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "object_store", "azure_store", "google_store"])
 def any_yard(request: pytest.FixtureRequest, open_yard: OpenYard, monkeypatch: pytest.MonkeyPatch) -> Yard:
-    """A yard on each kind of store. For another store, add a parameter and the location of an empty folder."""
+    """A yard on each kind of store: a folder, S3, Azure and Google."""
     if request.param == "folder":
         return open_yard()
-    server: ObjectStore = request.getfixturevalue("object_store")
-    for name, value in server.options.items():
+    server: ObjectStore = request.getfixturevalue(request.param)
+    for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     return open_yard(f"{server.lake()}/zone")
 
@@ -103,16 +103,19 @@ def test_a_file_waits_until_it_is_unchanged_for_the_time_to_settle(any_yard: Yar
     assert look() == (1, 0)
 
 
-def test_a_missing_folder_or_bucket_is_an_error_that_names_the_setting(
-    open_yard: OpenYard, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_empty_folder_has_no_files_but_a_missing_bucket_is_an_error(any_yard: Yard, open_yard: OpenYard) -> None:
+    assert any_yard.zone.discover(60).found == 0
+    if "://" in any_yard.uri:
+        nowhere = open_yard(f"{any_yard.uri.split('://')[0]}://{uuid.uuid4().hex}/zone")
+        with pytest.raises(SourceError, match="PLATFORM_YARD_URI. cannot be listed: "):
+            nowhere.zone.discover(60)
+
+
+def test_a_missing_folder_is_an_error_that_names_the_setting(open_yard: OpenYard, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    for name, value in object_store.options.items():
-        monkeypatch.setenv(name, value)
     for uri, said in {
         str(tmp_path / "none"): "does not exist; create the folder, or correct PLATFORM_YARD_URI",
         str(tmp_path / "file"): "is a file; create the folder, or correct PLATFORM_YARD_URI",
-        f"s3://{uuid.uuid4().hex}/zone": "cannot be listed: ",
         "https://user:hunter2-password@example.org/x": "is a web address",
         "nosuch://x": "cannot be listed: ValueError: Protocol not known",
     }.items():
@@ -122,13 +125,7 @@ def test_a_missing_folder_or_bucket_is_an_error_that_names_the_setting(
         assert "hunter2" not in str(raised.value)
 
 
-def test_an_empty_object_store_has_no_files(
-    open_yard: OpenYard, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
-) -> None:
-    for name, value in object_store.options.items():
-        monkeypatch.setenv(name, value)
-    yard = open_yard(f"{object_store.lake()}/zone")
-    assert yard.zone.discover(60).found == 0
+def test_a_run_on_an_empty_zone_loads_nothing(yard: Yard, instance: dg.DagsterInstance) -> None:
     assert metadata(yard.run(instance))["batch_rows"] == 0
     assert yard.rows() == []
 
@@ -439,3 +436,27 @@ def test_times_with_an_offset_that_python_cannot_hold_go_to_quarantine(
     yard.run(instance)
     assert [line for _, line, _ in yard.rows()] == [2, 5]
     assert [line for _, line, _ in yard.bad()] == [3, 4]
+
+
+@pytest.mark.requirement("PLT-10", "SEN-1")
+def test_old_processed_files_are_removed_and_their_content_never_lands_again(
+    any_yard: Yard, instance: dg.DagsterInstance
+) -> None:
+    yard, age = any_yard, timedelta(days=30)
+    for number, name in enumerate(("old.txt", "rewritten.txt", "recent.txt", "waiting.txt")):
+        yard.drop(name, parcel(number))
+    yard.run(instance)
+    done = [yard.file(name).digest for name in ("old.txt", "rewritten.txt", "recent.txt")]
+    with yard.services.database.pooled() as connection, connection.transaction():
+        yard.zone.mark_processed(connection, done, "a run")
+        connection.execute("update platform.landing_files set first_seen_at = now() - interval '31 days'")
+    yard.pass_time(31 * 86_400)
+    with yard.services.database.pooled() as connection, connection.transaction():
+        connection.execute("update platform.landing_names set seen_at = now() where name = 'recent.txt'")
+    yard.drop("rewritten.txt", parcel(10))
+    assert yard.zone.remove_processed(age) == 1
+    assert sorted(yard.zone.folder.list().files) == ["recent.txt", "rewritten.txt", "waiting.txt"]
+    yard.drop("again.txt", parcel(0))
+    yard.run(instance)
+    assert yard.states()["old.txt again.txt"] == "processed"
+    assert sorted(weight for _, _, weight in yard.rows()) == [0, 1, 2, 3, 10]

@@ -1,15 +1,18 @@
-"""Damaged parquet files: with page checksums, no altered value is read."""
+"""Damaged parquet files: with page checksums, no altered value is read. Small files with large values are refused."""
 
 from __future__ import annotations
 
 import random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from platform_assets.base.errors import SourceError
+from platform_assets.landing import parquet_files
+from platform_assets.landing.packed_files import SizeLimit
 from platform_assets.landing.parquet_files import open_parquet
 
 if TYPE_CHECKING:
@@ -52,3 +55,38 @@ def test_a_flipped_bit_before_the_footer_changes_no_value(tmp_path: Path, versio
         except SourceError:
             refused += 1
     assert refused > 100
+
+
+LIMIT = SizeLimit(10_000_000, "PLATFORM_UNPACKED_MAX_BYTES")
+
+
+@pytest.mark.requirement("PLT-12")
+def test_a_file_whose_footer_states_too_many_bytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "zeros.parquet"
+    zeros = pa.table({"a": np.zeros(2_000_000, np.int64)})
+    pq.write_table(zeros, file, compression="zstd", use_dictionary=False, data_page_size=20_000_000)
+    assert file.stat().st_size < 20_000
+    with pytest.raises(SourceError, match="the file holds more than 10,000,000 bytes .* PLATFORM_UNPACKED_MAX_BYTES"):
+        open_parquet(file, "the file", LIMIT)
+    assert open_parquet(file, "the file", SizeLimit(20_000_000, "X")).rows == 2_000_000
+
+
+@pytest.mark.requirement("PLT-12")
+@pytest.mark.parametrize("kind", [pa.string(), pa.binary(), pa.large_string()])
+def test_a_text_that_many_rows_share_is_decoded_in_parts_up_to_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: pa.DataType
+) -> None:
+    monkeypatch.setattr(parquet_files, "MOST_BATCH_BYTES", 1_000_000)
+    file = tmp_path / "shared.parquet"
+    texts = pa.array(["a" * 100_000, "b"], kind)
+    rows = pa.DictionaryArray.from_arrays(pa.array([1, None, *[0] * 1_000]), texts)
+    pq.write_table(pa.table({"name": rows.cast(kind) if kind == pa.binary() else rows, "n": range(1_002)}), file)
+    assert file.stat().st_size < 50_000
+    read: list[pa.RecordBatch] = []
+    with pytest.raises(SourceError, match="holds more than 10,000,000 bytes"):
+        read.extend(open_parquet(file, "the file", LIMIT).batches(50))
+    parts = [*open_parquet(file, "the file", SizeLimit(1 << 30, "X")).batches(50)]
+    assert max(part.nbytes for part in [*read, *parts]) < 1_100_000
+    whole = pa.Table.from_batches(parts)
+    assert whole.column("n").to_pylist() == [*range(1_002)]
+    assert [len(text or "") for text in whole.column("name").to_pylist()] == [1, 0, *[100_000] * 1_000]

@@ -7,7 +7,9 @@ import gzip
 import hashlib
 import lzma
 import os
+import sys
 from email.utils import formatdate
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import fsspec
@@ -308,7 +310,6 @@ def test_errors_of_unreachable_sources_contain_no_passwords(tmp_path: Path, serv
         f"http://anna:{PASSWORD}@:/x.csv": "InvalidURL: ",
         f"{server.url}/none.csv?token={PASSWORD}": "the server answered 404 Not Found; 200 is needed",
         "memory://none.csv": "FileNotFoundError: ",
-        f"gs://anna:{PASSWORD}@bucket/x.csv": "needs a driver that is not installed: Please install gcsfs",
     }
     for uri, reason in refusals.items():
         message = refusal(uri, tmp_path)
@@ -317,6 +318,24 @@ def test_errors_of_unreachable_sources_contain_no_passwords(tmp_path: Path, serv
         trouble = trouble_with(Source(SETTING, uri))
         assert trouble
         assert PASSWORD not in trouble
+
+
+@pytest.mark.requirement("PLT-4", "PLT-8")
+@pytest.mark.parametrize(
+    ("uri", "module", "fix"),
+    [
+        ("az://box/x.csv", "adlfs", "run `pip install 'platform-assets[azure]'`"),
+        ("gs://box/x.csv", "gcsfs", "run `pip install 'platform-assets[gcs]'`"),
+        ("sftp://host/x.csv", "paramiko", 'SFTPFileSystem requires "paramiko" to be installed'),
+    ],
+)
+def test_the_error_for_a_missing_driver_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, uri: str, module: str, fix: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(import_module("fsspec.registry")._registry, uri.split(":", maxsplit=1)[0], raising=False)
+    trouble = trouble_with(Source(SETTING, uri.replace("://", f"://anna:{PASSWORD}@")))
+    assert trouble == f"{uri} ({SETTING}) needs a driver that is not installed; {fix}"
 
 
 def test_the_text_of_a_source_names_its_variable_or_demo_data() -> None:

@@ -31,11 +31,11 @@ def object_store() -> Iterator[ObjectStore]:
         yield server
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "object_store", "azure_store", "google_store"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtefactStore:
     if request.param == "folder":
         return ArtefactStore(str(tmp_path / "lake"))
-    server: ObjectStore = request.getfixturevalue("object_store")
+    server: ObjectStore = request.getfixturevalue(request.param)
     return ArtefactStore(server.lake(), server.options)
 
 

@@ -91,7 +91,7 @@ def test_the_job_evaluates_the_champion_on_its_own_labelled_predictions(office: 
     def label(signal: bool, first: int) -> None:
         truth = scores > random.random(200) if signal else scores < random.random(200)
         labels = [of_subject(device, float(broken)) for device, broken in zip(devices, truth, strict=True)]
-        office.labels.store(MODEL, labels[first : first + 100], "")
+        office.labels.store(ONE_CANDIDATE, labels[first : first + 100], "")
 
     assert str(office.evaluated()[REAL_PERFORMANCE].description).startswith("not enough labels")
     label(signal=True, first=0)
@@ -106,7 +106,7 @@ def test_the_job_evaluates_the_champion_on_its_own_labelled_predictions(office: 
     assert "required: at least 0.7" in str(bad.description)
     # A new champion starts without predictions.
     promote(office.ledger, 2, model=MODEL, threshold=0.5)
-    office.labels.store(MODEL, [of_subject("device-1", 0, LATER.replace(hour=20))], "")
+    office.labels.store(ONE_CANDIDATE, [of_subject("device-1", 0, LATER.replace(hour=20))], "")
     after = office.evaluated()[REAL_PERFORMANCE]
     assert after.passed
     assert "0 of 0 predictions of version 2" in str(after.description)

@@ -17,6 +17,7 @@ from platform_assets.monitoring.label_store import Labels
 from platform_assets.monitoring.labels import Filed, Label, fault
 from platform_assets_tests.monitoring.label_history import LATER, MODEL, NOW, of_subject, predicted
 from platform_assets_tests.postgres import empty_databases
+from platform_assets_tests.training.breakage_model import SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ def standings(labels: Labels, subject: str) -> list[tuple[float, datetime, str]]
 def test_a_label_names_the_prediction_of_a_request(database: Database, labels: Labels) -> None:
     request = name()
     predicted(database, request, ["5008804"])
-    assert labels.store(MODEL, [Label(1, LATER, request_id=request)], "workshop") == [STORED]
+    assert labels.store(SPEC, [Label(1, LATER, request_id=request)], "workshop") == [STORED]
     [kept] = labels.history(MODEL, request_id=request)
     assert (kept.label, kept.observed_at, kept.sender, kept.standing) == (1, LATER, "workshop", "current")
     assert kept.subject is None
@@ -61,7 +62,7 @@ def test_a_label_names_the_prediction_of_a_request(database: Database, labels: L
 @pytest.mark.requirement("MON-5")
 def test_a_label_of_a_subject_needs_no_prediction_yet(labels: Labels) -> None:
     subject = name()
-    assert labels.store(MODEL, [of_subject(subject)], "") == [STORED]
+    assert labels.store(SPEC, [of_subject(subject)], "") == [STORED]
     [kept] = labels.history(MODEL, subject=subject)
     assert (kept.subject, kept.at, kept.request_id) == (subject, NOW, None)
 
@@ -69,9 +70,9 @@ def test_a_label_of_a_subject_needs_no_prediction_yet(labels: Labels) -> None:
 @pytest.mark.requirement("MON-5")
 def test_a_label_that_was_observed_later_supersedes_an_earlier_one_in_any_order_of_arrival(labels: Labels) -> None:
     subject = name()
-    [first] = labels.store(MODEL, [of_subject(subject, 0, LATER)], "")
-    [correction] = labels.store(MODEL, [of_subject(subject, 1, LATER + timedelta(days=1))], "")
-    [late] = labels.store(MODEL, [of_subject(subject, 0, LATER - timedelta(minutes=1))], "")
+    [first] = labels.store(SPEC, [of_subject(subject, 0, LATER)], "")
+    [correction] = labels.store(SPEC, [of_subject(subject, 1, LATER + timedelta(days=1))], "")
+    [late] = labels.store(SPEC, [of_subject(subject, 0, LATER - timedelta(minutes=1))], "")
     assert (first.standing, correction.standing, late.standing) == ("current", "current", "superseded")
     assert [standing for _, _, standing in standings(labels, subject)] == ["current", "superseded", "superseded"]
 
@@ -79,11 +80,11 @@ def test_a_label_that_was_observed_later_supersedes_an_earlier_one_in_any_order_
 @pytest.mark.requirement("MON-5")
 def test_contradictory_labels_are_both_kept_until_a_later_one_supersedes_them(labels: Labels) -> None:
     subject = name()
-    labels.store(MODEL, [of_subject(subject, 0)], "")
-    assert labels.store(MODEL, [of_subject(subject, 1)], "") == [Filed("stored", "contradictory")]
+    labels.store(SPEC, [of_subject(subject, 0)], "")
+    assert labels.store(SPEC, [of_subject(subject, 1)], "") == [Filed("stored", "contradictory")]
     assert standings(labels, subject) == [(1, LATER, "contradictory"), (0, LATER, "contradictory")]
     last = LATER + timedelta(days=1)
-    assert labels.store(MODEL, [of_subject(subject, 1, last)], "") == [STORED]
+    assert labels.store(SPEC, [of_subject(subject, 1, last)], "") == [STORED]
     assert [one[2] for one in standings(labels, subject)] == ["current", "contradictory", "contradictory"]
 
 
@@ -94,8 +95,8 @@ def test_the_same_label_sent_twice_is_stored_once(database: Database, labels: La
     in_madrid = LATER.astimezone(timezone(timedelta(hours=2)))
     sent = [Label(1, LATER, request_id=request), of_subject(subject), of_subject(subject, observed_at=in_madrid)]
     again = Filed("already_stored", "current")
-    assert labels.store(MODEL, sent, "") == [STORED, STORED, again]
-    assert labels.store(MODEL, sent, "another sender") == [again] * 3
+    assert labels.store(SPEC, sent, "") == [STORED, STORED, again]
+    assert labels.store(SPEC, sent, "another sender") == [again] * 3
     assert len(labels.history(MODEL, request_id=request)) == len(labels.history(MODEL, subject=subject)) == 1
 
 
@@ -104,7 +105,7 @@ def test_a_label_without_a_prediction_does_not_prevent_storing_the_others(databa
     request, subject = name(), name()
     predicted(database, request, ["a", "b"], model="other_model")
     sent = [of_subject(subject, 0), Label(1, LATER, request_id=request), Label(1, LATER, request_id="r-?")]
-    stored, of_other_model, unknown = labels.store(MODEL, [*sent], "")
+    stored, of_other_model, unknown = labels.store(SPEC, [*sent], "")
     assert stored == STORED
     for filed in (of_other_model, unknown):
         assert filed.outcome == "unknown"
@@ -118,7 +119,7 @@ def test_a_label_selects_a_prediction_of_a_request_by_its_subject_or_place(datab
     predicted(database, clients, ["7", "8", "8"])
     predicted(database, sentences, [None, None, None])
     filed = labels.store(
-        MODEL,
+        SPEC,
         [
             Label(1, LATER, request_id=clients, subject="8"),
             Label(0, LATER, request_id=sentences, place=2),
@@ -153,7 +154,7 @@ def test_a_request_id_that_several_requests_used_needs_the_subject(database: Dat
     predicted(database, request, ["7"])
     predicted(database, request, ["7"], at=NOW + timedelta(minutes=1))
     [refused, stored, early] = labels.store(
-        MODEL,
+        SPEC,
         [
             Label(1, LATER, request_id=request),
             Label(1, LATER, request_id=request, subject="7"),
@@ -174,7 +175,7 @@ def test_a_request_id_that_several_requests_used_needs_the_subject(database: Dat
 def test_a_label_that_was_observed_before_the_prediction_is_refused(database: Database, labels: Labels) -> None:
     request = name()
     predicted(database, request, [None])
-    [filed] = labels.store(MODEL, [Label(1, NOW - timedelta(microseconds=1), request_id=request)], "")
+    [filed] = labels.store(SPEC, [Label(1, NOW - timedelta(microseconds=1), request_id=request)], "")
     assert filed.outcome == "refused"
     assert "before the prediction, which was made at 2026-06-01T12:00:00+00:00; check observed_at" in str(filed.reason)
 
@@ -202,16 +203,16 @@ def test_a_label_that_was_observed_before_the_prediction_is_refused(database: Da
     ],
 )
 def test_the_reason_says_what_is_wrong_with_a_label(label: Label, reason: str) -> None:
-    assert re.search(reason, fault(label, NOW) or "")
+    assert re.search(reason, fault(label, NOW, SPEC.task) or "")
 
 
 def test_a_clock_that_is_half_a_minute_fast_is_accepted() -> None:
-    assert fault(Label(1, NOW + timedelta(seconds=30), request_id="r"), NOW) is None
+    assert fault(Label(1, NOW + timedelta(seconds=30), request_id="r"), NOW, SPEC.task) is None
 
 
 @pytest.mark.requirement("MON-5")
 def test_the_service_can_add_labels_but_not_change_them(database: Database, labels: Labels) -> None:
-    labels.store(MODEL, [of_subject(name())], "")
+    labels.store(SPEC, [of_subject(name())], "")
     for statement in ("update platform.labels set label = 0", "delete from platform.labels"):
         with database.connect("platform") as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement.encode())
@@ -223,7 +224,7 @@ def test_concurrent_requests_with_the_same_labels_store_each_once(labels: Labels
     sent = [of_subject(subject, 1, LATER + timedelta(seconds=number)) for number in range(50)]
 
     def store(number: int) -> list[Filed]:
-        return labels.store(MODEL, sent if number % 2 else sent[::-1], f"sender {number}")
+        return labels.store(SPEC, sent if number % 2 else sent[::-1], f"sender {number}")
 
     with ThreadPoolExecutor(8) as threads:
         filed = [one for found in threads.map(store, range(16)) for one in found]
@@ -233,4 +234,4 @@ def test_concurrent_requests_with_the_same_labels_store_each_once(labels: Labels
 
 
 def test_an_empty_list_of_labels_can_be_stored(labels: Labels) -> None:
-    assert labels.store(MODEL, [], "") == []
+    assert labels.store(SPEC, [], "") == []

@@ -14,7 +14,7 @@ from platform_assets.monitoring.label_store import Labels
 from platform_assets.monitoring.labelled_predictions import join
 from platform_assets.monitoring.labels import Label
 from platform_assets.training.prediction_tables import PredictionTable
-from platform_assets_tests.monitoring.label_history import HOUR, LATER, MODEL, NOW, of_subject, predicted
+from platform_assets_tests.monitoring.label_history import HOUR, LATER, NOW, of_subject, predicted
 from platform_assets_tests.training.breakage_model import ONE_CANDIDATE
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def found(database: Database, **others: Any) -> list[tuple[float, float]]:
 
 
 def store(database: Database, *labels: Label) -> None:
-    filed = Labels(database.pooled).store(MODEL, labels, "")
+    filed = Labels(database.pooled).store(SPEC, labels, "")
     assert {one.outcome for one in filed} == {"stored"}, filed
 
 
@@ -73,7 +73,7 @@ def test_labels_of_requests_and_subjects_are_joined_with_their_predictions(datab
     result = joined(database)
     assert (result.predictions, result.received, result.unmatched, result.of_others) == (4, 3, 0, 0)
     assert result.share == 0.75
-    assert {"7", "8"} < set(result.groups)
+    assert {"7", "8"} < set(result.rows["group"])
 
 
 @pytest.mark.requirement("MON-5")
@@ -173,7 +173,7 @@ def test_labels_are_joined_with_the_stored_predictions_that_a_model_declares(dat
                 rows,
             )
         result = join(connection, spec, 3, 7)
-    labelled = zip(result.scores.tolist(), result.labels.tolist(), result.groups.tolist(), strict=True)
+    labelled = zip(result.scores.tolist(), result.labels.tolist(), result.rows["group"].tolist(), strict=True)
     # The device and one of its readings were labelled differently at the same time, so that reading has no label.
     assert sorted(labelled) == [(0.1, 1, "pump-1"), (0.5, 1, "pump-3"), (0.9, 1, "pump-2")]
     assert (result.predictions, result.contradictory, result.unmatched) == (7, 1, 0)

@@ -1,6 +1,7 @@
 """The job `upkeep`, run in this process with the platform's resources."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -14,11 +15,13 @@ from pydantic import SecretStr
 
 from platform_assets.base.errors import TableError
 from platform_assets.definitions import resources
-from platform_assets.models.registry import TABLES_TAG
+from platform_assets.models.registry import TABLES_TAG, MemoryRegistry
 from platform_assets.operations.defs import upkeep_job, upkeep_schedule
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets_tests.approval.promotions import Works
+from platform_assets_tests.approval.proposals import PASSED, prepared, proposal
 from platform_assets_tests.instances import empty_instance
 
 NAME, OTHER = "shop/sales", "shop/prices"
@@ -33,11 +36,16 @@ def services(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch)
         with services.engine.stage(pd.DataFrame({"number": [number]})) as staged:
             services.tables.publish(NAME, staged)
     yield services
-    services.engine.close()
+    services.close()
 
 
 def do_upkeep(services: Services, *, raise_on_error: bool = True, **others: Any) -> dg.ExecuteInProcessResult:
-    available: Mapping[str, Any] = {**resources(lambda: services), "pinned_tables": dict, **others}
+    available: Mapping[str, Any] = {
+        **resources(lambda: services),
+        "pinned_tables": dict,
+        "named_artefacts": set,
+        **others,
+    }
     job = upkeep_job([NAME, "shop/not_made_yet", OTHER])
     with dagster_instance() as instance:
         return job.execute_in_process(instance=instance, resources=available, raise_on_error=raise_on_error)
@@ -130,6 +138,84 @@ def test_upkeep_marks_dead_runs_as_failed_and_removes_their_scratch_files(servic
     assert not (services.scratch / "engine-dead").exists()
     # The engine of this live process still works, so its scratch folder was not removed.
     assert readable(services) == [0, 1, 2]
+
+
+@pytest.mark.requirement("PLT-10")
+def test_upkeep_removes_models_that_neither_a_version_nor_a_request_names(services: Services) -> None:
+    works = Works(
+        prepared(services.database), MemoryRegistry(), services.settings.home / "lake", services.database.lock
+    )
+    registered, requested = works.train(), "1" * 64
+    works.ledger.open_request(proposal(1, digest=requested, evidence={**PASSED, "encoder": "2" * 64}))
+    folder = works.file(registered).parent
+    names = {f"{requested}.skops", f"{'2' * 64}.encoder", f"{'3' * 64}.skops", f"{'4' * 64}.encoder", "a_note.json"}
+    unfinished = f".{'5' * 64}.skops.0123abcd"
+    for name in {*names, unfinished}:
+        (folder / name).touch()
+        os.utime(folder / name, (0, 0))
+    (folder / f"{'6' * 64}.skops").touch()
+    named = works.registry.named_artefacts() | services.ledger.named_artefacts()
+    result = do_upkeep(services, named_artefacts=lambda: named)
+    assert result.output_for_node("remove_unnamed_models") == 3
+    kept = {f"{registered.digest}.skops", f"{requested}.skops", f"{'2' * 64}.encoder", "a_note.json"}
+    assert {path.name for path in folder.iterdir()} == {*kept, f"{'6' * 64}.skops"}
+
+
+@pytest.mark.requirement("PLT-10", "PRO-7")
+def test_upkeep_keeps_table_versions_that_approval_requests_name(services: Services) -> None:
+    ledger = prepared(services.database)
+    ledger.open_request(proposal(1, evidence={**PASSED, "tables": {NAME: 1}}))
+    ledger.open_request(proposal(2, evidence={**PASSED, "tables": {"shop/other": "none"}}))
+    do_upkeep(services, retention=timedelta(0), pinned_tables=services.ledger.named_tables)
+    assert readable(services) == [1, 2]
+
+
+@pytest.mark.requirement("PLT-10")
+def test_upkeep_forgets_old_runs_except_those_that_made_an_asset(services: Services) -> None:
+    with dagster_instance() as instance:
+
+        @dg.asset
+        def prices() -> None: ...
+
+        @dg.op
+        def work(context: dg.OpExecutionContext) -> None:
+            context.log.info("a log line")
+
+        @dg.job
+        def chore() -> None:
+            work()
+
+        made = dg.materialize([prices], instance=instance).run_id
+        done, recent = (chore.execute_in_process(instance=instance).run_id for _ in range(2))
+        keyed = chore.execute_in_process(instance=instance, tags={"dagster/run_key": "file 1"}).run_id
+        with services.database.connect("dagster") as connection:
+            connection.execute(
+                "update runs set end_time = end_time - 86400 * 91 where run_id = any(%s)", [[made, done, keyed]]
+            )
+        result = do_upkeep(services)
+        assert result.output_for_node("forget_old_runs")["runs"] == 1
+        assert {run.run_id for run in instance.get_runs()} == {made, recent, keyed, result.run_id}
+        assert instance.get_latest_materialization_event(prices.key) is not None
+        lines = {run: len(instance.all_logs(run)) for run in (made, recent, keyed)}
+        assert lines[keyed] == 2 < lines[recent]
+        assert instance.get_run_by_id(keyed).status == dg.DagsterRunStatus.SUCCESS  # type: ignore[union-attr]
+
+
+@pytest.mark.requirement("PLT-10")
+def test_upkeep_deletes_old_measurements_except_the_newest_of_a_model(services: Services) -> None:
+    with services.database.connect("platform") as connection:
+        connection.execute(
+            "insert into platform.drift_batches select 'a_model', 'shop/new', 'batch', age::text, 'a file', 1, 10,"
+            " false, null, now() - age * interval '1 day', now() - age * interval '1 day', 'r'"
+            " from unnest(array[400, 380, 366]) age"
+        )
+        connection.execute(
+            "insert into platform.drift select model, stream, unit, batch, 'heat', 1, 10, 0, 1, 0, false, ''"
+            " from platform.drift_batches"
+        )
+        assert do_upkeep(services).output_for_node("forget_old_measurements") == 2
+        for table in ("drift_batches", "drift"):
+            assert connection.execute(f"select batch from platform.{table}".encode()).fetchall() == [("366",)]
 
 
 @pytest.mark.requirement("PLT-2")

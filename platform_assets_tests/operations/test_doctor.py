@@ -135,6 +135,25 @@ def test_doctor_reports_a_missing_contact_for_arxiv(
     assert finding.found.startswith(said)
 
 
+@pytest.mark.requirement("ESI-1", "PLT-8")
+@pytest.mark.parametrize(
+    ("given", "token", "state", "said"),
+    [
+        ("demo", "", "ok", "a local server with sample data"),
+        ("live", "", "broken", "PLATFORM_ESIOS_TOKEN is not set, and api.esios.ree.es needs a token"),
+        ("live", "hunter2-hunter2", "ok", "api.esios.ree.es, with a token (not asked)"),
+    ],
+)
+def test_doctor_reports_a_missing_token_for_esios(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, token: str, state: str, said: str
+) -> None:
+    monkeypatch.setenv("PLATFORM_ESIOS_TOKEN", token)
+    services = Services(Settings(home=tmp_path, sources=given))  # type: ignore[arg-type]
+    [finding] = [finding for finding in doctor._apis(services) if finding.thing == "ESIOS"]
+    assert finding.state == state
+    assert finding.found.startswith(said)
+
+
 @pytest.mark.requirement("PLT-8")
 def test_doctor_warns_if_every_user_can_open_the_home(tmp_path: Path) -> None:
     home = tmp_path / "my home"
@@ -211,10 +230,11 @@ def test_all_parts_are_examined_and_no_secret_is_shown(
     services = Services(Settings(home=tmp_path, **settings), (loans,))
     findings = examine(services)
     services.close()
-    things = ["environment", "home", "database", "history", "engine", "lake", "mlflow", "models", "alerts"]
+    things = ["environment", "home", "database", "history", "engine", "lake", "mlflow", "models", "backup", "alerts"]
+    things += ["messages"]
     sources = [source.variable for source in declared_sources()]
     assert {"PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SENTENCES_ARCHIVE_URI"} <= {*sources}
-    things += [*sources, "arXiv", "PLATFORM_SENTENCES_ENCODER_URI", "SQL target"]
+    things += [*sources, "arXiv", "ESIOS", "PLATFORM_SENTENCES_ENCODER_URI", "SQL target"]
     assert [finding.thing for finding in findings] == things
     assert "hunter2" not in f"{findings}"
 

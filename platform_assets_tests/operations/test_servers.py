@@ -47,7 +47,7 @@ def test_up_starts_the_ui_the_daemon_the_service_and_mlflow(tmp_path: Path, data
     # The link leads directly to the models, and its note says that MLflow is read only.
     assert (found["MLflow"].page, "read only" in found["MLflow"].note) == ("/#/models", True)
     automatic = {name for name, server in found.items() if server.environment.get("PLATFORM_AUTOMATION") == "on"}
-    assert automatic == {"Dagster UI", "Dagster daemon"}
+    assert automatic == {"Dagster UI", "Dagster daemon", "service"}
 
 
 def test_dagsters_servers_write_into_the_home_and_not_into_the_package(tmp_path: Path, database_url: str) -> None:

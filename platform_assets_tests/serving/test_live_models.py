@@ -144,6 +144,7 @@ def test_readers_never_see_mixed_versions_or_errors_during_a_hundred_champion_ch
         try:
             while not stop.wait(0.01):
                 live = models.live(office.model)
+                assert live.threshold is not None
                 if (answer(live), live.digest) != (answers[live.threshold], office.digests[live.threshold * 10]):
                     wrong.append(live)
                 counted[reader] += 1

@@ -20,7 +20,7 @@ class Prediction(BaseModel):
 
 def test_common_fields_have_the_values_of_the_live_version() -> None:
     live: Any = SimpleNamespace(threshold=0.25, version=3, approval_id=7)
-    predicted = Predicted(live, np.array([0.1]), np.array([False]))
+    predicted = Predicted(live, np.array([0.1]))
     assert common_fields(predicted) == {"threshold": 0.25, "model_version": "3", "approval_id": 7}
     assert Prediction(**common_fields(predicted)).model_version == "3"
 

@@ -13,6 +13,7 @@ from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.evaluation.splits import Holdout
 from platform_assets.evaluation.thresholds import reaching_recall
 from platform_assets.lake.schemas import Column
+from platform_assets.training.binary_classification import BinaryClassification
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ SPEC = ModelSpec(
     id="reading",
     features=(Column("heat", "float64", "How hot."), Column("noise", "float64", "How loud.")),
     label="broken",
-    positive="broken",
+    task=BinaryClassification(positive="broken", threshold=reaching_recall(0.8)),
     split=GroupSplit("device", "day", Holdout(groups=0.3, newest=0.4)),
     subgroups=("site",),
     candidates=(
@@ -88,7 +89,6 @@ SPEC = ModelSpec(
         Candidate("forest", forest),
     ),
     ranked_by="roc_auc",
-    threshold=reaching_recall(0.8),
     criteria=(Criterion("roc_auc", at_least=0.7), Criterion("recall", at_least=0.5)),
     not_worse=NotWorse("roc_auc", by=0.05),
     card=Card(

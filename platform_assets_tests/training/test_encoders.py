@@ -17,9 +17,9 @@ from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.registry import MemoryRegistry
 from platform_assets.models.sentence_encoder import missing_libraries
 from platform_assets.settings import Settings
+from platform_assets.training.binary_classification import REFERENCE
 from platform_assets.training.encoders import Encoders
 from platform_assets.training.fingerprints import fingerprint_parts
-from platform_assets.training.fitting import REFERENCE
 from platform_assets.training.model_spec import Candidate, DeclaredEncoder
 from platform_assets.training.trainer import Trainer
 from platform_assets_tests.models import tiny_encoder

@@ -23,6 +23,7 @@ from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.registry import MemoryRegistry
 from platform_assets.training import explanations
 from platform_assets.training import metadata as model_metadata
+from platform_assets.training.binary_classification import BinaryClassification
 from platform_assets.training.explanations import Explanation, HeldOut, decision_surface, top_words
 from platform_assets.training.fitting import feature_frame
 from platform_assets.training.model_spec import Candidate
@@ -72,12 +73,11 @@ TEXT_SPEC = replace(
     id="message",
     features=(Column("text", "string", "What was written."),),
     label="urgent",
-    positive="urgent",
+    task=BinaryClassification(positive="urgent", threshold=best_f1()),
     split=GroupSplit("writer", holdout=Holdout(groups=0.3)),
     subgroups=(),
     candidates=(Candidate("words and letters", words_and_letters),),
     ranked_by="average_precision",
-    threshold=best_f1(),
     criteria=(Criterion("f1", at_least=0.7),),
     explanations=(top_words("text"),),
     error_columns=("message", "text"),

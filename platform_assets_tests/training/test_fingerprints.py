@@ -12,6 +12,7 @@ from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.evaluation.splits import Holdout
 from platform_assets.evaluation.thresholds import reaching_recall
 from platform_assets.lake.schemas import Column
+from platform_assets.training.binary_classification import BinaryClassification
 from platform_assets.training.fingerprints import fingerprint_parts
 from platform_assets.training.fitting import feature_frame
 from platform_assets.training.model_spec import Candidate
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
         replace(SPEC, seed=2),
         replace(SPEC, folds=4),
         replace(SPEC, split=GroupSplit("device", "day", Holdout(groups=0.3, newest=0.3))),
-        replace(SPEC, threshold=reaching_recall(0.9)),
+        replace(SPEC, task=BinaryClassification("broken", reaching_recall(0.9))),
         replace(SPEC, ranked_by="average_precision"),
         replace(SPEC, candidates=SPEC.candidates[:1]),
         replace(SPEC, candidates=(Candidate("linear", linear, {"logisticregression__C": (0.1, 2.0)}),)),

@@ -17,7 +17,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from platform_assets.base.errors import TrainingError
 from platform_assets.models.fitted_model import GOLDEN_ROWS
-from platform_assets.training.fitting import REFERENCE, _demand_both_classes, feature_frame, fit, labels_of
+from platform_assets.training.binary_classification import REFERENCE
+from platform_assets.training.fitting import feature_frame, fit, labels_of
 from platform_assets.training.model_spec import Candidate
 from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, SPEC, forest, linear, readings
 
@@ -144,10 +145,11 @@ def test_predict_the_base_rate_if_the_calibration_slope_is_negative(bench: Bench
 
 def test_training_and_test_examples_of_each_fold_need_both_classes() -> None:
     labels, mixed, one_class = np.array([0, 1, 0, 1, 1]), np.array([0, 1, 2]), np.array([1, 3, 4])
-    _demand_both_classes(SPEC, labels, [(mixed, np.array([0, 3, 4]))])
+    learner = SPEC.task.learner
+    learner.demand_fittable(labels, [(mixed, np.array([0, 3, 4]))])
     for fold in ((mixed, one_class), (one_class, mixed), (mixed, np.array([0, 2]))):
         with pytest.raises(TrainingError, match="Each fold needs both classes; load more data"):
-            _demand_both_classes(SPEC, labels, [fold])
+            learner.demand_fittable(labels, [fold])
 
 
 def test_fitting_uses_one_thread() -> None:

@@ -11,7 +11,8 @@ from sklearn.metrics import get_scorer_names
 
 from platform_assets.base.errors import TrainingError
 from platform_assets.evaluation.gate import Criterion, NotWorse
-from platform_assets.training.model_spec import RANKINGS, ModelSpec
+from platform_assets.training.binary_classification import RANKINGS
+from platform_assets.training.model_spec import ModelSpec
 from platform_assets_tests.training import breakage_model
 from platform_assets_tests.training.breakage_model import SPEC
 

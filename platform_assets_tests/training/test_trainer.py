@@ -16,10 +16,11 @@ from platform_assets.evaluation.costs import Costs
 from platform_assets.evaluation.gate import Criterion
 from platform_assets.evaluation.split_rules import GroupSplit, StratifiedSplit
 from platform_assets.evaluation.splits import Holdout, in_holdout
+from platform_assets.evaluation.thresholds import reaching_recall
 from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
-from platform_assets.training.examples import FEWEST_OF_A_CLASS
+from platform_assets.training.binary_classification import FEWEST_OF_A_CLASS, REFERENCE, BinaryClassification
 from platform_assets.training.explanations import decision_surface
-from platform_assets.training.fitting import REFERENCE, labels_of
+from platform_assets.training.fitting import labels_of
 from platform_assets.training.metadata import of_check
 from platform_assets.training.model_spec import Candidate
 from platform_assets.training.trainer import Trainer
@@ -85,6 +86,29 @@ def test_a_training_registers_a_challenger_with_its_provenance(of_several_candid
     assert version.metrics["roc_auc_low"] < version.metrics["roc_auc"] < version.metrics["roc_auc_high"]
     assert bench.artefacts.load(version.digest).features == ("heat", "noise")
     assert bench.registry.by_alias("breakage_model", CHAMPION) is None
+
+
+@pytest.mark.requirement("PLT-7", "PLT-14")
+def test_the_numbers_of_a_classifier_are_those_of_earlier_releases(of_several_candidates: Trained) -> None:
+    # Numbers of a release before there was a second task. Only the last bits may differ between processors.
+    training = of_several_candidates.first
+    expected = {
+        "roc_auc": 0.7386956521739131,
+        "roc_auc_low": 0.6374307727835744,
+        "roc_auc_high": 0.8280926795250744,
+        "average_precision": 0.459096205085104,
+        "brier": 0.17775866704194862,
+        "calibration_error": 0.14713134910787212,
+        "recall": 0.64,
+        "f2": 0.5517241379310345,
+    }
+    assert {name: training.version.metrics[name] for name in expected} == pytest.approx(expected, rel=1e-9)
+    assert training.version.threshold == pytest.approx(0.2757520367529436, rel=1e-9)
+    best = training.record["leaderboard"][0]
+    assert (best["mean"], best["metrics"]["brier"]) == pytest.approx((0.8403423896791832, 0.1363273140363542), rel=1e-9)
+    # Versions of earlier releases have this digest, which says whether the declaration has changed since.
+    digest = "5052eecaf431026e0fa594b2b68bb977eb336532448985a56f29614abf104d8c"
+    assert training.version.tags["parameters_digest"] == digest
 
 
 def test_the_leaderboard_has_all_hyperparameters_and_the_baseline(
@@ -351,7 +375,7 @@ STRATIFIED = replace(
     ONE_CANDIDATE,
     split=StratifiedSplit("reading", share=0.3),
     criteria=(Criterion("recall", at_least=0.3, lower_bound=True),),
-    costs=Costs(20, why="The owner said so."),
+    task=BinaryClassification("broken", reaching_recall(0.8), Costs(20, why="The owner said so.")),
     learning_curve=(50, 100, 5_000),
     explanations=(decision_surface,),
 )
@@ -393,7 +417,7 @@ def test_compare_only_on_examples_that_the_champion_was_not_trained_on(bench: Be
     training = bench.train(STRATIFIED)
     told = training.assessment.verdict.reasons[-1].told
     assert "ROC AUC differs from the champion's by" in told
-    held = len(training.assessment.labels)
+    held = len(training.assessment.judged.labels)
     compared = int(told.split("compared on ")[1].split(" of ")[0])
     assert 0.85 * held < compared < held
     assert told.endswith(f"{compared} of {held} held-out examples, those that the champion was not trained on")

@@ -137,7 +137,7 @@ def test_revoked_key_is_refused_even_if_its_name_is_reused(keys: Keys) -> None:
         ("key", "a\nb", ["read"], r"\(U\+000A\)"),
         ("key", "Platform", ["read"], "Platform cannot be an owner"),
         ("key", "unverified: anna", ["read"], "cannot be an owner"),
-        ("key", "Anna", [], "choose from read, predict, label, approve"),
+        ("key", "Anna", [], "choose from read, predict, label, trace, approve"),
         ("key", "Anna", ["read", "root"], r"\['read', 'root'\]"),
     ],
 )

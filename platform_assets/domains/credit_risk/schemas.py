@@ -20,7 +20,7 @@ from platform_assets.lake.expectations import (
     is_unique,
     is_within,
 )
-from platform_assets.lake.schemas import Column, TableSchema
+from platform_assets.lake.schemas import Column, Subject, TableSchema
 
 CURRENCY = "currency units"  # the source names no currency
 YEARS = "years"
@@ -33,6 +33,9 @@ LAST_DATE = dt.date(2100, 12, 31)
 # of all loans.
 HIGHEST_AGE = LAST_DATE.year - FIRST_BIRTHDAY.year
 HIGHEST_AMOUNT = 1e12
+
+CLIENT = "client"
+"""Kind of the person that a loan is about, for `platform-assets erase`."""
 
 LOAN_ID = Column("loan_id", "int64", "Number of the loan, unique.")
 
@@ -68,6 +71,7 @@ LOANS = TableSchema(
     ),
     key=("loan_id",),
     source=True,
+    subject=Subject(CLIENT, "id"),
     expectations=(
         has_rows(),
         is_unique("loan_id"),
@@ -142,6 +146,7 @@ LOAN_FEATURES = TableSchema(
         Column("status", "int64", "Outcome of the loan: 0 paid on time, 1 not. The label, not a feature."),
     ),
     key=("loan_id",),
+    subject=Subject(CLIENT, "client_id"),
     expectations=(
         has_rows(),
         is_unique("loan_id"),
@@ -163,6 +168,7 @@ CLIENT_FEATURES = TableSchema(
     ),
     key=("client_id",),
     store="online",
+    subject=Subject(CLIENT, "client_id"),
     expectations=(
         has_rows(),
         is_unique("client_id"),

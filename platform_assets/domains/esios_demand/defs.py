@@ -8,7 +8,7 @@ import dagster as dg
 
 from platform_assets.base.frames import Expression
 from platform_assets.domains.esios_demand import demo, export, metadata, schemas, sql_table
-from platform_assets.domains.esios_demand.harvest import JOB, hours_of_months
+from platform_assets.domains.esios_demand.harvest import JOB, has_sample_data, hours_of_months
 from platform_assets.domains.esios_demand.harvest import harvest as harvest_months
 from platform_assets.domains.esios_demand.months import FIRST_MONTH, ZONE, Month, months_around
 from platform_assets.domains.esios_demand.quality import examine
@@ -85,10 +85,12 @@ def demand_forecast_esios(
     demand_forecast: Expression,
     engine: dg.ResourceParam[Engine],
     sql_target: dg.ResourceParam[SqlTarget],
+    tables: dg.ResourceParam[TableStore],
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster recognises only the bare class
     """The whole forecast in the table `demand_forecast_esios` of the database in PLATFORM_SQL_TARGET_URL."""
     with plain_failures():
-        loaded = sql_table.load(demand_forecast, engine, sql_target, context.log.info)
+        demo_rows = has_sample_data(tables)
+        loaded = sql_table.load(demand_forecast, engine, sql_target, context.log.info, demo=demo_rows)
     return dg.MaterializeResult(metadata=metadata.of_load(loaded, sql_target.place))
 
 

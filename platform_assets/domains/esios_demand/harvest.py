@@ -97,7 +97,7 @@ def read_stored(tables: TableStore, keys: Sequence[str], series: Series, *, demo
     if version is None or not version.rows:
         return {}
     place = f"Use another PLATFORM_HOME, or delete {shown(tables.uri(name))} first"
-    if bool(version.metadata.get("demo")) != demo:
+    if has_sample_data(tables) != demo:
         has, comes = ("sample data", "real data") if not demo else ("real data", "sample data")
         raise TableError(f"{name} contains {has}, which are never mixed with {comes}. {place}")
     rows = tables.scan(name, partitions=keys).select("id", "datetime", "demand_forecast", "update_timestamp")
@@ -107,6 +107,12 @@ def read_stored(tables: TableStore, keys: Sequence[str], series: Series, *, demo
     times = [at.replace(tzinfo=UTC) for at in columns["datetime"]]
     updates = [at.replace(tzinfo=UTC) for at in columns["update_timestamp"]]
     return dict(zip(times, zip(columns["demand_forecast"], updates, strict=True), strict=True))
+
+
+def has_sample_data(tables: TableStore) -> bool:
+    """Whether the stored hours are sample data."""
+    version = tables.current(DEMAND_FORECAST.name)
+    return version is not None and bool(version.metadata.get("demo"))
 
 
 def hours_of_months(tables: TableStore, months: Sequence[Month]) -> dict[datetime, float]:

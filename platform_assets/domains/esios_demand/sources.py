@@ -11,6 +11,7 @@ from platform_assets.base.errors import SourceError
 from platform_assets.domains.esios_demand import demo
 from platform_assets.domains.esios_demand.client import ACCEPT, Esios, Series
 from platform_assets.domains.esios_demand.settings import ESIOS, EsiosSettings
+from platform_assets.landing.declared_sources import DeclaredApi
 from platform_assets.landing.http_client import HttpClient, Limits
 
 if TYPE_CHECKING:
@@ -42,16 +43,11 @@ def open_esios(sources: Sources, limits: Limits = LIMITS) -> Iterator[Esios]:
     settings = sources.settings_of(EsiosSettings)
     series = Series(settings.esios_indicator, settings.esios_indicator_name, settings.esios_geography)
     with ExitStack() as stack:
-        if settings.esios_base_url or sources.settings.sources == "live":
-            url, token = settings.esios_base_url or ESIOS, settings.esios_token.get_secret_value()
-            server = urlsplit(url).netloc.rpartition("@")[2]
+        server = _server_name(sources)
+        if server == DEMO:
+            url, token = stack.enter_context(demo.server()).url, demo.TOKEN
         else:
-            url, token, server = stack.enter_context(demo.server()).url, demo.TOKEN, DEMO
-        if not token:
-            raise SourceError(
-                f"PLATFORM_ESIOS_TOKEN is not set, and {server} needs a token. Set it to your personal token of the "
-                "ESIOS API, or set PLATFORM_SOURCES=demo without PLATFORM_ESIOS_BASE_URL for sample data"
-            )
+            url, token = settings.esios_base_url or ESIOS, _token(settings, server)
         headers = {
             "x-api-key": token,
             "Accept": ACCEPT,
@@ -59,3 +55,32 @@ def open_esios(sources: Sources, limits: Limits = LIMITS) -> Iterator[Esios]:
         }
         http = stack.enter_context(HttpClient("ESIOS", headers, limits))
         yield Esios(http, url, series, server, token)
+
+
+def _server_name(sources: Sources) -> str:
+    """Return the name of the configured server: its host and port, or `demo`."""
+    settings = sources.settings_of(EsiosSettings)
+    if settings.esios_base_url or sources.settings.sources == "live":
+        return urlsplit(settings.esios_base_url or ESIOS).netloc.rpartition("@")[2]
+    return DEMO
+
+
+def _token(settings: EsiosSettings, server: str) -> str:
+    token = settings.esios_token.get_secret_value()
+    if not token:
+        raise SourceError(
+            f"PLATFORM_ESIOS_TOKEN is not set, and {server} needs a token. Set it to your personal token of the ESIOS "
+            "API, or set PLATFORM_SOURCES=demo without PLATFORM_ESIOS_BASE_URL for sample data"
+        )
+    return token
+
+
+def _described(sources: Sources) -> str:
+    server = _server_name(sources)
+    if server == DEMO:
+        return "a local server with sample data"
+    _token(sources.settings_of(EsiosSettings), server)
+    return f"{server}, with a token (not asked)"
+
+
+API = DeclaredApi("ESIOS", _described)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from platform_assets.lake.sql_target import SqlTarget
 
 
-def load(forecast: Expression, engine: Engine, target: SqlTarget, report: Callable[[str], None]) -> Loaded:
+def load(
+    forecast: Expression, engine: Engine, target: SqlTarget, report: Callable[[str], None], *, demo: bool
+) -> Loaded:
     """Load all hours of the forecast. Hours that are equal in the table are not written again.
 
     Parameters
@@ -28,15 +30,16 @@ def load(forecast: Expression, engine: Engine, target: SqlTarget, report: Callab
         The database. In a database other than the platform's own, the table is in the default schema of the user.
     report
         Callback that receives a progress message after each chunk.
+    demo
+        Whether the forecast is sample data.
 
     Raises
     ------
     SqlTargetError
-        The database cannot be reached, the table does not fit the rows, or the database refuses them. The table is
-        unchanged.
+        See `SqlLoader.load`. The table is unchanged.
     """
     domain, table = DEMAND_FORECAST_ESIOS.name.split("/")
     loader = SqlLoader(target, table, DEMAND_FORECAST_ESIOS.key, domain if target.is_own else None)
     # Stage the rows first. A query whose result is read slowly would block all other queries of the engine.
     with engine.stage(forecast) as staged:
-        return loader.load(staged.read(CHUNK_ROWS), report)
+        return loader.load(staged.read(CHUNK_ROWS), report, demo=demo)

@@ -34,7 +34,7 @@ def labels_incoming(
     from platform_assets.domains import model_specs
 
     zone, run = zones.find(LABELS), context.run.run_id
-    models = [spec.name for spec in model_specs()]
+    models = {spec.name: spec for spec in model_specs()}
 
     def file(rows: Expression) -> None:
         if refused := store_landed(zone, rows, labels, models, run):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from platform_assets.lake.expectations import is_at_least, is_either, is_one_of, is_present
+from platform_assets.lake.expectations import is_at_least, is_either, is_present
 from platform_assets.lake.landed_files import FILE_COLUMNS, LANDED_AT_COLUMN
 from platform_assets.lake.schemas import Column, TableSchema
 
@@ -15,7 +15,9 @@ LABELS_INCOMING = TableSchema(
         Column("place", "int64", "Place among the predictions of the request, from 0; null if the request has one."),
         Column("subject", "string", "Id of the item that the label is about, such as a client; null if not needed."),
         Column("at", "timestamp('UTC')", "Time that the label of a subject is about; null with a request."),
-        Column("label", "float64", "The label: 1 is the positive class of the model, 0 the other."),
+        Column(
+            "label", "float64", "The label: 1 or 0 for a classifier, where 1 is the positive class; else the value."
+        ),
         Column("observed_at", "timestamp('UTC')", "Time at which the label was observed."),
         LANDED_AT_COLUMN,
     ),
@@ -25,7 +27,6 @@ LABELS_INCOMING = TableSchema(
     expectations=(
         is_present("model"),
         is_present("label"),
-        is_one_of("label", (0.0, 1.0)),
         is_present("observed_at"),
         *is_either("request_id", "at"),
         is_at_least("observed_at", "at"),

@@ -9,13 +9,14 @@ from platform_assets.monitoring.label_store import store
 from platform_assets.monitoring.labels import Filed, Label
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import psycopg
 
     from platform_assets.base.frames import Expression, Frame
     from platform_assets.landing.landing_zone import Zone
     from platform_assets.monitoring.label_store import Labels
+    from platform_assets.training.model_spec import ModelSpec
 
 ROWS_AT_ONCE = 10_000
 _REFUSE = (
@@ -26,7 +27,7 @@ _COUNT = "select count(*) from platform.refused_labels"
 _LAST = "select file_name, line, model, reason from platform.refused_labels order by at desc, file_name, line limit %s"
 
 
-def store_landed(zone: Zone, rows: Expression, labels: Labels, models: Collection[str], run: str) -> int:
+def store_landed(zone: Zone, rows: Expression, labels: Labels, models: Mapping[str, ModelSpec], run: str) -> int:
     """Store the labels of landed files that are not processed yet, and return the number of refused labels.
 
     The labels and the state of their files are committed in one transaction.
@@ -40,7 +41,7 @@ def store_landed(zone: Zone, rows: Expression, labels: Labels, models: Collectio
     labels
         The stored labels.
     models
-        Names of the declared models.
+        The declared models by name.
     run
         The Dagster run.
 
@@ -80,7 +81,7 @@ def refusals(labels: Labels, most: int) -> tuple[int, list[str]]:
 
 
 def _filed(
-    connection: psycopg.Connection[Any], frame: Frame, models: Collection[str]
+    connection: psycopg.Connection[Any], frame: Frame, models: Mapping[str, ModelSpec]
 ) -> Iterator[tuple[dict[str, Any], Filed]]:
     """Store the labels of each file and model; yield each row with the result for its label."""
     for key, part in frame.groupby(["file_digest", "file_name", "model"], sort=False):
@@ -91,7 +92,7 @@ def _filed(
                 why = f"there is no model {model}; the models are {', '.join(sorted(models))}"
                 yield from ((row, Filed("refused", reason=why)) for row in rows)
             else:
-                yield from zip(rows, store(connection, model, _labels(rows), name), strict=True)
+                yield from zip(rows, store(connection, models[model], _labels(rows), name), strict=True)
 
 
 def _labels(rows: Sequence[dict[str, Any]]) -> list[Label]:

@@ -13,8 +13,10 @@ from platform_assets.domains.optimisation.schemas import COMPACT_TABLE
 from platform_assets.domains.optimisation.settings import OptimisationSettings
 from platform_assets.lake.field_types import as_type
 from platform_assets.landing.declared_sources import DeclaredSource
-from platform_assets.landing.landed_rows import Landed, any_encoding, land
+from platform_assets.landing.landed_rows import PARQUET, Landed, any_encoding, land
 from platform_assets.landing.row_writer import LINE, OWN
+from platform_assets.landing.text_encodings import MARKED
+from platform_assets.settings import variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,12 +41,25 @@ def read_distances(sources: Sources, engine: Engine) -> Landed:
     SourceError
         No source is set, or it is missing, unreachable, not a table, or without coordinates.
     """
-    landed = land(sources.find(COORDINATES), engine, reader=any_encoding)
+    landed = _landed(COORDINATES, "speed_data_encoding", sources, engine)
     try:
         return replace(landed, rows=_measured(landed, engine)).numbered("row")
     except BaseException:
         landed.discard()
         raise
+
+
+def _landed(declared: DeclaredSource, setting: str, sources: Sources, engine: Engine) -> Landed:
+    """Land a file in any encoding. A guessed encoding is a remark, because other encodings give other letters."""
+    encoding = getattr(sources.settings_of(OptimisationSettings), setting)
+    landed = land(sources.find(declared), engine, reader=any_encoding(encoding))
+    if encoding or landed.source.demo or landed.encoding in {PARQUET, *MARKED}:
+        return landed
+    remark = (
+        f"its text encoding was guessed: {landed.encoding}; in another encoding, some letters would be others. "
+        f"Set {variable(setting)} to its encoding"
+    )
+    return replace(landed, remarks=[*landed.remarks, remark])
 
 
 def _measured(landed: Landed, engine: Engine) -> Expression:
@@ -80,7 +95,7 @@ def read_compact(sources: Sources, engine: Engine) -> tuple[Landed, SmallTable]:
     SourceError
         No source is set, or it is missing, unreachable or not a table.
     """
-    landed = land(sources.find(HOTELS), engine, reader=any_encoding)
+    landed = _landed(HOTELS, "memory_data_encoding", sources, engine)
     try:
         whole = read_small(landed.files[0], types=_declared_types())
         columns = tuple(column for column in whole.columns if column.name not in {"row", *OWN})

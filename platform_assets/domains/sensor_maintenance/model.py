@@ -10,6 +10,7 @@ from platform_assets.evaluation.costs import Costs
 from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.evaluation.split_rules import StratifiedSplit
 from platform_assets.evaluation.thresholds import bounding_false_alarms
+from platform_assets.training.binary_classification import BinaryClassification
 from platform_assets.training.explanations import decision_surface, permutation_importance
 from platform_assets.training.model_spec import Candidate, Card, Incoming, Kpi, ModelSpec, Retraining
 from platform_assets.training.prediction_tables import PredictionTable
@@ -110,7 +111,11 @@ MODEL = ModelSpec(
     id="example",
     features=FEATURES,
     label="label",
-    positive="needs maintenance",
+    task=BinaryClassification(
+        positive="needs maintenance",
+        threshold=bounding_false_alarms(FALSE_ALARMS),
+        costs=Costs(20.0, why="The source names no costs, so planners must replace this number by their own."),
+    ),
     split=StratifiedSplit("reading"),
     subgroups=(),
     candidates=(
@@ -125,7 +130,6 @@ MODEL = ModelSpec(
         Candidate("support vector machine", support_vector_machine, {"model__C": (1.0, 10.0)}),
     ),
     ranked_by="average_precision",
-    threshold=bounding_false_alarms(FALSE_ALARMS),
     criteria=(
         Criterion(
             "recall",
@@ -140,7 +144,6 @@ MODEL = ModelSpec(
         ),
     ),
     not_worse=NotWorse("roc_auc", by=0.02, why="A new version must rank readings about as well as the champion."),
-    costs=Costs(20.0, why="The source names no costs, so planners must replace this number by their own."),
     explanations=(permutation_importance, decision_surface),
     learning_curve=(100, 200, 400, 800),
     retraining=Retraining(min_new_rows=100),

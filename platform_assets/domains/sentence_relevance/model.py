@@ -9,6 +9,7 @@ from platform_assets.domains.sentence_relevance.settings import SentenceRelevanc
 from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.evaluation.thresholds import best_f1
+from platform_assets.training.binary_classification import BinaryClassification
 from platform_assets.training.explanations import top_words
 from platform_assets.training.model_spec import Candidate, Card, DeclaredEncoder, Kpi, ModelSpec, Retraining
 from platform_assets.training.preprocessing import text_pipeline
@@ -126,7 +127,7 @@ MODEL = ModelSpec(
     id="sentence_id",
     features=(TEXT,),
     label="relevant",
-    positive="relevant",
+    task=BinaryClassification(positive="relevant", threshold=best_f1()),
     split=GroupSplit("near_duplicates"),
     subgroups=("length", "topic"),
     candidates=(
@@ -137,7 +138,6 @@ MODEL = ModelSpec(
         Candidate("complement naive Bayes", naive_bayes, {"model__alpha": (0.3,)}),
     ),
     ranked_by="average_precision",
-    threshold=best_f1(),
     criteria=(
         Criterion("precision", at_least=0.65, why="Two of three sentences that analysts read must be relevant."),
         Criterion("recall", at_least=0.65, why="Two of three relevant sentences must be flagged."),

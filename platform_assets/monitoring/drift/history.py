@@ -12,7 +12,7 @@ from platform_assets.monitoring.drift.performance_estimate import METRICS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     import psycopg
 
@@ -27,6 +27,15 @@ _SUMMARY = (
     "select batch, name, version, n, alarm, outside, arrived_at, measured_at from platform.drift_batches "
     "where model = %s and stream = %s and unit = 'batch'"
 )
+
+_DELETE_OLD = b"""
+delete from platform.drift_batches as old where measured_at < now() - %s and exists (
+    select from platform.drift_batches as later
+    where (later.model, later.stream, later.unit) = (old.model, old.stream, old.unit)
+    and later.arrived_at > old.arrived_at
+) returning model, stream, unit, batch
+"""
+_OF_BATCH = "delete from platform.{} where (model, stream, unit, batch) = (%s, %s, %s, %s)"
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,14 @@ class DriftHistory:
 
     def __init__(self, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._connect = connect
+
+    def delete_old(self, age: timedelta) -> int:
+        """Delete measurements older than `age`, except the newest of each model; return the number of batches."""
+        with self._connect() as connection, connection.transaction():
+            old = connection.execute(_DELETE_OLD, [age]).fetchall()
+            for table in ("drift", "estimated_performance"):
+                connection.cursor().executemany(f"{_OF_BATCH.format(table)}".encode(), old)
+        return len(old)
 
     def newest(self, stream: Stream) -> BatchSummary | None:
         """Return the batch that arrived last; None if none was measured."""

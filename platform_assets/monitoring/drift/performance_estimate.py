@@ -41,10 +41,13 @@ class PerformanceEstimate:
         Share of rows outside the training range; None if the range is unknown.
     metrics
         Value and 95 % interval by name, NaN where undefined; None if the performance is not known.
+    decides
+        Whether the model decides. Without decisions, performance cannot be estimated.
     """
 
     outside: float | None
     metrics: Mapping[str, Estimate] | None
+    decides: bool = True
 
     def told(self) -> str:
         """Return the estimate in one line."""
@@ -58,13 +61,15 @@ class PerformanceEstimate:
         )
 
     def _outside_told(self) -> str:
+        if not self.decides:
+            return "the model gives values, whose errors need labels"
         if self.outside is None:
             return "the training range of this model version is not stored"
         return f"{self.outside:.1%} of the rows are outside the training range or cannot be scored"
 
 
 def estimate_performance(
-    probabilities: Floats, threshold: float, outside: NDArray[np.bool_] | None, seed: int = 0
+    probabilities: Floats, threshold: float | None, outside: NDArray[np.bool_] | None, seed: int = 0
 ) -> PerformanceEstimate:
     """Estimate the performance on a batch.
 
@@ -73,7 +78,7 @@ def estimate_performance(
     probabilities
         (n,) calibrated probability of the positive class; NaN for rows that cannot be scored.
     threshold
-        Probabilities at or above it are flagged.
+        Probabilities at or above it are flagged. None for a model that gives values.
     outside
         (n,) whether a row is outside the training range; None if the range is unknown.
     seed
@@ -86,6 +91,8 @@ def estimate_performance(
     unknown = outside | np.isnan(probabilities)
     share = float(unknown.mean()) if len(unknown) else 0.0
     known = probabilities[~unknown]
+    if threshold is None:
+        return PerformanceEstimate(share, None, decides=False)
     if share > MOST_OUTSIDE or not len(known):
         return PerformanceEstimate(share, None)
     random = np.random.default_rng(seed)

@@ -61,6 +61,7 @@ def judged(examples: pd.DataFrame) -> Verdict:
     fitted = fit(MODEL, examples.iloc[parts.train], lambda _: None)
     held = examples.iloc[parts.holdout]
     scores = fitted.model.scores(feature_frame(held, MODEL))
+    assert fitted.threshold is not None
     return judge(evaluate(held["status"], scores, held["profile"], fitted.threshold), MODEL.criteria)
 
 

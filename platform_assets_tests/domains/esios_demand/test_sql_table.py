@@ -19,6 +19,7 @@ from platform_assets.settings import Settings
 from platform_assets_tests.instances import empty_instance
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from platform_assets.landing.demo_server import DemoServer
@@ -28,11 +29,14 @@ TABLE = "CREATE TABLE demand_forecast_esios (name TEXT, id INTEGER, datetime TEX
 KEY = "update_timestamp TEXT, PRIMARY KEY (id, datetime))"
 
 
-def run(services: Services) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
+def run(
+    services: Services, selection: Sequence[dg.AssetsDefinition] | None = None
+) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
     """Harvest and load a month, and return the result and the metadata of the asset of the SQL table."""
     with empty_instance() as instance:
         result = dg.materialize(
             [defs.demand_forecast, defs.demand_forecast_esios],
+            selection=selection,
             resources=resources(lambda: services),
             instance=instance,
             tags=partition_tags(MONTH, MONTH),
@@ -42,6 +46,12 @@ def run(services: Services) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
         return result, {}
     [event] = result.asset_materializations_for_node("esios_demand__demand_forecast_esios")
     return result, {name: value.value for name, value in event.metadata.items()}
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    [failed] = [one for one in result.all_events if one.is_step_failure]
+    assert failed.step_failure_data.user_failure_data is not None
+    return str(failed.step_failure_data.user_failure_data.description)
 
 
 def services_with(server: DemoServer, **settings: Any) -> Services:
@@ -83,6 +93,26 @@ def test_the_forecast_is_loaded_into_the_database_of_the_setting(tmp_path: Path,
         assert (count, first) == (HOURS, "2018-01-31 23:00:00")
 
 
+@pytest.mark.requirement("ESI-3", "PLT-3")
+def test_sample_data_are_loaded_into_the_database_of_the_setting_only_on_request(tmp_path: Path) -> None:
+    file = tmp_path / "energy.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute(TABLE.format(type="REAL") + KEY)
+        settings = {"home": tmp_path, "sql_target_url": f"sqlite:///{file}"}
+        with closing(Services(Settings(**settings), (EsiosSettings(),))) as services:  # type: ignore[arg-type]
+            refused, _ = run(services)
+        assert "demand_forecast_esios has sample data, which are not loaded into the SQLite file" in failure(refused)
+        assert "PLATFORM_SQL_TARGET_DEMO=on" in failure(refused)
+        # The rows decide, because the table keeps its sample data after the settings have changed.
+        real = Settings(sources="live", **settings)  # type: ignore[arg-type]
+        with closing(Services(real, (EsiosSettings(),))) as services:
+            assert "has sample data" in failure(run(services, [defs.demand_forecast_esios])[0])
+        assert database.execute("select count(*) from demand_forecast_esios").fetchall() == [(0,)]
+        asked = Settings(sql_target_demo="on", **settings)  # type: ignore[arg-type]
+        with closing(Services(asked, (EsiosSettings(),))) as services:
+            assert run(services, [defs.demand_forecast_esios])[1]["rows_inserted"] == HOURS
+
+
 @pytest.mark.requirement("ESI-3")
 def test_a_bad_target_fails_the_step_with_its_message_and_keeps_the_forecast(
     tmp_path: Path, server: DemoServer
@@ -93,8 +123,4 @@ def test_a_bad_target_fails_the_step_with_its_message_and_keeps_the_forecast(
     with closing(services_with(server, home=tmp_path, sql_target_url=f"sqlite:///{file}")) as services:
         result, _ = run(services)
         assert len(services.tables.read("esios_demand/demand_forecast")) == HOURS
-    [failure] = [one for one in result.all_events if one.is_step_failure]
-    assert failure.step_failure_data.user_failure_data is not None
-    assert "demand_forecast is TEXT, which cannot store double values" in str(
-        failure.step_failure_data.user_failure_data.description
-    )
+    assert "demand_forecast is TEXT, which cannot store double values" in failure(result)

@@ -103,23 +103,24 @@ def test_labels_are_stored_and_bad_lines_are_kept_with_their_reasons(services: S
     assert sorted(stored(services)) == sorted([(request, 1, "copy.csv"), ("5008804", 0, "copy.csv")])
     bad = services.tables.read(f"{TABLE}_quarantine").sort_values("line")
     assert dict(zip(bad["line"], bad["broken_rules"], strict=True)) == {
-        4: "label_is_a_known_value",
         5: "observed_at_is_of_type_timestamp('UTC'), observed_at_is_present",
         6: "request_id_is_null_with_at",
         7: "observed_at_is_at_least_at",
     }
     check = checks(result)["every_label_is_stored"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert check.metadata["refused_labels"].value == 3
+    assert check.metadata["refused_labels"].value == 4
     told: Any = check.metadata["last_refused"].value
     assert [line.split(": ")[0] for line in told] == [
+        f"copy.csv line 4, {MODEL}",
         f"copy.csv line 8, {MODEL}",
         "copy.csv line 9, no_such_model",
         f"copy.csv line 10, {MODEL}",
     ]
-    assert "no-such-request is logged" in told[0]
-    assert "there is no model no_such_model; the models are credit_risk_model" in told[1]
-    assert "in the future" in told[2]
+    assert "the label is 2; send 0 or 1" in told[0]
+    assert "no-such-request is logged" in told[1]
+    assert "there is no model no_such_model; the models are" in told[2]
+    assert "in the future" in told[3]
     assert states(services) == {"processed"}
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from platform_assets.base.errors import SourceError
 from platform_assets.definitions import resources
@@ -144,6 +145,24 @@ def test_unreadable_lines_are_quarantined_with_their_line_numbers(run: Run, tmp_
     assert bad.broken_rules.tolist() == ["line_is_readable", "latitude_is_within_bounds"]
     assert bad.source_row[0] == "1,2,3"
     assert bad.source_error[0] == "it has 3 fields; the header has 11"
+
+
+@pytest.mark.requirement("PLT-12")
+def test_a_guessed_encoding_is_reported_and_a_declared_one_is_used(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "hotels.csv"
+    path.write_text(HOTEL + "7,Hôtel Łódź,1 Main St,Ashford,NY,10000,44.5,-73.5,,10.5,9.5\n", encoding="cp1250")
+    guessed = run(compact_table, memory_data_uri=str(path))
+    assert guessed.table("compact_table")["name"].tolist() == ["Hôtel £ódŸ"]
+    [remark] = guessed.metadata["source_remarks"]
+    assert remark.startswith("its text encoding was guessed: cp1252;")
+    assert "Set PLATFORM_MEMORY_DATA_ENCODING" in remark
+    declared = run(compact_table, memory_data_uri=str(path), memory_data_encoding="cp1250")
+    assert declared.table("compact_table")["name"].tolist() == ["Hôtel Łódź"]
+    assert not declared.metadata.get("source_remarks")
+    [failure] = run(compact_table, memory_data_uri=str(path), memory_data_encoding="ascii").failures
+    assert "cannot be read as ascii" in failure
+    with pytest.raises(ValidationError, match="a text encoding that Python knows, for example utf-8"):
+        OptimisationSettings(memory_data_encoding="cp9999")
 
 
 def test_a_parquet_file_will_do(run: Run, tmp_path: Path) -> None:

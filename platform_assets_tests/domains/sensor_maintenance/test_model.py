@@ -13,7 +13,8 @@ from platform_assets.evaluation.binary_classification import evaluate
 from platform_assets.evaluation.gate import Verdict, judge
 from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.thread_limits import one_thread
-from platform_assets.training.fitting import REFERENCE, feature_frame, fit, labels_of
+from platform_assets.training.binary_classification import REFERENCE
+from platform_assets.training.fitting import feature_frame, fit, labels_of
 from platform_assets_tests.domains.sensor_maintenance.histories import HISTORY, demo_history, examples_of, history_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def judged(examples: pd.DataFrame, spec: Any = FAST) -> tuple[Fitted, Verdict]:
     learned, held = sides(examples)
     fitted = fit(spec, learned, lambda _: None)
     scores = fitted.model.scores(feature_frame(held, spec))
+    assert fitted.threshold is not None
     return fitted, judge(evaluate(held["label"], scores, held["reading"], fitted.threshold), spec.criteria)
 
 

@@ -72,6 +72,7 @@ def test_the_shipped_model_classifies_the_examples_in_the_docs_correctly() -> No
     shown = {found for page in pages for found in re.findall(r'"sentence": "([^"]+)"', page.read_text("utf-8"))}
     assert FIRE in shown
     bundle = open_bundle(ROOT / "docker" / "sentence_relevance")
+    assert bundle.threshold is not None
     shipped = BundledChampion(bundle).load(bundle.digest)
     expected = dict.fromkeys(shown, True) | {PARTY: False}
     for _, asked, answered in EXAMPLES:

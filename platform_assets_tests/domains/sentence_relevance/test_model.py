@@ -21,8 +21,9 @@ from platform_assets.models.artefact_format import dump
 from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.models.sentence_encoder import missing_libraries
 from platform_assets.settings import Settings
+from platform_assets.training.binary_classification import REFERENCE
 from platform_assets.training.encoders import Encoders, with_encoders
-from platform_assets.training.fitting import REFERENCE, feature_frame, fit
+from platform_assets.training.fitting import feature_frame, fit
 from platform_assets_tests.base.test_text_cleaning import as_in_databases
 from platform_assets_tests.domains.sentence_relevance.archives import demo_sentences, sentences_of
 
@@ -88,6 +89,7 @@ def held(examples: pd.DataFrame, *, out: bool) -> pd.DataFrame:
 def judged(examples: pd.DataFrame, fitted: Fitted) -> dict[str, Estimate]:
     rows = held(examples, out=True)
     scores = fitted.model.scores(feature_frame(rows, MODEL))
+    assert fitted.threshold is not None
     return evaluate(rows["relevant"], scores, rows["near_duplicates"], fitted.threshold)
 
 

@@ -8,6 +8,7 @@ from platform_assets.domains.stocks.schemas import FEATURES, PRICE_FEATURES
 from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.evaluation.split_rules import GroupSplit
 from platform_assets.evaluation.thresholds import best_f1
+from platform_assets.training.binary_classification import BinaryClassification
 from platform_assets.training.model_spec import Candidate, Card, Kpi, ModelSpec
 from platform_assets.training.preprocessing import tabular_pipeline
 
@@ -48,12 +49,11 @@ MODEL = ModelSpec(
     id="example",
     features=FEATURES,
     label="rose_next_day",
-    positive="higher at the next close",
+    task=BinaryClassification(positive="higher at the next close", threshold=best_f1()),
     split=GroupSplit("symbol", "day"),
     subgroups=(),
     candidates=(Candidate("logistic regression", logistic_regression, {"model__C": (0.01, 1.0)}),),
     ranked_by="roc_auc",
-    threshold=best_f1(),
     criteria=(
         Criterion("roc_auc", at_least=0.6, why="Below this value, the ranking of shares is little better than chance."),
     ),

@@ -1,0 +1,8 @@
+"""Numbers as text, for people."""
+
+from __future__ import annotations
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Format a number with a number of significant digits; a larger one in full, without an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"

@@ -1,0 +1,134 @@
+"""Prediction intervals by split conformal prediction, with a width per group.
+
+The half-width of an interval is a quantile of the absolute residuals of rows that the model was not fitted on (Lei,
+G'Sell, Rinaldo, Tibshirani and Wasserman, Journal of the American Statistical Association 113, 2018). Taken separately
+for each group, the intervals adapt to it and keep their coverage within the group (Mondrian conformal prediction: Vovk,
+Asian Conference on Machine Learning, 2012). The guarantee holds for exchangeable rows. A time series only comes close,
+so its coverage has to be measured on later rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from platform_assets.base.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+    Group = str | float
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Declaration of prediction intervals.
+
+    Attributes
+    ----------
+    level
+        Share of labels that the intervals should contain; above 0, below 1.
+    by
+        Feature whose values have widths of their own; None for one width.
+    fewest
+        Minimum number of residuals of a group. Groups with fewer get the width of all residuals.
+
+    Raises
+    ------
+    TrainingError
+        The level is out of range, or `fewest` residuals do not suffice for it.
+    """
+
+    level: float = 0.9
+    by: str | None = None
+    fewest: int = 30
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise TrainingError(f"Intervals.level is {self.level:g}; it must be a share above 0 and below 1")
+        if _rank(self.fewest, self.level) > self.fewest:
+            raise TrainingError(
+                f"{self.fewest} residuals are too few for a level of {self.level:g}; set Intervals.fewest to "
+                f"{math.ceil(self.level / (1 - self.level))} or more"
+            )
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Half-widths of prediction intervals.
+
+    Attributes
+    ----------
+    of_all
+        Half-width of rows whose group has none.
+    of_group
+        Half-width by group.
+    """
+
+    of_all: float
+    of_group: Mapping[Group, float]
+
+    def of(self, groups: Iterable[Any] | None, rows: int) -> Floats:
+        """Return the half-width of each row, (rows,)."""
+        import numpy as np
+
+        if groups is None or not self.of_group:
+            return np.full(rows, self.of_all)
+        return np.array([self.of_group.get(one, self.of_all) for one in groups], dtype=np.float64)
+
+
+def widths(residuals: ArrayLike, groups: NDArray[Any] | None, declared: Intervals) -> Widths:
+    """Return the half-widths that contain the declared share of residuals.
+
+    Parameters
+    ----------
+    residuals
+        Label minus value of rows that the model was not fitted on, (n,).
+    groups
+        Group of each row, (n,); None for one width.
+    declared
+        The declaration.
+
+    Raises
+    ------
+    TrainingError
+        There are too few residuals.
+    """
+    import numpy as np
+    import pandas as pd
+
+    size = np.abs(np.asarray(residuals, dtype=np.float64))
+    if len(size) < declared.fewest:
+        raise TrainingError(
+            f"{len(size)} out-of-fold residuals are too few for prediction intervals; {declared.fewest} are required. "
+            "Load more data"
+        )
+    of_all = _quantile(size, declared.level)
+    if groups is None:
+        return Widths(of_all, {})
+    members = pd.Series(groups).groupby(groups, sort=True).indices
+    return Widths(
+        of_all,
+        {
+            cast("Group", key): _quantile(size[places], declared.level)
+            for key, places in members.items()
+            if len(places) >= declared.fewest
+        },
+    )
+
+
+def _quantile(size: Floats, level: float) -> float:
+    import numpy as np
+
+    return float(np.sort(size)[_rank(len(size), level) - 1])
+
+
+def _rank(rows: int, level: float) -> int:
+    """Return which of the sorted residuals is the half-width, from 1. It is above `rows` if there are too few."""
+    # Rounded first, because 0.9 * 10 is not exactly 9 for every level.
+    return math.ceil(round((rows + 1) * level, 9))

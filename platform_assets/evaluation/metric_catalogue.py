@@ -1,0 +1,50 @@
+"""The metrics of all tasks by name, for everything that reads names from declarations and records.
+
+A name means the same in every task, so a record does not need its task to be understood.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from platform_assets.base.errors import TrainingError
+from platform_assets.evaluation import metrics, regression_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from platform_assets.evaluation.metric_definitions import Metric
+
+_KNOWN = {**metrics.METRICS, **regression_metrics.METRICS}
+SUBGROUP_METRICS = tuple(dict.fromkeys((*metrics.SUBGROUP_METRICS, *regression_metrics.SUBGROUP_METRICS)))
+"""Metrics that are shown for each subgroup, in their order; a task has some of them."""
+
+
+def find_metric(name: str) -> Metric | None:
+    """Return the definition of a metric; None if it is unknown."""
+    return _KNOWN.get(name) or regression_metrics.skill_named(name)
+
+
+def metric_named(name: str) -> Metric:
+    """Return the definition of a metric.
+
+    Raises
+    ------
+    TrainingError
+        The metric is unknown.
+    """
+    found = find_metric(name)
+    if found is None:
+        raise TrainingError(f"unknown metric {name}; use one of: {', '.join(_KNOWN)}")
+    return found
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Return names of metrics in the order of their definitions; then skills, then unknown ones, by name."""
+    places = {name: place for place, name in enumerate(_KNOWN)}
+    return sorted(names, key=lambda name: (places.get(name, len(places)), find_metric(name) is None, name))
+
+
+def bounded_metrics() -> list[str]:
+    """Return the names of the metrics that are a share of counted rows, and so have an exact lower bound."""
+    return [name for name, one in _KNOWN.items() if one.share_of]

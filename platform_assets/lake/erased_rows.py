@@ -1,0 +1,191 @@
+"""Erase the rows of a person from a table of the lake: from its current version, and from the files of earlier ones."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.engine.staged_files import WHOLE
+from platform_assets.lake.lineage import Lineage
+from platform_assets.lake.table_versions import TableVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import ibis.expr.types as ir
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+    from platform_assets.engine.query_engine import Engine
+    from platform_assets.lake.delta_tables import TableStore
+
+
+Renumbered = tuple[int, TableVersion]
+"""The current version of a table before and after an erasure."""
+
+
+@dataclass(frozen=True)
+class SubjectColumn:
+    """Where the rows of a table name a person.
+
+    Attributes
+    ----------
+    table
+        The table in the lake.
+    column
+        The column with the id, or with a text that contains it.
+    is_text
+        Whether the column is a text, such as a row in quarantine.
+    """
+
+    table: str
+    column: str
+    is_text: bool = False
+
+    def names(self, values: pa.ChunkedArray, subject: str) -> bool:
+        """Return whether one of the values is the person's id, or a text that contains it as a word."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        texts = values.cast(pa.string())
+        found = pc.match_substring_regex(texts, word(subject)) if self.is_text else pc.equal(texts, subject)
+        return bool(pc.any(found).as_py())
+
+    def others(self, rows: ir.Table, subject: str) -> ir.Table:
+        """Return the rows that do not name the person."""
+        text = rows[self.column].cast("string")
+        found = text.re_search(word(subject)) if self.is_text else text == subject
+        return rows.filter(~found.fill_null(False))  # noqa: FBT003 - Ibis takes no keyword
+
+
+@dataclass(frozen=True)
+class ErasedRows:
+    """What was erased from a table.
+
+    Attributes
+    ----------
+    rows
+        Number of rows that the current version lost.
+    versions
+        Numbers of the versions that contained the person; they cannot be read any more.
+    renumbered
+        The current version before and after; None if it did not contain the person.
+    """
+
+    rows: int
+    versions: frozenset[int]
+    renumbered: Renumbered | None = None
+
+
+def word(subject: str) -> str:
+    """Return the pattern of an id as a word of a text, for Arrow, DuckDB and Python."""
+    return rf"(^|[^0-9A-Za-z_-]){re.escape(subject)}($|[^0-9A-Za-z_-])"
+
+
+def erase_rows(
+    tables: TableStore,
+    engine: Engine,
+    place: SubjectColumn,
+    subject: str,
+    inputs: Mapping[str, tuple[int, TableVersion]],
+) -> ErasedRows:
+    """Publish the table without the person, and remove every data file that contains the person.
+
+    The other versions of the table stay readable. Writers that are active are not disturbed; one that read the rows
+    before is refused, because the table was published since.
+
+    Parameters
+    ----------
+    tables, engine
+        The lake and its query engine.
+    place
+        The table and its column.
+    subject
+        The person's id.
+    inputs
+        Tables that were erased before: the version before and after, by table.
+
+    Raises
+    ------
+    TableError
+        The table cannot be read or written.
+    """
+    name = place.table
+    if not tables.exists(name):
+        return ErasedRows(0, frozenset())
+    location = tables.location
+    with location.plain_errors(name, "was not erased"):
+        dirty = _files_with(tables, place, subject)
+        if not dirty:
+            return ErasedRows(0, frozenset())
+        versions = frozenset(version.version for version in tables.versions(name) if dirty & _files_of(tables, version))
+        current, rows, renumbered = tables.current(name), 0, None
+        if current and current.version in versions:
+            lineage = _lineage(tables, current, inputs)
+            with engine.stage(place.others(tables.scan(name), subject)) as staged:
+                rows = current.rows - staged.rows
+                new = tables.publish(name, staged, metadata=current.metadata, lineage=lineage)
+            renumbered = current.version, new
+        files = location.files(name)
+        for path in sorted(dirty):
+            files.delete_file(path)
+    return ErasedRows(rows, versions, renumbered)
+
+
+def _lineage(
+    tables: TableStore, current: TableVersion, inputs: Mapping[str, tuple[int, TableVersion]]
+) -> Lineage | None:
+    """Return the inputs of the current version; those that were erased at that version get their new number."""
+    made_from = current.made_from.get(WHOLE, {})
+    if not made_from:
+        return None
+    read: dict[str, TableVersion | None] = {}
+    for table, number in made_from.items():
+        before, after = inputs.get(table, (None, None))
+        read[table] = after if after and before == number else TableVersion(table, number, "", 0, current.committed_at)
+
+    def newest(name: str) -> int | None:
+        version = tables.current(name)
+        return version.version if version else None
+
+    return Lineage(read, current, newest)
+
+
+def subjects_in_files(tables: TableStore, name: str, column: str) -> set[str]:
+    """Return the ids in all data files of a table, also of earlier versions; empty if there is no such table."""
+    if not tables.exists(name):
+        return set()
+    found = (values.unique().to_pylist() for _, values in _columns(tables, name, column))
+    return {str(value) for values in found for value in values if value is not None}
+
+
+def _files_with(tables: TableStore, place: SubjectColumn, subject: str) -> set[str]:
+    columns = _columns(tables, place.table, place.column)
+    return {path for path, values in columns if place.names(values, subject)}
+
+
+def _columns(tables: TableStore, name: str, column: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Yield the path of each data file with the values of a column, also of files that no version names any more."""
+    import pyarrow.fs as pafs
+    import pyarrow.parquet as pq
+
+    files = tables.location.files(name)
+    for info in files.get_file_info(pafs.FileSelector("")):
+        if not info.is_file or not info.path.endswith(".parquet"):
+            continue
+        with files.open_input_file(info.path) as file:
+            rows = pq.ParquetFile(file)
+            if column in rows.schema_arrow.names:
+                for group in range(rows.num_row_groups):
+                    yield info.path, rows.read_row_group(group, [column])[column]
+
+
+def _files_of(tables: TableStore, version: TableVersion) -> set[str]:
+    import pyarrow as pa
+
+    table: DeltaTable | None = tables.location.find(version.name)
+    assert table is not None  # noqa: S101 - the version was read from its log
+    table.load_as_version(version.version)
+    actions: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).select(["path"]).to_pylist()
+    return {action["path"] for action in actions}

@@ -1,0 +1,77 @@
+"""Persons whose data were erased: their rows are left out when a source that still contains them lands again.
+
+An erasure is recorded as a keyed hash, so that the record holds no personal data and a later load can be compared
+with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+    import psycopg
+
+_BETWEEN_WORDS = "[^0-9A-Za-z_-]+"
+"""Pattern of what separates the words of a text."""
+
+
+@dataclass(frozen=True)
+class ErasedSubjects:
+    """The erased subjects of one kind.
+
+    Attributes
+    ----------
+    kind
+        Kind of subject that a table's schema declares, such as `client`.
+    key
+        Secret of the hashes.
+    hashes
+        `hash_of` each erased subject.
+    """
+
+    kind: str
+    key: str
+    hashes: frozenset[str]
+
+    def hash_of(self, subject: str) -> str:
+        """Return the keyed hash of a subject's id."""
+        return hashlib.sha256(f"{self.key}:{self.kind}:{subject}".encode()).hexdigest()
+
+    def has(self, subject: ir.StringValue) -> ir.BooleanValue:
+        """Return whether a subject's id, as text, was erased."""
+        import ibis
+
+        hashed = (ibis.literal(f"{self.key}:{self.kind}:") + subject).hexdigest("sha256")
+        return hashed.isin(sorted(self.hashes)).fill_null(False)  # noqa: FBT003 - Ibis takes no keyword
+
+    def rows_without(self, rows: ir.Table, column: str) -> ir.Table:
+        """Return the rows that are not about an erased subject."""
+        return rows.filter(~self.has(rows[column].cast("string"))) if self.hashes else rows
+
+    def texts_without(self, rows: ir.Table, column: str, key: str) -> ir.Table:
+        """Return the rows whose text does not contain the id of an erased subject as a word.
+
+        Parameters
+        ----------
+        rows
+            The rows.
+        column
+            Column of the text.
+        key
+            Column that identifies a row.
+        """
+        if not self.hashes:
+            return rows
+        # Ibis cannot compile a function over the words of one text for DuckDB 2, so each word becomes a row.
+        words = rows.select(key, word=rows[column].re_split(_BETWEEN_WORDS).unnest())
+        return rows.anti_join(words.filter(self.has(words.word)), key)
+
+
+def erased_subjects(connection: psycopg.Connection[Any], kind: str) -> ErasedSubjects:
+    """Return the erased subjects of a kind; those of all kinds have the same key, which is empty without an erasure."""
+    rows = connection.execute("select key, kind, hash from platform.erasures").fetchall()
+    hashes = frozenset(digest for _, found, digest in rows if found == kind)
+    return ErasedSubjects(kind, next((key for key, _, _ in rows), ""), hashes)

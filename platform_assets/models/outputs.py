@@ -1,0 +1,138 @@
+"""The output of a fitted model by task: which numbers it gives per row, and what they allow.
+
+An artefact contains the name of its output. Artefacts of older versions contain none, and are binary classifiers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from platform_assets.base.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+class Output(Protocol):
+    """The output of the models of one task."""
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the numbers of a row; the first is the main one."""
+
+    @property
+    def score_range(self) -> tuple[float, float] | None:
+        """Smallest and largest possible main number; None if there is no limit."""
+
+    @property
+    def method(self) -> str:
+        """Method of the estimator that MLflow's copy of the model uses."""
+
+    def ask(self, estimator: Any, vectors: Any) -> Floats:
+        """Return the output of an estimator: (n,) for one column, else (n, columns)."""
+
+    def scale(self, expected: Floats) -> float:
+        """Return the number that a tolerance for differences from `expected` is multiplied with."""
+
+    def demand_threshold(self, threshold: float | None) -> None:
+        """Reject a threshold that does not fit the output.
+
+        Raises
+        ------
+        ArtefactError
+            The threshold is missing, superfluous or out of range.
+        """
+
+    def decide(self, found: Floats, threshold: float | None) -> NDArray[np.bool_] | None:
+        """Return the decision for each row, (n,); None if models of this task decide nothing."""
+
+    def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:
+        """Return the number of rows by outcome."""
+
+
+class ProbabilityOutput:
+    """The probability of the positive class, `score`, and the decision whether it reaches the threshold."""
+
+    name = "binary_classification"
+    columns = ("score",)
+    score_range = (0.0, 1.0)
+    method = "predict_proba"
+
+    def ask(self, estimator: Any, vectors: Any) -> Floats:
+        """Return the probabilities of the positive class, (n,)."""
+        scores: Floats = estimator.predict_proba(vectors)[:, 1]
+        return scores
+
+    def scale(self, expected: Floats) -> float:  # noqa: ARG002 - the signature of all outputs
+        """Return 1, because tolerances for probabilities are absolute."""
+        return 1.0
+
+    def demand_threshold(self, threshold: float | None) -> None:
+        """Reject a threshold outside 0 to 1."""
+        if threshold is None or not 0 <= threshold <= 1:
+            raise ArtefactError(f"its threshold is {threshold}; it must be between 0 and 1")
+
+    def decide(self, found: Floats, threshold: float | None) -> NDArray[np.bool_]:
+        """Return which probabilities reach the threshold, (n,)."""
+        self.demand_threshold(threshold)
+        decisions: NDArray[np.bool_] = found >= cast("float", threshold)
+        return decisions
+
+    def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:
+        """Return the numbers of positive and negative decisions."""
+        positive = int(self.decide(found, threshold).sum())
+        return {"positive": positive, "negative": len(found) - positive}
+
+
+class IntervalOutput:
+    """A value and the lower and upper end of its prediction interval, in the unit of the label."""
+
+    name = "regression"
+    columns = ("value", "lower", "upper")
+    score_range = None
+    method = "predict"
+
+    def ask(self, estimator: Any, vectors: Any) -> Floats:
+        """Return value, lower and upper end, (n, 3)."""
+        found: Floats = estimator.predict_interval(vectors)
+        return found
+
+    def scale(self, expected: Floats) -> float:
+        """Return the largest absolute number, because the size of the label's unit is unknown."""
+        import numpy as np
+
+        return float(np.abs(expected).max(initial=0.0)) or 1.0
+
+    def demand_threshold(self, threshold: float | None) -> None:
+        """Reject any threshold."""
+        if threshold is not None:
+            raise ArtefactError(f"its threshold is {threshold}, but a regression model has none")
+
+    def decide(self, found: Floats, threshold: float | None) -> None:
+        """Return None."""
+
+    def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:  # noqa: ARG002 - as above
+        """Return the number of values."""
+        return {"value": len(found)}
+
+
+PROBABILITY = ProbabilityOutput()
+INTERVAL = IntervalOutput()
+OUTPUTS: Mapping[str, Output] = {one.name: one for one in (PROBABILITY, INTERVAL)}
+"""The outputs by the name of their task."""
+
+
+def by_column(output: Output, found: Floats) -> dict[str, Floats]:
+    """Return the numbers of each column of an output, (n,) each."""
+    if found.ndim == 1:
+        return {output.columns[0]: found}
+    return {name: found[:, place] for place, name in enumerate(output.columns)}

@@ -1,0 +1,1 @@
+"""Incidents: problems that people should know about, from their detection to the messages about them."""

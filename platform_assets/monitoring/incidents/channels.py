@@ -1,0 +1,148 @@
+"""Send one message: to a webhook as JSON, or by mail.
+
+An error names neither the webhook's URL nor the password of the mail server.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from dataclasses import dataclass
+from email.message import EmailMessage
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from platform_assets.base.errors import PlatformError
+
+_SECONDS = 10
+"""Timeout of each step of a connection."""
+_SMTP_PORT, _SMTPS_PORT = 587, 465
+
+
+@dataclass(frozen=True)
+class Notice:
+    """The content of a message.
+
+    Attributes
+    ----------
+    key
+        Identifier that stays the same if the message is sent again.
+    thread
+        Identifier of all messages about the incident.
+    subject
+        One line.
+    text
+        Several lines, with the links.
+    facts
+        The same as data.
+    """
+
+    key: str
+    thread: str
+    subject: str
+    text: str
+    facts: dict[str, Any]
+
+
+def post(url: str, notice: Notice) -> None:
+    """Post a message to a webhook: a JSON object with `text`, as Slack and Mattermost read it, and the facts.
+
+    Raises
+    ------
+    PlatformError
+        The receiver did not answer, or not with success.
+    """
+    import requests
+
+    body = {"text": notice.text, **notice.facts}
+    try:
+        # A redirect would repeat the request as GET, and lose the message.
+        answer = requests.post(
+            url, json=body, timeout=_SECONDS, headers={"Idempotency-Key": notice.key}, allow_redirects=False
+        )
+    except (requests.RequestException, ValueError) as error:  # ValueError for some malformed addresses
+        raise PlatformError(f"the webhook cannot be reached: {type(error).__name__}") from None
+    if not answer.ok or answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
+        raise PlatformError(f"the webhook answered {answer.status_code}")
+
+
+def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
+    """Send a message by mail. The connection is encrypted if the server offers it; a password needs encryption.
+
+    Parameters
+    ----------
+    server
+        URL of the mail server, as in PLATFORM_ALERT_SMTP_URL.
+    sender
+        Address of the sender.
+    receiver
+        Address of the receiver.
+    notice
+        The message.
+
+    Raises
+    ------
+    PlatformError
+        The server cannot be reached or refuses the message.
+    """
+    try:
+        with _connected(server) as connection:
+            connection.send_message(_mail(sender, receiver, notice))
+    except (OSError, smtplib.SMTPException) as error:
+        told = f"{error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else type(error).__name__
+        if isinstance(error, smtplib.SMTPRecipientsRefused):
+            told = f"it refuses the receiver ({', '.join(str(code) for code, _ in error.recipients.values())})"
+        raise PlatformError(f"the mail server does not take the message: {told}") from None
+
+
+def _mail(sender: str, receiver: str, notice: Notice) -> EmailMessage:
+    message = EmailMessage()
+    domain = sender.rpartition("@")[2]
+    message["From"], message["To"], message["Subject"] = sender, receiver, notice.subject
+    # The receiver's mail program drops a second copy, and shows all messages about an incident together.
+    message["Message-ID"] = f"<{notice.key}@{domain}>"
+    message["References"] = f"<{notice.thread}@{domain}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(notice.text)
+    return message
+
+
+def _connected(server: str) -> smtplib.SMTP:
+    url = urlsplit(server)
+    host = url.hostname or ""
+    if url.scheme == "smtps":
+        context = ssl.create_default_context()
+        connection: smtplib.SMTP = smtplib.SMTP_SSL(host, url.port or _SMTPS_PORT, timeout=_SECONDS, context=context)
+    else:
+        connection = smtplib.SMTP(host, url.port or _SMTP_PORT, timeout=_SECONDS)
+    try:
+        connection.ehlo()
+        is_encrypted = url.scheme == "smtps"
+        if not is_encrypted and connection.has_extn("starttls"):
+            connection.starttls(context=ssl.create_default_context())
+            connection.ehlo()
+            is_encrypted = True
+        if url.username:
+            _demand_encryption(host, is_encrypted=is_encrypted)
+            connection.login(unquote(url.username), unquote(url.password or ""))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _demand_encryption(host: str, *, is_encrypted: bool) -> None:
+    if not is_encrypted and not _is_loopback(host):
+        raise PlatformError(
+            "the mail server offers no encryption, so the password of PLATFORM_ALERT_SMTP_URL is not sent; use "
+            "smtps://, or a server with STARTTLS"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

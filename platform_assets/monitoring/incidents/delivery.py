@@ -1,0 +1,157 @@
+"""Deliver the written messages: build each from its incident, send it, and store the result.
+
+Any number of processes deliver at the same time. A message is reserved for a while before it is sent. If the sender is
+killed, another process sends the message after that time; the receiver can recognise the copy by its identifier.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from platform_assets.base.errors import PlatformError
+from platform_assets.monitoring.incidents import messages
+from platform_assets.monitoring.incidents.channels import Notice, mail, post
+
+if TYPE_CHECKING:
+    from platform_assets.monitoring.incidents.messages import Message
+    from platform_assets.monitoring.incidents.routes import Destination, Routes
+    from platform_assets.monitoring.incidents.store import Incident, Incidents
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_SECONDS = 20.0
+"""Time after which a call sends no further message, because Dagster ends the evaluation of a sensor after 60 s."""
+_RUNBOOK = "docs/alerts.md"
+
+
+@dataclass(frozen=True)
+class Post:
+    """How messages are sent.
+
+    Attributes
+    ----------
+    routes
+        The destinations.
+    smtp
+        URL of the mail server; empty if no mail is sent.
+    sender
+        Address of the sender of mails.
+    console
+        Address of Dagster's UI, for links; empty without links.
+    first_pause
+        Time until the second attempt.
+    """
+
+    routes: Routes
+    smtp: str = ""
+    sender: str = ""
+    console: str = ""
+    first_pause: timedelta = timedelta(seconds=20)
+
+
+class Delivery:
+    """Delivers messages.
+
+    Parameters
+    ----------
+    incidents
+        The incidents that the messages are about.
+    post
+        How messages are sent.
+    lease
+        Time for one attempt.
+    """
+
+    def __init__(self, incidents: Incidents, post: Post, lease: timedelta = messages.LEASE) -> None:
+        self._incidents = incidents
+        self._post = post
+        self._lease = lease
+
+    def deliver(self) -> int:
+        """Escalate what has been open for too long, and send the messages that are due; return how many were sent.
+
+        A message that its receiver does not accept is sent again later, so that this is no error.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+        """
+        self._incidents.escalate()
+        sent, end = 0, time.monotonic() + _LONGEST_SECONDS
+        while time.monotonic() < end:
+            with self._incidents.transaction() as connection:
+                message = messages.claim(connection, self._lease)
+            if message is None:
+                break
+            failure = self._failure(message)
+            with self._incidents.transaction() as connection:
+                messages.settle(connection, message, failure, self._post.first_pause)
+            sent += not failure
+        return sent
+
+    def _failure(self, message: Message) -> str:
+        """Send a message; return why it was not sent, empty if it was."""
+        destination = self._post.routes.named(message.destination)
+        if destination is None:
+            return f"no route leads to {message.destination} any more"
+        try:
+            self._send(destination, notice(self._incidents.numbered(message.incident), message, self._post.console))
+        except PlatformError as error:
+            _LOG.warning("%s to %s: %s", message.key, message.destination, error)
+            return str(error)
+        return ""
+
+    def _send(self, destination: Destination, content: Notice) -> None:
+        if destination.kind == "webhook":
+            post(destination.address, content)
+        else:
+            mail(self._post.smtp, self._post.sender, destination.address, content)
+
+
+def notice(incident: Incident, message: Message, console: str) -> Notice:
+    """Return the content of a message about an incident.
+
+    Parameters
+    ----------
+    incident
+        The incident.
+    message
+        The message.
+    console
+        Address of Dagster's UI, for links that are paths; empty without links.
+    """
+    link = console + incident.link if incident.link.startswith("/") and console else incident.link
+    runbook = f"{_RUNBOOK}#{incident.kind}"
+    happened = _told(incident, message)
+    lines = [f"[{incident.severity}] {happened}: {incident.title}", link]
+    if message.event == "closed":
+        lines += [f"closed by {incident.closed_by}" if incident.closed_by else ""]
+    else:
+        lines += [f"What to do: {runbook}"]
+    return Notice(
+        key=message.key,
+        thread=f"incident-{incident.id}",
+        subject=f"[{incident.severity}] {happened}: {incident.title}"[:200],
+        text="\n".join(line for line in lines if line),
+        facts={
+            "event": incident.kind,
+            "subject": incident.subject,
+            "link": link,
+            "incident": incident.id,
+            "state": message.event,
+            "severity": incident.severity,
+            "owners": incident.owners,
+            "runbook": runbook,
+            "key": message.key,
+        },
+    )
+
+
+def _told(incident: Incident, message: Message) -> str:
+    if message.event == "escalated":
+        return f"open since {incident.opened_at:%Y-%m-%d %H:%M} UTC, incident {incident.id}"
+    return f"{message.event} incident {incident.id}"

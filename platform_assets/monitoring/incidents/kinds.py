@@ -1,0 +1,64 @@
+"""The kinds of incidents. Each has a section with its name in docs/alerts.md, which says what to do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+RUN_FAILED: Final = "run_failed"
+CHECK_FAILED: Final = "check_failed"
+AUTOMATION_FAILED: Final = "automation_failed"
+AUTOMATION_SILENT: Final = "automation_silent"
+DATA_LATE: Final = "data_late"
+CHAMPION_UNLOADABLE: Final = "champion_unloadable"
+REQUEST_EXPIRED: Final = "request_expired"
+DISK_NEARLY_FULL: Final = "disk_nearly_full"
+AUDIT_FOUND: Final = "audit_found"
+DAEMON_SILENT: Final = "daemon_silent"
+SERVER_ENDED: Final = "server_ended"
+
+KINDS = {
+    RUN_FAILED: "A run failed, and nothing has repeated its work since.",
+    CHECK_FAILED: "An asset check of severity ERROR failed.",
+    AUTOMATION_FAILED: "The evaluations of a schedule or sensor fail.",
+    AUTOMATION_SILENT: "A running schedule or sensor was not evaluated when it was due.",
+    DATA_LATE: "An asset is older than its freshness policy allows.",
+    CHAMPION_UNLOADABLE: "The service cannot load the champion of a model.",
+    REQUEST_EXPIRED: "An approval request expired before anybody decided.",
+    DISK_NEARLY_FULL: "The disk of the embedded database is nearly full.",
+    AUDIT_FOUND: "The audit found altered decisions, keys, policies or artifacts.",
+    DAEMON_SILENT: "Dagster's daemon gives no sign of life, so no schedule and no sensor runs.",
+    SERVER_ENDED: "A server of `platform-assets up` ended, so that all of them were stopped.",
+}
+"""What each kind means."""
+
+
+def cause(kind: str, subject: str) -> str:
+    """Return the cause of an incident.
+
+    Parameters
+    ----------
+    kind
+        One of `KINDS`.
+    subject
+        What is affected, for example an asset key.
+    """
+    return f"{kind} {subject}"
+
+
+def kind_of(cause: str) -> str:
+    """Return the kind of a cause.
+
+    Raises
+    ------
+    ValueError
+        `KINDS` does not have this kind, so there is no text that says what to do.
+    """
+    kind, _, subject = cause.partition(" ")
+    if kind not in KINDS or not subject:
+        raise ValueError(f"the cause {cause!r} must be one of {', '.join(KINDS)}, a space, and what is affected")
+    return kind
+
+
+def subject_of(cause: str) -> str:
+    """Return what is affected."""
+    return cause.partition(" ")[2]

@@ -1,0 +1,150 @@
+"""The messages about incidents: the table `platform.incident_messages`.
+
+A message is written in the transaction that opens or closes its incident, so that none is lost if the process is killed
+before it is sent. `delivery.py` sends them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import psycopg
+
+    from platform_assets.monitoring.incidents.routes import Destination
+
+    Connection = psycopg.Connection[Any]
+
+Event = Literal["opened", "reopened", "escalated", "closed"]
+LEASE = timedelta(minutes=2)
+"""Time for one attempt. A message whose sender was killed is sent again after this time."""
+_LONGEST_PAUSE = timedelta(hours=1)
+_MOST_ATTEMPTS = 100
+"""With pauses of at most an hour, a receiver may be unreachable for four days."""
+# An incident's messages to one receiver are sent in the order in which they were written.
+_CLAIM = """
+update platform.incident_messages set attempts = attempts + 1, due_at = now() + %(lease)s where id = (
+    select id from platform.incident_messages message
+    where sent_at is null and due_at <= now() and attempts < %(most)s and not exists (
+        select from platform.incident_messages earlier where earlier.incident = message.incident
+            and earlier.destination = message.destination and earlier.id < message.id
+            and earlier.sent_at is null and earlier.attempts < %(most)s
+    )
+    order by due_at, id limit 1 for update skip locked
+) returning id, incident, event, opening, destination, attempts
+"""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that this process may now send; the attributes are columns of `platform.incident_messages`."""
+
+    id: int
+    incident: int
+    event: Event
+    opening: int
+    destination: str
+    attempts: int
+
+    @property
+    def key(self) -> str:
+        """Identifier that stays the same if the message is sent again, so that a receiver can notice it."""
+        return f"incident-{self.incident}-{self.event}-{self.opening}"
+
+
+def write(
+    connection: Connection,
+    incident: int,
+    event: Event,
+    opening: int,
+    destinations: Iterable[Destination | str],
+    wait: timedelta = timedelta(0),
+) -> None:
+    """Write one message for each destination, due after a time; a message is never written twice."""
+    for name in dict.fromkeys(one if isinstance(one, str) else one.name for one in destinations):
+        connection.execute(
+            "insert into platform.incident_messages (incident, event, opening, destination, due_at)"
+            " values (%s, %s, %s, %s, now() + %s) on conflict do nothing",
+            [incident, event, opening, name, wait],
+        )
+
+
+def queue_opened(connection: Connection, incident: int, opening: int, destinations: Iterable[Destination]) -> None:
+    """Write that an incident was opened, except to receivers that were not told yet that it had been closed."""
+    uninformed = _delete_unsent(connection, incident, "closed")
+    event: Event = "opened" if opening == 1 else "reopened"
+    write(connection, incident, event, opening, [one for one in destinations if one.name not in uninformed])
+
+
+def queue_closed(connection: Connection, incident: int, opening: int, wait: timedelta) -> None:
+    """Write that an incident was closed, to the receivers that were told that it was open."""
+    rows = connection.execute(
+        "select destination from (select distinct on (destination) destination, event"
+        " from platform.incident_messages where incident = %s order by destination, id desc) newest"
+        " where event <> 'closed'",
+        [incident],
+    ).fetchall()
+    write(connection, incident, "closed", opening, [row[0] for row in rows], wait)
+
+
+def cancel_unsent(connection: Connection, incident: int) -> None:
+    """Delete the messages of an incident that nobody has tried to send."""
+    _delete_unsent(connection, incident, "opened", "reopened", "escalated")
+
+
+def hold(connection: Connection, incident: int, until: datetime) -> None:
+    """Send the unsent messages of an incident only after a time."""
+    connection.execute(
+        "update platform.incident_messages set due_at = greatest(due_at, %s) where incident = %s and sent_at is null",
+        [until, incident],
+    )
+
+
+def claim(connection: Connection, lease: timedelta = LEASE) -> Message | None:
+    """Reserve the next message that is due for one attempt; None if there is none.
+
+    Parameters
+    ----------
+    connection
+        To the platform's database.
+    lease
+        Time after which another process may send it, unless its result is stored before.
+    """
+    row = connection.execute(_CLAIM.encode(), {"lease": lease, "most": _MOST_ATTEMPTS}).fetchone()
+    return Message(*row) if row else None
+
+
+def settle(connection: Connection, message: Message, failure: str, first_pause: timedelta) -> None:
+    """Store that a message was sent, or why it was not, and when it may be sent again.
+
+    Parameters
+    ----------
+    connection
+        To the platform's database.
+    message
+        As `claim` returned it.
+    failure
+        Why it was not sent; empty if it was.
+    first_pause
+        Time until the second attempt. Each further pause is twice as long, up to an hour.
+    """
+    pause = min(first_pause * 2 ** min(message.attempts - 1, 20), _LONGEST_PAUSE)
+    connection.execute(
+        "update platform.incident_messages set failure = %(failure)s,"
+        " sent_at = case when %(failure)s = '' then now() end, due_at = now() + %(pause)s"
+        " where id = %(id)s and sent_at is null",
+        {"failure": failure, "pause": pause, "id": message.id},
+    )
+
+
+def _delete_unsent(connection: Connection, incident: int, *events: Event) -> set[str]:
+    rows = connection.execute(
+        "delete from platform.incident_messages where incident = %s and event = any(%s) and attempts = 0"
+        " returning destination",
+        [incident, list(events)],
+    ).fetchall()
+    return {row[0] for row in rows}

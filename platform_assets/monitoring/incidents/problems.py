@@ -1,0 +1,227 @@
+"""Problems of the platform that need no Dagster to be found, and how found problems become incidents."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from platform_assets.monitoring.incidents import kinds
+from platform_assets.monitoring.incidents.kinds import cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.database.connections import Database
+    from platform_assets.monitoring.incidents.store import Incidents, Severity
+    from platform_assets.serving.live_models import ModelState
+
+LEAST_FREE_BYTES = 2 << 30
+LEAST_FREE_SHARE = 0.05
+"""A disk with less than 2 GiB is nearly full; a disk below 40 GiB with less than 5 %."""
+SHORTEST_FAILURE = timedelta(minutes=1)
+"""A champion that fails for a shorter time is not reported, because a restarted database also causes that."""
+DAEMON_SILENCE = timedelta(minutes=3)
+"""Dagster's daemon gives a sign of life every 30 s."""
+DAEMON = cause(kinds.DAEMON_SILENT, "Dagster")
+LOOKOUT = "sensor incidents"
+"""The sensor that looks at Dagster's history, as its sign of life is called."""
+LOOKOUT_SILENCE = timedelta(minutes=10)
+AUDIT = cause(kinds.AUDIT_FOUND, "approvals")
+_DAEMON_TYPES = ["SENSOR", "SCHEDULER"]
+_CONNECT_SECONDS = 10
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem that was found; the attributes are the arguments of `Incidents.open_incident`."""
+
+    cause: str
+    title: str
+    severity: Severity = "error"
+    owners: tuple[str, ...] = ()
+    link: str = ""
+    occurrence: str = ""
+
+
+@dataclass
+class Findings:
+    """What one look found.
+
+    Attributes
+    ----------
+    problems
+        The problems.
+    sound
+        Causes that were looked at and are no problem.
+    quiet_for
+        As for `Incidents.recover`.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    sound: set[str] = field(default_factory=set)
+    quiet_for: timedelta = timedelta(0)
+
+    def add(self, cause: str, problem: Problem | None) -> None:
+        """Add the result for one cause; None if there is no problem."""
+        if problem is None:
+            self.sound.add(cause)
+        else:
+            self.problems.append(problem)
+
+
+def report(findings: Findings, incidents: Incidents) -> None:
+    """Open an incident for each problem, and close those whose problem has ended.
+
+    Raises
+    ------
+    DatabaseError
+        The database does not answer.
+    """
+    for one in findings.problems:
+        incidents.open_incident(one.cause, one.title, one.severity, one.owners, one.link, one.occurrence)
+    # Most causes are sound, so do not ask for each of them.
+    for ended in findings.sound & incidents.unrecovered():
+        incidents.recover(ended, quiet_for=findings.quiet_for)
+
+
+def expired_requests(ledger: Ledger, owners: Mapping[str, tuple[str, ...]]) -> Findings:
+    """Find models whose newest approval request expired.
+
+    Parameters
+    ----------
+    ledger
+        The record of decisions.
+    owners
+        Owners of each model.
+    """
+    found = Findings(sound={cause(kinds.REQUEST_EXPIRED, model) for model in owners})
+    for request in ledger.unanswered():
+        about = cause(kinds.REQUEST_EXPIRED, request.model)
+        title = f"{request.called} expired before anybody decided"
+        link, of_model = ledger.page(request.id), owners.get(request.model, ())
+        found.sound.discard(about)
+        found.add(about, Problem(about, title, "error", of_model, link, str(request.id)))
+    return found
+
+
+def champions(states: Mapping[str, ModelState], owners: Mapping[str, tuple[str, ...]]) -> Findings:
+    """Find champions that this process cannot load; several processes may serve the same model.
+
+    Parameters
+    ----------
+    states
+        State of each model in this process.
+    owners
+        Owners of each model.
+    """
+    found = Findings(quiet_for=3 * SHORTEST_FAILURE)
+    now = datetime.now(UTC)
+    for model, state in states.items():
+        about = cause(kinds.CHAMPION_UNLOADABLE, model)
+        if state.failure is None:
+            found.add(about, None)
+        elif state.failing_since is not None and now - state.failing_since >= SHORTEST_FAILURE:
+            serving = f"version {state.live.version} still answers" if state.live else "requests are refused"
+            found.add(about, Problem(about, f"{model}: {state.failure}; {serving}", "error", owners.get(model, ())))
+    return found
+
+
+def disk(folder: Path, free_bytes: Callable[[Path], tuple[int, int]] | None = None) -> Findings:
+    """Find out whether the disk of the embedded database is nearly full.
+
+    Parameters
+    ----------
+    folder
+        Folder on that disk.
+    free_bytes
+        Returns the size of the disk and its free bytes; the default asks the operating system.
+    """
+    found = Findings()
+    total, free = free_bytes(folder) if free_bytes else _disk(folder)
+    about = cause(kinds.DISK_NEARLY_FULL, "embedded database")
+    title = (
+        f"the disk of the embedded database has {free / (1 << 30):.1f} of {total / (1 << 30):.0f} GiB left; PostgreSQL "
+        "stops when it is full"
+    )
+    is_nearly_full = free < min(LEAST_FREE_BYTES, LEAST_FREE_SHARE * total)
+    found.add(about, Problem(about, title) if is_nearly_full else None)
+    return found
+
+
+def daemon(database: Database, started: datetime) -> Findings:
+    """Find out whether Dagster's daemon is alive, without Dagster: it writes the time of each sign of life.
+
+    Parameters
+    ----------
+    database
+        The platform's databases.
+    started
+        Time since when this process has been watching, with time zone. Earlier signs of life do not count as late.
+
+    Raises
+    ------
+    DatabaseError
+        The database does not answer.
+    """
+    with database.connect("dagster", patience=_CONNECT_SECONDS) as connection:
+        rows = connection.execute(
+            "select daemon_type, timestamp at time zone 'UTC' from daemon_heartbeats where daemon_type = any(%s)",
+            [_DAEMON_TYPES],
+        ).fetchall()
+    now, beats = datetime.now(UTC), dict(rows)
+    silent = [one for one in _DAEMON_TYPES if now - max(beats.get(one, started), started) > DAEMON_SILENCE]
+    found = Findings()
+    last = max(beats.values(), default=None)
+    seen = f"the last sign of life was at {last:%Y-%m-%d %H:%M} UTC" if last else "it never gave a sign of life"
+    title = f"Dagster's daemon does not work ({', '.join(silent).lower()}); {seen}. No schedule and no sensor runs"
+    found.add(DAEMON, Problem(DAEMON, title) if silent else None)
+    return found
+
+
+def lookout(incidents: Incidents, started: datetime) -> Findings:
+    """Find out whether the sensor `incidents` is evaluated, because otherwise nobody looks at Dagster's history.
+
+    Parameters
+    ----------
+    incidents
+        They hold its signs of life.
+    started
+        As in `daemon`.
+
+    Raises
+    ------
+    DatabaseError
+        The database does not answer.
+    """
+    found, about = Findings(), cause(kinds.AUTOMATION_SILENT, LOOKOUT)
+    last = incidents.last_beat(LOOKOUT)
+    is_silent = datetime.now(UTC) - max(last or started, started) > LOOKOUT_SILENCE
+    seen = f"since {last:%Y-%m-%d %H:%M} UTC" if last else "yet"
+    title = f"the {LOOKOUT} was not evaluated {seen}, so nobody looks at failed runs, checks, schedules and sensors"
+    found.add(about, Problem(about, title) if is_silent else None)
+    return found
+
+
+def audit(lines: list[str]) -> Findings:
+    """Return the findings of an audit of the approvals as one problem.
+
+    Parameters
+    ----------
+    lines
+        One for each finding; empty if nothing was altered.
+    """
+    found = Findings()
+    more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    title = f"the audit found: {'; '.join(lines[:_SHOWN])}{more}"
+    found.add(AUDIT, Problem(AUDIT, title) if lines else None)
+    return found
+
+
+def _disk(folder: Path) -> tuple[int, int]:
+    usage = shutil.disk_usage(folder)
+    return usage.total, usage.free

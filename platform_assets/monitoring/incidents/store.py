@@ -1,0 +1,414 @@
+"""Store of incidents: the table `platform.incidents`, and in the same transaction the messages about them.
+
+A cause has at most one open incident. It is closed when the problem ends, or by a person, and opened again if the
+problem returns within a window. `delivery.py` sends the messages.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from platform_assets.base.errors import DatabaseError, NotFound, PlatformError, first_line
+from platform_assets.base.logs import redact
+from platform_assets.base.printable_text import escaped, is_visible
+from platform_assets.monitoring.incidents.kinds import kind_of, subject_of
+from platform_assets.monitoring.incidents.messages import cancel_unsent, hold, queue_closed, queue_opened, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    import psycopg
+
+    from platform_assets.monitoring.incidents.routes import Routes
+
+    Connection = psycopg.Connection[Any]
+
+Severity = Literal["warning", "error"]
+_LOG = logging.getLogger(__name__)
+_LONGEST_TITLE = 1000
+_NO_SILENCE = {"silenced_until": None, "silenced_by": "", "silence_reason": ""}
+_NEWEST = "select * from platform.incidents where cause = %s order by id desc limit 1"
+_NUMBERED = "select * from platform.incidents where id = %s for update"
+_ALL = "select * from platform.incidents where closed_at is null or %s order by closed_at is not null, id desc"
+_INSERT = """
+insert into platform.incidents (
+    cause, title, severity, owners, link, occurrence, silenced_until, silenced_by, silence_reason
+) values (
+    %(cause)s, %(title)s, %(severity)s, %(owners)s, %(link)s, %(occurrence)s, %(silenced_until)s, %(silenced_by)s,
+    %(silence_reason)s
+) returning *
+"""
+_REOPEN = """
+update platform.incidents set title = %(title)s, severity = %(severity)s, owners = %(owners)s, link = %(link)s,
+    occurrence = %(occurrence)s, opening = opening + 1, seen = seen + 1, opened_at = now(), seen_at = now(),
+    escalated_at = null, closed_at = null, closed_by = '', recovered_at = null
+where id = %(id)s returning *
+"""
+_ESCALATE = """
+update platform.incidents set escalated_at = now() where severity = 'error' and closed_at is null
+    and escalated_at is null and opened_at <= now() - %s and coalesce(silenced_until <= now(), true)
+returning *
+"""
+_UNRECOVERED = """
+select cause from (
+    select distinct on (cause) cause, recovered_at from platform.incidents order by cause, id desc
+) newest where recovered_at is null
+"""
+_BEAT = """
+insert into platform.watch_heartbeats as beats (name) values (%(name)s) on conflict (name) do update
+    set at = now(), since = case when beats.at < now() - %(gap)s::interval then now() else beats.since end
+returning since
+"""
+_UNSENT = """
+select incident, count(*) from platform.incident_messages where sent_at is null and attempts > 0 group by incident
+"""
+
+
+@dataclass(frozen=True)
+class Incident:
+    """A problem that people should know about; the attributes are the columns of `platform.incidents`."""
+
+    id: int
+    cause: str
+    title: str
+    severity: Severity
+    owners: list[str]
+    link: str
+    occurrence: str
+    opening: int
+    seen: int
+    opened_at: datetime
+    seen_at: datetime
+    escalated_at: datetime | None
+    closed_at: datetime | None
+    closed_by: str
+    recovered_at: datetime | None
+    silenced_until: datetime | None
+    silenced_by: str
+    silence_reason: str
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+        return kind_of(self.cause)
+
+    @property
+    def subject(self) -> str:
+        """What is affected."""
+        return subject_of(self.cause)
+
+    def is_silenced(self, now: datetime) -> bool:
+        """Return whether no messages are sent at this time."""
+        return self.silenced_until is not None and now < self.silenced_until
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Times of incidents.
+
+    Attributes
+    ----------
+    reopen
+        A problem that returns within this time opens its last incident again.
+    escalate
+        Time after which an open error is escalated.
+    """
+
+    reopen: timedelta = timedelta(hours=1)
+    escalate: timedelta = timedelta(hours=24)
+
+
+class Incidents:
+    """The incidents.
+
+    Parameters
+    ----------
+    connect
+        Context manager that yields a connection to the platform's database.
+    routes
+        Destinations of the messages.
+    windows
+        Times after which incidents are escalated, or no longer opened again.
+    secrets
+        Values to mask in titles.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], AbstractContextManager[Connection]],
+        routes: Routes,
+        windows: Windows | None = None,
+        secrets: Sequence[str] = (),
+    ) -> None:
+        self._connect = connect
+        self._routes = routes
+        self._windows = windows or Windows()
+        self._secrets = secrets
+
+    def open_incident(
+        self,
+        cause: str,
+        title: str,
+        severity: Severity = "error",
+        owners: Sequence[str] = (),
+        link: str = "",
+        occurrence: str = "",
+    ) -> None:
+        """Report a problem. It opens an incident unless the cause has an open one.
+
+        Parameters
+        ----------
+        cause
+            Kind and subject, as `kinds.cause` returns it.
+        title
+            What happened, in one sentence for people. Secrets are masked.
+        severity
+            Only an `error` is escalated.
+        owners
+            Owners of the affected asset, as Dagster knows them; without owners, the default route is used.
+        link
+            Address of the run or page; a path is relative to Dagster's UI.
+        occurrence
+            Id of the event, for example of the run. The same event never opens an incident twice, also after a person
+            closed it. Without it the problem is a lasting state, which after a person closed it must end before it
+            opens an incident again.
+
+        Raises
+        ------
+        ValueError
+            The kind is unknown.
+        DatabaseError
+            The database does not answer; nothing was stored.
+        """
+        kind_of(cause)
+        title = escaped(redact(title, self._secrets))[:_LONGEST_TITLE]
+        values = {
+            "cause": cause,
+            "title": title,
+            "severity": severity,
+            "owners": list(owners),
+            "link": link,
+            "occurrence": occurrence,
+        }
+        with self.transaction() as connection:
+            last = _last_of(connection, cause)
+            if last is None or not self._is_same_problem(last, occurrence):
+                opened = self._open(connection, last, values)
+            else:
+                opened = None
+                _touch(connection, last, values)
+        if opened:
+            _LOG.error(
+                "%s",
+                title,
+                extra={"event": opened.kind, "subject": opened.subject, "incident": opened.id, "link": link},
+            )
+
+    def recover(self, cause: str, *, quiet_for: timedelta = timedelta(0)) -> bool:
+        """Report that a problem has ended; return whether that closed an incident.
+
+        Parameters
+        ----------
+        cause
+            As in `open_incident`.
+        quiet_for
+            Close the incident only if nobody has reported the problem for this time. Use it if several processes look
+            at the same thing.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+        """
+        with self.transaction() as connection:
+            last = _last_of(connection, cause)
+            if last is None or (datetime.now(UTC) - last.seen_at < quiet_for and last.closed_at is None):
+                return False
+            if last.closed_at is None:
+                self._close(connection, last, "")
+            connection.execute(
+                "update platform.incidents set recovered_at = now() where id = %s and recovered_at is null", [last.id]
+            )
+        return last.closed_at is None
+
+    def list(self, *, everything: bool = False) -> list[Incident]:
+        """Return the open incidents, newest first; with `everything`, after them the closed ones, newest first.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+        """
+        with self.transaction() as connection:
+            return _selected(connection, _ALL, [everything])
+
+    def unrecovered(self) -> set[str]:
+        """Return the causes whose newest incident is about a problem that has not ended, as far as is known."""
+        with self.transaction() as connection:
+            return {row[0] for row in connection.execute(_UNRECOVERED.encode()).fetchall()}
+
+    def beat(self, name: str, longest_gap: timedelta) -> datetime:
+        """Store a sign of life; return since when there has been none later than the gap after the one before."""
+        with self.transaction() as connection:
+            [row] = connection.execute(_BEAT.encode(), {"name": name, "gap": longest_gap}).fetchall()
+        since: datetime = row[0]
+        return since
+
+    def last_beat(self, name: str) -> datetime | None:
+        """Return the time of the newest sign of life; None if there is none."""
+        with self.transaction() as connection:
+            row = connection.execute("select at from platform.watch_heartbeats where name = %s", [name]).fetchone()
+        return row[0] if row else None
+
+    def numbered(self, number: int) -> Incident:
+        """Return an incident.
+
+        Raises
+        ------
+        NotFound
+            There is no incident with this number.
+        DatabaseError
+            The database does not answer.
+        """
+        with self.transaction() as connection:
+            return _numbered(connection, number)
+
+    def unsent(self) -> dict[int, int]:
+        """Return by incident the number of messages that no receiver has accepted yet."""
+        with self.transaction() as connection:
+            return dict(connection.execute(_UNSENT.encode()).fetchall())
+
+    def silence(self, number: int, until: datetime, person: str, reason: str) -> Incident:
+        """Send no messages about an incident until a time, also if it is opened again; return it.
+
+        Raises
+        ------
+        NotFound
+            There is no incident with this number.
+        PlatformError
+            The reason is empty.
+        DatabaseError
+            The database does not answer.
+        """
+        if not is_visible(reason):
+            raise PlatformError("a silence needs a reason, which is shown to others; give it with --reason")
+        with self.transaction() as connection:
+            incident = _numbered(connection, number)
+            connection.execute(
+                "update platform.incidents set silenced_until = %s, silenced_by = %s, silence_reason = %s"
+                " where id = %s",
+                [until, escaped(person), escaped(reason), number],
+            )
+            hold(connection, incident.id, until)
+            return _numbered(connection, number)
+
+    def close(self, number: int, person: str) -> Incident:
+        """Close an incident because a person says so; return it.
+
+        Raises
+        ------
+        NotFound
+            There is no incident with this number.
+        DatabaseError
+            The database does not answer.
+        """
+        with self.transaction() as connection:
+            incident = _numbered(connection, number)
+            if incident.closed_at is None:
+                self._close(connection, incident, escaped(person))
+            return _numbered(connection, number)
+
+    def escalate(self) -> int:
+        """Write a message about each error that has been open for too long; return their number."""
+        with self.transaction() as connection:
+            overdue = _selected(connection, _ESCALATE, [self._windows.escalate])
+            for incident in overdue:
+                destinations = [*self._routes.of(incident.owners), *self._routes.escalation()]
+                write(connection, incident.id, "escalated", incident.opening, destinations)
+        return len(overdue)
+
+    def _is_same_problem(self, last: Incident, occurrence: str) -> bool:
+        if last.closed_at is None or (occurrence and last.occurrence == occurrence):
+            return True
+        return not occurrence and last.recovered_at is None
+
+    def _open(self, connection: Connection, last: Incident | None, values: dict[str, Any]) -> Incident:
+        """Open the last incident of the cause again, or a new one, and write the messages."""
+        if last and datetime.now(UTC) - (last.closed_at or last.seen_at) <= self._windows.reopen:
+            [incident] = _selected(connection, _REOPEN, values | {"id": last.id})
+        else:
+            silence = {name: getattr(last, name, default) for name, default in _NO_SILENCE.items()}
+            [incident] = _selected(connection, _INSERT, values | silence)
+        queue_opened(connection, incident.id, incident.opening, self._routes.of(incident.owners))
+        if incident.is_silenced(datetime.now(UTC)) and incident.silenced_until:
+            hold(connection, incident.id, incident.silenced_until)
+        return incident
+
+    def _close(self, connection: Connection, incident: Incident, person: str) -> None:
+        connection.execute(
+            "update platform.incidents set closed_at = now(), closed_by = %s where id = %s", [person, incident.id]
+        )
+        cancel_unsent(connection, incident.id)
+        # A problem that comes and goes would send two messages each time, so its later recoveries must last.
+        wait = timedelta(0) if incident.opening == 1 or person else self._windows.reopen
+        queue_closed(connection, incident.id, incident.opening, wait)
+        if incident.is_silenced(datetime.now(UTC)) and incident.silenced_until:
+            hold(connection, incident.id, incident.silenced_until)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer.
+        """
+        import psycopg
+
+        try:
+            with self._connect() as connection, connection.transaction():
+                connection.execute("set transaction isolation level read committed")
+                yield connection
+        except psycopg.Error as error:
+            raise DatabaseError(
+                f"the incidents cannot be read or stored: PostgreSQL failed ({first_line(error)}); `platform-assets "
+                "doctor` shows what is reachable"
+            ) from None
+
+
+def _last_of(connection: Connection, cause: str) -> Incident | None:
+    """Return the newest incident of a cause, and let no other process change it until the transaction ends."""
+    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"incident {cause}"])
+    return next(iter(_selected(connection, _NEWEST, [cause])), None)
+
+
+def _touch(connection: Connection, last: Incident, values: dict[str, Any]) -> None:
+    """Store that an open problem was seen again; a repeated event only shows that it is still there."""
+    if last.closed_at is not None:
+        return
+    is_new = bool(values["occurrence"]) and values["occurrence"] != last.occurrence
+    connection.execute(
+        "update platform.incidents set seen_at = now(), seen = seen + %s, title = %s, link = %s, occurrence = %s"
+        " where id = %s",
+        [int(is_new), values["title"], values["link"], values["occurrence"], last.id],
+    )
+
+
+def _numbered(connection: Connection, number: int) -> Incident:
+    found = _selected(connection, _NUMBERED, [number])
+    if not found:
+        raise NotFound(f"there is no incident {number}; `platform-assets alerts list --all` shows all of them")
+    return found[0]
+
+
+def _selected(connection: Connection, statement: str, values: Any) -> list[Incident]:
+    from psycopg.rows import class_row
+
+    with connection.cursor(row_factory=class_row(Incident)) as cursor:
+        return cursor.execute(statement.encode(), values).fetchall()

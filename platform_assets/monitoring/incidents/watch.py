@@ -1,0 +1,121 @@
+"""Watch the platform from outside Dagster: a thread of `platform-assets serve` and of `platform-assets up`.
+
+Dagster cannot report that its daemon is dead. The thread also sends messages that nobody else sends then, and calls
+the URL of a dead man's switch while all is well.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from platform_assets.base.errors import PlatformError
+from platform_assets.monitoring.incidents import kinds
+from platform_assets.monitoring.incidents.problems import report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from platform_assets.monitoring.incidents.delivery import Delivery
+    from platform_assets.monitoring.incidents.problems import Findings
+    from platform_assets.monitoring.incidents.store import Incidents
+
+_LOG = logging.getLogger(__name__)
+LOOK_SECONDS = 20.0
+PING_SECONDS = 60.0
+_TIMEOUT_SECONDS = 10
+_GRACE_SECONDS = 5.0
+
+
+class Watch:
+    """Looks for problems in a thread of its own, and sends the messages that are due.
+
+    Parameters
+    ----------
+    looks
+        Functions that each look at one thing.
+    incidents
+        Where problems are reported.
+    delivery
+        Sends the messages.
+    ping_url
+        URL of a dead man's switch; empty without one.
+    seconds
+        Time between two looks.
+    """
+
+    def __init__(
+        self,
+        looks: Sequence[Callable[[], Findings]],
+        incidents: Incidents,
+        delivery: Delivery,
+        ping_url: str = "",
+        seconds: float = LOOK_SECONDS,
+    ) -> None:
+        self._looks = looks
+        self._incidents = incidents
+        self._delivery = delivery
+        self._ping_url = ping_url
+        self._seconds = seconds
+        self._next_ping = 0.0
+        self._trouble = ""
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread; a message that is being sent delays this for up to 5 s."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_GRACE_SECONDS)
+
+    def look(self) -> None:
+        """Look at everything once, send the messages that are due, and call the dead man's switch if all is well.
+
+        Raises
+        ------
+        PlatformError
+            The database does not answer.
+        """
+        all_findings = [look() for look in self._looks]
+        for findings in all_findings:
+            report(findings, self._incidents)
+        self._delivery.deliver()
+        # Other problems have incidents. Only a dead daemon would keep everybody silent.
+        is_alive = not any(
+            one.cause.startswith(kinds.DAEMON_SILENT) for found in all_findings for one in found.problems
+        )
+        if is_alive and self._ping_url and time.monotonic() >= self._next_ping:
+            self._next_ping = time.monotonic() + PING_SECONDS
+            self._ping()
+
+    def _ping(self) -> None:
+        import requests
+
+        try:
+            answer = requests.get(self._ping_url, timeout=_TIMEOUT_SECONDS)
+        except (requests.RequestException, ValueError) as error:  # ValueError for some malformed addresses
+            _LOG.warning("PLATFORM_HEARTBEAT_URL cannot be reached: %s", type(error).__name__)
+        else:
+            if not answer.ok:
+                _LOG.warning("PLATFORM_HEARTBEAT_URL answered %s", answer.status_code)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds):
+            try:
+                self.look()
+            # Catch any error, because without this thread nobody would notice a dead daemon.
+            except Exception as error:  # noqa: BLE001
+                told = str(error) if isinstance(error, PlatformError) else repr(error)
+                # Log each cause once, not at every look.
+                if told != self._trouble:
+                    _LOG.error("the platform cannot be watched: %s", told)
+                self._trouble = told
+            else:
+                self._trouble = ""

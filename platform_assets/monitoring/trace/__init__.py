@@ -1,0 +1,1 @@
+"""Trace: from an answer to the raw bytes behind it."""

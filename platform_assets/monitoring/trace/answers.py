@@ -1,0 +1,195 @@
+"""Find answers by their id, in the prediction log and in the tables that domains declare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.base.json_values import as_json
+from platform_assets.lake.ancestry import grouped
+from platform_assets.lake.online_tables import plain_errors
+from platform_assets.monitoring.trace.declarations import LOG, TracedAnswers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    import psycopg
+
+    from platform_assets.monitoring.trace.declarations import AnswerTable, RowsBehind
+
+    Connect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
+
+
+@dataclass(frozen=True)
+class FoundAnswer:
+    """An answer as it is stored.
+
+    Attributes
+    ----------
+    row
+        Values of all columns.
+    stored
+        The table of the row.
+    model
+        Name of the model.
+    behind
+        The rows that the answer was made from.
+    in_rows
+        Columns of the first of these rows that were the features.
+    """
+
+    row: Mapping[str, Any]
+    stored: AnswerTable
+    model: str
+    behind: Sequence[RowsBehind] = ()
+    in_rows: Sequence[str] = ()
+
+    def value(self, column: str | None) -> Any:
+        """Return the value of a column; None if the table has no such column."""
+        return None if column is None else self.row[column]
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """The features as served; empty if they are not stored with the answer."""
+        named = self.stored.features
+        return dict(self.row[named] or {}) if isinstance(named, str) else {name: self.row[name] for name in named}
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """The values that belong to the answer itself."""
+        stored = self.stored
+        features = (stored.features,) if isinstance(stored.features, str) else stored.features
+        named = (stored.version, stored.approval, stored.at, stored.model, stored.subject, stored.caller)
+        others = {*stored.id, *stored.order, *features, *named, stored.inputs, stored.read_from}
+        return {name: value for name, value in self.row.items() if name not in others}
+
+
+def find_answers(
+    connect: Connect, declared: Sequence[TracedAnswers], wanted: str, number: int | None, most: int
+) -> tuple[list[FoundAnswer], int]:
+    """Return some answers with an id, and the number of all of them.
+
+    Parameters
+    ----------
+    connect
+        Context manager that yields a connection to the platform's database.
+    declared
+        The kinds of answers.
+    wanted
+        The id.
+    number
+        Place of one answer, from 1; None for the first ones.
+    most
+        Maximum number of answers to return.
+
+    Raises
+    ------
+    DatabaseError
+        The database does not respond.
+    """
+    first, limit = (0, most) if number is None else (number - 1, 1)
+    text = as_json(wanted)
+    for kind in _kinds(declared):
+        with plain_errors(kind.stored.name), connect() as connection, connection.transaction():
+            if (found := _rows(connection, kind.stored, text, first, limit)) is None:
+                continue
+        rows, total = found
+        if total:
+            return [_found(row, kind, declared) for row in rows], total
+    return [], 0
+
+
+def _kinds(declared: Sequence[TracedAnswers]) -> Iterator[TracedAnswers]:
+    """Yield one declaration for each table, the prediction log first."""
+    yield TracedAnswers("", LOG)
+    yield from (kind for kind in declared if kind.stored is not LOG)
+
+
+def _found(row: Mapping[str, Any], kind: TracedAnswers, declared: Sequence[TracedAnswers]) -> FoundAnswer:
+    model = row[kind.stored.model] if kind.stored.model else kind.model
+    same = [one for one in declared if one.model == model and one.stored is kind.stored]
+    behind, in_rows = [two for one in same for two in one.behind], [name for one in same for name in one.features]
+    return FoundAnswer(row, kind.stored, model, behind, in_rows)
+
+
+def _rows(
+    connection: psycopg.Connection[Any], stored: AnswerTable, wanted: str, first: int, limit: int
+) -> tuple[list[dict[str, Any]], int] | None:
+    """Return rows and their total number; None if the id cannot be one of this table."""
+    from psycopg import errors, sql
+    from psycopg.rows import dict_row
+
+    values = wanted.split(":", len(stored.id) - 1)
+    if len(values) != len(stored.id):
+        return None
+    table = sql.Identifier(*stored.name.split("."))
+    # The text is converted to the column's type, so that the index of the key can be used.
+    same = sql.SQL(" and ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(one), sql.Literal(value))
+        for one, value in zip(stored.id, values, strict=True)
+    )
+    order = sql.SQL(", ").join(map(sql.Identifier, stored.order))
+    query = sql.SQL("select * from {} where {} order by {} limit {} offset {}").format(table, same, order, limit, first)
+    try:
+        [total] = connection.execute(sql.SQL("select count(*) from {} where {}").format(table, same)).fetchone() or (0,)
+        return connection.cursor(row_factory=dict_row).execute(query).fetchall(), total
+    except errors.DataError:
+        return None
+
+
+def recorded_inputs(connect: Connect, online: str) -> dict[str, int] | None:
+    """Return the tables of the lake that a version of an online table was made from; None if it is not recorded.
+
+    Parameters
+    ----------
+    connect
+        As in `find_answers`.
+    online
+        The version, as `<table>@<version>`.
+    """
+    name, _, version = online.rpartition("@")
+    query = b"select inputs from platform.online_versions where name = %s and version = %s::bigint"
+    with plain_errors(name), connect() as connection, connection.transaction():
+        row = connection.execute(query, [name, version]).fetchone()
+    return None if row is None else dict(row[0])
+
+
+def batches_of(connect: Connect, file_digest: str) -> set[int]:
+    """Return the batches in which a file of a landing zone was added to the lake."""
+    query = b"select batch from platform.landing_files where digest = %s and batch is not null"
+    with plain_errors("landing_files"), connect() as connection, connection.transaction():
+        return {batch for (batch,) in connection.execute(query, [file_digest])}
+
+
+def tables_named_by_answers(connect: Connect, declared: Sequence[TracedAnswers]) -> dict[str, set[int]]:
+    """Return the versions of tables of the lake that the kept answers were made from, by table.
+
+    Parameters
+    ----------
+    connect, declared
+        As in `find_answers`.
+
+    Raises
+    ------
+    DatabaseError
+        The database does not respond.
+    """
+    from psycopg import sql
+
+    queries = [
+        sql.SQL(
+            "select inputs from platform.online_versions where name || '@' || version in (select {} from {})"
+        ).format(sql.Identifier(kind.stored.read_from), sql.Identifier(*kind.stored.name.split(".")))
+        for kind in _kinds(declared)
+        if kind.stored.read_from
+    ] + [
+        sql.SQL("select distinct {0} from {1} where {0} is not null").format(
+            sql.Identifier(kind.stored.inputs), sql.Identifier(*kind.stored.name.split("."))
+        )
+        for kind in _kinds(declared)
+        if kind.stored.inputs
+    ]
+    with plain_errors("predictions"), connect() as connection, connection.transaction():
+        rows = [row for query in queries for row in connection.execute(query)]
+    return grouped(pair for (inputs,) in rows for pair in inputs.items())

@@ -1,0 +1,254 @@
+"""The result of a trace, and its JSON."""
+
+from __future__ import annotations
+
+# Pydantic reads the annotations, for the JSON and for the documentation of the route.
+from collections.abc import Mapping, Sequence  # noqa: TC003
+from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One event of the approval request.
+
+    Attributes
+    ----------
+    kind
+        `request`, `approve`, `promote`, `roll_back` and so on.
+    by
+        Name of the person, or of the platform.
+    verified
+        Whether a key verified the name.
+    at
+        Time of the event.
+    reason
+        The person's reason; None without one.
+    told
+        The event in one sentence.
+    """
+
+    kind: str
+    by: str
+    verified: bool
+    at: datetime
+    reason: str | None
+    told: str
+
+
+@dataclass(frozen=True)
+class TracedModel:
+    """A model version, its approval and its training.
+
+    Attributes
+    ----------
+    name, version, approval_id
+        The model version, and the approval request by which it was champion.
+    digest
+        SHA-256 of the artifact; None if unknown.
+    threshold
+        Score from which an answer is positive; None if unknown.
+    decisions
+        Events of the approval request, oldest first.
+    dagster_run, mlflow_run
+        The run that trained the version, or that evaluated it for the request, and the MLflow run of the training; None
+        if unknown.
+    launched_by
+        What launched the training.
+    trained_at
+        Time of the registration.
+    git_commit, code, lock_digest
+        The commit, the version of the code, and the digest of the library versions.
+    demo
+        Whether it was trained on sample data.
+    tables, table_digests
+        Versions and digests of the tables of the training.
+    missing
+        What is unknown, and why.
+    """
+
+    name: str
+    version: int | None
+    approval_id: int | None
+    digest: str | None = None
+    threshold: float | None = None
+    decisions: Sequence[Decision] = ()
+    dagster_run: str | None = None
+    mlflow_run: str | None = None
+    launched_by: str | None = None
+    trained_at: datetime | None = None
+    git_commit: str | None = None
+    code: str | None = None
+    lock_digest: str | None = None
+    demo: bool | None = None
+    tables: Mapping[str, int] = field(default_factory=dict)
+    table_digests: Mapping[str, str] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """One row behind an answer.
+
+    Attributes
+    ----------
+    values
+        The row as it is in the table.
+    file, file_digest, line
+        Where the row stands: name of the file, SHA-256 of the file, and its line; None if unknown.
+    text
+        The row as it is in the file; None if the file was not read.
+    """
+
+    values: Mapping[str, Any]
+    file: str | None = None
+    file_digest: str | None = None
+    line: int | None = None
+    text: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class RowsOfTable:
+    """The rows of one table behind an answer.
+
+    Attributes
+    ----------
+    table, version
+        The table and the version that contains the rows; the version is None if it is unknown.
+    rows
+        The rows.
+    more
+        Number of further rows, which are not listed.
+    equal_to_served
+        Whether the features in these rows equal the features as served; None if these rows are not the features.
+    missing
+        What is unknown about these rows, and why.
+    """
+
+    table: str
+    version: int | None
+    rows: Sequence[SourceRow] = ()
+    more: int = 0
+    equal_to_served: bool | None = None
+    missing: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True)
+class TracedAnswer:
+    """One answer.
+
+    Attributes
+    ----------
+    model, version, approval_id
+        The model version that answered, and the approval request by which it was champion.
+    at
+        Time of the answer.
+    caller
+        Name of the key that asked; None if nobody asked, as for a stored prediction.
+    subject
+        What the answer is about; None without a name.
+    answer
+        The answer, such as the score and the decision.
+    features
+        The features as served.
+    read_from
+        Online table and version that the features were read from, as `<table>@<version>`; None if the request contained
+        the features, or if this was not recorded.
+    inputs
+        Versions of the tables of the lake that the features were made from.
+    rows
+        The rows behind the features.
+    missing
+        What is unknown about this answer, and why.
+    """
+
+    model: str
+    version: int | None
+    approval_id: int | None
+    at: datetime | None
+    caller: str | None
+    subject: str | None
+    answer: Mapping[str, Any]
+    features: Mapping[str, Any]
+    read_from: str | None = None
+    inputs: Mapping[str, int] = field(default_factory=dict)
+    rows: Sequence[RowsOfTable] = ()
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class TracedTable:
+    """One table version behind the answers, or behind the training of their model.
+
+    Attributes
+    ----------
+    name, version
+        The table and the number of its version.
+    digest, rows, committed_at
+        Digest of the rows, their number, and the time of publication; None if unknown.
+    run, code
+        The Dagster run that made it, and the version of the code.
+    demo
+        Whether it contains sample data.
+    source, source_digest
+        The source file of a loaded table, and its SHA-256.
+    inputs
+        Versions of other tables that it was made from.
+    missing
+        Why the rows cannot be read any more; empty if they can.
+    undone
+        Who undid the version as wrong, and why; empty if nobody did.
+    """
+
+    name: str
+    version: int
+    digest: str | None = None
+    rows: int | None = None
+    committed_at: datetime | None = None
+    run: str | None = None
+    code: str | None = None
+    demo: bool | None = None
+    source: str | None = None
+    source_digest: str | None = None
+    inputs: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    missing: str = ""
+    undone: str = ""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Everything behind the answers of an id.
+
+    Attributes
+    ----------
+    id
+        The id: of a request, or of a stored answer.
+    total
+        Number of all answers with this id.
+    answers
+        The answers that this trace contains.
+    models
+        The model versions that answered.
+    tables
+        The table versions behind the features and the trainings, back to the sources.
+    """
+
+    id: str
+    total: int
+    answers: Sequence[TracedAnswer]
+    models: Sequence[TracedModel]
+    tables: Sequence[TracedTable]
+
+
+@cache
+def _adapter() -> TypeAdapter[Trace]:
+    return TypeAdapter(Trace)
+
+
+def trace_as_json(trace: Trace, indent: int | None = None) -> bytes:
+    """Return a trace as JSON."""
+    return _adapter().dump_json(trace, indent=indent)

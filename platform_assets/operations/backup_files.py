@@ -1,0 +1,192 @@
+"""The files of a backup: copied with their digests, listed in a manifest, and checked against it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.base.errors import PlatformError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import pyarrow.fs as pafs
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+"""Format of the manifest. A higher number is of a newer release of the platform."""
+CHUNK_BYTES = 1 << 20
+
+
+class BackupError(PlatformError):
+    """A backup cannot be written, is damaged, or cannot be restored here."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Content of a backup.
+
+    Attributes
+    ----------
+    made_at
+        When the databases were read, ISO 8601, UTC.
+    code_version
+        Version of the platform that wrote it.
+    server_major
+        Major version of the PostgreSQL server that the databases come from.
+    databases
+        The databases in it: platform, dagster and, unless a tracking server keeps it, mlflow.
+    files
+        Size in bytes and SHA-256 of each file, by path below the backup's folder.
+    """
+
+    made_at: str
+    code_version: str
+    server_major: int
+    databases: tuple[str, ...]
+    files: Mapping[str, tuple[int, str]]
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(size for size, _ in self.files.values())
+
+    def write(self, folder: Path) -> str:
+        """Write the manifest as the last file of a backup, and return its SHA-256."""
+        data = json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode()
+        # Flush all copied files to disk before the manifest, which marks the backup as complete.
+        os.sync()
+        with (folder / MANIFEST).open("wb") as file:
+            file.write(data)
+            os.fsync(file.fileno())
+        return hashlib.sha256(data).hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a backup.
+
+    Raises
+    ------
+    BackupError
+        The folder is not a complete backup, the manifest is damaged, or a newer release wrote it.
+    """
+    path = folder / MANIFEST
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+        if found.pop("format") != FORMAT:
+            raise BackupError(f"{path} has another format than this release reads, {FORMAT}; install a newer release")
+        files = {name: (int(size), str(digest)) for name, (size, digest) in found.pop("files").items()}
+        return Manifest(**found | {"databases": tuple(found["databases"])}, files=files)
+    except FileNotFoundError:
+        raise BackupError(
+            f"{folder} is not a complete backup: it has no {MANIFEST}; name the folder of a finished "
+            "`platform-assets backup`"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BackupError(f"{path} is damaged; use another backup") from None
+    except OSError as error:
+        raise BackupError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def check(folder: Path, manifest: Manifest) -> None:
+    """Read every file of a backup, and compare it with the manifest.
+
+    Raises
+    ------
+    BackupError
+        A file is missing, cut off or altered. The message names it.
+    """
+    for name, (size, digest) in manifest.files.items():
+        path = folder / name
+        try:
+            # A name could leave the folder only if somebody altered the manifest.
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise BackupError(f"{folder / MANIFEST} is damaged: it names a file outside of {folder}: {name}")
+            found = path.stat().st_size
+            if found != size:
+                raise BackupError(f"{path} is damaged: it has {found} bytes, not {size}; use another backup")
+            if digest_of(path) != digest:
+                raise BackupError(f"{path} is damaged: its content was altered; use another backup")
+        except OSError as error:
+            raise BackupError(f"{path} cannot be read ({error.strerror}); use another backup") from None
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def listed(files: pafs.FileSystem, is_wanted: Callable[[str], bool], below: str = "") -> list[str]:
+    """Return the paths of the files that are wanted, sorted."""
+    import pyarrow.fs as pafs
+
+    selector = pafs.FileSelector(below, recursive=True, allow_not_found=True)
+    return sorted(info.path for info in files.get_file_info(selector) if info.is_file and is_wanted(info.path))
+
+
+def copy_out(
+    files: pafs.FileSystem, paths: Iterable[str], target: Path, *, may_vanish: bool = False
+) -> dict[str, tuple[int, str]]:
+    """Copy files into a folder; return size and SHA-256 of each by its path.
+
+    Parameters
+    ----------
+    files
+        The file system that holds the files.
+    paths
+        The files.
+    target
+        The folder.
+    may_vanish
+        Whether to skip files that were removed since they were listed.
+    """
+    found = {}
+    for path in paths:
+        try:
+            with files.open_input_file(path) as source:
+                found[path] = _copy(source, target / path)
+        except FileNotFoundError:
+            if not may_vanish:
+                raise
+    return found
+
+
+def _copy(source: Any, target: Path) -> tuple[int, str]:
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    digest, size = hashlib.sha256(), 0
+    with target.open("wb") as file:
+        while data := source.read(CHUNK_BYTES):
+            digest.update(data)
+            size += len(data)
+            file.write(data)
+    return size, digest.hexdigest()
+
+
+def copy_in(source: Path, paths: Sequence[str], files: pafs.FileSystem) -> None:
+    """Copy files from a folder into a file system.
+
+    Raises
+    ------
+    BackupError
+        A file was not stored in full.
+    """
+    for folder in sorted({str(Path(path).parent) for path in paths} - {"."}):
+        files.create_dir(folder, recursive=True)
+    for path in paths:
+        data = (source / path).read_bytes()
+        try:
+            # Buffer the whole file, because delta-rs only accepts `bytes` and Arrow would pass on another type.
+            # Without `compression=None`, a file named .gz would be compressed again.
+            with files.open_output_stream(path, compression=None, buffer_size=len(data) + 1) as stream:
+                stream.write(data)
+            # Check the size, because an object store's errors on closing are lost.
+            size = files.get_file_info(path).size
+        except OSError as error:
+            raise BackupError(f"{path} was not restored: {first_line(error)}") from None
+        if size != len(data):
+            raise BackupError(f"{path} was not restored: {size or 0} of {len(data)} bytes are stored")

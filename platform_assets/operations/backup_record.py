@@ -1,0 +1,65 @@
+"""Records of the backups that were made, in `platform.backups`, and the lock that keeps files during a backup."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from platform_assets.database.connections import Database
+
+UPKEEP_LOCK = "upkeep"
+"""Lock of whoever removes files, or needs that none is removed."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup that was written and checked.
+
+    Attributes
+    ----------
+    at
+        When its databases were read, UTC.
+    place
+        Its machine and folder.
+    """
+
+    at: datetime
+    place: str
+
+    def is_recent(self, longest_days: int) -> bool:
+        """Return whether it is at most that many days old."""
+        return datetime.now(UTC) - self.at <= timedelta(days=longest_days)
+
+
+def record_backup(database: Database, backup: Backup, digest: str, size: int) -> None:
+    """Record a backup.
+
+    Parameters
+    ----------
+    database
+        The platform's databases.
+    backup
+        The backup.
+    digest, size
+        SHA-256 of its manifest, and the size of its files in bytes.
+    """
+    with closing(database.connect("platform")) as connection:
+        connection.execute(
+            "insert into platform.backups (at, place, digest, bytes) values (%s, %s, %s, %s)",
+            [backup.at, backup.place, digest, size],
+        )
+
+
+def backups(database: Database) -> list[Backup]:
+    """Return all recorded backups, newest first."""
+    with closing(database.connect("platform")) as connection:
+        rows = connection.execute("select at, place from platform.backups order by at desc, id desc").fetchall()
+    return [Backup(at, place) for at, place in rows]
+
+
+def newest_backup(database: Database) -> Backup | None:
+    """Return the newest recorded backup; None if none was made."""
+    return next(iter(backups(database)), None)

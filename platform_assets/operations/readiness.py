@@ -1,0 +1,220 @@
+"""Readiness of a model for production: each requirement with the evidence that it is met, or the gap and its fix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from platform_assets.base.errors import PlatformError
+from platform_assets.models.registry import ERASED_TAG, champion_or_newest
+from platform_assets.monitoring.drift.history import Stream
+from platform_assets.monitoring.real_performance import real_performance
+from platform_assets.operations.backup_record import newest_backup
+from platform_assets.training.training_results import REPRODUCED_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from platform_assets.models.registry import ModelVersion
+    from platform_assets.services import Services
+    from platform_assets.training.model_spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One requirement of production.
+
+    Attributes
+    ----------
+    name
+        Short name.
+    is_met
+        Whether it is met.
+    found
+        The evidence, or the gap.
+    mend
+        How to close the gap; empty if it is met.
+    """
+
+    name: str
+    is_met: bool
+    found: str
+    mend: str = ""
+
+
+def readiness(services: Services, spec: ModelSpec) -> list[Requirement]:
+    """Examine what keeps a model from production; change nothing.
+
+    Parameters
+    ----------
+    services
+        The platform's objects.
+    spec
+        Declaration of the model.
+    """
+    model = _Model(services, spec)
+    looks: dict[str, Callable[[], Iterator[Requirement]]] = {
+        "card": model.card,
+        "owner": model.owner,
+        "version": model.version,
+        "approval": model.approval,
+        "identity": model.identity,
+        "audit": model.audit,
+        "drift": model.drift,
+        "labels": model.labels,
+        "alerts": model.alerts,
+        "backup": model.backup,
+        "environment": model.environment,
+    }
+    return [found for name, look in looks.items() for found in _safely(name, look)]
+
+
+def _safely(name: str, look: Callable[[], Iterator[Requirement]]) -> Iterator[Requirement]:
+    try:
+        yield from look()
+    except PlatformError as error:
+        yield Requirement(name, is_met=False, found=str(error), mend="`platform-assets doctor` names the cause")
+
+
+@dataclass(frozen=True)
+class _Model:
+    services: Services
+    spec: ModelSpec
+
+    def card(self) -> Iterator[Requirement]:
+        card, kpi = self.spec.card, self.spec.card.business_kpi
+        texts = {one.name: getattr(card, one.name) for one in fields(card) if one.name != "business_kpi"}
+        texts["limits"] = "".join(card.limits)
+        empty = [name for name, text in texts.items() if not text.strip()]
+        mend = f"complete `card` in the model.py of {self.spec.domain}"
+        if empty:
+            yield Requirement("card", is_met=False, found=f"empty: {', '.join(empty)}", mend=mend)
+        else:
+            yield Requirement("card", is_met=True, found="complete")
+        lacking = [one.name for one in fields(kpi) if not getattr(kpi, one.name).strip()]
+        if lacking:
+            yield Requirement("business KPI", is_met=False, found=f"without {', '.join(lacking)}", mend=mend)
+        else:
+            told = f"{kpi.name}; owner: {kpi.owner}; target: {kpi.target}"
+            yield Requirement("business KPI", is_met=True, found=told)
+
+    def owner(self) -> Iterator[Requirement]:
+        owners = ", ".join(self.spec.owners)
+        mend = "" if owners else f"set `owners` in the model.py of {self.spec.domain}"
+        yield Requirement("owner", bool(owners), owners or "none", mend)
+
+    def version(self) -> Iterator[Requirement]:
+        version = champion_or_newest(self.services.registry, self.spec.name)
+        if version is None:
+            mend = f"train it: the job train_{self.spec.name}"
+            yield Requirement("version", is_met=False, found="the model has no version", mend=mend)
+            return
+        yield Requirement("version", is_met=True, found=f"version {version.version} of {version.created_at:%Y-%m-%d}")
+        yield self._real_data(version)
+        yield self._committed_code(version)
+        yield self._reproduced(version)
+        yield from _safely("table versions", lambda: self._tables(version))
+
+    def _real_data(self, version: ModelVersion) -> Requirement:
+        if version.tags.get("demo") == "false":
+            return Requirement("training data", is_met=True, found="from the sources that the settings name")
+        mend = "set the sources, see docs/sources.md, and train again"
+        return Requirement("training data", is_met=False, found="sample data", mend=mend)
+
+    def _committed_code(self, version: ModelVersion) -> Requirement:
+        code = version.tags.get("code_version", "")
+        if "+" in code and not code.endswith(".dirty"):
+            return Requirement("training code", is_met=True, found=code)
+        found = f"{code or 'unknown'}, which names no commit" if "+" not in code else f"{code}: uncommitted changes"
+        return Requirement("training code", is_met=False, found=found, mend="train from a committed checkout")
+
+    def _reproduced(self, version: ModelVersion) -> Requirement:
+        if erased := version.tags.get(ERASED_TAG):
+            found = f"it learned from a person whose data were erased ({erased})"
+            return Requirement("reproduced", is_met=False, found=found, mend=f"the job train_{self.spec.name}")
+        at = version.tags.get(REPRODUCED_TAG)
+        if at:
+            return Requirement("reproduced", is_met=True, found=f"identical on {at}")
+        mend = f"run `platform-assets reproduce {self.spec.name} {version.version}`"
+        return Requirement("reproduced", is_met=False, found="never, or not identically", mend=mend)
+
+    def _tables(self, version: ModelVersion) -> Iterator[Requirement]:
+        for name, number in version.tables.items():
+            self.services.tables.scan(name, version=number)
+        told = ", ".join(f"{name} version {number}" for name, number in version.tables.items())
+        yield Requirement("table versions", is_met=True, found=f"readable: {told}")
+        first, limit = self.spec.tables[0], self.spec.retraining.min_new_rows
+        known = {one.version: one.rows for one in self.services.tables.versions(first)}
+        newest = known[max(known)]
+        new = newest - known.get(version.tables[first], newest)
+        found = f"{first} has {new:,} rows more than at the training; a training is due from {limit:,} on"
+        mend = "" if new < limit else f"train again: the job train_{self.spec.name}"
+        yield Requirement("freshness", new < limit, found, mend)
+
+    def approval(self) -> Iterator[Requirement]:
+        champion = self.services.ledger.champion(self.spec.name)
+        if champion is None:
+            mend = "`platform-assets decide list` shows the open requests"
+            yield Requirement("approval", is_met=False, found="no version was approved and promoted", mend=mend)
+            return
+        request = self.services.ledger.request(champion.request_id)
+        again = f"train a version that passes, or request again: `platform-assets decide request {self.spec.name} ..`"
+        gate = f"request {request.id}: the gate {'passed' if request.passed else 'FAILED'}"
+        yield Requirement("gate", request.passed, gate, "" if request.passed else again)
+        approvals = [event for event in self.services.ledger.history(request.id) if event.kind == "approve"]
+        verified = all(event.authenticated for event in approvals)
+        told = f"version {champion.version}: " + "; ".join(event.told for event in approvals)
+        mend = "" if verified else "let the approver use a key: `platform-assets keys add`, and approve again"
+        yield Requirement("approval", verified, told, mend)
+
+    def identity(self) -> Iterator[Requirement]:
+        needed = self.services.settings.identity_required
+        found = f"a decision {'needs' if needed else 'does not need'} a key"
+        yield Requirement("identity", needed, found, "" if needed else "set PLATFORM_APPROVALS_REQUIRE_IDENTITY=on")
+
+    def audit(self) -> Iterator[Requirement]:
+        promoter, name = self.services.promoter, self.spec.name
+        found = [f"{one.row}: {one.told}" for one in promoter.audit()]
+        found += [*promoter.drifted(name), *promoter.altered(name)]
+        told = f"{len(found)} findings, the first: {found[0]}" if found else "nothing was altered"
+        yield Requirement("audit", not found, told, "see `platform-assets audit`" if found else "")
+
+    def drift(self) -> Iterator[Requirement]:
+        incoming = self.spec.incoming
+        if incoming is None:
+            mend = f"declare `incoming` in the model.py of {self.spec.domain}"
+            yield Requirement("drift watch", is_met=False, found="no table collects its new rows", mend=mend)
+            return
+        newest = self.services.drift_history.newest(Stream(self.spec.name, incoming.table))
+        if newest is None:
+            mend = f"land rows in {incoming.table}, and measure them"
+            yield Requirement("drift watch", is_met=False, found="no batch was measured", mend=mend)
+            return
+        found = f"batch {newest.name} was measured at {newest.measured_at:%Y-%m-%d %H:%M} UTC"
+        yield Requirement("drift watch", is_met=True, found=found)
+
+    def labels(self) -> Iterator[Requirement]:
+        real = real_performance(self.spec, self.services.ledger, self.services.labels)
+        if real is None:
+            told = "without a champion there are no predictions to compare with labels"
+            yield Requirement("labels", is_met=False, found=told, mend="approve and promote a version")
+            return
+        mend = "" if real.assessment else f"send labels: POST /labels/{self.spec.name}, or label files"
+        yield Requirement("labels", real.assessment is not None, real.told, mend)
+
+    def alerts(self) -> Iterator[Requirement]:
+        is_set = bool(self.services.settings.alert_webhook_url.get_secret_value())
+        found = "go to the webhook" if is_set else "go to the log only"
+        yield Requirement("alerts", is_set, found, "" if is_set else "set PLATFORM_ALERT_WEBHOOK_URL")
+
+    def backup(self) -> Iterator[Requirement]:
+        newest, longest = newest_backup(self.services.database), self.services.settings.backup_days
+        is_recent = newest is not None and newest.is_recent(longest)
+        found = f"{newest.place} of {newest.at:%Y-%m-%d %H:%M} UTC" if newest else "never made"
+        mend = "" if is_recent else f"run `platform-assets backup DIR`, at least every {longest} days"
+        yield Requirement("backup", is_recent, found, mend)
+
+    def environment(self) -> Iterator[Requirement]:
+        is_production = self.services.settings.env == "production"
+        mend = "" if is_production else "set PLATFORM_ENV=production, with a database and sources of your own"
+        yield Requirement("environment", is_production, self.services.settings.env, mend)

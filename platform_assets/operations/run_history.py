@@ -1,0 +1,73 @@
+"""Removal of old runs from Dagster's history.
+
+Runs that made or checked an asset stay with these events, because Dagster derives the state of assets from them, and
+tables and models name them. Runs with a run key stay too, because a sensor must not launch them again. Such runs lose
+their log lines only.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from dagster import DagsterInstance
+
+    from platform_assets.database.connections import Database
+
+_OLD = b"""
+select run_id,
+    exists (select from event_logs e where e.run_id = r.run_id and e.asset_key is not null)
+    or exists (select from asset_check_executions c where c.run_id = r.run_id)
+    or exists (select from run_tags t where t.run_id = r.run_id and t.key = 'dagster/run_key')
+from runs r
+where status in ('SUCCESS', 'FAILURE', 'CANCELED')
+and coalesce(end_time, extract(epoch from update_timestamp)) < extract(epoch from now() - %s)
+"""
+_LINES = b"""
+delete from event_logs where run_id = any(%s) and asset_key is null and (
+    dagster_event_type is null
+    or dagster_event_type !~ '^(PIPELINE_(START|SUCCESS|FAILURE|CANCELED)|ASSET_.*|STEP_FAILURE|FRESHNESS_.*)$'
+)
+"""
+RUNS_AT_ONCE = 1_000
+"""Number of runs whose log lines are deleted in one transaction."""
+
+
+def forget_old_runs(instance: DagsterInstance, database: Database, age: timedelta) -> tuple[int, int]:
+    """Delete ended runs that are older than `age`, or their log lines.
+
+    Parameters
+    ----------
+    instance
+        Dagster's instance, whose storage is in `database`.
+    database
+        The platform's databases.
+    age
+        Time since the end of a run, by the database's clock.
+
+    Returns
+    -------
+    Number of deleted runs, and of deleted log lines of the other runs.
+
+    Raises
+    ------
+    DatabaseError
+        The database does not respond.
+    """
+    with closing(database.connect("dagster")) as connection:
+        old: dict[str, bool] = dict(connection.execute(_OLD, [age]).fetchall())
+        kept = [run for run, is_kept in old.items() if is_kept]
+        lines = 0
+        for first in range(0, len(kept), RUNS_AT_ONCE):
+            lines += connection.execute(_LINES, [kept[first : first + RUNS_AT_ONCE]]).rowcount
+    for run, is_kept in old.items():
+        instance.compute_log_manager.delete_logs(prefix=[run])
+        shutil.rmtree(Path(instance.storage_directory()) / run, ignore_errors=True)
+        if not is_kept:
+            instance.delete_run(run)
+    return len(old) - len(kept), lines

@@ -1,0 +1,196 @@
+"""The task of a model: everything that depends on what its label is.
+
+`binary_classification.py` and `regression.py` implement it. The rest of the platform asks the task, and never which
+task it is. The numbers that a fitted model gives per row are in `models/outputs.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
+
+    from platform_assets.base.frames import Frame
+    from platform_assets.evaluation.intervals import Estimate
+    from platform_assets.evaluation.judged import Judged
+    from platform_assets.evaluation.metric_definitions import Metric
+    from platform_assets.evaluation.split_rules import SplitRule
+    from platform_assets.models.outputs import Output
+
+    Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """Predictions of training examples by models that were fitted on other folds.
+
+    Attributes
+    ----------
+    examples
+        The examples with all their columns, (n,).
+    labels
+        (n,) as the task converts them.
+    raw
+        (n,) from `Learner.raw`.
+    fold
+        (n,) number of the fold in which each example was a test row, from 0.
+    group
+        Column of the group key.
+    """
+
+    examples: Frame
+    labels: NDArray[Any]
+    raw: NDArray[np.float64]
+    fold: NDArray[np.int64]
+    group: str
+
+
+class Calibrated(Protocol):
+    """What the out-of-fold predictions of a candidate determine."""
+
+    @property
+    def threshold(self) -> float | None:
+        """Decision threshold; None if models of this task decide nothing."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Metrics of the out-of-fold predictions for the leaderboard; undefined ones are NaN."""
+
+    @property
+    def told(self) -> str:
+        """The result in a few words, for the progress messages."""
+
+    def complete(self, estimator: Any, names: Sequence[str]) -> Any:
+        """Return a fitted pipeline with its calibration or intervals. `names` are the columns of its input."""
+
+
+class Learner(Protocol):
+    """How models of a task are fitted. A change of its code changes the fingerprint of trainings."""
+
+    @property
+    def reference(self) -> str:
+        """Name of the baseline without features in the leaderboard."""
+
+    @property
+    def output(self) -> Output:
+        """Output of the fitted models."""
+
+    def build_reference(self) -> Any:
+        """Return the unfitted baseline without features."""
+
+    def demand_fittable(self, labels: NDArray[Any], parts: Folds) -> None:
+        """Reject labels that cannot be learned.
+
+        Raises
+        ------
+        TrainingError
+            A fold lacks labels of some kind.
+        """
+
+    def raw(self, estimator: Any, rows: Any) -> NDArray[np.float64]:
+        """Return the uncalibrated prediction of a fitted pipeline for each row, (n,)."""
+
+    def calibrate(self, found: OutOfFold) -> Calibrated:
+        """Calibrate a candidate on its out-of-fold predictions."""
+
+
+class Task(Protocol):
+    """A kind of model, with its parameters as a model declares them."""
+
+    @property
+    def name(self) -> str:
+        """Name of the task, as records and artefacts contain it."""
+
+    @property
+    def learner(self) -> Learner:
+        """How models are fitted."""
+
+    @property
+    def code(self) -> tuple[Callable[..., Any], ...]:
+        """Functions and classes that a training runs for this task, for its fingerprint."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The parameters that affect the model, as JSON values, for its fingerprint."""
+
+    @property
+    def rankings(self) -> tuple[str, ...]:
+        """Allowed values of `ModelSpec.ranked_by`: names of scikit-learn scorers."""
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """Definitions of the metrics, by name."""
+
+    @property
+    def leaderboard_metrics(self) -> tuple[str, ...]:
+        """Metrics of the leaderboard, on out-of-fold predictions."""
+
+    @property
+    def card_metrics(self) -> Mapping[str, str]:
+        """Metrics by subgroup on the model card, each with its name there."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Further columns of the examples that the task reads."""
+
+    @property
+    def outcome(self) -> str:
+        """What a higher score means."""
+
+    @property
+    def unit(self) -> str:
+        """Unit of label and predictions; empty without one."""
+
+    def demand_declarable(self, features: Sequence[str]) -> None:
+        """Reject a declaration that does not fit together.
+
+        Raises
+        ------
+        TrainingError
+            A parameter does not fit the model's features.
+        """
+
+    def labels(self, column: pd.Series[Any]) -> NDArray[Any]:
+        """Convert labels, (n,).
+
+        Raises
+        ------
+        TrainingError
+            A label is missing or is not one of this task's; the message begins with the number of these labels.
+        """
+
+    def label_fault(self, label: float) -> str | None:
+        """Return why an observed label is not one of this task's; None if it is."""
+
+    def too_few(self, labels: NDArray[Any]) -> str | None:
+        """Return why observed labels are too few for an evaluation; None if they suffice."""
+
+    def told_labels(self, labels: NDArray[Any]) -> str:
+        """Describe observed labels in a few words; empty if there is nothing to say."""
+
+    def evaluate(self, judged: Judged, resamples: int) -> dict[str, Estimate]:
+        """Compute the metrics, each with a 95 % interval."""
+
+    def compare(self, challenger: Judged, champion: Judged, resamples: int) -> dict[str, Estimate]:
+        """Compute the paired differences of the metrics, challenger minus champion, with 95 % intervals."""
+
+    def by_subgroup(self, judged: Judged, values: ArrayLike, resamples: int) -> dict[str, dict[str, Estimate]]:
+        """Compute the metrics of each subgroup; `values` are the rows' subgroups, (n,)."""
+
+    def worst(self, judged: Judged, most: int) -> dict[str, NDArray[np.int64]]:
+        """Return the indices of the worst predictions by kind of error, at most `most` each, worst first."""
+
+    def facts(self, judged: Judged) -> dict[str, Any]:
+        """Return further numbers for the record, as JSON values."""
+
+    def told_facts(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """Return paragraphs of the model card about these numbers, by title."""
+
+    def plots(self, judged: Judged, split: SplitRule) -> dict[str, bytes]:
+        """Draw the plots: PNG bytes by file name."""

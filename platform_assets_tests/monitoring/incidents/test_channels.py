@@ -1,0 +1,95 @@
+"""Messages by mail: encryption, refusals, and errors that contain no password."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import AuthResult
+
+from platform_assets.base.errors import PlatformError
+from platform_assets.database.embedded.server import free_port
+from platform_assets.monitoring.incidents import channels
+from platform_assets.monitoring.incidents.channels import Notice, mail, post
+from platform_assets_tests.monitoring.incidents.receivers import mail_server, webhook
+
+NOTICE = Notice("key-1", "thread-1", "Łódź failed", "text", {"event": "run_failed"})
+
+
+def failure(server: str) -> str:
+    with pytest.raises(PlatformError) as caught:
+        mail(server, "platform@example.org", "anna@example.org", NOTICE)
+    assert caught.value.__cause__ is None
+    return str(caught.value)
+
+
+def authenticator(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
+    is_right = (data.login, data.password) == (b"anna", b"se/same")
+    # Otherwise the server sends no answer to a wrong password.
+    return AuthResult(success=is_right, handled=False)
+
+
+@pytest.mark.requirement("MON-3")
+def test_a_mail_is_sent_with_a_password() -> None:
+    with mail_server(authenticator=authenticator, auth_require_tls=False) as box:
+        server = box.url.replace("smtp://", "smtp://anna:se%2Fsame@")
+        mail(server, "platform@example.org", "anna@example.org", NOTICE)
+        [received] = box.mails
+        assert (received["Subject"], received["From"]) == ("Łódź failed", "platform@example.org")
+        wrong = failure(box.url.replace("smtp://", "smtp://anna:hunter2@"))
+    assert wrong == "the mail server does not take the message: 535"
+
+
+@pytest.mark.requirement("PLT-8")
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [("554 spam of hunter2", "554"), ("451 later", "451")],
+)
+def test_an_error_says_what_the_server_answered(answer: str, told: str) -> None:
+    with mail_server(answer) as box:
+        assert failure(box.url) == f"the mail server does not take the message: {told}"
+
+
+def test_an_unreachable_server_is_an_error_without_its_address() -> None:
+    told = "the mail server does not take the message: ConnectionRefusedError"
+    assert failure(f"smtp://anna:hunter2@127.0.0.1:{free_port()}") == told
+
+
+@pytest.mark.requirement("PLT-8")
+def test_a_password_is_only_sent_encrypted_except_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with mail_server() as box:
+        monkeypatch.setattr(channels, "_is_loopback", lambda _: False)
+        told = failure(box.url.replace("smtp://", "smtp://anna:hunter2@"))
+    assert told.startswith("the mail server offers no encryption, so the password of PLATFORM_ALERT_SMTP_URL")
+    assert "hunter2" not in told
+
+
+@pytest.mark.requirement("PLT-8")
+def test_a_server_with_an_unknown_certificate_gets_nothing() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with mail_server(tls_context=context) as box:
+        assert "does not take the message: SSL" in failure(box.url)
+    assert box.mails == []
+
+
+@pytest.mark.requirement("PLT-8")
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://anna:sesame@127.0.0.1:%d/services/sesame", "ConnectionError"),
+        ("http://[sesame", "InvalidURL"),
+        ("http://sesame..example/", "LocationParseError"),
+    ],
+)
+def test_the_error_for_an_unreachable_webhook_contains_no_address(url: str, reason: str) -> None:
+    url = url % free_port() if "%d" in url else url
+    with pytest.raises(PlatformError) as caught:
+        post(url, NOTICE)
+    assert str(caught.value) == f"the webhook cannot be reached: {reason}"
+
+
+def test_a_webhook_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "_SECONDS", 0.2)
+    with webhook(0) as server, pytest.raises(PlatformError, match=r"^the webhook cannot be reached: ReadTimeout$"):
+        post(server.url, NOTICE)

@@ -1,0 +1,285 @@
+"""The sensors: a planted fault of each kind is seen, alerted once, and closed by recovery."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.freshness import FreshnessState
+from dagster._core.definitions.run_status_sensor_definition import RunStatusSensorCursor
+from dagster._serdes import serialize_value
+
+from platform_assets.models.registry import MemoryRegistry
+from platform_assets.monitoring.incidents import problems
+from platform_assets.monitoring.incidents.kinds import KINDS
+from platform_assets.monitoring.incidents.sensors import position
+from platform_assets.monitoring.incidents.watch import Watch
+from platform_assets.operations import servers
+from platform_assets.operations.supervisor import ServerEnded
+from platform_assets.orchestration import history
+from platform_assets.orchestration.storage import dagster_instance
+from platform_assets.serving.live_models import ModelState
+from platform_assets_tests.approval.promotions import Works
+from platform_assets_tests.approval.proposals import MODEL, prepared
+from platform_assets_tests.monitoring.incidents.conftest import Desk, desk
+from platform_assets_tests.monitoring.incidents.plant import OWNER, PRICES, SALES, Plant
+from platform_assets_tests.monitoring.incidents.receivers import mail_server, webhook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from platform_assets.database.connections import Database
+    from platform_assets.monitoring.incidents.problems import Findings
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def instance(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """The platform's instance, because the one in memory has no schedules and sensors."""
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
+    monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
+    with dagster_instance() as instance:
+        yield instance
+
+
+@pytest.fixture
+def new_plant(database: Database, tmp_path: Path, instance: dg.DagsterInstance) -> Plant:
+    works = Works(prepared(database), MemoryRegistry(), tmp_path, database.lock)
+    return Plant(desk(database, {}), works, instance)
+
+
+@pytest.fixture
+def plant(new_plant: Plant) -> Plant:
+    """A plant that was looked at before."""
+    new_plant.look()
+    return new_plant
+
+
+def causes(plant: Plant) -> list[str]:
+    return sorted(one.cause for one in plant.desk.incidents.list())
+
+
+class Outside:
+    """What `serve` and `up` look at, with faults that can be switched on."""
+
+    def __init__(self, at: Desk, database: Database, folder: Path) -> None:
+        self.at = at
+        self.database = database
+        self.folder = folder
+        self.broken = False
+
+    def look(self) -> None:
+        Watch([self.champions, self.disk, self.daemon, self.lookout], self.at.incidents, self.at.delivery).look()
+
+    def champions(self) -> Findings:
+        since = datetime.now(UTC) - HOUR
+        state = ModelState(failure="the file is gone", failing_since=since) if self.broken else ModelState()
+        return problems.champions({MODEL: state}, {MODEL: ("team:risk",)})
+
+    def disk(self) -> Findings:
+        free = 1 << 30 if self.broken else 1 << 40
+        return problems.disk(self.folder, lambda _: (1 << 41, free))
+
+    def lookout(self) -> Findings:
+        return problems.lookout(self.at.incidents, datetime.now(UTC) - HOUR)
+
+    def daemon(self) -> Findings:
+        return problems.daemon(self.database, datetime.now(UTC) - (HOUR if self.broken else timedelta(0)))
+
+    # The names that `servers.watched` uses.
+    @property
+    def incidents(self) -> object:
+        return self.at.incidents
+
+    @property
+    def delivery(self) -> object:
+        return self.at.delivery
+
+    def watch(self, **_: object) -> Watch:
+        return Watch([], self.at.incidents, self.at.delivery)
+
+
+def plant_faults(plant: Plant, outside: Outside) -> None:
+    plant.broken = {"run", "check"}
+    assert not plant.materialise()
+    plant.instance.report_runless_asset_event(
+        dg.AssetCheckEvaluation(
+            check_name="sales_are_unique",
+            passed=False,
+            metadata={},
+            asset_key=SALES,
+            severity=dg.AssetCheckSeverity.ERROR,
+        )
+    )
+    plant.ticked("sales_arrived", timedelta(minutes=3), "no such folder")
+    plant.ticked("prices_arrived", HOUR)
+    plant.became(FreshnessState.FAIL)
+    plant.works.ask(plant.works.train(), lifetime=timedelta(0))
+    plant.works.ledger.expire()
+    plant.works.file(plant.works.crown("champion", "other_model")).unlink()
+    assert plant.run("audit")
+    outside.broken = True
+    with pytest.raises(ServerEnded), servers.watched(outside):  # type: ignore[arg-type]  # only what it uses
+        raise ServerEnded("MLflow ended with exit code 1; its last lines:\n  GET /client/5008804")
+
+
+def mend_faults(plant: Plant, outside: Outside) -> None:
+    plant.broken = set()
+    assert plant.materialise()
+    plant.ticked("sales_arrived", timedelta(0))
+    plant.ticked("prices_arrived", timedelta(0))
+    plant.became(FreshnessState.PASS)
+    plant.works.ask(plant.works.train("next"))
+    plant.works.promoter.audit_everything = list  # type: ignore[method-assign]  # nothing is altered any more
+    assert plant.run("audit")
+    outside.broken = False
+    with servers.watched(outside):  # type: ignore[arg-type]  # only what it uses
+        pass
+
+
+@pytest.mark.requirement("MON-3", "ESI-6")
+def test_a_planted_fault_of_each_kind_is_seen_alerted_once_and_closed_by_recovery(
+    database: Database, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    works = Works(prepared(database), MemoryRegistry(), tmp_path, database.lock)
+    with webhook(503, 200) as hook, mail_server() as box:
+        at = desk(database, {"default": [hook.url], OWNER: ["shop@example.org"]}, box.url)
+        plant, outside = Plant(at, works, instance), Outside(at, database, tmp_path)
+        plant.look()
+        outside.look()
+        assert at.incidents.list() == []
+        plant_faults(plant, outside)
+        for _ in range(3):
+            plant.look()
+            outside.look()
+        opened = {one.kind: one for one in at.incidents.list()}
+        assert set(opened) == set(KINDS)
+        assert opened["server_ended"].title == "MLflow ended with exit code 1"
+        # The first request was refused, so the webhook received one message twice.
+        states = [(one["state"], one["event"]) for one in hook.received[1:]]
+        by_mail = {"run_failed", "check_failed"}
+        assert sorted(states) == sorted(("opened", kind) for kind in KINDS if kind not in by_mail)
+        assert len(box.mails) == len(by_mail)
+        assert {one["To"] for one in box.mails} == {"shop@example.org"}
+        mend_faults(plant, outside)
+        # A champion counts as loaded when no process has reported it for three minutes.
+        at.pass_time(timedelta(minutes=4))
+        for _ in range(2):
+            plant.look()
+            outside.look()
+        assert at.incidents.list() == []
+        closed = [one["event"] for one in hook.received if one["state"] == "closed"]
+        assert sorted(closed) == sorted(kind for kind in KINDS if kind not in by_mail)
+        assert len(box.mails) == 2 * len(by_mail)
+
+
+@pytest.mark.requirement("MON-3")
+def test_a_failed_run_is_closed_when_its_assets_were_materialised(plant: Plant) -> None:
+    plant.broken = {"run"}
+    plant.materialise()
+    plant.materialise()
+    plant.materialise(PRICES, "2026-01")
+    plant.look()
+    sales, prices = causes(plant)[1], causes(plant)[0]
+    assert (prices, sales) == ("run_failed shop/prices [2026-01]", "run_failed shop/sales")
+    found = next(one for one in plant.desk.incidents.list() if one.cause == sales)
+    assert found.title == "the run of shop/sales failed: the file sales.csv has no rows"
+    assert (found.owners, found.seen) == ([OWNER], 2)
+    assert found.link == f"/runs/{found.occurrence}"
+    plant.broken = set()
+    plant.materialise(PRICES, "2026-02")
+    plant.look()
+    assert causes(plant) == [prices, sales]
+    plant.materialise(PRICES, "2026-01")
+    plant.materialise()
+    plant.look()
+    assert causes(plant) == []
+
+
+@pytest.mark.requirement("MON-3")
+def test_a_failed_job_is_closed_when_it_succeeds(plant: Plant) -> None:
+    plant.broken = {"op"}
+    plant.run("count")
+    plant.look()
+    assert causes(plant) == ["run_failed count"]
+    plant.broken = set()
+    plant.run("count")
+    plant.look()
+    assert causes(plant) == []
+
+
+def test_runs_that_failed_before_the_first_look_are_history(new_plant: Plant) -> None:
+    new_plant.broken = {"run"}
+    new_plant.materialise()
+    new_plant.look()
+    assert causes(new_plant) == []
+    new_plant.materialise()
+    new_plant.look()
+    assert causes(new_plant) == ["run_failed shop/sales"]
+
+
+def test_the_cursor_of_an_older_home_is_understood() -> None:
+    moment = "2026-11-01T00:00:00+00:00"
+    old = serialize_value(RunStatusSensorCursor(17, record_timestamp=moment))  # type: ignore[no-untyped-call]  # Dagster's
+    assert json.loads(old)["record_id"] == 17
+    assert (position(old), position("18"), position(None), position("?")) == (17, 18, None, None)
+
+
+@pytest.mark.requirement("MON-3")
+def test_a_failed_check_of_severity_warn_is_no_incident(plant: Plant) -> None:
+    plant.broken = {"check", "warning"}
+    plant.materialise()
+    plant.look()
+    assert causes(plant) == []
+
+
+NIGHT = datetime(2026, 11, 3, 3, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "since", "late"),
+    [
+        (NIGHT + timedelta(minutes=11), NIGHT - HOUR, NIGHT),
+        (NIGHT + timedelta(minutes=9), NIGHT - HOUR, None),
+        # The daemon started after the schedule was due.
+        (NIGHT + HOUR, NIGHT + timedelta(minutes=1), None),
+    ],
+)
+def test_a_schedule_is_silent_if_it_was_not_evaluated_when_due(
+    plant: Plant, now: datetime, since: datetime, late: datetime | None
+) -> None:
+    plant.ticked("nightly", datetime.now(UTC) - (NIGHT - 5 * HOUR))
+    [state] = history.automation_states(plant.instance, plant.repository, now, since)
+    assert (state.name, state.silent_since) == ("nightly", late)
+
+
+def test_a_sensor_fails_after_two_minutes_unless_only_its_code_cannot_be_reached(plant: Plant) -> None:
+    now = datetime.now(UTC)
+
+    def failures() -> list[str | None]:
+        states = history.automation_states(plant.instance, plant.repository, now, now)
+        return [state.failure for state in sorted(states, key=lambda one: one.name)]
+
+    for name, kind in (("prices_arrived", history.UNREACHABLE_CODE), ("sales_arrived", "PlatformError")):
+        plant.ticked(name, timedelta(minutes=5))
+        plant.ticked(name, timedelta(minutes=3), "no such folder", kind)
+        plant.ticked(name, timedelta(minutes=1), "no such file")
+    assert failures() == [None, "no such file"]
+    plant.ticked("sales_arrived", timedelta(0))
+    assert failures() == [None, None]
+
+
+def test_a_sensor_is_silent_after_ten_minutes_or_five_intervals(plant: Plant) -> None:
+    plant.ticked("sales_arrived", timedelta(minutes=11))
+    now = datetime.now(UTC)
+    [state] = history.automation_states(plant.instance, plant.repository, now, now - HOUR)
+    assert state.silent_since is not None
+    assert state.page == "/locations/__repository__@platform_assets/sensors/sales_arrived"
+    # The daemon was down, and has been back for two minutes.
+    [state] = history.automation_states(plant.instance, plant.repository, now, now - timedelta(minutes=2))
+    assert state.silent_since is None

@@ -1,0 +1,90 @@
+"""Readiness of a model: every gap is named with its fix, and closing it makes the model ready."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from platform_assets.operations.backup_record import Backup, record_backup
+from platform_assets.operations.readiness import Requirement, readiness
+from platform_assets.services import Services
+from platform_assets.settings import Settings
+from platform_assets.training.model_spec import Kpi
+from platform_assets.training.proposal import proposal_of
+from platform_assets.training.training_results import REPRODUCED_TAG
+from platform_assets_tests.approval.proposals import ANNA, prepared
+from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, publish, readings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def services(tmp_path: Path, database_url: str) -> Iterator[Services]:
+    settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
+    with closing(Services(settings)) as services:
+        yield services
+
+
+def examined(services: Services) -> dict[str, Requirement]:
+    return {found.name: found for found in readiness(services, ONE_CANDIDATE)}
+
+
+@pytest.mark.requirement("PLT-11")
+def test_each_gap_is_named_with_its_fix_and_can_be_closed(services: Services) -> None:
+    found = examined(services)
+    assert not found["version"].is_met
+    assert found["version"].mend == "train it: the job train_breakage_model"
+    assert found["approval"].found == "no version was approved and promoted"
+
+    publish(services.tables, services.engine, readings(), demo=True)
+    training = services.trainer.train(ONE_CANDIDATE, "user", lambda _: None)
+    ledger, version = prepared(services.database, keep_heads=services.kept_heads.keep), training.version
+    request = ledger.open_request(proposal_of(ONE_CANDIDATE, training, None))
+    ledger.decide(request.id, "approve", ANNA, "better")
+    services.promoter.promote(request.id)
+    found = examined(services)
+    met = {name for name, one in found.items() if one.is_met}
+    assert {"card", "business KPI", "owner", "version", "table versions", "freshness", "audit"} <= met
+    assert {"gate", "approval"} <= met
+    assert "approved by anna" in found["approval"].found
+    gaps = {name: one.mend for name, one in found.items() if not one.is_met}
+    assert gaps["training data"].startswith("set the sources")
+    assert gaps["reproduced"] == "run `platform-assets reproduce breakage_model 1`"
+    assert gaps["backup"] == "run `platform-assets backup DIR`, at least every 7 days"
+    assert {"drift watch", "labels", "alerts", "environment", "identity"} <= gaps.keys()
+
+    services.registry.set_tags(version.name, version.version, {REPRODUCED_TAG: "2026-01-01 00:00 UTC"})
+    record_backup(services.database, Backup(datetime.now(UTC) - timedelta(days=6), "/backup on a machine"), "", 0)
+    publish(services.tables, services.engine, readings(1_200 + ONE_CANDIDATE.retraining.min_new_rows))
+    found = examined(services)
+    assert (found["reproduced"].found, found["reproduced"].is_met) == ("identical on 2026-01-01 00:00 UTC", True)
+    assert found["backup"].is_met
+    assert not found["freshness"].is_met
+    assert "has 1,000 rows more than at the training" in found["freshness"].found
+
+
+@pytest.mark.requirement("PLT-11")
+def test_an_incomplete_declaration_is_a_gap(services: Services) -> None:
+    kpi = Kpi("hours of standstill", " ", "")
+    card = replace(ONE_CANDIDATE.card, business_kpi=kpi, limits=(), label=" ")
+    found = {one.name: one for one in readiness(services, replace(ONE_CANDIDATE, card=card, owners=()))}
+    assert found["card"].found == "empty: label, limits"
+    assert found["business KPI"].found == "without owner, target"
+    assert (found["owner"].is_met, found["owner"].found) == (False, "none")
+
+
+@pytest.mark.requirement("PLT-11")
+def test_an_unreachable_store_is_a_gap(services: Services) -> None:
+    settings = services.settings.model_copy(update={"mlflow_tracking_uri": SecretStr("http://127.0.0.1:9")})
+    with closing(Services(settings)) as broken:
+        found = examined(broken)
+    assert not found["version"].is_met
+    assert "the registry in MLflow" in found["version"].found
+    assert found["card"].is_met

@@ -1,0 +1,105 @@
+"""A rollback of a table: the tables behind it follow, and the models that were trained on it are found."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from pydantic import SecretStr
+
+from platform_assets.base.errors import TableError
+from platform_assets.definitions import resources
+from platform_assets.lake.undone_loads import UNDONE
+from platform_assets.landing.source_files import Source
+from platform_assets.models.registry import MemoryRegistry
+from platform_assets.operations.table_rollback import (
+    UNDONE_TABLES,
+    affected_models,
+    demand_lake_table,
+    dependent_tables,
+    make_again,
+    report_restored,
+)
+from platform_assets.services import Services
+from platform_assets.settings import Settings
+from platform_assets_tests.approval.proposals import SOMEBODY, promote, proposal
+from platform_assets_tests.contracts.registrations import registration
+from platform_assets_tests.instances import empty_instance
+from platform_assets_tests.lake.shop import ASSETS, GOOD, MORE, NEWEST, SALES, TOTALS, Shop, newest
+from platform_assets_tests.postgres import as_owner
+
+MODEL = "credit_risk_model"
+"""A model with a policy in the database of the tests."""
+pytestmark = pytest.mark.requirement("PLT-10", "MON-4")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, database_url: str, owner_url: str) -> Iterator[Shop]:
+    as_owner(owner_url, "create schema shop; create table shop.newest (item text primary key, sale_id bigint)")
+    settings = Settings(home=tmp_path, database_url=SecretStr(database_url), max_bad_rows=0.5)
+    with empty_instance() as instance:
+        shop = Shop(instance, Services(settings), Source("SHOP_SALES_URI", str(tmp_path / "sales.csv")))
+        for text in (GOOD, MORE):
+            shop.deliver(text)
+            assert shop.run(*ASSETS, newest).success
+        yield shop
+        shop.services.close()
+
+
+def definitions(shop: Shop) -> dg.Definitions:
+    return dg.Definitions([*ASSETS, newest], resources=shop._resources(), executor=dg.in_process_executor)
+
+
+def test_online_rows_and_tables_follow_and_models_are_named(shop: Shop) -> None:
+    before = shop.rows(TOTALS.name)
+    tables, registry, found = shop.services.tables, MemoryRegistry(), definitions(shop)
+    for number, version in enumerate((0, 1)):
+        trained: dict[str, Any] = {
+            "tables": {TOTALS.name: version},
+            "table_digests": {},
+            "fingerprint": f"print-{number}",
+        }
+        registry.register(registration(name=MODEL, **trained))
+    promote(shop.services.ledger, 2, SOMEBODY, model=MODEL)
+    request = shop.services.ledger.open_request(proposal(2, model=MODEL, digest="e" * 64))
+
+    restored = tables.restore(SALES.name, 0, "anna", "counted twice")
+    report_restored(shop.instance, restored)
+    made, others = dependent_tables(found, tables, SALES.name)
+    assert (made, others) == (["shop/doubled", "shop/independent", "shop/newest", "shop/totals"], [])
+    assert make_again(found, shop.instance, made) == []
+    assert shop.rows(TOTALS.name) != before
+    assert shop.services.online.read(NEWEST.name).sort_by("item").to_pylist() == [
+        {"item": "salt", "sale_id": 3},
+        {"item": "tea", "sale_id": 2},
+    ]
+    event = shop.instance.get_latest_materialization_event(dg.AssetKey(SALES.name.split("/")))
+    assert event
+    assert event.asset_materialization
+    recorded: Any = event.asset_materialization.metadata[UNDONE].value
+    assert recorded["reason"] == "counted twice"
+
+    [affected] = affected_models(tables, registry, shop.services.ledger, {SALES.name: {1}})
+    assert (affected.model, affected.version, affected.tables) == (MODEL, 2, ["shop/sales version 1"])
+    assert (affected.is_champion, affected.requests) == (True, [request.id])
+    assert "it is the champion: train again, or `platform-assets rollback credit_risk_model`" in affected.told
+    assert json.loads(registry.version(MODEL, 2).tags[UNDONE_TABLES]) == {SALES.name: [1]}
+    assert UNDONE_TABLES not in registry.version(MODEL, 1).tags
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "shop/newest",
+            "shop/newest is in PostgreSQL, without old versions; roll back the table behind it: shop/sales",
+        ),
+        ("shop/sale", "there is no table shop/sale; the tables are shop/doubled, shop/independent, shop/sales"),
+    ],
+)
+def test_a_wrong_name_is_explained(name: str, message: str) -> None:
+    needed = {**resources(lambda: Services(Settings())), "delivery": Source("SHOP_SALES_URI", "")}
+    with pytest.raises(TableError, match=message):
+        demand_lake_table(dg.Definitions([*ASSETS, newest], resources=needed), name)
