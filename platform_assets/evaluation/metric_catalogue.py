@@ -1,6 +1,6 @@
-"""The metrics of all tasks by name, for everything that reads names from declarations and records.
+"""The metrics of all tasks by name, for code that reads metric names from declarations and records.
 
-A name means the same in every task, so a record does not need its task to be understood.
+A name has the same meaning in every task, so a record can be read without its task.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _KNOWN = {**metrics.METRICS, **regression_metrics.METRICS}
 SUBGROUP_METRICS = tuple(dict.fromkeys((*metrics.SUBGROUP_METRICS, *regression_metrics.SUBGROUP_METRICS)))
-"""Metrics that are shown for each subgroup, in their order; a task has some of them."""
+"""Metrics that are shown for each subgroup, in this order. A task has some of them."""
 
 
 def find_metric(name: str) -> Metric | None:
@@ -40,11 +40,11 @@ def metric_named(name: str) -> Metric:
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Return names of metrics in the order of their definitions; then skills, then unknown ones, by name."""
+    """Sort names of metrics by the order of their definitions; then skills, then unknown metrics, by name."""
     places = {name: place for place, name in enumerate(_KNOWN)}
     return sorted(names, key=lambda name: (places.get(name, len(places)), find_metric(name) is None, name))
 
 
 def bounded_metrics() -> list[str]:
-    """Return the names of the metrics that are a share of counted rows, and so have an exact lower bound."""
+    """Return the names of the metrics that are a share of counted rows. They have an exact lower bound."""
     return [name for name, one in _KNOWN.items() if one.share_of]
