@@ -96,8 +96,8 @@ def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
     except (OSError, smtplib.SMTPException) as error:
         told = f"{error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else type(error).__name__
         if isinstance(error, smtplib.SMTPRecipientsRefused):
-            told = f"it refuses the receiver ({', '.join(str(code) for code, _ in error.recipients.values())})"
-        raise PlatformError(f"the mail server does not take the message: {told}") from None
+            told = f"the server refused the receiver ({', '.join(str(code) for code, _ in error.recipients.values())})"
+        raise PlatformError(f"the message was not sent by mail: {told}") from None
 
 
 def _mail(sender: str, receiver: str, notice: Notice) -> EmailMessage:
