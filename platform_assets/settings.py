@@ -263,8 +263,8 @@ class Settings(SettingsGroup):
     sql_target_demo: Annotated[
         Literal["off", "on"],
         Field(
-            description="`on`: sample data may be loaded into any target database. `off`: they may only be loaded into "
-            "the platform's PostgreSQL; a load into another database fails."
+            description="`on`: sample data may be loaded into the target database. `off`: they may be loaded only if "
+            "it is the platform's PostgreSQL; otherwise the load fails."
         ),
     ] = "off"
     alert_webhook_url: Annotated[
