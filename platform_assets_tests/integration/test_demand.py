@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from platform_assets.app import application
 from platform_assets.approval.requests import request_approval
 from platform_assets.definitions import resources
+from platform_assets.domains import traced_answers
 from platform_assets.domains.esios_demand import defs, demo
 from platform_assets.domains.esios_demand.issued_forecasts import IssuedForecasts
 from platform_assets.domains.esios_demand.issuing import issue
@@ -89,7 +90,7 @@ def team(tmp_path: Path, database_url: str) -> Iterator[Team]:
 
 
 @pytest.mark.slow
-@pytest.mark.requirement("ESI-7", "PRO-1", "PRO-2")
+@pytest.mark.requirement("ESI-7", "PRO-1", "PRO-2", "MON-4")
 def test_a_forecast_is_issued_before_its_day_and_its_error_known_after_it(team: Team) -> None:
     # Two days ago at 10:00, so that the demand of yesterday can be known now.
     then = datetime.combine(today(datetime.now(UTC)) - 2 * DAY, datetime.min.time(), MADRID).replace(hour=10)
@@ -126,3 +127,8 @@ def test_a_forecast_is_issued_before_its_day_and_its_error_known_after_it(team: 
     assert (answer["approval_id"], answer["model_version"], len(answer["hours"])) == (approval, "1", hours)
     assert answer["issued_at"] == f"{then.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     assert [one["demand_mw"] for one in answer["hours"]] == of_day.sort_values("datetime_utc")["forecast_mw"].tolist()
+
+    with closing(Services(services.settings, services.of_domains, traced_answers)) as opened:
+        [traced] = opened.tracer.trace(str(day), 1).answers
+    assert (traced.model, traced.version, traced.approval_id) == (MODEL.name, 1, approval)
+    assert traced.answer["demand_mw"] == answer["hours"][0]["demand_mw"]
