@@ -154,19 +154,19 @@ class Settings(SettingsGroup):
         int,
         Field(
             ge=1,
-            description="Days for which runs stay in Dagster's history. Runs that made a table or a model stay longer, "
-            "without their log lines.",
+            description="Days for which runs stay in Dagster's history. Runs that made a table or a model are kept "
+            "longer; only their log lines are deleted.",
         ),
     ] = 90
     landing_days: Annotated[
         int | None,
         Field(
             ge=1,
-            description="Days for which processed files stay in landing zones. Default: `upkeep` removes none.",
+            description="Days for which processed files stay in landing zones. Default: they are never removed.",
         ),
     ] = None
     backup_days: Annotated[
-        int, Field(ge=1, description="Age in days from which `doctor` and `readiness` ask for a new backup.")
+        int, Field(ge=1, description="Days after which `doctor` and `readiness` report the newest backup as too old.")
     ] = 7
     drift_action: Annotated[
         Literal["none", "evaluate", "train"],
@@ -197,7 +197,7 @@ class Settings(SettingsGroup):
     engine: Annotated[
         Literal["duckdb", "spark"],
         Field(
-            description="Engine that computes derived tables: `duckdb` in the process of the run, or `spark` on a "
+            description="Engine that computes derived tables. `duckdb`: in the process of the run. `spark`: on a "
             "cluster. See [Scale](scale.md)."
         ),
     ] = "duckdb"
@@ -263,15 +263,15 @@ class Settings(SettingsGroup):
     sql_target_demo: Annotated[
         Literal["off", "on"],
         Field(
-            description="`on`: sample data may be loaded into that database. `off`: they are loaded only into the "
-            "platform's PostgreSQL; into any other database, the load fails."
+            description="`on`: sample data may be loaded into the target database. `off`: they may be loaded only if "
+            "it is the platform's PostgreSQL; otherwise the load fails."
         ),
     ] = "off"
     alert_webhook_url: Annotated[
         SecretStr,
         Field(
             description="URL that receives a JSON message about each incident whose owners have no route in "
-            "`PLATFORM_ALERT_ROUTES`. Slack and Mattermost read the same message. Default: incidents are only logged. "
+            "`PLATFORM_ALERT_ROUTES`. Slack and Mattermost can show it. Default: incidents are only logged. "
             "See [Alerts](alerts.md)."
         ),
     ] = SecretStr("")
@@ -290,12 +290,12 @@ class Settings(SettingsGroup):
             "`smtps://user:password@host`. Default: no mail."
         ),
     ] = SecretStr("")
-    alert_mail_from: Annotated[str, Field(description="Address of the sender of these mails.")] = (
+    alert_mail_from: Annotated[str, Field(description="Sender address of mails about incidents.")] = (
         "platform-assets@localhost"
     )
     alert_reopen_minutes: Annotated[
         float,
-        Field(ge=0, description="A problem that returns within these minutes opens its last incident again."),
+        Field(ge=0, description="Minutes within which a problem that returns opens its last incident again."),
     ] = 60.0
     alert_escalate_hours: Annotated[
         float, Field(gt=0, description="Hours after which an open incident is escalated, once.")
@@ -304,7 +304,7 @@ class Settings(SettingsGroup):
         SecretStr,
         Field(
             description="URL that `make up` and `platform-assets serve` call every minute while the database answers "
-            "and Dagster's daemon is alive. A dead man's switch behind it notices when the calls stop. Default: none."
+            "and Dagster's daemon is alive. Use a dead man's switch that alerts you when the calls stop. Default: none."
         ),
     ] = SecretStr("")
     openlineage_url: Annotated[
@@ -315,7 +315,7 @@ class Settings(SettingsGroup):
         ),
     ] = ""
     openlineage_api_key: Annotated[
-        SecretStr, Field(description="Key for that server, sent as a bearer token. Default: none.")
+        SecretStr, Field(description="API key for the OpenLineage server, sent as a bearer token. Default: none.")
     ] = SecretStr("")
     api_keys: Annotated[
         SecretStr,

@@ -1,6 +1,6 @@
-"""Spark behind Ibis: reads and writes parquet files with a cluster, for tables that outgrow one machine.
+"""Read and write parquet files with Spark, for tables that outgrow one machine.
 
-`query_engine.py` decides which expressions run here. Requires the optional feature `spark` and Java.
+`query_engine.py` decides which Ibis expressions run on Spark. Requires the optional feature `spark` and Java.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
 
 CONNECT = "sc://"
-# Spark's name of a stored DuckDB type; the other names are equal.
+# Spark's names for DuckDB's types; names that are missing here are equal.
 _SPARK_TYPES = {
     "VARCHAR": "STRING",
     "BLOB": "BINARY",
@@ -42,7 +42,7 @@ _SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     # Fail on a value that does not fit its type, as DuckDB does.
     "spark.sql.ansi.enabled": "true",
-    # The default is INT96, which no other program writes any more.
+    # The default is INT96, which is deprecated.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
 _KEY = "platform_partition"
@@ -81,14 +81,14 @@ class SparkCluster:
         return ibis.pyspark.connect(session)
 
     def holds(self, expression: Expression) -> bool:
-        """Whether an expression reads tables of this cluster."""
+        """Return whether an expression reads tables of this cluster."""
         if "ibis" not in self.__dict__:
             return False
         backends, _ = expression._find_backends()  # noqa: SLF001 - the public method raises for tables in memory
         return any(backend is self.ibis for backend in backends)
 
     def parquet(self, files: Sequence[str], schema: pa.Schema) -> Expression:
-        """Return parquet files as one expression. A column that a file lacks is null in its rows.
+        """Return parquet files as one expression. A column that is missing from a file is null in its rows.
 
         Parameters
         ----------
@@ -105,16 +105,16 @@ class SparkCluster:
         columns = PySparkSchema.from_ibis(types)
         name = f"rows_{uuid.uuid4().hex}"
         session = self.ibis._session  # noqa: SLF001 - Ibis reads several files only without a schema
-        # Spark expands patterns in paths.
+        # Escape wildcards, because Spark expands them in paths.
         paths = [re.sub(r"([][{}*?\\])", r"\\\1", file) for file in files]
         rows = session.read.schema(columns).parquet(*paths) if files else session.createDataFrame([], columns)
         rows.createOrReplaceTempView(name)
-        # Do not ask Ibis for the types, because it takes Spark's instants for times without a zone.
+        # Do not let Ibis infer the types, because it reads Spark's TIMESTAMP as a time without a zone.
         table: Expression = ops.DatabaseTable(name, schema=types, source=self.ibis, namespace=ops.Namespace()).to_expr()
         return table
 
     def write(self, expression: Expression, types: Mapping[str, str], folder: Path, partition_by: str | None) -> None:
-        """Write the rows as parquet files below a folder, one folder `key=<value>` for each partition.
+        """Write the rows as parquet files below a folder, with one subfolder `key=<value>` for each partition.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class SparkCluster:
         folder
             A folder that does not exist.
         partition_by
-            Name of the partition column, which is written to the files too.
+            Name of the partition column. It is also written to the files.
 
         Raises
         ------
@@ -144,7 +144,7 @@ class SparkCluster:
             if partition_by is None:
                 rows.select(*columns).write.parquet(str(folder))
             else:
-                # The column in the folders' names is missing from the files, so it is a copy.
+                # Partition by a copy of the column, because Spark leaves the partition column out of the files.
                 keyed = rows.select(*columns, sf.col(f"`{partition_by}`").cast("string").alias(_KEY))
                 keyed.write.partitionBy(_KEY).parquet(str(folder))
             self.ibis._session.catalog.dropTempView(view)  # noqa: SLF001
@@ -165,7 +165,7 @@ class SparkCluster:
             raise TableError(f"Spark at {self._address} cannot compute the rows: {first_line(error)}") from error
 
     def close(self) -> None:
-        """End the session, and the driver that it started."""
+        """End the session and the driver that it started."""
         if "ibis" in self.__dict__:
             self.ibis._session.stop()  # noqa: SLF001 - disconnecting does not end the driver
             del self.ibis
@@ -192,9 +192,9 @@ def _opened(address: str) -> SparkSession:
 
 
 def why_not(address: str) -> str | None:
-    """Return what is missing for Spark at an address, with the fix; None if nothing is. Starts nothing.
+    """Return why Spark cannot be used at an address, with the fix; None if it can. Does not start Spark.
 
-    Spark itself retries an unreachable address for minutes.
+    An unreachable address is found within seconds; Spark itself retries for minutes.
     """
     if find_spec("pyspark") is None:
         return "pyspark is not installed; run `export EXTRAS=spark` before `make run` or `make up`"
@@ -208,12 +208,12 @@ def why_not(address: str) -> str | None:
         port = parts.port or _PORTS[parts.scheme]
         socket.create_connection((parts.hostname or "", port), timeout=_ANSWER_SECONDS).close()
     except (OSError, ValueError) as error:
-        return f"nothing answers there ({error}); correct PLATFORM_SPARK_REMOTE"
+        return f"the address cannot be reached ({error}); correct PLATFORM_SPARK_REMOTE"
     return None
 
 
 def _stored(name: str, kind: str, *, is_partition: bool) -> Column:
-    """Return a column as its stored type. A value that cannot be stored fails with `REFUSED`."""
+    """Return a column as its stored type. A value that cannot be stored raises an error with `REFUSED`."""
     from pyspark.sql import functions as sf
 
     quoted = f"`{name.replace('`', '``')}`"

@@ -1,10 +1,10 @@
 """Prediction intervals by split conformal prediction, with a width per group.
 
 The half-width of an interval is a quantile of the absolute residuals of rows that the model was not fitted on (Lei,
-G'Sell, Rinaldo, Tibshirani and Wasserman, Journal of the American Statistical Association 113, 2018). Taken separately
-for each group, the intervals adapt to it and keep their coverage within the group (Mondrian conformal prediction: Vovk,
-Asian Conference on Machine Learning, 2012). The guarantee holds for exchangeable rows. A time series only comes close,
-so its coverage has to be measured on later rows.
+G'Sell, Rinaldo, Tibshirani and Wasserman, Journal of the American Statistical Association 113, 2018). Computed
+separately for each group, the intervals have the declared coverage within each group (Mondrian conformal prediction:
+Vovk, Asian Conference on Machine Learning, 2012). This is guaranteed for exchangeable rows. The rows of a time series
+are not exchangeable, so measure the coverage on later rows.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Intervals:
     level
         Share of labels that the intervals should contain; above 0, below 1.
     by
-        Feature whose values have widths of their own; None for one width.
+        Feature whose values each have their own width; None for one width for all rows.
     fewest
         Minimum number of residuals of a group. Groups with fewer get the width of all residuals.
 
     Raises
     ------
     TrainingError
-        The level is out of range, or `fewest` residuals do not suffice for it.
+        The level is out of range, or `fewest` is too low for it.
     """
 
     level: float = 0.9
@@ -135,6 +135,6 @@ def _quantile(size: Floats, level: float) -> float:
 
 
 def _rank(rows: int, level: float) -> int:
-    """Return which of the sorted residuals is the half-width, from 1. It is above `rows` if there are too few."""
-    # Rounded first, because 0.9 * 10 is not exactly 9 for every level.
+    """Return the rank of the half-width among the sorted residuals, from 1; above `rows` if there are too few."""
+    # Round first, because a float product can be slightly above an integer, which would raise the rank by one.
     return math.ceil(round((rows + 1) * level, 9))

@@ -1,4 +1,4 @@
-"""Examples with their labels and what a model predicted for them: the input of every evaluation."""
+"""Examples with their labels and predictions: the input of every evaluation."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Judged:
     Attributes
     ----------
     examples
-        One row per example, with the group and the further columns that the task reads.
+        One row per example, with the group and the additional columns that the task reads.
     group
-        Column whose values are resampled together for intervals.
+        Column of the groups; bootstrap intervals resample whole groups.
     labels
         (n,) as the task converts them.
     found
-        The model's output: (n,) for one number per row, (n, 3) for value, lower and upper end.
+        The model's output: (n,) for one number per row; (n, 3) for the value and the lower and upper end.
     threshold
         Decision threshold; None for a model that makes no decision.
     """
@@ -70,5 +70,5 @@ def subgroup_rows(values: Any) -> dict[str, NDArray[np.int64]]:
 
 
 def _name(value: Any) -> str:
-    # pandas stores an integer column with missing values as floats.
+    # Convert floats back to integers, because pandas stores an integer column with missing values as floats.
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

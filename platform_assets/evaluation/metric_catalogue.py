@@ -1,6 +1,6 @@
-"""The metrics of all tasks by name, for everything that reads names from declarations and records.
+"""The metrics of all tasks by name, for code that reads metric names from declarations and records.
 
-A name means the same in every task, so a record does not need its task to be understood.
+A name has the same meaning in every task, so a record can be read without its task.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KNOWN = {**metrics.METRICS, **regression_metrics.METRICS}
 _KNOWN |= {name: _KNOWN.pop(name) for name in _COUNTS}
 _BEFORE_SKILLS = "r2"
 SUBGROUP_METRICS = tuple(dict.fromkeys((*metrics.SUBGROUP_METRICS, *regression_metrics.SUBGROUP_METRICS)))
-"""Metrics that are shown for each subgroup, in their order; a task has some of them."""
+"""Metrics that are shown for each subgroup, in this order. A task has some of them."""
 
 
 def find_metric(name: str) -> Metric | None:
@@ -44,7 +44,7 @@ def metric_named(name: str) -> Metric:
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Return names of metrics in the order of their definitions, skills by name after R², unknown ones last."""
+    """Sort names of metrics by the order of their definitions; skills by name after R², unknown metrics last."""
     places = {name: float(place) for place, name in enumerate(_KNOWN)}
 
     def place(name: str) -> float:
@@ -54,5 +54,5 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 
 def bounded_metrics() -> list[str]:
-    """Return the names of the metrics that are a share of counted rows, and so have an exact lower bound."""
+    """Return the names of the metrics that are a share of counted rows. They have an exact lower bound."""
     return [name for name, one in _KNOWN.items() if one.share_of]

@@ -16,14 +16,14 @@ class Metric:
     description
         How it is computed. Edge cases follow scikit-learn unless stated otherwise.
     needs
-        Rows without which the metric is undefined, i.e. NaN.
+        Rows that the metric needs. Without them it is undefined, i.e. NaN.
     higher_is_better
         Whether higher values are better; None if neither direction is.
     chance
         Value reached by random scores; None if it depends on the data.
     share_of
-        Name of the metric that counts the rows in the denominator, for exact bounds; None if the metric is no share of
-        rows.
+        Name of the metric that counts the rows in the denominator, for exact bounds; None if the metric is not a share
+        of rows.
     in_unit
         Whether the metric has the unit of the label.
     """

@@ -54,7 +54,7 @@ def compare(
 ) -> dict[str, Estimate]:
     """Compute challenger minus champion for all metrics that both have, with 95 % intervals.
 
-    The comparison is paired: both models predict the same rows, and use the same bootstrap resamples.
+    The comparison is paired: both models are evaluated on the same rows and the same bootstrap resamples.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def by_subgroup(
 
 
 def most_wrong(judged: Judged, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the indices of the rows with the largest errors: of too high and of too low values, at most `most` each.
+    """Return the indices of the rows with the largest errors: at most `most` too high and `most` too low values.
 
     The largest error is first. Ties keep the order of the rows.
     """
@@ -104,6 +104,6 @@ def most_wrong(judged: Judged, most: int) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def errors_of(judged: Judged, baselines: Sequence[str]) -> Errors:
-    """Return the errors of rows and of those baselines that the rows have."""
+    """Return the errors of the model and of the baselines whose columns the rows have."""
     known = {name: judged.examples[name] for name in baselines if name in judged.examples.columns}
     return Errors(judged.labels, judged.found, known)

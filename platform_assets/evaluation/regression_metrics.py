@@ -62,7 +62,7 @@ SUBGROUP_METRICS = ("rows", "mae", "mape", "bias", "interval_coverage", "interva
 
 
 def skill_named(name: str) -> Metric | None:
-    """Return the definition of the skill over a baseline; None if this is not the name of a skill."""
+    """Return the definition of the skill over a baseline; None if the name is not that of a skill."""
     baseline = name.removeprefix(SKILL)
     if not baseline or baseline == name:
         return None
@@ -110,7 +110,7 @@ class Errors:
         self.errors = value - truth
         self.has_zero = bool((truth == 0).any())
         self.has_intervals = found.ndim > 1
-        # Squares of centred labels, because those of large labels would cancel out.
+        # Centre the labels, because the squares of large labels would lose precision.
         centred = truth - truth.mean() if len(truth) else truth
         size = np.abs(self.errors)
         columns = {
@@ -140,7 +140,7 @@ class Errors:
         return len(self.truth)
 
     def metrics(self, weights: Floats | None = None) -> dict[str, float]:
-        """Compute all metrics; undefined ones are NaN, and those of missing intervals are left out.
+        """Compute all metrics. Undefined metrics are NaN. Without intervals, their metrics are left out.
 
         Parameters
         ----------

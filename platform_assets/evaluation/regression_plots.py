@@ -46,7 +46,7 @@ def draw(judged: Judged, unit: str, intervals: Intervals, time: str | None) -> d
     unit
         Unit of the label.
     intervals
-        Declaration of the prediction intervals. With a column `by`, errors and coverage are drawn for its values.
+        Declaration of the prediction intervals. If it has a column `by`, errors and coverage are drawn for its values.
     time
         Column of a row's time; None draws no plots over time.
     """
@@ -162,7 +162,7 @@ def coverage_by_group(judged: Judged, intervals: Intervals) -> bytes:
 def _by_group(
     judged: Judged, column: str, measure: Callable[[Judged], dict[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """Return the metrics of each value of a column, in the order of the values; of the largest groups if many."""
+    """Return the metrics of each value of a column, sorted by value; if there are many, of the most frequent ones."""
     rows = subgroup_rows(judged.examples[column])
     largest = sorted(rows, key=lambda name: -len(rows[name]))[:_MOST_GROUPS]
     return {name: measure(judged.only(rows[name])) for name in sorted(largest, key=_natural)}
@@ -197,7 +197,7 @@ def _rows(judged: Judged, told: str = "") -> str:
 
 
 def _number(value: float, sign: str = "") -> str:
-    """Format a number with a unit: about three digits, and no exponent."""
+    """Format a number with about three digits and no exponent."""
     return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign}.3g}"  # noqa: PLR2004 - three digits
 
 

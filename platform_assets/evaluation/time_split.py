@@ -1,6 +1,6 @@
-"""Rule that splits a time series: the newest blocks are held out, and cross-validation uses expanding windows.
+"""Split a time series: the newest blocks are the holdout, and cross-validation uses expanding windows.
 
-Every fold is fitted on all blocks before its test blocks, as a forecast is (rolling origin: Tashman, International
+Like a forecast, every fold is fitted on all blocks before its test blocks (rolling origin: Tashman, International
 Journal of Forecasting 16, 2000). Rows of a block, such as the hours of a day, stay together.
 """
 
@@ -33,13 +33,13 @@ class TimeSplit:
     time
         Column of a row's time: dates, or timestamps in one time zone.
     block
-        Column of the block of consecutive rows, such as the local day. Metrics' intervals resample blocks.
+        Column of the block of consecutive rows, such as the local day. Bootstrap intervals of metrics resample blocks.
     newest
         Share of the blocks that are held out; above 0, below 1.
     window
         Number of test blocks per fold; None divides the training set into `folds` + 1 equal parts.
     gap
-        Number of blocks left out between training and test rows, if labels become known late.
+        Number of blocks left out between training and test rows, for labels that become known late.
 
     Raises
     ------
@@ -74,7 +74,7 @@ class TimeSplit:
 
     @property
     def description(self) -> str:
-        """How the held-out rows differ from the training rows."""
+        """Description of the holdout: how its rows differ from the training rows."""
         return f"the newest {self.newest:.0%} by {self.block}"
 
     @property
@@ -136,7 +136,7 @@ class TimeSplit:
         ]
 
     def held_out(self, recorded: Mapping[str, Any], examples: Frame, labels: NDArray[Any]) -> NDArray[np.bool_]:  # noqa: ARG002 - as above
-        """Return which rows are as late as the holdout of a version.
+        """Return which rows are in the period of a version's holdout.
 
         Raises
         ------
@@ -165,7 +165,7 @@ class TimeSplit:
 
 
 class _Blocks:
-    """The blocks of examples, in the order of time.
+    """The blocks of examples, sorted by time.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """Ancestry: the table versions that a table version was made from, back to the sources.
 
-The log of a table keeps the description of every version, also after the version's files were removed.
+The log of a table keeps the description of every version, even after the version's files have been removed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ancestor:
-    """A table version that was named somewhere.
+    """A table version that another record refers to.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Ancestor:
     missing
         Why the rows of the version cannot be read; empty if they can.
     undone
-        Who undid the version as wrong, and why; empty if nobody did.
+        Who undid the version, and why; empty if it was not undone.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Ancestor:
 
     @cached_property
     def inputs(self) -> dict[str, set[int]]:
-        """The versions of other tables that it was made from; a partitioned table may have several of one table."""
+        """The versions of other tables that it was made from. Partitions may use different versions of a table."""
         return inputs_of(self.version) if self.version else {}
 
 
 class Ancestry:
-    """Finds descriptions of table versions. It reads the log of a table once.
+    """Finds descriptions of table versions. Reads the log of each table once.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Ancestry:
         self._versions: dict[str, dict[int, TableVersion] | str] = {}
 
     def find(self, name: str, number: int) -> Ancestor:
-        """Return a version. It may be missing."""
+        """Return a version, which may be missing from the lake."""
         versions = self._of(name)
         if isinstance(versions, str):
             return Ancestor(name, number, None, versions)
@@ -87,7 +87,7 @@ class Ancestry:
         return min(found, default=None)
 
     def closure(self, named: Mapping[str, Collection[int]]) -> dict[str, set[int]]:
-        """Return the named versions and all versions that they were made from, by table."""
+        """Return these versions and all versions that they were made from, by table."""
         found: dict[str, set[int]] = {}
         ahead = [(name, number) for name, numbers in named.items() for number in numbers]
         while ahead:

@@ -1,4 +1,4 @@
-"""Erase the rows of a person from a table of the lake: from its current version, and from the files of earlier ones."""
+"""Erase a person's rows from a table of the lake, including the files of earlier versions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Renumbered = tuple[int, TableVersion]
 
 @dataclass(frozen=True)
 class SubjectColumn:
-    """Where the rows of a table name a person.
+    """The column of a table that identifies a person.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class SubjectColumn:
     is_text: bool = False
 
     def names(self, values: pa.ChunkedArray, subject: str) -> bool:
-        """Return whether one of the values is the person's id, or a text that contains it as a word."""
+        """Return whether any value is the person's id, or a text that contains it as a word."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -53,7 +53,7 @@ class SubjectColumn:
         return bool(pc.any(found).as_py())
 
     def others(self, rows: ir.Table, subject: str) -> ir.Table:
-        """Return the rows that do not name the person."""
+        """Return the rows that are not about the person."""
         text = rows[self.column].cast("string")
         found = text.re_search(word(subject)) if self.is_text else text == subject
         return rows.filter(~found.fill_null(False))  # noqa: FBT003 - Ibis takes no keyword
@@ -66,11 +66,11 @@ class ErasedRows:
     Attributes
     ----------
     rows
-        Number of rows that the current version lost.
+        Number of rows that were removed from the current version.
     versions
         Numbers of the versions that contained the person; they cannot be read any more.
     renumbered
-        The current version before and after; None if it did not contain the person.
+        The current version before and after the erasure; None if it did not contain the person.
     """
 
     rows: int
@@ -79,7 +79,7 @@ class ErasedRows:
 
 
 def word(subject: str) -> str:
-    """Return the pattern of an id as a word of a text, for Arrow, DuckDB and Python."""
+    """Return a regular expression that matches an id as a whole word, for Arrow, DuckDB and Python."""
     return rf"(^|[^0-9A-Za-z_-]){re.escape(subject)}($|[^0-9A-Za-z_-])"
 
 
@@ -92,8 +92,8 @@ def erase_rows(
 ) -> ErasedRows:
     """Publish the table without the person, and remove every data file that contains the person.
 
-    The other versions of the table stay readable. Writers that are active are not disturbed; one that read the rows
-    before is refused, because the table was published since.
+    Versions without the person stay readable. Active writers are not interrupted, but a writer that has read the rows
+    before the erasure cannot publish, because there is a newer version.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def erase_rows(
     subject
         The person's id.
     inputs
-        Tables that were erased before: the version before and after, by table.
+        Versions before and after the erasure, of tables from which the person was erased earlier, by table.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def erase_rows(
 def _lineage(
     tables: TableStore, current: TableVersion, inputs: Mapping[str, tuple[int, TableVersion]]
 ) -> Lineage | None:
-    """Return the inputs of the current version; those that were erased at that version get their new number."""
+    """Return the inputs of the current version. Versions that were replaced by the erasure get their new number."""
     made_from = current.made_from.get(WHOLE, {})
     if not made_from:
         return None
@@ -153,7 +153,7 @@ def _lineage(
 
 
 def subjects_in_files(tables: TableStore, name: str, column: str) -> set[str]:
-    """Return the ids in all data files of a table, also of earlier versions; empty if there is no such table."""
+    """Return the ids in all data files of a table, including earlier versions; empty if there is no such table."""
     if not tables.exists(name):
         return set()
     found = (values.unique().to_pylist() for _, values in _columns(tables, name, column))
@@ -166,7 +166,7 @@ def _files_with(tables: TableStore, place: SubjectColumn, subject: str) -> set[s
 
 
 def _columns(tables: TableStore, name: str, column: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """Yield the path of each data file with the values of a column, also of files that no version names any more."""
+    """Yield the path of each data file with its values of a column, including files that no version refers to."""
     import pyarrow.fs as pafs
     import pyarrow.parquet as pq
 

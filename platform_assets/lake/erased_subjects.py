@@ -1,7 +1,7 @@
-"""Persons whose data were erased: their rows are left out when a source that still contains them lands again.
+"""Leave out the rows of erased persons when a source that still contains them is loaded again.
 
-An erasure is recorded as a keyed hash, so that the record holds no personal data and a later load can be compared
-with it.
+An erased id is recorded as a keyed hash. The hash is not personal data, and the ids of later loads can be compared with
+it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import psycopg
 
 _BETWEEN_WORDS = "[^0-9A-Za-z_-]+"
-"""Pattern of what separates the words of a text."""
+"""Pattern of the characters between the words of a text."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class ErasedSubjects:
     kind
         Kind of subject that a table's schema declares, such as `client`.
     key
-        Secret of the hashes.
+        Secret key of the hashes.
     hashes
-        `hash_of` each erased subject.
+        Result of `hash_of` for each erased subject.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class ErasedSubjects:
 
 
 def erased_subjects(connection: psycopg.Connection[Any], kind: str) -> ErasedSubjects:
-    """Return the erased subjects of a kind; those of all kinds have the same key, which is empty without an erasure."""
+    """Return the erased subjects of a kind. All kinds share one key; it is empty if there was no erasure."""
     rows = connection.execute("select key, kind, hash from platform.erasures").fetchall()
     hashes = frozenset(digest for _, found, digest in rows if found == kind)
     return ErasedSubjects(kind, next((key for key, _, _ in rows), ""), hashes)

@@ -44,9 +44,9 @@ class Sifted:
     unknown_columns
         Columns of the source that the schema does not declare.
     erased
-        The persons whose rows were left out; None if the rows are about no person.
+        The erased persons, whose rows were left out; None if rows are not about persons.
     erased_rows
-        Number of rows that were left out, without those that broke a rule.
+        Number of rows that were left out, not counting bad rows.
     """
 
     typed: Staged
@@ -77,7 +77,7 @@ def sift(landed: Landed, schema: TableSchema, engine: Engine, erased: ErasedSubj
     """Give the rows of a source their types, and find those that break a rule.
 
     Rows about an erased person are left out. Of rows with identical typed values in the declared columns, the first is
-    kept. Rows with the same key and different values are all bad, because the right one is unknown.
+    kept. Rows with the same key and different values are all bad, because it is unknown which is correct.
 
     Raises
     ------

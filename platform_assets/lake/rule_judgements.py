@@ -1,7 +1,7 @@
-"""Judge large tables: check expectations with the query engine instead of Great Expectations.
+"""Check the expectations of large tables with the query engine instead of Great Expectations.
 
-Great Expectations needs all rows in memory. The rules here are the predicates by which `quarantine.py` finds bad rows,
-so both ways give the same verdicts.
+Great Expectations needs all rows in memory. This module counts bad rows with the predicates of `quarantine.py`, and
+gives the same results.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def judge_by_rules(
     PlatformError
         There is no rule for an expectation.
     """
-    # One query reads the rows once.
+    # Use one query, so that the rows are read once.
     numbers = {str(place): _number(rows, one) for place, one in enumerate(expectations) if one.kind != HAS_ROWS}
     [found] = rows.aggregate(**{_ROWS: rows.count(), **numbers}).to_pyarrow().to_pylist()
     return [
@@ -64,7 +64,7 @@ def _number(rows: ir.Table, expectation: Expectation) -> ir.IntegerScalar:
 
 
 def _broken(rows: ir.Table, expectation: Expectation) -> ir.BooleanValue:
-    """Return for each row whether it breaks an expectation. As in Great Expectations, null breaks nothing."""
+    """Return for each row whether it breaks an expectation. As in Great Expectations, a null value breaks none."""
     import ibis
 
     if expectation.kind == IS_UNIQUE:

@@ -90,14 +90,14 @@ class TableSchema:
     on_request
         Whether only the table's own job materialises it, not `platform-assets run`.
     subject
-        The person that a row is about, so that `platform-assets erase` finds it; None if it is about no person.
+        The person that a row is about, for `platform-assets erase`; None if rows are not about persons.
 
     Raises
     ------
     ValueError
-        A table with a subject is partitioned or accumulates, from which rows cannot be erased. A source or an online
-        table is partitioned. A run for one partition would drop the quarantine, or the online rows, of the others. Or a
-        table that accumulates is partitioned or online.
+        One of these combinations is declared: a table with a subject that is partitioned or accumulates, because rows
+        cannot be erased from it; a partitioned source or online table, because a run for one partition would drop the
+        quarantine or the online rows of the others; or a table that accumulates and is partitioned or online.
     """
 
     name: str

@@ -111,7 +111,7 @@ class SqlLoader:
         ------
         SqlTargetError
             The target cannot be reached, does not fit the rows or refuses them, two rows have the same key, or the rows
-            are sample data that the target does not take. The table is unchanged.
+            are sample data that the target does not accept. The table is unchanged.
         """
         start = monotonic()
         if demo and not (self.target.is_own or self.target.takes_demo):

@@ -66,7 +66,7 @@ class SqlTarget:
     is_own
         Whether it is the platform's own database.
     takes_demo
-        Whether sample data may be loaded. The platform's own database takes them always.
+        Whether sample data may be loaded. The platform's own database always accepts them.
     """
 
     url: URL = field(repr=False)

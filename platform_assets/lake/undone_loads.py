@@ -1,6 +1,6 @@
-"""Undo a load that was valid and wrong: a new version with the rows of an earlier one.
+"""Undo a load that passed all checks but was wrong: publish the rows of an earlier version again.
 
-The new version says which versions it undid. A source file of an undone version is not loaded again.
+The new version records which versions it undid. A source file of an undone version is not loaded again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.table_versions import TableVersion
 
 UNDONE = "undone"
-"""Metadata of a version that undid others: `versions`, `source_digests`, `by`, `reason` and `at`."""
+"""Metadata of a version that undid other versions: `versions`, `source_digests`, `by`, `reason` and `at`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Restored:
     source
         The earlier version whose rows it has.
     undone
-        The versions in between with other rows, oldest first.
+        The versions between the two that have other rows, oldest first.
     """
 
     version: TableVersion
@@ -54,13 +54,13 @@ class Restored:
 
 
 def restore(location: LakeLocation, name: str, table: DeltaTable, number: int, why: tuple[str, str]) -> Restored:
-    """Make the rows of an earlier version current again; see `TableStore.restore`. `why` is the person and reason."""
+    """Make the rows of an earlier version current again; see `TableStore.restore`. `why` names person and reason."""
     from deltalake.exceptions import CommitFailedError
 
     with location.plain_errors(name, "was not rolled back"):
         base, versions = newest(name, table), published_versions(name, table)
         if (earlier := base.metadata.get(UNDONE)) and earlier["restored"] == number:
-            # The command was interrupted before it was done with the tables that depend on this one.
+            # An earlier run of the command was interrupted before it had finished the downstream tables.
             found = {one.version: one for one in versions}
             return Restored(base, found[number], [found[one] for one in earlier["versions"]])
         source = _source(name, number, base, versions, accumulates=last_batch(table) > 0)
@@ -71,7 +71,7 @@ def restore(location: LakeLocation, name: str, table: DeltaTable, number: int, w
         try:
             table.restore(number, commit_properties=commit_properties(committed))
         except CommitFailedError:
-            raise TableError(f"{name} was published by a run at the same moment; nothing was rolled back") from None
+            raise TableError(f"a run published {name} meanwhile, so nothing was rolled back; try again") from None
         sync_commit(location, name, next_version)
     return Restored(version_in_commit(name, committed, next_version), source, undone)
 
@@ -88,8 +88,8 @@ def _source(
     """
     if accumulates:
         raise TableError(
-            f"{name} accumulates the rows of files and cannot be rolled back, because what was made of them, such as "
-            "predictions, is never changed"
+            f"{name} accumulates the rows of files and cannot be rolled back, because the results for these rows, such "
+            "as predictions, are never changed"
         )
     source = next((one for one in versions if one.version == number), None)
     if source is None:
@@ -132,7 +132,7 @@ def refuse_undone(base: TableVersion, metadata: Mapping[str, Any]) -> None:
 
 
 def why_undone(versions: Sequence[TableVersion], number: int) -> str:
-    """Return who undid a version and why; empty if it was not undone.
+    """Return who undid a version, when and why; empty if it was not undone.
 
     Parameters
     ----------

@@ -162,7 +162,7 @@ class Validator:
     max_bad_rows
         Highest share of bad rows, 0 to 1, with which a source is published. Lines are counted in a CSV file.
     erased
-        Returns the erased persons of a kind; None if nobody was erased.
+        Function that returns the erased persons of a kind; None if no erasures are considered.
     """
 
     def __init__(

@@ -31,11 +31,11 @@ class IntervalRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
     names
         Columns of its input, in order.
     by
-        Column whose values have half-widths of their own; None for one half-width.
+        Column whose values each have their own half-width; None for one half-width.
     groups, half_widths
         Values of this column, and the half-width of each.
     half_width
-        Half-width of rows with any other value.
+        Half-width of all other rows.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""The output of a fitted model by task: which numbers it gives per row, and what they allow.
+"""The output of a fitted model: the numbers that it returns per row, by task.
 
-An artefact contains the name of its output. Artefacts of older versions contain none, and are binary classifiers.
+An artefact contains the name of its output. Artefacts of older versions do not; they are binary classifiers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Output(Protocol):
 
     @property
     def score_range(self) -> tuple[float, float] | None:
-        """Smallest and largest possible main number; None if there is no limit."""
+        """Range of the main number; None if it is unlimited."""
 
     @property
     def method(self) -> str:
@@ -41,7 +41,7 @@ class Output(Protocol):
         """Return the output of an estimator: (n,) for one column, else (n, columns)."""
 
     def scale(self, expected: Floats) -> float:
-        """Return the number that a tolerance for differences from `expected` is multiplied with."""
+        """Return the factor for the tolerance of differences from `expected`."""
 
     def demand_threshold(self, threshold: float | None) -> None:
         """Reject a threshold that does not fit the output.
@@ -53,14 +53,14 @@ class Output(Protocol):
         """
 
     def decide(self, found: Floats, threshold: float | None) -> NDArray[np.bool_] | None:
-        """Return the decision for each row, (n,); None if models of this task decide nothing."""
+        """Return the decision for each row, (n,); None if models of this task make no decisions."""
 
     def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:
         """Return the number of rows by outcome."""
 
 
 class ProbabilityOutput:
-    """The probability of the positive class, `score`, and the decision whether it reaches the threshold."""
+    """The probability of the positive class, `score`. The decision is positive if it reaches the threshold."""
 
     name = "binary_classification"
     columns = ("score",)

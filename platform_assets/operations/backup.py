@@ -1,12 +1,13 @@
-"""`backup` and `restore`: one consistent set of the databases, the lake with the models, and the home's files.
+"""Write a consistent backup of the databases, the lake with the models, and the home's files.
 
-How a platform in use gives a consistent set:
+The platform can be in use. The backup is consistent for these reasons:
 
-- The databases are read first, and the files afterwards. A database only names files that were stored before, and
-  files never change, so all of them are found. The lake may be ahead of the databases, as after a killed run.
-- The three databases are read at one moment, in which no version is registered or promoted.
+- The databases are read first, and the files afterwards. A database only refers to files that were stored earlier, and
+  files never change, so all of them are in the backup. The lake may be ahead of the databases, as after a killed run.
+- The three databases are read at the same moment, while no version is registered or promoted.
 - The copies of the ledger's heads in the lake are read before the ledger, which must contain them.
-- Of each table, the log is copied before the data files that it names. Upkeep, which removes files, waits meanwhile.
+- The log of each table is copied before the data files that it refers to. Upkeep, which removes files, waits until the
+  backup is complete.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 LAKE, DATABASES = "lake", "databases"
 """Folders of a backup."""
 HOME_FOLDERS = ("mlflow", "dagster", "exports", "demo", "landing")
-"""Folders of the home that a backup holds. The others are rebuilt: logs, scratch files, the database's own files."""
+"""Folders of the home that a backup contains; not logs, scratch files and the database's own files."""
 _LOG = "_delta_log/"
 _LAST_CHECKPOINT = "_delta_log/_last_checkpoint"
 
@@ -126,7 +127,7 @@ def _dump(services: Services, folder: Path, say: Callable[[str], None]) -> tuple
             made_at = datetime.now(UTC)
         for purpose in purposes:
             say(f"dumping the database {services.database.name(purpose)}")
-            # Only the owner may read the sequences of the platform's tables. The libraries' tables are the role's own.
+            # Only the owner may read the sequences of the platform's tables. The role owns the other tables.
             reader = owner if purpose == "platform" else services.database
             dump(reader, purpose, found[purpose], folder / DATABASES / f"{purpose}.dump")
     return made_at, purposes
@@ -134,18 +135,18 @@ def _dump(services: Services, folder: Path, say: Callable[[str], None]) -> tuple
 
 @contextmanager
 def _no_promotion(services: Services) -> Iterator[None]:
-    """Let no version be registered or promoted, so that the ledger and the registry belong together."""
+    """Prevent registrations and promotions, so that the ledger and the registry are consistent."""
     names = sorted({*services.promoter.models(), *(spec.name for spec in model_specs())})
     with ExitStack() as held:
         for name in names:
-            # In the order in which a promotion takes them.
+            # Lock in the same order as a promotion does.
             held.enter_context(services.database.lock(f"promote {name}"))
             held.enter_context(services.database.lock(f"register {name}"))
         yield
 
 
 def _copy_lake(lake: pafs.FileSystem, target: Path, heads: str) -> dict[str, tuple[int, str]]:
-    # Three listings, because a commit between two of them may only add files to the later one.
+    # List three times in this order. A commit between two listings only adds files that the next one includes.
     pointers = copy_out(lake, listed(lake, lambda path: path.endswith(_LAST_CHECKPOINT)), target)
     logs = copy_out(lake, listed(lake, lambda path: _LOG in path and path not in pointers and _is_whole(path)), target)
     rest = listed(lake, lambda path: _LOG not in path and path != heads and _is_whole(path))
@@ -153,7 +154,7 @@ def _copy_lake(lake: pafs.FileSystem, target: Path, heads: str) -> dict[str, tup
 
 
 def _is_whole(path: str) -> bool:
-    """Return whether a file is complete. A file that is being written has another name at first."""
+    """Return whether a file is complete. While it is written, a file has a temporary name."""
     return "#" not in path and not Path(path).name.startswith(".") and not path.endswith(_LAST_CHECKPOINT)
 
 

@@ -1,4 +1,4 @@
-"""Erasures that are newer than a backup: noted beside it, and repeated when it is restored."""
+"""Note erasures beside older backups, so that they are repeated when such a backup is restored."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ ERASURES = "erasures.json"
 
 
 def note_in_backups(database: Database) -> list[str]:
-    """Write the hashes of all erasures beside each backup on this machine; return all backups, described.
+    """Write the hashes of all erasures beside each backup on this machine; return a description of every backup.
 
-    A backup is never changed. It contains the person until it is removed, and a restore of it erases the person again.
+    A backup itself is never changed. It contains the person until it is removed. If it is restored, the person is
+    erased again.
     """
     with closing(database.connect("platform")) as connection:
         rows = connection.execute("select kind, key, hash from platform.erasures order by id").fetchall()
@@ -31,7 +32,7 @@ def note_in_backups(database: Database) -> list[str]:
     for backup in backups(database):
         machine, _, folder = backup.place.partition(":")
         is_noted = machine == socket.gethostname() and _note(Path(folder), erasures)
-        fate = "a restore erases again" if is_noted else "out of reach; after a restore, erase again"
+        fate = "a restore erases again" if is_noted else "not on this machine; after a restore, erase again"
         told.append(f"{backup.place} of {backup.at:%Y-%m-%d %H:%M} UTC: {fate}")
     return told
 

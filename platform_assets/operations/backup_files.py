@@ -1,4 +1,4 @@
-"""The files of a backup: copied with their digests, listed in a manifest, and checked against it."""
+"""Copy the files of a backup, list them in a manifest with their digests, and check them against it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-"""Format of the manifest. A higher number is of a newer release of the platform."""
+"""Version of the manifest's format. Newer releases may have a higher one."""
 CHUNK_BYTES = 1 << 20
 
 
@@ -37,9 +37,9 @@ class Manifest:
     code_version
         Version of the platform that wrote it.
     server_major
-        Major version of the PostgreSQL server that the databases come from.
+        Major version of the PostgreSQL server of the databases.
     databases
-        The databases in it: platform, dagster and, unless a tracking server keeps it, mlflow.
+        The databases in it: platform, dagster and, unless a separate tracking server is used, mlflow.
     files
         Size in bytes and SHA-256 of each file, by path below the backup's folder.
     """
@@ -78,7 +78,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         found: dict[str, Any] = json.loads(path.read_bytes())
         if found.pop("format") != FORMAT:
-            raise BackupError(f"{path} has another format than this release reads, {FORMAT}; install a newer release")
+            raise BackupError(f"{path} is not in format {FORMAT}, which this release reads; install a newer release")
         files = {name: (int(size), str(digest)) for name, (size, digest) in found.pop("files").items()}
         return Manifest(**found | {"databases": tuple(found["databases"])}, files=files)
     except FileNotFoundError:
@@ -98,12 +98,12 @@ def check(folder: Path, manifest: Manifest) -> None:
     Raises
     ------
     BackupError
-        A file is missing, cut off or altered. The message names it.
+        A file is missing, truncated or altered. The message names it.
     """
     for name, (size, digest) in manifest.files.items():
         path = folder / name
         try:
-            # A name could leave the folder only if somebody altered the manifest.
+            # A path outside of the folder means that the manifest was altered.
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise BackupError(f"{folder / MANIFEST} is damaged: it names a file outside of {folder}: {name}")
             found = path.stat().st_size
@@ -122,7 +122,7 @@ def digest_of(path: Path) -> str:
 
 
 def listed(files: pafs.FileSystem, is_wanted: Callable[[str], bool], below: str = "") -> list[str]:
-    """Return the paths of the files that are wanted, sorted."""
+    """Return the sorted paths of the files that a function selects."""
     import pyarrow.fs as pafs
 
     selector = pafs.FileSelector(below, recursive=True, allow_not_found=True)
@@ -184,7 +184,7 @@ def copy_in(source: Path, paths: Sequence[str], files: pafs.FileSystem) -> None:
             # Without `compression=None`, a file named .gz would be compressed again.
             with files.open_output_stream(path, compression=None, buffer_size=len(data) + 1) as stream:
                 stream.write(data)
-            # Check the size, because an object store's errors on closing are lost.
+            # Check the size, because errors on closing a file of an object store are not raised.
             size = files.get_file_info(path).size
         except OSError as error:
             raise BackupError(f"{path} was not restored: {first_line(error)}") from None

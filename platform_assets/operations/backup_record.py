@@ -1,4 +1,4 @@
-"""Records of the backups that were made, in `platform.backups`, and the lock that keeps files during a backup."""
+"""Records of backups in `platform.backups`, and the lock that prevents the removal of files during a backup."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Database
 
 UPKEEP_LOCK = "upkeep"
-"""Lock of whoever removes files, or needs that none is removed."""
+"""Lock for removing files of the lake, and for making a backup."""
 
 
 @dataclass(frozen=True)

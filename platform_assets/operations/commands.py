@@ -113,9 +113,9 @@ def roll_back_table(
     version: Annotated[int, typer.Argument(min=0, help="Number of the version whose rows become current again.")],
     reason: Annotated[str, typer.Option("--reason", help="Why the versions since then are wrong; recorded.")],
 ) -> None:
-    """Undo a load that was valid and wrong: restore the rows of an earlier version.
+    """Undo a load that passed all checks but was wrong: restore the rows of an earlier version.
 
-    The tables that depend on it are made again, online rows included. Models that were trained on an undone version are
+    All downstream tables, including online tables, are made again. Models that were trained on an undone version are
     listed and tagged. Exit 1 if a table could not be made again.
     """
     from platform_assets.approval.commands import actor_of
@@ -170,7 +170,7 @@ def readiness(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Name of the registered model, e.g. credit_risk_model.")],
 ) -> None:
-    """Print what keeps a model from production, with evidence and fixes. Exit 1 if something is missing."""
+    """Check whether a model is ready for production; print evidence and fixes. Exit 1 if something is missing."""
     quiet_libraries()
     from platform_assets.operations.readiness import readiness as examine_model
 
@@ -191,7 +191,7 @@ def backup(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder, on another disk if possible.")],
 ) -> None:
-    """Write the databases, the lake, the models and the home's files into a folder, and check the copies."""
+    """Back up the databases, the lake, the models and the home's files into a folder, and check the copies."""
     quiet_libraries()
     from platform_assets.operations.backup import make_backup
 
@@ -219,7 +219,7 @@ def erase(
     kind: Annotated[str, typer.Argument(help="Kind of person that a domain declares, e.g. client.")],
     subject: Annotated[str, typer.Argument(metavar="ID", help="The person's id.")],
 ) -> None:
-    """Erase a person's data for good, and name the models that learned from them. Exit 1 if the id still stands."""
+    """Erase a person's data permanently, and list the models trained on it. Exit 1 if the id is still found."""
     quiet_libraries()
     from platform_assets.operations.erasure import erase as erase_person
 
@@ -227,12 +227,12 @@ def erase(
     for place, rows in done.rows.items():
         say(f"{place}: {rows:,} erased")
     for model in done.models:
-        say(f"{model} learned from this person, and cannot be reproduced any more; train a new version")
+        say(f"{model} was trained on this person's data, and cannot be reproduced any more; train a new version")
     for backup_told in done.backups:
         say(f"backup {backup_told}")
     for place in done.remains:
-        say(f"the id still stands in {place}")
-    say(f"erasure {done.number} is recorded without personal data; rows of this person never land again")
+        say(f"the id is still found in {place}")
+    say(f"erasure {done.number} is recorded without personal data; this person's rows are left out of future loads")
     if done.remains:
         raise typer.Exit(1)
 

@@ -39,7 +39,7 @@ def forget_old_predictions(
     return forgotten
 
 
-@dg.op(description="Delete measured drift that is as old as expired predictions.")
+@dg.op(description="Delete drift measurements that are older than the retention of predictions.")
 def forget_old_measurements(
     context: dg.OpExecutionContext, forget_measurements: dg.ResourceParam[Callable[[], int]]
 ) -> int:
@@ -49,7 +49,7 @@ def forget_old_measurements(
     return forgotten
 
 
-@dg.op(description="Remove models and sentence encoders that no version and no approval request names.")
+@dg.op(description="Remove models and sentence encoders that no version and no approval request refers to.")
 def remove_unnamed_models(
     context: dg.OpExecutionContext,
     artefacts: dg.ResourceParam[ArtefactStore],
@@ -114,7 +114,7 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
 
     @dg.op(
         description="Remove data files that are needed only by table versions older than the retention.",
-        # Kept predictions name table versions, so expired ones go first.
+        # Delete expired predictions first, because predictions keep the table versions that they were made from.
         ins={"after": dg.In(dg.Nothing)},
     )
     def vacuum_tables(

@@ -107,7 +107,7 @@ def _home(services: Services) -> Iterator[Finding]:
     if free <= LEAST_FREE_BYTES:
         yield Finding("home", "warning", found, "free some space, or set PLATFORM_HOME to a larger disk")
     elif is_open_to_all(home):
-        found = f"{found}; every user of this machine can open it, and it may contain personal data"
+        found = f"{found}; all users of this machine can open it, and it may contain personal data"
         yield Finding("home", "warning", found, f"run: chmod 700 {shlex.quote(str(home))}")
     else:
         yield Finding("home", "ok", found)

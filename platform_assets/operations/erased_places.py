@@ -1,4 +1,4 @@
-"""The texts in which a person's id can stand outside of tables: logs, and the histories of Dagster and MLflow."""
+"""Replace a person's id in logs and in the histories of Dagster and MLflow, and search everything for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LIBRARIES: tuple[Purpose, ...] = ("dagster", "mlflow")
 SAMPLES = ("demo", "landing")
-"""Folders of sample data, which are generated and about nobody."""
+"""Folders of generated sample data, which are not about real persons."""
 _LOGS = ("logs/**/*", "dagster/compute_logs/**/*", "postgres/*.log*")
 _BEFORE, _AFTER = r"(?<![0-9A-Za-z_.-])", r"(?![0-9A-Za-z_-])"
 _COLUMNS = b"""
@@ -35,7 +35,7 @@ _CHANGED = ("platform.labels", "platform.predictions", "platform.erasures")
 def erase_texts(services: Services, subject: str) -> dict[str, int]:
     """Replace the id in logs and in the histories of Dagster and MLflow; return the number of texts by place.
 
-    A text of the same length replaces it, so that files keep their size while programs write to them.
+    The replacement has the same length, so that files keep their size while programs write to them.
     """
     found = {}
     other = _replacement(subject)
@@ -63,7 +63,7 @@ def compact(owner: Database) -> None:
 
 
 def search(services: Services, owner: Database, subject: str) -> list[str]:
-    """Return the places in which the id still stands as a word: tables of the three databases, the lake, and files."""
+    """Return the places in which the id is found as a word: tables of the three databases, the lake, and files."""
     return [
         *_tables_with(owner, "platform", subject),
         *(place for purpose in LIBRARIES for place in _tables_with(services.database, purpose, subject)),
@@ -73,12 +73,12 @@ def search(services: Services, owner: Database, subject: str) -> list[str]:
 
 
 def pattern(subject: str) -> str:
-    """Return the pattern of the id as a word, for PostgreSQL and Python."""
+    """Return a regular expression that matches the id as a whole word, for PostgreSQL and Python."""
     return f"{_BEFORE}{re.escape(subject)}{_AFTER}"
 
 
 def _replacement(subject: str) -> str:
-    # Digits stay digits, so that JSON stays valid.
+    # Replace digits by digits, so that JSON stays valid.
     return "".join("9" if char.isdigit() else "x" for char in subject)
 
 

@@ -1,8 +1,8 @@
-"""`erase`: remove one person's data from everywhere below the platform, and remember a keyed hash only.
+"""Erase one person's data from all stores of the platform, and keep only a keyed hash of the id.
 
-The order matters. The hash is recorded first, so that no load brings the person back meanwhile. Then come the tables,
-each after its inputs, and what was derived from them. A second erasure of the same person continues a first one that
-was interrupted.
+The order matters. The hash is recorded first, so that a load during the erasure cannot add the person again. Then rows
+are erased from each table after its inputs, and from what was derived from the tables. If an erasure was interrupted,
+erasing the same person again continues it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from platform_assets.services import Services
 
 QUARANTINED_ROW = "source_row"
-"""Column of a quarantine with the row as it was in the source."""
+"""Column of a quarantine table with the raw row of the source."""
 
 
 class ErasureError(PlatformError):
@@ -51,9 +51,9 @@ class Erasure:
     rows
         Number of erased rows or texts by place.
     models
-        Versions that learned from the person, as `model version number`.
+        Model versions that were trained on the person's data, as `<model> version <number>`.
     backups
-        Backups that may contain the person, which the platform cannot change.
+        Descriptions of the backups, which may contain the person.
     remains
         Places in which the id is still found.
     """
@@ -70,7 +70,7 @@ class Erasure:
             self.rows[place] = self.rows.get(place, 0) + rows
 
     def found(self) -> dict[str, Any]:
-        """Return the record of the erasure."""
+        """Return the erasure as it is recorded in the database."""
         return {"rows": self.rows, "models": self.models, "backups": self.backups, "remains": self.remains}
 
 
@@ -159,7 +159,7 @@ def _record(owner: Database, kind: str, subject: str) -> int:
 def _erase_tables(
     services: Services, schemas: Sequence[TableSchema], subject: str, erasure: Erasure
 ) -> dict[str, frozenset[int]]:
-    """Erase the rows of all tables, and return the versions that contained the person, by table of the lake."""
+    """Erase rows from all tables; return the versions that contained the person, by table of the lake."""
     inputs: dict[str, Renumbered] = {}
     versions = {}
     for schema in schemas:
@@ -198,7 +198,7 @@ def _erase_online(services: Services, schema: TableSchema, subject: str, inputs:
 def _erase_predictions(owner: Database, schemas: Sequence[TableSchema], subject: str, erasure: Erasure) -> None:
     models = [spec.name for spec in domains.model_specs() if spec.domain in {schema.domain for schema in schemas}]
     with closing(owner.connect("platform")) as connection, connection.transaction():
-        # Labels are append-only for everyone else.
+        # The trigger makes labels append-only. Only an erasure deletes them.
         connection.execute(b"alter table platform.labels disable trigger append_only")
         labels = connection.execute(
             "delete from platform.labels where model = any(%(models)s) and (subject = %(subject)s or (batch, place) in"
@@ -214,7 +214,7 @@ def _erase_predictions(owner: Database, schemas: Sequence[TableSchema], subject:
 
 
 def _mark_models(services: Services, versions: dict[str, frozenset[int]], erasure: Erasure) -> None:
-    """Tag the versions that learned from the person, so that `reproduce`, `audit` and `readiness` say so."""
+    """Tag the model versions that were trained on the person, for `reproduce`, `audit` and `readiness`."""
     told = f"erasure {erasure.number} of {datetime.now(UTC):%Y-%m-%d}"
     for name in services.registry.names():
         for version in services.registry.versions(name):
@@ -224,7 +224,7 @@ def _mark_models(services: Services, versions: dict[str, frozenset[int]], erasur
 
 
 def erase_again(services: Services, erasures: Sequence[Mapping[str, str]], say: Callable[[str], None]) -> None:
-    """Repeat erasures on a restored platform, whose backup is older than them.
+    """Repeat erasures on a restored platform whose backup is older than the erasures.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Readiness of a model for production: each requirement with the evidence that it is met, or the gap and its fix."""
+"""Check a model's requirements for production, with the evidence or the fix for each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Requirement:
-    """One requirement of production.
+    """One requirement for production.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Requirement:
 
 
 def readiness(services: Services, spec: ModelSpec) -> list[Requirement]:
-    """Examine what keeps a model from production; change nothing.
+    """Check all requirements of a model for production, without changing anything.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class _Model:
 
     def _real_data(self, version: ModelVersion) -> Requirement:
         if version.tags.get("demo") == "false":
-            return Requirement("training data", is_met=True, found="from the sources that the settings name")
+            return Requirement("training data", is_met=True, found="from the configured sources")
         mend = "set the sources, see docs/sources.md, and train again"
         return Requirement("training data", is_met=False, found="sample data", mend=mend)
 
@@ -125,7 +125,7 @@ class _Model:
         code = version.tags.get("code_version", "")
         if "+" in code and not code.endswith(".dirty"):
             return Requirement("training code", is_met=True, found=code)
-        found = f"{code or 'unknown'}, which names no commit" if "+" not in code else f"{code}: uncommitted changes"
+        found = f"{code or 'unknown'}, which is not a commit" if "+" not in code else f"{code}: uncommitted changes"
         return Requirement("training code", is_met=False, found=found, mend="train from a committed checkout")
 
     def _reproduced(self, version: ModelVersion) -> Requirement:
@@ -147,7 +147,7 @@ class _Model:
         known = {one.version: one.rows for one in self.services.tables.versions(first)}
         newest = known[max(known)]
         new = newest - known.get(version.tables[first], newest)
-        found = f"{first} has {new:,} rows more than at the training; a training is due from {limit:,} on"
+        found = f"{first} has {new:,} more rows than at the training; a new training is due at {limit:,}"
         mend = "" if new < limit else f"train again: the job train_{self.spec.name}"
         yield Requirement("freshness", new < limit, found, mend)
 
@@ -169,14 +169,14 @@ class _Model:
 
     def identity(self) -> Iterator[Requirement]:
         needed = self.services.settings.identity_required
-        found = f"a decision {'needs' if needed else 'does not need'} a key"
+        found = f"decisions {'require' if needed else 'do not require'} a key"
         yield Requirement("identity", needed, found, "" if needed else "set PLATFORM_APPROVALS_REQUIRE_IDENTITY=on")
 
     def audit(self) -> Iterator[Requirement]:
         promoter, name = self.services.promoter, self.spec.name
         found = [f"{one.row}: {one.told}" for one in promoter.audit()]
         found += [*promoter.drifted(name), *promoter.altered(name)]
-        told = f"{len(found)} findings, the first: {found[0]}" if found else "nothing was altered"
+        told = f"{len(found)} findings; the first is: {found[0]}" if found else "nothing was altered"
         yield Requirement("audit", not found, told, "see `platform-assets audit`" if found else "")
 
     def drift(self) -> Iterator[Requirement]:

@@ -1,8 +1,8 @@
-"""`restore`: make a home of a backup, on this machine and at this path.
+"""Restore a backup into an empty home, on any machine and at any path.
 
-All files are written below `<home>/restoring` first, and moved when everything is there, so an interrupted restore
-leaves no home that looks complete. Paths need no change: tables and artifacts name their files relative to the lake,
-and `artifact_locations.py` corrects MLflow's paths on first use.
+All files are first written below `<home>/restoring`, and moved when all of them are written, so an interrupted restore
+leaves no home that looks complete. Paths do not need to be changed, because tables and artifacts use paths relative to
+the lake, and `artifact_locations.py` corrects MLflow's paths on first use.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def restore_backup(settings: Settings, folder: Path, say: Callable[[str], None])
     """
     folder = folder.absolute()
     if settings.lake_is_memory or settings.bundle:
-        raise BackupError("a backup is restored into a lake and a database; unset PLATFORM_BUNDLE and memory://")
+        raise BackupError("a restore needs a stored lake and a database; unset PLATFORM_BUNDLE and memory://")
     manifest = read_manifest(folder)
     _refuse_filled_home(settings.home)
     say(f"checking {len(manifest.files):,} files of {folder}")
@@ -86,7 +86,7 @@ def _fill(work: Path, folder: Path, manifest: Manifest, settings: Settings, say:
     try:
         _restore_databases(folder, manifest, inside, say)
     finally:
-        # The server of the new home must have stopped before its folder is moved or removed.
+        # Wait until the server of the new home has stopped, because its folder is moved or removed next.
         if (server := work / "postgres").exists():
             wait_until_stopped(server)
 
@@ -134,7 +134,7 @@ def _restore_databases(folder: Path, manifest: Manifest, settings: Settings, say
         create_missing(owner, database.role)
         if (major := server_major(owner)) < manifest.server_major:
             raise DatabaseError(
-                f"the backup is of PostgreSQL {manifest.server_major}, and this server is version {major}; restore it "
+                f"the backup needs PostgreSQL {manifest.server_major}, and this server is version {major}; restore it "
                 f"into a server of version {manifest.server_major} or newer"
             )
         readers: dict[Purpose, Database] = {"dagster": database, "mlflow": database, "platform": owner}

@@ -1,8 +1,8 @@
-"""Removal of old runs from Dagster's history.
+"""Remove old runs from Dagster's history.
 
-Runs that made or checked an asset stay with these events, because Dagster derives the state of assets from them, and
-tables and models name them. Runs with a run key stay too, because a sensor must not launch them again. Such runs lose
-their log lines only.
+Runs that made or checked an asset are kept with these events, because Dagster derives the state of assets from them,
+and tables and models refer to them. Runs with a run key are kept too, because a sensor must not launch them again. Only
+the log lines of these runs are removed.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def servers(services: Services) -> list[Server]:
         Server(
             name="service",
             command=[_program("platform-assets"), "serve"],
-            # Then it expects the daemon to be alive.
+            # With this setting, the service expects a living daemon.
             environment={"PLATFORM_AUTOMATION": "on"},
             port=settings.service_port,
             health_path="/health/live",
@@ -147,7 +147,7 @@ class DatabaseWatch:
 
 @contextmanager
 def watched(services: Services) -> Iterator[None]:
-    """Watch Dagster's daemon and the disk while the servers run, and open an incident if a server ends by itself."""
+    """Watch Dagster's daemon and the disk while the servers run, and open an incident if a server ends unexpectedly."""
     watch = services.watch(expects_daemon=True, owners={})
     ended = cause(kinds.SERVER_ENDED, "platform-assets up")
     services.incidents.recover(ended)
@@ -155,7 +155,7 @@ def watched(services: Services) -> Iterator[None]:
     try:
         yield
     except ServerEnded as error:
-        # The lines of the log stay in the log, because they may contain anything.
+        # Leave out the log lines, because they may contain secrets.
         services.incidents.open_incident(ended, str(error).partition(";")[0])
         services.delivery.deliver()
         raise

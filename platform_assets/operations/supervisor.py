@@ -31,7 +31,7 @@ LOOK_SECONDS = 1.0
 
 
 class ServerEnded(PlatformError):  # noqa: N818 - the name is the message
-    """A server ended by itself, so that all servers were stopped."""
+    """A server ended unexpectedly, so all servers were stopped."""
 
 
 @dataclass(frozen=True)

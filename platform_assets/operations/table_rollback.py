@@ -1,4 +1,4 @@
-"""Roll back a table: restore its rows, make the tables that depend on it again, and find the models trained on it."""
+"""Roll back a table: restore its rows, make its downstream tables again, and find the models trained on it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from platform_assets.models.registry import ModelRegistry
 from platform_assets.orchestration.in_process_runs import run_in_process
 
 UNDONE_TABLES = "undone_tables"
-"""Tag of a model version: the versions of tables that it was trained on and that were undone later, as JSON."""
+"""Tag of a model version with the undone table versions that it was trained on, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Affected:
 
     @property
     def told(self) -> str:
-        """The model version in one line, with what to do."""
+        """Return one line about the model version, with the fix."""
         what = f"{self.model} version {self.version} was trained on {', '.join(self.tables)}"
         champion = f"; it is the champion: train again, or `platform-assets rollback {self.model}`"
         opened = f"; open requests: {', '.join(map(str, self.requests))}"
@@ -52,25 +52,25 @@ class Affected:
 
 
 def demand_lake_table(definitions: dg.Definitions, name: str) -> None:
-    """Raise if a name is not that of a table in the lake.
+    """Raise if a name does not belong to a table of the lake.
 
     Raises
     ------
     TableError
-        The name is unknown, or that of an online table. The message lists the tables.
+        The name is unknown (the message lists the tables), or belongs to an online table.
     """
     stores = _stores(definitions)
     if stores.get(name) == "online":
         graph = definitions.resolve_asset_graph()
         parents = ", ".join("/".join(key.path) for key in graph.get(dg.AssetKey(name.split("/"))).parent_keys)
-        raise TableError(f"{name} is in PostgreSQL, without old versions; roll back the table behind it: {parents}")
+        raise TableError(f"{name} is in PostgreSQL, without old versions; roll back its source table: {parents}")
     if name not in stores:
         tables = ", ".join(sorted(table for table, store in stores.items() if store == "lake"))
         raise TableError(f"there is no table {name}; the tables are {tables}")
 
 
 def report_restored(instance: dg.DagsterInstance, restored: Restored) -> None:
-    """Record the rollback in Dagster's history, so that what was made from the table is shown as stale."""
+    """Record the rollback in Dagster's history, so that downstream assets are shown as stale."""
     version = restored.version
     undone = version.metadata[UNDONE]
     instance.report_runless_asset_event(
@@ -89,9 +89,9 @@ def report_restored(instance: dg.DagsterInstance, restored: Restored) -> None:
 
 
 def dependent_tables(definitions: dg.Definitions, tables: TableStore, name: str) -> tuple[list[str], list[str]]:
-    """Return the tables that depend on a table: those that a run makes again, and the others.
+    """Return the downstream tables: those that one run can make again, and the others.
 
-    A partitioned table and a table that accumulates are made again by a backfill, or never.
+    A run cannot make partitioned tables or tables that accumulate. Partitioned ones need a backfill.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The task of a model whose label is a number: a value with a prediction interval."""
+"""Regression: the task of models that predict a number, with a prediction interval."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RANKINGS = (
     "neg_root_mean_squared_error",
     "r2",
 )
-"""scikit-learn scorers for regression models; listed here, so that a declaration is checked without scikit-learn."""
+"""scikit-learn scorers for regression. They are listed here to check declarations without importing scikit-learn."""
 REFERENCE = "always the mean"
 """Name of the baseline without features in the leaderboard."""
 FEWEST = 20
@@ -62,7 +62,7 @@ class Calibration:
 
     @property
     def told(self) -> str:
-        """Level and half-width of the intervals."""
+        """Describe the level and half-width of the intervals."""
         by = f", by {self.intervals.by}" if self.intervals.by else ""
         return f"{self.intervals.level:.0%} intervals of ± {self.widths.of_all:,.4g}{by}"
 
@@ -128,7 +128,7 @@ class RegressionLearner:
     def calibrate(self, found: OutOfFold) -> Calibration:
         """Compute the half-widths from all residuals, and the metrics.
 
-        The coverage in the metrics is honest: the intervals of a fold come from the residuals of the folds before it.
+        For a fair estimate of the coverage, the intervals of a fold are computed from the residuals of earlier folds.
         """
         residuals = found.labels - found.raw
         by = self._intervals.by
@@ -185,7 +185,7 @@ class Regression:
 
     @property
     def leaderboard_metrics(self) -> tuple[str, ...]:
-        """Errors, skills and coverage."""
+        """Names of the metrics in the leaderboard: errors, skills and coverage."""
         skills = (f"{SKILL}{name}" for name in self.baselines)
         return ("mae", "rmse", "mape", "bias", *skills, "interval_coverage", "interval_width")
 
@@ -216,11 +216,11 @@ class Regression:
 
     @property
     def outcome(self) -> str:
-        """A higher value."""
+        """Meaning of a higher score: a higher value."""
         return "a higher value"
 
     def demand_declarable(self, features: Sequence[str]) -> None:
-        """Require the feature that the widths depend on."""
+        """Require that the widths depend on a feature of the model."""
         by = self.intervals.by
         if by is not None and by not in features:
             raise TrainingError(
@@ -246,7 +246,7 @@ class Regression:
         return None if math.isfinite(label) else f"the label is {label:g}; send a finite number in {self.unit}"
 
     def too_few(self, labels: NDArray[Any]) -> str | None:
-        """Require a number of labels."""
+        """Require a minimum number of labels."""
         return None if len(labels) >= FEWEST else f"{FEWEST} are required"
 
     def told_labels(self, labels: NDArray[Any]) -> str:

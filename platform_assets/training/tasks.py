@@ -1,7 +1,7 @@
-"""The task of a model: everything that depends on what its label is.
+"""The task of a model: everything that depends on the type of its label.
 
-`binary_classification.py` and `regression.py` implement it. The rest of the platform asks the task, and never which
-task it is. The numbers that a fitted model gives per row are in `models/outputs.py`.
+`binary_classification.py` and `regression.py` implement it. All other code uses these protocols, and never checks which
+task a model has. `models/outputs.py` defines the numbers that a fitted model returns per row.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class OutOfFold:
 
 
 class Calibrated(Protocol):
-    """What the out-of-fold predictions of a candidate determine."""
+    """Calibration of a candidate, computed from its out-of-fold predictions."""
 
     @property
     def threshold(self) -> float | None:
-        """Decision threshold; None if models of this task decide nothing."""
+        """Decision threshold; None if models of this task make no decisions."""
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -64,14 +64,14 @@ class Calibrated(Protocol):
 
     @property
     def told(self) -> str:
-        """The result in a few words, for the progress messages."""
+        """Short description of the result, for progress messages."""
 
     def complete(self, estimator: Any, names: Sequence[str]) -> Any:
-        """Return a fitted pipeline with its calibration or intervals. `names` are the columns of its input."""
+        """Add the calibration or intervals to a fitted pipeline. `names` are the columns of its input."""
 
 
 class Learner(Protocol):
-    """How models of a task are fitted. A change of its code changes the fingerprint of trainings."""
+    """Fits models of a task. A change of its code changes the fingerprint of trainings."""
 
     @property
     def reference(self) -> str:
@@ -85,12 +85,12 @@ class Learner(Protocol):
         """Return the unfitted baseline without features."""
 
     def demand_fittable(self, labels: NDArray[Any], parts: Folds) -> None:
-        """Reject labels that cannot be learned.
+        """Reject labels that are too uniform for training.
 
         Raises
         ------
         TrainingError
-            A fold lacks labels of some kind.
+            The training examples of a fold lack a class, or all have the same label.
         """
 
     def raw(self, estimator: Any, rows: Any) -> NDArray[np.float64]:
@@ -105,11 +105,11 @@ class Task(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of the task, as records and artefacts contain it."""
+        """Name of the task in records and artefacts."""
 
     @property
     def learner(self) -> Learner:
-        """How models are fitted."""
+        """Fits the models."""
 
     @property
     def code(self) -> tuple[Callable[..., Any], ...]:
@@ -137,18 +137,18 @@ class Task(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Further columns of the examples that the task reads."""
+        """Additional columns of the examples that the task reads."""
 
     @property
     def outcome(self) -> str:
-        """What a higher score means."""
+        """Meaning of a higher score."""
 
     @property
     def unit(self) -> str:
-        """Unit of label and predictions; empty without one."""
+        """Unit of label and predictions; empty if there is none."""
 
     def demand_declarable(self, features: Sequence[str]) -> None:
-        """Reject a declaration that does not fit together.
+        """Reject an inconsistent declaration.
 
         Raises
         ------
@@ -162,17 +162,17 @@ class Task(Protocol):
         Raises
         ------
         TrainingError
-            A label is missing or is not one of this task's; the message begins with the number of these labels.
+            A label is missing or invalid for this task; the message begins with the number of these labels.
         """
 
     def label_fault(self, label: float) -> str | None:
-        """Return why an observed label is not one of this task's; None if it is."""
+        """Return why an observed label is invalid for this task; None if it is valid."""
 
     def too_few(self, labels: NDArray[Any]) -> str | None:
-        """Return why observed labels are too few for an evaluation; None if they suffice."""
+        """Return why there are too few observed labels for an evaluation; None if there are enough."""
 
     def told_labels(self, labels: NDArray[Any]) -> str:
-        """Describe observed labels in a few words; empty if there is nothing to say."""
+        """Summarise observed labels in a few words; may be empty."""
 
     def evaluate(self, judged: Judged, resamples: int) -> dict[str, Estimate]:
         """Compute the metrics, each with a 95 % interval."""
@@ -187,7 +187,7 @@ class Task(Protocol):
         """Return the indices of the worst predictions by kind of error, at most `most` each, worst first."""
 
     def facts(self, judged: Judged) -> dict[str, Any]:
-        """Return further numbers for the record, as JSON values."""
+        """Return additional numbers for the record, as JSON values."""
 
     def told_facts(self, record: Mapping[str, Any]) -> dict[str, str]:
         """Return paragraphs of the model card about these numbers, by title."""

@@ -149,7 +149,7 @@ def test_an_unreachable_cluster_is_named_at_once(scheme: str) -> None:
     pytest.importorskip("pyspark", reason="needs the optional feature spark (no apt package): make test EXTRAS=spark")
     address = f"{scheme}://127.0.0.1:{free_port()}"
     with pytest.raises(
-        TableError, match=f"^Spark at {address} cannot be used: nothing answers .*PLATFORM_SPARK_REMOTE"
+        TableError, match=f"^Spark at {address} cannot be used: the address cannot be reached .*PLATFORM_SPARK_REMOTE"
     ):
         _ = SparkCluster(address).ibis
 

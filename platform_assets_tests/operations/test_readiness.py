@@ -67,7 +67,7 @@ def test_each_gap_is_named_with_its_fix_and_can_be_closed(services: Services) ->
     assert (found["reproduced"].found, found["reproduced"].is_met) == ("identical on 2026-01-01 00:00 UTC", True)
     assert found["backup"].is_met
     assert not found["freshness"].is_met
-    assert "has 1,000 rows more than at the training" in found["freshness"].found
+    assert "has 1,000 more rows than at the training" in found["freshness"].found
 
 
 @pytest.mark.requirement("PLT-11")

@@ -94,7 +94,7 @@ def test_online_rows_and_tables_follow_and_models_are_named(shop: Shop) -> None:
     [
         (
             "shop/newest",
-            "shop/newest is in PostgreSQL, without old versions; roll back the table behind it: shop/sales",
+            "shop/newest is in PostgreSQL, without old versions; roll back its source table: shop/sales",
         ),
         ("shop/sale", "there is no table shop/sale; the tables are shop/doubled, shop/independent, shop/sales"),
     ],

@@ -1,1 +1,1 @@
-"""Incidents: problems that people should know about, from their detection to the messages about them."""
+"""Incidents: detect problems of the platform, record them, and send messages about them."""

@@ -1,6 +1,6 @@
 """Send one message: to a webhook as JSON, or by mail.
 
-An error names neither the webhook's URL nor the password of the mail server.
+Error messages contain neither the webhook's URL nor the password of the mail server.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from platform_assets.base.errors import PlatformError
 
 _SECONDS = 10
-"""Timeout of each step of a connection."""
+"""Timeout of each network operation."""
 _SMTP_PORT, _SMTPS_PORT = 587, 465
 
 
@@ -34,9 +34,9 @@ class Notice:
     subject
         One line.
     text
-        Several lines, with the links.
+        Several lines, with links.
     facts
-        The same as data.
+        The content as data.
     """
 
     key: str
@@ -47,18 +47,18 @@ class Notice:
 
 
 def post(url: str, notice: Notice) -> None:
-    """Post a message to a webhook: a JSON object with `text`, as Slack and Mattermost read it, and the facts.
+    """Post a message to a webhook: a JSON object with the facts, and with `text` for Slack and Mattermost.
 
     Raises
     ------
     PlatformError
-        The receiver did not answer, or not with success.
+        The receiver did not answer, or answered with an error.
     """
     import requests
 
     body = {"text": notice.text, **notice.facts}
     try:
-        # A redirect would repeat the request as GET, and lose the message.
+        # Do not follow redirects, because they repeat the request as GET, without the message.
         answer = requests.post(
             url, json=body, timeout=_SECONDS, headers={"Idempotency-Key": notice.key}, allow_redirects=False
         )
@@ -69,7 +69,10 @@ def post(url: str, notice: Notice) -> None:
 
 
 def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
-    """Send a message by mail. The connection is encrypted if the server offers it; a password needs encryption.
+    """Send a message by mail.
+
+    The connection is encrypted if the server supports it. A password is only sent over an encrypted connection, or to
+    this machine.
 
     Parameters
     ----------
@@ -93,8 +96,8 @@ def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
     except (OSError, smtplib.SMTPException) as error:
         told = f"{error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else type(error).__name__
         if isinstance(error, smtplib.SMTPRecipientsRefused):
-            told = f"it refuses the receiver ({', '.join(str(code) for code, _ in error.recipients.values())})"
-        raise PlatformError(f"the mail server does not take the message: {told}") from None
+            told = f"the server refused the receiver ({', '.join(str(code) for code, _ in error.recipients.values())})"
+        raise PlatformError(f"the message was not sent by mail: {told}") from None
 
 
 def _mail(sender: str, receiver: str, notice: Notice) -> EmailMessage:

@@ -1,6 +1,6 @@
-"""Deliver the written messages: build each from its incident, send it, and store the result.
+"""Deliver stored messages: build each from its incident, send it, and store the result.
 
-Any number of processes deliver at the same time. A message is reserved for a while before it is sent. If the sender is
+Several processes may deliver at the same time. Each reserves a message for a limited time before sending it. If it is
 killed, another process sends the message after that time; the receiver can recognise the copy by its identifier.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_SECONDS = 20.0
-"""Time after which a call sends no further message, because Dagster ends the evaluation of a sensor after 60 s."""
+"""Time after which a call sends no more messages, because Dagster stops the evaluation of a sensor after 60 s."""
 _RUNBOOK = "docs/alerts.md"
 
 
@@ -71,9 +71,9 @@ class Delivery:
         self._lease = lease
 
     def deliver(self) -> int:
-        """Escalate what has been open for too long, and send the messages that are due; return how many were sent.
+        """Escalate incidents that have been open for too long, and send due messages; return the number sent.
 
-        A message that its receiver does not accept is sent again later, so that this is no error.
+        A message that its receiver does not accept is not an error. It is sent again later.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class Delivery:
         return sent
 
     def _failure(self, message: Message) -> str:
-        """Send a message; return why it was not sent, empty if it was."""
+        """Send a message; return why it was not sent, or an empty text."""
         destination = self._post.routes.named(message.destination)
         if destination is None:
             return f"no route leads to {message.destination} any more"

@@ -1,4 +1,4 @@
-"""The kinds of incidents. Each has a section with its name in docs/alerts.md, which says what to do."""
+"""The kinds of incidents. Each has a runbook in docs/alerts.md, under its name."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ DAEMON_SILENT: Final = "daemon_silent"
 SERVER_ENDED: Final = "server_ended"
 
 KINDS = {
-    RUN_FAILED: "A run failed, and nothing has repeated its work since.",
+    RUN_FAILED: "A run failed, and no later run has done its work.",
     CHECK_FAILED: "An asset check of severity ERROR failed.",
     AUTOMATION_FAILED: "The evaluations of a schedule or sensor fail.",
     AUTOMATION_SILENT: "A running schedule or sensor was not evaluated when it was due.",
     DATA_LATE: "An asset is older than its freshness policy allows.",
     CHAMPION_UNLOADABLE: "The service cannot load the champion of a model.",
-    REQUEST_EXPIRED: "An approval request expired before anybody decided.",
+    REQUEST_EXPIRED: "An approval request expired without a decision.",
     DISK_NEARLY_FULL: "The disk of the embedded database is nearly full.",
     AUDIT_FOUND: "The audit found altered decisions, keys, policies or artifacts.",
-    DAEMON_SILENT: "Dagster's daemon gives no sign of life, so no schedule and no sensor runs.",
-    SERVER_ENDED: "A server of `platform-assets up` ended, so that all of them were stopped.",
+    DAEMON_SILENT: "Dagster's daemon sends no heartbeat, so no schedule and no sensor runs.",
+    SERVER_ENDED: "A server of `platform-assets up` ended unexpectedly, so all of them were stopped.",
 }
 """What each kind means."""
 
@@ -51,7 +51,7 @@ def kind_of(cause: str) -> str:
     Raises
     ------
     ValueError
-        `KINDS` does not have this kind, so there is no text that says what to do.
+        The kind is not in `KINDS`, so it has no runbook.
     """
     kind, _, subject = cause.partition(" ")
     if kind not in KINDS or not subject:

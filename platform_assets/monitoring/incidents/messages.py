@@ -1,7 +1,7 @@
 """The messages about incidents: the table `platform.incident_messages`.
 
-A message is written in the transaction that opens or closes its incident, so that none is lost if the process is killed
-before it is sent. `delivery.py` sends them.
+A message is stored in the transaction that opens or closes its incident, so it is not lost if the process is killed
+before sending it. `delivery.py` sends the messages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEASE = timedelta(minutes=2)
 """Time for one attempt. A message whose sender was killed is sent again after this time."""
 _LONGEST_PAUSE = timedelta(hours=1)
 _MOST_ATTEMPTS = 100
-"""With pauses of at most an hour, a receiver may be unreachable for four days."""
+"""Maximum number of attempts. With pauses of up to an hour, they cover four days."""
 # An incident's messages to one receiver are sent in the order in which they were written.
 _CLAIM = """
 update platform.incident_messages set attempts = attempts + 1, due_at = now() + %(lease)s where id = (
@@ -64,7 +64,7 @@ def write(
     destinations: Iterable[Destination | str],
     wait: timedelta = timedelta(0),
 ) -> None:
-    """Write one message for each destination, due after a time; a message is never written twice."""
+    """Store one message for each destination, due after a time; an existing message is not stored again."""
     for name in dict.fromkeys(one if isinstance(one, str) else one.name for one in destinations):
         connection.execute(
             "insert into platform.incident_messages (incident, event, opening, destination, due_at)"
@@ -74,14 +74,14 @@ def write(
 
 
 def queue_opened(connection: Connection, incident: int, opening: int, destinations: Iterable[Destination]) -> None:
-    """Write that an incident was opened, except to receivers that were not told yet that it had been closed."""
+    """Store messages that an incident was opened; skip receivers to which its closing has not been sent yet."""
     uninformed = _delete_unsent(connection, incident, "closed")
     event: Event = "opened" if opening == 1 else "reopened"
     write(connection, incident, event, opening, [one for one in destinations if one.name not in uninformed])
 
 
 def queue_closed(connection: Connection, incident: int, opening: int, wait: timedelta) -> None:
-    """Write that an incident was closed, to the receivers that were told that it was open."""
+    """Store messages that an incident was closed, for the receivers that were told that it was open."""
     rows = connection.execute(
         "select destination from (select distinct on (destination) destination, event"
         " from platform.incident_messages where incident = %s order by destination, id desc) newest"
@@ -92,12 +92,12 @@ def queue_closed(connection: Connection, incident: int, opening: int, wait: time
 
 
 def cancel_unsent(connection: Connection, incident: int) -> None:
-    """Delete the messages of an incident that nobody has tried to send."""
+    """Delete the messages of an incident that were never attempted."""
     _delete_unsent(connection, incident, "opened", "reopened", "escalated")
 
 
 def hold(connection: Connection, incident: int, until: datetime) -> None:
-    """Send the unsent messages of an incident only after a time."""
+    """Hold back the unsent messages of an incident until a time."""
     connection.execute(
         "update platform.incident_messages set due_at = greatest(due_at, %s) where incident = %s and sent_at is null",
         [until, incident],
@@ -112,14 +112,14 @@ def claim(connection: Connection, lease: timedelta = LEASE) -> Message | None:
     connection
         To the platform's database.
     lease
-        Time after which another process may send it, unless its result is stored before.
+        Time after which another process may send it, unless the result has been stored by then.
     """
     row = connection.execute(_CLAIM.encode(), {"lease": lease, "most": _MOST_ATTEMPTS}).fetchone()
     return Message(*row) if row else None
 
 
 def settle(connection: Connection, message: Message, failure: str, first_pause: timedelta) -> None:
-    """Store that a message was sent, or why it was not, and when it may be sent again.
+    """Store the result of an attempt. After a failure, set the time of the next attempt.
 
     Parameters
     ----------

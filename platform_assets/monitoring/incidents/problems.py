@@ -1,4 +1,4 @@
-"""Problems of the platform that need no Dagster to be found, and how found problems become incidents."""
+"""Find problems without Dagster, and turn found problems into incidents."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 LEAST_FREE_BYTES = 2 << 30
 LEAST_FREE_SHARE = 0.05
-"""A disk with less than 2 GiB is nearly full; a disk below 40 GiB with less than 5 %."""
+"""A disk is nearly full with less than 2 GiB free, or with less than 5 % if it is smaller than 40 GiB."""
 SHORTEST_FAILURE = timedelta(minutes=1)
-"""A champion that fails for a shorter time is not reported, because a restarted database also causes that."""
+"""Time before a failing champion is reported. A restart of the database causes shorter failures."""
 DAEMON_SILENCE = timedelta(minutes=3)
-"""Dagster's daemon gives a sign of life every 30 s."""
+"""Time without a heartbeat after which the daemon counts as dead. It sends one every 30 s."""
 DAEMON = cause(kinds.DAEMON_SILENT, "Dagster")
 LOOKOUT = "sensor incidents"
-"""The sensor that looks at Dagster's history, as its sign of life is called."""
+"""Name of the heartbeat of the sensor that examines Dagster's history."""
 LOOKOUT_SILENCE = timedelta(minutes=10)
 AUDIT = cause(kinds.AUDIT_FOUND, "approvals")
 _DAEMON_TYPES = ["SENSOR", "SCHEDULER"]
@@ -50,14 +50,14 @@ class Problem:
 
 @dataclass
 class Findings:
-    """What one look found.
+    """Result of one examination.
 
     Attributes
     ----------
     problems
         The problems.
     sound
-        Causes that were looked at and are no problem.
+        Causes that were examined and are no problem.
     quiet_for
         As for `Incidents.recover`.
     """
@@ -84,7 +84,7 @@ def report(findings: Findings, incidents: Incidents) -> None:
     """
     for one in findings.problems:
         incidents.open_incident(one.cause, one.title, one.severity, one.owners, one.link, one.occurrence)
-    # Most causes are sound, so do not ask for each of them.
+    # Most causes have no open incident, so do not query the database for each of them.
     for ended in findings.sound & incidents.unrecovered():
         incidents.recover(ended, quiet_for=findings.quiet_for)
 
@@ -102,7 +102,7 @@ def expired_requests(ledger: Ledger, owners: Mapping[str, tuple[str, ...]]) -> F
     found = Findings(sound={cause(kinds.REQUEST_EXPIRED, model) for model in owners})
     for request in ledger.unanswered():
         about = cause(kinds.REQUEST_EXPIRED, request.model)
-        title = f"{request.called} expired before anybody decided"
+        title = f"{request.called} expired without a decision"
         link, of_model = ledger.page(request.id), owners.get(request.model, ())
         found.sound.discard(about)
         found.add(about, Problem(about, title, "error", of_model, link, str(request.id)))
@@ -110,7 +110,7 @@ def expired_requests(ledger: Ledger, owners: Mapping[str, tuple[str, ...]]) -> F
 
 
 def champions(states: Mapping[str, ModelState], owners: Mapping[str, tuple[str, ...]]) -> Findings:
-    """Find champions that this process cannot load; several processes may serve the same model.
+    """Find champions that this process cannot load. Several processes may serve the same model.
 
     Parameters
     ----------
@@ -132,14 +132,14 @@ def champions(states: Mapping[str, ModelState], owners: Mapping[str, tuple[str, 
 
 
 def disk(folder: Path, free_bytes: Callable[[Path], tuple[int, int]] | None = None) -> Findings:
-    """Find out whether the disk of the embedded database is nearly full.
+    """Check whether the disk of the embedded database is nearly full.
 
     Parameters
     ----------
     folder
         Folder on that disk.
     free_bytes
-        Returns the size of the disk and its free bytes; the default asks the operating system.
+        Function that returns the size of the disk and its free bytes.
     """
     found = Findings()
     total, free = free_bytes(folder) if free_bytes else _disk(folder)
@@ -154,14 +154,14 @@ def disk(folder: Path, free_bytes: Callable[[Path], tuple[int, int]] | None = No
 
 
 def daemon(database: Database, started: datetime) -> Findings:
-    """Find out whether Dagster's daemon is alive, without Dagster: it writes the time of each sign of life.
+    """Check whether Dagster's daemon is alive, from the heartbeats that it stores in the database.
 
     Parameters
     ----------
     database
         The platform's databases.
     started
-        Time since when this process has been watching, with time zone. Earlier signs of life do not count as late.
+        Time at which this process began to watch, with time zone. The daemon is not late before that time.
 
     Raises
     ------
@@ -177,19 +177,19 @@ def daemon(database: Database, started: datetime) -> Findings:
     silent = [one for one in _DAEMON_TYPES if now - max(beats.get(one, started), started) > DAEMON_SILENCE]
     found = Findings()
     last = max(beats.values(), default=None)
-    seen = f"the last sign of life was at {last:%Y-%m-%d %H:%M} UTC" if last else "it never gave a sign of life"
+    seen = f"its last heartbeat was at {last:%Y-%m-%d %H:%M} UTC" if last else "it never sent a heartbeat"
     title = f"Dagster's daemon does not work ({', '.join(silent).lower()}); {seen}. No schedule and no sensor runs"
     found.add(DAEMON, Problem(DAEMON, title) if silent else None)
     return found
 
 
 def lookout(incidents: Incidents, started: datetime) -> Findings:
-    """Find out whether the sensor `incidents` is evaluated, because otherwise nobody looks at Dagster's history.
+    """Check whether the sensor `incidents` is evaluated. Otherwise, Dagster's history is not examined.
 
     Parameters
     ----------
     incidents
-        They hold its signs of life.
+        The store that has its heartbeats.
     started
         As in `daemon`.
 
@@ -202,7 +202,7 @@ def lookout(incidents: Incidents, started: datetime) -> Findings:
     last = incidents.last_beat(LOOKOUT)
     is_silent = datetime.now(UTC) - max(last or started, started) > LOOKOUT_SILENCE
     seen = f"since {last:%Y-%m-%d %H:%M} UTC" if last else "yet"
-    title = f"the {LOOKOUT} was not evaluated {seen}, so nobody looks at failed runs, checks, schedules and sensors"
+    title = f"the {LOOKOUT} has not been evaluated {seen}, so failures in Dagster are not detected"
     found.add(about, Problem(about, title) if is_silent else None)
     return found
 

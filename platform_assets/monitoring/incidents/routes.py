@@ -1,4 +1,4 @@
-"""Who is told about an incident: the destinations of its owners."""
+"""Receivers of messages: the destinations of an incident's owners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Destination:
     kind
         `webhook` or `mail`.
     address
-        URL or mail address. A URL is a secret, because everybody who knows it can post.
+        URL or mail address. A URL is a secret, because anyone who knows it can post.
     """
 
     kind: Literal["webhook", "mail"]
@@ -30,7 +30,7 @@ class Destination:
 
     @property
     def name(self) -> str:
-        """Name without secrets, which stays the same: the mail address, or a part of the URL's SHA-256."""
+        """Stable name without secrets: the mail address, or a part of the URL's SHA-256."""
         digest = hashlib.sha256(self.address.encode()).hexdigest()
         return f"webhook {digest[:12]}" if self.kind == "webhook" else f"mail {self.address}"
 
@@ -41,8 +41,8 @@ class Routes:
     Parameters
     ----------
     routes
-        Addresses (URLs and mail addresses) by owner. `default` is for incidents whose owners have no route,
-        `escalation` in addition for escalated ones.
+        Addresses (URLs and mail addresses) by owner. `default` is used for incidents whose owners have no route.
+        `escalation` is used for escalated incidents, in addition to the other routes.
     mails
         Whether mail can be sent. If so, an owner that is a mail address needs no route.
     """

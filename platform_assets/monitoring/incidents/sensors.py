@@ -1,4 +1,4 @@
-"""The sensors that turn Dagster's history into incidents: failed runs, and everything else that is looked at."""
+"""Sensors that turn problems in Dagster's history into incidents."""
 
 import json
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ from platform_assets.orchestration.history import FailedRun
 
 SENSOR_SECONDS = 30
 LONGEST_GAP = timedelta(minutes=3)
-"""Time between two looks after which the daemon counts as interrupted."""
+"""Time between two evaluations after which the daemon counts as interrupted."""
 
 
 def run_failed_sensor() -> dg.SensorDefinition:
-    """Return the sensor that opens an incident for each failed run, whoever launched it, and closes repaired ones."""
+    """Return the sensor that opens an incident for each failed run, and closes it when its work is done."""
 
     @dg.sensor(
         name="run_failed",
@@ -38,13 +38,13 @@ def run_failed_sensor() -> dg.SensorDefinition:
         instance, repository = context.instance, _repository(context)
         after = position(context.cursor)
         if after is None:
-            # Failures from before the first look are history.
+            # Ignore failures from before the first evaluation.
             after = history.newest_failure(instance)
         failed = history.failed_runs(instance, repository, after)
         with plain_failures():
             for place, run in failed:
                 report(Findings([problem_of_run(run)]), incidents)
-                # Store each position, so that a failing look does not repeat the runs before.
+                # Store each position, so that an evaluation that fails does not report the earlier runs again.
                 after = place
                 context.update_cursor(str(after))
             report(_repaired_runs(instance, repository, incidents), incidents)
@@ -56,7 +56,7 @@ def run_failed_sensor() -> dg.SensorDefinition:
 
 
 def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefinition:
-    """Return the sensor that opens and closes the incidents about everything that has a state.
+    """Return the sensor for checks, schedules, sensors, late data and expired requests.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefiniti
         name="incidents",
         minimum_interval_seconds=SENSOR_SECONDS,
         description="Open incidents for failed checks, schedules and sensors, late data and expired requests; close "
-        "them when the problem has ended; send the messages.",
+        "them when the problem has ended; send due messages.",
     )
     def incidents_seen(
         context: dg.SensorEvaluationContext,
@@ -96,9 +96,9 @@ def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefiniti
 
 
 def position(cursor: str | None) -> int | None:
-    """Return the position in the event log that a cursor of `run_failed` names; None without one.
+    """Return the position in the event log from a cursor of `run_failed`; None without one.
 
-    Older homes have the cursor of a run status sensor.
+    In homes of older releases, the cursor is that of a run status sensor.
     """
     if cursor and cursor.isdigit():
         return int(cursor)
@@ -108,7 +108,7 @@ def position(cursor: str | None) -> int | None:
 
 
 def problem_of_run(run: FailedRun) -> Problem:
-    """Return the problem that a failed run shows; runs that fail at the same work have the same cause."""
+    """Return the problem of a failed run. Runs that failed at the same work have the same cause."""
     work = ", ".join(run.assets) or run.job
     if run.partition:
         work = f"{work} [{run.partition}]"
@@ -130,7 +130,7 @@ def failed_checks(states: list[history.CheckState]) -> Findings:
 
 
 def broken_automation(states: list[history.AutomationState]) -> Findings:
-    """Find schedules and sensors whose last evaluation failed, or that were not evaluated when they were due."""
+    """Find schedules and sensors whose evaluations fail, or that were not evaluated when they were due."""
     found = Findings()
     for state in states:
         called = f"{state.kind} {state.name}"
@@ -138,7 +138,7 @@ def broken_automation(states: list[history.AutomationState]) -> Findings:
         title = f"the {called} failed: {state.failure}"
         found.add(failed, Problem(failed, title, "error", (), state.page) if state.failure else None)
         title = (
-            f"the {called} was not evaluated since {state.silent_since:%Y-%m-%d %H:%M} UTC"
+            f"the {called} has not been evaluated since {state.silent_since:%Y-%m-%d %H:%M} UTC"
             if state.silent_since
             else ""
         )
@@ -157,7 +157,7 @@ def late_data(assets: list[history.Freshness]) -> Findings:
 
 
 def _repaired_runs(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, incidents: Incidents) -> Findings:
-    """Find the failed runs whose work was done since."""
+    """Find the failed runs whose work has been done by a later run."""
     found = Findings()
     for incident in incidents.list():
         if incident.kind == kinds.RUN_FAILED:

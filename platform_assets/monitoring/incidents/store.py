@@ -1,7 +1,8 @@
-"""Store of incidents: the table `platform.incidents`, and in the same transaction the messages about them.
+"""Store of incidents: the table `platform.incidents`.
 
 A cause has at most one open incident. It is closed when the problem ends, or by a person, and opened again if the
-problem returns within a window. `delivery.py` sends the messages.
+problem returns within a window. The messages about an incident are stored in the same transaction; `delivery.py` sends
+them.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ select incident, count(*) from platform.incident_messages where sent_at is null 
 
 @dataclass(frozen=True)
 class Incident:
-    """A problem that people should know about; the attributes are the columns of `platform.incidents`."""
+    """A reported problem; the attributes are the columns of `platform.incidents`."""
 
     id: int
     cause: str
@@ -103,7 +104,7 @@ class Incident:
         return subject_of(self.cause)
 
     def is_silenced(self, now: datetime) -> bool:
-        """Return whether no messages are sent at this time."""
+        """Return whether the incident is silenced at this time."""
         return self.silenced_until is not None and now < self.silenced_until
 
 
@@ -133,7 +134,7 @@ class Incidents:
     routes
         Destinations of the messages.
     windows
-        Times after which incidents are escalated, or no longer opened again.
+        Times that decide whether an incident is opened again or escalated.
     secrets
         Values to mask in titles.
     """
@@ -166,17 +167,17 @@ class Incidents:
         cause
             Kind and subject, as `kinds.cause` returns it.
         title
-            What happened, in one sentence for people. Secrets are masked.
+            What happened, in one sentence. Secrets are masked.
         severity
             Only an `error` is escalated.
         owners
-            Owners of the affected asset, as Dagster knows them; without owners, the default route is used.
+            Owners of the affected asset, as declared in Dagster; without owners, the default route is used.
         link
             Address of the run or page; a path is relative to Dagster's UI.
         occurrence
-            Id of the event, for example of the run. The same event never opens an incident twice, also after a person
-            closed it. Without it the problem is a lasting state, which after a person closed it must end before it
-            opens an incident again.
+            Id of the event, for example of the run. An event never opens an incident twice, even if a person closed
+            the incident. Without an id, the problem is a lasting state. If a person closes its incident, the state
+            must end before it can open an incident again.
 
         Raises
         ------
@@ -210,15 +211,15 @@ class Incidents:
             )
 
     def recover(self, cause: str, *, quiet_for: timedelta = timedelta(0)) -> bool:
-        """Report that a problem has ended; return whether that closed an incident.
+        """Report that a problem has ended; return whether an incident was closed.
 
         Parameters
         ----------
         cause
             As in `open_incident`.
         quiet_for
-            Close the incident only if nobody has reported the problem for this time. Use it if several processes look
-            at the same thing.
+            Close the incident only if no process has reported the problem for this time. Use it if several processes
+            report the same problem.
 
         Raises
         ------
@@ -237,7 +238,7 @@ class Incidents:
         return last.closed_at is None
 
     def list(self, *, everything: bool = False) -> list[Incident]:
-        """Return the open incidents, newest first; with `everything`, after them the closed ones, newest first.
+        """Return the open incidents, newest first; `everything` appends the closed ones, newest first.
 
         Raises
         ------
@@ -248,19 +249,19 @@ class Incidents:
             return _selected(connection, _ALL, [everything])
 
     def unrecovered(self) -> set[str]:
-        """Return the causes whose newest incident is about a problem that has not ended, as far as is known."""
+        """Return the causes whose newest incident has no reported recovery."""
         with self.transaction() as connection:
             return {row[0] for row in connection.execute(_UNRECOVERED.encode()).fetchall()}
 
     def beat(self, name: str, longest_gap: timedelta) -> datetime:
-        """Store a sign of life; return since when there has been none later than the gap after the one before."""
+        """Store a heartbeat; return the time since which no two heartbeats were further apart than the gap."""
         with self.transaction() as connection:
             [row] = connection.execute(_BEAT.encode(), {"name": name, "gap": longest_gap}).fetchall()
         since: datetime = row[0]
         return since
 
     def last_beat(self, name: str) -> datetime | None:
-        """Return the time of the newest sign of life; None if there is none."""
+        """Return the time of the newest heartbeat; None if there is none."""
         with self.transaction() as connection:
             row = connection.execute("select at from platform.watch_heartbeats where name = %s", [name]).fetchone()
         return row[0] if row else None
@@ -279,12 +280,12 @@ class Incidents:
             return _numbered(connection, number)
 
     def unsent(self) -> dict[int, int]:
-        """Return by incident the number of messages that no receiver has accepted yet."""
+        """Return the number of messages that were tried but not accepted, by incident."""
         with self.transaction() as connection:
             return dict(connection.execute(_UNSENT.encode()).fetchall())
 
     def silence(self, number: int, until: datetime, person: str, reason: str) -> Incident:
-        """Send no messages about an incident until a time, also if it is opened again; return it.
+        """Send no messages about an incident until a time, even if it is opened again; return it.
 
         Raises
         ------
@@ -296,7 +297,7 @@ class Incidents:
             The database does not answer.
         """
         if not is_visible(reason):
-            raise PlatformError("a silence needs a reason, which is shown to others; give it with --reason")
+            raise PlatformError("a silence needs a reason, which other users can see; give it with --reason")
         with self.transaction() as connection:
             incident = _numbered(connection, number)
             connection.execute(
@@ -308,7 +309,7 @@ class Incidents:
             return _numbered(connection, number)
 
     def close(self, number: int, person: str) -> Incident:
-        """Close an incident because a person says so; return it.
+        """Close an incident on behalf of a person; return it.
 
         Raises
         ------
@@ -324,7 +325,7 @@ class Incidents:
             return _numbered(connection, number)
 
     def escalate(self) -> int:
-        """Write a message about each error that has been open for too long; return their number."""
+        """Store a message about each error that has been open for too long; return their number."""
         with self.transaction() as connection:
             overdue = _selected(connection, _ESCALATE, [self._windows.escalate])
             for incident in overdue:
@@ -338,7 +339,7 @@ class Incidents:
         return not occurrence and last.recovered_at is None
 
     def _open(self, connection: Connection, last: Incident | None, values: dict[str, Any]) -> Incident:
-        """Open the last incident of the cause again, or a new one, and write the messages."""
+        """Open the last incident of the cause again, or a new one, and store the messages."""
         if last and datetime.now(UTC) - (last.closed_at or last.seen_at) <= self._windows.reopen:
             [incident] = _selected(connection, _REOPEN, values | {"id": last.id})
         else:
@@ -354,7 +355,8 @@ class Incidents:
             "update platform.incidents set closed_at = now(), closed_by = %s where id = %s", [person, incident.id]
         )
         cancel_unsent(connection, incident.id)
-        # A problem that comes and goes would send two messages each time, so its later recoveries must last.
+        # Delay the message about a repeated recovery. Otherwise, a problem that comes and goes would send two messages
+        # each time.
         wait = timedelta(0) if incident.opening == 1 or person else self._windows.reopen
         queue_closed(connection, incident.id, incident.opening, wait)
         if incident.is_silenced(datetime.now(UTC)) and incident.silenced_until:
@@ -383,13 +385,13 @@ class Incidents:
 
 
 def _last_of(connection: Connection, cause: str) -> Incident | None:
-    """Return the newest incident of a cause, and let no other process change it until the transaction ends."""
+    """Return the newest incident of a cause, locked until the transaction ends."""
     connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"incident {cause}"])
     return next(iter(_selected(connection, _NEWEST, [cause])), None)
 
 
 def _touch(connection: Connection, last: Incident, values: dict[str, Any]) -> None:
-    """Store that an open problem was seen again; a repeated event only shows that it is still there."""
+    """Store that an open problem was reported again; only a new event increases the count."""
     if last.closed_at is not None:
         return
     is_new = bool(values["occurrence"]) and values["occurrence"] != last.occurrence

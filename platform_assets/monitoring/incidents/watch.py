@@ -1,7 +1,7 @@
 """Watch the platform from outside Dagster: a thread of `platform-assets serve` and of `platform-assets up`.
 
-Dagster cannot report that its daemon is dead. The thread also sends messages that nobody else sends then, and calls
-the URL of a dead man's switch while all is well.
+Dagster cannot report that its own daemon is dead. While the daemon is dead, only this thread sends messages. It also
+calls the URL of a dead man's switch while no problem is found.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _GRACE_SECONDS = 5.0
 
 
 class Watch:
-    """Looks for problems in a thread of its own, and sends the messages that are due.
+    """Looks for problems in a thread of its own, and sends due messages.
 
     Parameters
     ----------
     looks
-        Functions that each look at one thing.
+        Functions that each examine one component.
     incidents
         Where problems are reported.
     delivery
@@ -43,7 +43,7 @@ class Watch:
     ping_url
         URL of a dead man's switch; empty without one.
     seconds
-        Time between two looks.
+        Time between two examinations.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Watch:
             self._thread.join(_GRACE_SECONDS)
 
     def look(self) -> None:
-        """Look at everything once, send the messages that are due, and call the dead man's switch if all is well.
+        """Examine everything once, send due messages, and call the dead man's switch if the daemon is alive.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class Watch:
         for findings in all_findings:
             report(findings, self._incidents)
         self._delivery.deliver()
-        # Other problems have incidents. Only a dead daemon would keep everybody silent.
+        # Other problems raise incidents, but a dead daemon stops most messages.
         is_alive = not any(
             one.cause.startswith(kinds.DAEMON_SILENT) for found in all_findings for one in found.problems
         )
@@ -110,10 +110,10 @@ class Watch:
         while not self._stop.wait(self._seconds):
             try:
                 self.look()
-            # Catch any error, because without this thread nobody would notice a dead daemon.
+            # Catch any error, because no other component notices a dead daemon.
             except Exception as error:  # noqa: BLE001
                 told = str(error) if isinstance(error, PlatformError) else repr(error)
-                # Log each cause once, not at every look.
+                # Log each cause once, not in every round.
                 if told != self._trouble:
                     _LOG.error("the platform cannot be watched: %s", told)
                 self._trouble = told

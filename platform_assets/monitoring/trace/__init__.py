@@ -1,1 +1,1 @@
-"""Trace: from an answer to the raw bytes behind it."""
+"""Trace an answer back to the source rows that it was made from."""

@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoundAnswer:
-    """An answer as it is stored.
+    """A stored answer.
 
     Attributes
     ----------
     row
         Values of all columns.
     stored
-        The table of the row.
+        Declaration of the table that contains the row.
     model
         Name of the model.
     behind
         The rows that the answer was made from.
     in_rows
-        Columns of the first of these rows that were the features.
+        Columns of the first of these rows that were used as features.
     """
 
     row: Mapping[str, Any]
@@ -57,7 +57,7 @@ class FoundAnswer:
 
     @property
     def answer(self) -> dict[str, Any]:
-        """The values that belong to the answer itself."""
+        """The values of the answer itself, such as the score."""
         stored = self.stored
         features = (stored.features,) if isinstance(stored.features, str) else stored.features
         named = (stored.version, stored.approval, stored.at, stored.model, stored.subject, stored.caller)
@@ -68,7 +68,7 @@ class FoundAnswer:
 def find_answers(
     connect: Connect, declared: Sequence[TracedAnswers], wanted: str, number: int | None, most: int
 ) -> tuple[list[FoundAnswer], int]:
-    """Return some answers with an id, and the number of all of them.
+    """Return the first answers with an id, or one of them, and the total number of answers with this id.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def find_answers(
     wanted
         The id.
     number
-        Place of one answer, from 1; None for the first ones.
+        Number of one answer, from 1; None for the first answers.
     most
         Maximum number of answers to return.
 
@@ -116,7 +116,7 @@ def _found(row: Mapping[str, Any], kind: TracedAnswers, declared: Sequence[Trace
 def _rows(
     connection: psycopg.Connection[Any], stored: AnswerTable, wanted: str, first: int, limit: int
 ) -> tuple[list[dict[str, Any]], int] | None:
-    """Return rows and their total number; None if the id cannot be one of this table."""
+    """Return rows and their total number; None if the id does not have the form of this table's ids."""
     from psycopg import errors, sql
     from psycopg.rows import dict_row
 
@@ -124,7 +124,7 @@ def _rows(
     if len(values) != len(stored.id):
         return None
     table = sql.Identifier(*stored.name.split("."))
-    # The text is converted to the column's type, so that the index of the key can be used.
+    # PostgreSQL converts the literal to the column's type, so it can use the index of the key.
     same = sql.SQL(" and ").join(
         sql.SQL("{} = {}").format(sql.Identifier(one), sql.Literal(value))
         for one, value in zip(stored.id, values, strict=True)
@@ -139,7 +139,7 @@ def _rows(
 
 
 def recorded_inputs(connect: Connect, online: str) -> dict[str, int] | None:
-    """Return the tables of the lake that a version of an online table was made from; None if it is not recorded.
+    """Return the lake's table versions that a version of an online table was made from; None if not recorded.
 
     Parameters
     ----------
@@ -156,14 +156,14 @@ def recorded_inputs(connect: Connect, online: str) -> dict[str, int] | None:
 
 
 def batches_of(connect: Connect, file_digest: str) -> set[int]:
-    """Return the batches in which a file of a landing zone was added to the lake."""
+    """Return the numbers of the batches that added a landing zone's file to the lake."""
     query = b"select batch from platform.landing_files where digest = %s and batch is not null"
     with plain_errors("landing_files"), connect() as connection, connection.transaction():
         return {batch for (batch,) in connection.execute(query, [file_digest])}
 
 
 def tables_named_by_answers(connect: Connect, declared: Sequence[TracedAnswers]) -> dict[str, set[int]]:
-    """Return the versions of tables of the lake that the kept answers were made from, by table.
+    """Return the lake's table versions that the stored answers were made from, by table.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Declarations by which a domain makes its answers traceable: where they are stored, and which rows are behind them.
+"""Declarations that make a domain's answers traceable: where they are stored, and which rows they were made from.
 
-A domain's `trace.py` contains one `TracedAnswers` for each kind of answer. The prediction log is known already, so a
-domain that only predicts over HTTP declares its source rows, or nothing at all.
+A domain's `trace.py` contains one `TracedAnswers` for each kind of answer. The prediction log is always included, so a
+domain that only predicts over HTTP needs no declaration, except to trace its source rows.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """A table of answers in PostgreSQL. The columns that no attribute names are the answer.
+    """A table of answers in PostgreSQL. The columns that are not named here are the answer.
 
     Attributes
     ----------
     name
         `<schema>.<table>`.
     id
-        Columns whose values, joined by `:`, are the id that `trace` takes. Several rows may have the same id.
+        Columns whose values, joined by `:`, are the id for `trace`. Several rows may have the same id.
     order
-        Columns that order the rows of an id.
+        Columns by which the rows of an id are sorted.
     version, approval
         Columns of the model version, and of its approval request.
     at
@@ -41,11 +41,12 @@ class AnswerTable:
     model
         Column of the model's name; None if all rows belong to the model of the declaration.
     subject, caller
-        Columns of what the answer is about, and of the key that asked; None without such a column.
+        Columns of the subject of the answer, such as a client's id, and of the name of the caller's key; None without
+        such a column.
     features
         Column with the features as served, as JSON, or the names of the columns that contain them.
     inputs
-        Column with the version of each table of the lake that the features came from, as JSON; None without one.
+        Column with the versions of the lake's tables that the features came from, as JSON; None without one.
     read_from
         Column with the online table and version that the features came from; None without one.
     """
@@ -83,15 +84,15 @@ LOG = AnswerTable(
 class RowsBehind:
     """The rows of a table of the lake that an answer was made from.
 
-    The file and line of a row are in its columns `file_digest`, `file_name` and `line`, if the table has them. For
-    another source, `read` lands the file again. Its lines are valid if the file still has the recorded digest.
+    If the table has the columns `file_digest`, `file_name` and `line`, they give the file and line of a row. Otherwise,
+    `read` lands the source again to find the lines. They are valid if the file still has the recorded digest.
 
     Attributes
     ----------
     table
         The table.
     rows
-        Function that returns the rows, from the table and the answer's row by column.
+        Function that selects the rows. Its arguments are the table, and the stored row of the answer by column.
     read
         Function that lands the table's source; None for a table without a source of its own.
     """
@@ -112,9 +113,10 @@ class TracedAnswers:
     stored
         Table of the answers.
     behind
-        The rows that an answer was made from, those of the features first.
+        The rows that an answer was made from. The rows with the features come first.
     features
-        Columns of the first of these rows that were the features, if the table of the answers does not contain them.
+        Columns of the first of these rows that were used as features, if the table of the answers does not contain
+        them.
     """
 
     model: str

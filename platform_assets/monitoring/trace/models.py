@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelRecords:
-    """The records of models.
+    """The records about models.
 
     Parameters
     ----------
     ledger, registry, artefacts
-        The records of decisions, of trainings, and the stored models.
+        The records of decisions, the records of trainings, and the stored models.
     """
 
     ledger: Ledger
@@ -36,7 +36,7 @@ class ModelRecords:
     def trace(self, name: str, version: int | None, approval_id: int | None) -> TracedModel:
         """Return what is known about the model version behind an answer.
 
-        The approval request comes first, because its content is frozen. The registry adds what the request lacks.
+        The approval request is read first, because it cannot change. Missing facts are read from the registry.
 
         Parameters
         ----------
@@ -82,7 +82,7 @@ class ModelRecords:
 
 def _request(ledger: Ledger, number: int | None, missing: list[str]) -> tuple[Request | None, Sequence[Event]]:
     if number is None:
-        missing.append("the answer names no approval request")
+        missing.append("no approval request was recorded with the answer")
         return None, []
     try:
         return ledger.request(number), ledger.history(number)
@@ -93,7 +93,7 @@ def _request(ledger: Ledger, number: int | None, missing: list[str]) -> tuple[Re
 
 def _registered(registry: ModelRegistry, name: str, version: int | None, missing: list[str]) -> ModelVersion | None:
     if version is None:
-        missing.append("the answer names no model version")
+        missing.append("no model version was recorded with the answer")
         return None
     try:
         return registry.version(name, version)

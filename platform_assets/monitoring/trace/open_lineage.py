@@ -1,4 +1,4 @@
-"""Lineage as OpenLineage events, so that a catalogue such as Marquez or DataHub shows it.
+"""Send lineage as OpenLineage events to a catalogue, such as Marquez or DataHub.
 
 Each materialisation of an asset is one job run, with the table versions and source files that it read. See
 https://openlineage.io/spec/2-0-2/OpenLineage.json.
@@ -75,8 +75,8 @@ def _run(materialised: Materialised) -> Run:
     from openlineage.client.event_v2 import Run
     from openlineage.client.facet_v2 import parent_run, processing_engine_run
 
-    # A Dagster run makes several assets, and each of them is a run of its own job. The id is derived, so that sending
-    # an event again changes nothing. A rollback has no Dagster run.
+    # A Dagster run makes several assets; each is sent as a run of its own job. The run id is derived from them, so
+    # sending an event again changes nothing. A rollback has no Dagster run.
     of_run = materialised.run or materialised.at.isoformat()
     engine = processing_engine_run.ProcessingEngineRunFacet(
         version=str(materialised.facts.get("code", "unknown")), name=NAMESPACE, producer=PRODUCER
@@ -138,7 +138,7 @@ def _version(version: str) -> dict[str, Any]:
 
 
 class LineageReceiver:
-    """Sends events to a server that understands OpenLineage.
+    """Sends events to a server that supports OpenLineage.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class LineageReceiver:
         Raises
         ------
         LineageError
-            The server cannot be reached, or refused an event. Events before it were received.
+            The server cannot be reached, or refused an event. It has received all earlier events.
         """
         import requests
         from openlineage.client import OpenLineageClient

@@ -1,4 +1,4 @@
-"""A trace as one page of text."""
+"""Format a trace as text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
 
 MOST_ROWS = 12
-"""Number of rows of each table on the page. The JSON has all of them."""
+"""Maximum number of rows shown for each table. The JSON contains all of them."""
 UNKNOWN = "not recorded"
 
 

@@ -47,7 +47,7 @@ class TracedModel:
     Attributes
     ----------
     name, version, approval_id
-        The model version, and the approval request by which it was champion.
+        The model version, and the approval request that made it champion.
     digest
         SHA-256 of the artifact; None if unknown.
     threshold
@@ -55,8 +55,8 @@ class TracedModel:
     decisions
         Events of the approval request, oldest first.
     dagster_run, mlflow_run
-        The run that trained the version, or that evaluated it for the request, and the MLflow run of the training; None
-        if unknown.
+        The Dagster run that trained the version, or that evaluated it for the request, and the MLflow run of the
+        training; None if unknown.
     launched_by
         What launched the training.
     trained_at
@@ -99,7 +99,7 @@ class SourceRow:
     values
         The row as it is in the table.
     file, file_digest, line
-        Where the row stands: name of the file, SHA-256 of the file, and its line; None if unknown.
+        Name and SHA-256 of the source file that contains the row, and the line of the row; None if unknown.
     text
         The row as it is in the file; None if the file was not read.
     """
@@ -122,7 +122,7 @@ class RowsOfTable:
     rows
         The rows.
     more
-        Number of further rows, which are not listed.
+        Number of rows that are not listed.
     equal_to_served
         Whether the features in these rows equal the features as served; None if these rows are not the features.
     missing
@@ -144,13 +144,13 @@ class TracedAnswer:
     Attributes
     ----------
     model, version, approval_id
-        The model version that answered, and the approval request by which it was champion.
+        The model version that answered, and the approval request that made it champion.
     at
         Time of the answer.
     caller
-        Name of the key that asked; None if nobody asked, as for a stored prediction.
+        Name of the caller's key; None without a caller, for example for a prediction that a job stored.
     subject
-        What the answer is about; None without a name.
+        What the answer is about, such as a client's id; None if it has no subject.
     answer
         The answer, such as the score and the decision.
     features
@@ -201,7 +201,7 @@ class TracedTable:
     missing
         Why the rows cannot be read any more; empty if they can.
     undone
-        Who undid the version as wrong, and why; empty if nobody did.
+        Who undid the version, and why; empty if it was not undone.
     """
 
     name: str

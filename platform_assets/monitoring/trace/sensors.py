@@ -14,7 +14,10 @@ AT_ONCE = 50
 
 
 def lineage_sensor() -> dg.SensorDefinition:
-    """Return the sensor. Its cursor moves past what was received, so each materialisation is sent at least once."""
+    """Return the sensor.
+
+    Its cursor moves past the events that the server received, so each materialisation is sent at least once.
+    """
 
     @dg.sensor(
         name="lineage_events",

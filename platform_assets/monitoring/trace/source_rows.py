@@ -1,4 +1,4 @@
-"""The rows behind an answer: in the table version that they were read from, with their file and line."""
+"""Find the rows that an answer was made from, with their file and line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ MOST_ROWS = 100
 
 
 class SourceRows:
-    """Reads the rows behind answers. A context manager; it lands each source once, and removes the files at the end.
+    """Reads the rows that answers were made from.
+
+    Use it as a context manager. It lands each source once, and removes the files at the end.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ class SourceRows:
             landed = self._landed[behind.read]
             if landed.digest != digest:
                 why = (
-                    f"the lines are unknown, because {landed.source} now has other bytes (SHA-256 {landed.digest}); "
+                    f"the lines are unknown, because {landed.source} has changed (its SHA-256 is {landed.digest}); "
                     f"to find them, restore the file with SHA-256 {digest} and trace again"
                 )
                 return plain, [why]
@@ -119,7 +121,7 @@ class SourceRows:
 def _lines(
     behind: RowsBehind, landed: Landed, answer: Mapping[str, Any]
 ) -> dict[tuple[Any, ...], tuple[int, dict[str, Any]]]:
-    """Return the first line of each key in a file, and the row's texts."""
+    """Return, for each key in a file, its first line number and the raw text values of that line."""
     key = behind.table.key
     rows = behind.rows(typed_rows(landed.rows, behind.table), answer)
     keys = rows.select(*key, LINE).order_by(LINE).to_pyarrow().to_pylist()
@@ -145,7 +147,7 @@ def _key(row: Mapping[str, Any], key: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _equal(rows: Sequence[Mapping[str, Any]], features: Mapping[str, Any]) -> bool | None:
-    """Return whether the only row has the served features; None if it has other columns, or there are several rows."""
+    """Return whether the row equals the served features; None if its columns differ, or there are several rows."""
     if len(rows) != 1 or not features or not set(features) <= set(rows[0]):
         return None
     return all(rows[0][name] == value for name, value in features.items())

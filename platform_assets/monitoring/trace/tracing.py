@@ -58,7 +58,7 @@ class Tracer:
         wanted
             Id of a request, or of a stored answer.
         number
-            Place of one answer in the request, from 1; None for the first `MOST_ANSWERS`.
+            Number of one answer in the request, from 1; None for the first `MOST_ANSWERS`.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Tracer:
             return dict(inputs or {}), [] if inputs else ["the tables of the features were not recorded"]
         if not (read_from := found.value(stored.read_from)):
             is_known = stored.read_from or found.behind
-            return {}, [] if is_known else [f"{stored.name} does not record the tables behind its rows"]
+            return {}, [] if is_known else [f"{stored.name} does not record the tables of its features"]
         inputs = recorded_inputs(self.connect, read_from)
         if not inputs:
             return {}, [f"the tables of the lake that {read_from} was made from were not recorded"]
@@ -127,7 +127,7 @@ class Tracer:
         rows = []
         for behind in found.behind:
             name, accumulates = behind.table.name, behind.table.accumulates
-            # The rows of a table that accumulates never change, so its newest version has them.
+            # Rows of a table that accumulates are never changed, so its newest version contains them.
             number = max(everything.get(name, ()), default=ancestry.newest(name) if accumulates else None)
             if number is None:
                 why = f"the version of {name} behind this answer was not recorded"

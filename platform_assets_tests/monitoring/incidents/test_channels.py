@@ -38,7 +38,7 @@ def test_a_mail_is_sent_with_a_password() -> None:
         [received] = box.mails
         assert (received["Subject"], received["From"]) == ("Łódź failed", "platform@example.org")
         wrong = failure(box.url.replace("smtp://", "smtp://anna:hunter2@"))
-    assert wrong == "the mail server does not take the message: 535"
+    assert wrong == "the message was not sent by mail: 535"
 
 
 @pytest.mark.requirement("PLT-8")
@@ -48,11 +48,11 @@ def test_a_mail_is_sent_with_a_password() -> None:
 )
 def test_an_error_says_what_the_server_answered(answer: str, told: str) -> None:
     with mail_server(answer) as box:
-        assert failure(box.url) == f"the mail server does not take the message: {told}"
+        assert failure(box.url) == f"the message was not sent by mail: {told}"
 
 
 def test_an_unreachable_server_is_an_error_without_its_address() -> None:
-    told = "the mail server does not take the message: ConnectionRefusedError"
+    told = "the message was not sent by mail: ConnectionRefusedError"
     assert failure(f"smtp://anna:hunter2@127.0.0.1:{free_port()}") == told
 
 
@@ -69,7 +69,7 @@ def test_a_password_is_only_sent_encrypted_except_on_loopback(monkeypatch: pytes
 def test_a_server_with_an_unknown_certificate_gets_nothing() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with mail_server(tls_context=context) as box:
-        assert "does not take the message: SSL" in failure(box.url)
+        assert "was not sent by mail: SSL" in failure(box.url)
     assert box.mails == []
 
 

@@ -66,11 +66,11 @@ def test_a_silent_daemon_is_noticed_without_dagster(
         return "".join(one.title for one in problems.daemon(database, now - since).problems)
 
     # After its start, a process gives the daemon three minutes.
-    assert (silent(2 * MINUTE), "it never gave a sign of life" in silent(4 * MINUTE)) == ("", True)
+    assert (silent(2 * MINUTE), "it never sent a heartbeat" in silent(4 * MINUTE)) == ("", True)
     beat("SENSOR", "SCHEDULER", ago=MINUTE)
     assert silent(60 * MINUTE) == ""
     beat("SENSOR", ago=5 * MINUTE)
-    assert silent(60 * MINUTE).startswith("Dagster's daemon does not work (sensor); the last sign of life was at ")
+    assert silent(60 * MINUTE).startswith("Dagster's daemon does not work (sensor); its last heartbeat was at ")
 
 
 @pytest.mark.requirement("MON-3")
@@ -79,7 +79,7 @@ def test_nobody_looking_at_the_history_is_noticed(database: Database) -> None:
     now = datetime.now(UTC)
     assert problems.lookout(at.incidents, now).problems == []
     [never] = problems.lookout(at.incidents, now - 11 * MINUTE).problems
-    assert never.title.startswith("the sensor incidents was not evaluated yet, so nobody looks at failed runs")
+    assert never.title.startswith("the sensor incidents has not been evaluated yet, so failures in Dagster")
     at.incidents.beat(problems.LOOKOUT, MINUTE)
     found = problems.lookout(at.incidents, now - 60 * MINUTE)
     assert found.sound == {never.cause} == {"automation_silent sensor incidents"}

@@ -244,7 +244,7 @@ def test_an_older_answer_keeps_its_versions_when_the_source_changes(shop: Shop) 
     assert again["rows"][0]["equal_to_served"] is True
     assert [row["values"] for row in again["rows"][1]["rows"]] == [row["values"] for row in old["rows"][1]["rows"]]
     assert {row["line"] for row in again["rows"][1]["rows"]} == {None}
-    assert "now has other bytes" in again["rows"][1]["missing"][0]
+    assert "has changed (its SHA-256 is" in again["rows"][1]["missing"][0]
 
 
 def test_upkeep_keeps_the_versions_behind_kept_answers_and_says_when_they_are_gone(shop: Shop) -> None:
