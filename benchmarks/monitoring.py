@@ -187,7 +187,7 @@ def drift_runs(
     *,
     alone: bool = False,
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the first day with an alarm of our detector, of daily tests with a correction, and of PSI above 0.2.
+    """Return for three methods the first day with an alarm: our detector, corrected daily tests, and PSI above 0.2.
 
     With `alone`, only our detector is run.
     """
@@ -259,7 +259,7 @@ def vanished(new: list[object]) -> None:
 
 
 def label_alarms(random: Generator, share: Callable[[int], float], runs: int) -> tuple[Floats, Floats, Floats]:
-    """Return the first day with an alarm: ours, and exact tests on all labels so far and on the last 30 days."""
+    """Return for three methods the first day with an alarm: ours, and exact tests on all labels and on 30 days."""
     holdout = random.binomial(HOLDOUT_ROWS, 1 - DISAGREEING, runs) / HOLDOUT_ROWS
     low = holdout - 1.96 * np.sqrt(holdout * (1 - holdout) / HOLDOUT_ROWS)
     wrong = np.stack([random.binomial(LABELS_PER_DAY, share(day), runs) for day in range(DAYS)])

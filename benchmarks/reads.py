@@ -64,7 +64,7 @@ def run(rounds: int = ROUNDS) -> None:
 async def _measure(database: Database, rounds: int) -> None:
     async with _ways(database) as ways:
         await _require_same_rows(ways)
-        print(f"\nlook-ups of one row per second; medians of {rounds} turns of {SECONDS:g} s, after a warm-up turn")
+        print(f"\nsingle-row look-ups per second; medians of {rounds} turns of {SECONDS:g} s, after a warm-up turn")
         print(f"{'at a time':>10}" + "".join(f"{name:>28}" for name in ways) + f"{'ratio to the pool':>20}")
         for clients in AT_A_TIME:
             found: dict[str, list[float]] = {name: [] for name in ways}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.base.printable_text import numbers_in_order
 from platform_assets.evaluation.metric_catalogue import SUBGROUP_METRICS, find_metric, ordered
 from platform_assets.evaluation.metric_definitions import Metric
 from platform_assets.web.number_formats import UNDEFINED, Number, number, signed
@@ -135,8 +136,9 @@ def subgroups(evidence: Mapping[str, Any]) -> list[Subgroups]:
     """Return the metrics of subgroups by column."""
     found = []
     for column, values in _mapping(evidence, "subgroups").items():
+        in_order = sorted(values.items(), key=lambda entry: numbers_in_order(str(entry[0])))
         shown = [name for name in SUBGROUP_METRICS if any(name in one for one in values.values())]
-        rows = ((str(value), tuple(_cell(one.get(name)) for name in shown)) for value, one in sorted(values.items()))
+        rows = ((str(value), tuple(_cell(one.get(name)) for name in shown)) for value, one in in_order)
         found.append(Subgroups(column, tuple(_metric(name).label for name in shown), tuple(rows)))
     return found
 

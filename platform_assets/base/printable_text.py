@@ -69,3 +69,8 @@ def escaped(text: str, *, lines: bool = False) -> str:
 def is_visible(text: str) -> bool:
     """Return whether a text contains a visible character."""
     return _VISIBLE.search(text) is not None
+
+
+def numbers_in_order(text: str) -> list[str | int]:
+    """Return a sort key that compares the whole numbers in texts by value: `2` before `10`."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", text))]

@@ -359,8 +359,8 @@ def require_utf8(database: Database, connection: psycopg.Connection[Any]) -> Non
     ).fetchall()
     for name, encoding in found:
         raise DatabaseError(
-            f"the database {name} has the encoding {encoding}, and the platform needs UTF8; move it away, and let "
-            f'`platform-assets migrate` create it, or an administrator: create database "{name}" {AS_UTF8}'
+            f"the database {name} has the encoding {encoding}, and the platform needs UTF8; rename it, then run "
+            f'`platform-assets migrate`, or ask an administrator to run: create database "{name}" {AS_UTF8}'
         )
 
 

@@ -48,7 +48,7 @@ def importance(names: Sequence[str], means: ArrayLike, deviations: ArrayLike, me
         for label in axes.get_yticklabels():
             label.set_parse_math(False)
         axes.set_ylim(max(len(order), 3) - 0.4, -0.6)
-        axes.set_xlabel(f"drop in {metric} when the feature is shuffled")
+        axes.set_xlabel(f"drop in {metric}\nwhen the feature is shuffled")
         axes.grid(visible=False, axis="y")
         if not shown:
             note(axes, "no features")

@@ -242,7 +242,7 @@ def has_a_word(column: str) -> Expectation:
 
 
 def is_paired_with(column: str, other: str, pairs: Mapping[Any, Any]) -> Expectation:
-    """In every row with both values, the column has the value that `pairs` gives for the other column."""
+    """If neither column is null, the column has the value that `pairs` gives for the other one."""
     return Expectation(
         f"{column}_follows_from_{other}",
         f"Every {column} belongs to its {other}: {dict(pairs)}.",

@@ -376,7 +376,7 @@ class Zone:
         return self.files.landed(limit)
 
     def mark_processed(self, connection: psycopg.Connection[Any], digests: Collection[str], run: str) -> set[str]:
-        """Mark landed contents as processed in the caller's transaction, and return those that were not before.
+        """Mark landed contents as processed in the caller's transaction, and return the newly marked ones.
 
         Parameters
         ----------

@@ -54,7 +54,7 @@ def named(columns: Sequence[str], source: Source) -> list[str]:
 
 
 class RowWriter:
-    """Writes batches of rows, several at a time. A context manager.
+    """Buffers batches of rows and writes them together. A context manager.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class RowWriter:
     columns
         Names and types of the source's columns.
     own
-        Names of the optional own columns, `LINES` or `UNREADABLE`.
+        The platform's optional columns to write, `LINES` or `UNREADABLE`.
     """
 
     def __init__(self, target: Path, columns: Sequence[tuple[str, pa.DataType]], *own: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.base.printable_text import numbers_in_order
 from platform_assets.evaluation.estimate_text import told_estimate
 
 if TYPE_CHECKING:
@@ -61,6 +62,6 @@ def _gate(verdict: Mapping[str, Any]) -> Iterator[str]:
 
 def _subgroups(spec: ModelSpec, subgroups: Mapping[str, Any]) -> Iterator[str]:
     for column, values in subgroups.items():
-        for value, metrics in sorted(values.items()):
+        for value, metrics in sorted(values.items(), key=lambda entry: numbers_in_order(entry[0])):
             told = (f"{label} {told_estimate(metrics[name])}" for name, label in spec.task.card_metrics.items())
             yield f"- {column} {value}, {metrics['rows']['value']:,.0f} examples: {', '.join(told)}"

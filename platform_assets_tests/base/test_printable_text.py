@@ -7,7 +7,7 @@ import jsonschema_rs
 import psycopg
 import pytest
 
-from platform_assets.base.printable_text import VISIBLE, escaped, is_visible, unprintable
+from platform_assets.base.printable_text import VISIBLE, escaped, is_visible, numbers_in_order, unprintable
 from platform_assets_tests.postgres import owner_of
 
 if TYPE_CHECKING:
@@ -70,3 +70,8 @@ def test_the_database_folds_names_as_python_does(owner: psycopg.Connection[Any])
 def test_only_a_text_with_a_visible_character_is_visible(text: str, visible: bool) -> None:
     assert is_visible(text) is visible
     assert jsonschema_rs.is_valid({"type": "string", "pattern": VISIBLE}, text) is visible
+
+
+def test_numbers_in_texts_are_ordered_by_value() -> None:
+    texts = ["10", "under 30", "2", "30 to 44", "0"]
+    assert sorted(texts, key=numbers_in_order) == ["0", "2", "10", "30 to 44", "under 30"]

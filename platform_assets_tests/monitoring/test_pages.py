@@ -100,7 +100,7 @@ def test_a_model_has_its_checks_charts_and_incidents(services: Services, app: Fa
     assert 'aria-label="Predictions per day from ' in page
     assert "lowest 40 predictions, highest 100 predictions, 1 day with an alarm" in page
     assert "volume is down &lt;b&gt;now&lt;/b&gt;" in page
-    assert "No version was promoted yet." in page
+    assert "No version has been promoted yet." in page
 
 
 @pytest.mark.parametrize("path", ["/monitoring", PAGE])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 CUT_OFF = 10
-"""Local hour of the day before; see above."""
+"""Local hour of the day before, after which nothing is known; see the docstring of this module."""
 MEASURED_SHARE = 0.8
 """Part of the hours of a rolling mean that must be known. With fewer, the mean is null."""
 _EXACT = "decimal(38, 6)"

@@ -116,7 +116,7 @@ def has_sample_data(tables: TableStore) -> bool:
 
 
 def hours_of_months(tables: TableStore, months: Sequence[Month]) -> dict[datetime, float]:
-    """Return the stored value of each hour of some months, and of the month before each, by start of the hour."""
+    """Return the stored values by the start of their hour, for some months and the month before each of them."""
     days = {month.first - timedelta(days=1) for month in months}
     keys = [month.key for month in months_of([*days, *(month.first for month in months)])]
     rows = tables.scan(DEMAND_FORECAST.name, partitions=keys).select("datetime", "demand_forecast")

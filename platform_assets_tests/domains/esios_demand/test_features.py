@@ -58,7 +58,7 @@ def test_lags_are_the_same_hour_by_the_local_clock(march: dict[datetime, dict[st
         "lag_14d_mw": by_clock(at(day - 14 * DAY, hour)),
         "lag_day_type_mw": by_clock(at(day - same_type[0] * DAY, hour)),
         "lag_day_type_mean_3_mw": pytest.approx(mean(by_clock(at(day - back * DAY, hour)) for back in same_type)),
-        # The values rise by 100 MW a day, so the weekdays differ by the days between them.
+        # The values rise by 100 MW a day, so the correction for the weekday makes the naive forecast exact.
         "naive_d1_mw": by_clock(at(day, hour)),
     }
     assert row["newest_hour_mw"] == by_clock(at(day - DAY, 9))
