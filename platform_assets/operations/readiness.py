@@ -203,9 +203,13 @@ class _Model:
         yield Requirement("labels", real.assessment is not None, real.told, mend)
 
     def alerts(self) -> Iterator[Requirement]:
-        is_set = bool(self.services.settings.alert_webhook_url.get_secret_value())
-        found = "go to the webhook" if is_set else "go to the log only"
-        yield Requirement("alerts", is_set, found, "" if is_set else "set PLATFORM_ALERT_WEBHOOK_URL")
+        receivers = self.services.alert_routes().of(self.spec.owners)
+        if receivers:
+            told = ", ".join(receiver.name for receiver in receivers)
+            yield Requirement("alerts", is_met=True, found=f"go to {told}")
+        else:
+            mend = "set PLATFORM_ALERT_WEBHOOK_URL or PLATFORM_ALERT_ROUTES"
+            yield Requirement("alerts", is_met=False, found="go to the log only", mend=mend)
 
     def backup(self) -> Iterator[Requirement]:
         newest, longest = newest_backup(self.services.database), self.services.settings.backup_days
