@@ -5,6 +5,8 @@ PYTHONS := python3 python3.13 python3.12 python3.11
 VENV := .venv/bin
 # Extra arguments for the tool behind a target: make test ARGS="-k loans"
 ARGS :=
+# Resolution of `make bounds`: lowest-direct or highest
+RESOLUTION := lowest-direct
 # Optional features to install, separated by blanks: export EXTRAS=encoder
 export EXTRAS
 
@@ -13,7 +15,7 @@ unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PYTHONHOME PYTHONPATH
 # A run starts many processes. Without bytecode files, each compiles all its imports, which doubles the run time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run up test fuzz lint format bench docs pictures requirements clean sync
+.PHONY: help run up test fuzz lint format bench docs site definitions bounds wheel sbom audit delivery infra pictures requirements clean sync
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,6 +48,35 @@ bench: sync ## run the benchmarks against hand-written code
 
 docs: sync ## write the documentation pages that are generated from the code
 	@$(VENV)/python -m platform_assets.operations.settings_page
+	@$(VENV)/python -m platform_assets_tests.reference_pages
+
+site: sync ## build the documentation as a web site in .site/html
+	@.uv/$(UV_VERSION)/bin/uv run --isolated --frozen --only-group site python .ci/site.py
+
+definitions: sync ## validate the definitions and build tables with Dagster's command line
+	$(VENV)/dg check defs
+	$(VENV)/dagster asset materialize --select '+key:"credit_risk/client_features"' --module-name platform_assets.definitions
+
+bounds: sync ## run the tests with the oldest allowed dependencies; RESOLUTION=highest: with the newest
+	@.uv/$(UV_VERSION)/bin/uv venv --quiet --clear --python $(VENV)/python .bounds
+	@.uv/$(UV_VERSION)/bin/uv pip install --quiet --python .bounds --resolution $(RESOLUTION) --editable . --group dev
+	@.bounds/bin/pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+
+wheel: sync ## build the wheel into dist
+	@.uv/$(UV_VERSION)/bin/uv build --quiet --wheel --out-dir dist
+
+sbom: sync ## write the list of all components (CycloneDX) to dist/sbom.json
+	@mkdir -p dist
+	@.uv/$(UV_VERSION)/bin/uv export --quiet --frozen --no-dev --format cyclonedx1.5 --output-file dist/sbom.json
+
+audit: sync ## look up known vulnerabilities of the locked dependencies
+	@.uv/$(UV_VERSION)/bin/uv audit --frozen
+
+delivery: sync ## check the workflows and Dockerfiles
+	@.uv/$(UV_VERSION)/bin/uv run --isolated --frozen --only-group delivery .ci/delivery
+
+infra: sync ## check the Terraform code with checkov
+	@.uv/$(UV_VERSION)/bin/uv tool run --python $(VENV)/python checkov==3.3.30 --directory infra --config-file infra/checkov.yaml
 
 pictures: sync ## take the screenshots in docs/images from a running platform
 	@$(VENV)/python -m platform_assets_tests.pictures
@@ -54,7 +85,7 @@ requirements: sync ## list each requirement with the tests that prove it, and th
 	@$(VENV)/python -m platform_assets_tests.requirements
 
 clean: ## remove installed tools and caches, but keep .platform, which holds data
-	rm -rf .uv .venv .azurite .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .uv .venv .azurite .bench .bounds .site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Try the Python in .uv first, because it starts faster than a pyenv shim. It exists after the first run.

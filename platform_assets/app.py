@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from fastapi import APIRouter, FastAPI
+    from starlette.types import Scope
 
     from platform_assets.monitoring.incidents.watch import Watch
     from platform_assets.services import Services
@@ -101,7 +102,7 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     app.gates = gates(routers)
     app.add_middleware(AuthorizationMiddleware, access=access, gates=app.gates, problems=problems)
     meanwhile = nullcontext if bundle else services.async_reads.meanwhile
-    app.add_middleware(RequestMiddleware, count=metrics.count_request, problems=problems, meanwhile=meanwhile)
+    app.add_middleware(RequestMiddleware, count=_counting(services, metrics), problems=problems, meanwhile=meanwhile)
     problems.answered_by(app)
     include(app, routers)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -113,6 +114,18 @@ def _routers(services: Services, specs: Sequence[ModelSpec]) -> list[APIRouter]:
     domains = {spec.domain for spec in specs} if services.bundle else None
     modules = [*api_modules(domains), *modules_named("api", __package__ or "platform_assets")]
     return [module.router(services) for module in modules]
+
+
+def _counting(services: Services, metrics: Metrics) -> Callable[[Scope, int, float], None]:
+    """Return the function that counts a response. A service that runs from a bundle has no database for statistics."""
+    if services.bundle:
+        return metrics.count_request
+
+    def count(scope: Scope, status: int, seconds: float) -> None:
+        metrics.count_request(scope, status, seconds)
+        services.request_statistics.count(scope, status, seconds)
+
+    return count
 
 
 def _lifespan(

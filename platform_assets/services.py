@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from platform_assets.landing.landing_zone import LandingZones
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.models.registry import ModelRegistry
+    from platform_assets.monitoring.daily.model_days import ModelSources
     from platform_assets.monitoring.drift.history import DriftHistory
     from platform_assets.monitoring.drift.monitor import DriftMonitor
     from platform_assets.monitoring.incidents.delivery import Delivery
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from platform_assets.serving.live_models import LiveModels
     from platform_assets.serving.prediction_log import PredictionLog
     from platform_assets.serving.predictor import Predictor
+    from platform_assets.serving.request_statistics import RequestStatistics
     from platform_assets.settings import DomainSettings, Settings
     from platform_assets.web.api_keys import KeyRing
 
@@ -310,6 +312,13 @@ class Services:
         return Predictor(self.live_models, self.prediction_log)
 
     @opened
+    def request_statistics(self) -> RequestStatistics:
+        """Counts the requests for predictions of each model."""
+        from platform_assets.serving.request_statistics import RequestStatistics
+
+        return RequestStatistics(self._connection)
+
+    @opened
     def trainer(self) -> Trainer:
         """Trains, evaluates and reproduces models."""
         return Trainer(self.tables, self.artefacts, self.registry, self.encoders)
@@ -364,8 +373,11 @@ class Services:
 
     def _forget_predictions(self) -> int:
         from platform_assets.serving.prediction_log import delete_old
+        from platform_assets.serving.request_statistics import delete_old_statistics
 
-        return delete_old(self._own_connection, timedelta(days=self.settings.predictions_days))
+        age = timedelta(days=self.settings.predictions_days)
+        delete_old_statistics(self._connection, age)
+        return delete_old(self._own_connection, age)
 
     @property
     def forget_predictions(self) -> Callable[[], int]:
@@ -401,6 +413,14 @@ class Services:
         from platform_assets.monitoring.label_store import Labels
 
         return Labels(self._connection)
+
+    @opened
+    def model_sources(self) -> ModelSources:
+        """What the daily measurements of models are read from."""
+        from platform_assets.monitoring.daily.model_days import ModelSources
+
+        stores = self.engine, self.tables, self.registry, self.ledger, self.labels
+        return ModelSources(self._connection, *stores, self.drift_monitor, self.drift_history)
 
     @opened
     def incidents(self) -> Incidents:
@@ -477,6 +497,8 @@ class Services:
         # loaded does not delay it.
         if "prediction_log" in vars(self):
             self.prediction_log.close()
+        if "request_statistics" in vars(self):
+            self.request_statistics.close()
         if "live_models" in vars(self):
             self.live_models.close()
         if "engine" in vars(self):

@@ -178,6 +178,14 @@ class Settings(SettingsGroup):
     drift_cool_down_hours: Annotated[
         float, Field(ge=0, description="Shortest time between two launches because of drift, per model, in hours.")
     ] = 24.0
+    false_alarm_days: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Shortest mean time between two false alarms of the whole platform, in days: of all checks of "
+            "all models and tables together. More days mean later detection.",
+        ),
+    ] = 90.0
     drift_false_alarm_days: Annotated[
         float,
         Field(
@@ -185,7 +193,7 @@ class Settings(SettingsGroup):
             description="Shortest mean time between two false alarms of drift detection, per model, in days. More days "
             "mean fewer false alarms, and later detection.",
         ),
-    ] = 1_000.0
+    ] = 2_000.0
     engine: Annotated[
         Literal["duckdb", "spark"],
         Field(

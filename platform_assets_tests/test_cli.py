@@ -70,7 +70,7 @@ def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path
     [waits] = [line for line in lines if line.startswith("sensor_maintenance/predictions: ")]
     assert "files wait: sensor_maintenance_model has no champion" in waits
     assert "`platform-assets decide approve`" in waits
-    assert re.fullmatch(rf"Tables: {home}/lake\. Run [-\da-f]+; view it with `.venv/bin/dagster dev`\.", lines[-1])
+    assert re.fullmatch(rf"Tables: {home}/lake\. Run [-\da-f]+; view it with `platform-assets up`\.", lines[-1])
     assert list(tmp_path.iterdir()) == [home]
     wait_until_stopped(home)
     assert [path.name for path in (home / "scratch").iterdir()] == []

@@ -37,13 +37,13 @@ PAGES = [
     if page != ROOT / "docs" / "requirements.md"
 ]
 
-TESTED_ELSEWHERE = {"make", "curl", "uv", "export"}
+TESTED_ELSEWHERE = {"make", "make-secrets", "curl", "deploy", "docker", "uv", "export"}
 """Programs in shell examples whose arguments are not checked here: other tests run them, or they are third-party."""
 
 _SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _ASSIGNMENT = re.compile(r"[A-Z_]+=")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
-_BLOCK = re.compile(r"^(```|~~~).*?\n(.*?)^\1|((?:^(?: {4}|\t).*\n)+)", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^(```|~~~).*?\n(.*?)^\1|((?:^(?: {4}|\t)[^\n]*\n)+)", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
 _MAKE = re.compile(r"(?<![\w-])make((?:[ \t]+[A-Z]\w*=(?:\"[^\"]*\"|'[^']*'|\S*))*)[ \t]+([a-z][\w-]*)")
 _COMMAND = re.compile(r"(?<![\w./-])(?:\.venv/bin/)?platform-assets[ \t]+([a-z][\w-]*)(?:[ \t]+([a-z][\w-]*))?")
@@ -191,6 +191,7 @@ def test_a_page_names_only_existing_things(page: Path) -> None:
         ("![a picture](gone.png)", ["link to gone.png"]),
         ('<img src="gone.png" width="10">', ["link to gone.png"]),
         ("see [it]\n\n[it]: gone.md\n", ["link to gone.md"]),
+        ("    make test\n\nafter an indented block: `make tset`", ["make tset"]),
     ],
 )
 def test_a_missing_target_variable_module_or_link_is_reported(tmp_path: Path, text: str, expected: list[str]) -> None:

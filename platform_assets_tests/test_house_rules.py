@@ -18,6 +18,7 @@ import pytest
 from platform_assets import domains
 from platform_assets.base.discovery import modules_named, subpackages
 from platform_assets.lake.schemas import Column, TableSchema
+from platform_assets.monitoring.daily import schemas as daily_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +32,8 @@ FACT = re.compile(
     r"|exists?|covers?|adds?_up|stays?|contains?|never|every|no)(_|$)"
 )
 VERB = re.compile(
-    r"^(audit|backfill|build|decide|delete|erase|evaluate|harvest|load|materialise|monitor|predict|promote|publish|rebuild"
-    r"|refresh|reject|reproduce|restore|rollback|train|upkeep)(_|$)"
+    r"^(audit|backfill|build|decide|delete|erase|evaluate|harvest|issue|load|materialise|monitor|predict|promote"
+    r"|publish|rebuild|refresh|reject|reproduce|restore|rollback|train|upkeep)(_|$)"
 )
 MODEL_SUFFIX = "_model"
 SENTENCE = re.compile(r"^[A-Z`].{10,}[.:]$", re.DOTALL)
@@ -45,9 +46,9 @@ def load() -> dg.Definitions:
 
 
 def declared_tables() -> dict[str, TableSchema]:
-    """Return all tables that the domains declare in `schemas.py`, by name."""
+    """Return all tables that the domains and the monitoring declare in `schemas.py`, by name."""
     tables: dict[str, TableSchema] = {}
-    for module in modules_named("schemas", domains.__name__):
+    for module in (*modules_named("schemas", domains.__name__), daily_schemas):
         for value in vars(module).values():
             values = value if isinstance(value, tuple | list) else (value,)
             tables |= {table.name: table for table in values if isinstance(table, TableSchema)}

@@ -173,6 +173,7 @@ def actor_of(context: Context) -> Actor:
 def told(request: Request) -> Iterator[str]:
     """Yield the description of a request, line by line."""
     from platform_assets.evaluation.estimate_text import told_estimate
+    from platform_assets.evaluation.metric_catalogue import ordered
 
     evidence: Any = request.evidence
     champion = f"version {request.champion[0]}" if request.champion else "none"
@@ -184,6 +185,7 @@ def told(request: Request) -> Iterator[str]:
     yield "gate: " + ("passed" if request.passed else "FAILED")
     yield from (f"  {'+' if one['passed'] else '-'} {one['told']}" for one in evidence["verdict"]["reasons"])
     difference = evidence.get("difference") or {}
-    for name, one in evidence["metrics"].items():
+    metrics = evidence["metrics"]
+    for name in ordered(metrics):
         beside = f"; minus champion {told_estimate(difference[name], DIGITS)}" if name in difference else ""
-        yield f"  {name}: {told_estimate(one, DIGITS)}{beside}"
+        yield f"  {name}: {told_estimate(metrics[name], DIGITS)}{beside}"

@@ -55,6 +55,11 @@ HAPPENED = {
 }
 """Label of each kind of event."""
 PLOTS = {
+    "last_week": "Predictions and truth of the last week",
+    "residuals": "Errors over time",
+    "values": "Predicted and true values",
+    "error_by_group": "Error by group",
+    "coverage_by_group": "Interval coverage by group",
     "roc": "ROC curve",
     "precision_recall": "Precision-recall curve",
     "calibration": "Calibration",
@@ -63,11 +68,6 @@ PLOTS = {
     "scores": "Score distribution",
     "importance": "Feature importance",
     "decision_surface": "Decision surface",
-    "last_week": "Predictions and truth of the last week",
-    "residuals": "Errors over time",
-    "values": "Predicted and true values",
-    "error_by_group": "Error by group",
-    "coverage_by_group": "Interval coverage by group",
     "learning_curve": "Learning curve",
     "fit_times": "Time of a fit",
 }

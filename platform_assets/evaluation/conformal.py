@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TrainingError
 
@@ -115,11 +115,17 @@ def widths(residuals: ArrayLike, groups: NDArray[Any] | None, declared: Interval
     return Widths(
         of_all,
         {
-            cast("Group", key): _quantile(size[places], declared.level)
-            for key, places in members.items()
+            key: _quantile(size[places], declared.level)
+            for key, places in zip(map(_plain, members), members.values(), strict=True)
             if len(places) >= declared.fewest
         },
     )
+
+
+def _plain(key: Any) -> Group:
+    """Return a value of NumPy as one of Python, which an artefact can store."""
+    plain: Group = key.item() if hasattr(key, "item") else key
+    return plain
 
 
 def _quantile(size: Floats, level: float) -> float:

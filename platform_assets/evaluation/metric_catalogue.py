@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     from platform_assets.evaluation.metric_definitions import Metric
 
+_COUNTS = ("rows", "positives")
 _KNOWN = {**metrics.METRICS, **regression_metrics.METRICS}
+# Counts of rows come last in tables.
+_KNOWN |= {name: _KNOWN.pop(name) for name in _COUNTS}
+_BEFORE_SKILLS = "r2"
 SUBGROUP_METRICS = tuple(dict.fromkeys((*metrics.SUBGROUP_METRICS, *regression_metrics.SUBGROUP_METRICS)))
 """Metrics that are shown for each subgroup, in their order; a task has some of them."""
 
@@ -40,9 +44,13 @@ def metric_named(name: str) -> Metric:
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Return names of metrics in the order of their definitions; then skills, then unknown ones, by name."""
-    places = {name: place for place, name in enumerate(_KNOWN)}
-    return sorted(names, key=lambda name: (places.get(name, len(places)), find_metric(name) is None, name))
+    """Return names of metrics in the order of their definitions, skills by name after R², unknown ones last."""
+    places = {name: float(place) for place, name in enumerate(_KNOWN)}
+
+    def place(name: str) -> float:
+        return places.get(name, places[_BEFORE_SKILLS] + 0.5 if find_metric(name) else len(places))
+
+    return sorted(names, key=lambda name: (place(name), name))
 
 
 def bounded_metrics() -> list[str]:

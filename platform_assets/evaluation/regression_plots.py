@@ -72,7 +72,7 @@ def last_week(judged: Judged, unit: str, time: str) -> bytes:
     shown, at = judged.only(recent), times[recent]
     metrics = errors_of(shown, ()).metrics()
     number = f"MAE {_number(metrics['mae'])} {unit}"
-    with new_plot("Last week of the holdout", number, _rows(shown, f"{_span(at)}, UTC")) as axes:
+    with new_plot("Last week", number, _rows(shown, f"{_span(at)}, UTC")) as axes:
         if shown.found.ndim > 1:
             label = f"interval, {metrics['interval_coverage']:.0%} of labels inside" if len(at) else "interval"
             low, high = shown.found[:, 1], shown.found[:, 2]

@@ -21,9 +21,11 @@ from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.schemas import TableSchema
 from platform_assets.lake.step_tables import QUARANTINE, STORE, StepTables, step_tables
 from platform_assets.lake.validation import HISTORY, Check, Validated, Validator, checks_of, conform
+from platform_assets.orchestration.declared import ON_REQUEST
 from platform_assets.orchestration.failures import plain_failures
 
 KEY = "platform/key"
+ACCUMULATES = "platform/accumulates"
 PARTITION_BY = "partition_expr"
 """Dagster's metadata key for the name of the partition column."""
 IO_MANAGER = "tables_io"
@@ -101,6 +103,9 @@ def _declared_by(schema: TableSchema) -> dict[str, Any]:
         "key": schema.name.split("/"),
         "group_name": schema.domain,
         "metadata": _table_metadata(schema),
+        "freshness_policy": dg.FreshnessPolicy.time_window(fail_window=schema.fresh_within)
+        if schema.fresh_within
+        else None,
         "check_specs": [_check_spec(schema, check) for check in checks_of(schema)],
         "io_manager_key": IO_MANAGER,
     }
@@ -178,6 +183,8 @@ def _table_metadata(schema: TableSchema) -> dict[str, Any]:
         "dagster/table_name": schema.name.replace("/", "."),
         STORE: schema.store,
         KEY: list(schema.key),
+        ACCUMULATES: schema.accumulates,
+        **({ON_REQUEST: True} if schema.on_request else {}),
         **({QUARANTINE: schema.quarantine} if schema.source else {}),
         **({PARTITION_BY: schema.partition_column} if schema.partition_column else {}),
     }

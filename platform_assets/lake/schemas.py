@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     import ibis.expr.types as ir
 
@@ -83,6 +84,11 @@ class TableSchema:
     accumulates
         Whether a run adds a batch of rows to the table, instead of replacing it. The checks then apply to the batch
         only.
+    fresh_within
+        Time within which a new version must follow; None for a table without a schedule. The daily monitoring compares
+        the age of every table with its usual age.
+    on_request
+        Whether only the table's own job materialises it, not `platform-assets run`.
     subject
         The person that a row is about, so that `platform-assets erase` finds it; None if it is about no person.
 
@@ -102,6 +108,8 @@ class TableSchema:
     store: Literal["lake", "online"] = "lake"
     partition_by: str | Callable[[ir.Table], ir.StringValue] | None = None
     accumulates: bool = False
+    fresh_within: timedelta | None = None
+    on_request: bool = False
     subject: Subject | None = None
 
     def __post_init__(self) -> None:

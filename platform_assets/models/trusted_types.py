@@ -10,6 +10,7 @@ TRUSTED_TYPES = (
     "platform_assets.models.calibration.CalibratedEstimator",
     "platform_assets.models.interval_regressor.IntervalRegressor",
     "platform_assets.models.number_estimators.NumberColumns",
+    "platform_assets.models.relative_regression.RelativeRegression",
     "platform_assets.models.row_limit.LimitedRows",
     "platform_assets.models.text_estimators.CompactTfidf",
     "platform_assets.models.text_estimators.SentenceVectors",
@@ -31,6 +32,7 @@ STABLE_MODULES = (
     "platform_assets.models.calibration",
     "platform_assets.models.interval_regressor",
     "platform_assets.models.number_estimators",
+    "platform_assets.models.relative_regression",
     "platform_assets.models.row_limit",
     "platform_assets.models.text_estimators",
 )

@@ -1,4 +1,4 @@
-"""HTTP routes of labels, the observed outcomes of predictions, for any model; and the route of `trace`."""
+"""HTTP routes of labels, the observed outcomes of predictions, for any model; the route of `trace`; and the pages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import JSON
 from platform_assets.monitoring.labels import LONGEST_SUBJECT, Filed, Label, fault
+from platform_assets.monitoring.pages import PageSources, pages
 from platform_assets.monitoring.trace.example import EXAMPLE
 from platform_assets.monitoring.trace.results import Trace, trace_as_json
 from platform_assets.web.one_or_many import (
@@ -37,7 +38,7 @@ _MODEL = "credit_risk_model"
 _REQUEST = "3f2a8c0de1b94a7f9d5c6b7a8e9f0a1b"
 _STANDING = (
     "`current`: the label counts. `superseded`: a label of the same prediction, or of the same subject and time, was "
-    "observed later. `contradictory`: such a label has the other value and was observed at the same time, so neither "
+    "observed later. `contradictory`: such a label has another value and was observed at the same time, so neither "
     "counts."
 )
 ModelName = Annotated[str, Path(description="Name of the registered model.", examples=[_MODEL])]
@@ -241,6 +242,18 @@ def router(services: Services) -> APIRouter:
     routes = APIRouter()
     if services.bundle is None:
         _add_labels(routes, services)
+        routes.include_router(
+            pages(
+                PageSources(
+                    services.settings,
+                    lambda: services.tables,
+                    lambda: services.ledger,
+                    lambda: services.labels,
+                    lambda: services.database,
+                    lambda: services.incidents,
+                )
+            )
+        )
         _add_trace(routes, services)
     return routes
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from platform_assets.monitoring.assets import evaluation_job, real_performance_check
+from platform_assets.monitoring.daily.assets import daily_definitions
 from platform_assets.monitoring.drift.assets import drift_check
 from platform_assets.monitoring.drift.sensors import drift_sensor
 from platform_assets.monitoring.incidents.defs import definitions as incident_definitions
@@ -27,4 +28,4 @@ def definitions(declared: Declared) -> dg.Definitions:
         jobs=[evaluation_job(spec) for spec in declared.models],
         sensors=[*([lineage_sensor()] if settings.openlineage_url else []), *on_drift],
     )
-    return dg.Definitions.merge(of_models, incident_definitions(declared))
+    return dg.Definitions.merge(of_models, daily_definitions(declared, settings), incident_definitions(declared))

@@ -206,7 +206,7 @@ def _about(table: PredictionTable, subject: Sequence[str]) -> sql.Composed:
     from psycopg import sql
 
     if len(subject) == 1:
-        same = [sql.SQL("{} = sent.subject").format(_column(subject[0]))]
+        same = [sql.SQL("{}::text = sent.subject").format(_column(subject[0]))]
     else:
         # The columns are compared one by one, so that an index on the first of them can be used.
         same = [

@@ -97,7 +97,9 @@ def assess(spec: ModelSpec, threshold: float | None, found: LabelledPredictions)
     if spec.task.too_few(found.labels):
         return None
     labels = spec.task.labels(found.rows["label"])
-    judged = Judged(found.rows, "group", labels, found.outputs, threshold)
+    # Plots over time read the column of the split.
+    rows = found.rows.rename(columns={"at": getattr(spec.split, "time", None) or "at"})
+    judged = Judged(rows, "group", labels, found.outputs, threshold)
     estimates = spec.task.evaluate(judged, spec.resamples)
     return Assessment(
         spec=spec,

@@ -307,7 +307,7 @@ def _say_what_next(report: Report, settings: Settings) -> None:
         if settings.lake_is_memory
         else shown(settings.lake)
     )
-    where = f"Tables: {where}. Run {report.run_id}; view it with `.venv/bin/dagster dev`."
+    where = f"Tables: {where}. Run {report.run_id}; view it with `platform-assets up`."
     out.print(where, markup=False)
 
 

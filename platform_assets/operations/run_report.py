@@ -5,17 +5,18 @@ The command `run` uses it. The UI and the schedules launch runs through Dagster.
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import dagster as dg
 
 from platform_assets.base.errors import PlatformError
+from platform_assets.orchestration.declared import ON_REQUEST
 from platform_assets.orchestration.failures import DUCKDB_INTERRUPTION, INTERRUPTED, innermost, reason
 from platform_assets.orchestration.in_process_runs import partition_tags, run_in_process
 from platform_assets.serving.assets import WAITS
-from platform_assets.training.metadata import APPROVAL, ON_REQUEST, VERDICT
+from platform_assets.training.metadata import APPROVAL, VERDICT
 
 State = Literal["waiting", "running", "done", "failed", "skipped"]
 NEWEST_PARTITIONS = 26
@@ -109,7 +110,7 @@ def materialise_all(
     tell
         Called with each message that an asset logs at level INFO.
     """
-    job = _without_checks_on_request(definitions).resolve_implicit_global_asset_job_def()
+    job = _without_those_on_request(definitions).resolve_implicit_global_asset_job_def()
     recorder = _Recorder(job, progress, tell)
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, recorder)
@@ -123,16 +124,15 @@ def materialise_all(
     return Report(recorder.finished(), run_id, interrupted=recorder.run_failure == INTERRUPTED)
 
 
-def _without_checks_on_request(definitions: dg.Definitions) -> dg.Definitions:
-    """Return the assets and checks of some definitions, without the checks that run on request only."""
-    checks = [
-        one
-        for one in definitions.asset_checks or ()
-        if not any(ON_REQUEST in spec.metadata for spec in one.check_specs)
-    ]
+def _without_those_on_request(definitions: dg.Definitions) -> dg.Definitions:
+    """Return the assets and checks of some definitions, without those that run on request only."""
+
+    def runs(specs: Iterable[dg.AssetSpec | dg.AssetCheckSpec]) -> bool:
+        return not any(ON_REQUEST in spec.metadata for spec in specs)
+
     return dg.Definitions(
-        assets=definitions.assets,
-        asset_checks=checks,
+        assets=[one for one in definitions.assets or () if not isinstance(one, dg.AssetsDefinition) or runs(one.specs)],
+        asset_checks=[one for one in definitions.asset_checks or () if runs(one.check_specs)],
         resources=definitions.resources,
         executor=definitions.executor,
         loggers=definitions.loggers,

@@ -15,13 +15,14 @@ from platform_assets.base.errors import DatabaseError, first_line
 from platform_assets.monitoring.incidents import kinds
 from platform_assets.monitoring.incidents.kinds import cause
 from platform_assets.operations.supervisor import Server, ServerEnded
-from platform_assets.orchestration.storage import PROJECT
+from platform_assets.orchestration.storage import PROJECT, dagster_home_for_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from platform_assets.operations.up_lock import DatabaseClaim
     from platform_assets.services import Services
+    from platform_assets.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 SERVICE = "platform"
@@ -36,7 +37,7 @@ def servers(services: Services) -> list[Server]:
         Server(
             name="Dagster UI",
             command=[_program("dagster-webserver"), "-h", LOOPBACK, "-p", str(settings.dagster_port), *_workspace()],
-            environment=_dagster_environment(),
+            environment=_dagster_environment(settings),
             port=settings.dagster_port,
             health_path="/server_info",
         ),
@@ -51,7 +52,7 @@ def servers(services: Services) -> list[Server]:
         Server(
             name="Dagster daemon",
             command=[_program("dagster-daemon"), "run", *_workspace()],
-            environment=_dagster_environment(),
+            environment=_dagster_environment(settings),
         ),
     ]
 
@@ -166,9 +167,9 @@ def _workspace() -> list[str]:
     return ["-w", str(PROJECT / "workspace.yaml")]
 
 
-def _dagster_environment() -> dict[str, str]:
-    # The daemon requires DAGSTER_HOME. The project's dagster.yaml stores everything below PLATFORM_HOME.
-    return {"DAGSTER_HOME": str(PROJECT), "PLATFORM_AUTOMATION": "on"}
+def _dagster_environment(settings: Settings) -> dict[str, str]:
+    # The daemon requires DAGSTER_HOME.
+    return {"DAGSTER_HOME": str(dagster_home_for_servers(settings)), "PLATFORM_AUTOMATION": "on"}
 
 
 def _program(name: str) -> str:

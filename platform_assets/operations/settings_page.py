@@ -26,7 +26,7 @@ Credentials of object stores come from the stores' own variables, for example `A
 `AWS_SECRET_ACCESS_KEY` and `AWS_ENDPOINT_URL`. They apply to sources and to the lake. The lake supports S3, Azure and
 Google Cloud Storage without further packages.
 
-Each domain lists its own variables in the `settings.md` of its folder in [domains](../platform_assets/domains).
+Each domain lists its own variables in the `settings.md` of its folder in `platform_assets/domains`.
 
 `make docs` generates this page from the code.
 """

@@ -11,6 +11,7 @@ import select
 import time
 import weakref
 from pathlib import Path
+from shutil import copyfile
 from typing import TYPE_CHECKING, Any, Self
 
 from dagster import DagsterEventType, DagsterInstance
@@ -44,7 +45,10 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 1
 """Idle time after which a pooled connection is tested before reuse."""
 _GIVEN_BACK = "given back"
-PROJECT = Path(__file__).parents[2]
+_PACKAGE = Path(__file__).parents[1]
+# A wheel contains `dagster.yaml` and `workspace.yaml` in the package's folder.
+PROJECT = _PACKAGE if (_PACKAGE / "dagster.yaml").exists() else _PACKAGE.parent
+"""Folder with `dagster.yaml` and `workspace.yaml`: the root of a checkout, or the folder of the installed package."""
 RUN_ENDS = frozenset({DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED})
 
 
@@ -58,7 +62,7 @@ def dagster_instance(settings: Settings | None = None, project: Path = PROJECT) 
 
     """
     if not (project / "dagster.yaml").exists():
-        raise PlatformError(f"{project} has no dagster.yaml; run from a checkout of the project")
+        raise PlatformError(f"{project} has no dagster.yaml; install platform-assets again, or restore the file")
     home = _dagster_home(settings or load_settings())
     return DagsterInstance.from_ref(InstanceRef.from_dir(str(home), config_dir=str(project)))
 
@@ -251,6 +255,16 @@ def _has_a_message(connection: Any) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def dagster_home_for_servers(settings: Settings) -> Path:
+    """Return the folder for DAGSTER_HOME, with the current `dagster.yaml`.
+
+    Dagster's servers write files into DAGSTER_HOME, so it cannot be the folder of the package, which may be read-only.
+    """
+    home = _dagster_home(settings)
+    copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
+    return home.resolve()
 
 
 def _dagster_home(settings: Settings) -> Path:

@@ -111,6 +111,7 @@ class Predictor:
         ArtefactError
             A feature is missing or has the wrong type.
         """
+        asked.models.append(name)
         live = self._live_models.live(name)
         predicted = Predicted(live, live.outputs(rows))
         features = live.model.features

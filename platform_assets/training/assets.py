@@ -12,6 +12,7 @@ from platform_assets.approval.requests import Request, request_approval
 from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.delta_tables import TableStore
+from platform_assets.orchestration.declared import ON_REQUEST
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets.orchestration.run_states import UNFINISHED
 from platform_assets.training import metadata as model_metadata
@@ -38,11 +39,13 @@ def model_definitions(spec: ModelSpec) -> dg.Definitions:
         `platform_assets.monitoring` adds the job `evaluate_<name>`.
     """
     asset, evaluation = model_asset(spec), evaluation_check(spec)
+    loaded = dg.AssetSelection.assets(*(name.split("/") for name in spec.loaded_separately)).upstream()
+    refreshed = (dg.AssetSelection.assets(asset).upstream() - loaded).downstream()
     train = dg.define_asset_job(
         f"train_{spec.name}",
         # Upstream tables are refreshed so that training sees new rows. Downstream assets of these tables are refreshed
         # so that the online tables stay in step.
-        selection=dg.AssetSelection.assets(asset).upstream().downstream() - dg.AssetSelection.checks(evaluation),
+        selection=refreshed - dg.AssetSelection.checks(evaluation),
         description=f"Refresh the tables of {spec.key}, then train, evaluate and register it as challenger.",
     )
     return dg.Definitions(
@@ -114,7 +117,7 @@ def evaluation_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
         name=EVALUATION,
         description=f"The champion of {spec.key}, or its newest version, meets the criteria on the examples that were "
         "labelled since it was trained, or on the holdout if there are too few.",
-        metadata={model_metadata.ON_REQUEST: True},
+        metadata={ON_REQUEST: True},
     )
     def check(trainer: dg.ResourceParam[Trainer]) -> dg.AssetCheckResult:
         with plain_failures():

@@ -44,7 +44,8 @@ def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict
         "seed": spec.seed,
         **spec.task.identity,
     }
-    # `FittedModel` is excluded, because scoring is not part of training. Golden rows verify that scores are unchanged.
+    # Model and output are excluded, because scoring is not part of training. Golden rows verify that scores are
+    # unchanged.
     of_model: tuple[Callable[..., Any], ...] = (
         spec.examples,
         type(spec.split),
@@ -53,7 +54,7 @@ def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict
     )
     return {
         "data": _digest(dict(table_digests)),
-        CODE: code_digest((*TRAINING, *of_model), without=(FittedModel,)),
+        CODE: code_digest((*TRAINING, *of_model), without=(FittedModel, type(spec.task.learner.output))),
         PARAMETERS: _digest(parameters),
         "libraries": _digest(library_versions()),
     }

@@ -70,7 +70,7 @@ def demand_sound(spec: ModelSpec, examples: Frame) -> None:
         *spec.subgroups,
         *spec.error_columns,
     ]
-    if missing := [name for name in wanted if name not in examples.columns]:
+    if missing := [name for name in dict.fromkeys(wanted) if name not in examples.columns]:
         raise TrainingError(
             f"{told} returns no column {', '.join(missing)}; it returns {', '.join(map(str, examples.columns))}"
         )

@@ -21,8 +21,6 @@ VERDICT = "verdict"
 """Metadata key of the quality gate's verdict."""
 APPROVAL = "approval"
 """Metadata key of the state of the approval request."""
-ON_REQUEST = "platform/on_request"
-"""Metadata key of a check that runs on request only, because the training has just done the same evaluation."""
 LONGEST_TEXT = 300
 """Characters after which a text in a table is truncated."""
 KIB = 1_024

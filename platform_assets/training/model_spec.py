@@ -14,6 +14,7 @@ from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.base.errors import TrainingError
 from platform_assets.settings import variable
 from platform_assets.training.explanations import permutation_importance
+from platform_assets.training.monitoring_policy import MonitoringPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -220,6 +221,8 @@ class ModelSpec:
         Number of bootstrap resamples for intervals.
     retraining
         Schedule of automatic retraining.
+    loaded_separately
+        Tables that a job of their own loads, such as tables with partitions. The training job does not refresh them.
     approval
         Policy for approving a version as champion.
     incoming
@@ -230,6 +233,8 @@ class ModelSpec:
         Tables of stored predictions that labels are matched with, in addition to the prediction log.
     label_horizon
         Maximum time between a prediction about a subject and the time of a label about the same subject.
+    monitoring
+        Policy of the daily monitoring, and the work list of the monitoring page.
 
     Raises
     ------
@@ -261,11 +266,13 @@ class ModelSpec:
     learning_curve: tuple[int, ...] = ()
     resamples: int = 200
     retraining: Retraining = field(default_factory=Retraining)
+    loaded_separately: tuple[str, ...] = ()
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     incoming: Incoming | None = None
     seed: int = 20_260_101
     prediction_tables: tuple[PredictionTable, ...] = ()
     label_horizon: timedelta = timedelta(days=30)
+    monitoring: MonitoringPolicy = field(default_factory=MonitoringPolicy)
 
     def __post_init__(self) -> None:
         if self.key.count("/") != 1:

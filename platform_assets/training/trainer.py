@@ -266,11 +266,11 @@ class Trainer:
             try:
                 shared = judged.only(spec.split.held_out(champion.parameters, judged.examples, judged.labels))
                 found = self._artefacts.load(champion.digest).outputs(shared.examples)
+                theirs = replace(shared, found=found, threshold=champion.threshold)
+                difference = spec.task.compare(shared, theirs, spec.resamples)
             except (ArtefactError, TrainingError) as error:
                 told = f"cannot be compared with the champion, version {champion.version}: {error}"
                 return _Comparison(Reason(demand.name, passed=False, told=told))
-            theirs = replace(shared, found=found, threshold=champion.threshold)
-            difference = spec.task.compare(shared, theirs, spec.resamples)
             reason = keeps_up(demand, difference)
             if len(shared.labels) < len(judged.labels):
                 some = f"{len(shared.labels):,} of {len(judged.labels):,} held-out examples"

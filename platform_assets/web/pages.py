@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 TEMPLATES = HERE / "templates"
-_NEXT = re.compile(r"/approvals(/\d{1,19})?(\?[\w=&.+%-]*)?", re.ASCII)
+_NEXT = re.compile(r"(/approvals(/\d{1,19})?|/monitoring(/\w{1,100})?)(\?[\w=&.+%-]*)?", re.ASCII)
 """Paths to which sign-in may redirect; never another site."""
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 

@@ -21,8 +21,11 @@ class Asked:
         Id of the request in the logs.
     logging
         Futures of log writes that must succeed before the response is sent.
+    models
+        Names of the models that the request asked for predictions.
     """
 
     caller: str
     request_id: str
     logging: list[Future[None]] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)

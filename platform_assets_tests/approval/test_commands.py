@@ -494,7 +494,7 @@ def test_the_secret_of_a_key_is_printed_only_when_the_key_is_created(desk: Desk)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("add", "anna", "--scope", "rule"), "choose from read, predict, label, approve"),
+        (("add", "anna", "--scope", "rule"), "choose from read, predict, label, trace, approve"),
         (("add", "anna smith", "--scope", "read"), "'anna smith' is not a valid name"),
         (("add", "known", "--scope", "read"), "there is a key known; choose another name"),
         (("revoke", "nobody"), "there is no key 'nobody'; `platform-assets keys list`"),

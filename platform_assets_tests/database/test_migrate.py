@@ -175,6 +175,7 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
         "platform.online_versions": everything,
         "platform.predictions": everything,
         "platform.refused_labels": ["INSERT", "SELECT"],
+        "platform.request_statistics": everything,
         "platform.sessions": ["SELECT"],
         "platform.watch_heartbeats": everything,
     }

@@ -153,6 +153,7 @@ def served(plant: Plant, services: Services, request: Request) -> None:
     # The log has no intervals and no baselines, so only the criterion on MAPE is judged.
     assert [reason.name for reason in performance.assessment.verdict.reasons] == ["mape_is_at_most_0_04"]
     assert "30 of 48 predictions of version 1 have a label" in performance.told
+    assert {"last_week.png", "residuals.png", "values.png"} == set(performance.assessment.plots)
     assert performance.champion.request_id == request.id
 
 

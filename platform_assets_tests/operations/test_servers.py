@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 from platform_assets.app import application
 from platform_assets.operations.servers import DatabaseWatch, servers
 from platform_assets.operations.up_lock import DatabaseClaim
-from platform_assets.orchestration.storage import PlatformStorage
+from platform_assets.orchestration.storage import PROJECT, PlatformStorage
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.database.test_connections import kill_server
@@ -48,6 +48,14 @@ def test_up_starts_the_ui_the_daemon_the_service_and_mlflow(tmp_path: Path, data
     assert (found["MLflow"].page, "read only" in found["MLflow"].note) == ("/#/models", True)
     automatic = {name for name, server in found.items() if server.environment.get("PLATFORM_AUTOMATION") == "on"}
     assert automatic == {"Dagster UI", "Dagster daemon", "service"}
+
+
+def test_dagsters_servers_write_into_the_home_and_not_into_the_package(tmp_path: Path, database_url: str) -> None:
+    found = of(tmp_path, database_url=SecretStr(database_url), mlflow_tracking_uri=SecretStr(TRACKING))
+    for name in ("Dagster UI", "Dagster daemon"):
+        folder = Path(found[name].environment["DAGSTER_HOME"])
+        assert folder.is_relative_to(tmp_path)
+        assert (folder / "dagster.yaml").read_text() == (PROJECT / "dagster.yaml").read_text()
 
 
 def test_up_starts_no_mlflow_if_a_tracking_server_is_configured(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from platform_assets.lake.expectations import is_present, is_unique
 from platform_assets.lake.schemas import Column, TableSchema
 
@@ -18,6 +20,7 @@ QUERIES = TableSchema(
         Column("error", "string", "Reason of a failed search; null after success."),
     ),
     key=("asked_at", "query"),
+    fresh_within=timedelta(days=2),
     store="online",
 )
 

@@ -1,33 +1,45 @@
 """The power demand in Dagster: the monthly table, its checks, the CSV file, the job and its schedule."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import ExitStack
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
 
 from platform_assets.base.frames import Expression
-from platform_assets.domains.esios_demand import demo, export, metadata, schemas, sql_table
+from platform_assets.database.connections import Database
+from platform_assets.domains.esios_demand import demo, export, features, metadata, schemas, sql_table
+from platform_assets.domains.esios_demand.forecast_errors import errors_by_hour, labels_of, recent
 from platform_assets.domains.esios_demand.harvest import JOB, has_sample_data, hours_of_months
 from platform_assets.domains.esios_demand.harvest import harvest as harvest_months
+from platform_assets.domains.esios_demand.issued_forecasts import IssuedForecasts
+from platform_assets.domains.esios_demand.issuing import BEGINNING, adopt_lost, batch_number, issue
+from platform_assets.domains.esios_demand.model import MODEL
 from platform_assets.domains.esios_demand.months import FIRST_MONTH, ZONE, Month, months_around
 from platform_assets.domains.esios_demand.quality import examine
 from platform_assets.domains.esios_demand.settings import EsiosSettings
 from platform_assets.domains.esios_demand.sources import open_esios
-from platform_assets.engine.query_engine import Engine
+from platform_assets.engine.query_engine import Engine, as_frame
+from platform_assets.engine.row_batch import RowBatch
 from platform_assets.lake.assets import IO_MANAGER, column_schema, table_asset
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.sql_target import SqlTarget
 from platform_assets.lake.validation import Rows
 from platform_assets.landing.declared_sources import Sources
+from platform_assets.monitoring.label_store import Labels
 from platform_assets.orchestration.failures import plain_failures
 from platform_assets.orchestration.in_process_runs import partition_tags, partitions_of_run
+from platform_assets.serving.assets import WAITS
+from platform_assets.serving.current_champions import CurrentChampions
 
 OWNERS = ["team:platform"]
 # The last partition is the month after the current one, because the operator publishes a week ahead.
 MONTHS = dg.MonthlyPartitionsDefinition(FIRST_MONTH, timezone=ZONE, end_offset=2)
 # Daily, after the operator updates the forecast in the morning.
 SCHEDULE = "30 9 * * *"
+# At the cut-off of the features, after the harvest.
+ISSUE_SCHEDULE = "0 10 * * *"
 
 
 @table_asset(schemas.DEMAND_FORECAST, owners=OWNERS, kinds={"esios"}, partitions_def=MONTHS)
@@ -94,6 +106,63 @@ def demand_forecast_esios(
     return dg.MaterializeResult(metadata=metadata.of_load(loaded, sql_target.place))
 
 
+@table_asset(schemas.DEMAND_FEATURES, owners=OWNERS, kinds={"duckdb"})
+def demand_features(demand_forecast: Expression) -> Expression:
+    """Features of each hour, all known at 10:00 local time on the day before. The last rows are the next day."""
+    return features.demand_features(demand_forecast)
+
+
+@table_asset(schemas.FORECASTS, owners=OWNERS, kinds={"postgres", "scikitlearn"})
+def forecasts(
+    context: dg.AssetExecutionContext,
+    demand_features: Expression,
+    database: dg.ResourceParam[Database],
+    current_champions: dg.ResourceParam[CurrentChampions],
+    tables: dg.ResourceParam[TableStore],
+) -> RowBatch:
+    """The champion's forecast of the next local day, hour by hour, with 90 % intervals.
+
+    It is stored permanently in PostgreSQL, then copied to the lake. Without a champion, nothing is issued.
+    """
+    issued = IssuedForecasts(lambda: database)
+    with ExitStack() as held:
+        # Hold the lock until the rows are in the lake, so that two runs do not add the same rows.
+        held.enter_context(database.lock(schemas.FORECASTS.name))
+        adopt_lost(issued, tables)
+        facts = metadata.of_issue(issue(demand_features, current_champions, issued, datetime.now(UTC)))
+        context.add_asset_metadata(facts)
+        if WAITS in facts:
+            context.log.warning("no forecast was issued: %s", facts[WAITS])
+        copied = tables.last_batch(schemas.FORECASTS.name)
+        rows = issued.after(date.fromordinal(copied) if copied else BEGINNING)
+        return RowBatch(rows, batch_number(rows), release=held.pop_all().close)
+
+
+@table_asset(schemas.FORECAST_ERRORS, owners=OWNERS)
+def forecast_errors(
+    context: dg.AssetExecutionContext,
+    forecasts: Expression,
+    demand_features: Expression,
+    labels: dg.ResourceParam[Labels],
+) -> Expression:
+    """Error of each forecast whose demand is known, beside the two naive forecasts.
+
+    The demand is also stored as labels of the forecasts, for the evaluation of the champion.
+    """
+    errors = errors_by_hour(forecasts, demand_features)
+    known = as_frame(errors)
+    context.add_asset_metadata(metadata.of_errors(known))
+    labels.store(MODEL, labels_of(recent(known)), schemas.FORECAST_ERRORS.name)
+    return errors
+
+
+@dg.multi_asset_check(specs=list(metadata.ERROR_CHECKS.values()))
+def recent_forecasts_are_good(tables: dg.ResourceParam[TableStore]) -> Iterator[dg.AssetCheckResult]:
+    """Judge the errors of the last weeks."""
+    with plain_failures():
+        yield from metadata.error_checks(as_frame(tables.scan(schemas.FORECAST_ERRORS.name)))
+
+
 load_esios_demand = dg.define_asset_job(
     JOB,
     selection=dg.AssetSelection.assets(demand_forecast, demand_forecast_csv, demand_forecast_esios),
@@ -113,3 +182,19 @@ def load_esios_demand_daily(context: dg.ScheduleEvaluationContext, sources: dg.R
     days = sources.settings_of(EsiosSettings).esios_reread_days
     months = months_around(context.scheduled_execution_time, days, demo.DAYS_AHEAD)
     return dg.RunRequest(tags=partition_tags(months[0].key, months[-1].key))
+
+
+issue_demand_forecasts = dg.define_asset_job(
+    "issue_demand_forecasts",
+    selection=dg.AssetSelection.assets(demand_features, forecasts, forecast_errors),
+    description="Compute the features, issue the forecast of the next local day with the champion, and compute the "
+    "errors of earlier forecasts whose demand is known.",
+)
+
+issue_demand_forecasts_daily = dg.ScheduleDefinition(
+    name="issue_demand_forecasts_daily",
+    job=issue_demand_forecasts,
+    cron_schedule=ISSUE_SCHEDULE,
+    execution_timezone=ZONE,
+    description="Run `issue_demand_forecasts` every day at 10:00 in Madrid, after the harvest.",
+)

@@ -1,18 +1,28 @@
 """Dagster check results and metadata of the power demand."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
-from platform_assets.domains.esios_demand import quality
-from platform_assets.domains.esios_demand.schemas import DEMAND_FORECAST
+from platform_assets.base.frames import Frame
+from platform_assets.domains.esios_demand import forecast_errors, quality
+from platform_assets.domains.esios_demand.issuing import Issue
+from platform_assets.domains.esios_demand.schemas import DEMAND_FORECAST, FORECAST_ERRORS, MW
+from platform_assets.evaluation.conformal import Intervals
+from platform_assets.evaluation.regression_plots import draw
 from platform_assets.lake.sql_loader import Loaded
+from platform_assets.serving.assets import WAITS
+from platform_assets.training.metadata import image, table
 
 MOST_NAMED = 20
 """Largest number of hours that a check lists."""
 ASSET = DEMAND_FORECAST.name.split("/")
+_PERIOD = (
+    f"Over the newest {forecast_errors.RECENT.days} days; with fewer than {forecast_errors.FEWEST_DAYS}, it passes."
+)
 EVERY_HOUR = dg.AssetCheckSpec(
     "every_hour_is_present",
     asset=ASSET,
@@ -30,6 +40,10 @@ NO_FLAT_LINE = dg.AssetCheckSpec(
     description=f"No {quality.FLAT_HOURS} consecutive hours have the same value.",
 )
 HOUR_CHECKS = [EVERY_HOUR, NO_JUMP, NO_FLAT_LINE]
+ERROR_CHECKS = {
+    name: dg.AssetCheckSpec(name, asset=FORECAST_ERRORS.name.split("/"), description=f"{description} {_PERIOD}")
+    for name, description in forecast_errors.CHECKS.items()
+}
 
 
 def results(found: quality.Findings) -> Iterator[dg.AssetCheckResult]:
@@ -62,6 +76,45 @@ def of_load(loaded: Loaded, place: str) -> dict[str, Any]:
         "rows_per_second": round(loaded.rate),
         "target": place,
     }
+
+
+def of_issue(issue: Issue) -> dict[str, Any]:
+    """Return the metadata of an attempt to issue a forecast."""
+    facts: dict[str, Any] = {"local_day": str(issue.day), "issued_hours": issue.hours}
+    if issue.live is None:
+        return facts | ({WAITS: issue.reason} if issue.reason else {})
+    facts |= {"model_version": issue.live.version, "approval_id": issue.live.approval_id}
+    return facts | {"interval_factor": issue.factor, "incomplete_features": list(issue.incomplete)}
+
+
+def of_errors(errors: Frame) -> dict[str, Any]:
+    """Return the metrics of the recent forecasts, the errors by hour and other columns, and the plots."""
+    newest = forecast_errors.recent(errors)
+    if newest.empty:
+        return {}
+    found = forecast_errors.summary(newest)
+    plots = draw(forecast_errors.judged(newest), MW, Intervals(by="horizon_hours"), "datetime_utc")
+    return {
+        # Plain numbers, because Dagster plots them over time.
+        **{f"recent {name}": value for name, value in found.items() if not math.isnan(value)},
+        **{
+            f"recent errors by {column}": dg.MetadataValue.md(_breakdown(forecast_errors.by(newest, column), column))
+            for column in forecast_errors.BREAKDOWNS
+        },
+        **{f"plot_{name.removesuffix('.png')}": dg.MetadataValue.md(image(name, png)) for name, png in plots.items()},
+    }
+
+
+def error_checks(errors: Frame) -> Iterator[dg.AssetCheckResult]:
+    """Yield the result of each check of the recent forecasts. Failures are warnings."""
+    for name, fault in forecast_errors.faults(errors).items():
+        yield _result(ERROR_CHECKS[name], [fault] if fault else [])
+
+
+def _breakdown(found: Mapping[str, Mapping[str, float]], column: str) -> str:
+    names = list(next(iter(found.values())))
+    cells = [[value, *(f"{metrics[name]:,.4g}" for name in names)] for value, metrics in found.items()]
+    return table([column, *names], cells)
 
 
 def _result(spec: dg.AssetCheckSpec, problems: Sequence[str], **facts: Any) -> dg.AssetCheckResult:

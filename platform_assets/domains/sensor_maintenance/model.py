@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.domains.sensor_maintenance.features import reading
-from platform_assets.domains.sensor_maintenance.schemas import FEATURES, READINGS, READINGS_HISTORY
+from platform_assets.domains.sensor_maintenance.schemas import DEVICES, FEATURES, READINGS, READINGS_HISTORY
 from platform_assets.evaluation.costs import Costs
 from platform_assets.evaluation.gate import Criterion, NotWorse
 from platform_assets.evaluation.split_rules import StratifiedSplit
@@ -13,6 +13,7 @@ from platform_assets.evaluation.thresholds import bounding_false_alarms
 from platform_assets.training.binary_classification import BinaryClassification
 from platform_assets.training.explanations import decision_surface, permutation_importance
 from platform_assets.training.model_spec import Candidate, Card, Incoming, Kpi, ModelSpec, Retraining
+from platform_assets.training.monitoring_policy import MonitoringPolicy, WorkList
 from platform_assets.training.prediction_tables import PredictionTable
 from platform_assets.training.preprocessing import tabular_pipeline
 
@@ -148,6 +149,16 @@ MODEL = ModelSpec(
     learning_curve=(100, 200, 400, 800),
     retraining=Retraining(min_new_rows=100),
     incoming=Incoming("sensor_maintenance/readings_incoming"),
+    monitoring=MonitoringPolicy(
+        work_list=WorkList(
+            title="Devices that need maintenance",
+            table=DEVICES.name,
+            subject="device",
+            at=("recorded_at", "predicted_at"),
+            flagged="needs_maintenance",
+            score="probability",
+        )
+    ),
     prediction_tables=(
         PredictionTable(
             name="sensor_maintenance.predictions",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import DatabaseError, first_line
+from platform_assets.evaluation.intervals import Estimate
 from platform_assets.monitoring.drift.performance_estimate import METRICS
 
 if TYPE_CHECKING:
@@ -101,6 +104,27 @@ class Arrived:
     alarm: frozenset[str]
 
 
+@dataclass(frozen=True)
+class MeasuredColumn:
+    """Measured drift of a column on a day."""
+
+    effect: float
+    evidence: float
+    threshold: float
+    alarm: bool
+    told: str
+
+
+@dataclass(frozen=True)
+class MeasuredDay:
+    """A measured day: number of rows, drift by column, and estimated performance by metric, without unknown values."""
+
+    day: date
+    rows: int
+    drift: Mapping[str, MeasuredColumn]
+    performance: Mapping[str, Estimate]
+
+
 class DriftHistory:
     """The stored measurements.
 
@@ -150,6 +174,24 @@ class DriftHistory:
         )
         rows = self._rows(query, [*_key(stream), since])
         return {batch: Arrived(at, frozenset(alarmed)) for batch, at, alarmed in rows}
+
+    def days(self, stream: Stream, since: date) -> list[MeasuredDay]:
+        """Return the measured days from `since` on, oldest first."""
+        values = [*_key(stream), since.isoformat()]
+        where = "where model = %s and stream = %s and unit = 'day' and batch >= %s"
+        drift: dict[str, dict[str, MeasuredColumn]] = defaultdict(dict)
+        rows: dict[str, int] = {}
+        query = f"select batch, n, feature, effect, statistic, threshold, alarm, deviation from platform.drift {where}"  # noqa: S608 - constants
+        for day, number, feature, *found in self._rows(f"{query} order by batch, feature", values):
+            rows[day] = number
+            drift[day][feature] = MeasuredColumn(*found)
+        performance: dict[str, dict[str, Estimate]] = defaultdict(dict)
+        query = f"select batch, metric, value, low, high from platform.estimated_performance {where}"  # noqa: S608 - constants
+        for day, metric, *ends in self._rows(f"{query} and value is not null", values):
+            performance[day][metric] = Estimate(*ends)
+        return [
+            MeasuredDay(date.fromisoformat(day), rows[day], found, performance[day]) for day, found in drift.items()
+        ]
 
     def evidence(self, stream: Stream, reference: str) -> dict[str, bytes]:
         """Return the stored evidence by column if it is about these training rows; empty otherwise."""

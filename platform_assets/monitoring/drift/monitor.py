@@ -92,7 +92,7 @@ class DriftMonitor:
         self._lock = lock
         self._false_alarm_days = false_alarm_days
 
-    def measure(self, spec: ModelSpec, run: str) -> Measurement:
+    def measure(self, spec: ModelSpec, run: str, rows: Expression | None = None) -> Measurement:
         """Measure the batches that were not measured yet, against the champion or, without one, the newest version.
 
         Parameters
@@ -101,6 +101,8 @@ class DriftMonitor:
             Declaration of a model with `incoming`.
         run
             Id of the Dagster run.
+        rows
+            The new rows; None for those in the table of `incoming`.
 
         Raises
         ------
@@ -112,9 +114,10 @@ class DriftMonitor:
             version = champion_or_newest(self._registry, spec.name)
             if version is None:
                 return Measurement(reason=f"{spec.name} has no version yet, so there are no training rows to compare")
-            if not self._tables.exists(incoming.table):
-                return Measurement(reason=f"the table {incoming.table} does not exist yet")
-            rows = self._tables.scan(incoming.table)
+            if rows is None:
+                if not self._tables.exists(incoming.table):
+                    return Measurement(reason=f"the table {incoming.table} does not exist yet")
+                rows = self._tables.scan(incoming.table)
             stream = Stream(spec.name, incoming.table)
             newest = self._history.newest(stream)
             waiting = self._waiting(stream, incoming, rows, newest)

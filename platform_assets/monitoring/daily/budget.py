@@ -1,0 +1,45 @@
+"""The budget of false alarms of the whole platform, and the part of each check.
+
+All checks of all models and tables together may raise one false alarm in `PLATFORM_FALSE_ALARM_DAYS` days. Rates of
+false alarms add up, whatever the dependence between the checks, so the budget is divided: each stream whose drift is
+measured row by row uses one false alarm in `PLATFORM_DRIFT_FALSE_ALARM_DAYS` days, and the checks share the rest
+equally. A check divides its part among its series.
+"""
+
+from __future__ import annotations
+
+import math
+
+from platform_assets.base.errors import PlatformError
+
+DRIFT_SHARE = 0.8
+"""Largest share of the budget that the streams may use."""
+
+
+def days_per_check(false_alarm_days: float, drift_false_alarm_days: float, streams: int, checks: int) -> float:
+    """Return the mean number of days between two false alarms of a check.
+
+    Parameters
+    ----------
+    false_alarm_days
+        The same for the whole platform.
+    drift_false_alarm_days
+        The same for each stream whose drift is measured.
+    streams
+        Number of these streams.
+    checks
+        Number of checks that share the rest of the budget.
+
+    Raises
+    ------
+    PlatformError
+        The streams use more than 80 % of the budget.
+    """
+    if streams * false_alarm_days > DRIFT_SHARE * drift_false_alarm_days:
+        least = math.ceil(streams * false_alarm_days / DRIFT_SHARE)
+        raise PlatformError(
+            f"PLATFORM_DRIFT_FALSE_ALARM_DAYS is {drift_false_alarm_days:g}: the drift of {streams} streams would "
+            f"use more than {DRIFT_SHARE:.0%} of the budget of one false alarm in {false_alarm_days:g} days "
+            f"(PLATFORM_FALSE_ALARM_DAYS); set it to at least {least}"
+        )
+    return max(checks, 1) / (1 / false_alarm_days - streams / drift_false_alarm_days)

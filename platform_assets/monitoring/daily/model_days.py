@@ -1,0 +1,195 @@
+"""Measurements of a model per day: predictions, requests, drift, estimated and real performance, and ages."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.base.errors import DatabaseError, PlatformError
+from platform_assets.monitoring.daily.prediction_powered import Proxy
+from platform_assets.monitoring.daily.quality import (
+    Disagreements,
+    agreement_points,
+    judged_agreement,
+    tolerated_share,
+)
+from platform_assets.monitoring.daily.series import SMALLEST_SHIFT, Point
+from platform_assets.monitoring.daily.traffic import plain_database_errors, proxy, traffic
+from platform_assets.monitoring.drift.history import Stream
+from platform_assets.monitoring.drift.logged_rows import LOGGED, logged_rows, of_requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from datetime import date, datetime
+
+    import psycopg
+
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.approval.ledger_events import Promotion
+    from platform_assets.engine.query_engine import Engine
+    from platform_assets.lake.delta_tables import TableStore
+    from platform_assets.models.registry import ModelRegistry
+    from platform_assets.monitoring.drift.history import DriftHistory, MeasuredDay
+    from platform_assets.monitoring.drift.monitor import DriftMonitor
+    from platform_assets.monitoring.label_store import Labels
+    from platform_assets.training.model_spec import ModelSpec
+
+FIRST_LOOK = timedelta(days=90)
+"""How far the first measurement of a model looks back in the log."""
+_LOOK_BACK = timedelta(days=30)
+_REQUESTED = "requested rows"
+_AGREEMENT = ("accuracy", "interval_coverage")
+"""Metrics of the holdout that are shares of agreements: of a classifier, and of prediction intervals."""
+
+
+@dataclass(frozen=True)
+class ModelSources:
+    """What the measurements of models are read from."""
+
+    connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
+    engine: Engine
+    tables: TableStore
+    registry: ModelRegistry
+    ledger: Ledger
+    labels: Labels
+    drift: DriftMonitor
+    drift_history: DriftHistory
+
+
+@dataclass(frozen=True)
+class When:
+    """Time of a measurement.
+
+    Attributes
+    ----------
+    start
+        First day to measure.
+    now
+        Current time, with time zone.
+    run
+        Id of the Dagster run.
+    """
+
+    start: date
+    now: datetime
+    run: str
+
+    @property
+    def today(self) -> date:
+        """The current day (UTC), which is the last day that is measured."""
+        return self.now.astimezone(UTC).date()
+
+
+def measure_model(
+    sources: ModelSources, spec: ModelSpec, when: When, earlier: Mapping[date, Disagreements], per_check: float
+) -> dict[date, list[Point]]:
+    """Measure a model from the first day until today.
+
+    Parameters
+    ----------
+    sources
+        What is read.
+    spec
+        Declaration of the model.
+    when
+        First day and current time.
+    earlier
+        Counts of labelled predictions at the end of each earlier day.
+    per_check
+        Mean number of days between two false alarms of a check.
+
+    Raises
+    ------
+    PlatformError
+        The database or the lake cannot be read.
+    """
+    found: dict[date, list[Point]] = defaultdict(list)
+    with plain_database_errors(sources.connect) as connection:
+        for day, points in traffic(connection, spec, when.start, when.today).items():
+            found[day] += points
+    for day, point in _drift(sources, spec, when):
+        found[day].append(point)
+    champion = sources.ledger.champion(spec.name)
+    found[when.today] += _ages(sources, spec, champion, when.now)
+    if champion is not None:
+        found[when.today] += _agreement(sources, spec, champion, earlier, per_check)
+    return found
+
+
+def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple[date, Point]]:
+    """Measure the drift of the requested rows; yield distances and estimated performance of these and of new rows."""
+    rows = logged_rows(sources.connect, spec, when.today - FIRST_LOOK, when.today)
+    if rows.num_rows:
+        try:
+            sources.drift.measure(of_requests(spec), when.run, sources.engine.as_expression(rows))
+        except DatabaseError:
+            raise
+        except PlatformError as error:
+            # Other measurements of the model are still worth having.
+            yield when.today, Point("drift", math.nan, is_open=True, told=f"not measured: {error}")
+    streams = {_REQUESTED: LOGGED.table} | ({"new rows": spec.incoming.table} if spec.incoming else {})
+    for of_rows, table in streams.items():
+        opened: set[str] = set()
+        for one in sources.drift_history.days(Stream(spec.name, table), when.start - _LOOK_BACK):
+            # After an alarm, the evidence starts again. It exceeds that of a usual day as long as the drift lasts.
+            opened = {name for name, now in one.drift.items() if now.alarm or (name in opened and now.evidence > 1)}
+            if one.day >= when.start:
+                yield from ((one.day, point) for point in _of_day(one, of_rows, opened))
+
+
+def _of_day(measured: MeasuredDay, of_rows: str, opened: Collection[str]) -> Iterator[Point]:
+    for feature, drift in measured.drift.items():
+        point = Point("drift", drift.effect, f"{feature}, {of_rows}", rows=measured.rows)
+        # The table of new rows has a check of its own, so only the requested rows are judged here.
+        if of_rows == _REQUESTED:
+            judgement: dict[str, Any] = {
+                "evidence": drift.evidence,
+                "threshold": drift.threshold,
+                "is_open": feature in opened,
+            }
+            point = replace(point, **judgement, told=f"{feature}: {drift.told}")
+        yield point
+    for metric, one in measured.performance.items():
+        noise = max((one.high - one.low) / 4, SMALLEST_SHIFT)
+        yield Point("estimated", one.value, f"{metric}, {of_rows}", one.low, one.high, measured.rows, one.value, noise)
+
+
+def _ages(sources: ModelSources, spec: ModelSpec, champion: Promotion | None, now: datetime) -> Iterator[Point]:
+    if champion is not None:
+        age, allowed = now - champion.event.at, spec.monitoring.max_champion_age
+        days = age / timedelta(days=1)
+        told = f"version {champion.version} was promoted {days:.0f} days ago; the policy allows {allowed.days} days"
+        yield Point("champion_age", days, is_open=age > allowed, told=told)
+    for table in spec.tables:
+        version = sources.tables.current(table)
+        if version is not None:
+            yield Point("input_age", (now - version.committed_at) / timedelta(hours=1), table, rows=version.rows)
+
+
+def _agreement(
+    sources: ModelSources,
+    spec: ModelSpec,
+    champion: Promotion,
+    earlier: Mapping[date, Disagreements],
+    per_check: float,
+) -> list[Point]:
+    found = sources.labels.joined(spec, champion.version, champion.request_id)
+    if not len(found.labels):
+        return []
+    every = Proxy(0, math.nan, math.nan)
+    if champion.threshold is not None:
+        with plain_database_errors(sources.connect) as connection:
+            every = proxy(connection, spec, champion)
+    points = agreement_points(found, champion.threshold, every)
+    metrics = sources.registry.record(spec.name, champion.version)["metrics"]
+    holdout = next((metrics[name] for name in _AGREEMENT if name in metrics), None)
+    if holdout is None or not any(point.series == "agreement" for point in points):
+        return points
+    tolerated = tolerated_share(holdout["value"] if holdout["low"] is None else holdout["low"])
+    since = champion.event.at.astimezone(UTC).date()
+    before = [counts for day, counts in sorted(earlier.items()) if day >= since]
+    return judged_agreement(points, before, tolerated, per_check)

@@ -1,0 +1,76 @@
+"""Mean of a loss from few labels and many predictions, with an honest interval.
+
+The model itself estimates the loss of each prediction. The mean of these estimates over all predictions has little
+variance, and the labelled predictions correct its bias. A weight keeps the interval from being wider than that of the
+labels alone.
+
+Source: Angelopoulos, Duchi and Zrnic, "PPI++: Efficient Prediction-Powered Inference", 2023,
+https://arxiv.org/abs/2311.01453.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from platform_assets.evaluation.intervals import Estimate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+_NORMAL = 1.959964
+_FEWEST = 20
+"""Smallest number of labels for which the normal approximation of the interval is used."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """Losses of all predictions as the model estimates them: their number, mean and variance."""
+
+    rows: int
+    mean: float
+    variance: float
+
+
+def from_labels(losses: Floats) -> Estimate:
+    """Return the mean loss of labelled predictions with its 95 % interval; unknown with fewer than 20 labels."""
+    if len(losses) < _FEWEST:
+        return Estimate(float(losses.mean()) if len(losses) else math.nan, math.nan, math.nan)
+    half = _NORMAL * math.sqrt(float(losses.var(ddof=1)) / len(losses))
+    return _around(float(losses.mean()), half)
+
+
+def prediction_powered(losses: Floats, estimated: Floats, every: Proxy) -> Estimate:
+    """Return the mean loss of all predictions with its 95 % interval; unknown with fewer than 20 labels.
+
+    The labelled predictions must be like a random sample of all predictions.
+
+    Parameters
+    ----------
+    losses
+        (n,) losses of the labelled predictions.
+    estimated
+        (n,) the same losses as the model estimates them without the label.
+    every
+        The estimates of all predictions.
+    """
+    import numpy as np
+
+    labels = len(losses)
+    spread = float(estimated.var(ddof=1)) if labels >= _FEWEST else 0.0
+    if spread == 0.0 or not every.rows:
+        return from_labels(losses)
+    weight = float(np.cov(losses, estimated)[0, 1]) / (spread * (1 + labels / every.rows))
+    weight = min(max(weight, 0.0), 1.0)
+    mean = float(losses.mean()) + weight * (every.mean - float(estimated.mean()))
+    variance = float((losses - weight * estimated).var(ddof=1)) / labels + weight**2 * every.variance / every.rows
+    return _around(mean, _NORMAL * math.sqrt(variance))
+
+
+def _around(mean: float, half: float) -> Estimate:
+    """Return an interval around the mean of a loss between 0 and 1."""
+    return Estimate(min(max(mean, 0.0), 1.0), max(mean - half, 0.0), min(mean + half, 1.0))

@@ -1,0 +1,166 @@
+"""Agreement of a champion's predictions with their labels, and evidence that it is worse than in the holdout.
+
+Labels arrive late and in batches. Each new label is a bet on whether the prediction disagrees with it more often than
+it did in the holdout; the capital is the evidence, as in `monitoring/drift/evidence.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.monitoring.daily.prediction_powered import Proxy, from_labels, prediction_powered
+from platform_assets.monitoring.daily.series import Point
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from platform_assets.monitoring.labelled_predictions import LabelledPredictions
+
+    Floats = NDArray[np.float64]
+
+FLOOR = 0.025
+"""Smallest rise of the share of disagreements that counts as worse."""
+STAKES = (0.9, 0.3, 0.1)
+"""Stakes, as shares of the largest possible stake."""
+
+
+@dataclass(frozen=True)
+class Disagreements:
+    """Numbers of labelled predictions, and of those that disagree with their label, since the promotion."""
+
+    labelled: int
+    disagreeing: int
+
+
+def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
+    """Return the evidence that the share of disagreements is above the tolerated one, in days.
+
+    Parameters
+    ----------
+    counts
+        Counts at the end of each day, oldest first. Corrected labels may lower them.
+    tolerated
+        Largest share of disagreements that is as good as in the holdout.
+    """
+    import numpy as np
+
+    capital, before = np.full(len(STAKES), -np.inf), Disagreements(0, 0)
+    for now in counts:
+        wrong = max(now.disagreeing - before.disagreeing, 0)
+        right = max(now.labelled - before.labelled - wrong, 0)
+        capital, before = after_day(capital, np.array(wrong), np.array(right), tolerated), now
+    return float(total(capital))
+
+
+def after_day(capital: Floats, wrong: Floats, right: Floats, tolerated: float) -> Floats:
+    """Return the logarithms of the capital of each stake after a day, (.., stakes).
+
+    Parameters
+    ----------
+    capital
+        (.., stakes) logarithms before the day.
+    wrong, right
+        (..) numbers of new labels that disagree and agree.
+    tolerated
+        Largest share of disagreements that is as good as in the holdout.
+    """
+    import numpy as np
+
+    stakes = np.array(STAKES) / tolerated
+    gains = wrong[..., None] * np.log1p(stakes * (1 - tolerated)) + right[..., None] * np.log1p(-stakes * tolerated)
+    # A capital of 1 is added each day.
+    after: Floats = np.logaddexp(capital, 0.0) + gains
+    return after
+
+
+def total(capital: Floats) -> Floats:
+    """Return the mean capital of the stakes, (..)."""
+    import numpy as np
+
+    # The exponential of 700 is near the largest float.
+    mean: Floats = np.exp(np.minimum(capital, 700.0)).mean(axis=-1)
+    return mean
+
+
+def tolerated_share(low: float) -> float:
+    """Return the tolerated share of disagreements.
+
+    Parameters
+    ----------
+    low
+        Lower end of the interval of the share of agreements in the holdout.
+    """
+    return min(max(1 - low, 0.0) + FLOOR, 1 - FLOOR)
+
+
+def agreement_points(found: LabelledPredictions, threshold: float | None, every: Proxy) -> list[Point]:
+    """Return the share of predictions that agree with their label, from few labels and all predictions.
+
+    A decision agrees with its label if it is right. A value agrees with its label if its prediction interval covers the
+    label; without stored intervals, no share is known.
+
+    Parameters
+    ----------
+    found
+        The labelled predictions.
+    threshold
+        Threshold of the champion; None for a model that gives values.
+    every
+        Share of disagreements over all predictions, as the probabilities estimate it.
+    """
+    import numpy as np
+
+    labels, scores = found.labels, found.scores
+    gap = labels - scores
+    half = 1.96 * float(gap.std(ddof=1)) / math.sqrt(len(gap)) if len(gap) > 1 else math.nan
+    mean = float(gap.mean())
+    points = [Point("calibration_gap", mean, low=mean - half, high=mean + half, rows=len(labels))]
+    if threshold is not None:
+        flagged = scores >= threshold
+        losses = (flagged != (labels > 0)).astype(np.float64)
+        powered = prediction_powered(losses, np.where(flagged, 1 - scores, scores), every)
+    elif found.outputs.ndim > 1:
+        low, high = found.outputs[:, 1], found.outputs[:, 2]
+        losses = ((labels < low) | (labels > high)).astype(np.float64)
+        powered = from_labels(losses)
+    else:
+        return points
+    estimates = (("agreement", powered), ("agreement_from_labels_alone", from_labels(losses)))
+    return [
+        *points,
+        Point("labelled", len(labels)),
+        Point("disagreeing", float(losses.sum()), rows=len(labels)),
+        *(Point(name, 1 - one.value, low=1 - one.high, high=1 - one.low, rows=len(labels)) for name, one in estimates),
+    ]
+
+
+def judged_agreement(
+    points: list[Point], earlier: Sequence[Disagreements], tolerated: float, days: float
+) -> list[Point]:
+    """Return the points with the judgement of the agreement.
+
+    Parameters
+    ----------
+    points
+        Result of `agreement_points`.
+    earlier
+        Counts on earlier days since the same promotion, oldest first.
+    tolerated
+        Result of `tolerated_share`.
+    days
+        Mean number of days between two false alarms.
+    """
+    by_name = {point.series: point for point in points}
+    now = Disagreements(int(by_name["labelled"].value), int(by_name["disagreeing"].value))
+    found = evidence([*earlier, now], tolerated)
+    told = (
+        f"{now.disagreeing:,} of {now.labelled:,} labelled predictions disagree with their label; up to "
+        f"{tolerated:.1%} is as good as in the holdout"
+    )
+    judgement: dict[str, Any] = {"evidence": found, "threshold": days, "is_open": found >= days, "told": told}
+    return [replace(point, **judgement) if point.series == "agreement" else point for point in points]

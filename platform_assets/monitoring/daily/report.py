@@ -1,0 +1,26 @@
+"""Results of checks in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from platform_assets.base.frames import Frame
+    from platform_assets.monitoring.daily.series import Series
+
+_MOST = 3
+
+
+def told(alarmed: Frame, rows: Frame, known: Mapping[str, Series]) -> str:
+    """Return the result of a check in one sentence."""
+    day = rows["day"].max()
+    if alarmed.empty:
+        return f"as usual on {day}"
+    parts = []
+    for row in alarmed.sort_values("evidence", ascending=False).head(_MOST).to_dict("records"):
+        about = f"{known[row['series']].title}{' of ' + row['column'] if row['column'] else ''}"
+        parts.append(row["told"] or f"{about}: {row['value']:,.4g} on {row['day']} is unlike earlier values")
+    more = f"; {len(alarmed) - _MOST:,} more" if len(alarmed) > _MOST else ""
+    return "; ".join(parts) + more

@@ -1,0 +1,198 @@
+"""The series that are measured every day, the checks that they belong to, and the scales on which they are judged.
+
+A scale makes deviations symmetric: logarithms for counts and durations, and the arcsine of the square root for shares.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Check:
+    """A fact that is checked for each model or table.
+
+    Attributes
+    ----------
+    name
+        Name of the check.
+    description
+        The fact as a sentence.
+    severity
+        `warn`, or `error` for a fact that needs action at once.
+    """
+
+    name: str
+    description: str
+    severity: Literal["warn", "error"] = "warn"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series.
+
+    Attributes
+    ----------
+    title
+        Name for people.
+    check
+        Name of the check that the series belongs to; empty if it is only shown.
+    unit
+        Unit of the values: `share` is shown in percent.
+    """
+
+    title: str
+    check: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A measured value of a series.
+
+    Attributes
+    ----------
+    series, column
+        The series, and the column that was measured.
+    value, low, high
+        The value with its 95 % interval; NaN if it is unknown.
+    rows
+        Number of rows from which it was computed.
+    judged, noise
+        The value on the scale on which it is judged, and the smallest standard deviation on this scale; NaN if it is
+        not judged by the earlier values.
+    evidence, threshold, is_open
+        For a value that was already judged when it was measured: the evidence, and whether it is an alarm.
+    told
+        Explanation for people.
+    """
+
+    series: str
+    value: float
+    column: str = ""
+    low: float = math.nan
+    high: float = math.nan
+    rows: int = 0
+    judged: float = math.nan
+    noise: float = math.nan
+    evidence: float = math.nan
+    threshold: float = math.nan
+    is_open: bool = False
+    told: str = ""
+
+
+VOLUME, FAILURES, LATENCY = "volume_is_as_usual", "failures_are_as_usual", "latency_is_as_usual"
+INPUTS, PREDICTIONS = "requested_rows_are_as_in_training", "predictions_are_as_usual"
+MEASURED = "measurements_are_complete"
+ESTIMATED, LABELS, AGE = "estimated_performance_is_as_usual", "labels_agree_with_predictions", "champion_is_recent"
+FAILED = "failed"
+"""Series of failed measurements: 1 if the model or table could not be measured, with the reason as the explanation."""
+FAILURE = Series("Failed measurements", MEASURED)
+MODEL_CHECKS = (
+    Check(MEASURED, "The model was measured without an error."),
+    Check(VOLUME, "The number of predictions per day is like that of earlier days, by weekday.", "error"),
+    Check(FAILURES, "The share of requests that failed is like that of earlier days.", "error"),
+    Check(LATENCY, "95 % of the requests are answered about as fast as on earlier days."),
+    Check(INPUTS, "The rows that the service was asked to predict are distributed like the training rows.", "error"),
+    Check(PREDICTIONS, "Mean and spread of the predictions are like those of earlier days."),
+    Check(ESTIMATED, "The performance that is estimated before labels are known is like that of earlier days."),
+    Check(LABELS, "Labels agree with the champion's predictions about as often as in the holdout.", "error"),
+    Check(AGE, "The champion was promoted more recently than the model's policy allows."),
+)
+MODEL_SERIES = {
+    FAILED: FAILURE,
+    "predictions": Series("Predictions per day", VOLUME, "predictions"),
+    "requests": Series("Requests per day", "", "requests"),
+    "failed_share": Series("Failed requests", FAILURES, "share"),
+    "latency_p50": Series("Latency, median", "", "ms"),
+    "latency_p95": Series("Latency, 95th percentile", LATENCY, "ms"),
+    "latency_p99": Series("Latency, 99th percentile", "", "ms"),
+    "drift": Series("Distance of inputs from training", INPUTS, "distance"),
+    "mean_prediction": Series("Mean prediction", PREDICTIONS),
+    "spread_of_predictions": Series("Spread of predictions", PREDICTIONS),
+    "estimated": Series("Estimated performance", ESTIMATED),
+    "agreement": Series("Predictions that agree with their label", LABELS, "share"),
+    "agreement_from_labels_alone": Series("The same, from labelled predictions alone", "", "share"),
+    "calibration_gap": Series("Mean label minus mean prediction"),
+    "labelled": Series("Labelled predictions since promotion", "", "predictions"),
+    "disagreeing": Series("Labelled predictions that disagree", "", "predictions"),
+    "champion_age": Series("Age of the champion", AGE, "days"),
+    "input_age": Series("Age of the tables that the features come from", "", "hours"),
+}
+
+FRESHNESS, ROWS, COMPLETE = "freshness_is_as_usual", "volume_is_as_usual", "completeness_is_as_usual"
+DISTINCT, RANGE, COLUMNS = "uniqueness_is_as_usual", "range_is_as_usual", "schema_is_as_before"
+DISTRIBUTION = "distribution_is_as_usual"
+TABLE_CHECKS = (
+    Check(MEASURED, "The table was measured without an error."),
+    Check(FRESHNESS, "The newest version of the table is about as old as usual at this time.", "error"),
+    Check(ROWS, "The number of rows changes about as much as between earlier versions.", "error"),
+    Check(COMPLETE, "The shares of missing values and of quarantined rows are as in earlier versions.", "error"),
+    Check(DISTINCT, "The number of different values in each column is as in earlier versions."),
+    Check(RANGE, "The smallest and largest values of each column are as in earlier versions."),
+    Check(COLUMNS, "The columns and their types are those of the version that was measured before."),
+    Check(DISTRIBUTION, "Mean and spread of numbers, and the most frequent texts, are as in earlier versions."),
+)
+TABLE_SERIES = {
+    FAILED: FAILURE,
+    "age": Series("Age of the newest version", FRESHNESS, "hours"),
+    "rows": Series("Rows", ROWS, "rows"),
+    "missing_share": Series("Missing values", COMPLETE, "share"),
+    "quarantined_share": Series("Quarantined rows", COMPLETE, "share"),
+    "distinct": Series("Different values", DISTINCT, "values"),
+    "smallest": Series("Smallest value", RANGE),
+    "largest": Series("Largest value", RANGE),
+    "mean": Series("Mean", DISTRIBUTION),
+    "spread": Series("Standard deviation", DISTRIBUTION),
+    "most_frequent_share": Series("Share of the most frequent value", DISTRIBUTION, "share"),
+    "columns": Series("Columns", COLUMNS, "columns"),
+}
+SMALLEST_SHARE = 0.01
+"""Change of a share that does not matter, on the arcsine scale: from 50 to 51 %, or from 1.0 to 1.2 %."""
+SMALLEST_RATIO = 0.02
+"""Change of a count that does not matter, as a ratio."""
+_FEW = 10
+SMALLEST_DISTINCT_RATIO = 0.005
+"""Change of the number of different values that does not matter, as a ratio."""
+SMALLEST_DURATION_RATIO = 0.1
+"""Change of a duration that does not matter, as a ratio."""
+SMALLEST_SHIFT = 0.025
+"""Change of a mean that does not matter, in standard deviations of the rows."""
+
+
+def arcsine(share: float) -> float:
+    """Return a share on the scale on which its variance does not depend on it."""
+    return math.asin(math.sqrt(min(max(share, 0.0), 1.0)))
+
+
+def share_noise(rows: int) -> float:
+    """Return the standard deviation of a share of so many rows, on the arcsine scale."""
+    return max(1 / (2 * math.sqrt(max(rows, 1))), SMALLEST_SHARE)
+
+
+def count_noise(count: float) -> float:
+    """Return the standard deviation of the logarithm of a count. Counts below 10 are treated like 10.
+
+    A drop to almost nothing would otherwise hide behind the noise of the few that are left.
+    """
+    return max(1 / math.sqrt(max(count, _FEW) + 1), SMALLEST_RATIO)
+
+
+def of_count(series: str, count: int) -> Point:
+    """Return a number of events per day."""
+    return Point(series, count, rows=count, judged=math.log1p(count), noise=count_noise(count))
+
+
+def of_share(series: str, count: int, rows: int, column: str = "") -> Point:
+    """Return the share of some rows."""
+    share = count / rows if rows else math.nan
+    judged = arcsine(share) if rows else math.nan
+    return Point(series, share, column, rows=rows, judged=judged, noise=share_noise(rows))
+
+
+def of_duration(series: str, value: float, rows: int = 0) -> Point:
+    """Return a duration."""
+    judged = math.log(value) if value > 0 else math.nan
+    return Point(series, value, rows=rows, judged=judged, noise=SMALLEST_DURATION_RATIO)

@@ -1,0 +1,176 @@
+"""Evidence that a daily value is unlike the earlier values of its series, within a budget of false alarms.
+
+Each value is predicted from the earlier ones: the mean of the same weekday, with the spread of the days around it. The
+prediction gives a p-value, the p-value gives an e-value, and the e-values of consecutive days are multiplied. Half of
+the budget is for a p-value that is so small that one day is enough.
+
+Sources: e-values from p-values, Vovk and Wang, "E-values: calibration, combination and applications", 2021,
+https://arxiv.org/abs/1912.06116; capital that is added with time, Shin, Ramdas and Rinaldo, "E-detectors", 2023,
+https://arxiv.org/abs/2203.03532. docs/monitoring.md compares the alternatives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Bools = NDArray[np.bool_]
+
+WINDOW = 56
+"""Number of earlier values that a value is compared with."""
+GAP = 7
+"""Number of newest values that are left out of the comparison, so that a fault does not hide itself."""
+FEWEST = 28
+"""Smallest number of earlier values with which a value is judged. With fewer, there are too many false alarms."""
+TAIL = 6
+"""Degrees of freedom of Student's distribution, which allows for days that are far from the others without a fault."""
+CORRELATION = 0.05
+"""Error of the estimated correlation between a day and the next, which is added to it."""
+MOST_CORRELATION = 0.8
+CALIBRATORS = (0.1, 0.4, 0.7)
+"""Exponents of the e-values `k * p ** (k - 1)`. A small one suits a large deviation, a large one a small deviation."""
+AT_ONCE = 0.5
+"""Share of the budget for a deviation that is so large that one day raises the alarm."""
+WEEK = 7
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Result for each value of some series.
+
+    Attributes
+    ----------
+    evidence
+        (days, series) capital after each day, in days.
+    alarm
+        (days, series) whether the evidence reached the threshold.
+    is_open
+        (days, series) whether an alarm was raised and the values have not become usual since.
+    """
+
+    evidence: Floats
+    alarm: Bools
+    is_open: Bools
+
+
+def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds: Floats) -> Judged:
+    """Judge each value by the values before it.
+
+    Parameters
+    ----------
+    values
+        (days, series) values on a scale where deviations are symmetric; NaN for a missing value.
+    noise
+        (days, series) smallest standard deviation of a value; the error of its sample, or a change that does not
+        matter.
+    weekdays
+        (days,) weekday of each day, 0 to 6.
+    thresholds
+        (series,) mean number of days between two false alarms.
+    """
+    return judge_deviations(*deviations(values, noise, weekdays), thresholds)
+
+
+def judge_deviations(alone: Floats, combined: Floats, thresholds: Floats) -> Judged:
+    """Judge the results of `deviations`; `thresholds` as for `judge`."""
+    import numpy as np
+
+    days, series = alone.shape
+    at_once = np.abs(alone) >= limit(AT_ONCE / thresholds)
+    gains = _gains(combined)
+    capital = np.zeros(gains.shape[1:])
+    evidence, alarm, is_open = np.zeros((days, series)), np.zeros((days, series), bool), np.zeros((days, series), bool)
+    opened = np.zeros(series, bool)
+    for day in range(days):
+        capital = (capital + 1) * gains[day]
+        evidence[day] = np.where(at_once[day], thresholds, 0) + (1 - AT_ONCE) * capital.mean(axis=(0, 1))
+        alarm[day] = evidence[day] >= thresholds
+        capital[..., alarm[day]] = 0
+        opened = alarm[day] | (opened & (gains[day].mean(axis=(0, 1)) > 1))
+        is_open[day] = opened
+    return Judged(evidence, alarm, is_open)
+
+
+def deviations(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return how far each value is from its prediction, in standard deviations; NaN where it is not judged.
+
+    Returns
+    -------
+    (days, series) deviation of a day alone, and deviation for evidence that is combined over days. The latter is
+    smaller if days resemble the day before, because several such days tell less than as many independent ones.
+    """
+    import numpy as np
+
+    days, series = values.shape
+    alone, combined = np.full((days, series), np.nan), np.full((days, series), np.nan)
+    for day in range(days):
+        end = day - GAP
+        if end >= FEWEST:
+            earlier = slice(max(end - WINDOW, 0), end)
+            mean, spread, factor, count = _prediction(values[earlier], weekdays[earlier], int(weekdays[day]))
+            spread = np.maximum(spread, noise[day]) * np.sqrt(1 + 1 / np.maximum(count, 1))
+            alone[day] = np.where(count > 0, (values[day] - mean) / spread, np.nan)
+            combined[day] = alone[day] / factor
+    return alone, combined
+
+
+def limit(probability: Floats | float) -> Floats:
+    """Return the deviation that a usual value exceeds on either side with this probability.
+
+    Deviations follow Student's distribution, scaled to the variance 1.
+    """
+    import numpy as np
+    from scipy import stats
+
+    found: Floats = stats.t.isf(np.asarray(probability) / 2, TAIL) * np.sqrt((TAIL - 2) / TAIL)
+    return found
+
+
+def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Predict a value of this weekday.
+
+    Returns
+    -------
+    (series,) mean and spread, the factor by which resemblance of consecutive days widens the spread, and the number of
+    values from which the mean was computed; 0 if there are too few.
+    """
+    import numpy as np
+
+    known = ~np.isnan(earlier)
+    filled = np.where(known, earlier, 0.0)
+    total = known.sum(axis=0)
+    in_week = (weekdays[:, None] == np.arange(WEEK)).astype(float)
+    counts = in_week.T @ known
+    with np.errstate(invalid="ignore", divide="ignore"):
+        overall = filled.sum(axis=0) / total
+        # A weekday without values is predicted from all others.
+        means = np.where(counts > 0, in_week.T @ filled / counts, overall)
+        rest = np.where(known, earlier - means[weekdays], 0.0)
+        squares = (rest**2).sum(axis=0)
+        spread = np.sqrt(squares / np.maximum(total - WEEK, 1))
+        found = (rest[1:] * rest[:-1]).sum(axis=0) / squares
+    correlation = np.clip(np.nan_to_num(found) + CORRELATION, 0, MOST_CORRELATION)
+    count = np.where(counts[weekday] > 0, counts[weekday], total)
+    factor = np.sqrt((1 + correlation) / (1 - correlation))
+    return means[weekday], spread, factor, np.where(total >= FEWEST, count, 0)
+
+
+def _gains(combined: Floats) -> Floats:
+    """Return the e-values of each day, (days, 2, calibrators, series); 1 where a value is not judged.
+
+    There is one e-value for too high and one for too low values, per calibrator.
+    """
+    import numpy as np
+    from scipy import special
+
+    scaled = combined * np.sqrt(TAIL / (TAIL - 2))
+    # `stdtr` is the distribution function of Student's distribution. 1e-15 limits the e-value of one day.
+    p = np.maximum(special.stdtr(TAIL, np.stack([-scaled, scaled], axis=1)), 1e-15)[:, :, None, :]
+    exponents = np.array(CALIBRATORS)[:, None]
+    found: Floats = np.where(np.isnan(p), 1.0, exponents * p ** (exponents - 1))
+    return found

@@ -1,0 +1,139 @@
+"""What the monitoring pages show: the newest results of each model's checks, charts, and tables with an alarm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.monitoring.charts import Chart, DayValue, chart
+from platform_assets.monitoring.daily.judging import read_days
+from platform_assets.monitoring.daily.measurements import newest
+from platform_assets.monitoring.daily.report import told
+from platform_assets.monitoring.daily.schemas import MODEL_DAYS, TABLE_DAYS
+from platform_assets.monitoring.daily.series import MODEL_CHECKS, MODEL_SERIES, TABLE_SERIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import date
+
+    from platform_assets.base.frames import Frame
+    from platform_assets.lake.delta_tables import TableStore
+
+SHOWN = timedelta(days=90)
+_OVERVIEW = "predictions"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Newest result of a check: its name, what it says, and whether it is as usual; None if nothing is judged yet."""
+
+    name: str
+    description: str
+    told: str
+    passed: bool | None
+
+
+@dataclass(frozen=True)
+class WatchedModel:
+    """A model on the overview.
+
+    Attributes
+    ----------
+    name
+        Name of the model.
+    measured
+        Newest measured day; None if it was not measured yet.
+    alarms
+        What the failed checks say.
+    chart
+        Predictions per day.
+    """
+
+    name: str
+    measured: date | None
+    alarms: tuple[str, ...]
+    chart: Chart | None
+
+
+@dataclass(frozen=True)
+class TableAlarm:
+    """A failed check of a table."""
+
+    table: str
+    check: str
+    told: str
+
+
+def models(tables: TableStore, names: Iterable[str]) -> list[WatchedModel]:
+    """Return all models, those with an alarm first.
+
+    Raises
+    ------
+    TableError
+        The lake cannot be read.
+    """
+    days = read_days(tables, MODEL_DAYS, since=_since())
+    found = []
+    for name in sorted(names):
+        own = None if days is None else days[days["subject"] == name]
+        if own is None or own.empty:
+            found.append(WatchedModel(name, None, (), None))
+            continue
+        alarms = tuple(one.told for one in _results(own) if one.passed is False)
+        found.append(WatchedModel(name, own["day"].max(), alarms, next(iter(_charts(own, [_OVERVIEW])), None)))
+    return sorted(found, key=lambda one: not one.alarms)
+
+
+def model(tables: TableStore, name: str) -> tuple[list[Result], list[Chart]]:
+    """Return the newest results of a model's checks, and its charts; parameters as for `models`."""
+    own = read_days(tables, MODEL_DAYS, name, _since())
+    if own is None or own.empty:
+        return [], []
+    return _results(own), sorted(_charts(own, list(MODEL_SERIES)), key=lambda one: not one.alarms)
+
+
+def table_alarms(tables: TableStore) -> list[TableAlarm]:
+    """Return the failed checks of tables; parameters as for `models`."""
+    days = read_days(tables, TABLE_DAYS, since=_since())
+    if days is None:
+        return []
+    judged = newest(days, TABLE_SERIES)
+    alarmed = judged[judged["is_open"].astype(bool)]
+    return [
+        TableAlarm(str(table), str(check), told(rows, rows, TABLE_SERIES))
+        for (table, check), rows in alarmed.groupby(["subject", "check"])
+    ]
+
+
+def _since() -> date:
+    return datetime.now(UTC).date() - SHOWN
+
+
+def _results(own: Frame) -> list[Result]:
+    judged = newest(own, MODEL_SERIES)
+    found = []
+    for check in MODEL_CHECKS:
+        rows = judged[judged["check"] == check.name]
+        if rows.empty:
+            found.append(Result(check.name, check.description, "nothing to judge yet", None))
+        else:
+            alarmed = rows[rows["is_open"].astype(bool)]
+            found.append(Result(check.name, check.description, told(alarmed, rows, MODEL_SERIES), alarmed.empty))
+    return found
+
+
+def _charts(own: Frame, names: Sequence[str]) -> Iterable[Chart]:
+    for name in names:
+        series = MODEL_SERIES[name]
+        of_series = own[(own["series"] == name) & own["value"].notna()]
+        for column, rows in of_series.sort_values("day").groupby("column"):
+            title = f"{series.title}: {column!s}" if column else series.title
+            drawn = chart(title, series.unit, [_day(row) for row in rows.to_dict("records")])
+            if drawn is not None and name != "failed":
+                yield drawn
+
+
+def _day(row: dict[Any, Any]) -> DayValue:
+    alarm = bool(row["alarm"]) or bool(row["is_open"])
+    return DayValue(row["day"], float(row["value"]), float(row["low"]), float(row["high"]), alarm)

@@ -1,0 +1,107 @@
+"""Work list of a model: subjects on which its newest predictions ask people to act, and that nobody has marked yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from platform_assets.base.errors import NotFound
+from platform_assets.lake.online_tables import plain_errors
+from platform_assets.monitoring.labels import Label
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    import psycopg
+
+    from platform_assets.monitoring.label_store import Labels
+    from platform_assets.training.model_spec import ModelSpec
+    from platform_assets.training.monitoring_policy import WorkList
+
+Outcome = Literal["done", "wrong"]
+LABEL_OF: dict[Outcome, float] = {"done": 1.0, "wrong": 0.0}
+"""The label that each outcome records."""
+MOST = 200
+"""Maximum number of subjects that are shown; those with the highest scores."""
+_OPEN = """
+select subject, at, score, count(*) over () from (
+    select {subject}::text as subject, {at} as at, {score} as score from {table} where {flagged}
+) as flagged
+where not exists (
+    select from platform.labels
+    where model = %(model)s and labels.subject = flagged.subject and labels.at >= date_trunc('second', flagged.at)
+)
+order by score desc, subject limit %(most)s
+"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A subject on which somebody has to act: time and score of its newest prediction."""
+
+    subject: str
+    at: datetime
+    score: float
+
+
+def open_tasks(
+    connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]], spec: ModelSpec, declared: WorkList
+) -> tuple[list[Task], int]:
+    """Return the open tasks with the highest scores, and the number of all open tasks.
+
+    Parameters
+    ----------
+    connect
+        Context manager that yields a connection to the platform's database.
+    spec, declared
+        The model and its work list.
+
+    Raises
+    ------
+    DatabaseError
+        The database does not answer, or has no such table.
+    """
+    from psycopg import sql
+
+    times = sql.SQL(", ").join(map(sql.Identifier, declared.at))
+    query = sql.SQL(_OPEN).format(
+        subject=sql.Identifier(declared.subject),
+        at=sql.SQL("coalesce({})").format(times),
+        score=sql.Identifier(declared.score),
+        flagged=sql.Identifier(declared.flagged),
+        table=sql.Identifier(*declared.table.split("/")),
+    )
+    with plain_errors(declared.table), connect() as connection:
+        rows = connection.execute(query, {"model": spec.name, "most": MOST}).fetchall()
+    return [Task(*row[:3]) for row in rows], rows[0][3] if rows else 0
+
+
+def mark(labels: Labels, spec: ModelSpec, task: tuple[str, datetime], outcome: Outcome, sender: str) -> None:
+    """Record what people found: a label of the subject at the time of its prediction.
+
+    Parameters
+    ----------
+    labels
+        Store of the labels.
+    spec
+        Declaration of the model.
+    task
+        Subject, and time of its prediction.
+    outcome
+        `done`: the prediction was right, and the work is done; `wrong`: there was nothing to do.
+    sender
+        Name of the key of the person.
+
+    Raises
+    ------
+    NotFound
+        The label was refused; the message is the reason.
+    DatabaseError
+        The database does not answer.
+    """
+    subject, at = task
+    [filed] = labels.store(spec, [Label(LABEL_OF[outcome], datetime.now(UTC), subject=subject, at=at)], sender)
+    if filed.outcome not in {"stored", "already_stored"}:
+        raise NotFound(f"Nothing was recorded for {subject}: {filed.reason}.")

@@ -1,0 +1,56 @@
+"""Policy of a model's monitoring, for a domain that needs another one than the default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True)
+class WorkList:
+    """Subjects on which the champion's newest predictions ask people to act.
+
+    A person marks a subject as done, which records the label 1, or as wrong, which records the label 0.
+
+    Attributes
+    ----------
+    title
+        Heading of the list.
+    table
+        Online table with the newest prediction of each subject.
+    subject
+        Column with the subject, as labels name it.
+    at
+        Columns of the time of the prediction; the first one that is not null counts.
+    flagged
+        Boolean column: whether the prediction asks to act.
+    score
+        Column of the probability.
+    done, wrong
+        Texts of the two buttons.
+    """
+
+    title: str
+    table: str
+    subject: str
+    at: tuple[str, ...]
+    flagged: str
+    score: str
+    done: str = "Done"
+    wrong: str = "Wrong prediction"
+
+
+@dataclass(frozen=True)
+class MonitoringPolicy:
+    """Policy of the daily monitoring of a model.
+
+    Attributes
+    ----------
+    max_champion_age
+        Time after its promotion for which a champion counts as recent.
+    work_list
+        Subjects on which people have to act; None if the predictions need no work.
+    """
+
+    max_champion_age: timedelta = timedelta(days=180)
+    work_list: WorkList | None = None

@@ -1,0 +1,39 @@
+"""A champion that forecasts the same hour a week before, plus a constant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.base.errors import NoChampion
+from platform_assets.serving.current_champions import CurrentChampions
+
+if TYPE_CHECKING:
+    from platform_assets.base.frames import Frame
+
+
+class Steady(CurrentChampions):
+    """The source of this champion, and the champion itself.
+
+    Parameters
+    ----------
+    version
+        Its version; 0 if there is no champion.
+    plus
+        What it adds to the demand of a week before, in MW.
+    width
+        Half of its interval, in MW.
+    """
+
+    def __init__(self, version: int = 3, plus: float = 0.0, width: float = 1_000.0) -> None:
+        self.version, self.approval_id, self.plus, self.width = version, 7, plus, width
+
+    def load(self, model: str) -> Any:
+        """Return the champion."""
+        if not self.version:
+            raise NoChampion(model, f"{model} has no champion")
+        return self
+
+    def predict(self, rows: Frame) -> dict[str, Any]:
+        """Return forecasts and intervals, (n,) each."""
+        value = rows["lag_7d_mw"].to_numpy() + self.plus
+        return {"value": value, "lower": value - self.width, "upper": value + self.width}

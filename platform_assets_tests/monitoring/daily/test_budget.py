@@ -1,0 +1,20 @@
+"""The budget of false alarms of the whole platform."""
+
+from __future__ import annotations
+
+import pytest
+
+from platform_assets.base.errors import PlatformError
+from platform_assets.monitoring.daily.budget import days_per_check
+
+
+@pytest.mark.requirement("MON-1", "MON-2")
+def test_all_streams_and_checks_together_use_the_budget_once() -> None:
+    each = days_per_check(90, 2_000, streams=6, checks=200)
+    assert 6 / 2_000 + 200 / each == pytest.approx(1 / 90)
+
+
+def test_streams_that_use_up_the_budget_are_refused_with_the_setting_that_helps() -> None:
+    with pytest.raises(PlatformError, match=r"PLATFORM_DRIFT_FALSE_ALARM_DAYS is 500: .* set it to at least 675"):
+        days_per_check(90, 500, streams=6, checks=200)
+    assert days_per_check(90, 675, streams=6, checks=200) > 0

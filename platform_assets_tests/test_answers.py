@@ -1,0 +1,60 @@
+"""`docs/answers.md` answers each question of OPS-6, names its evidence, and contains no figure without a source.
+
+`test_docs.py` checks that its links resolve.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from platform_assets_tests.requirements import ROOT, known_requirements
+
+PAGE = ROOT / "docs" / "answers.md"
+_LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+_CODE = re.compile(r"`[^`]+`")
+# Figures: numbers with a decimal point, and numbers with three or more digits.
+_FIGURE = re.compile(r"(?<![\w.-])\d[\d,]*\.\d+|(?<![\w.-])\d[\d,]{2,}(?![\w-])")
+SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", PAGE.read_text(), re.MULTILINE))
+
+
+def questions_of_the_requirement() -> list[str]:
+    text = known_requirements()["OPS-6"]
+    return [topic.strip() for topic in text.partition("that proves it:")[2].rstrip(".").split(";")]
+
+
+def figures_without_a_source(section: str) -> list[str]:
+    """Return the figures of a section that none of the linked files contains."""
+    linked = {(PAGE.parent / target).resolve() for target in _LINK.findall(section) if ":" not in target}
+    evidence = " ".join(file.read_text() for file in linked if file.is_file()).replace(",", "").replace("_", "")
+    figures = _FIGURE.findall(_CODE.sub("", _LINK.sub("]", section)))
+    return [one for one in figures if not re.search(rf"(?<![\d.]){re.escape(one.replace(',', ''))}(?!\d)", evidence)]
+
+
+@pytest.mark.requirement("OPS-6")
+def test_each_question_of_the_requirement_has_a_section() -> None:
+    rows = re.findall(r"^\| (.+) \| \[(.+)\]\(#.+\) \|$", PAGE.read_text(), re.MULTILINE)
+    assert [topic for topic, _ in rows] == questions_of_the_requirement()
+    assert [question for _, question in rows] == list(SECTIONS)
+
+
+@pytest.mark.requirement("OPS-6")
+@pytest.mark.parametrize("question", SECTIONS)
+def test_an_answer_links_to_code_and_its_figures_to_their_source(question: str) -> None:
+    assert re.search(r"\.(py|toml|yml)\)", SECTIONS[question]), "it links to no code"
+    assert figures_without_a_source(SECTIONS[question]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A look-up takes 0.22 ms at 4,201 a second ([service](service.md#latency-and-throughput)).", []),
+        ("It takes 0.21 ms ([service](service.md)).", ["0.21"]),
+        ("It takes 4,201 and 4,202 ([service](service.md)).", ["4,202"]),
+        ("It takes 0.22 ms.", ["0.22"]),
+        ("`PORT=12345`, 95 %, Article 22", []),
+    ],
+)
+def test_a_figure_without_a_source_is_found(text: str, expected: list[str]) -> None:
+    assert figures_without_a_source(text) == expected

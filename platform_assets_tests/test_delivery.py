@@ -1,0 +1,135 @@
+"""The delivery: workflows, make targets that they run, and the scripts of the containers."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from platform_assets_tests.requirements import ROOT
+
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").glob("*.yml")}
+MAKEFILE = (ROOT / "Makefile").read_text()
+DOCKER = ROOT / "docker"
+ONLY_ON_GITHUB = (
+    "docker exec",
+    "docker login",
+    "docker pull",
+    "gh release",
+    "go run github.com/zricethezav/gitleaks",
+    'grep "quality gate"',
+)
+"""What a line of a workflow needs that only GitHub's machines have: accounts, images or the summary of a run."""
+
+
+def jobs() -> list[tuple[str, dict[str, Any]]]:
+    return [(f"{file}: {name}", job) for file, flow in WORKFLOWS.items() for name, job in flow["jobs"].items()]
+
+
+def run(*command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], **variables}
+    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+
+
+def made(target: str) -> subprocess.CompletedProcess[str]:
+    """Run the recipe of a make target, without installing anything first."""
+    [recipe] = re.findall(rf"^{target}: .*\n((?:\t.+\n)+)", MAKEFILE, re.MULTILINE)
+    version = re.findall(r"^UV_VERSION := (.+)$", MAKEFILE, re.MULTILINE)[0]
+    lines = re.sub(r"^\t@?", "", recipe, flags=re.MULTILINE).replace("$(UV_VERSION)", version)
+    lines = lines.replace("$(VENV)", str(Path(sys.executable).parent))
+    return subprocess.run(["bash", "-ec", lines], cwd=ROOT, check=False, capture_output=True, text=True)
+
+
+@pytest.mark.requirement("OPS-2")
+@pytest.mark.parametrize(("name", "job"), jobs())
+def test_a_job_has_least_permissions_and_pinned_actions(name: str, job: dict[str, Any]) -> None:
+    flow = WORKFLOWS[name.partition(":")[0]]
+    assert flow["permissions"] in ({}, {"contents": "read"})
+    written = {scope for scope, access in job.get("permissions", {}).items() if access == "write"}
+    assert written <= ({"contents", "packages"} if name.startswith("release") else set())
+    for step in job.get("steps", ()):
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step.get("uses", "a@" + "0" * 40))
+    assert "timeout-minutes" in job or "uses" in job
+
+
+@pytest.mark.requirement("OPS-2")
+def test_a_line_of_a_workflow_is_a_make_target_or_needs_github() -> None:
+    lines = [step["run"] for _, job in jobs() for step in job.get("steps", ()) if "run" in step]
+    targets = {target for line in lines for target in re.findall(r"^make ([a-z ]+)", line)}
+    assert {name for names in targets for name in names.split()} <= set(
+        re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE)
+    )
+    rest = [line for line in lines if not line.startswith(("make ", ".ci/run")) and "docker/deploy" not in line]
+    assert [line for line in rest if not any(one in line for one in ONLY_ON_GITHUB)] == []
+
+
+@pytest.mark.requirement("OPS-2")
+def test_a_release_is_deployed_to_staging_before_production() -> None:
+    staging, production = (WORKFLOWS["deploy"]["jobs"][name] for name in ("staging", "production"))
+    assert (staging["with"]["environment"], production["with"]["environment"]) == ("staging", "production")
+    assert production["needs"] == "staging"
+    # GitHub waits for the reviewers of the environment that a job names.
+    assert WORKFLOWS["deploy-to"]["jobs"]["deploy"]["environment"] == "${{ inputs.environment }}"
+
+
+@pytest.mark.release
+@pytest.mark.slow
+@pytest.mark.requirement("OPS-2")
+@pytest.mark.parametrize("target", ["delivery", "infra", "wheel", "sbom"])
+def test_the_target_of_a_workflow_works(target: str) -> None:
+    done = made(target)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.requirement("OPS-1")
+def test_the_entrypoint_reads_secrets_from_files(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("p@ss $word'")
+    done = run(DOCKER / "entrypoint.sh", "env", PLATFORM_DATABASE_URL_FILE=str(secret), OTHER_FILE="x")
+    lines = done.stdout.splitlines()
+    assert "PLATFORM_DATABASE_URL=p@ss $word'" in lines
+    assert "OTHER_FILE=x" in lines
+    assert not any(line.startswith("PLATFORM_DATABASE_URL_FILE") for line in lines)
+
+
+@pytest.mark.requirement("OPS-1")
+def test_the_entrypoint_fails_if_a_secret_is_missing(tmp_path: Path) -> None:
+    done = run(DOCKER / "entrypoint.sh", "env", PLATFORM_DATABASE_URL_FILE=str(tmp_path / "none"))
+    assert done.returncode != 0
+    assert "none" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.requirement("OPS-1")
+def test_secrets_are_random_and_never_replaced(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "make-secrets").write_text((DOCKER / "make-secrets").read_text())
+        assert run("sh", folder / "make-secrets").returncode == 0
+    first, second = ({file.name: file.read_text() for file in (one / "secrets").iterdir()} for one in folders)
+    assert set(first) == set(yaml.safe_load((DOCKER / "compose.yaml").read_text())["secrets"])
+    assert not set(first.values()) & set(second.values())
+    assert first["app_password"] in first["database_url"]
+    assert stat.S_IMODE((folders[0] / "secrets").stat().st_mode) == 0o700
+    assert run("sh", folders[0] / "make-secrets").returncode == 0
+    assert {file.name: file.read_text() for file in (folders[0] / "secrets").iterdir()} == first
+
+
+@pytest.mark.requirement("OPS-1", "PRO-9")
+def test_only_migrate_has_the_password_of_the_owner() -> None:
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    owners = {"owner_password", "owner_database_url"}
+    assert {name for name, one in services.items() if owners & set(one.get("secrets", ()))} == {"database", "migrate"}
+    assert {name for name, one in services.items() if "ports" in one} == {"mlflow", "webserver", "service"}
+    assert services["database"]["networks"] == ["database"]
+    for name in set(services) - {"database", "sqlserver"}:
+        assert services[name]["read_only"], name
+        assert services[name]["cap_drop"] == ["ALL"], name
