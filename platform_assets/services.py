@@ -430,9 +430,10 @@ class Services:
         windows = Windows(
             timedelta(minutes=self.settings.alert_reopen_minutes), timedelta(hours=self.settings.alert_escalate_hours)
         )
-        return Incidents(self._connection, self._alert_routes(), windows, self.settings.secrets())
+        return Incidents(self._connection, self.alert_routes(), windows, self.settings.secrets())
 
-    def _alert_routes(self) -> Routes:
+    def alert_routes(self) -> Routes:
+        """Return who is told about incidents."""
         from platform_assets.monitoring.incidents.routes import Routes
 
         smtp = self.settings.alert_smtp_url.get_secret_value()
@@ -447,7 +448,7 @@ class Services:
         console = settings.dagster_url
         if not console and settings.env == "development":
             console = f"http://localhost:{settings.dagster_port}"
-        post = Post(self._alert_routes(), settings.alert_smtp_url.get_secret_value(), settings.alert_mail_from, console)
+        post = Post(self.alert_routes(), settings.alert_smtp_url.get_secret_value(), settings.alert_mail_from, console)
         return Delivery(self.incidents, post)
 
     def watch(self, *, expects_daemon: bool, owners: Mapping[str, tuple[str, ...]]) -> Watch:

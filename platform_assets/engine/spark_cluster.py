@@ -199,8 +199,13 @@ def why_not(address: str) -> str | None:
     if find_spec("pyspark") is None:
         return "pyspark is not installed; run `export EXTRAS=spark` before `make run` or `make up`"
     # A Connect server has its own Java. Any other address needs a driver in this process.
-    if not address.startswith(CONNECT) and shutil.which("java") is None and "JAVA_HOME" not in os.environ:
-        return "Java is not installed; install Java 17 (Debian: apt-get install default-jre-headless)"
+    if not address.startswith(CONNECT):
+        # Like Spark, look on PATH only if JAVA_HOME is not set.
+        home = os.environ.get("JAVA_HOME")
+        if home and shutil.which(f"{home}/bin/java") is None:
+            return f"JAVA_HOME is {home}, which has no bin/java; correct it, or unset it to use the Java on PATH"
+        if not home and shutil.which("java") is None:
+            return "Java is not installed; install Java 17 (Debian: apt-get install default-jre-headless)"
     parts = urlsplit(address)
     if parts.scheme not in _PORTS:
         return None

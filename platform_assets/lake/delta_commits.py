@@ -21,7 +21,7 @@ from platform_assets.lake.table_versions import (
     newest,
     version_in_commit,
 )
-from platform_assets.lake.undone_loads import refuse_undone
+from platform_assets.lake.undone_loads import UNDONE, refuse_undone
 from platform_assets.lake.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -190,7 +190,9 @@ def _unchanged(
     if lineage is None or (made_from == base.made_from and (lineage.is_ordered or not is_current)):
         return base
     at = round(base.committed_at.timestamp() * 1000)
-    committed = commit_metadata(base.version, base.parts, publication.metadata, made_from, at)
+    # The rows are still those of a rollback, so its record stays.
+    undone = {UNDONE: base.metadata[UNDONE]} if UNDONE in base.metadata else {}
+    committed = commit_metadata(base.version, base.parts, {**publication.metadata, **undone}, made_from, at)
     return commit(location, table, base.name, committed, [], None)
 
 

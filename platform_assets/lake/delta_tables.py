@@ -374,10 +374,9 @@ class TableStore:
             raise TableError(f"{name} is damaged: {Path(self.uri(name), path)} {state}{more}. {fix}")
         reason = (
             f"{len(broken)} of its {table.get_add_actions().num_rows} files were removed after the retention period"
+            " (PLATFORM_RETENTION_DAYS), or because a person was erased"
         )
-        raise TableError(
-            f"version {table.version()} of {name} cannot be read any more: {reason} (PLATFORM_RETENTION_DAYS)"
-        )
+        raise TableError(f"version {table.version()} of {name} cannot be read any more: {reason}")
 
 
 def _no_table(name: str) -> TableError:

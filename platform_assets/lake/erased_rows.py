@@ -67,20 +67,43 @@ class ErasedRows:
     ----------
     rows
         Number of rows that were removed from the current version.
-    versions
-        Numbers of the versions that contained the person; they cannot be read any more.
     renumbered
         The current version before and after the erasure; None if it did not contain the person.
     """
 
     rows: int
-    versions: frozenset[int]
     renumbered: Renumbered | None = None
 
 
 def word(subject: str) -> str:
     """Return a regular expression that matches an id as a whole word, for Arrow, DuckDB and Python."""
     return rf"(^|[^0-9A-Za-z_-]){re.escape(subject)}($|[^0-9A-Za-z_-])"
+
+
+def versions_with(tables: TableStore, place: SubjectColumn, subject: str) -> frozenset[int]:
+    """Return the numbers of the versions that contain a person. After an erasure they cannot be read any more.
+
+    Parameters
+    ----------
+    tables
+        The lake.
+    place
+        The table and its column.
+    subject
+        The person's id.
+
+    Raises
+    ------
+    TableError
+        The table cannot be read.
+    """
+    name = place.table
+    if not tables.exists(name):
+        return frozenset()
+    with tables.location.plain_errors(name, "was not read"):
+        dirty = _files_with(tables, place, subject)
+        known = tables.versions(name) if dirty else []
+        return frozenset(version.version for version in known if dirty & _files_of(tables, version))
 
 
 def erase_rows(
@@ -113,15 +136,14 @@ def erase_rows(
     """
     name = place.table
     if not tables.exists(name):
-        return ErasedRows(0, frozenset())
+        return ErasedRows(0)
     location = tables.location
     with location.plain_errors(name, "was not erased"):
         dirty = _files_with(tables, place, subject)
         if not dirty:
-            return ErasedRows(0, frozenset())
-        versions = frozenset(version.version for version in tables.versions(name) if dirty & _files_of(tables, version))
+            return ErasedRows(0)
         current, rows, renumbered = tables.current(name), 0, None
-        if current and current.version in versions:
+        if current and dirty & _files_of(tables, current):
             lineage = _lineage(tables, current, inputs)
             with engine.stage(place.others(tables.scan(name), subject)) as staged:
                 rows = current.rows - staged.rows
@@ -130,7 +152,7 @@ def erase_rows(
         files = location.files(name)
         for path in sorted(dirty):
             files.delete_file(path)
-    return ErasedRows(rows, versions, renumbered)
+    return ErasedRows(rows, renumbered)
 
 
 def _lineage(

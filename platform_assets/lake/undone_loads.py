@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TableError
+from platform_assets.base.printable_text import is_visible
 from platform_assets.lake.table_files import sync_commit
 from platform_assets.lake.table_versions import (
     SOURCE,
@@ -57,6 +58,8 @@ def restore(location: LakeLocation, name: str, table: DeltaTable, number: int, w
     """Make the rows of an earlier version current again; see `TableStore.restore`. `why` names person and reason."""
     from deltalake.exceptions import CommitFailedError
 
+    if not is_visible(why[1]):
+        raise TableError(f"{name} was not rolled back: give a reason")
     with location.plain_errors(name, "was not rolled back"):
         base, versions = newest(name, table), published_versions(name, table)
         if (earlier := base.metadata.get(UNDONE)) and earlier["restored"] == number:

@@ -71,6 +71,7 @@ def make_backup(services: Services, folder: Path, say: Callable[[str], None]) ->
         folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
         if any(folder.iterdir()):
             raise BackupError(f"{folder} is not empty; name a new folder")
+        folder.chmod(PRIVATE)
         with services.database.lock(UPKEEP_LOCK), services.tables.location.plain_errors("the lake", "was not copied"):
             manifest = _write(services, folder, say)
         say("checking the copies")

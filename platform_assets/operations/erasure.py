@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections import Counter
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets import domains
 from platform_assets.base.errors import PlatformError
 from platform_assets.database.opening import open_owner
-from platform_assets.lake.erased_rows import Renumbered, SubjectColumn, erase_rows, subjects_in_files
+from platform_assets.lake.erased_rows import Renumbered, SubjectColumn, erase_rows, subjects_in_files, versions_with
 from platform_assets.lake.erased_subjects import ErasedSubjects, erased_subjects
 from platform_assets.lake.lineage import Lineage
 from platform_assets.models.registry import ERASED_TAG
@@ -97,18 +98,16 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
     subject = _canonical(schemas, subject)
     with _owner(services) as owner, services.database.lock(UPKEEP_LOCK):
         erasure = Erasure(_record(owner, kind, subject))
-        versions = _erase_tables(services, schemas, subject, erasure)
+        # Mark the models first: after the files are removed, nothing tells which versions contained the person.
+        _mark_models(services, schemas, subject, erasure)
+        _erase_tables(services, schemas, subject, erasure)
         _erase_predictions(owner, schemas, subject, erasure)
         for place, rows in erased_places.erase_texts(services, subject).items():
             erasure.add(place, rows)
-        _mark_models(services, versions, erasure)
         erasure.backups = note_in_backups(services.database)
         erased_places.compact(owner)
         erasure.remains = erased_places.search(services, owner, subject)
-        with closing(owner.connect("platform")) as connection:
-            connection.execute(
-                "update platform.erasures set found = %s where id = %s", [json.dumps(erasure.found()), erasure.number]
-            )
+        _complete_record(owner, erasure)
     return erasure
 
 
@@ -156,27 +155,38 @@ def _record(owner: Database, kind: str, subject: str) -> int:
     return int(number)
 
 
-def _erase_tables(
-    services: Services, schemas: Sequence[TableSchema], subject: str, erasure: Erasure
-) -> dict[str, frozenset[int]]:
-    """Erase rows from all tables; return the versions that contained the person, by table of the lake."""
+def _complete_record(owner: Database, erasure: Erasure) -> None:
+    """Store what was erased, added to what an earlier erasure of the same person found."""
+    with closing(owner.connect("platform")) as connection:
+        [[earlier]] = connection.execute(
+            "select found from platform.erasures where id = %s", [erasure.number]
+        ).fetchall()
+        found = erasure.found()
+        rows = Counter(earlier.get("rows", {})) + Counter(erasure.rows)
+        found |= {"rows": rows, "models": sorted({*earlier.get("models", []), *erasure.models})}
+        connection.execute("update platform.erasures set found = %s where id = %s", [json.dumps(found), erasure.number])
+
+
+def _places(schema: TableSchema) -> list[SubjectColumn]:
+    """Return the columns of a table of the lake, and of its quarantine, that name a person."""
+    assert schema.subject is not None  # noqa: S101 - `_schemas` returns only such
+    places = [SubjectColumn(schema.name, schema.subject.column)]
+    if schema.source:
+        places.append(SubjectColumn(schema.quarantine, QUARANTINED_ROW, is_text=True))
+    return places
+
+
+def _erase_tables(services: Services, schemas: Sequence[TableSchema], subject: str, erasure: Erasure) -> None:
     inputs: dict[str, Renumbered] = {}
-    versions = {}
     for schema in schemas:
-        assert schema.subject is not None  # noqa: S101 - `_schemas` returns only such
         if schema.store == "online":
             erasure.add(schema.name, _erase_online(services, schema, subject, inputs))
             continue
-        places = [SubjectColumn(schema.name, schema.subject.column)]
-        if schema.source:
-            places.append(SubjectColumn(schema.quarantine, QUARANTINED_ROW, is_text=True))
-        for place in places:
+        for place in _places(schema):
             done = erase_rows(services.tables, services.engine, place, subject, inputs)
             erasure.add(place.table, done.rows)
-            versions[place.table] = done.versions
             if done.renumbered:
                 inputs[place.table] = done.renumbered
-    return versions
 
 
 def _erase_online(services: Services, schema: TableSchema, subject: str, inputs: dict[str, Renumbered]) -> int:
@@ -213,13 +223,18 @@ def _erase_predictions(owner: Database, schemas: Sequence[TableSchema], subject:
     erasure.add("platform.predictions", predictions)
 
 
-def _mark_models(services: Services, versions: dict[str, frozenset[int]], erasure: Erasure) -> None:
+def _mark_models(services: Services, schemas: Sequence[TableSchema], subject: str, erasure: Erasure) -> None:
     """Tag the model versions that were trained on the person, for `reproduce`, `audit` and `readiness`."""
-    told = f"erasure {erasure.number} of {datetime.now(UTC):%Y-%m-%d}"
+    in_lake = [place for schema in schemas if schema.store == "lake" for place in _places(schema)]
+    versions = {place.table: versions_with(services.tables, place, subject) for place in in_lake}
+    told = f"erasure {erasure.number} of "
     for name in services.registry.names():
         for version in services.registry.versions(name):
-            if any(number in versions.get(table, frozenset()) for table, number in version.tables.items()):
-                services.registry.set_tags(name, version.version, {ERASED_TAG: told})
+            learned = any(number in versions.get(table, frozenset()) for table, number in version.tables.items())
+            if learned:
+                services.registry.set_tags(name, version.version, {ERASED_TAG: f"{told}{datetime.now(UTC):%Y-%m-%d}"})
+            # An interrupted erasure may have tagged it, and then removed the files that showed the reason.
+            if learned or version.tags.get(ERASED_TAG, "").startswith(told):
                 erasure.models.append(f"{name} version {version.version}")
 
 

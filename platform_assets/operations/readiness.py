@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from platform_assets.base.errors import PlatformError
-from platform_assets.models.registry import ERASED_TAG, champion_or_newest
+from platform_assets.base.errors import PlatformError, TableError
+from platform_assets.models.registry import ERASED_TAG, UNDONE_TABLES, champion_or_newest
 from platform_assets.monitoring.drift.history import Stream
 from platform_assets.monitoring.real_performance import real_performance
 from platform_assets.operations.backup_record import newest_backup
@@ -113,7 +114,9 @@ class _Model:
         yield self._real_data(version)
         yield self._committed_code(version)
         yield self._reproduced(version)
-        yield from _safely("table versions", lambda: self._tables(version))
+        yield self._tables_readable(version)
+        yield self._valid_loads(version)
+        yield self._freshness(version)
 
     def _real_data(self, version: ModelVersion) -> Requirement:
         if version.tags.get("demo") == "false":
@@ -138,18 +141,35 @@ class _Model:
         mend = f"run `platform-assets reproduce {self.spec.name} {version.version}`"
         return Requirement("reproduced", is_met=False, found="never, or not identically", mend=mend)
 
-    def _tables(self, version: ModelVersion) -> Iterator[Requirement]:
-        for name, number in version.tables.items():
-            self.services.tables.scan(name, version=number)
+    def _tables_readable(self, version: ModelVersion) -> Requirement:
+        try:
+            for name, number in version.tables.items():
+                self.services.tables.scan(name, version=number)
+        except TableError as error:
+            mend = f"train again: the job train_{self.spec.name}"
+            return Requirement("table versions", is_met=False, found=str(error), mend=mend)
         told = ", ".join(f"{name} version {number}" for name, number in version.tables.items())
-        yield Requirement("table versions", is_met=True, found=f"readable: {told}")
+        return Requirement("table versions", is_met=True, found=f"readable: {told}")
+
+    def _valid_loads(self, version: ModelVersion) -> Requirement:
+        undone = json.loads(version.tags.get(UNDONE_TABLES, "{}"))
+        told = ", ".join(f"{name} version {number}" for name in sorted(undone) for number in undone[name])
+        if told:
+            mend = f"train again: the job train_{self.spec.name}"
+            return Requirement(
+                "loads", is_met=False, found=f"trained on a load that was undone later: {told}", mend=mend
+            )
+        return Requirement("loads", is_met=True, found="no load that it was trained on was undone")
+
+    def _freshness(self, version: ModelVersion) -> Requirement:
         first, limit = self.spec.tables[0], self.spec.retraining.min_new_rows
         known = {one.version: one.rows for one in self.services.tables.versions(first)}
-        newest = known[max(known)]
+        newest = known[max(known)] if known else 0
         new = newest - known.get(version.tables[first], newest)
-        found = f"{first} has {new:,} more rows than at the training; a new training is due at {limit:,}"
+        change = f"{abs(new):,} rows {'more' if new >= 0 else 'fewer'}"
+        found = f"{first} has {change} than at the training; a new training is due at {limit:,} more"
         mend = "" if new < limit else f"train again: the job train_{self.spec.name}"
-        yield Requirement("freshness", new < limit, found, mend)
+        return Requirement("freshness", new < limit, found, mend)
 
     def approval(self) -> Iterator[Requirement]:
         champion = self.services.ledger.champion(self.spec.name)
@@ -203,9 +223,13 @@ class _Model:
         yield Requirement("labels", real.assessment is not None, real.told, mend)
 
     def alerts(self) -> Iterator[Requirement]:
-        is_set = bool(self.services.settings.alert_webhook_url.get_secret_value())
-        found = "go to the webhook" if is_set else "go to the log only"
-        yield Requirement("alerts", is_set, found, "" if is_set else "set PLATFORM_ALERT_WEBHOOK_URL")
+        receivers = self.services.alert_routes().of(self.spec.owners)
+        if receivers:
+            told = ", ".join(receiver.name for receiver in receivers)
+            yield Requirement("alerts", is_met=True, found=f"go to {told}")
+        else:
+            mend = "set PLATFORM_ALERT_WEBHOOK_URL or PLATFORM_ALERT_ROUTES"
+            yield Requirement("alerts", is_met=False, found="go to the log only", mend=mend)
 
     def backup(self) -> Iterator[Requirement]:
         newest, longest = newest_backup(self.services.database), self.services.settings.backup_days

@@ -62,7 +62,6 @@ def restore_backup(settings: Settings, folder: Path, say: Callable[[str], None])
     _refuse_filled_home(settings.home)
     say(f"checking {len(manifest.files):,} files of {folder}")
     check(folder, manifest)
-    erasures = read_erasures(folder)
     work = make_home(settings.home, RESTORING)
     try:
         _fill(work, folder, manifest, settings, say)
@@ -72,9 +71,6 @@ def restore_backup(settings: Settings, folder: Path, say: Callable[[str], None])
         raise BackupError(f"{settings.home} was not restored: {first_line(error)}; empty it, and try again") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    if erasures:
-        with closing(Services(settings)) as services:
-            erase_again(services, erasures, say)
     return manifest
 
 
@@ -85,6 +81,10 @@ def _fill(work: Path, folder: Path, manifest: Manifest, settings: Settings, say:
         _restore_files(folder, manifest, inside, lake, say)
     try:
         _restore_databases(folder, manifest, inside, say)
+        # Before the home is complete, so that an interruption leaves no platform with a person who was erased.
+        if erasures := read_erasures(folder):
+            with closing(Services(inside)) as services:
+                erase_again(services, erasures, say)
     finally:
         # Wait until the server of the new home has stopped, because its folder is moved or removed next.
         if (server := work / "postgres").exists():

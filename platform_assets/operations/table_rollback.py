@@ -13,11 +13,8 @@ from platform_assets.lake.ancestry import Ancestry
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.step_tables import STORE
 from platform_assets.lake.undone_loads import UNDONE, Restored
-from platform_assets.models.registry import ModelRegistry
+from platform_assets.models.registry import UNDONE_TABLES, ModelRegistry
 from platform_assets.orchestration.in_process_runs import run_in_process
-
-UNDONE_TABLES = "undone_tables"
-"""Tag of a model version with the undone table versions that it was trained on, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,9 @@ def affected_models(
             named = [f"{name} version {number}" for name, numbers in wrong.items() for number in numbers]
             if not named:
                 continue
-            registry.set_tags(model, version.version, {UNDONE_TABLES: json.dumps(wrong)})
+            earlier = json.loads(version.tags.get(UNDONE_TABLES, "{}"))
+            tagged = {name: sorted({*earlier.get(name, ()), *wrong.get(name, ())}) for name in {*earlier, *wrong}}
+            registry.set_tags(model, version.version, {UNDONE_TABLES: json.dumps(tagged, sort_keys=True)})
             requests = [one.id for one in ledger.requests(model, OPEN) if one.version == version.version]
             is_champion = champion is not None and champion.version == version.version
             found.append(Affected(model, version.version, named, is_champion, requests))

@@ -159,6 +159,8 @@ def test_java_is_needed_for_a_driver_in_this_process_only(monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     assert "install Java 17" in (why_not("local[2]") or "")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert f"JAVA_HOME is {tmp_path}, which has no bin/java" in (why_not("local[2]") or "")
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert why_not(f"sc://127.0.0.1:{server.getsockname()[1]}") is None
     monkeypatch.setattr(spark_cluster, "find_spec", lambda _: None)

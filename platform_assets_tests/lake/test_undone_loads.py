@@ -9,6 +9,7 @@ import pytest
 
 from platform_assets.base.errors import TableError
 from platform_assets.lake.ancestry import Ancestry
+from platform_assets.lake.lineage import Lineage
 from platform_assets.lake.table_versions import SOURCE_DIGEST
 from platform_assets.lake.undone_loads import UNDONE
 from platform_assets_tests.lake.sales_lake import NAME, NOW, Lake, by_month, contents, sales
@@ -59,6 +60,25 @@ def test_the_same_file_is_not_loaded_again_until_its_load_is_restored(folder_lak
     with pytest.raises(TableError, match="has the same content"):
         load(folder_lake, "good", 1, 2)
     assert load(folder_lake, "new", 5, 6, 7).rows == 3
+
+
+def test_a_load_of_the_same_rows_keeps_the_record_of_the_rollback(folder_lake: Lake) -> None:
+    good, wrong = load(folder_lake, "good", 1, 2), load(folder_lake, "wrong", 9)
+    undone = undo(folder_lake, good.version).metadata[UNDONE]
+    lineage = Lineage({"shop/items": good}, None, lambda _: good.version)
+    metadata = {SOURCE_DIGEST: "good", "run": "later"}
+    restated = folder_lake.publish(sales(1, 2), metadata=metadata, lineage=lineage)
+    assert (restated.metadata["run"], restated.metadata[UNDONE]) == ("later", undone)
+    assert Ancestry(folder_lake.store).find(NAME, wrong.version).undone.startswith("undone by anna at ")
+    with pytest.raises(TableError, match="has the same content"):
+        load(folder_lake, "wrong", 9)
+
+
+def test_a_rollback_without_a_reason_is_refused(folder_lake: Lake) -> None:
+    good, wrong = load(folder_lake, "good", 1, 2), load(folder_lake, "wrong", 9)
+    with pytest.raises(TableError, match="was not rolled back: give a reason"):
+        folder_lake.store.restore(NAME, good.version, "anna", " ")
+    assert folder_lake.store.current(NAME) == wrong
 
 
 def test_a_rollback_can_be_repeated_after_an_interruption(folder_lake: Lake) -> None:

@@ -20,6 +20,7 @@ from platform_assets.domains.credit_risk.demo import generate
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.settings import CreditRiskSettings
 from platform_assets.models.registry import ERASED_TAG
+from platform_assets.operations import erasure
 from platform_assets.operations.backup import make_backup
 from platform_assets.operations.erasure import ErasureError, erase
 from platform_assets.operations.restore import restore_backup
@@ -160,7 +161,10 @@ def test_an_erased_person_is_nowhere_and_does_not_come_back(
 
     comes_not_back(services, source)
 
-    restore_backup(elsewhere, tmp_path / "backup", lambda _: None)
+    told: list[tuple[str, bool]] = []
+    restore_backup(elsewhere, tmp_path / "backup", lambda line: told.append((line, (elsewhere.home / "lake").exists())))
+    # The home is complete only after the repeated erasure, so an interruption leaves no home with the person.
+    assert [done for line, done in told if line.startswith("erasure 1 was repeated")] == [False]
     with closing(Services(elsewhere)) as restored:
         assert places_of(restored, PERSON) == []
         assert restored.promoter.erased(MODEL.name)
@@ -174,6 +178,32 @@ def comes_not_back(services: Services, source: Path) -> None:
     source.write_text(re.sub("^8000000,", "8000007,", source.read_text(), flags=re.MULTILINE))
     load(services)
     assert places_of(services, PERSON) == []
+
+
+@pytest.mark.requirement("PLT-10")
+def test_an_interrupted_erasure_still_names_the_models_and_completes_its_record(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(services)
+    loans = services.tables.current(TABLES[0])
+    assert loans
+    services.registry.register(registration("print-1", name=MODEL.name, tables={TABLES[0]: loans.version}))
+    with monkeypatch.context() as broken:
+        broken.setattr(erasure, "_erase_predictions", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            erase(services, "client", PERSON)
+    assert ERASED_TAG in services.registry.version(MODEL.name, 1).tags
+    plant(services)
+    models = [f"{MODEL.name} version 1"]
+    for _ in range(2):
+        assert erase(services, "client", PERSON).models == models
+    with closing(services.database.connect("platform")) as connection:
+        [[record]] = connection.execute("select found from platform.erasures").fetchall()
+    assert (record["models"], record["rows"]["platform.predictions"]) == (models, 1)
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.requirement("PLT-10")

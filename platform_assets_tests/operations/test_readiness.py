@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
+from platform_assets.models.registry import UNDONE_TABLES
 from platform_assets.operations.backup_record import Backup, record_backup
 from platform_assets.operations.readiness import Requirement, readiness
 from platform_assets.services import Services
@@ -18,6 +20,7 @@ from platform_assets.training.model_spec import Kpi
 from platform_assets.training.proposal import proposal_of
 from platform_assets.training.training_results import REPRODUCED_TAG
 from platform_assets_tests.approval.proposals import ANNA, prepared
+from platform_assets_tests.contracts.registrations import registration
 from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, publish, readings
 
 if TYPE_CHECKING:
@@ -68,6 +71,38 @@ def test_each_gap_is_named_with_its_fix_and_can_be_closed(services: Services) ->
     assert found["backup"].is_met
     assert not found["freshness"].is_met
     assert "has 1,000 more rows than at the training" in found["freshness"].found
+
+
+@pytest.mark.requirement("PLT-11")
+def test_a_training_on_a_load_that_was_undone_or_erased_is_a_gap(services: Services) -> None:
+    table = ONE_CANDIDATE.tables[0]
+    publish(services.tables, services.engine, readings())
+    tags = {UNDONE_TABLES: json.dumps({table: [0]})}
+    version = services.registry.register(registration("print-1", name=ONE_CANDIDATE.name, tables={table: 0}))
+    assert examined(services)["loads"].is_met
+    services.registry.set_tags(version.name, version.version, tags)
+    found = examined(services)
+    assert found["loads"].found == f"trained on a load that was undone later: {table} version 0"
+    assert found["loads"].mend == "train again: the job train_breakage_model"
+
+    publish(services.tables, services.engine, readings(700))
+    for path in services.settings.home.joinpath("lake", table).glob("*.parquet"):
+        path.unlink()
+    found = examined(services)
+    assert "cannot be read any more" in found["table versions"].found
+    assert found["table versions"].mend == "train again: the job train_breakage_model"
+    assert "rows fewer than at the training" in found["freshness"].found
+
+
+@pytest.mark.requirement("PLT-11")
+def test_owners_with_a_route_are_told(services: Services) -> None:
+    routes = SecretStr(f"{ONE_CANDIDATE.owners[0]}=https://hooks.example/risk")
+    settings = services.settings.model_copy(update={"alert_routes": routes})
+    with closing(Services(settings)) as routed:
+        assert examined(routed)["alerts"].is_met
+    other = services.settings.model_copy(update={"alert_routes": SecretStr("team:other=https://hooks.example/risk")})
+    with closing(Services(other)) as unrouted:
+        assert examined(unrouted)["alerts"].mend == "set PLATFORM_ALERT_WEBHOOK_URL or PLATFORM_ALERT_ROUTES"
 
 
 @pytest.mark.requirement("PLT-11")

@@ -13,9 +13,8 @@ from platform_assets.base.errors import TableError
 from platform_assets.definitions import resources
 from platform_assets.lake.undone_loads import UNDONE
 from platform_assets.landing.source_files import Source
-from platform_assets.models.registry import MemoryRegistry
+from platform_assets.models.registry import UNDONE_TABLES, MemoryRegistry
 from platform_assets.operations.table_rollback import (
-    UNDONE_TABLES,
     affected_models,
     demand_lake_table,
     dependent_tables,
@@ -87,6 +86,8 @@ def test_online_rows_and_tables_follow_and_models_are_named(shop: Shop) -> None:
     assert "it is the champion: train again, or `platform-assets rollback credit_risk_model`" in affected.told
     assert json.loads(registry.version(MODEL, 2).tags[UNDONE_TABLES]) == {SALES.name: [1]}
     assert UNDONE_TABLES not in registry.version(MODEL, 1).tags
+    affected_models(tables, registry, shop.services.ledger, {TOTALS.name: {1}})
+    assert json.loads(registry.version(MODEL, 2).tags[UNDONE_TABLES]) == {SALES.name: [1], TOTALS.name: [1]}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ UNKNOWN = "not recorded"
 def written(trace: Trace) -> Iterator[str]:
     """Yield the lines of the page."""
     yield f"Trace of {escaped(trace.id)}"
-    few = f"; {len(trace.answers)} are below, and --answer N shows another one"
+    few = f", {len(trace.answers)} shown; --answer N shows another one"
     if trace.total > 1:
         yield f"  {trace.total:,} answers{few if trace.total > len(trace.answers) else ''}"
     for answer in trace.answers:

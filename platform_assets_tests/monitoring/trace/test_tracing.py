@@ -225,7 +225,7 @@ def test_one_of_many_answers_is_chosen_by_number(shop: Shop) -> None:
     with pytest.raises(NotFound, match="has 12 answers, so there is no answer 13; give a number from 1 to 12"):
         shop.services.tracer.trace(request, 13)
     page = "\n".join(written(shop.services.tracer.trace(request, 2)))
-    assert "12 answers; 1 are below, and --answer N shows another one" in page
+    assert "12 answers, 1 shown; --answer N shows another one" in page
 
 
 def test_an_older_answer_keeps_its_versions_when_the_source_changes(shop: Shop) -> None:
