@@ -166,7 +166,7 @@ class _Model:
         known = {one.version: one.rows for one in self.services.tables.versions(first)}
         newest = known[max(known)] if known else 0
         new = newest - known.get(version.tables[first], newest)
-        change = f"{abs(new):,} rows {'more' if new >= 0 else 'fewer'}"
+        change = f"{abs(new):,} {'more' if new >= 0 else 'fewer'} rows"
         found = f"{first} has {change} than at the training; a new training is due at {limit:,} more"
         mend = "" if new < limit else f"train again: the job train_{self.spec.name}"
         return Requirement("freshness", new < limit, found, mend)

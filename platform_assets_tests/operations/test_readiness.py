@@ -91,7 +91,7 @@ def test_a_training_on_a_load_that_was_undone_or_erased_is_a_gap(services: Servi
     found = examined(services)
     assert "cannot be read any more" in found["table versions"].found
     assert found["table versions"].mend == "train again: the job train_breakage_model"
-    assert "rows fewer than at the training" in found["freshness"].found
+    assert "fewer rows than at the training" in found["freshness"].found
 
 
 @pytest.mark.requirement("PLT-11")
