@@ -199,7 +199,7 @@ def drift_runs(
         for day in range(1, days + 1):
             new: list[object] = list(rows_of(random, ROWS_PER_DAY))
             if wobble:
-                new[0] = new[0] + random.normal(scale=wobble)  # type: ignore[operator]
+                new[0] = new[0] + random.normal(scale=wobble)  # type: ignore[operator]  # the first column holds numbers
             if change:
                 change(new)
             # Every detector has to see the day.

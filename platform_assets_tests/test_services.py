@@ -27,7 +27,7 @@ def test_open_services_creates_no_file(tmp_path: Path) -> None:
     services = open_services(settings(tmp_path / "home"))
     assert isinstance(services, Services)
     assert services.retention == timedelta(days=30)
-    services.tables, services.online, services.validator, services.sources, services.incidents  # noqa: B018
+    services.tables, services.online, services.validator, services.sources, services.incidents  # noqa: B018 - reading opens them
     assert not (tmp_path / "home").exists()
     assert services.engine is services.engine
 

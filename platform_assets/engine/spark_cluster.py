@@ -147,7 +147,7 @@ class SparkCluster:
                 # Partition by a copy of the column, because Spark leaves the partition column out of the files.
                 keyed = rows.select(*columns, sf.col(f"`{partition_by}`").cast("string").alias(_KEY))
                 keyed.write.partitionBy(_KEY).parquet(str(folder))
-            self.ibis._session.catalog.dropTempView(view)  # noqa: SLF001
+            self.ibis._session.catalog.dropTempView(view)  # noqa: SLF001 - Ibis has no function for it
 
     @contextmanager
     def plain_errors(self) -> Iterator[None]:

@@ -7,17 +7,16 @@ kept, and evaluation leaves them out.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.base.errors import DatabaseError, first_line
+from platform_assets.database.transactions import transaction
 from platform_assets.monitoring.labelled_predictions import join
 from platform_assets.monitoring.labels import Filed, Kept, fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from uuid import UUID
 
@@ -148,26 +147,15 @@ class Labels:
         with self.transaction() as connection:
             return join(connection, spec, version, approval)
 
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Yield a connection in a transaction.
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """Return a context manager that yields a connection in a transaction.
 
         Raises
         ------
         DatabaseError
             The database does not answer.
         """
-        import psycopg
-
-        try:
-            with self._connect() as connection, connection.transaction():
-                connection.execute("set transaction isolation level read committed")
-                yield connection
-        except psycopg.Error as error:
-            raise DatabaseError(
-                f"the labels cannot be read or stored: PostgreSQL failed ({first_line(error)}); `platform-assets "
-                "doctor` shows what is reachable"
-            ) from None
+        return transaction(self._connect, "the labels")
 
 
 def store(connection: Connection, spec: ModelSpec, labels: Sequence[Label], sender: str) -> list[Filed]:

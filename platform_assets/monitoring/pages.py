@@ -54,7 +54,13 @@ class PageSources:
 def pages(sources: PageSources) -> APIRouter:
     """Return the routes of the pages."""
     routes = APIRouter(include_in_schema=False)
+    _add_all_models(routes, sources)
+    _add_model(routes, sources)
+    _add_work(routes, sources)
+    return routes
 
+
+def _add_all_models(routes: APIRouter, sources: PageSources) -> None:
     @routes.get("/monitoring")
     @checks_access_itself
     def show_models(request: Request) -> Response:
@@ -72,6 +78,8 @@ def pages(sources: PageSources) -> APIRouter:
             consoles=find_consoles(sources.settings, request),
         )
 
+
+def _add_model(routes: APIRouter, sources: PageSources) -> None:
     @routes.get("/monitoring/{model}")
     @checks_access_itself
     def show_model(request: Request, model: str) -> Response:
@@ -100,6 +108,8 @@ def pages(sources: PageSources) -> APIRouter:
             may_label=LABEL in caller.key.scopes,
         )
 
+
+def _add_work(routes: APIRouter, sources: PageSources) -> None:
     @routes.post("/monitoring/{model}/work")
     @checks_access_itself
     def mark_task(
@@ -116,8 +126,6 @@ def pages(sources: PageSources) -> APIRouter:
             raise invalid([{"loc": ["body", "outcome"], "msg": f"Send one of {', '.join(LABEL_OF)}."}])
         mark(sources.labels(), spec, (subject, _time(at)), outcome, caller.key.name)
         return RedirectResponse(f"/monitoring/{model}#work", HTTPStatus.SEE_OTHER)
-
-    return routes
 
 
 def _spec(request: Request, model: str) -> ModelSpec:

@@ -21,10 +21,10 @@ _TIMES = {column.name for column in FORECASTS.columns if column.type == "timesta
 _READ = ", ".join(f"{name} at time zone 'UTC' as {name}" if name in _TIMES else name for name in COLUMNS)
 _WRITE = ", ".join("%s at time zone 'UTC'" if name in _TIMES else "%s" for name in COLUMNS)
 _INSERT = (
-    f"insert into esios_demand.forecasts ({', '.join(COLUMNS)}) values ({_WRITE}) on conflict do nothing"  # noqa: S608
+    f"insert into esios_demand.forecasts ({', '.join(COLUMNS)}) values ({_WRITE}) on conflict do nothing"  # noqa: S608 - the names are constants
 ).encode()
-_OF_DAY = f"select {_READ} from esios_demand.forecasts where local_day = %s order by datetime_utc".encode()  # noqa: S608
-_AFTER = f"select {_READ} from esios_demand.forecasts where local_day > %s order by datetime_utc".encode()  # noqa: S608
+_OF_DAY = f"select {_READ} from esios_demand.forecasts where local_day = %s order by datetime_utc".encode()  # noqa: S608 - the names are constants
+_AFTER = f"select {_READ} from esios_demand.forecasts where local_day > %s order by datetime_utc".encode()  # noqa: S608 - the names are constants
 _LAST_DAY = b"select max(local_day) from esios_demand.forecasts"
 
 

@@ -8,19 +8,19 @@ them.
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from platform_assets.base.errors import DatabaseError, NotFound, PlatformError, first_line
+from platform_assets.base.errors import NotFound, PlatformError
 from platform_assets.base.logs import redact
 from platform_assets.base.printable_text import escaped, is_visible
+from platform_assets.database.transactions import transaction
 from platform_assets.monitoring.incidents.kinds import kind_of, subject_of
 from platform_assets.monitoring.incidents.messages import cancel_unsent, hold, queue_closed, queue_opened, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     import psycopg
@@ -362,26 +362,15 @@ class Incidents:
         if incident.is_silenced(datetime.now(UTC)) and incident.silenced_until:
             hold(connection, incident.id, incident.silenced_until)
 
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Yield a connection in a transaction.
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """Return a context manager that yields a connection in a transaction.
 
         Raises
         ------
         DatabaseError
             The database does not answer.
         """
-        import psycopg
-
-        try:
-            with self._connect() as connection, connection.transaction():
-                connection.execute("set transaction isolation level read committed")
-                yield connection
-        except psycopg.Error as error:
-            raise DatabaseError(
-                f"the incidents cannot be read or stored: PostgreSQL failed ({first_line(error)}); `platform-assets "
-                "doctor` shows what is reachable"
-            ) from None
+        return transaction(self._connect, "the incidents")
 
 
 def _last_of(connection: Connection, cause: str) -> Incident | None:

@@ -150,11 +150,14 @@ def test_changed_columns_are_reported_once(lake: Lake) -> None:
 def test_a_table_without_a_new_version_is_measured_by_its_age_only(lake: Lake) -> None:
     lake.history = None
     lake.publish(readings())
+    version = lake.tables.current(TABLE.name)
+    assert version is not None
     lake.measure(NOW)
-    later = lake.measure(NOW + timedelta(days=1, hours=3))
-    tomorrow = later[later["day"] == (NOW + timedelta(days=1, hours=3)).date()]
+    then = version.committed_at + timedelta(days=1, hours=3)
+    later = lake.measure(then)
+    tomorrow = later[later["day"] == then.date()]
     assert set(tomorrow["series"]) == {"age", "failed"}
-    assert tomorrow.loc[tomorrow["series"] == "age", "value"].item() == pytest.approx(27, abs=1)
+    assert tomorrow.loc[tomorrow["series"] == "age", "value"].item() == pytest.approx(27 + 1 / 60)
 
 
 @pytest.mark.requirement("MON-2")
