@@ -145,8 +145,8 @@ def coverage_by_group(judged: Judged, intervals: Intervals) -> bytes:
     column = str(intervals.by)
     found = _by_group(judged, column, lambda part: errors_of(part, ()).metrics())
     of_all = errors_of(judged, ()).metrics()["interval_coverage"]
-    number = f"{of_all:.1%} of all rows, {intervals.level:.0%} declared"
-    with new_plot(f"Interval coverage by {column}", number, _rows(judged, _cut(judged, column, found))) as axes:
+    number = f"{of_all:.1%} of rows, {intervals.level:.0%} declared"
+    with new_plot(f"Coverage by {column}", number, _rows(judged, _cut(judged, column, found))) as axes:
         places = range(len(found))
         axes.axhline(100 * intervals.level, color=OTHER, linestyle="--", label=f"declared {intervals.level:.0%}")
         shares, rows = (np.array([one[name] for one in found.values()]) for name in ("interval_coverage", "rows"))
