@@ -1,7 +1,7 @@
 """Build the documentation as a web site in `.site/html`. `make site` runs this script, with zensical installed.
 
-The pages are in many folders of the project, and they link to code. The script copies the pages and the linked files
-into one folder, in the layout of the project, so that the links stay valid. zensical renders this folder, and stops at
+The pages are spread over the project's folders, and they link to code. The script copies the pages and the linked files
+into one folder with the same layout, so that the links stay valid. zensical then renders this folder. It fails on
 warnings, such as a link to a missing page or heading.
 """
 
@@ -52,7 +52,7 @@ def _entries(pattern: re.Match[str]) -> str:
 
 
 def files() -> Iterator[Path]:
-    """Yield each page, and each file that a page links to, directly or over other pages."""
+    """Yield each page, and each file that a page links to, directly or through other pages."""
     found = {page: None for pattern in PAGES for page in sorted(ROOT.glob(pattern))}
     waiting = list(found)
     while waiting:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Create the platform's roles and its database, when PostgreSQL starts for the first time. docs/approval.md explains the
-# roles. The owner's role creates the databases of Dagster and MLflow itself.
+# Create the platform's roles and its database when PostgreSQL starts for the first time. docs/approval.md explains the
+# roles. `platform-assets migrate` later creates the databases of Dagster and MLflow with the owner role.
 set -eu
 app=$(cat /run/secrets/app_password)
 owner=$(cat /run/secrets/owner_password)

@@ -21,7 +21,7 @@ resource "azurerm_container_app_environment" "platform" {
 }
 
 locals {
-  # Everything but the service is reachable within the environment only. Runs are processes of `code`.
+  # Only the service is reachable from outside the environment. Dagster's runs are processes in `code`.
   apps = {
     code      = { identity = "pipeline", port = 4000, transport = "tcp", cpu = 2, memory = "4Gi", processes = 1 }
     daemon    = { identity = "pipeline", port = null, transport = null, cpu = 0.5, memory = "1Gi", processes = 1 }
@@ -105,7 +105,7 @@ resource "azurerm_container_app" "platform" {
         }
       }
 
-      # A version that does not become ready gets no requests: the revision before keeps serving.
+      # A revision that does not become ready gets no requests. The previous revision keeps serving.
       dynamic "readiness_probe" {
         for_each = each.key == "service" ? [1] : []
 
@@ -119,7 +119,7 @@ resource "azurerm_container_app" "platform" {
   }
 }
 
-# Started by a deployment before the apps are updated.
+# A deployment starts this job before it updates the apps.
 resource "azurerm_container_app_job" "migrate" {
   name                         = "migrate"
   resource_group_name          = azurerm_resource_group.platform.name

@@ -3,7 +3,7 @@ data "azurerm_client_config" "current" {}
 # One identity for each set of rights. Containers use them without a password.
 #   pipeline: code location, daemon, webserver and MLflow write the lake
 #   service:  the HTTP service only reads it
-#   migrate:  alone may read the URL with the role that owns the tables
+#   migrate:  only this one may read the URL of the role that owns the tables
 resource "azurerm_user_assigned_identity" "platform" {
   for_each = toset(["pipeline", "service", "migrate"])
 

@@ -75,7 +75,7 @@ resource "azurerm_subnet_network_security_group_association" "containers" {
   network_security_group_id = azurerm_network_security_group.containers.id
 }
 
-# PostgreSQL accepts connections from the containers only.
+# PostgreSQL accepts connections only from the containers.
 resource "azurerm_network_security_group" "database" {
   name                = "${local.name}-database"
   resource_group_name = azurerm_resource_group.platform.name

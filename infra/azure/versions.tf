@@ -12,7 +12,7 @@ terraform {
     }
   }
 
-  # The account is passed to `terraform init` with `-backend-config`, one for each environment.
+  # Pass the storage account to `terraform init` with `-backend-config`. Each environment has its own.
   backend "azurerm" {
     container_name   = "terraform"
     key              = "platform-assets.tfstate"

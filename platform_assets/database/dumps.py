@@ -20,9 +20,9 @@ _LONGEST_REASON = 500
 
 @contextmanager
 def snapshots(database: Database) -> Iterator[dict[Purpose, str]]:
-    """Yield an exported snapshot of each of the three databases; it can be dumped until the context ends.
+    """Yield an exported snapshot of each of the three databases. They can be dumped until the context ends.
 
-    The three are taken one after another, within milliseconds.
+    The snapshots are taken one after another, within milliseconds.
     """
     with ExitStack() as stack:
         connections = {
@@ -36,12 +36,12 @@ def snapshots(database: Database) -> Iterator[dict[Purpose, str]]:
 
 
 def dump(database: Database, purpose: Purpose, snapshot: str, file: Path) -> None:
-    """Write a snapshot of a database to a file, without owners and rights, which belong to the server.
+    """Write a snapshot of a database to a file, without owners and rights, which are specific to a server.
 
     Parameters
     ----------
     database
-        The databases, as a role that may read all tables and sequences.
+        The databases, connected as a role that may read all tables and sequences.
     purpose, snapshot
         The database and its exported snapshot.
     file
@@ -50,26 +50,26 @@ def dump(database: Database, purpose: Purpose, snapshot: str, file: Path) -> Non
     Raises
     ------
     DatabaseError
-        No fitting `pg_dump` is installed, or it failed.
+        No suitable `pg_dump` is installed, or it failed.
     """
     options = (f"--snapshot={snapshot}", f"--file={file}", "--format=custom")
     _run(database, "pg_dump", purpose, *options)
 
 
 def load(database: Database, purpose: Purpose, file: Path) -> None:
-    """Load a dump into an empty database, in one transaction; its objects then belong to the connected role.
+    """Load a dump into an empty database, in one transaction. The connected role owns the new objects.
 
     Raises
     ------
     DatabaseError
-        The database is not empty, no fitting `pg_restore` is installed, or it failed.
+        The database is not empty, no suitable `pg_restore` is installed, or `pg_restore` failed.
     """
     refuse_filled(database, purpose)
     _run(database, "pg_restore", purpose, "--single-transaction", "--exit-on-error", str(file))
 
 
 def refuse_filled(database: Database, purpose: Purpose) -> None:
-    """Refuse a database that has tables.
+    """Raise an error if a database has tables.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def _run(database: Database, program: str, purpose: Purpose, *options: str) -> N
 
 
 def _folder_of(program: str, major: int) -> Path:
-    """Return the folder of the program of the oldest installed version that knows a server of a major version."""
+    """Return the folder of the oldest installed version of a program that supports a server's major version."""
     found = {int(one.major): one.folder for one in reversed([*installed((program,))])}
     usable = [version for version in found if version >= major]
     if not usable:

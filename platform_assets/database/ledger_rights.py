@@ -64,7 +64,7 @@ def guard(connection: Connection, role: str) -> None:
                 connection.execute(sql.SQL("grant {} on table {} to {}").format(sql.SQL(rights), name, ledger))
             for signature, is_entrance in _functions(connection):
                 function = sql.SQL("function {}").format(sql.SQL(signature))
-                # A restored database has no rights, so by default everyone may call its functions.
+                # A restored database has PostgreSQL's default rights, by which everyone may call its functions.
                 connection.execute(sql.SQL("revoke execute on {} from public").format(function))
                 if is_entrance:
                     connection.execute(sql.SQL("alter {} owner to {}").format(function, ledger))

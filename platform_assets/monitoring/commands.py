@@ -1,4 +1,4 @@
-"""`alerts`: list, silence and close incidents. `trace`: from an answer to the raw bytes behind it."""
+"""`alerts`: list, silence and close incidents. `trace`: follow an answer back to its raw data."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def silence(
     reason: Annotated[str, typer.Option("--reason", help="Reason, shown to others.")],
     time: Annotated[str, typer.Option("--for", help="How long: for example 30m, 8h or 7d.")] = "8h",
 ) -> None:
-    """Send no messages about an incident for some time, also if the same problem returns."""
+    """Send no messages about an incident for some time, even if the same problem returns."""
     until = datetime.now(UTC) + _duration(time)
     incident = context.obj.services.incidents.silence(number, until, person(context.obj), reason)
     say(f"incident {incident.id} is silenced until {until:%Y-%m-%d %H:%M} UTC")
@@ -90,7 +90,7 @@ def trace(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
-    """Show what an answer was made from: features, tables, files and lines, model, approval and training."""
+    """Show what an answer is based on: features, tables, files and lines, model, approval and training."""
     from platform_assets.base.logs import quiet_libraries
     from platform_assets.monitoring.trace.page import written
 

@@ -66,7 +66,7 @@ class ChampionLive(BaseModel):
     threshold: Annotated[
         float | None,
         Field(
-            description="Score from which a prediction is positive; null for a model that decides nothing.",
+            description="Score from which a prediction is positive; null for a model that makes no decisions.",
             examples=[0.0655],
         ),
     ]

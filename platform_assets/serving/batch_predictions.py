@@ -208,8 +208,8 @@ def predicted(live: LiveModel, rows: Frame, declared: BatchPredictions) -> Frame
     Raises
     ------
     ArtefactError
-        The rows do not fit the model, or a score is not a number. The message names file and line. Or the model
-        decides nothing.
+        The rows do not fit the model, or a score is not a number. The message names file and line. Also raised
+        if the model makes no decisions.
     """
     import numpy as np
     import pandas as pd
@@ -218,8 +218,8 @@ def predicted(live: LiveModel, rows: Frame, declared: BatchPredictions) -> Frame
     decided = live.model.output.decide(scores, live.threshold)
     if decided is None:
         raise ArtefactError(
-            f"version {live.version} of {live.name} decides nothing, but {declared.table.name} has the decision "
-            f"{declared.positive}; approve a classifier"
+            f"version {live.version} of {live.name} makes no decisions, but {declared.table.name} has the column "
+            f"{declared.positive} for them; approve a classifier"
         )
     if not np.isfinite(scores).all():
         first = rows.iloc[int(np.argmin(np.isfinite(scores)))]

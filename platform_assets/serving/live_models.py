@@ -72,19 +72,19 @@ class LiveModel:
         )
 
     def outputs(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Return all numbers of each row, float64; see `FittedModel.outputs`."""
+        """Return all output columns of each row, float64; see `FittedModel.outputs`."""
         from platform_assets.models.thread_limits import keep_to_one_thread
 
         keep_to_one_thread()
         return self.model.outputs_unlimited(rows)
 
     def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Return the main number of each row, (n,) float64; see `FittedModel.scores`."""
+        """Return the main output column, (n,) float64; see `FittedModel.scores`."""
         found = self.outputs(rows)
         return found if found.ndim == 1 else found[:, 0]
 
     def predict(self, rows: Frame | Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
-        """Return the numbers of each row by their names, (n,) float64 each; see `FittedModel.predict`."""
+        """Return the output columns by name, (n,) float64 each; see `FittedModel.predict`."""
         return by_column(self.model.output, self.outputs(rows))
 
 

@@ -1,4 +1,4 @@
-"""Response fields of every prediction: model version and approval request, and the threshold of a decision."""
+"""Common response fields of predictions: model version, approval request and, for decisions, the threshold."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def common_fields(predicted: Predicted) -> CommonFields:
     Raises
     ------
     ArtefactError
-        The model decides nothing.
+        The model makes no decisions.
     """
     live = predicted.live
     if live.threshold is None:
-        raise ArtefactError(f"version {live.version} of {live.name} has no threshold; it decides nothing")
+        raise ArtefactError(f"version {live.version} of {live.name} has no threshold, so it makes no decisions")
     return {"threshold": live.threshold, **version_fields(live)}

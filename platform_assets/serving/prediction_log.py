@@ -52,7 +52,7 @@ class Predictions:
     Attributes
     ----------
     model, version, approval_id, threshold
-        The model version and its decision threshold; None if it decides nothing.
+        The model version and its decision threshold; None if it makes no decisions.
     caller, request_id
         Name of the caller's key, and id of the request.
     subjects
@@ -65,7 +65,7 @@ class Predictions:
         Time of the prediction, with time zone.
     read_from
         (n,) online table and version that the features were read from, as `<table>@<version>`; None if the request
-        contained them. Empty stands for None for every prediction.
+        contained them. An empty sequence means None for every prediction.
     """
 
     model: str

@@ -49,7 +49,7 @@ class Predicted:
         Raises
         ------
         ArtefactError
-            The model decides nothing.
+            The model makes no decisions.
         """
         decided = self.live.model.output.decide(self.found, self.live.threshold)
         if decided is None:
@@ -58,7 +58,7 @@ class Predicted:
 
     @property
     def values(self) -> dict[str, NDArray[np.float64]]:
-        """The numbers of the output by their names, (n,) float64 each."""
+        """The columns of the output by name, (n,) float64 each."""
         return by_column(self.live.model.output, self.found)
 
     @property

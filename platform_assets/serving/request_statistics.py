@@ -1,7 +1,7 @@
-"""Requests for predictions, counted per model: their number, failures and duration, in `platform.request_statistics`.
+"""Count prediction requests, failures and durations per model, in `platform.request_statistics`.
 
-Counting must not delay a response, so the counts are kept in memory, and a thread writes them about once a minute. A
-process that is killed loses the counts of its last minute.
+Counting must not delay a response, so the counts are kept in memory, and a thread writes them about once a minute. If
+the process is killed, the counts of its last minute are lost.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ class RequestStatistics:
         self._connect = connect
         self._lock = threading.Lock()
         self._counts: dict[str, Counts] = {}
-        # A request that fails before it reaches a model is counted for the model that its route asked before.
+        # The model that each route used last. A request that fails before it reaches a model is counted for this one.
         self._models: dict[str, str] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def count(self, scope: Mapping[str, Any], status: int, seconds: float) -> None:
-        """Count a response, if its request was for predictions.
+        """Count a response if its request was for predictions.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class RequestStatistics:
                     rows,
                 )
         except psycopg.Error as error:
-            LOG.warning("the counts of requests cannot be written and are kept: %s", first_line(error))
+            LOG.warning("cannot write the request counts; they are kept for the next attempt: %s", first_line(error))
             with self._lock:
                 for model, counts in taken.items():
                     self._counts.setdefault(model, Counts()).merge(counts)
@@ -148,7 +148,7 @@ def delete_old_statistics(
             connection.execute(b"delete from platform.request_statistics where at < now() - %s", [age])
     except psycopg.Error as error:
         raise DatabaseError(
-            f"the old counts of requests could not be deleted ({first_line(error)}). Run `platform-assets upkeep` again"
+            f"the old request counts could not be deleted ({first_line(error)}). Run `platform-assets upkeep` again"
         ) from error
 
 

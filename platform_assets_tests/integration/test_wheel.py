@@ -52,7 +52,7 @@ def test_the_installed_wheel_builds_all_assets_from_an_empty_folder(wheel: Path,
     environment, locked, folder = tmp_path / "venv", tmp_path / "locked.txt", tmp_path / "empty"
     uv("venv", "--python", sys.executable, environment)
     uv("export", "--frozen", "--no-dev", "--no-emit-project", "--output-file", locked)
-    # uv links the files of its cache, so this takes seconds.
+    # uv links files from its cache, so this takes only seconds.
     uv("pip", "install", "--python", environment / "bin" / "python", "--requirement", locked)
     uv("pip", "install", "--python", environment / "bin" / "python", "--no-deps", wheel)
     folder.mkdir()

@@ -129,7 +129,7 @@ def _as_user(user: tuple[int, int] | None) -> list[str]:
 
 
 def installed(programs: Sequence[str]) -> Iterator[Binaries]:
-    """Yield each folder that has all of the given programs, with their version; the preferred ones first."""
+    """Yield each folder that has all of the given programs, with their version, in order of preference."""
     for folder in _folders():
         if all((folder / program).exists() for program in programs):
             answer = subprocess.run([folder / programs[0], "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - PostgreSQL's own program

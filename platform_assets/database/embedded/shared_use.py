@@ -92,7 +92,7 @@ def use_server(path: Path) -> ServerUse:
 
 
 def wait_until_stopped(path: Path) -> None:
-    """Wait until the server of a folder has stopped; no process may use it.
+    """Wait until the server of a folder has stopped, which requires that no process uses it.
 
     Raises
     ------

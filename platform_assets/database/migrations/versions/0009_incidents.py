@@ -1,4 +1,4 @@
-"""Incidents, the messages about them, and the signs of life of processes that watch the platform."""
+"""Incidents, the messages about them, and the heartbeats of processes that watch the platform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests and predictions of models that decide nothing, and so have no threshold."""
+"""Allow requests and predictions without a threshold, for models that make no decisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backups that were made, and erasures of persons."""
+"""Records of backups, and of erased persons."""
 
 from __future__ import annotations
 
