@@ -1,7 +1,7 @@
 """Simulation of the monitoring's false alarms and delays: `python -m benchmarks.monitoring`, about ten minutes.
 
-A healthy platform is simulated 1,000 times for 90 days, and then with planted faults. Every result stands beside those
-of alternatives. docs/monitoring.md shows the numbers.
+A healthy platform is simulated 1,000 times for 90 days, and then with planted faults. Each result is shown next to
+those of alternative methods. docs/monitoring.md shows the numbers.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def ours(found: Deviations, days: float) -> Bools:
 
 
 def normal_chart(found: Deviations, days: float) -> Bools:
-    """Return the alarms of a control chart: each day alone, with a corrected limit of the normal distribution."""
+    """Return the alarms of a control chart of single days, with a corrected limit of the normal distribution."""
     return np.asarray(np.abs(np.nan_to_num(found[0])) >= stats.norm.isf(0.5 / days))
 
 
@@ -344,7 +344,7 @@ def report_days(random: Generator) -> float:
 
 
 def once(size: float) -> Callable[[Floats], Floats]:
-    """Return a change of a single day: the values of a table that is judged by changes."""
+    """Return a change of the first day only, as in a table whose changes between versions are judged."""
 
     def change(values: Floats) -> Floats:
         return np.concatenate([values[:1] + size, values[1:]])

@@ -35,9 +35,9 @@ class Chart:
     Attributes
     ----------
     title
-        What is drawn.
+        Title of the series.
     summary
-        The chart in words, for people who cannot see it.
+        Text alternative, for screen readers.
     newest
         The newest value as text.
     line, band

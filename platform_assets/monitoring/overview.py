@@ -26,7 +26,7 @@ _OVERVIEW = "predictions"
 
 @dataclass(frozen=True)
 class Result:
-    """Newest result of a check: its name, what it says, and whether it is as usual; None if nothing is judged yet."""
+    """Newest result of a check: name, description, message, and whether it passed; None without values to check."""
 
     name: str
     description: str
@@ -45,7 +45,7 @@ class WatchedModel:
     measured
         Newest measured day; None if it was not measured yet.
     alarms
-        What the failed checks say.
+        Messages of the failed checks.
     chart
         Predictions per day.
     """
@@ -116,7 +116,7 @@ def _results(own: Frame) -> list[Result]:
     for check in MODEL_CHECKS:
         rows = judged[judged["check"] == check.name]
         if rows.empty:
-            found.append(Result(check.name, check.description, "nothing to judge yet", None))
+            found.append(Result(check.name, check.description, "no values to check yet", None))
         else:
             alarmed = rows[rows["is_open"].astype(bool)]
             found.append(Result(check.name, check.description, told(alarmed, rows, MODEL_SERIES), alarmed.empty))

@@ -41,7 +41,7 @@ Text = Annotated[str, Form(max_length=1_000)]
 
 @dataclass(frozen=True)
 class PageSources:
-    """What the pages show; each function opens it when a page needs it."""
+    """Sources of the pages. Each function opens a source when a page needs it."""
 
     settings: Settings
     tables: Callable[[], TableStore]

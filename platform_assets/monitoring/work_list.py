@@ -1,4 +1,4 @@
-"""Work list of a model: subjects on which its newest predictions ask people to act, and that nobody has marked yet."""
+"""Work list of a model: subjects whose newest prediction requires action and that are not marked yet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Outcome = Literal["done", "wrong"]
 LABEL_OF: dict[Outcome, float] = {"done": 1.0, "wrong": 0.0}
 """The label that each outcome records."""
 MOST = 200
-"""Maximum number of subjects that are shown; those with the highest scores."""
+"""Maximum number of subjects shown. Those with the highest scores are kept."""
 _OPEN = """
 select subject, at, score, count(*) over () from (
     select {subject}::text as subject, {at} as at, {score} as score from {table} where {flagged}
@@ -39,7 +39,7 @@ order by score desc, subject limit %(most)s
 
 @dataclass(frozen=True)
 class Task:
-    """A subject on which somebody has to act: time and score of its newest prediction."""
+    """A subject that requires action, with the time and score of its newest prediction."""
 
     subject: str
     at: datetime
@@ -79,7 +79,7 @@ def open_tasks(
 
 
 def mark(labels: Labels, spec: ModelSpec, task: tuple[str, datetime], outcome: Outcome, sender: str) -> None:
-    """Record what people found: a label of the subject at the time of its prediction.
+    """Record the outcome of a task as a label of the subject, at the time of its prediction.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Policy of a model's monitoring, for a domain that needs another one than the default."""
+"""Monitoring policy of a model, for domains that override the default."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 @dataclass(frozen=True)
 class WorkList:
-    """Subjects on which the champion's newest predictions ask people to act.
+    """Subjects for which the champion's newest predictions require action.
 
     A person marks a subject as done, which records the label 1, or as wrong, which records the label 0.
 
@@ -21,9 +21,9 @@ class WorkList:
     subject
         Column with the subject, as labels name it.
     at
-        Columns of the time of the prediction; the first one that is not null counts.
+        Columns of the time of the prediction; the first one that is not null is used.
     flagged
-        Boolean column: whether the prediction asks to act.
+        Boolean column: whether the prediction requires action.
     score
         Column of the probability.
     done, wrong
@@ -47,9 +47,9 @@ class MonitoringPolicy:
     Attributes
     ----------
     max_champion_age
-        Time after its promotion for which a champion counts as recent.
+        Maximum time since its promotion for a champion to count as recent.
     work_list
-        Subjects on which people have to act; None if the predictions need no work.
+        Declaration of the work list; None without one.
     """
 
     max_champion_age: timedelta = timedelta(days=180)

@@ -96,7 +96,7 @@ def test_a_model_has_its_checks_charts_and_incidents(services: Services, app: Fa
     )
     page = Visitor(app).sign_in(people.rita).see(PAGE).text
     assert "<strong>volume is as usual</strong>: failed." in page
-    assert "<strong>latency is as usual</strong>: open. nothing to judge yet" in page
+    assert "<strong>latency is as usual</strong>: no result. no values to check yet" in page
     assert 'aria-label="Predictions per day from ' in page
     assert "lowest 40 predictions, highest 100 predictions, 1 day with an alarm" in page
     assert "volume is down &lt;b&gt;now&lt;/b&gt;" in page

@@ -85,7 +85,7 @@ def router(services: Services) -> APIRouter:
         rows = issued.of_day(date)
         if not rows:
             newest = issued.last_day()
-            until = f"the newest forecast is of {newest}" if newest else "no forecast was issued yet"
+            until = f"the newest forecast is for {newest}" if newest else "no forecast was issued yet"
             raise NotFound(
                 f"No forecast was issued for {date}; {until}. The job issue_demand_forecasts issues one a day before."
             )

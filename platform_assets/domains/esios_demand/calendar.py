@@ -33,7 +33,7 @@ Rounded from the municipal register of Spain's statistical office INE, 1 January
 """
 DAY = timedelta(days=1)
 MOSTLY = 0.5
-"""Part of the population from which a day counts as a day off."""
+"""Smallest part of the population with a day off for which the day counts as a day off."""
 SATURDAYS, SUNDAYS, WORKDAYS = "saturday", "sunday", "workday"
 
 
@@ -56,7 +56,7 @@ class CalendarDay:
     holiday_share
         Part of the population with a public holiday.
     day_off_before, day_off_after, day_off_2d_before, day_off_7d_before
-        Part of the population that is off on a day near by. On Saturdays and Sundays everybody is off.
+        Part of the population that is off on a day nearby. On Saturdays and Sundays, it is 1.
     """
 
     local_day: date

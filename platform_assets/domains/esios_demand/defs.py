@@ -108,7 +108,7 @@ def demand_forecast_esios(
 
 @table_asset(schemas.DEMAND_FEATURES, owners=OWNERS, kinds={"duckdb"})
 def demand_features(demand_forecast: Expression) -> Expression:
-    """Features of each hour, all known at 10:00 local time on the day before. The last rows are the next day."""
+    """Features of each hour, all known at 10:00 local time on the day before. The last rows are for the next day."""
     return features.demand_features(demand_forecast)
 
 
@@ -158,7 +158,7 @@ def forecast_errors(
 
 @dg.multi_asset_check(specs=list(metadata.ERROR_CHECKS.values()))
 def recent_forecasts_are_good(tables: dg.ResourceParam[TableStore]) -> Iterator[dg.AssetCheckResult]:
-    """Judge the errors of the last weeks."""
+    """Check the errors of the last 28 days."""
     with plain_failures():
         yield from metadata.error_checks(as_frame(tables.scan(schemas.FORECAST_ERRORS.name)))
 

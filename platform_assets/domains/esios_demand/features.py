@@ -1,8 +1,8 @@
 """Features of each hour for the forecast of the next day, as an Ibis expression.
 
 The cut-off of a day is 10:00 local time on the day before. A lag or a mean uses only hours that end by the cut-off.
-Lags follow the local clock. If an hour occurs twice, on a day with 25 hours, its mean counts. For the hour that a day
-with 23 hours lacks, the mean of the hours around it counts.
+Lags follow the local clock. On a day with 25 hours, the repeated hour is averaged. On a day with 23 hours, the missing
+hour is the mean of the hours around it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 CUT_OFF = 10
-"""Local hour of the day before, after which nothing is known; see the docstring of this module."""
+"""Local hour of the cut-off on the day before; see the docstring of this module."""
 MEASURED_SHARE = 0.8
 """Part of the hours of a rolling mean that must be known. With fewer, the mean is null."""
 _EXACT = "decimal(38, 6)"

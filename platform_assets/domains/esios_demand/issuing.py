@@ -1,9 +1,9 @@
 """Issue the forecast of the next local day, with the champion.
 
-The interval of a forecast is the interval of the model, times a factor that follows the coverage of the last
-forecasts. It grows after a day on which more than 10 % of the hours were outside, and shrinks after the others. This is
-the quantile tracker of Angelopoulos, Candès and Tibshirani, "Conformal PID Control for Time Series Prediction" (2023),
-on a log scale.
+The interval of a forecast is the interval of the model, multiplied by a factor that adapts to the coverage of the last
+forecasts. It grows after a day on which more than 10 % of the hours were outside, and shrinks after all other days.
+This is the quantile tracker of Angelopoulos, Candès and Tibshirani, "Conformal PID Control for Time Series Prediction"
+(2023), on a log scale.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from platform_assets.serving.live_models import LiveModel
 
 RATE = 0.6
-"""How quickly the factor follows the coverage."""
+"""How quickly the factor adapts to the coverage."""
 NARROWEST, WIDEST = 0.4, 3.0
 """Bounds of the factor."""
 BEGINNING = date(1970, 1, 1)
@@ -110,7 +110,7 @@ def issue(demand_features: Expression, champions: CurrentChampions, issued: Issu
     factor = interval_factor(missed_shares(issued.after(BEGINNING).to_pandas(), demand_features))
     added = issued.add(forecast_rows(rows, live, factor, now))
     incomplete = tuple(name for name in FEATURE_NAMES if rows[name].isna().any())
-    # Nothing was added if another run has issued the forecast meanwhile.
+    # Nothing is added if another run issued the forecast in the meantime.
     return Issue(day, added, live=live, factor=factor, incomplete=incomplete) if added else Issue(day)
 
 

@@ -185,7 +185,7 @@ def _result(
         return {"passed": True, "description": "not measured yet; launch the job `monitor`"}
     rows = judged[(judged["subject"] == subject) & (judged["check"] == check.name)]
     if rows.empty:
-        return {"passed": True, "description": "nothing to judge yet"}
+        return {"passed": True, "description": "no values to check yet"}
     alarmed = rows[rows["is_open"].astype(bool)]
     metadata = of_series(days, check, known)
     return {"passed": alarmed.empty, "description": told(alarmed, rows, known), "metadata": metadata}

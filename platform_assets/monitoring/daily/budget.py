@@ -1,7 +1,7 @@
 """The budget of false alarms of the whole platform, and the part of each check.
 
 All checks of all models and tables together may raise one false alarm in `PLATFORM_FALSE_ALARM_DAYS` days. Rates of
-false alarms add up, whatever the dependence between the checks, so the budget is divided: each stream whose drift is
+false alarms add up, even if the checks are dependent, so the budget is divided: each stream whose drift is
 measured row by row uses one false alarm in `PLATFORM_DRIFT_FALSE_ALARM_DAYS` days, and the checks share the rest
 equally. A check divides its part among its series.
 """
@@ -22,11 +22,11 @@ def days_per_check(false_alarm_days: float, drift_false_alarm_days: float, strea
     Parameters
     ----------
     false_alarm_days
-        The same for the whole platform.
+        Mean number of days between two false alarms of the whole platform.
     drift_false_alarm_days
-        The same for each stream whose drift is measured.
+        Mean number of days between two false alarms of each stream whose drift is measured.
     streams
-        Number of these streams.
+        Number of streams whose drift is measured.
     checks
         Number of checks that share the rest of the budget.
 

@@ -60,7 +60,7 @@ def read_days(
 
 
 def as_rows(subject: str, day: date, points: Sequence[Point]) -> list[dict[str, Any]]:
-    """Return the rows of a day's measurements of a model or table; those to be judged are not judged yet."""
+    """Return the rows of a day's measurements of a model or table, before they are judged."""
     return [
         {"subject": subject, "day": day, **asdict(point), "alarm": point.is_open, "is_open": point.is_open}
         for point in points
@@ -68,7 +68,7 @@ def as_rows(subject: str, day: date, points: Sequence[Point]) -> list[dict[str, 
 
 
 def with_new(history: Frame | None, rows: Sequence[Mapping[str, Any]], today: date) -> Frame:
-    """Return the history with new rows. A new row replaces the older one about the same thing and day."""
+    """Return the history with new rows. A new row replaces an older row with the same key."""
     import pandas as pd
 
     parts = [] if history is None else [history[history["day"] >= today - KEPT]]

@@ -101,7 +101,7 @@ def _of(history: Frame | None, subject: str) -> Frame | None:
 
 
 def _next_day(earlier: Frame | None, today: date) -> date:
-    """Return the newest measured day, which was not over when it was measured."""
+    """Return the newest measured day. It is measured again, because it was not over."""
     measured = None if earlier is None else earlier.loc[earlier["series"] != FAILED, "day"]
     if measured is None or measured.empty:
         return today - FIRST_LOOK

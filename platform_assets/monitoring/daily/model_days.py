@@ -129,13 +129,13 @@ def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple
         except DatabaseError:
             raise
         except PlatformError as error:
-            # Other measurements of the model are still worth having.
+            # Keep the other measurements of the model.
             yield when.today, Point("drift", math.nan, is_open=True, told=f"not measured: {error}")
     streams = {_REQUESTED: LOGGED.table} | ({"new rows": spec.incoming.table} if spec.incoming else {})
     for of_rows, table in streams.items():
         opened: set[str] = set()
         for one in sources.drift_history.days(Stream(spec.name, table), when.start - _LOOK_BACK):
-            # After an alarm, the evidence starts again. It exceeds that of a usual day as long as the drift lasts.
+            # After an alarm, the evidence restarts. While the drift lasts, it exceeds that of a usual day.
             opened = {name for name, now in one.drift.items() if now.alarm or (name in opened and now.evidence > 1)}
             if one.day >= when.start:
                 yield from ((one.day, point) for point in _of_day(one, of_rows, opened))

@@ -1,4 +1,4 @@
-"""Mean of a loss from few labels and many predictions, with an honest interval.
+"""Mean of a loss from few labels and many predictions, with a valid confidence interval.
 
 The model itself estimates the loss of each prediction. The mean of these estimates over all predictions has little
 variance, and the labelled predictions correct its bias. A weight keeps the interval from being wider than that of the

@@ -94,10 +94,10 @@ MODEL_CHECKS = (
     Check(MEASURED, "The model was measured without an error."),
     Check(VOLUME, "The number of predictions per day is like that of earlier days, by weekday.", "error"),
     Check(FAILURES, "The share of requests that failed is like that of earlier days.", "error"),
-    Check(LATENCY, "95 % of the requests are answered about as fast as on earlier days."),
+    Check(LATENCY, "The 95th percentile of the response time is like that of earlier days."),
     Check(INPUTS, "The rows that the service was asked to predict are distributed like the training rows.", "error"),
     Check(PREDICTIONS, "Mean and spread of the predictions are like those of earlier days."),
-    Check(ESTIMATED, "The performance that is estimated before labels are known is like that of earlier days."),
+    Check(ESTIMATED, "The estimated performance, which needs no labels, is like that of earlier days."),
     Check(LABELS, "Labels agree with the champion's predictions about as often as in the holdout.", "error"),
     Check(AGE, "The champion was promoted more recently than the model's policy allows."),
 )
@@ -114,7 +114,7 @@ MODEL_SERIES = {
     "spread_of_predictions": Series("Spread of predictions", PREDICTIONS),
     "estimated": Series("Estimated performance", ESTIMATED),
     "agreement": Series("Predictions that agree with their label", LABELS, "share"),
-    "agreement_from_labels_alone": Series("The same, from labelled predictions alone", "", "share"),
+    "agreement_from_labels_alone": Series("Agreement, from labelled predictions alone", "", "share"),
     "calibration_gap": Series("Mean label minus mean prediction"),
     "labelled": Series("Labelled predictions since promotion", "", "predictions"),
     "disagreeing": Series("Labelled predictions that disagree", "", "predictions"),
@@ -132,7 +132,7 @@ TABLE_CHECKS = (
     Check(COMPLETE, "The shares of missing values and of quarantined rows are as in earlier versions.", "error"),
     Check(DISTINCT, "The number of different values in each column is as in earlier versions."),
     Check(RANGE, "The smallest and largest values of each column are as in earlier versions."),
-    Check(COLUMNS, "The columns and their types are those of the version that was measured before."),
+    Check(COLUMNS, "The columns and their types are those of the previously measured version."),
     Check(DISTRIBUTION, "Mean and spread of numbers, and the most frequent texts, are as in earlier versions."),
 )
 TABLE_SERIES = {
@@ -150,32 +150,32 @@ TABLE_SERIES = {
     "columns": Series("Columns", COLUMNS, "columns"),
 }
 SMALLEST_SHARE = 0.01
-"""Change of a share that does not matter, on the arcsine scale: from 50 to 51 %, or from 1.0 to 1.2 %."""
+"""Negligible change of a share, on the arcsine scale: from 50 to 51 %, or from 1.0 to 1.2 %."""
 SMALLEST_RATIO = 0.02
-"""Change of a count that does not matter, as a ratio."""
+"""Negligible change of a count, as a ratio."""
 _FEW = 10
 SMALLEST_DISTINCT_RATIO = 0.005
-"""Change of the number of different values that does not matter, as a ratio."""
+"""Negligible change of the number of different values, as a ratio."""
 SMALLEST_DURATION_RATIO = 0.1
-"""Change of a duration that does not matter, as a ratio."""
+"""Negligible change of a duration, as a ratio."""
 SMALLEST_SHIFT = 0.025
-"""Change of a mean that does not matter, in standard deviations of the rows."""
+"""Negligible change of a mean, in standard deviations of the rows."""
 
 
 def arcsine(share: float) -> float:
-    """Return a share on the scale on which its variance does not depend on it."""
+    """Return a share on the arcsine scale, on which its variance does not depend on its value."""
     return math.asin(math.sqrt(min(max(share, 0.0), 1.0)))
 
 
 def share_noise(rows: int) -> float:
-    """Return the standard deviation of a share of so many rows, on the arcsine scale."""
+    """Return the standard deviation of a share of this many rows, on the arcsine scale."""
     return max(1 / (2 * math.sqrt(max(rows, 1))), SMALLEST_SHARE)
 
 
 def count_noise(count: float) -> float:
     """Return the standard deviation of the logarithm of a count. Counts below 10 are treated like 10.
 
-    A drop to almost nothing would otherwise hide behind the noise of the few that are left.
+    Otherwise, the large relative noise of a small count would mask a drop to almost zero.
     """
     return max(1 / math.sqrt(max(count, _FEW) + 1), SMALLEST_RATIO)
 

@@ -1,6 +1,6 @@
 """Measurements of a table: age, rows, missing, different, smallest and largest values, mean and spread, and columns.
 
-A table is measured when it has a new version. What is judged is the change since the version that was measured before,
+A table is measured when it has a new version. The checks judge the change since the previously measured version,
 because most tables keep growing.
 """
 
@@ -83,7 +83,7 @@ class Before:
 
 
 def measure_online(version: OnlineVersion, before: Before, now: datetime) -> list[Point]:
-    """Measure age and rows of an online table. Its values are those of the lake."""
+    """Measure age and rows of an online table. Its values are measured in the lake."""
     return [_age(version.updated_at, now), _rows(version.rows, before, accumulates=False)]
 
 

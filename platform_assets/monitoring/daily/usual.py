@@ -2,7 +2,7 @@
 
 Each value is predicted from the earlier ones: the mean of the same weekday, with the spread of the days around it. The
 prediction gives a p-value, the p-value gives an e-value, and the e-values of consecutive days are multiplied. Half of
-the budget is for a p-value that is so small that one day is enough.
+the budget is for p-values so small that a single day raises the alarm.
 
 Sources: e-values from p-values, Vovk and Wang, "E-values: calibration, combination and applications", 2021,
 https://arxiv.org/abs/1912.06116; capital that is added with time, Shin, Ramdas and Rinaldo, "E-detectors", 2023,
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 WINDOW = 56
 """Number of earlier values that a value is compared with."""
 GAP = 7
-"""Number of newest values that are left out of the comparison, so that a fault does not hide itself."""
+"""Number of newest values excluded from the comparison, so that a new fault does not shift its own baseline."""
 FEWEST = 28
-"""Smallest number of earlier values with which a value is judged. With fewer, there are too many false alarms."""
+"""Smallest number of earlier values needed to judge a value. With fewer, there are too many false alarms."""
 TAIL = 6
-"""Degrees of freedom of Student's distribution, which allows for days that are far from the others without a fault."""
+"""Degrees of freedom of Student's t-distribution, whose heavy tails allow for outliers without a fault."""
 CORRELATION = 0.05
-"""Error of the estimated correlation between a day and the next, which is added to it."""
+"""Error of the estimated correlation between consecutive days; it is added to the estimate."""
 MOST_CORRELATION = 0.8
 CALIBRATORS = (0.1, 0.4, 0.7)
 """Exponents of the e-values `k * p ** (k - 1)`. A small one suits a large deviation, a large one a small deviation."""
 AT_ONCE = 0.5
-"""Share of the budget for a deviation that is so large that one day raises the alarm."""
+"""Share of the budget for deviations so large that a single day raises the alarm."""
 WEEK = 7
 
 
@@ -66,8 +66,7 @@ def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds
     values
         (days, series) values on a scale where deviations are symmetric; NaN for a missing value.
     noise
-        (days, series) smallest standard deviation of a value; the error of its sample, or a change that does not
-        matter.
+        (days, series) smallest standard deviation of a value: its sampling error, or a negligible change.
     weekdays
         (days,) weekday of each day, 0 to 6.
     thresholds
@@ -101,8 +100,8 @@ def deviations(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> tu
 
     Returns
     -------
-    (days, series) deviation of a day alone, and deviation for evidence that is combined over days. The latter is
-    smaller if days resemble the day before, because several such days tell less than as many independent ones.
+    (days, series) deviation of a day alone, and deviation for evidence that is combined over days. The second
+    is smaller if consecutive days are correlated, because such days carry less information than independent ones.
     """
     import numpy as np
 
@@ -136,8 +135,8 @@ def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> t
 
     Returns
     -------
-    (series,) mean and spread, the factor by which resemblance of consecutive days widens the spread, and the number of
-    values from which the mean was computed; 0 if there are too few.
+    (series,) mean and spread, the factor by which the correlation of consecutive days widens the spread, and the
+    number of values from which the mean was computed; 0 if there are too few.
     """
     import numpy as np
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LOGGED = Incoming(TABLE, batch="day", batch_name="day", arrived_at="at")
 """The prediction log as a table of new rows."""
 MOST_ROWS = 50_000
-"""Maximum number of rows per day. Of more rows, a sample is read."""
+"""Maximum number of rows per day. If a day has more, a sample is read."""
 _ROWS = f"""
 select to_char(at at time zone 'UTC', 'YYYY-MM-DD'), at, features from (
     select at, features, row_number() over (

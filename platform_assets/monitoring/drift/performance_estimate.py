@@ -42,7 +42,7 @@ class PerformanceEstimate:
     metrics
         Value and 95 % interval by name, NaN where undefined; None if the performance is not known.
     decides
-        Whether the model decides. Without decisions, performance cannot be estimated.
+        Whether the model makes decisions. Without decisions, performance cannot be estimated.
     """
 
     outside: float | None
@@ -62,7 +62,7 @@ class PerformanceEstimate:
 
     def _outside_told(self) -> str:
         if not self.decides:
-            return "the model gives values, whose errors need labels"
+            return "the model predicts values, and their errors cannot be estimated without labels"
         if self.outside is None:
             return "the training range of this model version is not stored"
         return f"{self.outside:.1%} of the rows are outside the training range or cannot be scored"
