@@ -43,6 +43,8 @@ _ONCE = (*_CALLED, _FOLDING[0])
 """Kinds with one entry for each row, because such a row never changes."""
 _ADOPTION = "adoption"
 _DECISIONS = {"approve", "reject", "withdraw", "roll_back"}
+_WITHOUT_SCOPE = {"withdraw", "start_shadow", "stop_shadow"}
+"""Steps of a person for which a key needs no scope."""
 
 
 def read_rows(connection: Connection) -> dict[tuple[str, str], dict[str, Any]]:
@@ -125,7 +127,7 @@ def projection_findings(events: list[Texts], rows: Rows) -> Iterator[tuple[str, 
 
 
 def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
-    """Yield row and fault for each decision with an invalid proof of identity.
+    """Yield row and fault for each decision, or start or stop of a shadow, with an invalid proof of identity.
 
     Decisions from before migration 0004 have no proof and are skipped.
     """
@@ -133,7 +135,7 @@ def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Ite
     entries = {f"{row[0]}:{row[-1]}" for row in journal}
     for event in events:
         sequence, kind, details = int(event[0] or 0), str(event[3]), json.loads(event[9] or "{}")
-        if kind not in _DECISIONS or sequence <= adopted:
+        if kind not in _DECISIONS | _WITHOUT_SCOPE or sequence <= adopted:
             continue
         actor, at = str(event[4]), str(event[10])
         if event[5] == "true":
@@ -158,7 +160,7 @@ def _fault_of_key(details: Mapping[str, Any], decision: tuple[str, str, str], ro
     [(subject, key), *_] = found
     if key["owner"] != actor:
         return f"was decided with a key of {key['owner']}, but names {actor}"
-    if kind != "withdraw" and "approve" not in key["scopes"]:
+    if kind not in _WITHOUT_SCOPE and "approve" not in key["scopes"]:
         return "was decided with a key that lacks the scope approve"
     if key["created_at"] > at:
         return "was decided before its key was created"

@@ -74,7 +74,7 @@ class Ledger(LedgerQueries):
         super().__init__(connect)
         self._owner = owner
         self._pages = pages
-        self._keep_heads = keep_heads or (lambda: None)
+        self.keep_heads = keep_heads or (lambda: None)
 
     def page(self, number: int) -> str:
         """Return the address of a request's page; empty if unknown."""
@@ -90,7 +90,7 @@ class Ledger(LedgerQueries):
         LedgerError
             The policy in the database is missing or different, and only `platform-assets migrate` may record it.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             found = policy_in_force(connection, model)
         if found == policy_as_json(policy):
             return
@@ -115,7 +115,7 @@ class Ledger(LedgerQueries):
         outcome = self._open(proposal)
         if "why" in outcome:
             raise refusal(outcome, f"{proposal.model} version {proposal.version}")
-        self._keep_heads()
+        self.keep_heads()
         return self.request(outcome["request"])
 
     def decide(
@@ -127,6 +127,7 @@ class Ledger(LedgerQueries):
         *,
         override: bool = False,
         delivery: str | None = None,
+        seen: int | None = None,
     ) -> Request:
         """Record a person's decision.
 
@@ -146,6 +147,8 @@ class Ledger(LedgerQueries):
             Approve despite a failed gate. The override is recorded with the decision.
         delivery
             Idempotency key: a decision that is sent twice with the same key is recorded once.
+        seen
+            Number of the shadow's newest report that the person saw; None without one. It is recorded with the decision.
 
         Raises
         ------
@@ -160,14 +163,14 @@ class Ledger(LedgerQueries):
             raise refusal({"why": "no_verb"}, f"request {number}")
         secret, claimed, reason = _stated(actor, reason, f"request {number}")
         _refuse_delivery(delivery, f"request {number}")
-        with self._writing() as connection:
+        with self.writing() as connection:
             select_request(connection, number)
-            arguments = [number, decision, secret, claimed, reason, override, delivery]
-            outcome = _call(connection, "select platform.decide(%s, %s, %s, %s, %s, %s, %s)", arguments)
+            arguments = [number, decision, secret, claimed, reason, override, delivery, seen]
+            outcome = call(connection, "select platform.decide(%s, %s, %s, %s, %s, %s, %s, %s)", arguments)
             request = select_request(connection, number)
             history = select_events(connection, "request_id = %s", [number])
         # Copy the heads even if the decision was refused, because a late decision records the expiry.
-        self._keep_heads()
+        self.keep_heads()
         if outcome["outcome"] == "closed":
             raise AlreadyDecided(request, closing_event(history) or history[-1])
         if outcome.get("why") == "other_delivery":
@@ -188,18 +191,18 @@ class Ledger(LedgerQueries):
         LedgerError
             The request is not approved, it has expired, or the champion has changed since the comparison; see `stale`.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             request = select_request(connection, number)
             why = select_stale(connection, request)
-            outcome = _call(connection, "select platform.promote(%s)", [number])
-            event = _event(connection, outcome)
+            outcome = call(connection, "select platform.promote(%s)", [number])
+            event = recorded_event(connection, outcome)
         if event is None:
             raise (
                 LedgerError(f"{request.called} cannot be promoted: {why}")
                 if why
                 else refusal(outcome, request.called, request)
             )
-        self._keep_heads()
+        self.keep_heads()
         return event
 
     def failed(self, number: int, reason: str) -> Event:
@@ -210,13 +213,13 @@ class Ledger(LedgerQueries):
         LedgerError
             The request is not approved.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             request = select_request(connection, number)
-            outcome = _call(connection, "select platform.fail_request(%s, %s)", [number, reason])
-            event = _event(connection, outcome)
+            outcome = call(connection, "select platform.fail_request(%s, %s)", [number, reason])
+            event = recorded_event(connection, outcome)
         if event is None:
             raise refusal(outcome, request.called, request)
-        self._keep_heads()
+        self.keep_heads()
         return event
 
     def rolled_back(self, model: str, actor: Actor, reason: str, *, delivery: str | None = None) -> Event:
@@ -243,42 +246,42 @@ class Ledger(LedgerQueries):
         thing = f"the rollback of {model}"
         secret, claimed, reason = _stated(actor, reason, thing)
         _refuse_delivery(delivery, thing)
-        with self._writing() as connection:
+        with self.writing() as connection:
             arguments = [model, secret, claimed, reason, delivery]
-            outcome = _call(connection, "select platform.roll_back(%s, %s, %s, %s, %s)", arguments)
-            event = _event(connection, outcome)
+            outcome = call(connection, "select platform.roll_back(%s, %s, %s, %s, %s)", arguments)
+            event = recorded_event(connection, outcome)
         if outcome.get("why") == "no_previous":
             only = outcome["version"]
             found = f"version {only} is the only one so far" if only else "there is no champion yet"
             raise LedgerError(f"the champion of {model} cannot be rolled back: {found}; approve another version")
         if event is None:
             raise refusal(outcome, thing)
-        self._keep_heads()
+        self.keep_heads()
         return event
 
     def expire(self) -> list[Request]:
         """Record the expiry of overdue pending requests, by the database's clock; return these requests."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             if connection.execute(_DUE.encode()).fetchone() == (False,):
                 return []
-        with self._writing() as connection:
-            numbers = _call(connection, "select platform.expire_requests()", [])
+        with self.writing() as connection:
+            numbers = call(connection, "select platform.expire_requests()", [])
             expired = [select_request(connection, number) for number in numbers]
-        self._keep_heads()
+        self.keep_heads()
         return expired
 
     def projected(self, sequence: int) -> None:
         """Record that the registry shows an event."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute("select platform.mark_projected(%s)", [sequence])
-        self._keep_heads()
+        self.keep_heads()
 
     def _open(self, proposal: Proposal) -> dict[str, Any]:
         from psycopg.types.json import Jsonb
 
         requester = proposal.requested_by
         version, digest = proposal.champion or (None, None)
-        with self._writing() as connection:
+        with self.writing() as connection:
             arguments = [
                 *(proposal.model, proposal.version, proposal.digest, proposal.threshold, proposal.launched_by),
                 *((requester.secret or None, requester.name) if requester else (None, None)),
@@ -287,24 +290,31 @@ class Ledger(LedgerQueries):
                 *([*proposal.plots], [*proposal.plots.values()]),
                 *(version, digest),
             ]
-            opened: dict[str, Any] = _call(connection, _OPEN, arguments)
+            opened: dict[str, Any] = call(connection, _OPEN, arguments)
         return opened
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """Open a transaction in which a function sees everything that was committed before it got the ledger's lock."""
+    def writing(self) -> Iterator[Connection]:
+        """Open a transaction in which a function sees everything that was committed before it got the ledger's lock.
+
+        Raises
+        ------
+        LedgerError
+            The database does not respond; nothing was recorded.
+        """
         with self._transaction() as connection:
             connection.execute("set transaction isolation level read committed")
             yield connection
 
 
-def _call(connection: Connection, statement: str, arguments: list[Any]) -> Any:
+def call(connection: Connection, statement: str, arguments: list[Any]) -> Any:
+    """Return what one of the ledger's functions returned."""
     row = connection.execute(statement.encode(), arguments).fetchone()
     assert row is not None  # noqa: S101 - narrows the type
     return row[0]
 
 
-def _event(connection: Connection, outcome: Mapping[str, Any]) -> Event | None:
+def recorded_event(connection: Connection, outcome: Mapping[str, Any]) -> Event | None:
     """Return the event that a database function recorded; None if the function refused."""
     number = outcome.get("event")
     return select_events(connection, "sequence = %s", [number])[0] if number else None

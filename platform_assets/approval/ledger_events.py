@@ -22,7 +22,14 @@ _PAST = {
     "promote": "promoted",
     "fail": "failed",
     "roll_back": "rolled back",
+    "start_shadow": "shadow started",
+    "report_shadow": "shadow reported",
+    "stop_shadow": "shadow stopped",
 }
+SHADOW_STEPS = ("start_shadow", "report_shadow", "stop_shadow")
+"""Kinds of events about the shadow of a request. They leave its state unchanged."""
+LONGEST_DAYS = 31
+"""Longest time of a shadow, in days."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,8 @@ class Event:
     state
         State of the request after the event.
     kind
-        `request`, `approve`, `reject`, `withdraw`, `expire`, `supersede`, `promote`, `fail` or `roll_back`.
+        `request`, `approve`, `reject`, `withdraw`, `expire`, `supersede`, `promote`, `fail`, `roll_back`, or one of
+        `SHADOW_STEPS`.
     actor, authenticated
         Name of the person, and whether a key verified it.
     reason
@@ -84,12 +92,19 @@ class Event:
         return not self.authenticated and self.actor != PLATFORM
 
     @property
+    def seen_report(self) -> int | None:
+        """Number of the shadow's report that the person saw before the decision; None without one."""
+        found = self.details.get("shadow_report")
+        return found if isinstance(found, int) else None
+
+    @property
     def told(self) -> str:
         """The event in one sentence, with person, time and reason."""
         proof = " (identity not verified)" if self.is_unverified else ""
         override = ", overriding a failed gate" if self.override else ""
+        seen = f", having seen the shadow's report {self.seen_report}" if self.seen_report else ""
         why = f": {escaped(self.reason, lines=True)}" if self.reason else ""
-        return f"{_PAST[self.kind]} by {self.who}{proof} at {self.at:%Y-%m-%d %H:%M:%S} UTC{override}{why}"
+        return f"{_PAST[self.kind]} by {self.who}{proof} at {self.at:%Y-%m-%d %H:%M:%S} UTC{override}{seen}{why}"
 
 
 @dataclass(frozen=True)

@@ -74,13 +74,13 @@ class LedgerQueries:
         NoSuchRequest
             No request has this number.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             return select_request(connection, number)
 
     def requests(self, model: str | None = None, states: Iterable[State] | None = None) -> list[Request]:
         """Return requests, newest first. `model` and `states` filter them; None for all."""
         wanted = None if states is None else [str(state) for state in states]
-        with self._reading() as connection:
+        with self.reading() as connection:
             return select_requests(
                 connection,
                 "(%s::text is null or r.model = %s) and (%s::text[] is null or latest.state = any(%s))",
@@ -89,7 +89,7 @@ class LedgerQueries:
 
     def unanswered(self) -> list[Request]:
         """Return the requests that expired and that no newer request of their model has followed."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             newest = "(select max(id) from platform.approval_requests newest where newest.model = r.model)"
             return select_requests(connection, f"latest.state = %s and r.id = {newest}", [str(State.EXPIRED)])
 
@@ -101,13 +101,13 @@ class LedgerQueries:
         NoSuchRequest
             No request has this number.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             select_request(connection, number)
             return select_events(connection, "request_id = %s", [number])
 
     def plots(self, number: int) -> dict[str, bytes]:
         """Return the plots of a request as PNG, by file name."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 "select name, png from platform.approval_plots where request_id = %s order by name", [number]
             )
@@ -115,27 +115,27 @@ class LedgerQueries:
 
     def stale(self, number: int) -> str | None:
         """Return why an approved request cannot be promoted any more; None if it can. The model file is not checked."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return select_stale(connection, select_request(connection, number))
 
     def champion(self, model: str) -> Promotion | None:
         """Return the champion of a model; None before the first promotion."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return next(iter(select_champions(connection, model)), None)
 
     def previous_champion(self, model: str) -> Promotion | None:
         """Return the version that a rollback would restore; None if there is no such version."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return next(iter(select_champions(connection, model)[1:]), None)
 
     def models(self) -> list[str]:
         """Return the models that have requests."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [row[0] for row in connection.execute("select distinct model from platform.approval_requests")]
 
     def unprojected(self, model: str) -> list[Event]:
         """Return promotions and rollbacks of a model that the registry may not show yet, oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return select_events(
                 connection,
                 f"kind in ('promote', 'roll_back') and {OF_MODEL} and not exists"
@@ -145,12 +145,12 @@ class LedgerQueries:
 
     def rejections(self, after: int) -> list[Event]:
         """Return rejections after an event, oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return select_events(connection, "kind = 'reject' and sequence > %s", [after])
 
     def changes(self, model: str) -> list[Event]:
         """Return promotions and rollbacks of a model, oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return select_events(connection, f"kind in ('promote', 'roll_back') and {OF_MODEL}", [model])
 
     def named_artefacts(self) -> set[str]:
@@ -158,7 +158,7 @@ class LedgerQueries:
 
         Other digests of the evidence, such as those of tables, are returned too.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 "select digest from platform.approval_requests union select champion_digest"
                 " from platform.approval_requests where champion_digest is not null"
@@ -169,7 +169,7 @@ class LedgerQueries:
     def named_tables(self) -> dict[str, set[int]]:
         """Return the table versions that the evidence of requests names, by table."""
         found: dict[str, set[int]] = {}
-        with self._reading() as connection:
+        with self.reading() as connection:
             for table, version in connection.execute(
                 "select key, value::bigint from platform.approval_requests,"
                 " jsonb_each_text(case jsonb_typeof(evidence -> 'tables') when 'object' then evidence -> 'tables'"
@@ -184,7 +184,7 @@ class LedgerQueries:
 
     def heads(self) -> dict[str, str]:
         """Return the heads of the chains `events` and `journal`, each as `sequence:hash`. Empty chains are left out."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return {
                 chain: str(row[0])
                 for chain, table in CHAINS.items()
@@ -195,7 +195,7 @@ class LedgerQueries:
 
     def has_own_events(self) -> bool:
         """Return whether the ledger has events that were written after migration 0004."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(
                 "select coalesce(max(sequence), 0) > coalesce((select (details ->> 'sequence')::bigint"
                 " from platform.approval_journal where kind = 'adoption'), 0) from platform.approval_events"
@@ -204,7 +204,7 @@ class LedgerQueries:
 
     def contains(self, heads: Mapping[str, str]) -> bool:
         """Return whether the chains contain all of the given heads, which `heads` returned earlier."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return all(
                 chain in CHAINS
                 and connection.execute(
@@ -222,7 +222,7 @@ class LedgerQueries:
         NoSuchRequest
             No request has this number.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             select_request(connection, number)
             return read_frozen(connection, number)
 
@@ -236,12 +236,19 @@ class LedgerQueries:
             events, `journal sequence:hash` for the journal. They reveal a deleted end, and a chain whose hashes were
             recomputed.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             written = read_ledger(connection)
         return findings(written, heads or {})
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """Open a transaction for queries.
+
+        Raises
+        ------
+        LedgerError
+            The database does not respond.
+        """
         with self._transaction() as connection:
             yield connection
 

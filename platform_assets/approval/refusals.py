@@ -49,6 +49,7 @@ _ABOUT_PEOPLE = {
     "nothing_to_override": "{thing} passed the gate, so there is nothing to override; approve it without override",
     "gate_failed": "{thing} did not pass the gate; {may_override} may approve it with an override",
     "may_not_override": "{thing}: {name} may not override a failed gate; {may_override} may",
+    "no_report": "{thing} has no shadow's report {report}; reload the page, or leave the number out",
     "voted": "{thing}: {name} has already approved it; it has {votes} of {approvals} approvals, and each must come "
     "from a different person",
 }
@@ -61,6 +62,15 @@ _ABOUT_LEDGER = {
     "is_champion": "{thing} is already the champion",
     "not_approved": "{thing} is not approved; nothing was recorded",
     "stale": "{thing} cannot be promoted any more; nothing was recorded",
+    "shadow_days": "{thing}: a shadow runs for 1 to 31 days",
+    "not_pending": "{thing} is not pending, and only a version that awaits a decision can have a shadow; request it "
+    "again: `platform-assets decide request MODEL VERSION`",
+    "no_champion": "{thing}: {model} has no champion, so there are no predictions to score in its shadow; approve a "
+    "version first",
+    "other_champion": "{thing} was compared with another champion than the current one; request it again: "
+    "`platform-assets decide request MODEL VERSION`",
+    "no_shadow": "{thing} has no running shadow; `platform-assets shadow` lists them",
+    "unreadable_report": "{thing}: the shadow's report is not JSON of at most 100,000 bytes that every reader can parse",
 }
 _NO_OVERRIDE = "under its policy, no one"
 
@@ -82,6 +92,8 @@ def refusal(outcome: Mapping[str, Any], thing: str, request: Request | None = No
         "thing": thing,
         "name": _shown(outcome.get("name") or ""),
         "votes": outcome.get("votes"),
+        "report": outcome.get("report"),
+        "model": outcome.get("model"),
         "approvals": policy.approvals if policy else "",
         "approvers": ", ".join(policy.approvers) if policy and not isinstance(policy.approvers, str) else "",
         "may_override": (", ".join(policy.may_override) if policy else "") or _NO_OVERRIDE,

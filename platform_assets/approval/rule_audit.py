@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.approval.ledger_events import LONGEST_DAYS, SHADOW_STEPS
 from platform_assets.approval.policy import ANYONE
 from platform_assets.approval.requests import UNVERIFIED
 
@@ -41,6 +42,7 @@ _ALLOWED = {
     ("promote", "APPROVED", "PROMOTED"),
     ("fail", "APPROVED", "FAILED"),
     ("roll_back", "PROMOTED", "ROLLED_BACK"),
+    *((kind, "PENDING", "PENDING") for kind in SHADOW_STEPS),
 }
 _DECISIONS = {"approve", "reject", "withdraw"}
 _UNKNOWN_LAUNCHERS = {"", "user", "unknown"}
@@ -83,6 +85,8 @@ class _Replay:
     states: dict[int, str] = field(default_factory=dict)
     votes: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
     champions: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    shadowed: set[int] = field(default_factory=set)
+    reports: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
 
 
 def read_requests(connection: Connection) -> dict[int, RequestFacts]:
@@ -121,13 +125,25 @@ def rule_findings(
                     fault = "belongs to a request whose policy cannot be read"
             if fault:
                 yield number, sequence, fault
-        replay.states[number] = state
-        if kind == "approve":
-            replay.votes[number].add(_folded(event[4]))
-        elif kind == "promote":
-            replay.champions[asked.model].append(number)
-        elif kind == "roll_back" and number in replay.champions[asked.model]:
-            replay.champions[asked.model].remove(number)
+        _apply(event, asked.model, replay)
+
+
+def _apply(event: Texts, model: str, replay: _Replay) -> None:
+    """Apply an event to the state that the next events are checked against."""
+    number, kind = int(event[1] or 0), str(event[3])
+    replay.states[number] = str(event[2])
+    if kind == "approve":
+        replay.votes[number].add(_folded(event[4]))
+    elif kind == "promote":
+        replay.champions[model].append(number)
+    elif kind == "roll_back" and number in replay.champions[model]:
+        replay.champions[model].remove(number)
+    elif kind == "start_shadow":
+        replay.shadowed.add(number)
+    elif kind == "stop_shadow":
+        replay.shadowed.discard(number)
+    elif kind == "report_shadow":
+        replay.reports[number].add(int(event[0] or 0))
 
 
 def _fault(
@@ -138,7 +154,13 @@ def _fault(
     if kind in _DECISIONS:
         late = "was decided after the request had expired" if at >= asked.expires_at else None
         person = _fault_of_person(event, asked) or _fault_of_identity(event, journal)
-        return late or person or _fault_of_approval(event, asked, replay.votes[number])
+        seen = _fault_of_seen_report(event, replay.reports[number])
+        return late or person or seen or _fault_of_approval(event, asked, replay.votes[number])
+    if kind in SHADOW_STEPS:
+        champion = requests[champions[-1]].digest if champions else None
+        return _fault_of_shadow(event, asked, champion, is_running=number in replay.shadowed) or (
+            None if kind == "report_shadow" else _fault_of_identity(event, journal)
+        )
     if kind == "request":
         return _fault_of_request(asked, at, journal)
     if kind == "promote":
@@ -165,6 +187,23 @@ def _fault_of_request(asked: RequestFacts, at: str, journal: list[Texts]) -> str
     lifetime = datetime.fromisoformat(asked.expires_at) - datetime.fromisoformat(asked.created_at)
     declared = timedelta(seconds=asked.policy["lifetime_seconds"])
     return "opened a request with another lifetime than its policy's" if abs(lifetime - declared) > _ROUNDING else None
+
+
+def _fault_of_shadow(event: Texts, asked: RequestFacts, champion: str | None, *, is_running: bool) -> str | None:
+    kind, at = str(event[3]), str(event[10])
+    if at >= asked.expires_at:
+        return "is about a shadow after its request had expired"
+    if kind != "start_shadow":
+        return None if is_running else "is about a shadow that was not running"
+    if champion is None or champion != asked.champion_digest:
+        return "started the shadow of a version that was compared with another champion"
+    days = json.loads(event[9] or "{}").get("days")
+    return None if isinstance(days, int) and 1 <= days <= LONGEST_DAYS else "started a shadow for an invalid time"
+
+
+def _fault_of_seen_report(event: Texts, reports: set[int]) -> str | None:
+    seen = json.loads(event[9] or "{}").get("shadow_report")
+    return None if seen is None or seen in reports else "names a shadow's report that its request does not have"
 
 
 def _fault_of_identity(event: Texts, journal: list[Texts]) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from platform_assets.base.errors import ArtefactError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -58,6 +58,19 @@ class Output(Protocol):
     def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:
         """Return the number of rows by outcome."""
 
+    def agrees(
+        self, found: Floats, threshold: float | None, other: Floats, other_thresholds: Sequence[float | None]
+    ) -> NDArray[np.bool_]:
+        """Return for which rows the output agrees with that of another model of the same task, (n,).
+
+        Parameters
+        ----------
+        found, threshold
+            Output of this model, and its threshold.
+        other, other_thresholds
+            (n,) main number of the other model, and its threshold for each row.
+        """
+
 
 class ProbabilityOutput:
     """The probability of the positive class, `score`. The decision is positive if it reaches the threshold."""
@@ -92,6 +105,16 @@ class ProbabilityOutput:
         positive = int(self.decide(found, threshold).sum())
         return {"positive": positive, "negative": len(found) - positive}
 
+    def agrees(
+        self, found: Floats, threshold: float | None, other: Floats, other_thresholds: Sequence[float | None]
+    ) -> NDArray[np.bool_]:
+        """Return for which rows both decisions are equal, (n,)."""
+        import numpy as np
+
+        decided = other >= np.array(other_thresholds, dtype=np.float64)
+        equal: NDArray[np.bool_] = self.decide(found, threshold) == decided
+        return equal
+
 
 class IntervalOutput:
     """A value and the lower and upper end of its prediction interval, in the unit of the label."""
@@ -123,6 +146,17 @@ class IntervalOutput:
     def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:  # noqa: ARG002 - as above
         """Return the number of values."""
         return {"value": len(found)}
+
+    def agrees(
+        self,
+        found: Floats,
+        threshold: float | None,  # noqa: ARG002 - as above
+        other: Floats,
+        other_thresholds: Sequence[float | None],  # noqa: ARG002 - as above
+    ) -> NDArray[np.bool_]:
+        """Return for which rows the interval contains the value of the other model, (n,)."""
+        inside: NDArray[np.bool_] = (found[:, 1] <= other) & (other <= found[:, 2])
+        return inside
 
 
 PROBABILITY = ProbabilityOutput()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from platform_assets.serving.live_models import LiveModel, LiveModels
     from platform_assets.serving.prediction_log import PredictionLog
+    from platform_assets.serving.shadow_scoring import Shadows
     from platform_assets.web.request_identity import Asked
 
 
@@ -76,11 +77,14 @@ class Predictor:
         The models in memory.
     log
         The prediction log.
+    shadows
+        The shadows, which score the same rows later; None without a database.
     """
 
-    def __init__(self, live_models: LiveModels, log: PredictionLog) -> None:
+    def __init__(self, live_models: LiveModels, log: PredictionLog, shadows: Shadows | None = None) -> None:
         self._live_models = live_models
         self._log = log
+        self._shadows = shadows
         self._told: tuple[Callable[[Predicted], None], ...] = ()
 
     def tell(self, told: Callable[[Predicted], None]) -> None:
@@ -115,21 +119,22 @@ class Predictor:
         live = self._live_models.live(name)
         predicted = Predicted(live, live.outputs(rows))
         features = live.model.features
-        logged = self._log.add(
-            Predictions(
-                live.name,
-                live.version,
-                live.approval_id,
-                live.threshold,
-                asked.caller,
-                asked.request_id,
-                keys,
-                [{feature: row[feature] for feature in features} for row in rows],
-                predicted.scores.tolist(),
-                datetime.now(UTC),
-                [row.read_from if isinstance(row, OnlineRow) else None for row in rows],
-            )
+        predictions = Predictions(
+            live.name,
+            live.version,
+            live.approval_id,
+            live.threshold,
+            asked.caller,
+            asked.request_id,
+            keys,
+            [{feature: row[feature] for feature in features} for row in rows],
+            predicted.scores.tolist(),
+            datetime.now(UTC),
+            [row.read_from if isinstance(row, OnlineRow) else None for row in rows],
         )
+        logged = self._log.add(predictions)
+        if self._shadows is not None:
+            self._shadows.offer(live, predictions, rows)
         if logged is not None:
             asked.logging.append(logged)
         for tell in self._told:

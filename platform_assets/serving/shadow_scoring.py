@@ -1,0 +1,433 @@
+"""Score the champion's requests with a version in its shadow, without delaying an answer.
+
+A request only puts its rows into a bounded queue. One thread scores the queue in small parts and pauses after each, so
+that it uses about a tenth of a processor. If the queue is full, rows are dropped and counted. The thread also loads the
+version, writes the scores apart from the prediction log (`shadow_store.py`), and records reports. Whatever fails there
+is counted and logged, and never reaches a request. Each process of the service scores its own requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from platform_assets.base.errors import ArtefactError, PlatformError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from platform_assets.approval.shadows import Shadow
+    from platform_assets.models.fitted_model import FittedModel
+    from platform_assets.serving.live_models import LiveModel
+    from platform_assets.serving.prediction_log import Predictions
+
+LOG = logging.getLogger(__name__)
+CAPACITY = 10_000
+"""Maximum length of the queue, in rows."""
+ROWS_AT_ONCE = 16
+"""Rows that are scored together. More would hold the interpreter's lock for longer."""
+PAUSE_PER_SECOND = 9.0
+"""Seconds of pause after each second of scoring."""
+PACE_SECONDS = 0.5
+"""Pause between two steps of the thread."""
+LOOK_SECONDS = 3.0
+"""Time between two look-ups of the running shadows."""
+REPORT_SECONDS = 15.0
+"""Time between two checks whether a report is due."""
+LOSSES_SECONDS = 30.0
+"""Time between two writes of the counts of rows that were not scored."""
+RETRY_SECONDS = 60.0
+"""Time between two attempts to load a version."""
+_GRACE_SECONDS = 5.0
+_STEP_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowRow:
+    """A row that a version scored in the shadow.
+
+    Attributes
+    ----------
+    at, request_id, item, subject
+        Time, HTTP request, place in the request, and id of the item of the champion's prediction.
+    score, champion_score
+        The main number of both versions.
+    agrees
+        Whether both agree; see `Output.agrees`.
+    """
+
+    shadow: Shadow
+    at: datetime
+    request_id: str
+    item: int
+    subject: str | int | None
+    score: float
+    champion_score: float
+    agrees: bool
+
+
+@dataclass
+class Losses:
+    """Rows of a shadow that were not scored.
+
+    Attributes
+    ----------
+    dropped, failed
+        Rows that did not fit into the queue or found no loaded version, and rows that the version could not score.
+    reason
+        The last failure; None without one.
+    """
+
+    dropped: int = 0
+    failed: int = 0
+    reason: str | None = None
+
+
+class ShadowStore(Protocol):
+    """Source of the running shadows, and destination of their scores. Only one thread uses it."""
+
+    def running(self) -> Sequence[Shadow]:
+        """Return the running shadows, at most one for each model."""
+        ...
+
+    def write(self, batch: uuid.UUID, rows: Sequence[ShadowRow], losses: Mapping[Shadow, Losses]) -> None:
+        """Write all in one transaction. After an error, the caller passes the same batch again."""
+        ...
+
+    def report(self) -> None:
+        """Record the reports that are due."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+@dataclass(eq=False)
+class ShadowState:
+    """A running shadow in this process.
+
+    Attributes
+    ----------
+    shadow
+        The shadow.
+    model
+        The loaded version; None while it is not loaded.
+    failure
+        Why it cannot be loaded, or could not score the last row; None if there is no failure.
+    has_failed
+        Whether a row could not be scored.
+    due
+        Time of the next attempt to load it, by the monotonic clock.
+    """
+
+    shadow: Shadow
+    model: FittedModel | None = None
+    failure: str | None = None
+    has_failed: bool = False
+    due: float = 0.0
+
+
+@dataclass
+class ShadowCounts:
+    """Rows of a model's shadows since the service started."""
+
+    scored: int = 0
+    dropped: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    state: ShadowState
+    live: LiveModel
+    predictions: Predictions
+    item: int
+    features: Mapping[str, Any]
+
+
+@dataclass
+class _Unwritten:
+    batch: uuid.UUID = field(default_factory=uuid.uuid4)
+    rows: list[ShadowRow] = field(default_factory=list)
+
+
+class Shadows:
+    """The running shadows of this process.
+
+    Parameters
+    ----------
+    store
+        Source of the shadows and destination of their scores.
+    load
+        Function that loads a model by the digest of its file.
+    capacity
+        Maximum length of the queue, in rows.
+    """
+
+    def __init__(self, store: ShadowStore, load: Callable[[str], FittedModel], capacity: int = CAPACITY) -> None:
+        self._store = store
+        self._load = load
+        self._capacity = capacity
+        # Replaced as a whole, so that requests need no lock to look up a shadow.
+        self._states: dict[str, ShadowState] = {}
+        self._counts: dict[str, ShadowCounts] = {}
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[ShadowState, LiveModel, Predictions, Sequence[Mapping[str, Any]]]] = deque()
+        self._taken: deque[_Row] = deque()
+        self._queued = 0
+        self._losses: dict[Shadow, Losses] = {}
+        self._unwritten = _Unwritten()
+        self._dues: dict[str, float] = {}
+        self._told: dict[str, str] = {}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def queued(self) -> int:
+        """Rows in the queue."""
+        return self._queued
+
+    def state(self) -> Mapping[str, ShadowState]:
+        """Return the running shadows by model."""
+        return dict(self._states)
+
+    def counts(self) -> Mapping[str, ShadowCounts]:
+        """Return the counts by model."""
+        return dict(self._counts)
+
+    def start(self) -> None:
+        """Start the thread; return at once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="shadows", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Write what was scored and stop the thread, for up to 5 s. A version that is still scoring is left alone."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_GRACE_SECONDS)
+
+    def offer(self, live: LiveModel, predictions: Predictions, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Queue the rows of a request for the shadow of its model, if one is running; return at once.
+
+        Parameters
+        ----------
+        live
+            The champion that answered.
+        predictions
+            Its predictions.
+        rows
+            (n,) the rows that it scored.
+        """
+        state = self._states.get(predictions.model)
+        if state is None or state.shadow.champion_digest != live.digest or predictions.at >= state.shadow.until:
+            return
+        number = len(predictions)
+        with self._lock:
+            if state.model is None or self._queued + number > self._capacity:
+                self._lose(state, dropped=number)
+            else:
+                self._queued += number
+                self._waiting.append((state, live, predictions, rows))
+
+    def _lose(self, state: ShadowState, dropped: int = 0, failed: int = 0) -> None:
+        """Count rows that are not scored. The caller holds the lock."""
+        counts = self._counts[state.shadow.model]
+        counts.dropped += dropped
+        counts.failed += failed
+        losses = self._losses.setdefault(state.shadow, Losses())
+        losses.dropped += dropped
+        losses.failed += failed
+        losses.reason = state.failure or losses.reason
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(PACE_SECONDS):
+                self._every("look", LOOK_SECONDS, self._look)
+                self._every("score", 0.0, self._score)
+                self._every("write", 0.0, self._write)
+                self._every("report", REPORT_SECONDS, self._store.report)
+            self._end()
+        finally:
+            self._store.close()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._taken.extend(self._flattened())
+            for row in self._taken:
+                self._lose(row.state, dropped=1)
+            self._taken.clear()
+            self._queued = 0
+        self._dues.clear()
+        self._every("write", 0.0, self._write)
+
+    def _every(self, name: str, seconds: float, work: Callable[[], None]) -> None:
+        """Do some work if it is due. Any error is logged once, because the thread must go on."""
+        now = time.monotonic()
+        if now < self._dues.get(name, 0.0):
+            return
+        self._dues[name] = now + seconds
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - the next attempt may succeed
+            told = _told(error)
+            if self._told.get(name) != told:
+                self._told[name] = told
+                LOG.warning("shadows: %s failed and is tried again: %s", name, told)
+        else:
+            self._told.pop(name, None)
+
+    def _look(self) -> None:
+        """Follow the running shadows, and load their versions."""
+        states: dict[str, ShadowState] = {}
+        for shadow in self._store.running():
+            known = self._states.get(shadow.model)
+            is_known = known is not None and known.shadow.started == shadow.started
+            states[shadow.model] = known if known is not None and is_known else ShadowState(shadow)
+            self._counts.setdefault(shadow.model, ShadowCounts())
+        for model in self._states.keys() - states.keys():
+            LOG.info("%s ended", self._states[model].shadow.called)
+        self._states = states
+        for state in states.values():
+            if state.model is None and time.monotonic() >= state.due:
+                self._load_version(state)
+
+    def _load_version(self, state: ShadowState) -> None:
+        shadow = state.shadow
+        try:
+            model = self._load(shadow.digest)
+            model.output.demand_threshold(shadow.threshold)
+            _outputs(model, model.golden_rows.head(ROWS_AT_ONCE))
+        except Exception as error:  # noqa: BLE001 - a file of another library version may raise anything
+            state.due = time.monotonic() + RETRY_SECONDS
+            if state.failure is None:
+                LOG.warning("%s cannot be loaded: %s", shadow.called, _told(error))
+            state.failure = f"it cannot be loaded: {_told(error)}"
+        else:
+            state.model, state.failure = model, None
+            LOG.info("%s scores the champion's requests until %s", shadow.called, shadow.until)
+
+    def _score(self) -> None:
+        """Score the queue for some seconds, with a pause after each part."""
+        end = time.monotonic() + _STEP_SECONDS
+        while not self._stop.is_set() and time.monotonic() < end and len(self._unwritten.rows) < self._capacity:
+            rows = self._next()
+            if not rows:
+                return
+            began = time.perf_counter()
+            self._score_part(rows)
+            self._stop.wait(PAUSE_PER_SECOND * (time.perf_counter() - began))
+
+    def _next(self) -> list[_Row]:
+        """Take rows of one shadow, of one or more requests."""
+        with self._lock:
+            if len(self._taken) < ROWS_AT_ONCE:
+                self._taken.extend(self._flattened(ROWS_AT_ONCE))
+            rows: list[_Row] = []
+            while self._taken and len(rows) < ROWS_AT_ONCE and (not rows or self._taken[0].state is rows[0].state):
+                rows.append(self._taken.popleft())
+            self._queued -= len(rows)
+        return rows
+
+    def _flattened(self, enough: float = math.inf) -> list[_Row]:
+        rows: list[_Row] = []
+        while self._waiting and len(rows) < enough:
+            state, live, predictions, given = self._waiting.popleft()
+            rows += [_Row(state, live, predictions, item, one) for item, one in enumerate(given)]
+        return rows
+
+    def _score_part(self, rows: Sequence[_Row]) -> None:
+        state = rows[0].state
+        try:
+            scored = _compared(state, rows)
+        except Exception as error:  # noqa: BLE001 - a version in the shadow may raise anything
+            if len(rows) > 1:
+                # Score each row alone, so that only the bad ones are lost.
+                for row in rows:
+                    self._score_part([row])
+                return
+            # Only the part before the colon, because the rest could quote a value of the row.
+            failure = f"it cannot score a row: {_told(error).partition(': ')[0]}"
+            if not state.has_failed:
+                LOG.warning("%s: %s", state.shadow.called, failure)
+            with self._lock:
+                state.failure, state.has_failed = failure, True
+                self._lose(state, failed=1)
+        else:
+            state.failure = None
+            self._unwritten.rows += scored
+            self._counts[state.shadow.model].scored += len(scored)
+
+    def _write(self) -> None:
+        """Write the scores, and from time to time the losses. If that fails, both are kept for the next attempt."""
+        now, losses = time.monotonic(), {}
+        with self._lock:
+            if now >= self._dues.get("losses", 0.0) and self._losses:
+                losses, self._losses = self._losses, {}
+                self._dues["losses"] = now + LOSSES_SECONDS
+        if not self._unwritten.rows and not losses:
+            return
+        try:
+            self._store.write(self._unwritten.batch, self._unwritten.rows, losses)
+        except Exception:
+            with self._lock:
+                for shadow, lost in losses.items():
+                    kept = self._losses.setdefault(shadow, Losses(reason=lost.reason))
+                    kept.dropped += lost.dropped
+                    kept.failed += lost.failed
+            raise
+        self._unwritten = _Unwritten()
+
+
+def _compared(state: ShadowState, rows: Sequence[_Row]) -> list[ShadowRow]:
+    """Score rows in the shadow and compare each with the champion's prediction."""
+    import numpy as np
+
+    shadow, model = state.shadow, state.model
+    assert model is not None  # noqa: S101 - rows are queued only for a loaded version
+    for row in rows:
+        if row.live.model.output.name != model.output.name:
+            raise ArtefactError(f"its task is {model.output.name}, the champion's is {row.live.model.output.name}")
+    found = _outputs(model, [row.features for row in rows])
+    if not np.isfinite(found).all():
+        raise ArtefactError("a score is not a finite number")
+    main = found if found.ndim == 1 else found[:, 0]
+    champion = np.array([row.predictions.scores[row.item] for row in rows])
+    decided = [row.predictions.threshold for row in rows]
+    agrees = model.output.agrees(found, shadow.threshold, champion, decided)
+    return [
+        ShadowRow(
+            shadow=shadow,
+            at=row.predictions.at,
+            request_id=row.predictions.request_id,
+            item=row.item,
+            subject=row.predictions.subjects[row.item],
+            score=float(score),
+            champion_score=float(other),
+            agrees=bool(agreeing),
+        )
+        for row, score, other, agreeing in zip(rows, main, champion, agrees, strict=True)
+    ]
+
+
+def _outputs(model: FittedModel, rows: Any) -> NDArray[np.float64]:
+    from platform_assets.models.thread_limits import keep_to_one_thread
+
+    keep_to_one_thread()
+    return model.outputs_unlimited(rows)
+
+
+def _told(error: Exception) -> str:
+    """Return the message of an error of the platform, and only the type of another, which could contain values."""
+    return first_line(error) if isinstance(error, PlatformError) else type(error).__name__

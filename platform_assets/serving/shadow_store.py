@@ -1,0 +1,234 @@
+"""The scores of shadows in the database, and the reports about them.
+
+`platform.shadow_predictions` has a row for each scored row, and `platform.shadow_losses` counts the others. A report
+summarises both for one request and is recorded in the ledger, where it stays. It names HTTP requests, but no item such
+as a client, because nothing can be erased from the ledger.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.approval.shadows import newest_report, select_shadows
+from platform_assets.base.errors import DatabaseError, first_line
+from platform_assets.base.json_values import as_json
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Callable, Mapping, Sequence
+
+    import psycopg
+
+    from platform_assets.approval.ledger import Ledger
+    from platform_assets.approval.ledger_events import Event
+    from platform_assets.approval.shadows import Shadow, ShadowLedger
+    from platform_assets.serving.shadow_scoring import Losses, ShadowRow
+
+    Connection = psycopg.Connection[Any]
+
+DISAGREEMENTS = 10
+"""Number of disagreements in a report."""
+FIRST_REPORT = timedelta(minutes=1)
+"""Time from the start of a shadow to its first report."""
+LONGEST_GAP = timedelta(days=1)
+"""Longest time between two reports, if rows were scored."""
+LAST_REPORT = timedelta(minutes=1)
+"""Time from the end of a shadow's days to its last report, so that all processes have written their rows."""
+_LOCK = "shadow reports"
+_ROWS_AT_ONCE = 10_000
+_INSERT = b"""
+insert into platform.shadow_predictions (
+    batch, place, at, model, version, approval_id, request_id, item, subject, score, champion_score, agrees
+) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing
+"""
+_LOST = b"""
+insert into platform.shadow_losses (approval_id, at, dropped, failed, reason) values (%s, %s, %s, %s, %s)
+"""
+_SUMMARY = b"""
+select count(*), count(*) filter (where agrees), count(distinct request_id), min(at), max(at),
+    avg(score - champion_score),
+    percentile_cont(array[0.5, 0.9, 0.99, 1]) within group (order by abs(score - champion_score))
+from platform.shadow_predictions where approval_id = %s
+"""
+_DISAGREEMENTS = b"""
+select request_id, item, champion_score, score, agrees from platform.shadow_predictions
+where approval_id = %s and (not agrees or score <> champion_score)
+order by agrees, abs(score - champion_score) desc, at desc, request_id, item limit %s
+"""
+_LOSSES = b"""
+select coalesce(sum(dropped), 0)::bigint, coalesce(sum(failed), 0)::bigint,
+    (array_agg(reason order by at desc) filter (where reason is not null))[1]
+from platform.shadow_losses where approval_id = %s
+"""
+
+
+class LedgerShadows:
+    """Reads the running shadows from the ledger, and writes their scores and reports.
+
+    Parameters
+    ----------
+    connect
+        Function that opens a connection to the platform's database, in autocommit mode.
+    ledger
+        Function that returns the ledger.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], ledger: Callable[[], tuple[Ledger, ShadowLedger]]) -> None:
+        self._connect = connect
+        self._ledger = ledger
+        self._connection: Connection | None = None
+
+    def running(self) -> list[Shadow]:
+        """Return the running shadows, at most one for each model."""
+        return [one for one in select_shadows(self._open()) if one.ended is None]
+
+    def write(self, batch: uuid.UUID, rows: Sequence[ShadowRow], losses: Mapping[Shadow, Losses]) -> None:
+        """Write all in one transaction. Rows that an earlier attempt committed are skipped."""
+        connection, now = self._open(), datetime.now(UTC)
+        with connection.transaction(), connection.cursor() as cursor:
+            if rows:
+                cursor.executemany(_INSERT, [(batch, place, *_stored(row)) for place, row in enumerate(rows)])
+            for shadow, lost in losses.items():
+                reason = None if lost.reason is None else as_json(lost.reason)
+                cursor.execute(_LOST, [shadow.request_id, now, lost.dropped, lost.failed, reason])
+
+    def report(self) -> None:
+        """Record the reports that are due. Of several processes, one does so."""
+        connection = self._open()
+        open_shadows = [one for one in select_shadows(connection) if one.takes_reports]
+        if not open_shadows:
+            return
+        with connection.transaction():
+            # The lock ends with the transaction.
+            row = connection.execute(
+                "select pg_try_advisory_xact_lock(hashtextextended(%s, 0)), now()", [_LOCK]
+            ).fetchone()
+            if row is None or not row[0]:
+                return
+            ledger, shadows = self._ledger()
+            for shadow in open_shadows:
+                last = newest_report(ledger.history(shadow.request_id))
+                if is_due(shadow, last.at if last else None, row[1]):
+                    record_report(connection, shadows, shadow, last)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _open(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+
+def is_due(shadow: Shadow, last: datetime | None, now: datetime) -> bool:
+    """Return whether a report is due: each about twice as late as the one before, at least daily, and one at the end.
+
+    The ledger keeps reports for ever, so there should be few of them.
+
+    Parameters
+    ----------
+    shadow
+        A shadow that takes reports.
+    last
+        Time of its last report; None without one.
+    now
+        The current time.
+    """
+    end = shadow.until + LAST_REPORT
+    if now >= end:
+        return last is None or last < end
+    if last is None or last < shadow.since:
+        return now >= shadow.since + FIRST_REPORT
+    return now - last >= min(max(last - shadow.since, FIRST_REPORT), LONGEST_GAP)
+
+
+def record_report(
+    connection: Connection, shadows: ShadowLedger, shadow: Shadow, last: Event | None = None
+) -> Event | None:
+    """Record a report about all rows of a shadow, unless it has none, or the last report has all of them.
+
+    Parameters
+    ----------
+    connection
+        To the platform's database.
+    shadows
+        The ledger that records it.
+    shadow
+        A shadow that takes reports.
+    last
+        The last report.
+    """
+    report = summarise(connection, shadow.request_id)
+    counted = ("rows", "dropped", "failed")
+    if not any(report[name] for name in counted):
+        return None
+    if last and all(last.details.get(name) == report[name] for name in counted):
+        return None
+    return shadows.report(shadow.request_id, report)
+
+
+def summarise(connection: Connection, request_id: int) -> dict[str, Any]:
+    """Return what is known about the shadow of a request.
+
+    Returns
+    -------
+    `rows`, `agreeing`, `requests`: scored rows, those in which both versions agree, and their HTTP requests. `first`,
+    `last`: times of the predictions. `mean_difference`: challenger minus champion. `differences`: quantiles of the
+    absolute difference. `disagreements`: the largest ones. `dropped`, `failed`, `reason`: rows that were not scored.
+    """
+    [(rows, agreeing, requests, first, last, mean, quantiles)] = connection.execute(_SUMMARY, [request_id]).fetchall()
+    [(dropped, failed, reason)] = connection.execute(_LOSSES, [request_id]).fetchall()
+    largest = connection.execute(_DISAGREEMENTS, [request_id, DISAGREEMENTS]).fetchall()
+    names = ("request_id", "item", "champion", "challenger", "agrees")
+    return {
+        "rows": rows,
+        "agreeing": agreeing,
+        "requests": requests,
+        "first": first and f"{first.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "last": last and f"{last.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "mean_difference": mean,
+        "differences": dict(zip(("0.5", "0.9", "0.99", "1"), quantiles, strict=True)) if quantiles else {},
+        "disagreements": [dict(zip(names, one, strict=True)) for one in largest],
+        "dropped": dropped,
+        "failed": failed,
+        "reason": reason,
+    }
+
+
+def delete_old_shadows(connect: Callable[[], Connection], age: timedelta) -> int:
+    """Delete the scores and losses that are older than `age` by the database's clock; return the number of scores.
+
+    Raises
+    ------
+    DatabaseError
+        The database does not answer.
+    """
+    import psycopg
+
+    # Delete in parts, to keep transactions short.
+    part = (
+        b"delete from platform.shadow_predictions where ctid = any(array("
+        b"select ctid from platform.shadow_predictions where at < now() - %s limit %s))"
+    )
+    deleted = 0
+    try:
+        with closing(connect()) as connection:
+            connection.execute(b"delete from platform.shadow_losses where at < now() - %s", [age])
+            while rows := connection.execute(part, [age, _ROWS_AT_ONCE]).rowcount:
+                deleted += rows
+    except psycopg.Error as error:
+        raise DatabaseError(
+            f"not all old scores of shadows could be deleted ({first_line(error)}). Run `platform-assets upkeep` again"
+        ) from error
+    return deleted
+
+
+def _stored(row: ShadowRow) -> tuple[Any, ...]:
+    shadow, subject = row.shadow, None if row.subject is None else as_json(str(row.subject))
+    of_shadow = (shadow.model, shadow.version, shadow.request_id)
+    scores = (row.score, row.champion_score, row.agrees)
+    return (row.at, *of_shadow, as_json(row.request_id), row.item, subject, *scores)
