@@ -16,7 +16,7 @@ from platform_assets.base.discovery import modules_named
 from platform_assets.base.errors import PlatformError
 from platform_assets.domains import api_modules, model_spec, model_specs, traced_answers
 from platform_assets.services import open_services
-from platform_assets.serving.prometheus import Metrics
+from platform_assets.serving.prometheus import Metrics, ShadowMetrics
 from platform_assets.web.authentication import Access, Sessions, is_loopback
 from platform_assets.web.authorization import AuthorizationMiddleware
 from platform_assets.web.error_answers import Problems
@@ -95,6 +95,8 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
     )
     online = None if bundle else services.online
     metrics = Metrics(services.predictor, services.live_models.state, services.prediction_log, online)
+    if services.shadows is not None:
+        metrics.registry.register(ShadowMetrics(services.shadows))
     problems = Problems(settings.secrets())
     app.state.access, app.state.metrics, app.state.decides = access, metrics, bundle is None
     app.state.models = {spec.name: spec for spec in specs}
@@ -135,6 +137,8 @@ def _lifespan(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if not services.live_models.state():
             services.live_models.start([spec.name for spec in specs])
+        if services.shadows is not None:
+            services.shadows.start()
         # An application that does not own its services is part of another program, which watches itself.
         watch = _started_watch(services, specs) if close and not services.bundle else None
         yield

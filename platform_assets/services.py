@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.kept_heads import KeptHeads
     from platform_assets.approval.ledger import Ledger
     from platform_assets.approval.promotion import Promoter
+    from platform_assets.approval.shadows import ShadowLedger
     from platform_assets.database.async_reads import AsyncReads
     from platform_assets.database.connections import Database
     from platform_assets.lake.erased_subjects import ErasedSubjects
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from platform_assets.serving.prediction_log import PredictionLog
     from platform_assets.serving.predictor import Predictor
     from platform_assets.serving.request_statistics import RequestStatistics
+    from platform_assets.serving.shadow_scoring import Shadows
     from platform_assets.settings import DomainSettings, Settings
     from platform_assets.web.api_keys import KeyRing
 
@@ -309,7 +311,24 @@ class Services:
         """Predicts with the live models."""
         from platform_assets.serving.predictor import Predictor
 
-        return Predictor(self.live_models, self.prediction_log)
+        return Predictor(self.live_models, self.prediction_log, self.shadows)
+
+    @opened
+    def shadow_ledger(self) -> ShadowLedger:
+        """Starts and stops shadows, and records reports about them."""
+        from platform_assets.approval.shadows import ShadowLedger
+
+        return ShadowLedger(self.ledger)
+
+    @opened
+    def shadows(self) -> Shadows | None:
+        """The running shadows of this process, once they are started; None if there is no database."""
+        from platform_assets.serving.shadow_scoring import Shadows
+        from platform_assets.serving.shadow_store import LedgerShadows
+
+        if self.bundle:
+            return None
+        return Shadows(LedgerShadows(self._own_connection, lambda: (self.ledger, self.shadow_ledger)), self._load)
 
     @opened
     def request_statistics(self) -> RequestStatistics:
@@ -374,10 +393,11 @@ class Services:
     def _forget_predictions(self) -> int:
         from platform_assets.serving.prediction_log import delete_old
         from platform_assets.serving.request_statistics import delete_old_statistics
+        from platform_assets.serving.shadow_store import delete_old_shadows
 
         age = timedelta(days=self.settings.predictions_days)
         delete_old_statistics(self._connection, age)
-        return delete_old(self._own_connection, age)
+        return delete_old(self._own_connection, age) + delete_old_shadows(self._own_connection, age)
 
     @property
     def forget_predictions(self) -> Callable[[], int]:
@@ -499,6 +519,8 @@ class Services:
             self.prediction_log.close()
         if "request_statistics" in vars(self):
             self.request_statistics.close()
+        if vars(self).get("shadows"):
+            vars(self)["shadows"].close()
         if "live_models" in vars(self):
             self.live_models.close()
         if "engine" in vars(self):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from starlette.responses import JSONResponse, RedirectResponse
 
 from platform_assets.approval.decision_body import Decision
@@ -23,6 +23,7 @@ from platform_assets.approval.ledger_events import closing_event
 from platform_assets.approval.ledger_queries import open_first
 from platform_assets.approval.pages import (
     Form,
+    Record,
     find_consoles,
     list_page,
     plot_links,
@@ -30,6 +31,7 @@ from platform_assets.approval.pages import (
     sent_form,
 )
 from platform_assets.approval.requests import Actor, State
+from platform_assets.approval.shadows import ShadowLedger
 from platform_assets.base.json_values import JSON
 from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, access_of
 from platform_assets.web.json_bodies import parse
@@ -70,6 +72,12 @@ class EventShown(BaseModel):
     reason: str | None
     override: bool
     at: datetime
+    seen_report: Annotated[
+        int | None, Field(description="Event of the shadow's report that the person saw; null without one.")
+    ]
+    shadow_report: Annotated[
+        dict[str, Any] | None, Field(description="Content of a report about the shadow; null for another event.")
+    ]
 
 
 class RequestShown(BaseModel):
@@ -177,7 +185,7 @@ def _add_request(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Call
         if not wants_page(request):
             return _json(_in_full(ledger(), approval))
         form = Form(uuid.uuid4().hex)
-        return request_page(request, approval, ledger().history(number), caller, form, consoles(request))
+        return request_page(request, _record(ledger(), approval), caller, form, consoles(request))
 
 
 def _add_plot(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
@@ -236,8 +244,8 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Cal
             if caller.session and sent.fields is not None and wants_page(request):
                 # Read again, because another person may have decided in the meantime.
                 standing = _found(ledger(), number)
-                history, form = ledger().history(number), sent_form(sent.fields, problem)
-                return request_page(request, standing, history, caller, form, consoles(request))
+                form = sent_form(sent.fields, problem)
+                return request_page(request, _record(ledger(), standing), caller, form, consoles(request))
             raise
         if sent.fields is not None:
             return RedirectResponse(f"/approvals/{number}", HTTPStatus.SEE_OTHER)
@@ -285,6 +293,7 @@ def _decide(ledger: Ledger, approval: Approval, caller: Caller, decision: Decisi
             decision.reason,
             override=decision.override,
             delivery=decision.delivery,
+            seen=decision.seen_report,
         )
     except AlreadyDecided as error:
         standing = {"state": error.request.state, "decision": _event(error.event).model_dump(mode="json")}
@@ -304,6 +313,10 @@ def _found(ledger: Ledger, number: int) -> Approval:
     except NoSuchRequest:
         told = f"There is no request {number}; /approvals lists those that exist."
         raise Problem(HTTPStatus.NOT_FOUND, told, "no-such-request") from None
+
+
+def _record(ledger: Ledger, approval: Approval) -> Record:
+    return Record(approval, ledger.history(approval.id), ShadowLedger(ledger).shadow(approval.id))
 
 
 def _fields(approval: Approval) -> dict[str, Any]:
@@ -346,6 +359,8 @@ def _event(event: Event) -> EventShown:
         reason=event.reason,
         override=event.override,
         at=event.at,
+        seen_report=event.seen_report,
+        shadow_report=dict(event.details) if event.kind == "report_shadow" else None,
     )
 
 

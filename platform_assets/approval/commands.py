@@ -68,9 +68,14 @@ def list_requests(
 @decide.command()
 def show(context: typer.Context, request: Number) -> None:
     """Show a request: gate, metrics next to the champion's, data, code and history."""
+    from platform_assets.approval.shadow_section import shadow_section, told_shadow
+
     ledger: Ledger = context.obj.services.ledger
     found, history = ledger.request(request), ledger.history(request)
     for line in told(found):
+        say(line)
+    section = shadow_section(context.obj.services.shadow_ledger.shadow(request), found, history)
+    for line in told_shadow(section) if section else ():
         say(line)
     for event in history:
         say(f"  {event.told}")
@@ -128,10 +133,14 @@ def audit(context: typer.Context) -> None:
 def _decide(context: typer.Context, number: int, decision: Verb, reason: str, *, override: bool = False) -> None:
     from platform_assets.approval.ledger_errors import AlreadyDecided
     from platform_assets.approval.requests import State
+    from platform_assets.approval.shadows import newest_report
 
     ledger: Ledger = context.obj.services.ledger
+    # `decide show` prints the newest report, so it is the one that the person saw.
+    report = newest_report(ledger.history(number))
+    seen = report.sequence if report else None
     try:
-        request = ledger.decide(number, decision, actor_of(context.obj), reason, override=override)
+        request = ledger.decide(number, decision, actor_of(context.obj), reason, override=override, seen=seen)
     except AlreadyDecided as error:
         say(str(error))
         raise typer.Exit(CLOSED) from None

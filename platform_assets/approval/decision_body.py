@@ -41,6 +41,14 @@ class Decision(BaseModel):
             json_schema_extra={"pattern": f"^{PRINTABLE}*$"},
         ),
     ] = None
+    seen_report: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=2**63 - 1,
+            description="Event of the shadow's newest report that you saw, which is recorded with the decision.",
+        ),
+    ] = None
 
     @field_validator("decision", mode="before")
     @classmethod

@@ -118,7 +118,7 @@ class Ledger(LedgerQueries):
         self.keep_heads()
         return self.request(outcome["request"])
 
-    def decide(
+    def decide(  # noqa: PLR0913 - the parts of a decision
         self,
         number: int,
         decision: Verb,
@@ -148,7 +148,7 @@ class Ledger(LedgerQueries):
         delivery
             Idempotency key: a decision that is sent twice with the same key is recorded once.
         seen
-            Number of the shadow's newest report that the person saw; None without one. It is recorded with the decision.
+            Number of the shadow's newest report that the person saw, recorded with the decision; None without one.
 
         Raises
         ------

@@ -16,6 +16,7 @@ from platform_assets.approval.comparison import Standing, comparisons, outcomes,
 from platform_assets.approval.ledger_events import closing_event
 from platform_assets.approval.policy import ANYONE
 from platform_assets.approval.requests import UNVERIFIED, State
+from platform_assets.approval.shadow_section import shadow_section
 from platform_assets.base.printable_text import escaped
 from platform_assets.web.authentication import APPROVE
 from platform_assets.web.number_formats import number
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from platform_assets.approval.ledger_events import Event
     from platform_assets.approval.requests import Request as Approval
+    from platform_assets.approval.shadows import Shadow
     from platform_assets.settings import Settings
     from platform_assets.web.authentication import Caller
     from platform_assets.web.paging import Page
@@ -52,6 +54,9 @@ HAPPENED = {
     "promote": "Promoted",
     "fail": "Not promoted",
     "roll_back": "Rolled back",
+    "start_shadow": "Shadow started",
+    "report_shadow": "Shadow reported",
+    "stop_shadow": "Shadow stopped",
 }
 """Label of each kind of event."""
 PLOTS = {
@@ -120,6 +125,15 @@ def find_consoles(settings: Settings, request: Request) -> Consoles:
 
 
 @dataclass(frozen=True)
+class Record:
+    """A request for approval, its events, and the shadow of its version; None if there was none."""
+
+    approval: Approval
+    history: Sequence[Event]
+    shadow: Shadow | None
+
+
+@dataclass(frozen=True)
 class Fact:
     """A line about the origin of the evidence; `href` is empty if the line has no link."""
 
@@ -177,22 +191,15 @@ def list_page(
     )
 
 
-def request_page(
-    request: Request,
-    approval: Approval,
-    history: Sequence[Event],
-    caller: Caller,
-    form: Form,
-    consoles: Consoles,
-) -> Response:
+def request_page(request: Request, record: Record, caller: Caller, form: Form, consoles: Consoles) -> Response:
     """Return the page of one request: challenger and champion, the evidence, and the decision form.
 
     Parameters
     ----------
     request
         The HTTP request.
-    approval, history
-        The request for approval and its events.
+    record
+        The request for approval with its events and its shadow.
     caller
         The signed-in person. The page has a form only if this person may decide.
     form
@@ -200,6 +207,7 @@ def request_page(
     consoles
         Addresses of Dagster and MLflow, for links to the origin of the evidence.
     """
+    approval, history = record.approval, record.history
     card, problem = approval.evidence.get("card"), form.problem
     return render(
         request,
@@ -213,6 +221,7 @@ def request_page(
         standings=STANDINGS,
         comparisons=comparisons(approval.evidence),
         subgroups=subgroups(approval.evidence),
+        shadow=shadow_section(record.shadow, approval, history),
         plots=plot_links(approval),
         # Safe, because markdown-it emits only emphasis, code and list tags, and escapes the rest.
         card=Markup(_prose().render(card)) if isinstance(card, str) else None,  # noqa: S704 - rendered without HTML, see _prose

@@ -70,7 +70,8 @@ _ABOUT_LEDGER = {
     "other_champion": "{thing} was compared with another champion than the current one; request it again: "
     "`platform-assets decide request MODEL VERSION`",
     "no_shadow": "{thing} has no running shadow; `platform-assets shadow` lists them",
-    "unreadable_report": "{thing}: the shadow's report is not JSON of at most 100,000 bytes that every reader can parse",
+    "unreadable_report": "{thing}: the shadow's report is longer than 100,000 bytes, or not JSON that every reader can "
+    "parse",
 }
 _NO_OVERRIDE = "under its policy, no one"
 

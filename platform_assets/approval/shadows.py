@@ -217,34 +217,51 @@ class ShadowLedger:
 def select_shadows(connection: Connection, request_id: int | None = None) -> list[Shadow]:
     """Return the shadow of each request, or of one request; newest request first."""
     rows = connection.execute(_SHADOWS.encode(), {"request": request_id}).fetchall()
-    return [
-        Shadow(
-            *row[:10],
-            ended=_why_ended(row[8], row[9], *row[10:]),
-            takes_reports=row[10] == State.PENDING and row[11] is None and row[14] < row[15],
-        )
-        for row in rows
-    ]
+    return [_shadow(row[:8], _Now(*row[8:])) for row in rows]
 
 
-def _why_ended(  # noqa: PLR0913 - the columns of one row
-    until: datetime,
-    champion: str,
-    state: str,
-    stopped_by: str | None,
-    replaced_by: int | None,
-    current: str | None,
-    now: datetime,
-    _: datetime,
-) -> str | None:
-    ends = {
-        f"stopped by {escaped((stopped_by or '').removeprefix(UNVERIFIED))}": stopped_by is not None,
-        f"replaced by the shadow of version {replaced_by}": replaced_by is not None,
-        f"its request is {state}": state != State.PENDING,
-        "the champion changed": current != champion,
-        f"it ended at {until:%Y-%m-%d %H:%M} UTC": now >= until,
-    }
-    return next((told for told, holds in ends.items() if holds), None)
+@dataclass(frozen=True)
+class _Now:
+    """What the state of a shadow depends on."""
+
+    until: datetime
+    champion: str
+    state: str
+    stopped_by: str | None
+    replaced_by: int | None
+    current_champion: str | None
+    now: datetime
+    expires_at: datetime
+
+    @property
+    def ended(self) -> str | None:
+        by = escaped((self.stopped_by or "").removeprefix(UNVERIFIED))
+        ends = {
+            f"stopped by {by}": self.stopped_by is not None,
+            f"replaced by the shadow of version {self.replaced_by}": self.replaced_by is not None,
+            f"its request is {self.state}": self.state != State.PENDING,
+            "the champion changed": self.current_champion != self.champion,
+            f"its time was over at {self.until:%Y-%m-%d %H:%M} UTC": self.now >= self.until,
+        }
+        return next((told for told, holds in ends.items() if holds), None)
+
+
+def _shadow(row: Sequence[Any], now: _Now) -> Shadow:
+    number, model, version, digest, threshold, started, by, since = row
+    return Shadow(
+        request_id=number,
+        model=model,
+        version=version,
+        digest=digest,
+        threshold=threshold,
+        started=started,
+        by=escaped(by.removeprefix(UNVERIFIED)),
+        since=since,
+        until=now.until,
+        champion_digest=now.champion,
+        ended=now.ended,
+        takes_reports=now.state == State.PENDING and now.stopped_by is None and now.now < now.expires_at,
+    )
 
 
 def newest_report(history: Sequence[Event]) -> Event | None:

@@ -29,7 +29,7 @@ _TABLES = b"""
 select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = relnamespace
 where relkind = 'r' and nspname !~ '^pg_' and nspname <> 'information_schema'
 """
-_CHANGED = ("platform.labels", "platform.predictions", "platform.erasures")
+_CHANGED = ("platform.labels", "platform.predictions", "platform.shadow_predictions", "platform.erasures")
 
 
 def erase_texts(services: Services, subject: str) -> dict[str, int]:

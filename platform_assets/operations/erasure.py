@@ -219,8 +219,12 @@ def _erase_predictions(owner: Database, schemas: Sequence[TableSchema], subject:
         predictions = connection.execute(
             "delete from platform.predictions where model = any(%s) and subject = %s", [models, subject]
         ).rowcount
+        in_shadow = connection.execute(
+            "delete from platform.shadow_predictions where model = any(%s) and subject = %s", [models, subject]
+        ).rowcount
     erasure.add("platform.labels", labels)
     erasure.add("platform.predictions", predictions)
+    erasure.add("platform.shadow_predictions", in_shadow)
 
 
 def _mark_models(services: Services, schemas: Sequence[TableSchema], subject: str, erasure: Erasure) -> None:
@@ -279,5 +283,6 @@ def _subjects(services: Services, kind: str) -> set[str]:
         rows = connection.execute(
             "select subject from platform.predictions where subject is not null"
             " union select subject from platform.labels where subject is not null"
+            " union select subject from platform.shadow_predictions where subject is not null"
         )
         return found | {subject for (subject,) in rows}

@@ -21,6 +21,7 @@ from platform_assets.web.routers import checks_access_itself
 if TYPE_CHECKING:
     from platform_assets.services import Services
     from platform_assets.serving.live_models import LiveModel
+    from platform_assets.serving.shadow_scoring import ShadowState
 
 
 ModelName = Annotated[str, Field(description="Name of the registered model.", examples=["credit_risk_model"])]
@@ -80,6 +81,18 @@ class ChampionLive(BaseModel):
     loaded_since: datetime
 
 
+class ShadowLive(BaseModel):
+    """The version that runs in the shadow of the live one."""
+
+    version: Annotated[int, Field(examples=[4])]
+    approval_id: Annotated[int, Field(description="Pending approval request of this version.")]
+    until: Annotated[datetime, Field(description="Time at which the shadow ends at the latest.")]
+    loaded: Annotated[bool, Field(description="Whether this process has loaded the version.")]
+    failure: Annotated[
+        str | None, Field(description="Why it cannot be loaded or could not score the last row.", examples=[None])
+    ]
+
+
 class ModelLive(BaseModel):
     """A declared model and its live version."""
 
@@ -89,6 +102,7 @@ class ModelLive(BaseModel):
         str | None,
         Field(description="Why the champion cannot be loaded; null if there is no failure.", examples=[None]),
     ]
+    shadow: Annotated[ShadowLive | None, Field(description="Null if no shadow is running.", examples=[None])]
 
 
 _MODELS = TypeAdapter(list[ModelLive])
@@ -114,8 +128,14 @@ def _add_models(routes: APIRouter, services: Services) -> None:
         """List the declared models, each with its live version."""
         states = services.live_models.state()
         shown = Page(page, items_per_page, len(states), request.url.path, request.query_params.multi_items())
+        shadows = services.shadows.state() if services.shadows else {}
         found = [
-            ModelLive(model=name, champion=_champion(state.live), failure=state.failure)
+            ModelLive(
+                model=name,
+                champion=_champion(state.live),
+                failure=state.failure,
+                shadow=_shadow(shadows.get(name)),
+            )
             for name, state in shown.of(sorted(states.items(), key=lambda one: one[0]))
         ]
         return Response(_MODELS.dump_json(found), media_type=JSON, headers=dict(shown.headers))
@@ -187,6 +207,18 @@ def _ready(name: str, state: ModelState) -> ReadyModel:
         failure=state.failure,
         failing_since=state.failing_since,
         reload_failures=state.reload_failures,
+    )
+
+
+def _shadow(state: ShadowState | None) -> ShadowLive | None:
+    if state is None:
+        return None
+    return ShadowLive(
+        version=state.shadow.version,
+        approval_id=state.shadow.request_id,
+        until=state.shadow.until,
+        loaded=state.model is not None,
+        failure=state.failure,
     )
 
 

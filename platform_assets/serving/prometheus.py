@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from platform_assets.serving.live_models import ModelState
     from platform_assets.serving.prediction_log import PredictionLog
     from platform_assets.serving.predictor import Predicted, Predictor
+    from platform_assets.serving.shadow_scoring import Shadows
 
 LOG = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 OTHER = "other"
 """Label for unknown routes, unknown methods and static files."""
+_SHADOW = ("model", "version")
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 _SCORES = tuple(round(step / 20, 2) for step in range(1, 21))
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -160,6 +162,40 @@ class _Platform(Collector):
             age.add_metric([one.name], (datetime.now(UTC) - one.updated_at).total_seconds())
         yield answers
         yield age
+
+
+class ShadowMetrics(Collector):
+    """Metrics of the shadows that run in this process.
+
+    Parameters
+    ----------
+    shadows
+        The shadows.
+    """
+
+    def __init__(self, shadows: Shadows) -> None:
+        self._shadows = shadows
+
+    def describe(self) -> list[Metric]:
+        """Return no metrics, because the models are not known yet."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield whether each shadow works, and its rows."""
+        up = GaugeMetricFamily(
+            "platform_shadow_up", "Whether a running shadow is loaded and scored its last row.", labels=_SHADOW
+        )
+        for model, state in self._shadows.state().items():
+            works = state.model is not None and state.failure is None
+            up.add_metric([model, str(state.shadow.version)], float(works))
+        scored = CounterMetricFamily("platform_shadow_rows", "Rows scored in the shadow.", labels=["model"])
+        dropped = CounterMetricFamily("platform_shadow_dropped", "Rows that the shadow dropped.", labels=["model"])
+        failed = CounterMetricFamily("platform_shadow_failures", "Rows that failed in the shadow.", labels=["model"])
+        for model, counts in self._shadows.counts().items():
+            for metric, value in ((scored, counts.scored), (dropped, counts.dropped), (failed, counts.failed)):
+                metric.add_metric([model], value)
+        yield from (up, scored, dropped, failed)
+        yield GaugeMetricFamily("platform_shadow_queue", "Rows in the queue of the shadows.", self._shadows.queued)
 
 
 def _of_models(states: Mapping[str, ModelState]) -> Iterator[Metric]:

@@ -173,12 +173,21 @@ class Shadows:
         Function that loads a model by the digest of its file.
     capacity
         Maximum length of the queue, in rows.
+    look_seconds
+        Time between two look-ups of the running shadows.
     """
 
-    def __init__(self, store: ShadowStore, load: Callable[[str], FittedModel], capacity: int = CAPACITY) -> None:
+    def __init__(
+        self,
+        store: ShadowStore,
+        load: Callable[[str], FittedModel],
+        capacity: int = CAPACITY,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
         self._store = store
         self._load = load
         self._capacity = capacity
+        self._look_seconds = look_seconds
         # Replaced as a whole, so that requests need no lock to look up a shadow.
         self._states: dict[str, ShadowState] = {}
         self._counts: dict[str, ShadowCounts] = {}
@@ -254,13 +263,17 @@ class Shadows:
     def _run(self) -> None:
         try:
             while not self._stop.wait(PACE_SECONDS):
-                self._every("look", LOOK_SECONDS, self._look)
-                self._every("score", 0.0, self._score)
-                self._every("write", 0.0, self._write)
-                self._every("report", REPORT_SECONDS, self._store.report)
+                self.step()
             self._end()
         finally:
             self._store.close()
+
+    def step(self) -> None:
+        """Do what is due: follow the running shadows, score the queue, write the scores, record reports."""
+        self._every("look", self._look_seconds, self._look)
+        self._every("score", 0.0, self._score)
+        self._every("write", 0.0, self._write)
+        self._every("report", REPORT_SECONDS, self._store.report)
 
     def _end(self) -> None:
         with self._lock:

@@ -41,7 +41,9 @@ SEEN = (
     ),
     (
         "delivery, actor -> 'details'\n        ));",
-        "delivery,\n            jsonb_strip_nulls((actor -> 'details') || jsonb_build_object('shadow_report', seen))\n        ));",
+        """delivery,
+            jsonb_strip_nulls((actor -> 'details') || jsonb_build_object('shadow_report', seen))
+        ));""",
     ),
 )
 OLD_DECIDE = "platform.decide(bigint, text, text, text, text, boolean, text)"
@@ -136,7 +138,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
         false
     )
 $$;
-"""
+"""  # noqa: S608 - constants
 
 
 def column(name: str, kind: Any, comment: str, *more: Any, **options: Any) -> sa.Column[Any]:
