@@ -107,6 +107,12 @@ def plant(services: Services) -> None:
             [PERSON],
         )
         connection.execute(
+            "insert into platform.shadow_predictions select gen_random_uuid(), 0, now(), model, 2, 2, 'r', 0, subject,"
+            " 0.5, 0.4, true from unnest(array['credit_risk_model', 'other_model'], array[%s, '34'])"
+            " as given(model, subject)",
+            [PERSON],
+        )
+        connection.execute(
             "insert into platform.labels (model, subject, at, label, observed_at, sender)"
             " values ('credit_risk_model', %s, now(), 1, now(), 's')",
             [PERSON],
@@ -143,6 +149,7 @@ def test_an_erased_person_is_nowhere_and_does_not_come_back(
         "credit_risk/loan_features": 1,
         "credit_risk/client_features": 1,
         "platform.predictions": 1,
+        "platform.shadow_predictions": 1,
         "platform.labels": 1,
         "dagster event_logs": 1,
         "log files": 1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -132,10 +131,13 @@ class Blocking:
 class Fake:
     """A model with the interface that shadows use, whose scores a function gives."""
 
-    def __init__(self, scores: Any, like: FittedModel | None = None) -> None:
-        real = like or model_of(2.0)
-        self.golden_rows, self.output = real.golden_rows.head(0), real.output
+    def __init__(self, scores: Any) -> None:
+        self.golden_rows, self.output = model_of(2.0).golden_rows.head(0), model_of(2.0).output
         self.outputs_unlimited = scores
+
+
+def zeros(rows: Any) -> Any:
+    return np.zeros(len(rows))
 
 
 def test_a_shadow_scores_the_same_rows_apart_from_the_answer(desk: Desk) -> None:
@@ -165,21 +167,18 @@ def test_a_shadow_scores_the_same_rows_apart_from_the_answer(desk: Desk) -> None
 @pytest.mark.requirement("SRV-3")
 def test_a_blocked_shadow_delays_no_answer_and_its_rows_are_dropped_and_counted() -> None:
     desk, blocking = Desk(capacity=10), Blocking()
-    desk.loaded["2.0"] = Fake(blocking)
-    desk.loaded["2.0"].outputs_unlimited = lambda rows: np.zeros(len(rows))
+    desk.loaded["2.0"] = Fake(zeros)
     desk.shadows.step()
     desk.loaded["2.0"].outputs_unlimited = blocking
     desk.shadows.start()
     try:
         desk.ask(FILLED[:1])
         wait_until(blocking.entered.is_set, "the shadow was blocked")
-        began = time.thread_time(), time.monotonic()
         for _ in range(30):
             desk.ask(FILLED[:1])
         # Ten rows fit into the queue. A blocked shadow would delay each answer for ever.
         assert desk.counts() == (0, 20, 0)
         assert desk.shadows.queued == 10
-        assert time.thread_time() - began[0] < 5
     finally:
         blocking.released.set()
         desk.close()
@@ -193,9 +192,7 @@ def test_a_row_that_cannot_be_scored_fails_alone_and_its_values_are_not_told(des
             raise ArtefactError("a value does not fit its feature's type: ValueError: could not convert 'Anna'")
         return np.full(len(rows), 0.9)
 
-    desk.loaded["2.0"] = Fake(scores)
-    desk.loaded["2.0"].golden_rows = model_of(2.0).golden_rows.head(0)
-    desk.loaded["2.0"].outputs_unlimited = lambda rows: np.zeros(len(rows))
+    desk.loaded["2.0"] = Fake(zeros)
     desk.shadows.step()
     desk.loaded["2.0"].outputs_unlimited = scores
     desk.ask([*FILLED, FILLED[0]])

@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 
 from platform_assets.approval.shadows import ShadowLedger
 from platform_assets.database.connections import Database
+from platform_assets.serving import shadow_store
 from platform_assets.serving.shadow_scoring import Losses, ShadowRow
 from platform_assets.serving.shadow_store import LedgerShadows, delete_old_shadows, is_due, record_report, summarise
 from platform_assets_tests.approval.proposals import ANNA, MODEL, prepared, promote, proposal
@@ -99,19 +100,24 @@ def test_a_shadow_without_rows_has_no_report(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-6")
-def test_one_of_several_processes_reports_what_is_due(office: Office, database_url: str) -> None:
+def test_one_of_several_processes_reports_what_is_due(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     office.store.write(uuid.uuid4(), [office.row("r-1", 0.1, 0.2)], {})
     assert [one.version for one in office.store.running()] == [2]
     office.store.report()
     # The first report is due a minute after the start.
     assert [one.kind for one in office.ledger.history(2)] == ["request", "start_shadow"]
-    with closing(office.opened()) as second, closing(office.connect()) as blocker, blocker.transaction():
-        blocker.execute("select pg_advisory_xact_lock(hashtextextended('shadow reports', 0))")
+    monkeypatch.setattr(shadow_store, "FIRST_REPORT", timedelta(0))
+    with closing(office.opened()) as second, closing(office.connect()) as other, other.transaction():
+        other.execute("select pg_advisory_xact_lock(hashtextextended('shadow reports', 0))")
         second.report()
+    assert [one.kind for one in office.ledger.history(2)] == ["request", "start_shadow"]
+    office.store.report()
+    office.store.report()
+    assert [one.kind for one in office.ledger.history(2)] == ["request", "start_shadow", "report_shadow"]
     office.shadows.stop(2, ANNA)
     assert list(office.store.running()) == []
     office.store.report()
-    assert database_url
+    assert office.ledger.history(2)[-1].kind == "stop_shadow"
 
 
 @pytest.mark.parametrize(
