@@ -15,6 +15,7 @@ from benchmarks import (
     sentence_relevance,
     serving,
     serving_start,
+    shadow,
     small_tables,
     sql_load,
 )
@@ -30,6 +31,7 @@ BENCHMARKS = (
     gaussian_process.run,
     serving_start.run,
     serving.run,
+    shadow.run,
     sentence_relevance.run,
     arxiv_results.run,
     sql_load.run,

@@ -93,7 +93,7 @@ def run(rounds: int = ROUNDS) -> None:
     """Measure predictions and features on one platform."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        with live_platform(folder / "home") as live, _platform(live, folder) as ours:
+        with live_platform(folder / "home") as live, serve(live, folder) as ours:
             _demand_key(live, ours)
             print(
                 f"\n{len(live.clients):,} clients, {os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}"
@@ -109,9 +109,9 @@ def run(rounds: int = ROUNDS) -> None:
 
 def _measure_predictions(live: Live, server: Server, folder: Path, rounds: int) -> None:
     bodies = [json.dumps({"client_id": number}).encode() for number in live.numbers]
-    ours = Side(OURS, server, [request("POST", "/predictions/credit-risk", body, _key(live)) for body in bodies])
+    ours = Side(OURS, server, [request("POST", "/predictions/credit-risk", body, key_of(live)) for body in bodies])
     itself = ModelItself(live)
-    _wait_until_live(ours)
+    wait_until_live(ours)
     with _mlflow(live, folder) as mlflow:
         forms = [Side(MLFLOW, mlflow, _invocations(live, form)) for form in FORMS]
         _demand_same_predictions(live, itself, ours, forms)
@@ -132,7 +132,7 @@ def _measure_predictions(live: Live, server: Server, folder: Path, rounds: int) 
 
 def _measure_features(live: Live, server: Server, theirs: Sequence[Side], rounds: int) -> None:
     path = "/features/credit-risk"
-    ours = Side(OURS, server, [request("GET", f"{path}/{number}", headers=_key(live)) for number in live.numbers])
+    ours = Side(OURS, server, [request("GET", f"{path}/{number}", headers=key_of(live)) for number in live.numbers])
     _demand_same_features(live, ours, theirs)
     for clients in (1, MANY):
         turns = _in_turns([ours, *theirs], clients, rounds)
@@ -189,7 +189,8 @@ def _verdict(*, fine: bool) -> str:
 
 
 @contextmanager
-def _platform(live: Live, folder: Path) -> Iterator[Server]:
+def serve(live: Live, folder: Path) -> Iterator[Server]:
+    """Start the service of a platform."""
     port = free_port()
     environment = live.environment | {"PLATFORM_SERVICE_PORT": str(port)}
     with started([PROGRAMS / "platform-assets", "serve"], port, "/health/ready", environment, folder / "log") as server:
@@ -235,11 +236,12 @@ def _invocations(live: Live, form: str) -> list[bytes]:
     return [request("POST", "/invocations", json.dumps(body).encode()) for body in bodies]
 
 
-def _key(live: Live) -> dict[str, str]:
+def key_of(live: Live) -> dict[str, str]:
+    """Return the header with the platform's key."""
     return {"Authorization": f"Bearer {live.key}"}
 
 
-def _wait_until_live(ours: Side) -> None:
+def wait_until_live(ours: Side) -> None:
     """Wait until a prediction succeeds, because the champion can be loaded after the service is ready."""
     end = time.monotonic() + START_SECONDS
     while True:

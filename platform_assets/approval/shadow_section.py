@@ -120,8 +120,12 @@ def _agreement(request: Request, report: Mapping[str, Any]) -> str:
     return f"{share}: both versions make the same decision"
 
 
+def _several(count: int, noun: str) -> str:
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
 def _counts(report: Mapping[str, Any]) -> str:
-    told = f"{number(report['rows'])} rows of {number(report['requests'])} requests"
+    told = f"{_several(report['rows'], 'row')} of {_several(report['requests'], 'request')}"
     lost = [f"{number(report[name])} {name}" for name in ("dropped", "failed") if report[name]]
     why = f" ({escaped(str(report['reason']))})" if report["reason"] else ""
     return told + (f"; not scored: {', '.join(lost)}{why}" if lost else "")

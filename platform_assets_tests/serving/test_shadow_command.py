@@ -49,7 +49,7 @@ def test_a_shadow_from_start_to_stop_on_the_command_line(desk: Desk) -> None:  #
     assert stopped.out.startswith(f"the shadow of {MODEL} version 2 was stopped")
     refused(desk.do("shadow", MODEL, "--stop"), f"no shadow of {MODEL} is running")
     shown = desk.do("decide", "show", str(second.id)).out
-    for expected in ("ended: stopped by", "1 rows of 1 requests", "request r-1 row 1: champion 0.2, challenger 0.7"):
+    for expected in ("ended: stopped by", "1 row of 1 request", "request r-1 row 1: champion 0.2, challenger 0.7"):
         assert expected in shown
     assert desk.do("decide", "reject", str(second.id), "--reason", "worse").code == 0
     report = next(one for one in desk.ledger.history(second.id) if one.kind == "report_shadow")
