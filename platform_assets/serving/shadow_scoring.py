@@ -15,13 +15,13 @@ import time
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import ArtefactError, PlatformError, first_line
+from platform_assets.serving.shadow_rows import Losses, ShadowRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
 
     import numpy as np
     from numpy.typing import NDArray
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.serving.live_models import LiveModel
     from platform_assets.serving.prediction_log import Predictions
+    from platform_assets.serving.shadow_rows import ShadowStore
 
 LOG = logging.getLogger(__name__)
 CAPACITY = 10_000
@@ -50,67 +51,6 @@ RETRY_SECONDS = 60.0
 """Time between two attempts to load a version."""
 _GRACE_SECONDS = 5.0
 _STEP_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowRow:
-    """A row that a version scored in the shadow.
-
-    Attributes
-    ----------
-    at, request_id, item, subject
-        Time, HTTP request, place in the request, and id of the item of the champion's prediction.
-    score, champion_score
-        The main number of both versions.
-    agrees
-        Whether both agree; see `Output.agrees`.
-    """
-
-    shadow: Shadow
-    at: datetime
-    request_id: str
-    item: int
-    subject: str | int | None
-    score: float
-    champion_score: float
-    agrees: bool
-
-
-@dataclass
-class Losses:
-    """Rows of a shadow that were not scored.
-
-    Attributes
-    ----------
-    dropped, failed
-        Rows that did not fit into the queue or found no loaded version, and rows that the version could not score.
-    reason
-        The last failure; None without one.
-    """
-
-    dropped: int = 0
-    failed: int = 0
-    reason: str | None = None
-
-
-class ShadowStore(Protocol):
-    """Source of the running shadows, and destination of their scores. Only one thread uses it."""
-
-    def running(self) -> Sequence[Shadow]:
-        """Return the running shadows, at most one for each model."""
-        ...
-
-    def write(self, batch: uuid.UUID, rows: Sequence[ShadowRow], losses: Mapping[Shadow, Losses]) -> None:
-        """Write all in one transaction. After an error, the caller passes the same batch again."""
-        ...
-
-    def report(self) -> None:
-        """Record the reports that are due."""
-        ...
-
-    def close(self) -> None:
-        """Close the connection."""
-        ...
 
 
 @dataclass(eq=False)
@@ -192,6 +132,7 @@ class Shadows:
         self._states: dict[str, ShadowState] = {}
         self._counts: dict[str, ShadowCounts] = {}
         self._lock = threading.Lock()
+        # Requests append to this queue, and the thread takes from it.
         self._waiting: deque[tuple[ShadowState, LiveModel, Predictions, Sequence[Mapping[str, Any]]]] = deque()
         self._taken: deque[_Row] = deque()
         self._queued = 0
@@ -276,8 +217,8 @@ class Shadows:
         self._every("report", REPORT_SECONDS, self._store.report)
 
     def _end(self) -> None:
+        self._take(math.inf)
         with self._lock:
-            self._taken.extend(self._flattened())
             for row in self._taken:
                 self._lose(row.state, dropped=1)
             self._taken.clear()
@@ -344,21 +285,19 @@ class Shadows:
 
     def _next(self) -> list[_Row]:
         """Take rows of one shadow, of one or more requests."""
+        # No lock while rows are taken, because a request with many rows would keep other requests waiting.
+        self._take(ROWS_AT_ONCE)
+        rows: list[_Row] = []
+        while self._taken and len(rows) < ROWS_AT_ONCE and (not rows or self._taken[0].state is rows[0].state):
+            rows.append(self._taken.popleft())
         with self._lock:
-            if len(self._taken) < ROWS_AT_ONCE:
-                self._taken.extend(self._flattened(ROWS_AT_ONCE))
-            rows: list[_Row] = []
-            while self._taken and len(rows) < ROWS_AT_ONCE and (not rows or self._taken[0].state is rows[0].state):
-                rows.append(self._taken.popleft())
             self._queued -= len(rows)
         return rows
 
-    def _flattened(self, enough: float = math.inf) -> list[_Row]:
-        rows: list[_Row] = []
-        while self._waiting and len(rows) < enough:
+    def _take(self, enough: float) -> None:
+        while self._waiting and len(self._taken) < enough:
             state, live, predictions, given = self._waiting.popleft()
-            rows += [_Row(state, live, predictions, item, one) for item, one in enumerate(given)]
-        return rows
+            self._taken.extend(_Row(state, live, predictions, item, one) for item, one in enumerate(given))
 
     def _score_part(self, rows: Sequence[_Row]) -> None:
         state = rows[0].state

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.ledger import Ledger
     from platform_assets.approval.ledger_events import Event
     from platform_assets.approval.shadows import Shadow, ShadowLedger
-    from platform_assets.serving.shadow_scoring import Losses, ShadowRow
+    from platform_assets.serving.shadow_rows import Losses, ShadowRow
 
     Connection = psycopg.Connection[Any]
 
@@ -38,10 +38,15 @@ LAST_REPORT = timedelta(minutes=1)
 """Time from the end of a shadow's days to its last report, so that all processes have written their rows."""
 _LOCK = "shadow reports"
 _ROWS_AT_ONCE = 10_000
+# One statement for all rows, which costs less processor time than one for each.
 _INSERT = b"""
 insert into platform.shadow_predictions (
     batch, place, at, model, version, approval_id, request_id, item, subject, score, champion_score, agrees
-) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing
+)
+select %s, * from unnest(
+    %s::integer[], %s::timestamptz[], %s::text[], %s::integer[], %s::bigint[], %s::text[], %s::integer[], %s::text[],
+    %s::double precision[], %s::double precision[], %s::boolean[]
+) on conflict do nothing
 """
 _LOST = b"""
 insert into platform.shadow_losses (approval_id, at, dropped, failed, reason) values (%s, %s, %s, %s, %s)
@@ -89,7 +94,8 @@ class LedgerShadows:
         connection, now = self._open(), datetime.now(UTC)
         with connection.transaction(), connection.cursor() as cursor:
             if rows:
-                cursor.executemany(_INSERT, [(batch, place, *_stored(row)) for place, row in enumerate(rows)])
+                stored = [(place, *_stored(row)) for place, row in enumerate(rows)]
+                cursor.execute(_INSERT, [batch, *map(list, zip(*stored, strict=True))])
             for shadow, lost in losses.items():
                 reason = None if lost.reason is None else as_json(lost.reason)
                 cursor.execute(_LOST, [shadow.request_id, now, lost.dropped, lost.failed, reason])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from platform_assets.serving.shadow_scoring import ShadowRow
+from platform_assets.serving.shadow_rows import ShadowRow
 from platform_assets.serving.shadow_store import LedgerShadows
 from platform_assets_tests.approval.proposals import ANNA, MODEL
 from platform_assets_tests.approval.test_commands import Desk, desk, refused  # noqa: F401 - the fixture

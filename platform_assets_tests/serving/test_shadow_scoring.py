@@ -17,7 +17,7 @@ from platform_assets.base.errors import ArtefactError, DatabaseError
 from platform_assets.models.outputs import INTERVAL
 from platform_assets.serving.predictor import Predictor
 from platform_assets.serving.prometheus import ShadowMetrics
-from platform_assets.serving.shadow_scoring import Losses, ShadowRow, Shadows
+from platform_assets.serving.shadow_scoring import Shadows
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.serving.live import model_of
 from platform_assets_tests.serving.test_predictor import ASKED, FILLED, Announcing, Kept, started
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from platform_assets.models.fitted_model import FittedModel
+    from platform_assets.serving.shadow_rows import Losses, ShadowRow
 
 pytestmark = pytest.mark.requirement("PRO-2", "MON-1")
 NOW = datetime.now(UTC)

@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 from platform_assets.approval.shadows import ShadowLedger
 from platform_assets.database.connections import Database
 from platform_assets.serving import shadow_store
-from platform_assets.serving.shadow_scoring import Losses, ShadowRow
+from platform_assets.serving.shadow_rows import Losses, ShadowRow
 from platform_assets.serving.shadow_store import LedgerShadows, delete_old_shadows, is_due, record_report, summarise
 from platform_assets_tests.approval.proposals import ANNA, MODEL, prepared, promote, proposal
 from platform_assets_tests.serving.test_shadow_scoring import CHALLENGER

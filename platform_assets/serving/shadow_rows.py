@@ -1,0 +1,74 @@
+"""The rows that shadows score, the counts of those that they do not, and the interface of their destination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from platform_assets.approval.shadows import Shadow
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowRow:
+    """A row that a version scored in the shadow.
+
+    Attributes
+    ----------
+    at, request_id, item, subject
+        Time, HTTP request, place in the request, and id of the item of the champion's prediction.
+    score, champion_score
+        The main number of both versions.
+    agrees
+        Whether both agree; see `Output.agrees`.
+    """
+
+    shadow: Shadow
+    at: datetime
+    request_id: str
+    item: int
+    subject: str | int | None
+    score: float
+    champion_score: float
+    agrees: bool
+
+
+@dataclass
+class Losses:
+    """Rows of a shadow that were not scored.
+
+    Attributes
+    ----------
+    dropped, failed
+        Rows that did not fit into the queue or found no loaded version, and rows that the version could not score.
+    reason
+        The last failure; None without one.
+    """
+
+    dropped: int = 0
+    failed: int = 0
+    reason: str | None = None
+
+
+class ShadowStore(Protocol):
+    """Source of the running shadows, and destination of their scores. Only one thread uses it."""
+
+    def running(self) -> Sequence[Shadow]:
+        """Return the running shadows, at most one for each model."""
+        ...
+
+    def write(self, batch: uuid.UUID, rows: Sequence[ShadowRow], losses: Mapping[Shadow, Losses]) -> None:
+        """Write all in one transaction. After an error, the caller passes the same batch again."""
+        ...
+
+    def report(self) -> None:
+        """Record the reports that are due."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
