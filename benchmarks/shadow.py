@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 ROUNDS = 5
 SECONDS = 3.0
 CLIENTS = (1, 16)
+QUANTILES = ("p50", "p99")
 WITHOUT, WITH = "without a shadow", "with a shadow"
 VERSION = 2
 PERSON = Actor("benchmark")
@@ -101,18 +102,13 @@ def measure(live: Live, server: Server, side: Side, clients: int, rounds: int) -
     print(f"\n{clients} concurrent requests for one client each; medians of {rounds} turns of {SECONDS:g} s")
     print(f"{'':20}{'per s':>8}{'p50 ms':>9}{'p99 ms':>9}{'server CPU ms':>15}")
     for name, each in turns.items():
-        rate, p50, p99, used = (
-            median(map(what, each))
-            for what in (
-                lambda turn: turn.answers.per_second,
-                lambda turn: turn.answers.p50,
-                lambda turn: turn.answers.p99,
-                lambda turn: turn.server_milliseconds,
-            )
-        )
+        rate = median(turn.answers.per_second for turn in each)
+        p50, p99 = (median(getattr(turn.answers, what) for turn in each) for what in QUANTILES)
+        used = median(turn.server_milliseconds for turn in each)
         print(f"{name:20}{rate:8.0f}{p50:9.2f}{p99:9.2f}{used:15.2f}")
-    for what, of in (("p50", lambda turn: turn.answers.p50), ("p99", lambda turn: turn.answers.p99)):
-        ratio = median(of(one) / of(other) for one, other in zip(turns[WITH], turns[WITHOUT], strict=True))
+    for what in QUANTILES:
+        pairs = zip(turns[WITH], turns[WITHOUT], strict=True)
+        ratio = median(getattr(one.answers, what) / getattr(other.answers, what) for one, other in pairs)
         print(f"{what}: {ratio:.2f} times as long with a shadow (median of the rounds)")
 
 

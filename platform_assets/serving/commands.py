@@ -77,7 +77,7 @@ def _list_shadows(found: Sequence[Shadow]) -> None:
                 one.by,
                 f"{one.since:%Y-%m-%d %H:%M}",
                 f"{one.until:%Y-%m-%d %H:%M}",
-                one.ended or "running",
+                f"ended: {one.ended}" if one.ended else "running",
             )
             for one in found
         ),

@@ -57,10 +57,15 @@ select count(*), count(*) filter (where agrees), count(distinct request_id), min
     percentile_cont(array[0.5, 0.9, 0.99, 1]) within group (order by abs(score - champion_score))
 from platform.shadow_predictions where approval_id = %s
 """
+# Of rows with the same two scores, such as repeated questions about one client, the newest.
 _DISAGREEMENTS = b"""
-select request_id, item, champion_score, score, agrees from platform.shadow_predictions
-where approval_id = %s and (not agrees or score <> champion_score)
-order by agrees, abs(score - champion_score) desc, at desc, request_id, item limit %s
+select request_id, item, champion_score, score, agrees
+from (
+    select distinct on (champion_score, score, agrees) * from platform.shadow_predictions
+    where approval_id = %s and (not agrees or score <> champion_score)
+    order by champion_score, score, agrees, at desc, batch, place desc
+) found
+order by agrees, abs(score - champion_score) desc, request_id, item limit %s
 """
 _LOSSES = b"""
 select coalesce(sum(dropped), 0)::bigint, coalesce(sum(failed), 0)::bigint,

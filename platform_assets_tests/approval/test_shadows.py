@@ -247,8 +247,9 @@ def test_the_section_of_a_shadow_as_text(office: Office) -> None:
 
 def test_a_report_without_rows_has_a_section(office: Office) -> None:
     shadow = office.shadows.start(MODEL, 2, 3, ANNA)
-    empty = {"rows": 0, "agreeing": 0, "requests": 0, "mean_difference": None, "differences": {}, "disagreements": []}
-    office.shadows.report(office.pending, empty | {"dropped": 0, "failed": 7, "reason": "it cannot score a row"})
+    empty = {"rows": 0, "requests": 0, "mean_difference": None, "differences": {}, "disagreements": []}
+    lost = {"dropped": 0, "failed": 7, "reason": "it cannot score a row"}
+    office.shadows.report(office.pending, {**empty, **lost})
     section = shadow_section(shadow, office.ledger.request(office.pending), office.ledger.history(office.pending))
     assert section is not None
     [_, line] = told_shadow(section)

@@ -95,7 +95,7 @@ class Desk:
         found = self.loaded.get(digest) or model_of(float(digest))
         if isinstance(found, Exception):
             raise found
-        return found  # type: ignore[no-any-return]
+        return found
 
     def ask(self, rows: Sequence[Mapping[str, Any]] = FILLED) -> Any:
         return self.predictor.predict("breakage", [7] * len(rows), rows, ASKED)

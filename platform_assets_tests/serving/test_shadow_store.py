@@ -71,6 +71,7 @@ def test_a_report_summarises_scores_and_losses_without_naming_items(office: Offi
         office.row("r-2", 0.9, 0.9),
         office.row("r-3", 0.8, 0.3),
         office.row("r-4", 0.9, 0.6),
+        replace(office.row("r-0", 0.8, 0.3), at=NOW - timedelta(seconds=1)),
     ]
     office.store.write(batch, rows[:4], {office.shadow: Losses(30, 2, "it cannot score a row: x")})
     # A repeated write adds only the rows that it does not have.
@@ -80,13 +81,13 @@ def test_a_report_summarises_scores_and_losses_without_naming_items(office: Offi
         event = record_report(connection, office.shadows, office.shadow)
         assert event is not None
         assert record_report(connection, office.shadows, office.shadow, event) is None
-    assert (report["rows"], report["agreeing"], report["requests"]) == (5, 3, 4)
+    assert (report["rows"], report["agreeing"], report["requests"]) == (6, 3, 5)
     assert (report["dropped"], report["failed"], report["reason"]) == (35, 2, "it cannot score a row: x")
-    assert report["first"] == report["last"] == "2026-03-01T12:00:00Z"
-    assert report["mean_difference"] == pytest.approx((0.1 + 0.1 + 0 - 0.5 - 0.3) / 5)
-    assert report["differences"]["0.5"] == pytest.approx(0.1)
+    assert (report["first"], report["last"]) == ("2026-03-01T11:59:59Z", "2026-03-01T12:00:00Z")
+    assert report["mean_difference"] == pytest.approx((0.1 + 0.1 + 0 - 0.5 - 0.3 - 0.5) / 6)
+    assert report["differences"]["0.5"] == pytest.approx(0.2)
     assert report["differences"]["1"] == pytest.approx(0.5)
-    # Disagreements come first, and equal scores not at all.
+    # Disagreements come first, equal scores not at all, and a repeated disagreement once.
     found = [(one["request_id"], one["item"], one["agrees"]) for one in report["disagreements"]]
     assert found == [("r-3", 0, False), ("r-1", 1, False), ("r-4", 0, True), ("r-1", 0, True)]
     assert dict(event.details) == report
