@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from prometheus_client.exposition import generate_latest
 from platform_assets.approval.shadows import Shadow
 from platform_assets.base.errors import ArtefactError, DatabaseError
 from platform_assets.models.outputs import INTERVAL
+from platform_assets.serving.prediction_log import Predictions
 from platform_assets.serving.predictor import Predictor
 from platform_assets.serving.prometheus import ShadowMetrics
 from platform_assets.serving.shadow_scoring import Shadows
@@ -294,6 +296,19 @@ def test_a_long_request_is_scored_in_parts(desk: Desk) -> None:
     assert [row.item for row in desk.store.rows] == [0, *range(40)]
 
 
-def test_agreement_of_intervals() -> None:
-    found = np.array([[5.0, 4.0, 6.0], [5.0, 4.0, 6.0], [5.0, 4.0, 6.0]])
-    assert INTERVAL.agrees(found, None, np.array([4.0, 6.1, 3.9]), [None] * 3).tolist() == [True, False, False]
+@pytest.mark.requirement("ESI-7")
+def test_a_regression_model_agrees_where_its_interval_contains_the_champions_value() -> None:
+    store = MemoryStore(dataclasses.replace(CHALLENGER, threshold=None))
+    model: Any = Fake(lambda rows: np.array([[5.0, 4.0, 6.0]] * len(rows)))
+    model.output, model.golden_rows = INTERVAL, model_of(2.0).golden_rows.head(0)
+    shadows = Shadows(store, lambda _: model, look_seconds=0.0)
+    shadows.step()
+    champion: Any = SimpleNamespace(digest="1.0", model=model)
+    values = [4.0, 6.1, 3.9]
+    rows = [{"hour": hour} for hour in range(3)]
+    shadows.offer(
+        champion, Predictions("breakage", 1, 11, None, "shop", "r-1", [None] * 3, rows, values, datetime.now(UTC)), rows
+    )
+    shadows.step()
+    found = [(row.champion_score, row.score, row.agrees) for row in store.rows]
+    assert found == [(4.0, 5.0, True), (6.1, 5.0, False), (3.9, 5.0, False)]
