@@ -37,7 +37,7 @@ _TELLING = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE
 # Retry an unreachable object store for 20 s, as for tables, because delta-rs would retry for 3 minutes.
 _PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
 _LONGEST_REASON = 500
-# Of concurrent uploads of the same file to Azure, one is sure to succeed at a time.
+# Enough for ten concurrent uploads of the same file to Azure, because at least one of them succeeds each time.
 _ATTEMPTS = 10
 
 
