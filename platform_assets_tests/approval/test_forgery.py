@@ -350,7 +350,7 @@ def test_every_function_is_revoked_from_public_and_pins_its_search_path(role: ps
     ).fetchall()
     names = (
         *("add_key", "decide", "expire_requests", "fail_request", "mark_projected", "open_request", "promote"),
-        *("revoke_key", "roll_back", "sign_in", "sign_out"),
+        *("report_shadow", "revoke_key", "roll_back", "sign_in", "sign_out", "start_shadow", "stop_shadow"),
     )
     assert entrances == [(name, "platform_ledger", False) for name in names]
 

@@ -247,7 +247,7 @@ def test_the_section_of_a_shadow_as_text(office: Office) -> None:
 
 def test_a_report_without_rows_has_a_section(office: Office) -> None:
     shadow = office.shadows.start(MODEL, 2, 3, ANNA)
-    empty = {"rows": 0, "requests": 0, "mean_difference": None, "differences": {}, "disagreements": []}
+    empty: dict[str, Any] = {"rows": 0, "requests": 0, "mean_difference": None, "differences": {}, "disagreements": []}
     lost = {"dropped": 0, "failed": 7, "reason": "it cannot score a row"}
     office.shadows.report(office.pending, {**empty, **lost})
     section = shadow_section(shadow, office.ledger.request(office.pending), office.ledger.history(office.pending))

@@ -177,6 +177,8 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
         "platform.refused_labels": ["INSERT", "SELECT"],
         "platform.request_statistics": everything,
         "platform.sessions": ["SELECT"],
+        "platform.shadow_losses": everything,
+        "platform.shadow_predictions": everything,
         "platform.watch_heartbeats": everything,
     }
     assert row == (False,)
