@@ -114,7 +114,7 @@ def test_a_prediction_without_a_champion_gets_503_and_names_the_approval_page(be
     assert "/approvals" in found["detail"]
     assert ready["status"] == "ready"
     assert MODEL.name in ready["without_champion"]
-    assert {"model": MODEL.name, "champion": None, "failure": None} in listed
+    assert {"model": MODEL.name, "champion": None, "failure": None, "shadow": None} in listed
 
 
 @pytest.mark.requirement("SRV-1")
