@@ -69,6 +69,14 @@ def shadow_section(shadow: Shadow | None, request: Request, history: Sequence[Ev
     event = newest_report(history)
     if event is None:
         return ShadowSection(shadow, None)
+    try:
+        return _section(shadow, request, event)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        # The ledger does not check what a report contains, and a report cannot be removed.
+        return ShadowSection(shadow, event, counts="its content cannot be read")
+
+
+def _section(shadow: Shadow, request: Request, event: Event) -> ShadowSection:
     report: Mapping[str, Any] = event.details
     rows = report["rows"]
     return ShadowSection(

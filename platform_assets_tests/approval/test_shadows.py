@@ -245,6 +245,16 @@ def test_the_section_of_a_shadow_as_text(office: Office) -> None:
     assert intervals.agreement == "98.0 %: the challenger's interval contains the champion's value"
 
 
+@pytest.mark.parametrize("report", [{}, {"rows": "x"}, REPORT | {"disagreements": [7]}, REPORT | {"differences": None}])
+def test_a_report_that_cannot_be_read_is_shown_as_such(office: Office, report: dict[str, Any]) -> None:
+    shadow = office.shadows.start(MODEL, 2, 3, ANNA)
+    office.shadows.report(office.pending, report)
+    section = shadow_section(shadow, office.ledger.request(office.pending), office.ledger.history(office.pending))
+    assert section is not None
+    [_, line] = told_shadow(section)
+    assert line.endswith("UTC: its content cannot be read")
+
+
 def test_a_report_without_rows_has_a_section(office: Office) -> None:
     shadow = office.shadows.start(MODEL, 2, 3, ANNA)
     empty: dict[str, Any] = {"rows": 0, "requests": 0, "mean_difference": None, "differences": {}, "disagreements": []}
