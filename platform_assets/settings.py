@@ -39,7 +39,8 @@ SQL_TARGET_PARTS = ("sql_target_server", "sql_target_database", "sql_target_user
 _MAIL_ADDRESS = r"[^\s@:/<>,;]+@[^\s@:/<>,;]+"
 _ADDRESS = rf"https?://[^\s/]\S*|{_MAIL_ADDRESS}"
 _MAIL_SERVER = r"smtps?://(\S+@)?[^\s/?#@]+/?"
-_REDIS = r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\d*)?"
+_REDIS = r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d*)?"
+LARGEST_PORT = 65_535
 _STRIPS_DOCSTRINGS = 2
 """Python's optimisation level that removes docstrings (`-OO`)."""
 
@@ -414,10 +415,13 @@ class Settings(SettingsGroup):
     @field_validator("limits_url")
     @classmethod
     def _redis(cls, text: SecretStr) -> SecretStr:
-        if text.get_secret_value() and not re.fullmatch(_REDIS, text.get_secret_value()):
+        if not text.get_secret_value():
+            return text
+        url = re.fullmatch(_REDIS, text.get_secret_value())
+        if url is None or int(url["port"] or 0) > LARGEST_PORT:
             raise ValueError(
-                "must be redis://host:port/number or rediss://host:port/number, with user:password@ if the "
-                "server asks; percent-encode special characters of the password"
+                "must be redis://host:port/number or rediss://host:port/number, with user:password@ if the server asks; "
+                "percent-encode special characters of the password"
             )
         return text
 
