@@ -40,7 +40,7 @@ _MAIL_ADDRESS = r"[^\s@:/<>,;]+@[^\s@:/<>,;]+"
 _ADDRESS = rf"https?://[^\s/]\S*|{_MAIL_ADDRESS}"
 _MAIL_SERVER = r"smtps?://(\S+@)?[^\s/?#@]+/?"
 _REDIS = r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d*)?"
-LARGEST_PORT = 65_535
+_LARGEST_PORT = 65_535
 _STRIPS_DOCSTRINGS = 2
 """Python's optimisation level that removes docstrings (`-OO`)."""
 
@@ -418,10 +418,10 @@ class Settings(SettingsGroup):
         if not text.get_secret_value():
             return text
         url = re.fullmatch(_REDIS, text.get_secret_value())
-        if url is None or int(url["port"] or 0) > LARGEST_PORT:
+        if url is None or int(url["port"] or 0) > _LARGEST_PORT:
             raise ValueError(
-                "must be redis://host:port/number or rediss://host:port/number, with user:password@ if the server asks; "
-                "percent-encode special characters of the password"
+                "must be redis://host:port/number or rediss://host:port/number, with user:password@ if the server asks "
+                "for it; percent-encode special characters of the password"
             )
         return text
 
