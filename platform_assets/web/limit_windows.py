@@ -9,7 +9,7 @@ import logging
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import PlatformError, first_line
 
@@ -72,18 +72,8 @@ class RedisWindows:
     def __init__(self, url: str) -> None:
         from limits.storage import RedisStorage
         from limits.strategies import MovingWindowRateLimiter
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
 
-        # No retries, because a request waits for the answer.
-        storage = RedisStorage(
-            url,
-            key_prefix=_PREFIX,
-            wrap_exceptions=True,
-            socket_connect_timeout=REDIS_SECONDS,
-            socket_timeout=REDIS_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # passed on to redis
-        )
+        storage = RedisStorage(url, key_prefix=_PREFIX, wrap_exceptions=True, **_options())
         self._limiter = MovingWindowRateLimiter(storage)
         self._local = LocalWindows()
         self._next_try = 0.0
@@ -131,6 +121,37 @@ def demand_redis() -> None:
             "PLATFORM_LIMITS_URL needs the library redis: install the extra, `EXTRAS=redis make run` or "
             "`pip install 'platform-assets[redis]'`, or unset PLATFORM_LIMITS_URL"
         )
+
+
+def trouble_with_redis(url: str) -> str:
+    """Return why a Redis server cannot count requests; empty if it can.
+
+    Raises
+    ------
+    PlatformError
+        The library for Redis is not installed.
+    """
+    demand_redis()
+    from redis import Redis, RedisError
+
+    try:
+        with Redis.from_url(url, **_options()) as redis:
+            redis.ping()
+    except RedisError as error:
+        return first_line(error)
+    return ""
+
+
+def _options() -> dict[str, Any]:
+    """Return the options of the connections. There are no retries, because requests wait for the answers."""
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return {
+        "socket_connect_timeout": REDIS_SECONDS,
+        "socket_timeout": REDIS_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+    }
 
 
 def _counted(limiter: RateLimiter, limit: RateLimitItem, caller: tuple[str, str]) -> Counted:
