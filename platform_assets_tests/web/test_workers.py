@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from platform_assets.operations.supervisor import PATIENCE_SECONDS
+from platform_assets.web.http_server import SECONDS_TO_FINISH
+from platform_assets.web.workers import STOP_SECONDS
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
@@ -69,6 +72,10 @@ def test_a_killed_worker_is_replaced_and_a_signal_ends_all_workers(number: signa
         assert crew.end(number) == 0
         assert not any(map(is_alive, (*first.values(), *crew.pids().values())))
     assert f"worker 2 (process {first[2]}) was ended by SIGKILL; it is replaced now" in crew.log()
+
+
+def test_workers_are_stopped_before_make_up_kills_the_service() -> None:
+    assert SECONDS_TO_FINISH < STOP_SECONDS < PATIENCE_SECONDS
 
 
 @pytest.mark.requirement("SRV-1")
