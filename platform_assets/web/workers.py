@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platform_assets.web.worker_calls import WorkerCalls
@@ -116,16 +116,13 @@ class _Ended:
         return f"worker {self.place.number} (process {self.pid}) {how}"
 
 
-@dataclass
 class _Crew:
     """The supervisor's view of its workers."""
 
-    count: int
-    places: list[_Place] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.places = [_Place(number) for number in range(1, self.count + 1)]
-        self._calls = WorkerCalls(self.count)
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._places = [_Place(number) for number in range(1, count + 1)]
+        self._calls = WorkerCalls(count)
         # Workers write to the pipe `news`. They only read from `lifeline`, whose end shows that this process has died.
         self._news_in, self._news_out = os.pipe()
         self._lifeline_in, self._lifeline_out = os.pipe()
@@ -148,9 +145,9 @@ class _Crew:
         return None
 
     def _due(self) -> list[_Place]:
-        first_only = not any(place.accepts for place in self.places)
+        first_only = not any(place.accepts for place in self._places)
         now = time.monotonic()
-        places = self.places[:1] if first_only else self.places
+        places = self._places[:1] if first_only else self._places
         return [place for place in places if place.pid is None and place.due <= now]
 
     def _fork(self, place: _Place) -> Worker | None:
@@ -164,7 +161,7 @@ class _Crew:
                 place.pid, place.accepts, place.forked_at = pid, False, time.monotonic()
                 return None
             self._become_worker()
-            return Worker(place.number, self.count, self._calls, lambda: self._announce(place.number))
+            return Worker(place.number, self._count, self._calls, lambda: self._announce(place.number))
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
@@ -184,14 +181,14 @@ class _Crew:
             return
         for line in os.read(self._news_in, 1 << 16).decode().splitlines():
             number, pid = map(int, line.split())
-            place = self.places[number - 1]
+            place = self._places[number - 1]
             if place.pid == pid:
                 place.accepts = True
-                LOG.info("worker %s of %s accepts requests (process %s)", number, self.count, pid)
+                LOG.info("worker %s of %s accepts requests (process %s)", number, self._count, pid)
 
     def _ended(self) -> Iterator[_Ended]:
         """Yield the processes that have ended since the last call."""
-        for place in self.places:
+        for place in self._places:
             if place.pid is None:
                 continue
             pid, status = os.waitpid(place.pid, os.WNOHANG)
@@ -202,7 +199,7 @@ class _Crew:
 
     def _replace_later(self, ended: _Ended) -> None:
         place, code = ended.place, ended.code
-        if not ended.accepted and not any(one.accepts for one in self.places):
+        if not ended.accepted and not any(one.accepts for one in self._places):
             # The worker itself has told why, unless a signal ended it.
             if code <= 0:
                 LOG.error("%s before it accepted requests, so the service ends", ended.told)
@@ -239,7 +236,7 @@ class _Crew:
     def _living(self) -> list[_Place]:
         for _ in self._ended():
             pass
-        return [place for place in self.places if place.pid is not None]
+        return [place for place in self._places if place.pid is not None]
 
 
 def _end_with(lifeline: int) -> None:
