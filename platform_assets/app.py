@@ -1,6 +1,7 @@
 """The HTTP application: the routes of every room's and domain's `api.py`.
 
-Processes of the service share nothing but the database and the lake, so any number of them can run.
+Processes of the service share nothing but the database, the lake and, if configured, the rate limits in Redis, so any
+number of them can run.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from platform_assets.base.discovery import modules_named
 from platform_assets.base.errors import PlatformError
 from platform_assets.domains import api_modules, model_spec, model_specs, traced_answers
 from platform_assets.services import open_services
-from platform_assets.serving.prometheus import Metrics, ShadowMetrics
+from platform_assets.serving.prometheus import LimitsCollector, Metrics, ShadowMetrics
+from platform_assets.serving.worker_metrics import WorkersMetrics
 from platform_assets.web.authentication import Access, Sessions, is_loopback
 from platform_assets.web.authorization import AuthorizationMiddleware
 from platform_assets.web.error_answers import Problems
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from platform_assets.services import Services
     from platform_assets.settings import Settings
     from platform_assets.training.model_spec import ModelSpec
+    from platform_assets.web.workers import Worker
 
 DESCRIPTION = (
     "Predictions, features and requests for approval. Programs send the header Authorization: Bearer <key>. Errors are "
@@ -44,7 +47,7 @@ DESCRIPTION = (
 )
 
 
-def create_app(settings: Settings, host: str = "") -> FastAPI:
+def create_app(settings: Settings, host: str = "", worker: Worker | None = None) -> FastAPI:
     """Build the application from settings. It opens its services when they are needed and closes them on shutdown.
 
     Parameters
@@ -53,11 +56,13 @@ def create_app(settings: Settings, host: str = "") -> FastAPI:
         The platform's settings.
     host
         Address that the server listens on. In development, a loopback address allows requests without a key.
+    worker
+        This process as one of several workers; None for the only process of the service.
     """
-    return application(open_services(settings, traced_answers), close=True, host=host)
+    return application(open_services(settings, traced_answers), close=True, host=host, worker=worker)
 
 
-def application(services: Services, *, close: bool = False, host: str = "") -> FastAPI:
+def application(services: Services, *, close: bool = False, host: str = "", worker: Worker | None = None) -> FastAPI:
     """Build the application from services.
 
     Parameters
@@ -66,7 +71,7 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
         The platform's services.
     close
         Whether to close the services on shutdown.
-    host
+    host, worker
         As for `create_app`.
     """
     settings, bundle = services.settings, services.bundle
@@ -78,7 +83,7 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
         title="platform_assets",
         version=version("platform-assets"),
         description=DESCRIPTION,
-        lifespan=_lifespan(services, specs, close=close),
+        lifespan=_lifespan(services, specs, close=close, watches=worker is None or worker.is_first),
         # FastAPI's pages load scripts from other sites, which the Content-Security-Policy forbids.
         docs_url=None,
         redoc_url=None,
@@ -87,18 +92,19 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
         # `prometheus.py` and `middleware.py` count and log the requests.
         telemetry={"metrics": False, "logs": False},
     )
-    access = Access(
-        lambda: services.keys,
-        Sessions(insecure_loopback=settings.env == "development"),
-        None if is_open else RateLimits(settings.rate_limit),
-        open_locally=is_open,
-    )
+    redis = settings.limits_url.get_secret_value()
+    limits = None if is_open else RateLimits(settings.rate_limit, redis, is_alone=worker is None)
+    sessions = Sessions(insecure_loopback=settings.env == "development")
+    access = Access(lambda: services.keys, sessions, limits, open_locally=is_open)
     online = None if bundle else services.online
     metrics = Metrics(services.predictor, services.live_models.state, services.prediction_log, online)
     if services.shadows is not None:
         metrics.registry.register(ShadowMetrics(services.shadows))
+    if limits is not None and redis:
+        metrics.registry.register(LimitsCollector(limits))
     problems = Problems(settings.secrets())
-    app.state.access, app.state.metrics, app.state.decides = access, metrics, bundle is None
+    app.state.access, app.state.decides = access, bundle is None
+    app.state.metrics = metrics if worker is None else WorkersMetrics(metrics.registry, worker)
     app.state.models = {spec.name: spec for spec in specs}
     routers = _routers(services, specs)
     app.gates = gates(routers)
@@ -131,7 +137,7 @@ def _counting(services: Services, metrics: Metrics) -> Callable[[Scope, int, flo
 
 
 def _lifespan(
-    services: Services, specs: Sequence[ModelSpec], *, close: bool
+    services: Services, specs: Sequence[ModelSpec], *, close: bool, watches: bool
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -140,7 +146,7 @@ def _lifespan(
         if services.shadows is not None:
             services.shadows.start()
         # An application that does not own its services is part of another program, which watches itself.
-        watch = _started_watch(services, specs) if close and not services.bundle else None
+        watch = _started_watch(services, specs) if close and watches and not services.bundle else None
         yield
         if watch:
             await run_in_threadpool(watch.close)

@@ -19,6 +19,7 @@ from platform_assets.settings import Settings, SettingsError, load_settings, req
 
 if TYPE_CHECKING:
     from platform_assets.services import Services
+    from platform_assets.web.workers import Worker
 
 GARBAGE_THRESHOLDS = (10_000, 20, 20)
 """Thresholds of the garbage collector. With Python's defaults, collections during imports take a fifth of a run."""
@@ -67,23 +68,49 @@ def _context(context: typer.Context) -> None:
 def serve(
     context: typer.Context,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 also accepts other machines.")] = "127.0.0.1",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Number of processes. Default: PLATFORM_SERVE_WORKERS.", show_default=False),
+    ] = None,
 ) -> None:
     """Serve the HTTP API and the approval pages until Ctrl-C; log to stderr."""
     settings: Settings = context.obj.settings
     from platform_assets.operations.supervisor import demand_free
 
     demand_free("the service", settings.service_port, host)
-    say(f"platform-assets: serving on http://{host}:{settings.service_port}")
-    from platform_assets.app import create_app
+    count = workers or settings.serve_workers
+    by = f" with {count} workers" if count > 1 else ""
+    say(f"platform-assets: serving on http://{host}:{settings.service_port}{by}")
+    # Import the application here, so that workers do not import it again.
+    import platform_assets.app  # noqa: F401
     from platform_assets.base.home_folder import make_home
     from platform_assets.base.logs import configure_logging
-    from platform_assets.web.http_server import run
+    from platform_assets.web.http_server import bound_sockets
+    from platform_assets.web.workers import run_workers
 
     make_home(settings.home)
     configure_logging(settings.secrets(), logging.INFO)
+    if count == 1:
+        _serve(settings, host)
+        return
+    # Keep the port while all workers are being replaced. A socket that does not listen gets no connections.
+    kept = bound_sockets(host, settings.service_port, is_shared=True)
+    run_workers(count, lambda worker: _serve(settings, host, worker))
+    for one in kept:
+        one.close()
+
+
+def _serve(settings: Settings, host: str, worker: Worker | None = None) -> None:
+    from platform_assets.app import create_app
+    from platform_assets.web.http_server import bound_sockets, run
+
     # Exit with 0 on SIGTERM, because uvicorn raises the signal again after an orderly shutdown.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    run(create_app(settings, host), host, settings.service_port)
+    application = create_app(settings, host, worker)
+    if worker is None:
+        run(application, bound_sockets(host, settings.service_port))
+    else:
+        run(application, bound_sockets(host, settings.service_port, is_shared=True), worker.announce)
 
 
 def _open_services(settings: Settings) -> Services:

@@ -39,6 +39,8 @@ SQL_TARGET_PARTS = ("sql_target_server", "sql_target_database", "sql_target_user
 _MAIL_ADDRESS = r"[^\s@:/<>,;]+@[^\s@:/<>,;]+"
 _ADDRESS = rf"https?://[^\s/]\S*|{_MAIL_ADDRESS}"
 _MAIL_SERVER = r"smtps?://(\S+@)?[^\s/?#@]+/?"
+_REDIS = r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d*)?"
+_LARGEST_PORT = 65_535
 _STRIPS_DOCSTRINGS = 2
 """Python's optimisation level that removes docstrings (`-OO`)."""
 
@@ -227,12 +229,23 @@ class Settings(SettingsGroup):
     service_url: Annotated[
         str, Field(description="Address of the service for links. Default: that of `make up`; in production no links.")
     ] = ""
+    serve_workers: Annotated[
+        int, Field(ge=1, le=256, description="Number of processes of the HTTP service, which share its port.")
+    ] = 1
     rate_limit: Annotated[
         str,
         Field(
             description="Requests allowed per API key, or per IP address for requests without a key. `off`: no limit."
         ),
     ] = "600/minute"
+    limits_url: Annotated[
+        SecretStr,
+        Field(
+            description="Redis server in which all processes of the service count requests for `PLATFORM_RATE_LIMIT`: "
+            "`redis://user:password@host:6379/0`, or `rediss://..` for TLS. Needs the extra `redis`. Default: each "
+            "process counts its own requests. See [Rate limits](service.md#rate-limits)."
+        ),
+    ] = SecretStr("")
     sql_target_url: Annotated[
         SecretStr,
         Field(
@@ -397,6 +410,19 @@ class Settings(SettingsGroup):
     def _size(cls, text: str) -> str:
         if not re.fullmatch(r"\d+(\.\d+)?\s?[KMGT]i?B", text):
             raise ValueError("must be a number and a unit (KB, MB, GB, TB, KiB ..), for example 2GB")
+        return text
+
+    @field_validator("limits_url")
+    @classmethod
+    def _redis(cls, text: SecretStr) -> SecretStr:
+        if not text.get_secret_value():
+            return text
+        url = re.fullmatch(_REDIS, text.get_secret_value())
+        if url is None or int(url["port"] or 0) > _LARGEST_PORT:
+            raise ValueError(
+                "must be redis://host:port/number or rediss://host:port/number, with user:password@ if the server asks "
+                "for it; percent-encode special characters of the password"
+            )
         return text
 
     @field_validator("rate_limit")

@@ -181,7 +181,12 @@ def test_without_a_database_a_browser_gets_an_error_page(alone: FastAPI) -> None
 
 @pytest.mark.requirement("SRV-1")
 def test_with_a_database_the_service_is_ready(app: FastAPI) -> None:
-    assert api(app).get("/health/ready").json() == {"status": "ready", "without_champion": [], "models": []}
+    assert api(app).get("/health/ready").json() == {
+        "status": "ready",
+        "without_champion": [],
+        "models": [],
+        "rate_limits": "off",
+    }
 
 
 def chunks(size: int) -> Iterator[bytes]:

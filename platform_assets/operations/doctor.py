@@ -24,6 +24,7 @@ from platform_assets.operations.backup_record import newest_backup
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services
 from platform_assets.settings import Settings, unknown_variables
+from platform_assets.web.limit_windows import trouble_with_redis
 
 State = Literal["ok", "warning", "broken"]
 LEAST_FREE_BYTES = 2 << 30
@@ -75,6 +76,7 @@ def examine(services: Services) -> list[Finding]:
         "backup": _backup,
         "alerts": _alerts,
         "messages": _messages,
+        "rate limits": _rate_limits,
         "sources": _sources,
         "APIs": _apis,
         "encoders": _encoders,
@@ -216,6 +218,17 @@ def _messages(services: Services) -> Iterator[Finding]:
         yield Finding("messages", "warning", f"{waiting} alerts were not accepted by their receivers", mend)
     else:
         yield Finding("messages", "ok", "no alert waits for its receiver")
+
+
+def _rate_limits(services: Services) -> Iterator[Finding]:
+    url = services.settings.limits_url.get_secret_value()
+    if not url:
+        yield Finding("rate limits", "ok", "each process of the service counts its own requests")
+    elif trouble := trouble_with_redis(url):
+        mend = "start Redis or correct PLATFORM_LIMITS_URL; until then, each process counts its own requests"
+        yield Finding("rate limits", "warning", f"Redis does not respond: {trouble}", mend)
+    else:
+        yield Finding("rate limits", "ok", "Redis counts the requests of all processes")
 
 
 def _sql_target(services: Services) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from platform_assets.base.json_values import JSON
 from platform_assets.serving.live_models import ModelState
 from platform_assets.serving.prometheus import CONTENT_TYPE
-from platform_assets.web.authentication import READ
+from platform_assets.web.authentication import READ, access_of
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import RETRY_SECONDS, Problem, documented
 from platform_assets.web.remembered_keys import RememberedKeys
@@ -56,6 +56,14 @@ class Ready(BaseModel):
         list[str], Field(description="Models without a live version.", examples=[["sentence_relevance_model"]])
     ]
     models: list[ReadyModel]
+    rate_limits: Annotated[
+        Literal["shared", "per_process", "off"],
+        Field(
+            description="Whether requests are counted for all processes together, or by each process. If "
+            "PLATFORM_LIMITS_URL is set, `per_process` means that Redis does not answer.",
+            examples=["per_process"],
+        ),
+    ]
 
 
 class ChampionLive(BaseModel):
@@ -154,7 +162,7 @@ def _add_health(routes: APIRouter, services: Services) -> None:
         "/health/ready", response_model=Ready, responses=documented(HTTPStatus.SERVICE_UNAVAILABLE), tags=["health"]
     )
     @checks_access_itself
-    def is_ready() -> Ready:
+    def is_ready(request: Request) -> Ready:
         """Check that the database responds and that every model was looked up. No key is needed."""
         if services.bundle is None:
             # Use the shared pool, so that frequent probes open no further connections.
@@ -175,6 +183,7 @@ def _add_health(routes: APIRouter, services: Services) -> None:
         return Ready(
             without_champion=[name for name, state in states.items() if state.live is None],
             models=[_ready(name, state) for name, state in states.items()],
+            rate_limits=access_of(request).rate_limits,
         )
 
     @routes.get(

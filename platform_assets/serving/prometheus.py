@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from platform_assets.serving.prediction_log import PredictionLog
     from platform_assets.serving.predictor import Predicted, Predictor
     from platform_assets.serving.shadow_scoring import Shadows
+    from platform_assets.web.rate_limits import RateLimits
 
 LOG = logging.getLogger(__name__)
 
@@ -120,6 +121,24 @@ class Metrics:
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+class LimitsCollector(Collector):
+    """Whether the rate limits are shared through Redis.
+
+    Parameters
+    ----------
+    limits
+        The rate limits, which are configured with Redis.
+    """
+
+    def __init__(self, limits: RateLimits) -> None:
+        self._limits = limits
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric."""
+        told = "Whether requests are counted in Redis, with those of other processes."
+        yield GaugeMetricFamily("platform_rate_limits_shared", told, self._limits.scope == "shared")
 
 
 class _Platform(Collector):

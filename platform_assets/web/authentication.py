@@ -16,6 +16,8 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from starlette.concurrency import run_in_threadpool
+
 from platform_assets.base.errors import PlatformError
 from platform_assets.web.api_keys import Key
 from platform_assets.web.problems import Problem
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from platform_assets.web.api_keys import KeyRing
-    from platform_assets.web.rate_limits import RateLimits
+    from platform_assets.web.rate_limits import RateLimits, Scope
 
 SESSION_SECONDS = 8 * 60 * 60
 """Lifetime of a session in seconds: a working day of eight hours. The database allows no longer lifetime."""
@@ -181,9 +183,14 @@ class Access:
         """Look up the key in the header, once for each request, on the event loop."""
         request.state.by_header = await self._by_header(request)
 
-    def brings_key(self, request: Request) -> bool:
-        """Return whether the request has a header Authorization, valid or not."""
-        return request.state.by_header is not None
+    def waits(self, request: Request) -> bool:
+        """Return whether the other methods block: they look up a session, or count the request on another server."""
+        return request.state.by_header is None or (self._limits is not None and self._limits.waits)
+
+    @property
+    def rate_limits(self) -> Scope:
+        """Whether requests are counted for all processes together, by each process, or not at all."""
+        return "off" if self._limits is None else self._limits.scope
 
     def limited(self, request: Request) -> Mapping[str, str]:
         """Count a request for its key, or without a key for its address; return the headers about the limit.
@@ -297,7 +304,7 @@ class Access:
         try:
             key = await self._keys().find(bearer[1])
             if key is None:
-                self._count_guess(request)
+                await run_in_threadpool(self._count_guess, request)
         except (PlatformError, Problem) as error:
             # Do not raise the error yet, because public pages need no caller.
             return error

@@ -87,11 +87,11 @@ class AuthorizationMiddleware:
         request = Request(scope)
         try:
             await self._access.identify(request)
-            # `identify` has looked up a key in the header. Looking up a session blocks, so that needs a thread.
-            if self._access.brings_key(request):
-                headers = self._admit(request)
-            else:
+            # `identify` has looked up a key in the header.
+            if self._access.waits(request):
                 headers = await run_in_threadpool(self._admit, request)
+            else:
+                headers = self._admit(request)
         except Exception as error:
             problem = self._problems.of(request, error)
             if problem is None:

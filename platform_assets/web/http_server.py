@@ -6,9 +6,11 @@ response has already begun, and its connection is closed.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import resource
+import socket
 import sys
 import time
 import uuid
@@ -26,6 +28,7 @@ from platform_assets.web.problems import PROBLEM_JSON, REQUEST_ID, TYPE
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from starlette.types import ASGIApp
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -261,22 +264,97 @@ class _HeadTooLargeError(Exception):
     """The head is too large. Raised in a callback of the parser, which wraps it in its own error."""
 
 
-def run(app: ASGIApp, host: str, port: int) -> None:
+def bound_sockets(host: str, port: int, *, is_shared: bool = False) -> list[socket.socket]:
+    """Return sockets that are bound to a port, one for each address of the host. They do not listen yet.
+
+    Parameters
+    ----------
+    host, port
+        Address to listen on.
+    is_shared
+        Whether several processes of this user listen on the port. Linux then spreads new connections evenly over the
+        listening sockets. With one socket for all processes, the first process that wakes up would accept almost all.
+
+    Raises
+    ------
+    OSError
+        The port is in use, or the host is not an address of this machine.
+    """
+    found, refused = [], None
+    for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            found.append(_bound_socket(family, address, is_shared=is_shared))
+        except OSError as error:
+            # Without IPv6, the machine still has an IPv6 address for `localhost`.
+            if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+                raise
+            refused = error
+    if refused is not None and not found:
+        raise refused
+    return found
+
+
+def _bound_socket(family: int, address: tuple[Any, ...], *, is_shared: bool) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def run(app: ASGIApp, sockets: list[socket.socket], on_start: Callable[[], None] = lambda: None) -> None:
     """Serve an application until Ctrl-C or SIGTERM.
+
+    Parameters
+    ----------
+    app
+        The application.
+    sockets
+        Bound sockets to listen on.
+    on_start
+        Function that is called once the server accepts requests.
 
     Raises
     ------
     SystemExit
         The server could not start.
     """
-    serving = server(app, host=host, port=port)
+    serving = server(app, on_start=on_start)
     with suppress(KeyboardInterrupt):
-        serving.run()
+        serving.run(sockets)
     if not serving.started:
         sys.exit(STARTUP_FAILURE)
 
 
-def server(app: ASGIApp, bounds: Bounds | None = None, **options: Any) -> uvicorn.Server:
+class PlatformServer(uvicorn.Server):
+    """A server that tells when it accepts requests.
+
+    Parameters
+    ----------
+    config
+        Configuration of uvicorn.
+    on_start
+        Function that is called once the server accepts requests.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept requests."""
+        await super().startup(sockets)
+        self._on_start()
+
+
+def server(app: ASGIApp, bounds: Bounds | None = None, on_start: Callable[[], None] = lambda: None) -> PlatformServer:
     """Return a server for an application; start it with its method `run`.
 
     Parameters
@@ -286,8 +364,8 @@ def server(app: ASGIApp, bounds: Bounds | None = None, **options: Any) -> uvicor
     bounds
         Limits of each connection. None: the defaults, where `descriptors` is the process's limit, raised as far as
         possible, less some that are kept free.
-    options
-        Further arguments of `uvicorn.Config`, such as `host` and `port`.
+    on_start
+        Function that is called once the server accepts requests.
     """
     kept = Bounds(descriptors=_raise_descriptors() - _RESERVED_DESCRIPTORS) if bounds is None else bounds
     protocol = type("PlatformProtocol", (BoundedProtocol,), {"bounds": kept})
@@ -300,12 +378,10 @@ def server(app: ASGIApp, bounds: Bounds | None = None, **options: Any) -> uvicor
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
-        # Set explicitly, because uvicorn otherwise reads WEB_CONCURRENCY, and several workers need the application's
-        # import path.
+        # Set explicitly, because uvicorn otherwise reads WEB_CONCURRENCY. `workers.py` starts the workers.
         workers=1,
-        **options,
     )
-    return uvicorn.Server(config)
+    return PlatformServer(config, on_start)
 
 
 def _raise_descriptors() -> int:

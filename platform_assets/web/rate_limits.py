@@ -1,6 +1,7 @@
 """Rate limits: requests per key or address, and failed key attempts per address.
 
-Each process counts its own requests, so several processes behind one address each allow the full rate.
+Processes share the limits if they count in Redis. Otherwise each process counts its own requests, so several processes
+behind one address each allow the full rate; the headers of the responses say so.
 """
 
 from __future__ import annotations
@@ -9,21 +10,26 @@ import math
 import time
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from platform_assets.settings import NO_LIMIT
+from platform_assets.web.limit_windows import LocalWindows, RedisWindows, demand_redis
 from platform_assets.web.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from limits import RateLimitItem
-    from limits.strategies import RateLimiter
 
+    from platform_assets.web.limit_windows import Counted
+
+Scope = Literal["shared", "per_process", "off"]
 UNLIMITED_PATHS = ("/health/", "/static/")
 """Prefixes of public paths without a limit."""
 WRONG_KEYS = 20
 """Failed key attempts allowed per minute and client address."""
+PER_PROCESS = "-per-process"
+"""End of the names of quotas that each of several processes counts for itself."""
 _KEY, _ADDRESS, _GUESS = "key", "address", "guess"
 
 
@@ -34,21 +40,43 @@ class RateLimits:
     ----------
     limit
         Requests per key, or per address without a key, such as `600/minute`; or `off`.
+    redis
+        URL of the Redis server in which requests are counted; empty to count them in this process.
+    is_alone
+        Whether this process is the only one of its service.
+
+    Raises
+    ------
+    PlatformError
+        The library for Redis is missing.
     """
 
-    def __init__(self, limit: str) -> None:
+    def __init__(self, limit: str, redis: str = "", *, is_alone: bool = True) -> None:
+        if redis:
+            demand_redis()
         self._text = limit
+        self._redis = redis
+        self._is_alone = is_alone
 
     @property
-    def _windows(self) -> RateLimiter:
-        # Import at the first request, because the import would delay the start by a tenth of a second.
-        made: RateLimiter | None = vars(self).get("_made")
-        if made is None:
-            from limits.storage import MemoryStorage
-            from limits.strategies import MovingWindowRateLimiter
+    def waits(self) -> bool:
+        """Whether counting waits for another server, so that the event loop must not do it."""
+        return bool(self._redis)
 
+    @property
+    def scope(self) -> Scope:
+        """Whether requests are counted now for all processes together, or by each process."""
+        if self._limits[0] is None:
+            return "off"
+        return "shared" if self._windows.is_shared else "per_process"
+
+    @property
+    def _windows(self) -> LocalWindows | RedisWindows:
+        # Import at the first request, because the import would delay the start by a tenth of a second.
+        made: LocalWindows | RedisWindows | None = vars(self).get("_made")
+        if made is None:
             # `setdefault`, so that all threads share one.
-            made = vars(self).setdefault("_made", MovingWindowRateLimiter(MemoryStorage()))
+            made = vars(self).setdefault("_made", RedisWindows(self._redis) if self._redis else LocalWindows())
         return made
 
     @cached_property
@@ -76,9 +104,9 @@ class RateLimits:
         if limit is None:
             return {}
         caller = (_ADDRESS, address) if key is None else (_KEY, key)
-        allowed = self._windows.hit(limit, *caller)
-        headers = self._headers(limit, caller)
-        if not allowed:
+        counted = self._windows.count(limit, caller)
+        headers = self._headers(limit, caller[0], counted)
+        if not counted.allowed:
             raise _too_many(f"the limit is {limit} for one key, or for one address without a key", headers)
         return headers
 
@@ -91,17 +119,20 @@ class RateLimits:
             429: the limit of this address is reached.
         """
         limit = self._limits[1]
-        if not self._windows.hit(limit, _GUESS, address):
+        counted = self._windows.count(limit, (_GUESS, address))
+        if not counted.allowed:
             told = f"the limit is {limit} with an unknown key"
-            raise _too_many(told, self._headers(limit, (_GUESS, address)))
+            raise _too_many(told, self._headers(limit, _GUESS, counted))
 
-    def _headers(self, limit: RateLimitItem, caller: tuple[str, str]) -> dict[str, str]:
+    def _headers(self, limit: RateLimitItem, quota: str, counted: Counted) -> dict[str, str]:
         """Return the headers of draft-ietf-httpapi-ratelimit-headers-10."""
-        reset, remaining = self._windows.get_window_stats(limit, *caller)
-        seconds = max(1, math.ceil(reset - time.time()))
+        seconds = max(1, math.ceil(counted.reset_at - time.time()))
+        # A single process without Redis counts all requests that it knows of.
+        is_whole = self._windows.is_shared or (self._is_alone and not self._redis)
+        name = quota if is_whole else f"{quota}{PER_PROCESS}"
         return {
-            "RateLimit-Policy": f'"{caller[0]}";q={limit.amount};w={limit.get_expiry()}',
-            "RateLimit": f'"{caller[0]}";r={max(0, remaining)};t={seconds}',
+            "RateLimit-Policy": f'"{name}";q={limit.amount};w={limit.get_expiry()}',
+            "RateLimit": f'"{name}";r={counted.remaining};t={seconds}',
         }
 
 

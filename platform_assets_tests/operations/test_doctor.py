@@ -208,6 +208,16 @@ def test_doctor_reports_a_malformed_webhook_as_broken(tmp_path: Path, url: str, 
     assert "hunter2" not in f"{finding}"
 
 
+def test_doctor_reports_whether_requests_are_counted_together(tmp_path: Path, redis_server: str) -> None:
+    assert "each process" in found(doctor._rate_limits, tmp_path).found
+    together = found(doctor._rate_limits, tmp_path, limits_url=redis_server)
+    assert (together.state, together.found) == ("ok", "Redis counts the requests of all processes")
+    away = found(doctor._rate_limits, tmp_path, limits_url=f"redis://:hunter2@127.0.0.1:{free_port()}/0")
+    assert away.state == "warning"
+    assert away.found.startswith("Redis does not respond: ")
+    assert "hunter2" not in f"{away}"
+
+
 def test_examination_stops_if_the_home_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     findings = examine(Services(Settings(home=tmp_path / "file")))
@@ -231,7 +241,7 @@ def test_all_parts_are_examined_and_no_secret_is_shown(
     findings = examine(services)
     services.close()
     things = ["environment", "home", "database", "history", "engine", "lake", "mlflow", "models", "backup", "alerts"]
-    things += ["messages"]
+    things += ["messages", "rate limits"]
     sources = [source.variable for source in declared_sources()]
     assert {"PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SENTENCES_ARCHIVE_URI"} <= {*sources}
     things += [*sources, "arXiv", "ESIOS", "PLATFORM_SENTENCES_ENCODER_URI", "SQL target"]

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,13 +67,14 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, url: str) -> Iterator[Served]:
+def serving(folder: Path, url: str, **variables: str) -> Iterator[Served]:
     """Run `platform-assets serve` on a free port; kill it at the end if it still runs."""
     port = free_port()
     environment = os.environ | {
         "PLATFORM_HOME": str(folder / "home"),
         "PLATFORM_DATABASE_URL": url,
         "PLATFORM_SERVICE_PORT": str(port),
+        **variables,
     }
     out, err = folder / "out", folder / "err"
     with out.open("wb") as stdout, err.open("wb") as stderr:
@@ -85,7 +86,9 @@ def serving(folder: Path, url: str) -> Iterator[Served]:
             wait_until(lambda: served.answers("/health/live"), "the service answered")
             yield served
         finally:
-            process.kill()
+            # Kill the group, because workers end later than their supervisor.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

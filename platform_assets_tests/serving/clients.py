@@ -1,0 +1,88 @@
+"""Clients that keep asking a service for predictions, each on a connection of its own, and note every answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+import requests
+
+from platform_assets_tests.serving import credit
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+PACE_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, with the times at which it was asked for and received; `version` is 0 unless the status is 200."""
+
+    request_id: str
+    status: int
+    version: int
+    asked_at: float
+    answered_at: float
+
+
+@dataclass
+class Client:
+    """One client. The service assigns its connection to a worker, which then answers all its requests."""
+
+    address: str
+    name: str
+    key: str
+    answers: list[Answer] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._stop = threading.Event()
+        self._session = requests.Session()
+        self._thread = threading.Thread(target=self._run)
+        # The first answer tells that the connection is open.
+        assert self._session.get(f"{self.address}/health/live", timeout=60).ok
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._session.close()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def got(self, status: int, version: int = 0) -> bool:
+        """Return whether the last answer has this status and version."""
+        return bool(self.answers) and (self.answers[-1].status, self.answers[-1].version) == (status, version)
+
+    def answered(self) -> dict[str, float]:
+        """Return the time of each prediction that was answered, by request id."""
+        return {one.request_id: one.answered_at for one in self.answers if one.status == 200}
+
+    def _run(self) -> None:
+        number = 0
+        while not self._stop.wait(PACE_SECONDS):
+            number += 1
+            # The worker may be killed.
+            with suppress(requests.RequestException):
+                self.answers.append(self._ask(f"{self.name}-{number}"))
+
+    def _ask(self, request_id: str) -> Answer:
+        asked_at = time.monotonic()
+        answer = self._session.post(
+            f"{self.address}/predictions/credit-risk",
+            json={"client_id": credit.FIRST_CLIENT},
+            headers={"X-Request-ID": request_id, "Authorization": f"Bearer {self.key}"},
+            timeout=60,
+        )
+        version = int(answer.json()["model_version"]) if answer.ok else 0
+        return Answer(request_id, answer.status_code, version, asked_at, time.monotonic())
