@@ -170,6 +170,25 @@ def actor_of(context: Context) -> Actor:
     return Actor(key.owner, secret)
 
 
+def requester(context: Context) -> Actor:
+    """Return the person who requests an approval; see `actor_of`.
+
+    Raises
+    ------
+    KeysError
+        There is no key, but PLATFORM_APPROVALS_REQUIRE_IDENTITY is on.
+    """
+    from platform_assets.web.api_keys import KeysError
+
+    actor = actor_of(context)
+    if context.settings.identity_required and not actor.secret:
+        raise KeysError(
+            f"{actor.name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: the requester must "
+            "be known, because they may not approve their own request; set PLATFORM_API_KEY to your own key"
+        )
+    return actor
+
+
 def told(request: Request) -> Iterator[str]:
     """Yield the description of a request, line by line."""
     from platform_assets.evaluation.estimate_text import told_estimate

@@ -186,6 +186,32 @@ def readiness(
         raise typer.Exit(1)
 
 
+@commands.command("import")
+def import_model(
+    context: typer.Context,
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `export` wrote elsewhere.")],
+) -> None:
+    """Register a model that another environment exported as challenger here, and request its approval.
+
+    The model is evaluated on the data of this environment. Approvals of the other environment are shown, but do not
+    count. A bundle that was imported before changes nothing.
+    """
+    quiet_libraries()
+    from platform_assets.approval.commands import requester, told
+    from platform_assets.operations.model_import import import_bundle
+
+    actor = requester(context.obj)
+    found = import_bundle(context.obj.services, bundle, context.obj.find_model, actor)
+    version = found.version
+    state = "registered as challenger" if found.is_new else "known already; nothing was changed"
+    say(f"{version.name} version {version.version}, digest {version.digest}: {state}")
+    if found.request is None:
+        say(f"{version.name} version {version.version} is the champion; no request was opened")
+        return
+    for line in told(found.request):
+        say(line)
+
+
 @commands.command()
 def backup(
     context: typer.Context,
