@@ -198,9 +198,8 @@ def told(request: Request) -> Iterator[str]:
     champion = f"version {request.champion[0]}" if request.champion else "none"
     yield f"{request.called}: {request.state}; expires {request.expires_at:%Y-%m-%d %H:%M} UTC"
     yield f"launched by {escaped(request.launched_by or 'unknown')}; champion at the time: {champion}"
-    yield f"code {evidence.get('git_commit')}; data " + ", ".join(
-        f"{table} version {number}" for table, number in (evidence.get("tables") or {}).items()
-    )
+    tables = (f"{table} version {number}" for table, number in (evidence.get("tables") or {}).items())
+    yield f"code {evidence.get('git_commit')}; data {', '.join(tables) or 'of another environment, see the card'}"
     yield "gate: " + ("passed" if request.passed else "FAILED")
     yield from (f"  {'+' if one['passed'] else '-'} {one['told']}" for one in evidence["verdict"]["reasons"])
     difference = evidence.get("difference") or {}
