@@ -10,6 +10,7 @@ from rich.table import Table
 
 from platform_assets.base.command_line import out, say
 from platform_assets.base.logs import quiet_libraries
+from platform_assets.landing.commands import demo
 
 if TYPE_CHECKING:
     from platform_assets.operations.run_report import Outcome, Report
@@ -184,6 +185,19 @@ def readiness(
     say(f"{model} meets {met} of {len(found)} requirements")
     if met < len(found):
         raise typer.Exit(1)
+
+
+@demo.command()
+def story(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Model that gets two more versions, e.g. credit_risk_model.")],
+) -> None:
+    """Make decisions on sample data: champions, a rejected version, and a better one that awaits your decision."""
+    quiet_libraries()
+    from platform_assets.approval.commands import actor_of
+    from platform_assets.operations.demo_story import tell_story
+
+    tell_story(context.obj.services, context.obj.find_model(model).name, actor_of(context.obj), say)
 
 
 @commands.command("import")
