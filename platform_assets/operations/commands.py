@@ -192,7 +192,7 @@ def story(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Model that gets two more versions, e.g. credit_risk_model.")],
 ) -> None:
-    """Make decisions on sample data: champions, a rejected version, and a better one that awaits your decision."""
+    """Make decisions on sample data: champions, a rejected version, and one that awaits your decision."""
     quiet_libraries()
     from platform_assets.approval.commands import actor_of
     from platform_assets.operations.demo_story import tell_story
