@@ -75,8 +75,8 @@ audit: sync ## look up known vulnerabilities of the locked dependencies
 delivery: sync ## check the workflows and Dockerfiles
 	@.uv/$(UV_VERSION)/bin/uv run --isolated --frozen --only-group delivery .ci/delivery
 
-infra: sync ## check the Terraform code with checkov
-	@.uv/$(UV_VERSION)/bin/uv tool run --python $(VENV)/python checkov==3.3.30 --directory infra --config-file infra/checkov.yaml
+infra: sync ## check the Terraform code and the Kubernetes manifests with checkov and schemas; needs kubectl
+	@.uv/$(UV_VERSION)/bin/uv tool run --python $(VENV)/python --with kubernetes-validate==1.37.0 --from checkov==3.3.30 .ci/infra
 
 pictures: sync ## take the screenshots in docs/images from a running platform
 	@$(VENV)/python -m platform_assets_tests.pictures

@@ -179,6 +179,25 @@ def actor_of(context: Context) -> Actor:
     return Actor(key.owner, secret)
 
 
+def requester(context: Context) -> Actor:
+    """Return the person who requests an approval; see `actor_of`.
+
+    Raises
+    ------
+    KeysError
+        There is no key, but PLATFORM_APPROVALS_REQUIRE_IDENTITY is on.
+    """
+    from platform_assets.web.api_keys import KeysError
+
+    actor = actor_of(context)
+    if context.settings.identity_required and not actor.secret:
+        raise KeysError(
+            f"{actor.name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: the requester must "
+            "be known, because they may not approve their own request; set PLATFORM_API_KEY to your own key"
+        )
+    return actor
+
+
 def told(request: Request) -> Iterator[str]:
     """Yield the description of a request, line by line."""
     from platform_assets.evaluation.estimate_text import told_estimate
@@ -188,9 +207,8 @@ def told(request: Request) -> Iterator[str]:
     champion = f"version {request.champion[0]}" if request.champion else "none"
     yield f"{request.called}: {request.state}; expires {request.expires_at:%Y-%m-%d %H:%M} UTC"
     yield f"launched by {escaped(request.launched_by or 'unknown')}; champion at the time: {champion}"
-    yield f"code {evidence.get('git_commit')}; data " + ", ".join(
-        f"{table} version {number}" for table, number in (evidence.get("tables") or {}).items()
-    )
+    tables = (f"{table} version {number}" for table, number in (evidence.get("tables") or {}).items())
+    yield f"code {evidence.get('git_commit')}; data {', '.join(tables) or 'of another environment, see the card'}"
     yield "gate: " + ("passed" if request.passed else "FAILED")
     yield from (f"  {'+' if one['passed'] else '-'} {one['told']}" for one in evidence["verdict"]["reasons"])
     difference = evidence.get("difference") or {}

@@ -11,6 +11,9 @@ The platform's tables come from several branches of migrations. The rooms share 
 - The first migration has `down_revision = None`, and none has `depends_on`. The branch `platform` is upgraded first,
   then the domains' branches by name.
 - The folders are found on disk; no domain is imported and there is no list of them.
+- A migration makes additions only, so that the previous release runs on the tables after it and a rollback is possible.
+  To remove something that no release uses any more, set `oldest_code = "shop_0002"` in the migration: code at an older
+  revision then refuses the database.
 - The first migration creates the schema, named after the domain (`create schema if not exists shop`), and its tables.
   A migration contains no GRANT, because `grant` then gives the service role rights on the rows of every table. In a
   table with a trigger named `append_only`, the role may only select and insert rows; the trigger can call
@@ -32,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.base.errors import DatabaseError, first_line
 from platform_assets.database.connections import AS_UTF8, missing, require_utf8
 from platform_assets.database.ledger_rights import RIGHTS, guard
+from platform_assets.database.older_code import can_use, record_supported, supported_revisions
 from platform_assets.database.policies import write_policies, write_rules
 from platform_assets.database.revisions import (
     DOMAINS,
@@ -57,7 +61,9 @@ MIGRATION_LOCK = int.from_bytes(b"platform", "big")
 """Number of the advisory lock that a migration holds."""
 APPEND_ONLY = "append_only"
 """Name of the trigger of append-only tables, in which the service role may only select and insert rows."""
-_READ_ONLY = {("platform", table) for table in ("alembic_version", "library_schemas", "erasures", *RIGHTS)}
+_READ_ONLY = {
+    ("platform", table) for table in ("alembic_version", "supported_revisions", "library_schemas", "erasures", *RIGHTS)
+}
 """Tables that the service role may only read."""
 _LIBRARIES: tuple[Purpose, ...] = ("dagster", "mlflow")
 # The platform's role owns the libraries' databases, and could define operators there that the owner's statements use.
@@ -104,8 +110,8 @@ def migrate(
     Raises
     ------
     DatabaseError
-        A database is missing and the role may not create it, or is not in UTF-8, a right cannot be granted, a database
-        is at an unknown revision, or the identifiers of a migration contradict its file name.
+        A database is missing and the role may not create it, or is not in UTF-8, a right cannot be granted, this code
+        cannot use what newer code migrated, or the identifiers of a migration contradict its file name.
     """
     if owner is None or owner.role == database.role:
         owner = database
@@ -114,12 +120,17 @@ def migrate(
         connection.execute(_TRUST_NO_SCHEMA)
         connection.execute("select pg_advisory_lock(%s)", [MIGRATION_LOCK])
         found, wanted = current_heads(connection), wanted_heads(domains)
-        refuse_unknown(found, database.name("platform"), domains)
-        if found != wanted:
+        newer = found - wanted if can_use(wanted, found, supported_revisions(connection)) else frozenset()
+        if newer:
+            done.append(f"kept {database.name('platform')} at {listed(newer)} of other code, which this code can use")
+        elif found != wanted:
+            refuse_unknown(found, database.name("platform"), domains)
             _migrate_platform(owner, domains)
             done.append(f"migrated {database.name('platform')} from {listed(found) or None} to {listed(wanted)}")
         if owner is not database:
-            grant(connection, database.role)
+            # Newer code has granted the rights. This code does not know which of its tables to protect.
+            if not newer:
+                grant(connection, database.role)
             done += [line for purpose in _LIBRARIES for line in _hand_over(owner, purpose, database.role)]
         if rules is not None:
             done += write_rules(connection, identity_required=rules.identity_required)
@@ -272,6 +283,7 @@ def _migrate_platform(database: Database, domains: Path) -> None:
         config.attributes["connection"] = connection
         for branch in branches:
             command.upgrade(config, f"{branch.label}@head")
+    record_supported(database, branches)
 
 
 def alembic_config(branches: list[Branch]) -> Config:

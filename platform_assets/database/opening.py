@@ -16,6 +16,7 @@ from platform_assets.database.connections import Database, embedded_database, mi
 from platform_assets.database.embedded.server import APP, OWNER
 from platform_assets.database.embedded.shared_use import use_server
 from platform_assets.database.ledger_rights import require_separate_owner
+from platform_assets.database.older_code import can_use, supported_revisions
 from platform_assets.database.policies import settle_rules
 from platform_assets.database.revisions import DOMAINS, current_heads, listed, refuse_unknown, wanted_heads
 from platform_assets.database.session import ignore_shell_variables
@@ -140,7 +141,7 @@ def _parsed(url: str, variable: str = "PLATFORM_DATABASE_URL") -> URL:
 
 
 def require_heads(database: Database, domains: Path = DOMAINS) -> None:
-    """Refuse databases that are not at this code's revisions.
+    """Refuse databases that this code cannot use. It can use one that newer code migrated by additions only.
 
     Parameters
     ----------
@@ -152,15 +153,18 @@ def require_heads(database: Database, domains: Path = DOMAINS) -> None:
     Raises
     ------
     DatabaseError
-        A revision is missing or unknown to this code, or one of the three databases does not exist or is not in UTF-8.
+        A revision is missing, or newer code made changes that this code cannot use, or one of the three databases does
+        not exist or is not in UTF-8.
 
     """
     with database.connect("platform") as connection:
         require_utf8(database, connection)
         found, wanted = current_heads(connection), wanted_heads(domains)
+        usable = can_use(wanted, found, supported_revisions(connection))
         lacking = missing(database, connection)
-    refuse_unknown(found, database.name("platform"), domains)
-    if found != wanted or lacking:
+    if not usable:
+        refuse_unknown(found, database.name("platform"), domains)
+    if not usable or lacking:
         state = f"is at revision {listed(found) or 'none'}, but this code needs {listed(wanted)}"
         if lacking:
             state = f"is on a server without {' and '.join(database.name(purpose) for purpose in lacking)}"

@@ -89,7 +89,15 @@ def wanted_heads(domains: Path = DOMAINS) -> frozenset[str]:
 
 
 def current_heads(connection: psycopg.Connection[Any], table: str = REVISIONS_TABLE) -> frozenset[str]:
-    """Return the revisions that a database is at; empty before its first migration."""
+    """Return the revisions that a database is at; empty before its first migration.
+
+    Parameters
+    ----------
+    connection
+        A connection to the database.
+    table
+        Table with the revisions, in the column `version_num`.
+    """
     from psycopg import sql
 
     found = connection.execute("select to_regclass(%s)", [table]).fetchone()

@@ -33,6 +33,8 @@ TABLES_TAG = f"{PREFIX}tables"
 """Tag with the tables of the training: JSON, table name to version in the lake."""
 ERASED_TAG = "erased"
 """Tag of a version that learned from a person whose data were erased: the number of the erasure, and when."""
+IMPORTED_TAG = "imported"
+"""Tag of a version of another environment: where it comes from. Its training tables are not in this lake."""
 UNDONE_TABLES = "undone_tables"
 """Tag of a version: the versions of tables that it was trained on and that were undone later, as JSON."""
 _NAME = re.compile(r"[\w.-]+")

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from platform_assets.base.command_line import out, say
 from platform_assets.base.logs import quiet_libraries
+from platform_assets.landing.commands import demo
 
 if TYPE_CHECKING:
     from platform_assets.operations.run_report import Outcome, Report
@@ -184,6 +185,45 @@ def readiness(
     say(f"{model} meets {met} of {len(found)} requirements")
     if met < len(found):
         raise typer.Exit(1)
+
+
+@demo.command()
+def story(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Model that gets two more versions, e.g. credit_risk_model.")],
+) -> None:
+    """Make decisions on sample data: champions, a rejected version, and one that awaits your decision."""
+    quiet_libraries()
+    from platform_assets.approval.commands import actor_of
+    from platform_assets.operations.demo_story import tell_story
+
+    tell_story(context.obj.services, context.obj.find_model(model).name, actor_of(context.obj), say)
+
+
+@commands.command("import")
+def import_model(
+    context: typer.Context,
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `export` wrote elsewhere.")],
+) -> None:
+    """Register a model that another environment exported as challenger here, and request its approval.
+
+    The model is evaluated on the data of this environment. Approvals of the other environment are shown, but do not
+    count. A bundle that was imported before changes nothing.
+    """
+    quiet_libraries()
+    from platform_assets.approval.commands import requester, told
+    from platform_assets.operations.model_import import import_bundle
+
+    actor = requester(context.obj)
+    found = import_bundle(context.obj.services, bundle, context.obj.find_model, actor)
+    version = found.version
+    state = "registered as challenger" if found.is_new else "known already; nothing was changed"
+    say(f"{version.name} version {version.version}, digest {version.digest}: {state}")
+    if found.request is None:
+        say(f"{version.name} version {version.version} is the champion; no request was opened")
+        return
+    for line in told(found.request):
+        say(line)
 
 
 @commands.command()

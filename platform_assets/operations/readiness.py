@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import PlatformError, TableError
-from platform_assets.models.registry import ERASED_TAG, UNDONE_TABLES, champion_or_newest
+from platform_assets.models.registry import ERASED_TAG, IMPORTED_TAG, UNDONE_TABLES, champion_or_newest
 from platform_assets.monitoring.drift.history import Stream
 from platform_assets.monitoring.real_performance import real_performance
 from platform_assets.operations.backup_record import newest_backup
@@ -113,6 +113,11 @@ class _Model:
         yield Requirement("version", is_met=True, found=f"version {version.version} of {version.created_at:%Y-%m-%d}")
         yield self._real_data(version)
         yield self._committed_code(version)
+        if imported := version.tags.get(IMPORTED_TAG):
+            mend = f"check these there, or train here: the job train_{self.spec.name}"
+            found = f"{imported}; reproduction, table versions, loads and freshness cannot be checked here"
+            yield Requirement("trained here", is_met=False, found=found, mend=mend)
+            return
         yield self._reproduced(version)
         yield self._tables_readable(version)
         yield self._valid_loads(version)

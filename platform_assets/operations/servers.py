@@ -36,14 +36,14 @@ def servers(services: Services) -> list[Server]:
         *([] if settings.mlflow_tracking_uri else [_mlflow(services)]),
         Server(
             name="Dagster UI",
-            command=[_program("dagster-webserver"), "-h", LOOPBACK, "-p", str(settings.dagster_port), *_workspace()],
-            environment=_dagster_environment(settings),
+            command=[program("dagster-webserver"), "-h", LOOPBACK, "-p", str(settings.dagster_port), *_workspace()],
+            environment=dagster_environment(settings),
             port=settings.dagster_port,
             health_path="/server_info",
         ),
         Server(
             name="service",
-            command=[_program("platform-assets"), "serve"],
+            command=[program("platform-assets"), "serve"],
             # With this setting, the service expects a living daemon.
             environment={"PLATFORM_AUTOMATION": "on"},
             port=settings.service_port,
@@ -51,8 +51,8 @@ def servers(services: Services) -> list[Server]:
         ),
         Server(
             name="Dagster daemon",
-            command=[_program("dagster-daemon"), "run", *_workspace()],
-            environment=_dagster_environment(settings),
+            command=[program("dagster-daemon"), "run", *_workspace()],
+            environment=dagster_environment(settings),
         ),
     ]
 
@@ -69,7 +69,7 @@ def _mlflow(services: Services) -> Server:
     return Server(
         name="MLflow",
         command=[
-            *(_program("mlflow"), "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port)),
+            *(program("mlflow"), "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port)),
             # By default MLflow starts 24 processes, which takes three times as long.
             *("--workers", "1", "--artifacts-destination", str(settings.home / "mlflow")),
         ],
@@ -167,11 +167,11 @@ def _workspace() -> list[str]:
     return ["-w", str(PROJECT / "workspace.yaml")]
 
 
-def _dagster_environment(settings: Settings) -> dict[str, str]:
-    # The daemon requires DAGSTER_HOME.
+def dagster_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables of Dagster's programs. The daemon requires DAGSTER_HOME."""
     return {"DAGSTER_HOME": str(dagster_home_for_servers(settings)), "PLATFORM_AUTOMATION": "on"}
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     """Return the path of a program of this Python environment."""
     return str(Path(sys.executable).with_name(name))

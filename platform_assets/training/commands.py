@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from platform_assets.approval.commands import actor_of, decide, told
+from platform_assets.approval.commands import decide, requester, told
 from platform_assets.base.command_line import Context, say
 
 commands = typer.Typer()
@@ -45,15 +45,9 @@ def request_decision(
     """Open a new approval request for a version, re-evaluated on current data against the current champion."""
     from platform_assets.approval.requests import request_approval
     from platform_assets.training.proposal import proposal_of
-    from platform_assets.web.api_keys import KeysError
 
     platform: Context = context.obj
-    spec, actor = platform.find_model(model), actor_of(platform)
-    if platform.settings.identity_required and not actor.secret:
-        raise KeysError(
-            f"{actor.name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: the requester must "
-            "be known, because they may not approve their own request; set PLATFORM_API_KEY to your own key"
-        )
+    spec, actor = platform.find_model(model), requester(platform)
     training = platform.services.trainer.judge(spec, version)
     request = request_approval(platform.services.ledger, proposal_of(spec, training, actor))
     if request is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import TableError, TrainingError
 from platform_assets.engine.query_engine import as_frame
+from platform_assets.models.registry import IMPORTED_TAG
 from platform_assets.training.fitting import demand_sound, labels_of
 
 if TYPE_CHECKING:
@@ -93,10 +94,14 @@ def read_pinned_examples(tables: TableStore, spec: ModelSpec, version: ModelVers
     Raises
     ------
     TrainingError
-        The content of a table version differs from the recorded one.
+        The content of a table version differs from the recorded one, or the version was imported.
     TableError
         A table version does not exist.
     """
+    if imported := version.tags.get(IMPORTED_TAG):
+        raise TrainingError(
+            f"{spec.name} version {version.version} is {imported}; its training tables are not in this lake"
+        )
     examples = read_examples(tables, spec, version.tables)
     for name, table in examples.inputs.items():
         if table.digest != version.table_digests[name]:
@@ -118,6 +123,9 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
     """
     import numpy as np
 
+    if imported := version.tags.get(IMPORTED_TAG):
+        told = f"the holdout of {len(examples.holdout):,} examples, because the version is {imported}"
+        return told, not_trained_on(spec, version, examples.holdout).assign(**{KNOWN: "never seen"})
     then = spec.examples(*(tables.scan(name, version=version.tables[name]) for name in spec.tables))
     known = as_frame(then.select(*dict.fromkeys((spec.id, spec.group))))
     fresh = examples.frame[~examples.frame[spec.id].isin(known[spec.id])]
@@ -134,6 +142,32 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
     # Reported separately, because metrics are optimistic for groups that the model was trained on.
     seen = ~_held_out(spec, version, chosen) & chosen[spec.group].isin(known[spec.group])
     return told, chosen.assign(**{KNOWN: np.where(seen, "seen in training", "never seen")})
+
+
+def not_trained_on(spec: ModelSpec, version: ModelVersion, holdout: Frame) -> Frame:
+    """Return the examples of today's holdout that were in the holdout of a version too.
+
+    For a version of this environment, these are nearly always all. An imported version may have been trained on newer
+    examples.
+
+    Raises
+    ------
+    TrainingError
+        An imported version was split by another rule, or too few examples are left.
+    """
+    try:
+        chosen = holdout[spec.split.held_out(version.parameters, holdout, labels_of(spec, holdout))]
+    except TrainingError as error:
+        if IMPORTED_TAG not in version.tags:
+            return holdout
+        raise TrainingError(f"{spec.name} version {version.version} cannot be evaluated here: {error}") from None
+    too_few = spec.task.too_few(labels_of(spec, chosen))
+    if too_few and len(chosen) < len(holdout):
+        raise TrainingError(
+            f"{spec.name} version {version.version} cannot be evaluated here: only {len(chosen):,} of "
+            f"{len(holdout):,} held-out examples were not used in its training; {too_few}"
+        )
+    return chosen
 
 
 def _held_out(spec: ModelSpec, version: ModelVersion, rows: Frame) -> NDArray[np.bool_]:

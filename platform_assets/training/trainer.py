@@ -18,6 +18,7 @@ from platform_assets.training.examples import (
     KNOWN,
     Examples,
     labelled_since,
+    not_trained_on,
     read_examples,
     read_pinned_examples,
     split_summary,
@@ -134,14 +135,16 @@ class Trainer:
 
     def _judged_again(self, spec: ModelSpec, examples: Examples, version: ModelVersion) -> Training:
         model, record = self._artefacts.load(version.digest), self._registry.record(spec.name, version.version)
+        holdout = not_trained_on(spec, version, examples.holdout)
         return Training(
             version=version,
             is_new=False,
             champion=self._registry.by_alias(spec.name, CHAMPION),
-            assessment=self._assess(spec, (model, version.threshold), examples.holdout, self._beside(spec, version)),
+            assessment=self._assess(spec, (model, version.threshold), holdout, self._beside(spec, version)),
             record=record,
             first_table_rows=examples.inputs[spec.tables[0]].rows,
-            demo=examples.demo,
+            # An imported version may come from sample data, although this environment has real data.
+            demo=examples.demo or version.tags.get("demo") == "true",
         )
 
     def _new(

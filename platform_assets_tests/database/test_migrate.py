@@ -179,6 +179,7 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
         "platform.sessions": ["SELECT"],
         "platform.shadow_losses": everything,
         "platform.shadow_predictions": everything,
+        "platform.supported_revisions": ["SELECT"],
         "platform.watch_heartbeats": everything,
     }
     assert row == (False,)
@@ -378,6 +379,9 @@ def test_tables_of_a_deleted_domain_are_reported_with_the_fix(
 ) -> None:
     migrate(limited, external, domains)
     shutil.rmtree(domains / "shop")
+    # The tables of a domain that the code lacks do no harm, until something must be migrated.
+    require_heads(limited, domains)
+    write_migration(domains, "bakery_0002_rolls", "select 1")
     for use in (lambda: migrate(limited, external, domains), lambda: require_heads(limited, domains)):
         with pytest.raises(DatabaseError) as error:
             use()
@@ -389,7 +393,8 @@ def test_tables_of_a_deleted_domain_are_reported_with_the_fix(
     with external.connect("platform") as connection:
         connection.execute("drop schema shop cascade")
         connection.execute("delete from platform.alembic_version where version_num = 'shop_0002'")
-    assert migrate(limited, external, domains) == []
+    migrate(limited, external, domains)
+    assert heads_of(external) == {NEWEST, "bakery_0002"}
 
 
 def test_domain_branch_is_downgraded_alone(external: Database, limited: Database, domains: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import TrainingError
 from platform_assets.engine.query_engine import as_frame
-from platform_assets.models.registry import champion_or_newest
+from platform_assets.models.registry import IMPORTED_TAG, champion_or_newest
 from platform_assets.monitoring.drift.evidence import LONGEST_PAUSE, ColumnDetector
 from platform_assets.monitoring.drift.history import BATCH, DAY, MeasuredBatch, Stream
 from platform_assets.monitoring.drift.performance_estimate import MOST_ROWS, estimate_performance
@@ -114,6 +114,8 @@ class DriftMonitor:
             version = champion_or_newest(self._registry, spec.name)
             if version is None:
                 return Measurement(reason=f"{spec.name} has no version yet, so there are no training rows to compare")
+            if imported := version.tags.get(IMPORTED_TAG):
+                return Measurement(reason=f"version {version.version} is {imported}, so its training rows are unknown")
             if rows is None:
                 if not self._tables.exists(incoming.table):
                     return Measurement(reason=f"the table {incoming.table} does not exist yet")

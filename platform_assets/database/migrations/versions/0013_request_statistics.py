@@ -12,6 +12,8 @@ revision = "0013"
 down_revision = "0012"
 branch_labels = None
 depends_on = None
+# Older code refuses each database at a newer revision, so a rollback ends here.
+oldest_code = "0013"
 
 
 def column(name: str, kind: Any, comment: str, *more: Any, **options: Any) -> sa.Column[Any]:

@@ -1,0 +1,75 @@
+"""Which older code can use a migrated database, so that a rollback to the previous release is possible.
+
+Migrations make additions only, which older code ignores. `migrate` therefore records the revisions whose code can use
+the database. A migration that removes something sets `oldest_code`, the oldest revision whose code does not need it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import psycopg
+
+    from platform_assets.database.connections import Database
+    from platform_assets.database.revisions import Branch
+
+
+def supported_revisions(connection: psycopg.Connection[Any]) -> frozenset[str]:
+    """Return the revisions whose code can use a database; empty if no migration recorded them."""
+    if connection.execute("select to_regclass('platform.supported_revisions')").fetchone() == (None,):
+        return frozenset()
+    # After a downgrade, the rows of the former heads do not count.
+    rows = connection.execute(
+        "select s.version_num from platform.supported_revisions s"
+        " join platform.alembic_version v on v.version_num = s.head"
+    )
+    return frozenset(str(revision) for (revision,) in rows.fetchall())
+
+
+def can_use(wanted: frozenset[str], found: frozenset[str], supported: frozenset[str]) -> bool:
+    """Return whether code can use a database: at its own revisions, or migrated further by additions only.
+
+    A branch of a domain that the code lacks does no harm, because only the domain uses its tables.
+
+    Parameters
+    ----------
+    wanted
+        The revisions that the code needs.
+    found
+        The revisions that the database is at.
+    supported
+        What `supported_revisions` returns.
+    """
+    return wanted <= found | supported
+
+
+def record_supported(owner: Database, branches: Iterable[Branch]) -> None:
+    """Record the revisions whose code can use a database that is now at the heads of these branches.
+
+    Parameters
+    ----------
+    owner
+        The databases, opened as the role that owns the tables.
+    branches
+        All branches of this code.
+    """
+    revisions = [[revision, branch.head] for branch in branches for revision in _supported(branch)]
+    with owner.connect("platform") as connection, connection.transaction(), connection.cursor() as cursor:
+        # Like Alembic's own table, it is not part of a migration, because it describes the migrations.
+        cursor.execute(
+            "create table if not exists platform.supported_revisions (version_num text primary key, head text not null)"
+        )
+        cursor.execute("delete from platform.supported_revisions")
+        cursor.executemany("insert into platform.supported_revisions values (%s, %s)", revisions)
+
+
+def _supported(branch: Branch) -> list[str]:
+    from alembic.util import load_python_file
+
+    oldest = next(iter(branch.files))
+    for path in branch.files.values():
+        oldest = getattr(load_python_file(str(path.parent), path.name), "oldest_code", oldest)
+    return [revision for revision in branch.files if revision >= oldest]

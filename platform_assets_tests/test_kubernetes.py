@@ -1,0 +1,187 @@
+"""The Kubernetes manifests: the same containers as in docker/compose.yaml, with the rights that they need.
+
+`make infra` validates the manifests against the schemas of Kubernetes and checkov's rules.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from platform_assets_tests.requirements import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.skipif(
+        shutil.which("kubectl") is None, reason="needs kubectl: https://kubernetes.io/docs/tasks/tools/"
+    ),
+    pytest.mark.requirement("OPS-3"),
+]
+
+FOLDER = ROOT / "infra" / "kubernetes"
+COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
+CONTAINERS = sorted(set(COMPOSE) - {"database", "sqlserver"})
+"""PostgreSQL is a server of its own on Kubernetes, and SQL Server only an example."""
+ONLY_COMPOSE = {"PLATFORM_DEMO_ROWS"}
+ONLY_KUBERNETES = {"PLATFORM_LAKE_URI"}
+"""Pods have no common volume, so the lake is in an object store."""
+OVERLAYS = ("staging", "production")
+
+
+@cache
+def rendered(folder: Path) -> tuple[dict[str, Any], ...]:
+    done = subprocess.run(["kubectl", "kustomize", folder], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
+def all_of(kind: str, folder: Path) -> dict[str, dict[str, Any]]:
+    return {one["metadata"]["name"]: one for one in rendered(folder) if one["kind"] == kind}
+
+
+def pods(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the pod of each deployment and job."""
+    found = all_of("Deployment", folder) | all_of("Job", folder)
+    return {name: one["spec"]["template"]["spec"] for name, one in found.items()}
+
+
+def variables(pod: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Return the environment variables of a pod's container."""
+    [container] = pod["containers"]
+    maps = all_of("ConfigMap", folder)
+    found: dict[str, str] = {}
+    for source in container.get("envFrom", ()):
+        found |= maps[source["configMapRef"]["name"]]["data"]
+    return found | {one["name"]: one["value"] for one in container.get("env", ())}
+
+
+@pytest.fixture
+def with_run_jobs(tmp_path: Path) -> Path:
+    """The folder of an overlay with the component run-jobs."""
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    overlay = tmp_path / "kubernetes" / "production"
+    with (overlay / "kustomization.yaml").open("a") as file:
+        file.write("\ncomponents: [../run-jobs]\n")
+    return overlay
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_pod_has_the_image_command_variables_and_secrets_of_its_container(name: str, overlay: str) -> None:
+    compose, pod = COMPOSE[name], pods(FOLDER / overlay)[name]
+    [container] = pod["containers"]
+    image = re.sub(r"\$\{REGISTRY:-\}|:\$\{TAG:-dev\}", "", compose["image"])
+    assert re.fullmatch(rf"ghcr\.io/example/{image}:v[\d.]+", container["image"])
+    assert container.get("args") == compose.get("command")
+    assert "command" not in container
+    there, here = compose["environment"], variables(pod, FOLDER / overlay)
+    assert set(there) - ONLY_COMPOSE == set(here) - ONLY_KUBERNETES
+    same = {"PLATFORM_MLFLOW_TRACKING_URI", *(variable for variable in here if variable.endswith("_FILE"))}
+    assert {one: here[one] for one in same & set(here)} == {one: there[one] for one in same & set(there)}
+    mounted = {one["mountPath"] for one in container["volumeMounts"] if one["mountPath"].startswith("/run/secrets/")}
+    assert mounted == {f"/run/secrets/{secret}" for secret in compose["secrets"]}
+    assert container["resources"]["limits"]["memory"] == f"{compose['mem_limit'].removesuffix('g')}Gi"
+    ports = {str(port["containerPort"]) for port in container.get("ports", ())}
+    assert {port.rpartition(":")[2] for port in compose.get("ports", ())} <= ports
+
+
+def test_no_container_is_missing() -> None:
+    assert sorted(pods(FOLDER / "staging")) == CONTAINERS
+
+
+@pytest.mark.requirement("PRO-9")
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_pod_has_no_rights_that_it_does_not_need(name: str) -> None:
+    pod = pods(FOLDER / "production")[name]
+    [container] = pod["containers"]
+    assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 10001
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    if name != "migrate":
+        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
+
+
+@pytest.mark.requirement("PLT-8", "PRO-9")
+def test_secrets_are_only_named_and_only_migrate_has_that_of_the_owner(with_run_jobs: Path) -> None:
+    assert not all_of("Secret", with_run_jobs)
+    text = "\n".join(path.read_text() for path in FOLDER.rglob("*.yaml"))
+    assert "postgresql://" not in text
+    named = {
+        name: {one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one}
+        for name, pod in pods(with_run_jobs).items()
+    }
+    owners = {name for name, secrets in named.items() if "platform-database-owner" in secrets}
+    assert (owners, named["mlflow"]) == ({"migrate"}, {"platform-mlflow-database"})
+
+
+def test_the_service_is_updated_and_scaled_without_a_gap() -> None:
+    folder = FOLDER / "production"
+    service = all_of("Deployment", folder)["service"]["spec"]
+    assert service["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    [container] = service["template"]["spec"]["containers"]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
+    assert all_of("HorizontalPodAutoscaler", folder)["service"]["spec"]["minReplicas"] == 2
+    assert all_of("PodDisruptionBudget", folder)["service"]["spec"]["maxUnavailable"] == 1
+    assert all_of("Deployment", folder)["daemon"]["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_only_service_webserver_and_mlflow_are_reachable_from_other_namespaces() -> None:
+    policies = all_of("NetworkPolicy", FOLDER / "production")
+    default = policies["default"]["spec"]
+    assert (default["podSelector"], default["policyTypes"], "ingress" in default) == ({}, ["Ingress", "Egress"], False)
+    reachable: set[str] = set()
+    for policy in policies.values():
+        sources = [one for rule in policy["spec"].get("ingress", ()) for one in rule["from"]]
+        if any("namespaceSelector" in one for one in sources):
+            chosen = policy["spec"]["podSelector"]
+            reachable |= {*chosen.get("matchLabels", {}).values()}
+            reachable |= {name for one in chosen.get("matchExpressions", ()) for name in one["values"]}
+    assert reachable == {name for name, one in COMPOSE.items() if "ports" in one}
+
+
+@pytest.mark.requirement("PRO-9")
+def test_only_webserver_and_daemon_may_launch_jobs(with_run_jobs: Path) -> None:
+    [role] = all_of("Role", with_run_jobs).values()
+    rights = {(kind, verb) for rule in role["rules"] for kind in rule["resources"] for verb in rule["verbs"]}
+    assert {kind for kind, verb in rights if verb in {"create", "delete", "update", "patch"}} == {"jobs"}
+    assert "*" not in str(role["rules"])
+    assert not all_of("ClusterRole", with_run_jobs)
+    launching = {name for name, pod in pods(with_run_jobs).items() if pod["automountServiceAccountToken"] is not False}
+    assert launching == {"webserver", "daemon"}
+    assert {pods(with_run_jobs)[name]["serviceAccountName"] for name in launching} == {"launcher"}
+    assert {pod["serviceAccountName"] for name, pod in pods(with_run_jobs).items() if name not in launching} == {
+        "pipeline",
+        "service",
+        "migrate",
+    }
+
+
+def test_the_job_of_a_run_is_a_valid_configuration_with_the_rights_of_a_pod(with_run_jobs: Path) -> None:
+    launching = all_of("ConfigMap", with_run_jobs)["launcher"]["data"]
+    run = yaml.safe_load(launching["launcher.yaml"])
+    pod = run["run_k8s_config"]["pod_spec_config"]
+    assert (run["service_account_name"], pod["automount_service_account_token"]) == ("pipeline", False)
+    assert pod["security_context"]["run_as_non_root"] is True
+    assert run["run_k8s_config"]["container_config"]["security_context"]["read_only_root_filesystem"] is True
+    assert {one["name"] for one in pod["volumes"]} == {
+        one["name"] for one in run["run_k8s_config"]["container_config"]["volume_mounts"]
+    }
+    kubernetes = pytest.importorskip("dagster_k8s", reason="needs the extra k8s")
+    from dagster._config import process_config
+
+    checked = process_config(kubernetes.K8sRunLauncher.config_type(), {"instance_config_map": "none", **run})
+    assert checked.success, checked.errors
