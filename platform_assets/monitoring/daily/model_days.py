@@ -179,7 +179,8 @@ def _agreement(
 ) -> list[Point]:
     found = sources.labels.joined(spec, champion.version, champion.request_id)
     if not len(found.labels):
-        return []
+        # Say so, because otherwise an alarm about the champion before would stay open.
+        return [Point("agreement", math.nan, told=f"no prediction of version {champion.version} has a label yet")]
     every = Proxy(0, math.nan, math.nan)
     if champion.threshold is not None:
         with plain_database_errors(sources.connect) as connection:

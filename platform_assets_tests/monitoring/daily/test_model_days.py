@@ -166,6 +166,8 @@ def test_labels_that_disagree_raise_an_alarm_and_a_promotion_starts_anew(service
     today = service.values(0)
     assert (today["labelled"], today["disagreeing"], today["agreement"]) == (60, 60, 0.0)
     assert today["champion_age"] == pytest.approx(0, abs=0.1)
+    promote(service.ledger, 2, model=SPEC.name, threshold=0.5)
+    assert "labels_agree_with_predictions" not in service.alarms(NOW + timedelta(days=1))
 
 
 @pytest.mark.requirement("MON-1")
