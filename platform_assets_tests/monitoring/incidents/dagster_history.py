@@ -80,11 +80,12 @@ class DagsterHistory:
         """Store that a schedule or sensor is on, and was evaluated some time ago."""
         schedule = next((one for one in self.repository.schedule_defs if one.name == name), None)
         kind = InstigatorType.SCHEDULE if schedule else InstigatorType.SENSOR
-        at = (datetime.now(UTC) - ago).timestamp()
+        now = datetime.now(UTC)
+        at = (now - ago).timestamp()
         data: Any = (
             ScheduleInstigatorData(schedule.cron_schedule, start_timestamp=at)
             if schedule
-            else SensorInstigatorData(last_tick_start_timestamp=at, min_interval=30)
+            else SensorInstigatorData(last_tick_start_timestamp=now.timestamp() if failure else at, min_interval=30)
         )
         state = InstigatorState(ORIGIN.get_instigator_origin(name), kind, InstigatorStatus.RUNNING, data)
         if self.instance.get_instigator_state(state.instigator_origin_id, state.selector_id):
