@@ -168,6 +168,7 @@ class WatchedPlatform:
                 b"values (%s, %s, %s, %s, %s)",
                 [MODEL.name, at, counts.requests, counts.failures, counts.durations],
             )
+            connection.commit()
         return request
 
     def decisions(self, request: str) -> list[bool]:
