@@ -178,6 +178,7 @@ def mend(at: WatchedPlatform, loans: list[str]) -> None:
     at.history.became(LATE, FreshnessState.PASS)
     at.works.ask(at.works.train("next", EXPIRED_MODEL))
     at.unhide()
+    at.services.promoter.reconcile(BROKEN_MODEL)
     wait_until_live(at.services, BROKEN_MODEL)
     assert at.run("audit")
     at.disk_is_full = at.daemon_is_dead = False
@@ -190,8 +191,8 @@ def mend(at: WatchedPlatform, loans: list[str]) -> None:
 def recover(at: WatchedPlatform, loans: list[str], address: str, key: str) -> None:
     """Correct the labels, and let the usual days return."""
     label(at, address, key, flipped=False)
-    at.pass_days(3)
-    for day in range(3, 0, -1):
+    at.pass_days(9)
+    for day in range(9, 0, -1):
         at.answer(day, 100)
     assert at.run("monitor")
     at.pass_days(1)
