@@ -358,7 +358,8 @@ class Services:
         from platform_assets.lake.ancestry import Ancestry, grouped
         from platform_assets.monitoring.trace.answers import tables_named_by_answers
 
-        of_answers = tables_named_by_answers(self._connection, self.answers())
+        kept_for = timedelta(days=self.settings.predictions_days)
+        of_answers = tables_named_by_answers(self._connection, self.answers(), kept_for)
         kept = self.registry.pinned_tables(), self.ledger.named_tables(), Ancestry(self.tables).closure(of_answers)
         return grouped((name, one) for named in kept for name, versions in named.items() for one in versions)
 

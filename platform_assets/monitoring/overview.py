@@ -11,7 +11,7 @@ from platform_assets.monitoring.daily.judging import read_days
 from platform_assets.monitoring.daily.measurements import newest
 from platform_assets.monitoring.daily.report import told
 from platform_assets.monitoring.daily.schemas import MODEL_DAYS, TABLE_DAYS
-from platform_assets.monitoring.daily.series import MODEL_CHECKS, MODEL_SERIES, TABLE_SERIES
+from platform_assets.monitoring.daily.series import MODEL_CHECKS, MODEL_SERIES, TABLE_CHECKS, TABLE_SERIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,14 +22,26 @@ if TYPE_CHECKING:
 
 SHOWN = timedelta(days=90)
 _OVERVIEW = "predictions"
+_TABLE_SEVERITIES = {check.name: check.severity for check in TABLE_CHECKS}
 
 
 @dataclass(frozen=True)
 class Result:
-    """Newest result of a check: name, description, message, and whether it passed; None without values to check."""
+    """Newest result of a check.
+
+    Attributes
+    ----------
+    name, description, severity
+        As in `Check`. Only a failed check of severity `error` opens an incident.
+    told
+        Message.
+    passed
+        Whether it passed; None without values to check.
+    """
 
     name: str
     description: str
+    severity: str
     told: str
     passed: bool | None
 
@@ -45,14 +57,14 @@ class WatchedModel:
     measured
         Newest measured day; None if it was not measured yet.
     alarms
-        Messages of the failed checks.
+        The failed checks.
     chart
         Predictions per day.
     """
 
     name: str
     measured: date | None
-    alarms: tuple[str, ...]
+    alarms: tuple[Result, ...]
     chart: Chart | None
 
 
@@ -62,6 +74,7 @@ class TableAlarm:
 
     table: str
     check: str
+    severity: str
     told: str
 
 
@@ -80,7 +93,7 @@ def models(tables: TableStore, names: Iterable[str]) -> list[WatchedModel]:
         if own is None or own.empty:
             found.append(WatchedModel(name, None, (), None))
             continue
-        alarms = tuple(one.told for one in _results(own) if one.passed is False)
+        alarms = tuple(one for one in _results(own) if one.passed is False)
         found.append(WatchedModel(name, own["day"].max(), alarms, next(iter(_charts(own, [_OVERVIEW])), None)))
     return sorted(found, key=lambda one: not one.alarms)
 
@@ -101,7 +114,7 @@ def table_alarms(tables: TableStore) -> list[TableAlarm]:
     judged = newest(days, TABLE_SERIES)
     alarmed = judged[judged["is_open"].astype(bool)]
     return [
-        TableAlarm(str(table), str(check), told(rows, rows, TABLE_SERIES))
+        TableAlarm(str(table), str(check), _TABLE_SEVERITIES[str(check)], told(rows, rows, TABLE_SERIES))
         for (table, check), rows in alarmed.groupby(["subject", "check"])
     ]
 
@@ -116,10 +129,11 @@ def _results(own: Frame) -> list[Result]:
     for check in MODEL_CHECKS:
         rows = judged[judged["check"] == check.name]
         if rows.empty:
-            found.append(Result(check.name, check.description, "no values to check yet", None))
+            found.append(Result(check.name, check.description, check.severity, "no values to check yet", None))
         else:
             alarmed = rows[rows["is_open"].astype(bool)]
-            found.append(Result(check.name, check.description, told(alarmed, rows, MODEL_SERIES), alarmed.empty))
+            message = told(alarmed, rows, MODEL_SERIES)
+            found.append(Result(check.name, check.description, check.severity, message, alarmed.empty))
     return found
 
 

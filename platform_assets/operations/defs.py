@@ -79,15 +79,17 @@ def remove_landed_files(
     return removed
 
 
-@dg.op(description="Delete old runs from Dagster's history; runs that made an asset lose only their log lines.")
+@dg.op(
+    description="Delete old runs from Dagster's history; runs that made an asset lose their log lines and old checks."
+)
 def forget_old_runs(
     context: dg.OpExecutionContext, database: dg.ResourceParam[Database], run_retention: dg.ResourceParam[timedelta]
 ) -> dict[str, int]:
-    """Return the number of deleted runs and log lines."""
+    """Return the number of deleted runs, and of deleted log lines and check results."""
     from platform_assets.operations.run_history import forget_old_runs as forget
 
     runs, lines = forget(context.instance, database, run_retention)
-    context.log.info("runs deleted: %s; log lines of other runs deleted: %s", runs, lines)
+    context.log.info("runs deleted: %s; log lines and check results of other runs deleted: %s", runs, lines)
     return {"runs": runs, "log lines": lines}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from platform_assets.base.errors import PlatformError, TableError
 from platform_assets.models.registry import ERASED_TAG, IMPORTED_TAG, UNDONE_TABLES, champion_or_newest
 from platform_assets.monitoring.drift.history import Stream
+from platform_assets.monitoring.drift.logged_rows import LOGGED
 from platform_assets.monitoring.real_performance import real_performance
 from platform_assets.operations.backup_record import newest_backup
 from platform_assets.training.training_results import REPRODUCED_TAG
@@ -205,15 +206,13 @@ class _Model:
         yield Requirement("audit", not found, told, "see `platform-assets audit`" if found else "")
 
     def drift(self) -> Iterator[Requirement]:
-        incoming = self.spec.incoming
-        if incoming is None:
-            mend = f"declare `incoming` in the model.py of {self.spec.domain}"
-            yield Requirement("drift watch", is_met=False, found="no table collects its new rows", mend=mend)
-            return
-        newest = self.services.drift_history.newest(Stream(self.spec.name, incoming.table))
+        tables = [LOGGED.table, *([self.spec.incoming.table] if self.spec.incoming else [])]
+        measured = [self.services.drift_history.newest(Stream(self.spec.name, table)) for table in tables]
+        newest = max((one for one in measured if one), key=lambda one: one.measured_at, default=None)
         if newest is None:
-            mend = f"land rows in {incoming.table}, and measure them"
-            yield Requirement("drift watch", is_met=False, found="no batch was measured", mend=mend)
+            mend = "launch the job `monitor` after the service has predicted"
+            found = "no new rows were compared with the training rows"
+            yield Requirement("drift watch", is_met=False, found=found, mend=mend)
             return
         found = f"batch {newest.name} was measured at {newest.measured_at:%Y-%m-%d %H:%M} UTC"
         yield Requirement("drift watch", is_met=True, found=found)

@@ -1,8 +1,8 @@
 """Remove old runs from Dagster's history.
 
-Runs that made or checked an asset are kept with these events, because Dagster derives the state of assets from them,
-and tables and models refer to them. Runs with a run key are kept too, because a sensor must not launch them again. Only
-the log lines of these runs are removed.
+Runs that made an asset are kept with these events, because Dagster derives the state of assets from them, and tables
+and models refer to them. The newest evaluation of each check is kept, because it is the state of the check. Runs with
+a run key are kept too, because a sensor must not launch them again. The log lines of these runs are removed.
 """
 
 from __future__ import annotations
@@ -20,22 +20,35 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Database
 
 _OLD = b"""
-select run_id,
+select run_id from runs where status in ('SUCCESS', 'FAILURE', 'CANCELED')
+and coalesce(end_time, extract(epoch from update_timestamp)) < extract(epoch from now() - %s)
+"""
+# Evaluations contain plots, so they would soon be the largest part of the history.
+_EVALUATIONS = b"""
+delete from asset_check_executions old where run_id = any(%s) and exists (
+    select from asset_check_executions later
+    where (later.asset_key, later.check_name) = (old.asset_key, old.check_name)
+    and later.partition is not distinct from old.partition
+    and later.id > old.id and later.execution_status <> 'PLANNED'
+) returning evaluation_event_storage_id
+"""
+_EVENTS = b"delete from event_logs where id = any(%s)"
+_KEPT = b"""
+select run_id from runs r where run_id = any(%s) and (
     exists (select from event_logs e where e.run_id = r.run_id and e.asset_key is not null)
     or exists (select from asset_check_executions c where c.run_id = r.run_id)
     or exists (select from run_tags t where t.run_id = r.run_id and t.key = 'dagster/run_key')
-from runs r
-where status in ('SUCCESS', 'FAILURE', 'CANCELED')
-and coalesce(end_time, extract(epoch from update_timestamp)) < extract(epoch from now() - %s)
+)
 """
 _LINES = b"""
 delete from event_logs where run_id = any(%s) and asset_key is null and (
     dagster_event_type is null
+    or dagster_event_type = 'ASSET_CHECK_EVALUATION_PLANNED'
     or dagster_event_type !~ '^(PIPELINE_(START|SUCCESS|FAILURE|CANCELED)|ASSET_.*|STEP_FAILURE|FRESHNESS_.*)$'
 )
 """
 RUNS_AT_ONCE = 1_000
-"""Number of runs whose log lines are deleted in one transaction."""
+"""Number of runs whose events are deleted in one transaction."""
 
 
 def forget_old_runs(instance: DagsterInstance, database: Database, age: timedelta) -> tuple[int, int]:
@@ -52,7 +65,7 @@ def forget_old_runs(instance: DagsterInstance, database: Database, age: timedelt
 
     Returns
     -------
-    Number of deleted runs, and of deleted log lines of the other runs.
+    Number of deleted runs, and of deleted log lines and check results of the other runs.
 
     Raises
     ------
@@ -60,14 +73,19 @@ def forget_old_runs(instance: DagsterInstance, database: Database, age: timedelt
         The database does not respond.
     """
     with closing(database.connect("dagster")) as connection:
-        old: dict[str, bool] = dict(connection.execute(_OLD, [age]).fetchall())
-        kept = [run for run, is_kept in old.items() if is_kept]
-        lines = 0
-        for first in range(0, len(kept), RUNS_AT_ONCE):
-            lines += connection.execute(_LINES, [kept[first : first + RUNS_AT_ONCE]]).rowcount
-    for run, is_kept in old.items():
+        old = [run for (run,) in connection.execute(_OLD, [age])]
+        kept, lines = set(), 0
+        for first in range(0, len(old), RUNS_AT_ONCE):
+            runs = old[first : first + RUNS_AT_ONCE]
+            with connection.transaction():
+                events = [event for (event,) in connection.execute(_EVALUATIONS, [runs])]
+                lines += connection.execute(_EVENTS, [events]).rowcount
+                some = [run for (run,) in connection.execute(_KEPT, [runs])]
+                lines += connection.execute(_LINES, [some]).rowcount
+            kept.update(some)
+    for run in old:
         instance.compute_log_manager.delete_logs(prefix=[run])
         shutil.rmtree(Path(instance.storage_directory()) / run, ignore_errors=True)
-        if not is_kept:
+        if run not in kept:
             instance.delete_run(run)
     return len(old) - len(kept), lines

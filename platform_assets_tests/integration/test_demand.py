@@ -20,7 +20,7 @@ from platform_assets.domains.esios_demand.issued_forecasts import IssuedForecast
 from platform_assets.domains.esios_demand.issuing import issue
 from platform_assets.domains.esios_demand.model import MODEL
 from platform_assets.domains.esios_demand.months import MADRID, months_around, today
-from platform_assets.domains.esios_demand.schemas import DEMAND_FEATURES, FORECAST_ERRORS, FORECASTS
+from platform_assets.domains.esios_demand.schemas import DEMAND_FEATURES, DEMAND_FORECAST, FORECAST_ERRORS, FORECASTS
 from platform_assets.domains.esios_demand.settings import EsiosSettings
 from platform_assets.monitoring.real_performance import real_performance
 from platform_assets.orchestration.in_process_runs import partition_tags
@@ -35,6 +35,7 @@ from platform_assets_tests.service import api, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import date
     from pathlib import Path
 
 DAY = timedelta(days=1)
@@ -85,7 +86,7 @@ def team(tmp_path: Path, database_url: str) -> Iterator[Team]:
             lake_uri="memory://",
             rate_limit="off",
         )
-        with closing(Services(settings, (own,))) as services:
+        with closing(Services(settings, (own,), traced_answers)) as services:
             yield Team(series, services)
 
 
@@ -100,9 +101,13 @@ def test_a_forecast_is_issued_before_its_day_and_its_error_known_after_it(team: 
     team.run(*HARVEST, days_back=70)
     services, issued = team.services, IssuedForecasts(lambda: team.services.database)
     features = services.tables.scan(DEMAND_FEATURES.name)
-    assert "has no champion" in issue(features, services.current_champions, issued, then.astimezone(UTC)).reason
+    made_from = services.tables.current(DEMAND_FEATURES.name)
+    assert made_from is not None
+    inputs = {DEMAND_FEATURES.name: made_from.version}
+    champions = services.current_champions
+    assert "has no champion" in issue(features, inputs, champions, issued, then.astimezone(UTC)).reason
     approval = team.promote()
-    found = issue(features, services.current_champions, issued, then.astimezone(UTC))
+    found = issue(features, inputs, champions, issued, then.astimezone(UTC))
     assert (found.day, found.hours, found.incomplete) == (day, hours, ())
     assert services.tables.current(FORECASTS.name) is None
 
@@ -128,7 +133,20 @@ def test_a_forecast_is_issued_before_its_day_and_its_error_known_after_it(team: 
     assert answer["issued_at"] == f"{then.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     assert [one["demand_mw"] for one in answer["hours"]] == of_day.sort_values("datetime_utc")["forecast_mw"].tolist()
 
-    with closing(Services(services.settings, services.of_domains, traced_answers)) as opened:
-        [traced] = opened.tracer.trace(str(day), 1).answers
-    assert (traced.model, traced.version, traced.approval_id) == (MODEL.name, 1, approval)
-    assert traced.answer["demand_mw"] == answer["hours"][0]["demand_mw"]
+    demand_trace(services, day, inputs, (approval, answer["hours"][0]["demand_mw"]))
+
+
+def demand_trace(services: Services, day: date, inputs: dict[str, int], answered: tuple[int, float]) -> None:
+    """Check the trace of the first hour: its answer, the features as served, and the demand behind them."""
+    trace = services.tracer.trace(str(day), 1)
+    [traced] = trace.answers
+    assert (traced.model, traced.version) == (MODEL.name, 1)
+    assert (traced.approval_id, traced.answer["demand_mw"]) == answered
+    of_features, of_demand = traced.rows
+    version = inputs[DEMAND_FEATURES.name]
+    assert (traced.inputs, of_features.version, traced.missing) == (inputs, version, [])
+    assert traced.features["lag_7d_mw"] == traced.answer["naive_d7_mw"]
+    lags = {row.values["demand_forecast"] for row in of_demand.rows}
+    assert {traced.features["lag_2d_mw"], traced.features["lag_7d_mw"], traced.features["lag_14d_mw"]} <= lags
+    assert {DEMAND_FEATURES.name, DEMAND_FORECAST.name} <= {table.name for table in trace.tables}
+    assert version in services.pinned_tables()[DEMAND_FEATURES.name]

@@ -60,6 +60,7 @@ def measured(services: Services) -> None:
         points = [
             Point("predictions", 100.0 - 60 * alarm, judged=4.6, noise=0.1, is_open=alarm),
             Point("agreement", 0.9, low=0.85, high=0.95, told="as in the holdout"),
+            Point("champion_age", 200.0, told="too old", is_open=alarm),
             Point("failed", 0.0, told="measured"),
         ]
         rows += as_rows(MODEL, TODAY - timedelta(days=ago), points)
@@ -81,7 +82,7 @@ def test_the_overview_shows_models_with_alarms_first_and_tables(app: FastAPI, pe
     assert "Tables with an alarm: 1." in page
     assert page.index(MODEL) < page.index("credit_risk_model")
     assert "Predictions per day: 40 on " in page
-    assert "<strong>credit_risk/loans</strong>, freshness is as usual:" in page
+    assert "<strong>credit_risk/loans</strong>, freshness is as usual: failed. " in page
     assert "Launch the job <code>monitor</code>" in page
 
 
@@ -96,6 +97,7 @@ def test_a_model_has_its_checks_charts_and_incidents(services: Services, app: Fa
     )
     page = Visitor(app).sign_in(people.rita).see(PAGE).text
     assert "<strong>volume is as usual</strong>: failed." in page
+    assert "<strong>champion is recent</strong>: warning. too old" in page
     assert "<strong>latency is as usual</strong>: no result. no values to check yet" in page
     assert 'aria-label="Predictions per day from ' in page
     assert "lowest 40 predictions, highest 100 predictions, 1 day with an alarm" in page

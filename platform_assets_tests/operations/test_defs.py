@@ -202,6 +202,34 @@ def test_upkeep_forgets_old_runs_except_those_that_made_an_asset(services: Servi
 
 
 @pytest.mark.requirement("PLT-10")
+def test_upkeep_keeps_the_newest_result_of_each_check(services: Services) -> None:
+    with dagster_instance() as instance:
+
+        @dg.asset
+        def prices() -> None: ...
+
+        @dg.asset_check(asset=prices)
+        def are_positive() -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=True)
+
+        dg.materialize([prices], instance=instance)
+        checked = [
+            dg.materialize(
+                [are_positive, prices], selection=dg.AssetSelection.checks(are_positive), instance=instance
+            ).run_id
+            for _ in range(3)
+        ]
+        with services.database.connect("dagster") as connection:
+            connection.execute("update runs set end_time = end_time - 86400 * 91 where run_id = any(%s)", [checked])
+        assert do_upkeep(services).output_for_node("forget_old_runs")["runs"] == 2
+        assert [run for run in checked if instance.get_run_by_id(run)] == checked[-1:]
+        key = dg.AssetCheckKey(prices.key, "are_positive")
+        newest = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+        assert (newest.run_id, newest.status.value) == (checked[-1], "SUCCEEDED")
+        assert newest.event is not None
+
+
+@pytest.mark.requirement("PLT-10")
 def test_upkeep_deletes_old_measurements_except_the_newest_of_a_model(services: Services) -> None:
     with services.database.connect("platform") as connection:
         connection.execute(

@@ -8,10 +8,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 
 from platform_assets.models.registry import UNDONE_TABLES
+from platform_assets.monitoring.drift.logged_rows import of_requests
 from platform_assets.operations.backup_record import Backup, record_backup
 from platform_assets.operations.readiness import Requirement, readiness
 from platform_assets.services import Services
@@ -37,6 +39,13 @@ def services(tmp_path: Path, database_url: str) -> Iterator[Services]:
 
 def examined(services: Services) -> dict[str, Requirement]:
     return {found.name: found for found in readiness(services, ONE_CANDIDATE)}
+
+
+def measure_requests(services: Services) -> None:
+    """Measure the drift of some requested rows."""
+    at = pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * 9, pa.timestamp("us", "UTC"))
+    rows = pa.table({"day": ["2026-01-01"] * 9, "at": at, "heat": [0.1] * 9, "noise": [0.2] * 9})
+    services.drift_monitor.measure(of_requests(ONE_CANDIDATE), "a run", services.engine.as_expression(rows))
 
 
 @pytest.mark.requirement("PLT-11")
@@ -66,7 +75,9 @@ def test_each_gap_is_named_with_its_fix_and_can_be_closed(services: Services) ->
     services.registry.set_tags(version.name, version.version, {REPRODUCED_TAG: "2026-01-01 00:00 UTC"})
     record_backup(services.database, Backup(datetime.now(UTC) - timedelta(days=6), "/backup on a machine"), "", 0)
     publish(services.tables, services.engine, readings(1_200 + ONE_CANDIDATE.retraining.min_new_rows))
+    measure_requests(services)
     found = examined(services)
+    assert found["drift watch"].is_met
     assert (found["reproduced"].found, found["reproduced"].is_met) == ("identical on 2026-01-01 00:00 UTC", True)
     assert found["backup"].is_met
     assert not found["freshness"].is_met

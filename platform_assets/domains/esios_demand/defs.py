@@ -129,7 +129,9 @@ def forecasts(
         # Hold the lock until the rows are in the lake, so that two runs do not add the same rows.
         held.enter_context(database.lock(schemas.FORECASTS.name))
         adopt_lost(issued, tables)
-        facts = metadata.of_issue(issue(demand_features, current_champions, issued, datetime.now(UTC)))
+        read = tables.current(schemas.DEMAND_FEATURES.name)
+        inputs = {schemas.DEMAND_FEATURES.name: read.version} if read else {}
+        facts = metadata.of_issue(issue(demand_features, inputs, current_champions, issued, datetime.now(UTC)))
         context.add_asset_metadata(facts)
         if WAITS in facts:
             context.log.warning("no forecast was issued: %s", facts[WAITS])

@@ -8,7 +8,7 @@ from platform_assets.domains.esios_demand.schemas import FORECASTS
 from platform_assets.lake.online_tables import plain_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import date
 
     import pyarrow as pa
@@ -21,7 +21,7 @@ _TIMES = {column.name for column in FORECASTS.columns if column.type == "timesta
 _READ = ", ".join(f"{name} at time zone 'UTC' as {name}" if name in _TIMES else name for name in COLUMNS)
 _WRITE = ", ".join("%s at time zone 'UTC'" if name in _TIMES else "%s" for name in COLUMNS)
 _INSERT = (
-    f"insert into esios_demand.forecasts ({', '.join(COLUMNS)}) values ({_WRITE}) on conflict do nothing"  # noqa: S608 - the names are constants
+    f"insert into esios_demand.forecasts ({', '.join(COLUMNS)}, inputs) values ({_WRITE}, %s) on conflict do nothing"  # noqa: S608 - the names are constants
 ).encode()
 _OF_DAY = f"select {_READ} from esios_demand.forecasts where local_day = %s order by datetime_utc".encode()  # noqa: S608 - the names are constants
 _AFTER = f"select {_READ} from esios_demand.forecasts where local_day > %s order by datetime_utc".encode()  # noqa: S608 - the names are constants
@@ -40,20 +40,25 @@ class IssuedForecasts:
     def __init__(self, database: Callable[[], Database]) -> None:
         self._database = database
 
-    def add(self, rows: Iterable[dict[str, Any]]) -> int:
+    def add(self, rows: Iterable[dict[str, Any]], inputs: Mapping[str, int]) -> int:
         """Add forecasts in one transaction, and return the number of new rows. Hours with a forecast keep it.
 
         Parameters
         ----------
         rows
             Values by the column names of `schemas.FORECASTS`, times in UTC without an offset.
+        inputs
+            Versions of the lake's tables that the features came from, by table; empty if they are unknown.
 
         Raises
         ------
         DatabaseError
             The database does not answer. Nothing was added.
         """
-        values = [[row[name] for name in COLUMNS] for row in rows]
+        from psycopg.types.json import Jsonb
+
+        made_from = Jsonb(dict(inputs)) if inputs else None
+        values = [[*(row[name] for name in COLUMNS), made_from] for row in rows]
         with (
             plain_errors(FORECASTS.name),
             self._database().pooled() as connection,

@@ -20,7 +20,7 @@ from platform_assets.domains.esios_demand.schemas import FEATURES, FORECASTS, LE
 from platform_assets.engine.query_engine import as_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import pyarrow as pa
 
@@ -67,13 +67,21 @@ class Issue:
     incomplete: tuple[str, ...] = ()
 
 
-def issue(demand_features: Expression, champions: CurrentChampions, issued: IssuedForecasts, now: datetime) -> Issue:
+def issue(
+    demand_features: Expression,
+    inputs: Mapping[str, int],
+    champions: CurrentChampions,
+    issued: IssuedForecasts,
+    now: datetime,
+) -> Issue:
     """Issue the forecast of the day after the newest harvest, unless the day has one or has begun.
 
     Parameters
     ----------
     demand_features
         One row per hour, with the columns of `schemas.DEMAND_FEATURES`.
+    inputs
+        Version of the table that these rows were read from, by table. It is stored with the forecast.
     champions
         Loads the champion.
     issued
@@ -108,7 +116,7 @@ def issue(demand_features: Expression, champions: CurrentChampions, issued: Issu
             "every_hour_is_present"
         )
     factor = interval_factor(missed_shares(issued.after(BEGINNING).to_pandas(), demand_features))
-    added = issued.add(forecast_rows(rows, live, factor, now))
+    added = issued.add(forecast_rows(rows, live, factor, now), inputs)
     incomplete = tuple(name for name in FEATURE_NAMES if rows[name].isna().any())
     # Nothing is added if another run issued the forecast in the meantime.
     return Issue(day, added, live=live, factor=factor, incomplete=incomplete) if added else Issue(day)
@@ -127,7 +135,7 @@ def adopt_lost(issued: IssuedForecasts, tables: TableStore) -> None:
     in_database = issued.last_day() or BEGINNING
     if tables.last_batch(FORECASTS.name) > in_database.toordinal():
         lake = tables.scan(FORECASTS.name)
-        issued.add(lake.filter(lake.local_day > in_database).to_pyarrow().to_pylist())
+        issued.add(lake.filter(lake.local_day > in_database).to_pyarrow().to_pylist(), {})
 
 
 def batch_number(forecasts: pa.Table) -> int:

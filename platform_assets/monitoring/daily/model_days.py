@@ -133,12 +133,24 @@ def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple
             yield when.today, Point("drift", math.nan, is_open=True, told=f"not measured: {error}")
     streams = {_REQUESTED: LOGGED.table} | ({"new rows": spec.incoming.table} if spec.incoming else {})
     for of_rows, table in streams.items():
-        opened: set[str] = set()
+        opened: dict[str, int] = {}
         for one in sources.drift_history.days(Stream(spec.name, table), when.start - _LOOK_BACK):
-            # After an alarm, the evidence restarts. While the drift lasts, it exceeds that of a usual day.
-            opened = {name for name, now in one.drift.items() if now.alarm or (name in opened and now.evidence > 1)}
+            opened = _days_since_alarm(one, opened)
             if one.day >= when.start:
                 yield from ((one.day, point) for point in _of_day(one, of_rows, opened))
+
+
+def _days_since_alarm(measured: MeasuredDay, before: Mapping[str, int]) -> dict[str, int]:
+    """Return the features whose alarm is open, with the number of measured days since the alarm.
+
+    After an alarm, the evidence restarts at 0. Without drift, its mean is then at most the number of days since.
+    """
+    days = {
+        name: 0 if now.alarm else before[name] + 1
+        for name, now in measured.drift.items()
+        if now.alarm or name in before
+    }
+    return {name: since for name, since in days.items() if since == 0 or measured.drift[name].evidence > since}
 
 
 def _of_day(measured: MeasuredDay, of_rows: str, opened: Collection[str]) -> Iterator[Point]:
@@ -179,7 +191,8 @@ def _agreement(
 ) -> list[Point]:
     found = sources.labels.joined(spec, champion.version, champion.request_id)
     if not len(found.labels):
-        return []
+        # Say so, because otherwise an alarm about the champion before would stay open.
+        return [Point("agreement", math.nan, told=f"no prediction of version {champion.version} has a label yet")]
     every = Proxy(0, math.nan, math.nan)
     if champion.threshold is not None:
         with plain_database_errors(sources.connect) as connection:

@@ -43,17 +43,18 @@ def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
     Parameters
     ----------
     counts
-        Counts at the end of each day, oldest first. Corrected labels may lower them.
+        Counts at the end of each day, oldest first. If corrected labels lower them, earlier counts are lowered too.
     tolerated
         Largest share of disagreements that is as good as in the holdout.
     """
     import numpy as np
 
-    capital, before = np.full(len(STAKES), -np.inf), Disagreements(0, 0)
-    for now in counts:
-        wrong = max(now.disagreeing - before.disagreeing, 0)
-        right = max(now.labelled - before.labelled - wrong, 0)
-        capital, before = after_day(capital, np.array(wrong), np.array(right), tolerated), now
+    found = np.array([(one.disagreeing, one.labelled - one.disagreeing) for one in counts])
+    # Today's counts are the corrected ones, so a day has no more of them than later days.
+    lowest = np.minimum.accumulate(found[::-1])[::-1]
+    capital = np.full(len(STAKES), -np.inf)
+    for wrong, right in np.diff(lowest, axis=0, prepend=[[0, 0]]):
+        capital = after_day(capital, wrong, right, tolerated)
     return float(total(capital))
 
 

@@ -13,6 +13,7 @@ from platform_assets.monitoring.trace.declarations import LOG, TracedAnswers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from datetime import timedelta
 
     import psycopg
 
@@ -162,13 +163,15 @@ def batches_of(connect: Connect, file_digest: str) -> set[int]:
         return {batch for (batch,) in connection.execute(query, [file_digest])}
 
 
-def tables_named_by_answers(connect: Connect, declared: Sequence[TracedAnswers]) -> dict[str, set[int]]:
+def tables_named_by_answers(connect: Connect, declared: Sequence[TracedAnswers], age: timedelta) -> dict[str, set[int]]:
     """Return the lake's table versions that the stored answers were made from, by table.
 
     Parameters
     ----------
     connect, declared
         As in `find_answers`.
+    age
+        Older answers are ignored. Some kinds of answers, such as issued forecasts, are never deleted.
 
     Raises
     ------
@@ -177,19 +180,19 @@ def tables_named_by_answers(connect: Connect, declared: Sequence[TracedAnswers])
     """
     from psycopg import sql
 
-    queries = [
-        sql.SQL(
-            "select inputs from platform.online_versions where name || '@' || version in (select {} from {})"
-        ).format(sql.Identifier(kind.stored.read_from), sql.Identifier(*kind.stored.name.split(".")))
-        for kind in _kinds(declared)
-        if kind.stored.read_from
-    ] + [
-        sql.SQL("select distinct {0} from {1} where {0} is not null").format(
-            sql.Identifier(kind.stored.inputs), sql.Identifier(*kind.stored.name.split("."))
+    def of_stored(column: str, stored: AnswerTable) -> sql.Composed:
+        return sql.SQL("select distinct {0} from {1} where {0} is not null and {2} > now() - %(age)s").format(
+            sql.Identifier(column), sql.Identifier(*stored.name.split(".")), sql.Identifier(stored.at)
         )
-        for kind in _kinds(declared)
-        if kind.stored.inputs
-    ]
+
+    stored = [kind.stored for kind in _kinds(declared)]
+    queries = [
+        sql.SQL("select inputs from platform.online_versions where name || '@' || version in ({})").format(
+            of_stored(one.read_from, one)
+        )
+        for one in stored
+        if one.read_from
+    ] + [of_stored(one.inputs, one) for one in stored if one.inputs]
     with plain_errors("predictions"), connect() as connection, connection.transaction():
-        rows = [row for query in queries for row in connection.execute(query)]
+        rows = [row for query in queries for row in connection.execute(query, {"age": age})]
     return grouped(pair for (inputs,) in rows for pair in inputs.items())

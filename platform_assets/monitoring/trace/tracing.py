@@ -97,7 +97,7 @@ class Tracer:
             approval_id=found.row[stored.approval],
             at=found.row[stored.at],
             caller=found.value(stored.caller),
-            subject=found.value(stored.subject),
+            subject=None if found.value(stored.subject) is None else str(found.value(stored.subject)),
             answer=as_json(found.answer),
             features=as_json(features),
             read_from=found.value(stored.read_from),

@@ -39,13 +39,13 @@ def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def before_the_commit(issued: IssuedForecasts, rows: Any) -> int:
+def before_the_commit(issued: IssuedForecasts, rows: Any, inputs: Any) -> int:
     psycopg.Transaction.__exit__ = die  # type: ignore[assignment,method-assign]  # the process ends there
-    return ADD(issued, rows)
+    return ADD(issued, rows, inputs)
 
 
-def after_the_commit(issued: IssuedForecasts, rows: Any) -> int:
-    added = ADD(issued, rows)
+def after_the_commit(issued: IssuedForecasts, rows: Any, inputs: Any) -> int:
+    added = ADD(issued, rows, inputs)
     die()
     return added
 

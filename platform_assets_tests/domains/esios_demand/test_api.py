@@ -35,7 +35,9 @@ def services(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory
         services = Services(
             Settings(home=home, database_url=SecretStr(url), migration_database_url=owner, rate_limit="off")
         )
-        IssuedForecasts(lambda: services.database).add(issued(date(2017, 3, 25), date(2017, 3, 26), date(2017, 10, 29)))
+        IssuedForecasts(lambda: services.database).add(
+            issued(date(2017, 3, 25), date(2017, 3, 26), date(2017, 10, 29)), {}
+        )
         yield services
         services.close()
 

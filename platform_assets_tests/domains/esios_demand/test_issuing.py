@@ -56,7 +56,7 @@ def issue_on(
     now: datetime | None = None,
 ) -> Issue:
     features = demand_features(series(values or series_until(today), morning_of(today)))
-    return issue(features, champion, issued, now or at_ten(today))
+    return issue(features, {}, champion, issued, now or at_ten(today))
 
 
 @pytest.mark.requirement("ESI-7")
@@ -81,7 +81,7 @@ def test_the_next_day_is_forecast_once_and_never_changed(issued: IssuedForecasts
     again = issue_on(TODAY, issued, Steady(4, plus=500), now=at_ten(TODAY) + HOUR)
     assert (again.hours, again.reason) == (0, "")
     # Another run that started at the same time, and had not seen the forecast.
-    assert issued.add([{**row, "demand_mw": row["demand_mw"] + 1} for row in rows]) == 0
+    assert issued.add([{**row, "demand_mw": row["demand_mw"] + 1} for row in rows], {}) == 0
     assert issued.of_day(TOMORROW) == rows
     with psycopg.connect(database_url) as connection, pytest.raises(psycopg.Error, match=r"append-only|permission"):
         connection.execute("update esios_demand.forecasts set demand_mw = 1")

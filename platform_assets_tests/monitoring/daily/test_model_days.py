@@ -155,6 +155,16 @@ def test_planted_faults_of_the_last_days_raise_the_alarms_of_their_checks(servic
     assert {"volume_is_as_usual", "failures_are_as_usual", "requested_rows_are_as_in_training"} <= found
 
 
+@pytest.mark.requirement("MON-1")
+def test_the_alarm_of_drift_closes_when_usual_days_return(service: Service) -> None:
+    for day in range(12, 6, -1):
+        service.answer(day, 60, shift=1.5 if day < 9 else 0.0)
+    assert "requested_rows_are_as_in_training" in service.alarms(NOW - timedelta(days=6))
+    for day in range(6, 0, -1):
+        service.answer(day, 60)
+    assert "requested_rows_are_as_in_training" not in service.alarms()
+
+
 @pytest.mark.requirement("MON-1", "MON-5")
 def test_labels_that_disagree_raise_an_alarm_and_a_promotion_starts_anew(service: Service) -> None:
     service.answer(1, 60, approval=service.promote())
@@ -166,6 +176,8 @@ def test_labels_that_disagree_raise_an_alarm_and_a_promotion_starts_anew(service
     today = service.values(0)
     assert (today["labelled"], today["disagreeing"], today["agreement"]) == (60, 60, 0.0)
     assert today["champion_age"] == pytest.approx(0, abs=0.1)
+    promote(service.ledger, 2, model=SPEC.name, threshold=0.5)
+    assert "labels_agree_with_predictions" not in service.alarms(NOW + timedelta(days=1))
 
 
 @pytest.mark.requirement("MON-1")

@@ -37,6 +37,8 @@ def test_flipped_labels_are_found_the_next_day_after_months_without_fault() -> N
 def test_the_tolerated_share_is_no_evidence_and_corrections_do_not_fail() -> None:
     assert evidence(counts(40, TOLERATED, 90), TOLERATED) < 50
     assert evidence([Disagreements(100, 10), Disagreements(90, 5), Disagreements(100, 6)], TOLERATED) < 3
+    # All labels were wrong, and have been corrected since.
+    assert evidence([Disagreements(100, 90), Disagreements(120, 5)], TOLERATED) < 3
     assert tolerated_share(1.0) == 0.025
     assert tolerated_share(0.0) < 1
 

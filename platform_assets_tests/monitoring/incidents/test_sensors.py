@@ -1,4 +1,4 @@
-"""The sensors: a planted fault of each kind is seen, alerted once, and closed by recovery."""
+"""What the sensors find in Dagster's history, and when it has ended. `integration/test_monitoring.py` has all kinds."""
 
 from __future__ import annotations
 
@@ -6,34 +6,26 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import dagster as dg
 import pytest
-from dagster._core.definitions.freshness import FreshnessState
 from dagster._core.definitions.run_status_sensor_definition import RunStatusSensorCursor
 from dagster._serdes import serialize_value
 
 from platform_assets.models.registry import MemoryRegistry
-from platform_assets.monitoring.incidents import problems
-from platform_assets.monitoring.incidents.kinds import KINDS
 from platform_assets.monitoring.incidents.sensors import position
-from platform_assets.monitoring.incidents.watch import Watch
-from platform_assets.operations import servers
-from platform_assets.operations.supervisor import ServerEnded
 from platform_assets.orchestration import history
 from platform_assets.orchestration.storage import dagster_instance
-from platform_assets.serving.live_models import ModelState
 from platform_assets_tests.approval.promotions import Works
-from platform_assets_tests.approval.proposals import MODEL, prepared
-from platform_assets_tests.monitoring.incidents.conftest import Desk, desk
-from platform_assets_tests.monitoring.incidents.plant import OWNER, PRICES, SALES, Plant
-from platform_assets_tests.monitoring.incidents.receivers import mail_server, webhook
+from platform_assets_tests.approval.proposals import prepared
+from platform_assets_tests.monitoring.incidents.conftest import desk
+from platform_assets_tests.monitoring.incidents.plant import OWNER, PRICES, Plant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import dagster as dg
+
     from platform_assets.database.connections import Database
-    from platform_assets.monitoring.incidents.problems import Findings
 
 HOUR = timedelta(hours=1)
 
@@ -62,120 +54,6 @@ def plant(new_plant: Plant) -> Plant:
 
 def causes(plant: Plant) -> list[str]:
     return sorted(one.cause for one in plant.desk.incidents.list())
-
-
-class Outside:
-    """What `serve` and `up` look at, with faults that can be switched on."""
-
-    def __init__(self, at: Desk, database: Database, folder: Path) -> None:
-        self.at = at
-        self.database = database
-        self.folder = folder
-        self.broken = False
-
-    def look(self) -> None:
-        Watch([self.champions, self.disk, self.daemon, self.lookout], self.at.incidents, self.at.delivery).look()
-
-    def champions(self) -> Findings:
-        since = datetime.now(UTC) - HOUR
-        state = ModelState(failure="the file is gone", failing_since=since) if self.broken else ModelState()
-        return problems.champions({MODEL: state}, {MODEL: ("team:risk",)})
-
-    def disk(self) -> Findings:
-        free = 1 << 30 if self.broken else 1 << 40
-        return problems.disk(self.folder, lambda _: (1 << 41, free))
-
-    def lookout(self) -> Findings:
-        return problems.lookout(self.at.incidents, datetime.now(UTC) - HOUR)
-
-    def daemon(self) -> Findings:
-        return problems.daemon(self.database, datetime.now(UTC) - (HOUR if self.broken else timedelta(0)))
-
-    # The names that `servers.watched` uses.
-    @property
-    def incidents(self) -> object:
-        return self.at.incidents
-
-    @property
-    def delivery(self) -> object:
-        return self.at.delivery
-
-    def watch(self, **_: object) -> Watch:
-        return Watch([], self.at.incidents, self.at.delivery)
-
-
-def plant_faults(plant: Plant, outside: Outside) -> None:
-    plant.broken = {"run", "check"}
-    assert not plant.materialise()
-    plant.instance.report_runless_asset_event(
-        dg.AssetCheckEvaluation(
-            check_name="sales_are_unique",
-            passed=False,
-            metadata={},
-            asset_key=SALES,
-            severity=dg.AssetCheckSeverity.ERROR,
-        )
-    )
-    plant.ticked("sales_arrived", timedelta(minutes=3), "no such folder")
-    plant.ticked("prices_arrived", HOUR)
-    plant.became(FreshnessState.FAIL)
-    plant.works.ask(plant.works.train(), lifetime=timedelta(0))
-    plant.works.ledger.expire()
-    plant.works.file(plant.works.crown("champion", "other_model")).unlink()
-    assert plant.run("audit")
-    outside.broken = True
-    with pytest.raises(ServerEnded), servers.watched(outside):  # type: ignore[arg-type]  # only what it uses
-        raise ServerEnded("MLflow ended with exit code 1; its last lines:\n  GET /client/5008804")
-
-
-def mend_faults(plant: Plant, outside: Outside) -> None:
-    plant.broken = set()
-    assert plant.materialise()
-    plant.ticked("sales_arrived", timedelta(0))
-    plant.ticked("prices_arrived", timedelta(0))
-    plant.became(FreshnessState.PASS)
-    plant.works.ask(plant.works.train("next"))
-    plant.works.promoter.audit_everything = list  # type: ignore[method-assign]  # nothing is altered any more
-    assert plant.run("audit")
-    outside.broken = False
-    with servers.watched(outside):  # type: ignore[arg-type]  # only what it uses
-        pass
-
-
-@pytest.mark.requirement("MON-3", "ESI-6")
-def test_a_planted_fault_of_each_kind_is_seen_alerted_once_and_closed_by_recovery(
-    database: Database, tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    works = Works(prepared(database), MemoryRegistry(), tmp_path, database.lock)
-    with webhook(503, 200) as hook, mail_server() as box:
-        at = desk(database, {"default": [hook.url], OWNER: ["shop@example.org"]}, box.url)
-        plant, outside = Plant(at, works, instance), Outside(at, database, tmp_path)
-        plant.look()
-        outside.look()
-        assert at.incidents.list() == []
-        plant_faults(plant, outside)
-        for _ in range(3):
-            plant.look()
-            outside.look()
-        opened = {one.kind: one for one in at.incidents.list()}
-        assert set(opened) == set(KINDS)
-        assert opened["server_ended"].title == "MLflow ended with exit code 1"
-        # The first request was refused, so the webhook received one message twice.
-        states = [(one["state"], one["event"]) for one in hook.received[1:]]
-        by_mail = {"run_failed", "check_failed"}
-        assert sorted(states) == sorted(("opened", kind) for kind in KINDS if kind not in by_mail)
-        assert len(box.mails) == len(by_mail)
-        assert {one["To"] for one in box.mails} == {"shop@example.org"}
-        mend_faults(plant, outside)
-        # A champion counts as loaded when no process has reported it for three minutes.
-        at.pass_time(timedelta(minutes=4))
-        for _ in range(2):
-            plant.look()
-            outside.look()
-        assert at.incidents.list() == []
-        closed = [one["event"] for one in hook.received if one["state"] == "closed"]
-        assert sorted(closed) == sorted(kind for kind in KINDS if kind not in by_mail)
-        assert len(box.mails) == 2 * len(by_mail)
 
 
 @pytest.mark.requirement("MON-3")

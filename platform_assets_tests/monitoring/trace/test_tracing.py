@@ -340,4 +340,7 @@ def test_a_domain_declares_a_table_of_answers_with_its_inputs(shop: Shop) -> Non
             {"mw": found[0].row["mw"]},
         )
         assert find_answers(connect, declared, "es:no day", None, 2) == ([], 0)
-        assert tables_named_by_answers(connect, declared)["esios_demand/demand_forecast"] == {4}
+        named = tables_named_by_answers(connect, declared, timedelta(days=1))
+        assert named["esios_demand/demand_forecast"] == {4}
+        connection.execute("update forecasts set at = at - interval '2 days'")
+        assert "esios_demand/demand_forecast" not in tables_named_by_answers(connect, declared, timedelta(days=1))
