@@ -87,7 +87,7 @@ def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefiniti
 
     def checked(context: dg.InitResourceContext) -> Services:
         found = services()
-        if found.settings.uses_several_machines:
+        if found.settings.uses_several_machines and context.instance:
             demand_shared_lake(context.instance, found)
         return found
 

@@ -26,6 +26,7 @@ pytest_plugins = [
     "platform_assets_tests.cloud_stores",
     "platform_assets_tests.sql_targets",
     "platform_assets_tests.spark",
+    "platform_assets_tests.redis_server",
 ]
 
 REAL_DATA = "PLATFORM_REAL_DATA"

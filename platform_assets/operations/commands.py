@@ -90,6 +90,8 @@ def worker(
     demand_extra("celery")
     from platform_assets.operations.worker import work
 
+    # Import the definitions before the processes start, because each of them executes only one run or step.
+    context.obj.find_definitions()
     say(f"platform-assets: executing {queue}, {processes} at a time")
     work(context.obj.services, queue, processes)
 

@@ -35,15 +35,29 @@ def demand_shared_lake(instance: DagsterInstance, services: Services) -> None:
     """
     with services.database.lock(_LOCK):
         wanted = instance.run_storage.get_cursor_values({_KEY}).get(_KEY)
-        found = (services.artefacts.read_note(IDENTITY_FILE) or b"").decode()
         if wanted is None:
-            wanted = found or uuid.uuid4().hex
-            instance.run_storage.set_cursor_values({_KEY: wanted})
+            wanted = _identity(services) or uuid.uuid4().hex
             services.artefacts.write_note(IDENTITY_FILE, wanted.encode())
-            return
-    if found != wanted:
+            instance.run_storage.set_cursor_values({_KEY: wanted})
+    if not is_shared(instance, services):
         raise TableError(
             f"the lake {shown(services.settings.lake)} of the machine {socket.gethostname()} is not the lake that the "
             "other machines use; give all machines the same PLATFORM_LAKE_URI, or a PLATFORM_HOME on a shared file "
             f"system. If you replaced the lake, copy the file models/{IDENTITY_FILE} from the former lake"
         )
+
+
+def is_shared(instance: DagsterInstance, services: Services) -> bool:
+    """Return whether the lake of this machine is the platform's lake, or no lake was seen yet.
+
+    Raises
+    ------
+    ArtefactError
+        The lake cannot be read.
+    """
+    wanted = instance.run_storage.get_cursor_values({_KEY}).get(_KEY)
+    return wanted is None or _identity(services) == wanted
+
+
+def _identity(services: Services) -> str:
+    return (services.artefacts.read_note(IDENTITY_FILE) or b"").decode()

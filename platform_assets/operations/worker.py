@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import PlatformError
@@ -47,13 +48,16 @@ def work(services: Services, queue: Queue, processes: int) -> None:
     # The task of a run opens the instance of DAGSTER_HOME.
     os.environ["DAGSTER_HOME"] = str(dagster_home_for_servers(settings))
     configure_logging(load_settings().secrets(), logging.INFO)
-    # Import the definitions before the processes start, because each of them executes one run or step.
-    import platform_assets.definitions
-
-    platform_assets.definitions.defs()
+    # This logger writes the arguments of each task, which describe the whole instance.
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
     # Gossip and mingle exchange messages between workers, which nothing here uses.
     worker = app.Worker(
-        queues=[queue], concurrency=processes, loglevel="INFO", without_gossip=True, without_mingle=True
+        hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
+        queues=[queue],
+        concurrency=processes,
+        loglevel="INFO",
+        without_gossip=True,
+        without_mingle=True,
     )
     worker.start()
     if worker.exitcode:

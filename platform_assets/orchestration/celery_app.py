@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from celery import Task, states
+from dagster._grpc.types import ExecuteStepArgs
+from dagster._serdes import unpack_value
 from dagster_celery.config import DEFAULT_CONFIG
 from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task, create_task
@@ -30,9 +32,11 @@ OPTIONS = {
     # Do not reserve work, because reserved work of a killed worker returns to the queue only after an hour.
     "worker_disable_prefetch": True,
     "worker_hijack_root_logger": False,
+    "worker_redirect_stdouts": False,
     "broker_connection_retry_on_startup": True,
 }
 REACH_SECONDS = 5
+INSPECT_SECONDS = 2
 
 
 class StepTask(Task):  # type: ignore[misc]  # Celery has no types
@@ -46,7 +50,7 @@ class StepTask(Task):  # type: ignore[misc]  # Celery has no types
         PlatformError
             The database of this worker does not contain the run.
         """
-        run_id = kwargs["execute_step_args_packed"]["run_id"]
+        run_id = unpack_value(kwargs["execute_step_args_packed"], as_type=ExecuteStepArgs).run_id
         # Keep the instance, because its connection holds the lock.
         self.instance = dagster_instance()
         if self.instance.get_run_by_id(run_id) is None:
@@ -74,12 +78,14 @@ def broker_arguments(settings: Settings) -> dict[str, Any]:
 
 def celery_app(settings: Settings) -> Celery:
     """Return the application, without tasks."""
-    return make_app(broker_arguments(settings))
+    app: Celery = make_app(broker_arguments(settings))
+    return app
 
 
 def step_task(app: Celery) -> StepTask:
     """Return the task that executes a step."""
-    return create_task(app, base=StepTask)
+    task: StepTask = create_task(app, base=StepTask)
+    return task
 
 
 def worker_app(settings: Settings) -> Celery:
@@ -108,3 +114,10 @@ def demand_broker(app: Celery) -> None:
         raise PlatformError(
             f"PLATFORM_CELERY_BROKER_URL: Redis does not respond ({first_line(error)}); start it, or correct the URL"
         ) from None
+
+
+def workers_of(app: Celery) -> dict[str, list[str]]:
+    """Return the names of the workers that respond, by queue."""
+    found = app.control.inspect(timeout=INSPECT_SECONDS).active_queues() or {}
+    serves = {worker: {queue["name"] for queue in queues} for worker, queues in found.items()}
+    return {queue: sorted(worker for worker, names in serves.items() if queue in names) for queue in (RUNS, STEPS)}

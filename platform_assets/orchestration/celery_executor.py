@@ -5,7 +5,6 @@ Dagster's loop for steps on other machines, which asks `CelerySteps` whether a s
 """
 
 from collections.abc import Iterator
-from typing import cast
 
 import dagster as dg
 from celery import Celery, states
@@ -17,7 +16,6 @@ from dagster._core.executor.step_delegating import (
     StepHandler,
     StepHandlerContext,
 )
-from dagster._core.origin import JobPythonOrigin
 from dagster._serdes import pack_value
 from dagster._utils.hosted_user_process import recon_job_from_origin
 
@@ -69,7 +67,7 @@ class CelerySteps(StepHandler):
         from kombu.exceptions import OperationalError
 
         arguments = step_handler_context.execute_step_args
-        job = recon_job_from_origin(cast("JobPythonOrigin", arguments.job_origin))
+        job = recon_job_from_origin(arguments.job_origin)
         signature = self._task.si(execute_step_args_packed=pack_value(arguments), executable_dict=job.to_dict())
         try:
             signature.apply_async(task_id=_task_id(step_handler_context), queue=STEPS)

@@ -41,12 +41,13 @@ def kubernetes_launcher(settings: Settings, inst_data: ConfigurableClassData | N
         problems = "; ".join(first_line(ValueError(error.message)) for error in checked.errors or ())
         raise PlatformError(f"{_place(settings)}: {problems}; see the fields of dagster-k8s' K8sRunLauncher")
     try:
-        return K8sRunLauncher.from_config_value(inst_data, checked.value)
+        launcher: K8sRunLauncher = K8sRunLauncher.from_config_value(inst_data, checked.value)
     except ConfigException as error:
         raise PlatformError(
             f"{_place(settings)}: no access to a Kubernetes cluster ({first_line(error)}); run in a pod with a service "
             "account, or set load_incluster_config to false and kubeconfig_file to the path of a kubeconfig"
         ) from None
+    return launcher
 
 
 def kubernetes_executor() -> dg.ExecutorDefinition:

@@ -37,7 +37,7 @@ class PlatformLauncher(RunLauncher, ConfigurableClass):
         settings = load_settings()
         if settings.run_launcher == "celery":
             demand_extra("celery")
-            from dagster_celery import CeleryRunLauncher
+            from dagster_celery.launcher import CeleryRunLauncher
 
             from platform_assets.orchestration.celery_app import RUNS, broker_arguments
 
