@@ -65,7 +65,7 @@ def test_jobs_of_ops_stay_in_one_process(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("PLATFORM_EXECUTOR", "multiprocess")
     found = definitions.defs().get_repository_def()
     jobs = {job.name: job for job in found.get_all_jobs()}
-    of_ops = {name for name, job in jobs.items() if not job.asset_layer.asset_keys_by_node_handle}
+    of_ops = {name for name, job in jobs.items() if not [*job.asset_layer.executable_asset_keys]}
     assert {"upkeep", "promote_model", "decide", "audit"} <= of_ops
     assert {jobs[name].executor_def.name for name in of_ops} == {"in_process"}
     assert {job.executor_def.name for name, job in jobs.items() if name not in of_ops} == {"multiprocess"}
