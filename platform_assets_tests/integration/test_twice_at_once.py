@@ -14,15 +14,17 @@ from platform_assets.domains.arxiv_harvest.harvest import read_saved_searches
 from platform_assets.domains.arxiv_harvest.schemas import PAPERS
 from platform_assets.domains.credit_risk.model import MODEL as CREDIT
 from platform_assets.domains.esios_demand.schemas import DEMAND_FORECAST
+from platform_assets.domains.sensor_maintenance.model import MODEL as SENSORS
 from platform_assets.domains.sensor_maintenance.schemas import PREDICTIONS, READINGS_INCOMING
 from platform_assets.models.registry import CHAMPION
 from platform_assets.monitoring.daily.schemas import MODEL_DAYS, TABLE_DAYS
 from platform_assets.orchestration.in_process_runs import partition_tags
 from platform_assets.services import open_services
 from platform_assets.settings import load_settings
-from platform_assets_tests.approval.proposals import SOMEBODY
+from platform_assets_tests.approval.proposals import SOMEBODY, proposal
 from platform_assets_tests.command_line import OTHER_ROWS
-from platform_assets_tests.domains.sensor_maintenance.plant import Plant
+from platform_assets_tests.contracts.registrations import registration
+from platform_assets_tests.domains.sensor_maintenance.plant import EVIDENCE, THRESHOLD, Plant, model_of
 from platform_assets_tests.integration import two_runs
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ def assert_harvested_once(services: Services) -> None:
 def assert_hours_loaded_once(services: Services) -> None:
     hours = (31 + 28) * 24
     assert rows_of(services, DEMAND_FORECAST.name, *DEMAND_FORECAST.key) == hours
-    assert count(services, "select count(*) from platform.demand_forecast_esios") == hours
+    assert count(services, "select count(*) from esios_demand.demand_forecast_esios") == hours
 
 
 def assert_trained_once(services: Services) -> None:
@@ -110,20 +112,23 @@ def assert_trained_once(services: Services) -> None:
 
 
 def approve(services: Services) -> dict[str, Any]:
-    """Approve the request of the training, and return the run's configuration that names it."""
-    [request] = services.ledger.requests(CREDIT.name)
-    services.ledger.decide(request.id, "approve", SOMEBODY, "good", override=not request.passed)
+    """Register and approve a version, and return the run's configuration that names its request."""
+    model = model_of(2.0)
+    named = {"digest": services.artefacts.save(model), "threshold": THRESHOLD}
+    version = services.registry.register(registration(name=SENSORS.name, model=model, **named)).version
+    request = services.ledger.open_request(proposal(version, model=SENSORS.name, evidence=EVIDENCE, **named))
+    services.ledger.decide(request.id, "approve", SOMEBODY, "better")
     return {"run_config": {"ops": {"load_request": {"config": {"request": request.id}}}}}
 
 
 def assert_promoted_once(services: Services) -> None:
-    [request] = services.ledger.requests(CREDIT.name)
+    [request] = services.ledger.requests(SENSORS.name)
     assert request.state is State.PROMOTED
     kinds = [event.kind for event in services.ledger.history(request.id)]
     assert kinds.count("promote") == 1
-    champion = services.registry.by_alias(CREDIT.name, CHAMPION)
+    champion = services.registry.by_alias(SENSORS.name, CHAMPION)
     assert champion is not None
-    assert champion.version == 1
+    assert champion.version == request.version
 
 
 def assert_measured_once(services: Services) -> None:

@@ -308,7 +308,7 @@ def test_doctor_connects_to_the_sql_target(
 def test_doctor_checks_the_executor(
     tmp_path: Path, database_url: str, redis_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("dagster_celery")
+    pytest.importorskip("dagster_celery", reason="needs the optional feature celery: EXTRAS=celery")
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
     monkeypatch.setenv("PLATFORM_EXECUTOR", "celery")

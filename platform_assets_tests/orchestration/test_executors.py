@@ -41,7 +41,7 @@ def _on_celery(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_setting_selects_the_executor(executor: Any, needed: dict[str, Any], tmp_path: Path) -> None:
     if executor in executors._PACKAGES:
-        pytest.importorskip(executors._PACKAGES[executor])
+        pytest.importorskip(executors._PACKAGES[executor], reason=f"needs the optional feature {executor}")
     assert step_executor(Settings(home=tmp_path, executor=executor, **needed)).name == executor
 
 
@@ -73,7 +73,7 @@ def test_jobs_of_ops_stay_in_one_process(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 @pytest.mark.usefixtures("instance", "_on_celery")
 def test_a_broker_that_does_not_respond_is_named_without_its_password() -> None:
-    pytest.importorskip("dagster_celery")
+    pytest.importorskip("dagster_celery", reason="needs the optional feature celery: EXTRAS=celery")
     from platform_assets.orchestration.celery_app import celery_app, demand_broker
     from platform_assets.settings import load_settings
 

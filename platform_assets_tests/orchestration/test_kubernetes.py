@@ -157,13 +157,17 @@ def test_runs_and_steps_become_kubernetes_jobs_with_the_configured_image_variabl
 )
 def test_a_wrong_configuration_is_named(config: Path, content: str, message: str) -> None:
     config.write_text(content)
-    with dagster_instance() as instance, pytest.raises(PlatformError, match="PLATFORM_KUBERNETES_CONFIG") as raised:
-        assert instance.run_launcher
+    from platform_assets.orchestration.kubernetes import kubernetes_launcher
+
+    with pytest.raises(PlatformError, match="PLATFORM_KUBERNETES_CONFIG") as raised:
+        kubernetes_launcher(load_settings())
     assert message in str(raised.value)
     assert str(load_settings().kubernetes_config) in str(raised.value)
 
 
 def test_a_missing_configuration_is_named(config: Path) -> None:
     config.unlink()
-    with dagster_instance() as instance, pytest.raises(PlatformError, match="cannot be read: .*No such file"):
-        assert instance.run_launcher
+    from platform_assets.orchestration.kubernetes import kubernetes_launcher
+
+    with pytest.raises(PlatformError, match="cannot be read: .*No such file"):
+        kubernetes_launcher(load_settings())
