@@ -230,7 +230,19 @@ def test_all_parts_are_examined_and_no_secret_is_shown(
     services = Services(Settings(home=tmp_path, **settings), (loans,))
     findings = examine(services)
     services.close()
-    things = ["environment", "home", "database", "history", "engine", "lake", "mlflow", "models", "backup", "alerts"]
+    things = [
+        "environment",
+        "home",
+        "database",
+        "history",
+        "engine",
+        "executor",
+        "lake",
+        "mlflow",
+        "models",
+        "backup",
+        "alerts",
+    ]
     things += ["messages"]
     sources = [source.variable for source in declared_sources()]
     assert {"PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SENTENCES_ARCHIVE_URI"} <= {*sources}
