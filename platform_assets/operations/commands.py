@@ -92,7 +92,6 @@ def worker(
 
     # Import the definitions before the processes start, because each of them executes only one run or step.
     context.obj.find_definitions()
-    say(f"platform-assets: executing {queue}, {processes} at a time")
     work(context.obj.services, queue, processes)
 
 

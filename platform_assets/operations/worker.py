@@ -7,6 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from platform_assets.base.command_line import say
 from platform_assets.base.errors import PlatformError
 from platform_assets.base.logs import configure_logging
 from platform_assets.operations.shared_lake import demand_shared_lake
@@ -47,6 +48,7 @@ def work(services: Services, queue: Queue, processes: int) -> None:
     services.close()
     # The task of a run opens the instance of DAGSTER_HOME.
     os.environ["DAGSTER_HOME"] = str(dagster_home_for_servers(settings))
+    say(f"platform-assets: executing {queue}, {processes} at a time")
     configure_logging(load_settings().secrets(), logging.INFO)
     # This logger writes the arguments of each task, which describe the whole instance.
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)

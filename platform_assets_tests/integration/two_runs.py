@@ -8,14 +8,14 @@ from typing import Any
 
 from platform_assets import definitions
 from platform_assets.orchestration.failures import reason
-from platform_assets.orchestration.in_process_runs import backfill, run_in_process
+from platform_assets.orchestration.in_process_runs import QUIET, backfill
 from platform_assets.orchestration.storage import dagster_instance
 
 
 def main(job: str, gate: str, options: str) -> None:
     """Print `ready`, wait for the file `gate`, execute the job, and print the reasons of failed steps as JSON.
 
-    `options` are those of `run_in_process` as JSON, or the first and the last partition of a backfill.
+    `options` are those of `execute_in_process` as JSON, or the first and the last partition of a backfill.
     """
     found = definitions.defs().resolve_job_def(job)
     with dagster_instance() as instance:
@@ -33,5 +33,6 @@ def _failures(job: Any, instance: Any, options: Any) -> list[str]:
         first, last = options
         backfill(job, instance, first, last, parts.append)
         return [part.failure for part in parts if part.failure]
-    result = run_in_process(job, instance, **options)
+    config = {**QUIET, **options.pop("run_config", {})}
+    result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=config, **options)
     return [reason(event.step_failure_data.error) for event in result.all_events if event.is_step_failure]
