@@ -114,7 +114,7 @@ def assert_trained_once(services: Services) -> None:
 def approve(services: Services) -> dict[str, Any]:
     """Register and approve a version, and return the run's configuration that names its request."""
     model = model_of(2.0)
-    named = {"digest": services.artefacts.save(model), "threshold": THRESHOLD}
+    named: dict[str, Any] = {"digest": services.artefacts.save(model), "threshold": THRESHOLD}
     version = services.registry.register(registration(name=SENSORS.name, model=model, **named)).version
     request = services.ledger.open_request(proposal(version, model=SENSORS.name, evidence=EVIDENCE, **named))
     services.ledger.decide(request.id, "approve", SOMEBODY, "better")
