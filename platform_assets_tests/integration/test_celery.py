@@ -139,6 +139,7 @@ def _is_failure(log: dg.EventLogEntry) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-9", "PLT-10")
 def test_runs_whose_workers_are_killed_end_and_the_next_run_completes(
