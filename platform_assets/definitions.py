@@ -15,8 +15,10 @@ from platform_assets.base.discovery import modules_named
 from platform_assets.base.logs import configure_logging
 from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.io_manager import TablesIOManager
+from platform_assets.operations.shared_lake import demand_shared_lake
 from platform_assets.orchestration.console import console
 from platform_assets.orchestration.declared import Declared
+from platform_assets.orchestration.executors import step_executor
 from platform_assets.services import Services, open_services
 from platform_assets.settings import load_settings
 
@@ -39,17 +41,19 @@ def defs() -> dg.Definitions:
     declared = Declared(domains.model_specs(), domain_definitions())
     rooms = [module.definitions(declared) for module in modules_named("defs", PACKAGE)]
     shared = dg.Definitions(
-        resources=resources(services), executor=dg.in_process_executor, loggers={"console": console}
+        resources=resources(services), executor=step_executor(settings), loggers={"console": console}
     )
     merged = dg.Definitions.merge(declared.definitions, *rooms, shared)
-    if settings.automation == "off":
-        return merged
+    schedules, sensors = merged.schedules or (), merged.sensors or ()
+    if settings.automation == "on":
+        schedules = [_switched_on(schedule, dg.DefaultScheduleStatus.RUNNING) for schedule in schedules]
+        sensors = [_switched_on(sensor, dg.DefaultSensorStatus.RUNNING) for sensor in sensors]
     return dg.Definitions(
         assets=merged.assets,
         asset_checks=merged.asset_checks,
         jobs=merged.jobs,
-        schedules=[_switched_on(schedule, dg.DefaultScheduleStatus.RUNNING) for schedule in merged.schedules or ()],
-        sensors=[_switched_on(sensor, dg.DefaultSensorStatus.RUNNING) for sensor in merged.sensors or ()],
+        schedules=schedules,
+        sensors=sensors,
         resources=merged.resources,
         executor=merged.executor,
         loggers=merged.loggers,
@@ -81,11 +85,20 @@ def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefiniti
     """
     names = [name for name, value in vars(Services).items() if isinstance(value, cached_property | property)]
 
-    def service(name: str) -> dg.ResourceDefinition:
-        return dg.ResourceDefinition(lambda _: getattr(services(), name), description=getattr(Services, name).__doc__)
+    def checked(context: dg.InitResourceContext) -> Services:
+        found = services()
+        if found.settings.uses_several_machines and context.instance:
+            demand_shared_lake(context.instance, found)
+        return found
 
-    def io_manager(_: dg.InitResourceContext) -> TablesIOManager:
-        return TablesIOManager(services().tables, services().online, services().engine)
+    def service(name: str) -> dg.ResourceDefinition:
+        return dg.ResourceDefinition(
+            lambda context: getattr(checked(context), name), description=getattr(Services, name).__doc__
+        )
+
+    def io_manager(context: dg.InitResourceContext) -> TablesIOManager:
+        found = checked(context)
+        return TablesIOManager(found.tables, found.online, found.engine)
 
     return {**{name: service(name) for name in names}, IO_MANAGER: dg.IOManagerDefinition(io_manager)}
 

@@ -217,6 +217,35 @@ class Settings(SettingsGroup):
     engine_threads: Annotated[
         int | None, Field(ge=1, description="Number of threads of DuckDB. Default: all cores.")
     ] = None
+    executor: Annotated[
+        Literal["in_process", "multiprocess", "celery", "k8s"],
+        Field(
+            description="Where the steps of a run are executed: in the process of the run (`in_process`), each in a "
+            "process of its own (`multiprocess`), on Celery workers (`celery`), or each in a Kubernetes job (`k8s`). "
+            "See [Scale](scale.md#runs-on-several-machines)."
+        ),
+    ] = "in_process"
+    run_launcher: Annotated[
+        Literal["local", "celery", "k8s"],
+        Field(
+            description="Where Dagster starts a run: on the machine of the code location (`local`), on a Celery worker "
+            "(`celery`), or in a Kubernetes job (`k8s`)."
+        ),
+    ] = "local"
+    celery_broker_url: Annotated[
+        SecretStr,
+        Field(
+            description="Redis server that distributes work to Celery workers: `redis://:password@host:6379/0` or "
+            "`rediss://..`."
+        ),
+    ] = SecretStr("")
+    kubernetes_config: Annotated[
+        Path | None,
+        Field(
+            description="YAML file with the configuration of dagster-k8s' `K8sRunLauncher`: image, namespace, service "
+            "account, secrets and resources of the Kubernetes jobs."
+        ),
+    ] = None
     dagster_port: Annotated[int, Field(ge=1, le=65535, description="Port of Dagster's UI under `make up`.")] = 3000
     mlflow_port: Annotated[int, Field(ge=1, le=65535, description="Port of MLflow under `make up`.")] = 5000
     service_port: Annotated[int, Field(ge=1, le=65535, description="Port of the HTTP service.")] = 8000
@@ -412,7 +441,7 @@ class Settings(SettingsGroup):
             raise ValueError("must be a number and a unit (KB, MB, GB, TB, KiB ..), for example 2GB")
         return text
 
-    @field_validator("limits_url")
+    @field_validator("limits_url", "celery_broker_url")
     @classmethod
     def _redis(cls, text: SecretStr) -> SecretStr:
         if not text.get_secret_value():
@@ -459,6 +488,25 @@ class Settings(SettingsGroup):
         return self
 
     @model_validator(mode="after")
+    def _machines_share_their_stores(self) -> Self:
+        chosen = {"PLATFORM_EXECUTOR": self.executor, "PLATFORM_RUN_LAUNCHER": self.run_launcher}
+        given = {
+            "PLATFORM_CELERY_BROKER_URL": bool(self.celery_broker_url.get_secret_value()),
+            "PLATFORM_KUBERNETES_CONFIG": bool(self.kubernetes_config),
+            "PLATFORM_DATABASE_URL": bool(self.database_url.get_secret_value()),
+        }
+        needed = {"celery": "PLATFORM_CELERY_BROKER_URL", "k8s": "PLATFORM_KUBERNETES_CONFIG"}
+        for name, value in chosen.items():
+            wanted = [needed[value], "PLATFORM_DATABASE_URL"] if value in needed else []
+            if lacking := [one for one in wanted if not given[one]]:
+                raise ValueError(f"{name}={value} needs {' and '.join(lacking)}")
+        if self.executor == "k8s" and self.run_launcher != "k8s":
+            raise ValueError("PLATFORM_EXECUTOR=k8s needs PLATFORM_RUN_LAUNCHER=k8s, whose configuration it uses")
+        if self.lake_is_memory and self.executor != "in_process":
+            raise ValueError(f"PLATFORM_EXECUTOR={self.executor} needs a lake that all processes share, not memory://")
+        return self
+
+    @model_validator(mode="after")
     def _target_is_complete(self) -> Self:
         parts = {name: bool(getattr(self, name)) for name in (*SQL_TARGET_PARTS, "sql_target_dialect")}
         parts["sql_target_password"] = bool(self.sql_target_password.get_secret_value())
@@ -497,6 +545,11 @@ class Settings(SettingsGroup):
         )
 
     @property
+    def uses_several_machines(self) -> bool:
+        """Return whether steps or runs may be executed on other machines."""
+        return bool({self.executor, self.run_launcher} & {"celery", "k8s"})
+
+    @property
     def scratch(self) -> Path:
         """Return the folder for temporary files of processes."""
         return self.home / "scratch"
@@ -521,7 +574,7 @@ class Settings(SettingsGroup):
         for name in type(self).model_fields:
             value = getattr(self, name)
             text = value.get_secret_value() if isinstance(value, SecretStr) else value
-            if name.endswith("_uri"):
+            if name.endswith(("_uri", "_broker_url")):
                 found += _secrets_in_uri(text)
             elif isinstance(value, SecretStr) and text:
                 found.append(text)

@@ -180,6 +180,24 @@ def test_production_refuses_development_settings(
             {"PLATFORM_BUNDLE": "/service/bundle", "PLATFORM_DATABASE_URL": "postgresql://me@db/x"},
             "PLATFORM_BUNDLE serves one model without a database",
         ),
+        (
+            {"PLATFORM_EXECUTOR": "celery"},
+            "PLATFORM_EXECUTOR=celery needs PLATFORM_CELERY_BROKER_URL and PLATFORM_DATABASE_URL",
+        ),
+        (
+            {"PLATFORM_RUN_LAUNCHER": "k8s", "PLATFORM_DATABASE_URL": "postgresql://me@db/x"},
+            "PLATFORM_RUN_LAUNCHER=k8s needs PLATFORM_KUBERNETES_CONFIG",
+        ),
+        (
+            {
+                "PLATFORM_EXECUTOR": "k8s",
+                "PLATFORM_KUBERNETES_CONFIG": "file.yaml",
+                "PLATFORM_DATABASE_URL": "postgresql://me@db/x",
+            },
+            "PLATFORM_EXECUTOR=k8s needs PLATFORM_RUN_LAUNCHER=k8s",
+        ),
+        ({"PLATFORM_EXECUTOR": "multiprocess", "PLATFORM_LAKE_URI": "memory://"}, "not memory://"),
+        ({"PLATFORM_CELERY_BROKER_URL": "amqp://me:pw123@host"}, "must be redis://host:port/number"),
     ],
 )
 def test_contradictory_settings_are_refused(

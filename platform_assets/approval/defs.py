@@ -101,6 +101,7 @@ def decision_job() -> dg.JobDefinition:
         context.log.info("%s is %s", request.called, request.state)
 
     @dg.job(
+        executor_def=dg.in_process_executor,
         name="decide",
         # A template for the Launchpad: the ledger refuses it until it is filled in.
         config={
@@ -128,6 +129,7 @@ def promotion_job(models: Mapping[str, str]) -> dg.JobDefinition:
     promote, reject = promote_op(models), reject_op(models)
 
     @dg.job(
+        executor_def=dg.in_process_executor,
         name="promote_model",
         # A template for the Launchpad: no request has the number 0.
         config={"ops": {"load_request": {"config": {"request": 0}}}},
@@ -222,6 +224,7 @@ def rollback_job() -> dg.JobDefinition:
         context.log.info("%s version %s is the champion again", champion.model, champion.version)
 
     @dg.job(
+        executor_def=dg.in_process_executor,
         name="rollback_model",
         # A template for the Launchpad: the ledger refuses it until it is filled in.
         config={"ops": {"roll_back": {"config": {"model": "", "reason": "", "approver": ""}}}},

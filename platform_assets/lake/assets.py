@@ -8,6 +8,7 @@ import inspect
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import dagster as dg
@@ -78,6 +79,7 @@ def table_asset(
 
     def decorate(work: Callable[..., Any]) -> dg.AssetsDefinition:
         resources = {parameter.name for parameter in get_resource_args(work)}
+        own = {"database"} if schema.from_itself else set()
         with warnings.catch_warnings():
             # Dagster still calls `backfill_policy` a beta feature. Without it, a backfill needs a run per partition.
             warnings.simplefilter("ignore", dg.BetaWarning)
@@ -86,7 +88,7 @@ def table_asset(
                 description=inspect.getdoc(work),
                 owners=list(owners),
                 kinds={_kind(schema), *(kinds or ())},
-                required_resource_keys={"validator", "tables", "online", *resources},
+                required_resource_keys={"validator", "tables", "online", *own, *resources},
                 ins=ins,
                 deps=list(deps),
                 partitions_def=partitions_def,
@@ -204,13 +206,19 @@ def _step(schema: TableSchema, work: Callable[..., Any], resources: set[str]) ->
     """Return the function that Dagster runs: load the inputs, call `work`, validate its rows."""
 
     def compute(context: dg.AssetExecutionContext, **inputs: Any) -> Iterator[Any]:
-        with plain_failures():
-            step = step_tables(context.get_step_execution_context(), context.resources.tables, context.resources.online)
-        given = inputs | {name: getattr(context.resources, name) for name in resources}
-        given |= {name: step.store for name, resource in given.items() if resource is context.resources.tables}
-        if CONTEXT in inspect.signature(work).parameters:
-            given[CONTEXT] = context
-        yield from _validated(context, schema, step, lambda: work(**given))
+        with ExitStack() as held:
+            with plain_failures():
+                if schema.from_itself:
+                    held.enter_context(context.resources.database.lock(schema.name))
+                step = step_tables(
+                    context.get_step_execution_context(), context.resources.tables, context.resources.online
+                )
+            given = inputs | {name: getattr(context.resources, name) for name in resources}
+            given |= {name: step.store for name, resource in given.items() if resource is context.resources.tables}
+            if CONTEXT in inspect.signature(work).parameters:
+                given[CONTEXT] = context
+            # Dagster continues after the yield once the rows are published.
+            yield from _validated(context, schema, step, lambda: work(**given))
 
     compute.__name__ = work.__name__
     compute.__signature__ = _of_step(work, resources)  # type: ignore[attr-defined]  # mypy does not know this attribute

@@ -84,6 +84,9 @@ class TableSchema:
     accumulates
         Whether a run adds a batch of rows to the table, instead of replacing it. The checks then apply to the batch
         only.
+    from_itself
+        Whether the asset computes the rows from the table's own earlier rows. Then only one step at a time makes the
+        table, so that a second step continues from the rows of the first.
     fresh_within
         Time within which a new version must follow; None for a table without a schedule. The daily monitoring compares
         the age of every table with its usual age.
@@ -108,6 +111,7 @@ class TableSchema:
     store: Literal["lake", "online"] = "lake"
     partition_by: str | Callable[[ir.Table], ir.StringValue] | None = None
     accumulates: bool = False
+    from_itself: bool = False
     fresh_within: timedelta | None = None
     on_request: bool = False
     subject: Subject | None = None

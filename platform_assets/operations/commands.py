@@ -1,9 +1,9 @@
-"""The commands of operations: run, up, migrate, doctor, table, readiness, upkeep, backup, restore and erase."""
+"""The commands of operations: run, up, worker, migrate, doctor, table, readiness, upkeep, backup, restore and erase."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -71,6 +71,29 @@ def up(context: typer.Context) -> None:
         watched(services),
     ):
         supervisor.run()
+
+
+@commands.command()
+def worker(
+    context: typer.Context,
+    queue: Annotated[
+        Literal["runs", "steps"],
+        typer.Argument(help="Work to do: runs (PLATFORM_RUN_LAUNCHER=celery) or steps (PLATFORM_EXECUTOR=celery)."),
+    ],
+    processes: Annotated[int, typer.Option(min=1, help="Number of runs or steps at the same time.")] = 1,
+) -> None:
+    """Execute runs or steps that other machines put into a queue in Redis, until Ctrl-C; log to stderr.
+
+    The first Ctrl-C waits for the work that is being done, the second one ends it.
+    """
+    from platform_assets.orchestration.executors import demand_extra
+
+    demand_extra("celery")
+    from platform_assets.operations.worker import work
+
+    # Import the definitions before the processes start, because each of them executes only one run or step.
+    context.obj.find_definitions()
+    work(context.obj.services, queue, processes)
 
 
 @commands.command()

@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING
 
 from dagster import DagsterRunStatus, RunsFilter
 
+from platform_assets.orchestration.run_locks import LOCKS_ARE_BACK
 from platform_assets.orchestration.storage import RUN_ENDS, PlatformEventLog
+from platform_assets.settings import load_settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun, RunRecord
 
 RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 WAITING = (DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED)
-LONGEST_START = timedelta(minutes=10)
-"""Time that a launched run has to start its process."""
-LOCKS_ARE_BACK = timedelta(seconds=30)
-"""Grace period after a restart of the database. Active runs take their locks again within a few seconds."""
+LONGEST_START = {"local": timedelta(minutes=10), "celery": timedelta(days=1), "k8s": timedelta(days=1)}
+"""Time that a launched run has to start its process, by launcher. On other machines, it may wait for a free place."""
 
 
 def fail_dead_runs(instance: DagsterInstance, *, locks_are_back: timedelta = LOCKS_ARE_BACK) -> list[str]:
-    """Fail runs whose process has died, or that did not start within ten minutes.
+    """Fail runs whose process has died, on whichever machine, or that did not start in time.
+
+    Only the process of the run counts, not those of its steps, for which the executor is responsible.
 
     Parameters
     ----------
@@ -46,18 +48,21 @@ def fail_dead_runs(instance: DagsterInstance, *, locks_are_back: timedelta = LOC
     event_log = instance.event_log_storage
     if not isinstance(event_log, PlatformEventLog):
         raise TypeError(f"dead runs can only be found with a PlatformEventLog, not with {type(event_log).__name__}")
+    longest_start = LONGEST_START[load_settings().run_launcher]
     records = instance.get_run_records(RunsFilter(statuses=[*RUNNING, *WAITING]))
     return [
         record.dagster_run.run_id
         for record in records
-        if not _may_miss_its_lock(event_log, record, locks_are_back) and _failed(instance, event_log, record)
+        if not _may_miss_its_lock(event_log, record, locks_are_back)
+        and not (record.dagster_run.status in WAITING and _age(record) < longest_start)
+        and _failed(instance, event_log, record, longest_start)
     ]
 
 
-def _failed(instance: DagsterInstance, event_log: PlatformEventLog, record: RunRecord) -> bool:
+def _failed(
+    instance: DagsterInstance, event_log: PlatformEventLog, record: RunRecord, longest_start: timedelta
+) -> bool:
     run_id = record.dagster_run.run_id
-    if record.dagster_run.status in WAITING and _age(record) < LONGEST_START:
-        return False
     if not event_log.run_locks.try_take(run_id):
         return False
     # Read the run again, because it may have changed before the lock was taken. Now no other process can change it.
@@ -65,7 +70,7 @@ def _failed(instance: DagsterInstance, event_log: PlatformEventLog, record: RunR
         run = instance.get_run_by_id(run_id)
         if run is None or run.status not in (*RUNNING, *WAITING) or _ended(instance, run):
             return False
-        instance.report_run_failed(run, _reason(run))
+        instance.report_run_failed(run, _reason(run, longest_start))
         return True
     finally:
         event_log.run_locks.release(run_id)
@@ -78,9 +83,8 @@ def _may_miss_its_lock(event_log: PlatformEventLog, record: RunRecord, locks_are
     """
     if event_log.embedded or record.start_time is None:
         return False
-    server_start = event_log.run_locks.server_start()
     run_start = datetime.fromtimestamp(record.start_time, tz=UTC)
-    return run_start < server_start and datetime.now(UTC) - server_start < locks_are_back
+    return run_start < event_log.run_locks.server_start() and event_log.run_locks.are_incomplete(locks_are_back)
 
 
 def _ended(instance: DagsterInstance, run: DagsterRun) -> bool:
@@ -95,9 +99,9 @@ def _ended(instance: DagsterInstance, run: DagsterRun) -> bool:
     return True
 
 
-def _reason(run: DagsterRun) -> str:
+def _reason(run: DagsterRun, longest_start: timedelta) -> str:
     if run.status in WAITING:
-        minutes = LONGEST_START // timedelta(minutes=1)
+        minutes = longest_start // timedelta(minutes=1)
         return f"the process of this run did not start within {minutes} minutes; launch the run again"
     return (
         "the process of this run is gone: it was killed, ran out of memory, or its machine stopped. "

@@ -1,6 +1,7 @@
-"""The `upkeep` job: remove what is past its retention, and mark dead runs as failed.
+"""The `upkeep` job, and the sensor `run_died`.
 
-With automation on, a schedule runs it every night. `platform-assets upkeep` runs it at any time.
+The job removes what is past its retention, and marks dead runs as failed. With automation on, a schedule runs it every
+night. `platform-assets upkeep` runs it at any time. The sensor marks dead runs within a minute.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +20,16 @@ from platform_assets.landing.landing_zone import LandingZones
 from platform_assets.models.artefact_store import ArtefactStore
 from platform_assets.operations.backup_record import UPKEEP_LOCK
 from platform_assets.orchestration.declared import Declared
+from platform_assets.orchestration.failures import plain_failures
 
 SCHEDULE = "30 3 * * *"
+SENSOR_SECONDS = 60
 
 
 def definitions(declared: Declared) -> dg.Definitions:
     """Return the job and its schedule."""
     upkeep = upkeep_job(tables_in_lake(declared.definitions))
-    return dg.Definitions(jobs=[upkeep], schedules=[upkeep_schedule(upkeep)])
+    return dg.Definitions(jobs=[upkeep], schedules=[upkeep_schedule(upkeep)], sensors=[dead_run_sensor()])
 
 
 @dg.op(description="Delete logged predictions that are older than their retention.")
@@ -140,7 +143,10 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
             raise dg.Failure("; ".join(failures), allow_retries=False)
         return removed
 
-    @dg.job(description="Remove what is past its retention, and mark dead runs as failed.")
+    @dg.job(
+        executor_def=dg.in_process_executor,
+        description="Remove what is past its retention, and mark dead runs as failed.",
+    )
     def upkeep() -> None:
         vacuum_tables(after=forget_old_predictions())
         forget_old_measurements()
@@ -162,3 +168,21 @@ def upkeep_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
         execution_timezone="UTC",
         description="Run `upkeep` every night.",
     )
+
+
+def dead_run_sensor() -> dg.SensorDefinition:
+    """Return the sensor that marks dead runs as failed, so that they do not block later runs until the night."""
+
+    @dg.sensor(
+        name="run_died",
+        minimum_interval_seconds=SENSOR_SECONDS,
+        description="Mark runs as failed if their process has died.",
+    )
+    def run_died(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        from platform_assets.operations.dead_runs import fail_dead_runs
+
+        with plain_failures():
+            marked = fail_dead_runs(context.instance)
+        return dg.SkipReason(f"runs marked as failed: {', '.join(marked) or 'none'}")
+
+    return run_died

@@ -21,6 +21,8 @@ from platform_assets.engine.spark_cluster import why_not
 from platform_assets.lake.sql_connection import connected
 from platform_assets.landing.source_files import trouble_with
 from platform_assets.operations.backup_record import newest_backup
+from platform_assets.operations.shared_lake import is_shared
+from platform_assets.orchestration.executors import demand_extra, step_executor
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services
 from platform_assets.settings import Settings, unknown_variables
@@ -70,6 +72,7 @@ def examine(services: Services) -> list[Finding]:
         "database": _database,
         "history": _history,
         "engine": _engine,
+        "executor": _executor,
         "lake": _lake,
         "mlflow": _mlflow,
         "models": _models,
@@ -272,6 +275,36 @@ def _engine(services: Services) -> Iterator[Finding]:
         yield Finding("engine", "broken", f"Spark at {settings.spark_remote}: {found}", mend)
     else:
         yield Finding("engine", "ok", f"Spark at {settings.spark_remote} for derived tables, DuckDB for the others")
+
+
+def _executor(services: Services) -> Iterator[Finding]:
+    settings = services.settings
+    if "celery" in {settings.executor, settings.run_launcher}:
+        yield from _workers(settings)
+    with dagster_instance(settings) as instance:
+        # Opening both raises if an extra is not installed, or if the configuration of Kubernetes is wrong.
+        step_executor(settings)
+        launcher = type(instance.run_launcher).__name__
+        if settings.uses_several_machines and not is_shared(instance, services):
+            found = f"this machine has another lake than the other machines: {shown(settings.lake)}"
+            mend = "give all machines the same PLATFORM_LAKE_URI, or a PLATFORM_HOME on a shared file system"
+            yield Finding("executor", "broken", found, mend)
+            return
+    yield Finding("executor", "ok", f"steps: {settings.executor}; runs: {settings.run_launcher} ({launcher})")
+
+
+def _workers(settings: Settings) -> Iterator[Finding]:
+    demand_extra("celery")
+    from platform_assets.orchestration.celery_app import celery_app, demand_broker, workers_of
+
+    app = celery_app(settings)
+    demand_broker(app)
+    workers = workers_of(app)
+    chosen = {"runs": settings.run_launcher, "steps": settings.executor}
+    for queue in (queue for queue, choice in chosen.items() if choice == "celery"):
+        number = len(workers[queue])
+        mend = "" if number else f"run `platform-assets worker {queue}` on a machine"
+        yield Finding(f"workers of {queue}", "ok" if number else "warning", f"{number} in Redis", mend)
 
 
 def _encoders(services: Services) -> Iterator[Finding]:

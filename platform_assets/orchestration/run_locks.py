@@ -1,6 +1,7 @@
-"""Run locks: a PostgreSQL session lock per run shows whether the run's process is alive.
+"""Run locks: a PostgreSQL session lock per run shows whether the run's process is alive, on whichever machine.
 
-`operations/dead_runs.py` handles runs without a live process.
+A step on a Celery worker has a lock too (`celery_executor.py`). `operations/dead_runs.py` handles runs without a live
+process.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import os
 import threading
 import time
 import weakref
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sqlalchemy import Connection, Engine
 
 _log = logging.getLogger(__name__)
 KEEP_SECONDS = 5
 """Seconds between two checks that the held locks still exist."""
+LOCKS_ARE_BACK = timedelta(seconds=30)
+"""Grace period after a restart of the database. Live processes take their locks again within a few seconds."""
 
 
 class RunLocks:
@@ -80,6 +82,10 @@ class RunLocks:
         with self.engine.connect() as connection:
             moment = connection.exec_driver_sql("select pg_postmaster_start_time()").scalar_one()
         return cast("datetime", moment)
+
+    def are_incomplete(self, grace: timedelta = LOCKS_ARE_BACK) -> bool:
+        """Return whether the server was started so recently that live processes may not hold their locks again yet."""
+        return datetime.now(UTC) - self.server_start() < grace
 
     def leave_to_parent(self) -> None:
         """Close the sockets in a forked child. Otherwise the locks would outlive a killed parent."""

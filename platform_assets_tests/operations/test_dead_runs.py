@@ -11,6 +11,7 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from platform_assets.operations.dead_runs import fail_dead_runs
+from platform_assets.operations.defs import dead_run_sensor
 from platform_assets.orchestration.storage import PlatformEventLog, dagster_instance
 from platform_assets_tests.instances import empty_instance
 from platform_assets_tests.operations import slow_run
@@ -122,6 +123,25 @@ def test_a_run_that_never_started_is_marked_as_failed_after_ten_minutes(
     set_row(instance, run.run_id, f"create_timestamp = {past}, update_timestamp = {past}")
     assert fail_dead_runs(instance) == ([run.run_id] if expected == dg.DagsterRunStatus.FAILURE else [])
     assert status(instance, run.run_id) == expected
+
+
+@pytest.mark.parametrize(("hours", "is_dead"), [(1, False), (25, True)])
+def test_a_run_may_wait_for_a_place_on_another_machine_for_a_day(
+    instance: dg.DagsterInstance, hours: int, is_dead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATFORM_RUN_LAUNCHER", "celery")
+    monkeypatch.setenv("PLATFORM_CELERY_BROKER_URL", "redis://host.invalid")
+    run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTING)
+    past = f"now() at time zone 'utc' - interval '{hours} hours'"
+    set_row(instance, run.run_id, f"create_timestamp = {past}, update_timestamp = {past}")
+    assert fail_dead_runs(instance) == [run.run_id] * is_dead
+
+
+def test_a_sensor_marks_dead_runs(instance: dg.DagsterInstance) -> None:
+    run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
+    tick = dead_run_sensor().evaluate_tick(dg.build_sensor_context(instance=instance))
+    assert tick.skip_message == f"runs marked as failed: {run.run_id}"
+    assert status(instance, run.run_id) == dg.DagsterRunStatus.FAILURE
 
 
 def test_a_run_killed_after_its_success_event_is_marked_as_successful(instance: dg.DagsterInstance) -> None:

@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from platform_assets.models import sentence_encoder
 from platform_assets.operations import doctor
 from platform_assets.operations.doctor import Finding, examine
 from platform_assets.services import Services
-from platform_assets.settings import Settings
+from platform_assets.settings import Settings, load_settings
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import prepared
 
@@ -240,7 +240,19 @@ def test_all_parts_are_examined_and_no_secret_is_shown(
     services = Services(Settings(home=tmp_path, **settings), (loans,))
     findings = examine(services)
     services.close()
-    things = ["environment", "home", "database", "history", "engine", "lake", "mlflow", "models", "backup", "alerts"]
+    things = [
+        "environment",
+        "home",
+        "database",
+        "history",
+        "engine",
+        "executor",
+        "lake",
+        "mlflow",
+        "models",
+        "backup",
+        "alerts",
+    ]
     things += ["messages", "rate limits"]
     sources = [source.variable for source in declared_sources()]
     assert {"PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SENTENCES_ARCHIVE_URI"} <= {*sources}
@@ -312,3 +324,23 @@ def test_doctor_connects_to_the_sql_target(
     assert finding.state == state
     assert told in finding.found
     assert "hunter2" not in str(finding)
+
+
+@pytest.mark.requirement("PLT-9")
+def test_doctor_checks_the_executor(
+    tmp_path: Path, database_url: str, redis_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dagster_celery", reason="needs the optional feature celery: EXTRAS=celery")
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
+    monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
+    monkeypatch.setenv("PLATFORM_EXECUTOR", "celery")
+    for broker, expected in ((redis_server, ["warning", "ok"]), (f"redis://127.0.0.1:{free_port()}", ["broken"])):
+        monkeypatch.setenv("PLATFORM_CELERY_BROKER_URL", broker)
+        with closing(Services(load_settings())) as services:
+            findings = [*doctor._safely("executor", doctor._executor, services)]
+        assert [finding.state for finding in findings] == expected, findings
+        if broker == redis_server:
+            assert findings[0].mend == "run `platform-assets worker steps` on a machine"
+            assert findings[1].found == "steps: celery; runs: local (DefaultRunLauncher)"
+        else:
+            assert "PLATFORM_CELERY_BROKER_URL: Redis does not respond" in findings[0].found

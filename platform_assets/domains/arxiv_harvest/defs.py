@@ -36,7 +36,8 @@ def queries(sources: dg.ResourceParam[Sources], database: dg.ResourceParam[Datab
     """The searches that arXiv was asked for. Each harvest repeats the saved searches and stores what is new."""
     from platform_assets.domains.arxiv_harvest.storage import Searches
 
-    with plain_failures(), open_arxiv(sources, database) as arxiv:
+    # Hold the lock, so that two harvests at once do not store the same results twice.
+    with plain_failures(), database.lock(schemas.QUERIES.name), open_arxiv(sources, database) as arxiv:
         stored = Searches(lambda: database.engine)
         harvested = harvest(arxiv, stored, read_saved_searches())
         facts = metadata.of_harvest(harvested, arxiv.server, stored.count())

@@ -25,5 +25,5 @@ _COLUMNS = (
 _KEY = ("subject", "day", "series", "column")
 _EXPECTATIONS = tuple(is_present(name) for name in (*_KEY, "alarm", "is_open"))
 
-MODEL_DAYS = TableSchema("monitoring/model_days", _COLUMNS, _KEY, _EXPECTATIONS, on_request=True)
-TABLE_DAYS = TableSchema("monitoring/table_days", _COLUMNS, _KEY, _EXPECTATIONS, on_request=True)
+MODEL_DAYS = TableSchema("monitoring/model_days", _COLUMNS, _KEY, _EXPECTATIONS, from_itself=True, on_request=True)
+TABLE_DAYS = TableSchema("monitoring/table_days", _COLUMNS, _KEY, _EXPECTATIONS, from_itself=True, on_request=True)

@@ -40,7 +40,11 @@ def audit_job() -> dg.JobDefinition:
         for line in lines:
             context.log.error(line)
 
-    @dg.job(name="audit", description="Audit the approvals, and open an incident if something was altered.")
+    @dg.job(
+        executor_def=dg.in_process_executor,
+        name="audit",
+        description="Audit the approvals, and open an incident if something was altered.",
+    )
     def audit() -> None:
         audit_approvals()
 

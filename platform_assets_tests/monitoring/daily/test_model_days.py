@@ -201,6 +201,7 @@ def test_the_job_measures_and_its_checks_report_with_severity(service: Service) 
         "tables": bench.tables,
         "online": online,
         "model_sources": service.sources,
+        "database": service.database,
         "validator": Validator(bench.engine, 0.05),
     }
     io_manager = dg.IOManagerDefinition.hardcoded_io_manager(TablesIOManager(bench.tables, online, bench.engine))

@@ -1,0 +1,66 @@
+"""A Celery worker, which executes the runs or the steps of one queue."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from platform_assets.base.command_line import say
+from platform_assets.base.errors import PlatformError
+from platform_assets.base.logs import configure_logging
+from platform_assets.operations.shared_lake import demand_shared_lake
+from platform_assets.orchestration.celery_app import demand_broker, worker_app
+from platform_assets.orchestration.storage import dagster_home_for_servers, dagster_instance
+from platform_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    from platform_assets.orchestration.celery_app import Queue
+    from platform_assets.services import Services
+
+
+def work(services: Services, queue: Queue, processes: int) -> None:
+    """Execute the work of a queue until a signal arrives.
+
+    Parameters
+    ----------
+    services
+        The platform's services.
+    queue
+        Name of the queue.
+    processes
+        Number of processes.
+
+    Raises
+    ------
+    PlatformError
+        The settings are not those of a platform on several machines, its database or broker does not respond, or this
+        machine has another lake.
+    """
+    settings = services.settings
+    if not settings.celery_broker_url.get_secret_value():
+        raise PlatformError("a worker needs PLATFORM_CELERY_BROKER_URL; set it as on the other machines")
+    app = worker_app(settings)
+    demand_broker(app)
+    with dagster_instance(settings) as instance:
+        demand_shared_lake(instance, services)
+    services.close()
+    # The task of a run opens the instance of DAGSTER_HOME.
+    os.environ["DAGSTER_HOME"] = str(dagster_home_for_servers(settings))
+    say(f"platform-assets: executing {queue}, {processes} at a time")
+    configure_logging(load_settings().secrets(), logging.INFO)
+    # This logger writes the arguments of each task, which describe the whole instance.
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    # Gossip and mingle exchange messages between workers, which nothing here uses.
+    worker = app.Worker(
+        hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
+        queues=[queue],
+        concurrency=processes,
+        loglevel="INFO",
+        without_gossip=True,
+        without_mingle=True,
+    )
+    worker.start()
+    if worker.exitcode:
+        raise PlatformError(f"the worker ended with {worker.exitcode}; its log has the reason")
