@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from platform_assets.serving.predictor import Predictor
     from platform_assets.serving.request_statistics import RequestStatistics
     from platform_assets.settings import DomainSettings, Settings
-    from platform_assets.web.api_keys import KeyRing
+    from platform_assets.web.key_ring import KeyRing
 
 PATIENCE_SECONDS = 10.0
 """Timeout for background threads on an unresponsive database."""

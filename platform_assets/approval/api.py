@@ -67,6 +67,7 @@ class EventShown(BaseModel):
     state: State
     actor: str
     authenticated: bool
+    how: str
     reason: str | None
     override: bool
     at: datetime
@@ -343,6 +344,7 @@ def _event(event: Event) -> EventShown:
         state=event.state,
         actor=event.actor,
         authenticated=event.authenticated,
+        how=event.how,
         reason=event.reason,
         override=event.override,
         at=event.at,

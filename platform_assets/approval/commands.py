@@ -159,7 +159,7 @@ def user_name() -> str:
 def actor_of(context: Context) -> Actor:
     """Return the owner of the key in PLATFORM_API_KEY; without a key, the unverified login name."""
     from platform_assets.approval.requests import Actor
-    from platform_assets.web.api_keys import KeysError
+    from platform_assets.web.key_errors import KeysError
 
     secret = context.settings.api_key.get_secret_value()
     if not secret:

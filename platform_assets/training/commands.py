@@ -45,7 +45,7 @@ def request_decision(
     """Open a new approval request for a version, re-evaluated on current data against the current champion."""
     from platform_assets.approval.requests import request_approval
     from platform_assets.training.proposal import proposal_of
-    from platform_assets.web.api_keys import KeysError
+    from platform_assets.web.key_errors import KeysError
 
     platform: Context = context.obj
     spec, actor = platform.find_model(model), actor_of(platform)

@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import PlatformError
-from platform_assets.web.api_keys import Key
+from platform_assets.web.key_ring import Key
 from platform_assets.web.problems import Problem
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastapi import Request
     from starlette.responses import Response
 
-    from platform_assets.web.api_keys import KeyRing
+    from platform_assets.web.key_ring import KeyRing
     from platform_assets.web.rate_limits import RateLimits
 
 SESSION_SECONDS = 8 * 60 * 60
