@@ -17,8 +17,9 @@ from platform_assets.base.errors import PlatformError
 from platform_assets.domains import api_modules, model_spec, model_specs, traced_answers
 from platform_assets.services import open_services
 from platform_assets.serving.prometheus import Metrics
-from platform_assets.web.authentication import Access, Sessions, is_loopback
+from platform_assets.web.authentication import Access, is_loopback
 from platform_assets.web.authorization import AuthorizationMiddleware
+from platform_assets.web.browser_sessions import Sessions
 from platform_assets.web.error_answers import Problems
 from platform_assets.web.middleware import RequestMiddleware
 from platform_assets.web.openapi import DescribedApp
@@ -92,6 +93,7 @@ def application(services: Services, *, close: bool = False, host: str = "") -> F
         Sessions(insecure_loopback=settings.env == "development"),
         None if is_open else RateLimits(settings.rate_limit),
         open_locally=is_open,
+        sign_in=services.sign_in,
     )
     online = None if bundle else services.online
     metrics = Metrics(services.predictor, services.live_models.state, services.prediction_log, online)

@@ -59,7 +59,9 @@ if TYPE_CHECKING:
     from platform_assets.serving.predictor import Predictor
     from platform_assets.serving.request_statistics import RequestStatistics
     from platform_assets.settings import DomainSettings, Settings
+    from platform_assets.web.api_keys import Keys
     from platform_assets.web.key_ring import KeyRing
+    from platform_assets.web.sign_in import SignIn
 
 PATIENCE_SECONDS = 10.0
 """Timeout for background threads on an unresponsive database."""
@@ -215,6 +217,20 @@ class Services:
         return open_keys(
             self.settings, lambda: Keys(self._connection, self._rows, self._async_rows, owner=owner, keep_heads=keep)
         )
+
+    @opened
+    def sign_in(self) -> SignIn:
+        """The ways in which people sign in without keys."""
+        from platform_assets.web.sign_in import open_sign_in
+
+        return open_sign_in(self.settings, self.keys_in_database)
+
+    def keys_in_database(self) -> Keys:
+        """Return the keys in the database, which alone knows people."""
+        from platform_assets.web.api_keys import Keys
+
+        assert isinstance(self.keys, Keys)  # noqa: S101 - the settings exclude PLATFORM_API_KEYS
+        return self.keys
 
     @opened
     def validator(self) -> Validator:

@@ -31,7 +31,8 @@ from platform_assets.approval.pages import (
 )
 from platform_assets.approval.requests import Actor, State
 from platform_assets.base.json_values import JSON
-from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, access_of
+from platform_assets.web.authentication import APPROVE, READ, access_of
+from platform_assets.web.browser_sessions import CSRF_FIELD
 from platform_assets.web.json_bodies import parse
 from platform_assets.web.one_or_many import plain_digits
 from platform_assets.web.pages import wants_page
