@@ -226,10 +226,18 @@ class Services:
         return open_sign_in(self.settings, self.keys_in_database)
 
     def keys_in_database(self) -> Keys:
-        """Return the keys in the database, which alone knows people."""
-        from platform_assets.web.api_keys import Keys
+        """Return the keys in the database.
 
-        assert isinstance(self.keys, Keys)  # noqa: S101 - the settings exclude PLATFORM_API_KEYS
+        Raises
+        ------
+        KeysError
+            The keys come from PLATFORM_API_KEYS.
+        """
+        from platform_assets.web.api_keys import Keys
+        from platform_assets.web.key_errors import KeysError
+
+        if not isinstance(self.keys, Keys):
+            raise KeysError("people are enrolled in the database, but keys come from PLATFORM_API_KEYS; unset it")
         return self.keys
 
     @opened

@@ -546,8 +546,12 @@ class Settings(SettingsGroup):
             ]
             if is_set and lacking:
                 raise ValueError(f"{' and '.join(lacking)} must be set as well, because {name} is set")
-        if self.bundle and (self.oidc_issuer or self.proxy_user_header):
-            raise ValueError("PLATFORM_BUNDLE serves one model without pages; unset the settings for signing in")
+        has_database = not self.bundle and not self.api_keys.get_secret_value()
+        if not has_database and (self.oidc_issuer or self.proxy_user_header):
+            raise ValueError(
+                "people sign in without keys only on a service with a database; unset PLATFORM_OIDC_ISSUER and "
+                "PLATFORM_PROXY_USER_HEADER, or PLATFORM_BUNDLE and PLATFORM_API_KEYS"
+            )
         return self
 
     @model_validator(mode="after")
