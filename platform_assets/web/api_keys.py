@@ -238,7 +238,8 @@ class Keys:
         assert row is not None  # noqa: S101 - narrows the type
         if "why" in row[0]:
             raise PersonRefused(PERSON_REFUSALS[row[0]["why"]].format(name=identity))
-        self._keep_heads()
+        if row[0]["enrolled"]:
+            self._keep_heads()
         return token
 
     def by_session(self, token: str) -> Key | None:

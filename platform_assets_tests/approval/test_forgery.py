@@ -465,7 +465,7 @@ def test_every_function_is_revoked_from_public_and_pins_its_search_path(role: ps
     ).fetchall()
     names = (
         *("add_key", "decide", "expire_requests", "fail_request", "mark_projected", "open_request", "promote"),
-        *("revoke_key", "roll_back", "sign_in", "sign_out"),
+        *("revoke_key", "roll_back", "sign_in", "sign_in_person", "sign_out"),
     )
     assert entrances == [(name, "platform_ledger", False) for name in names]
 

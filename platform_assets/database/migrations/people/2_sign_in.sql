@@ -154,7 +154,7 @@ begin
         token_hash, person.hash, clock_timestamp() + least(seconds, 28800) * interval '1 second', allowed, via,
         service.hash
     );
-    return jsonb_build_object('outcome', 'recorded');
+    return jsonb_build_object('outcome', 'recorded', 'enrolled', added is not null);
 end
 $$;
 revoke execute on function platform.sign_in_person from public;
