@@ -52,7 +52,7 @@ DEFINITIONS = {
     "function secret_hash": "3dea19f0182ac445",
     "function session_of": "3fc321fb6d8b7090",
     "function sign_in": "be9b96f091ee6bb9",
-    "function sign_in_person": "1b27c3e435a5ae62",
+    "function sign_in_person": "38bca47d8b7b2d68",
     "function sign_out": "9a394f15ba169442",
     "function state_of": "e704ebb301d20534",
     "function why_not_text": "7f24b50506c4280e",
