@@ -86,8 +86,12 @@ class OpenIdProvider:
         return f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state'], 'iss': self.issuer})}"
 
     def redeem(self, form: dict[str, str], authorization: str) -> tuple[int, dict[str, Any]]:
-        name, _, secret = base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
-        if (unquote(name), unquote(secret)) != (CLIENT, SECRET):
+        if "client_secret_post" in self.configuration.get("token_endpoint_auth_methods_supported", ()):
+            given = form.get("client_id"), form.get("client_secret")
+        else:
+            name, _, secret = base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
+            given = unquote(name), unquote(secret)
+        if given != (CLIENT, SECRET):
             return 401, {"error": "invalid_client"}
         # A code counts once.
         begun = self.codes.pop(form["code"], None)
@@ -136,6 +140,8 @@ def openid_provider() -> Iterator[OpenIdProvider]:
         provider = OpenIdProvider(f"http://127.0.0.1:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield provider
-        server.shutdown()
-        thread.join()
+        try:
+            yield provider
+        finally:
+            server.shutdown()
+            thread.join()
