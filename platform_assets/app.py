@@ -19,8 +19,9 @@ from platform_assets.domains import api_modules, model_spec, model_specs, traced
 from platform_assets.services import open_services
 from platform_assets.serving.prometheus import LimitsCollector, Metrics, ShadowMetrics
 from platform_assets.serving.worker_metrics import WorkersMetrics
-from platform_assets.web.authentication import Access, Sessions, is_loopback
+from platform_assets.web.authentication import Access, is_loopback
 from platform_assets.web.authorization import AuthorizationMiddleware
+from platform_assets.web.browser_sessions import Sessions
 from platform_assets.web.error_answers import Problems
 from platform_assets.web.middleware import RequestMiddleware
 from platform_assets.web.openapi import DescribedApp
@@ -95,7 +96,7 @@ def application(services: Services, *, close: bool = False, host: str = "", work
     redis = settings.limits_url.get_secret_value()
     limits = None if is_open else RateLimits(settings.rate_limit, redis, is_alone=worker is None)
     sessions = Sessions(insecure_loopback=settings.env == "development")
-    access = Access(lambda: services.keys, sessions, limits, open_locally=is_open)
+    access = Access(lambda: services.keys, sessions, limits, open_locally=is_open, sign_in=services.sign_in)
     online = None if bundle else services.online
     metrics = Metrics(services.predictor, services.live_models.state, services.prediction_log, online)
     if services.shadows is not None:

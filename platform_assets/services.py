@@ -61,7 +61,9 @@ if TYPE_CHECKING:
     from platform_assets.serving.request_statistics import RequestStatistics
     from platform_assets.serving.shadow_scoring import Shadows
     from platform_assets.settings import DomainSettings, Settings
-    from platform_assets.web.api_keys import KeyRing
+    from platform_assets.web.api_keys import Keys
+    from platform_assets.web.key_ring import KeyRing
+    from platform_assets.web.sign_in import SignIn
 
 PATIENCE_SECONDS = 10.0
 """Timeout for background threads on an unresponsive database."""
@@ -217,6 +219,28 @@ class Services:
         return open_keys(
             self.settings, lambda: Keys(self._connection, self._rows, self._async_rows, owner=owner, keep_heads=keep)
         )
+
+    @opened
+    def sign_in(self) -> SignIn:
+        """The ways in which people sign in without keys."""
+        from platform_assets.web.sign_in import open_sign_in
+
+        return open_sign_in(self.settings, self.keys_in_database)
+
+    def keys_in_database(self) -> Keys:
+        """Return the keys in the database.
+
+        Raises
+        ------
+        KeysError
+            The keys come from PLATFORM_API_KEYS.
+        """
+        from platform_assets.web.api_keys import Keys
+        from platform_assets.web.key_errors import KeysError
+
+        if not isinstance(self.keys, Keys):
+            raise KeysError("people are enrolled in the database, but keys come from PLATFORM_API_KEYS; unset it")
+        return self.keys
 
     @opened
     def validator(self) -> Validator:

@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import unquote
@@ -383,6 +384,65 @@ class Settings(SettingsGroup):
             "production, `off` in development."
         ),
     ] = None
+    sign_in_key: Annotated[
+        SecretStr,
+        Field(
+            description="API key with the scope `identify`, with which the service starts sessions of people who sign "
+            "in by OpenID Connect or through a proxy. See [Sign in](sign-in.md)."
+        ),
+    ] = SecretStr("")
+    group_scopes: Annotated[
+        str,
+        Field(
+            description="Scopes that groups of the OpenID Connect provider or the proxy give: "
+            "`GROUP=read+approve; OTHER=read`. Default: groups give nothing, and only enrolled people can sign in."
+        ),
+    ] = ""
+    oidc_issuer: Annotated[
+        str,
+        Field(
+            description="Issuer of an OpenID Connect provider, by which people sign in on the pages. The provider's "
+            "configuration is read from `<issuer>/.well-known/openid-configuration`. Default: people sign in with keys."
+        ),
+    ] = ""
+    oidc_client_id: Annotated[str, Field(description="Client id of the service at the OpenID Connect provider.")] = ""
+    oidc_client_secret: Annotated[
+        SecretStr, Field(description="Client secret of the service. Default: none, for a public client.")
+    ] = SecretStr("")
+    oidc_claim: Annotated[
+        str,
+        Field(
+            description="Claim of the ID token that names a person. People must not be able to change its value. "
+            "`email` also needs the claim `email_verified`."
+        ),
+    ] = "email"
+    oidc_groups_claim: Annotated[str, Field(description="Claim of the ID token with the person's groups or roles.")] = (
+        "groups"
+    )
+    oidc_request_scopes: Annotated[
+        str, Field(description="OAuth scopes that the service requests from the OpenID Connect provider.")
+    ] = "openid email profile"
+    proxy_user_header: Annotated[
+        str,
+        Field(
+            description="Header in which a trusted proxy names the signed-in person, for example "
+            "`X-Forwarded-Email`. Default: no proxy signs people in."
+        ),
+    ] = ""
+    proxy_groups_header: Annotated[
+        str, Field(description="Header in which the proxy lists the person's groups, separated by commas.")
+    ] = ""
+    proxy_trusted: Annotated[
+        str,
+        Field(description="IP addresses or networks of the proxy, separated by commas, for example `10.0.3.0/24`."),
+    ] = ""
+    proxy_secret: Annotated[
+        SecretStr,
+        Field(
+            description="Secret that the proxy must send in the header `X-Platform-Proxy-Secret`. Default: the address "
+            "of the proxy is enough."
+        ),
+    ] = SecretStr("")
     demo_rows: Annotated[int, Field(ge=100, description="Number of rows in each sample data set.")] = 20_000
     archive_max_bytes: Annotated[
         int, Field(ge=1, description="Largest size of an unpacked tar archive and of its file, in bytes.")
@@ -407,6 +467,42 @@ class Settings(SettingsGroup):
         if text and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
             raise ValueError("must be an address without user and query, for example https://dagster.example.org")
         return text.rstrip("/")
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer(cls, text: str) -> str:
+        # Plain HTTP only to this machine, because the keys that sign identities come from this address.
+        if text and not re.fullmatch(r"(https://[^\s/?#@]+|http://(localhost|127\.0\.0\.1)(:\d+)?)(/[^\s?#]*)?", text):
+            raise ValueError(
+                "must be the issuer's https address without user and query, exactly as the provider states it, for "
+                "example https://login.example.org/realms/staff"
+            )
+        return text
+
+    @field_validator("proxy_user_header", "proxy_groups_header")
+    @classmethod
+    def _header(cls, text: str) -> str:
+        if text and not re.fullmatch(r"[A-Za-z0-9-]{1,100}", text):
+            raise ValueError(f"must be the name of a header, for example X-Forwarded-Email, not {text!r}")
+        return text
+
+    @field_validator("proxy_trusted")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for one in filter(None, map(str.strip, text.split(","))):
+            try:
+                ip_network(one)
+            except ValueError as error:
+                raise ValueError(f"must be IP addresses or networks, for example 10.0.3.0/24: {error}") from None
+        return text
+
+    @field_validator("group_scopes")
+    @classmethod
+    def _groups(cls, text: str) -> str:
+        for entry in filter(None, map(str.strip, re.split(r"[;\n]", text))):
+            if not re.fullmatch(r"[^=]*[^=\s]\s*=\s*\w+(\s*\+\s*\w+)*", entry):
+                raise ValueError(f"must be GROUP=scope+scope, with semicolons between groups; {entry!r} is not")
+        return text
 
     @field_validator("alert_routes")
     @classmethod
@@ -504,6 +600,32 @@ class Settings(SettingsGroup):
             raise ValueError("PLATFORM_EXECUTOR=k8s needs PLATFORM_RUN_LAUNCHER=k8s, whose configuration it uses")
         if self.lake_is_memory and self.executor != "in_process":
             raise ValueError(f"PLATFORM_EXECUTOR={self.executor} needs a lake that all processes share, not memory://")
+        return self
+
+    @model_validator(mode="after")
+    def _sign_in_is_complete(self) -> Self:
+        needs: list[tuple[bool, str, tuple[str, ...]]] = [
+            (bool(self.oidc_issuer), "PLATFORM_OIDC_ISSUER", ("oidc_client_id", "sign_in_key")),
+            (bool(self.proxy_user_header), "PLATFORM_PROXY_USER_HEADER", ("proxy_trusted", "sign_in_key")),
+            (bool(self.oidc_client_id), "PLATFORM_OIDC_CLIENT_ID", ("oidc_issuer",)),
+            (bool(self.proxy_groups_header), "PLATFORM_PROXY_GROUPS_HEADER", ("proxy_user_header",)),
+            (bool(self.oidc_issuer) and self.env == "production", "PLATFORM_OIDC_ISSUER", ("service_url",)),
+        ]
+        for is_set, name, others in needs:
+            values = {other: getattr(self, other) for other in others}
+            lacking = [
+                variable(other)
+                for other, value in values.items()
+                if not (value.get_secret_value() if isinstance(value, SecretStr) else value)
+            ]
+            if is_set and lacking:
+                raise ValueError(f"{' and '.join(lacking)} must be set as well, because {name} is set")
+        has_database = not self.bundle and not self.api_keys.get_secret_value()
+        if not has_database and (self.oidc_issuer or self.proxy_user_header):
+            raise ValueError(
+                "people sign in without keys only on a service with a database; unset PLATFORM_OIDC_ISSUER and "
+                "PLATFORM_PROXY_USER_HEADER, or PLATFORM_BUNDLE and PLATFORM_API_KEYS"
+            )
         return self
 
     @model_validator(mode="after")

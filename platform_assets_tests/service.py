@@ -136,16 +136,21 @@ def wait_until_live(services: Services, *models: str) -> None:
     wait_until(lambda: not waiting(), lambda: f"the champions of {', '.join(models)} were live; state: {waiting()}")
 
 
+def listening() -> socket.socket:
+    """Return a socket that listens on a free port, for an application that must know its own address."""
+    return socket.create_server(("127.0.0.1", 0))
+
+
 @contextmanager
-def served(app: ASGIApp, bounds: http_server.Bounds | None = None) -> Iterator[str]:
-    """Serve an application on a free port, by the server that `platform-assets serve` runs."""
+def served(app: ASGIApp, bounds: http_server.Bounds | None = None, on: socket.socket | None = None) -> Iterator[str]:
+    """Serve an application on a free port or a given socket, by the server that `platform-assets serve` runs."""
     server = http_server.server(app, bounds)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    with on or listening() as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            wait_until(lambda: server.started, f"the server listened on {listening.getsockname()}")
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            wait_until(lambda: server.started, f"the server listened on {listener.getsockname()}")
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()

@@ -127,6 +127,14 @@ def test_a_variable_sets_its_field(
         ("PLATFORM_MLFLOW_URL", "mlflow.example:5000", "must be an address without user and query, for example https"),
         ("PLATFORM_SERVICE_URL", "https://me:pw@a.example", "must be an address without user and query, for example"),
         ("PLATFORM_DAGSTER_URL", "javascript:alert(1)", "must be an address without user and query, for example https"),
+        ("PLATFORM_OIDC_ISSUER", "http://login.example.org", "must be the issuer's https address"),
+        ("PLATFORM_OIDC_ISSUER", "http://localhost.evil.example", "must be the issuer's https address"),
+        ("PLATFORM_OIDC_ISSUER", "https://login.example.org?a=b", "must be the issuer's https address"),
+        ("PLATFORM_PROXY_USER_HEADER", "X-User: anna", "for example X-Forwarded-Email"),
+        ("PLATFORM_PROXY_TRUSTED", "10.0.0.0/8, proxy", "for example 10.0.3.0/24"),
+        ("PLATFORM_PROXY_TRUSTED", "10.0.0.1/8", "has host bits set"),
+        ("PLATFORM_GROUP_SCOPES", "staff", "must be GROUP=scope+scope"),
+        ("PLATFORM_GROUP_SCOPES", "staff=read approve", "must be GROUP=scope+scope"),
     ],
 )
 def test_the_error_for_an_invalid_value_shows_the_allowed_values(
@@ -198,6 +206,21 @@ def test_production_refuses_development_settings(
         ),
         ({"PLATFORM_EXECUTOR": "multiprocess", "PLATFORM_LAKE_URI": "memory://"}, "not memory://"),
         ({"PLATFORM_CELERY_BROKER_URL": "amqp://me:pw123@host"}, "must be redis://host:port/number"),
+        ({"PLATFORM_OIDC_ISSUER": "https://a.example"}, "OIDC_CLIENT_ID and PLATFORM_SIGN_IN_KEY must be set as well"),
+        ({"PLATFORM_OIDC_CLIENT_ID": "platform"}, "PLATFORM_OIDC_ISSUER must be set as well"),
+        ({"PLATFORM_PROXY_USER_HEADER": "X-User"}, "PROXY_TRUSTED and PLATFORM_SIGN_IN_KEY must be set as well"),
+        ({"PLATFORM_PROXY_GROUPS_HEADER": "X-Groups"}, "PLATFORM_PROXY_USER_HEADER must be set as well"),
+        (
+            PRODUCTION
+            | {f"PLATFORM_OIDC_{name}": "https://a.example" for name in ("ISSUER", "CLIENT_ID")}
+            | {"PLATFORM_SIGN_IN_KEY": "pa_x"},
+            "PLATFORM_SERVICE_URL must be set as well",
+        ),
+        (
+            {"PLATFORM_API_KEYS": "a:read:0", "PLATFORM_PROXY_USER_HEADER": "X-User", "PLATFORM_PROXY_TRUSTED": "::1"}
+            | {"PLATFORM_SIGN_IN_KEY": "pa_x"},
+            "only on a service with a database",
+        ),
     ],
 )
 def test_contradictory_settings_are_refused(

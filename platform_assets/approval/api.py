@@ -33,8 +33,9 @@ from platform_assets.approval.pages import (
 from platform_assets.approval.requests import Actor, State
 from platform_assets.approval.shadows import ShadowLedger
 from platform_assets.base.json_values import JSON
-from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, access_of
+from platform_assets.web.authentication import APPROVE, READ, access_of
 from platform_assets.web.authorization import content_type
+from platform_assets.web.browser_sessions import CSRF_FIELD
 from platform_assets.web.one_or_many import plain_digits
 from platform_assets.web.pages import wants_page
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
@@ -70,6 +71,7 @@ class EventShown(BaseModel):
     state: State
     actor: str
     authenticated: bool
+    how: str
     reason: str | None
     override: bool
     at: datetime
@@ -357,6 +359,7 @@ def _event(event: Event) -> EventShown:
         state=event.state,
         actor=event.actor,
         authenticated=event.authenticated,
+        how=event.how,
         reason=event.reason,
         override=event.override,
         at=event.at,

@@ -168,7 +168,7 @@ def user_name() -> str:
 def actor_of(context: Context) -> Actor:
     """Return the owner of the key in PLATFORM_API_KEY; without a key, the unverified login name."""
     from platform_assets.approval.requests import Actor
-    from platform_assets.web.api_keys import KeysError
+    from platform_assets.web.key_errors import KeysError
 
     secret = context.settings.api_key.get_secret_value()
     if not secret:
@@ -187,7 +187,7 @@ def requester(context: Context) -> Actor:
     KeysError
         There is no key, but PLATFORM_APPROVALS_REQUIRE_IDENTITY is on.
     """
-    from platform_assets.web.api_keys import KeysError
+    from platform_assets.web.key_errors import KeysError
 
     actor = actor_of(context)
     if context.settings.identity_required and not actor.secret:

@@ -26,7 +26,8 @@ _FOLDING = ("folding", "case_folding")
 _ROWS = {
     "key": """
 select hash, jsonb_build_object('name', name, 'owner', owner, 'scopes', to_jsonb(scopes),
-    'created_at', to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')) from platform.api_keys
+    'created_at', to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), 'is_person', is_person)
+from platform.api_keys
 """,
     "revocation": """
 select hash, jsonb_build_object('at', to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'))
@@ -153,8 +154,7 @@ def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Ite
 def _fault_of_key(details: Mapping[str, Any], decision: tuple[str, str, str], rows: Rows) -> str:
     """Return why the recorded key cannot have made the decision; empty if it can."""
     kind, actor, at = decision
-    named = str(details.get("key"))
-    found = [(subject, facts) for (of, subject), facts in rows.items() if of == "key" and subject[:KEY_ID] == named]
+    found = _keys_named(str(details.get("key")), rows)
     if not found:
         return "was decided with a key that does not exist"
     [(subject, key), *_] = found
@@ -162,10 +162,30 @@ def _fault_of_key(details: Mapping[str, Any], decision: tuple[str, str, str], ro
         return f"was decided with a key of {key['owner']}, but names {actor}"
     if kind not in _WITHOUT_SCOPE and "approve" not in key["scopes"]:
         return "was decided with a key that lacks the scope approve"
+    return _fault_of_time(subject, key, at, rows) or _fault_of_sign_in(key, details, at, rows)
+
+
+def _fault_of_time(subject: str, key: Mapping[str, Any], at: str, rows: Rows) -> str:
     if key["created_at"] > at:
         return "was decided before its key was created"
     revoked = rows.get(("revocation", subject))
     return "was decided after its key was revoked" if revoked and revoked["at"] < at else ""
+
+
+def _fault_of_sign_in(key: Mapping[str, Any], details: Mapping[str, Any], at: str, rows: Rows) -> str:
+    """Return why the recorded sign-in cannot have identified a person; empty if it can, or if a key was used."""
+    if not key.get("is_person") and "via" not in details:
+        return ""
+    if details.get("identity") != key["name"] or not key.get("is_person"):
+        return "was decided by a person who did not sign in"
+    found = _keys_named(str(details.get("vouched_by")), rows)
+    if not found or "identify" not in found[0][1]["scopes"]:
+        return "was decided by a person for whom no key with the scope identify vouched"
+    return "vouching: " + fault if (fault := _fault_of_time(*found[0], at, rows)) else ""
+
+
+def _keys_named(named: str, rows: Rows) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(subject, facts) for (of, subject), facts in rows.items() if of == "key" and subject[:KEY_ID] == named]
 
 
 def _recorded(journal: list[Texts]) -> dict[tuple[str, str], dict[str, Any]]:

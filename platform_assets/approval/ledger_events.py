@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.approval.requests import PLATFORM, UNVERIFIED, State
 from platform_assets.base.printable_text import escaped
+from platform_assets.web.key_ring import HOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,9 +99,15 @@ class Event:
         return found if isinstance(found, int) else None
 
     @property
+    def how(self) -> str:
+        """How the person signed in, if without a key: `signed in by OpenID Connect as anna@example.com`. Else empty."""
+        via = HOW.get(str(self.details.get("via")), "")
+        return f"signed in {via} as {escaped(str(self.details.get('identity')))}" if via else ""
+
+    @property
     def told(self) -> str:
         """The event in one sentence, with person, time and reason."""
-        proof = " (identity not verified)" if self.is_unverified else ""
+        proof = " (identity not verified)" if self.is_unverified else f" ({self.how})" if self.how else ""
         override = ", overriding a failed gate" if self.override else ""
         seen = f", having seen the shadow's report {self.seen_report}" if self.seen_report else ""
         why = f": {escaped(self.reason, lines=True)}" if self.reason else ""

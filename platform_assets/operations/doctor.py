@@ -26,7 +26,9 @@ from platform_assets.orchestration.executors import demand_extra, step_executor
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services
 from platform_assets.settings import Settings, unknown_variables
+from platform_assets.web.key_ring import APPROVE, IDENTIFY
 from platform_assets.web.limit_windows import trouble_with_redis
+from platform_assets.web.openid_connect import Provider
 
 State = Literal["ok", "warning", "broken"]
 LEAST_FREE_BYTES = 2 << 30
@@ -79,6 +81,7 @@ def examine(services: Services) -> list[Finding]:
         "backup": _backup,
         "alerts": _alerts,
         "messages": _messages,
+        "sign-in": _sign_in,
         "rate limits": _rate_limits,
         "sources": _sources,
         "APIs": _apis,
@@ -232,6 +235,43 @@ def _rate_limits(services: Services) -> Iterator[Finding]:
         yield Finding("rate limits", "warning", f"Redis does not respond: {trouble}", mend)
     else:
         yield Finding("rate limits", "ok", "Redis counts the requests of all processes")
+
+
+def _sign_in(services: Services) -> Iterator[Finding]:
+    settings = services.settings
+    ways = services.sign_in
+    if not ways.provider and not ways.proxy:
+        yield Finding("sign-in", "ok", "with keys only, because neither PLATFORM_OIDC_ISSUER nor a proxy is set")
+        return
+    key = services.keys.check(ways.secret)
+    if key is None or IDENTIFY not in key.scopes:
+        told = "PLATFORM_SIGN_IN_KEY is unknown, revoked, or lacks the scope identify, so nobody can sign in"
+        yield Finding("sign-in", "broken", told, "run `platform-assets keys add sign-in --scope identify`")
+    elif not any(one.is_person and APPROVE in one.scopes and not one.revoked_at for one in services.keys.list()):
+        mend = "run `platform-assets people add NAME --scope read --scope approve`"
+        yield Finding("sign-in", "warning", "nobody who signs in without a key may approve", mend)
+    elif not ways.groups.give_approve:
+        mend = "let a group give it, or unset PLATFORM_GROUP_SCOPES"
+        yield Finding("sign-in", "warning", "PLATFORM_GROUP_SCOPES gives approve to no group", mend)
+    else:
+        yield Finding("sign-in", "ok", "the service may sign people in")
+    if ways.provider:
+        yield _provider(ways.provider)
+    if ways.proxy and not settings.proxy_secret.get_secret_value() and ways.proxy.admits_all:
+        told = "PLATFORM_PROXY_TRUSTED admits every address, so everybody can sign in as anybody"
+        yield Finding("proxy", "broken", told, "name the proxy's addresses only, or set PLATFORM_PROXY_SECRET")
+    elif ways.proxy:
+        yield Finding("proxy", "ok", f"{settings.proxy_user_header} is believed from {settings.proxy_trusted}")
+
+
+def _provider(provider: Provider) -> Finding:
+    client = provider.client
+    if trouble := provider.examine():
+        return Finding("OpenID Connect", "broken", trouble, "start the provider, or correct PLATFORM_OIDC_ISSUER")
+    if not re.match(r"https:|http://(localhost|127\.0\.0\.1)[:/]", client.redirect_uri):
+        told = f"{client.redirect_uri} has no TLS, so browsers do not keep people signed in"
+        return Finding("OpenID Connect", "warning", told, "set PLATFORM_SERVICE_URL to https://..")
+    return Finding("OpenID Connect", "ok", f"{client.issuer} is reachable; it must allow {client.redirect_uri}")
 
 
 def _sql_target(services: Services) -> Iterator[Finding]:

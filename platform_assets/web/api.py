@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 from starlette.responses import RedirectResponse
 
-from platform_assets.web.authentication import SESSION_SECONDS, access_of
+from platform_assets.web.authentication import access_of
+from platform_assets.web.browser_sessions import SESSION_SECONDS
 from platform_assets.web.openapi import operations
-from platform_assets.web.pages import from_elsewhere, render, safe_next
+from platform_assets.web.openid_connect import FLOW_SECONDS, Flow
+from platform_assets.web.pages import from_elsewhere, render, safe_next, signed_in_page
+from platform_assets.web.problems import Problem
 from platform_assets.web.routers import checks_access_itself
+from platform_assets.web.sign_in import PERSON_SECONDS
 
 if TYPE_CHECKING:
     from platform_assets.services import Services
+    from platform_assets.web.authentication import Access
+    from platform_assets.web.openid_connect import Provider
 
 Token = Annotated[str, Form(max_length=200)]
 
@@ -33,6 +39,9 @@ def router(services: Services) -> APIRouter:
     if services.bundle is None:
         routes.get("/sign-in")(checks_access_itself(show_sign_in))
         routes.post("/sign-in")(checks_access_itself(sign_in))
+        routes.get("/sign-in/oidc")(checks_access_itself(begin_at_provider))
+        routes.get("/sign-in/callback")(checks_access_itself(return_from_provider))
+        routes.post("/sign-in/proxy")(checks_access_itself(sign_in_through_proxy))
         routes.post("/sign-out")(checks_access_itself(sign_out))
     return routes
 
@@ -80,6 +89,52 @@ def sign_in(
     return response
 
 
+def begin_at_provider(request: Request, next: str = "") -> Response:  # noqa: A002 - the usual name of this parameter
+    """Send the browser to the OpenID Connect provider."""
+    access = access_of(request)
+    address, flow = _provider(access).begin(safe_next(next))
+    response = RedirectResponse(address, HTTPStatus.SEE_OTHER)
+    access.sessions.keep_flow(request, response, flow.sealed(access.ways.flow_key), FLOW_SECONDS)
+    return response
+
+
+def return_from_provider(request: Request) -> Response:
+    """Begin a session for the person whom the OpenID Connect provider sends back."""
+    access = access_of(request)
+    provider = _provider(access)
+    flow = Flow.opened(access.sessions.take_flow(request), access.ways.flow_key)
+    session = access.sign_in_person(provider.finish(flow, request.query_params))
+    # A page that opens the next one, because a browser does not send a strict cookie with a redirect from another site.
+    response = signed_in_page(flow.next)
+    access.sessions.keep(request, response, session, PERSON_SECONDS)
+    access.sessions.end_flow(request, response)
+    return response
+
+
+def sign_in_through_proxy(
+    request: Request,
+    csrf_token: Token = "",
+    next: Annotated[str, Form(max_length=1_000)] = "",  # noqa: A002 - the usual name of this parameter
+) -> Response:
+    """Begin a session for the person whom the trusted proxy names."""
+    access = access_of(request)
+    access.sessions.demand_token(access.sessions.of(request), csrf_token)
+    identity = access.proxied(request)
+    if identity is None:
+        raise Problem(HTTPStatus.UNAUTHORIZED, "The proxy names no person. Sign in at the proxy first.", "key-needed")
+    session = access.sign_in_person(identity)
+    response = RedirectResponse(safe_next(next), HTTPStatus.SEE_OTHER)
+    access.sessions.keep(request, response, session, PERSON_SECONDS)
+    return response
+
+
+def _provider(access: Access) -> Provider:
+    if access.ways.provider is None:
+        told = "People do not sign in by OpenID Connect here: PLATFORM_OIDC_ISSUER is not set. Sign in with a key."
+        raise Problem(HTTPStatus.NOT_FOUND, told)
+    return access.ways.provider
+
+
 def sign_out(request: Request, csrf_token: Token = "") -> Response:
     """End the session in the database, and delete its cookie."""
     access = access_of(request)
@@ -91,6 +146,7 @@ def sign_out(request: Request, csrf_token: Token = "") -> Response:
 
 
 def _form(request: Request, target: str, status: int = HTTPStatus.OK, error: str = "") -> Response:
+    access = access_of(request)
     return render(
         request,
         "sign_in.html",
@@ -98,5 +154,8 @@ def _form(request: Request, target: str, status: int = HTTPStatus.OK, error: str
         next=safe_next(target),
         error=error,
         hours=SESSION_SECONDS // 3_600,
-        can_keep=access_of(request).sessions.can_keep(request),
+        person_hours=PERSON_SECONDS // 3_600,
+        can_keep=access.sessions.can_keep(request),
+        provider=access.ways.provider,
+        proxied=access.proxied(request),
     )

@@ -11,25 +11,22 @@ import hmac
 import re
 import secrets
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from platform_assets.base.errors import PlatformError, first_line
+from platform_assets.base.errors import first_line
 from platform_assets.base.printable_text import unprintable
+from platform_assets.web.key_errors import PERSON_REFUSALS, REFUSALS, KeysError, PersonRefused
+from platform_assets.web.key_ring import APPROVE, ID_LENGTH, SCOPES, Key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
 
     import psycopg
 
     Lend = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
-APPROVE = "approve"
-SCOPES = ("read", "predict", "label", "trace", APPROVE)
-"""All scopes that a key can have."""
 FRESH_SECONDS = 1.0
 """Seconds for which a key is cached. Until then it works even if another process has revoked it."""
 SESSION_PREFIX = "ps_"
@@ -37,105 +34,18 @@ SESSION_PREFIX = "ps_"
 _PREFIX = "pa_"
 SECRET_BYTES = 32
 """Random bytes of a secret or token."""
-ID_LENGTH = 16
-"""Number of characters of `Key.id`."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
-_FIELDS = "k.name, k.owner, k.scopes, k.hash, k.created_at, r.at"
+_FIELDS = "k.name, k.owner, k.scopes, k.hash, k.created_at, r.at, coalesce(k.is_person, false), ''"
 _KEYS = f"select {_FIELDS} from platform.api_keys k left join platform.api_key_revocations r on r.hash = k.hash"  # noqa: S608 - constants
 _BY_HASH = f"{_KEYS} where k.hash = %s and r.at is null".encode()
-_BY_SESSION = (
-    f"{_KEYS} join platform.sessions s on s.key_hash = k.hash"
-    " where s.hash = %s and s.expires_at > clock_timestamp() and r.at is null"
-).encode()
-_REFUSALS = {
-    "name_taken": "there is a key {name}; choose another name, or revoke that key first",
-    "needs_approver": "the key {name} has the scope approve, so only the database's owner or an approver can create "
-    "it; set PLATFORM_MIGRATION_DATABASE_URL, or PLATFORM_API_KEY to the key of an approver",
-    "unknown_key": "the key in PLATFORM_API_KEY is unknown or revoked; unset it, or use the key of an approver",
-    "reserved_name": "the key {name}: {owner} cannot be an owner, because the ledger uses such names for the platform "
-    "and for unverified people; choose another owner",
-    "unprintable_name": "the key {name}: its owner holds control or invisible characters; remove them",
-    "malformed_key": "the key {name}: its name or hash is malformed, its hash is that of a session, or its owner is "
-    "longer than 200 characters",
-}
-
-
-class KeysError(PlatformError):
-    """A key cannot be created, found or revoked."""
-
-
-@dataclass(frozen=True)
-class Key:
-    """A key without its secret.
-
-    Attributes
-    ----------
-    name
-        Name of the key.
-    owner
-        The person or program that holds it.
-    scopes
-        Scopes of the key, from `SCOPES`.
-    id
-        First characters of the hash of the key; it distinguishes keys with the same name.
-    created_at, revoked_at
-        Times with time zone. `created_at` is None if unknown, `revoked_at` if the key is not revoked.
-    """
-
-    name: str
-    owner: str
-    scopes: frozenset[str]
-    id: str
-    created_at: datetime | None = None
-    revoked_at: datetime | None = None
-
-
-class KeyRing(Protocol):
-    """A store of keys."""
-
-    def add(self, name: str, owner: str, scopes: Collection[str], approver_secret: str = "") -> str:
-        """Create a key and return its secret, which is not stored.
-
-        Raises
-        ------
-        KeysError
-            The name is taken, or this store cannot create keys.
-        """
-        ...
-
-    def revoke(self, name: str) -> None:
-        """Revoke all keys with a name.
-
-        Raises
-        ------
-        KeysError
-            There is no such key, or this store cannot revoke keys.
-        """
-        ...
-
-    def check(self, secret: str) -> Key | None:
-        """Return the key with this secret; None if it is unknown or revoked."""
-        ...
-
-    async def find(self, secret: str) -> Key | None:
-        """Return the key with this secret without blocking the event loop; None if it is unknown or revoked."""
-        ...
-
-    def sign_in(self, secret: str, seconds: int) -> str | None:
-        """Start a session for the owner of a key; return its token, or None if the key is unknown or revoked."""
-        ...
-
-    def by_session(self, token: str) -> Key | None:
-        """Return the key of a session; None if the session has ended or the key is revoked."""
-        ...
-
-    def sign_out(self, token: str) -> None:
-        """End a session."""
-        ...
-
-    def list(self) -> list[Key]:
-        """Return all keys by name, revoked ones included."""
-        ...
+# The scopes are those of the key, limited to those of the session.
+_BY_SESSION = b"""
+select k.name, k.owner, array(select unnest(k.scopes) intersect select unnest(coalesce(s.scopes, k.scopes))),
+    k.hash, k.created_at, r.at, coalesce(k.is_person, false), coalesce(s.via, '')
+from platform.api_keys k left join platform.api_key_revocations r on r.hash = k.hash
+join platform.sessions s on s.key_hash = k.hash
+where s.hash = %s and s.expires_at > clock_timestamp() and r.at is null
+"""
 
 
 class Keys:
@@ -194,6 +104,42 @@ class Keys:
             `approve` is given by neither the owner role nor an approver.
         """
         refuse_name(name)
+        secret = _PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+        self._create(name, owner, scopes, hashed(secret), approver_secret)
+        return secret
+
+    def enrol(self, identity: str, owner: str, scopes: Collection[str], approver_secret: str = "") -> None:
+        """Record a person who signs in without a key, or replace the record of this person.
+
+        Parameters
+        ----------
+        identity
+            Name that the OpenID Connect provider or the proxy gives to the person.
+        owner
+            Name of the person in policies and in the ledger.
+        scopes, approver_secret
+            As for `add`.
+
+        Raises
+        ------
+        KeysError
+            As for `add`.
+        """
+        if odd := unprintable(identity):
+            raise KeysError(f"the name holds control or invisible characters ({', '.join(odd)}); remove them")
+        # Nobody knows a secret with this hash.
+        self._create(identity.strip(), owner, scopes, secrets.token_hex(SECRET_BYTES), approver_secret, is_person=True)
+
+    def _create(
+        self,
+        name: str,
+        owner: str,
+        scopes: Collection[str],
+        key_hash: str,
+        approver_secret: str,
+        *,
+        is_person: bool = False,
+    ) -> None:
         owner = owner.strip()
         if odd := unprintable(owner):
             raise KeysError(f"the key {name}: its owner holds control or invisible characters ({', '.join(odd)})")
@@ -201,16 +147,14 @@ class Keys:
             raise KeysError(f"the key {name} needs an owner, the person or program that holds it")
         wanted = sorted(chosen_scopes(name, scopes))
         if unprintable(approver_secret):
-            raise KeysError(_REFUSALS["unknown_key"])
-        secret = _PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-        arguments = [name, owner, wanted, hashed(secret), approver_secret or None]
+            raise KeysError(REFUSALS["unknown_key"])
+        arguments = [name, owner, wanted, key_hash, approver_secret or None, is_person]
         with self._connected(self._owner or self._connect) as connection:
-            row = connection.execute("select platform.add_key(%s, %s, %s::text[], %s, %s)", arguments).fetchone()
+            row = connection.execute("select platform.add_key(%s, %s, %s::text[], %s, %s, %s)", arguments).fetchone()
         assert row is not None  # noqa: S101 - narrows the type
         if "why" in row[0]:
-            raise KeysError(_REFUSALS[row[0]["why"]].format(name=name, owner=owner))
+            raise KeysError(REFUSALS[row[0]["why"]].format(name=name, owner=owner))
         self._keep_heads()
-        return secret
 
     def revoke(self, name: str) -> None:
         """Revoke all keys with a name, and end their sessions.
@@ -259,6 +203,44 @@ class Keys:
         with self._connected(self._connect) as connection:
             row = connection.execute("select platform.sign_in(%s, %s, %s)", [secret, hashed(token), seconds]).fetchone()
         return token if row == (True,) else None
+
+    def sign_in_person(
+        self, identity: str, allowed: Collection[str] | None, via: str, vouching_secret: str, seconds: int
+    ) -> str:
+        """Start a session for a person whom a provider or a proxy has identified; return its token.
+
+        Parameters
+        ----------
+        identity
+            Name that the provider gives.
+        allowed
+            Scopes that the groups of the person give; None if groups give no scopes.
+        via
+            `oidc` or `proxy`.
+        vouching_secret
+            Secret of the key with the scope `identify`.
+        seconds
+            Lifetime of the session.
+
+        Raises
+        ------
+        PersonRefused
+            The person is unknown or revoked, the name is malformed, or the key may not identify people.
+        """
+        if unprintable(identity):
+            raise PersonRefused(PERSON_REFUSALS["unprintable_name"])
+        token = SESSION_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+        wanted = None if allowed is None else sorted(allowed)
+        arguments = [identity, wanted, via, vouching_secret, hashed(token), seconds]
+        statement = "select platform.sign_in_person(%s, %s::text[], %s, %s, %s, %s)"
+        with self._connected(self._connect) as connection:
+            row = connection.execute(statement, arguments).fetchone()
+        assert row is not None  # noqa: S101 - narrows the type
+        if "why" in row[0]:
+            raise PersonRefused(PERSON_REFUSALS[row[0]["why"]].format(name=identity))
+        if row[0]["enrolled"]:
+            self._keep_heads()
+        return token
 
     def by_session(self, token: str) -> Key | None:
         """Return the key of a session; None if the session has ended or the key is revoked."""
@@ -333,8 +315,8 @@ def key_with_hash(found: Mapping[str, Key], wanted: str) -> Key | None:
 
 
 def _key(row: tuple[Any, ...]) -> Key:
-    name, owner, scopes, kept, created_at, revoked_at = row
-    return Key(name, owner, frozenset(scopes), kept[:ID_LENGTH], created_at, revoked_at)
+    name, owner, scopes, kept, *others = row
+    return Key(name, owner, frozenset(scopes), kept[:ID_LENGTH], *others)
 
 
 @contextmanager

@@ -1,16 +1,12 @@
-"""Authentication: programs send a key in the header, and people sign in with a key, which starts a session.
+"""Authentication: programs send a key in the header. People sign in with a key, by OpenID Connect or through a proxy.
 
-The session's cookie contains a random token. The database stores the hash of the token with the key. Both are looked up
-at every request, so that signing out or revoking the key ends the session at once. A form must contain a CSRF token,
-which is derived from the session's token and which only pages of this session contain.
+A sign-in starts a session (`browser_sessions.py`). Keys and sessions are looked up at every request, so that signing
+out or revoking the key ends the session at once.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
-import secrets
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -19,113 +15,28 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 
 from platform_assets.base.errors import PlatformError
-from platform_assets.web.api_keys import Key
+from platform_assets.web.browser_sessions import SESSION_SECONDS, Session, Sessions
+from platform_assets.web.key_ring import Key
 from platform_assets.web.problems import Problem
+from platform_assets.web.sign_in import SignIn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fastapi import Request
-    from starlette.responses import Response
 
-    from platform_assets.web.api_keys import KeyRing
+    from platform_assets.web.identity import Identity
+    from platform_assets.web.key_ring import KeyRing
     from platform_assets.web.rate_limits import RateLimits, Scope
 
-SESSION_SECONDS = 8 * 60 * 60
-"""Lifetime of a session in seconds: a working day of eight hours. The database allows no longer lifetime."""
 READ, PREDICT, LABEL, TRACE, APPROVE = "read", "predict", "label", "trace", "approve"
-CSRF_FIELD = "csrf_token"
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,100}", re.ASCII)
+PROXY = "proxy"
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _SAFE = {"GET", "HEAD"}
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII)
 _HOW_TO_GET_A_KEY = "`platform-assets keys add NAME --scope read` creates one"
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="platform-assets"'}
-
-
-@dataclass(frozen=True)
-class Session:
-    """A session, as the cookie of a browser.
-
-    Attributes
-    ----------
-    token
-        Random text. Before the sign-in it only ties forms to the browser. After the sign-in the database has its hash.
-    new
-        Whether the browser does not have the cookie yet.
-    """
-
-    token: str = field(repr=False)
-    new: bool = False
-
-
-class Sessions:
-    """Reads and sets session cookies, and creates and checks CSRF tokens.
-
-    Parameters
-    ----------
-    insecure_loopback
-        Whether the cookie may be sent over plain HTTP to this machine itself.
-    """
-
-    def __init__(self, *, insecure_loopback: bool) -> None:
-        self._insecure_loopback = insecure_loopback
-
-    def of(self, request: Request) -> Session:
-        """Return the session of a request; a new one if the cookie is missing or malformed."""
-        if not hasattr(request.state, "session"):
-            token = request.cookies.get(_cookie(secure=self._secure(request)), "")
-            known = _TOKEN.fullmatch(token) is not None
-            request.state.session = Session(token) if known else Session(secrets.token_urlsafe(), new=True)
-        session: Session = request.state.session
-        return session
-
-    def keep(self, request: Request, response: Response, session: Session) -> None:
-        """Set the cookie of a session in a response."""
-        secure = self._secure(request)
-        response.set_cookie(
-            _cookie(secure=secure),
-            session.token,
-            max_age=SESSION_SECONDS,
-            secure=secure,
-            httponly=True,
-            samesite="strict",
-        )
-
-    def end(self, request: Request, response: Response) -> None:
-        """Delete the session cookie in the browser."""
-        secure = self._secure(request)
-        response.delete_cookie(_cookie(secure=secure), secure=secure, httponly=True, samesite="strict")
-
-    def can_keep(self, request: Request) -> bool:
-        """Return whether the browser will keep the cookie: over HTTPS, or if allowed over HTTP to this machine."""
-        return request.url.scheme == "https" or not self._secure(request)
-
-    def token(self, session: Session) -> str:
-        """Return the CSRF token for the forms of a session."""
-        return hmac.new(session.token.encode(), b"platform-assets form", hashlib.sha256).hexdigest()
-
-    def demand_token(self, session: Session, token: str) -> None:
-        """Raise an error if a form does not come from a page of this session.
-
-        Raises
-        ------
-        Problem
-            403: the session is new, or the CSRF token belongs to another session.
-        """
-        if session.new or not hmac.compare_digest(self.token(session).encode(), token.encode()):
-            raise Problem(
-                HTTPStatus.FORBIDDEN,
-                "This form does not belong to your session: the session has ended, or the form comes from another "
-                "site. Nothing was done. Open the page again and send the form from there.",
-                "forged-form",
-            )
-
-    def _secure(self, request: Request) -> bool:
-        url = request.url
-        return not (self._insecure_loopback and url.scheme == "http" and url.hostname in _LOOPBACK)
 
 
 @dataclass(frozen=True)
@@ -164,6 +75,8 @@ class Access:
         Rate limits; None for no limits.
     open_locally
         Whether programs on this machine may read, predict, label and trace without a key.
+    sign_in
+        The ways to sign in without a key.
     """
 
     def __init__(
@@ -173,7 +86,9 @@ class Access:
         limits: RateLimits | None = None,
         *,
         open_locally: bool = False,
+        sign_in: SignIn | None = None,
     ) -> None:
+        self.ways = sign_in or SignIn()
         self._keys = keys
         self.sessions = sessions
         self._limits = limits
@@ -254,11 +169,12 @@ class Access:
         """
         caller = self.caller(request)
         if not set(scopes) & set(caller.key.scopes):
+            key = caller.key
+            what, command = ("person", f"people add {key.name}") if key.is_person else ("key", "keys add NAME")
             raise Problem(
                 HTTPStatus.FORBIDDEN,
-                f"The key {caller.key.name!r} has the scope {_listed(caller.key.scopes)}; this needs "
-                f"{_listed(scopes)}. The platform's administrator can create a key with it: "
-                f"`platform-assets keys add NAME --scope {scopes[0]}`.",
+                f"The {what} {key.name!r} has the scope {_listed(key.scopes)}; this needs {_listed(scopes)}. The "
+                f"platform's administrator can give it: `platform-assets {command} --scope {scopes[0]}`.",
                 "scope-missing",
                 headers={"WWW-Authenticate": f'{_CHALLENGE["WWW-Authenticate"]}, error="insufficient_scope"'},
                 more={"scopes_needed": list(scopes)},
@@ -278,6 +194,26 @@ class Access:
             self._count_guess(request)
             return None
         return Session(token, new=True)
+
+    def sign_in_person(self, identity: Identity) -> Session:
+        """Start a session for a person whom the provider or the proxy has identified.
+
+        Raises
+        ------
+        PersonRefused
+            The person is unknown or revoked, or no group gives a scope.
+        """
+        return Session(self.ways.begin_session(identity), new=True)
+
+    def proxied(self, request: Request) -> Identity | None:
+        """Return the person whom the trusted proxy names; None without a proxy or a name.
+
+        Raises
+        ------
+        Problem
+            403: the header cannot be accepted.
+        """
+        return self.ways.proxy.identity(request) if self.ways.proxy else None
 
     def sign_out(self, request: Request) -> None:
         """End the session of a request."""
@@ -312,6 +248,14 @@ class Access:
             return _unknown(f"This key is unknown or revoked; {_HOW_TO_GET_A_KEY}.", 'error="invalid_token"')
         return Caller(key, None, bearer[1])
 
+    def _is_proxied(self, request: Request, name: str) -> bool:
+        """Return whether the proxy still names a person, so that signing out at the proxy ends the session too."""
+        try:
+            identity = self.proxied(request)
+        except Problem:
+            return False
+        return identity is not None and identity.name.casefold() == name.casefold()
+
     def _count_guess(self, request: Request) -> None:
         """Count an unknown key for the address that it came from.
 
@@ -330,7 +274,8 @@ class Access:
         if not hasattr(request.state, "by_session"):
             session = self.sessions.of(request)
             key = None if session.new else self._keys().by_session(session.token)
-            request.state.by_session = Caller(key, session, session.token) if key else None
+            holds = key is not None and (key.via != PROXY or self._is_proxied(request, key.name))
+            request.state.by_session = Caller(key, session, session.token) if key and holds else None
         found: Caller | None = request.state.by_session
         return found or _unknown(f"This needs a key: send `Authorization: Bearer <key>`. {_HOW_TO_GET_A_KEY}.")
 
@@ -365,11 +310,6 @@ def _is_local(request: Request) -> bool:
 
 def _address(request: Request) -> str:
     return request.client.host if request.client else ""
-
-
-def _cookie(*, secure: bool) -> str:
-    # With the prefix `__Host-`, a browser accepts the cookie only over TLS and only from this host.
-    return "__Host-platform_session" if secure else "platform_session"
 
 
 def _unknown(told: str, error: str = "") -> Problem:

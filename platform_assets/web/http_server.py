@@ -25,6 +25,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from platform_assets.web.problems import PROBLEM_JSON, REQUEST_ID, TYPE
+from platform_assets.web.request_identity import PEER
 
 if TYPE_CHECKING:
     import asyncio
@@ -126,6 +127,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the time limit of a request's head."""
         super().on_message_begin()
+        # uvicorn replaces `client` by the address in X-Forwarded-For, if it trusts the proxy.
+        self.scope[PEER] = self.client  # type: ignore[literal-required]  # an entry of our own
         self._receiving = True
         self._deadline = self.loop.time() + self.bounds.head_seconds
 

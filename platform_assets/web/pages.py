@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from platform_assets.base.json_values import JSON
 from platform_assets.base.printable_text import escaped
-from platform_assets.web.authentication import CSRF_FIELD
+from platform_assets.web.browser_sessions import CSRF_FIELD
 from platform_assets.web.number_formats import number
 from platform_assets.web.problems import request_id
 
@@ -109,7 +109,16 @@ def from_elsewhere(request: Request) -> Response | None:
     """
     if request.headers.get("sec-fetch-site") != "cross-site":
         return None
-    html = _environment(TEMPLATES).get_template("from_elsewhere.html").render(path=path_of(request))
+    return _stopover(path=path_of(request), told="You followed a link from another site.", moves=False)
+
+
+def signed_in_page(target: str) -> Response:
+    """Return a page that opens another page of this site, to which a browser then sends the session's cookie."""
+    return _stopover(path=safe_next(target), told="You are signed in.", moves=True)
+
+
+def _stopover(**context: Any) -> Response:
+    html = _environment(TEMPLATES).get_template("from_elsewhere.html").render(context)
     return HTMLResponse(html, headers={"Vary": "Sec-Fetch-Site, Cookie"})
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+PEER = "platform_assets.peer"
+"""Entry of a request's scope with the host and port of the other end of its connection, which may be a proxy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:

@@ -7,23 +7,15 @@ import secrets
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from platform_assets.web.api_keys import (
-    ID_LENGTH,
-    SECRET_BYTES,
-    SESSION_PREFIX,
-    Key,
-    KeysError,
-    chosen_scopes,
-    hashed,
-    key_with_hash,
-    refuse_name,
-)
+from platform_assets.web.api_keys import SECRET_BYTES, SESSION_PREFIX, chosen_scopes, hashed, key_with_hash, refuse_name
+from platform_assets.web.key_errors import KeysError
+from platform_assets.web.key_ring import ID_LENGTH, Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from platform_assets.settings import Settings
-    from platform_assets.web.api_keys import KeyRing
+    from platform_assets.web.key_ring import KeyRing
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 

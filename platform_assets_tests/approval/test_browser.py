@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
+from platform_assets.app import application
+from platform_assets.services import Services
+from platform_assets.settings import Settings
 from platform_assets_tests.approval.evidence_proposals import digest, evidence, proposal
 from platform_assets_tests.conftest import started_browser
+from platform_assets_tests.openid_provider import CLIENT, SECRET, openid_provider
 from platform_assets_tests.postgres import wait_until
-from platform_assets_tests.service import served
+from platform_assets_tests.service import keys_of, listening, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +24,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from playwright.sync_api import Browser, Page
 
-    from platform_assets.services import Services
     from platform_assets_tests.service import People
 
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1200, "height": 900}
@@ -190,6 +194,41 @@ def test_pages_fit_the_screen_and_have_enough_contrast(  # noqa: PLR0917 - fixtu
         look("error")
         page.goto(f"{address}/docs")
         look("api")
+
+
+@pytest.mark.requirement("PRO-4", "PRO-5")
+def test_a_person_signs_in_at_the_provider_and_approves(browser: Browser, services: Services, pending: int) -> None:
+    keys = keys_of(services)
+    keys.enrol("anna@example.com", "anna", {"read", "approve"})
+    with openid_provider() as provider, listening() as socket:
+        address = f"http://localhost:{socket.getsockname()[1]}"
+        changes = {
+            "oidc_issuer": provider.issuer,
+            "oidc_client_id": CLIENT,
+            "oidc_client_secret": SecretStr(SECRET),
+            "sign_in_key": SecretStr(keys.add("sign-in", "the service", {"identify"})),
+            "service_url": address,
+        }
+        others = Services(Settings(**services.settings.model_dump() | changes))
+        with closing(others), served(application(others), on=socket), page_of(browser, DESK) as page:
+            page.goto(f"{address}/approvals/{pending}")
+            page.get_by_role("link", name="Sign in with your organisation").click()
+            # The page of the provider, which is another site.
+            page.get_by_role("link", name="Continue").click()
+            page.wait_for_url(f"{address}/approvals/{pending}")
+            page.get_by_text("Signed in as anna by OpenID Connect").wait_for()
+            page.get_by_label("Approve").check()
+            page.get_by_label("Reason").fill("Recall is better.")
+            page.get_by_role("button", name="Record my decision").click()
+            page.get_by_text("signed in by OpenID Connect as anna@example.com").first.wait_for()
+            page.get_by_role("button", name="Sign out").click()
+            page.wait_for_url("**/sign-in")
+            page.goto(f"{address}/approvals")
+            page.get_by_role("link", name="Sign in with your organisation").wait_for()
+    event = services.ledger.history(pending)[-1]
+    assert (event.kind, event.actor, event.authenticated, event.details["identity"]) == (
+        *("approve", "anna", True, "anna@example.com"),
+    )
 
 
 def test_a_link_from_another_site_opens_the_page_with_the_session(

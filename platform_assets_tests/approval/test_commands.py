@@ -512,3 +512,22 @@ def test_a_user_without_an_entry_in_passwd_gets_a_name_with_the_user_id() -> Non
     command = [*AS_NO_USER, sys.executable, "-c", code]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"user {NO_USER}\n", "")
+
+
+@pytest.mark.requirement("PRO-4")
+def test_people_are_enrolled_listed_and_revoked(desk: Desk) -> None:
+    secret = desk.keys.add("anna-laptop", "anna", ["approve"])
+    scopes = ("--scope", "read", "--scope", "approve")
+    done = desk.do("people", "add", "anna+models@example.com", "--owner", "anna", *scopes)
+    assert done.out == "anna+models@example.com can sign in, and is anna in the ledger\n"
+    # Adding a person again replaces the scopes.
+    desk.do("people", "add", "Anna+Models@example.com", "--owner", "anna", "--scope", "read")
+    (person,) = (key for key in desk.keys.list() if key.is_person and not key.revoked_at)
+    assert (person.name, person.owner, sorted(person.scopes)) == ("Anna+Models@example.com", "anna", ["read"])
+    assert "anna-laptop" not in desk.do("people", "list").out
+    assert "example.com" not in desk.do("keys", "list").out
+    refused = desk.do("people", "add", "anna-laptop", "--scope", "read")
+    assert (refused.code, "there is a key anna-laptop" in refused.err) == (1, True)
+    assert desk.do("people", "revoke", person.name).out == f"the access of {person.name} is revoked\n"
+    assert not [key for key in desk.keys.list() if key.is_person and not key.revoked_at]
+    assert desk.keys.check(secret) is not None

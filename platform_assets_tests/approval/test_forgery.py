@@ -180,6 +180,121 @@ def test_only_the_owner_or_an_approver_can_create_a_key_that_approves(
     assert required.audit() == []
 
 
+@pytest.fixture
+def enrolled(database_url: str) -> str:
+    """Enrol Anna, who may approve and signs in without a key; return the secret of the service that vouches for her."""
+    vouching = "pa_vouching"
+    with owner_at(database_url) as owner:
+        digests = [hashlib.sha256(text).hexdigest() for text in (vouching.encode(), b"nobody knows")]
+        called(owner, "add_key", "sign-in", "the service", ["identify"], digests[0], None)
+        called(owner, "add_key", "anna@example.com", "anna", ["approve"], digests[1], None, True)
+    return vouching
+
+
+def sign_in(
+    connection: psycopg.Connection[Any], vouching: str | None, token: str = "ps_t", identity: str = "anna@example.com"
+) -> Any:
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    return called(connection, "sign_in_person", identity, ["read", "approve"], "oidc", vouching, digest, 60)
+
+
+@pytest.mark.requirement("PRO-9")
+def test_only_the_key_of_the_service_signs_people_in(
+    required: PreparedLedger, role: psycopg.Connection[Any], enrolled: str
+) -> None:
+    number = required.open_request(proposal()).id
+    reader = person("rita", "read")
+    for one in (ANNA, reader):
+        required._prepare(one)
+    mine = hashlib.sha256(b"pa_mine").hexdigest()
+    # Neither the service role nor an approver can create such a key, or gets one by a session.
+    for approver in (None, ANNA.secret):
+        assert called(role, "add_key", "mine", "me", ["identify"], mine, approver)["why"] == "needs_owner"
+    token = hashlib.sha256(b"ps_session of the key").hexdigest()
+    assert called(role, "sign_in", enrolled, token, 60) is True
+    rows = role.execute("select hash, name, owner, left(hash, 16) from platform.api_keys").fetchall()
+    for secret in {value for row in rows for value in row} | {
+        *("", "pa_mine", "ps_session of the key", ANNA.secret, reader.secret, None)
+    }:
+        assert sign_in(role, secret)["why"] == "unknown_service"
+    assert decide(role, number, "ps_t")["why"] == "unknown_key"
+    assert decide(role, number, enrolled)["why"] == "no_scope"
+    assert sign_in(role, enrolled)["outcome"] == "recorded"
+    assert decide(role, number, "ps_t")["outcome"] == "recorded"
+    event = required.history(number)[-1]
+    assert (event.actor, event.how) == ("anna", "signed in by OpenID Connect as anna@example.com")
+    assert required.audit() == []
+
+
+@pytest.mark.requirement("PRO-9")
+def test_the_service_role_enrols_no_approver_and_replaces_nobody(
+    required: PreparedLedger, role: psycopg.Connection[Any], enrolled: str
+) -> None:
+    mine = hashlib.sha256(b"pa_mine").hexdigest()
+    for name, scopes, why in (
+        ("eve@example.com", ["approve"], "needs_approver"),
+        ("ANNA@example.com", ["read"], "name_taken"),
+        ("anna@example.com", ["read"], "name_taken"),
+        ("sign-in", ["read"], "name_taken"),
+        ("platform", ["read"], "reserved_name"),
+        (" anna@example.com", ["read"], "malformed_key"),
+        ("an\u202ena@example.com", ["read"], "unprintable_name"),
+    ):
+        assert called(role, "add_key", name, "eve", scopes, mine, None, True)["why"] == why
+    # Signing in enrols a reader, who is no proof of identity.
+    number = required.open_request(proposal()).id
+    assert sign_in(role, enrolled, "ps_eve", "eve@example.com")["outcome"] == "recorded"
+    assert decide(role, number, "ps_eve")["why"] in {"not_authenticated", "no_scope"}
+    # The session of a person whose groups do not give approve cannot create a key that approves.
+    digest = hashlib.sha256(b"ps_reading").hexdigest()
+    arguments = ["anna@example.com", ["read"], "proxy", enrolled, digest, 60]
+    assert called(role, "sign_in_person", *arguments)["outcome"] == "recorded"
+    assert decide(role, number, "ps_reading")["why"] == "no_scope"
+    assert called(role, "add_key", "mine", "eve", ["approve"], mine, "ps_reading")["why"] == "needs_approver"
+    assert required.audit() == []
+
+
+@pytest.mark.requirement("PRO-9")
+def test_revoking_the_key_of_the_service_ends_the_sessions_that_it_started(
+    required: PreparedLedger, role: psycopg.Connection[Any], enrolled: str
+) -> None:
+    number = required.open_request(proposal()).id
+    assert sign_in(role, enrolled)["outcome"] == "recorded"
+    assert called(role, "revoke_key", "sign-in") is True
+    assert decide(role, number, "ps_t")["why"] == "unknown_key"
+    assert sign_in(role, enrolled, "ps_u")["why"] == "unknown_service"
+
+
+@pytest.mark.requirement("PRO-9")
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("details - 'vouched_by'", "no key with the scope identify vouched"),
+        ("details || jsonb_build_object('vouched_by', details ->> 'key')", "no key with the scope identify vouched"),
+        ("details - 'via' - 'identity'", "did not sign in"),
+        ('details || \'{"identity": "bert@example.com"}\'', "did not sign in"),
+    ],
+)
+def test_the_audit_finds_a_decision_for_which_nobody_vouched(
+    required: PreparedLedger, role: psycopg.Connection[Any], enrolled: str, change: str, told: str, database_url: str
+) -> None:
+    """The owner forges the details of a decision by an enrolled person, with right hashes."""
+    number = required.open_request(proposal()).id
+    sign_in(role, enrolled)
+    decide(role, number, "ps_t")
+    with owner_at(database_url) as owner:
+        row = owner.execute(
+            f"select ({change})::text from platform.approval_events where kind = 'approve'".encode()
+        ).fetchone()
+        assert row is not None
+        other = required.open_request(proposal(2)).id
+        owner.execute(
+            "select platform.add_event(%s, 'APPROVED', 'approve', 'anna', true, 'forged', details => %s::jsonb)",
+            [other, row[0]],
+        )
+    assert [told in found.told for found in required.audit()] == [True]
+
+
 @pytest.mark.requirement("PRO-9")
 @pytest.mark.parametrize(
     "owner", ["platform", "Platform ", "owner", "unverified: anna", "UNVERIFIED: anna", "", " ", "an\u202ena", "a\x1bb"]
@@ -350,7 +465,8 @@ def test_every_function_is_revoked_from_public_and_pins_its_search_path(role: ps
     ).fetchall()
     names = (
         *("add_key", "decide", "expire_requests", "fail_request", "mark_projected", "open_request", "promote"),
-        *("report_shadow", "revoke_key", "roll_back", "sign_in", "sign_out", "start_shadow", "stop_shadow"),
+        *("report_shadow", "revoke_key", "roll_back", "sign_in", "sign_in_person", "sign_out", "start_shadow"),
+        "stop_shadow",
     )
     assert entrances == [(name, "platform_ledger", False) for name in names]
 

@@ -22,6 +22,7 @@ from platform_assets.services import Services
 from platform_assets.settings import Settings, load_settings
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import prepared
+from platform_assets_tests.openid_provider import CLIENT, openid_provider
 
 
 @contextmanager
@@ -225,6 +226,37 @@ def test_examination_stops_if_the_home_cannot_be_written(tmp_path: Path) -> None
 
 
 @pytest.mark.requirement("PLT-8")
+def test_doctor_examines_the_sign_in(tmp_path: Path, database_url: str, owner_url: str) -> None:
+    settings: dict[str, Any] = {"home": tmp_path, "database_url": database_url, "migration_database_url": owner_url}
+    settings |= {"sign_in_key": "pa_unknown", "proxy_user_header": "X-User", "proxy_trusted": "0.0.0.0/0"}
+    with openid_provider() as provider:
+        settings |= {"oidc_issuer": provider.issuer, "oidc_client_id": CLIENT, "group_scopes": "staff=read"}
+
+        def states(**changes: Any) -> list[tuple[str, str]]:
+            services = Services(Settings(**settings | changes))
+            findings = [*doctor._sign_in(services)]
+            services.close()
+            return [(finding.state, finding.found) for finding in findings]
+
+        (key, lacks), (issuer, reachable), (proxy, admits) = states()
+        assert (key, issuer, proxy) == ("broken", "ok", "broken")
+        assert "unknown, revoked, or lacks" in lacks
+        assert "/sign-in/callback" in reachable
+        assert "admits every address" in admits
+        services = Services(Settings(**settings))
+        keys = services.keys_in_database()
+        settings["sign_in_key"] = keys.add("sign-in", "service", {"identify"})
+        assert states()[0] == ("warning", "nobody who signs in without a key may approve")
+        keys.enrol("anna@example.com", "anna", {"approve"})
+        services.close()
+        assert states()[0] == ("warning", "PLATFORM_GROUP_SCOPES gives approve to no group")
+        good = {"group_scopes": "", "proxy_trusted": "10.0.0.1", "service_url": "http://models.example"}
+        assert [state for state, _ in states(**good)] == ["ok", "warning", "ok"]
+    assert "does not answer" in states()[1][1]
+    assert found(doctor._sign_in, tmp_path).state == "ok"
+
+
+@pytest.mark.requirement("PLT-8")
 def test_all_parts_are_examined_and_no_secret_is_shown(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,7 +285,7 @@ def test_all_parts_are_examined_and_no_secret_is_shown(
         "backup",
         "alerts",
     ]
-    things += ["messages", "rate limits"]
+    things += ["messages", "sign-in", "rate limits"]
     sources = [source.variable for source in declared_sources()]
     assert {"PLATFORM_CREDIT_LOANS_URI", "PLATFORM_SENTENCES_ARCHIVE_URI"} <= {*sources}
     things += [*sources, "arXiv", "ESIOS", "PLATFORM_SENTENCES_ENCODER_URI", "SQL target"]

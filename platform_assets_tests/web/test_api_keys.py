@@ -12,11 +12,14 @@ from sqlalchemy import make_url
 
 from platform_assets.database.async_reads import AsyncReads
 from platform_assets.database.connections import Database
-from platform_assets.web.api_keys import FRESH_SECONDS, Key, Keys, KeysError, hashed
+from platform_assets.web.api_keys import FRESH_SECONDS, Keys, hashed
+from platform_assets.web.key_errors import KeysError
 from platform_assets_tests.approval.proposals import owner_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from platform_assets.web.key_ring import Key
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from platform_assets.app import application
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets.web.api_keys import hashed
-from platform_assets.web.authentication import SESSION_SECONDS
+from platform_assets.web.browser_sessions import SESSION_SECONDS
 from platform_assets.web.pages import safe_next, wants_page
 from platform_assets_tests.approval.proposals import owner_at
 from platform_assets_tests.service import HTML, People, Visitor, api, keys_of

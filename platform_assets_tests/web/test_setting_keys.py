@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from platform_assets.web.api_keys import KeysError
+from platform_assets.web.key_errors import KeysError
 from platform_assets.web.setting_keys import KeysFromSettings
 
 if TYPE_CHECKING:
-    from platform_assets.web.api_keys import KeyRing
+    from platform_assets.web.key_ring import KeyRing
 
 HASHES = [hashlib.sha256(secret.encode()).hexdigest() for secret in ("one", "two", "é😀")]
 

@@ -1,0 +1,71 @@
+"""A person whom an OpenID Connect provider or a proxy has identified, and the scopes that groups give."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from platform_assets.web.key_errors import KeysError
+from platform_assets.web.key_ring import IDENTIFY, SCOPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A person whom a provider or a proxy has identified.
+
+    Attributes
+    ----------
+    name
+        Name that the provider or the proxy gives, for example a mail address.
+    groups
+        Groups or roles of the person.
+    via
+        `oidc` or `proxy`.
+    """
+
+    name: str
+    groups: frozenset[str]
+    via: str
+
+
+class GroupScopes:
+    """The scopes that groups give.
+
+    Parameters
+    ----------
+    text
+        PLATFORM_GROUP_SCOPES: `GROUP=read+approve; OTHER=read`.
+
+    Raises
+    ------
+    KeysError
+        A scope is unknown, or is `identify`.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._scopes: dict[str, frozenset[str]] = {}
+        allowed = [scope for scope in SCOPES if scope != IDENTIFY]
+        for entry in filter(None, map(str.strip, re.split(r"[;\n]", text))):
+            group, _, listed = entry.rpartition("=")
+            scopes = frozenset(scope.strip() for scope in listed.split("+"))
+            if not scopes <= set(allowed):
+                unknown = ", ".join(sorted(scopes - set(allowed)))
+                raise KeysError(
+                    f"PLATFORM_GROUP_SCOPES: a group cannot give {unknown}; choose from {', '.join(allowed)}"
+                )
+            self._scopes[group.strip()] = self._scopes.get(group.strip(), frozenset()) | scopes
+
+    def of(self, groups: Iterable[str]) -> frozenset[str] | None:
+        """Return the scopes that some groups give together; None if no group gives scopes."""
+        if not self._scopes:
+            return None
+        return frozenset().union(*(self._scopes.get(group, frozenset()) for group in groups))
+
+    @property
+    def give_approve(self) -> bool:
+        """Whether people with the scope `approve` can use it: a group gives it, or no group gives scopes."""
+        return not self._scopes or any("approve" in scopes for scopes in self._scopes.values())
