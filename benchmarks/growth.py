@@ -80,14 +80,13 @@ class Point:
     costs: Sequence[Cost]
 
 
-LOANS, PREDICTIONS_PER_RUN = 615_000, 21_000
-
-
 def _loans(rows: int, folder: Path, factor: int) -> None:
     write_loans(folder / "loans.csv", rows, factor)
 
 
-def all_series(loans: int = LOANS, files: int = 1_000, batch: int = PREDICTIONS_PER_RUN, runs: int = 200) -> list[Series]:
+def all_series(
+    loans: int = LOANS, files: int = 1_000, batch: int = PREDICTIONS_PER_RUN, runs: int = 200
+) -> list[Series]:
     """Return all series.
 
     Parameters
@@ -111,7 +110,14 @@ def all_series(loans: int = LOANS, files: int = 1_000, batch: int = PREDICTIONS_
             batch,
             lambda folder, size: (f"{module}files", "predictions", folder, size, batch),
         ),
-        Series("history", "Dagster's history", "runs", runs, lambda folder, size: (f"{module}history", folder, size), bytes_per_unit=200_000),
+        Series(
+            "history",
+            "Dagster's history",
+            "runs",
+            runs,
+            lambda folder, size: (f"{module}history", folder, size),
+            bytes_per_unit=200_000,
+        ),
     ]
 
 
@@ -233,7 +239,7 @@ def report(known: Sequence[Series], results: Path = RESULTS, page: Path = PAGE, 
 def table(found: Sequence[Growth], facts: str) -> str:
     """Return the measurements as a Markdown table."""
     lines = [
-        f"Measured on {facts}; DuckDB limited to {MEMORY}. The machine was also used by others, so compare CPU seconds.",
+        f"Measured on {facts}; DuckDB limited to {MEMORY}. If other work ran at the time, only CPU seconds compare.",
         "",
         "| work | size | CPU s | wall s | CPU per unit | peak MiB | exponent, CPU | exponent, wall |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
@@ -248,7 +254,7 @@ def table(found: Sequence[Growth], facts: str) -> str:
                 f"{cost.cpu_seconds:,.2f}",
                 f"{cost.seconds:,.2f}",
                 _per_unit(cost.cpu_seconds / cost.work),
-                f"{cost.peak_mib:,.0f}",
+                "" if math.isnan(cost.peak_mib) else f"{cost.peak_mib:,.0f}",
                 *("" if math.isnan(slope) else f"{slope:.2f}" for slope in slopes),
             ]
             lines.append(f"| {' | '.join(cells)} |")
