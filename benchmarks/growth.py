@@ -1,8 +1,8 @@
 """Growth of costs: the same work at 1, 10 and 100 times its size, and the exponent of each cost.
 
-`make bench ARGS=--growth` measures everything, and `ARGS="--growth loans zone"` some series. Each size runs in a process
-of its own. The measurements are stored in `growth.json` beside this module. The table and the plot in docs/scale.md
-are written from this file. 61 million loans need 35 GB of disk and, on two cores, about an hour.
+`make bench ARGS=--growth` measures everything, and `ARGS="--growth loans zone"` some series. Each size runs in a
+process of its own. The measurements are stored in `growth.json` beside this module. The table and the plot in
+docs/scale.md are written from this file. 61 million loans need 42 GB of disk.
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ def _loans(rows: int, folder: Path, factor: int) -> None:
     write_loans(folder / "loans.csv", rows, factor)
 
 
-def all_series(
-    loans: int = LOANS, files: int = 1_000, batch: int = PREDICTIONS_PER_RUN, runs: int = 200
-) -> list[Series]:
+def all_series(loans: int = 615_000, files: int = 1_000, batch: int = 21_000, runs: int = 200) -> list[Series]:
     """Return all series.
 
     Parameters
