@@ -73,7 +73,12 @@ def predictions(home: Path, rows: int, batch: int) -> None:
             raise RuntimeError(f"{MODEL.name} failed its gate on sample data")
         servers, run = [postmaster(services)], _Predictions(services)
         run.predict(rows + batch, batch)  # a warm-up
-        measured("predict", rows, lambda: [run.predict(first, batch) for first in range(0, rows, batch)], servers)
+
+        def predict_all() -> None:
+            for first in range(0, rows, batch):
+                run.predict(first, batch)
+
+        measured("predict", rows, predict_all, servers)
         measured("predict a batch", batch, lambda: run.predict(rows, batch), servers)
         measured("read a page", PAGE, lambda: run.stored.page([_digest(rows // 2)], 0, PAGE), servers)
 
@@ -159,4 +164,7 @@ def _publish(services: Services, schema: TableSchema, batch: RowBatch) -> None:
 
 
 if __name__ == "__main__":
-    {"zone": zone, "predictions": predictions}[sys.argv[1]](Path(sys.argv[2]), *map(int, sys.argv[3:]))
+    if sys.argv[1] == "zone":
+        zone(Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        predictions(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
