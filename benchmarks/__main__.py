@@ -1,6 +1,8 @@
-"""Run all benchmarks, one after the other: `python -m benchmarks`."""
+"""Run all benchmarks, one after the other: `python -m benchmarks`. With `--growth`, run only `growth.py`."""
 
 from __future__ import annotations
+
+import argparse
 
 from benchmarks import (
     arxiv_results,
@@ -8,6 +10,7 @@ from benchmarks import (
     definitions,
     distances,
     gaussian_process,
+    growth,
     landed_files,
     landing_zone,
     reads,
@@ -39,5 +42,12 @@ BENCHMARKS = (
 )
 
 if __name__ == "__main__":
-    for run in BENCHMARKS:
-        run()
+    parser = argparse.ArgumentParser(description="Run the benchmarks against hand-written code.")
+    parser.add_argument("--growth", nargs="*", metavar="SERIES", help="measure growth, or only some of its series")
+    parser.add_argument("--factors", nargs="+", type=int, default=growth.FACTORS, help="sizes for --growth")
+    chosen = parser.parse_args()
+    if chosen.growth is not None:
+        growth.run(chosen.growth, chosen.factors)
+    else:
+        for run in BENCHMARKS:
+            run()

@@ -34,6 +34,7 @@ class Way:
     name: str
     command: Sequence[str]
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     peak_mib: float = 0.0
     _process: subprocess.Popen[str] | None = None
 
@@ -41,6 +42,7 @@ class Way:
         command = [sys.executable, "-m", *self.command]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.take_turn()
+        self.cpu_seconds.clear()
         self.seconds.clear()  # the first turn is a warm-up: imports, caches, start of the engine
 
     def take_turn(self) -> None:
@@ -53,6 +55,7 @@ class Way:
             sys.exit(f"{self.name} failed with exit code {self._process.wait()}; its error message is above")
         turn = json.loads(answer)
         self.seconds.append(turn["seconds"])
+        self.cpu_seconds.append(turn["cpu_seconds"])
         self.peak_mib = turn["peak_mib"]
 
     def stop(self) -> None:
@@ -63,7 +66,7 @@ class Way:
 
 
 def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> None:
-    """Run the ways in turns, and print the median, range, ratio to the reference and peak memory of each."""
+    """Run the ways in turns, and print the median, range, CPU time, ratios to the reference and peak memory of each."""
     for way in ways:
         way.start()
     for _ in range(rounds):
@@ -71,28 +74,29 @@ def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> Non
             way.take_turn()
     for way in ways:
         way.stop()
-    base = next(median(way.seconds) for way in ways if way.name == reference)
+    base = next(way for way in ways if way.name == reference)
+    usual, usual_cpu = median(base.seconds), median(base.cpu_seconds)
     print(f"\n{title}; medians of {rounds} runs in turns, after a warm-up run")
-    print(f"{'':38}{'seconds':>9}{'min':>8}{'max':>8}{'ratio':>8}{'peak MiB':>10}")
+    print(f"{'':38}{'seconds':>9}{'min':>8}{'max':>8}{'ratio':>8}{'CPU s':>8}{'ratio':>8}{'peak MiB':>10}")
     for way in ways:
-        middle = median(way.seconds)
+        middle, cpu = median(way.seconds), median(way.cpu_seconds)
         print(
             f"{way.name:38}{middle:9.3f}{min(way.seconds):8.3f}{max(way.seconds):8.3f}"
-            f"{middle / base:8.2f}{way.peak_mib:10.0f}"
+            f"{middle / usual:8.2f}{cpu:8.3f}{cpu / usual_cpu:8.2f}{way.peak_mib:10.0f}"
         )
 
 
 def take_turns(prepare: Callable[[], Callable[[], object]]) -> None:
-    """Do the work once per line of standard input, and print its seconds and the peak memory so far as JSON.
+    """Do the work once per line of standard input, and print its time, CPU time and the peak memory so far as JSON.
 
     `prepare` returns the work. Its own time is not measured.
     """
     for _ in sys.stdin:
         work = prepare()
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         work()
-        seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "peak_mib": _peak_mib()}), flush=True)
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+        print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mib": _peak_mib()}), flush=True)
 
 
 def _peak_mib() -> float:

@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 
     from platform_assets.lake.schemas import TableSchema
 
+_CONTENTS, _FIRST_LINE, _ROWS = "different contents", "first line", "rows of key"
 
-def without_duplicates(typed: ir.Table, schema: TableSchema) -> ir.Table:
-    """Return the rows without copies; rows that differ under one key break the rule `<key>_is_unique`."""
+
+def doubled_keys(typed: ir.Table, schema: TableSchema) -> ir.Table:
+    """Return the keys that several rows have, with facts for `without_duplicates` and `number_of_copies`.
+
+    A query reads all rows, so its result should be stored before it is used several times.
+    """
     import ibis
 
     keys = list(schema.key)
@@ -23,10 +28,25 @@ def without_duplicates(typed: ir.Table, schema: TableSchema) -> ir.Table:
     copies = typed.semi_join(doubled, keys)
     # Compare the original texts too, because unreadable values are all null once typed.
     content = ibis.struct({name: copies[name] for name in copies.columns if name != LINE})
-    verdict = copies.group_by(keys).agg(contents=content.nunique(), first_line=copies[LINE].min())
-    judged = typed.left_join(verdict, keys)
-    conflicting = judged.contents > 1
-    twin = (judged.contents == 1) & (judged[LINE] != judged.first_line)
+    return copies.group_by(keys).agg(
+        **{_CONTENTS: content.nunique(), _FIRST_LINE: copies[LINE].min(), _ROWS: copies.count()}
+    )
+
+
+def number_of_copies(doubled: ir.Table) -> int:
+    """Return the number of rows that `without_duplicates` drops."""
+    identical = doubled.filter(doubled[_CONTENTS] == 1)
+    return int((identical[_ROWS] - 1).sum().to_pyarrow().as_py() or 0)
+
+
+def without_duplicates(typed: ir.Table, doubled: ir.Table, schema: TableSchema) -> ir.Table:
+    """Return the rows without copies; rows that differ under one key break the rule `<key>_is_unique`."""
+    import ibis
+
+    keys = list(schema.key)
+    judged = typed.left_join(doubled, keys)
+    conflicting = judged[_CONTENTS] > 1
+    twin = (judged[_CONTENTS] == 1) & (judged[LINE] != judged[_FIRST_LINE])
     rule = f"{'_and_'.join(keys)}_is_unique"
     rules = joined(judged[RULES].nullif(""), ibis.ifelse(conflicting, rule, ibis.null("string")))
     return judged.filter(~twin.fill_null(False)).select(  # noqa: FBT003 - Ibis takes no keyword

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from platform_assets.base.errors import SourceError
 from platform_assets.lake.broken_rules import RULES
-from platform_assets.lake.duplicate_rows import without_duplicates
+from platform_assets.lake.duplicate_rows import doubled_keys, number_of_copies, without_duplicates
 from platform_assets.lake.field_types import READABLE, typed_rows
 from platform_assets.landing.row_writer import ERROR, LINE, LINES, OWN, TEXT, UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
     import ibis.expr.types as ir
 
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sifted:
-    """The rows of a source with their types and the rules that each breaks.
+    """The rows of a source with their types and the rules that each breaks. A context manager that removes their files.
 
     Attributes
     ----------
     typed
-        The staged rows behind the expressions. Discard them when done.
+        The staged rows behind the expressions.
+    doubled
+        The staged keys that several rows have.
     incoming
         All rows except dropped copies: the schema's columns (null where a value is not of
         its type), `source_line` and `broken_rules` (names, comma-separated; empty for good rows).
@@ -50,11 +53,21 @@ class Sifted:
     """
 
     typed: Staged
+    doubled: Staged
     incoming: ir.Table
     twins: int
     unknown_columns: tuple[str, ...]
     erased: ErasedSubjects | None = None
     erased_rows: int = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.typed.discard()
+        self.doubled.discard()
 
     def readable(self) -> ir.Table:
         """The rows of readable lines. Expectations are checked on these."""
@@ -92,12 +105,14 @@ def sift(landed: Landed, schema: TableSchema, engine: Engine, erased: ErasedSubj
         if erased and schema.subject:
             rows = erased.rows_without(rows, schema.subject.column)
         count = int(rows.count().to_pyarrow().as_py())
-        incoming = without_duplicates(rows, schema)
+        doubled = on_failure.enter_context(engine.stage(doubled_keys(rows, schema)))
+        keys = engine.staged(doubled)
         known = {column.name for column in schema.columns} | set(OWN)
         sifted = Sifted(
             typed=typed,
-            incoming=incoming,
-            twins=count - int(incoming.count().to_pyarrow().as_py()),
+            doubled=doubled,
+            incoming=without_duplicates(rows, keys, schema),
+            twins=number_of_copies(keys),
             unknown_columns=tuple(name for name in landed.rows.columns if name not in known),
             erased=erased,
             erased_rows=typed.rows - count,

@@ -60,19 +60,14 @@ def _number(rows: ir.Table, expectation: Expectation) -> ir.IntegerScalar:
     if expectation.kind == IS_UNIQUE:
         [column] = expectation.columns
         return rows[column].count() - rows[column].nunique()
-    return _broken(rows, expectation).sum().fill_null(0)
+    return (~_keeps(rows, expectation)).sum().fill_null(0)
 
 
-def _broken(rows: ir.Table, expectation: Expectation) -> ir.BooleanValue:
-    """Return for each row whether it breaks an expectation. As in Great Expectations, a null value breaks none."""
-    import ibis
-
-    if expectation.kind == IS_UNIQUE:
-        [column] = expectation.columns
-        return rows[column].count().over(ibis.window(group_by=column)) > 1
+def _keeps(rows: ir.Table, expectation: Expectation) -> ir.BooleanValue:
+    """Return for each row whether it keeps an expectation. As in Great Expectations, a null value does."""
     if expectation.holds is None:
         raise PlatformError(f"the expectation {expectation.name} ({expectation.kind}) has no rule for large tables")
-    return ~expectation.holds(rows).fill_null(True)  # noqa: FBT003 - Ibis takes no keyword
+    return expectation.holds(rows).fill_null(True)  # noqa: FBT003 - Ibis takes no keyword
 
 
 def _judgement(
@@ -83,8 +78,12 @@ def _judgement(
         return Judgement(expectation.name, passed=passed, rows=total, observed=str(total))
     if number == 0:
         return Judgement(expectation.name, passed=True, rows=total)
-    bad = rows.filter(_broken(rows, expectation))
-    broken = bad.count().to_pyarrow().as_py()
+    if expectation.kind == IS_UNIQUE:
+        [column] = expectation.columns
+        bad = rows.semi_join(rows.group_by(column).having(rows.count() > 1).agg(copies=rows.count()), column)
+        number = int(bad.count().to_pyarrow().as_py())
+    else:
+        bad = rows.filter(~_keeps(rows, expectation))
     shown = list(dict.fromkeys([*expectation.columns, *identified_by]))
     samples = bad.order_by(list(identified_by)).select(shown).limit(SAMPLE_ROWS).to_pyarrow().to_pylist()
-    return Judgement(expectation.name, passed=False, rows=total, broken=broken, samples=tuple(samples))
+    return Judgement(expectation.name, passed=False, rows=total, broken=number, samples=tuple(samples))

@@ -229,7 +229,7 @@ class Validator:
         with ExitStack() as on_failure:
             erased = self._erased(schema.subject.kind) if self._erased and schema.subject else None
             sifted = sift(landed, schema, self._engine, erased)
-            with sifted.typed:
+            with sifted:
                 table = on_failure.enter_context(self._engine.stage(conform(sifted.good(), schema)))
                 with reading(landed):
                     quarantine = on_failure.enter_context(self._engine.stage(quarantined(landed, sifted)))

@@ -42,8 +42,6 @@ MOST_FILES = 500
 """Maximum number of files of a batch."""
 MOST_BYTES = 1 << 30
 """Maximum bytes of a batch, unless a single file is larger."""
-MOST_READ = 5_000
-"""Maximum number of files that one scan of a zone reads to compute their digests."""
 RUN_SECONDS = 60.0
 """Time limit for reading files at the start of a run, to compute their digests."""
 
@@ -252,13 +250,16 @@ class Zone:
         """The records of its files in PostgreSQL."""
         return ZoneFiles(self._database().pooled, self.name)
 
-    def discover(self, seconds: float) -> Waiting:
+    def discover(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> Waiting:
         """Scan the zone: record new, changed and removed files, and compute the digests of settled files.
 
         Parameters
         ----------
         seconds
-            Time limit for reading. After it, no further file is read, and the next scan continues.
+            Time limit for reading. After it, no further file is read, and the next scan continues. If listing the zone
+            took longer, reading may take as long as the listing.
+        clock
+            Returns a time in seconds that never goes back.
 
         Raises
         ------
@@ -268,6 +269,7 @@ class Zone:
             PostgreSQL does not respond.
         """
         written = self._samples.ensure() if self._samples else set()
+        began = clock()
         # Read the previous listing first, so that a file that another process adds in the meantime does not count as
         # removed.
         before = self.files.listed()
@@ -276,9 +278,12 @@ class Zone:
         self.files.remember(changed, before.keys() - listing.files.keys(), written)
         read: dict[str, tuple[Look, str]] = {}
         problems: dict[str, str] = {}
-        unread, end = self.files.unread(self.settle_seconds, MOST_READ), time.monotonic() + seconds
+        unread, now = self.files.unread(self.settle_seconds), clock()
+        # Each scan lists the whole zone. If it read only a few files, the cost of the listings would grow with the
+        # square of the number of files.
+        end = now + max(seconds, now - began)
         for name, look in unread.items():
-            if (read or problems) and time.monotonic() > end:
+            if (read or problems) and clock() > end:
                 break
             try:
                 read[name] = look, self.folder.copy(name, look)

@@ -36,7 +36,7 @@ set size = excluded.size, marks = excluded.marks, seen_at = excluded.seen_at, di
 _UNREAD = """
 select name, size, marks from platform.landing_names
 where zone = %s and digest is null and seen_at <= clock_timestamp() - make_interval(secs => %s)
-order by problem is not null, seen_at, name limit %s
+order by problem is not null, seen_at, name
 """
 _FOUND = """
 insert into platform.landing_files as known (zone, digest, names, size)
@@ -259,9 +259,9 @@ class ZoneFiles:
                 "delete from platform.landing_names where zone = %s and name = any (%s)", [self.zone, list(gone)]
             )
 
-    def unread(self, settle_seconds: float, limit: int) -> dict[str, Look]:
+    def unread(self, settle_seconds: float) -> dict[str, Look]:
         """Return settled files whose content was not read yet, the oldest first, those with a problem last."""
-        return {name: Look(size, marks) for name, size, marks in self._rows(_UNREAD, self.zone, settle_seconds, limit)}
+        return {name: Look(size, marks) for name, size, marks in self._rows(_UNREAD, self.zone, settle_seconds)}
 
     def add(self, read: Mapping[str, tuple[Look, str]]) -> None:
         """Store the digests of files, by name, together with what was listed when they were read."""

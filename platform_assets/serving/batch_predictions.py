@@ -164,7 +164,7 @@ class BatchPredictor:
         """Store the predictions of the files that are not processed yet, and return these files."""
         with plain_errors(self._declared.table.name), self._connect() as connection, connection.transaction():
             new = self._zone.mark_processed(connection, digests, run)
-            self._stored.add(connection, _plain_rows(predictions[predictions[DIGEST].isin(new)]))
+            self._stored.add(connection, plain_rows(predictions[predictions[DIGEST].isin(new)]))
         return new
 
 
@@ -261,7 +261,7 @@ def _groups(counts: dict[str, int], rows_at_once: int) -> Iterator[list[str]]:
         yield group
 
 
-def _plain_rows(frame: Frame) -> Iterator[tuple[Any, ...]]:
+def plain_rows(frame: Frame) -> Iterator[tuple[Any, ...]]:
     """Yield rows of plain values, None if missing."""
     columns = (_plain(frame[name]) for name in frame.columns)
     return zip(*columns, strict=True)

@@ -90,7 +90,7 @@ def _sifted(
     rows = pa.concat_tables(numbered, promote_options="default")
     batch = Landed(Source("ODD", "batch"), engine.as_expression(rows), "")
     sifted = sift(batch, _BATCH_SCHEMA, engine)
-    with sifted.typed:
+    with sifted:
         good = sifted.good().to_pyarrow().to_pylist()
         bad = quarantined(batch, sifted).to_pyarrow().to_pylist()
         assert sifted.typed.rows == len(good) + len(bad) + sifted.twins

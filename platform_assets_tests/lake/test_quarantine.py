@@ -68,7 +68,7 @@ class Sieve:
             pq.write_table(content, self._file)
         with land(Source("PLATFORM_SALES_URI", str(self._file)), self.engine) as landed:
             sifted = sift(landed, schema, self.engine)
-            with sifted.typed:
+            with sifted:
                 good = sifted.good().to_pyarrow().to_pylist()
                 bad = quarantined(landed, sifted).order_by(LINE).to_pyarrow().to_pylist()
                 assert sifted.typed.rows == len(good) + len(bad) + sifted.twins

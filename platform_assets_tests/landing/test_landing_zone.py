@@ -8,6 +8,7 @@ import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ from platform_assets.base.errors import SourceError
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.landed_files import LandedFiles
 from platform_assets.landing import landing_zone
+from platform_assets.landing.landing_zone import Zone
+from platform_assets.landing.zone_batch import FileForm
+from platform_assets.landing.zone_folder import Listing, Look, ZoneFolder
 from platform_assets.services import Services
 from platform_assets_tests.landing.yard import HEADER, PARCELS, Yard, failure, metadata
 
@@ -263,10 +267,36 @@ def test_undecodable_names_and_special_files_do_not_block_other_files(yard: Yard
     assert waiting.problem == "\\udcff.txt its name is not in UTF-8; rename it"
 
 
-def test_a_scan_reads_for_a_limited_time_and_the_next_scan_continues(yard: Yard) -> None:
-    for number in range(4):
+@dataclass(frozen=True)
+class SlowFolder(ZoneFolder):
+    """A folder whose listing takes some seconds of a clock of its own, and each copy one second."""
+
+    listing: int = 0
+    passed: list[int] = field(default_factory=list)
+
+    def clock(self) -> float:
+        return sum(self.passed)
+
+    def list(self) -> Listing:
+        self.passed.append(self.listing)
+        return super().list()
+
+    def copy(self, name: str, look: Look, target: Path | None = None) -> str:
+        self.passed.append(1)
+        return super().copy(name, look, target)
+
+
+@pytest.mark.parametrize(("seconds", "listing", "found"), [(1, 0, [2, 4, 6, 7]), (1, 3, [4, 7, 7]), (5, 3, [6, 7])])
+@pytest.mark.requirement("PLT-9")
+def test_a_scan_reads_for_the_given_time_or_as_long_as_it_listed_and_the_next_continues(
+    yard: Yard, seconds: int, listing: int, found: list[int]
+) -> None:
+    for number in range(7):
         yard.drop(f"{number}.txt", parcel(number))
-    assert [yard.zone.discover(0).found for _ in range(5)] == [1, 2, 3, 4, 4]
+    folder = SlowFolder(yard.zone.folder.source, listing)
+    database = yard.services.database
+    zone = Zone("slow", folder, FileForm(()), 0, lambda: database)
+    assert [zone.discover(seconds, folder.clock).found for _ in found] == found
 
 
 @pytest.mark.requirement("SEN-1")
