@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BUILT = ("migrate", "mlflow", "code", "webserver", "daemon", "service")
 IMAGES = tuple(name for name in BUILT if name != "migrate")
 ROWS = "8000"
-LOANS = "/home/platform/samples/credit_loans_uri.csv"
+LOANS = "/home/platform/samples/credit_loans.csv"
 ASKED = {"client_id": 5_008_804}
 """The client of the route's documented example, which the smoke test asks for."""
 LARGEST_MB = 1_500
