@@ -224,10 +224,13 @@ def crash(project: Project, service: str) -> None:
     project.start("docker", "exec", project.container(service), "sh", "-c", CRASH[service])
 
     def is_back() -> bool:
-        state = project.inspect(service)
-        return bool(state["RestartCount"] > before and state["State"]["Health"]["Status"] == "healthy")
+        return project.inspect(service)["RestartCount"] > before and is_healthy(project, service)
 
     wait_until(is_back, f"{service} was restarted and healthy", SECONDS)
+
+
+def is_healthy(project: Project, service: str) -> bool:
+    return bool(project.inspect(service)["State"]["Health"]["Status"] == "healthy")
 
 
 def is_loaded(project: Project) -> bool:
@@ -240,19 +243,19 @@ def is_loaded(project: Project) -> bool:
 def test_the_daemon_is_unhealthy_without_heartbeats(platform: Platform) -> None:
     project = platform.project
 
-    def is_healthy() -> bool:
+    def has_heartbeats() -> bool:
         check = ("/platform/entrypoint.sh", "python", "/platform/daemon_health.py")
         return project.start("docker", "exec", project.container("daemon"), *check).returncode == 0
 
     def psql(statement: str) -> None:
         project.compose("exec", "-T", "database", "psql", "-U", "postgres", "-c", statement, "platform_dagster")
 
-    assert is_healthy()
+    assert has_heartbeats()
     project.inside("daemon", "sh", "-c", "kill -STOP -1")
     psql("update daemon_heartbeats set timestamp = timestamp - interval '6 minutes'")
-    assert not is_healthy()
+    assert not has_heartbeats()
     project.inside("daemon", "sh", "-c", "kill -CONT -1")
-    wait_until(is_healthy, "the daemon had sent heartbeats again", SECONDS)
+    wait_until(has_heartbeats, "the daemon had sent heartbeats again", SECONDS)
 
 
 @pytest.mark.requirement("OPS-1", "OPS-5")
@@ -261,7 +264,7 @@ def test_the_code_location_is_upgraded_without_a_failed_request(platform: Platfo
     derived(project, "code", "next", "LABEL version=next")
     with always_predicting(platform) as answered:
         project.compose("up", "--detach", "--no-deps", "--no-build", "code", TAG="next")
-        wait_until(lambda: project.inspect("code")["State"]["Health"]["Status"] == "healthy", "it was healthy", SECONDS)
+        wait_until(lambda: is_healthy(project, "code"), "the new container was healthy", SECONDS)
         wait_until(lambda: is_loaded(project), "Dagster's webserver had loaded the new code location", SECONDS)
     assert project.inspect("code")["Config"]["Labels"]["version"] == "next"
     assert answered
@@ -287,10 +290,11 @@ def test_containers_stop_on_sigterm_and_the_service_listens_on_port(platform: Pl
     project.compose("stop", *IMAGES)
     state = "{{.Name}} {{.State.ExitCode}}"
     ended = project.run("docker", "inspect", "--format", state, *containers).split()
-    project.compose("start", *IMAGES)
+    project.run("docker", "start", *containers)
     # 137: killed after the grace period.
-    assert "137" not in ended
-    wait_until(platform.predicts, "the service predicted", SECONDS)
+    assert "137" not in ended, ended
+    for service in IMAGES:
+        wait_until(lambda one=service: is_healthy(project, one), f"{service} was healthy", SECONDS)  # type: ignore[misc]
 
 
 @pytest.mark.requirement("OPS-1", "PLT-14")
@@ -328,8 +332,4 @@ def test_a_broken_version_is_rolled_back(platform: Platform) -> None:
     assert f"broken failed; {project.tag} is running again" in told
     assert "/predictions/credit-risk" in told
     assert (project.folder / ".deployed.staging").read_text().strip() == project.tag
-    assert platform.predicts()
-    # This service does not start.
-    derived(project, "service", "broken", 'CMD ["false"]')
-    assert f"broken failed; {project.tag} is running again" in deploy(project, "broken", code=1, DEPLOY_SECONDS="60")
     assert platform.predicts()
