@@ -7,7 +7,8 @@ WORKDIR /service
 RUN pip install --no-cache-dir uv==0.13.8
 COPY pyproject.toml uv.lock ./
 # Only the libraries for serving, in the versions of the lock file: a third of the platform's libraries.
-RUN uv sync --frozen --only-group serve --no-install-project --compile-bytecode --no-cache
+RUN uv sync --frozen --only-group serve --no-install-project --compile-bytecode --no-cache \
+    && find .venv/lib -type d \( -name tests -o -name include \) -prune -exec rm -rf {} +
 COPY LICENSE README.md dagster.yaml workspace.yaml ./
 COPY platform_assets platform_assets
 RUN uv pip install --no-cache --no-deps --compile-bytecode .

@@ -15,7 +15,7 @@ unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PYTHONHOME PYTHONPATH
 # A run starts many processes. Without bytecode files, each compiles all its imports, which doubles the run time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run up test fuzz lint format bench docs site definitions bounds wheel sbom audit delivery infra pictures requirements clean sync
+.PHONY: help run up test fuzz lint format bench docs site definitions deploy bounds wheel sbom audit delivery infra pictures requirements clean sync
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -56,6 +56,9 @@ site: sync ## build the documentation as a web site in .site/html
 definitions: sync ## validate the definitions and build tables with Dagster's command line
 	$(VENV)/dg check defs
 	$(VENV)/dagster asset materialize --select '+key:"credit_risk/client_features"' --module-name platform_assets.definitions
+
+deploy: ## deploy a version with Docker Compose, and roll back if it fails: make deploy ENV=staging TAG=v1.2.3
+	@docker/deploy "$(ENV)" "$(TAG)"
 
 bounds: sync ## run the tests with the oldest allowed dependencies; RESOLUTION=highest: with the newest
 	@.uv/$(UV_VERSION)/bin/uv venv --quiet --clear --python $(VENV)/python .bounds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def test_a_line_of_a_workflow_is_a_make_target_or_needs_github() -> None:
     assert {name for names in targets for name in names.split()} <= set(
         re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE)
     )
-    rest = [line for line in lines if not line.startswith(("make ", ".ci/run")) and "docker/deploy" not in line]
+    rest = [line for line in lines if not line.startswith(("make ", ".ci/run")) and " make deploy" not in line]
     assert [line for line in rest if not any(one in line for one in ONLY_ON_GITHUB)] == []
 
 
@@ -121,6 +122,42 @@ def test_secrets_are_random_and_never_replaced(tmp_path: Path) -> None:
     assert stat.S_IMODE((folders[0] / "secrets").stat().st_mode) == 0o700
     assert run("sh", folders[0] / "make-secrets").returncode == 0
     assert {file.name: file.read_text() for file in (folders[0] / "secrets").iterdir()} == first
+
+
+@pytest.mark.requirement("OPS-5")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "deploy: ENV is missing: make deploy ENV=staging TAG=v1.2.3"),
+        (("ENV=staging",), "deploy: TAG is missing: make deploy ENV=staging TAG=v1.2.3"),
+        (
+            ("ENV=prod", "TAG=v1"),
+            "there is no docker/environments/prod.env; ENV is one of: development production staging",
+        ),
+        (("ENV=staging", "TAG=v1"), "deploy: docker/secrets does not exist; run docker/make-secrets first"),
+    ],
+)
+def test_a_deployment_without_its_arguments_or_secrets_is_refused(
+    tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    shutil.copytree(DOCKER, tmp_path / "docker", ignore=shutil.ignore_patterns("secrets"))
+    done = run("make", "--silent", "--file", ROOT / "Makefile", "--directory", tmp_path, "deploy", *arguments)
+    assert done.returncode != 0
+    assert told in done.stderr
+
+
+@pytest.mark.requirement("OPS-1", "PLT-4")
+def test_the_environments_have_valid_settings(tmp_path: Path) -> None:
+    for file in (DOCKER / "environments").glob("*.env"):
+        given = dict(line.split("=", 1) for line in file.read_text().splitlines() if not line.startswith("#"))
+        url = {"PLATFORM_DATABASE_URL": "postgresql://platform_app@database/platform"}
+        command = [
+            sys.executable,
+            "-c",
+            "from platform_assets.settings import load_settings; print(load_settings().env)",
+        ]
+        done = run(*command, **given, **url, PYTHONPATH=str(ROOT), PLATFORM_HOME=str(tmp_path))
+        assert done.stdout.strip() == ("development" if file.stem == "development" else "production"), done.stderr
 
 
 @pytest.mark.requirement("OPS-1", "PRO-9")

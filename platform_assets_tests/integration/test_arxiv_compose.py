@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,14 +13,13 @@ import requests
 import yaml
 
 from platform_assets.database.embedded.server import free_port
+from platform_assets_tests.containers import ROOT, compose_command
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker" / "compose.arxiv.yaml"
-BASES = ("python:3.11-slim-bookworm", "postgres:17-bookworm")
 START_SECONDS = 600
 
 
@@ -37,30 +34,11 @@ class Service:
         return requests.request(method, self.address + path, headers=self.headers, timeout=60, **options)
 
 
-def succeeds(*command: str) -> bool:
-    return (
-        shutil.which(command[0]) is not None
-        and not subprocess.run(command, check=False, capture_output=True).returncode
-    )
-
-
-def compose() -> list[str]:
-    """The command of Docker Compose: the plug-in, or the older program."""
-    if not succeeds("docker", "info"):
-        pytest.skip("needs a running Docker engine (apt packages docker.io and docker-compose)")
-    if lacking := [base for base in BASES if not succeeds("docker", "image", "inspect", base)]:
-        pytest.skip(f"needs these images: docker pull {' '.join(lacking)}")
-    for command in (["docker", "compose"], ["docker-compose"]):
-        if succeeds(*command, "version"):
-            return command
-    pytest.skip("needs Docker Compose (apt package docker-compose)")
-
-
 @contextmanager
 def started(project: str) -> Iterator[Service]:
     """Start the containers, and remove them and their volumes at the end."""
     port = free_port()
-    command = [*compose(), "--project-name", project, "--file", str(FILE)]
+    command = [*compose_command(), "--project-name", project, "--file", str(FILE)]
 
     def run(*arguments: str) -> str:
         done = subprocess.run(

@@ -1,144 +1,335 @@
-"""The whole platform in real containers, as `docker/compose.yaml` and `docker/deploy` start it."""
+"""The whole platform in real containers, as `docker/compose.yaml` and `make deploy` start it.
+
+The project runs as the environment `staging`, so in production mode: decisions need a key, and the service's role
+cannot write the ledger.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
-import subprocess
+import threading
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
-from platform_assets.database.embedded.server import free_port
-from platform_assets_tests.integration.test_arxiv_compose import compose
+from platform_assets_tests.approval.test_forgery import CHANGES
+from platform_assets_tests.containers import BASES, ROOT, SECONDS, Project
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-FILE = ROOT / "docker" / "compose.yaml"
-BUILT = ("mlflow", "code", "webserver", "daemon", "service")
+BUILT = ("migrate", "mlflow", "code", "webserver", "daemon", "service")
+IMAGES = tuple(name for name in BUILT if name != "migrate")
 ROWS = "8000"
-SECONDS = 600
-LAUNCH = """
-mutation Launch($job: String!) {
-  launchPipelineExecution(executionParams: {
-    selector: {repositoryLocationName: "platform_assets", repositoryName: "__repository__", pipelineName: $job}
-    mode: "default"
-  }) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on PythonError { message }
-  }
+LOANS = "/home/platform/samples/credit_loans.csv"
+ASKED = {"client_id": 5_008_804}
+"""The client of the route's documented example, which the smoke test asks for."""
+LARGEST_MB = 1_500
+"""Largest size of an image without its base image."""
+CRASH = {"database": "kill -QUIT 1", **dict.fromkeys(IMAGES, "kill -9 -1")}
+"""Commands that end a container's process from inside, like a crash. Docker does not restart after `docker kill`, which
+counts as stopped by a person."""
+START = """
+mutation Start($sensor: String!) {
+  startSensor(sensorSelector: {
+    repositoryLocationName: "platform_assets", repositoryName: "__repository__", sensorName: $sensor
+  }) { __typename ... on PythonError { errors: message } }
 }
 """
-STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+LOADED = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
+# Runs in the container `service`, which connects with the restricted role.
+FORGE = """
+import json, os, psycopg
+done = []
+with psycopg.connect(os.environ["PLATFORM_DATABASE_URL"], autocommit=True) as connection:
+    role = connection.info.user
+    for change in CHANGES:
+        try:
+            connection.execute(change)
+            done.append(change)
+        except psycopg.errors.InsufficientPrivilege:
+            continue
+print(json.dumps([role, done]))
+"""
+
+pytestmark = [pytest.mark.release, pytest.mark.slow, pytest.mark.timeout(3_600)]
 
 
 @dataclass(frozen=True)
 class Platform:
-    """The running containers."""
+    """A running project with an approved model.
 
-    folder: Path
-    variables: dict[str, str]
-    command: list[str]
+    Attributes
+    ----------
+    project
+        The containers.
+    key
+        Key of the approver, who may also predict.
+    probability
+        Prediction of the champion for `ASKED`.
+    """
 
-    def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
-        given = os.environ | self.variables
-        return subprocess.run(
-            command, env=given, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+    project: Project
+    key: str
+    probability: float
 
-    def compose(self, *arguments: str) -> str:
-        done = self.run(*self.command, "--file", self.folder / "compose.yaml", *arguments)
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    def ask(self, method: str, path: str, key: str, body: Any = None) -> requests.Response:
-        address = f"http://127.0.0.1:{self.variables['SERVICE_PORT']}{path}"
-        return requests.request(method, address, json=body, headers={"Authorization": f"Bearer {key}"}, timeout=60)
-
-    def graphql(self, query: str, **variables: str) -> dict[str, Any]:
-        address = f"http://127.0.0.1:{self.variables['DAGSTER_PORT']}/graphql"
-        answer = requests.post(address, json={"query": query, "variables": variables}, timeout=60).json()
-        assert "errors" not in answer, answer
-        found: dict[str, Any] = answer["data"]
-        return found
-
-    def key(self, *scopes: str) -> str:
-        options = [word for scope in scopes for word in ("--scope", scope)]
-        command = ("platform-assets", "keys", "add", "anna-laptop", "--owner", "anna", *options)
-        return self.compose("run", "--rm", "-T", "migrate", *command).split()[-1]
-
-    def run_job(self, job: str) -> str:
-        """Run a job to its end, and return its status."""
-        launched = self.graphql(LAUNCH, job=job)["launchPipelineExecution"]
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        run = launched["run"]["runId"]
-
-        def status() -> str:
-            return str(self.graphql(STATUS, run=run)["runOrError"]["status"])
-
-        wait_until(lambda: status() in {"SUCCESS", "FAILURE", "CANCELED"}, f"{job} ended", SECONDS)
-        return status()
+    def predicts(self) -> bool:
+        """Return whether the service gives the champion's answer."""
+        with suppress(requests.RequestException):
+            answer = self.project.ask("POST", "/predictions/credit-risk", self.key, ASKED)
+            return answer.ok and answer.json()["probability"] == self.probability
+        return False
 
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    command, tag = compose(), f"test-{os.getpid()}"
-    folder = tmp_path_factory.mktemp("compose") / "docker"
-    folder.mkdir()
-    # A copy, because secrets and the deployed tag are stored beside the file.
-    for name in ("compose.yaml", "roles.sh", "make-secrets", "deploy"):
-        shutil.copy2(FILE.parent / name, folder / name)
-    ports = {name: str(free_port()) for name in ("DAGSTER_PORT", "MLFLOW_PORT", "SERVICE_PORT")}
-    variables = {"COMPOSE_PROJECT_NAME": f"platform-{tag}", "TAG": tag, "PLATFORM_DEMO_ROWS": ROWS, **ports}
-    started = Platform(folder, variables | {"DEPLOY_SECONDS": str(SECONDS)}, command)
-    assert started.run(folder / "make-secrets").returncode == 0
-    # compose.yaml mounts the secrets, so they must exist even for a build.
-    built = started.run(*command, "--file", FILE, "build", "migrate", *BUILT)
-    assert built.returncode == 0, built.stdout
+    tag = f"test-{os.getpid()}"
+    project = Project(tmp_path_factory.mktemp("compose") / "docker", f"platform-{tag}", tag, "staging")
+    # Without automation, because the machine is busy enough. The test starts the one sensor that it needs.
+    project.prepare(PLATFORM_CREDIT_LOANS_URI=LOANS, PLATFORM_AUTOMATION="off")
     try:
-        deployed = started.run(folder / "deploy", tag)
-        assert deployed.returncode == 0, deployed.stdout
-        yield started
+        # The build needs the project's own folder. Its secrets must exist, but they are not used.
+        project.run(*project.command, "--file", _linked(project), "build", *BUILT)
+        project.admin("platform-assets", "migrate")
+        development = ("-e", "PLATFORM_ENV=development", "-e", "PLATFORM_SOURCES=demo")
+        generate = ("platform-assets", "demo", "generate", LOANS.rpartition("/")[0], "--rows", ROWS)
+        project.compose("run", "--rm", "-T", *development, "migrate", *generate)
+        project.admin("sed", "-i", f"s/5000001/{ASKED['client_id']}/", LOANS)
+        deployed = deploy(project, tag)
+        assert "is running in staging" in deployed
+        yield approved(project)
     finally:
-        started.compose("down", "--volumes", "--timeout", "30")
-        started.run(
-            "docker", "image", "rm", *(f"platform-assets-{name}:{one}" for name in BUILT for one in (tag, "broken"))
-        )
+        project.compose("down", "--volumes", "--timeout", "30")
+        tags = (f"platform-assets-{name}:{one}" for name in IMAGES for one in (tag, "next", "broken"))
+        project.start("docker", "image", "rm", "--force", *tags)
 
 
-@pytest.mark.release
-@pytest.mark.slow
-@pytest.mark.timeout(3_600)
-@pytest.mark.requirement("OPS-1", "OPS-5", "PRO-3", "PRO-8")
-def test_a_model_is_trained_approved_and_served_and_a_broken_version_is_rolled_back(platform: Platform) -> None:
-    key = platform.key("read", "predict", "approve")
-    asked = {"client_id": 5_000_001}
-    assert platform.run_job("train_credit_risk_model") == "SUCCESS"
-    assert platform.ask("POST", "/predictions/credit-risk", key, asked).status_code == 503
-    decided = platform.ask("POST", "/approvals/1/decision", key, {"decision": "approve", "reason": "It is calibrated."})
+def _linked(project: Project) -> Path:
+    """Return a copy of the compose file from which the images can be built."""
+    file = project.folder / "build.yaml"
+    file.write_text((project.folder / "compose.yaml").read_text().replace("context: ..", f"context: {ROOT}"))
+    return file
+
+
+def deploy(project: Project, tag: str, code: int = 0, **variables: str) -> str:
+    """Run `make deploy` in the project's folder, check its exit code, and return what it printed."""
+    make = ("make", "--silent", "--file", ROOT / "Makefile", "--directory", project.folder.parent, "deploy")
+    done = project.start(*make, "ENV=staging", f"TAG={tag}", **{"DEPLOY_SECONDS": str(SECONDS), **variables})
+    assert bool(done.returncode) == bool(code), done.stdout
+    return done.stdout
+
+
+def approved(project: Project) -> Platform:
+    """Train a model, approve it over HTTP, and wait until the service predicts with it."""
+    scopes = ("--scope", "read", "--scope", "predict", "--scope", "approve")
+    key = project.admin("platform-assets", "keys", "add", "anna-laptop", "--owner", "anna", *scopes).split()[-1]
+    assert project.run_job("train_credit_risk_model") == "SUCCESS"
+    assert project.ask("POST", "/predictions/credit-risk", key, ASKED).status_code == 503
+    decision = {"decision": "approve", "reason": "It is calibrated."}
+    decided = project.ask("POST", "/approvals/1/decision", key, decision)
     assert decided.status_code == 200, decided.text
 
     # The daemon's sensor launches the promotion, and the service loads the champion without a restart.
-    def predicts() -> bool:
-        return platform.ask("POST", "/predictions/credit-risk", key, asked).ok
+    assert "errors" not in project.graphql(START, sensor="model_decided")["startSensor"]
 
-    wait_until(predicts, "the service predicted", SECONDS)
-    answer = platform.ask("POST", "/predictions/credit-risk", key, asked).json()
-    assert (answer["model_version"], answer["approval_id"]) == ("1", 1)
+    def answer() -> requests.Response:
+        return project.ask("POST", "/predictions/credit-risk", key, ASKED)
 
-    tag = platform.variables["TAG"]
-    for name in BUILT:
-        source = "postgres:17-bookworm" if name == "service" else f"platform-assets-{name}:{tag}"
-        assert platform.run("docker", "tag", source, f"platform-assets-{name}:broken").returncode == 0
-    deployed = platform.run("env", "DEPLOY_SECONDS=40", platform.folder / "deploy", "broken")
-    assert deployed.returncode == 1
-    assert (platform.folder / ".deployed").read_text().strip() == tag
-    wait_until(predicts, "the service predicted after the rollback", SECONDS)
-    assert platform.ask("POST", "/predictions/credit-risk", key, asked).json()["probability"] == answer["probability"]
+    wait_until(lambda: answer().ok, lambda: f"the service predicted: {answer().text}", SECONDS)
+    said = answer().json()
+    assert (said["model_version"], said["approval_id"]) == ("1", 1)
+    return Platform(project, key, said["probability"])
+
+
+def derived(project: Project, service: str, tag: str, lines: str) -> None:
+    """Build another version of an image from the tested one, with further lines of a Dockerfile."""
+    name = f"platform-assets-{service}"
+    project.run("docker", "build", "--tag", f"{name}:{tag}", "-", given=f"FROM {name}:{project.tag}\n{lines}\n")
+
+
+@contextmanager
+def always_predicting(platform: Platform) -> Iterator[list[bool]]:
+    """Ask for predictions all the time; the list has an entry for each request: whether it was answered."""
+    answered: list[bool] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            answered.append(platform.predicts())
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield answered
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.requirement("OPS-1")
+def test_containers_are_locked_down_and_small(platform: Platform) -> None:
+    project = platform.project
+    secrets = [file.read_text() for file in (project.folder / "secrets").iterdir()]
+    for service in IMAGES:
+        state = project.inspect(service)
+        host = state["HostConfig"]
+        assert (state["Config"]["User"], host["ReadonlyRootfs"], host["CapDrop"]) == ("10001", True, ["ALL"])
+        assert host["Memory"] > 0
+        wrote = project.inside(service, "sh", "-c", "touch /platform/x /home/x 2>&1; id -u")
+        assert (wrote.count("Read-only file system"), wrote.split()[-1]) == (2, "10001")
+        assert not [one for one in secrets if one in json.dumps(state)]
+    tools = "for one in gcc cc make uv pg_ctl; do command -v $one; done; find /platform -type d -name tests"
+    assert project.inside("service", "sh", "-c", f"{tools}; true") == ""
+    base, image = json.loads(
+        project.run("docker", "image", "inspect", BASES[0], f"platform-assets-service:{project.tag}")
+    )
+    assert image["Size"] - base["Size"] < LARGEST_MB * 1e6
+
+
+@pytest.mark.requirement("PRO-9", "OPS-1")
+def test_the_role_of_the_containers_cannot_forge_a_decision(platform: Platform) -> None:
+    project = platform.project
+    printed = project.inside("service", "python", "-", given=f"CHANGES = {json.dumps(CHANGES)}\n{FORGE}")
+    assert json.loads(printed) == ["platform_app", []]
+    assert "nothing was altered" in project.admin("platform-assets", "audit")
+
+
+@pytest.mark.requirement("OPS-1")
+def test_a_crashed_container_recovers_and_only_a_crash_of_its_own_interrupts_the_service(platform: Platform) -> None:
+    project = platform.project
+    for service in ("mlflow", "code", "webserver", "daemon"):
+        with always_predicting(platform) as answered:
+            crash(project, service)
+        assert answered
+        assert all(answered), f"{answered.count(False)} of {len(answered)} requests failed without {service}"
+    for service in ("service", "database"):
+        crash(project, service)
+        wait_until(platform.predicts, f"the service predicted after a crash of {service}", SECONDS)
+    wait_until(lambda: is_loaded(project), "Dagster's webserver had loaded the code location", SECONDS)
+    # The webserver launches it, the daemon takes it from the queue, and the code location runs it.
+    assert project.run_job("evaluate_credit_risk_model") == "SUCCESS"
+
+
+def crash(project: Project, service: str) -> None:
+    """End the process of a container, and wait until Docker has restarted it and its health check succeeds."""
+    before = project.inspect(service)["RestartCount"]
+    project.start("docker", "exec", project.container(service), "sh", "-c", CRASH[service])
+
+    def is_back() -> bool:
+        return project.inspect(service)["RestartCount"] > before and is_healthy(project, service)
+
+    wait_until(is_back, f"{service} was restarted and healthy", SECONDS)
+
+
+def is_healthy(project: Project, service: str) -> bool:
+    return bool(project.inspect(service)["State"]["Health"]["Status"] == "healthy")
+
+
+def is_loaded(project: Project) -> bool:
+    with suppress(requests.RequestException, AssertionError):
+        return bool(project.graphql(LOADED)["repositoriesOrError"].get("nodes"))
+    return False
+
+
+@pytest.mark.requirement("OPS-1")
+def test_the_daemon_is_unhealthy_without_heartbeats(platform: Platform) -> None:
+    project = platform.project
+
+    def has_heartbeats() -> bool:
+        check = ("/platform/entrypoint.sh", "python", "/platform/daemon_health.py")
+        return project.start("docker", "exec", project.container("daemon"), *check).returncode == 0
+
+    def psql(statement: str) -> None:
+        project.compose("exec", "-T", "database", "psql", "-U", "postgres", "-c", statement, "platform_dagster")
+
+    assert has_heartbeats()
+    project.inside("daemon", "sh", "-c", "kill -STOP -1")
+    psql("update daemon_heartbeats set timestamp = timestamp - interval '6 minutes'")
+    assert not has_heartbeats()
+    project.inside("daemon", "sh", "-c", "kill -CONT -1")
+    wait_until(has_heartbeats, "the daemon had sent heartbeats again", SECONDS)
+
+
+@pytest.mark.requirement("OPS-1", "OPS-5")
+def test_the_code_location_is_upgraded_without_a_failed_request(platform: Platform) -> None:
+    project = platform.project
+    derived(project, "code", "next", "LABEL version=next")
+    with always_predicting(platform) as answered:
+        project.compose("up", "--detach", "--no-deps", "--no-build", "code", TAG="next")
+        wait_until(lambda: is_healthy(project, "code"), "the new container was healthy", SECONDS)
+        wait_until(lambda: is_loaded(project), "Dagster's webserver had loaded the new code location", SECONDS)
+    assert project.inspect("code")["Config"]["Labels"]["version"] == "next"
+    assert answered
+    assert all(answered), f"{answered.count(False)} of {len(answered)} requests failed"
+    assert project.run_job("evaluate_credit_risk_model") == "SUCCESS"
+    project.compose("up", "--detach", "--no-deps", "--no-build", "code")
+
+
+@pytest.mark.requirement("OPS-1")
+def test_containers_stop_on_sigterm_and_the_service_listens_on_port(platform: Platform) -> None:
+    project = platform.project
+    another = project.compose("run", "--detach", "--no-deps", "-e", "PORT=9100", "service").split()[-1]
+
+    def health() -> str:
+        return project.run("docker", "inspect", "--format", "{{.State.Health.Status}}", another).strip()
+
+    try:
+        # The health check asks the port of the variable.
+        wait_until(lambda: health() == "healthy", lambda: f"the container with PORT was healthy: {health()}", SECONDS)
+    finally:
+        project.run("docker", "rm", "--force", another)
+    containers = [project.container(service) for service in IMAGES]
+    project.compose("stop", *IMAGES)
+    state = "{{.Name}} {{.State.ExitCode}}"
+    ended = project.run("docker", "inspect", "--format", state, *containers).split()
+    project.run("docker", "start", *containers)
+    # 137: killed after the grace period.
+    assert "137" not in ended, ended
+    for service in IMAGES:
+        wait_until(lambda one=service: is_healthy(project, one), f"{service} was healthy", SECONDS)  # type: ignore[misc]
+
+
+@pytest.mark.requirement("OPS-1", "PLT-14")
+def test_a_backup_restored_in_a_fresh_project_predicts_the_same(
+    platform: Platform, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    project = platform.project
+    made = project.admin("platform-assets", "backup", "/backups/one")
+    assert "/backups/one is complete" in made
+    assert "NOT in this backup" not in made
+    fresh = Project(tmp_path_factory.mktemp("fresh") / "docker", f"{project.name}-fresh", project.tag, "staging")
+    fresh.prepare()
+    try:
+        fresh.compose("up", "--detach", "--no-build", "database")
+        copy = ("cp", "-a", "/from/one", "/backups/")
+        source = ("-v", f"{project.name}_backups:/from")
+        fresh.compose("run", "--rm", "-T", *source, "--entrypoint", copy[0], "migrate", *copy[1:])
+        fresh.admin("platform-assets", "restore", "/backups/one")
+        fresh.compose("up", "--detach", "--no-build", "service")
+        wait_until(Platform(fresh, platform.key, platform.probability).predicts, "the same prediction", SECONDS)
+        assert "nothing was altered" in fresh.admin("platform-assets", "audit")
+    finally:
+        fresh.compose("down", "--volumes", "--timeout", "30")
+
+
+@pytest.mark.requirement("OPS-5")
+def test_a_broken_version_is_rolled_back(platform: Platform) -> None:
+    project = platform.project
+    for name in IMAGES:
+        project.run("docker", "tag", f"platform-assets-{name}:{project.tag}", f"platform-assets-{name}:broken")
+    # This service starts and is healthy, but its predictions fail.
+    fault = "RUN echo 'Predictor.predict = None' >> /platform/package/platform_assets/serving/predictor.py"
+    derived(project, "service", "broken", f"USER 0\n{fault}\nUSER 10001")
+    told = deploy(project, "broken", code=1)
+    assert f"broken failed; {project.tag} is running again" in told
+    assert "/predictions/credit-risk" in told
+    assert (project.folder / ".deployed.staging").read_text().strip() == project.tag
+    assert platform.predicts()

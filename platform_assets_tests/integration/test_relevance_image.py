@@ -1,6 +1,6 @@
 """The relevance service, started like in its image: with the command, settings and libraries of the Dockerfile.
 
-No image is built. The tests parse the Dockerfile.
+Only the last test builds the image. The others parse the Dockerfile.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from platform_assets.database.embedded.server import free_port
 from platform_assets.serving.bundles import FILE, open_bundle
+from platform_assets_tests.containers import compose_command
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
@@ -224,3 +226,35 @@ def test_dockerignore_allows_exactly_the_files_that_the_build_copies() -> None:
     assert sorted(line[1:] for line in lines if line.startswith("!")) == sorted(copied)
     assert all((ROOT / name).exists() for name in copied)
     assert (IMAGE.source_of(IMAGE.environment["PLATFORM_BUNDLE"]) / FILE).exists()
+
+
+@pytest.mark.release
+@pytest.mark.slow
+@pytest.mark.timeout(2_400)
+@pytest.mark.requirement("REL-3", "OPS-3")
+def test_the_container_serves_on_port_read_only_and_stops_on_sigterm() -> None:
+    compose_command()
+    name, port = f"relevance-test-{os.getpid()}", free_port()
+    locked = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true")
+    given = ("--env", "PORT=9090", "--env", f"PLATFORM_API_KEYS={KEYS}", "--publish", f"127.0.0.1:{port}:9090")
+
+    def docker(*command: str) -> str:
+        done = subprocess.run(["docker", *command], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    docker("build", "--tag", name, str(ROOT))
+    try:
+        docker("run", "--detach", "--name", name, *locked, *given, name)
+        health = ("inspect", "--format", "{{.State.Health.Status}}", name)
+        wait_until(lambda: docker(*health) == "healthy", lambda: docker("logs", name))
+        address = f"http://127.0.0.1:{port}/predictions/sentence-relevance"
+        sentence = {"sentence": "Wildfire near the town, hundreds of residents evacuated http://t.co/x"}
+        answer = requests.post(address, json=sentence, headers=bearer(KEY), timeout=SECONDS)
+        assert (answer.status_code, answer.json()["relevant"]) == (200, True), answer.text
+        assert docker("exec", name, "id", "-u") == "10001"
+        docker("stop", "--time", "60", name)
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", name) == "0"
+    finally:
+        subprocess.run(["docker", "rm", "--force", name], check=False, capture_output=True)
+        subprocess.run(["docker", "image", "rm", "--force", name], check=False, capture_output=True)
