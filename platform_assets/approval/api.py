@@ -32,11 +32,12 @@ from platform_assets.approval.pages import (
 from platform_assets.approval.requests import Actor, State
 from platform_assets.base.json_values import JSON
 from platform_assets.web.authentication import APPROVE, CSRF_FIELD, READ, access_of
-from platform_assets.web.json_bodies import parse
+from platform_assets.web.authorization import content_type
 from platform_assets.web.one_or_many import plain_digits
 from platform_assets.web.pages import wants_page
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import Problem, documented, invalid
+from platform_assets.web.request_bodies import StrictRequest, parse
 from platform_assets.web.routers import checks_access_itself
 
 if TYPE_CHECKING:
@@ -247,9 +248,9 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Cal
 async def _sent(request: Request) -> Sent:
     # Check access before reading the body, so that only callers with a key can make the service wait for it.
     await run_in_threadpool(access_of(request).demand, request, APPROVE)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = content_type(request)
     if kind in {"application/x-www-form-urlencoded", "multipart/form-data"}:
-        form = await request.form(max_files=0, max_fields=20)
+        form = await StrictRequest(request.scope, request.receive).form(max_files=0, max_fields=20)
         return Sent({name: value for name, value in form.items() if isinstance(value, str)})
     if kind == JSON:
         return Sent(None, await request.body())

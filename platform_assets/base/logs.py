@@ -32,7 +32,8 @@ _NAMED_VALUE = re.compile(
 )
 _QUERY = re.compile(r"(://[^\s?]*)\?\S*?(?=::[\w+]+://|\s|$)")
 _SHORTEST_TELLING_PATH = 8
-_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# Uvicorn adds `color_message`, its message for terminals before formatting.
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:

@@ -37,6 +37,8 @@ _TELLING = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE
 # Retry an unreachable object store for 20 s, as for tables, because delta-rs would retry for 3 minutes.
 _PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
 _LONGEST_REASON = 500
+# Enough for ten concurrent uploads of the same file to Azure, because at least one of them succeeds each time.
+_ATTEMPTS = 10
 
 
 class ArtefactStore:
@@ -266,6 +268,17 @@ class ArtefactStore:
         return f"the {kind} file {digest}{suffix} in {shown(self._root)}"
 
     def _put(self, name: str, data: bytes) -> None:
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+        attempts = Retrying(
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
+            retry=retry_if_exception(_lost_its_blocks),
+            reraise=True,
+        )
+        attempts(self._put_once, name, data)
+
+    def _put_once(self, name: str, data: bytes) -> None:
         # Buffer the whole file, because delta-rs only accepts `bytes` and Arrow would pass on another type.
         with self._files.open_output_stream(name, buffer_size=len(data) + 1) as stream:
             stream.write(data)
@@ -286,6 +299,12 @@ class ArtefactStore:
             plain = redact(shown(re.sub(r"\x1b\[[0-9;]*m", "", str(error))), secrets)
             reason = " ".join(plain.replace("↳", " ").split())[:_LONGEST_REASON]
             raise ArtefactError(f"{outcome}, in {where}: {reason}") from None
+
+
+def _lost_its_blocks(error: BaseException) -> bool:
+    # Azure drops the blocks of unfinished uploads of a file when another upload of the same file is finished:
+    # https://learn.microsoft.com/rest/api/storageservices/put-block-list
+    return "InvalidBlockList" in str(error)
 
 
 def _is_unnamed(name: str, named: Collection[str]) -> bool:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import JSON
-from platform_assets.monitoring.labels import LONGEST_SUBJECT, Filed, Label, fault
+from platform_assets.monitoring.labels import LONGEST_SUBJECT, Filed, Label, fault, subject_fault
 from platform_assets.monitoring.pages import PageSources, pages
 from platform_assets.monitoring.trace.example import EXAMPLE
 from platform_assets.monitoring.trace.results import Trace, trace_as_json
@@ -287,6 +287,8 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
         _declared(request, model)
         if (request_id is None) is (subject is None):
             raise invalid([{"loc": ["query", "request_id"], "msg": "Give either request_id or subject."}])
+        if subject is not None and (problem := subject_fault(subject)):
+            raise invalid([{"loc": ["query", "subject"], "msg": problem}])
         history = services.labels.history(model, request_id=request_id, subject=subject)
         shown = Page(page, items_per_page, len(history), request.url.path, request.query_params.multi_items())
         found = [KeptLabel.model_validate(one, from_attributes=True) for one in shown.of(history)]

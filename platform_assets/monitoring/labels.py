@@ -113,7 +113,7 @@ def fault(label: Label, now: datetime, task: Task) -> str | None:
 
 
 def _fault_of_target(label: Label) -> str | None:
-    if label.subject is not None and (odd := _odd(label.subject)):
+    if label.subject is not None and (odd := subject_fault(label.subject)):
         return odd
     if label.request_id is None:
         return _fault_of_subject(label)
@@ -137,7 +137,8 @@ def _fault_of_subject(label: Label) -> str | None:
     return None
 
 
-def _odd(subject: str) -> str | None:
+def subject_fault(subject: str) -> str | None:
+    """Return what is wrong with the subject of a label; None if it is valid."""
     if not subject or len(subject) > LONGEST_SUBJECT:
         return f"the subject has {len(subject)} characters; it must have 1 to {LONGEST_SUBJECT}"
     if odd := unprintable(subject):

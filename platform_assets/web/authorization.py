@@ -6,6 +6,7 @@ assembled.
 
 from __future__ import annotations
 
+import email.message
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ from starlette.requests import Request
 
 from platform_assets.base.json_values import JSON
 from platform_assets.web.error_answers import Problems, answer
-from platform_assets.web.problems import Problem, request_id
+from platform_assets.web.problems import LONGEST_NAME, Problem, request_id
 from platform_assets.web.rate_limits import UNLIMITED_PATHS
+from platform_assets.web.request_bodies import refuse_repeated
 from platform_assets.web.request_identity import Asked
 
 if TYPE_CHECKING:
@@ -101,6 +103,8 @@ class AuthorizationMiddleware:
 
     def _admit(self, request: Request) -> Mapping[str, str]:
         headers, method, path = self._access.limited(request), request.method, request.scope["path"]
+        if request.scope["query_string"]:
+            refuse_repeated((name for name, _ in request.query_params.multi_items()), "query")
         for gate in self._gates:
             if method in gate.methods and gate.path.match(path):
                 caller = self._access.admit(request, *gate.scopes)
@@ -110,11 +114,30 @@ class AuthorizationMiddleware:
         return headers
 
 
+def content_type(request: Request) -> str:
+    """Return the type of a request's body in lower case, without parameters; empty if it is not stated.
+
+    Raises
+    ------
+    Problem
+        415: the body has another encoding than UTF-8, so that its texts would be misread.
+    """
+    stated = request.headers.get("content-type", "")
+    if stated == JSON:
+        return JSON
+    message = email.message.Message()
+    message["content-type"] = stated
+    charset = message.get_content_charset("utf-8")
+    if charset not in {"utf-8", "utf8"}:
+        told = f"The body has the encoding {charset[:LONGEST_NAME]!r}; send UTF-8."
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, told, "not-json", headers={"Accept": JSON})
+    return stated.partition(";")[0].strip().lower()
+
+
 def _demand_json(request: Request) -> None:
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if has_body and kind != JSON:
-        told = f"The content type is {kind or 'missing'}; send {JSON}."
+    if has_body and content_type(request) != JSON:
+        told = f"The content type is {content_type(request) or 'missing'}; send {JSON}."
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, told, "not-json", headers={"Accept": JSON})
 
 

@@ -57,6 +57,8 @@ _DIGITS = 18
 _SECURE_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in SECURE_HEADERS.items())
 _REQUEST_ID_HEADER = HEADER.lower().encode()
 _CACHE_CONTROL = b"cache-control"
+# Of a header that is sent twice, a proxy in front may use another value than this service.
+_SINGLE = (b"host", b"authorization", b"content-type", b"content-encoding")
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 
@@ -254,6 +256,10 @@ class _Exchange:
 
     def _refusal(self) -> Problem | None:
         """Return why the request is refused before its body is read; None if it is not refused."""
+        names = [name for name, _ in self.scope["headers"]]
+        if any(names.count(name) > 1 for name in _SINGLE):
+            told = f"Send each of the headers {', '.join(name.decode() for name in _SINGLE)} at most once."
+            return Problem(HTTPStatus.BAD_REQUEST, told, "header-repeated")
         if self._declared_length() > MAX_BODY_BYTES:
             return _too_large()
         encoding = _header(self.scope, b"content-encoding").strip().lower()

@@ -33,7 +33,7 @@ Found = TypeVar("Found", bound=BaseModel)
 Missing = TypeVar("Missing", bound="NothingFound")
 LARGEST_FLOAT = 2**53 - 1
 """Largest integer up to which floats represent every integer exactly."""
-_PLAIN = re.compile(r"-?(0|[1-9][0-9]*)")
+_PLAIN = re.compile(r"0|-?[1-9][0-9]*")
 UpTo1000 = Annotated[list[Item], Field(max_length=MOST_AT_ONCE)]
 """A list of at most `MOST_AT_ONCE` items."""
 

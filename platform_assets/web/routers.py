@@ -15,8 +15,8 @@ from fastapi.routing import APIRoute
 
 from platform_assets.web.authentication import LABEL, PREDICT, READ, TRACE
 from platform_assets.web.authorization import Gate
-from platform_assets.web.json_bodies import parse_strictly
 from platform_assets.web.problems import documented
+from platform_assets.web.request_bodies import parse_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -189,6 +189,14 @@ def test_a_list_of_labels_needs_one_request_or_one_subject(shop: TestClient) -> 
     assert shop.get("/labels/no_such_model", params={"subject": "7"}).status_code == 404
 
 
+@pytest.mark.requirement("SRV-3")
+@pytest.mark.parametrize("subject", ["a\0b", "\N{RIGHT-TO-LEFT OVERRIDE}", ""])
+def test_a_subject_that_no_label_can_have_gets_422(shop: TestClient, subject: str) -> None:
+    response = shop.get(ROUTE, params={"subject": subject})
+    assert response.status_code == 422
+    assert "the subject" in problem(response)["detail"]
+
+
 def evaluated(services: Services) -> dg.AssetCheckEvaluation:
     """Run the check of the real performance and return its result."""
     definitions = dg.Definitions(

@@ -81,9 +81,10 @@ class AskedSearch(BaseModel):
     """A search. At least one of author, title and journal must be given."""
 
     model_config = ConfigDict(
+        extra="forbid",
         json_schema_extra={
             "anyOf": [{"required": [name], "properties": {name: {"pattern": SEARCHABLE}}} for name in FIELDS]
-        }
+        },
     )
 
     author: Annotated[Phrase, Field(description="Phrase in the names of the authors.", examples=["maestro"])] = ""
@@ -96,6 +97,8 @@ class AskedSearch(BaseModel):
 
 class Period(BaseModel):
     """A period of time. Both ends are included."""
+
+    model_config = ConfigDict(extra="forbid")
 
     query_timestamp_start: Moment
     query_timestamp_end: Moment | None = None

@@ -6,10 +6,11 @@ A missing field or a wrong type is an error that names the field. Unknown fields
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from platform_assets.base.printable_text import escaped
 from platform_assets.landing.http_client import Answer, TemporaryError, UpstreamError
@@ -21,6 +22,17 @@ NAME = "ESIOS"
 MOST_PROBLEMS = 5
 LONGEST_QUOTE = 200
 Model = TypeVar("Model", bound="_Object")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time is out of range") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time, converted to UTC."""
 
 
 class _Object(BaseModel):
@@ -46,7 +58,7 @@ class Value(_Object):
 
     value: Annotated[float, Field(allow_inf_nan=False)]
     datetime: AwareDatetime
-    datetime_utc: AwareDatetime
+    datetime_utc: Moment
     tz_time: AwareDatetime
     geo_id: int
     geo_name: str
@@ -64,7 +76,7 @@ class Indicator(_Object):
     magnitud: list[Named]
     tiempo: list[Named]
     geos: list[Geography]
-    values_updated_at: AwareDatetime | None
+    values_updated_at: Moment | None
     values: list[Value]
 
 

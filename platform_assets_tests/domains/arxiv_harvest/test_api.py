@@ -92,6 +92,7 @@ def test_nothing_found_is_200_with_an_empty_list(program: TestClient) -> None:
         ({"title": '"'}, "body"),
         ({"title": "x" * 501}, "title"),
         ({"author": ["x"]}, "author"),
+        ({"author": "x", "titel": "y"}, "titel"),
         ({"author": "x", "max_query_results": 0}, "max_query_results"),
         ({"author": "x", "max_query_results": 2001}, "max_query_results"),
     ],

@@ -140,6 +140,7 @@ def test_an_error_is_never_a_paper() -> None:
         (HEAD + "<entry><id>http://arxiv.org/api/1</id></entry></feed>", "not the address of a paper"),
         (HEAD + "<entry/></feed>", "not the address of a paper"),
         (NEW.replace("2006-01-01T00:00:00Z", "yesterday"), "published is 'yesterday' instead of a time"),
+        (NEW.replace("2006-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00"), "published is '0001-.*' instead of a time"),
     ],
 )
 def test_what_is_no_feed_is_refused(body: str, said: str) -> None:

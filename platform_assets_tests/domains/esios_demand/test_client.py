@@ -191,6 +191,7 @@ BAD_ANSWERS: list[tuple[str, Fault, int, int | None, str]] = [
         r"the series 1293 \('Demanda real'\), but 460",
     ),
     ("other place", demo.edited(elsewhere), 1, 200, r"no value of the geography 8741, only of 8742 \(Canarias\)"),
+    ("year 0", of_indicator(values_updated_at="0001-01-01T00:00:00+14:00"), 1, 200, "the time is out of range"),
     ("no update time", of_indicator(values_updated_at=None), 1, 200, "has values, but values_updated_at is null"),
 ]
 

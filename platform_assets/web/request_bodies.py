@@ -1,6 +1,7 @@
-"""JSON request bodies: parsed strictly, so that no value is silently dropped or changed.
+"""Request bodies: parsed strictly, so that no value is silently dropped or changed.
 
-Python's parser keeps only the last value of a duplicate name, and accepts `NaN`. Both are mistakes of the client.
+Python's JSON parser keeps only the last value of a duplicate name, and accepts `NaN`. Starlette keeps only the last
+value of a duplicate form field or query parameter. All of these are mistakes of the client.
 """
 
 from __future__ import annotations
@@ -13,21 +14,28 @@ from fastapi import Request
 from platform_assets.web.problems import Problem, invalid, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from fastapi import Response
     from fastapi.routing import APIRoute
+    from starlette.datastructures import FormData
 
 MOST_FIELDS = 1_000
 """Maximum number of fields of a JSON object; a larger object is refused before its fields are validated."""
 
 
 class StrictRequest(Request):
-    """A request that parses its JSON body strictly."""
+    """A request that parses its body strictly."""
 
     async def json(self) -> Any:
         """Return the body's value; see `parse`."""
         return parse(await self.body())
+
+    async def form(self, **limits: Any) -> FormData:  # type: ignore[override] # FastAPI only awaits it
+        """Return the form; see `refuse_repeated`."""
+        form = await super().form(**limits)
+        refuse_repeated([name for name, _ in form.multi_items()])
+        return form
 
 
 def parse(body: bytes) -> Any:
@@ -46,6 +54,21 @@ def parse(body: bytes) -> Any:
     except (ValueError, RecursionError):
         # The body is not UTF-8, is nested too deeply, or has a number of thousands of digits.
         raise _invalid("body", "The body cannot be read as JSON.") from None
+
+
+def refuse_repeated(names: Iterable[str], place: str = "body") -> None:
+    """Refuse duplicate names of fields or parameters.
+
+    Raises
+    ------
+    Problem
+        422, with the first duplicate name.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise _invalid(shortened(name), "This field is given twice; send one value.", place)
+        seen.add(name)
 
 
 def parse_strictly(route: APIRoute) -> None:
@@ -69,11 +92,7 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         raise _invalid("body", f"An object has {len(pairs):,} fields; at most {MOST_FIELDS:,} are allowed.")
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise _invalid(shortened(name), "This field is given twice; send one value.")
-            seen.add(name)
+        refuse_repeated(name for name, _ in pairs)
     return found
 
 
@@ -81,5 +100,5 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _invalid("body", f"{name} is not JSON; send a finite number.")
 
 
-def _invalid(field: str, detail: str) -> Problem:
-    return invalid([{"type": "value_error", "loc": ["body", field], "msg": detail}])
+def _invalid(field: str, detail: str, place: str = "body") -> Problem:
+    return invalid([{"type": "value_error", "loc": [place, field], "msg": detail}])

@@ -1,4 +1,4 @@
-"""Strict parsing of JSON: duplicate names, numbers that JSON forbids, and bodies that are not JSON."""
+"""Strict parsing: duplicate names in JSON, forms and queries, forbidden numbers, and other encodings than UTF-8."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from platform_assets.web.json_bodies import MOST_FIELDS, parse
 from platform_assets.web.problems import LONGEST_NAME, MOST_ERRORS, Problem
+from platform_assets.web.request_bodies import MOST_FIELDS, parse
 from platform_assets_tests.service import People, api
 
 if TYPE_CHECKING:
@@ -62,6 +62,50 @@ def test_a_request_with_a_duplicate_field_is_refused(
     response = api(app, key).post(path.format(pending=pending), content=body, headers=headers)
     assert response.status_code == 422
     assert "is given twice" in response.json()["detail"]
+
+
+@pytest.mark.requirement("SRV-3")
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/approvals/{pending}/decision", "decision=approve&reason=a&decision=reject"),
+        ("/sign-in", "key=a&key=b&csrf_token="),
+    ],
+)
+def test_a_form_with_a_duplicate_field_is_refused(
+    app: FastAPI, people: People, pending: int, path: str, form: str
+) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    response = api(app, people.anna).post(path.format(pending=pending), content=form, headers=headers)
+    assert response.status_code == 422
+    assert "is given twice" in response.text
+
+
+@pytest.mark.requirement("SRV-3")
+def test_a_duplicate_query_parameter_is_refused(app: FastAPI, people: People) -> None:
+    response = api(app, people.rita).get("/approvals?state=pending&state=approved")
+    assert response.status_code == 422
+    assert response.json()["detail"] == "state: This field is given twice; send one value."
+
+
+@pytest.mark.requirement("SRV-3")
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("application/json; charset=UTF-8", 503),
+        ('application/json;Charset="utf-8"', 503),
+        ("application/json; charset=latin-1", 415),
+        ("application/json; charset='utf-16'", 415),
+    ],
+)
+def test_a_body_in_another_encoding_is_refused_because_its_texts_would_be_misread(
+    app: FastAPI, people: People, kind: str, status: int
+) -> None:
+    body = '{"sentence": "Ã©"}'.encode("latin-1")
+    response = api(app, people.program).post(PREDICTIONS, content=body, headers={"Content-Type": kind})
+    # Without a champion, a valid request gets 503.
+    assert response.status_code == status
+    assert status != 415 or "send UTF-8" in response.json()["detail"]
 
 
 @pytest.mark.requirement("SRV-3")
