@@ -109,7 +109,8 @@ def faults(page: Path) -> Iterator[str]:
         yield from wrong_command(words)
     for code in code_in(text):
         yield from (f"make {target}" for _, target in _MAKE.findall(code) if target not in make_targets())
-        yield from (name for name in _VARIABLE.findall(code) if name not in variables())
+        # In containers, `PLATFORM_<NAME>_FILE` names a file with the value.
+        yield from (name for name in _VARIABLE.findall(code) if name.removesuffix("_FILE") not in variables())
         yield from (name for name in _MODULE.findall(code) if not any(file.endswith(f"/{name}") for file in modules()))
         yield from (f"platform-assets {' '.join(words)}" for words in _COMMAND.findall(code) if not is_command(*words))
     for target in (next(filter(None, groups)) for groups in _LINK.findall(_BLOCK.sub("", text))):
