@@ -29,7 +29,7 @@ class Evidence:
     verdict
         Result of the quality gate: `passed`, and its `reasons`.
     threshold
-        Score from which a row counts as positive; None if the model decides nothing.
+        Score from which a row counts as positive; None if the model makes no decisions.
     tables, table_digests
         Version and digest of each table that the version was trained on.
     git_commit, lock_digest

@@ -65,7 +65,7 @@ _ABOUT_LEDGER = {
     "shadow_days": "{thing}: a shadow runs for 1 to 31 days",
     "not_pending": "{thing} is not pending, and only a version that awaits a decision can have a shadow; request it "
     "again: `platform-assets decide request MODEL VERSION`",
-    "no_champion": "{thing}: {model} has no champion, so there are no predictions to score in its shadow; approve a "
+    "no_champion": "{thing}: {model} has no champion, so there are no requests for a shadow to score; approve a "
     "version first",
     "other_champion": "{thing} was compared with another champion than the current one; request it again: "
     "`platform-assets decide request MODEL VERSION`",

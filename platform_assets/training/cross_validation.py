@@ -40,7 +40,7 @@ class Tried:
     seconds
         Time for all folds. Preprocessing shared with the previous candidate is cached and counted only once, there.
     threshold
-        Decision threshold, from the calibrated out-of-fold scores; None if the model decides nothing.
+        Decision threshold, from the calibrated out-of-fold scores; None if the model makes no decisions.
     metrics
         Metrics of the out-of-fold predictions; None if undefined.
     fit_seconds

@@ -77,7 +77,7 @@ class HeldOut:
     labels
         (n,) as the task converts them.
     threshold
-        Decision threshold. Scores at or above it are flagged. None if the model decides nothing.
+        Decision threshold. Scores at or above it are flagged. None if the model makes no decisions.
     """
 
     rows: Frame
@@ -178,7 +178,7 @@ def decision_surface(spec: Explained, model: FittedModel, held_out: HeldOut) -> 
     Raises
     ------
     TrainingError
-        The model decides nothing.
+        The model makes no decisions.
     """
     import numpy as np
     import pandas as pd

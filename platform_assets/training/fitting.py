@@ -34,7 +34,7 @@ class Fitted:
     model
         The best candidate, fitted on all training examples, with its calibration or prediction intervals.
     threshold
-        Decision threshold. Scores at or above it count as positive. None if the model decides nothing.
+        Decision threshold. Scores at or above it count as positive. None if the model makes no decisions.
     best
         Leaderboard line of the best candidate.
     leaderboard
