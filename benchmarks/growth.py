@@ -1,8 +1,8 @@
 """Growth of costs: the same work at 1, 10 and 100 times its size, and the exponent of each cost.
 
-`make bench ARGS=--growth` measures everything, and `ARGS="--growth loans zone"` some series. Each size runs in a
-process of its own. The measurements are stored in `growth.json` beside this module. The table and the plot in
-docs/scale.md are written from this file. 61 million loans need 42 GB of disk.
+`make bench ARGS=--growth` measures everything, and `ARGS="--growth loans zone"` only some series. Each size runs in a
+separate process. The measurements are stored in `growth.json` next to this module. The table and the plot in
+docs/scale.md are generated from this file. 61 million loans need 42 GB of disk.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def run(names: Iterable[str] = (), factors: Sequence[int] = FACTORS, series: Seq
 
 
 def measure(series: Series, factor: int) -> Point:
-    """Measure a series at one size, in a process of its own and a temporary folder."""
+    """Measure a series at one size, in a separate process and a temporary folder."""
     size = series.size * factor
     with tempfile.TemporaryDirectory(prefix="growth-", ignore_cleanup_errors=True) as name:
         needed = size * series.bytes_per_unit + FREE_SPARE

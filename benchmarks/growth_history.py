@@ -39,7 +39,7 @@ def main(home: Path, runs: int) -> None:
     """Measure the operations on a history with this number of runs."""
     loans = demo.generate(home / "loans.csv", ROWS)
     os.environ |= {"PLATFORM_HOME": str(home / "home"), "PLATFORM_CREDIT_LOANS_URI": str(loans)}
-    # Imported here, because the definitions read the variables.
+    # Import the definitions here, because they read these variables on import.
     from platform_assets.definitions import defs, services
 
     repository = defs().get_repository_def()
@@ -47,7 +47,7 @@ def main(home: Path, runs: int) -> None:
         _make_tables(repository, instance)
         with closing(opened.database.connect("dagster")) as connection:
             _copy_run(connection, instance.get_run_records(limit=1)[0].dagster_run.run_id, runs - 1)
-        # A new content, so that the sensor looks for earlier runs that loaded it.
+        # Write new content, so that the sensor looks for earlier runs that loaded it.
         loans.write_bytes(loans.read_bytes() * 2)
         servers = [postmaster(opened)]
         given = {"sources": opened.sources, "tables": opened.tables}

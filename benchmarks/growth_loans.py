@@ -63,7 +63,7 @@ def main(file: Path, home: Path, engine: str) -> None:
         }
     )
     with closing(Services(settings, (CreditRiskSettings(credit_loans_uri=str(file)),))) as services:
-        # Start the database before the measurements. The validator reads the erased persons from it.
+        # Start the database before the measurements, because the validator reads the erased persons from it.
         services.database.connect("platform").close()
         with file.open("rb") as lines:
             rows = sum(chunk.count(b"\n") for chunk in iter(lambda: lines.read(1 << 20), b"")) - 1

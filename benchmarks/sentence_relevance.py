@@ -86,7 +86,7 @@ def run() -> None:
 
 
 def _sentences() -> pd.DataFrame:
-    """Return the table `sentences`, from the archived rows that break no rule."""
+    """Return the table `sentences`, without the archived rows that break a rule."""
     with tempfile.TemporaryDirectory() as folder:
         services = open_services(load_settings().model_copy(update={"home": Path(folder)}))
         landed = read_archived(services.sources, services.engine)

@@ -38,7 +38,7 @@ PROGRAM = Path(sys.executable).with_name("platform-assets")
 
 
 def run(rounds: int = ROUNDS, clients: int = CLIENTS) -> None:
-    """Measure one platform with services of different sizes, in turns."""
+    """Measure services with different numbers of workers on one platform, alternately."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name, ExitStack() as opened:
         folder = Path(name)
         live = opened.enter_context(live_platform(folder / "home"))
@@ -60,7 +60,7 @@ def _in_turns(sides: dict[int, Side], clients: int, rounds: int) -> dict[int, li
     turns: dict[int, list[Turn]] = {workers: [] for workers in sides}
     for _ in range(rounds):
         for workers, side in sides.items():
-            # New connections in each turn, because the workers share them unevenly by chance.
+            # Open new connections in each turn, because their distribution over the workers is uneven and random.
             turns[workers].append(side.take_turn(clients, SECONDS))
     return turns
 

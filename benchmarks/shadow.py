@@ -1,4 +1,4 @@
-"""Benchmark of a shadow: latency of predictions with and without one, in one process of the service, in turns.
+"""Benchmark of a shadow: latency of predictions with and without one, alternately, in one process of the service.
 
 The champion is the platform's credit model. The version in its shadow is gradient boosting on the same features, which
 takes longer to score. The shadow is started and stopped between turns, and a turn begins when the service has noticed.
@@ -62,7 +62,7 @@ def run(rounds: int = ROUNDS) -> None:
 
 
 def challenge(live: Live) -> None:
-    """Open a request for a gradient boosting as version 2."""
+    """Open an approval request for version 2, a gradient boosting model."""
     champion, services = live.champion, live.services
     assert champion is not None
     frame = as_frame(services.tables.scan(LOAN_FEATURES.name).order_by("loan_id"))
@@ -89,7 +89,7 @@ def challenge(live: Live) -> None:
 
 
 def measure(live: Live, server: Server, side: Side, clients: int, rounds: int) -> None:
-    """Take turns with and without a shadow, and print the medians."""
+    """Measure alternately with and without a shadow, and print the medians."""
     turns: dict[str, list[Turn]] = {WITHOUT: [], WITH: []}
     side.take_turn(clients, SECONDS)
     for _ in range(rounds):

@@ -40,12 +40,12 @@ def examples(description: dict) -> list[tuple[str, object]]:
 
 
 def is_answer(status: int, content: dict) -> bool:
-    """Return whether a response is expected: an example id may be unknown, and a model may have no champion yet."""
+    """Return whether a response is as expected: an example id may be unknown, and a model may have no champion yet."""
     return status in (200, 404) or content.get("type") == "urn:platform-assets:no-champion"
 
 
 def problems(key: str) -> list[str]:
-    """Return what fails, as one line each."""
+    """Return one line for each failure."""
     status, ready = ask("/health/ready")
     if status != 200:
         return [f"/health/ready: {status} {ready.get('detail')}"]

@@ -45,7 +45,7 @@ _ONCE = (*_CALLED, _FOLDING[0])
 _ADOPTION = "adoption"
 _DECISIONS = {"approve", "reject", "withdraw", "roll_back"}
 _WITHOUT_SCOPE = {"withdraw", "start_shadow", "stop_shadow"}
-"""Steps of a person for which a key needs no scope."""
+"""Actions of a person that need no scope of the key."""
 
 
 def read_rows(connection: Connection) -> dict[tuple[str, str], dict[str, Any]]:

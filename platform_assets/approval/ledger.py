@@ -308,7 +308,7 @@ class Ledger(LedgerQueries):
 
 
 def call(connection: Connection, statement: str, arguments: list[Any]) -> Any:
-    """Return what one of the ledger's functions returned."""
+    """Return the result of one of the ledger's functions."""
     row = connection.execute(statement.encode(), arguments).fetchone()
     assert row is not None  # noqa: S101 - narrows the type
     return row[0]

@@ -185,7 +185,7 @@ class Promoter:
         return altered(model, self._ledger, self._registry, self._artefacts)
 
     def erased(self, model: str) -> list[str]:
-        """Return the versions of a model that learned from a person whose data were erased, one sentence for each."""
+        """Return one message for each version of a model that was trained on data of a person who was erased."""
         return [
             f"{model} version {version.version}: it learned from a person whose data were erased "
             f"({version.tags[ERASED_TAG]}), and cannot be reproduced"

@@ -21,7 +21,7 @@ _QUANTILES = {"0.5": "Half of the rows", "0.9": "90 % of the rows", "0.99": "99 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A row in which both versions disagree, or differ most."""
+    """A row for which the versions disagree, or their scores differ most."""
 
     request_id: str
     item: str
@@ -42,7 +42,7 @@ class ShadowSection:
     report
         The newest report; None without one.
     agreement
-        Share of rows in which both agree, and what that means; empty without rows.
+        Share of rows for which both versions agree, as a sentence; empty without rows.
     counts
         Number of rows, requests, and rows that were not scored.
     differences

@@ -1,8 +1,8 @@
-"""Shadows: versions of pending requests that score the champion's requests without being in an answer.
+"""Shadows: versions with a pending request that also score the champion's requests. No answer contains their scores.
 
-A shadow is started, reported and stopped by events of its request, in the ledger's hash chain. Whether it runs follows
-from the ledger alone: it ends after its days, when its request is no longer pending, when another shadow of the model
-is started, and when the champion changes. `serving/shadow_scoring.py` does the scoring.
+The start, the reports and the stop of a shadow are events of its request, in the ledger's hash chain. The ledger alone
+determines whether a shadow runs. It ends when its time is over, its request is no longer pending, another shadow of the
+model is started, or the champion changes. `serving/shadow_scoring.py` does the scoring.
 """
 
 from __future__ import annotations
@@ -78,13 +78,13 @@ class Shadow:
     by, since
         Who started it, and when.
     until
-        End of its days, or of its request's lifetime if that is earlier.
+        End of its time, or expiry of its request if that is earlier.
     champion_digest
-        Digest of the champion that it runs beside.
+        Digest of the champion whose requests it scores.
     ended
         Why it no longer runs; None while it runs.
     takes_reports
-        Whether the ledger accepts a report about it: its request is pending, and nobody stopped it.
+        Whether the ledger accepts a report about it: its request is pending, and it was not stopped.
     """
 
     request_id: int
@@ -142,14 +142,14 @@ class ShadowLedger:
         return found
 
     def start(self, model: str, version: int, days: int, actor: Actor) -> Shadow:
-        """Start a shadow, or start it again for further days. It replaces a running shadow of the same model.
+        """Start a shadow, or start it again with a new end. It replaces a running shadow of the same model.
 
         Parameters
         ----------
         model, version
             A version whose request for approval is pending.
         days
-            Time of the shadow, 1 to `LONGEST_DAYS`; see `ledger_events`.
+            Duration of the shadow, 1 to `LONGEST_DAYS`; see `ledger_events`.
         actor
             The person who starts it.
 
@@ -198,7 +198,7 @@ class ShadowLedger:
             if request.version == version:
                 return request
         others = ", ".join(str(one.version) for one in found)
-        told = f"pending are the versions {others}" if others else "no version of it is pending"
+        told = f"pending versions: {others}" if others else "no version of it is pending"
         raise LedgerError(
             f"{model} version {version} has no pending request for approval ({told}); only such a version can have a "
             f"shadow. Request it: `platform-assets decide request {model} {version}`"
@@ -222,7 +222,7 @@ def select_shadows(connection: Connection, request_id: int | None = None) -> lis
 
 @dataclass(frozen=True)
 class _Now:
-    """What the state of a shadow depends on."""
+    """The facts that determine the state of a shadow."""
 
     until: datetime
     champion: str

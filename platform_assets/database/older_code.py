@@ -1,4 +1,4 @@
-"""Which older code can use a migrated database, so that a rollback to the previous release is possible.
+"""Record which older code can use a migrated database, so that a rollback to the previous release is possible.
 
 Migrations make additions only, which older code ignores. `migrate` therefore records the revisions whose code can use
 the database. A migration that removes something sets `oldest_code`, the oldest revision whose code does not need it.
@@ -21,7 +21,7 @@ def supported_revisions(connection: psycopg.Connection[Any]) -> frozenset[str]:
     """Return the revisions whose code can use a database; empty if no migration recorded them."""
     if connection.execute("select to_regclass('platform.supported_revisions')").fetchone() == (None,):
         return frozenset()
-    # After a downgrade, the rows of the former heads do not count.
+    # Ignore rows of heads that a downgrade has removed.
     rows = connection.execute(
         "select s.version_num from platform.supported_revisions s"
         " join platform.alembic_version v on v.version_num = s.head"
@@ -30,9 +30,9 @@ def supported_revisions(connection: psycopg.Connection[Any]) -> frozenset[str]:
 
 
 def can_use(wanted: frozenset[str], found: frozenset[str], supported: frozenset[str]) -> bool:
-    """Return whether code can use a database: at its own revisions, or migrated further by additions only.
+    """Return whether code can use a database, which is at its revisions or was migrated further by additions only.
 
-    A branch of a domain that the code lacks does no harm, because only the domain uses its tables.
+    A domain's branch that the code does not contain is ignored, because only the domain uses its tables.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def can_use(wanted: frozenset[str], found: frozenset[str], supported: frozenset[
     found
         The revisions that the database is at.
     supported
-        What `supported_revisions` returns.
+        Result of `supported_revisions`.
     """
     return wanted <= found | supported
 

@@ -121,7 +121,7 @@ class NotWorse:
     why: str = ""
 
     def __post_init__(self) -> None:
-        # `ModelSpec` rejects unknown metrics, because its error can name the model.
+        # Unknown metrics are rejected later, by `ModelSpec`, because its error can name the model.
         known = find_metric(self.metric)
         if known and known.higher_is_better is None:
             raise TrainingError(

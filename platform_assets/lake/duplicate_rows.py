@@ -40,7 +40,7 @@ def number_of_copies(doubled: ir.Table) -> int:
 
 
 def without_duplicates(typed: ir.Table, doubled: ir.Table, schema: TableSchema) -> ir.Table:
-    """Return the rows without copies; rows that differ under one key break the rule `<key>_is_unique`."""
+    """Return the rows without copies. Rows with the same key and different values break the rule `<key>_is_unique`."""
     import ibis
 
     keys = list(schema.key)

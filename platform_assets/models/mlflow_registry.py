@@ -85,7 +85,7 @@ def open_registry(
     if settings.lake_is_memory:
         return MemoryRegistry()
     uri = tracking_uri()
-    # A tracking server chooses the folder. With a database, MLflow would use the current folder, so one is given.
+    # A tracking server chooses the artifact folder. For a database, set it: MLflow's default is the current folder.
     artifact_root = None if uri.startswith(("http://", "https://")) else str(settings.home / "mlflow")
     return MlflowRegistry(uri, artifact_root, lock, scratch=settings.scratch)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 TRUSTED_TYPES = (
-    # skops already trusts scikit-learn's public estimators. List only data and estimators, because loading would call
-    # functions and `functools.partial`. The digest protects the indices in a tree, which scikit-learn does not check
-    # against the tree's bounds.
+    # skops already trusts scikit-learn's public estimators. List only data types and estimators. Functions and
+    # `functools.partial` must not be listed, because loading a file would call them. scikit-learn does not check the
+    # indices in a tree against the tree's bounds; the digest of the file protects them.
     "numpy.dtype",
     "platform_assets.models.calibration.CalibratedEstimator",
     "platform_assets.models.interval_regressor.IntervalRegressor",

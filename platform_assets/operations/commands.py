@@ -215,7 +215,7 @@ def story(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Model that gets two more versions, e.g. credit_risk_model.")],
 ) -> None:
-    """Make decisions on sample data: champions, a rejected version, and one that awaits your decision."""
+    """Make sample decisions on sample data: champions, a rejected version, and a version that awaits your decision."""
     quiet_libraries()
     from platform_assets.approval.commands import actor_of
     from platform_assets.operations.demo_story import tell_story
@@ -228,7 +228,7 @@ def import_model(
     context: typer.Context,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `export` wrote elsewhere.")],
 ) -> None:
-    """Register a model that another environment exported as challenger here, and request its approval.
+    """Register a model that another environment exported as a challenger, and request its approval here.
 
     The model is evaluated on the data of this environment. Approvals of the other environment are shown, but do not
     count. A bundle that was imported before changes nothing.

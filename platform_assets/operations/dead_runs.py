@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 WAITING = (DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED)
 LONGEST_START = {"local": timedelta(minutes=10), "celery": timedelta(days=1), "k8s": timedelta(days=1)}
-"""Time that a launched run has to start its process, by launcher. On other machines, it may wait for a free place."""
+"""Time in which a launched run must start its process, by launcher. On other machines, it may wait in a queue."""
 
 
 def fail_dead_runs(instance: DagsterInstance, *, locks_are_back: timedelta = LOCKS_ARE_BACK) -> list[str]:

@@ -1,7 +1,7 @@
-"""Decisions and trainings on sample data, so that the pages of a new platform have something to show.
+"""Decisions and training runs on sample data, to fill the pages of a new platform.
 
-It does what people do with the commands: a champion of each model, and two more versions of one model. One is trained
-on fewer rows and rejected, one is trained on more rows and awaits approval.
+The story takes the same steps as people with the commands. Each model gets a champion. One model gets two more
+versions: one is trained on fewer rows and rejected, the other is trained on more rows and awaits approval.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _demand_new(services: Services, model: str) -> None:
 
 
 def _trained(services: Services, model: str, share: float, say: Callable[[str], None]) -> Request:
-    """Train a model on another number of sample rows; return the request for its approval."""
+    """Train a model on a share of the sample rows, which may exceed 1; return its approval request."""
     rows = round(share * services.settings.demo_rows)
     say(f"training {model} on {rows:,} sample rows ..")
     before = services.ledger.requests(model)[0].id
@@ -87,13 +87,13 @@ def _trained(services: Services, model: str, share: float, say: Callable[[str], 
     newest = services.ledger.requests(model)[0]
     if newest.id == before:
         raise PlatformError(
-            f"the training on {rows:,} rows made no request for approval; `platform-assets up` shows it"
+            f"the training on {rows:,} rows made no request for approval; `platform-assets up` shows the run"
         )
     return newest
 
 
 def _run(settings: Settings, job: str, **variables: str) -> None:
-    """Run a job with other settings, which therefore needs another process."""
+    """Run a job in a new process, because it needs other settings."""
     done = subprocess.run(  # noqa: S603 - no shell
         [program("dagster"), "job", "execute", "-m", "platform_assets.definitions", "-j", job],
         env=os.environ | dagster_environment(settings) | {"PLATFORM_AUTOMATION": "off"} | variables,

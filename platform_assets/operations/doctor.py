@@ -249,7 +249,7 @@ def _sign_in(services: Services) -> Iterator[Finding]:
         yield Finding("sign-in", "broken", told, "run `platform-assets keys add sign-in --scope identify`")
     elif not any(one.is_person and APPROVE in one.scopes and not one.revoked_at for one in services.keys.list()):
         mend = "run `platform-assets people add NAME --scope read --scope approve`"
-        yield Finding("sign-in", "warning", "nobody who signs in without a key may approve", mend)
+        yield Finding("sign-in", "warning", "no person who signs in without a key may approve", mend)
     elif not ways.groups.give_approve:
         mend = "let a group give it, or unset PLATFORM_GROUP_SCOPES"
         yield Finding("sign-in", "warning", "PLATFORM_GROUP_SCOPES gives approve to no group", mend)
@@ -258,10 +258,10 @@ def _sign_in(services: Services) -> Iterator[Finding]:
     if ways.provider:
         yield _provider(ways.provider)
     if ways.proxy and not settings.proxy_secret.get_secret_value() and ways.proxy.admits_all:
-        told = "PLATFORM_PROXY_TRUSTED admits every address, so everybody can sign in as anybody"
+        told = "PLATFORM_PROXY_TRUSTED contains all addresses, so anyone can sign in as any person"
         yield Finding("proxy", "broken", told, "name the proxy's addresses only, or set PLATFORM_PROXY_SECRET")
     elif ways.proxy:
-        yield Finding("proxy", "ok", f"{settings.proxy_user_header} is believed from {settings.proxy_trusted}")
+        yield Finding("proxy", "ok", f"{settings.proxy_user_header} is accepted from {settings.proxy_trusted}")
 
 
 def _provider(provider: Provider) -> Finding:
@@ -322,7 +322,7 @@ def _executor(services: Services) -> Iterator[Finding]:
     if "celery" in {settings.executor, settings.run_launcher}:
         yield from _workers(settings)
     with dagster_instance(settings) as instance:
-        # Opening both raises if an extra is not installed, or if the configuration of Kubernetes is wrong.
+        # Opening either raises an error if its extra is not installed or the Kubernetes configuration is wrong.
         step_executor(settings)
         launcher = type(instance.run_launcher).__name__
         if settings.uses_several_machines and not is_shared(instance, services):

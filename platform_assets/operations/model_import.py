@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 _KEPT_TAGS = ("git_commit", "code_version", "lock_digest", "code_digest", "parameters_digest")
-"""Tags of the other environment's version that are true here too."""
+"""Tags of the other environment's version that also apply here."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Imported:
     version
         The version in this environment's registry.
     request
-        The newest request for its approval; None if the version is the champion without one.
+        The newest request for its approval; None if the version is the champion and has no request.
     is_new
         Whether this import opened the request.
     """
@@ -50,10 +50,10 @@ class Imported:
 
 
 def import_bundle(services: Services, folder: Path, find_model: Callable[[str], ModelSpec], actor: Actor) -> Imported:
-    """Register the model of a bundle as challenger, evaluate it here, and request its approval.
+    """Register the model of a bundle as a challenger, evaluate it here, and request its approval.
 
-    A bundle that was imported before, even by another process at the same time, makes no second version or request. An
-    interrupted import is completed by the next one.
+    Importing a bundle again, even in another process at the same time, makes no second version or request. The next
+    import completes an interrupted one.
 
     Parameters
     ----------
@@ -119,7 +119,8 @@ def _demand_fitting(bundle: Bundle, model: FittedModel, spec: ModelSpec) -> None
 def _registration(bundle: Bundle, model: FittedModel) -> Registration:
     """Return the registration of a bundle's model.
 
-    It names no tables, because those of the training are in the other environment's lake. The record has their names.
+    The registration names no tables, because the training tables are in the other environment's lake. The record of
+    the training names them.
     """
     evidence = bundle.evidence
     try:
@@ -131,7 +132,7 @@ def _registration(bundle: Bundle, model: FittedModel) -> Registration:
         card = str(record["card"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(
-            f"{bundle.folder} lacks papers of {bundle.model} version {bundle.version} ({error}), so it can be served, "
+            f"{bundle.folder} lacks records of {bundle.model} version {bundle.version} ({error}), so it can be served, "
             "but not imported; approve the version again with the present release, and export it again"
         ) from None
     origin = f"version {bundle.version}, approved by request {bundle.approval_id} of another environment"
@@ -156,7 +157,7 @@ def _registration(bundle: Bundle, model: FittedModel) -> Registration:
 
 
 def _paragraph(origin: str, bundle: Bundle, tables: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return the card's paragraph about the other environment. Its texts are a code block without format."""
+    """Return the card's paragraph about the other environment. A code block keeps its texts from being formatted."""
     lines = [
         *(f"trained on {name} version {number}, digest {digest}" for name, (number, digest) in tables.items()),
         *bundle.approved,

@@ -24,12 +24,12 @@ _LOCK = "lake identity"
 
 
 def demand_shared_lake(instance: DagsterInstance, services: Services) -> None:
-    """Raise if the lake of this machine is not the platform's lake. The first lake that is seen becomes that.
+    """Raise if the lake of this machine is not the platform's lake. The first lake seen becomes the platform's lake.
 
     Raises
     ------
     TableError
-        It is another lake.
+        This machine has another lake.
     ArtefactError
         The lake cannot be read or written.
     """

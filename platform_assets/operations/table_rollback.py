@@ -86,7 +86,7 @@ def report_restored(instance: dg.DagsterInstance, restored: Restored) -> None:
 
 
 def dependent_tables(definitions: dg.Definitions, tables: TableStore, name: str) -> tuple[list[str], list[str]]:
-    """Return the downstream tables: those that one run can make again, and the others.
+    """Return the downstream tables in two lists: those that one run can make again, and those that it cannot.
 
     A run cannot make partitioned tables or tables that accumulate. Partitioned ones need a backfill.
 

@@ -35,7 +35,7 @@ def work(services: Services, queue: Queue, processes: int) -> None:
     Raises
     ------
     PlatformError
-        The settings are not those of a platform on several machines, its database or broker does not respond, or this
+        The settings are not for several machines, its database or broker does not respond, or this
         machine has another lake.
     """
     settings = services.settings
@@ -46,7 +46,7 @@ def work(services: Services, queue: Queue, processes: int) -> None:
     with dagster_instance(settings) as instance:
         demand_shared_lake(instance, services)
     services.close()
-    # The task of a run opens the instance of DAGSTER_HOME.
+    # The task of a run opens the Dagster instance in DAGSTER_HOME.
     os.environ["DAGSTER_HOME"] = str(dagster_home_for_servers(settings))
     say(f"platform-assets: executing {queue}, {processes} at a time")
     configure_logging(load_settings().secrets(), logging.INFO)

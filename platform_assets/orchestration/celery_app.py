@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from platform_assets.settings import Settings
 
 Queue = Literal["runs", "steps"]
-# A run occupies a place of a worker until its steps have ended. In one queue, runs could occupy all places and wait for
-# their steps for ever.
+# A run occupies a worker process until its steps have ended. With a single queue, runs could occupy all processes and
+# wait for their steps forever.
 RUNS: Queue = "runs"
 STEPS: Queue = "steps"
 OPTIONS = {
     **DEFAULT_CONFIG,
     # A new process for each run or step, which frees the memory of the last one.
     "worker_max_tasks_per_child": 1,
-    # Do not reserve work, because reserved work of a killed worker returns to the queue only after an hour.
+    # Do not prefetch tasks, because the prefetched tasks of a killed worker return to the queue only after an hour.
     "worker_disable_prefetch": True,
     "worker_hijack_root_logger": False,
     "worker_redirect_stdouts": False,
@@ -103,7 +103,7 @@ def demand_broker(app: Celery) -> None:
     Raises
     ------
     PlatformError
-        It does not.
+        The broker does not respond.
     """
     from kombu.exceptions import OperationalError
 

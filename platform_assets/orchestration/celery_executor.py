@@ -1,7 +1,7 @@
 """The executor whose steps run on Celery workers.
 
-dagster-celery's own executor waits for the result of a step for ever if the step's worker was killed. This one uses
-Dagster's loop for steps on other machines, which asks `CelerySteps` whether a step is alive.
+If the worker of a step was killed, dagster-celery's own executor waits forever for the step's result. This executor
+uses Dagster's loop for steps on other machines, which asks `CelerySteps` whether a step is alive.
 """
 
 from collections.abc import Iterator
@@ -85,21 +85,21 @@ class CelerySteps(StepHandler):
         if locks.are_incomplete() or not locks.try_take(task_id):
             return CheckStepHealthResult.healthy()
         locks.release(task_id)
-        # The process of the task holds the lock from before the state STARTED until after a final state. So read the
-        # state after the lock: a task that is STARTED without a lock is dead.
+        # The process of the task takes the lock before the state STARTED, and releases it after a final state. So check
+        # the lock first and then the state: a task that is STARTED without a lock is dead.
         result = self._result(step_handler_context)
         state = result.state
         if state == states.STARTED:
             return CheckStepHealthResult.unhealthy(
                 "its Celery worker is gone: it was killed, ran out of memory, or its machine stopped. Tables that the "
-                "step published stay; launch the run again"
+                "step published are kept; launch the run again"
             )
         if state in {states.FAILURE, states.REVOKED}:
             return CheckStepHealthResult.unhealthy(first_line(result.result))
         return CheckStepHealthResult.healthy()
 
     def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[dg.DagsterEvent]:
-        """Take the step out of the queue, or end its process."""
+        """Remove the step from the queue, or end its process."""
         self._result(step_handler_context).revoke(terminate=True)
         yield from ()
 

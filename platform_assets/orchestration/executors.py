@@ -24,7 +24,7 @@ def step_executor(settings: Settings) -> dg.ExecutorDefinition:
         case "in_process":
             return dg.in_process_executor
         case "multiprocess":
-            # A process that forks all steps of a run imports the libraries once; by default each step imports them.
+            # Fork the steps from a process that has imported the libraries; by default, each step imports them again.
             return dg.multiprocess_executor.configured({"start_method": {"forkserver": {}}}, name="multiprocess")
         case "celery":
             demand_extra("celery")
@@ -44,7 +44,7 @@ def demand_extra(extra: Extra) -> None:
     Raises
     ------
     PlatformError
-        It is not; the message says how to install it.
+        The extra is not installed; the message says how to install it.
     """
     if find_spec(_PACKAGES[extra]) is None:
         raise PlatformError(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import dagster as dg
     from dagster._serdes import ConfigurableClassData
 
-# The platform's classes in `dagster.yaml`, which is in the image, need no configuration. So nothing is mounted.
+# Mount no files, because `dagster.yaml` is in the image, and the platform's classes in it need no configuration.
 _DEFAULTS = {"instance_config_map": "none"}
 
 

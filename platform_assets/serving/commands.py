@@ -41,10 +41,10 @@ def shadow(
     context: typer.Context,
     model: Annotated[str | None, typer.Argument(help="Name of a registered model; without one, list shadows.")] = None,
     version: Annotated[int | None, typer.Argument(min=1, help="A version that awaits a decision.")] = None,
-    days: Annotated[int, typer.Option(help="How long it runs at most, 1 to 31 days.")] = 3,
+    days: Annotated[int, typer.Option(help="Longest duration, 1 to 31 days.")] = 3,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the running shadow of the model.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
-    """Let a version score the champion's requests without being in an answer. Without arguments, list the shadows."""
+    """Let a version score the champion's requests, in a shadow. Without arguments, list the shadows."""
     services = context.obj.services
     if model is None:
         _list_shadows(services.shadow_ledger.shadows())

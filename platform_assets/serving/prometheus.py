@@ -202,7 +202,7 @@ class ShadowMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield whether each shadow works, and its rows."""
         up = GaugeMetricFamily(
-            "platform_shadow_up", "Whether a running shadow is loaded and scored its last row.", labels=_SHADOW
+            "platform_shadow_up", "Whether a running shadow is loaded and could score its last row.", labels=_SHADOW
         )
         for model, state in self._shadows.state().items():
             works = state.model is not None and state.failure is None

@@ -1,4 +1,4 @@
-"""The rows that shadows score, the counts of those that they do not, and the interface of their destination."""
+"""Rows that shadows scored, counts of rows that were not scored, and the interface of their store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ShadowRow:
     at, request_id, item, subject
         Time, HTTP request, place in the request, and id of the item of the champion's prediction.
     score, champion_score
-        The main number of both versions.
+        Score, or predicted value, of both versions.
     agrees
         Whether both agree; see `Output.agrees`.
     """
@@ -62,7 +62,7 @@ class ShadowStore(Protocol):
         ...
 
     def write(self, batch: uuid.UUID, rows: Sequence[ShadowRow], losses: Mapping[Shadow, Losses]) -> None:
-        """Write all in one transaction. After an error, the caller passes the same batch again."""
+        """Write rows and losses in one transaction. After an error, the caller passes the same batch again."""
         ...
 
     def report(self) -> None:

@@ -1,9 +1,9 @@
-"""Score the champion's requests with a version in its shadow, without delaying an answer.
+"""Score the champion's requests with another version in the shadow, without delaying answers.
 
 A request only puts its rows into a bounded queue. One thread scores the queue in small parts and pauses after each, so
 that it uses about a tenth of a processor. If the queue is full, rows are dropped and counted. The thread also loads the
-version, writes the scores apart from the prediction log (`shadow_store.py`), and records reports. Whatever fails there
-is counted and logged, and never reaches a request. Each process of the service scores its own requests.
+version, writes the scores to their own tables (`shadow_store.py`), and records reports. Its failures are counted and
+logged, and never affect a request. Each process of the service scores its own requests.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Shadows:
             self._thread.start()
 
     def close(self) -> None:
-        """Write what was scored and stop the thread, for up to 5 s. A version that is still scoring is left alone."""
+        """Write the scores and stop the thread; wait up to 5 s. A version that is still scoring is not interrupted."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_GRACE_SECONDS)
@@ -210,7 +210,7 @@ class Shadows:
             self._store.close()
 
     def step(self) -> None:
-        """Do what is due: follow the running shadows, score the queue, write the scores, record reports."""
+        """Do the work that is due: update the running shadows, score the queue, write the scores, record reports."""
         self._every("look", self._look_seconds, self._look)
         self._every("score", 0.0, self._score)
         self._every("write", 0.0, self._write)
@@ -238,12 +238,12 @@ class Shadows:
             told = _told(error)
             if self._told.get(name) != told:
                 self._told[name] = told
-                LOG.warning("shadows: %s failed and is tried again: %s", name, told)
+                LOG.warning("shadows: the task `%s` failed and will be retried: %s", name, told)
         else:
             self._told.pop(name, None)
 
     def _look(self) -> None:
-        """Follow the running shadows, and load their versions."""
+        """Update the list of running shadows, and load their versions."""
         states: dict[str, ShadowState] = {}
         for shadow in self._store.running():
             known = self._states.get(shadow.model)
@@ -309,7 +309,7 @@ class Shadows:
                 for row in rows:
                     self._score_part([row])
                 return
-            # Only the part before the colon, because the rest could quote a value of the row.
+            # Keep only the part before the colon, because the rest could contain a value of the row.
             failure = f"it cannot score a row: {_told(error).partition(': ')[0]}"
             if not state.has_failed:
                 LOG.warning("%s: %s", state.shadow.called, failure)

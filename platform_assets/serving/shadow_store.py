@@ -1,8 +1,8 @@
 """The scores of shadows in the database, and the reports about them.
 
-`platform.shadow_predictions` has a row for each scored row, and `platform.shadow_losses` counts the others. A report
-summarises both for one request and is recorded in the ledger, where it stays. It names HTTP requests, but no item such
-as a client, because nothing can be erased from the ledger.
+`platform.shadow_predictions` has the scored rows, and `platform.shadow_losses` counts rows that were not scored. A
+report summarises both for one approval request and is recorded in the ledger, which keeps it forever. It names HTTP
+requests, but no item such as a client, because nothing can be erased from the ledger.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ select count(*), count(*) filter (where agrees), count(distinct request_id), min
     percentile_cont(array[0.5, 0.9, 0.99, 1]) within group (order by abs(score - champion_score))
 from platform.shadow_predictions where approval_id = %s
 """
-# Of rows with the same two scores, such as repeated questions about one client, the newest.
+# Select the newest of the rows with the same two scores, such as repeated requests for one client.
 _DISAGREEMENTS = b"""
 select request_id, item, champion_score, score, agrees
 from (
@@ -95,7 +95,7 @@ class LedgerShadows:
         return [one for one in select_shadows(self._open()) if one.ended is None]
 
     def write(self, batch: uuid.UUID, rows: Sequence[ShadowRow], losses: Mapping[Shadow, Losses]) -> None:
-        """Write all in one transaction. Rows that an earlier attempt committed are skipped."""
+        """Write rows and losses in one transaction. Rows that an earlier attempt committed are skipped."""
         connection, now = self._open(), datetime.now(UTC)
         with connection.transaction(), connection.cursor() as cursor:
             if rows:
@@ -106,7 +106,7 @@ class LedgerShadows:
                 cursor.execute(_LOST, [shadow.request_id, now, lost.dropped, lost.failed, reason])
 
     def report(self) -> None:
-        """Record the reports that are due. Of several processes, one does so."""
+        """Record the reports that are due. Only one of several processes does so at a time."""
         connection = self._open()
         open_shadows = [one for one in select_shadows(connection) if one.takes_reports]
         if not open_shadows:
@@ -136,9 +136,9 @@ class LedgerShadows:
 
 
 def is_due(shadow: Shadow, last: datetime | None, now: datetime) -> bool:
-    """Return whether a report is due: each about twice as late as the one before, at least daily, and one at the end.
+    """Return whether a report is due: whenever the running time has about doubled, at least daily, and at the end.
 
-    The ledger keeps reports for ever, so there should be few of them.
+    There should be few reports, because the ledger keeps them forever.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def is_due(shadow: Shadow, last: datetime | None, now: datetime) -> bool:
 def record_report(
     connection: Connection, shadows: ShadowLedger, shadow: Shadow, last: Event | None = None
 ) -> Event | None:
-    """Record a report about all rows of a shadow, unless it has none, or the last report has all of them.
+    """Record a report about all rows of a shadow, unless it has no rows or the last report covers all of them.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def record_report(
 
 
 def summarise(connection: Connection, request_id: int) -> dict[str, Any]:
-    """Return what is known about the shadow of a request.
+    """Return the content of a report about the shadow of a request.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """The metrics of all workers of one service, for a scrape that reaches any of them.
 
-Each series has the label `worker`. A worker that was replaced counts from zero again, as Prometheus expects of counters
-of a process that was restarted.
+Each series has the label `worker`. The counters of a replaced worker start at zero again, which Prometheus handles like
+the restart of a process.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Sessions:
         return session
 
     def keep(self, request: Request, response: Response, session: Session, seconds: int = SESSION_SECONDS) -> None:
-        """Set the cookie of a session in a response, for some seconds."""
+        """Set the session cookie in a response, with a lifetime in seconds."""
         secure = self._secure(request)
         response.set_cookie(
             _cookie(secure=secure),
@@ -77,18 +77,18 @@ class Sessions:
         )
 
     def keep_flow(self, request: Request, response: Response, text: str, seconds: int) -> None:
-        """Set the cookie of a sign-in that has begun; a browser sends it also when the provider sends it back."""
+        """Set the cookie of a sign-in in progress. The browser also sends it when the provider redirects back."""
         secure = self._secure(request)
         response.set_cookie(
             _flow_cookie(secure=secure), text, max_age=seconds, secure=secure, httponly=True, samesite="lax"
         )
 
     def take_flow(self, request: Request) -> str:
-        """Return the text in the cookie of a sign-in that has begun; empty without one."""
+        """Return the text in the cookie of a sign-in in progress; empty without one."""
         return request.cookies.get(_flow_cookie(secure=self._secure(request)), "")
 
     def end_flow(self, request: Request, response: Response) -> None:
-        """Delete the cookie of a sign-in in the browser."""
+        """Delete the cookie of a sign-in in progress."""
         secure = self._secure(request)
         response.delete_cookie(_flow_cookie(secure=secure), secure=secure, httponly=True, samesite="lax")
 

@@ -337,7 +337,7 @@ def run(app: ASGIApp, sockets: list[socket.socket], on_start: Callable[[], None]
 
 
 class PlatformServer(uvicorn.Server):
-    """A server that tells when it accepts requests.
+    """A server that reports when it accepts requests.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ class GroupScopes:
             self._scopes[group.strip()] = self._scopes.get(group.strip(), frozenset()) | scopes
 
     def of(self, groups: Iterable[str]) -> frozenset[str] | None:
-        """Return the scopes that some groups give together; None if no group gives scopes."""
+        """Return the union of the scopes of some groups; None if PLATFORM_GROUP_SCOPES is empty."""
         if not self._scopes:
             return None
         return frozenset().union(*(self._scopes.get(group, frozenset()) for group in groups))

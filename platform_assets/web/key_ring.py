@@ -1,4 +1,4 @@
-"""What a key is: its scopes, and the protocol of a store of keys."""
+"""The fields and scopes of a key, and the protocol of a store of keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 APPROVE = "approve"
 IDENTIFY = "identify"
-"""Scope of the service's own key, with which it states who signed in."""
+"""Scope of the service's own key, which allows it to state who signed in."""
 SCOPES = ("read", "predict", "label", "trace", APPROVE, IDENTIFY)
 """All scopes that a key can have."""
 ID_LENGTH = 16

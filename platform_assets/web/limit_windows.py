@@ -1,6 +1,6 @@
 """Moving windows in which requests are counted: in this process, or in Redis for all processes of the service.
 
-While Redis does not answer, each process counts its own requests. The windows of a process then begin empty.
+While Redis does not answer, each process counts its own requests, starting with empty windows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 REDIS_SECONDS = 0.5
-"""Time for Redis to answer."""
+"""Longest wait for Redis to answer."""
 PAUSE_SECONDS = 5.0
 """Time between two attempts to reach Redis."""
 _PREFIX = "platform-limits"
@@ -86,7 +86,7 @@ class RedisWindows:
         if not self.is_shared:
             if time.monotonic() < self._next_try:
                 return self._local.count(limit, caller)
-            # Let one request try, while the others do not wait.
+            # Only one request tries to reach Redis again; the others do not wait for it.
             self._next_try = time.monotonic() + PAUSE_SECONDS
         try:
             counted = _counted(self._limiter, limit, caller)

@@ -57,7 +57,7 @@ _DIGITS = 18
 _SECURE_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in SECURE_HEADERS.items())
 _REQUEST_ID_HEADER = HEADER.lower().encode()
 _CACHE_CONTROL = b"cache-control"
-# Of a header that is sent twice, a proxy in front may use another value than this service.
+# Refuse repeated headers, because a proxy in front may use another of the values than this service.
 _SINGLE = (b"host", b"authorization", b"content-type", b"content-encoding")
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 

@@ -43,7 +43,7 @@ class SignInFailed(PersonRefused):
 
 @dataclass(frozen=True)
 class Flow:
-    """A sign-in that has begun. The browser keeps it in a signed cookie until the provider sends the person back.
+    """A sign-in in progress. The browser keeps it in a signed cookie until the provider sends the person back.
 
     Attributes
     ----------
@@ -195,7 +195,7 @@ class Provider:
         if not hmac.compare_digest(flow.state.encode(), parameters.get("state", "").encode("utf-8", "replace")):
             raise SignInFailed("the provider's answer belongs to another sign-in (wrong state); sign in again")
         if parameters.get("iss", self.client.issuer) != self.client.issuer:
-            raise SignInFailed("the answer comes from another provider than the one in PLATFORM_OIDC_ISSUER")
+            raise SignInFailed("the answer does not come from the provider in PLATFORM_OIDC_ISSUER")
         if parameters.get("error"):
             code = parameters["error"] if parameters["error"].replace("_", "").isalnum() else "unreadable"
             raise SignInFailed(
@@ -217,7 +217,7 @@ class Provider:
         methods = found.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
         basic = None
         if self.client.client_secret and "client_secret_basic" in methods:
-            # RFC 6749, 2.3.1: both are encoded as in a form first.
+            # Encode both like form values first (RFC 6749, 2.3.1).
             basic = quote(self.client.client_id, safe=""), quote(self.client.client_secret, safe="")
         else:
             form |= {"client_id": self.client.client_id}

@@ -66,7 +66,7 @@ class ProviderClient:
         Raises
         ------
         ProviderError
-            There is no JSON object at the address.
+            The address does not return a JSON object.
         """
         status, found = self._answer("GET", address)
         if status != 200:  # noqa: PLR2004 - HTTP's OK
@@ -79,7 +79,7 @@ class ProviderClient:
         Raises
         ------
         ProviderError
-            The answer is no JSON object.
+            The answer is not a JSON object.
         """
         return self._answer("POST", address, data=form, auth=basic)
 
@@ -87,7 +87,7 @@ class ProviderClient:
         import httpx
 
         try:
-            # Redirects are not followed. A provider on this machine is not asked through the environment's proxy.
+            # Do not follow redirects. For a provider on this machine, do not use the proxy of the environment.
             with (
                 httpx.Client(timeout=SECONDS, trust_env=not self._is_local) as client,
                 client.stream(method, address, headers={"Accept": "application/json"}, **options) as response,
@@ -112,5 +112,5 @@ def _parsed(response: httpx.Response, address: str) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise ProviderError(f"the OpenID Connect provider's answer at {address} is no JSON object")
+        raise ProviderError(f"the OpenID Connect provider's answer at {address} is not a JSON object")
     return found

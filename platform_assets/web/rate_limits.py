@@ -29,7 +29,7 @@ UNLIMITED_PATHS = ("/health/", "/static/")
 WRONG_KEYS = 20
 """Failed key attempts allowed per minute and client address."""
 PER_PROCESS = "-per-process"
-"""End of the names of quotas that each of several processes counts for itself."""
+"""Suffix for the name of a quota that each of several processes counts separately."""
 _KEY, _ADDRESS, _GUESS = "key", "address", "guess"
 
 
@@ -60,7 +60,7 @@ class RateLimits:
 
     @property
     def waits(self) -> bool:
-        """Whether counting waits for another server, so that the event loop must not do it."""
+        """Whether counting waits for another server, and so must not run on the event loop."""
         return bool(self._redis)
 
     @property

@@ -1,7 +1,7 @@
 """People whom a proxy in front of the service has signed in, and whom it names in a header.
 
-The header counts only in a connection from one of the proxy's addresses. `http_server.py` records the address of the
-connection, because uvicorn replaces the client's address by the one in `X-Forwarded-For`.
+The header is accepted only on connections from one of the proxy's addresses. `http_server.py` records the address of
+the connection, because uvicorn replaces the client's address with the one in `X-Forwarded-For`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class TrustedProxy:
         if self._secret and not hmac.compare_digest(self._secret, given):
             raise _refused(f"The proxy did not send PLATFORM_PROXY_SECRET in the header {SECRET_HEADER}.")
         name = _only(request, self._user)
-        # A comma, because a proxy can join two headers of one name.
+        # Refuse commas too, because a proxy can join repeated headers with a comma.
         if not name or len(name) > _LONGEST_NAME or "," in name:
             raise _refused(f"The header {self._user} must contain the name of one person.")
         groups = _only(request, self._groups) if self._groups else ""

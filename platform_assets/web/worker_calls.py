@@ -1,7 +1,7 @@
 """Calls between the workers of one service: a worker asks the others for bytes, for example for their metrics.
 
-The questions are file descriptors of pipes, which the asked workers write to. Nothing is visible outside the service,
-and no port or file is used.
+To ask, a worker sends the file descriptor of a pipe, to which the other worker writes its answer. No port or file is
+used, so that nothing is visible outside the service.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class WorkerCalls:
         self._asking = {number: pair[0] for number, pair in enumerate(pairs, start=1)}
         self._asked = {number: pair[1] for number, pair in enumerate(pairs, start=1)}
         for channel in self._asking.values():
-            # Do not wait for a worker that has died or hangs: its questions fill the channel.
+            # Do not block: the channel of a worker that has died or hangs fills with questions.
             channel.settimeout(0)
 
     def answer(self, number: int, found: Callable[[], bytes]) -> None:
-        """Answer the questions to a worker, in a thread of this process, which is that worker.
+        """Answer the questions to this worker, in a thread.
 
         Parameters
         ----------

@@ -25,9 +25,9 @@ LOG = logging.getLogger(__name__)
 STOP_SECONDS = 28.0
 """Time for workers to end after SIGTERM, before they are killed."""
 STABLE_SECONDS = 10.0
-"""Lifetime after which the death of a worker does not count as part of a series."""
+"""Lifetime after which a worker that dies is replaced without a pause, because it does not keep dying."""
 LONGEST_PAUSE_SECONDS = 30.0
-"""Longest pause before a worker is replaced that keeps dying."""
+"""Longest pause before replacing a worker that keeps dying."""
 _POLL_SECONDS = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -55,7 +55,7 @@ class Worker:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the worker that does what must be done only once per service."""
+        """Whether this worker does the work that must be done only once per service."""
         return self.number == 1
 
     @property
@@ -67,8 +67,8 @@ class Worker:
 def run_workers(count: int, serve: Callable[[Worker], None]) -> None:
     """Run `serve` in several processes until SIGTERM or Ctrl-C, and replace those that die.
 
-    The first worker starts alone, so that it alone reports why the service cannot start. In each worker, this function
-    returns or raises what `serve` returns or raises, so the process must end soon after.
+    The first worker starts alone, so that only one worker reports why the service cannot start. In each worker, this
+    function returns or raises what `serve` returns or raises, so the process must end soon after.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ class _Crew:
     def _replace_later(self, ended: _Ended) -> None:
         place, code = ended.place, ended.code
         if not ended.accepted and not any(one.accepts for one in self._places):
-            # The worker itself has told why, unless a signal ended it.
+            # The worker itself has logged the reason, unless a signal ended it.
             if code <= 0:
                 LOG.error("%s before it accepted requests, so the service ends", ended.told)
             self._end_all()
@@ -230,7 +230,7 @@ class _Crew:
 
     def _signal_all(self, number: signal.Signals) -> None:
         for place in self._living():
-            # It cannot be another process, because the number of a child is free only after `waitpid`.
+            # The process id cannot belong to another process, because it is reused only after `waitpid`.
             os.kill(place.pid or 0, number)
 
     def _living(self) -> list[_Place]:
@@ -240,7 +240,7 @@ class _Crew:
 
 
 def _end_with(lifeline: int) -> None:
-    """End this worker as by SIGTERM when the supervisor has died, because nobody else would."""
+    """End this worker as on SIGTERM if the supervisor has died, because no other process would end it."""
     os.read(lifeline, 1)
     LOG.error("the supervisor of this worker has died, so the worker ends")
     os.kill(os.getpid(), signal.SIGTERM)

@@ -142,7 +142,7 @@ def test_state_of_a_shadow(changes: dict[str, Any], ended: str | None) -> None:
 @pytest.mark.requirement("PRO-6")
 def test_a_shadow_that_cannot_run_is_refused_with_the_fix(office: Office) -> None:
     cases: list[tuple[int, int, Actor, str]] = [
-        (1, 3, ANNA, "version 1 has no pending request .*pending are the versions 2.*decide request"),
+        (1, 3, ANNA, "version 1 has no pending request .*pending versions: 2.*decide request"),
         (2, 0, ANNA, "a shadow runs for 1 to 31 days"),
         (2, 32, ANNA, "a shadow runs for 1 to 31 days"),
         (2, 3, Actor("anna", "pa_wrong"), "the key is unknown or revoked"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BASELINE = "0013"
-"""Revision of the release from which on migrations of the platform's branch only add."""
+"""First revision after which migrations of the platform's branch must only add."""
 NOTHING = "select 1"
 CREATE = "create schema if not exists shop; create table shop.orders (id bigint)"
 NOT_ADDITIVE = (

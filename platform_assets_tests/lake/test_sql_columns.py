@@ -1,4 +1,4 @@
-"""What the columns of a target store, and how values are converted."""
+"""Types and lengths of a target's columns, and the conversion of values to them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.requirement("PLT-2", "SEN-1")
 
 @dataclass
 class Watched:
-    """A yard whose sensor is evaluated as Dagster's daemon does."""
+    """A landing zone with a sensor, which is evaluated in the same way as by Dagster's daemon."""
 
     yard: Yard
     instance: dg.DagsterInstance

@@ -242,11 +242,11 @@ def test_doctor_examines_the_sign_in(tmp_path: Path, database_url: str, owner_ur
         assert (key, issuer, proxy) == ("broken", "ok", "broken")
         assert "unknown, revoked, or lacks" in lacks
         assert "/sign-in/callback" in reachable
-        assert "admits every address" in admits
+        assert "contains all addresses" in admits
         services = Services(Settings(**settings))
         keys = services.keys_in_database()
         settings["sign_in_key"] = keys.add("sign-in", "service", {"identify"})
-        assert states()[0] == ("warning", "nobody who signs in without a key may approve")
+        assert states()[0] == ("warning", "no person who signs in without a key may approve")
         keys.enrol("anna@example.com", "anna", {"approve"})
         services.close()
         assert states()[0] == ("warning", "PLATFORM_GROUP_SCOPES gives approve to no group")

@@ -231,7 +231,7 @@ def test_an_intact_bundle_of_an_older_release_without_papers_is_refused(
         there.ledger.decide(request.id, "approve", ANNA, "good")
         Promoter(there.ledger, there.registry, there.artefacts, there.database.lock).promote(request.id)
         export(there.ledger, there.artefacts, SPEC.name, tmp_path / "bundle")
-    with pytest.raises(BundleError, match=r"lacks papers of breakage_model version 1 \('registered'\)"):
+    with pytest.raises(BundleError, match=r"lacks records of breakage_model version 1 \('registered'\)"):
         here.imports(tmp_path / "bundle")
 
 

@@ -1,4 +1,4 @@
-"""A small regression model for tests of training: the load of the next hours, with naive forecasts beside it."""
+"""A small model for tests of training: it predicts the load of the next hours. Naive forecasts are the baselines."""
 
 from __future__ import annotations
 

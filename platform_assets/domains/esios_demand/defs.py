@@ -38,7 +38,7 @@ OWNERS = ["team:platform"]
 MONTHS = dg.MonthlyPartitionsDefinition(FIRST_MONTH, timezone=ZONE, end_offset=2)
 # Daily, after the operator updates the forecast in the morning.
 SCHEDULE = "30 9 * * *"
-# At the cut-off of the features, after the harvest.
+# Daily at the cut-off time of the features, and after the harvest.
 ISSUE_SCHEDULE = "0 10 * * *"
 
 
