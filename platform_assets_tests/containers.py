@@ -1,4 +1,4 @@
-"""Real containers: Docker Compose, and a running project of `docker/compose.yaml` in a folder of its own."""
+"""Real containers: Docker Compose, and a running project of `docker/compose.yaml` in a separate folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
 BASES = ("python:3.11-slim-bookworm", "postgres:17-bookworm")
 REQUIRED = "REQUIRE_CONTAINERS"
-"""Environment variable with which the tests fail, instead of being skipped, where containers cannot be started."""
+"""Environment variable that makes tests fail, instead of being skipped, if containers cannot be started."""
 SECONDS = 600
 LAUNCH = """
 mutation Launch($job: String!) {
@@ -48,7 +48,7 @@ def succeeds(*command: str) -> bool:
 
 
 def lacking(reason: str) -> None:
-    """Skip the test; fail it where containers are required."""
+    """Skip the test, or fail it if containers are required."""
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(reason)
     pytest.skip(reason)
@@ -69,7 +69,7 @@ def compose_command(bases: Sequence[str] = BASES) -> list[str]:
 
 @dataclass(frozen=True)
 class Project:
-    """A project of `docker/compose.yaml`, with secrets, settings and ports of its own.
+    """A project of `docker/compose.yaml`, with its own secrets, settings and ports.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""A small OpenID Connect provider on loopback, whose answers a test can spoil."""
+"""A small OpenID Connect provider on loopback. A test can make its answers invalid."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class OpenIdProvider:
             given = unquote(name), unquote(secret)
         if given != (CLIENT, SECRET):
             return 401, {"error": "invalid_client"}
-        # A code counts once.
+        # A code is valid only once.
         begun = self.codes.pop(form["code"], None)
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -113,7 +113,7 @@ def openid_provider() -> Iterator[OpenIdProvider]:
             address = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(address.query).items()}
             if address.path == "/authorize":
-                # A page with a link, as a person would click.
+                # Return a page with a link, which a person would click.
                 page = f'<a href="{escape(provider.authorize(query))}">Continue</a>'
                 self.answer(200, page.encode(), "text/html")
             else:

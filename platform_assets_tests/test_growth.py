@@ -1,4 +1,4 @@
-"""The benchmark of growth: it measures a small size, and computes exponents from stored measurements."""
+"""The growth benchmark: measuring a small size, and computing exponents from stored measurements."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_copies_of_the_loans_have_their_own_ids_and_the_same_bad_lines(tmp_p
     assert {line[1] for line in once} & {line[1] for line in again} == {""}
 
 
-def test_a_small_size_is_measured_in_a_process_of_its_own() -> None:
+def test_a_small_size_is_measured_in_a_separate_process() -> None:
     [loans] = [series for series in all_series(loans=1_400) if series.name == "loans"]
     point = growth.measure(loans, 1)
     assert [cost.what for cost in point.costs] == ["land", "validate", "commit loans", "features", "commit features"]
@@ -68,7 +68,7 @@ def test_a_measurement_replaces_the_former_one_and_the_documents_show_the_newest
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_operation_on_a_larger_state_is_told_from_work_that_grows() -> None:
+def test_an_operation_on_a_larger_state_is_distinguished_from_growing_work() -> None:
     [series] = [series for series in all_series() if series.name == "zone"]
     points = [
         {"series": "zone", "size": size, "costs": [vars(cost) for cost in costs(size, 1) + costs(20, 1, "page")]}

@@ -29,7 +29,7 @@ pytestmark = [
 FOLDER = ROOT / "infra" / "kubernetes"
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
 CONTAINERS = sorted(name for name, one in COMPOSE.items() if name != "database" and "profiles" not in one)
-"""PostgreSQL is a server of its own on Kubernetes. Celery is not needed, and SQL Server is only an example."""
+"""PostgreSQL is a separate server on Kubernetes. Celery is not needed, and SQL Server is only an example."""
 SETTINGS = dict(
     re.findall(r"^(?:# )?(PLATFORM_\w+)=(.*)$", (ROOT / "docker/environments/production.env").read_text(), re.MULTILINE)
 )
@@ -124,7 +124,7 @@ def test_a_pod_has_no_rights_that_it_does_not_need(name: str) -> None:
 
 
 @pytest.mark.requirement("PLT-8", "PRO-9")
-def test_secrets_are_only_named_and_only_migrate_has_that_of_the_owner(with_run_jobs: Path) -> None:
+def test_secrets_are_referenced_by_name_and_only_migrate_has_the_owners_secret(with_run_jobs: Path) -> None:
     assert not all_of("Secret", with_run_jobs)
     text = "\n".join(path.read_text() for path in FOLDER.rglob("*.yaml"))
     assert "postgresql://" not in text

@@ -207,7 +207,7 @@ def test_only_the_key_of_the_service_signs_people_in(
     for one in (ANNA, reader):
         required._prepare(one)
     mine = hashlib.sha256(b"pa_mine").hexdigest()
-    # Neither the service role nor an approver can create such a key, or gets one by a session.
+    # Neither the service role nor an approver can create such a key, and a session does not replace it.
     for approver in (None, ANNA.secret):
         assert called(role, "add_key", "mine", "me", ["identify"], mine, approver)["why"] == "needs_owner"
     token = hashlib.sha256(b"ps_session of the key").hexdigest()
@@ -227,7 +227,7 @@ def test_only_the_key_of_the_service_signs_people_in(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_the_service_role_enrols_no_approver_and_replaces_nobody(
+def test_the_service_role_cannot_enrol_approvers_or_replace_people(
     required: PreparedLedger, role: psycopg.Connection[Any], enrolled: str
 ) -> None:
     mine = hashlib.sha256(b"pa_mine").hexdigest()
@@ -241,7 +241,7 @@ def test_the_service_role_enrols_no_approver_and_replaces_nobody(
         ("an\u202ena@example.com", ["read"], "unprintable_name"),
     ):
         assert called(role, "add_key", name, "eve", scopes, mine, None, True)["why"] == why
-    # Signing in enrols a reader, who is no proof of identity.
+    # Signing in enrols a reader, whose session does not prove an identity.
     number = required.open_request(proposal()).id
     assert sign_in(role, enrolled, "ps_eve", "eve@example.com")["outcome"] == "recorded"
     assert decide(role, number, "ps_eve")["why"] in {"not_authenticated", "no_scope"}
@@ -275,10 +275,10 @@ def test_revoking_the_key_of_the_service_ends_the_sessions_that_it_started(
         ('details || \'{"identity": "bert@example.com"}\'', "did not sign in"),
     ],
 )
-def test_the_audit_finds_a_decision_for_which_nobody_vouched(
+def test_the_audit_finds_a_decision_without_a_valid_sign_in(
     required: PreparedLedger, role: psycopg.Connection[Any], enrolled: str, change: str, told: str, database_url: str
 ) -> None:
-    """The owner forges the details of a decision by an enrolled person, with right hashes."""
+    """The owner forges the details of a decision by an enrolled person, with correct hashes."""
     number = required.open_request(proposal()).id
     sign_in(role, enrolled)
     decide(role, number, "ps_t")

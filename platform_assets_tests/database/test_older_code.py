@@ -35,7 +35,7 @@ NOT_ADDITIVE = (
     r"\badd\s+(column\s+)?(?!constraint\b)(?!.*\b(default|generated)\b).*\bnot\s+null\b",
     r"^(truncate\b|revoke\b(?!.* from public$))",
 )
-"""Statements that can break the previous release, which does not know the change."""
+"""Patterns of statements that can break the previous release."""
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def recorded(database: Database) -> Iterator[list[str]]:
 
 
 def removals(found: list[str]) -> list[str]:
-    """Return the statements that the previous release may not survive."""
+    """Return the statements that can break the previous release."""
     text = " ; ".join(found)
     created = set(re.findall(r"create table (\S+)", text))
     dropped = set(re.findall(r"drop constraint (?:if exists )?(\S+)", text))
@@ -183,7 +183,7 @@ def test_migrations_after_the_baseline_only_add(external: Database) -> None:
         ("update shop.orders set price = 0", False),
     ],
 )
-def test_removals_are_recognised(statement: str, is_removal: bool) -> None:
+def test_statements_that_remove_something_are_recognised(statement: str, is_removal: bool) -> None:
     assert removals([statement]) == ([statement] if is_removal else [])
 
 

@@ -73,7 +73,7 @@ class SlowSource:
 
 @dataclass(frozen=True)
 class Workers:
-    """Workers, each with a home of its own, as on different machines."""
+    """Workers with separate homes, as on different machines."""
 
     warm: WarmParent
     folder: Path
@@ -98,7 +98,7 @@ class Runs:
     instance: dg.DagsterInstance
 
     def launch(self) -> str:
-        """Put a run into the queue of runs."""
+        """Add a run to the queue of runs."""
         return launched(self.instance, LOANS, FEATURES).run_id
 
     def status(self, run_id: str) -> dg.DagsterRunStatus:

@@ -92,7 +92,7 @@ class Platform:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     tag = f"test-{os.getpid()}"
     project = Project(tmp_path_factory.mktemp("compose") / "docker", f"platform-{tag}", tag, "staging")
-    # Without automation, because the machine is busy enough. The test starts the one sensor that it needs.
+    # Turn automation off to limit the load. The test starts the one sensor that it needs.
     project.prepare(PLATFORM_CREDIT_LOANS_URI=LOANS, PLATFORM_AUTOMATION="off")
     try:
         # The build needs the project's own folder. Its secrets must exist, but they are not used.
@@ -156,7 +156,7 @@ def derived(project: Project, service: str, tag: str, lines: str) -> None:
 
 @contextmanager
 def always_predicting(platform: Platform) -> Iterator[list[bool]]:
-    """Ask for predictions all the time; the list has an entry for each request: whether it was answered."""
+    """Request predictions all the time; the list has an entry for each request: whether it was answered."""
     answered: list[bool] = []
     ended = threading.Event()
 
@@ -203,7 +203,7 @@ def test_the_role_of_the_containers_cannot_forge_a_decision(platform: Platform) 
 
 
 @pytest.mark.requirement("OPS-1")
-def test_a_crashed_container_recovers_and_only_a_crash_of_its_own_interrupts_the_service(platform: Platform) -> None:
+def test_crashed_containers_recover_and_the_service_answers_unless_it_crashes_itself(platform: Platform) -> None:
     project = platform.project
     for service in ("mlflow", "code", "webserver", "daemon"):
         with always_predicting(platform) as answered:
@@ -282,7 +282,7 @@ def test_containers_stop_on_sigterm_and_the_service_listens_on_port(platform: Pl
         return project.run("docker", "inspect", "--format", "{{.State.Health.Status}}", another).strip()
 
     try:
-        # The health check asks the port of the variable.
+        # The health check uses the port in the variable.
         wait_until(lambda: health() == "healthy", lambda: f"the container with PORT was healthy: {health()}", SECONDS)
     finally:
         project.run("docker", "rm", "--force", another)

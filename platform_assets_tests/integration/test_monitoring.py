@@ -1,4 +1,4 @@
-"""A fault of each kind is planted, seen, alerted once, shown on the page, and closed by its recovery."""
+"""Each kind of fault is detected, alerted once, shown on the page, and closed after its recovery."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def platform(database_url: str, folder: Path, hook: str, smtp: str) -> Iterator[
 
 
 def usual_days(at: WatchedPlatform, loans: list[str]) -> None:
-    """Let the platform work as usual for 45 days."""
+    """Simulate 45 usual days of the platform."""
     at.load(loans[:-3])
     assert at.materialise(READINGS_HISTORY.name)
     at.promote()
@@ -189,7 +189,7 @@ def mend(at: WatchedPlatform, loans: list[str]) -> None:
 
 
 def recover(at: WatchedPlatform, loans: list[str], address: str, key: str) -> None:
-    """Correct the labels, and let the usual days return."""
+    """Correct the labels, and simulate usual days again."""
     label(at, address, key, flipped=False)
     at.pass_days(9)
     for day in range(9, 0, -1):
@@ -235,7 +235,7 @@ def test_a_fault_of_each_kind_is_seen_alerted_once_shown_and_closed_by_recovery(
 
 
 def assert_told_once(hook: WebhookServer, box: Mailbox, state: str) -> None:
-    """Check that each incident's owners were told of this state once, by mail or by the webhook."""
+    """Check that each incident's owners were notified of this state once, by mail or by the webhook."""
     by_mail = {one for one in FAILED_CHECKS | OTHERS if MODEL.key in one}
     # A message that was not accepted was sent again, with the same key.
     assert len(hook.received) == len({one["key"] for one in hook.received}) + REFUSALS.count(503)

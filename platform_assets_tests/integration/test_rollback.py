@@ -1,4 +1,4 @@
-"""The previous release on a database that the present code, and a migration of a later release, have migrated.
+"""The previous release works on a database that the current code, and a migration of a later release, have migrated.
 
 `rollback_to.txt` contains the commit of the previous release. Its code comes from the project's git history and runs
 with the installed libraries. If the history is missing, as in a wheel or a shallow clone, the test is skipped.
@@ -51,7 +51,7 @@ def is_in_history(commit: str) -> bool:
 
 @pytest.fixture
 def later(tmp_path: Path) -> Path:
-    """The domains of a later release, which has one more domain with a table."""
+    """The domains of a later release, which has another domain with a table."""
     for branch in find_branches()[1:]:
         shutil.copytree(DOMAINS / branch.label / "migrations", tmp_path / "later" / branch.label / "migrations")
     write_migration(tmp_path / "later", "later_0001_things", "create schema later; create table later.things (id int)")
@@ -128,7 +128,7 @@ def test_the_previous_release_migrates_serves_and_decides_on_the_newer_database(
         assert served.process.wait(60) == 0
     assert [line for line in served.log() if line["level"] in {"WARNING", "ERROR"}] == []
 
-    # The present code reads what the previous release wrote.
+    # The current code reads what the previous release wrote.
     assert services.ledger.request(pending).state == "APPROVED"
     assert services.ledger.audit() == []
     with services.database.connect("platform") as connection:

@@ -1,4 +1,4 @@
-"""Each job is triggered twice at once, in two processes: each piece of work is done once, and nothing is lost."""
+"""Launch each job in two processes at the same time: all work is done once, and nothing is lost."""
 
 from __future__ import annotations
 

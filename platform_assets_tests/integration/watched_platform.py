@@ -1,4 +1,4 @@
-"""A platform with traffic, faults that can be planted in it, and a clock that can be moved. It watches itself."""
+"""A platform with simulated traffic, faults and days, whose monitoring and alerts are on."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class WatchedPlatform:
         for _ in range(3):
             self.history.look()
             self._outside.look()
-            # A message that was not accepted is due again.
+            # A message that was not accepted must be sent again.
             self.desk.pass_time(timedelta(minutes=1))
 
     def _champions(self) -> Findings:
@@ -187,7 +187,7 @@ class WatchedPlatform:
         ]
         with owner_at(self.url) as owner:
             for table, move in moves:
-                # In two steps, because a day must not meet the next one in the key.
+                # In two steps, because a moved day must not have the same key as a day that is not moved yet.
                 for days in (1_000 + number, -1_000):
                     moved = move.format(f"interval '{days} days'")
                     owner.execute(f"update platform.{table} set {moved}".encode())

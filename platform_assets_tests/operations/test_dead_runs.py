@@ -126,7 +126,7 @@ def test_a_run_that_never_started_is_marked_as_failed_after_ten_minutes(
 
 
 @pytest.mark.parametrize(("hours", "is_dead"), [(1, False), (25, True)])
-def test_a_run_may_wait_for_a_place_on_another_machine_for_a_day(
+def test_a_run_may_wait_a_day_in_the_queue_of_another_machine(
     instance: dg.DagsterInstance, hours: int, is_dead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLATFORM_RUN_LAUNCHER", "celery")

@@ -1,4 +1,4 @@
-"""`demo story`: who may use it, and what it leaves behind."""
+"""`demo story`: its preconditions and its results."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_an_imported_model_is_a_challenger_that_needs_an_approval_here(here: Env
     assert (found.version, found.is_new, version.version) == (version, True, 2)
     assert (version.digest, version.threshold) == (written["digest"], written["threshold"])
     assert version.tags[IMPORTED_TAG] == "version 1, approved by request 1 of another environment"
-    # The tables of the training are in the other lake, where the same numbers mean other rows.
+    # The training tables are in the other lake, where the same version numbers refer to other rows.
     assert version.tables == {}
     theirs = json.loads(written["request"]["evidence"])
     assert version.metrics == theirs["registered"]["metrics"]
@@ -129,7 +129,7 @@ def test_an_imported_model_is_a_challenger_that_needs_an_approval_here(here: Env
         "bert",
         (champion.version, champion.digest),
     )
-    # The evidence is an evaluation on this environment's test set, beside its champion.
+    # The evidence is an evaluation on this environment's test set, next to its champion.
     assert request.evidence["metrics"] != theirs["metrics"]
     assert request.evidence["difference"] is not None
     assert request.evidence["demo"] is True
@@ -221,7 +221,7 @@ def test_a_truncated_description_and_a_file_are_refused(here: Environment, folde
         here.imports(folder)
 
 
-def test_an_intact_bundle_of_an_older_release_without_papers_is_refused(
+def test_an_intact_bundle_without_a_training_record_is_refused(
     here: Environment, postgres_server: Database, tmp_path: Path
 ) -> None:
     with environment(postgres_server, tmp_path / "older", seed=2) as there:

@@ -1,4 +1,4 @@
-"""The Kubernetes jobs that dagster-k8s sends for runs and steps, received by a server in the place of the cluster."""
+"""The Kubernetes jobs that dagster-k8s sends for runs and steps, received by a server that replaces the cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that keep asking a service for predictions, each on a connection of its own, and note every answer."""
+"""Clients that keep requesting predictions from a service, each on its own connection, and record every answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACE_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, with the times at which it was asked for and received; `version` is 0 unless the status is 200."""
+    """An answer, with the times of the request and the response; `version` is 0 unless the status is 200."""
 
     request_id: str
     status: int
@@ -42,7 +42,7 @@ class Client:
         self._stop = threading.Event()
         self._session = requests.Session()
         self._thread = threading.Thread(target=self._run)
-        # The first answer tells that the connection is open.
+        # The first answer shows that the connection is open.
         assert self._session.get(f"{self.address}/health/live", timeout=60).ok
         return self
 

@@ -1,4 +1,4 @@
-"""A service of several workers, and a second service on the same database as on another machine."""
+"""A service with several workers, and a second service on the same database, as on another machine."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def page_of(served: Served, key: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A service of several workers that logs before it answers, one process elsewhere that logs after, and clients."""
+    """A service with several workers, which logs before it answers, a process that logs afterwards, and clients."""
 
     services: Services
     one: Served
@@ -152,7 +152,7 @@ def test_workers_and_machines_follow_swaps_and_revocations_and_log_all_predictio
 
 
 def promote(deployed: Deployment) -> None:
-    """Promote a version while clients ask; all processes follow in time, and none goes back."""
+    """Promote a version under load; all processes switch to it in time, and none switches back."""
     services = deployed.services
     credit.crown(services, credit.fitted(services), 2)
     promoted_at = time.monotonic()
@@ -164,7 +164,7 @@ def promote(deployed: Deployment) -> None:
 
 
 def revoke(deployed: Deployment) -> None:
-    """Revoke the key of all clients; all processes refuse it in time."""
+    """Revoke the clients' key; all processes refuse it in time."""
     keys_of(deployed.services).revoke("first")
     revoked_at = time.monotonic()
     deployed.wait_for(401)
@@ -173,7 +173,7 @@ def revoke(deployed: Deployment) -> None:
 
 
 def read_metrics(deployed: Deployment) -> None:
-    """Read the metrics while no further prediction is answered: they count those of all workers."""
+    """Check that the metrics count the predictions of all workers, while no new ones are made."""
     answered = sum(len(client.answered()) for client in deployed.of_one)
     route = "/predictions/credit-risk"
     for name, labels in (

@@ -1,4 +1,4 @@
-"""The command `shadow`, and what `decide` tells about a shadow."""
+"""The command `shadow`, and the output of `decide` about a shadow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scoring of shadows: apart from the answers, bounded, and never able to disturb them."""
+"""The scoring of shadows is separate from the answers, bounded, and cannot affect them."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Blocking:
 
 
 class Fake:
-    """A model with the interface that shadows use, whose scores a function gives."""
+    """A model with the interface that shadows use. A function returns its scores."""
 
     def __init__(self, scores: Any) -> None:
         self.golden_rows, self.output = model_of(2.0).golden_rows.head(0), model_of(2.0).output
@@ -179,7 +179,7 @@ def test_a_blocked_shadow_delays_no_answer_and_its_rows_are_dropped_and_counted(
         wait_until(blocking.entered.is_set, "the shadow was blocked")
         for _ in range(30):
             desk.ask(FILLED[:1])
-        # Ten rows fit into the queue. A blocked shadow would delay each answer for ever.
+        # Ten rows fit into the queue. If a shadow delayed answers, a blocked one would block them.
         assert desk.counts() == (0, 20, 0)
         assert desk.shadows.queued == 10
     finally:
@@ -189,7 +189,7 @@ def test_a_blocked_shadow_delays_no_answer_and_its_rows_are_dropped_and_counted(
     assert sum(lost.dropped for lost in desk.store.losses) + len(desk.store.rows) == 31
 
 
-def test_a_row_that_cannot_be_scored_fails_alone_and_its_values_are_not_told(desk: Desk) -> None:
+def test_a_row_that_cannot_be_scored_fails_alone_and_its_values_are_not_reported(desk: Desk) -> None:
     def scores(rows: Any) -> Any:
         if any(row["heat"] == -1 for row in rows):
             raise ArtefactError("a value does not fit its feature's type: ValueError: could not convert 'Anna'")
@@ -214,7 +214,7 @@ def test_a_row_that_cannot_be_scored_fails_alone_and_its_values_are_not_told(des
         (MemoryError("of client 7"), "it cannot be loaded: MemoryError"),
     ],
 )
-def test_a_shadow_that_cannot_be_loaded_is_visible_and_answers_go_on(desk: Desk, found: Exception, told: str) -> None:
+def test_an_unloadable_shadow_is_reported_and_does_not_affect_answers(desk: Desk, found: Exception, told: str) -> None:
     desk.loaded["2.0"] = found
     desk.shadows.step()
     assert len(desk.ask().scores) == 2

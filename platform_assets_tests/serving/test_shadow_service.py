@@ -1,4 +1,4 @@
-"""Shadows of two models in a running service: the answers stay, the scores are apart, the page shows them."""
+"""Shadows of two models in a running service: the answers do not change, the scores are stored, the page shows them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Client:
         return requests.get(self.address + path, headers=self.headers | {"Accept": "application/json"}, timeout=60)
 
     def predict(self) -> list[Any]:
-        """Ask both models, and return the answers."""
+        """Request predictions from both models, and return the answers."""
         bodies = {"credit-risk": {"client_ids": CLIENTS}, "sentence-relevance": {"sentences": TEXTS}}
         answers = []
         for name, body in bodies.items():

@@ -138,7 +138,9 @@ def test_one_of_several_processes_reports_what_is_due(office: Office, monkeypatc
         (timedelta(hours=-1), timedelta(minutes=2), True),
     ],
 )
-def test_reports_become_rarer_and_one_is_at_the_end(last: timedelta | None, now: timedelta, due: bool) -> None:
+def test_intervals_between_reports_grow_and_a_last_report_follows_the_end(
+    last: timedelta | None, now: timedelta, due: bool
+) -> None:
     assert is_due(SHADOW, None if last is None else SINCE + last, SINCE + now) is due
 
 

@@ -104,7 +104,7 @@ def unsigned(claims: dict[str, Any]) -> str:
 
 
 def signed_with_public_key(claims: dict[str, Any]) -> str:
-    """Sign by HS256 with the provider's public key as the shared secret, which PyJWT itself refuses to do."""
+    """Sign with HS256 and the provider's public key as the shared secret, which PyJWT refuses to do."""
     public = signing_key("first").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "kid": "first"}, claims)]
     text = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
@@ -138,7 +138,7 @@ def test_a_token_with_a_wrong_signature_is_refused(
 
 def test_a_short_key_is_refused(server: OpenIdProvider) -> None:
     server.keys = ["short"]
-    # Signed by another key, because the key's size is checked first, and PyJWT warns of a short one.
+    # Sign with another key, because PyJWT warns about short keys. The size is checked before the signature.
     server.sign = signed_by("first", kid="short")
     with pytest.raises(SignInFailed, match="at least 2048"):
         signed_in(server)
@@ -175,7 +175,7 @@ def test_an_answer_that_does_not_belong_to_the_flow_is_refused(
         signed_in(server, None, **changes)
 
 
-def test_a_code_counts_once_and_only_with_its_verifier(server: OpenIdProvider) -> None:
+def test_a_code_is_accepted_once_and_only_with_its_verifier(server: OpenIdProvider) -> None:
     provider = provider_of(server)
     address, flow = provider.begin("/approvals")
     back = dict(parse_qsl(urlsplit(server.authorize(dict(parse_qsl(urlsplit(address).query)))).query))

@@ -74,7 +74,7 @@ def test_without_redis_each_process_counts_and_the_headers_say_so() -> None:
 
 
 @pytest.mark.requirement("SRV-1", "SRV-3")
-def test_the_service_goes_on_with_limits_per_process_while_redis_is_away(
+def test_limits_are_per_process_while_redis_is_down(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limit_windows, "PAUSE_SECONDS", 0.0)
@@ -136,7 +136,7 @@ def asked(client: Any) -> tuple[int, str]:
 
 
 def shared(app: FastAPI) -> float | None:
-    """Return the metric. The registry of the application would also read the database."""
+    """Return the metric alone, because the application's registry would also read the database."""
     registry = CollectorRegistry()
     registry.register(LimitsCollector(app.state.access._limits))
     return registry.get_sample_value("platform_rate_limits_shared")

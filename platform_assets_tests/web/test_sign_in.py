@@ -78,7 +78,7 @@ def of_anna(provider: OpenIdProvider) -> None:
 
 
 def begun(visitor: Visitor, target: str = "/approvals") -> str:
-    """Begin a sign-in; return the address by which the provider sends the browser back, without its host."""
+    """Begin a sign-in; return the path to which the provider sends the browser back."""
     away = visitor.see(f"/sign-in/oidc?next={target}")
     assert away.status_code == 303, away.text
     page = httpx.get(away.headers["location"], trust_env=False).text
@@ -109,7 +109,7 @@ def test_a_person_signs_in_and_the_ledger_names_the_person(app: FastAPI, service
     assert services.ledger.audit() == []
 
 
-def test_the_cookies_are_protected_and_the_one_of_the_flow_is_deleted(app: FastAPI) -> None:
+def test_the_cookies_are_protected_and_the_cookie_of_the_flow_is_deleted(app: FastAPI) -> None:
     visitor = Visitor(app)
     address = begun(visitor)
     before = visitor.client.cookies.get(COOKIE)
@@ -127,7 +127,7 @@ def test_the_cookies_are_protected_and_the_one_of_the_flow_is_deleted(app: FastA
     }
 
 
-def test_an_answer_is_accepted_once_and_only_by_the_browser_that_began(app: FastAPI) -> None:
+def test_an_answer_is_accepted_once_and_only_from_the_browser_that_began_the_sign_in(app: FastAPI) -> None:
     visitor, thief = Visitor(app), Visitor(app)
     address = begun(visitor)
     for response in (thief.see(address), Visitor(app).see("/sign-in/callback")):
@@ -139,7 +139,7 @@ def test_an_answer_is_accepted_once_and_only_by_the_browser_that_began(app: Fast
     visitor.client.cookies[FLOW] = cookie
     again = visitor.see(address)
     assert (again.status_code, "invalid_grant" in again.text) == (403, True)
-    # Another person's answer in this browser.
+    # Use another person's answer in this browser.
     other = Visitor(app)
     begun(other)
     assert "wrong state" in other.see(address).text
@@ -239,7 +239,7 @@ def test_without_groups_only_enrolled_people_sign_in(
         assert (response.status_code, "is not enrolled" in response.text) == (403, True)
 
 
-def test_a_revoked_key_of_the_service_signs_nobody_in(services: Services, signing: dict[str, Any]) -> None:
+def test_nobody_can_sign_in_with_a_revoked_key_of_the_service(services: Services, signing: dict[str, Any]) -> None:
     keys = keys_of(services)
     key = SecretStr(keys.add("old-sign-in", "the service", {"identify"}))
     with another(services, **signing | {"sign_in_key": key}) as others:
@@ -307,7 +307,7 @@ def test_a_person_signs_in_through_the_proxy(services: Services, signing: dict[s
         response = client.post("/sign-in/proxy", data=form, headers=good)
         assert (response.status_code, response.headers["location"]) == (303, f"/approvals/{pending}")
         page = client.get(f"/approvals/{pending}", headers=good)
-        # The session counts only while the proxy names the same person.
+        # The session is valid only while the proxy names the same person.
         for headers in ({}, good | {"X-Forwarded-Email": "anna@example.com"}, HEADERS):
             assert client.get(f"/approvals/{pending}", headers=headers).status_code == 303
         decision = APPROVAL | {"csrf_token": token_of(page)}
@@ -334,9 +334,7 @@ def test_a_person_signs_in_through_the_proxy(services: Services, signing: dict[s
         ({"X-Forwarded-Groups": "risk"} | WORD, "one person"),
     ],
 )
-def test_headers_that_the_proxy_did_not_send_so_are_refused(
-    behind_proxy: httpx.Client, headers: Any, told: str
-) -> None:
+def test_missing_secrets_and_malformed_headers_are_refused(behind_proxy: httpx.Client, headers: Any, told: str) -> None:
     response = behind_proxy.get("/sign-in", headers=headers)
     assert (response.status_code, told in response.text) == (403, True), response.text
 
@@ -348,7 +346,7 @@ def behind_proxy(services: Services, signing: dict[str, Any]) -> Iterator[httpx.
 
 
 def test_headers_from_another_address_are_refused(services: Services, signing: dict[str, Any]) -> None:
-    # uvicorn trusts X-Forwarded-For from loopback, so the client's address is the proxy's. The connection's is not.
+    # uvicorn trusts X-Forwarded-For from loopback, so the client has the proxy's address, but the connection has not.
     spoofed = HEADERS | WORD | {"X-Forwarded-For": "10.1.2.3"}
     with proxied(services, signing, "10.1.0.0/16") as client:
         for headers in (HEADERS | WORD, spoofed):

@@ -91,7 +91,7 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     ("behaviour", "code", "told"),
     [("cannot start", 7, "worker 1 cannot start\n"), ("killed at start", 1, "was ended by SIGKILL before it accepted")],
 )
-def test_the_service_ends_and_tells_the_reason_once_if_workers_cannot_start(
+def test_the_service_ends_and_logs_the_reason_once_if_workers_cannot_start(
     behaviour: str, code: int, told: str, tmp_path: Path
 ) -> None:
     with crew_of(3, tmp_path, behaviour) as crew:
@@ -101,7 +101,7 @@ def test_the_service_ends_and_tells_the_reason_once_if_workers_cannot_start(
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_worker_that_cannot_start_while_others_serve_is_tried_again_after_a_pause(tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_while_others_serve_is_restarted_after_a_pause(tmp_path: Path) -> None:
     with crew_of(2, tmp_path, "first only") as crew:
         wait_until(lambda: crew.log().count("worker 2 cannot start") == 3, "the second worker was tried three times")
         pids = crew.pids()
@@ -113,7 +113,7 @@ def test_a_worker_that_cannot_start_while_others_serve_is_tried_again_after_a_pa
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_worker_that_dies_again_and_again_is_replaced_after_longer_and_longer_pauses(tmp_path: Path) -> None:
+def test_a_worker_that_keeps_dying_is_replaced_after_increasing_pauses(tmp_path: Path) -> None:
     with crew_of(1, tmp_path, "dies") as crew:
         wait_until(lambda: "it is replaced in 2 s" in crew.log(), "the worker had died three times")
         assert "it is replaced in 1 s" in crew.log()

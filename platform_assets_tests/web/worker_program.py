@@ -1,4 +1,4 @@
-"""A service of several workers without HTTP: `python worker_program.py COUNT FOLDER BEHAVIOUR`.
+"""A service with several workers and without HTTP: `python worker_program.py COUNT FOLDER BEHAVIOUR`.
 
 Each worker writes its process id to the file `FOLDER/<number>` once it accepts requests, and then sleeps. Worker 1
 writes which workers answered its questions to `FOLDER/answers`: worker 2 answers, worker 3 fails, others do not answer.

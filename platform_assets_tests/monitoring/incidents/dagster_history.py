@@ -1,4 +1,4 @@
-"""Dagster's history, with entries as its daemon stores them, and the sensors that look at it."""
+"""Dagster's history, with the entries that its daemon stores, and the sensors that read it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ORIGIN = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("platform_assets"), "__repository__")
 WATCHED = timedelta(days=2)
-"""Time for which the daemon has been alive when the sensors look."""
+"""Uptime of the daemon when the sensors are evaluated."""
 
 
 class DagsterHistory:

@@ -1,4 +1,4 @@
-"""What the sensors find in Dagster's history, and when it has ended. `integration/test_monitoring.py` has all kinds."""
+"""Incidents that the sensors open and close. `integration/test_monitoring.py` tests all kinds of incidents."""
 
 from __future__ import annotations
 
