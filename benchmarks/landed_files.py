@@ -106,7 +106,7 @@ def _until_predicted(services: Services, files: Sequence[Drop]) -> float:
     while len(found := services.database.reads.rows(query, [names])) < len(contents):
         if time.monotonic() - began > PATIENCE_SECONDS:
             raise RuntimeError(f"only {len(found):,} of {len(contents):,} files were done in {PATIENCE_SECONDS:g} s")
-        # Half a second is short beside the limits, and leaves the processor to the platform.
+        # Half a second is short compared with the limits, and leaves the processor to the platform.
         time.sleep(0.5)
     seconds = time.monotonic() - began
     _, rows = stored.page([digest for (digest,) in found], 0, 1)

@@ -1,6 +1,6 @@
 """Benchmark of the sentence relevance model by nested cross-validation, compared with a simple baseline.
 
-The five outer folds are split by groups of near-duplicates. For each of them, the whole training runs on the other
+The five outer folds are split by groups of near-duplicates. For each of them, the complete training runs on the other
 four: comparison of candidates, calibration and choice of the threshold, all on inner folds. No sentence is therefore
 evaluated by a model or threshold that was fitted on it or on a near-duplicate. The baseline is scikit-learn's TF-IDF of
 words with logistic regression on raw texts, with the same folds, calibration and threshold rule.

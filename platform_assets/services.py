@@ -407,7 +407,7 @@ class Services:
 
     @opened
     def landing_retention(self) -> timedelta | None:
-        """Time for which processed files stay in landing zones; None for ever."""
+        """Time for which processed files stay in landing zones; None to keep them forever."""
         return None if self.settings.landing_days is None else timedelta(days=self.settings.landing_days)
 
     @opened

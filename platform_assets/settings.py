@@ -222,7 +222,7 @@ class Settings(SettingsGroup):
         Literal["in_process", "multiprocess", "celery", "k8s"],
         Field(
             description="Where the steps of a run are executed: in the process of the run (`in_process`), each in a "
-            "process of its own (`multiprocess`), on Celery workers (`celery`), or each in a Kubernetes job (`k8s`). "
+            "separate process (`multiprocess`), on Celery workers (`celery`), or each in a Kubernetes job (`k8s`). "
             "See [Scale](scale.md#runs-on-several-machines)."
         ),
     ] = "in_process"

@@ -1,4 +1,4 @@
-"""Copies of the heads of the ledger's hash chains, in the lake beside the artifacts.
+"""Copies of the heads of the ledger's hash chains, in the lake next to the artifacts.
 
 A hash chain reveals altered and missing rows, except at its end, because a chain without its last rows is still valid.
 The copy of the newest heads outside the database reveals that. The copy is written after each event, so a crash can

@@ -171,7 +171,7 @@ class HasDigest(Protocol):
 def request_approval(ledger: OpensRequests, proposal: Proposal) -> Request | None:
     """Open a request for a version, unless there is nothing to decide.
 
-    A training opens a request only for a version that never had one, so that a nightly training does not request
+    Training opens a request only for a version that never had one, so that a nightly run does not request
     approval of a rejected version again. A person can always request approval again.
 
     Parameters

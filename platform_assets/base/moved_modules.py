@@ -1,7 +1,7 @@
 """Make moved modules importable under their former paths, because stored models contain these paths.
 
 The platform's own loader (`models/artefact_format.py`) replaces the paths. This module is for MLflow's tools, which
-import the former paths when they load the copies of models in the registry.
+import the old paths when they load the copies of models in the registry.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Scratch folders, which are removed after the end of the process that created them.
 
-The process holds a lock (`flock`) on a file beside its folder. The kernel releases the lock when the process ends, even
-if it is killed. `clean_scratch` removes folders whose lock is free.
+The process holds a lock (`flock`) on a file next to its folder. The kernel releases the lock when the process ends,
+even if it is killed. `clean_scratch` removes folders whose lock is free.
 """
 
 from __future__ import annotations

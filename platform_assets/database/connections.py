@@ -112,7 +112,7 @@ class Database:
             Name of a service in libpq's service file, which contains host and port instead of the URL.
         """
         url = self.url(purpose).set(drivername="postgresql+psycopg2")
-        # Another program may listen on the former port of an embedded server, and never answer.
+        # Another program may listen on the old port of an embedded server, and never answer.
         url = url.update_query_dict({"connect_timeout": str(CONNECT_SECONDS), **url.query})
         if service:
             url = url._replace(host=None, port=None).update_query_dict({"service": service})
@@ -291,7 +291,7 @@ class Database:
         return connection
 
     def _follow_server(self) -> None:
-        """Switch to the embedded server's current port, because another program may listen on the former one.
+        """Switch to the embedded server's current port, because another program may listen on the old one.
 
         Raises
         ------

@@ -276,7 +276,7 @@ class TableStore:
         ------
         TableError
             The table or version does not exist, the version is current, its files were removed, the table accumulates,
-            or a run published it meanwhile. Nothing was changed.
+            or a run published it in the meantime. Nothing was changed.
         """
         if any(one.version == number for one in self.versions(name)):
             # Raise if its files were removed.

@@ -1,4 +1,4 @@
-"""Fetch a file from a web server with one streamed GET request, and refuse it if it was replaced meanwhile.
+"""Fetch a file from a web server with one streamed GET request, and refuse it if it was replaced during the download.
 
 The file is never requested in ranges, because two ranges may come from two versions. Servers need not support
 ranges or HEAD requests. `source_files.py` decides which sources are web addresses.

@@ -171,7 +171,7 @@ def plain_errors(source: Source, done: str) -> Iterator[None]:
 
 
 def chunks(source: Source) -> Iterator[bytes]:
-    """Yield a file from beginning to end. Raise at the end if the file changed meanwhile."""
+    """Yield a file from beginning to end. Raise at the end if the file changed while it was read."""
     if path := source.path:
         return _of_path(path, source)
     return http_files.chunks(source.uri) if source.is_web else _of_store(source)

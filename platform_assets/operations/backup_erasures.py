@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Database
 
 ERASURES = "erasures.json"
-"""File beside the manifest with the keyed hashes of all erasures; the manifest does not list it."""
+"""File next to the manifest with the keyed hashes of all erasures; the manifest does not list it."""
 
 
 def note_in_backups(database: Database) -> list[str]:

@@ -115,7 +115,7 @@ def materialise_all(
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, recorder)
     try:
-        # Pass the default selection explicitly, so that the UI lists the assets beside the run.
+        # Pass the default selection explicitly, so that the UI lists the assets next to the run.
         run_in_process(job, instance, run_id=run_id, asset_selection=recorder.assets, tags=recorder.partitions())
     except PlatformError as error:
         recorder.run_failure = str(error)

@@ -43,7 +43,7 @@ def demand_shared_lake(instance: DagsterInstance, services: Services) -> None:
         raise TableError(
             f"the lake {shown(services.settings.lake)} of the machine {socket.gethostname()} is not the lake that the "
             "other machines use; give all machines the same PLATFORM_LAKE_URI, or a PLATFORM_HOME on a shared file "
-            f"system. If you replaced the lake, copy the file models/{IDENTITY_FILE} from the former lake"
+            f"system. If you replaced the lake, copy the file models/{IDENTITY_FILE} from the old lake"
         )
 
 

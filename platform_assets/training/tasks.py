@@ -113,7 +113,7 @@ class Task(Protocol):
 
     @property
     def code(self) -> tuple[Callable[..., Any], ...]:
-        """Functions and classes that a training runs for this task, for its fingerprint."""
+        """Functions and classes that training uses for this task, for its fingerprint."""
 
     @property
     def identity(self) -> Mapping[str, Any]:

@@ -338,7 +338,7 @@ def test_no_session_or_key_takes_the_place_of_another_person_s_secret(
 def test_evidence_that_no_list_could_show_is_refused(
     required: PreparedLedger, role: psycopg.Connection[Any], evidence: Any
 ) -> None:
-    """A request cannot be removed, so one that cannot be read would break each list for ever."""
+    """A request cannot be removed, so one that cannot be read would break all lists forever."""
     required.open_request(proposal(1))
     sys.set_int_max_str_digits(0)
     try:

@@ -87,7 +87,7 @@ def test_a_run_that_read_a_replaced_file_is_refused_after_a_newer_run_confirmed_
 
     @table_asset(SALES, owners=OWNERS)
     def overtaken(delivery: dg.ResourceParam[Source], engine: dg.ResourceParam[Engine]) -> Landed:
-        """Land another file. Then the former file comes back, and a newer run loads it."""
+        """Land another file. Then the first file comes back, and a newer run loads it."""
         landed = land(delivery, engine)
         shop.deliver(GOOD)
         assert shop.run(sales).success

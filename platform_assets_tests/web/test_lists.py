@@ -112,4 +112,4 @@ def test_the_page_shows_the_filtered_list_and_its_filters(app: FastAPI, people: 
 
 def test_an_empty_list_explains_how_requests_are_made(app: FastAPI, people: People) -> None:
     shown = Visitor(app).sign_in(people.rita).see("/approvals?model=nobodys").text
-    assert "A training opens a request" in shown
+    assert "Training opens a request" in shown

@@ -161,7 +161,7 @@ def test_a_rotated_key_is_found_and_a_withdrawn_one_refused(server: OpenIdProvid
     [
         ({"state": "of another sign-in"}, "wrong state"),
         ({"state": ""}, "wrong state"),
-        ({"iss": "https://elsewhere.example"}, "another provider"),
+        ({"iss": "https://elsewhere.example"}, "does not come from the provider"),
         ({"error": "access_denied"}, "refused the sign-in .access_denied"),
         ({"error": "<script>"}, "refused the sign-in .unreadable"),
         ({"code": ""}, "no code"),

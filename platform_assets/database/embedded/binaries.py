@@ -139,7 +139,7 @@ def installed(programs: Sequence[str]) -> Iterator[Binaries]:
 
 def _folders() -> Iterator[Path]:
     if on_path := shutil.which("postgres"):
-        # Resolve links, because PATH may contain only a link to `postgres`. The other programs are beside its target.
+        # Resolve links, because PATH may contain only a link to `postgres`. The other programs are next to its target.
         yield Path(on_path).resolve().parent
     debian = (path for path in DEBIAN.glob("*/bin") if path.parent.name.isdigit())
     yield from sorted(debian, key=lambda path: int(path.parent.name), reverse=True)

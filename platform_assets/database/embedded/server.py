@@ -142,7 +142,7 @@ def free_port() -> int:
 
 
 def _former_then_free(folder: ServerFolder) -> Callable[[], int]:
-    """Return a function that returns the former port once, then free ports."""
+    """Return a function that returns the previous port once, then free ports."""
     former = [port for port in [folder.former_port] if port]
     return lambda: former.pop() if former else free_port()
 

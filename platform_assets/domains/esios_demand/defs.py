@@ -147,7 +147,7 @@ def forecast_errors(
     demand_features: Expression,
     labels: dg.ResourceParam[Labels],
 ) -> Expression:
-    """Error of each forecast whose demand is known, beside the two naive forecasts.
+    """Error of each forecast whose demand is known, next to the errors of two naive forecasts.
 
     The demand is also stored as labels of the forecasts, for the evaluation of the champion.
     """

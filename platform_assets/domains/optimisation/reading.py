@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from platform_assets.landing.csv_records import CsvFile, Unread
 
 BLOCKS = 512
-"""Number of batches of a large parquet file, so that a batch is small beside the table."""
+"""Number of batches of a large parquet file, so that a batch is small compared with the table."""
 SMALLEST_BATCH = 1 << 10
 PIECE = 1 << 17
 """Bytes of a CSV file per batch. Twice as many would raise the peak by 1 MB."""
 LARGE = 4
 """Factor for the batch size of the first pass. Larger batches are faster, and the table takes no memory yet."""
 FEWEST_PIECES = 64
-"""Pieces of a CSV file below which the factor is reduced, so that a piece is small beside the table."""
+"""Pieces of a CSV file below which the factor is reduced, so that a piece is small compared with the table."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def plain_errors(path: Path) -> Iterator[None]:
 def sparing() -> Iterator[None]:
     """Let Arrow allocate from the system, because its own allocator holds on to freed megabytes.
 
-    Arrow has one allocator per process. Another thread that allocates meanwhile also uses the system's, which is
+    Arrow has one allocator per process. Another thread that allocates during this time also uses the system's, which is
     slower but safe, because a buffer is freed where it was allocated.
     """
     import pyarrow as pa

@@ -271,7 +271,7 @@ def test_another_port_is_tried_if_the_first_is_taken(folder: ServerFolder) -> No
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken, free = other.getsockname()[1], free_port()
-        # Send the server's messages to the log, where `Server` looks for them. A watcher redirects its output likewise.
+        # Send the server's messages to the log, where `Server` looks for them. A watcher redirects its output as well.
         ports = iter([taken, free])
         with folder.log.open("ab") as log, redirected_stderr(log.fileno()):
             server = Server(folder, ports=lambda: next(ports))

@@ -61,7 +61,7 @@ def publish(services: Services, day: date) -> None:
 def run(url: str, home: Path, day: date, add: Callable[..., int], version: int) -> None:
     """Materialise the forecasts with a champion of this version; print what is stored and the factor."""
     services = Services(Settings(home=home, database_url=SecretStr(url)))
-    IssuedForecasts.add = add  # type: ignore[method-assign]  # a process of its own
+    IssuedForecasts.add = add  # type: ignore[method-assign]  # a separate process
     if not services.tables.exists(DEMAND_FEATURES.name):
         publish(services, day)
     champion = dg.ResourceDefinition.hardcoded_resource(Steady(version))

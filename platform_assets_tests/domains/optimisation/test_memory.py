@@ -410,7 +410,7 @@ def test_reading_takes_little_more_memory_than_the_table(tmp_path: Path) -> None
     )
     size, of_python, of_arrow = map(int, done.stdout.split())
     # The sum of two peaks, of Python with numpy and of Arrow, which may occur at different times. The constant allows
-    # for the pieces of the file in memory, because this table is small beside them.
+    # for the pieces of the file in memory, because this table is small compared with them.
     assert of_python + of_arrow < 1.3 * size + 2**21
     assert size < 0.2 * many.stat().st_size
 
