@@ -78,7 +78,7 @@ class Reads:
             pool_size=CONNECTIONS,
             max_overflow=0,
             timeout=seconds,
-            # There is nothing to roll back, because each statement is a transaction of its own.
+            # There is nothing to roll back, because each statement is a separate transaction.
             reset_on_return=None,
             use_lifo=True,
         )

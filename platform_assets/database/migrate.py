@@ -1,7 +1,7 @@
 """Migrate the platform's tables with Alembic, and Dagster's and MLflow's tables with their libraries; grant rights.
 
 The platform's tables come from several branches of migrations. The rooms share the branch `platform`, in
-`database/migrations/versions`. A domain that owns tables puts its migrations into a flat folder of its own:
+`database/migrations/versions`. A domain that owns tables puts its migrations into its own flat folder:
 
     domains/shop/migrations/shop_0001_orders.py     revision = "shop_0001", branch_labels = ("shop",)
     domains/shop/migrations/shop_0002_customers.py  revision = "shop_0002", down_revision = "shop_0001"

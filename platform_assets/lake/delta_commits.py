@@ -332,7 +332,7 @@ def _add_plain_timestamps(table: DeltaTable) -> None:
 def _add_columns(table: DeltaTable, fields: list[Field]) -> None:
     from deltalake.exceptions import CommitFailedError
 
-    # delta-rs ignores the new columns of appended files, so they are added in a commit of their own.
+    # delta-rs ignores the new columns of appended files, so they are added in a separate commit.
     with suppress(CommitFailedError):
         table.alter.add_columns(fields)
 

@@ -49,7 +49,7 @@ class StepTables:
     ) -> None:
         self._newest = tables
         self._inputs = sorted(set(inputs) - set(outputs))
-        # Read the outputs first, so that an output that changes while the inputs are pinned counts as changed since.
+        # Read the outputs first. If an output changes while the inputs are pinned, the step then notices the change.
         self._before: dict[str, TableVersion | OnlineVersion | None] = {
             name: online.current(name) if store == "online" else tables.current(name) for name, store in outputs.items()
         }

@@ -212,7 +212,7 @@ class HttpClient:
 
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TemporaryError(f"{self._name} was not asked, because no time was left")
+            raise TemporaryError(f"{self._name} was not contacted, because the time limit was reached")
         read_seconds = min(self._limits.read_seconds, left)
         timeout = httpx.Timeout(read_seconds, connect=min(self._limits.connect_seconds, left))
         try:

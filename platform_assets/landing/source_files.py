@@ -51,7 +51,7 @@ class Source:
     demo
         Whether the file is sample data. It is if the variable is not set.
     unpacked
-        Limit for unpacking a packed file. An archive has a limit of its own.
+        Limit for unpacking a packed file. An archive has its own limit.
     """
 
     setting: str

@@ -210,7 +210,7 @@ def _problem_with(name: str) -> str | None:
 
 
 def _steady(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return the marks without the size, which `Look` has as a field of its own."""
+    """Return the marks without the size, which is a separate field of `Look`."""
     marks = marks_of(facts)
     marks.pop("size", None)
     return marks

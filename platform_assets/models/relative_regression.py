@@ -34,7 +34,7 @@ class RelativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]  
     relative
         Columns in the label's unit.
     by
-        Column whose values each get an estimator of their own; None for a single estimator.
+        Column with one estimator for each of its values; None for a single estimator.
     """
 
     def __init__(self, estimator: Any, level: str, relative: Sequence[str], by: str | None = None) -> None:

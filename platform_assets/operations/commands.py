@@ -135,7 +135,7 @@ def roll_back_table(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Table, e.g. credit_risk/loans.")],
     version: Annotated[int, typer.Argument(min=0, help="Number of the version whose rows become current again.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why the versions since then are wrong; recorded.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why the newer versions are wrong. This reason is recorded.")],
 ) -> None:
     """Undo a load that passed all checks but was wrong: restore the rows of an earlier version.
 

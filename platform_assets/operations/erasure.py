@@ -1,8 +1,8 @@
 """Erase one person's data from all stores of the platform, and keep only a keyed hash of the id.
 
-The order matters. The hash is recorded first, so that a load during the erasure cannot add the person again. Then rows
-are erased from each table after its inputs, and from what was derived from the tables. If an erasure was interrupted,
-erasing the same person again continues it.
+The order matters. The hash is recorded first, so that a load during the erasure cannot add the person again. Then the
+rows are erased from the tables, upstream tables first, and from the data that were derived from them. If an erasure was
+interrupted, erasing the same person again continues it.
 """
 
 from __future__ import annotations

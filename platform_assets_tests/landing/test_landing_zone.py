@@ -288,7 +288,7 @@ class SlowFolder(ZoneFolder):
 
 @pytest.mark.parametrize(("seconds", "listing", "found"), [(1, 0, [2, 4, 6, 7]), (1, 3, [4, 7, 7]), (5, 3, [6, 7])])
 @pytest.mark.requirement("PLT-9")
-def test_a_scan_reads_for_the_given_time_or_as_long_as_it_listed_and_the_next_continues(
+def test_a_scan_reads_for_its_time_or_as_long_as_the_listing_took(
     yard: Yard, seconds: int, listing: int, found: list[int]
 ) -> None:
     for number in range(7):

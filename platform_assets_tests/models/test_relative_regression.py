@@ -31,7 +31,7 @@ def model(by: str | None = "hour") -> RelativeRegression:
 
 
 @pytest.mark.requirement("ESI-7")
-def test_each_value_gets_an_estimator_and_other_levels_scale_the_prediction() -> None:
+def test_each_hour_has_its_own_estimator_and_predictions_scale_with_the_level() -> None:
     fitted = model().fit(rows(), truth(rows()))
     larger = rows(2).assign(level=lambda frame: frame["level"] * 10, lag=lambda frame: frame["lag"] * 10)
     assert fitted.predict(larger) == pytest.approx(truth(larger))

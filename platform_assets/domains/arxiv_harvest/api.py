@@ -237,7 +237,7 @@ def _search(services: Services, stored: Searches, query: str, most: int) -> Sear
 
 def _too_many(services: Services, stored: Searches, query: str) -> Problem:
     """Store a search that cannot wait for its turn, and return the problem."""
-    error = UpstreamError(f"arXiv was not asked, because {SEARCHES_AT_ONCE} other searches are waiting for it")
+    error = UpstreamError(f"arXiv was not contacted, because {SEARCHES_AT_ONCE} other searches are waiting for it")
     stored.store(Search(query, server_name(services.sources), datetime.now(UTC), error=str(error)))
     return _unavailable(error)
 

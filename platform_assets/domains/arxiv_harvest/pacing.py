@@ -30,17 +30,17 @@ _MARK = (
 
 
 class Pace:
-    """Turns of all processes that share a database.
+    """Rate limiter for all processes that share a database: one request at a time, with a pause between requests.
 
-    A process takes its turn with an advisory lock of PostgreSQL, which ends with its connection, so a killed process
-    blocks nobody. The time of the last request is stored, and compared by the clock of the database server.
+    A process takes an advisory lock of PostgreSQL for its request. The lock ends with the connection, so a killed
+    process does not block others. The time of the last request is stored, and compared by the clock of the database server.
 
     Parameters
     ----------
     database
         The platform's database.
     server
-        The server that is asked. Each server has a pace of its own.
+        Server that receives the requests. Each server is limited separately.
     interval
         Seconds from the end of a request to the start of the next one.
     """
@@ -92,5 +92,6 @@ class Pace:
 
     def _too_late(self, seconds: float) -> TemporaryError:
         return TemporaryError(
-            f"{self._server} was not asked, because other requests to it did not leave a turn within {seconds:.3g} s"
+            f"{self._server} was not contacted, because earlier requests to it would have delayed this one by more than "
+            f"{seconds:.3g} s"
         )

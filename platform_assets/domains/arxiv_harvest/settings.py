@@ -10,7 +10,7 @@ from platform_assets.settings import DomainSettings
 
 
 class ArxivSettings(DomainSettings):
-    """Where arXiv is, and how politely it is asked."""
+    """Address of arXiv, and limits for requests to it."""
 
     arxiv_base_url: Annotated[
         str,

@@ -37,7 +37,7 @@ class Search:
     query
         Search string, decoded.
     server
-        Server that was asked.
+        Server that received the request.
     asked_at
         Time of the query.
     status

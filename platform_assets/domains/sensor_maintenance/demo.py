@@ -30,8 +30,8 @@ FIRST_DAY = datetime(2026, 1, 5, 6, tzinfo=UTC)
 ROWS = 1_500
 """Number of rows, as in the real history.
 
-With fewer, there are less than 150 held-out positive rows, on which the quality gate allows two misses. With more, the
-exact Gaussian process makes training slow, despite its row limit.
+The quality gate allows two misses among 150 held-out positive rows. With fewer rows, there are fewer than 150. With
+more rows, the exact Gaussian process makes training slow, despite its row limit.
 """
 
 

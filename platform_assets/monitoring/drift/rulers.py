@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TENTHS = 10
 MOST_CATEGORIES = 20
-"""Number of categories with a score of their own. All other categories share one score."""
+"""Number of categories that have their own score. All other categories share one score."""
 NEIGHBOURS = 10
 _MOST_NEIGHBOURHOOD = 2_000
 _FAR = 1e6

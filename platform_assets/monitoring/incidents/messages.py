@@ -81,7 +81,7 @@ def queue_opened(connection: Connection, incident: int, opening: int, destinatio
 
 
 def queue_closed(connection: Connection, incident: int, opening: int, wait: timedelta) -> None:
-    """Store messages that an incident was closed, for the receivers that were told that it was open."""
+    """Store messages that an incident was closed, for the receivers that were notified when it was opened."""
     rows = connection.execute(
         "select destination from (select distinct on (destination) destination, event"
         " from platform.incident_messages where incident = %s order by destination, id desc) newest"

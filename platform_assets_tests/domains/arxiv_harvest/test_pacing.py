@@ -57,12 +57,12 @@ def test_two_processes_keep_one_pace_and_one_connection(database_url: str, tmp_p
 def test_a_turn_that_would_come_too_late_is_refused(database_url: str) -> None:
     database = Database(make_url(database_url))
     with Pace(database, "there", 60).turn(1):
-        with pytest.raises(TemporaryError, match="there was not asked, because other requests"):
+        with pytest.raises(TemporaryError, match="there was not contacted, because earlier requests"):
             Pace(database, "there", 60).turn(0.01).__enter__()
-        # Each server has a pace of its own.
+        # Each server is limited separately.
         with Pace(database, "elsewhere", 60).turn(1):
             pass
-    with pytest.raises(TemporaryError, match="did not leave a turn within 1 s"):
+    with pytest.raises(TemporaryError, match="delayed this one by more than 1 s"):
         Pace(database, "there", 60).turn(1).__enter__()
     with Pace(database, "there", 0).turn(1):
         pass

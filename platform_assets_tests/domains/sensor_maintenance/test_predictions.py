@@ -69,7 +69,7 @@ def test_each_reading_gets_the_score_and_the_decision_of_the_champion(plant: Pla
 
 
 @pytest.mark.requirement("SEN-6")
-def test_without_a_champion_the_files_wait_visibly_and_are_predicted_later(plant: Plant) -> None:
+def test_without_a_champion_waiting_files_are_reported_and_predicted_later(plant: Plant) -> None:
     plant.drop(NEW, (1.0, 0.0))
     facts = plant.run()
     assert facts[WAITS].startswith(f"1 file waits: {MODEL.name} has no champion")
