@@ -461,7 +461,7 @@ class Services:
 
     @opened
     def model_sources(self) -> ModelSources:
-        """What the daily measurements of models are read from."""
+        """Sources of the daily measurements of models."""
         from platform_assets.monitoring.daily.model_days import ModelSources
 
         stores = self.engine, self.tables, self.registry, self.ledger, self.labels

@@ -27,7 +27,7 @@ ONLY_ON_GITHUB = (
     "go run github.com/zricethezav/gitleaks",
     'grep "quality gate"',
 )
-"""What a line of a workflow needs that only GitHub's machines have: accounts, images or the summary of a run."""
+"""Parts of workflow lines that only work on GitHub's machines: accounts, images or the summary of a run."""
 
 
 def jobs() -> list[tuple[str, dict[str, Any]]]:

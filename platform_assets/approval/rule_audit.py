@@ -51,7 +51,7 @@ _ROUNDING = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class RequestFacts:
-    """What the rules depend on, of one request.
+    """Facts about one request that the rules depend on.
 
     Attributes
     ----------

@@ -33,7 +33,7 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class ShadowSection:
-    """What the page shows about a shadow.
+    """The section about a shadow.
 
     Attributes
     ----------

@@ -61,7 +61,7 @@ class SubjectColumn:
 
 @dataclass(frozen=True)
 class ErasedRows:
-    """What was erased from a table.
+    """Result of erasing a person's rows from a table.
 
     Attributes
     ----------

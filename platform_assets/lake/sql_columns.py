@@ -30,7 +30,7 @@ _MICROSECONDS, _MILLISECONDS = 6, 3
 
 @dataclass(frozen=True)
 class Storage:
-    """What a column of the target stores.
+    """Type and limits of a column of the target.
 
     Attributes
     ----------

@@ -42,7 +42,7 @@ PAUSE_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load did.
+    """Result of a load.
 
     Attributes
     ----------

@@ -175,7 +175,7 @@ class ArtefactStore:
         named
             Digests of the models and encoders to keep.
         before
-            Files that were written later are kept too, because a training registers its model after it is stored.
+            Files that were written later are kept too, because training stores a model before it registers the model.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What the monitoring pages show: the newest results of each model's checks, charts, and tables with an alarm."""
+"""Content of the monitoring pages: the newest results of each model's checks, charts, and tables with an alarm."""
 
 from __future__ import annotations
 

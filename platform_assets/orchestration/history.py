@@ -1,4 +1,4 @@
-"""What Dagster's history says about runs, checks, schedules, sensors and freshness, as plain values."""
+"""State of runs, checks, schedules, sensors and freshness in Dagster's history, as plain values."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

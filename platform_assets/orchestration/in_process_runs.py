@@ -27,7 +27,7 @@ BACKFILL = "platform/backfill"
 ATTEMPT = "platform/backfill_attempt"
 """Tag that the runs of a backfill share, including its runs after an interruption."""
 CONTINUED_FOR = timedelta(days=1)
-"""How long an interrupted backfill can be resumed. After that, it starts again with all its partitions."""
+"""Time within which an interrupted backfill can be resumed. Later, it starts again with all its partitions."""
 
 
 @dataclass(frozen=True)

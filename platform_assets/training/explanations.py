@@ -33,7 +33,7 @@ TEXTS = 2_000
 GRID = 80
 """Number of values per feature in the decision surface."""
 MARGIN = 0.25
-"""How far the decision surface extends beyond the held-out examples, as a share of their range."""
+"""Margin of the decision surface around the held-out examples, as a share of their range."""
 FEWEST_TEXTS = 10
 """Minimum number of texts with a word. The effect of a rarer word is mostly noise."""
 
@@ -43,7 +43,7 @@ class Explainable(Protocol):
 
     @property
     def outcome(self) -> str:
-        """What a higher score means."""
+        """Meaning of a higher score."""
 
 
 class Explained(Protocol):

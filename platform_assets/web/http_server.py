@@ -174,7 +174,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Stop that time limit, because the client reads again."""
+        """Stop the time limit for sending, because the client reads again."""
         self._write_deadline = _NEVER
         super().resume_writing()
 

@@ -1,4 +1,4 @@
-"""What the audit finds after the owner of the tables has altered the ledger."""
+"""The audit detects changes that the owner of the tables made to the ledger."""
 
 from __future__ import annotations
 

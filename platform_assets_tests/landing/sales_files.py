@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 def folders(engine: Engine) -> list[str]:
-    """What is left of landed files."""
+    """Return the folders of landed files that were not removed."""
     return sorted(path.name for path in engine.folder("probe").parent.glob("landing-*"))
 
 

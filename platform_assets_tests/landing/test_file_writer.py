@@ -21,7 +21,7 @@ def test_rows_are_written_below_a_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("encoding", "content"), [("utf-8", b"a\n\xc3\xa9\n"), ("cp1252", b"a\n\xe9\n")])
-def test_rows_are_encoded_as_asked(tmp_path: Path, encoding: str, content: bytes) -> None:
+def test_rows_get_the_requested_encoding(tmp_path: Path, encoding: str, content: bytes) -> None:
     path = write_csv(tmp_path / "rows.csv", ("a",), [["\N{LATIN SMALL LETTER E WITH ACUTE}"]], encoding)
     assert path.read_bytes() == content
 

@@ -42,7 +42,7 @@ def publish(services: Services, name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def devices(services: Services, *flagged: str) -> None:
-    """Replace the newest decisions: these devices need maintenance, and one does not."""
+    """Replace the newest decisions: the given devices need maintenance, and another one does not."""
     with services.database.pooled() as connection:
         connection.execute(b"delete from sensor_maintenance.devices")
         for number, device in enumerate((*flagged, "healthy")):

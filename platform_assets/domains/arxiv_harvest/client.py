@@ -91,7 +91,7 @@ class Arxiv:
         Raises
         ------
         UpstreamError
-            A page could not be had. The results of earlier pages are discarded.
+            A page could not be fetched. The results of earlier pages are discarded.
         """
         deadline = time.monotonic() + seconds
         papers: dict[tuple[str, int | None], Paper] = {}

@@ -33,7 +33,7 @@ class Pace:
     """Rate limiter for all processes that share a database: one request at a time, with a pause between requests.
 
     A process takes an advisory lock of PostgreSQL for its request. The lock ends with the connection, so a killed
-    process does not block others. The time of the last request is stored, and compared by the clock of the database server.
+    process does not block others. The time of the last request is stored, by the clock of the database server.
 
     Parameters
     ----------
@@ -92,6 +92,6 @@ class Pace:
 
     def _too_late(self, seconds: float) -> TemporaryError:
         return TemporaryError(
-            f"{self._server} was not contacted, because earlier requests to it would have delayed this one by more than "
-            f"{seconds:.3g} s"
+            f"{self._server} was not contacted, because earlier requests to it would have delayed this one by more "
+            f"than {seconds:.3g} s"
         )

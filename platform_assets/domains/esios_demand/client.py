@@ -85,7 +85,7 @@ class Answered:
 
     @property
     def state(self) -> State:
-        """How much of the month the answer contains."""
+        """State of the month in the answer: complete, partial or not published yet."""
         if not self.hours and self.updated_at is None:
             return "not published yet"
         return "complete" if {at for at, _ in self.hours} == set(self.month.hours()) else "partial"

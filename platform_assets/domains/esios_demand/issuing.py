@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from platform_assets.serving.live_models import LiveModel
 
 RATE = 0.6
-"""How quickly the factor adapts to the coverage."""
+"""Learning rate of the factor that adapts the intervals to the coverage."""
 NARROWEST, WIDEST = 0.4, 3.0
 """Bounds of the factor."""
 BEGINNING = date(1970, 1, 1)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ARCHIVE = DeclaredSource(SentenceRelevanceSettings, "sentences_archive_uri", demo.SENTENCES, is_archive=True)
 MEMBER = "db.sqlite"
-"""Name of the database in an archive that `pack` writes; the member has the suffix `.base64`."""
+"""Name of the database in an archive that `pack` writes. The archive member also has the suffix `.base64`."""
 COLUMNS = [column.name for column in ARCHIVED_SENTENCES.columns]
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 FIRST_LOOK = timedelta(days=90)
-"""How far the first measurement of a model looks back in the log."""
+"""Time that the first measurement of a model covers in the log."""
 _LOOK_BACK = timedelta(days=30)
 _REQUESTED = "requested rows"
 _AGREEMENT = ("accuracy", "interval_coverage")
@@ -48,7 +48,7 @@ _AGREEMENT = ("accuracy", "interval_coverage")
 
 @dataclass(frozen=True)
 class ModelSources:
-    """What the measurements of models are read from."""
+    """Sources of the measurements of models."""
 
     connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
     engine: Engine

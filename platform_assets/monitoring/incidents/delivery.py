@@ -29,7 +29,7 @@ _RUNBOOK = "docs/alerts.md"
 
 @dataclass(frozen=True)
 class Post:
-    """How messages are sent.
+    """Settings for sending messages.
 
     Attributes
     ----------

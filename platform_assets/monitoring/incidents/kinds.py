@@ -29,7 +29,7 @@ KINDS = {
     DAEMON_SILENT: "Dagster's daemon sends no heartbeat, so no schedule and no sensor runs.",
     SERVER_ENDED: "A server of `platform-assets up` ended unexpectedly, so all of them were stopped.",
 }
-"""What each kind means."""
+"""Description of each kind."""
 
 
 def cause(kind: str, subject: str) -> str:

@@ -100,7 +100,7 @@ class Incident:
 
     @property
     def subject(self) -> str:
-        """What is affected."""
+        """The affected object."""
         return subject_of(self.cause)
 
     def is_silenced(self, now: datetime) -> bool:

@@ -31,7 +31,7 @@ HOTEL = "ean_hotel_id,name,address1,city,state_province,postal_code,latitude,lon
 
 
 class Outcome:
-    """What a materialisation left behind."""
+    """Results of a materialisation."""
 
     def __init__(self, services: Services, result: dg.ExecuteInProcessResult) -> None:
         self.services = services

@@ -1,4 +1,4 @@
-"""What is looked at from outside Dagster: the daemon, the disk, champions; and the dead man's switch."""
+"""Checks from outside Dagster, of the daemon, the disk and champions, and the dead man's switch."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_silent_daemon_is_noticed_without_dagster(
     def silent(since: timedelta) -> str:
         return "".join(one.title for one in problems.daemon(database, now - since).problems)
 
-    # After its start, a process gives the daemon three minutes.
+    # A process ignores a missing daemon in its first three minutes.
     assert (silent(2 * MINUTE), "it never sent a heartbeat" in silent(4 * MINUTE)) == ("", True)
     beat("SENSOR", "SCHEDULER", ago=MINUTE)
     assert silent(60 * MINUTE) == ""
