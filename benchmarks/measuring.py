@@ -1,4 +1,4 @@
-"""Timing of several ways to do the same work: each in its own process, in turns, with a table of medians."""
+"""Timing of several ways to do the same work: each in its own process, alternately, with a table of medians."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Way:
 
 
 def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> None:
-    """Run the ways in turns, and print the median, range, CPU time, ratios to the reference and peak memory of each."""
+    """Run the ways alternately, and print the median, range, CPU time, ratios to the reference and peak memory of each."""
     for way in ways:
         way.start()
     for _ in range(rounds):
@@ -76,7 +76,7 @@ def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> Non
         way.stop()
     base = next(way for way in ways if way.name == reference)
     usual, usual_cpu = median(base.seconds), median(base.cpu_seconds)
-    print(f"\n{title}; medians of {rounds} runs in turns, after a warm-up run")
+    print(f"\n{title}; medians of {rounds} alternate runs, after a warm-up run")
     print(f"{'':38}{'seconds':>9}{'min':>8}{'max':>8}{'ratio':>8}{'CPU s':>8}{'ratio':>8}{'peak MiB':>10}")
     for way in ways:
         middle, cpu = median(way.seconds), median(way.cpu_seconds)

@@ -2,7 +2,7 @@
 
 asyncpg is measured in its two fastest forms: one prepared statement on a persistent connection, which runs one
 statement at a time, and its connection pool, which also reuses prepared statements. All ways look up the same rows in
-the same order, in turns, on the same server and with the same type of event loop. A ratio of 2 means twice as many
+the same order, alternately, on the same server and with the same type of event loop. A ratio of 2 means twice as many
 look-ups per second as asyncpg's pool.
 """
 

@@ -1,7 +1,7 @@
 """Benchmark of scoring: the compiled pipeline compared with scikit-learn's own `predict_proba`.
 
 scikit-learn receives the rows as a prepared matrix, which is its fastest input, and as a frame. The compiled pipeline
-receives one mapping per row, like the service. All ways run in turns in this process, on one thread.
+receives one mapping per row, like the service. All ways run alternately in this process, on one thread.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Servers to measure in turns, each with its own process group and the requests that it receives."""
+"""Servers to measure alternately, each with its own process group and the requests that it receives."""
 
 from __future__ import annotations
 

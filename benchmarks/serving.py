@@ -1,7 +1,7 @@
 """Benchmark of HTTP requests: predictions compared with MLflow's scoring server, features with Feast's server.
 
 All servers use one platform with a champion, created for this benchmark. Each server is one process on loopback. The
-same clients query the servers in turns, about the same people in the same order. For each request the platform checks
+same clients query the servers alternately, about the same people in the same order. For each request the platform checks
 an API key and writes a log line; for a prediction it also looks up the features and records the prediction. MLflow
 receives the features in the request, and neither MLflow nor Feast requires a key.
 
@@ -55,7 +55,7 @@ Turns = dict[str, list[Turn]]
 
 
 class Contender(Protocol):
-    """A server or function that is measured in turns."""
+    """A server or function that is measured alternately with others."""
 
     name: str
 

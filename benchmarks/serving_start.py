@@ -1,6 +1,6 @@
 """Benchmark of the service's start: seconds until it is live (its port responds) and ready (its champion is loaded).
 
-Two processes run in turns: `platform-assets serve` on a platform with a champion, and a Python process that only
+Two processes run alternately: `platform-assets serve` on a platform with a champion, and a Python process that only
 imports the libraries that the service has imported when it is ready. The difference is the cost of the platform's own
 code. CPU times are shown too, because they depend less on other load on the machine.
 """

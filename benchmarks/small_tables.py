@@ -148,7 +148,7 @@ def run() -> None:
             for name in names:
                 found[name].append(_measured(name, path, few))
     ours = found["platform"][0]["size"]
-    print(f"\nhotels in memory; medians of {ROUNDS} runs in turns, each in its own process")
+    print(f"\nhotels in memory; medians of {ROUNDS} alternate runs, each in its own process")
     print(f"{'':34}{'MB':>8}{'ratio':>8}{'lossless':>10}{'peak MB':>9}{'peak/MB':>9}{'seconds':>9}")
     for name, rounds in found.items():
         size, peak = rounds[0]["size"], median(one["peak"] for one in rounds)

@@ -58,7 +58,7 @@ def forecast(first_mw: float) -> pa.Table:
 
 
 def run() -> None:
-    """Load in turns, and print the medians and their rates relative to the raw COPY."""
+    """Load alternately, and print the medians and their rates relative to the raw COPY."""
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
         closing(open_owner("", Path(home))) as database,
@@ -84,7 +84,7 @@ def run() -> None:
                 # The first turn is a warm-up.
                 seconds[name] += [time.perf_counter() - start] if turn else []
     base = median(seconds["raw COPY"])
-    print(f"\n{ROWS:,} rows into a keyed table of PostgreSQL; medians of {ROUNDS} runs in turns, after a warm-up run")
+    print(f"\n{ROWS:,} rows into a keyed table of PostgreSQL; medians of {ROUNDS} alternate runs, after a warm-up run")
     print(f"{'':32}{'seconds':>9}{'rows/s':>11}{'rate / COPY':>13}")
     for name, measured in seconds.items():
         middle = median(measured)
