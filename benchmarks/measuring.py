@@ -66,7 +66,7 @@ class Way:
 
 
 def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> None:
-    """Run the ways alternately, and print the median, range, CPU time, ratios to the reference and peak memory of each."""
+    """Run the ways alternately; print the median, range, CPU time, ratios to the reference and peak memory of each."""
     for way in ways:
         way.start()
     for _ in range(rounds):

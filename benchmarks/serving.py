@@ -1,9 +1,9 @@
 """Benchmark of HTTP requests: predictions compared with MLflow's scoring server, features with Feast's server.
 
 All servers use one platform with a champion, created for this benchmark. Each server is one process on loopback. The
-same clients query the servers alternately, about the same people in the same order. For each request the platform checks
-an API key and writes a log line; for a prediction it also looks up the features and records the prediction. MLflow
-receives the features in the request, and neither MLflow nor Feast requires a key.
+same clients query the servers alternately, about the same people in the same order. For each request the platform
+checks an API key and writes a log line; for a prediction it also looks up the features and records the prediction.
+MLflow receives the features in the request, and neither MLflow nor Feast requires a key.
 
 The overhead of a prediction is its median latency over HTTP minus the median time of the model's own `predict_proba`,
 called in this process with a prepared vector. CPU times are shown too, because they depend less on other load on the

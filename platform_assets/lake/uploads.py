@@ -50,7 +50,7 @@ class Uploads:
         Raises
         ------
         OSError
-            A file did not arrive whole. Its copies are removed.
+            A file was not copied completely. Its copies are removed.
         """
         wanted = list(values)
         try:

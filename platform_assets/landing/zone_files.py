@@ -148,7 +148,7 @@ class Waiting:
     problem: str | None
 
     def with_problems(self, problems: Mapping[str, str]) -> Waiting:
-        """Return the numbers together with files that cannot even be listed: reason by name."""
+        """Add files that cannot be listed, given as reasons by name; return the new numbers."""
         if not problems:
             return self
         name, reason = min(problems.items())
