@@ -121,14 +121,25 @@ RequestId = Annotated[
     Path(alias="id", ge=1, le=_MAX_ID, description="The request's number.", examples=[7]),
     BeforeValidator(plain_digits),
 ]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a form, whose fields cannot be null."""
+    fields = {}
+    for name, field in schema["properties"].items():
+        [kind] = [one for one in field.pop("anyOf", [{}]) if one.get("type") != "null"]
+        fields[name] = {key: value for key, value in (field | kind).items() if value is not None}
+    return {**schema, "properties": fields}
+
+
 _BODY: Mapping[str, Any] = {
     "required": True,
     "content": {
-        kind: {"schema": Decision.model_json_schema(), **example}
-        for kind, example in (
-            (JSON, {"example": {"decision": "reject", "reason": "Recall of the north fell by a tenth."}}),
-            ("application/x-www-form-urlencoded", {}),
-        )
+        JSON: {
+            "schema": Decision.model_json_schema(),
+            "example": {"decision": "reject", "reason": "Recall of the north fell by a tenth."},
+        },
+        "application/x-www-form-urlencoded": {"schema": _without_null(Decision.model_json_schema())},
     },
 }
 

@@ -24,15 +24,16 @@ LONGEST_QUOTE = 200
 Model = TypeVar("Model", bound="_Object")
 
 
-def _in_utc(moment: datetime) -> datetime:
+def _with_utc(moment: datetime) -> datetime:
     try:
-        return moment.astimezone(UTC)
+        moment.astimezone(UTC)
     except OverflowError:
         raise ValueError("the time is out of range") from None
+    return moment
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-"""A time, converted to UTC."""
+Moment = Annotated[AwareDatetime, AfterValidator(_with_utc)]
+"""A time that can be converted to UTC."""
 
 
 class _Object(BaseModel):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -191,8 +191,8 @@ class Esios:
         inside = [value for value in here if month.start <= value.datetime_utc < month.end]
         return Answered(
             month,
-            tuple((value.datetime_utc, value.value) for value in inside),
-            found.values_updated_at and found.values_updated_at.replace(microsecond=0),
+            tuple((value.datetime_utc.astimezone(UTC), value.value) for value in inside),
+            found.values_updated_at and found.values_updated_at.astimezone(UTC).replace(microsecond=0),
             frozenset(unknown_fields(answer)),
             len(here) - len(inside),
         )
