@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from functools import cache, cached_property
+from inspect import getmembers
 from typing import Any
 
 import dagster as dg
@@ -83,7 +84,7 @@ def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefiniti
     services
         Function that returns the services of the process.
     """
-    names = [name for name, value in vars(Services).items() if isinstance(value, cached_property | property)]
+    names = [name for name, _ in getmembers(Services, lambda value: isinstance(value, cached_property | property))]
 
     def checked(context: dg.InitResourceContext) -> Services:
         found = services()

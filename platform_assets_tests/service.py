@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from platform_assets.database.connections import Database
     from platform_assets.serving.live_models import ModelState
+    from platform_assets.web.bounded_protocol import Bounds
 
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 LOOPBACK = "http://localhost"
@@ -142,7 +143,7 @@ def listening() -> socket.socket:
 
 
 @contextmanager
-def served(app: ASGIApp, bounds: http_server.Bounds | None = None, on: socket.socket | None = None) -> Iterator[str]:
+def served(app: ASGIApp, bounds: Bounds | None = None, on: socket.socket | None = None) -> Iterator[str]:
     """Serve an application on a free port or a given socket, by the server that `platform-assets serve` runs."""
     server = http_server.server(app, bounds)
     with on or listening() as listener:

@@ -17,7 +17,7 @@ from dagster._core.definitions.resource_annotation import get_resource_args
 from platform_assets.base.frames import Expression
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.delta_tables import TableStore
-from platform_assets.lake.expectations import Judgement
+from platform_assets.lake.judgements import Judgement
 from platform_assets.lake.online_tables import OnlineTables
 from platform_assets.lake.schemas import TableSchema
 from platform_assets.lake.step_tables import QUARANTINE, STORE, StepTables, step_tables

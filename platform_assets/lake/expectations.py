@@ -1,28 +1,22 @@
-"""Expectations: facts about a table as data, checked with Great Expectations.
+"""Expectations: facts about a table as data.
 
-A fact about single rows also has an Ibis predicate, by which `quarantine.py` finds the rows that break it.
-`assets.py` turns judgements into Dagster's check results.
+Each is an expectation of Great Expectations, which `judgements.py` checks. A fact about single rows also has an Ibis
+predicate, by which `quarantine.py` finds the rows that break it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-
-from platform_assets.base.errors import PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import ibis.expr.types as ir
-    import pandas as pd
 
-SAMPLE_ROWS = 5
 IS_UNIQUE = "ExpectColumnValuesToBeUnique"
 HAS_ROWS = "ExpectTableRowCountToBeBetween"
-_PLACE = "place"
 
 
 @dataclass(frozen=True)
@@ -55,137 +49,6 @@ class Expectation:
     columns: tuple[str, ...] = ()
     holds: Callable[[ir.Table], ir.BooleanValue] | None = field(default=None, compare=False)
     blocking: bool = True
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Result of checking an expectation.
-
-    Attributes
-    ----------
-    name
-        Name of the expectation.
-    passed
-        Whether the fact is true.
-    rows
-        Number of checked rows.
-    broken
-        Number of rows that break it; 0 for a fact about the whole table.
-    samples
-        Some of those rows: the checked columns and those that identify the row.
-    observed
-        Observed value, for a fact about the whole table.
-    """
-
-    name: str
-    passed: bool
-    rows: int
-    broken: int = 0
-    samples: tuple[Mapping[str, Any], ...] = ()
-    observed: str | None = None
-
-
-def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_by: Sequence[str]) -> list[Judgement]:
-    """Check rows with Great Expectations, without network access or files.
-
-    Parameters
-    ----------
-    frame
-        The rows, with the columns that the expectations read.
-    expectations
-        The expectations.
-    identified_by
-        Columns that identify a row in the samples.
-
-    Returns
-    -------
-    list[Judgement]
-        In the order of the expectations.
-
-    Raises
-    ------
-    PlatformError
-        An expectation cannot be evaluated, e.g. because of a wrong argument.
-
-    """
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    declared = [_declared(expectation, place) for place, expectation in enumerate(expectations)]
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    batch = (
-        context.data_sources.add_pandas("rows")
-        .add_dataframe_asset("rows")
-        .add_batch_definition_whole_dataframe("rows")
-        .get_batch(batch_parameters={"dataframe": _quickly_compared(frame)})
-    )
-    try:
-        found = _validated(batch, declared, {"result_format": "BASIC"})
-        # Look for the rows that break a fact only if it is broken, because this doubles the time.
-        broken = [one for place, one in enumerate(declared) if not found[place]["success"]]
-        samples = {
-            "result_format": "SUMMARY",
-            "partial_unexpected_count": SAMPLE_ROWS,
-            "unexpected_index_column_names": list(identified_by),
-        }
-        found |= _validated(batch, broken, samples) if broken else {}
-    finally:
-        # Otherwise the rows stay in memory until the next context is created.
-        context.data_sources.delete("rows")
-    return [_judgement(expectation, found[place], len(frame)) for place, expectation in enumerate(expectations)]
-
-
-def _validated(batch: Any, declared: Sequence[Any], result_format: Mapping[str, Any]) -> dict[int, Any]:
-    """Return the results of Great Expectations by the position of the expectation."""
-    import great_expectations as gx
-
-    # In one suite, intermediate results such as the nulls of a column are computed once.
-    suite = gx.ExpectationSuite(name="rows", expectations=list(declared))
-    results = [one.to_json_dict() for one in batch.validate(suite, result_format=dict(result_format)).results]
-    return {result["expectation_config"]["meta"][_PLACE]: result for result in results}
-
-
-def _quickly_compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Convert times to nanoseconds if they fit, because pandas compares others value by value in Python.
-
-    Times with a zone become times in UTC without one, because Great Expectations compares two columns by their arrays,
-    and pandas deprecates arrays of times with a zone.
-    """
-    import pandas as pd
-
-    compared = frame.copy(deep=False)
-    for name in frame.select_dtypes("datetimetz"):
-        compared[name] = frame[name].dt.tz_convert("UTC").dt.tz_localize(None)
-    for name in compared.select_dtypes("datetime"):
-        with suppress(pd.errors.OutOfBoundsDatetime):
-            compared[name] = compared[name].dt.as_unit("ns")
-    return compared
-
-
-def _declared(expectation: Expectation, place: int) -> Any:
-    from great_expectations import expectations as kinds
-
-    try:
-        return getattr(kinds, expectation.kind)(**expectation.arguments, meta={_PLACE: place})
-    except (AttributeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise PlatformError(f"the expectation {expectation.name} has a wrong declaration: {reason}") from error
-
-
-def _judgement(expectation: Expectation, result: Mapping[str, Any], rows: int) -> Judgement:
-    seen = result["result"]
-    if "observed_value" not in seen and "unexpected_count" not in seen:
-        reasons = {problem["exception_message"] for problem in result["exception_info"].values()}
-        raise PlatformError(f"the expectation {expectation.name} cannot be evaluated: {'; '.join(sorted(reasons))}")
-    return Judgement(
-        name=expectation.name,
-        passed=result["success"],
-        rows=rows,
-        broken=seen.get("unexpected_count", 0),
-        samples=tuple(seen.get("partial_unexpected_index_list") or ()),
-        observed=str(seen["observed_value"]) if "observed_value" in seen else None,
-    )
 
 
 def warns(expectation: Expectation) -> Expectation:
@@ -400,6 +263,6 @@ def _as_in_pandas(bound: Any) -> Any:
     # DuckDB returns dates to pandas as timestamps, which cannot be compared with plain dates.
     is_plain_date = isinstance(bound, dt.date) and not isinstance(bound, dt.datetime)
     if isinstance(bound, dt.datetime) and bound.tzinfo:
-        # As in `_quickly_compared`.
+        # As in `judgements.py`.
         return bound.astimezone(dt.UTC).replace(tzinfo=None)
     return dt.datetime.combine(bound, dt.time()) if is_plain_date else bound

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from platform_assets.base.errors import PlatformError
-from platform_assets.lake.expectations import HAS_ROWS, IS_UNIQUE, SAMPLE_ROWS, Judgement
+from platform_assets.lake.expectations import HAS_ROWS, IS_UNIQUE
+from platform_assets.lake.judgements import SAMPLE_ROWS, Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

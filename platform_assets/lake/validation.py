@@ -15,8 +15,8 @@ from platform_assets.base.errors import SchemaError
 from platform_assets.engine.query_engine import Engine, as_frame
 from platform_assets.engine.row_batch import RowBatch
 from platform_assets.lake.broken_rules import RULES, breaking, count_by_rule
-from platform_assets.lake.expectations import SAMPLE_ROWS, Judgement, judge
 from platform_assets.lake.field_types import reading_rules
+from platform_assets.lake.judgements import SAMPLE_ROWS, Judgement, judge
 from platform_assets.lake.quarantine import Sifted, bad_lines, quarantined, reading, sift
 from platform_assets.lake.rule_judgements import judge_by_rules
 from platform_assets.lake.schemas import PARTITION

@@ -21,11 +21,11 @@ from platform_assets.base.errors import RegistryError, first_line
 from platform_assets.base.logs import redact, shown
 from platform_assets.base.scratch import OwnedFolder
 from platform_assets.models.artifact_locations import follow_home
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets.models.mlflow_copy import MODEL, save_copy
 from platform_assets.models.mlflow_tags import DIGEST_TAG, FINGERPRINT_TAG, read_version, table_versions, version_tags
 from platform_assets.models.registry import (
     CHALLENGER,
-    MemoryRegistry,
     ModelVersion,
     Registration,
     finite,

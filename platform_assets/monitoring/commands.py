@@ -13,7 +13,7 @@ from platform_assets.base.errors import PlatformError
 from platform_assets.base.printable_text import escaped
 
 if TYPE_CHECKING:
-    from platform_assets.monitoring.incidents.store import Incident
+    from platform_assets.monitoring.incidents.incident import Incident
 
 commands = typer.Typer()
 alerts = typer.Typer(help="Incidents: problems that people should know about.", no_args_is_help=True)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import make_url
 
 from platform_assets.database.connections import Database
-from platform_assets.models.registry import MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import ledger_at, prepared
 

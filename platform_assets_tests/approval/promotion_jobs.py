@@ -11,7 +11,8 @@ from platform_assets.approval.defs import (
     run_config,
 )
 from platform_assets.base.errors import RegistryError
-from platform_assets.models.registry import CHAMPION, MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
+from platform_assets.models.registry import CHAMPION
 from platform_assets_tests.approval.proposals import MODEL
 
 if TYPE_CHECKING:

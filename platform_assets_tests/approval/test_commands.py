@@ -21,7 +21,8 @@ from pydantic import SecretStr
 from platform_assets.approval.defs import run_config
 from platform_assets.approval.requests import Actor, State
 from platform_assets.database.policies import write_rules
-from platform_assets.models.registry import CHAMPION, MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
+from platform_assets.models.registry import CHAMPION
 from platform_assets.services import Services
 from platform_assets.serving.bundles import open_bundle
 from platform_assets.settings import Settings

@@ -12,8 +12,9 @@ from dagster._core.execution.api import execute_run
 from platform_assets.approval.defs import run_config
 from platform_assets.approval.requests import State
 from platform_assets.database.policies import write_rules
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets.models.mlflow_registry import MlflowRegistry
-from platform_assets.models.registry import CHAMPION, MemoryRegistry
+from platform_assets.models.registry import CHAMPION
 from platform_assets_tests.approval.promotion_jobs import (
     KEY,
     REPORT,

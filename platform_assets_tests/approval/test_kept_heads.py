@@ -13,7 +13,7 @@ from platform_assets.approval.audit import Finding
 from platform_assets.approval.kept_heads import HEADS_FILE, KeptHeads
 from platform_assets.approval.ledger_queries import LedgerQueries
 from platform_assets.models.artefact_store import ArtefactStore
-from platform_assets.models.registry import MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import ANNA, MODEL, prepared
 

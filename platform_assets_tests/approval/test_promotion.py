@@ -14,8 +14,9 @@ from platform_assets.approval.reconciliation import APPROVAL_TAG, HEAD_TAG
 from platform_assets.approval.requests import Actor, State
 from platform_assets.base.errors import RegistryError
 from platform_assets.database.connections import Database
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets.models.mlflow_registry import MlflowRegistry
-from platform_assets.models.registry import CHAMPION, MemoryRegistry
+from platform_assets.models.registry import CHAMPION
 from platform_assets_tests.approval import killed_promotion
 from platform_assets_tests.approval.promotions import Works, champion
 from platform_assets_tests.approval.proposals import ANNA, BERT, FAILED, MODEL, person, prepared

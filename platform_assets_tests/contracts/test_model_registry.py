@@ -12,8 +12,9 @@ from sqlalchemy import make_url
 
 from platform_assets.base.errors import RegistryError
 from platform_assets.database.connections import Database
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets.models.mlflow_registry import MlflowRegistry
-from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry, ModelRegistry
+from platform_assets.models.registry import CHALLENGER, CHAMPION, ModelRegistry
 from platform_assets_tests.contracts.file_registry import FileRegistry
 from platform_assets_tests.contracts.registrations import NAME, registration
 from platform_assets_tests.postgres import empty_databases

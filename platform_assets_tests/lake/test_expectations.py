@@ -22,9 +22,7 @@ from platform_assets.base.errors import PlatformError
 from platform_assets.engine.query_engine import as_frame
 from platform_assets.lake import expectations as helpers
 from platform_assets.lake.expectations import (
-    SAMPLE_ROWS,
     Expectation,
-    Judgement,
     has_a_word,
     has_rows,
     is_after,
@@ -39,8 +37,8 @@ from platform_assets.lake.expectations import (
     is_present_unless,
     is_unique,
     is_within,
-    judge,
 )
+from platform_assets.lake.judgements import SAMPLE_ROWS, Judgement, judge
 from platform_assets.lake.rule_judgements import judge_by_rules
 from platform_assets_tests.queries import Query
 
@@ -252,7 +250,8 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 import pandas as pd
-from platform_assets.lake.expectations import is_positive, judge
+from platform_assets.lake.expectations import is_positive
+from platform_assets.lake.judgements import judge
 
 [judgement] = judge(pd.DataFrame({"x": [1.0, -1.0]}), [is_positive("x", at_most=9)], ("x",))
 assert judgement.broken == 1

@@ -15,7 +15,8 @@ from pydantic import SecretStr
 
 from platform_assets.base.errors import TableError
 from platform_assets.definitions import resources
-from platform_assets.models.registry import TABLES_TAG, MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
+from platform_assets.models.registry import TABLES_TAG
 from platform_assets.operations.defs import upkeep_job, upkeep_schedule
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services

@@ -13,7 +13,8 @@ from platform_assets.base.errors import TableError
 from platform_assets.definitions import resources
 from platform_assets.lake.undone_loads import UNDONE
 from platform_assets.landing.source_files import Source
-from platform_assets.models.registry import UNDONE_TABLES, MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
+from platform_assets.models.registry import UNDONE_TABLES
 from platform_assets.operations.table_rollback import (
     affected_models,
     demand_lake_table,

@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 from platform_assets.base.errors import ArtefactError, NoChampion
 from platform_assets.database.connections import Database
 from platform_assets.models import sentence_encoder
-from platform_assets.models.registry import MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets.models.sentence_encoder import missing_libraries, open_encoder, pack
 from platform_assets.serving.bundles import FILE, Bundle, BundledChampion, BundleError, export, open_bundle
 from platform_assets.serving.champion_source import metrics_of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.delta_tables import MEMORY, TableStore
 from platform_assets.models.artefact_store import ArtefactStore
-from platform_assets.models.registry import MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets.training.trainer import Trainer
 from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, publish, readings
 

@@ -20,7 +20,8 @@ from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.delta_tables import MEMORY, TableStore
 from platform_assets.models.artefact_store import ArtefactStore
-from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
+from platform_assets.models.registry import CHALLENGER, CHAMPION
 from platform_assets.operations.run_report import materialise_all
 from platform_assets.training.assets import EVALUATION, LastTraining, launched_by, model_definitions, why_not
 from platform_assets.training.model_spec import Candidate, Retraining

@@ -14,7 +14,7 @@ from platform_assets.lake.delta_tables import MEMORY, TableStore
 from platform_assets.landing.declared_sources import Sources
 from platform_assets.models import sentence_encoder
 from platform_assets.models.artefact_store import ArtefactStore
-from platform_assets.models.registry import MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets.models.sentence_encoder import missing_libraries
 from platform_assets.settings import Settings
 from platform_assets.training.binary_classification import REFERENCE

@@ -20,7 +20,7 @@ from platform_assets.lake.delta_tables import MEMORY, TableStore
 from platform_assets.lake.schemas import Column
 from platform_assets.models import mlflow_copy
 from platform_assets.models.artefact_store import ArtefactStore
-from platform_assets.models.registry import MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets.training import explanations
 from platform_assets.training import metadata as model_metadata
 from platform_assets.training.binary_classification import BinaryClassification

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from platform_assets.approval.policy import ApprovalPolicy
 from platform_assets.approval.requests import State, request_approval
 from platform_assets.database.connections import Database
-from platform_assets.models.registry import MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets.training.proposal import evidence_of, proposal_of
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import ANNA, BERT, prepared

@@ -17,7 +17,8 @@ from platform_assets.evaluation.gate import Criterion
 from platform_assets.evaluation.split_rules import GroupSplit, StratifiedSplit
 from platform_assets.evaluation.splits import Holdout, in_holdout
 from platform_assets.evaluation.thresholds import reaching_recall
-from platform_assets.models.registry import CHALLENGER, CHAMPION, MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
+from platform_assets.models.registry import CHALLENGER, CHAMPION
 from platform_assets.training.binary_classification import FEWEST_OF_A_CLASS, REFERENCE, BinaryClassification
 from platform_assets.training.explanations import decision_surface
 from platform_assets.training.fitting import labels_of

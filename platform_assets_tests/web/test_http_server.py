@@ -14,7 +14,8 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
-from platform_assets.web.http_server import SECONDS_TO_FINISH, Bounds, server
+from platform_assets.web.bounded_protocol import Bounds
+from platform_assets.web.http_server import SECONDS_TO_FINISH, server
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.service import served
 
@@ -185,7 +186,7 @@ def test_the_application_is_notified_when_a_slow_client_is_disconnected(port: in
 def test_when_file_descriptors_run_out_the_oldest_idle_connection_is_closed_with_a_warning(
     echo: Echo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "platform_assets.web.http_server")
+    caplog.set_level(logging.WARNING, "platform_assets.web.bounded_protocol")
     # A limit of 0, which every connection exceeds.
     with served(echo, Bounds(descriptors=0, head_seconds=PATIENCE)) as address:
         port = int(address.rpartition(":")[2])

@@ -17,9 +17,10 @@ from platform_assets.monitoring.incidents import messages
 from platform_assets.monitoring.incidents.channels import Notice, mail, post
 
 if TYPE_CHECKING:
+    from platform_assets.monitoring.incidents.incident import Incident
     from platform_assets.monitoring.incidents.messages import Message
     from platform_assets.monitoring.incidents.routes import Destination, Routes
-    from platform_assets.monitoring.incidents.store import Incident, Incidents
+    from platform_assets.monitoring.incidents.store import Incidents
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_SECONDS = 20.0

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from platform_assets.approval.ledger import Ledger
     from platform_assets.database.connections import Database
-    from platform_assets.monitoring.incidents.store import Incidents, Severity
+    from platform_assets.monitoring.incidents.incident import Severity
+    from platform_assets.monitoring.incidents.store import Incidents
     from platform_assets.serving.live_models import ModelState
 
 LEAST_FREE_BYTES = 2 << 30

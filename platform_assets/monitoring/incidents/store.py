@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import NotFound, PlatformError
 from platform_assets.base.logs import redact
 from platform_assets.base.printable_text import escaped, is_visible
 from platform_assets.database.transactions import transaction
-from platform_assets.monitoring.incidents.kinds import kind_of, subject_of
+from platform_assets.monitoring.incidents.incident import Incident
+from platform_assets.monitoring.incidents.kinds import kind_of
 from platform_assets.monitoring.incidents.messages import cancel_unsent, hold, queue_closed, queue_opened, write
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from platform_assets.monitoring.incidents.incident import Severity
     from platform_assets.monitoring.incidents.routes import Routes
 
     Connection = psycopg.Connection[Any]
 
-Severity = Literal["warning", "error"]
 _LOG = logging.getLogger(__name__)
 _LONGEST_TITLE = 1000
 _NO_SILENCE = {"silenced_until": None, "silenced_by": "", "silence_reason": ""}
@@ -68,44 +69,6 @@ returning since
 _UNSENT = """
 select incident, count(*) from platform.incident_messages where sent_at is null and attempts > 0 group by incident
 """
-
-
-@dataclass(frozen=True)
-class Incident:
-    """A reported problem; the attributes are the columns of `platform.incidents`."""
-
-    id: int
-    cause: str
-    title: str
-    severity: Severity
-    owners: list[str]
-    link: str
-    occurrence: str
-    opening: int
-    seen: int
-    opened_at: datetime
-    seen_at: datetime
-    escalated_at: datetime | None
-    closed_at: datetime | None
-    closed_by: str
-    recovered_at: datetime | None
-    silenced_until: datetime | None
-    silenced_by: str
-    silence_reason: str
-
-    @property
-    def kind(self) -> str:
-        """One of `KINDS`."""
-        return kind_of(self.cause)
-
-    @property
-    def subject(self) -> str:
-        """The affected object."""
-        return subject_of(self.cause)
-
-    def is_silenced(self, now: datetime) -> bool:
-        """Return whether the incident is silenced at this time."""
-        return self.silenced_until is not None and now < self.silenced_until
 
 
 @dataclass(frozen=True)

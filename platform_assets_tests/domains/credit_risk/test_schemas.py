@@ -23,7 +23,7 @@ from platform_assets.domains.credit_risk.schemas import (
     LOANS,
 )
 from platform_assets.engine.query_engine import as_frame
-from platform_assets.lake.expectations import judge
+from platform_assets.lake.judgements import judge
 from platform_assets_tests.queries import Query
 
 if TYPE_CHECKING:

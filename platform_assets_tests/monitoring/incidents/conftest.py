@@ -17,7 +17,7 @@ from platform_assets.monitoring.incidents.store import Incidents, Windows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from platform_assets.monitoring.incidents.store import Incident
+    from platform_assets.monitoring.incidents.incident import Incident
 
 
 @pytest.fixture

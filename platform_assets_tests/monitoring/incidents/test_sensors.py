@@ -10,7 +10,7 @@ import pytest
 from dagster._core.definitions.run_status_sensor_definition import RunStatusSensorCursor
 from dagster._serdes import serialize_value
 
-from platform_assets.models.registry import MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets.monitoring.incidents.sensors import position
 from platform_assets.orchestration import history
 from platform_assets.orchestration.storage import dagster_instance

@@ -25,7 +25,7 @@ from platform_assets.domains.credit_risk.demo import generate
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.domains.credit_risk.schemas import CLIENT_FEATURES, LOAN_FEATURES, LOANS
 from platform_assets.domains.credit_risk.settings import CreditRiskSettings
-from platform_assets.models.registry import MemoryRegistry
+from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets.monitoring.trace.answers import find_answers, tables_named_by_answers
 from platform_assets.monitoring.trace.declarations import AnswerTable, TracedAnswers
 from platform_assets.monitoring.trace.example import EXAMPLE

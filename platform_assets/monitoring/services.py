@@ -1,0 +1,140 @@
+"""What this room adds to `Services`: drift, labels, incidents and traces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from platform_assets.base.opened import opened
+from platform_assets.serving.services import ServingServices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from platform_assets.monitoring.daily.model_days import ModelSources
+    from platform_assets.monitoring.drift.history import DriftHistory
+    from platform_assets.monitoring.drift.monitor import DriftMonitor
+    from platform_assets.monitoring.incidents.delivery import Delivery
+    from platform_assets.monitoring.incidents.problems import Findings
+    from platform_assets.monitoring.incidents.routes import Routes
+    from platform_assets.monitoring.incidents.store import Incidents
+    from platform_assets.monitoring.incidents.watch import Watch
+    from platform_assets.monitoring.label_store import Labels
+    from platform_assets.monitoring.trace.declarations import TracedAnswers
+    from platform_assets.monitoring.trace.open_lineage import LineageReceiver
+    from platform_assets.monitoring.trace.tracing import Tracer
+
+
+@dataclass(frozen=True)
+class MonitoringServices(ServingServices):
+    """Drift, labels, incidents and traces."""
+
+    answers: Callable[[], Sequence[TracedAnswers]] = tuple
+
+    @opened
+    def drift_history(self) -> DriftHistory:
+        """Measured drift and estimated performance."""
+        from platform_assets.monitoring.drift.history import DriftHistory
+
+        return DriftHistory(self._connection)
+
+    @opened
+    def drift_monitor(self) -> DriftMonitor:
+        """Measures the drift of new rows from the training rows of models."""
+        from platform_assets.monitoring.drift.monitor import DriftMonitor
+
+        stores = self.tables, self.artefacts, self.registry
+        return DriftMonitor(stores, self.drift_history, self._lock, self.settings.drift_false_alarm_days)
+
+    @opened
+    def labels(self) -> Labels:
+        """The labels of predictions."""
+        from platform_assets.monitoring.label_store import Labels
+
+        return Labels(self._connection)
+
+    @opened
+    def model_sources(self) -> ModelSources:
+        """Sources of the daily measurements of models."""
+        from platform_assets.monitoring.daily.model_days import ModelSources
+
+        stores = self.engine, self.tables, self.registry, self.ledger, self.labels
+        return ModelSources(self._connection, *stores, self.drift_monitor, self.drift_history)
+
+    @opened
+    def incidents(self) -> Incidents:
+        """The incidents: problems that people should know about."""
+        from platform_assets.monitoring.incidents.store import Incidents, Windows
+
+        windows = Windows(
+            timedelta(minutes=self.settings.alert_reopen_minutes), timedelta(hours=self.settings.alert_escalate_hours)
+        )
+        return Incidents(self._connection, self.alert_routes(), windows, self.settings.secrets())
+
+    def alert_routes(self) -> Routes:
+        """Return who is told about incidents."""
+        from platform_assets.monitoring.incidents.routes import Routes
+
+        smtp = self.settings.alert_smtp_url.get_secret_value()
+        return Routes(self.settings.alert_destinations, mails=bool(smtp))
+
+    @opened
+    def delivery(self) -> Delivery:
+        """Sends the messages about incidents."""
+        from platform_assets.monitoring.incidents.delivery import Delivery, Post
+
+        settings = self.settings
+        console = settings.dagster_url
+        if not console and settings.env == "development":
+            console = f"http://localhost:{settings.dagster_port}"
+        post = Post(self.alert_routes(), settings.alert_smtp_url.get_secret_value(), settings.alert_mail_from, console)
+        return Delivery(self.incidents, post)
+
+    def watch(self, *, expects_daemon: bool, owners: Mapping[str, tuple[str, ...]]) -> Watch:
+        """Return a watch over the platform from outside Dagster, which is not started yet.
+
+        Parameters
+        ----------
+        expects_daemon
+            Whether Dagster's daemon should be alive.
+        owners
+            Owners of each model that this process serves; empty if it serves none.
+        """
+        from platform_assets.monitoring.incidents import problems
+        from platform_assets.monitoring.incidents.watch import Watch
+
+        started = datetime.now(UTC)
+        looks: list[Callable[[], Findings]] = []
+        if expects_daemon:
+            looks.append(lambda: problems.daemon(self.database, started))
+            looks.append(lambda: problems.lookout(self.incidents, started))
+        if not self.settings.database_url:
+            looks.append(lambda: problems.disk(self.settings.home))
+        if owners:
+            looks.append(lambda: problems.champions(self.live_models.state(), owners))
+        return Watch(looks, self.incidents, self.delivery, self.settings.heartbeat_url.get_secret_value())
+
+    @opened
+    def tracer(self) -> Tracer:
+        """Traces answers to the raw bytes behind them."""
+        from platform_assets.monitoring.trace.models import ModelRecords
+        from platform_assets.monitoring.trace.tracing import Tracer
+
+        records = ModelRecords(self.ledger, self.registry, self.artefacts)
+        return Tracer(self._connection, self.answers(), self.tables, self.sources, self.engine, records)
+
+    @opened
+    def lineage_receiver(self) -> LineageReceiver:
+        """Sends lineage events to another catalogue."""
+        from platform_assets.monitoring.trace.open_lineage import LineageReceiver
+
+        return LineageReceiver(self.settings.openlineage_url, self.settings.openlineage_api_key.get_secret_value())
+
+    def _forget_measurements(self) -> int:
+        return self.drift_history.delete_old(timedelta(days=self.settings.predictions_days))
+
+    @property
+    def forget_measurements(self) -> Callable[[], int]:
+        """Function that deletes measured drift that is as old as expired predictions, and returns the batches."""
+        return self._forget_measurements

@@ -1,0 +1,145 @@
+"""Variables about drift, alerts and lineage."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from platform_assets.settings.groups import SettingsGroup
+
+_MAIL_ADDRESS = r"[^\s@:/<>,;]+@[^\s@:/<>,;]+"
+_ADDRESS = rf"https?://[^\s/]\S*|{_MAIL_ADDRESS}"
+_MAIL_SERVER = r"smtps?://(\S+@)?[^\s/?#@]+/?"
+
+
+class MonitoringSettings(SettingsGroup):
+    """What happens on drift, who is told about incidents, and who receives lineage."""
+
+    drift_action: Annotated[
+        Literal["none", "evaluate", "train"],
+        Field(
+            description="Job to launch when the new rows of a model have drifted from its training rows: no job "
+            "(`none`), `evaluate_<model>` (`evaluate`) or `train_<model>` (`train`)."
+        ),
+    ] = "none"
+    drift_cool_down_hours: Annotated[
+        float, Field(ge=0, description="Shortest time between two launches because of drift, per model, in hours.")
+    ] = 24.0
+    false_alarm_days: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Shortest mean time between two false alarms of the whole platform, in days: of all checks of "
+            "all models and tables together. More days mean later detection.",
+        ),
+    ] = 90.0
+    drift_false_alarm_days: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Shortest mean time between two false alarms of drift detection, per model, in days. More days "
+            "mean fewer false alarms, and later detection.",
+        ),
+    ] = 2_000.0
+    alert_webhook_url: Annotated[
+        SecretStr,
+        Field(
+            description="URL that receives a JSON message about each incident whose owners have no route in "
+            "`PLATFORM_ALERT_ROUTES`. Slack and Mattermost can show it. Default: incidents are only logged. "
+            "See [Alerts](alerts.md)."
+        ),
+    ] = SecretStr("")
+    alert_routes: Annotated[
+        SecretStr,
+        Field(
+            description="Receivers of messages about incidents, by the owner of the affected asset: "
+            "`team:risk=https://hooks.example/x anna@example.org; escalation=boss@example.org`. `default` is for all "
+            "other owners, `escalation` for incidents that stay open. An owner that is a mail address needs no route."
+        ),
+    ] = SecretStr("")
+    alert_smtp_url: Annotated[
+        SecretStr,
+        Field(
+            description="Mail server that sends mail about incidents: `smtp://user:password@host:587` or "
+            "`smtps://user:password@host`. Default: no mail."
+        ),
+    ] = SecretStr("")
+    alert_mail_from: Annotated[str, Field(description="Sender address of mails about incidents.")] = (
+        "platform-assets@localhost"
+    )
+    alert_reopen_minutes: Annotated[
+        float,
+        Field(ge=0, description="Minutes within which a problem that returns opens its last incident again."),
+    ] = 60.0
+    alert_escalate_hours: Annotated[
+        float, Field(gt=0, description="Hours after which an open incident is escalated, once.")
+    ] = 24.0
+    heartbeat_url: Annotated[
+        SecretStr,
+        Field(
+            description="URL that `make up` and `platform-assets serve` call every minute while the database answers "
+            "and Dagster's daemon is alive. Use a dead man's switch that alerts you when the calls stop. Default: none."
+        ),
+    ] = SecretStr("")
+    openlineage_url: Annotated[
+        str,
+        Field(
+            description="Server that receives lineage as OpenLineage events, such as Marquez: "
+            "`http://host:5000`. Default: no events. See [Trace](trace.md#in-a-catalogue)."
+        ),
+    ] = ""
+    openlineage_api_key: Annotated[
+        SecretStr, Field(description="API key for the OpenLineage server, sent as a bearer token. Default: none.")
+    ] = SecretStr("")
+
+    @field_validator("alert_routes")
+    @classmethod
+    def _routes(cls, text: SecretStr) -> SecretStr:
+        for number, (owner, addresses) in enumerate(_split_routes(text.get_secret_value()), start=1):
+            # Do not quote the addresses, because the URL of a webhook is a secret.
+            if not owner or not addresses or not all(re.fullmatch(_ADDRESS, one) for one in addresses):
+                raise ValueError(
+                    f"route {number} must be owner=address, with http(s) URLs or mail addresses separated by blanks, "
+                    "for example team:risk=https://hooks.example/x anna@example.org; separate routes by semicolons"
+                )
+        return text
+
+    @field_validator("alert_smtp_url")
+    @classmethod
+    def _mail_server(cls, text: SecretStr) -> SecretStr:
+        if text.get_secret_value() and not re.fullmatch(_MAIL_SERVER, text.get_secret_value()):
+            raise ValueError("must be smtp://host:port or smtps://host:port, with user:password@ if the server asks")
+        return text
+
+    @field_validator("alert_mail_from")
+    @classmethod
+    def _sender(cls, text: str) -> str:
+        if not re.fullmatch(_MAIL_ADDRESS, text):
+            raise ValueError(f"must be a mail address, for example platform@example.org, not {text!r}")
+        return text
+
+    @model_validator(mode="after")
+    def _mail_has_a_server(self) -> Self:
+        routes = _split_routes(self.alert_routes.get_secret_value())
+        if not self.alert_smtp_url.get_secret_value() and any("://" not in one for _, route in routes for one in route):
+            raise ValueError("PLATFORM_ALERT_ROUTES has a mail address, which needs PLATFORM_ALERT_SMTP_URL")
+        return self
+
+    @property
+    def alert_destinations(self) -> dict[str, list[str]]:
+        """Return the addresses of receivers by owner; `default` includes PLATFORM_ALERT_WEBHOOK_URL."""
+        found: dict[str, list[str]] = {}
+        webhook = self.alert_webhook_url.get_secret_value()
+        for owner, addresses in _split_routes(self.alert_routes.get_secret_value()):
+            found.setdefault(owner, []).extend(addresses)
+        if webhook:
+            found.setdefault("default", []).insert(0, webhook)
+        return found
+
+
+def _split_routes(text: str) -> list[tuple[str, list[str]]]:
+    """Return the owner and the addresses of each route."""
+    parts = [route.partition("=") for route in re.split(r"[;\n]", text) if route.strip()]
+    return [(owner.strip(), addresses.split()) for owner, _, addresses in parts]

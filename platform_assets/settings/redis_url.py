@@ -1,0 +1,27 @@
+"""The URL of a Redis server, as the value of a variable."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr
+
+_REDIS = r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d*)?"
+_LARGEST_PORT = 65_535
+
+
+def _check(text: SecretStr) -> SecretStr:
+    if not text.get_secret_value():
+        return text
+    url = re.fullmatch(_REDIS, text.get_secret_value())
+    if url is None or int(url["port"] or 0) > _LARGEST_PORT:
+        raise ValueError(
+            "must be redis://host:port/number or rediss://host:port/number, with user:password@ if the server asks "
+            "for it; percent-encode special characters of the password"
+        )
+    return text
+
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_check)]
+"""A `redis://` or `rediss://` URL; empty if there is no server."""

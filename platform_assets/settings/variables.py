@@ -1,0 +1,58 @@
+"""Names of the environment variables, and the secrets in their values."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+PREFIX = "PLATFORM_"
+# A password may contain a slash. Digits after a host's colon are a port. Azure's schemes have a container before the @.
+USERINFO = re.compile(
+    r"(?<!abfs)(?<!abfss)(?<!wasb)(?<!wasbs)://(?P<userinfo>[^\s/?]*|[^\s/:@]*:(?!:|\d+(?:[/?]|$))\S*?)@"
+)
+"""Pattern of the user and password of a URI."""
+SHORTEST_SECRET = 12
+"""Minimum length of a part of a URI that is masked regardless of its name."""
+SHORTEST_NAMED_SECRET = 6
+"""Minimum length of a value that is masked if its variable matches `SECRET_NAME`; `on` or `100` is not a secret."""
+SECRET_NAME = re.compile(r"token|passw(or)?d|pwd|secret|credential|signature|webhook|(^|_)keys?(_|$)", re.IGNORECASE)
+"""Pattern of the names of variables with secrets."""
+
+
+def variable(field: str) -> str:
+    """Return the name of the environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def secrets_in_environment(without: Collection[str]) -> list[str]:
+    """Return the secrets in the PLATFORM_ variables of the environment.
+
+    Parameters
+    ----------
+    without
+        Fields whose variables are left out.
+    """
+    own = {variable(field) for field in without}
+    found: list[str] = []
+    for name, value in os.environ.items():
+        if not name.startswith(PREFIX) or name in own:
+            continue
+        found += secrets_in_uri(value) if "://" in value else []
+        if SECRET_NAME.search(name.removeprefix(PREFIX)) and len(value) >= SHORTEST_NAMED_SECRET:
+            found.append(value)
+    return found
+
+
+def secrets_in_uri(uri: str) -> list[str]:
+    """Return the user, the password and the long query values; masking a short value would mask common words."""
+    found = []
+    for userinfo in (match["userinfo"] for match in USERINFO.finditer(uri)):
+        password = userinfo.partition(":")[2]
+        found += [userinfo, password] if password or len(userinfo) >= SHORTEST_SECRET else []
+    found += [value for value in re.findall(r"[?&][^=&]*=([^&\s]+)", uri) if len(value) >= SHORTEST_SECRET]
+    return list(dict.fromkeys(form for text in found if text for form in (text, unquote(text))))
