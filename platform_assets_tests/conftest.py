@@ -30,7 +30,11 @@ pytest_plugins = [
 ]
 
 REAL_DATA = "PLATFORM_REAL_DATA"
-RELEASE = "RELEASE_TESTS"
+OPTIONAL = {
+    "release": ("RELEASE_TESTS", ".ci/run runs it"),
+    "nightly": ("NIGHTLY_TESTS", "the nightly workflow runs it"),
+}
+"""Markers of tests that are skipped by default, each with the variable that enables them and where they run."""
 CHROMIUM = "chromium"
 
 # Ignore the example domain, because its imports work only in the copy of the project in which
@@ -111,10 +115,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for mark in {"browser", "real_data"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(mark)
-        if item.get_closest_marker("release") and os.environ.get(RELEASE) != "1":
-            item.add_marker(
-                pytest.mark.skip(f"is a release test (no apt package): .ci/run runs it, or set {RELEASE}=1")
-            )
+        for mark, (name, where) in OPTIONAL.items():
+            if item.get_closest_marker(mark) and os.environ.get(name) != "1":
+                item.add_marker(pytest.mark.skip(f"is a {mark} test (no apt package): {where}, or set {name}=1"))
     # Start modules with slow tests first, among them integration tests, and slow tests first within a module, so that
     # all workers finish at about the same time. Workers take modules in this order (--no-loadscope-reorder), each its
     # next module when two of its tests are left.

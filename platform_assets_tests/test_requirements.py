@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from platform_assets_tests.requirements import ROOT, known_requirements
 
 if TYPE_CHECKING:
@@ -83,11 +85,12 @@ def test_a_skipped_test_names_the_reason_and_the_package(tmp_path: Path) -> None
     assert "test_example.py::test_b - Skipped: needs the real data sets (no apt package)" in printed
 
 
-def test_release_tests_are_skipped_by_default(tmp_path: Path) -> None:
-    code = "@pytest.mark.release\ndef test_a(): pass"
-    told = "test_a - Skipped: is a release test (no apt package): .ci/run runs it, or set RELEASE_TESTS=1"
-    assert told in run_pytest(tmp_path, example=code, variables={"RELEASE_TESTS": ""})
-    assert "1 passed" in run_pytest(tmp_path, example=code, variables={"RELEASE_TESTS": "1"})
+@pytest.mark.parametrize(("mark", "where"), [("release", ".ci/run"), ("nightly", "the nightly workflow")])
+def test_release_and_nightly_tests_are_skipped_by_default(tmp_path: Path, mark: str, where: str) -> None:
+    code, variable = f"@pytest.mark.{mark}\ndef test_a(): pass", f"{mark.upper()}_TESTS"
+    told = f"test_a - Skipped: is a {mark} test (no apt package): {where} runs it, or set {variable}=1"
+    assert told in run_pytest(tmp_path, example=code, variables={variable: ""})
+    assert "1 passed" in run_pytest(tmp_path, example=code, variables={variable: "1"})
 
 
 def test_the_browser_runs_scripts(browser: Browser) -> None:

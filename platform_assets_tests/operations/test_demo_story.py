@@ -47,7 +47,7 @@ def test_it_refuses_live_sources_and_platforms_that_are_not_new(services: Servic
     assert len(services.ledger.requests()) == 1
 
 
-@pytest.mark.release
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
 @pytest.mark.requirement("OPS-4")

@@ -241,7 +241,7 @@ def test_each_device_has_its_newest_decision(plant: Plant) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.release
+@pytest.mark.nightly
 @pytest.mark.timeout(1_800)
 @pytest.mark.requirement("SEN-1", "SEN-6")
 def test_the_next_run_completes_a_run_that_was_killed_at_any_call(
