@@ -1,7 +1,7 @@
 """People whom a proxy in front of the service has signed in, and whom it names in a header.
 
-The header is accepted only on connections from one of the proxy's addresses. `bounded_protocol.py` records the address of
-the connection, because uvicorn replaces the client's address with the one in `X-Forwarded-For`.
+The header is accepted only on connections from one of the proxy's addresses. `bounded_protocol.py` records the address
+of the connection, because uvicorn replaces the client's address with the one in `X-Forwarded-For`.
 """
 
 from __future__ import annotations
