@@ -103,7 +103,7 @@ def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], fl
     scores, flags = np.zeros(len(examples)), np.zeros(len(examples))
     seconds = []
     groups = examples["near_duplicates"]
-    # Not the platform's own folds, because they use the same hash as the inner folds.
+    # Don't use the platform's own folds, because they use the same hash as the inner folds.
     for training, judging in GroupKFold(OUTER_FOLDS, shuffle=True, random_state=0).split(examples, groups=groups):
         start = time.process_time()
         fitted = fit(spec, examples.iloc[training], lambda _: None)
