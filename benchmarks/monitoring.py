@@ -259,7 +259,7 @@ def vanished(new: list[object]) -> None:
 
 
 def label_alarms(random: Generator, share: Callable[[int], float], runs: int) -> tuple[Floats, Floats, Floats]:
-    """Return for three methods the first day with an alarm: ours, and exact tests on all labels and on 30 days."""
+    """Return the first day with an alarm for our method, and for exact tests of all labels and of the last 30 days."""
     holdout = random.binomial(HOLDOUT_ROWS, 1 - DISAGREEING, runs) / HOLDOUT_ROWS
     low = holdout - 1.96 * np.sqrt(holdout * (1 - holdout) / HOLDOUT_ROWS)
     wrong = np.stack([random.binomial(LABELS_PER_DAY, share(day), runs) for day in range(DAYS)])
