@@ -187,7 +187,7 @@ def drift_runs(
     *,
     alone: bool = False,
 ) -> tuple[Floats, Floats, Floats]:
-    """Return for three methods the first day with an alarm: our detector, corrected daily tests, and PSI above 0.2.
+    """Return the first day with an alarm for three methods: our detector, corrected daily tests, and PSI above 0.2.
 
     With `alone`, only our detector is run.
     """
