@@ -45,7 +45,7 @@ def configuration() -> str:
 
 
 def _entries(pattern: re.Match[str]) -> str:
-    """Return a navigation entry for each page. The title is that of the domain's README."""
+    """Return a navigation entry for each page, with the title of its folder's README."""
     pages = {page: (page.parent / "README.md").read_text(encoding="utf-8") for page in sorted(ROOT.glob(pattern[1]))}
     titles = {page: text.partition("\n")[0].removeprefix("# ") for page, text in pages.items()}
     return ", ".join(f'{{ "{title}" = "{page.relative_to(ROOT)}" }}' for page, title in titles.items())

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".uv"
 ENVIRONMENT = ROOT / ".venv"
-# Resolve symbolic links, because a virtual environment or a shim may be removed later. uv gets the full path, because
-# it would otherwise search for a Python, try shims that fail, and finally download one.
+# Resolve symbolic links, because a virtual environment or a shim may be removed later. Without the full path, uv would
+# search for a Python, try shims that fail, and finally download a Python.
 INTERPRETER = os.path.realpath(sys.executable)
 
 
@@ -52,10 +52,10 @@ def install_uv(home: Path, version: str) -> None:
 def sync(uv: Path) -> None:
     """Make `.venv` match the lock file, with the optional features in the variable EXTRAS.
 
-    If it already does, this takes milliseconds and needs no network.
+    If `.venv` already matches, this takes milliseconds and needs no network.
     """
-    # Mark the installation as unfinished, because a uv that is killed, or that fills the disk, leaves incomplete
-    # packages and considers them installed the next time.
+    # Mark the installation as unfinished, because uv leaves incomplete packages if it is killed or fills the disk, and
+    # later considers them installed.
     unfinished = TOOLS / "syncing"
     if unfinished.exists() and ENVIRONMENT.exists():
         say("The last installation did not finish. Starting again.")

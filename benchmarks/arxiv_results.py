@@ -1,6 +1,6 @@
 """`GET /results` with a million stored results: pages at the start, the middle and the end, against OFFSET.
 
-The time of a page is that of the whole request, without the network. OFFSET is the statement alone.
+A page's time covers the whole request, without the network. OFFSET's time covers only the SQL statement.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Benchmark of the credit-risk loan features, from file to file: the platform against hand-written code.
 
 The platform reads a Delta table and publishes another one, including the table digest, as its IO manager does. The
-other ways read and write the same rows as parquet files. No way evaluates expectations. The loans are those of
-PLATFORM_CREDIT_LOANS_URI; if it is unset, the same number of demo loans is used.
+other ways read and write the same rows as parquet files. Expectations are not evaluated. The loans come from
+PLATFORM_CREDIT_LOANS_URI; if this variable is unset, the same number of demo loans is used.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Benchmark of loading the definitions: `dg check defs` on this project, compared with an empty project.
 
 It measures CPU seconds (user and system), because these depend less on other load on the machine. They include all
-processes that the command starts, also the embedded PostgreSQL that outlives it. The two commands run alternately.
-Linux only.
+processes that the command starts, including the embedded PostgreSQL, which outlives the command. The two commands run
+alternately. Linux only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Growth of Dagster's history: what one operation costs as the number of stored runs grows.
+"""Growth of Dagster's history: cost of one operation as the number of stored runs grows.
 
 `python -m benchmarks.growth_history HOME RUNS` makes two tables in one run, and copies this run in PostgreSQL. Then it
 measures operations of the daemon, of the pages in Dagster's UI, and of a run.
@@ -47,7 +47,7 @@ def main(home: Path, runs: int) -> None:
         _make_tables(repository, instance)
         with closing(opened.database.connect("dagster")) as connection:
             _copy_run(connection, instance.get_run_records(limit=1)[0].dagster_run.run_id, runs - 1)
-        # Write new content, so that the sensor looks for earlier runs that loaded it.
+        # Write new content, so that the sensor looks for earlier runs that loaded this content.
         loans.write_bytes(loans.read_bytes() * 2)
         servers = [postmaster(opened)]
         given = {"sources": opened.sources, "tables": opened.tables}

@@ -82,7 +82,7 @@ def live_platform(home: Path) -> Iterator[Live]:
         lake_uri="",
         sources="demo",
         demo_rows=LOANS_OF_A_CHAMPION,
-        # Empty, so that no database in use is changed; the platform then starts its embedded server.
+        # With an empty URL, the platform starts its embedded server, so that no database in use is changed.
         database_url=SecretStr(""),
         mlflow_tracking_uri=SecretStr(""),
     )

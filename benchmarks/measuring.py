@@ -102,7 +102,7 @@ def take_turns(prepare: Callable[[], Callable[[], object]]) -> None:
 def _peak_mib() -> float:
     status = Path("/proc/self/status")
     if status.exists():
-        # Not `ru_maxrss`, because child processes inherit its value on Linux, which would hide a lower peak.
+        # Don't use `ru_maxrss`: on Linux, child processes inherit its value, which would hide a lower peak.
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * KIB / MIB
     unit = 1 if sys.platform == "darwin" else KIB

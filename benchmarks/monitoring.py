@@ -59,7 +59,7 @@ WEEKDAYS = np.arange(WARM + DAYS) % 7
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of series: how many there are, the standard deviation of its days, its noise, and columns per check."""
+    """A kind of series: number of series, standard deviation between days, noise, and columns per check."""
 
     name: str
     count: int
@@ -87,7 +87,7 @@ KINDS = (
 
 
 def healthy(random: Generator, kind: Kind, runs: int) -> Floats:
-    """Return (days, runs * count) healthy values: heavy tails, and days that resemble the day before."""
+    """Return (days, runs * count) healthy values with heavy tails and autocorrelated days."""
     shape = (WARM + DAYS, runs * kind.count)
     innovations = random.standard_t(TAIL, shape) * np.sqrt((TAIL - 2) / TAIL)
     values = innovations.copy()
@@ -133,7 +133,7 @@ METHODS: Mapping[str, Callable[[Deviations, float], Bools]] = {
 
 
 def false_alarms_of_days(random: Generator) -> dict[str, float]:
-    """Return the mean number of alarms per healthy run of 90 days, by method. Alarms on consecutive days are one."""
+    """Return the mean number of alarms per healthy run of 90 days, by method. Alarms on consecutive days count once."""
     found = dict.fromkeys(METHODS, 0.0)
     for _ in range(RUNS // AT_ONCE):
         for kind in KINDS:
@@ -156,12 +156,12 @@ def delays_of_days(random: Generator, kind: Kind, change: Callable[[Floats], Flo
 
 
 def first(alarms: Bools) -> Floats:
-    """Return the number of the first day with an alarm, from 1; infinity without one."""
+    """Return the number of the first day with an alarm, from 1; infinity if there is none."""
     return np.where(alarms.any(axis=0), alarms.argmax(axis=0) + 1.0, np.inf)
 
 
 def told(delays: Floats) -> str:
-    """Return median and 90th percentile of the days until the alarm, and the share that is found in 30 days."""
+    """Return median and 90th percentile of the days until the alarm, and the share of faults found within 30 days."""
     middle, most = np.quantile(delays, [0.5, 0.9], method="higher")
     shown = [f"{one:.0f}" if np.isfinite(one) else "never" for one in (middle, most)]
     return f"{shown[0]} ({shown[1]}), {np.mean(delays <= 30):.0%}"
@@ -187,7 +187,7 @@ def drift_runs(
     *,
     alone: bool = False,
 ) -> tuple[Floats, Floats, Floats]:
-    """Return for three methods the first day with an alarm: our detector, corrected daily tests, and PSI above 0.2.
+    """Return the first day with an alarm for three methods: our detector, corrected daily tests, and PSI above 0.2.
 
     With `alone`, only our detector is run.
     """
@@ -202,7 +202,7 @@ def drift_runs(
                 new[0] = new[0] + random.normal(scale=wobble)  # type: ignore[operator]  # the first column holds numbers
             if change:
                 change(new)
-            # Every detector has to see the day.
+            # Update every detector each day; `any` on a generator would skip some.
             mine = [detector.add(values, 1.0).alarm for detector, values in zip(detectors, new, strict=True)]
             alarms = [any(mine)]
             if not alone:
@@ -259,7 +259,7 @@ def vanished(new: list[object]) -> None:
 
 
 def label_alarms(random: Generator, share: Callable[[int], float], runs: int) -> tuple[Floats, Floats, Floats]:
-    """Return for three methods the first day with an alarm: ours, and exact tests on all labels and on 30 days."""
+    """Return the first day with an alarm for our method, and for exact tests of all labels and of the last 30 days."""
     holdout = random.binomial(HOLDOUT_ROWS, 1 - DISAGREEING, runs) / HOLDOUT_ROWS
     low = holdout - 1.96 * np.sqrt(holdout * (1 - holdout) / HOLDOUT_ROWS)
     wrong = np.stack([random.binomial(LABELS_PER_DAY, share(day), runs) for day in range(DAYS)])
@@ -281,12 +281,12 @@ def label_alarms(random: Generator, share: Callable[[int], float], runs: int) ->
 
 
 def share_from(start: int, share: float, day: int) -> float:
-    """Return the share of disagreements on a day; `share` from the day `start` on."""
+    """Return the share of disagreements on a day: `share` from day `start` on, before that the usual share."""
     return share if day >= start else DISAGREEING
 
 
 def intervals(random: Generator, labels: int, predictions: int, runs: int = 2_000) -> str:
-    """Return coverage and mean width of both intervals of the real performance."""
+    """Return coverage and mean width of two intervals: from labels alone, and from labels with predictions."""
     inside, width = np.zeros(2), np.zeros(2)
     for _ in range(runs):
         # Calibrated probabilities, shifted a little, so that the model's own estimate is biased.
@@ -344,7 +344,7 @@ def report_days(random: Generator) -> float:
 
 
 def once(size: float) -> Callable[[Floats], Floats]:
-    """Return a change of the first day only, as in a table whose changes between versions are judged."""
+    """Return a change of the first day only, as for a table, whose checks compare consecutive versions."""
 
     def change(values: Floats) -> Floats:
         return np.concatenate([values[:1] + size, values[1:]])

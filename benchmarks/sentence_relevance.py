@@ -7,8 +7,8 @@ words with logistic regression on raw texts, with the same folds, calibration an
 
 Three sets of sentences are evaluated: the sentences used for training; all labelled sentences of the source, including
 repeated and contradictory ones; and all labelled sentences with only identical texts grouped, which shows how much
-near-duplicates inflate the metrics. The archive is that of PLATFORM_SENTENCES_ARCHIVE_URI; if it is unset, a demo
-archive is used.
+near-duplicates inflate the metrics. The archive comes from PLATFORM_SENTENCES_ARCHIVE_URI; if this variable is unset, a
+demo archive is used.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], fl
     scores, flags = np.zeros(len(examples)), np.zeros(len(examples))
     seconds = []
     groups = examples["near_duplicates"]
-    # Not the platform's own folds, because they use the same hash as the inner folds.
+    # Don't use the platform's own folds, because they use the same hash as the inner folds.
     for training, judging in GroupKFold(OUTER_FOLDS, shuffle=True, random_state=0).split(examples, groups=groups):
         start = time.process_time()
         fitted = fit(spec, examples.iloc[training], lambda _: None)

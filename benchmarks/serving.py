@@ -75,7 +75,7 @@ class ModelItself:
         self._next = cycle(self.rows)
 
     def take_turn(self, clients: int, seconds: float) -> Turn:
-        """Call it for some seconds, on one thread like the servers."""
+        """Call the function for some seconds, on one thread like the servers."""
         from threadpoolctl import threadpool_limits
 
         assert clients == 1

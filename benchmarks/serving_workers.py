@@ -1,8 +1,8 @@
 """Benchmark of the service with 1, 2 and 4 workers: throughput, latency and CPU time of features and predictions.
 
 The load generator, the database and the services share the processors of this machine, so throughput grows with the
-workers only as far as the machine has idle processors. CPU time per request depends less on that. It includes the
-supervisor and all workers, without the database.
+workers only as far as the machine has idle processors. CPU time per request depends less on idle processors. It
+includes the supervisor and all workers, without the database.
 
 `python -m benchmarks.serving_workers ROUNDS CLIENTS` sets the numbers of rounds and of concurrent clients.
 """

@@ -1,7 +1,8 @@
-"""Benchmark of a shadow: latency of predictions with and without one, alternately, in one process of the service.
+"""Benchmark of a shadow: latency of predictions with and without a shadow, alternately, in one process of the service.
 
 The champion is the platform's credit model. The version in its shadow is gradient boosting on the same features, which
-takes longer to score. The shadow is started and stopped between turns, and a turn begins when the service has noticed.
+takes longer to score. The shadow is started and stopped between turns, and a turn begins when the service has noticed
+the change.
 
 `python -m benchmarks.shadow ROUNDS` sets the number of rounds; `make bench` uses the default.
 """
@@ -44,7 +45,7 @@ PERSON = Actor("benchmark")
 
 
 def run(rounds: int = ROUNDS) -> None:
-    """Measure both on one platform."""
+    """Measure predictions with and without a shadow on one platform."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with live_platform(folder / "home") as live, serve(live, folder) as server:

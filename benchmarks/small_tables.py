@@ -1,8 +1,8 @@
 """Benchmark of the hotels in memory: size of the table, peak memory while reading, and whether values are lost.
 
 Each way reads the same CSV file in its own process. The table is then converted back to the float64, int64 and text
-columns of the file and compared with them. The hotels are those of PLATFORM_MEMORY_DATA_URI; if it is unset, the same
-number of demo hotels is used.
+columns of the file and compared with them. The hotels come from PLATFORM_MEMORY_DATA_URI; if this variable is unset,
+the same number of demo hotels is used.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Benchmark of the loader: 200,000 rows into a keyed table of PostgreSQL, against a raw COPY into the same table.
 
-Both load the rows of a demand forecast into an empty table. The loader also loads them into a table in which every row
-differs, and into a table with equal rows. The benchmark uses the embedded server.
+Both load the rows of a demand forecast into an empty table. The loader also loads these rows into a table in which
+every row differs, and into a table with equal rows. The benchmark uses the embedded server.
 """
 
 from __future__ import annotations

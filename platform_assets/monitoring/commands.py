@@ -90,7 +90,7 @@ def trace(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
-    """Show what an answer is based on: features, tables, files and lines, model, approval and training."""
+    """Show the origin of an answer: features, tables, files and lines, model, approval and training."""
     from platform_assets.base.logs import quiet_libraries
     from platform_assets.monitoring.trace.page import written
 

@@ -84,7 +84,7 @@ def worker(
 ) -> None:
     """Execute runs or steps that other machines put into a queue in Redis, until Ctrl-C; log to stderr.
 
-    The first Ctrl-C waits for the work that is being done, the second one ends it.
+    After the first Ctrl-C, the worker finishes its current work. The second Ctrl-C ends this work.
     """
     from platform_assets.orchestration.executors import demand_extra
 
@@ -98,7 +98,7 @@ def worker(
 
 @commands.command()
 def migrate(context: typer.Context) -> None:
-    """Upgrade the databases of the platform, Dagster and MLflow, and record the rules of decisions."""
+    """Upgrade the databases of the platform, Dagster and MLflow, and record the rules for decisions."""
     from platform_assets.approval.policy import policy_as_json
     from platform_assets.database.migrate import Rules
     from platform_assets.database.migrate import migrate as migrate_database
@@ -228,10 +228,10 @@ def import_model(
     context: typer.Context,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `export` wrote elsewhere.")],
 ) -> None:
-    """Register a model that another environment exported as a challenger, and request its approval here.
+    """Register a model exported by another environment as a new challenger, and request its approval here.
 
     The model is evaluated on the data of this environment. Approvals of the other environment are shown, but do not
-    count. A bundle that was imported before changes nothing.
+    count. Importing the same bundle again changes nothing.
     """
     quiet_libraries()
     from platform_assets.approval.commands import requester, told

@@ -44,7 +44,7 @@ def shadow(
     days: Annotated[int, typer.Option(help="Longest duration, 1 to 31 days.")] = 3,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the running shadow of the model.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
-    """Let a version score the champion's requests, in a shadow. Without arguments, list the shadows."""
+    """Start a shadow: a version that also scores the champion's requests. Without arguments, list the shadows."""
     services = context.obj.services
     if model is None:
         _list_shadows(services.shadow_ledger.shadows())

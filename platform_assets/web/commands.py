@@ -84,7 +84,7 @@ def list_people(context: typer.Context) -> None:
 
 @people.command("revoke")
 def revoke_person(context: typer.Context, identity: Identity) -> None:
-    """Revoke the access of a person and end the sessions."""
+    """Revoke a person's access and end the person's sessions."""
     context.obj.services.keys.revoke(identity)
     say(f"the access of {escaped(identity)} is revoked")
 
