@@ -113,8 +113,8 @@ class Reads:
             try:
                 return _rows(borrowed, query, values)
             except psycopg.OperationalError as error:
-                # Repeat the statement on the next connection. Broken ones fail at once, so the loop soon opens a new
-                # one or fails.
+                # Repeat the statement on the next connection. Broken connections fail at once, so the loop soon opens a
+                # new connection or fails.
                 if not _died_in_the_pool(borrowed, error):
                     raise DatabaseError(
                         f"the database does not answer ({first_line(error)}); `platform-assets doctor` says what is "

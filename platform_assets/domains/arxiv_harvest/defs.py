@@ -33,7 +33,7 @@ SEARCHES_ANSWERED = dg.AssetCheckSpec(
     io_manager_key=IO_MANAGER,
 )
 def queries(sources: dg.ResourceParam[Sources], database: dg.ResourceParam[Database]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster recognises only the bare class
-    """The searches that arXiv was asked for. Each harvest repeats the saved searches and stores what is new."""
+    """The searches that were sent to arXiv. Each harvest repeats the saved searches and stores new results."""
     from platform_assets.domains.arxiv_harvest.storage import Searches
 
     # Hold the lock, so that two harvests at once do not store the same results twice.

@@ -136,7 +136,7 @@ def by(errors: Frame, column: str) -> dict[str, dict[str, float]]:
 
 
 def faults(errors: Frame) -> dict[str, str]:
-    """Return what is wrong with the recent forecasts, by the names of the checks; empty texts if nothing is.
+    """Return the fault of the recent forecasts for each check, by its name; an empty text if the check passes.
 
     Parameters
     ----------
