@@ -146,7 +146,7 @@ def _lifespan(
             services.live_models.start([spec.name for spec in specs])
         if services.shadows is not None:
             services.shadows.start()
-        # An application that does not own its services is part of another program, which watches itself.
+        # An application that does not own its services is part of another program, which does its own monitoring.
         watch = _started_watch(services, specs) if close and watches and not services.bundle else None
         yield
         if watch:

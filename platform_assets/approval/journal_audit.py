@@ -1,7 +1,7 @@
 """The part of the audit about keys, revocations, projections and the decisions' proofs of identity.
 
 The database functions enter each key, revocation and projection in the journal. A row without an entry was inserted
-without the functions, an entry without a row shows that the row was deleted, and a row that differs from its entry was
+without the functions. An entry without a row shows that the row was deleted. A row that differs from its entry was
 altered.
 """
 

@@ -1,4 +1,5 @@
-"""Shadows: versions with a pending request that also score the champion's requests. No answer contains their scores.
+"""Shadows: versions with a pending approval request that also score the champion's prediction requests. No answer
+contains their scores.
 
 The start, the reports and the stop of a shadow are events of its request, in the ledger's hash chain. The ledger alone
 determines whether a shadow runs. A shadow ends when its time is over, its request is no longer pending, another shadow

@@ -200,8 +200,8 @@ def quiet_libraries() -> None:
     warnings.simplefilter("ignore")
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     logging.getLogger("dagster").setLevel(logging.ERROR)
-    # Hide the tracebacks that each connection and lock logs when the database becomes unreachable, because the run
-    # summary reports it.
+    # If the database becomes unreachable, each connection and lock logs a traceback. Hide them, because the run summary
+    # reports the failure.
     for name in ("sqlalchemy", "platform_assets.orchestration.run_locks"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

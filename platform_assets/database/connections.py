@@ -94,7 +94,7 @@ class Database:
 
     @property
     def role(self) -> str:
-        """Role that connects; empty if the URL names none, so that the driver decides."""
+        """Role that connects; empty if the URL names none. The driver then chooses the role."""
         return self._url.username or ""
 
     def url(self, purpose: Purpose) -> URL:
@@ -310,7 +310,7 @@ class Database:
             self._url = self._url.set(port=port)
 
     def _restart_server(self) -> None:
-        """Start the embedded server in the background if it has ended, because a request must not wait for that."""
+        """Start the embedded server in the background if it has ended, so that no request waits for the start."""
         server = self.server
         if server is None:
             return

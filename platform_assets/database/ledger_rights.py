@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[Any]
 
 LEDGER_ROLE = "platform_ledger"
-"""Role that owns the ledger's functions. It cannot log in, and serves all platforms on one server."""
+"""Role that owns the ledger's functions. It cannot log in. All platforms on a server share it."""
 READ_AND_ADD = "select, insert"
 RIGHTS = {
     "approval_requests": READ_AND_ADD,

@@ -110,8 +110,8 @@ def migrate(
     Raises
     ------
     DatabaseError
-        A database is missing and the role may not create it, or is not in UTF-8, a right cannot be granted, newer code
-        made changes that this code cannot use, or the identifiers of a migration contradict its file name.
+        A database is missing and the role may not create it, or a database is not in UTF-8, a right cannot be granted,
+        newer code made changes that this code cannot use, or the identifiers of a migration contradict its file name.
     """
     if owner is None or owner.role == database.role:
         owner = database

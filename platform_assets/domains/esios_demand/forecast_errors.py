@@ -59,7 +59,7 @@ def errors_by_hour(forecasts: ir.Table, demand_features: ir.Table) -> ir.Table:
     """
     import ibis
 
-    # The place in the day, because the local hour repeats or skips a number when the clock changes.
+    # The position in the day; the local hour would repeat or skip a number when the clock changes.
     first = forecasts.datetime_utc.min().over(ibis.window(group_by=forecasts.local_day))
     place = (forecasts.datetime_utc.epoch_seconds() - first.epoch_seconds()) // 3_600
     issued = forecasts.mutate(horizon_hours=place + (HOURS - CUT_OFF)).rename(forecast_mw="demand_mw")

@@ -32,7 +32,7 @@ class Facts:
     kind
         Type of the values.
     remembers
-        Whether to collect the different values, as long as they repeat.
+        Whether to collect the distinct values, as long as values repeat.
     """
 
     def __init__(self, kind: pa.DataType, *, remembers: bool = True) -> None:
