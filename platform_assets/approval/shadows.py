@@ -1,9 +1,9 @@
-"""Shadows: versions with a pending approval request that also score the champion's prediction requests. No answer
-contains their scores.
+"""Shadows: versions with a pending approval request that also score the champion's prediction requests.
 
-The start, the reports and the stop of a shadow are events of its request, in the ledger's hash chain. The ledger alone
-determines whether a shadow runs. A shadow ends when its time is over, its request is no longer pending, another shadow
-of the model is started, or the champion changes. `serving/shadow_scoring.py` does the scoring.
+No response contains a shadow's scores. The start, the reports and the stop of a shadow are events of its request, in
+the ledger's hash chain. The ledger alone determines whether a shadow runs. A shadow ends when its time is over, its
+request is no longer pending, another shadow of the model is started, or the champion changes.
+`serving/shadow_scoring.py` does the scoring.
 """
 
 from __future__ import annotations
