@@ -1,7 +1,7 @@
 """The HTTP application: the routes of every room's and domain's `api.py`.
 
-Processes of the service share nothing but the database, the lake and, if configured, the rate limits in Redis, so any
-number of them can run.
+Processes of the service share only the database, the lake and, if configured, the rate limits in Redis, so any number
+of processes can run.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def application(services: Services, *, close: bool = False, host: str = "", work
 
 
 def _routers(services: Services, specs: Sequence[ModelSpec]) -> list[APIRouter]:
-    """Return the routers, the domains' first, because routes are tried in order and predictions are frequent."""
+    """Return the routers, those of the domains first: routes are tried in order, and predictions are frequent."""
     domains = {spec.domain for spec in specs} if services.bundle else None
     modules = [*api_modules(domains), *modules_named("api", __package__ or "platform_assets")]
     return [module.router(services) for module in modules]
@@ -146,7 +146,7 @@ def _lifespan(
             services.live_models.start([spec.name for spec in specs])
         if services.shadows is not None:
             services.shadows.start()
-        # An application that does not own its services is part of another program, which watches itself.
+        # An application that does not own its services is part of another program, which does its own monitoring.
         watch = _started_watch(services, specs) if close and watches and not services.bundle else None
         yield
         if watch:

@@ -126,7 +126,7 @@ def _definitions() -> Any:
 
 
 def _close_definitions() -> None:
-    # Do not import the module only to close nothing: the import takes longer than most commands.
+    # If the module is not imported, there is nothing to close, and importing it takes longer than most commands.
     definitions = sys.modules.get("platform_assets.definitions")
     if definitions and definitions.services.cache_info().currsize:
         definitions.services().close()

@@ -71,7 +71,7 @@ class Finding:
     row
         The row: `event 7`, `request 3`, `plot roc.png of request 3`.
     told
-        What is wrong with the row.
+        Description of the fault.
     """
 
     row: str
@@ -89,14 +89,14 @@ class WrittenLedger:
     events, journal
         Rows of the chains, oldest first, as the texts that the hashes cover.
     plots
-        Number of the request, file name, whether the plot exists, whether the request names it, and whether its
-        digest equals the one in the request.
+        Of each plot: number of the request, file name, whether the plot exists, whether the request names it, and
+        whether its digest equals the digest in the request.
     rows
         Rows that have journal entries, by kind and subject; see `journal_audit.read_rows`.
     disabled
         Table and name of each disabled trigger.
     requests
-        What the rules depend on, by number of the request.
+        Facts that the rules depend on, by number of the request.
     definitions
         Digest of each table and function of the ledger, by name.
     grants
@@ -152,7 +152,7 @@ def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
         *(Finding(f"table {table}", f"its trigger {name} is disabled") for table, name in written.disabled),
         *(Finding(*one) for one in structure_findings(written.definitions, written.grants)),
     ]
-    # Rows that were altered are named already; what follows from them says nothing new.
+    # Skip broken rules of rows that are reported already, because the alteration explains them.
     named = {one.row for one in found}
     for number, sequence, told in rule_findings(
         written.events, written.journal, written.requests, adopted_until(written.journal)

@@ -74,7 +74,7 @@ class Comparison:
     name, label, description
         The metric and its meaning.
     champion, challenger
-        Values as text. The champion's value is computed as the challenger's minus the difference.
+        Values as text. The champion's value is the challenger's value minus the difference.
     interval
         95 % interval of the challenger's value, as text; empty if there is none.
     difference, difference_interval
@@ -126,7 +126,7 @@ class Subgroups:
 
 
 def comparisons(evidence: Mapping[str, Any]) -> list[Comparison]:
-    """Return every measured metric in the order of their definitions, unknown ones last."""
+    """Return every measured metric in the order of the definitions, unknown metrics last."""
     metrics, differences = _mapping(evidence, "metrics"), _mapping(evidence, "difference")
     unit = _mapping(evidence, "record").get("unit") or ""
     return [_comparison(name, metrics[name], differences.get(name), unit) for name in ordered(metrics)]
@@ -188,7 +188,7 @@ def _comparison(name: str, own: Mapping[str, Number], difference: Mapping[str, N
 
 
 def _reading(metric: Metric, difference: Mapping[str, Number]) -> str:
-    """Describe a difference in a word; it is clear if its interval excludes 0. A count's interval has length 0."""
+    """Describe a difference in a word. It is clear if its interval excludes 0; the interval of a count has length 0."""
     value, low, high = (difference.get(name) for name in ("value", "low", "high"))
     if value is None:
         return UNDEFINED
@@ -210,7 +210,7 @@ def _bar(difference: Mapping[str, Number]) -> Bar | None:
 
 def _interval(one: Mapping[str, Number], *, sign: bool = False) -> str:
     low, high = one.get("low"), one.get("high")
-    # The sums of a constant differ in their last bits.
+    # Both ends of a constant metric are equal up to rounding.
     if low is None or high is None or math.isclose(low, high, rel_tol=1e-9):
         return ""
     shown = signed if sign else number

@@ -242,7 +242,7 @@ def decision_sensor(job: str) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="model_decided",
-        # Given by name, because with the job itself Dagster 1.13 rebuilds the sensor and logs a warning.
+        # Pass the job's name, because with the job object Dagster 1.13 rebuilds the sensor and logs a warning.
         job_name=job,
         minimum_interval_seconds=SENSOR_SECONDS,
         description="Launch promote_model for each decision, and record expired requests.",

@@ -1,7 +1,7 @@
 """The part of the audit about keys, revocations, projections and the decisions' proofs of identity.
 
 The database functions enter each key, revocation and projection in the journal. A row without an entry was inserted
-without the functions, an entry without a row shows that the row was deleted, and a row that differs from its entry was
+without the functions. An entry without a row shows that the row was deleted. A row that differs from its entry was
 altered.
 """
 
@@ -65,7 +65,7 @@ def folding_digest(folding: Mapping[str, str]) -> str:
 
 
 def journal_findings(journal: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
-    """Yield row and fault for each key, revocation or projection that was added, deleted or altered."""
+    """Yield the row and the fault for each key, revocation or projection that was added, deleted or altered."""
     recorded = _recorded(journal)
     for (kind, subject), facts in recorded.items():
         if kind not in _CALLED and (kind, subject) != _FOLDING:
@@ -96,7 +96,7 @@ def adopted_until(journal: list[Texts]) -> int:
 
 
 def adoption_findings(events: list[Texts], journal: list[Texts]) -> Iterator[tuple[str, str]]:
-    """Yield row and fault for each adoption of events that the migration did not write, or that names another event."""
+    """Yield row and fault of each adoption entry that the migration did not write, or that names another event."""
     written = [row[0] for row in _by_migration(journal)]
     hashes = {str(event[0]): event[-1] for event in events}
     for row in journal:
@@ -120,7 +120,7 @@ def _by_migration(journal: list[Texts]) -> Iterator[Texts]:
 
 
 def projection_findings(events: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
-    """Yield row and fault for each projection whose event is missing."""
+    """Yield the row and the fault for each projection whose event is missing."""
     present = {event[0] for event in events}
     for kind, subject in rows:
         if kind == "projection" and subject not in present:
@@ -128,7 +128,7 @@ def projection_findings(events: list[Texts], rows: Rows) -> Iterator[tuple[str, 
 
 
 def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
-    """Yield row and fault for each decision, or start or stop of a shadow, with an invalid proof of identity.
+    """Yield the row and the fault for each decision, or start or stop of a shadow, with an invalid proof of identity.
 
     Decisions from before migration 0004 have no proof and are skipped.
     """

@@ -1,8 +1,9 @@
 """Copies of the heads of the ledger's hash chains, in the lake next to the artifacts.
 
 A hash chain reveals altered and missing rows, except at its end, because a chain without its last rows is still valid.
-The copy of the newest heads outside the database reveals that. The copy is written after each event, so a crash can
-leave it behind the ledger, but never ahead. It is not overwritten if the ledger no longer contains the copied heads.
+A copy of the newest heads outside the database reveals that the last rows are missing. The copy is written after each
+event, so after a crash it can be older than the ledger, but never newer. It is not overwritten if the ledger no longer
+contains the copied heads.
 """
 
 from __future__ import annotations

@@ -148,7 +148,8 @@ class Ledger(LedgerQueries):
         delivery
             Idempotency key: a decision that is sent twice with the same key is recorded once.
         seen
-            Number of the shadow's newest report that the person saw, recorded with the decision; None without one.
+            Number of the shadow's newest report that the person saw, recorded with the decision; None if there was
+            none.
 
         Raises
         ------

@@ -1,6 +1,6 @@
 """Digest of each table and function of the ledger, as the migrations define them.
 
-After a migration that changes one, replace its line; `test_audit.py` shows the difference.
+After a migration that changes a table or function, replace its line; `test_audit.py` shows the difference.
 """
 
 from __future__ import annotations
@@ -72,4 +72,4 @@ DEFINITIONS = {
     "table case_folding": "8935226d45a9c22b",
     "table sessions": "afa8eca854ff9b21",
 }
-"""By kind and name, with the types of a function's arguments; see `structure_audit.py`."""
+"""Digests by kind and name, and by the types of a function's arguments; see `structure_audit.py`."""

@@ -55,7 +55,7 @@ class Event:
     override
         Whether a failed gate was overridden.
     delivery
-        Idempotency key that the caller sent; None without one.
+        Idempotency key that the caller sent; None if it sent none.
     details
         Data for programs, for example the proof of identity or the promoted version.
     at
@@ -94,13 +94,13 @@ class Event:
 
     @property
     def seen_report(self) -> int | None:
-        """Number of the shadow's report that the person saw before the decision; None without one."""
+        """Number of the shadow's report that the person saw before the decision; None if there was none."""
         found = self.details.get("shadow_report")
         return found if isinstance(found, int) else None
 
     @property
     def how(self) -> str:
-        """How the person signed in, if without a key: `signed in by OpenID Connect as anna@example.com`. Else empty."""
+        """How the person signed in, e.g. `signed in by OpenID Connect as anna@example.com`; empty if by a key."""
         via = HOW.get(str(self.details.get("via")), "")
         return f"signed in {via} as {escaped(str(self.details.get('identity')))}" if via else ""
 

@@ -88,7 +88,7 @@ class LedgerQueries:
             )
 
     def unanswered(self) -> list[Request]:
-        """Return the requests that expired and that no newer request of their model has followed."""
+        """Return the expired requests whose model has no newer request."""
         with self.reading() as connection:
             newest = "(select max(id) from platform.approval_requests newest where newest.model = r.model)"
             return select_requests(connection, f"latest.state = %s and r.id = {newest}", [str(State.EXPIRED)])
@@ -154,7 +154,7 @@ class LedgerQueries:
             return select_events(connection, f"kind in ('promote', 'roll_back') and {OF_MODEL}", [model])
 
     def named_artefacts(self) -> set[str]:
-        """Return the digests that requests and their evidence name: of models, and of the encoders that they use.
+        """Return the digests in requests and their evidence: of models, and of the encoders that the models use.
 
         Other digests of the evidence, such as those of tables, are returned too.
         """
@@ -227,7 +227,7 @@ class LedgerQueries:
             return read_frozen(connection, number)
 
     def audit(self, heads: Mapping[str, str] | None = None) -> list[Finding]:
-        """Return what was altered in the ledger. Python computes the hashes, not the database.
+        """Return the alterations of the ledger. Python computes the hashes, not the database.
 
         Parameters
         ----------
@@ -301,7 +301,7 @@ def select_events(connection: Connection, where: str, parameters: list[Any]) -> 
 
 
 def select_champions(connection: Connection, model: str) -> list[Promotion]:
-    """Return the champion and the previous champion; fewer items if a model had no or one champion."""
+    """Return the champion and the previous champion; fewer items if a model had fewer than two champions."""
     rows = connection.execute(_CHAMPIONS, [model]).fetchall()
     return [Promotion(*[*row[:5], *select_events(connection, "sequence = %s", [row[5]])]) for row in rows]
 

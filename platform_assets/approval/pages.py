@@ -144,7 +144,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Form:
-    """Contents of the decision form; `problem` is why the sent decision was not recorded, None before sending."""
+    """Contents of the decision form; `problem` states why it was not recorded; None before it is sent."""
 
     delivery: str
     decision: str = ""

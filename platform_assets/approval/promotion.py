@@ -181,11 +181,11 @@ class Promoter:
         return self._reconciler.drifted(model)
 
     def altered(self, model: str) -> list[str]:
-        """Return what was altered in a model's artifacts and registered versions; see `registry_audit.altered`."""
+        """Return the alterations of a model's artifacts and registered versions; see `registry_audit.altered`."""
         return altered(model, self._ledger, self._registry, self._artefacts)
 
     def erased(self, model: str) -> list[str]:
-        """Return one message for each version of a model that was trained on data of a person who was erased."""
+        """Return one message for each version of a model that was trained on personal data that were erased later."""
         return [
             f"{model} version {version.version}: it learned from a person whose data were erased "
             f"({version.tags[ERASED_TAG]}), and cannot be reproduced"
@@ -198,7 +198,7 @@ class Promoter:
         return sorted({*self._ledger.models(), *self._registry.names()})
 
     def audit(self) -> list[Finding]:
-        """Return what was altered in the ledger. It must contain the heads in the registry's tags and in the lake."""
+        """Return the alterations of the ledger. It must contain the heads in the registry's tags and in the lake."""
         heads, missing = self._reconciler.heads(), []
         if self._read_heads is not None:
             kept, prefixes = self._read_heads(), {"events": "", "journal": JOURNAL}
@@ -210,7 +210,7 @@ class Promoter:
         return [*self._ledger.audit(heads), *missing]
 
     def audit_everything(self) -> list[str]:
-        """Return what was altered in the ledger, the registry and the store of the model files, as texts."""
+        """Return the alterations of the ledger, the registry and the store of the model files, as texts."""
         found = [f"{finding.row}: {finding.told}" for finding in self.audit()]
         for model in self.models():
             found += [*self.drifted(model), *self.altered(model)]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 APPROVAL_TAG = "approval"
 """Tag of a version: number of the request that made it the champion."""
 HEAD_TAG = "ledger_head"
-"""Tag of a version: head of the ledger when the alias was moved. It lets the audit find a deleted end."""
+"""Tag of a version: head of the ledger when the alias was moved. With it, the audit detects a deleted end."""
 RESTORED_TAG = "restored_from"
 """Tag of a restored version: number of the deleted version."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def altered(model: str, ledger: Ledger, registry: ModelRegistry, artefacts: ArtefactStore) -> list[str]:
-    """Return what was altered in a model's artifacts and in the tags of its versions, one sentence for each finding.
+    """Return the alterations of a model's artifacts and of the tags of its versions, one sentence for each.
 
     The artifacts of the champion, the previous champion and the open requests are compared with their digests. Each
     registered version is compared with its newest request.

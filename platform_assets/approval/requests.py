@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PLATFORM = "platform"
 """Actor of events without a person, such as an expiry."""
 UNVERIFIED = "unverified: "
-"""Prefix that the database adds to names that no key verified. The owner of a key cannot have a name with it."""
+"""Prefix that the database adds to names that no key verified. No owner of a key can have a name with this prefix."""
 
 
 class State(StrEnum):
@@ -151,7 +151,7 @@ class OpensRequests(Protocol):
     """The methods of the ledger that `request_approval` needs."""
 
     def champion(self, model: str) -> HasDigest | None:
-        """Return the champion of a model; None without one."""
+        """Return the champion of a model; None if it has none."""
 
     def requests(self, model: str) -> Sequence[Request]:
         """Return the requests of a model, newest first."""

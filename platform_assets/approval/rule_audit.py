@@ -1,8 +1,8 @@
 """The part of the audit that replays the rules: whether each event was allowed when it was written.
 
-An event with the right hashes can still break a rule, if the tables' owner switched a trigger off or replaced a
-function for a moment. The rules are those of `database/migrations/ledger`, computed here independently. Events that the
-migration adopted are not checked, but they count for the states that follow.
+An event with the right hashes can still break a rule, if the tables' owner temporarily disabled a trigger or replaced a
+function. The rules are those of `database/migrations/ledger`, computed here independently. Events that the migration
+adopted are not checked, but later events are checked against the states that they leave.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def read_requests(connection: Connection) -> dict[int, RequestFacts]:
 def rule_findings(
     events: list[Texts], journal: list[Texts], requests: Mapping[int, RequestFacts], adopted: int
 ) -> Iterator[tuple[int, int, str]]:
-    """Yield request, event and fault for each event that the rules did not allow.
+    """Yield the request, the event and the fault for each event that the rules did not allow.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def _fault_of_approval(event: Texts, asked: RequestFacts, votes: set[str]) -> st
 
 
 def _in_force(journal: list[Texts], kind: str, subject: str, at: str) -> Any:
-    """Details of the newest entry at a moment; None without one."""
+    """Return the details of the newest entry at a given time; None if there was none."""
     found = [row[3] for row in journal if (row[1], row[2]) == (kind, subject) and str(row[5]) <= at]
     return json.loads(found[-1] or "null") if found else None
 

@@ -21,7 +21,7 @@ _QUANTILES = {"0.5": "Half of the rows", "0.9": "90 % of the rows", "0.99": "99 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A row for which the versions disagree, or their scores differ most."""
+    """A row for which the versions disagree, or whose scores differ most."""
 
     request_id: str
     item: str
@@ -40,7 +40,7 @@ class ShadowSection:
     shadow
         The shadow.
     report
-        The newest report; None without one.
+        The newest report; None if there is none.
     agreement
         Share of rows for which both versions agree, as a sentence; empty without rows.
     counts

@@ -1,8 +1,9 @@
-"""Shadows: versions with a pending request that also score the champion's requests. No answer contains their scores.
+"""Shadows: versions with a pending approval request that also score the champion's prediction requests.
 
-The start, the reports and the stop of a shadow are events of its request, in the ledger's hash chain. The ledger alone
-determines whether a shadow runs. It ends when its time is over, its request is no longer pending, another shadow of the
-model is started, or the champion changes. `serving/shadow_scoring.py` does the scoring.
+No response contains a shadow's scores. The start, the reports and the stop of a shadow are events of its request, in
+the ledger's hash chain. The ledger alone determines whether a shadow runs. A shadow ends when its time is over, its
+request is no longer pending, another shadow of the model is started, or the champion changes.
+`serving/shadow_scoring.py` does the scoring.
 """
 
 from __future__ import annotations
@@ -76,13 +77,13 @@ class Shadow:
     started
         Number of the event that started it.
     by, since
-        Who started it, and when.
+        Person who started it, and time of the start.
     until
         End of its time, or expiry of its request if that is earlier.
     champion_digest
         Digest of the champion whose requests it scores.
     ended
-        Why it no longer runs; None while it runs.
+        Reason for its end; None while it runs.
     takes_reports
         Whether the ledger accepts a report about it: its request is pending, and it was not stopped.
     """
@@ -265,5 +266,5 @@ def _shadow(row: Sequence[Any], now: _Now) -> Shadow:
 
 
 def newest_report(history: Sequence[Event]) -> Event | None:
-    """Return the newest report about the shadow of a request; None without one."""
+    """Return the newest report about the shadow of a request; None if there is none."""
     return next((event for event in reversed(history) if event.kind == "report_shadow"), None)

@@ -1,4 +1,4 @@
-"""The part of the audit about the tables and functions themselves: what the owner replaced, dropped, added or granted.
+"""The part of the audit about tables and functions that the owner replaced, dropped or added, and rights it granted.
 
 `ledger_definitions.py` has a digest of each table and function as the migrations define them.
 """
@@ -23,7 +23,7 @@ _ALTERED = {
     "table": "differs from the migrations: in columns, constraints, unique indexes, triggers, rules or row security",
 }
 _DIGITS = 16
-# Needs a search path that names no schema but pg_catalog, so that each name is written with its schema.
+# Needs a search path with only pg_catalog, so that each name is written with its schema.
 _FUNCTIONS = """
 select 'function ' || proname, string_agg(
     concat_ws(E'\\n', pg_get_function_arguments(p.oid), lanname, prosecdef, provolatile, proisstrict,
@@ -63,7 +63,7 @@ order by 1, 2, 3
 
 
 def read_definitions(connection: Connection) -> dict[str, str]:
-    """Return the digest of each function of the ledger and of each of its tables, by name."""
+    """Return the digest of each function and table of the ledger, by name."""
     rows = connection.execute(_FUNCTIONS.encode()).fetchall()
     rows += connection.execute(_TABLES.encode(), [[*RIGHTS]]).fetchall()
     return {name: hashlib.sha256(text.encode()).hexdigest()[:_DIGITS] for name, text in sorted(rows)}
@@ -75,7 +75,7 @@ def read_grants(connection: Connection) -> list[tuple[str, str, str]]:
 
 
 def structure_findings(definitions: Mapping[str, str], grants: list[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield table or function and fault for each one that differs from the migrations."""
+    """Yield the name and the fault of each table or function that differs from the migrations."""
     for name in sorted({*DEFINITIONS, *definitions}):
         if name not in definitions:
             yield name, "missing: it was dropped"

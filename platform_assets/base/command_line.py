@@ -32,7 +32,7 @@ err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 class Context:
     """Value of `typer.Context.obj`, which gives commands access to the services and catalogues of higher rooms.
 
-    Everything except the settings is opened on first use, because most commands need only a part.
+    Everything except the settings is opened on first use, because most commands need only some of it.
 
     Attributes
     ----------

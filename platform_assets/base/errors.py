@@ -40,7 +40,7 @@ class TableError(PlatformError):
 
 
 class SchemaError(PlatformError):
-    """A frame or expression lacks declared columns or has undeclared ones."""
+    """A frame or expression lacks declared columns or has undeclared columns."""
 
 
 class ArtefactError(PlatformError):

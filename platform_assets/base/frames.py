@@ -1,8 +1,8 @@
 """Types of the tables that assets take and return, and a check of their column names.
 
-`Frame` is a pandas DataFrame. `Expression` is an Ibis table expression, which DuckDB streams. At run time both are
-stand-ins for which `isinstance` recognises the real classes. They exist because Dagster evaluates annotations, and
-importing pandas and Ibis would slow down every process that loads the definitions.
+`Frame` is a pandas DataFrame. `Expression` is an Ibis table expression, which DuckDB streams. At run time, both are
+stand-in classes, and `isinstance` accepts instances of the real classes. They exist because Dagster evaluates
+annotations, and importing pandas and Ibis would slow down every process that loads the definitions.
 """
 
 from __future__ import annotations

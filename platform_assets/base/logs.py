@@ -84,7 +84,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _as_bytes(text: str) -> bytes:
-    """Encode a text as in the environment, where bytes that are not UTF-8 are read as surrogates."""
+    """Encode a text from the environment, in which surrogates stand for bytes that are not UTF-8."""
     try:
         return text.encode(errors="surrogateescape")
     except UnicodeEncodeError:
@@ -171,7 +171,7 @@ def configure_logging(secrets: Sequence[str], level: int | str = logging.INFO, n
     """Configure a logger to write JSON lines to stderr, with secrets masked.
 
     A second call replaces the secrets and the level. If the root logger was configured before, another logger gets no
-    handler of its own, so that no line is written twice. The call then only replaces the secrets of the root handler.
+    separate handler, which would write each line twice. The call then only replaces the secrets of the root handler.
 
     Parameters
     ----------
@@ -200,8 +200,8 @@ def quiet_libraries() -> None:
     warnings.simplefilter("ignore")
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     logging.getLogger("dagster").setLevel(logging.ERROR)
-    # Hide the tracebacks that each connection and lock logs when the database becomes unreachable, because the run
-    # summary reports it.
+    # If the database becomes unreachable, each connection and lock logs a traceback. Hide them, because the run summary
+    # reports the failure.
     for name in ("sqlalchemy", "platform_assets.orchestration.run_locks"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

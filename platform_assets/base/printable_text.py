@@ -1,7 +1,8 @@
 """Find and escape control characters and invisible formatting characters in texts.
 
 They can rewrite a terminal's output or reverse the direction of a line. New texts with forbidden characters are
-refused; older ones are shown escaped. `is_visible` detects a text of blanks and joiners only, which are allowed.
+refused; older texts are shown escaped. Blanks and joiners are allowed; `is_visible` detects a text that contains
+nothing else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Normalisation of short texts to lower-case words, without markup, URLs and mentions.
 
-All text models and all comparisons of texts use `clean`, so that raw texts and texts that the source has already
-cleaned give the same words. `text_estimators.py` contains the cleaning step of models.
+All text models and all comparisons of texts use `clean`, so raw texts give the same words as texts that the source has
+already cleaned. `text_estimators.py` contains the cleaning step of models.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Reading statements on PostgreSQL with low latency: one round trip each, and short timeouts.
 
-Connections are in autocommit mode and kept between requests. A connection that broke, for example because the server
-was restarted, is replaced and the statement repeated, which is safe because it only reads. An unreachable database
-fails at once, an unresponsive one after a few seconds. For writes and longer transactions, use `Database.pooled`.
+Connections are in autocommit mode and kept between requests. If a connection broke, for example because the server was
+restarted, it is replaced and the statement is repeated. This is safe, because statements only read. An unreachable
+database fails at once, an unresponsive one after a few seconds. For writes and longer transactions, use
+`Database.pooled`.
 """
 
 from __future__ import annotations
@@ -113,8 +114,8 @@ class Reads:
             try:
                 return _rows(borrowed, query, values)
             except psycopg.OperationalError as error:
-                # Repeat the statement on the next connection. Broken ones fail at once, so the loop soon opens a new
-                # one or fails.
+                # Repeat the statement on the next connection. Broken connections fail at once, so the loop soon opens a
+                # new connection or fails.
                 if not _died_in_the_pool(borrowed, error):
                     raise DatabaseError(
                         f"the database does not answer ({first_line(error)}); `platform-assets doctor` says what is "

@@ -70,7 +70,7 @@ class Database:
     Attributes
     ----------
     server
-        Embedded server; None without one, and after `close`.
+        Embedded server; None if there is none, and after `close`.
     embedded
         Whether the server is the platform's own.
     reads
@@ -94,7 +94,7 @@ class Database:
 
     @property
     def role(self) -> str:
-        """Role that connects; empty if the URL names none, so that the driver decides."""
+        """Role that connects; empty if the URL names none. The driver then chooses the role."""
         return self._url.username or ""
 
     def url(self, purpose: Purpose) -> URL:
@@ -136,7 +136,7 @@ class Database:
         return engine
 
     def set_port(self, *arguments: Any) -> None:
-        """Replace the port that an engine connects to, because the server's may have changed since it was created.
+        """Replace the port that an engine connects to, because the server's port may have changed in the meantime.
 
         Parameters
         ----------
@@ -154,7 +154,7 @@ class Database:
 
     @contextmanager
     def pooled(self) -> Iterator[psycopg.Connection[Any]]:
-        """Borrow one of the engine's connections to the platform's database; roll back what is not committed.
+        """Borrow one of the engine's connections to the platform's database; roll back uncommitted work.
 
         Raises
         ------
@@ -202,7 +202,7 @@ class Database:
         try:
             return self._connect("postgres")
         except DatabaseError:
-            # A role may lack access to the server's own database.
+            # The role may lack access to the database `postgres`.
             return self._connect(self.name("platform"))
 
     @contextmanager
@@ -310,7 +310,7 @@ class Database:
             self._url = self._url.set(port=port)
 
     def _restart_server(self) -> None:
-        """Start the embedded server in the background if it has ended, because a request must not wait for that."""
+        """Start the embedded server in the background if it has ended, so that no request waits for the start."""
         server = self.server
         if server is None:
             return
@@ -344,12 +344,13 @@ def embedded_database(port: int, role: str, password: str, server: ServerInUse |
 
 
 def require_utf8(database: Database, connection: psycopg.Connection[Any]) -> None:
-    """Refuse databases in which a text is not stored as UTF-8.
+    """Refuse databases whose encoding is not UTF-8.
 
     Raises
     ------
     DatabaseError
-        At least one of the three databases has another encoding. The message contains the statement that creates it.
+        At least one of the three databases has another encoding. The message contains the statement that creates it in
+        UTF-8.
     """
     names = [database.name(purpose) for purpose in get_args(Purpose)]
     found = connection.execute(
@@ -365,6 +366,6 @@ def require_utf8(database: Database, connection: psycopg.Connection[Any]) -> Non
 
 
 def missing(database: Database, connection: psycopg.Connection[Any]) -> list[Purpose]:
-    """Return which of the three databases do not exist."""
+    """Return those of the three databases that do not exist."""
     there = {row[0] for row in connection.execute("select datname from pg_database")}
     return [purpose for purpose in get_args(Purpose) if database.name(purpose) not in there]

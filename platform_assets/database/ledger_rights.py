@@ -1,7 +1,7 @@
 """Rights on the ledger: the service's role calls functions, and another role, which cannot log in, owns them.
 
 The functions of migration 0004 run with the rights of `LEDGER_ROLE`, which alone may insert into the ledger's tables.
-Where one role owns the tables and runs the service, nothing separates the two, and production refuses to start.
+If the service connects as the role that owns the tables, it could alter the ledger, so production refuses to start.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[Any]
 
 LEDGER_ROLE = "platform_ledger"
-"""Role that owns the ledger's functions. It cannot log in, and serves all platforms on one server."""
+"""Role that owns the ledger's functions. It cannot log in. All platforms on a server share it."""
 READ_AND_ADD = "select, insert"
 RIGHTS = {
     "approval_requests": READ_AND_ADD,
@@ -35,7 +35,7 @@ RIGHTS = {
 
 
 def guard(connection: Connection, role: str) -> None:
-    """Let the service's role write the ledger through its functions only.
+    """Let the service's role write to the ledger only through its functions.
 
     Parameters
     ----------
@@ -57,14 +57,14 @@ def guard(connection: Connection, role: str) -> None:
     try:
         _make_role(connection)
         with connection.transaction():
-            # A function's new owner needs the right to create in its schema, for this moment.
+            # To become owner of a function, a role needs the right to create in its schema. It is revoked below.
             connection.execute(sql.SQL("grant usage, create on schema platform to {}").format(ledger))
             for table, rights in RIGHTS.items():
                 name = sql.Identifier("platform", table)
                 connection.execute(sql.SQL("grant {} on table {} to {}").format(sql.SQL(rights), name, ledger))
             for signature, is_entrance in _functions(connection):
                 function = sql.SQL("function {}").format(sql.SQL(signature))
-                # A restored database has PostgreSQL's default rights, by which everyone may call its functions.
+                # A restored database has PostgreSQL's default rights, which let every role call its functions.
                 connection.execute(sql.SQL("revoke execute on {} from public").format(function))
                 if is_entrance:
                     connection.execute(sql.SQL("alter {} owner to {}").format(function, ledger))
@@ -87,7 +87,7 @@ def _make_role(connection: Connection) -> None:
         try:
             connection.execute(sql.SQL("create role {} nologin").format(sql.Identifier(LEDGER_ROLE)))
         except (errors.DuplicateObject, errors.UniqueViolation):
-            # Another database of the same server was migrated at the same moment.
+            # A migration of another database on the same server has created the role in the meantime.
             return
     if connection.execute("select pg_has_role(%s, 'member')", [LEDGER_ROLE]).fetchone() == (False,):
         connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(LEDGER_ROLE)))
@@ -107,7 +107,7 @@ def require_separate_owner(database: Database) -> None:
     Raises
     ------
     DatabaseError
-        The role owns the ledger, is a member of the role that does, or of `LEDGER_ROLE`, or may write into it.
+        The role owns the ledger, is a member of its owner or of `LEDGER_ROLE`, or may write to the ledger.
     """
     with database.connect("platform") as connection:
         why = why_unguarded(connection)
@@ -120,7 +120,7 @@ def require_separate_owner(database: Database) -> None:
 
 
 def why_unguarded(connection: Connection) -> str:
-    """Return what lets the connected role alter the ledger; empty if nothing does."""
+    """Return the reason why the connected role can alter the ledger; empty if it cannot."""
     row = connection.execute(
         "select bool_or(pg_has_role(relowner, 'member')),"
         " exists (select from pg_roles where rolname = %(role)s and pg_has_role(oid, 'member')),"

@@ -101,7 +101,7 @@ def migrate(
     domains
         Folder with one folder for each domain.
     rules
-        The rules to record; None to keep the recorded ones.
+        The rules to record; None to keep the recorded rules.
 
     Returns
     -------
@@ -110,8 +110,8 @@ def migrate(
     Raises
     ------
     DatabaseError
-        A database is missing and the role may not create it, or is not in UTF-8, a right cannot be granted, this code
-        cannot use what newer code migrated, or the identifiers of a migration contradict its file name.
+        A database is missing and the role may not create it, or a database is not in UTF-8, a right cannot be granted,
+        newer code made changes that this code cannot use, or the identifiers of a migration contradict its file name.
     """
     if owner is None or owner.role == database.role:
         owner = database
@@ -128,7 +128,7 @@ def migrate(
             _migrate_platform(owner, domains)
             done.append(f"migrated {database.name('platform')} from {listed(found) or None} to {listed(wanted)}")
         if owner is not database:
-            # Newer code has granted the rights. This code does not know which of its tables to protect.
+            # Newer code has granted the rights. This code does not know which of the newer tables to protect.
             if not newer:
                 grant(connection, database.role)
             done += [line for purpose in _LIBRARIES for line in _hand_over(owner, purpose, database.role)]

@@ -30,7 +30,7 @@ def supported_revisions(connection: psycopg.Connection[Any]) -> frozenset[str]:
 
 
 def can_use(wanted: frozenset[str], found: frozenset[str], supported: frozenset[str]) -> bool:
-    """Return whether code can use a database, which is at its revisions or was migrated further by additions only.
+    """Return whether code can use a database: it is at the code's revisions, or newer code only made additions.
 
     A domain's branch that the code does not contain is ignored, because only the domain uses its tables.
 
@@ -58,7 +58,7 @@ def record_supported(owner: Database, branches: Iterable[Branch]) -> None:
     """
     revisions = [[revision, branch.head] for branch in branches for revision in _supported(branch)]
     with owner.connect("platform") as connection, connection.transaction(), connection.cursor() as cursor:
-        # Like Alembic's own table, it is not part of a migration, because it describes the migrations.
+        # Like Alembic's table, this table is not part of a migration, because it describes migrations.
         cursor.execute(
             "create table if not exists platform.supported_revisions (version_num text primary key, head text not null)"
         )

@@ -1,8 +1,8 @@
 """Open the platform's databases: those behind a URL, or those of the embedded server.
 
-Two roles connect. `open_database` connects as the platform's own role, which reads and writes rows and calls the
-ledger's functions. `open_owner` connects as the role that owns the tables, for migrations, rules of decisions and keys
-that approve. `migrate.py` grants both their rights.
+Two roles are used. `open_database` connects as the platform's own role, which reads and writes rows and calls the
+ledger's functions. `open_owner` connects as the role that owns the tables, for migrations, the rules for decisions, and
+keys with the scope `approve`. `migrate.py` grants rights to both roles.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def open_configured_database(settings: Settings) -> Database:
 
 
 def owner_for_rules(settings: Settings) -> Callable[[], Database] | None:
-    """Return a function that opens the database as its owner, to record approval rules; None if only `migrate` may."""
+    """Return a function that opens the database as its owner, to record rules; None if only `migrate` may do so."""
     return owner_of(settings) if settings.env == "development" else None
 
 

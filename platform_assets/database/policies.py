@@ -1,7 +1,7 @@
-"""The rules of decisions as data in the database: whether an identity is required, and each model's approval policy.
+"""The rules for decisions, as data in the database: whether an identity is required, and each model's approval policy.
 
 The tables' owner writes them from settings and declarations, in `platform-assets migrate`. The ledger's functions read
-them, so that the service's role cannot choose its own. The newest entry of the journal is in force.
+them, so the service's role cannot choose its own rules. The newest entry of the journal is in force.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _IN_FORCE = (
 
 
 def write_rules(connection: Connection, *, identity_required: bool) -> list[str]:
-    """Record whether a decision needs an authenticated person; return what changed, one line or none.
+    """Record whether a decision needs an authenticated person; return a line if this has changed, else none.
 
     Parameters
     ----------
     connection
         As the role that owns the tables.
     identity_required
-        Whether it does.
+        Whether a decision needs an authenticated person.
     """
     if not _write(connection, _RULES, "", {"identity_required": identity_required}):
         return []
@@ -43,7 +43,7 @@ def write_rules(connection: Connection, *, identity_required: bool) -> list[str]
 
 
 def write_policies(connection: Connection, policies: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Record the approval policies of models; return what changed, a line for each.
+    """Record the approval policies of models; return a line for each change.
 
     Parameters
     ----------
@@ -60,21 +60,21 @@ def write_policies(connection: Connection, policies: Mapping[str, Mapping[str, A
 
 
 def policy_in_force(connection: Connection, model: str) -> Any:
-    """Return the recorded approval policy of a model, as JSON; None without one."""
+    """Return the recorded approval policy of a model, as JSON; None if there is none."""
     return _in_force(connection, _POLICY, model)
 
 
 def settle_rules(database: Database, open_owner: Callable[[], Database] | None, *, identity_required: bool) -> None:
-    """Check that the database has the rules that the settings ask for.
+    """Check that the database has the rules that the settings require.
 
     Parameters
     ----------
     database
         As the service connects.
     open_owner
-        Opens the same database as the owner, who then writes the rules; None where only `migrate` may.
+        Opens the same database as the owner, who then writes the rules; None if only `migrate` may write them.
     identity_required
-        What the settings ask for.
+        Value in the settings.
 
     Raises
     ------

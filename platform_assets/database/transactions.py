@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 def transaction(
     connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]], what: str
 ) -> Iterator[psycopg.Connection[Any]]:
-    """Yield a connection in a transaction, in which each statement sees what was committed before it.
+    """Yield a connection in a transaction, in which each statement sees all changes that were committed before it.
 
     Parameters
     ----------
     connect
         Context manager that yields a connection to the platform's database.
     what
-        What is read or stored, in the plural, for the error.
+        Name of the items that are read or stored, in the plural, for the error message.
 
     Raises
     ------

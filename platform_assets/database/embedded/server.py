@@ -93,9 +93,9 @@ class ServerFolder:
 
     @property
     def former_port(self) -> int | None:
-        """Port of the last server, so that processes that know only its address find the next one there.
+        """Port of the last server. The next server reuses it, for processes that know only the old address.
 
-        None in a copy of the folder: two servers with the same passwords must not take each other's place.
+        None in a copy of the folder, because clients could confuse two servers with the same passwords.
         """
         try:
             folder, port = json.loads(self._former_port_file.read_text())
@@ -190,7 +190,8 @@ class Server:
 
     def stop(self) -> None:
         """Stop the server and close its remaining connections."""
-        # Try a fast shutdown first, because after an immediate one the next start has to recover as after a crash.
+        # Try a fast shutdown first, because after an immediate shutdown, the next start has to recover as after a
+        # crash.
         for mode in ("fast", "immediate"):
             if self.alive() and self._run("pg_ctl", "stop", "-D", str(self._folder.data), "-m", mode, "-t", "60"):
                 break

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from platform_assets.services import Services
 
 SEARCHES_AT_ONCE = 10
-"""Searches that may wait for arXiv. At one request every 3 s, further ones would not get a turn within 30 s."""
+"""Largest number of searches that wait for arXiv. At one request every 3 s, more would not be sent within 30 s."""
 RETRY_SECONDS = 60
-"""`Retry-After` of a failed search if arXiv does not give one."""
+"""`Retry-After` of a failed search, if arXiv does not send this header."""
 FORMAT = "yyyy-MM-dd'T'HH:mm:ss"
 CSV = "text/csv"
 COLUMNS = ("query", "timestamp", "status", "num_results")
@@ -254,7 +254,7 @@ def _unavailable(error: UpstreamError) -> Problem:
 
 
 def _queries(stored: Searches, start: str, end: str | None) -> Iterable[list[StoredQuery]]:
-    """Return the batches of a period. The first one is read at once, so that an error still becomes a problem."""
+    """Return the batches of a period. The first batch is read at once, so that an error can still set the status."""
     first, last = (datetime.strptime(text, _MOMENT).replace(tzinfo=UTC) if text else None for text in (start, end))
     assert first is not None  # noqa: S101 - narrows the type; `start` is never empty
     if last is not None and last < first:

@@ -58,7 +58,7 @@ class Paper:
     version
         Version of the paper; None if the entry does not give one.
     title, summary, comment, journal, doi
-        None where the entry has no such text. Most papers have no journal reference.
+        None if the entry does not have it. Most papers have no journal reference.
     published_at, updated_at
         Submission of the first version and of this version, in UTC.
     """
@@ -200,7 +200,7 @@ def _authors(entry: Element) -> tuple[Author, ...]:
 
 
 def _text(element: Element, path: str) -> str | None:
-    """Return the text of a child; None if the child is missing or blank. The text `0` is a text."""
+    """Return the text of a child; None if the child is missing or blank. `0` is not blank."""
     child = element.find(path, _SPACES)
     return _normalised("".join(child.itertext())) if child is not None else None
 

@@ -127,7 +127,7 @@ class Arxiv:
 
 
 def _feed(answer: Answer) -> Feed:
-    """Return the feed of an answer; an error feed or an error status raises."""
+    """Return the feed of an answer; raise an exception for an error feed or an error status."""
     try:
         feed = parse_feed(answer.body)
     except MalformedFeed as error:

@@ -33,7 +33,7 @@ SEARCHES_ANSWERED = dg.AssetCheckSpec(
     io_manager_key=IO_MANAGER,
 )
 def queries(sources: dg.ResourceParam[Sources], database: dg.ResourceParam[Database]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster recognises only the bare class
-    """The searches sent to arXiv. Each harvest repeats the saved searches and stores what is new."""
+    """The searches that were sent to arXiv. Each harvest repeats the saved searches and stores new results."""
     from platform_assets.domains.arxiv_harvest.storage import Searches
 
     # Hold the lock, so that two harvests at once do not store the same results twice.
@@ -51,7 +51,7 @@ def queries(sources: dg.ResourceParam[Sources], database: dg.ResourceParam[Datab
 def papers(
     context: dg.AssetExecutionContext, database: dg.ResourceParam[Database], engine: dg.ResourceParam[Engine]
 ) -> Expression:
-    """One row per found paper, with the data of its newest stored version."""
+    """The papers that were found, one row each, as their newest stored version describes them."""
     table = stored_papers.papers_table(database.engine)
     per_search = stored_papers.papers_per_search(database.engine)
     context.add_asset_metadata(metadata.of_papers(table, per_search))

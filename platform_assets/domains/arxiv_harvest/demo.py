@@ -61,7 +61,7 @@ class SamplePaper:
 def papers(count: int = PAPERS, seed: int = SEED) -> tuple[SamplePaper, ...]:
     """Return invented papers. The same count and seed give the same papers.
 
-    Most have no journal reference, one has the title `0`, one has none, and some names begin with a blank.
+    Most have no journal reference, one has the title `0`, one has no title, and some authors' names begin with a blank.
     """
     chance = random.Random(seed)  # noqa: S311 - sample data
     return tuple(_paper(chance, number) for number in range(count))
@@ -155,7 +155,7 @@ def _entry(paper: SamplePaper) -> str:
 
 
 def error_feed(reason: str, status: int = 400) -> Reply:
-    """Return the feed with which the API answers an error: one entry titled `Error`."""
+    """Return the feed that the API sends for an error: one entry titled `Error`."""
     entry = (
         f"  <entry>\n    <id>https://arxiv.org/api/errors#{escape(reason.replace(' ', '_'))}</id>\n"
         f"    <title>Error</title>\n    <summary>{escape(reason)}</summary>\n"

@@ -1,4 +1,4 @@
-"""Harvest: repeat the saved searches, and store what is new."""
+"""Harvest: repeat the saved searches, and store new results."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class Harvested:
     name, query
         The saved search, and its search string.
     status
-        HTTP status of arXiv's answer; None if none came.
+        HTTP status of arXiv's answer; None if there was no answer.
     total
         Number of results that arXiv has; None after a failure.
     new_results
-        Results that this search had not stored before.
+        Number of results that this search had not stored before.
     new_papers
-        Those of them whose arXiv identifier no search had stored before.
+        Number of these results whose arXiv identifier no search had stored before.
     error
         Reason of a failure; None after success.
     """
@@ -86,7 +86,7 @@ def read_saved_searches(file: Path = FILE) -> list[SavedSearch]:
     Raises
     ------
     SourceError
-        The file is missing or malformed; names the entry and the problem.
+        The file is missing or malformed. The message names the entry and the problem.
     """
     import yaml
 
@@ -113,7 +113,7 @@ def read_saved_searches(file: Path = FILE) -> list[SavedSearch]:
 def harvest(arxiv: Arxiv, stored: Searches, saved: Sequence[SavedSearch]) -> list[Harvested]:
     """Carry out saved searches, and store each with its new results. A failed search does not stop the others.
 
-    arXiv returns the papers that were updated last first, and the search stops after a page with nothing new.
+    arXiv returns the most recently updated papers first, and the search stops after a page with nothing new.
     """
     return [_harvest_one(arxiv, stored, search) for search in saved]
 

@@ -52,7 +52,7 @@ class Pace:
 
     @contextmanager
     def turn(self, seconds: float) -> Iterator[None]:
-        """Wait for a turn, and hold it for one request.
+        """Wait until a request may be sent, and block other requests until it ends.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class Pace:
         Raises
         ------
         TemporaryError
-            Other requests have to be sent first, and the wait would be longer.
+            Other requests have to be sent first, so the wait would be longer than `seconds`.
         """
         deadline = time.monotonic() + seconds
         with closing(self._database.connect("platform")) as connection:
@@ -77,7 +77,7 @@ class Pace:
             try:
                 yield
             finally:
-                # The end of a request counts, because its arrival at the server may be delayed.
+                # Record the end of the request too, because its arrival at the server may be delayed.
                 connection.execute(_MARK, [self._server])
 
     def _lock(self, connection: psycopg.Connection[object], seconds: float) -> None:

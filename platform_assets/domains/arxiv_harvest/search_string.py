@@ -14,15 +14,15 @@ from platform_assets.base.errors import PlatformError
 FIELDS = {"author": "au", "title": "ti", "journal": "jr"}
 """Prefix of each field in a search string."""
 LONGEST = 500
-"""Characters of a value. A search string is part of an address, and servers limit the length of addresses."""
+"""Maximum characters of a value. A search string is part of an address, and servers limit its length."""
 SEARCHABLE = r"""[^\s"\\\u0000-\u001f\u007f-\u009f\ufeff]"""
 """Pattern of a character that can be searched for. Written so that Python and JavaScript read it alike."""
-# A quote ends a phrase, a backslash may escape one, and control characters are no part of a phrase.
+# A quote ends a phrase, a backslash may escape one, and control characters cannot be part of a phrase.
 _SPECIAL = re.compile(r"""["\\\u0000-\u001f\u007f-\u009f\ufeff]""")
 
 
 class SearchRefused(PlatformError):  # noqa: N818 - the name is clear without the suffix Error
-    """The values of a search cannot be searched for.
+    """The values cannot be used in a search.
 
     Attributes
     ----------
@@ -42,8 +42,8 @@ def search_string(author: str = "", title: str = "", journal: str = "") -> str:
     """Return the search string for papers that match all given values.
 
     Each value becomes a quoted phrase, for example `au:"del maestro" AND ti:"superfluid helium"`. Quotes, backslashes
-    and control characters of a value become blanks, so a value cannot end its phrase. A value with nothing else counts
-    as empty.
+    and control characters of a value become blanks, so a value cannot end its phrase. A value that contains only such
+    characters counts as empty.
 
     Raises
     ------

@@ -52,7 +52,7 @@ def search_arxiv(
     Raises
     ------
     SearchRefused
-        No value is given, or a value cannot be searched for.
+        No value is given, or a value cannot be used in a search.
     UpstreamError
         arXiv gave no usable answer in time. `upstream_status` is the HTTP status of its last answer, or None.
     SourceError
@@ -73,14 +73,14 @@ def search_arxiv(
 
 @contextmanager
 def open_arxiv(sources: Sources, database: Database) -> Iterator[Arxiv]:
-    """Open the configured server; with `PLATFORM_SOURCES=demo` and no address, a local one with sample papers.
+    """Open the configured server; with `PLATFORM_SOURCES=demo` and no address, open a local server with sample papers.
 
     Parameters
     ----------
     sources
         The settings.
     database
-        Holds the pace of requests.
+        Database in which processes coordinate the pace of their requests.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def open_arxiv(sources: Sources, database: Database) -> Iterator[Arxiv]:
             url, interval = api_url(settings.arxiv_base_url), _interval(settings, server)
         pace = Pace(database, server, interval)
         headers = {"User-Agent": user_agent(settings.arxiv_contact), "Accept": "application/atom+xml"}
-        # A connection that is kept open would count as a second one while another process sends a request.
+        # A connection that is kept open would be a second connection while another process sends a request.
         http = stack.enter_context(HttpClient("arXiv", headers, turn=pace.turn, keep_connections=False))
         yield Arxiv(http, url, server)
 

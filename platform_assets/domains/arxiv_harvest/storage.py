@@ -1,7 +1,7 @@
 """Storage of searches: queries, papers and results in PostgreSQL.
 
 A search is stored in one transaction, so readers see all of its results or none. Results are numbered without gaps in
-the order of storage, so a page of results is found by its first number and costs the same everywhere.
+the order of storage, so a page of results is found by its first number, and every page takes the same time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Search:
     asked_at
         Time of the query.
     status
-        HTTP status of arXiv's answer; None if none came.
+        HTTP status of arXiv's answer; None if there was no answer.
     total
         Number of results that arXiv has; None if the search failed.
     papers
@@ -181,7 +181,7 @@ class Searches:
         return int(self._rows(select(func.count()).select_from(QUERIES))[0][0])
 
     def inconsistencies(self) -> tuple[int, int]:
-        """Return the number of queries with more or fewer results than they say, and of gaps in the numbering."""
+        """Return the number of queries with a wrong number of results, and the number of gaps in the numbering."""
         stored = select(RESULTS.c.query_id, func.count().label("found")).group_by(RESULTS.c.query_id).subquery()
         wrong = (
             select(func.count())
@@ -204,7 +204,7 @@ def _known_ids(connection: Connection, arxiv_ids: Sequence[str]) -> set[str]:
 def _take_numbers(connection: Connection, results: int) -> int:
     """Reserve the next numbers of results, and return the last of them.
 
-    The counter's row stays locked until the transaction ends. A rollback also takes back the numbers.
+    The counter's row stays locked until the transaction ends. A rollback also undoes the reservation.
     """
     count = insert(RESULT_COUNT).values(id=1, results=results)
     statement = count.on_conflict_do_update(

@@ -38,7 +38,8 @@ LOAN_DAYS = 730
 NO_JOB_DAYS = 365_243
 FIRST_LOAN_ID = 1_000
 FIRST_CLIENT_ID = 5_000_001
-# The real file has 3.7. In a small sample, that would leave too few profiles for a reliable result of the gate.
+# The real file has 3.7 clients per profile, which in a small sample would leave too few profiles for a reliable result
+# of the gate.
 CLIENTS_PER_PROFILE = 1.5
 MOST_LOANS = 61
 SHARE_OF_PENSIONERS = 0.165

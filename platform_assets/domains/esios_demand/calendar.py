@@ -33,7 +33,7 @@ Rounded from the municipal register of Spain's statistical office INE, 1 January
 """
 DAY = timedelta(days=1)
 MOSTLY = 0.5
-"""Smallest part of the population with a day off for which the day counts as a day off."""
+"""Smallest part of the population that must be off, so that the day counts as a day off."""
 SATURDAYS, SUNDAYS, WORKDAYS = "saturday", "sunday", "workday"
 
 

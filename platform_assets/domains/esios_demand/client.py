@@ -149,7 +149,8 @@ class Esios:
         """
         params = {
             "start_date": _text(month.start),
-            # The end is inclusive. With the start of the last hour, the mean of that hour would be its first quarter.
+            # The end is inclusive. If it were the start of the last hour, the mean of that hour would cover only its
+            # first quarter.
             "end_date": _text(month.end - LAST_MOMENT),
             "time_trunc": "hour",
             # By default, the API returns the sum of the four values of an hour.

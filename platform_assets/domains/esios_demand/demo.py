@@ -74,7 +74,7 @@ class DemoSeries:
     missing
         Hours without a value.
     updated_at
-        Time of the last update; None: this morning.
+        Time of the last update; None for this morning.
     """
 
     quarter_hourly: bool = True
@@ -152,7 +152,7 @@ def _weather(day: date) -> float:
 
 
 def _bounded(value: float) -> float:
-    """Compress values near the limits. If they were cut off, equal values would fail the check for flat lines."""
+    """Compress values near the limits. If they were clipped, they would be equal and fail the check for flat lines."""
     low, high = LOW_MW + MARGIN_MW, HIGH_MW - MARGIN_MW
     if value < low:
         return LOW_MW + MARGIN_MW * math.exp((value - low) / MARGIN_MW)

@@ -19,8 +19,8 @@ TIME = "%Y-%m-%d %H:%M:%S"
 def write(table: Expression, folder: Path) -> tuple[Path, int]:
     """Write all rows, ordered by time, and return the path of the file and the number of rows.
 
-    The file is UTF-8, with the columns of the table. Times are in UTC. The file is replaced atomically, so
-    readers never see a part of it.
+    The file is UTF-8, with the columns of the table. Times are in UTC. The file is replaced atomically, so readers
+    never see an incomplete file.
 
     Raises
     ------

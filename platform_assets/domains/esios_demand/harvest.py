@@ -38,7 +38,7 @@ NOT_RETURNED, OLDER = "not_returned_any_more", "older_than_stored"
 
 @dataclass
 class Merged:
-    """The hours of the harvested months, merged with the stored ones, and what the harvest changed.
+    """The hours of the harvested months, merged with the stored hours, and the changes.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Merged:
 
 
 def harvest(esios: Esios, tables: TableStore, keys: Sequence[str]) -> Rows:
-    """Read months from the API, and return their rows merged with the stored ones.
+    """Read months from the API, and return their rows merged with the stored rows.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def harvest(esios: Esios, tables: TableStore, keys: Sequence[str]) -> Rows:
     UpstreamError
         The API gave no usable answer.
     TableError
-        The table contains another series, or one of the table and the API has sample data and the other real data.
+        The table contains another series, or the harvest would mix sample data with real data.
     """
     months = [Month.with_key(key) for key in keys]
     stored = read_stored(tables, keys, esios.series, demo=esios.server == DEMO)

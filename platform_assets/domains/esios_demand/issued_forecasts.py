@@ -69,7 +69,7 @@ class IssuedForecasts:
             return max(cursor.rowcount, 0)
 
     def last_day(self) -> date | None:
-        """Return the newest local day with a forecast; None without any.
+        """Return the newest local day with a forecast; None if there is none.
 
         Raises
         ------

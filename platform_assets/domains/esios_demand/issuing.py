@@ -1,9 +1,9 @@
 """Issue the forecast of the next local day, with the champion.
 
 The interval of a forecast is the interval of the model, multiplied by a factor that adapts to the coverage of the last
-forecasts. It grows after a day on which more than 10 % of the hours were outside, and shrinks after all other days.
-This is the quantile tracker of Angelopoulos, Candès and Tibshirani, "Conformal PID Control for Time Series Prediction"
-(2023), on a log scale.
+forecasts. The factor grows after a day on which more than 10 % of the hours were outside, and shrinks after all other
+days. This is the quantile tracker of Angelopoulos, Candès and Tibshirani, "Conformal PID Control for Time Series
+Prediction" (2023), on a log scale.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def issue(
 
 
 def adopt_lost(issued: IssuedForecasts, tables: TableStore) -> None:
-    """Copy forecasts that only the lake has to the database, which was restored from an older backup.
+    """Copy forecasts from the lake if the database lacks them, because it was restored from an older backup.
 
     Otherwise a day could be forecast again, perhaps by another model version.
 

@@ -70,7 +70,7 @@ def _jumps(values: Mapping[datetime, float], examined: Sequence[datetime]) -> li
 
 
 def _flat_lines(values: Mapping[datetime, float], examined: Sequence[datetime]) -> list[tuple[datetime, int]]:
-    """Return first hour and length of each run of equal consecutive hours that contains an examined hour."""
+    """Return the first hour and the length of each run of equal consecutive hours that contains an examined hour."""
     found: dict[datetime, int] = {}
     for at in examined:
         first = at

@@ -1,4 +1,4 @@
-"""Access to the ESIOS API: the configured server, or a local one with sample data."""
+"""Access to the ESIOS API: the configured server, or a local server with sample data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIMITS = Limits(read_seconds=60.0)
 
 @contextmanager
 def open_esios(sources: Sources, limits: Limits = LIMITS) -> Iterator[Esios]:
-    """Open the configured server; with `PLATFORM_SOURCES=demo` and no address, a local one with sample data.
+    """Open the configured server; with `PLATFORM_SOURCES=demo` and no address, open a local server with sample data.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def load(
     forecast: Expression, engine: Engine, target: SqlTarget, report: Callable[[str], None], *, demo: bool
 ) -> Loaded:
-    """Load all hours of the forecast. Hours that are equal in the table are not written again.
+    """Load all hours of the forecast. Hours that the table already has with the same values are not written again.
 
     Parameters
     ----------

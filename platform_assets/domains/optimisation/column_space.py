@@ -66,7 +66,7 @@ class ColumnSpace:
         else:
             _, places, letters = (values.fill_null("") if values.null_count else values).buffers()
             kind = self._offsets.dtype
-            # The offsets of a copy made by `fill_null` begin at 0. Otherwise the array may be a slice of another.
+            # `fill_null` makes a copy, whose offsets begin at 0. Without it, the array may be a slice with an offset.
             new = np.frombuffer(places, kind, rows + 1, values.offset * kind.itemsize if not values.null_count else 0)
             self._offsets[self._at + 1 : self._at + rows + 1] = new[1:] - new[0] + self._used
             taken = int(new[-1] - new[0])

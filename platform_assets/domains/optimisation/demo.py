@@ -54,7 +54,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
     path
         The file to write, atomically.
     rows
-        Lines after the header, bad ones included.
+        Lines after the header, including bad lines.
     seed
         Random seed.
 
@@ -83,7 +83,7 @@ def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
     path
         The file to write, atomically.
     rows
-        Lines after the header, bad ones included.
+        Lines after the header, including bad lines.
     seed
         Random seed.
 
@@ -107,7 +107,7 @@ def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def _lines(rows: int, seed: int) -> tuple[list[list[str]], list[int]]:
-    """Make good lines, and choose the places of the odd ones."""
+    """Make good lines, and choose the places of the odd lines."""
     import numpy as np
 
     if rows < 1:

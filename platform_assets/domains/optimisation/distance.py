@@ -124,7 +124,7 @@ def _processors() -> int:
 
 @cache
 def _compiled() -> Kernel:
-    """Compile the kernel, or load it from numba's cache beside this file or in the user's cache folder."""
+    """Compile the kernel, or load it from numba's cache next to this file or in the user's cache folder."""
     from numba import njit, types
     from numba.extending import register_jitable
 

@@ -32,7 +32,7 @@ class Facts:
     kind
         Type of the values.
     remembers
-        Whether to collect the different values, as long as they repeat.
+        Whether to collect the distinct values, as long as values repeat.
     """
 
     def __init__(self, kind: pa.DataType, *, remembers: bool = True) -> None:
@@ -78,7 +78,7 @@ class Facts:
             self._remembers, self.distinct = False, None
 
     def measure(self, values: pa.Array) -> None:
-        """Rule out the forms that cannot hold these values, none of which is null."""
+        """Rule out the forms that cannot hold these values, which do not contain nulls."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -291,7 +291,7 @@ def _smallest_integer(low: int, high: int) -> pa.DataType:
 
 
 def _digits_needed(values: NDArray[np.float64], so_far: int | None, large: float) -> int | None:
-    """Return the fewest decimal places that represent all values exactly; None if none do."""
+    """Return the fewest decimal places that represent all values exactly; None if there is no such number."""
     import numpy as np
 
     if so_far is None:
@@ -316,7 +316,7 @@ def from_bits(values: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def without_idle_mask(values: pa.Array) -> pa.Array:
-    """If nothing is null, drop the validity mask that Arrow's look-ups always create."""
+    """If no value is null, drop the validity mask that Arrow's look-ups always create."""
     import pyarrow as pa
 
     if values.null_count:
@@ -368,7 +368,7 @@ def restored(data: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def all_true(truths: pa.Array) -> bool:
-    """Whether no value is false; a null does not count as false."""
+    """Whether all values are true or null."""
     import pyarrow.compute as pc
 
     return bool(pc.all(truths, min_count=0).as_py())

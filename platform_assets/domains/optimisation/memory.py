@@ -43,9 +43,9 @@ def read_small(path: Path, encoding: str | None = None, types: Mapping[str, pa.D
     """Read a CSV or parquet file; memory holds only the small table and a small part of the file.
 
     The file is read twice: first to infer the column types, then to fill the columns. Without a stated type, a text
-    column becomes whole numbers, float64, truth values or stays text, as in pandas. Unlike pandas, no value is lost:
-    `NA` among texts, numbers with leading zeros and whole numbers beyond uint64 stay texts, and whole numbers stay
-    whole if some are missing.
+    column is converted to whole numbers, float64 or truth values, or stays text, as in pandas. Unlike pandas, no value
+    is lost: `NA` among texts, numbers with leading zeros and whole numbers beyond uint64 stay texts, and whole numbers
+    stay whole if some are missing.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ PIECE = 1 << 17
 LARGE = 4
 """Factor for the batch size of the first pass. Larger batches are faster, and the table takes no memory yet."""
 FEWEST_PIECES = 64
-"""Pieces of a CSV file below which the factor is reduced, so that a piece is small compared with the table."""
+"""If a CSV file has fewer pieces, the factor is reduced, so that a piece is small compared with the table."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ def plain_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def sparing() -> Iterator[None]:
-    """Let Arrow allocate from the system, because its own allocator holds on to freed megabytes.
+    """Let Arrow allocate from the system, because its own allocator keeps megabytes of freed memory.
 
-    Arrow has one allocator per process. Another thread that allocates during this time also uses the system's, which is
-    slower but safe, because a buffer is freed where it was allocated.
+    Arrow has one allocator per process. Another thread that allocates during this time also uses the system allocator,
+    which is slower but safe, because a buffer is freed where it was allocated.
     """
     import pyarrow as pa
 
@@ -97,7 +97,7 @@ def one_by_one(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def open_table(path: Path, encoding: str | None) -> TableFile:
-    """Open a CSV or parquet file; its first bytes tell which it is.
+    """Open a CSV or parquet file; its first bytes show the format.
 
     Raises
     ------

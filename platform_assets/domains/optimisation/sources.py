@@ -50,7 +50,7 @@ def read_distances(sources: Sources, engine: Engine) -> Landed:
 
 
 def _landed(declared: DeclaredSource, setting: str, sources: Sources, engine: Engine) -> Landed:
-    """Land a file in any encoding. A guessed encoding is a remark, because other encodings give other letters."""
+    """Land a file in any encoding. A remark reports a guessed encoding, because a wrong guess gives wrong letters."""
     encoding = getattr(sources.settings_of(OptimisationSettings), setting)
     landed = land(sources.find(declared), engine, reader=any_encoding(encoding))
     if encoding or landed.source.demo or landed.encoding in {PARQUET, *MARKED}:
@@ -88,7 +88,7 @@ def _distances(rows: Expression, engine: Engine) -> Expression:
 def read_compact(sources: Sources, engine: Engine) -> tuple[Landed, SmallTable]:
     """Land the hotels, and read them into a small table. The landed rows are those of the small table.
 
-    The engine reads the small table where it is, so it is never decompressed as a whole.
+    The engine reads the small table in place, so the table is never decompressed as a whole.
 
     Raises
     ------

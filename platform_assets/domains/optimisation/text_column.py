@@ -62,7 +62,7 @@ class TextColumn:
             self._missing += pc.is_in(texts, words).true_count
 
     def _new(self, texts: pa.Array) -> pa.Array:
-        """Return the different texts that were not seen before, or all different ones if texts hardly repeat."""
+        """Return the distinct texts that were not seen before, or all distinct texts if texts hardly repeat."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

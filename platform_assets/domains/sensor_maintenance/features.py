@@ -37,8 +37,8 @@ def newest_per_device(predictions: ir.Table) -> ir.Table:
     """Return the newest decision of each device.
 
     The newest decision is that for the latest reading. If the time of a reading is unknown, the time of the prediction
-    is used. The same holds for a reading that is later than its prediction, because then the device's clock is wrong.
-    Ties go to the later prediction, then to the larger digest and line.
+    is used instead. It is also used if the reading is later than its prediction, because then the device's clock is
+    wrong. Ties go to the later prediction, then to the larger digest and line.
 
     Parameters
     ----------
