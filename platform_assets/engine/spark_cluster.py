@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
 
 CONNECT = "sc://"
-# Spark's names for DuckDB's types; names that are missing here are equal.
+# Spark's names for DuckDB's types; types that are not listed have the same name in both.
 _SPARK_TYPES = {
     "VARCHAR": "STRING",
     "BLOB": "BINARY",

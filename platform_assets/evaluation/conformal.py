@@ -123,7 +123,7 @@ def widths(residuals: ArrayLike, groups: NDArray[Any] | None, declared: Interval
 
 
 def _plain(key: Any) -> Group:
-    """Return a value of NumPy as one of Python, which an artefact can store."""
+    """Convert a NumPy value to a Python value, which an artefact can store."""
     plain: Group = key.item() if hasattr(key, "item") else key
     return plain
 

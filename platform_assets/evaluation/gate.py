@@ -230,7 +230,7 @@ def _kept(criterion: Criterion, estimates: Mapping[str, Estimate]) -> Reason:
 
 
 def keeps_up(demand: NotWorse, differences: Mapping[str, Estimate]) -> Reason:
-    """Test whether a challenger is not worse than the champion.
+    """Test that a challenger is not worse than the champion.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Rules that split a model's examples into training set, holdout and folds. A model's declaration names one.
+"""Rules that split a model's examples into training set, holdout and folds. Each model's declaration names its rule.
 
 `GroupSplit` holds out whole groups, and the newest rows if examples have times. `StratifiedSplit` holds out the same
 share of each class.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class SplitRule(Protocol):
-    """A rule for splitting examples, and for recognising later which of them a version was not trained on."""
+    """A rule that splits examples, and later recognises the examples that a version was not trained on."""
 
     @property
     def group(self) -> str:
@@ -64,7 +64,7 @@ class SplitRule(Protocol):
 
 @dataclass(frozen=True)
 class GroupSplit:
-    """Holds out whole groups by a stable hash, and of these the newest rows if examples have times.
+    """Holds out whole groups by a stable hash. If examples have times, only the newest rows of these groups.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ class StratifiedSplit:
     Attributes
     ----------
     group
-        Column of the group key. Give equal examples equal keys, so that none is on both sides.
+        Column of the group key. Give equal examples equal keys, so that they stay on one side.
     share
         Share of each class that is held out; above 0, below 1.
     seed

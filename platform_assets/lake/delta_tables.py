@@ -256,7 +256,7 @@ class TableStore:
         Raises
         ------
         TableError
-            A column of the table is missing or has another type, or as in `publish`.
+            A column of the table is missing or has another type, or a case listed for `publish`.
         """
         return publish(self._location, Publication(name, staged, metadata or {}, lineage=lineage, batch=batch))
 

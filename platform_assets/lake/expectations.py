@@ -1,6 +1,6 @@
 """Expectations: facts about a table as data, checked with Great Expectations.
 
-A fact about single rows also has an Ibis predicate, by which `quarantine.py` finds the rows that break it.
+A fact about single rows also has an Ibis predicate, with which `quarantine.py` finds the rows that break it.
 `assets.py` turns judgements into Dagster's check results.
 """
 

@@ -33,10 +33,10 @@ _FORMS = (
 )
 """Pattern that a text must match, by the type test of its column (a method of Ibis types)."""
 _EXACT = {"float64": 1 << 53, "float32": 1 << 24}
-"""Number from which on a float no longer represents every whole number, by float type."""
+"""Number above which a float cannot represent every whole number, by float type."""
 
 _PYTHON_TIMES = (-62_135_596_800, 253_402_300_799)
-"""First and last second of the years 1 to 9999 in UTC, since 1970."""
+"""First and last second of the years 1 to 9999 in UTC, as seconds since 1970."""
 
 
 def typed_rows(rows: ir.Table, schema: TableSchema) -> ir.Table:

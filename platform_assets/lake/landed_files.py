@@ -26,7 +26,7 @@ LANDED_AT_COLUMN = Column(LANDED_AT, "timestamp('UTC')", "Time at which the plat
 
 @dataclass(frozen=True)
 class LandedFiles:
-    """The files whose rows are in the lake. A query reads all rows, so a run makes one only after a crash.
+    """The files whose rows are in the lake. A query reads all rows, so a run queries only after a crash.
 
     Parameters
     ----------

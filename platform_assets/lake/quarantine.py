@@ -38,7 +38,7 @@ class Sifted:
     typed
         The staged rows behind the expressions.
     doubled
-        The staged keys that several rows have.
+        The staged keys that several rows share.
     incoming
         All rows except dropped copies: the schema's columns (null where a value is not of
         its type), `source_line` and `broken_rules` (names, comma-separated; empty for good rows).

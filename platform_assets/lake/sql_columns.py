@@ -1,4 +1,4 @@
-"""Columns of an SQL target: what each stores, and the conversion of the rows' values into it.
+"""Columns of an SQL target: their types and limits, and the conversion of the rows' values to them.
 
 A value is loaded only if the column stores exactly this value. Otherwise the load is refused, with the value and its
 row in the message.
@@ -85,7 +85,7 @@ class TargetColumn:
 
 
 def storage_of(kind: TypeEngine[Any], dialect: str) -> Storage | None:
-    """Return what a column of a SQLAlchemy type stores; None for types that the loader does not support."""
+    """Return the storage of a column of a SQLAlchemy type; None for types that the loader does not support."""
     import sqlalchemy as sa
 
     name = type(kind).__name__.upper()
@@ -202,7 +202,7 @@ def _is_long_enough(storage: Storage, length: int) -> bool:
 
 
 def convert(rows: pa.RecordBatch, columns: Sequence[TargetColumn], key: Sequence[str]) -> pa.Table:
-    """Return the rows as the target stores them, with its column names.
+    """Convert the rows to the types and column names of the target.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ class Sources:
         return Source(source.variable, uri, unpacked=self.size_limit) if uri else None
 
     def find(self, source: DeclaredSource) -> Source:
-        """Return the source that the variable is set to. Without one, return sample data if they are allowed.
+        """Return the source that the variable is set to. If it is not set, return sample data if allowed.
 
         Raises
         ------

@@ -1,8 +1,8 @@
 """Landed rows: a source file as rows of texts or plain values, each with its line or row number.
 
 A file that cannot be read to its end is refused with the reason. An unreadable line becomes a row with an error.
-`source_files.py` fetches the file. `csv_records.py`, `parquet_files.py` and `sqlite_files.py` read it. The room `lake`
-gives the fields their declared types.
+`source_files.py` fetches the file. `csv_records.py`, `parquet_files.py` and `sqlite_files.py` read it. The package
+`lake` gives the fields their declared types.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Landed:
         The file.
     rows
         The columns of the file, with names in lower case (CSV: all text, null where empty), and the platform's own
-        columns, which `row_writer.py` describes: `source_line`, `source_error`, `source_text`, and where they apply
+        columns, which `row_writer.py` describes: `source_line`, `source_error`, `source_text`, and, for some formats,
         `source_lines` and `source_unreadable`.
     digest
         SHA-256 of the unpacked file.
@@ -116,7 +116,7 @@ def land(source: Source, engine: Engine, unpacking: Unpacking | None = None, rea
         Extracts the file from an archive. If None, a packed file is recognised by its first bytes and unpacked.
     reader
         Reads the file: `table_rows` for CSV in UTF-8 and parquet (the default), `any_encoding` for CSV in any
-        encoding, or what `sqlite_files.sqlite_rows` returns.
+        encoding, or the result of `sqlite_files.sqlite_rows`.
 
     Raises
     ------

@@ -85,7 +85,7 @@ def opened_sqlite(file: Path, table: str, columns: Sequence[str], called: str) -
     table
         A table that it must have. A view does not count.
     columns
-        Columns that the table must have, in any case.
+        Columns that the table must have. Upper and lower case are equal.
     called
         Name of the file in messages.
 
@@ -141,7 +141,7 @@ def _demand_all_pages(head: bytes, size: int, called: str) -> None:
 def _demand_whole(database: sqlite3.Connection, called: str) -> None:
     database.execute("PRAGMA trusted_schema = OFF")
     database.execute("PRAGMA cell_size_check = ON")
-    # The check also finds pages that are used twice, because a few of them could yield any number of rows.
+    # The check also finds pages that are used twice. A few such pages could yield any number of rows.
     [(found,)] = database.execute("PRAGMA integrity_check(1)").fetchall()
     if _name(found) != "ok":
         raise DamagedDatabaseError(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WIDE = 5
-"""Number of columns from which a line of free text hardly ever has as many fields as a row."""
+"""From this number of columns on, a line of free text is very unlikely to have as many fields as a row."""
 FEWEST_COMMAS = 3
 """Commas that the lines must have in all to count as rows. In a narrow table, free text may have one comma per line."""
 # The quantifier is possessive, so that an escaped quote is never taken for the closing one.

@@ -51,8 +51,8 @@ class FittedModel:
     Attributes
     ----------
     estimator
-        A scikit-learn estimator that `output` can ask. It takes a frame of the features, or a matrix (n, features) if
-        all features are float64 and it has no `feature_names_in_`.
+        A scikit-learn estimator with the method that `output` calls. It takes a frame of the features, or a matrix
+        (n, features) if all features are float64 and it has no `feature_names_in_`.
     features
         Column names in the order of the fit.
     golden_rows

@@ -100,7 +100,7 @@ class MlflowRegistry:
     artifact_root
         Folder of the runs' files if the tracking URI is a database; None if a tracking server chooses it.
     lock
-        Function from a name to a lock. One process can hold the lock, and its end releases the lock.
+        Function from a name to a lock. One process at a time can hold it. It is released when the process ends.
     scratch
         Folder for temporary files; by default the system's.
     client
@@ -140,7 +140,7 @@ class MlflowRegistry:
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
         """Return the version with a fingerprint, or None."""
         found = self._search(f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'")
-        # The oldest one: MLflow's client repeats a request whose response is lost, which can create a second version.
+        # Take the oldest: MLflow's client repeats a request whose response was lost, which can create two versions.
         return min(_readable(found), key=lambda version: version.version, default=None)
 
     def version(self, name: str, number: int) -> ModelVersion:
@@ -251,7 +251,7 @@ class MlflowRegistry:
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         client = MlflowClient(self._uri, self._uri)
         if self._artifact_root:
-            # Only now, because the new client has created MLflow's own experiment in a new database.
+            # After the client, because it creates MLflow's own experiment in a new database.
             follow_home(self._uri, Path(self._artifact_root))
         return client
 
@@ -269,7 +269,7 @@ class MlflowRegistry:
                     return found
 
     def _names(self) -> list[str]:
-        # Listed by version, because a killed process can leave a model without versions.
+        # Search versions, not models, because a killed process can leave a model without versions.
         return sorted({found.name for found in self._search()})
 
     def _made(self, registration: Registration) -> ModelVersion:

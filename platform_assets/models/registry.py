@@ -1,4 +1,4 @@
-"""The model registry: versions of models, what is needed to evaluate and reproduce them, and aliases.
+"""The model registry: versions of models, the data to evaluate and reproduce them, and aliases.
 
 `ModelRegistry` is the interface. `MemoryRegistry` is for tests and demonstrations, and `mlflow_registry.py` is for
 production. The model itself is an artefact (`artefact_store.py`). Decisions are in the ledger, because an alias has
@@ -32,9 +32,9 @@ PREFIX = "platform."
 TABLES_TAG = f"{PREFIX}tables"
 """Tag with the tables of the training: JSON, table name to version in the lake."""
 ERASED_TAG = "erased"
-"""Tag of a version that learned from a person whose data were erased: the number of the erasure, and when."""
+"""Tag of a version that learned from a person whose data were erased: number and time of the erasure."""
 IMPORTED_TAG = "imported"
-"""Tag of a version of another environment: where it comes from. Its training tables are not in this lake."""
+"""Tag of a version from another environment: its origin. Its training tables are not in this lake."""
 UNDONE_TABLES = "undone_tables"
 """Tag of a version: the versions of tables that it was trained on and that were undone later, as JSON."""
 _NAME = re.compile(r"[\w.-]+")

@@ -37,7 +37,7 @@ THREADS = min(2, os.cpu_count() or 1)
 CACHED_TEXTS = 16_384
 """Number of vectors that an encoder keeps, 25 MB for 384 numbers each.
 
-Training encodes each text once, although it is part of several folds. If there are more, some are encoded again.
+Training encodes each text once, although it is part of several folds. If there are more texts, some are encoded again.
 """
 MOST_TOKENS = 256
 """Longest text, in tokens, if the tokenizer sets no limit. The rest of the text is ignored."""

@@ -1,4 +1,4 @@
-"""Measure all models and all tables, and judge what was measured: the rows of the tables in `schemas.py`."""
+"""Measure and judge all models and tables. The results are the rows of the tables in `schemas.py`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def measure_models(
     Parameters
     ----------
     sources
-        What the measurements are read from.
+        Sources of the measurements.
     specs
         Declarations of the models.
     history

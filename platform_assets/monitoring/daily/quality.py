@@ -50,7 +50,7 @@ def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
     import numpy as np
 
     found = np.array([(one.disagreeing, one.labelled - one.disagreeing) for one in counts])
-    # Today's counts are the corrected ones, so a day has no more of them than later days.
+    # Later counts include corrections, so limit the counts of each day to those of later days.
     lowest = np.minimum.accumulate(found[::-1])[::-1]
     capital = np.full(len(STAKES), -np.inf)
     for wrong, right in np.diff(lowest, axis=0, prepend=[[0, 0]]):

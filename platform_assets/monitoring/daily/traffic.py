@@ -165,7 +165,7 @@ def _filled(query: str, table: PredictionTable) -> bytes:
     return (
         sql.SQL(query)
         .format(
-            # The last column is the time of the prediction; earlier ones are the time that it is about.
+            # The last column is when the prediction was made; earlier columns are the time that it predicts.
             at=column(table.at[-1]),
             score=column(table.score),
             version=column(table.version),

@@ -147,7 +147,7 @@ def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> t
     counts = in_week.T @ known
     with np.errstate(invalid="ignore", divide="ignore"):
         overall = filled.sum(axis=0) / total
-        # A weekday without values is predicted from all others.
+        # A weekday without values is predicted from the other weekdays.
         means = np.where(counts > 0, in_week.T @ filled / counts, overall)
         rest = np.where(known, earlier - means[weekdays], 0.0)
         squares = (rest**2).sum(axis=0)
