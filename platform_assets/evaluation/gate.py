@@ -169,7 +169,7 @@ class Verdict:
     Attributes
     ----------
     reasons
-        One result per criterion, then that of the comparison.
+        One result per criterion, then the result of the comparison.
     """
 
     reasons: tuple[Reason, ...]

@@ -128,7 +128,7 @@ class GroupSplit:
 class StratifiedSplit:
     """Holds out the same share of each class: shuffled by a seeded hash, and stable when rows are added.
 
-    The groups of each class are ranked by the hash of seed and key, and those with the lowest ranks are held out. A
+    The groups of each class are ranked by the hash of seed and key, and the lowest ranks are held out. A
     group belongs to the class of most of its rows. New rows move only groups near the boundary to the other side. Each
     version therefore records the boundary.
 
@@ -236,7 +236,7 @@ class StratifiedSplit:
         return [(np.flatnonzero(folded != fold), np.flatnonzero(folded == fold)) for fold in range(count)]
 
     def held_out(self, recorded: Mapping[str, Any], examples: Frame, labels: Labels) -> NDArray[np.bool_]:
-        """Return which rows a version held out: those of groups whose hash is below the recorded boundary.
+        """Return which rows a version held out: the rows of groups whose hash is below the recorded boundary.
 
         Raises
         ------

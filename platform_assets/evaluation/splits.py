@@ -67,7 +67,7 @@ class Split:
     holdout
         Indices of the held-out rows, ascending, int64.
     left_out
-        Number of rows in neither: old rows of held-out groups, and new rows of other groups.
+        Number of rows in neither set: old rows of held-out groups, and new rows of other groups.
     cut
         Midnight of the first day of the holdout, in the time zone of the times; None without times.
     recorded

@@ -63,7 +63,7 @@ class TableStore:
         self._pins: Mapping[str, TableVersion | None] = {}
 
     def pinned(self, versions: Mapping[str, TableVersion | None]) -> TableStore:
-        """Return a view of the store that reads these versions instead of the newest ones.
+        """Return a view of the store that reads these versions instead of the newest versions.
 
         Parameters
         ----------

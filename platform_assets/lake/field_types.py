@@ -128,7 +128,7 @@ def _form(kind: dt.DataType) -> str:
         # DuckDB would round further digits.
         return rf"^\s*{_DIGITS}(\.\d{{0,{kind.scale or 0}}}0*)?\s*$"
     if kind.is_timestamp():
-        # A column with a time zone requires an offset. A column without one forbids it, because it would be lost.
+        # A column with a time zone requires an offset. Other columns forbid an offset, because it would be lost.
         return rf"^\s*{_DAY}{_CLOCK}{_ZONE}\s*$" if kind.timezone else rf"^\s*{_DAY}({_CLOCK})?\s*$"
     return next((form for is_kind, form in _FORMS if getattr(kind, is_kind)()), "")
 

@@ -37,7 +37,7 @@ class Storage:
     kind
         Kind of the values.
     arrow
-        Arrow type whose values are exactly those that the column can store; None if its values have no bounds.
+        Arrow type with exactly the values that the column can store; None if its values have no bounds.
     length
         Largest number of characters of a text; None for no limit.
     is_padded
@@ -242,7 +242,7 @@ def _require_present(rows: pa.RecordBatch, column: TargetColumn, key: Sequence[s
 
 
 def _stored(values: pa.Array, column: TargetColumn) -> tuple[pa.Array, pa.Array | None]:
-    """Return the values as they are stored, and a mask of the exact ones; None as the mask if all are exact."""
+    """Return the values as they are stored, and a mask of the exact values; None as the mask if all are exact."""
     import pyarrow as pa
 
     types = pa.types

@@ -1,4 +1,4 @@
-"""The Python and ODBC drivers of SQL targets: which one is used, and how to install a missing one."""
+"""The Python and ODBC drivers of SQL targets: the choice of a driver, and how to install a missing driver."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ DRIVERS = {
     "mysql": ("pymysql", "pyodbc"),
     "sqlite": ("pysqlite",),
 }
-"""The drivers of each dialect, the default first. `sql_connection.py` chooses the one for SQL Server."""
+"""The drivers of each dialect, the default first. `sql_drivers.py` chooses the driver for SQL Server."""
 PRODUCTS = {"mssql": "SQL Server", "postgresql": "PostgreSQL", "mysql": "MariaDB", "sqlite": "SQLite"}
 _PORT = re.compile(r"(?P<host>\[[^\]]+\]|[^,:\\]+)(?:[,:]\s*(?P<port>\d{1,5}))?")
 

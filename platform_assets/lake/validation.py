@@ -42,7 +42,7 @@ HISTORY = 10
 MOST_ROWS_IN_MEMORY = 5_000_000
 """Largest number of rows that Great Expectations checks. It holds the checked columns of all rows in memory."""
 LARGEST_CHANGE = 2
-"""Factor by which the row count may differ from the usual one."""
+"""Factor by which the row count may differ from the usual row count."""
 
 
 @dataclass(frozen=True)

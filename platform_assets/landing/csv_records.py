@@ -169,7 +169,7 @@ class _Splitter:
             yield self._as_it_is(whole) if self._is_ordinary(whole) else self._examined(whole)
 
     def _is_ordinary(self, piece: bytes) -> bool:
-        """Whether each line is a record by itself, apart from its number of fields, which Arrow checks."""
+        """Whether each line alone is a record, apart from its number of fields, which Arrow checks."""
         import numpy as np
 
         if b"\0" in piece:

@@ -60,7 +60,7 @@ class DeclaredApi:
     Attributes
     ----------
     name
-        Name of the API, for people.
+        Display name of the API.
     describe
         Function that returns which server the settings select, and raises a `SourceError` if a setting is missing.
     """
@@ -78,7 +78,7 @@ class Sources:
     settings
         The platform's settings.
     of_domains
-        Settings of domains, if already read. Missing ones are read from the environment on first use.
+        Settings of domains, if already read. Missing settings are read from the environment on first use.
     """
 
     settings: Settings

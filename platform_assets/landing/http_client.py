@@ -37,7 +37,7 @@ class UpstreamError(SourceError):
     upstream_status
         HTTP status of the source's last answer; None if no answer came.
     retry_after
-        Seconds that the source asks clients to wait; None if it does not say.
+        Seconds that the source asks clients to wait; None if it names no time.
     """
 
     status: ClassVar[int] = HTTPStatus.SERVICE_UNAVAILABLE
@@ -160,7 +160,7 @@ class HttpClient:
         params
             Query parameters, not yet encoded.
         read
-            Turns an answer into a value. It gets every status except those that are retried.
+            Turns an answer into a value. It receives every status that is not retried.
         seconds
             Longest time for all attempts together.
 

@@ -155,7 +155,7 @@ def _digest(file: Path) -> str:
 
 
 def table_rows(file: Path, source: Source, target: Path, *, declared: str = "", detects: bool = False) -> str:
-    """Copy the rows of a CSV or parquet file; the first bytes of the file tell which it is.
+    """Copy the rows of a CSV or parquet file; the first bytes of the file show its format.
 
     A CSV file must be in UTF-8, or in UTF-16 with a byte order mark. In UTF-8, invalid lines are unreadable.
 

@@ -50,11 +50,11 @@ class LandedTable(Protocol):
     """The table in which the files of a zone land; implemented by `lake/landed_files.py`."""
 
     def last_batch(self) -> int:
-        """Return the number of the last batch in the table; 0 without one."""
+        """Return the number of the last batch in the table; 0 if there is none."""
         ...
 
     def last_quarantined_batch(self) -> int:
-        """Return the number of the last batch in the quarantine; 0 without one."""
+        """Return the number of the last batch in the quarantine; 0 if there is none."""
         ...
 
     def files(self, digests: Collection[str] | None = None) -> dict[str, str]:
@@ -189,7 +189,7 @@ class SampleFiles:
     scratch: Path
 
     def ensure(self) -> set[str]:
-        """Write the files if the folder does not exist, and return the names of those that were written."""
+        """Write the files if the folder does not exist, and return the names of the written files."""
         if self.folder.exists():
             return set()
         own = OwnedFolder(self.scratch, "demo")

@@ -1,6 +1,6 @@
 """Parquet files as record batches of plain types, without a query engine.
 
-Each value is decoded; bounds in the footer are ignored because another program may have written wrong ones.
+Each value is decoded; bounds in the footer are ignored because another program may have written wrong bounds.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ ZONE_SECONDS = 15
 DISCOVER_SECONDS = 0.7
 """Time limit for reading files in one scan of a landing zone, in seconds."""
 ZONE_RETRY = (60, 5 * 60, 15 * 60, 60 * 60)
-"""Seconds to wait after each failed run of a zone's job; the last one repeats, because files keep coming."""
+"""Seconds to wait after each failed run of a zone's job; the last wait repeats, because files keep coming."""
 _KEY_DIGITS = 16
 _FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
@@ -70,7 +70,7 @@ class PublishedTables(Protocol):
     """The published tables; implemented by `lake.delta_tables.TableStore`."""
 
     def source_digest(self, name: str) -> str | None:
-        """Return the SHA-256 of the content that a table was made from; None without one."""
+        """Return the SHA-256 of the content that a table was made from; None if there is none."""
         ...
 
 

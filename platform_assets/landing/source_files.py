@@ -235,7 +235,7 @@ def _facts_of_stored(source: Source) -> Mapping[str, Any]:
 
 
 def marks_of(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return those facts about a file that change when it is written; empty if the store gives none."""
+    """Return the facts about a file that change when it is written; empty if the store gives none."""
     told = {name.lower(): value for name, value in facts.items()}
     marks = {name: str(told[name]) for name in _MARKS if told.get(name) is not None}
     return {"size": str(told.get("size")), **marks} if marks else {}

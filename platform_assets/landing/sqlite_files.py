@@ -116,7 +116,7 @@ def _connected(file: Path) -> sqlite3.Connection:
     # With immutable=1, SQLite takes no lock and ignores a journal next to the file.
     database = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
     database.text_factory = bytes
-    # A stored value is never longer than the file. The limit stops a generated column that computes longer ones.
+    # A stored value is never longer than the file. The limit stops a generated column that computes longer values.
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(file.stat().st_size, 1_000))
     return database
 

@@ -260,7 +260,7 @@ class ZoneFiles:
             )
 
     def unread(self, settle_seconds: float) -> dict[str, Look]:
-        """Return settled files whose content was not read yet, the oldest first, those with a problem last."""
+        """Return settled files whose content was not read yet, oldest first, and files with a problem last."""
         return {name: Look(size, marks) for name, size, marks in self._rows(_UNREAD, self.zone, settle_seconds)}
 
     def add(self, read: Mapping[str, tuple[Look, str]]) -> None:
@@ -310,7 +310,7 @@ class ZoneFiles:
         return [number for (number,) in self._rows(query, self.zone)]
 
     def claim(self, batch: int, most_files: int, most_bytes: int, run: str) -> None:
-        """Assign the oldest waiting files to a batch, at least one and at most these numbers of files and bytes."""
+        """Assign the oldest waiting files to a batch: at least one file, within the limits of files and bytes."""
         with self._writing() as connection:
             connection.execute(_CLAIM.encode(), [self.zone, most_files, batch, run, self.zone, most_bytes])
 

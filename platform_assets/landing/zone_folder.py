@@ -83,7 +83,7 @@ class ZoneFolder:
         return files, root.rstrip("/")
 
     def list(self) -> Listing:
-        """List the regular files of the zone. Hidden files, and those that are still being written, are left out.
+        """List the regular files of the zone. Hidden files, and files that are still being written, are left out.
 
         Raises
         ------

@@ -179,7 +179,7 @@ class FittedModel:
         ----------
         rows
             A frame that has the features among its columns, in any order, and is not changed; or one mapping per row
-            with plain values and None for missing ones.
+            with plain values and None for missing values.
 
         Raises
         ------

@@ -369,7 +369,7 @@ class MlflowRegistry:
 
 
 def _readable(found: Iterable[MlflowVersion]) -> Iterator[ModelVersion]:
-    """Yield the versions of the platform whose tags can be read; `unreadable_versions` names the others."""
+    """Yield the versions of the platform whose tags can be read; `unreadable_versions` names the other versions."""
     for version in found:
         if FINGERPRINT_TAG in version.tags:
             with suppress(RegistryError):

@@ -139,7 +139,7 @@ class ModelRegistry(Protocol):
         ...
 
     def ensure_challenger(self, name: str, number: int) -> None:
-        """Give the alias `challenger` to a version: the one that the newest training created or matched.
+        """Give the alias `challenger` to the version that the newest training created or matched.
 
         Raises
         ------

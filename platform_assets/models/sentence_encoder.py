@@ -121,7 +121,7 @@ class SentenceEncoder:
         import numpy as np
 
         tokens = self._tokenizer.encode(text)
-        # A tokenizer without special tokens returns none for an empty text, and a graph may need at least one.
+        # A tokenizer without special tokens returns no token for an empty text, and a graph may need one.
         ids = np.array([tokens.ids or [0]], dtype=np.int64)
         given = dict(zip(_INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True))
         [states] = self._session.run([self._output], {name: given[name] for name in self._inputs})

@@ -1,8 +1,8 @@
 """Mean of a loss from few labels and many predictions, with a valid confidence interval.
 
 The model itself estimates the loss of each prediction. The mean of these estimates over all predictions has little
-variance, and the labelled predictions correct its bias. A weight keeps the interval from being wider than that of the
-labels alone.
+variance, and the labelled predictions correct its bias. A weight keeps the interval from being wider than the
+interval from the labels alone.
 
 Source: Angelopoulos, Duchi and Zrnic, "PPI++: Efficient Prediction-Powered Inference", 2023,
 https://arxiv.org/abs/2311.01453.

@@ -31,14 +31,14 @@ STAKES = (0.9, 0.3, 0.1)
 
 @dataclass(frozen=True)
 class Disagreements:
-    """Numbers of labelled predictions, and of those that disagree with their label, since the promotion."""
+    """Since the promotion: number of labelled predictions, and of disagreements with their labels."""
 
     labelled: int
     disagreeing: int
 
 
 def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
-    """Return the evidence that the share of disagreements is above the tolerated one, in days.
+    """Return the evidence that the share of disagreements is above the tolerated share, in days.
 
     Parameters
     ----------
