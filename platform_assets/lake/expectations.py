@@ -45,7 +45,7 @@ class Expectation:
         Predicate that good rows satisfy, for a fact about single rows. As in Great Expectations, null counts as
         satisfied.
     blocking
-        Whether a failure prevents publishing. In a source, a fact about single rows never does.
+        Whether a failure prevents publishing. A fact about single rows of a source never does.
     """
 
     name: str

@@ -70,7 +70,7 @@ class TargetColumn:
     name
         Name in the target.
     storage
-        What the target stores.
+        Type and limits of the column in the target.
     is_nullable
         Whether the target accepts missing values.
     as_text

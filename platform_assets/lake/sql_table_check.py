@@ -61,7 +61,7 @@ def match_table(
     Raises
     ------
     SqlTargetError
-        There is no such table, or it differs. The message lists all differences.
+        There is no such table, or it does not fit the rows. The message lists all differences.
     """
     from sqlalchemy import inspect
 

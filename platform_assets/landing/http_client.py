@@ -148,7 +148,7 @@ class HttpClient:
         self._client.close()
 
     def get(self, url: str, params: Mapping[str, str], read: Callable[[Answer], Value], seconds: float) -> Value:
-        """Send a GET request, and return what `read` makes of the answer.
+        """Send a GET request, and return the result of `read` for the answer.
 
         Time-outs, lost connections, the statuses 408, 429 and 5xx, and answers for which `read` raises
         `TemporaryError` are retried.

@@ -188,7 +188,7 @@ def any_encoding(declared: str = "") -> Reader:
 
 
 def is_parquet(file: Path) -> bool:
-    """Whether a file begins as parquet does."""
+    """Whether a file begins like a parquet file."""
     with file.open("rb") as stream:
         return stream.read(len(MAGIC)) == MAGIC
 

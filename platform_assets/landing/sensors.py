@@ -1,4 +1,4 @@
-"""Sensors that launch jobs for incoming data: one watches a source, the other a landing zone.
+"""Sensors that launch jobs for incoming data: one for a source, and one for a landing zone.
 
 The sensor on a source launches a job until the table is made from the file's current content. The published table
 records from which content it was made. Dagster's history is not reliable for this: of two runs that load different

@@ -264,7 +264,7 @@ class ZoneFiles:
         return {name: Look(size, marks) for name, size, marks in self._rows(_UNREAD, self.zone, settle_seconds)}
 
     def add(self, read: Mapping[str, tuple[Look, str]]) -> None:
-        """Store the digests of files, by name, together with what was listed when they were read."""
+        """Store the digests of files, by name, together with their listed metadata."""
         if not read:
             return
         names, digests = list(read), [digest for _, digest in read.values()]

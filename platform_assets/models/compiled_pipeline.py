@@ -1,7 +1,7 @@
 """A fitted pipeline compiled to plain NumPy calculations, with bit-identical results.
 
 Each step of scikit-learn validates its input and its own state again, which takes nine tenths of the time for one row.
-A caller with a matrix of the right columns does not need these checks.
+These checks are unnecessary if the caller's matrix has the right columns.
 
 Import this module inside functions, because it imports scikit-learn.
 """

@@ -397,7 +397,7 @@ def refuse_field_tags(name: str, tags: Iterable[str]) -> None:
 
 
 def unknown(name: str, number: int, versions: Collection[ModelVersion], names: Iterable[str]) -> RegistryError:
-    """Return the error for a missing version, with the existing ones."""
+    """Return the error for a missing version, which lists existing versions."""
     if not versions:
         there = ", ".join(sorted(names)) or "none yet"
         return RegistryError(f"no model {name} is registered (registered: {there}); train it with the job train_{name}")

@@ -232,7 +232,7 @@ _EXAMPLES = (
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes. A service that runs from a bundle has none, because they need the database.
+    """Return the routes. A service that runs from a bundle lacks them, because they need the database.
 
     Parameters
     ----------
@@ -306,7 +306,7 @@ def _add_trace(routes: APIRouter, services: Services) -> None:
         """Trace an answer to the raw bytes behind it.
 
         Returns the features as served, the table versions, the rows with their files and lines, the model version with
-        its approval and training, and the runs that made each table. What is unknown is listed as missing.
+        its approval and training, and the runs that made each table. Unknown parts are listed as missing.
         """
         return Response(trace_as_json(services.tracer.trace(request_id, answer)), media_type=JSON)
 

@@ -112,7 +112,7 @@ def agreement_points(found: LabelledPredictions, threshold: float | None, every:
     threshold
         Threshold of the champion; None for a model that gives values.
     every
-        Share of disagreements over all predictions, as the probabilities estimate it.
+        Share of disagreements over all predictions, estimated from the probabilities.
     """
     import numpy as np
 

@@ -77,7 +77,7 @@ def traffic(connection: Connection, spec: ModelSpec, start: date, today: date) -
 
 
 def proxy(connection: Connection, spec: ModelSpec, champion: Promotion) -> Proxy:
-    """Return how often the predictions of a champion are wrong, as their probabilities estimate it."""
+    """Return the share of wrong predictions of a champion, estimated from their probabilities."""
     values = {
         "model": spec.name,
         "threshold": champion.threshold,
