@@ -146,7 +146,7 @@ def _append(
     table: DeltaTable,
     base: TableVersion,
 ) -> TableVersion | None:
-    """Add the rows, unless the table has this batch or there are none. Return None if another writer was first.
+    """Add the rows, unless the table has this batch or there are no rows. Return None if another writer was first.
 
     The files that are already in the table are not read, so the cost does not grow with their number.
     """

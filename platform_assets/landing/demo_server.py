@@ -40,7 +40,7 @@ class Request:
     headers
         Headers, their names in lower case.
     arrived
-        Seconds of a monotonic clock at which it arrived.
+        Time of arrival, in seconds of a monotonic clock.
     """
 
     path: str
@@ -102,7 +102,7 @@ class DemoServer:
     requests
         Requests so far.
     most_at_once
-        Largest number of requests that were being answered at the same time.
+        Largest number of concurrent requests.
     """
 
     def __init__(self, respond: Callable[[Request], Reply]) -> None:

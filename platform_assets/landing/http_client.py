@@ -113,8 +113,8 @@ class HttpClient:
     limits
         Time-outs, body size and retries.
     turn
-        Context manager around each attempt, called with the seconds that are left. It may wait before it lets an
-        attempt pass, and raises `TemporaryError` if that would take too long.
+        Returns a context manager for an attempt, given the seconds left. It may delay the attempt, and raises
+        `TemporaryError` if the delay would be too long.
     keep_connections
         Whether to keep connections open between requests.
     """

@@ -95,7 +95,7 @@ class Landed:
 
     @property
     def files(self) -> tuple[Path, Path]:
-        """The parquet files of the readable rows and of the unreadable lines; the second may be missing."""
+        """The parquet files of the readable rows and of the unreadable lines, which may be missing."""
         if self.folder is None:
             raise SourceError(f"{self.source} was not landed as a file")
         return self.folder / READABLE, self.folder / UNREAD

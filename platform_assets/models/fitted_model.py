@@ -255,7 +255,7 @@ class FittedModel:
 
     @cached_property
     def _short_rows(self) -> Frame:
-        # Fill up with the shortest text. Repeating a long one would take up to fifty times as long.
+        # Fill up with the shortest text. Repeating a long text would take up to fifty times as long.
         texts = self.golden_rows[list(self.features)]
         lengths = texts.select_dtypes(["str", "object"]).astype("str").apply(lambda text: text.str.len()).sum(axis=1)
         return texts.iloc[[int(lengths.to_numpy().argmin())] * ROWS_AT_ONCE]

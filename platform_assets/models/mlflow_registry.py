@@ -1,6 +1,6 @@
 """The model registry in MLflow, where people view, compare and load models with MLflow's tools.
 
-A registration has three steps: a finished run with parameters, metrics, plots, record and a copy of the model, then
+A registration creates a finished run with parameters, metrics, plots, record and a copy of the model, then
 the version with all its tags (one transaction in MLflow's SQL store), then the alias. If a process is killed in
 between, the next registration marks the run as killed, or sets the missing alias.
 """

@@ -131,7 +131,7 @@ def table_days_asset(watched: Sequence[WatchedTable], per_check: float) -> dg.As
 def checks_of(
     schema: TableSchema, declared: Sequence[Check], known: Mapping[str, Series], subjects: Mapping[str, str]
 ) -> dg.AssetChecksDefinition:
-    """Return the checks that report the newest measurements; they measure nothing.
+    """Return the checks, which report the newest measurements and do not measure.
 
     Parameters
     ----------
