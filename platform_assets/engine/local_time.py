@@ -27,7 +27,7 @@ def local_time(utc: ir.TimestampValue, zone: str) -> ir.TimestampValue:
         convert = in_zone(from_utc_timestamp, signature=((dt.timestamp, dt.string), dt.timestamp))
         converted: ir.TimestampValue = convert(utc, zone)
         return converted
-    # DuckDB's function turns a time in UTC into an instant, and that into local time.
+    # DuckDB's function turns a time in UTC into an instant, and the instant into local time.
     instant = in_zone(timezone, signature=((dt.string, dt.timestamp), dt.Timestamp("UTC")))
     local = in_zone(timezone, signature=((dt.string, dt.Timestamp("UTC")), dt.timestamp))
     found: ir.TimestampValue = local(zone, instant("UTC", utc))

@@ -183,7 +183,7 @@ class Engine:
         self.duckdb.register(name, rows)
         table = self.ibis.table(name)
         # The rows stay registered as long as an expression needs them. The finalizer only notes the name, because
-        # garbage is also collected while the connection streams a result.
+        # it may run while the connection streams a result.
         weakref.finalize(table.op(), self._retired.append, name)
         return table
 
@@ -196,9 +196,9 @@ class Engine:
 
         The digest does not depend on the order of the rows or on the files. It combines DuckDB's 64-bit hash of each
         row by exclusive or and by sum, with the row count, column names and types, and DuckDB's version, because its
-        hash may change between versions. Each row's hash is hashed again: it is linear in the hashes of the cells, so
-        exclusive or alone would miss cells that are exchanged between rows. As in SQL, 0.0 equals -0.0 and all NaN are
-        equal. Null differs from NaN and from the empty string.
+        hash may change between versions. Each row's hash is hashed again, because it is linear in the hashes of the
+        cells, so exclusive or alone would miss cells that are exchanged between rows. As in SQL, 0.0 equals -0.0 and
+        all NaN are equal. Null differs from NaN and from the empty string.
 
         Tables keep booleans, signed integers (unsigned ones become the next larger signed type), floats, decimals,
         strings (categories become strings), binary, dates, and timestamps in microseconds. Timestamps with a time zone
@@ -250,7 +250,7 @@ class Engine:
         folder: Path,
         partition_by: str | None,
     ) -> Staged:
-        """Let Spark write the files. DuckDB computes the digest, in a stream, so that it is that of DuckDB's rows."""
+        """Let Spark write the files. DuckDB streams them for the digest, so that both engines agree."""
         target = folder / "rows"
         cluster.write(expression, types, target, partition_by)
         written = tuple(sorted(target.glob("*.parquet")))

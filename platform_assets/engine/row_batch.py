@@ -1,4 +1,4 @@
-"""A batch of rows for a table that accumulates: each run adds rows to those that are already there."""
+"""A batch of rows for a table that accumulates: each run adds rows to the existing rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RowBatch:
     number
         Number of the batch in its table, from 1; 0 if there is nothing to add. Numbers may have gaps.
     published
-        Called once the rows are in the table, with the rows that were added, without quarantined ones.
+        Called with the added rows, without quarantined rows, once they are in the table.
     release
         Called at the end, whether or not the rows were added.
     """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
 
 CONNECT = "sc://"
-# Spark's names for DuckDB's types; names that are missing here are equal.
+# Spark's names for DuckDB's types; types that are not listed have the same name in both.
 _SPARK_TYPES = {
     "VARCHAR": "STRING",
     "BLOB": "BINARY",
@@ -194,7 +194,7 @@ def _opened(address: str) -> SparkSession:
 def why_not(address: str) -> str | None:
     """Return why Spark cannot be used at an address, with the fix; None if it can. Does not start Spark.
 
-    An unreachable address is found within seconds; Spark itself retries for minutes.
+    An unreachable address is detected within seconds; Spark itself retries for minutes.
     """
     if find_spec("pyspark") is None:
         return "pyspark is not installed; run `export EXTRAS=spark` before `make run` or `make up`"

@@ -52,7 +52,7 @@ class Staged:
     schema
         Arrow schema of the rows, including the partition column.
     parts
-        The rows by value of the partition column. Without one, a single part named `WHOLE`.
+        The rows by value of the partition column. Without such a column, a single part named `WHOLE`.
     partition_by
         Name of the partition column.
     is_on_cluster

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
 
 REFUSED = "refused by the platform: "
-"""Prefix of an engine's error if it refuses a value on behalf of this module."""
+"""Prefix of an engine's error if this module's SQL refuses a value."""
 
 # Stored type by Ibis type. Lists and structs are missing because DuckDB hashes [[1], [2]] and [[1, 2]] alike, so the
 # digest could not tell them apart.
@@ -33,7 +33,7 @@ _STORED = {
 }
 _PARTITIONS = {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "VARCHAR", "DATE"}
 LONGEST_PARTITION = 180
-"""Longest partition value in bytes, encoded as in a URL: engines make a file name of it, which has at most 255."""
+"""Maximum bytes of a URL-encoded partition value, because engines use it in a file name, which has at most 255."""
 
 
 def stored_types(expression: Expression, partition_by: str | None) -> dict[str, str]:

@@ -264,7 +264,7 @@ def costs(labels: ArrayLike, scores: ArrayLike, threshold: float, assumed: Costs
         else:
             note(axes, "undefined: no rows")
         axes.set(xlabel="threshold", ylabel="cost per 100 rows, in false alarms", xlim=(-0.02, 1.02))
-        # Logarithmic from the lowest cost on, because flagging no row costs many times as much.
+        # Logarithmic above a small cost, because flagging no row costs many times as much.
         axes.set_yscale("symlog", linthresh=max(float(curve.max()) / _LOG_FROM, 1.0))
         axes.set_ylim(bottom=0)
         return as_png(axes)

@@ -65,7 +65,7 @@ class Widths:
     Attributes
     ----------
     of_all
-        Half-width of rows whose group has none.
+        Half-width of rows whose group is not in `of_group`.
     of_group
         Half-width by group.
     """
@@ -123,7 +123,7 @@ def widths(residuals: ArrayLike, groups: NDArray[Any] | None, declared: Interval
 
 
 def _plain(key: Any) -> Group:
-    """Return a value of NumPy as one of Python, which an artefact can store."""
+    """Convert a NumPy value to a Python value, which an artefact can store."""
     plain: Group = key.item() if hasattr(key, "item") else key
     return plain
 

@@ -67,7 +67,7 @@ class Costs:
     def found(self, labels: ArrayLike, scores: ArrayLike, threshold: float) -> dict[str, Any]:
         """Return the assumption, the cost at the threshold, and the lowest cost with its threshold, as JSON values."""
         thresholds, costs = self.curve(labels, scores)
-        # The lowest threshold that flags the same rows as the chosen one.
+        # The lowest threshold that flags the same rows as the chosen threshold.
         here = int((thresholds >= threshold).sum()) - 1
         best = int(costs.argmin())
         return {

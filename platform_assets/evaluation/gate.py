@@ -169,7 +169,7 @@ class Verdict:
     Attributes
     ----------
     reasons
-        One result per criterion, then that of the comparison.
+        One result per criterion, then the result of the comparison.
     """
 
     reasons: tuple[Reason, ...]
@@ -230,7 +230,7 @@ def _kept(criterion: Criterion, estimates: Mapping[str, Estimate]) -> Reason:
 
 
 def keeps_up(demand: NotWorse, differences: Mapping[str, Estimate]) -> Reason:
-    """Test whether a challenger is not worse than the champion.
+    """Test that a challenger is not worse than the champion.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ def metric_named(name: str) -> Metric:
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Sort names of metrics by the order of their definitions; skills by name after R², unknown metrics last."""
+    """Sort names of metrics by the order of their definitions; skills follow R² by name, unknown metrics come last."""
     places = {name: float(place) for place, name in enumerate(_KNOWN)}
 
     def place(name: str) -> float:

@@ -18,7 +18,7 @@ class Metric:
     needs
         Rows that the metric needs. Without them it is undefined, i.e. NaN.
     higher_is_better
-        Whether higher values are better; None if neither direction is.
+        Whether higher values are better; None if neither direction is better.
     chance
         Value reached by random scores; None if it depends on the data.
     share_of

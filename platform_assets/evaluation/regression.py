@@ -34,7 +34,7 @@ def evaluate(
     judged
         The rows, with labels and predictions.
     baselines
-        Columns of the rows with the values of baselines. Those that the rows do not have are left out.
+        Columns with the values of baselines. Columns that the rows do not have are ignored.
     resamples
         Number of bootstrap resamples.
     seed
@@ -59,7 +59,7 @@ def compare(
     Raises
     ------
     TrainingError
-        The rows of the two differ in number, a label or value is not finite, or a group is missing.
+        The numbers of rows differ, a label or value is not finite, or a group is missing.
     """
     ours, theirs = errors_of(challenger, baselines), errors_of(champion, baselines)
     if len(ours) != len(theirs):
@@ -104,6 +104,6 @@ def most_wrong(judged: Judged, most: int) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def errors_of(judged: Judged, baselines: Sequence[str]) -> Errors:
-    """Return the errors of the model and of the baselines whose columns the rows have."""
+    """Return the errors of the model, and of each baseline whose column exists."""
     known = {name: judged.examples[name] for name in baselines if name in judged.examples.columns}
     return Errors(judged.labels, judged.found, known)

@@ -62,7 +62,7 @@ SUBGROUP_METRICS = ("rows", "mae", "mape", "bias", "interval_coverage", "interva
 
 
 def skill_named(name: str) -> Metric | None:
-    """Return the definition of the skill over a baseline; None if the name is not that of a skill."""
+    """Return the definition of a skill over a baseline; None if the name is not the name of a skill."""
     baseline = name.removeprefix(SKILL)
     if not baseline or baseline == name:
         return None
@@ -140,7 +140,7 @@ class Errors:
         return len(self.truth)
 
     def metrics(self, weights: Floats | None = None) -> dict[str, float]:
-        """Compute all metrics. Undefined metrics are NaN. Without intervals, their metrics are left out.
+        """Compute all metrics. Undefined metrics are NaN. Without intervals, metrics of intervals are left out.
 
         Parameters
         ----------

@@ -162,7 +162,7 @@ def coverage_by_group(judged: Judged, intervals: Intervals) -> bytes:
 def _by_group(
     judged: Judged, column: str, measure: Callable[[Judged], dict[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """Return the metrics of each value of a column, sorted by value; if there are many, of the most frequent ones."""
+    """Return the metrics of each value of a column, sorted by value; if there are many, only the most frequent."""
     rows = subgroup_rows(judged.examples[column])
     largest = sorted(rows, key=lambda name: -len(rows[name]))[:_MOST_GROUPS]
     return {name: measure(judged.only(rows[name])) for name in sorted(largest, key=_natural)}

@@ -1,4 +1,4 @@
-"""Rules that split a model's examples into training set, holdout and folds. A model's declaration names one.
+"""Rules that split a model's examples into training set, holdout and folds. Each model's declaration names its rule.
 
 `GroupSplit` holds out whole groups, and the newest rows if examples have times. `StratifiedSplit` holds out the same
 share of each class.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class SplitRule(Protocol):
-    """A rule for splitting examples, and for recognising later which of them a version was not trained on."""
+    """A rule that splits examples, and later recognises the examples that a version was not trained on."""
 
     @property
     def group(self) -> str:
@@ -64,7 +64,7 @@ class SplitRule(Protocol):
 
 @dataclass(frozen=True)
 class GroupSplit:
-    """Holds out whole groups by a stable hash, and of these the newest rows if examples have times.
+    """Holds out whole groups by a stable hash. If examples have times, only the newest rows of these groups.
 
     Attributes
     ----------
@@ -128,14 +128,14 @@ class GroupSplit:
 class StratifiedSplit:
     """Holds out the same share of each class: shuffled by a seeded hash, and stable when rows are added.
 
-    The groups of each class are ranked by the hash of seed and key, and those with the lowest ranks are held out. A
+    The groups of each class are ranked by the hash of seed and key, and the lowest ranks are held out. A
     group belongs to the class of most of its rows. New rows move only groups near the boundary to the other side. Each
     version therefore records the boundary.
 
     Attributes
     ----------
     group
-        Column of the group key. Give equal examples equal keys, so that none is on both sides.
+        Column of the group key. Give equal examples equal keys, so that they stay on one side.
     share
         Share of each class that is held out; above 0, below 1.
     seed
@@ -236,7 +236,7 @@ class StratifiedSplit:
         return [(np.flatnonzero(folded != fold), np.flatnonzero(folded == fold)) for fold in range(count)]
 
     def held_out(self, recorded: Mapping[str, Any], examples: Frame, labels: Labels) -> NDArray[np.bool_]:
-        """Return which rows a version held out: those of groups whose hash is below the recorded boundary.
+        """Return which rows a version held out: the rows of groups whose hash is below the recorded boundary.
 
         Raises
         ------

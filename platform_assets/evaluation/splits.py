@@ -67,7 +67,7 @@ class Split:
     holdout
         Indices of the held-out rows, ascending, int64.
     left_out
-        Number of rows in neither: old rows of held-out groups, and new rows of other groups.
+        Number of rows in neither set: old rows of held-out groups, and new rows of other groups.
     cut
         Midnight of the first day of the holdout, in the time zone of the times; None without times.
     recorded
@@ -119,7 +119,7 @@ def in_holdout(groups: ArrayLike, share: float, salt: str = "holdout") -> NDArra
     """Return whether the group of each row is held out.
 
     A group is held out if the first 8 bytes of the SHA-256 of salt and key, divided by 2^64, are below the share. Other
-    rows, their order and the machine have no influence. A group held out at one share is held out at every larger one.
+    rows, their order and the machine have no influence. A group held out at one share stays so at larger shares.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def split(groups: ArrayLike, times: ArrayLike | None, holdout: Holdout) -> Split
 
     With times, the holdout is the rows of held-out groups on or after the cut date, and the training set is the rows
     of other groups before it. The cut date is the day for which the share of rows on or after it is closest to
-    `holdout.newest`, and the later day of a tie. It is never the first day, because no row lies before that.
+    `holdout.newest`; in a tie, the later day. It is never the first day, because no row is earlier.
     Without times, only the groups decide.
 
     Parameters
@@ -183,7 +183,7 @@ def folds(groups: ArrayLike, times: ArrayLike | None, count: int, newest: float)
 
     The hash of a group decides its fold, so a group keeps its fold when rows are added. With times, the test rows of
     a fold are its groups' rows on or after the cut date, and its training rows are the other groups' rows before it.
-    Rows before the cut date are test rows in no fold.
+    Rows before the cut date are never test rows.
 
     Parameters
     ----------

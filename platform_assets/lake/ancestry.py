@@ -32,7 +32,7 @@ class Ancestor:
     missing
         Why the rows of the version cannot be read; empty if they can.
     undone
-        Who undid the version, and why; empty if it was not undone.
+        Person who undid the version, and the reason; empty if it was not undone.
     """
 
     name: str

@@ -48,8 +48,9 @@ def table_asset(
     """Return a decorator that turns a function into the asset of a table.
 
     The function's parameters are upstream assets (annotated `Frame` or `Expression`) and resources (annotated
-    `dg.ResourceParam[..]`). It returns a `Frame` or an `Expression`, or `Rows` with facts about them; for a table with
-    an external source, it returns the result of `land`. For a table that accumulates, it returns these in a `RowBatch`.
+    `dg.ResourceParam[..]`). It returns a `Frame`, an `Expression`, or `Rows`, which adds facts about the rows. For a
+    table with an external source, it returns the result of `land`. For a table that accumulates, it wraps any of these
+    in a `RowBatch`.
     Its docstring is the asset's description.
 
     A step reads each upstream table at one pinned version, including the tables in `deps`.
@@ -100,7 +101,7 @@ def table_asset(
 
 
 def _declared_by(schema: TableSchema) -> dict[str, Any]:
-    """Return the arguments of an asset that follow from its table."""
+    """Return the arguments of an asset that its table determines."""
     return {
         "key": schema.name.split("/"),
         "group_name": schema.domain,
@@ -250,7 +251,7 @@ def _validated(
         demo = validated.demo or any(entry["demo"] for entry in inputs.values())
         yield dg.MaterializeResult(
             value=validated,
-            # The digest of a batch does not tell which rows the table holds.
+            # The digest of a batch does not identify all rows of the table.
             data_version=None if validated.batch else dg.DataVersion(validated.table.digest),
             metadata={**_as_metadata(validated.metadata), "demo": demo, "inputs": dg.MetadataValue.json(inputs)},
         )

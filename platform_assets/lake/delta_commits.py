@@ -146,7 +146,7 @@ def _append(
     table: DeltaTable,
     base: TableVersion,
 ) -> TableVersion | None:
-    """Add the rows, unless the table has this batch or there are none. Return None if another writer was first.
+    """Add the rows, unless the table has this batch or there are no rows. Return None if another writer was first.
 
     The files that are already in the table are not read, so the cost does not grow with their number.
     """
@@ -182,15 +182,15 @@ def _unchanged(
 ) -> TableVersion | None:
     """Return the current version, because the rows are unchanged. Restate it if its inputs changed or have no order.
 
-    Restating commits new metadata without data files. Otherwise an older run could still replace the rows. A source
-    file may be replaced and later restored, so each run that makes the current rows again restates them.
+    Restating commits new metadata without data files, so that an older run cannot replace the rows. Inputs without an
+    order need it too, because a source file may be replaced and later restored.
     """
     lineage = publication.lineage
     is_current = lineage is not None and lineage.before is not None and not _has_changed(lineage, base, None)
     if lineage is None or (made_from == base.made_from and (lineage.is_ordered or not is_current)):
         return base
     at = round(base.committed_at.timestamp() * 1000)
-    # The rows are still those of a rollback, so its record stays.
+    # The rows are still those that a rollback restored, so keep its record.
     undone = {UNDONE: base.metadata[UNDONE]} if UNDONE in base.metadata else {}
     committed = commit_metadata(base.version, base.parts, {**publication.metadata, **undone}, made_from, at)
     return commit(location, table, base.name, committed, [], None)

@@ -63,7 +63,7 @@ class TableStore:
         self._pins: Mapping[str, TableVersion | None] = {}
 
     def pinned(self, versions: Mapping[str, TableVersion | None]) -> TableStore:
-        """Return a view of the store that reads these versions instead of the newest ones.
+        """Return a view of the store that reads these versions instead of the newest versions.
 
         Parameters
         ----------
@@ -256,7 +256,7 @@ class TableStore:
         Raises
         ------
         TableError
-            A column of the table is missing or has another type, or as in `publish`.
+            A column of the table is missing or has another type, or a case listed for `publish`.
         """
         return publish(self._location, Publication(name, staged, metadata or {}, lineage=lineage, batch=batch))
 

@@ -16,7 +16,7 @@ _CONTENTS, _FIRST_LINE, _ROWS = "different contents", "first line", "rows of key
 
 
 def doubled_keys(typed: ir.Table, schema: TableSchema) -> ir.Table:
-    """Return the keys that several rows have, with facts for `without_duplicates` and `number_of_copies`.
+    """Return the keys that several rows share, with facts for `without_duplicates` and `number_of_copies`.
 
     A query reads all rows, so its result should be stored before it is used several times.
     """

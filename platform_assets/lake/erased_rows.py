@@ -127,7 +127,7 @@ def erase_rows(
     subject
         The person's id.
     inputs
-        Versions before and after the erasure, of tables from which the person was erased earlier, by table.
+        Version before and after the erasure, by table, for tables that were already processed.
 
     Raises
     ------

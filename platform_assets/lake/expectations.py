@@ -1,7 +1,7 @@
 """Expectations: facts about a table as data.
 
 Each is an expectation of Great Expectations, which `judgements.py` checks. A fact about single rows also has an Ibis
-predicate, by which `quarantine.py` finds the rows that break it.
+predicate, with which `quarantine.py` finds the rows that break it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Expectation:
         Predicate that good rows satisfy, for a fact about single rows. As in Great Expectations, null counts as
         satisfied.
     blocking
-        Whether a failure prevents publishing. In a source, a fact about single rows never does.
+        Whether a failure prevents publishing. A fact about single rows of a source never does.
     """
 
     name: str

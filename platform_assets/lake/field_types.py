@@ -33,10 +33,10 @@ _FORMS = (
 )
 """Pattern that a text must match, by the type test of its column (a method of Ibis types)."""
 _EXACT = {"float64": 1 << 53, "float32": 1 << 24}
-"""Number from which on a float no longer represents every whole number, by float type."""
+"""Number above which a float cannot represent every whole number, by float type."""
 
 _PYTHON_TIMES = (-62_135_596_800, 253_402_300_799)
-"""First and last second of the years 1 to 9999 in UTC, since 1970."""
+"""First and last second of the years 1 to 9999 in UTC, as seconds since 1970."""
 
 
 def typed_rows(rows: ir.Table, schema: TableSchema) -> ir.Table:
@@ -128,7 +128,7 @@ def _form(kind: dt.DataType) -> str:
         # DuckDB would round further digits.
         return rf"^\s*{_DIGITS}(\.\d{{0,{kind.scale or 0}}}0*)?\s*$"
     if kind.is_timestamp():
-        # A column with a time zone requires an offset. A column without one forbids it, because it would be lost.
+        # A column with a time zone requires an offset. Other columns forbid an offset, because it would be lost.
         return rf"^\s*{_DAY}{_CLOCK}{_ZONE}\s*$" if kind.timezone else rf"^\s*{_DAY}({_CLOCK})?\s*$"
     return next((form for is_kind, form in _FORMS if getattr(kind, is_kind)()), "")
 

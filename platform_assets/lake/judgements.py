@@ -88,7 +88,7 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
     )
     try:
         found = _validated(batch, declared, {"result_format": "BASIC"})
-        # Look for the rows that break a fact only if it is broken, because this doubles the time.
+        # Search for the rows that break a fact only if the check failed, because the search doubles the time.
         broken = [one for place, one in enumerate(declared) if not found[place]["success"]]
         samples = {
             "result_format": "SUMMARY",

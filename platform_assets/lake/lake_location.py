@@ -44,7 +44,7 @@ class LakeLocation:
     is_remote
         Whether the location is an object store.
     is_durable
-        Whether each commit must be flushed to disk. False for an object store, which does that itself.
+        Whether each commit must be flushed to disk. False for an object store, whose writes are durable.
     options
         Options for delta-rs.
 
@@ -130,7 +130,7 @@ class LakeLocation:
         name
             The table.
         outcome
-            What the error means for the table, e.g. "cannot be read".
+            Effect of the error on the table, e.g. "cannot be read".
         """
         import duckdb
         import pyarrow as pa

@@ -26,7 +26,7 @@ LANDED_AT_COLUMN = Column(LANDED_AT, "timestamp('UTC')", "Time at which the plat
 
 @dataclass(frozen=True)
 class LandedFiles:
-    """The files whose rows are in the lake. A query reads all rows, so a run makes one only after a crash.
+    """The files whose rows are in the lake. A query reads all rows, so a run queries only after a crash.
 
     Parameters
     ----------
@@ -40,11 +40,11 @@ class LandedFiles:
     schema: TableSchema
 
     def last_batch(self) -> int:
-        """Return the number of the last batch in the table; 0 without one."""
+        """Return the number of the last batch in the table; 0 if there is none."""
         return self.tables.last_batch(self.schema.name)
 
     def last_quarantined_batch(self) -> int:
-        """Return the number of the last batch in the quarantine; 0 without one."""
+        """Return the number of the last batch in the quarantine; 0 if there is none."""
         return self.tables.last_batch(self.schema.quarantine)
 
     def files(self, digests: Collection[str] | None = None) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Lineage: the table versions that rows were made from. Rows made from newer versions are never replaced.
 
 A run can be overtaken: a newer run starts later and finishes first. When the older run then publishes, its rows must
-not replace the newer ones.
+not replace the newer rows.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Lineage:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether the version numbers tell which of two steps read newer inputs. Source files have no numbers."""
+        """Whether the version numbers show which of two steps read newer inputs. Source files have no numbers."""
         return bool(self.inputs) and None not in self.inputs.values()
 
     def refuse_stale(self, name: str, recorded: Iterable[Mapping[str, int]], *, has_changed: bool) -> None:

@@ -343,7 +343,7 @@ def _many(name: str, column: str) -> bytes:
 
 
 def _rows_with_version(name: str) -> sql.Composed:
-    """Return the query of rows and the table's version. One statement sees one state of both tables."""
+    """Return one query for rows and the table's version, because one statement reads both in one state."""
     from psycopg import sql
 
     query = (
@@ -353,7 +353,7 @@ def _rows_with_version(name: str) -> sql.Composed:
 
 
 def _sql_parts(name: str, columns: Sequence[str], key: Sequence[str]) -> dict[str, Any]:
-    """Return the parts of the statements that replace a table's rows, by their names in these statements."""
+    """Return the parts of the statements that replace a table's rows, by placeholder."""
     from psycopg import sql
 
     named = [sql.Identifier(column) for column in columns]

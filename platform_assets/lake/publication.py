@@ -57,7 +57,7 @@ class Publisher:
         return version
 
     def publish_bad(self, quarantine: str, validated: Validated) -> None:
-        """Publish the bad rows of a source. Do this first, so that a crash before the next commit loses none."""
+        """Publish the bad rows of a source. Do this first, so that a crash before the next commit loses no rows."""
         if validated.quarantine:
             self._commit(quarantine, validated.quarantine, validated.batch)
 

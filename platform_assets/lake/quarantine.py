@@ -1,4 +1,4 @@
-"""Quarantine: separate the bad rows of a source, with the reasons, from the good ones with their declared types.
+"""Quarantine: separate the bad rows of a source, with the reasons, from the good rows with their declared types.
 
 Every landed row becomes exactly one of: a good row, a row of the quarantine, or a dropped copy of an identical row.
 A table's schema declares the rules. `validation.py` decides whether too many rows are bad.
@@ -38,7 +38,7 @@ class Sifted:
     typed
         The staged rows behind the expressions.
     doubled
-        The staged keys that several rows have.
+        The staged keys that several rows share.
     incoming
         All rows except dropped copies: the schema's columns (null where a value is not of
         its type), `source_line` and `broken_rules` (names, comma-separated; empty for good rows).
@@ -70,7 +70,7 @@ class Sifted:
         self.doubled.discard()
 
     def readable(self) -> ir.Table:
-        """The rows of readable lines. Expectations are checked on these."""
+        """The rows of readable lines. Expectations are checked on these rows."""
         return self.incoming.filter(self.incoming[RULES] != READABLE)
 
     def good(self) -> ir.Table:
@@ -87,7 +87,7 @@ class Sifted:
 
 
 def sift(landed: Landed, schema: TableSchema, engine: Engine, erased: ErasedSubjects | None = None) -> Sifted:
-    """Give the rows of a source their types, and find those that break a rule.
+    """Give the rows of a source their types, and find the rows that break a rule.
 
     Rows about an erased person are left out. Of rows with identical typed values in the declared columns, the first is
     kept. Rows with the same key and different values are all bad, because it is unknown which is correct.

@@ -57,7 +57,7 @@ _ROWS = "number of rows"
 
 
 def _number(rows: ir.Table, expectation: Expectation) -> ir.IntegerScalar:
-    """Return the number of rows that break an expectation; for uniqueness, the number of superfluous ones."""
+    """Return the number of rows that break an expectation; for uniqueness, the number of repeated values."""
     if expectation.kind == IS_UNIQUE:
         [column] = expectation.columns
         return rows[column].count() - rows[column].nunique()
@@ -65,7 +65,7 @@ def _number(rows: ir.Table, expectation: Expectation) -> ir.IntegerScalar:
 
 
 def _keeps(rows: ir.Table, expectation: Expectation) -> ir.BooleanValue:
-    """Return for each row whether it keeps an expectation. As in Great Expectations, a null value does."""
+    """Return for each row whether it meets an expectation. As in Great Expectations, null counts as met."""
     if expectation.holds is None:
         raise PlatformError(f"the expectation {expectation.name} ({expectation.kind}) has no rule for large tables")
     return expectation.holds(rows).fill_null(True)  # noqa: FBT003 - Ibis takes no keyword

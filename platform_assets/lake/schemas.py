@@ -27,7 +27,7 @@ class Column:
     Attributes
     ----------
     name
-        Its name, with a unit that is not obvious (`demand_mw`).
+        Its name, including the unit if it is not obvious (`demand_mw`).
     type
         An Ibis type, e.g. `int64`, `float64`, `string`, `date`.
     description
@@ -78,7 +78,7 @@ class TableSchema:
     store
         `lake` for tables that are read whole, `online` for rows that are looked up one by one.
     partition_by
-        What assigns a row to a partition of the asset: the name of a string column that contains the partition keys,
+        How a row is assigned to a partition of the asset: the name of a string column that contains the partition keys,
         or a function that computes the key of each row, for a table without such a column. A run replaces its own
         partitions.
     accumulates
@@ -100,7 +100,7 @@ class TableSchema:
     ValueError
         One of these combinations is declared: a table with a subject that is partitioned or accumulates, because rows
         cannot be erased from it; a partitioned source or online table, because a run for one partition would drop the
-        quarantine or the online rows of the others; or a table that accumulates and is partitioned or online.
+        quarantine or the online rows of the other partitions; or a table that accumulates and is partitioned or online.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Columns of an SQL target: what each stores, and the conversion of the rows' values into it.
+"""Columns of an SQL target: their types and limits, and the conversion of the rows' values to them.
 
 A value is loaded only if the column stores exactly this value. Otherwise the load is refused, with the value and its
 row in the message.
@@ -37,7 +37,7 @@ class Storage:
     kind
         Kind of the values.
     arrow
-        Arrow type whose values are exactly those that the column can store; None if its values have no bounds.
+        Arrow type with exactly the values that the column can store; None if its values have no bounds.
     length
         Largest number of characters of a text; None for no limit.
     is_padded
@@ -70,7 +70,7 @@ class TargetColumn:
     name
         Name in the target.
     storage
-        What the target stores.
+        Type and limits of the column in the target.
     is_nullable
         Whether the target accepts missing values.
     as_text
@@ -85,7 +85,7 @@ class TargetColumn:
 
 
 def storage_of(kind: TypeEngine[Any], dialect: str) -> Storage | None:
-    """Return what a column of a SQLAlchemy type stores; None for types that the loader does not support."""
+    """Return the storage of a column of a SQLAlchemy type; None for types that the loader does not support."""
     import sqlalchemy as sa
 
     name = type(kind).__name__.upper()
@@ -202,7 +202,7 @@ def _is_long_enough(storage: Storage, length: int) -> bool:
 
 
 def convert(rows: pa.RecordBatch, columns: Sequence[TargetColumn], key: Sequence[str]) -> pa.Table:
-    """Return the rows as the target stores them, with its column names.
+    """Convert the rows to the types and column names of the target.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def _require_present(rows: pa.RecordBatch, column: TargetColumn, key: Sequence[s
 
 
 def _stored(values: pa.Array, column: TargetColumn) -> tuple[pa.Array, pa.Array | None]:
-    """Return the values as they are stored, and a mask of the exact ones; None as the mask if all are exact."""
+    """Return the values as they are stored, and a mask of the exact values; None as the mask if all are exact."""
     import pyarrow as pa
 
     types = pa.types

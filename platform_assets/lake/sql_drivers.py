@@ -1,4 +1,4 @@
-"""The Python and ODBC drivers of SQL targets: which one is used, and how to install a missing one."""
+"""The Python and ODBC drivers of SQL targets: the choice of a driver, and how to install a missing driver."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ODBC_HELP = (
 def with_driver(target: SqlTarget) -> SqlTarget:
     """Return the target with the driver that connects to it.
 
-    For SQL Server without a driver in its URL, that is pyodbc with Microsoft's ODBC driver: the installed one, or the
+    If a URL for SQL Server names no driver, pyodbc is used with Microsoft's ODBC driver: the installed driver, or the
     library in the package `mssql-python`.
 
     Raises
@@ -69,7 +69,7 @@ def packaged_library() -> Path | None:
 
 
 def _fits(library: Path) -> bool:
-    """Return whether a library of the package is the one for this system."""
+    """Return whether a library of the package is built for this system."""
     import platform
 
     machine = {"aarch64": "arm64", "amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())

@@ -49,9 +49,9 @@ class Loaded:
     rows
         Number of rows that were given.
     inserted
-        Number of those that were missing in the target.
+        Number of rows that were missing in the target.
     updated
-        Number of those that differed.
+        Number of rows that differed in the target.
     seconds
         Time from the first row to the end of the transaction.
     """
@@ -96,7 +96,7 @@ class SqlLoader:
     def load(
         self, rows: pa.RecordBatchReader, report: Callable[[str], None] = lambda _: None, *, demo: bool = False
     ) -> Loaded:
-        """Load rows. Those of the target with other keys stay.
+        """Load rows. Rows of the target with other keys stay.
 
         Parameters
         ----------
@@ -231,7 +231,7 @@ class _Load:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """On MariaDB, let one load at a time write to a table: its locks on gaps between keys lead to deadlocks."""
+        """On MariaDB, let one load at a time write to a table, because its gap locks lead to deadlocks."""
         if self.connection.dialect.name != "mysql":
             yield
             return
@@ -246,7 +246,7 @@ class _Load:
                 self.connection.commit()
 
     def _way_to_insert(self) -> Callable[[pa.Table], None]:
-        """Return the fastest way of the driver to insert rows."""
+        """Return the driver's fastest method of inserting rows."""
         dialect = self.connection.dialect
         if dialect.name == "postgresql" and dialect.driver == "psycopg":
             return self._copy
@@ -293,7 +293,7 @@ class _Load:
 
 
 def send_arrays(connection: Any, statement: str, rows: pa.Table) -> None:
-    """Insert rows with one network round trip per thousands of rows, through pyodbc.
+    """Insert rows with one network round trip for thousands of rows, through pyodbc.
 
     Parameters
     ----------

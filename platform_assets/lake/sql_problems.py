@@ -231,7 +231,7 @@ def _codes_of(error: BaseException, dialect: str) -> Iterator[str]:
     if isinstance(first, int):
         yield f"{dialect}:{first}"
     if isinstance(first, str) and len(error.args) > 1:
-        # pyodbc: the SQLSTATE, and a message that contains the server's numbers. A number is more specific.
+        # pyodbc gives the SQLSTATE, and a message with the server's error numbers, which are more specific.
         yield from (f"{dialect}:{number}" for number in _NATIVE.findall(str(error.args[1])) if number != "0")
         yield first
 

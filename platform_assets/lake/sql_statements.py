@@ -1,8 +1,8 @@
 """The SQL statements of a load, for each dialect.
 
 A load inserts rows into a staging table, updates the rows of the target that differ, and inserts the missing ones. All
-values are bound parameters, and all names are quoted. SQL Server gets no MERGE, because MERGE can violate a key when
-two run at once, and has known defects (https://www.mssqltips.com/sqlservertip/3074).
+values are bound parameters, and all names are quoted. MERGE is not used on SQL Server, because two concurrent MERGEs
+can violate a key, and because of known defects (https://www.mssqltips.com/sqlservertip/3074).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Statements:
     Parameters
     ----------
     dialect
-        SQLAlchemy's dialect, which knows how to quote names.
+        SQLAlchemy's dialect, which quotes names.
     table
         Name of the target table.
     schema
@@ -42,9 +42,9 @@ class Statements:
     columns
         The columns to load, as the target spells them.
     key
-        Those of them that identify a row.
+        The loaded columns that identify a row.
     texts
-        Those of them that contain text.
+        The loaded columns that contain text.
     staging
         Name of the staging table.
     """
@@ -107,11 +107,11 @@ class Statements:
         return ["BEGIN IMMEDIATE"] if self._is("sqlite") else []
 
     def is_empty(self) -> str | None:
-        """Ask whether the target is empty; None for databases whose table is not locked by `begin`."""
+        """Query whether the target is empty; None for databases whose table is not locked by `begin`."""
         return f"SELECT NOT EXISTS (SELECT 1 FROM {self.target})" if self._is("postgresql") else None
 
     def fill(self) -> str:
-        """Insert all rows into an empty target. Its key refuses duplicates, in less time than `duplicates` takes."""
+        """Insert all rows into an empty target. Its key rejects duplicates faster than `duplicates` finds them."""
         columns = self._list(self.columns)
         return f"INSERT INTO {self.target} ({columns}) SELECT {columns} FROM {self.staged}"
 
@@ -154,7 +154,7 @@ class Statements:
         )
 
     def drop_staging(self) -> str:
-        """Drop the staging table. It also ends with the connection."""
+        """Drop the staging table. Closing the connection drops it too."""
         temporary = "TEMPORARY " if self._is("mysql") else ""
         return f"DROP {temporary}TABLE {self.staged}"
 

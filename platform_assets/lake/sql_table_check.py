@@ -61,7 +61,7 @@ def match_table(
     Raises
     ------
     SqlTargetError
-        There is no such table, or it differs. The message lists all differences.
+        There is no such table, or it does not fit the rows. The message lists all differences.
     """
     from sqlalchemy import inspect
 
@@ -205,7 +205,7 @@ def _of_key(inspector: Inspector, table: tuple[str | None, str], key: Sequence[s
 
 
 def _is_key(index: Any) -> bool:
-    """Return whether an index is unique for all rows, not only for those that a condition selects."""
+    """Return whether an index is unique for all rows, and not a filtered index."""
     options = index.get("dialect_options", {})
     return bool(index.get("unique")) and all(
         value is None for name, value in options.items() if name.endswith("_where")

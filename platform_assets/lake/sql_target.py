@@ -1,4 +1,4 @@
-"""Where an SQL table outside the lake is: a SQLAlchemy URL, or a server, a database, a user and a password.
+"""Location of an SQL table outside the lake: a SQLAlchemy URL, or a server, a database, a user and a password.
 
 `sql_connection.py` connects to it, and `sql_loader.py` loads rows into one of its tables.
 """
@@ -27,14 +27,14 @@ DIALECTS = {
     "mysql": "mysql",
     "sqlite": "sqlite",
 }
-"""SQLAlchemy's name of each dialect, by the names that people use."""
+"""SQLAlchemy's name of each dialect, by the accepted names."""
 DRIVERS = {
     "mssql": ("pyodbc", "mssqlpython"),
     "postgresql": ("psycopg",),
     "mysql": ("pymysql", "pyodbc"),
     "sqlite": ("pysqlite",),
 }
-"""The drivers of each dialect, the default first. `sql_connection.py` chooses the one for SQL Server."""
+"""The drivers of each dialect, the default first. `sql_drivers.py` chooses the driver for SQL Server."""
 PRODUCTS = {"mssql": "SQL Server", "postgresql": "PostgreSQL", "mysql": "MariaDB", "sqlite": "SQLite"}
 _PORT = re.compile(r"(?P<host>\[[^\]]+\]|[^,:\\]+)(?:[,:]\s*(?P<port>\d{1,5}))?")
 
@@ -95,7 +95,7 @@ class SqlTarget:
 
 
 def target_of(settings: Settings) -> SqlTarget | None:
-    """Return the target that the settings name; None if they name none.
+    """Return the target from the settings; None if it is not set.
 
     Raises
     ------

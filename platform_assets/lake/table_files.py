@@ -47,8 +47,8 @@ def broken_files(location: LakeLocation, name: str, table: DeltaTable) -> dict[s
 def altered_files(location: LakeLocation, name: str, table: DeltaTable) -> dict[str, str]:
     """Return the problem of each data file of the opened version whose bytes changed since it was written, by path.
 
-    Reads all local files. Files of earlier releases have no digest in their name and are not checked, nor are those of
-    an object store, which verifies its own checksums.
+    Reads all local files. Files of earlier releases are not checked, because they have no digest in their name. Files
+    of an object store are not checked, because the store verifies its own checksums.
     """
     import pyarrow as pa
 

@@ -175,7 +175,7 @@ def _recorded_inputs(ours: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def commit_properties(committed: Mapping[str, Any]) -> CommitProperties:
-    """Return the properties with which delta-rs commits a version, its metadata and the number of an added batch."""
+    """Return delta-rs' commit properties: a version, its metadata, and the number of an added batch."""
     from deltalake import CommitProperties, Transaction
 
     transactions = [Transaction(_BATCH, committed["batch"])] if "batch" in committed else []

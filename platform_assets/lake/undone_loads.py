@@ -46,7 +46,7 @@ class Restored:
     source
         The earlier version whose rows it has.
     undone
-        The versions between the two that have other rows, oldest first.
+        The versions between `source` and `version` with other rows, oldest first.
     """
 
     version: TableVersion

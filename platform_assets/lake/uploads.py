@@ -57,7 +57,7 @@ class Uploads:
             for value in wanted:
                 self._upload(value)
         except BaseException:
-            # Later, a file may belong to a commit that succeeded although its response was lost.
+            # Keep files that were offered to a commit: it may have succeeded although its response was lost.
             if not self._offered:
                 self._remove()
             raise
@@ -95,7 +95,7 @@ class Uploads:
         if self._folder is not None:
             shutil.copyfile(file, self._folder / path)
             return
-        # Arrow ignores errors while closing a file, and sends files below a few megabytes only then.
+        # Arrow sends small files (below a few megabytes) only when it closes them, and ignores errors then.
         pafs.copy_files(str(file), path, pafs.LocalFileSystem(), self._files)
         wanted, found = file.stat().st_size, self._files.get_file_info(path).size
         if found != wanted:

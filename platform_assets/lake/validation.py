@@ -42,7 +42,7 @@ HISTORY = 10
 MOST_ROWS_IN_MEMORY = 5_000_000
 """Largest number of rows that Great Expectations checks. It holds the checked columns of all rows in memory."""
 LARGEST_CHANGE = 2
-"""Factor by which the row count may differ from the usual one."""
+"""Factor by which the row count may differ from the usual row count."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Rows:
     data
         The rows.
     metadata
-        Facts about the rows for people.
+        Facts about the rows, for display.
     demo
         Whether the rows are sample data.
     """
@@ -96,7 +96,7 @@ class Validated:
     quarantine
         The bad rows of a source.
     metadata
-        Facts about the rows for people.
+        Facts about the rows, for display.
     demo
         Whether the rows are sample data.
     batch
@@ -123,7 +123,7 @@ def checks_of(schema: TableSchema) -> list[Check]:
     """List the checks of a table.
 
     In a source, a fact about single rows does not block, because the rows that break it go to quarantine. Too large a
-    share of those rows blocks. It does not in a table that accumulates, because a bad batch would stop all later ones.
+    share of bad rows blocks, except in a table that accumulates, where a bad batch would stop all later batches.
     """
     declared = [
         Check(
@@ -160,7 +160,7 @@ class Validator:
     engine
         Reads and stages the rows.
     max_bad_rows
-        Highest share of bad rows, 0 to 1, with which a source is published. Lines are counted in a CSV file.
+        Highest share of bad rows, 0 to 1, with which a source is published. In a CSV file, it is the share of lines.
     erased
         Function that returns the erased persons of a kind; None if no erasures are considered.
     """
@@ -178,7 +178,7 @@ class Validator:
         data: Frame | Expression | Rows | Landed | RowBatch,
         history: Sequence[TableVersion] = (),
     ) -> Validated:
-        """Stage and check what an asset returned. The files of a landed source are removed.
+        """Stage and check the rows that an asset returned. The files of a landed source are removed.
 
         A table that accumulates needs a `RowBatch`, which is released if an error is raised.
 
@@ -187,7 +187,7 @@ class Validator:
         schema
             The table.
         data
-            Its rows; for a source, what `land` returned.
+            Its rows; for a source, the result of `land`.
         history
             Earlier versions of a source's table.
 
@@ -196,8 +196,8 @@ class Validator:
         SourceError
             The source cannot be read or lacks a column.
         SchemaError
-            A derived table does not have the declared columns, a source was not landed, or only one of the table and
-            the rows is for batches.
+            A derived table does not have the declared columns, a source was not landed, or the rows are a `RowBatch`
+            although the table does not accumulate, or vice versa.
         """
         if not isinstance(data, RowBatch):
             _demand_batch(schema, is_batch=False)

@@ -53,7 +53,7 @@ class NotBase64Error(ArchiveError):
 
 
 class Unpacking(SizeLimit):
-    """Rules for unpacking an archive: its limit, and that it holds one file of base64 text."""
+    """Unpacks an archive that contains one file of base64 text, up to a size limit."""
 
     def unpack(self, archive: Path, folder: Path, called: str) -> Path:
         """Unpack the archive's only file, and return its path. No other file is left in the folder.
@@ -86,7 +86,7 @@ class Unpacking(SizeLimit):
 
 
 def pack_file(file: Path, archive: Path, member: str, how: Unpacking, called: str) -> None:
-    """Write a compressed tar archive whose only file is a file's base64 text, in lines of 76 characters.
+    """Write a compressed tar archive of a file's base64 text, in lines of 76 characters.
 
     Equal files give equal archives.
 
@@ -117,7 +117,7 @@ def pack_file(file: Path, archive: Path, member: str, how: Unpacking, called: st
     entry.size, entry.mode = text.stat().st_size, 0o644
     with (
         archive.open("wb") as target,
-        # Without a name and a time, so that equal files give equal archives.
+        # Store no name and no time, so that equal files give equal archives.
         gzip.GzipFile("", "wb", fileobj=target, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w") as tar,
         text.open("rb") as content,

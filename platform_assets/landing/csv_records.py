@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LONGEST_RECORD = 1 << 17
 """Longest record in bytes. It is the longest field that Python's csv module accepts by default."""
 MOST_LINES = 100
-"""Most lines that a record may have if a quoted field contains line breaks."""
+"""Maximum number of lines of a record whose quoted fields contain line breaks."""
 PIECE = 1 << 18
 """Default number of bytes that are split at a time."""
 OPEN_QUOTE = "a quote is not closed"
@@ -42,7 +42,7 @@ _QUOTE, _COMMA, _NEWLINE, _RETURN = b'",\n\r'
 
 @dataclass(frozen=True)
 class Unread:
-    r"""A line of a CSV file that is not a row.
+    r"""A line of a CSV file that cannot be read as a row.
 
     Attributes
     ----------
@@ -169,7 +169,7 @@ class _Splitter:
             yield self._as_it_is(whole) if self._is_ordinary(whole) else self._examined(whole)
 
     def _is_ordinary(self, piece: bytes) -> bool:
-        """Whether each line is a record by itself, apart from its number of fields, which Arrow checks."""
+        """Whether each line alone is a record, apart from its number of fields, which Arrow checks."""
         import numpy as np
 
         if b"\0" in piece:

@@ -60,7 +60,7 @@ class DeclaredApi:
     Attributes
     ----------
     name
-        Name of the API, for people.
+        Display name of the API.
     describe
         Function that returns which server the settings select, and raises a `SourceError` if a setting is missing.
     """
@@ -78,7 +78,7 @@ class Sources:
     settings
         The platform's settings.
     of_domains
-        Settings of domains, if already read. Missing ones are read from the environment on first use.
+        Settings of domains, if already read. Missing settings are read from the environment on first use.
     """
 
     settings: Settings
@@ -100,7 +100,7 @@ class Sources:
         return Source(source.variable, uri, unpacked=self.size_limit) if uri else None
 
     def find(self, source: DeclaredSource) -> Source:
-        """Return the source that the variable is set to. Without one, return sample data if they are allowed.
+        """Return the source that the variable is set to. If it is not set, return sample data if allowed.
 
         Raises
         ------

@@ -40,7 +40,7 @@ class Request:
     headers
         Headers, their names in lower case.
     arrived
-        Seconds of a monotonic clock at which it arrived.
+        Time of arrival, in seconds of a monotonic clock.
     """
 
     path: str
@@ -81,7 +81,7 @@ class Reply:
 
 
 def reply(body: bytes, content_type: str, status: int = HTTPStatus.OK) -> Reply:
-    """Return an answer with a body that is known as a whole."""
+    """Return an answer with a complete body."""
     return Reply((body,), status, content_type, length=len(body))
 
 
@@ -98,11 +98,11 @@ class DemoServer:
     faults
         Faults of the next requests: each request uses up one.
     constant_fault
-        Fault of all requests that find `faults` empty.
+        Fault of all requests while `faults` is empty.
     requests
         Requests so far.
     most_at_once
-        Largest number of requests that were being answered at the same time.
+        Largest number of concurrent requests.
     """
 
     def __init__(self, respond: Callable[[Request], Reply]) -> None:
@@ -228,7 +228,7 @@ def interrupted(answer: Reply) -> Reply:
 
 
 def oversized(size: int, *, declared: bool = False) -> Fault:
-    """Return a fault: a body of `size` bytes, with or without a `Content-Length` that says so."""
+    """Return a fault: a body of `size` bytes, with or without a `Content-Length` header."""
     return lambda answer: replace(
         answer, body=(PIECE for _ in range(size // len(PIECE))), length=size if declared else None
     )

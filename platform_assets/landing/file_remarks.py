@@ -1,4 +1,4 @@
-"""Whether a source file may be incomplete: formats that show their end, and remarks for the asset's metadata."""
+"""Signs that a source file may be incomplete, as remarks for the asset's metadata."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class UpstreamError(SourceError):
     upstream_status
         HTTP status of the source's last answer; None if no answer came.
     retry_after
-        Seconds that the source asks clients to wait; None if it does not say.
+        Seconds that the source asks clients to wait; None if it names no time.
     """
 
     status: ClassVar[int] = HTTPStatus.SERVICE_UNAVAILABLE
@@ -113,8 +113,8 @@ class HttpClient:
     limits
         Time-outs, body size and retries.
     turn
-        Context manager around each attempt, called with the seconds that are left. It may wait before it lets an
-        attempt pass, and raises `TemporaryError` if that would take too long.
+        Returns a context manager for an attempt, given the seconds left. It may delay the attempt, and raises
+        `TemporaryError` if the delay would be too long.
     keep_connections
         Whether to keep connections open between requests.
     """
@@ -148,7 +148,7 @@ class HttpClient:
         self._client.close()
 
     def get(self, url: str, params: Mapping[str, str], read: Callable[[Answer], Value], seconds: float) -> Value:
-        """Send a GET request, and return what `read` makes of the answer.
+        """Send a GET request, and return the result of `read` for the answer.
 
         Time-outs, lost connections, the statuses 408, 429 and 5xx, and answers for which `read` raises
         `TemporaryError` are retried.
@@ -160,7 +160,7 @@ class HttpClient:
         params
             Query parameters, not yet encoded.
         read
-            Turns an answer into a value. It gets every status except those that are retried.
+            Turns an answer into a value. It receives every status that is not retried.
         seconds
             Longest time for all attempts together.
 

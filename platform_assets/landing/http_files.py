@@ -76,7 +76,7 @@ def chunks(address: str) -> Iterator[bytes]:
 
 
 def facts(address: str) -> dict[str, str]:
-    """Return the entity tag, time and size of a file; empty if the server sends no entity tag and no older time."""
+    """Return the entity tag, time and size of a file; empty with no entity tag and no time, or only a recent time."""
     headers = _head(address)
     version = _version(headers)
     if "ETag" not in version and _seconds_since_change(headers) < FRESH_SECONDS:

@@ -1,8 +1,8 @@
 """Landed rows: a source file as rows of texts or plain values, each with its line or row number.
 
 A file that cannot be read to its end is refused with the reason. An unreadable line becomes a row with an error.
-`source_files.py` fetches the file. `csv_records.py`, `parquet_files.py` and `sqlite_files.py` read it. The room `lake`
-gives the fields their declared types.
+`source_files.py` fetches the file. `csv_records.py`, `parquet_files.py` and `sqlite_files.py` read it. The package
+`lake` gives the fields their declared types.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Landed:
         The file.
     rows
         The columns of the file, with names in lower case (CSV: all text, null where empty), and the platform's own
-        columns, which `row_writer.py` describes: `source_line`, `source_error`, `source_text`, and where they apply
+        columns, which `row_writer.py` describes: `source_line`, `source_error`, `source_text`, and, for some formats,
         `source_lines` and `source_unreadable`.
     digest
         SHA-256 of the unpacked file.
@@ -95,7 +95,7 @@ class Landed:
 
     @property
     def files(self) -> tuple[Path, Path]:
-        """The parquet files of the readable rows and of the unreadable lines; the second may be missing."""
+        """The parquet files of the readable rows and of the unreadable lines, which may be missing."""
         if self.folder is None:
             raise SourceError(f"{self.source} was not landed as a file")
         return self.folder / READABLE, self.folder / UNREAD
@@ -116,7 +116,7 @@ def land(source: Source, engine: Engine, unpacking: Unpacking | None = None, rea
         Extracts the file from an archive. If None, a packed file is recognised by its first bytes and unpacked.
     reader
         Reads the file: `table_rows` for CSV in UTF-8 and parquet (the default), `any_encoding` for CSV in any
-        encoding, or what `sqlite_files.sqlite_rows` returns.
+        encoding, or the result of `sqlite_files.sqlite_rows`.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def _digest(file: Path) -> str:
 
 
 def table_rows(file: Path, source: Source, target: Path, *, declared: str = "", detects: bool = False) -> str:
-    """Copy the rows of a CSV or parquet file; the first bytes of the file tell which it is.
+    """Copy the rows of a CSV or parquet file; the first bytes of the file show its format.
 
     A CSV file must be in UTF-8, or in UTF-16 with a byte order mark. In UTF-8, invalid lines are unreadable.
 
@@ -188,7 +188,7 @@ def any_encoding(declared: str = "") -> Reader:
 
 
 def is_parquet(file: Path) -> bool:
-    """Whether a file begins as parquet does."""
+    """Whether a file begins like a parquet file."""
     with file.open("rb") as stream:
         return stream.read(len(MAGIC)) == MAGIC
 

@@ -50,11 +50,11 @@ class LandedTable(Protocol):
     """The table in which the files of a zone land; implemented by `lake/landed_files.py`."""
 
     def last_batch(self) -> int:
-        """Return the number of the last batch in the table; 0 without one."""
+        """Return the number of the last batch in the table; 0 if there is none."""
         ...
 
     def last_quarantined_batch(self) -> int:
-        """Return the number of the last batch in the quarantine; 0 without one."""
+        """Return the number of the last batch in the quarantine; 0 if there is none."""
         ...
 
     def files(self, digests: Collection[str] | None = None) -> dict[str, str]:
@@ -89,7 +89,7 @@ class DeclaredZone:
     optional
         Further columns that a file may have.
     demo
-        Writes sample files into a folder, if the location is not set; None for none.
+        Writes sample files into a folder, if the location is not set; None for no sample files.
     """
 
     name: str
@@ -189,7 +189,7 @@ class SampleFiles:
     scratch: Path
 
     def ensure(self) -> set[str]:
-        """Write the files if the folder does not exist, and return the names of those that were written."""
+        """Write the files if the folder does not exist, and return the names of the written files."""
         if self.folder.exists():
             return set()
         own = OwnedFolder(self.scratch, "demo")
@@ -221,8 +221,8 @@ class Zone:
     form
         Format of its files.
     settle_seconds
-        Time for which the size and the marks of a file must be unchanged before it is read, in seconds by the
-        database's clock. 0 to read a file in the first scan.
+        Time for which the size and the marks (see `Look`) of a file must be unchanged before it is read, in seconds
+        by the database's clock. 0 to read a file in the first scan.
     database
         Returns the platform's database.
     samples
@@ -259,7 +259,7 @@ class Zone:
             Time limit for reading. After it, no further file is read, and the next scan continues. If listing the zone
             took longer, reading may take as long as the listing.
         clock
-            Returns a time in seconds that never goes back.
+            Monotonic clock, in seconds.
 
         Raises
         ------
@@ -377,7 +377,7 @@ class Zone:
             return sum(self.folder.remove(name, look) for name, look in self.files.processed_before(age).items())
 
     def landed(self, limit: int | None = None) -> Sequence[LandedFile]:
-        """Return contents whose rows are in the lake and which are not processed, the oldest first."""
+        """Return the unprocessed contents whose rows are in the lake, oldest first."""
         return self.files.landed(limit)
 
     def mark_processed(self, connection: psycopg.Connection[Any], digests: Collection[str], run: str) -> set[str]:

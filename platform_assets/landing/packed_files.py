@@ -182,7 +182,7 @@ def decompressed(packed: BinaryIO, compression: str, called: str) -> Iterator[by
 
 
 def is_zip(head: bytes) -> bool:
-    """Whether a file begins as a zip archive does."""
+    """Whether a file begins like a zip archive."""
     return _ZIP.match(head) is not None
 
 

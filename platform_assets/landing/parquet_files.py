@@ -1,6 +1,6 @@
 """Parquet files as record batches of plain types, without a query engine.
 
-Each value is decoded; bounds in the footer are ignored because another program may have written wrong ones.
+Each value is decoded; bounds in the footer are ignored because another program may have written wrong bounds.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ParquetFile:
         import pyarrow.parquet as pq
 
         found = 0
-        # One text of a dictionary may stand in each row. With a limit, dictionaries are decoded in small parts.
+        # A long text of a dictionary may be in every row, so with a limit, dictionaries are decoded in small parts.
         texts = [field.name for field in self.schema if _is_text(field.type)] if self.limit else None
         with _plain_errors(self.called, "cannot be read to its end"):
             file = pq.ParquetFile(self.path, pre_buffer=False, page_checksum_verification=True, read_dictionary=texts)
@@ -162,8 +162,8 @@ def _plain_errors(called: str, trouble: str) -> Iterator[None]:
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the plain counterpart of an Arrow type.
 
-    A dictionary becomes the type of its values, a view or large type the ordinary one, a 16-bit float a 32-bit one, a
-    decimal one of at most 38 digits or else text, a time of day or a duration text, and a column without a type text.
+    Dictionaries become the type of their values, view and large types the ordinary type, and 16-bit floats 32-bit
+    floats. Decimals of more than 38 digits, times of day, durations and columns without a type become text.
     """
     import pyarrow as pa
     import pyarrow.types as is_

@@ -39,7 +39,7 @@ class PathPattern:
     Raises
     ------
     PatternError
-        The pattern has no placeholder, an unknown or a repeated one, a lone brace, or two without text between.
+        The pattern has an unpaired brace, no placeholder, unknown or repeated placeholders, or no text between two.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Sensors that launch jobs for incoming data: one watches a source, the other a landing zone.
+"""Sensors that launch jobs for incoming data: one for a source, and one for a landing zone.
 
 The sensor on a source launches a job until the table is made from the file's current content. The published table
 records from which content it was made. Dagster's history is not reliable for this: of two runs that load different
@@ -33,7 +33,7 @@ ZONE_SECONDS = 15
 DISCOVER_SECONDS = 0.7
 """Time limit for reading files in one scan of a landing zone, in seconds."""
 ZONE_RETRY = (60, 5 * 60, 15 * 60, 60 * 60)
-"""Seconds to wait after each failed run of a zone's job; the last one repeats, because files keep coming."""
+"""Seconds to wait after each failed run of a zone's job; the last wait repeats, because files keep coming."""
 _KEY_DIGITS = 16
 _FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
@@ -70,7 +70,7 @@ class PublishedTables(Protocol):
     """The published tables; implemented by `lake.delta_tables.TableStore`."""
 
     def source_digest(self, name: str) -> str | None:
-        """Return the SHA-256 of the content that a table was made from; None without one."""
+        """Return the SHA-256 of the content that a table was made from; None if there is none."""
         ...
 
 
@@ -136,7 +136,7 @@ def source_changed_sensor(
 
 
 def _run_for(instance: dg.DagsterInstance, job: str, tag: str) -> dg.RunRequest | str:
-    """Return the request of a run for a content, or the reason to wait after failed runs for it."""
+    """Return a run request for a content, or the reason to wait after failed runs."""
     runs = instance.get_run_records(dg.RunsFilter(job_name=job, tags={SOURCE_TAG: tag}))
     if reason := reason_to_wait(_failures(runs), time.time()):
         return reason
@@ -151,7 +151,7 @@ def files_landed_sensor(
     waits_for: Callable[[dg.SensorEvaluationContext], str | None] | None = None,
     resources: set[str] | None = None,
 ) -> dg.SensorDefinition:
-    """Make a sensor that scans a landing zone, and launches a job if files are waiting and no run of it is unfinished.
+    """Make a sensor that scans a landing zone, and launches a job if files wait and the job has no unfinished run.
 
     PostgreSQL records which files have landed, so the sensor needs no cursor and its runs need no run key. Resetting
     the cursor or clearing Dagster's storage therefore loads no file again. After a failed run, the sensor waits a
@@ -243,7 +243,7 @@ def _clock(seconds: float) -> str:
 
 
 def _failed_later(instance: dg.DagsterInstance, table: dg.AssetKey, job: str) -> bool:
-    """Whether the job itself published the table last and then failed in a later step, so that it is to be retried."""
+    """Whether the job was the last to publish the table, and failed in a later step, so that it must be retried."""
     event = instance.get_latest_materialization_event(table)
     run = instance.get_run_by_id(event.run_id) if event else None
     return run is not None and run.job_name == job and run.status in _FAILED

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from platform_assets.landing.archives import Unpacking
 
 USUAL_LIMIT = SizeLimit(Settings.model_fields["unpacked_max_bytes"].default, variable("unpacked_max_bytes"))
-"""Limit for packed files if the settings name no other."""
+"""Default limit for packed files."""
 _LOCAL_SCHEMES = ("file://", "local://")
 # The project's extra that contains the driver of a scheme.
 _EXTRAS = {"az": "azure", "abfs": "azure", "abfss": "azure", "gs": "gcs", "gcs": "gcs"}
@@ -49,7 +49,7 @@ class Source:
     uri
         A path or any fsspec URI.
     demo
-        Whether the file is sample data. It is if the variable is not set.
+        Whether the file is sample data, because the variable is not set.
     unpacked
         Limit for unpacking a packed file. An archive has its own limit.
     """
@@ -105,7 +105,7 @@ def trouble_with(source: Source) -> str | None:
 def look_at(source: Source) -> dict[str, str]:
     """Return facts about a file, such as size and time, that change when it is written; empty if there are none.
 
-    A file that was written in the last seconds has none, because a second write may get the same time.
+    Also empty if the file was written in the last seconds, because a second write may get the same time.
 
     Raises
     ------
@@ -235,7 +235,7 @@ def _facts_of_stored(source: Source) -> Mapping[str, Any]:
 
 
 def marks_of(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return those facts about a file that change when it is written; empty if the store gives none."""
+    """Return the facts about a file that change when it is written; empty if the store gives none."""
     told = {name.lower(): value for name, value in facts.items()}
     marks = {name: str(told[name]) for name in _MARKS if told.get(name) is not None}
     return {"size": str(told.get("size")), **marks} if marks else {}

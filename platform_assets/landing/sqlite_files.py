@@ -85,7 +85,7 @@ def opened_sqlite(file: Path, table: str, columns: Sequence[str], called: str) -
     table
         A table that it must have. A view does not count.
     columns
-        Columns that the table must have, in any case.
+        Columns that the table must have. Upper and lower case are equal.
     called
         Name of the file in messages.
 
@@ -116,7 +116,7 @@ def _connected(file: Path) -> sqlite3.Connection:
     # With immutable=1, SQLite takes no lock and ignores a journal next to the file.
     database = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
     database.text_factory = bytes
-    # A stored value is never longer than the file. The limit stops a generated column that computes longer ones.
+    # A stored value is never longer than the file. The limit stops a generated column that computes longer values.
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(file.stat().st_size, 1_000))
     return database
 
@@ -141,7 +141,7 @@ def _demand_all_pages(head: bytes, size: int, called: str) -> None:
 def _demand_whole(database: sqlite3.Connection, called: str) -> None:
     database.execute("PRAGMA trusted_schema = OFF")
     database.execute("PRAGMA cell_size_check = ON")
-    # The check also finds pages that are used twice, because a few of them could yield any number of rows.
+    # The check also finds pages that are used twice. A few such pages could yield any number of rows.
     [(found,)] = database.execute("PRAGMA integrity_check(1)").fetchall()
     if _name(found) != "ok":
         raise DamagedDatabaseError(

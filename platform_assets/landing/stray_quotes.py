@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WIDE = 5
-"""Number of columns from which a line of free text hardly ever has as many fields as a row."""
+"""From this number of columns on, a line of free text is very unlikely to have as many fields as a row."""
 FEWEST_COMMAS = 3
 """Commas that the lines must have in all to count as rows. In a narrow table, free text may have one comma per line."""
 # The quantifier is possessive, so that an escaped quote is never taken for the closing one.
@@ -29,13 +29,13 @@ def has_stray_quotes(lines: Sequence[bytes], width: int) -> bool:
 
     At least half of the lines between the first and the last must be rows. In addition, one of two cases must hold. The
     first and the last line, without their quotes, are rows too, and the lines have `FEWEST_COMMAS` in all. Or the file
-    has `WIDE` columns, and a line between the two is a row. A line is a row if it has as many fields as the header and
+    has `WIDE` columns, and a line between them is a row. A line is a row if it has as many fields as the header and
     is quoted like the first line.
 
     Parameters
     ----------
     lines
-        The lines without line ends; the first one opens a quote that a later one closes.
+        The lines without line ends; the first line opens a quote that a later line closes.
     width
         Number of fields in the header.
     """

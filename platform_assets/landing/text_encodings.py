@@ -1,4 +1,4 @@
-"""Text encodings: decide how a text file is encoded, and read it as UTF-8."""
+"""Text encodings: detect the encoding of a text file, and read the file as UTF-8."""
 
 from __future__ import annotations
 

@@ -127,15 +127,15 @@ class Waiting:
     landed
         Contents whose rows are in the lake and are not processed yet.
     set_aside
-        Contents of which nothing can be used.
+        Contents that cannot be used.
     unread
         Files that are not settled, or whose content was not read yet.
     unread_name
-        One of these files.
+        Name of one of the unread files.
     unreadable
         Files that cannot be read.
     problem
-        Why one of these cannot be read.
+        Why one of the unreadable files cannot be read.
     """
 
     found: int
@@ -148,7 +148,7 @@ class Waiting:
     problem: str | None
 
     def with_problems(self, problems: Mapping[str, str]) -> Waiting:
-        """Add files that cannot be listed, given as reasons by name; return the new numbers."""
+        """Return the counts with the files that cannot be listed added. `problems` gives the reasons by name."""
         if not problems:
             return self
         name, reason = min(problems.items())
@@ -188,7 +188,7 @@ class LandedFile:
     state
         `found`, `landed`, `processed` or `set_aside`.
     reason
-        Why it was set aside, or why it is found and cannot be read.
+        Why a `set_aside` content cannot be used, or why a `found` content cannot be read.
     run
         Dagster run that last changed the state.
     """
@@ -238,7 +238,7 @@ class ZoneFiles:
         return {name: Look(size, marks) for name, size, marks in rows}
 
     def remember(self, looks: Mapping[str, Look], gone: Collection[str], complete: Collection[str] = ()) -> None:
-        """Store new and changed files, and forget those that are gone.
+        """Store new and changed files, and delete the records of removed files.
 
         Parameters
         ----------
@@ -260,11 +260,11 @@ class ZoneFiles:
             )
 
     def unread(self, settle_seconds: float) -> dict[str, Look]:
-        """Return settled files whose content was not read yet, the oldest first, those with a problem last."""
+        """Return settled files whose content was not read yet, oldest first, and files with a problem last."""
         return {name: Look(size, marks) for name, size, marks in self._rows(_UNREAD, self.zone, settle_seconds)}
 
     def add(self, read: Mapping[str, tuple[Look, str]]) -> None:
-        """Store the digests of files, by name, together with what was listed when they were read."""
+        """Store the digests of files, by name, together with their listed metadata."""
         if not read:
             return
         names, digests = list(read), [digest for _, digest in read.values()]
@@ -310,7 +310,7 @@ class ZoneFiles:
         return [number for (number,) in self._rows(query, self.zone)]
 
     def claim(self, batch: int, most_files: int, most_bytes: int, run: str) -> None:
-        """Assign the oldest waiting files to a batch, at least one and at most these numbers of files and bytes."""
+        """Assign the oldest waiting files to a batch: at least one file, within the limits of files and bytes."""
         with self._writing() as connection:
             connection.execute(_CLAIM.encode(), [self.zone, most_files, batch, run, self.zone, most_bytes])
 
@@ -385,12 +385,12 @@ class ZoneFiles:
         return [LandedFile(*row) for row in self._rows(query, self.zone, limit)]
 
     def find(self, name_or_digest: str) -> list[LandedFile]:
-        """Return the contents that a file of this name had, or with this digest, the newest first."""
+        """Return the contents with this digest or file name, newest first."""
         query = f"{_FILE} where zone = %s and (digest = %s or names @> array[%s]) order by first_seen_at desc, digest"
         return [LandedFile(*row) for row in self._rows(query, self.zone, name_or_digest, name_or_digest)]
 
     def mark_processed(self, connection: psycopg.Connection[Any], digests: Collection[str], run: str) -> set[str]:
-        """Mark landed contents as processed in the caller's transaction, and return those that were not before."""
+        """Mark landed contents as processed in the caller's transaction, and return the newly marked ones."""
         query = (
             "update platform.landing_files set state = 'processed', run = %s"
             " where zone = %s and digest = any (%s) and state = 'landed' returning digest"

@@ -83,7 +83,7 @@ class ZoneFolder:
         return files, root.rstrip("/")
 
     def list(self) -> Listing:
-        """List the regular files of the zone. Hidden files, and those that are still being written, are left out.
+        """List the regular files of the zone. Hidden files, and files that are still being written, are left out.
 
         Raises
         ------
@@ -173,7 +173,7 @@ class ZoneFolder:
             # In an object store, a folder exists only while it has files, so an empty one is not an error.
             if found := dict(files.find(root, detail=True)):
                 return found
-            # Azure's driver lists no files for a missing container. The container may be unreadable by itself.
+            # Azure's driver lists no files for a missing container. The container itself may not be readable.
             with suppress(PermissionError):
                 files.info(root.split("/")[0])
             return {}

@@ -56,7 +56,7 @@ def stored_column(name: str, column: pd.Series[Any]) -> dict[str, Any]:
     kind = column.dtype
     stored: dict[str, Any] = {"name": name, "dtype": str(kind), "nulls": None}
     if pd.api.types.is_extension_array_dtype(kind) and hasattr(kind, "numpy_dtype"):
-        # Store nullable integers as integers, because floats would change those beyond 2**53.
+        # Store nullable integers as integers, because floats would change integers beyond 2**53.
         return stored | {
             "values": column.to_numpy(dtype=kind.numpy_dtype, na_value=0),
             "nulls": column.isna().to_numpy(),

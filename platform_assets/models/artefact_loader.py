@@ -91,7 +91,7 @@ def open_artefact(data: bytes, called: str, read_encoder: Callable[[str], bytes]
 
 
 def _ranges(stored: Mapping[str, list[float]] | None) -> dict[str, tuple[float, float]] | None:
-    """Return the ranges as a fitted model has them; None for artefacts of versions that did not store them."""
+    """Return the training ranges of a fitted model; None for artefacts of versions that did not store them."""
     return None if stored is None else {name: (low, high) for name, (low, high) in stored.items()}
 
 

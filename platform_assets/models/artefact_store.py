@@ -37,7 +37,7 @@ _TELLING = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE
 # Retry an unreachable object store for 20 s, as for tables, because delta-rs would retry for 3 minutes.
 _PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
 _LONGEST_REASON = 500
-# Enough for ten concurrent uploads of the same file to Azure, because at least one of them succeeds each time.
+# Upload attempts: enough for ten concurrent uploads of one file to Azure, because one succeeds each time.
 _ATTEMPTS = 10
 
 
@@ -168,7 +168,7 @@ class ArtefactStore:
         return sorted(name for name in names if _DIGEST.fullmatch(name))
 
     def remove_unnamed(self, named: Collection[str], before: datetime) -> int:
-        """Remove models and encoders that are not named, and unfinished files; return the number of removed files.
+        """Remove unfinished files, and models and encoders not in `named`; return the number of removed files.
 
         Parameters
         ----------
@@ -311,7 +311,7 @@ def _is_unnamed(name: str, named: Collection[str]) -> bool:
     digest, _, suffix = name.lstrip(".").partition(".")
     if not _DIGEST.fullmatch(digest):
         return False
-    # A name that begins with a dot is that of an unfinished file of a killed process.
+    # Names that begin with a dot belong to unfinished files of killed processes.
     return name.startswith(".") or (f".{suffix}" in {_SUFFIX, _ENCODER} and digest not in named)
 
 

@@ -1,7 +1,7 @@
 """A fitted pipeline compiled to plain NumPy calculations, with bit-identical results.
 
 Each step of scikit-learn validates its input and its own state again, which takes nine tenths of the time for one row.
-A caller with a matrix of the right columns does not need these checks.
+These checks are unnecessary if the caller's matrix has the right columns.
 
 Import this module inside functions, because it imports scikit-learn.
 """
@@ -96,7 +96,7 @@ def _transform(step: Any) -> Transform | None:
         return partial(_filled, statistics=step.statistics_, indicated=indicated)
     if type(step) is StandardScaler:
         mean, scale = step.mean_ if step.with_mean else 0.0, step.scale_ if step.with_std else 1.0
-        # A scaler that can overflow is not compiled: scikit-learn's next step would reject infinity, compiled ones not.
+        # A scaler that can overflow is not compiled: only scikit-learn's next step would reject infinity.
         if np.all(np.abs(mean) < FAR_FROM_INFINITE) and np.all(scale > 1 / FAR_FROM_INFINITE):
             return partial(_scaled, mean=mean, scale=scale)
     return None

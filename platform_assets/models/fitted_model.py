@@ -51,8 +51,8 @@ class FittedModel:
     Attributes
     ----------
     estimator
-        A scikit-learn estimator that `output` can ask. It takes a frame of the features, or a matrix (n, features) if
-        all features are float64 and it has no `feature_names_in_`.
+        A scikit-learn estimator with the method that `output` calls. It takes a frame of the features, or a matrix
+        (n, features) if all features are float64 and it has no `feature_names_in_`.
     features
         Column names in the order of the fit.
     golden_rows
@@ -179,7 +179,7 @@ class FittedModel:
         ----------
         rows
             A frame that has the features among its columns, in any order, and is not changed; or one mapping per row
-            with plain values and None for missing ones.
+            with plain values and None for missing values.
 
         Raises
         ------
@@ -255,7 +255,7 @@ class FittedModel:
 
     @cached_property
     def _short_rows(self) -> Frame:
-        # Fill up with the shortest text. Repeating a long one would take up to fifty times as long.
+        # Fill up with the shortest text. Repeating a long text would take up to fifty times as long.
         texts = self.golden_rows[list(self.features)]
         lengths = texts.select_dtypes(["str", "object"]).astype("str").apply(lambda text: text.str.len()).sum(axis=1)
         return texts.iloc[[int(lengths.to_numpy().argmin())] * ROWS_AT_ONCE]

@@ -1,6 +1,6 @@
 """The model registry in MLflow, where people view, compare and load models with MLflow's tools.
 
-A registration has three steps: a finished run with parameters, metrics, plots, record and a copy of the model, then
+A registration creates a finished run with parameters, metrics, plots, record and a copy of the model, then
 the version with all its tags (one transaction in MLflow's SQL store), then the alias. If a process is killed in
 between, the next registration marks the run as killed, or sets the missing alias.
 """
@@ -100,7 +100,7 @@ class MlflowRegistry:
     artifact_root
         Folder of the runs' files if the tracking URI is a database; None if a tracking server chooses it.
     lock
-        Function from a name to a lock. One process can hold the lock, and its end releases the lock.
+        Function from a name to a lock. One process at a time can hold it. It is released when the process ends.
     scratch
         Folder for temporary files; by default the system's.
     client
@@ -140,7 +140,7 @@ class MlflowRegistry:
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
         """Return the version with a fingerprint, or None."""
         found = self._search(f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'")
-        # The oldest one: MLflow's client repeats a request whose response is lost, which can create a second version.
+        # Take the oldest: MLflow's client repeats a request whose response was lost, which can create two versions.
         return min(_readable(found), key=lambda version: version.version, default=None)
 
     def version(self, name: str, number: int) -> ModelVersion:
@@ -251,7 +251,7 @@ class MlflowRegistry:
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         client = MlflowClient(self._uri, self._uri)
         if self._artifact_root:
-            # Only now, because the new client has created MLflow's own experiment in a new database.
+            # After the client, because it creates MLflow's own experiment in a new database.
             follow_home(self._uri, Path(self._artifact_root))
         return client
 
@@ -269,7 +269,7 @@ class MlflowRegistry:
                     return found
 
     def _names(self) -> list[str]:
-        # Listed by version, because a killed process can leave a model without versions.
+        # Search versions, not models, because a killed process can leave a model without versions.
         return sorted({found.name for found in self._search()})
 
     def _made(self, registration: Registration) -> ModelVersion:
@@ -369,7 +369,7 @@ class MlflowRegistry:
 
 
 def _readable(found: Iterable[MlflowVersion]) -> Iterator[ModelVersion]:
-    """Yield the versions of the platform whose tags can be read; `unreadable_versions` names the others."""
+    """Yield the versions of the platform whose tags can be read; `unreadable_versions` names the other versions."""
     for version in found:
         if FINGERPRINT_TAG in version.tags:
             with suppress(RegistryError):

@@ -61,7 +61,7 @@ class Output(Protocol):
     def agrees(
         self, found: Floats, threshold: float | None, other: Floats, other_thresholds: Sequence[float | None]
     ) -> NDArray[np.bool_]:
-        """Return for which rows the output agrees with that of another model of the same task, (n,).
+        """Return for which rows the output agrees with the output of another model of the same task, (n,).
 
         Parameters
         ----------

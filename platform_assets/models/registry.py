@@ -1,4 +1,4 @@
-"""The model registry: versions of models, what is needed to evaluate and reproduce them, and aliases.
+"""The model registry: versions of models, the data to evaluate and reproduce them, and aliases.
 
 `ModelRegistry` is the interface. `mlflow_registry.py` is for production, and `memory_registry.py` for tests and
 demonstrations. The model itself is an artefact (`artefact_store.py`). Decisions are in the ledger, because an alias has
@@ -29,9 +29,9 @@ PREFIX = "platform."
 TABLES_TAG = f"{PREFIX}tables"
 """Tag with the tables of the training: JSON, table name to version in the lake."""
 ERASED_TAG = "erased"
-"""Tag of a version that learned from a person whose data were erased: the number of the erasure, and when."""
+"""Tag of a version that learned from a person whose data were erased: number and time of the erasure."""
 IMPORTED_TAG = "imported"
-"""Tag of a version of another environment: where it comes from. Its training tables are not in this lake."""
+"""Tag of a version from another environment: its origin. Its training tables are not in this lake."""
 UNDONE_TABLES = "undone_tables"
 """Tag of a version: the versions of tables that it was trained on and that were undone later, as JSON."""
 _NAME = re.compile(r"[\w.-]+")
@@ -136,7 +136,7 @@ class ModelRegistry(Protocol):
         ...
 
     def ensure_challenger(self, name: str, number: int) -> None:
-        """Give the alias `challenger` to a version: the one that the newest training created or matched.
+        """Give the alias `challenger` to the version that the newest training created or matched.
 
         Raises
         ------
@@ -303,7 +303,7 @@ def refuse_field_tags(name: str, tags: Iterable[str]) -> None:
 
 
 def unknown(name: str, number: int, versions: Collection[ModelVersion], names: Iterable[str]) -> RegistryError:
-    """Return the error for a missing version, with the existing ones."""
+    """Return the error for a missing version, which lists existing versions."""
     if not versions:
         there = ", ".join(sorted(names)) or "none yet"
         return RegistryError(f"no model {name} is registered (registered: {there}); train it with the job train_{name}")

@@ -37,7 +37,7 @@ THREADS = min(2, os.cpu_count() or 1)
 CACHED_TEXTS = 16_384
 """Number of vectors that an encoder keeps, 25 MB for 384 numbers each.
 
-Training encodes each text once, although it is part of several folds. If there are more, some are encoded again.
+Training encodes each text once, although it is part of several folds. If there are more texts, some are encoded again.
 """
 MOST_TOKENS = 256
 """Longest text, in tokens, if the tokenizer sets no limit. The rest of the text is ignored."""
@@ -121,7 +121,7 @@ class SentenceEncoder:
         import numpy as np
 
         tokens = self._tokenizer.encode(text)
-        # A tokenizer without special tokens returns none for an empty text, and a graph may need at least one.
+        # A tokenizer without special tokens returns no token for an empty text, and a graph may need one.
         ids = np.array([tokens.ids or [0]], dtype=np.int64)
         given = dict(zip(_INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True))
         [states] = self._session.run([self._output], {name: given[name] for name in self._inputs})

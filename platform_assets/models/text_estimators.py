@@ -29,7 +29,7 @@ class TextCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
         return self
 
     def transform(self, rows: Frame) -> NDArray[np.object_]:
-        """Return the cleaned texts, (n,) of str. A missing text becomes an empty one.
+        """Return the cleaned texts, (n,) of str. A missing text becomes an empty text.
 
         Parameters
         ----------

@@ -36,4 +36,4 @@ STABLE_MODULES = (
     "platform_assets.models.row_limit",
     "platform_assets.models.text_estimators",
 )
-"""Modules of classes in artefacts; moving one needs an entry in `base/moved_modules.py`."""
+"""Modules of classes in artefacts; moving a module needs an entry in `base/moved_modules.py`."""

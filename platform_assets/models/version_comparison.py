@@ -18,7 +18,7 @@ _SHOWN = 60
 
 
 def artefact_problem(artefacts: ArtefactStore, digest: str) -> str | None:
-    """Return what is wrong with a model's file, or None if its bytes match the digest.
+    """Return the problem with a model's file, or None if its bytes match the digest.
 
     This reads the whole file, but does not load the model.
 
@@ -46,8 +46,8 @@ def differences(version: ModelVersion, digest: str, threshold: float | None, evi
     digest, threshold
         The artefact's digest and the threshold in the approval request.
     evidence
-        Evidence of the request, from `Evidence.as_json`. Keys that evidence of an older release lacks are not
-        compared. Tags that only the version has are not compared either, because promotion adds tags.
+        Evidence of the request, from `Evidence.as_json`. Keys that are missing from evidence of an older
+        release are not compared. Tags that only the version has are not compared either, because promotion adds tags.
     """
     found: dict[str, Any] = {
         "digest": version.digest,
@@ -89,7 +89,7 @@ def _unequal(found: Mapping[str, Any], frozen: Mapping[str, Any], prefix: str) -
 
 def _other_fingerprint(version: ModelVersion, evidence: Mapping[str, Any]) -> Iterator[str]:
     expected = evidence.get("fingerprint")
-    # A version that was restored from its evidence can have its digest appended.
+    # The fingerprint of a version that was restored from its evidence may end with the digest.
     if expected and version.fingerprint not in (expected, f"{expected}:{version.digest}"):
         yield _told("fingerprint", version.fingerprint, expected)
 

@@ -232,7 +232,7 @@ _EXAMPLES = (
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes. A service that runs from a bundle has none, because they need the database.
+    """Return the routes. A service that runs from a bundle lacks them, because they need the database.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class Chart:
     first, last
         First and last day.
     rows
-        Day, value and whether there was an alarm, of the newest days.
+        Day, value and whether there was an alarm, for each of the newest days.
     """
 
     title: str

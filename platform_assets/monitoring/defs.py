@@ -1,4 +1,4 @@
-"""Incidents, lineage events, and for each declared model its evaluation on labels, drift check and drift sensor."""
+"""Daily measurements, incidents, lineage events, and each model's evaluation on labels, drift check and sensor."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from platform_assets.settings import load_settings
 
 
 def definitions(declared: Declared) -> dg.Definitions:
-    """Return what incidents and lineage need, and each model's evaluation on labels, drift check and drift sensor."""
+    """Return daily measurements, incidents, lineage, and each model's evaluation on labels, drift check and sensor."""
     settings = load_settings()
     action, cool_down = settings.drift_action, timedelta(hours=settings.drift_cool_down_hours)
     watched = [(spec, spec.incoming) for spec in declared.models if spec.incoming]

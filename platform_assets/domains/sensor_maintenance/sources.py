@@ -1,4 +1,4 @@
-"""Sources of the labelled readings, and of the files with new ones."""
+"""Sources of the labelled readings, and of the files with new readings."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ All sentences are generated. The sample has these irregularities of the real arc
 - The only file in the archive is inside nested folders. Its base64 text has lines of 76 characters.
 - The table has an index and no primary key, and its rows are ordered by topic.
 - The texts are cleaned: lower case, no URLs, double blanks where parts were removed. Some contain line breaks.
-- 7 % of the sentences repeat an earlier one, some of them with another label. 8 % are near-duplicates.
+- 7 % of the sentences repeat an earlier sentence, some with another label. 8 % are near-duplicates.
 - A few are labelled "Can't Decide".
 - Labels are noisy, so no model predicts all of them correctly. A model on words and word pairs reaches an F1 of 0.7
   to 0.8.

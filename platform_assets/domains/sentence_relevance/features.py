@@ -29,8 +29,8 @@ TOPIC_ROWS = 1_000
 def label(archived: Frame) -> Frame:
     """Return one row for each sentence of the archive, with its label or the reason why it is excluded.
 
-    Sentences are equal if their cleaned texts are equal. Sentences labelled "Can't Decide" are excluded. Of the other
-    equal sentences, the first by number is used. If their labels differ, all of them are excluded.
+    Sentences are equal if their cleaned texts are equal. Sentences labelled "Can't Decide" are excluded. Of
+    equal sentences with one label, only the first by number is used. If the labels differ, all of them are excluded.
 
     Parameters
     ----------

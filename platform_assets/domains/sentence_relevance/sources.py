@@ -1,4 +1,4 @@
-"""Source of the labelled sentences, and how its archive is packed and unpacked."""
+"""Source of the labelled sentences: read, pack and unpack its archive."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def pack(database: Source, target: Path, how: Unpacking, *, replace: bool = Fals
 
 @contextmanager
 def _written_whole(target: Path, *, replace: bool) -> Iterator[Path]:
-    """Check the name of a file to write, and lend a temporary folder next to it."""
+    """Check the name of a file to write, and yield a temporary folder next to it."""
     if target.is_dir():
         raise SourceError(f"{target} is a folder; give the name of a file")
     if target.exists() and not replace:

@@ -1,1 +1,1 @@
-"""Daily measurements of every model and table, and the alarms about values that are unlike those of earlier days."""
+"""Daily measurements of every model and table, and the alarms about values that are unlike earlier values."""

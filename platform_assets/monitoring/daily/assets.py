@@ -89,7 +89,7 @@ def watched_tables(definitions: dg.Definitions) -> list[WatchedTable]:
 
 
 def _days_per_check(models: Sequence[ModelSpec], watched: Sequence[WatchedTable], settings: Settings) -> float:
-    # The requested rows of each model are a stream, and so are those of its table of new rows.
+    # Each model has a stream of requested rows, and a second stream if it has a table of new rows.
     streams = len(models) + sum(spec.incoming is not None for spec in models)
     checks = len(models) * len(MODEL_CHECKS) + len(watched) * len(TABLE_CHECKS)
     return days_per_check(settings.false_alarm_days, settings.drift_false_alarm_days, streams, checks)
@@ -131,7 +131,7 @@ def table_days_asset(watched: Sequence[WatchedTable], per_check: float) -> dg.As
 def checks_of(
     schema: TableSchema, declared: Sequence[Check], known: Mapping[str, Series], subjects: Mapping[str, str]
 ) -> dg.AssetChecksDefinition:
-    """Return the checks that report the newest measurements; they measure nothing.
+    """Return the checks, which report the newest measurements and do not measure.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ def with_new(history: Frame | None, rows: Sequence[Mapping[str, Any]], today: da
 
 
 def judged(days: Frame, known: Mapping[str, Series], per_check: float, since: date) -> Frame:
-    """Return the measurements with the judgement of those of `since` and later days.
+    """Return the measurements, with those from `since` on judged.
 
     Parameters
     ----------

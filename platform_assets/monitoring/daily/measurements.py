@@ -1,4 +1,4 @@
-"""Measure all models and all tables, and judge what was measured: the rows of the tables in `schemas.py`."""
+"""Measure and judge all models and tables. The results are the rows of the tables in `schemas.py`."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _RECENT = timedelta(days=7)
 def measure_models(
     sources: ModelSources, specs: Sequence[ModelSpec], history: Frame | None, per_check: float, now: datetime, run: str
 ) -> Frame:
-    """Return the history with the measurements of all models since their last one.
+    """Return the history with the measurements of all models since their last measurement.
 
     Parameters
     ----------
     sources
-        What the measurements are read from.
+        Sources of the measurements.
     specs
         Declarations of the models.
     history
@@ -119,7 +119,7 @@ def _disagreements(earlier: Frame | None, today: date) -> Mapping[date, Disagree
 
 
 def _before(earlier: Frame | None, today: date) -> Before:
-    """Return the newest measurement of an earlier day, or of today if that was the first one."""
+    """Return the newest measurement before today; if there is none, today's earlier measurement."""
     if earlier is None:
         return Before({})
     whole = earlier[earlier["series"].isin([COLUMNS, "rows"])]

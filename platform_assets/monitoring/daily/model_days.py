@@ -43,7 +43,7 @@ FIRST_LOOK = timedelta(days=90)
 _LOOK_BACK = timedelta(days=30)
 _REQUESTED = "requested rows"
 _AGREEMENT = ("accuracy", "interval_coverage")
-"""Metrics of the holdout that are shares of agreements: of a classifier, and of prediction intervals."""
+"""Holdout metrics that are shares of labels that agree with the prediction or its interval."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def measure_model(
     Parameters
     ----------
     sources
-        What is read.
+        Sources of the measurements.
     spec
         Declaration of the model.
     when
@@ -121,7 +121,7 @@ def measure_model(
 
 
 def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple[date, Point]]:
-    """Measure the drift of the requested rows; yield distances and estimated performance of these and of new rows."""
+    """Measure the drift of requested rows; yield distances and estimated performance of requested and new rows."""
     rows = logged_rows(sources.connect, spec, when.today - FIRST_LOOK, when.today)
     if rows.num_rows:
         try:
@@ -143,7 +143,7 @@ def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple
 def _days_since_alarm(measured: MeasuredDay, before: Mapping[str, int]) -> dict[str, int]:
     """Return the features whose alarm is open, with the number of measured days since the alarm.
 
-    After an alarm, the evidence restarts at 0. Without drift, its mean is then at most the number of days since.
+    After an alarm, the evidence restarts at 0. Without drift, its mean is at most the number of days since then.
     """
     days = {
         name: 0 if now.alarm else before[name] + 1
@@ -191,7 +191,7 @@ def _agreement(
 ) -> list[Point]:
     found = sources.labels.joined(spec, champion.version, champion.request_id)
     if not len(found.labels):
-        # Say so, because otherwise an alarm about the champion before would stay open.
+        # Report this, because otherwise an alarm about the previous champion would stay open.
         return [Point("agreement", math.nan, told=f"no prediction of version {champion.version} has a label yet")]
     every = Proxy(0, math.nan, math.nan)
     if champion.threshold is not None:

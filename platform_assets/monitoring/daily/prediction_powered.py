@@ -1,8 +1,8 @@
 """Mean of a loss from few labels and many predictions, with a valid confidence interval.
 
 The model itself estimates the loss of each prediction. The mean of these estimates over all predictions has little
-variance, and the labelled predictions correct its bias. A weight keeps the interval from being wider than that of the
-labels alone.
+variance, and the labelled predictions correct its bias. A weight keeps the interval from being wider than the
+interval from the labels alone.
 
 Source: Angelopoulos, Duchi and Zrnic, "PPI++: Efficient Prediction-Powered Inference", 2023,
 https://arxiv.org/abs/2311.01453.
@@ -29,7 +29,7 @@ _FEWEST = 20
 
 @dataclass(frozen=True)
 class Proxy:
-    """Losses of all predictions as the model estimates them: their number, mean and variance."""
+    """Losses of all predictions, estimated by the model: their number, mean and variance."""
 
     rows: int
     mean: float
@@ -54,7 +54,7 @@ def prediction_powered(losses: Floats, estimated: Floats, every: Proxy) -> Estim
     losses
         (n,) losses of the labelled predictions.
     estimated
-        (n,) the same losses as the model estimates them without the label.
+        (n,) the same losses, estimated by the model without the label.
     every
         The estimates of all predictions.
     """

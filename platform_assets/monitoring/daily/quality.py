@@ -31,14 +31,14 @@ STAKES = (0.9, 0.3, 0.1)
 
 @dataclass(frozen=True)
 class Disagreements:
-    """Numbers of labelled predictions, and of those that disagree with their label, since the promotion."""
+    """Since the promotion: number of labelled predictions, and of disagreements with their labels."""
 
     labelled: int
     disagreeing: int
 
 
 def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
-    """Return the evidence that the share of disagreements is above the tolerated one, in days.
+    """Return the evidence that the share of disagreements is above the tolerated share, in days.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
     import numpy as np
 
     found = np.array([(one.disagreeing, one.labelled - one.disagreeing) for one in counts])
-    # Today's counts are the corrected ones, so a day has no more of them than later days.
+    # Later counts include corrections, so limit the counts of each day to those of later days.
     lowest = np.minimum.accumulate(found[::-1])[::-1]
     capital = np.full(len(STAKES), -np.inf)
     for wrong, right in np.diff(lowest, axis=0, prepend=[[0, 0]]):
@@ -112,7 +112,7 @@ def agreement_points(found: LabelledPredictions, threshold: float | None, every:
     threshold
         Threshold of the champion; None for a model that gives values.
     every
-        Share of disagreements over all predictions, as the probabilities estimate it.
+        Share of disagreements over all predictions, estimated from the probabilities.
     """
     import numpy as np
 

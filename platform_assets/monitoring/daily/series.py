@@ -36,7 +36,7 @@ class Series:
     Attributes
     ----------
     title
-        Name for people.
+        Display name.
     check
         Name of the check that the series belongs to; empty if it is only shown.
     unit
@@ -66,7 +66,7 @@ class Point:
     evidence, threshold, is_open
         For a value that was already judged when it was measured: the evidence, and whether it is an alarm.
     told
-        Explanation for people.
+        Explanation, for display.
     """
 
     series: str

@@ -52,7 +52,7 @@ class WatchedTable:
     key
         Columns that identify a row. Their values are not measured.
     quarantine
-        Table of the bad rows; empty without one.
+        Table of the bad rows; empty if there is none.
     accumulates
         Whether each run adds rows.
     """

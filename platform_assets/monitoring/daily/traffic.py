@@ -77,7 +77,7 @@ def traffic(connection: Connection, spec: ModelSpec, start: date, today: date) -
 
 
 def proxy(connection: Connection, spec: ModelSpec, champion: Promotion) -> Proxy:
-    """Return how often the predictions of a champion are wrong, as their probabilities estimate it."""
+    """Return the share of wrong predictions of a champion, estimated from their probabilities."""
     values = {
         "model": spec.name,
         "threshold": champion.threshold,
@@ -146,7 +146,7 @@ def _of_requests(rows: Sequence[tuple[Any, ...]]) -> dict[date, list[Point]]:
 
 
 def _pooled(parts: Sequence[tuple[int, float, float]]) -> tuple[int, float, float]:
-    """Return number, mean and standard deviation of all rows from those of the parts."""
+    """Return number, mean and standard deviation of all rows from the same numbers of each part."""
     rows = sum(part[0] for part in parts)
     if not rows:
         return 0, math.nan, math.nan
@@ -165,7 +165,7 @@ def _filled(query: str, table: PredictionTable) -> bytes:
     return (
         sql.SQL(query)
         .format(
-            # The last column is the time of the prediction; earlier ones are the time that it is about.
+            # The last column is when the prediction was made; earlier columns are the time that it predicts.
             at=column(table.at[-1]),
             score=column(table.score),
             version=column(table.version),

@@ -1,6 +1,6 @@
 """Evidence that a daily value is unlike the earlier values of its series, within a budget of false alarms.
 
-Each value is predicted from the earlier ones: the mean of the same weekday, with the spread of the days around it. The
+Each value is predicted from earlier values: the mean of the same weekday, with the spread of the days around it. The
 prediction gives a p-value, the p-value gives an e-value, and the e-values of consecutive days are multiplied. Half of
 the budget is for p-values so small that a single day raises the alarm.
 
@@ -33,7 +33,7 @@ CORRELATION = 0.05
 """Error of the estimated correlation between consecutive days; it is added to the estimate."""
 MOST_CORRELATION = 0.8
 CALIBRATORS = (0.1, 0.4, 0.7)
-"""Exponents of the e-values `k * p ** (k - 1)`. A small one suits a large deviation, a large one a small deviation."""
+"""Exponents of the e-values `k * p ** (k - 1)`. Small exponents suit large deviations, large exponents small ones."""
 AT_ONCE = 0.5
 """Share of the budget for deviations so large that a single day raises the alarm."""
 WEEK = 7
@@ -101,7 +101,7 @@ def deviations(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> tu
     Returns
     -------
     (days, series) deviation of a day alone, and deviation for evidence that is combined over days. The second
-    is smaller if consecutive days are correlated, because such days carry less information than independent ones.
+    is smaller if consecutive days are correlated, because such days carry less information than independent days.
     """
     import numpy as np
 
@@ -147,7 +147,7 @@ def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> t
     counts = in_week.T @ known
     with np.errstate(invalid="ignore", divide="ignore"):
         overall = filled.sum(axis=0) / total
-        # A weekday without values is predicted from all others.
+        # A weekday without values is predicted from the other weekdays.
         means = np.where(counts > 0, in_week.T @ filled / counts, overall)
         rest = np.where(known, earlier - means[weekdays], 0.0)
         squares = (rest**2).sum(axis=0)

@@ -108,7 +108,7 @@ class ColumnDetector:
         Parameters
         ----------
         values
-            Values of the column, as the ruler takes them; at least one.
+            Values of the column, in the form that the ruler expects; at least one.
         days
             Days since the last batch of the stream; the budget that this batch may spend.
         """

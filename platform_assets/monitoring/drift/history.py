@@ -64,7 +64,7 @@ class MeasuredBatch:
     rows
         Number of rows.
     alarm
-        Columns with an alarm; for a day, those with an alarm in one of its batches.
+        Columns with an alarm; for a day, the columns with an alarm in one of its batches.
     performance
         Estimated performance.
     measured_at
