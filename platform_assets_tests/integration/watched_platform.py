@@ -56,7 +56,7 @@ class WatchedPlatform:
     Attributes
     ----------
     disk_is_full, daemon_is_dead
-        What `serve` and `up` see.
+        Whether `serve` and `up` find this fault.
     asked
         Requests whose answers get labels.
     """

@@ -80,7 +80,7 @@ def _landed(file: OddFile, engine: Engine, folder: Path) -> pa.Table:
 def _sifted(
     tables: Mapping[int, pa.Table], engine: Engine
 ) -> tuple[Mapping[int, list[dict[str, Any]]], Mapping[int, dict[int, str]]]:
-    """The good rows, and the broken rules of each quarantined line, of each file."""
+    """Return for each file its good rows, and the broken rules of each quarantined line."""
     numbered = [
         rows.set_column(
             rows.schema.get_field_index(LINE), LINE, pa.array(place * _LINES + line for line in rows[LINE].to_pylist())

@@ -199,7 +199,7 @@ def test_a_load_with_too_many_bad_rows_is_blocked(
     validated.discard()
 
 
-def test_identical_rows_count_once_in_the_share_of_bad_ones(engine: Engine, tmp_path: Path) -> None:
+def test_identical_rows_count_once_in_the_share_of_bad_rows(engine: Engine, tmp_path: Path) -> None:
     validated = Validator(engine, 0.5).validate(SALES, landed(engine, tmp_path, *good(1) * 10, *bad(1)))
     assert (validated.judgements[0].passed, validated.judgements[0].rows) == (True, 2)
     validated.discard()

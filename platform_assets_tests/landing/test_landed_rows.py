@@ -134,7 +134,7 @@ def test_parquet_files_without_rows_or_with_duplicate_columns_are_refused(engine
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_column_with_the_name_of_an_own_column_is_renamed(engine: Engine, tmp_path: Path) -> None:
+def test_a_source_column_with_the_name_of_a_platform_column_is_renamed(engine: Engine, tmp_path: Path) -> None:
     [row] = read(engine, tmp_path, b"source_line,source_line_of_source,source_error\n7,8,9\n")
     assert row[LINE] == 2
     assert row["source_line_of_source_"] == "7"

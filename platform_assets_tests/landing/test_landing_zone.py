@@ -42,7 +42,7 @@ def parcel(weight: float) -> str:
 
 @pytest.fixture(params=["folder", "object_store", "azure_store", "google_store"])
 def any_yard(request: pytest.FixtureRequest, open_yard: OpenYard, monkeypatch: pytest.MonkeyPatch) -> Yard:
-    """A yard on each kind of store: a folder, S3, Azure and Google."""
+    """A landing zone on each kind of store: a folder, S3, Azure and Google."""
     if request.param == "folder":
         return open_yard()
     server: ObjectStore = request.getfixturevalue(request.param)
@@ -269,7 +269,7 @@ def test_undecodable_names_and_special_files_do_not_block_other_files(yard: Yard
 
 @dataclass(frozen=True)
 class SlowFolder(ZoneFolder):
-    """A folder whose listing takes some seconds of a clock of its own, and each copy one second."""
+    """A folder with a simulated clock: a listing takes some seconds, and each copy one second."""
 
     listing: int = 0
     passed: list[int] = field(default_factory=list)

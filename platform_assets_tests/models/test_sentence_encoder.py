@@ -26,7 +26,7 @@ WORDS = ("fire", "flood", "love", "party")
 
 @pytest.fixture(autouse=True)
 def no_open_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a new process."""
+    """No encoder is open, as in a new process."""
     monkeypatch.setattr(sentence_encoder, "_OPEN", {})
 
 

@@ -24,7 +24,7 @@ def tokenizer(words: Sequence[str]) -> bytes:
 
     found = Tokenizer(models.WordLevel({word: at for at, word in enumerate(["[UNK]", *words])}, unk_token="[UNK]"))
     found.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    # As published encoders do. The padding must not change a vector.
+    # Pad like published encoders. The padding must not change a vector.
     found.enable_padding(length=32, pad_id=0, pad_token="[UNK]")
     return found.to_str().encode()
 

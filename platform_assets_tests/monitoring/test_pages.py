@@ -106,7 +106,9 @@ def test_a_model_has_its_checks_charts_and_incidents(services: Services, app: Fa
 
 
 @pytest.mark.parametrize("path", ["/monitoring", PAGE])
-def test_pages_need_a_session_and_return_to_where_they_were_asked(app: FastAPI, path: str, people: People) -> None:
+def test_pages_need_a_session_and_signing_in_returns_to_the_requested_page(
+    app: FastAPI, path: str, people: People
+) -> None:
     response = Visitor(app).see(path)
     assert (response.status_code, response.headers["location"]) == (303, f"/sign-in?next={path.replace('/', '%2F')}")
     visitor = Visitor(app)

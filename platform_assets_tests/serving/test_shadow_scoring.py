@@ -249,7 +249,7 @@ def test_scores_that_cannot_be_compared_fail(desk: Desk, scores: Any, output: An
 
 
 @pytest.mark.requirement("PRO-6")
-def test_only_requests_of_its_champion_and_its_time_are_scored(desk: Desk) -> None:
+def test_a_shadow_scores_only_requests_of_its_champion_until_its_end(desk: Desk) -> None:
     desk.shadows.step()
     desk.store.shadows[0] = dataclasses.replace(CHALLENGER, started=21, until=NOW - timedelta(seconds=1))
     desk.shadows.step()

@@ -1,4 +1,4 @@
-"""The request log writes lines in batches and soon, and loses none on shutdown."""
+"""The request log writes lines soon and in batches, and loses none on shutdown."""
 
 from __future__ import annotations
 

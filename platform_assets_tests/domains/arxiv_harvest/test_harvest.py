@@ -32,7 +32,7 @@ def sample(number: int, version: int = 1, days: int = 0) -> demo.SamplePaper:
 
 
 @pytest.mark.requirement("ARX-5")
-def test_only_what_is_new_is_stored(stored: Searches) -> None:
+def test_only_new_results_and_papers_are_stored(stored: Searches) -> None:
     papers = [sample(number) for number in range(700)]
     for added, new_results, new_papers, requests in (
         ([], 700, 700, 2),
@@ -47,7 +47,7 @@ def test_only_what_is_new_is_stored(stored: Searches) -> None:
             assert len(server.requests) == requests
     rows, total = stored.results(0, 1_000)
     assert total == 702
-    # arXiv returns the papers that were updated last first.
+    # arXiv returns the most recently updated papers first.
     assert [row.title for row in rows[-2:]] == ["helium 3", "helium 700"]
 
 

@@ -1,4 +1,4 @@
-"""Which sentences are used for training, and why the others are excluded, by examples."""
+"""Examples of sentences that are used for training, and of the reasons for excluding others."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def mail_server(*answers: str, **options: Any) -> Iterator[Mailbox]:
 
     class AnyPort(Controller):
         def _trigger_server(self) -> None:
-            # Only now the server's port is known.
+            # The server's port is not known before this call.
             assert isinstance(self.server, asyncio.Server)
             self.port = self.server.sockets[0].getsockname()[1]
             super()._trigger_server()  # type: ignore[no-untyped-call]  # aiosmtpd's
