@@ -274,7 +274,7 @@ PASSWORD = "p@ss:/wörd?#%41;{}'\"\\ =&+"
 
 @pytest.fixture
 def odd_user(place: Place) -> Callable[[str], None]:
-    """Create the user `loader` with an odd password; the returned function runs a statement with its quoted name."""
+    """Create the user `loader` with an odd password. Return a function that runs a statement with the quoted name."""
     dialect = place.target.dialect
     literal = PASSWORD.replace("'", "''")
     literal = literal.replace("\\", "\\\\") if dialect == "mysql" else literal

@@ -187,7 +187,7 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
 
 @pytest.fixture
 def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
-    """URLs of missing databases for the service role and for an owner role that may create them but is no superuser."""
+    """URLs of missing databases for the service role, and for an owner role with CREATEDB that is not a superuser."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     roles = [f"{name}_app", f"{name}_owner"]
     app, owner = map(sql.Identifier, roles)

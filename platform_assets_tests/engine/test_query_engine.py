@@ -99,7 +99,7 @@ def test_a_frame_loses_its_index_and_missing_text_becomes_null(engine: Engine) -
 
 
 @pytest.mark.parametrize("by", [None, "part"])
-def test_no_rows_keep_their_columns(engine: Engine, by: str | None) -> None:
+def test_a_table_without_rows_keeps_its_columns(engine: Engine, by: str | None) -> None:
     rows = pa.table({"part": pa.array([], pa.string()), "day": pa.array([], pa.date32())})
     with engine.stage(rows, by) as staged:
         assert (staged.rows, staged.schema) == (0, rows.schema)

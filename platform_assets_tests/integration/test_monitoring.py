@@ -115,7 +115,7 @@ def shifted(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def stuck(rows: pd.DataFrame) -> pd.DataFrame:
-    """Stop a feature at one value."""
+    """Set a feature to the same value in all rows."""
     return rows.assign(sensor_2=0.1)
 
 

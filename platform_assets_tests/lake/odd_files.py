@@ -260,9 +260,9 @@ def _plant_stray_quotes(
     owners: Sequence[int | None],
     names: Sequence[str],
 ) -> set[int]:
-    """Open a quote in a record, and usually close it in the same column of a later record. Return both places.
+    """Open a quote in a record, and usually close it in the same column of a later record. Return their places.
 
-    A quote at the end of an unquoted field is part of its value, so the known row gets that quote.
+    A quote at the end of an unquoted field is part of its value, so `file.rows` gets it too.
     """
     column = rng.randrange(len(NAMES))
     if b'"' in records[place] or b"\n" in records[place].rstrip(b"\r\n"):

@@ -27,7 +27,7 @@ NOT_UTF8 = f"<uri> ({SETTING}) is neither parquet nor a CSV file in UTF-8"
 NO_ROWS = f"<uri> ({SETTING}) has columns and no rows; it needs at least one"
 
 
-def test_column_names_become_lower_case_and_empty_ones_get_a_number(engine: Engine, tmp_path: Path) -> None:
+def test_column_names_become_lower_case_and_empty_names_get_a_number(engine: Engine, tmp_path: Path) -> None:
     rows = read(engine, tmp_path, b",Loan ID,\xc3\x84,file_row_number,nth,\n1,2,3,4,5,6\n")
     assert rows == [
         {

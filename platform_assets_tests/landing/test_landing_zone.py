@@ -75,7 +75,7 @@ def test_each_content_lands_once_with_all_its_names(any_yard: Yard, instance: dg
 
 
 @pytest.mark.requirement("SEN-1")
-def test_hidden_and_unfinished_files_are_ignored_and_odd_names_are_not(any_yard: Yard) -> None:
+def test_hidden_and_unfinished_files_are_ignored_but_files_with_odd_names_are_not(any_yard: Yard) -> None:
     for name in (".a.txt", "_b.txt", "c.txt.part", "d.TMP", ".x/e.txt", "_x/f.txt", "g/_h/i.txt"):
         any_yard.drop(name, parcel(1))
     odd = ["a b/größe + 100%.txt", "c#d.txt", "e[1].txt", "f=g&h.txt", "noextension"]
@@ -288,7 +288,7 @@ class SlowFolder(ZoneFolder):
 
 @pytest.mark.parametrize(("seconds", "listing", "found"), [(1, 0, [2, 4, 6, 7]), (1, 3, [4, 7, 7]), (5, 3, [6, 7])])
 @pytest.mark.requirement("PLT-9")
-def test_a_scan_reads_for_its_time_or_as_long_as_the_listing_took(
+def test_a_scan_reads_until_its_time_limit_or_for_as_long_as_the_listing_took(
     yard: Yard, seconds: int, listing: int, found: list[int]
 ) -> None:
     for number in range(7):

@@ -1,4 +1,4 @@
-"""The sensor of a landing zone launches its job while files are waiting. Its skip reason counts the waiting files."""
+"""The sensor of a landing zone launches its job while files are waiting. Its skip reason counts the files by cause."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_a_vector_is_the_normalised_mean_of_the_tokens_without_padding(encoder: 
     assert encoder.encode([]).shape == (0, tiny_encoder.WIDTH)
 
 
-def test_a_text_has_the_same_vector_alone_and_with_others(encoder: SentenceEncoder) -> None:
+def test_a_text_has_the_same_vector_alone_and_with_other_texts(encoder: SentenceEncoder) -> None:
     texts = [f"{one} {other}" for one in WORDS for other in WORDS]
     together = encoder.encode(texts)
     np.testing.assert_array_equal(together, np.vstack([encoder.encode([text]) for text in texts]))

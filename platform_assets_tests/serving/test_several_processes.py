@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 LOST_SECONDS = 2.0
-"""Longest age of a lost prediction when a process is killed that logs after it answers. It is about 0.2 s unless the
-machine is busy."""
+"""Longest age of a prediction that is lost if a process that logs after answering is killed. It is about 0.2 s unless
+the machine is busy."""
 
 
 def per_worker(served: Served, name: str, **labels: str) -> dict[str, float]:
@@ -73,7 +73,7 @@ def page_of(served: Served, key: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A service with several workers, which logs before it answers, a process that logs afterwards, and clients."""
+    """A service with several workers that logs before it answers, a process that logs after answering, and clients."""
 
     services: Services
     one: Served

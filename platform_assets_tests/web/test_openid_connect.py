@@ -144,7 +144,7 @@ def test_a_short_key_is_refused(server: OpenIdProvider) -> None:
         signed_in(server)
 
 
-def test_a_rotated_key_is_found_and_a_withdrawn_one_refused(server: OpenIdProvider) -> None:
+def test_a_rotated_key_is_found_and_a_withdrawn_key_is_refused(server: OpenIdProvider) -> None:
     provider = provider_of(server)
     signed_in(server, provider)
     server.keys, server.current = ["first", "second"], "second"

@@ -112,7 +112,7 @@ def test_lines_of_a_closed_loop_are_written_by_the_next_loop(caplog: pytest.LogC
     assert len(caplog.records) == 2
 
 
-def test_a_line_that_cannot_be_written_does_not_prevent_the_others(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_that_cannot_be_written_does_not_prevent_other_lines(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, __name__)
 
     def refuse(record: logging.LogRecord) -> bool:

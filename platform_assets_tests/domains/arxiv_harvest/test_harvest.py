@@ -52,7 +52,7 @@ def test_only_new_results_and_papers_are_stored(stored: Searches) -> None:
 
 
 @pytest.mark.requirement("ARX-2", "ARX-5")
-def test_a_failed_search_does_not_stop_the_others(stored: Searches, arxiv: Arxiv, server: DemoServer) -> None:
+def test_a_failed_search_does_not_stop_other_searches(stored: Searches, arxiv: Arxiv, server: DemoServer) -> None:
     server.faults.extend([status(429)] * 3)
     failed, fine = harvest(arxiv, stored, [HELIUM, MAESTRO])
     assert (failed.name, failed.status, failed.new_results) == ("helium", 429, 0)

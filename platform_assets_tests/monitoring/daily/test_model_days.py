@@ -98,7 +98,7 @@ class Service:
         return self.history
 
     def values(self, days_ago: int) -> dict[str, float]:
-        """Return the values of a day by series, of series without columns."""
+        """Return the values of a day by series, only for series without columns."""
         days = self.measure()
         found = days[(days["day"] == TODAY - timedelta(days=days_ago)) & (days["column"] == "")]
         return dict(zip(found["series"], found["value"], strict=True))

@@ -60,7 +60,7 @@ def test_the_real_new_readings_raise_an_alarm(real_data: Path) -> None:
 
 
 def power(history: np.ndarray, shift: tuple[float, float], within: int, trials: int) -> float:
-    """Return the share of trials in which a shift is detected within some batches of 200, after four without drift."""
+    """Return the share of trials that detect a shift within some batches of 200, after four batches without drift."""
     found = 0
     for seed in range(trials):
         draw = fitted_to(history, 100 + seed)
