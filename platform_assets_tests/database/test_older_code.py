@@ -46,7 +46,7 @@ def limited(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def newer(tmp_path: Path) -> Path:
-    """The domains of a newer release: the real ones, and `shop`."""
+    """The domains of a newer release: the real domains, and `shop`."""
     for branch in find_branches()[1:]:
         shutil.copytree(DOMAINS / branch.label / "migrations", tmp_path / "domains" / branch.label / "migrations")
     write_migration(tmp_path / "domains", "shop_0001_orders", CREATE)

@@ -87,7 +87,7 @@ class Platform:
         return found.passed
 
     def champion(self) -> int | None:
-        """Return the version with MLflow's alias `champion`; None without one."""
+        """Return the version with MLflow's alias `champion`; None without this alias."""
         aliases = self.mlflow().get_registered_model(self.spec.name).aliases
         return int(aliases[CHAMPION]) if CHAMPION in aliases else None
 

@@ -149,7 +149,7 @@ def approved(project: Project) -> Platform:
 
 
 def derived(project: Project, service: str, tag: str, lines: str) -> None:
-    """Build another version of an image from the tested one, with further lines of a Dockerfile."""
+    """Build another version of an image from the tested image, with additional Dockerfile lines."""
     name = f"platform-assets-{service}"
     project.run("docker", "build", "--tag", f"{name}:{tag}", "-", given=f"FROM {name}:{project.tag}\n{lines}\n")
 

@@ -137,7 +137,7 @@ def test_a_forecast_is_issued_before_its_day_and_its_error_is_known_afterwards(t
 
 
 def demand_trace(services: Services, day: date, inputs: dict[str, int], answered: tuple[int, float]) -> None:
-    """Check the trace of the first hour: its answer, the features as served, and the demand behind them."""
+    """Check the trace of the first hour: its answer, the served features, and the demand from which they come."""
     trace = services.tracer.trace(str(day), 1)
     [traced] = trace.answers
     assert (traced.model, traced.version) == (MODEL.name, 1)

@@ -217,7 +217,7 @@ def _damage(
 ) -> None:
     """Damage up to three records, each in one way, because two kinds together can make a readable row of other values.
 
-    For example, a surplus comma makes up for a lost one, and a lost line end between two stray quotes leaves a line
+    For example, a surplus comma makes up for a lost comma, and a lost line end between two stray quotes leaves a line
     with a quoted field.
     """
     file.may_quarantine = True

@@ -279,7 +279,7 @@ def test_samples_of_a_derived_table_name_its_key_exactly(engine: Engine) -> None
     validated.discard()
 
 
-# What a table must look like
+# Columns and types of a table
 
 
 def test_a_table_gets_the_declared_order_and_types(engine: Engine) -> None:

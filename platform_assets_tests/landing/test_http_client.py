@@ -1,4 +1,4 @@
-"""The HTTP client against a local server with faults: retries, time-outs, limits, and what its errors say."""
+"""The HTTP client against a local server with faults: retries, time-outs, limits and error messages."""
 
 from __future__ import annotations
 

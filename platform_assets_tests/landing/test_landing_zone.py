@@ -138,7 +138,7 @@ def test_a_run_on_an_empty_zone_loads_nothing(yard: Yard, instance: dg.DagsterIn
 
 
 @pytest.mark.requirement("PLT-6", "PLT-12")
-def test_bad_rows_go_to_quarantine_with_file_line_and_reason_and_bad_files_are_set_aside(
+def test_bad_rows_are_quarantined_with_file_line_and_reason_and_bad_files_are_set_aside(
     yard: Yard, instance: dg.DagsterInstance
 ) -> None:
     yard.drop("good.txt", f"{HEADER}1,1\nheavy,1\n,1\n2,x\n3,1,9\n4,1\n")
@@ -325,7 +325,7 @@ def test_an_unchanged_file_is_read_once_and_a_lost_cache_replays_nothing(
 
 
 @pytest.mark.requirement("SEN-1")
-def test_a_run_takes_a_bounded_batch_and_the_next_run_the_rest(
+def test_a_run_takes_a_bounded_batch_and_the_next_run_takes_the_remaining_files(
     yard: Yard, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(landing_zone, "MOST_FILES", 3)

@@ -1,4 +1,4 @@
-"""Sentence encoders: the vectors of texts, models that contain one, and damaged files."""
+"""Sentence encoders: the vectors of texts, models with an encoder, and damaged files."""
 
 from __future__ import annotations
 

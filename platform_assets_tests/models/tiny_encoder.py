@@ -1,4 +1,4 @@
-"""A tiny sentence encoder in the format of real ones: a table of random word vectors, as an ONNX graph."""
+"""A tiny sentence encoder in the format of real encoders: a table of random word vectors, as an ONNX graph."""
 
 from __future__ import annotations
 

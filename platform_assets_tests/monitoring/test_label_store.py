@@ -1,4 +1,4 @@
-"""Labels on a real PostgreSQL: late, corrected, contradictory, repeated, unknown and concurrent ones."""
+"""Labels on a real PostgreSQL: late, corrected, contradictory, repeated, unknown and concurrent labels."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def publish(services: Services, name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def devices(services: Services, *flagged: str) -> None:
-    """Replace the newest decisions: the given devices need maintenance, and another one does not."""
+    """Replace the newest decisions: the given devices need maintenance, and another device does not."""
     with services.database.pooled() as connection:
         connection.execute(b"delete from sensor_maintenance.devices")
         for number, device in enumerate((*flagged, "healthy")):
@@ -53,7 +53,7 @@ def devices(services: Services, *flagged: str) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def measured(services: Services) -> None:
-    """Thirty measured days of a model, with an alarm on the last one, and an alarm of a table."""
+    """Thirty measured days of a model, with an alarm on the last day, and an alarm of a table."""
     rows = []
     for ago in range(30, 0, -1):
         alarm = ago == 1

@@ -40,7 +40,7 @@ TABLES = ("credit_risk/loans", "credit_risk/loan_features")
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Loans of many clients; three of one person, of which one is bad and one is in an unreadable line."""
+    """Loans of many clients. Of the three loans of one person, one is bad and one is in an unreadable line."""
     path = generate(tmp_path / "loans.csv", 400)
     lines = path.read_text().splitlines()
     header = lines[0].split(",")

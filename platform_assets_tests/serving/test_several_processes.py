@@ -49,7 +49,7 @@ def per_worker(served: Served, name: str, **labels: str) -> dict[str, float]:
 
 
 def clients_of_all_workers(served: Served, key: str, opened: ExitStack) -> list[Client]:
-    """Open connections until each worker has one."""
+    """Open connections until each worker has a connection."""
     clients: list[Client] = []
 
     def all_are_reached() -> bool:
@@ -152,7 +152,7 @@ def test_workers_and_machines_follow_swaps_and_revocations_and_log_all_predictio
 
 
 def promote(deployed: Deployment) -> None:
-    """Promote a version under load; all processes switch to it in time, and none switches back."""
+    """Promote a version under load. All processes switch to it in time, and no process switches back."""
     services = deployed.services
     credit.crown(services, credit.fitted(services), 2)
     promoted_at = time.monotonic()
@@ -173,7 +173,7 @@ def revoke(deployed: Deployment) -> None:
 
 
 def read_metrics(deployed: Deployment) -> None:
-    """Check that the metrics count the predictions of all workers, while no new ones are made."""
+    """Check that the metrics count the predictions of all workers, while no predictions are made."""
     answered = sum(len(client.answered()) for client in deployed.of_one)
     route = "/predictions/credit-risk"
     for name, labels in (

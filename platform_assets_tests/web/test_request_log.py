@@ -201,7 +201,7 @@ def test_lines_of_concurrent_requests_stay_buffered_during_a_database_query(
             return counts
 
         await guard({"type": "lifespan"}, receive, send)
-        # Each request writes the line of the previous one.
+        # Each request writes the line of the previous request.
         assert await lines_after(1, 1, 1) == [0, 1, 2]
         monkeypatch.setattr(guard_module, "BUSY_SECONDS", 3_600)
         assert await lines_after(2, 1, 1) == [2, 2, 2]

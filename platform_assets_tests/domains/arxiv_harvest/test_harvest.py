@@ -59,7 +59,7 @@ def test_a_failed_search_does_not_stop_other_searches(stored: Searches, arxiv: A
     assert "arXiv answered 429" in str(failed.error)
     assert (fine.name, fine.status, fine.new_results, fine.error) == ("maestro", 200, 5, None)
     assert stored.count() == 2
-    # A search that failed stores nothing, so the next harvest finds everything.
+    # A failed search stores nothing, so the next harvest finds all of its papers.
     again, _ = harvest(arxiv, stored, [HELIUM, MAESTRO])
     assert again.new_results == again.total
 

@@ -1,4 +1,4 @@
-"""The demo hotels are reproducible, complete, and have the same oddities as the real ones."""
+"""The demo hotels are reproducible, complete, and have the same oddities as the real hotels."""
 
 from __future__ import annotations
 

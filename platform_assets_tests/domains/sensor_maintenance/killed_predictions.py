@@ -1,7 +1,7 @@
 """Kill the prediction step before each call to the database or the lake, and let the next run complete it.
 
 `main` runs in its own process and forks once for each kill, because the libraries' threads do not survive a fork. Each
-child completes the work of the killed child before it, and looks for faults. Then it lands further files and is killed
+child completes the work of the killed child before it, and searches for faults. Then it lands more files and is killed
 while it predicts them. Each child prints one line with the faults.
 """
 

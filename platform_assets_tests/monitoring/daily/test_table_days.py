@@ -35,7 +35,7 @@ class NoOnlineTables:
 
 
 class Lake:
-    """A lake with one table, and a history of daily measurements in which nothing happened."""
+    """A lake with one table, and a history of daily measurements without alarms."""
 
     def __init__(self, folder: Path) -> None:
         self.engine = Engine(folder)

@@ -202,7 +202,7 @@ def test_a_killed_sender_loses_no_message(
                 process.stdin.flush()
             assert process.wait() == -9
         at = desk(database, {"default": [hook.url]})
-        # Only the lease of the killed sender keeps others from sending it.
+        # Only the lease of the killed sender keeps other senders from sending the message.
         at.pass_time(timedelta(minutes=3))
         at.delivery.deliver()
         at.delivery.deliver()

@@ -32,7 +32,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def instance(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """The platform's instance, because the one in memory has no schedules and sensors."""
+    """The platform's instance, because an instance in memory has no schedules and sensors."""
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
     with dagster_instance() as instance:

@@ -60,7 +60,7 @@ VALIDATOR = jsonschema.Draft202012Validator(RUN_EVENT, format_checker=jsonschema
 
 
 class Catalogue(http.server.BaseHTTPRequestHandler):
-    """Stores valid events, and answers 422 to others; answers `status` while it is set."""
+    """Stores valid events, and answers 422 to invalid events; answers `status` while it is set."""
 
     server: "CatalogueServer"
 
