@@ -44,7 +44,7 @@ class Gate:
                 one.shutdown(socket.SHUT_RDWR)
 
     def shut(self) -> None:
-        """Close all connections and refuse new ones, like a server that is down."""
+        """Close all connections and refuse new connections, like a server that is down."""
         self._refuses = True
         self.cut()
 

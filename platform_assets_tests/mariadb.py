@@ -37,7 +37,7 @@ def mariadb() -> Iterator[URL]:
         if shutil.which(program, path=_path()) is None:
             pytest.skip("needs MariaDB: apt-get install mariadb-server")
     pytest.importorskip("pymysql", reason="needs the driver of MariaDB (no apt package): pip install pymysql")
-    # Not in pytest's folder, because the server runs as another user, and the path of its socket must be short.
+    # Do not use pytest's folder, because the server runs as another user, and its socket needs a short path.
     with TemporaryDirectory(prefix="mariadb") as folder:
         data = Path(folder)
         if os.geteuid() == 0:

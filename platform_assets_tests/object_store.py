@@ -65,7 +65,7 @@ class ObjectStore:
 
 @contextmanager
 def running_object_store(behind: str = "", refused: str = "") -> Iterator[ObjectStore]:
-    """Run an object store, or an unreliable proxy to one.
+    """Run an object store, or an unreliable proxy to an object store.
 
     Parameters
     ----------

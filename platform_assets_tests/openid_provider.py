@@ -27,7 +27,7 @@ CLIENT, SECRET = "platform", "client secret +/%"
 
 @cache
 def signing_key(name: str) -> Any:
-    """Return a private key; names that begin with `ec` are for ES256, the others for RS256."""
+    """Return a private key; names that begin with `ec` are for ES256, all other names for RS256."""
     if name.startswith("ec"):
         return ec.generate_private_key(ec.SECP256R1())
     return rsa.generate_private_key(65537, 1024 if name == "short" else 2048)

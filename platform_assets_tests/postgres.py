@@ -276,7 +276,7 @@ def _url(postgres_server: Database, name: str) -> URL:
 
 
 def _plain_url(postgres_server: Database, name: str) -> URL:
-    """Return a URL like one in a setting, without the session settings that the platform adds."""
+    """Return a URL as in a setting, without the session settings that the platform adds."""
     url = postgres_server.url("platform").set(drivername="postgresql", database=name)
     return url.difference_update_query(["client_encoding", "options"])
 

@@ -1,4 +1,4 @@
-"""Databases for the tests of the loader: PostgreSQL, MariaDB, SQLite, and SQL Server where one is given."""
+"""Databases for the tests of the loader: PostgreSQL, MariaDB, SQLite, and SQL Server if a server is configured."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class WarmParent:
         stderr
             File for the error output; None for the stderr of this process.
         variables
-            Additional environment variables; the others are those of this process.
+            Environment variables, in addition to those of this process.
         """
         with ExitStack() as handed_over:
             reads, stdin = _pipe()

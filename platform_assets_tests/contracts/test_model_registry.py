@@ -29,7 +29,7 @@ OTHER = "sensor_maintenance_model"
 def make_registry(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], ModelRegistry]]:
-    """Function that opens a registry, which is empty at first. Each call opens it as another process would."""
+    """Function that opens the registry like another process. The registry is empty at first."""
     if request.param == "memory":
         memory = MemoryRegistry()
         yield lambda: memory
@@ -155,7 +155,7 @@ def test_an_empty_registry_has_no_versions_aliases_or_pinned_tables(registry: Mo
     assert registry.pinned_tables() == {}
 
 
-def test_errors_for_missing_versions_list_the_existing_ones(registry: ModelRegistry) -> None:
+def test_errors_for_missing_versions_list_the_registered_versions(registry: ModelRegistry) -> None:
     def answers(name: str, number: int) -> Iterator[str]:
         asks: list[Callable[[], Any]] = [
             lambda: registry.version(name, number),

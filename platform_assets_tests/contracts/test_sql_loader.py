@@ -71,7 +71,7 @@ def test_a_text_that_differs_in_case_accents_or_blanks_is_updated(place: Place, 
     assert place.rows(table)[0][0] == other
 
 
-def test_a_value_can_become_null_and_null_a_value(place: Place) -> None:
+def test_a_value_can_become_null_and_a_null_can_become_a_value(place: Place) -> None:
     table = place.create()
     for value in (None, 5.0, None):
         assert sum(counts(place.loader().load(demand(1, mw=value).to_reader()))[:2]) == 1
@@ -130,7 +130,7 @@ def test_rows_with_equal_keys_are_refused(place: Place) -> None:
     assert place.rows(table) == []
 
 
-def test_all_differences_are_in_one_message(place: Place) -> None:
+def test_one_message_lists_all_differences_of_the_target(place: Place) -> None:
     place.create(
         sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("datetime", sa.Date, nullable=False),
@@ -150,7 +150,7 @@ def test_all_differences_are_in_one_message(place: Place) -> None:
     assert told.endswith("Change the table; the loader never does")
 
 
-def test_a_unique_constraint_is_a_key_and_names_may_differ_in_case(place: Place) -> None:
+def test_a_unique_constraint_can_be_the_key_and_names_may_differ_in_case(place: Place) -> None:
     place.create(
         sa.Column("row_number", sa.Integer, sa.Identity(), primary_key=True),
         sa.Column("Name", sa.Unicode(200)),
@@ -274,7 +274,7 @@ PASSWORD = "p@ss:/wörd?#%41;{}'\"\\ =&+"
 
 @pytest.fixture
 def odd_user(place: Place) -> Callable[[str], None]:
-    """Create the user `loader` with an odd password; the returned function runs a statement with its quoted name."""
+    """Create the user `loader` with an odd password. Return a function that runs a statement with the quoted name."""
     dialect = place.target.dialect
     literal = PASSWORD.replace("'", "''")
     literal = literal.replace("\\", "\\\\") if dialect == "mysql" else literal

@@ -74,7 +74,7 @@ def run(connections: Connections, work: Any, **options: Any) -> Any:
             return await work(reads)
         finally:
             reads.close()
-            # Give the loop a turn, in which it closes the connection.
+            # Let the loop run once, so that it closes the connection.
             await asyncio.sleep(0)
 
     with opened(connections, **options) as reads:
@@ -82,7 +82,7 @@ def run(connections: Connections, work: Any, **options: Any) -> Any:
 
 
 async def outcome(asked: Coroutine[Any, Any, list[dict[str, Any]]]) -> Any:
-    """Return the rows; on an error, the type of a psycopg error, or the text of a `DatabaseError`."""
+    """Return the rows, or the type of a psycopg error, or the text of a `DatabaseError`."""
     try:
         return await asked
     except psycopg.Error as error:
@@ -126,7 +126,7 @@ def test_values_longer_than_one_packet_are_sent_and_received_completely(connecti
     run(connections, work)
 
 
-def test_a_refused_statement_does_not_affect_the_others(connections: Connections) -> None:
+def test_a_refused_statement_does_not_affect_other_statements(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         asked = [reads.rows(TWICE, [1]), reads.rows(b"select * from nowhere"), reads.rows(TWICE, [1])]
         found = await asyncio.gather(*map(outcome, asked))
@@ -193,7 +193,7 @@ def test_every_statement_fails_during_an_outage_and_works_again_afterwards(conne
     assert connections.opened == 1
 
 
-def test_a_cancelled_caller_does_not_affect_the_others(connections: Connections) -> None:
+def test_a_cancelled_caller_does_not_affect_other_callers(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         first = asyncio.create_task(reads.rows(TWICE, [1]))
         others = [asyncio.create_task(reads.rows(TWICE, [1])) for _ in range(2)]
@@ -255,7 +255,7 @@ def test_an_error_in_the_work_does_not_fail_the_statement(connections: Connectio
     assert isinstance(error, ValueError)
 
 
-def test_an_application_that_ends_does_not_remove_the_work_of_another(connections: Connections) -> None:
+def test_an_application_that_ends_does_not_remove_the_work_of_another_application(connections: Connections) -> None:
     done: list[str] = []
 
     async def work(reads: AsyncReads) -> None:
@@ -285,10 +285,10 @@ def test_work_does_not_run_on_another_event_loop(connections: Connections) -> No
     assert done == []
 
 
-def test_each_event_loop_has_its_own_connection_and_ended_loops_lose_theirs(connections: Connections) -> None:
+def test_each_event_loop_has_its_own_connection_until_it_ends(connections: Connections) -> None:
     with opened(connections) as reads:
         pids = [asyncio.run(reads.rows(BACKEND))[0]["number"] for _ in range(3)]
         assert len({*pids}) == 3
-        # The server takes a moment to notice.
+        # The server notices a closed connection with a delay.
         wait_until(lambda: not {*pids[:2]} & connections.alive(), "the connections of ended loops were closed")
     wait_until(lambda: not {*pids} & connections.alive(), "the last connection was closed")

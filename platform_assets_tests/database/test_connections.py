@@ -99,7 +99,7 @@ def kill_server(home: Path) -> int:
 
 
 def responds(database: Database) -> bool:
-    """Return whether a pooled connection, a new one and a connection of `reads` work."""
+    """Return whether a pooled connection, a new connection and a connection of `reads` work."""
     try:
         with database.pooled() as pooled, database.connect("mlflow") as new:
             return {

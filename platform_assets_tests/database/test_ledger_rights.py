@@ -40,7 +40,7 @@ def limited(database_url: str) -> Iterator[Database]:
 
 
 def insert_request(owner: psycopg.Connection[Any], version: int, policy: ApprovalPolicy) -> int:
-    """A request as the service's role inserted it before the functions."""
+    """Insert a request like the service's role before the ledger had functions; return its number."""
     row = owner.execute(
         "insert into platform.approval_requests (model, version, digest, threshold, launched_by, requested_by,"
         " created_at, expires_at, policy, evidence, plots, champion_version, champion_digest)"
@@ -61,7 +61,9 @@ def insert_event(owner: psycopg.Connection[Any], number: int, state: str, kind: 
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9", "PLT-4")
-def test_decisions_of_an_earlier_version_keep_their_hashes_and_count(external: Database, limited: Database) -> None:
+def test_decisions_of_an_earlier_version_keep_their_hashes_and_still_count(
+    external: Database, limited: Database
+) -> None:
     alembic(external, command.downgrade, "0003")
     with closing(external.connect("platform")) as owner:
         two = ApprovalPolicy(approvers=("Anna", "bert"), approvals=2)
@@ -88,7 +90,7 @@ def test_decisions_of_an_earlier_version_keep_their_hashes_and_count(external: D
     champion = ledger.champion(MODEL)
     assert champion is not None
     assert champion.version == 1
-    # The earlier vote of the same person, whose name is spelt otherwise in the key.
+    # The same person has voted before; the key spells the name differently.
     with pytest.raises(Exception, match="Anna has already approved it; it has 1 of 2 approvals"):
         ledger.decide(waiting, "approve", Actor("", OLD_SECRET), "good")
     assert ledger.decide(waiting, "reject", Actor("", OLD_SECRET), "worse").state is State.REJECTED
@@ -112,7 +114,7 @@ def test_an_approval_of_an_earlier_version_is_still_promoted(external: Database,
 
 
 @pytest.mark.requirement("PRO-9")
-def test_rules_are_recorded_by_migrating_and_once(external: Database, limited: Database) -> None:
+def test_migrate_records_rules_once_and_again_when_they_change(external: Database, limited: Database) -> None:
     policies = {"b_model": STRICT, "a_model": policy_as_json(ApprovalPolicy())}
     assert migrate(limited, external, rules=Rules(True, policies)) == [
         "recorded that decisions require a key",
@@ -164,7 +166,7 @@ def test_production_needs_a_role_that_cannot_alter_the_ledger(
 @pytest.mark.requirement("PRO-9")
 @pytest.mark.parametrize("recorded", [True, False, None])
 @pytest.mark.parametrize("wanted", [True, False])
-def test_other_settings_than_those_recorded_are_refused_until_migrated(
+def test_settings_that_differ_from_the_recorded_rules_are_refused_until_a_migration(
     database_url: str, owner_url: str, tmp_path: Path, recorded: bool | None, wanted: bool
 ) -> None:
     with closing(Database(make_url(database_url))) as limited, closing(Database(make_url(owner_url))) as owner:
@@ -184,7 +186,7 @@ def test_other_settings_than_those_recorded_are_refused_until_migrated(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_role_without_the_right_to_make_the_ledger_s_role_is_told_what_to_ask_for(
+def test_the_error_for_a_role_that_cannot_create_the_ledgers_role_has_the_statement_to_run(
     external: Database, database_url: str
 ) -> None:
     name = f"{external.name('platform')}_poor"

@@ -51,7 +51,7 @@ def test_second_migration_does_nothing_and_imports_no_library(external: Database
 
 
 def print_migrations(url: str) -> None:
-    """Do the same as `MIGRATE`, in a process that has imported all modules."""
+    """Migrate like `MIGRATE`, but in a process that has imported all modules."""
     sys.stdout.write("\n".join(migrate(open_database(url, Path("unused"), migrated=False))) + "\n")
 
 
@@ -119,7 +119,7 @@ def test_library_databases_are_handed_over_to_the_service_role(external: Databas
 def test_code_of_the_platform_role_does_not_run_with_the_rights_of_the_owner(
     external: Database, database_url: str, purpose: Purpose
 ) -> None:
-    """The platform's role may create an operator in its own databases that fits better than PostgreSQL's."""
+    """In its own databases, the platform's role may create an operator that takes precedence over PostgreSQL's."""
     limited = Database(make_url(database_url))
     with closing(limited.connect(purpose)) as connection:
         connection.execute("create table public.ran_as (role name)")
@@ -187,7 +187,7 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
 
 @pytest.fixture
 def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
-    """URLs of missing databases for the service role and for an owner role that may create them but is no superuser."""
+    """URLs of missing databases for the service role, and for an owner role with CREATEDB that is not a superuser."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     roles = [f"{name}_app", f"{name}_owner"]
     app, owner = map(sql.Identifier, roles)
@@ -296,7 +296,7 @@ def write_migration(domains: Path, name: str, upgrade: str = "", downgrade: str 
 
 @pytest.fixture
 def domains(tmp_path: Path, external: Database) -> Path:
-    """A folder with two domains that own tables. A table of `bakery` refers to a table of the rooms.
+    """A folder with two domains that own tables. A table of `bakery` refers to a table of the platform.
 
     The tables of the real domains are removed from the database.
     """

@@ -46,7 +46,7 @@ def limited(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def newer(tmp_path: Path) -> Path:
-    """The domains of a newer release: the real ones, and `shop`."""
+    """The domains of a newer release: the real domains, and `shop`."""
     for branch in find_branches()[1:]:
         shutil.copytree(DOMAINS / branch.label / "migrations", tmp_path / "domains" / branch.label / "migrations")
     write_migration(tmp_path / "domains", "shop_0001_orders", CREATE)
@@ -130,11 +130,11 @@ def removals(found: list[str]) -> list[str]:
         table = re.match(r"alter table (?:only )?(\S+)", statement)
         if table and table[1] in created:
             return False
-        # A function that replaces one of the same name may have a further argument with a default.
+        # A function that replaces a function of the same name may have another argument with a default.
         function = re.match(r"drop function ([^\s(]+)", statement)
         if function and function[1] in functions:
             return False
-        # A constraint that replaces one of the same name may allow more.
+        # A constraint that replaces a constraint of the same name may allow more values.
         constraint = re.search(r"\badd constraint (\S+)", statement)
         return bool(constraint and constraint[1] not in dropped) or any(
             re.search(one, statement) for one in NOT_ADDITIVE

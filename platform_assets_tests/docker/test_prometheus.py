@@ -32,7 +32,7 @@ FOLDER = Path(__file__).parents[2] / "docker"
 RULES = FOLDER / "prometheus" / "alerts.yml"
 METRIC = re.compile(r"\b(?:platform|process)_[a-z_]+\b")
 
-# Series in steps of a minute that fire each rule, and the minute at which it fires.
+# Series in steps of a minute that fire each rule, and the minute at which the rule fires.
 FIRING = {
     "ServiceDown": (['up{job="platform", instance="a"}'], ["0x20"], 10),
     "DatabaseDown": (['platform_database_up{instance="a"}'], ["0x20"], 10),
@@ -91,7 +91,7 @@ def test_promtool_accepts_the_rules_and_the_configuration(tmp_path: Path) -> Non
 
 
 @pytest.mark.requirement("MON-3")
-def test_each_rule_fires_after_a_while(tmp_path: Path) -> None:
+def test_each_rule_fires_once_its_condition_has_lasted(tmp_path: Path) -> None:
     promtool = program("promtool")
     assert set(FIRING) == set(rules())
     tests = []
@@ -118,7 +118,7 @@ def fires(alert: str, minute: int, times: int) -> dict[str, Any]:
 
 @pytest.fixture
 def scraped(app: FastAPI, people: People) -> Iterator[Server]:
-    """A web server with the metrics of the real service after some requests, for all of which no key is needed."""
+    """A web server that returns the real service's metrics after some requests. It requires no key."""
     client = api(app, people.rita)
     with running_web_server() as server:
         client.get("/models")
@@ -131,7 +131,7 @@ def exposed(server: Server) -> set[str]:
     """Return the names of the exposed series, with the suffixes that Prometheus adds."""
     families = list(text_string_to_metric_families(server.pages["/metrics"].content.decode()))
     names = {sample.name for family in families for sample in family.samples}
-    # A family without samples is known by its type; its series appear with the first value.
+    # Derive the names of a family without samples from its type, because its series appear with the first value.
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "info": ["_info"], "gauge": [""]}
     return names | {family.name + suffix for family in families for suffix in suffixes.get(family.type, [""])}
 

@@ -75,7 +75,7 @@ def test_rows_are_released_when_no_expression_uses_them(engine: Engine) -> None:
     assert as_frame(kept).to_dict("list") == {"a": [7], "b": [1]}
 
 
-def test_names_and_paths_may_hold_blanks_and_quotes(engine: Engine) -> None:
+def test_names_and_paths_may_contain_blanks_and_quotes(engine: Engine) -> None:
     rows = pd.DataFrame({'a part\'s "name"': ["x", "y"], "select": [1, 2], "b=c": [3, 4]})
     with engine.stage(rows, 'a part\'s "name"') as staged:
         assert staged.parts.keys() == {"x", "y"}
@@ -99,7 +99,7 @@ def test_a_frame_loses_its_index_and_missing_text_becomes_null(engine: Engine) -
 
 
 @pytest.mark.parametrize("by", [None, "part"])
-def test_no_rows_keep_their_columns(engine: Engine, by: str | None) -> None:
+def test_a_table_without_rows_keeps_its_columns(engine: Engine, by: str | None) -> None:
     rows = pa.table({"part": pa.array([], pa.string()), "day": pa.array([], pa.date32())})
     with engine.stage(rows, by) as staged:
         assert (staged.rows, staged.schema) == (0, rows.schema)

@@ -96,7 +96,7 @@ def test_partitions_have_the_digests_of_duckdb(engine: Engine, tables: TableStor
     assert row == {"shop": "c/d", "sold": 2}
 
 
-def test_no_rows_can_be_staged_and_read(engine: Engine, shops: Expression) -> None:
+def test_a_table_without_rows_can_be_staged_and_read(engine: Engine, shops: Expression) -> None:
     nothing = shops.filter(shops.sold > 1000)
     for partition_by in (None, "shop"):
         with engine.stage(nothing, partition_by) as staged:
@@ -123,7 +123,7 @@ def test_a_value_that_does_not_fit_its_type_is_refused(engine: Engine, shops: Ex
 
 
 def test_a_table_larger_than_the_drivers_memory_is_staged(engine: Engine, tables: TableStore) -> None:
-    """A query that sent its rows to the driver would fail; `LARGEST_RESULT` says when."""
+    """A query that sends more than `LARGEST_RESULT` to the driver fails."""
     with engine.stage(pa.table({"number": range(400_000)})) as staged:
         tables.publish("test/numbers", staged)
     rows = tables.scan("test/numbers", on_cluster=True)
@@ -145,7 +145,7 @@ def test_local_times_equal_those_of_the_standard_library(engine: Engine, tables:
 
 
 @pytest.mark.parametrize("scheme", ["sc", "spark"])
-def test_an_unreachable_cluster_is_named_at_once(scheme: str) -> None:
+def test_the_error_for_an_unreachable_cluster_names_it_at_once(scheme: str) -> None:
     pytest.importorskip("pyspark", reason="needs the optional feature spark (no apt package): make test EXTRAS=spark")
     address = f"{scheme}://127.0.0.1:{free_port()}"
     with pytest.raises(

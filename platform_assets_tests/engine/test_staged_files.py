@@ -166,7 +166,7 @@ def test_column_types_change_the_digest(engine: Engine) -> None:
     assert len({digest(engine, pa.table({"a": one.column("a").cast(kind)})) for kind in kinds}) == len(kinds)
 
 
-def test_partitions_digest_alone_and_together(engine: Engine) -> None:
+def test_a_partition_has_the_same_digest_alone_and_with_other_partitions(engine: Engine) -> None:
     rows = pd.DataFrame({"part": ["a", "a", "b"], "value": [1, 2, 3]})
     with engine.stage(rows, "part") as staged, engine.stage(rows.head(2), "part") as first:
         assert {name: part.rows for name, part in staged.parts.items()} == {"a": 2, "b": 1}

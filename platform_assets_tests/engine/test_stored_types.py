@@ -38,13 +38,13 @@ def test_stored_columns_have_the_types_of_the_expression(engine: Engine) -> None
         (pa.table({"a": pa.array([2**63], pa.uint64())}), "a value does not fit its column's type: .*UINT64"),
     ],
 )
-def test_what_tables_do_not_keep_is_refused_by_name(engine: Engine, rows: Any, reason: str) -> None:
+def test_columns_that_tables_cannot_keep_are_refused_by_name(engine: Engine, rows: Any, reason: str) -> None:
     with pytest.raises(SchemaError, match=reason):
         engine.stage(rows)
 
 
 @pytest.mark.parametrize("by", ["missing", "real"])
-def test_partitions_have_types_with_one_spelling(engine: Engine, by: str) -> None:
+def test_a_partition_column_that_is_missing_or_a_float_is_refused(engine: Engine, by: str) -> None:
     with pytest.raises(SchemaError, match=f"cannot partition by {by} .*must be one of"):
         engine.stage(pd.DataFrame({"real": [1.5], "a": [1]}), by)
 

@@ -1,4 +1,4 @@
-"""Widths of prediction intervals: their quantile, their groups, and the coverage that they promise."""
+"""Widths of prediction intervals: their quantile, their groups, and their coverage."""
 
 from __future__ import annotations
 

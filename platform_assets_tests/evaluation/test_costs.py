@@ -21,7 +21,7 @@ def test_a_worked_example() -> None:
     labels, scores = [1, 0, 1, 0], [0.9, 0.8, 0.4, 0.1]
     thresholds, costs = COSTS.curve(labels, scores)
     assert thresholds.tolist() == [math.inf, 0.9, 0.8, 0.4, 0.1]
-    # Errors in 4 rows: two missed; one missed; one missed and one false alarm; one false alarm; two false alarms.
+    # Errors in 4 rows: 2 missed; 1 missed; 1 missed and 1 false alarm; 1 false alarm; 2 false alarms.
     assert costs.tolist() == [1_000, 500, 525, 25, 50]
     assert COSTS.found(labels, scores, 0.5) == {
         "missed": 20,

@@ -1,4 +1,4 @@
-"""Plots of learning curves, times of fits and decision surfaces, for ordinary and degenerate values."""
+"""Plots of learning curves, fit times and decision surfaces, for ordinary and degenerate values."""
 
 from __future__ import annotations
 

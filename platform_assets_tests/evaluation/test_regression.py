@@ -21,7 +21,7 @@ BASELINES = ("naive",)
 
 
 def judged(rows: int = 240, *, error: float = 10.0, seed: int = 1) -> Judged:
-    """Return ten days of hours. Errors of a day are alike. The first day has no baseline."""
+    """Return hourly rows of ten days. Errors within a day are similar. The first day has no baseline."""
     random = np.random.default_rng(seed)
     day = np.arange(rows) // 24
     truth = 1_000 + 100 * np.sin(np.arange(rows) / 24 * 2 * np.pi) + random.normal(0, 5, rows)
@@ -96,7 +96,7 @@ def test_intervals_resample_blocks_and_are_wider_than_those_of_rows() -> None:
 
 
 @pytest.mark.requirement("ESI-7", "PRO-2")
-def test_a_paired_comparison_sees_a_small_difference_that_the_intervals_of_two_models_hide() -> None:
+def test_a_paired_comparison_detects_a_difference_smaller_than_the_intervals_of_the_models() -> None:
     champion = judged()
     better = champion.found.copy()
     better[:, 0] = champion.labels + 0.95 * (champion.scores - champion.labels)
@@ -108,7 +108,7 @@ def test_a_paired_comparison_sees_a_small_difference_that_the_intervals_of_two_m
     assert difference["skill_over_naive"].low > 0
     assert keeps_up(NotWorse("mae", by=0), difference).passed
     assert not keeps_up(NotWorse("mae", by=0), compare(champion, challenger, BASELINES)).passed
-    # A champion without intervals is compared by the metrics that both have.
+    # A champion without intervals is compared by the metrics that both models have.
     assert "interval_width" not in compare(
         challenger, Judged(champion.examples, "day", champion.labels, better[:, 0]), ()
     )
@@ -125,7 +125,7 @@ def test_subgroups_and_the_largest_errors() -> None:
     assert errors[low].tolist() == sorted(errors)[:2]
 
 
-def test_criteria_on_regression_metrics_say_what_is_wrong() -> None:
+def test_criteria_on_regression_metrics_are_judged_and_invalid_ones_refused() -> None:
     estimates = evaluate(judged(), BASELINES)
     verdict = judge(
         estimates, (Criterion("skill_over_naive", at_least=0.1), Criterion("interval_coverage", at_least=0.99))

@@ -111,7 +111,7 @@ def test_a_stratified_split_depends_on_the_seed_and_not_on_the_order_of_rows() -
     both = set(other.holdout) & set(found.holdout)
     # A fifth of a fifth of the rows, if the two holdouts are independent.
     assert len(both) == pytest.approx(60, abs=25)
-    # The hash is a literal, because another one would change the holdout of every model.
+    # The hash is a literal, because another hash would change the holdout of every model.
     assert digest([found.train, found.holdout]) == "216c3dc65e7857dd"
     assert found.recorded["holdout_seed"] == "20260101"
 

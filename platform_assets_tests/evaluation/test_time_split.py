@@ -28,13 +28,13 @@ def labels(frame: pd.DataFrame) -> Any:
 
 
 @pytest.mark.requirement("ESI-7")
-def test_the_newest_days_are_held_out_whole() -> None:
+def test_the_newest_whole_days_are_held_out() -> None:
     frame = series()
     found = RULE.split(frame, labels(frame))
     days = frame["day"]
     assert set(days.iloc[found.train]) & set(days.iloc[found.holdout]) == set()
     assert frame["at"].iloc[found.train].max() < frame["at"].iloc[found.holdout].min()
-    # 11 local days begin within 240 hours of UTC, of which two are the newest fifth.
+    # The 240 hours in UTC belong to 11 local days, of which the newest fifth is two days.
     assert days.iloc[found.holdout].nunique() == 2
     assert found.left_out == 0
     assert found.recorded["holdout_from"] == "2024-04-02T22:00:00+00:00"
@@ -98,7 +98,7 @@ def test_reject_rows_that_cannot_be_split(frame: pd.DataFrame, said: str) -> Non
         RULE.split(frame, labels(frame))
 
 
-def test_reject_parameters_out_of_range_and_classes_that_are_none() -> None:
+def test_reject_parameters_out_of_range_and_labels_that_are_not_classes() -> None:
     with pytest.raises(TrainingError, match=r"TimeSplit.newest is 1; it must be"):
         TimeSplit("at", "day", newest=1.0)
     with pytest.raises(TrainingError, match="a gap of -1 and a window of None blocks"):

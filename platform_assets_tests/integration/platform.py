@@ -62,7 +62,7 @@ class Platform:
         return self.run("promote_model", run_config={"ops": {"load_request": {"config": {"request": number}}}})
 
     def follow_decisions(self) -> list[tuple[str, list[str]]]:
-        """Execute the runs that sensor `model_decided` requests; return request number and successful ops of each."""
+        """Execute the runs that `model_decided` requests; return the request number and successful ops of each run."""
         ran = []
         for wanted in self.evaluate("model_decided", ledger=self.services.ledger):
             result = self.run("promote_model", run_config=wanted.run_config, tags=wanted.tags)
@@ -87,7 +87,7 @@ class Platform:
         return found.passed
 
     def champion(self) -> int | None:
-        """Return the version with MLflow's alias `champion`; None without one."""
+        """Return the version with MLflow's alias `champion`; None without this alias."""
         aliases = self.mlflow().get_registered_model(self.spec.name).aliases
         return int(aliases[CHAMPION]) if CHAMPION in aliases else None
 

@@ -73,7 +73,7 @@ def started(project: str) -> Iterator[Service]:
 
 
 @pytest.mark.requirement("ARX-6")
-def test_the_file_has_the_service_and_postgresql_only() -> None:
+def test_the_compose_file_contains_only_the_service_and_postgresql() -> None:
     declared = yaml.safe_load(FILE.read_text())
     assert set(declared["services"]) == {"service", "database"}
     assert declared["services"]["database"]["image"].startswith("postgres:")

@@ -33,7 +33,7 @@ TABLE = "credit_risk/loans"
 
 @dataclass
 class SlowSource:
-    """A web server with one file, of which it sends the second half only once it is released."""
+    """A web server with one file. It sends the second half of the file only after its release."""
 
     content: bytes
     released: threading.Event = field(default_factory=threading.Event)
@@ -125,7 +125,7 @@ class Runs:
         return self.status(run_id)
 
     def messages(self, run_id: str) -> str:
-        """Return what the event log says."""
+        """Return the event log's messages, and the reasons of failed steps."""
         logs = self.instance.all_logs(run_id)
         reasons = [reason(log.get_dagster_event().step_failure_data.error) for log in logs if _is_failure(log)]
         return "\n".join([*(f"{log.dagster_event_type} {log.message}" for log in logs), *reasons])

@@ -96,7 +96,7 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(migrated_home: Path, warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project after three commands. The first failed, and the other two succeeded although one loan is bad."""
+    """A project after three commands. The first command failed; the other two succeeded, although one loan is bad."""
     folder = tmp_path_factory.mktemp("commands")
     root = folder / "root"
     root.mkdir()

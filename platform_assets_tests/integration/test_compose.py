@@ -30,7 +30,7 @@ IMAGES = tuple(name for name in BUILT if name != "migrate")
 ROWS = "8000"
 LOANS = "/home/platform/samples/credit_loans.csv"
 ASKED = {"client_id": 5_008_804}
-"""The client of the route's documented example, which the smoke test asks for."""
+"""Client of the route's documented example. The smoke test requests its prediction."""
 LARGEST_MB = 1_500
 """Largest size of an image without its base image."""
 CRASH = {"database": "kill -QUIT 1", **dict.fromkeys(IMAGES, "kill -9 -1")}
@@ -149,14 +149,14 @@ def approved(project: Project) -> Platform:
 
 
 def derived(project: Project, service: str, tag: str, lines: str) -> None:
-    """Build another version of an image from the tested one, with further lines of a Dockerfile."""
+    """Build another version of an image from the tested image, with additional Dockerfile lines."""
     name = f"platform-assets-{service}"
     project.run("docker", "build", "--tag", f"{name}:{tag}", "-", given=f"FROM {name}:{project.tag}\n{lines}\n")
 
 
 @contextmanager
 def always_predicting(platform: Platform) -> Iterator[list[bool]]:
-    """Request predictions all the time; the list has an entry for each request: whether it was answered."""
+    """Request predictions continuously; the list tells for each request whether it was answered."""
     answered: list[bool] = []
     ended = threading.Event()
 

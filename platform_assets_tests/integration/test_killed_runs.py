@@ -1,4 +1,4 @@
-"""A run completes everything, at whatever moments earlier runs were killed."""
+"""A run completes all work, no matter when earlier runs were killed."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def is_done(address: str, drop: Drop) -> bool:
 
 
 def pause() -> bool:
-    # Files arrive one after the other, while the sensor looks at the zone.
+    # Files arrive one by one, while the sensor scans the zone.
     time.sleep(0.2)
     return True
 

@@ -67,7 +67,7 @@ OTHERS = {
 
 @contextmanager
 def platform(database_url: str, folder: Path, hook: str, smtp: str) -> Iterator[WatchedPlatform]:
-    """Yield a platform that sends the messages about the model by mail, and all others to the webhook."""
+    """Yield a platform that sends messages about the model by mail, and all other messages to the webhook."""
     variables = {
         "PLATFORM_HOME": folder / "home",
         "PLATFORM_LAKE_URI": "memory://",
@@ -110,12 +110,12 @@ def usual_days(at: WatchedPlatform, loans: list[str]) -> None:
 
 
 def shifted(rows: pd.DataFrame) -> pd.DataFrame:
-    """Shift the mean of one feature, and double the spread of the other."""
+    """Shift the mean of one feature, and double the spread of the other feature."""
     return rows.assign(sensor_1=rows["sensor_1"] + 1, sensor_2=2 * rows["sensor_2"])
 
 
 def stuck(rows: pd.DataFrame) -> pd.DataFrame:
-    """Stop a feature at one value."""
+    """Set a feature to the same value in all rows."""
     return rows.assign(sensor_2=0.1)
 
 

@@ -47,7 +47,7 @@ def platform(database_url: str, archive: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def pack(archive: Path, rows: int) -> None:
-    """Write an archive with a number of sentences. Each archive begins with the sentences of every smaller one."""
+    """Write an archive with a number of sentences. Each archive begins with the sentences of every smaller archive."""
     random = Random(20_261_120)
     texts = []
     for _ in range(rows):

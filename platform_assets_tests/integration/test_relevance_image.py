@@ -1,6 +1,6 @@
 """The relevance service, started like in its image: with the command, settings and libraries of the Dockerfile.
 
-Only the last test builds the image. The others parse the Dockerfile.
+Only the last test builds the image. The other tests parse the Dockerfile.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def test_the_previous_code_created_models_tables_and_requests(story: Story) -> N
 
 
 def test_all_facts_could_be_read(story: Story) -> None:
-    # Check this separately, because the other tests would take the same failure before and after for an equal fact.
+    # Check this separately, because the other tests would treat an equal failure before and after as an equal fact.
     assert "\n".join(failures(story.before)) == ""
     assert "\n".join(failures(story.after)) == ""
     assert "\n".join(failures(story.once_more)) == ""

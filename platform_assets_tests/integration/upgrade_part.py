@@ -296,7 +296,7 @@ def materialisations(instance: dg.DagsterInstance) -> Facts:
 
 
 def chosen(thing: Any, names: tuple[str, ...]) -> Facts:
-    """Return the named attributes as JSON. Others are ignored, because newer code may have added them."""
+    """Return the named attributes as JSON. Other attributes are ignored, because newer code may have added them."""
     found: Facts = json.loads(json.dumps({name: getattr(thing, name) for name in names}, default=plain))
     return found
 

@@ -18,7 +18,7 @@ _CHUNK = 1 << 16
 class VanishingDatabase:
     """A proxy to PostgreSQL that simulates the loss of the database.
 
-    When a client sends the bytes `fatal`, the proxy closes all connections and refuses new ones.
+    When a client sends the bytes `fatal`, the proxy closes all connections and refuses new connections.
 
     Parameters
     ----------

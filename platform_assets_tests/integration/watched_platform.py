@@ -56,7 +56,7 @@ class WatchedPlatform:
     Attributes
     ----------
     disk_is_full, daemon_is_dead
-        What `serve` and `up` see.
+        Whether `serve` and `up` find this fault.
     asked
         Requests whose answers get labels.
     """
@@ -187,7 +187,7 @@ class WatchedPlatform:
         ]
         with owner_at(self.url) as owner:
             for table, move in moves:
-                # In two steps, because a moved day must not have the same key as a day that is not moved yet.
+                # Move the days in two steps, because a moved day must not get the key of a day that has not been moved.
                 for days in (1_000 + number, -1_000):
                     moved = move.format(f"interval '{days} days'")
                     owner.execute(f"update platform.{table} set {moved}".encode())

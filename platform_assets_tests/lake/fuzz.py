@@ -42,7 +42,7 @@ _LINES = 1_000_000
 
 
 def outcomes(seeds: Iterable[int], engine: Engine, folder: Path) -> tuple[Counter[str], list[str]]:
-    """Land the files of some seeds; count the outcomes, and describe the wrong ones."""
+    """Land the files of some seeds; count the outcomes, and describe the wrong outcomes."""
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     landed: defaultdict[tuple[pa.DataType, ...], dict[int, tuple[OddFile, pa.Table]]] = defaultdict(dict)
@@ -80,7 +80,7 @@ def _landed(file: OddFile, engine: Engine, folder: Path) -> pa.Table:
 def _sifted(
     tables: Mapping[int, pa.Table], engine: Engine
 ) -> tuple[Mapping[int, list[dict[str, Any]]], Mapping[int, dict[int, str]]]:
-    """The good rows, and the broken rules of each quarantined line, of each file."""
+    """Return for each file its good rows, and the broken rules of each quarantined line."""
     numbered = [
         rows.set_column(
             rows.schema.get_field_index(LINE), LINE, pa.array(place * _LINES + line for line in rows[LINE].to_pylist())
@@ -110,7 +110,7 @@ def _sifted(
 
 def _fault(file: OddFile, good: Sequence[dict[str, Any]], bad: Mapping[int, str]) -> str | None:
     by_id = {row["id"]: row for row in good}
-    # Rows with a repeated id are judged less strictly, because a damaged copy contradicts the good one.
+    # Rows with a repeated id are judged less strictly, because a damaged copy contradicts the good copy.
     ids = Counter(row["id"] for row in file.rows)
     invented = sorted(set(by_id) - {row["id"] for row in file.rows})
     if invented or len(by_id) < len(good):
@@ -125,7 +125,7 @@ def _fault(file: OddFile, good: Sequence[dict[str, Any]], bad: Mapping[int, str]
         elif found is None:
             fault = not is_quarantined and "a row is lost"
         else:
-            # If a copy of the row was damaged, one of the two can be quarantined and the other published.
+            # If a copy of the row was damaged, one copy can be quarantined and the other copy published.
             fault = found != row and (is_alone or not is_quarantined) and "a value is changed"
         if is_alone and place not in file.unreadable and is_quarantined and not file.may_quarantine:
             fault = "a good row is quarantined"

@@ -85,7 +85,7 @@ _FLOATS = (0.0, 0.1, -1.5, 1e-7, 1e300, 4.35, 123456789.0, 2.0**53)
 
 @dataclass
 class OddFile:
-    """A file, and the outcomes of landing it that are right.
+    """A file, and the right outcomes of landing it.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class OddFile:
     lines
         Lines of each row in a CSV file; row numbers in other files.
     unreadable
-        Places in `rows` of rows that must be quarantined.
+        Indices in `rows` of the rows that must be quarantined.
     may_quarantine
         Whether other rows may be quarantined.
     may_refuse
@@ -217,7 +217,7 @@ def _damage(
 ) -> None:
     """Damage up to three records, each in one way, because two kinds together can make a readable row of other values.
 
-    For example, a surplus comma makes up for a lost one, and a lost line end between two stray quotes leaves a line
+    For example, a surplus comma makes up for a lost comma, and a lost line end between two stray quotes leaves a line
     with a quoted field.
     """
     file.may_quarantine = True
@@ -260,9 +260,9 @@ def _plant_stray_quotes(
     owners: Sequence[int | None],
     names: Sequence[str],
 ) -> set[int]:
-    """Open a quote in one record and, most times, close it in a later one in the same column. Return their places.
+    """Open a quote in a record, and usually close it in the same column of a later record. Return their places.
 
-    A quote at the end of an unquoted field is part of its value, so the later row is known with it.
+    A quote at the end of an unquoted field is part of its value, so `file.rows` gets it too.
     """
     column = rng.randrange(len(NAMES))
     if b'"' in records[place] or b"\n" in records[place].rstrip(b"\r\n"):

@@ -1,4 +1,4 @@
-"""Ancestry: the table versions behind a version, also after their rows were removed."""
+"""Ancestry: the table versions that a version was made from, even after their rows were removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.requirement("MON-4")
 
 
 def made(lake: Lake, name: str, *sources: str, amounts: tuple[float, ...] = (1.0,)) -> int:
-    """Publish a table that was made from the newest versions of others; return the number of its version."""
+    """Publish a table that was made from the newest versions of other tables; return its version number."""
     inputs = {source: lake.store.current(source) for source in sources}
     lineage = Lineage(inputs, lake.store.current(name), lambda _: 99) if sources else None
     return lake.publish(sales(*amounts), name=name, lineage=lineage, metadata={"run": name}).version

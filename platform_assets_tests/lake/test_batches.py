@@ -59,7 +59,7 @@ def test_a_batch_without_rows_makes_no_commit_but_creates_the_table(lake: Lake) 
     assert contents(lake.store.read(NAME)) == [(0, 1.0)]
 
 
-def test_a_batch_can_add_columns_but_not_drop_or_retype_one(lake: Lake) -> None:
+def test_a_batch_can_add_columns_but_not_drop_or_retype_columns(lake: Lake) -> None:
     for batch in range(1, SMALL_FILES):
         add(lake, batch, sales(1))
     add(lake, SMALL_FILES, sales(2).assign(place="x", at=pd.Timestamp("2026-01-01")))

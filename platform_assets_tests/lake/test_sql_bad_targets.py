@@ -300,7 +300,7 @@ def test_errors_of_sql_server(kind: str, state: str, said: str) -> None:
     assert told.endswith(".")
 
 
-def test_each_problem_has_a_message_of_its_own() -> None:
+def test_each_problem_has_its_own_message() -> None:
     assert len({problem.cause for problem in PROBLEMS.values()}) == len(PROBLEMS)
     assert len({problem.fix for problem in PROBLEMS.values()}) >= len(PROBLEMS) - 1
 

@@ -56,7 +56,9 @@ NOON = datetime(2017, 3, 26, 12, tzinfo=UTC)
         ("sqlite", sa.VARCHAR(3), Storage("text")),
     ],
 )
-def test_what_a_column_stores(dialect: str, kind: Any, expected: Storage | None) -> None:
+def test_the_type_of_a_column_determines_the_values_that_it_stores(
+    dialect: str, kind: Any, expected: Storage | None
+) -> None:
     assert storage_of(kind, dialect) == expected
 
 
@@ -102,7 +104,7 @@ def converted(values: pa.Array, storage: Storage) -> list[Any]:
 
 
 @pytest.mark.parametrize(("values", "storage", "expected"), EXACT)
-def test_values_that_fit(values: pa.Array, storage: Storage, expected: list[Any]) -> None:
+def test_values_that_fit_are_converted(values: pa.Array, storage: Storage, expected: list[Any]) -> None:
     assert accepts(values.type, storage)
     assert converted(values, storage) == expected
 

@@ -82,7 +82,7 @@ def test_an_overtaken_run_is_refused_even_if_the_newer_run_published_equal_rows(
 
 
 @pytest.mark.requirement("PLT-7", "PLT-12")
-def test_a_run_that_read_a_replaced_file_is_refused_after_a_newer_run_confirmed_the_former_one(shop: Shop) -> None:
+def test_a_run_that_read_a_replaced_file_is_refused_after_a_newer_run_loaded_the_restored_file(shop: Shop) -> None:
     shop.run(sales)
 
     @table_asset(SALES, owners=OWNERS)
@@ -102,7 +102,7 @@ def test_a_run_that_read_a_replaced_file_is_refused_after_a_newer_run_confirmed_
 
 
 @pytest.mark.requirement("PLT-7")
-def test_of_two_concurrent_source_files_the_first_published_one_stays(shop: Shop) -> None:
+def test_the_first_published_of_two_concurrent_source_files_stays(shop: Shop) -> None:
     shop.run(sales)
 
     @table_asset(SALES, owners=OWNERS)

@@ -1,4 +1,4 @@
-"""Loads that were valid and wrong: undone by a new version with the old rows."""
+"""Valid loads of wrong data are undone by a new version with the old rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def undo(lake: Lake, number: int) -> TableVersion:
     return lake.store.restore(NAME, number, "anna", "wrong currency").version
 
 
-def test_a_rollback_is_a_new_version_with_the_old_rows_and_names_the_undone_ones(lake: Lake) -> None:
+def test_a_rollback_is_a_new_version_with_the_old_rows_and_names_the_undone_versions(lake: Lake) -> None:
     good = load(lake, "good", 1, 2)
     wrong = [load(lake, f"wrong {number}", number) for number in (8, 9)]
     restored = lake.store.restore(NAME, good.version, "anna", "wrong currency")
@@ -116,7 +116,7 @@ def test_a_version_that_cannot_be_restored_is_refused(folder_lake: Lake, number:
     assert contents(folder_lake.store.read(NAME)) == contents(sales(9))
 
 
-def test_a_missing_table_and_one_that_accumulates_are_refused(folder_lake: Lake) -> None:
+def test_missing_and_accumulating_tables_are_refused(folder_lake: Lake) -> None:
     with pytest.raises(TableError, match="there is no table shop/sales"):
         undo(folder_lake, 0)
     for batch in (1, 2):

@@ -199,7 +199,7 @@ def test_a_load_with_too_many_bad_rows_is_blocked(
     validated.discard()
 
 
-def test_identical_rows_count_once_in_the_share_of_bad_ones(engine: Engine, tmp_path: Path) -> None:
+def test_identical_rows_count_once_in_the_share_of_bad_rows(engine: Engine, tmp_path: Path) -> None:
     validated = Validator(engine, 0.5).validate(SALES, landed(engine, tmp_path, *good(1) * 10, *bad(1)))
     assert (validated.judgements[0].passed, validated.judgements[0].rows) == (True, 2)
     validated.discard()
@@ -279,7 +279,7 @@ def test_samples_of_a_derived_table_name_its_key_exactly(engine: Engine) -> None
     validated.discard()
 
 
-# What a table must look like
+# Columns and types of a table
 
 
 def test_a_table_gets_the_declared_order_and_types(engine: Engine) -> None:

@@ -36,7 +36,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def open_yard(tmp_path: Path, database_url: str) -> Iterator[OpenYard]:
-    """Function that opens a yard; its arguments are settings of the zone and the location."""
+    """Function that opens a landing zone (`Yard`); its arguments are the location and settings of the zone."""
     opened: list[Services] = []
 
     def open_one(uri: str | None = None, **settings: object) -> Yard:
@@ -54,7 +54,7 @@ def open_yard(tmp_path: Path, database_url: str) -> Iterator[OpenYard]:
 
 @pytest.fixture
 def yard(open_yard: OpenYard) -> Yard:
-    """A yard in a local folder, whose files are read at the first look."""
+    """A landing zone in a local folder. Files are read at the first scan."""
     return open_yard()
 
 

@@ -1,4 +1,4 @@
-"""Files that may be incomplete get a remark, and complete files get none."""
+"""Files that may be incomplete get a remark, and complete files get no remark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP client against a local server with faults: retries, time-outs, limits, and what its errors say."""
+"""The HTTP client against a local server with faults: retries, time-outs, limits and error messages."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def client() -> Iterator[HttpClient]:
 
 
 def whole(answer: Answer) -> bytes:
-    """Read a body, which is broken unless it is complete."""
+    """Return the body; raise a temporary error if it is incomplete."""
     if not answer.body.startswith(BODY):
         raise TemporaryError("the source answered with half of it", answer.status)
     return answer.body
 
 
-def test_values_and_headers_arrive_as_they_are(server: DemoServer, client: HttpClient) -> None:
+def test_values_and_headers_arrive_unchanged(server: DemoServer, client: HttpClient) -> None:
     value = 'a&b=c "d" ü +'
     assert client.get(f"{server.url}/path", {"a": value}, whole, PLENTY) == BODY + value.encode()
     assert server.requests[0].path == "/path"
@@ -130,7 +130,7 @@ def test_there_is_no_retry_if_retry_after_exceeds_the_time_limit(server: DemoSer
     assert len(server.requests) == 1
 
 
-def test_every_attempt_takes_a_turn(server: DemoServer) -> None:
+def test_every_attempt_waits_for_its_turn(server: DemoServer) -> None:
     turns: list[float] = []
 
     @contextmanager
@@ -148,7 +148,7 @@ def test_every_attempt_takes_a_turn(server: DemoServer) -> None:
     assert len(server.requests) == 2
 
 
-def test_nothing_at_the_address(client: HttpClient) -> None:
+def test_an_address_without_a_server_is_reported(client: HttpClient) -> None:
     with DemoServer(lambda _: reply(BODY, "text/plain")) as closed:
         url = closed.url
     with pytest.raises(UpstreamError, match="cannot be reached: .*refused") as caught:

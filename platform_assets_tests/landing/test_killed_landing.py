@@ -1,4 +1,4 @@
-"""A run of a landing zone that is killed between any two steps loses no rows and stores none twice."""
+"""A run of a landing zone that is killed between any two steps loses no rows and stores no row twice."""
 
 from __future__ import annotations
 

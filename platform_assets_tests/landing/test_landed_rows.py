@@ -27,7 +27,7 @@ NOT_UTF8 = f"<uri> ({SETTING}) is neither parquet nor a CSV file in UTF-8"
 NO_ROWS = f"<uri> ({SETTING}) has columns and no rows; it needs at least one"
 
 
-def test_column_names_become_lower_case_and_empty_ones_get_a_number(engine: Engine, tmp_path: Path) -> None:
+def test_column_names_become_lower_case_and_empty_names_get_a_number(engine: Engine, tmp_path: Path) -> None:
     rows = read(engine, tmp_path, b",Loan ID,\xc3\x84,file_row_number,nth,\n1,2,3,4,5,6\n")
     assert rows == [
         {
@@ -134,7 +134,7 @@ def test_parquet_files_without_rows_or_with_duplicate_columns_are_refused(engine
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_column_with_the_name_of_an_own_column_is_renamed(engine: Engine, tmp_path: Path) -> None:
+def test_a_source_column_with_the_name_of_a_platform_column_is_renamed(engine: Engine, tmp_path: Path) -> None:
     [row] = read(engine, tmp_path, b"source_line,source_line_of_source,source_error\n7,8,9\n")
     assert row[LINE] == 2
     assert row["source_line_of_source_"] == "7"

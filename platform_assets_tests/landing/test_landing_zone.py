@@ -42,7 +42,7 @@ def parcel(weight: float) -> str:
 
 @pytest.fixture(params=["folder", "object_store", "azure_store", "google_store"])
 def any_yard(request: pytest.FixtureRequest, open_yard: OpenYard, monkeypatch: pytest.MonkeyPatch) -> Yard:
-    """A yard on each kind of store: a folder, S3, Azure and Google."""
+    """A landing zone on each kind of store: a folder, S3, Azure and Google."""
     if request.param == "folder":
         return open_yard()
     server: ObjectStore = request.getfixturevalue(request.param)
@@ -75,7 +75,7 @@ def test_each_content_lands_once_with_all_its_names(any_yard: Yard, instance: dg
 
 
 @pytest.mark.requirement("SEN-1")
-def test_hidden_and_unfinished_files_are_ignored_and_odd_names_are_not(any_yard: Yard) -> None:
+def test_hidden_and_unfinished_files_are_ignored_but_files_with_odd_names_are_not(any_yard: Yard) -> None:
     for name in (".a.txt", "_b.txt", "c.txt.part", "d.TMP", ".x/e.txt", "_x/f.txt", "g/_h/i.txt"):
         any_yard.drop(name, parcel(1))
     odd = ["a b/größe + 100%.txt", "c#d.txt", "e[1].txt", "f=g&h.txt", "noextension"]
@@ -138,7 +138,7 @@ def test_a_run_on_an_empty_zone_loads_nothing(yard: Yard, instance: dg.DagsterIn
 
 
 @pytest.mark.requirement("PLT-6", "PLT-12")
-def test_bad_rows_go_to_quarantine_with_file_line_and_reason_and_bad_files_are_set_aside(
+def test_bad_rows_are_quarantined_with_file_line_and_reason_and_bad_files_are_set_aside(
     yard: Yard, instance: dg.DagsterInstance
 ) -> None:
     yard.drop("good.txt", f"{HEADER}1,1\nheavy,1\n,1\n2,x\n3,1,9\n4,1\n")
@@ -269,7 +269,7 @@ def test_undecodable_names_and_special_files_do_not_block_other_files(yard: Yard
 
 @dataclass(frozen=True)
 class SlowFolder(ZoneFolder):
-    """A folder whose listing takes some seconds of a clock of its own, and each copy one second."""
+    """A folder with a simulated clock: a listing takes some seconds, and each copy one second."""
 
     listing: int = 0
     passed: list[int] = field(default_factory=list)
@@ -288,7 +288,7 @@ class SlowFolder(ZoneFolder):
 
 @pytest.mark.parametrize(("seconds", "listing", "found"), [(1, 0, [2, 4, 6, 7]), (1, 3, [4, 7, 7]), (5, 3, [6, 7])])
 @pytest.mark.requirement("PLT-9")
-def test_a_scan_reads_for_its_time_or_as_long_as_the_listing_took(
+def test_a_scan_reads_until_its_time_limit_or_for_as_long_as_the_listing_took(
     yard: Yard, seconds: int, listing: int, found: list[int]
 ) -> None:
     for number in range(7):
@@ -325,7 +325,7 @@ def test_an_unchanged_file_is_read_once_and_a_lost_cache_replays_nothing(
 
 
 @pytest.mark.requirement("SEN-1")
-def test_a_run_takes_a_bounded_batch_and_the_next_run_the_rest(
+def test_a_run_takes_a_bounded_batch_and_the_next_run_takes_the_remaining_files(
     yard: Yard, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(landing_zone, "MOST_FILES", 3)

@@ -1,4 +1,4 @@
-"""Path patterns are strict, and read texts and times."""
+"""Path patterns match strictly, and extract texts and times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sensor of a source launches its job until the table is made from the current file, reading only changed files."""
+"""A source's sensor launches its job until the table is made from the current file. It reads only changed files."""
 
 import gzip
 import hashlib

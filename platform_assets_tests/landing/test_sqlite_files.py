@@ -141,7 +141,7 @@ def test_an_archive_above_the_limit_is_never_fetched(engine: Engine, tmp_path: P
         land(Source(SETTING, uri), engine, Unpacking(1_000, "LIMIT"), sqlite_rows("data", COLUMNS))
 
 
-def test_what_select_finds_is_there(engine: Engine, tmp_path: Path) -> None:
+def test_computed_columns_blobs_and_names_in_other_case_are_read(engine: Engine, tmp_path: Path) -> None:
     table = "CREATE TABLE Data (\"INDEX\" INTEGER, word TEXT, Text TEXT AS (word || '!') STORED, photo BLOB)"
     content = database(tmp_path, [], table, "INSERT INTO data (\"index\", word, photo) VALUES (1, 'fire', x'00FF')")
     assert landed(engine, tmp_path, content) == [

@@ -1,4 +1,4 @@
-"""The sensor of a landing zone launches its job while files are waiting. Its skip reason says what waits and why."""
+"""The sensor of a landing zone launches its job while files are waiting. Its skip reason counts the files by cause."""
 
 from __future__ import annotations
 
@@ -107,7 +107,9 @@ def test_no_run_is_launched_while_another_run_of_the_job_is_unfinished(
     assert "the last 1 runs of take_parcels failed; the next starts at " in watched.tick()
 
 
-def test_the_skip_reason_says_what_waits_and_why(open_yard: OpenYard, instance: dg.DagsterInstance) -> None:
+def test_the_skip_reason_counts_waiting_files_and_gives_the_cause(
+    open_yard: OpenYard, instance: dg.DagsterInstance
+) -> None:
     watched = Watched(open_yard(yard_settle_seconds=30), instance)
     watched.yard.drop("empty.txt", "")
     watched.yard.drop("a.txt", f"{HEADER}1,1\n")

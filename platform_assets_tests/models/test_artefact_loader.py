@@ -175,7 +175,7 @@ def test_an_artefact_with_untrusted_types_is_refused_and_the_types_are_named(loc
 
 
 OLD_CREDIT_MODEL = "9b6d3f646ee520c9f3b4eace0b83eee16ffabcda89fd1521c53aec99ab6961f4"
-"""Digest of an artefact trained on sample data, from a release with its classes in `platform_assets.core.*`."""
+"""Digest of an artefact trained on sample data, from a release whose classes were in `platform_assets.core.*`."""
 FEATURES = ("nb_previous_loans", "avg_amount_loans_previous", "age", "years_on_the_job", "flag_own_car")
 
 

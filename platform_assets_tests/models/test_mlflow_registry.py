@@ -125,7 +125,7 @@ def test_versions_that_the_platform_did_not_register_are_ignored(
         registry.by_alias(NAME, CHALLENGER)
     made = registry.register(registration())
     assert made.version == 2
-    # A model that an older release registered without a description gets one.
+    # A model that an older release registered without a description gets a description.
     assert "Promoting a version here changes nothing" in client.get_registered_model(NAME).description
     assert registry.by_alias(NAME, CHALLENGER) == made
 
@@ -292,7 +292,7 @@ def test_repeating_a_registration_that_was_killed_at_any_call_creates_one_versio
             died.append(dying.calls[-1])
         else:
             break
-        # Either no version exists, or a complete one.
+        # Either no version exists, or the version is complete.
         halfway = good.versions(name)
         assert good.register(given) in (halfway or good.versions(name))
         (version,) = good.versions(name)

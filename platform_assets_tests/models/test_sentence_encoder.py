@@ -1,4 +1,4 @@
-"""Sentence encoders: the vectors of texts, models that contain one, and damaged files."""
+"""Sentence encoders: the vectors of texts, models with an encoder, and damaged files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORDS = ("fire", "flood", "love", "party")
 
 @pytest.fixture(autouse=True)
 def no_open_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a new process."""
+    """No encoder is open, as in a new process."""
     monkeypatch.setattr(sentence_encoder, "_OPEN", {})
 
 
@@ -54,7 +54,7 @@ def test_a_vector_is_the_normalised_mean_of_the_tokens_without_padding(encoder: 
     assert encoder.encode([]).shape == (0, tiny_encoder.WIDTH)
 
 
-def test_a_text_has_the_same_vector_alone_and_with_others(encoder: SentenceEncoder) -> None:
+def test_a_text_has_the_same_vector_alone_and_with_other_texts(encoder: SentenceEncoder) -> None:
     texts = [f"{one} {other}" for one in WORDS for other in WORDS]
     together = encoder.encode(texts)
     np.testing.assert_array_equal(together, np.vstack([encoder.encode([text]) for text in texts]))

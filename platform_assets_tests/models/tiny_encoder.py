@@ -1,4 +1,4 @@
-"""A tiny sentence encoder in the format of real ones: a table of random word vectors, as an ONNX graph."""
+"""A tiny sentence encoder in the format of real encoders: a table of random word vectors, as an ONNX graph."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tokenizer(words: Sequence[str]) -> bytes:
 
     found = Tokenizer(models.WordLevel({word: at for at, word in enumerate(["[UNK]", *words])}, unk_token="[UNK]"))
     found.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    # As published encoders do. The padding must not change a vector.
+    # Pad like published encoders. The padding must not change a vector.
     found.enable_padding(length=32, pad_id=0, pad_token="[UNK]")
     return found.to_str().encode()
 

@@ -1,4 +1,4 @@
-"""Labels on a real PostgreSQL: late, corrected, contradictory, repeated, unknown and concurrent ones."""
+"""Labels on a real PostgreSQL: late, corrected, contradictory, repeated, unknown and concurrent labels."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_label_of_a_subject_needs_no_prediction_yet(labels: Labels) -> None:
 
 
 @pytest.mark.requirement("MON-5")
-def test_a_label_that_was_observed_later_supersedes_an_earlier_one_in_any_order_of_arrival(labels: Labels) -> None:
+def test_a_label_that_was_observed_later_supersedes_an_earlier_label_in_any_order_of_arrival(labels: Labels) -> None:
     subject = name()
     [first] = labels.store(SPEC, [of_subject(subject, 0, LATER)], "")
     [correction] = labels.store(SPEC, [of_subject(subject, 1, LATER + timedelta(days=1))], "")
@@ -78,7 +78,7 @@ def test_a_label_that_was_observed_later_supersedes_an_earlier_one_in_any_order_
 
 
 @pytest.mark.requirement("MON-5")
-def test_contradictory_labels_are_both_kept_until_a_later_one_supersedes_them(labels: Labels) -> None:
+def test_contradictory_labels_are_both_kept_until_a_later_label_supersedes_them(labels: Labels) -> None:
     subject = name()
     labels.store(SPEC, [of_subject(subject, 0)], "")
     assert labels.store(SPEC, [of_subject(subject, 1)], "") == [Filed("stored", "contradictory")]
@@ -101,7 +101,7 @@ def test_the_same_label_sent_twice_is_stored_once(database: Database, labels: La
 
 
 @pytest.mark.requirement("MON-5", "SRV-1")
-def test_a_label_without_a_prediction_does_not_prevent_storing_the_others(database: Database, labels: Labels) -> None:
+def test_a_label_without_a_prediction_does_not_prevent_storing_other_labels(database: Database, labels: Labels) -> None:
     request, subject = name(), name()
     predicted(database, request, ["a", "b"], model="other_model")
     sent = [of_subject(subject, 0), Label(1, LATER, request_id=request), Label(1, LATER, request_id="r-?")]

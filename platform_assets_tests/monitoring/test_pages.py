@@ -42,7 +42,7 @@ def publish(services: Services, name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def devices(services: Services, *flagged: str) -> None:
-    """Replace the newest decisions: the given devices need maintenance, and another one does not."""
+    """Replace the newest decisions: the given devices need maintenance, and another device does not."""
     with services.database.pooled() as connection:
         connection.execute(b"delete from sensor_maintenance.devices")
         for number, device in enumerate((*flagged, "healthy")):
@@ -53,7 +53,7 @@ def devices(services: Services, *flagged: str) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def measured(services: Services) -> None:
-    """Thirty measured days of a model, with an alarm on the last one, and an alarm of a table."""
+    """Thirty measured days of a model, with an alarm on the last day, and an alarm of a table."""
     rows = []
     for ago in range(30, 0, -1):
         alarm = ago == 1
@@ -106,7 +106,9 @@ def test_a_model_has_its_checks_charts_and_incidents(services: Services, app: Fa
 
 
 @pytest.mark.parametrize("path", ["/monitoring", PAGE])
-def test_pages_need_a_session_and_return_to_where_they_were_asked(app: FastAPI, path: str, people: People) -> None:
+def test_pages_need_a_session_and_signing_in_returns_to_the_requested_page(
+    app: FastAPI, path: str, people: People
+) -> None:
     response = Visitor(app).see(path)
     assert (response.status_code, response.headers["location"]) == (303, f"/sign-in?next={path.replace('/', '%2F')}")
     visitor = Visitor(app)

@@ -33,7 +33,7 @@ def loans() -> Iterator[Any]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A home with the scratch folders of a dead process and of a live one."""
+    """A home with the scratch folders of a dead process and of a live process."""
     scratch = tmp_path / "scratch"
     for name in (DEAD, LIVE):
         (scratch / name / "staged").mkdir(parents=True)

@@ -36,7 +36,7 @@ def refusal(services: Services) -> str:
     return str(error.value)
 
 
-def test_it_refuses_live_sources_and_platforms_that_are_not_new(services: Services) -> None:
+def test_demo_story_refuses_live_sources_and_platforms_that_are_not_new(services: Services) -> None:
     live = Services(services.settings.model_copy(update={"sources": "live"}))
     assert "works only with PLATFORM_ENV=development and PLATFORM_SOURCES=demo" in refusal(live)
     assert "has no pending request that passed its gate; run `platform-assets run` first" in refusal(services)
@@ -51,7 +51,7 @@ def test_it_refuses_live_sources_and_platforms_that_are_not_new(services: Servic
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
 @pytest.mark.requirement("OPS-4")
-def test_a_new_platform_gets_a_champion_a_rejected_and_a_better_version(
+def test_a_new_platform_gets_a_champion_a_rejected_version_and_a_better_version(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))

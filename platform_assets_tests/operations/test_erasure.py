@@ -1,4 +1,4 @@
-"""Erasure of a person: nothing below the platform names them afterwards, and nothing brings them back."""
+"""Erasure of a person: no file or table names them afterwards, and no load or restore brings their data back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TABLES = ("credit_risk/loans", "credit_risk/loan_features")
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Loans of many clients; three of one person, of which one is bad and one is in an unreadable line."""
+    """Loans of many clients. Of the three loans of one person, one is bad and one is in an unreadable line."""
     path = generate(tmp_path / "loans.csv", 400)
     lines = path.read_text().splitlines()
     header = lines[0].split(",")
@@ -124,7 +124,7 @@ def plant(services: Services) -> None:
 
 
 @pytest.mark.requirement("PLT-10", "PLT-12", "PRO-6")
-def test_an_erased_person_is_nowhere_and_does_not_come_back(
+def test_no_place_names_an_erased_person_even_after_further_loads_and_a_restore(
     services: Services,
     elsewhere: Settings,  # noqa: F811 - the fixture
     source: Path,
@@ -170,7 +170,7 @@ def test_an_erased_person_is_nowhere_and_does_not_come_back(
 
     told: list[tuple[str, bool]] = []
     restore_backup(elsewhere, tmp_path / "backup", lambda line: told.append((line, (elsewhere.home / "lake").exists())))
-    # The home is complete only after the repeated erasure, so an interruption leaves no home with the person.
+    # The home gets its lake only after the repeated erasure, so an interruption leaves no lake with the person.
     assert [done for line, done in told if line.startswith("erasure 1 was repeated")] == [False]
     with closing(Services(elsewhere)) as restored:
         assert places_of(restored, PERSON) == []

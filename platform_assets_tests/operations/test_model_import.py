@@ -168,7 +168,7 @@ def test_a_second_import_changes_nothing_even_after_a_rejection(here: Environmen
 def test_an_import_that_cannot_be_evaluated_opens_no_request_and_is_completed_later(
     here: Environment, folder: Path
 ) -> None:
-    # Fewer groups were held out there, so some examples of this holdout may have been trained on.
+    # The other environment held out fewer groups, so it may have trained on examples of this holdout.
     others = replace(SPEC, split=GroupSplit("device", "day", Holdout(groups=0.9, newest=0.4)))
     with pytest.raises(TrainingError, match=r"version 1 cannot be evaluated here: its holdout was 0\.3 of the groups"):
         here.imports(folder, others)
@@ -178,7 +178,7 @@ def test_an_import_that_cannot_be_evaluated_opens_no_request_and_is_completed_la
 
 
 def drop_papers(written: dict[str, Any]) -> None:
-    """Remove what older releases did not write."""
+    """Remove the evidence that older releases did not write."""
     evidence = json.loads(written["request"]["evidence"])
     del evidence["registered"]
     written["request"]["evidence"] = json.dumps(evidence)

@@ -106,7 +106,7 @@ def test_a_training_on_a_load_that_was_undone_or_erased_is_a_gap(services: Servi
 
 
 @pytest.mark.requirement("PLT-11")
-def test_owners_with_a_route_are_told(services: Services) -> None:
+def test_owners_need_a_route_for_alerts(services: Services) -> None:
     routes = SecretStr(f"{ONE_CANDIDATE.owners[0]}=https://hooks.example/risk")
     settings = services.settings.model_copy(update={"alert_routes": routes})
     with closing(Services(settings)) as routed:

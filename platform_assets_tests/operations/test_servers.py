@@ -98,7 +98,7 @@ def test_mlflow_and_dagster_follow_a_database_that_comes_back_on_another_port(
         assert dagster.run_storage.get_runs_count() == 0
         watch()
         assert said == []
-        # Occupy the server's former port, so that the server restarts on another one.
+        # Occupy the server's former port, so that the server restarts on another port.
         kept.enter_context(socket.create_server(("127.0.0.1", kill_server(embedded_home))))
 
         def is_back() -> bool:

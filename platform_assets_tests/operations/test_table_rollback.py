@@ -1,4 +1,4 @@
-"""A rollback of a table: the tables behind it follow, and the models that were trained on it are found."""
+"""A rollback of a table: downstream tables follow, and the models that were trained on it are named."""
 
 import json
 from collections.abc import Iterator

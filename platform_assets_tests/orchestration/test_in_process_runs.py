@@ -65,7 +65,7 @@ def test_the_backfill_policy_limits_the_partitions_of_a_run(
 
 
 @pytest.mark.requirement("ESI-4")
-def test_a_failed_run_ends_the_backfill_and_the_next_one_continues(instance: dg.DagsterInstance) -> None:
+def test_a_failed_run_ends_the_backfill_and_the_next_backfill_continues(instance: dg.DagsterInstance) -> None:
     job = job_of(daily_assets(2))
     broken.add("day 4")
     runs: list[PartRun] = []

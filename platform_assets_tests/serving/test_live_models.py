@@ -193,7 +193,7 @@ def test_polling_finds_a_change_that_sent_no_notification(
 
 
 @pytest.mark.requirement("PRO-8")
-def test_the_old_version_stays_live_if_the_new_one_cannot_be_loaded(
+def test_the_old_version_stays_live_if_the_new_version_cannot_be_loaded(
     office: Office, database: Database, follow: Callable[..., LiveModels], caplog: pytest.LogCaptureFixture
 ) -> None:
     office.promote(1.0)

@@ -1,4 +1,4 @@
-"""An outage of PostgreSQL: routes that need it return 503, the others work, and the service recovers."""
+"""An outage of PostgreSQL: routes that need it return 503, other routes work, and the service recovers."""
 
 from __future__ import annotations
 

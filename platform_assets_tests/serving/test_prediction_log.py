@@ -201,7 +201,7 @@ def test_predictions_with_values_that_postgresql_cannot_store_are_still_logged(
     assert (count(database), log.dropped) == (1, 0)
 
 
-def test_a_row_that_cannot_be_written_does_not_prevent_the_others(
+def test_a_row_that_cannot_be_written_does_not_prevent_other_rows(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = PredictionLog(sink_of(database))

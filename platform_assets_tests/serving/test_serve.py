@@ -129,7 +129,7 @@ def test_the_service_answers_the_documented_requests_and_logs_all_predictions_be
         assert "<h1>Sign in</h1>" in page.text
 
         found = {command: asked(served, command) for command in curls()}
-        # A documented key is the reader's own.
+        # Readers replace `$KEY` by their own key, so these commands get 401 here.
         wrong = {command: told for command, told in found.items() if told[0] != (401 if "$KEY" in command else 200)}
         assert wrong == {}
         documented = requests.get(f"{served.address}/openapi.json", timeout=60).json()["paths"]

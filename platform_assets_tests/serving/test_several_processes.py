@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 LOST_SECONDS = 2.0
-"""Longest age of a lost prediction when a process is killed that logs after it answers. It is about 0.2 s unless the
-machine is busy."""
+"""Longest age of a prediction that is lost if a process that logs after answering is killed. It is about 0.2 s unless
+the machine is busy."""
 
 
 def per_worker(served: Served, name: str, **labels: str) -> dict[str, float]:
@@ -49,7 +49,7 @@ def per_worker(served: Served, name: str, **labels: str) -> dict[str, float]:
 
 
 def clients_of_all_workers(served: Served, key: str, opened: ExitStack) -> list[Client]:
-    """Open connections until each worker has one."""
+    """Open connections until each worker has a connection."""
     clients: list[Client] = []
 
     def all_are_reached() -> bool:
@@ -62,7 +62,7 @@ def clients_of_all_workers(served: Served, key: str, opened: ExitStack) -> list[
 
 
 def page_of(served: Served, key: str) -> set[int]:
-    """Sign in, and return the statuses of a page that several connections, and so several workers, show."""
+    """Sign in, and return the statuses of a page over several connections, so that several workers answer."""
     session = requests.Session()
     token = session.get(f"{served.address}/sign-in", headers={"Accept": HTML}, timeout=60).text
     token = token.partition('name="csrf_token" value="')[2].partition('"')[0]
@@ -73,7 +73,7 @@ def page_of(served: Served, key: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A service with several workers, which logs before it answers, a process that logs afterwards, and clients."""
+    """A service with several workers that logs before it answers, a process that logs after answering, and clients."""
 
     services: Services
     one: Served
@@ -152,7 +152,7 @@ def test_workers_and_machines_follow_swaps_and_revocations_and_log_all_predictio
 
 
 def promote(deployed: Deployment) -> None:
-    """Promote a version under load; all processes switch to it in time, and none switches back."""
+    """Promote a version under load. All processes switch to it in time, and no process switches back."""
     services = deployed.services
     credit.crown(services, credit.fitted(services), 2)
     promoted_at = time.monotonic()
@@ -173,7 +173,7 @@ def revoke(deployed: Deployment) -> None:
 
 
 def read_metrics(deployed: Deployment) -> None:
-    """Check that the metrics count the predictions of all workers, while no new ones are made."""
+    """Check that the metrics count the predictions of all workers, while no predictions are made."""
     answered = sum(len(client.answered()) for client in deployed.of_one)
     route = "/predictions/credit-risk"
     for name, labels in (

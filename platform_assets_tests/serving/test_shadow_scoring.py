@@ -179,7 +179,7 @@ def test_a_blocked_shadow_delays_no_answer_and_its_rows_are_dropped_and_counted(
         wait_until(blocking.entered.is_set, "the shadow was blocked")
         for _ in range(30):
             desk.ask(FILLED[:1])
-        # Ten rows fit into the queue. If a shadow delayed answers, a blocked one would block them.
+        # Ten rows fit into the queue. If a shadow delayed answers, a blocked shadow would block them.
         assert desk.counts() == (0, 20, 0)
         assert desk.shadows.queued == 10
     finally:
@@ -249,7 +249,7 @@ def test_scores_that_cannot_be_compared_fail(desk: Desk, scores: Any, output: An
 
 
 @pytest.mark.requirement("PRO-6")
-def test_only_requests_of_its_champion_and_its_time_are_scored(desk: Desk) -> None:
+def test_a_shadow_scores_only_requests_of_its_champion_until_its_end(desk: Desk) -> None:
     desk.shadows.step()
     desk.store.shadows[0] = dataclasses.replace(CHALLENGER, started=21, until=NOW - timedelta(seconds=1))
     desk.shadows.step()

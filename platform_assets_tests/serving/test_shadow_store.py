@@ -101,7 +101,9 @@ def test_a_shadow_without_rows_has_no_report(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-6")
-def test_one_of_several_processes_reports_what_is_due(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_of_several_processes_writes_a_report_that_is_due(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     office.store.write(uuid.uuid4(), [office.row("r-1", 0.1, 0.2)], {})
     assert [one.version for one in office.store.running()] == [2]
     office.store.report()

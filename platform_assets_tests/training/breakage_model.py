@@ -1,4 +1,4 @@
-"""A small model for tests of training, with one informative feature and one that is noise."""
+"""A small model for tests of training, with one informative feature and one feature of noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Examples of a model: rejection of invalid ones, and stability of the holdout."""
+"""Examples of a model: rejection of invalid examples, and stability of the holdout."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_wrong_labels_and_missing_columns_are_named(column: str, values: list[An
     assert said in str(error.value)
 
 
-def test_labels_keep_their_fractions_and_their_kind() -> None:
+def test_labels_keep_their_fractions_and_become_floats() -> None:
     task = LOAD.task
     assert task.labels(pd.Series([0.25, 1.75])).tolist() == [0.25, 1.75]
     assert task.labels(pd.Series([1, 2], dtype="Int64")).dtype == np.float64
@@ -133,7 +133,7 @@ def test_reject_a_declaration_that_does_not_fit(changes: dict[str, Any], said: s
     assert said in str(error.value)
 
 
-def test_training_that_cannot_work_says_why(bench: Bench) -> None:
+def test_the_error_for_an_impossible_training_says_why(bench: Bench) -> None:
     publish(bench, loads(50).assign(load_mw=7.0))
     with pytest.raises(TrainingError, match="somewhere/load_model: the 264 training examples of fold 1 of 3 all have"):
         bench.train(RIDGE)

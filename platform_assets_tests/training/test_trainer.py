@@ -91,7 +91,7 @@ def test_a_training_registers_a_challenger_with_its_provenance(of_several_candid
 
 @pytest.mark.requirement("PLT-7", "PLT-14")
 def test_the_numbers_of_a_classifier_are_those_of_earlier_releases(of_several_candidates: Trained) -> None:
-    # Numbers of a release before there was a second task. Only the last bits may differ between processors.
+    # Numbers of a release before the second task was added. Only the last bits may differ between processors.
     training = of_several_candidates.first
     expected = {
         "roc_auc": 0.7386956521739131,

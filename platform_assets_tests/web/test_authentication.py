@@ -113,7 +113,7 @@ def test_sign_in_returns_to_the_requested_page(app: FastAPI, people: People, pen
 
 @pytest.mark.parametrize("key", ["", "  ", "nonsense", "\0", "x" * 5_000, "\N{PILE OF POO}"])
 @pytest.mark.usefixtures("people")
-def test_unknown_key_is_reported_beside_the_field_of_the_sign_in_form(app: FastAPI, key: str) -> None:
+def test_unknown_key_is_reported_next_to_the_field_of_the_sign_in_form(app: FastAPI, key: str) -> None:
     visitor = Visitor(app)
     visitor.see("/sign-in")
     response = visitor.send("/sign-in", key=key)

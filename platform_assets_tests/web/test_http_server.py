@@ -190,7 +190,7 @@ def test_when_file_descriptors_run_out_the_oldest_idle_connection_is_closed_with
     # A limit of 0, which every connection exceeds.
     with served(echo, Bounds(descriptors=0, head_seconds=PATIENCE)) as address:
         port = int(address.rpartition(":")[2])
-        # The server accepts connections in order, and closes the oldest one for each new one.
+        # The server accepts connections in order, and closes the oldest connection for each new connection.
         with connected(port) as first, connected(port) as second, connected(port):
             assert rest(first) == b""
             assert rest(second) == b""

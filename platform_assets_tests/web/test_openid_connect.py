@@ -60,7 +60,7 @@ def test_a_person_signs_in(server: OpenIdProvider, key: str) -> None:
     assert found == Identity("anna@example.com", frozenset({"staff", "risk"}), "oidc")
 
 
-def test_a_client_secret_is_sent_in_the_form_if_the_provider_wants_that(server: OpenIdProvider) -> None:
+def test_a_client_secret_is_sent_in_the_form_if_the_provider_requires_that(server: OpenIdProvider) -> None:
     server.configuration["token_endpoint_auth_methods_supported"] = ["client_secret_post"]
     assert signed_in(server).name == "anna@example.com"
     with pytest.raises(SignInFailed, match="invalid_client"):
@@ -144,7 +144,7 @@ def test_a_short_key_is_refused(server: OpenIdProvider) -> None:
         signed_in(server)
 
 
-def test_a_rotated_key_is_found_and_a_withdrawn_one_refused(server: OpenIdProvider) -> None:
+def test_a_rotated_key_is_found_and_a_withdrawn_key_is_refused(server: OpenIdProvider) -> None:
     provider = provider_of(server)
     signed_in(server, provider)
     server.keys, server.current = ["first", "second"], "second"

@@ -14,7 +14,7 @@ def test_all_pages_together_contain_the_whole_list(total: int, size: int) -> Non
     items = list(range(total))
     pages = [Page(number, size, total, "/things") for number in range(total // size + 2)]
     assert [item for page in pages for item in page.of(items)] == items
-    # Every page but the last links to the next one.
+    # Every page except the last links to the next page.
     assert [page.number for page in pages if "next" in page.neighbours] == list(range(max(0, (total - 1) // size)))
 
 

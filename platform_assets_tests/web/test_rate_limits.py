@@ -130,7 +130,7 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def asked(client: Any) -> tuple[int, str]:
-    """Send a request; return its status, and the name and rest of its quota."""
+    """Send a request; return its status, and the name and remaining quota of its limit."""
     response: Response = client.get(FREE)
     return response.status_code, response.headers["ratelimit"].rpartition(";")[0]
 

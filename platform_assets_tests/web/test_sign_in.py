@@ -1,4 +1,4 @@
-"""People sign in on the pages by OpenID Connect or through a proxy, and decide as themselves."""
+"""People sign in on the pages by OpenID Connect or through a proxy, and decide in their own name."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_people_without_a_group_or_a_usable_name_are_refused(
     assert visitor.see("/approvals").status_code == (303 if told else 200)
 
 
-def test_groups_give_reading_but_approving_also_needs_enrolment(
+def test_groups_permit_reading_but_approving_also_needs_enrolment(
     app: FastAPI, services: Services, provider: OpenIdProvider, pending: int
 ) -> None:
     for person in ({"email": "rita@example.com"}, {"groups": ["staff"]}):
@@ -192,7 +192,7 @@ def test_groups_give_reading_but_approving_also_needs_enrolment(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_four_eyes_hold_for_a_person_with_a_key_and_a_sign_in(app: FastAPI, services: Services) -> None:
+def test_four_eyes_recognise_a_person_who_launched_with_a_key_and_signs_in(app: FastAPI, services: Services) -> None:
     number = services.ledger.open_request(proposal(policy=ApprovalPolicy(four_eyes=True), launched_by="anna")).id
     visitor, _ = through_provider(app)
     visitor.see(f"/approvals/{number}")
@@ -346,7 +346,7 @@ def behind_proxy(services: Services, signing: dict[str, Any]) -> Iterator[httpx.
 
 
 def test_headers_from_another_address_are_refused(services: Services, signing: dict[str, Any]) -> None:
-    # uvicorn trusts X-Forwarded-For from loopback, so the client has the proxy's address, but the connection has not.
+    # uvicorn trusts X-Forwarded-For from loopback, so the client has the proxy's address, but the connection does not.
     spoofed = HEADERS | WORD | {"X-Forwarded-For": "10.1.2.3"}
     with proxied(services, signing, "10.1.0.0/16") as client:
         for headers in (HEADERS | WORD, spoofed):

@@ -101,7 +101,7 @@ def test_the_service_ends_and_logs_the_reason_once_if_workers_cannot_start(
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_worker_that_cannot_start_while_others_serve_is_restarted_after_a_pause(tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_while_other_workers_serve_is_restarted_after_a_pause(tmp_path: Path) -> None:
     with crew_of(2, tmp_path, "first only") as crew:
         wait_until(lambda: crew.log().count("worker 2 cannot start") == 3, "the second worker was tried three times")
         pids = crew.pids()
@@ -121,7 +121,7 @@ def test_a_worker_that_keeps_dying_is_replaced_after_increasing_pauses(tmp_path:
 
 
 @pytest.mark.requirement("SRV-3")
-def test_a_worker_asks_others_and_does_not_wait_for_one_that_hangs_or_fails(tmp_path: Path) -> None:
+def test_a_worker_asks_other_workers_and_does_not_wait_for_a_worker_that_hangs_or_fails(tmp_path: Path) -> None:
     with crew_of(4, tmp_path, "asks") as crew:
         wait_until((tmp_path / "answers").exists, "the first worker had answers")
         wait_until(lambda: (tmp_path / "answers").read_text() == "[2] 300000", "the answers were written")

@@ -1,7 +1,8 @@
 """A service with several workers and without HTTP: `python worker_program.py COUNT FOLDER BEHAVIOUR`.
 
 Each worker writes its process id to the file `FOLDER/<number>` once it accepts requests, and then sleeps. Worker 1
-writes which workers answered its questions to `FOLDER/answers`: worker 2 answers, worker 3 fails, others do not answer.
+asks the other workers, and writes to `FOLDER/answers` which of them answered. Worker 2 answers, worker 3 fails, and
+further workers do not answer.
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ def test_a_server_starts_despite_an_empty_pid_file(embedded_home: Path) -> None:
 
 @linux
 @pytest.mark.requirement("PLT-14")
-def test_the_error_for_a_database_of_newer_code_is_one_sentence(embedded_home: Path) -> None:
+def test_the_error_for_a_database_migrated_by_newer_code_is_one_sentence(embedded_home: Path) -> None:
     with contextlib.closing(open_owner("", embedded_home)) as owner, owner.connect("platform") as connection:
         connection.execute("update platform.alembic_version set version_num = '0999' where version_num !~ '_'")
     wait_until_stopped(embedded_home)
@@ -242,7 +242,7 @@ def test_a_forked_child_does_not_keep_the_server_of_a_killed_process(embedded_ho
 def test_a_failed_start_raises_its_reason_without_waiting_for_the_time_out(
     tmp_path: Path, file: str, content: str, message: str
 ) -> None:
-    # Write one file only, because PostgreSQL fails at either file before it reads any other.
+    # Write only this file, because PostgreSQL fails at it before it reads any other file.
     data = tmp_path / "postgres" / "data"
     data.mkdir(parents=True)
     (data / file).write_text(content)
@@ -271,7 +271,7 @@ def test_another_port_is_tried_if_the_first_is_taken(folder: ServerFolder) -> No
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken, free = other.getsockname()[1], free_port()
-        # Send the server's messages to the log, where `Server` looks for them. A watcher redirects its output as well.
+        # Redirect the server's messages to the log, as a watcher does, because `Server` reads them there.
         ports = iter([taken, free])
         with folder.log.open("ab") as log, redirected_stderr(log.fileno()):
             server = Server(folder, ports=lambda: next(ports))
@@ -296,7 +296,7 @@ def redirected_stderr(descriptor: int) -> Iterator[None]:
 @linux
 @pytest.mark.requirement("PLT-3")
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which PostgreSQL refuses: run the tests as root")
-def test_root_starts_the_server_as_an_unprivileged_user_even_below_a_private_folder(tmp_path: Path) -> None:
+def test_root_starts_the_server_as_an_unprivileged_user_even_in_a_private_folder(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     folder = ServerFolder(private / "postgres")

@@ -1,4 +1,4 @@
-"""A server with sample papers, and searches over it and a real database."""
+"""A server with sample papers, and services that search it and use a real database."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def server() -> Iterator[DemoServer]:
 
 @pytest.fixture
 def arxiv(server: DemoServer) -> Iterator[Arxiv]:
-    """The client of that server, without a pace."""
+    """A client of `server` that does not pause between requests."""
     with quick_client(server) as arxiv:
         yield arxiv
 
@@ -55,7 +55,7 @@ def wait_seconds() -> float:
 
 @pytest.fixture
 def own_services(database_url: str, tmp_path: Path, server: DemoServer, wait_seconds: float) -> Iterator[Services]:
-    """Services that ask that server, without a pause between requests."""
+    """Services that search `server`, without a pause between requests."""
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url), rate_limit="off")
     arxiv = ArxivSettings(arxiv_base_url=server.url, arxiv_interval_seconds=0, arxiv_wait_seconds=wait_seconds)
     with closing(Services(settings, (arxiv,))) as services:

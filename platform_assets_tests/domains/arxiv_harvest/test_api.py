@@ -48,7 +48,7 @@ def three_queries(stored: Searches) -> None:
 
 
 def problem(response: Response, code: int) -> dict[str, Any]:
-    """The problem that a response tells, which has to be of a status."""
+    """Return the problem in a response, after checking its status code."""
     assert response.status_code == code, response.text
     return problem_of(response)
 
@@ -76,7 +76,7 @@ def test_a_search_is_answered_and_stored(program: TestClient) -> None:
 
 
 @pytest.mark.requirement("ARX-2", "ARX-4")
-def test_nothing_found_is_200_with_an_empty_list(program: TestClient) -> None:
+def test_a_search_without_results_returns_200_and_an_empty_list(program: TestClient) -> None:
     response = program.post("/arxiv", json={"journal": "no such journal"})
     assert response.status_code == 200, response.text
     assert (response.json()["num_results"], response.json()["results"]) == (0, [])
@@ -97,7 +97,7 @@ def test_nothing_found_is_200_with_an_empty_list(program: TestClient) -> None:
         ({"author": "x", "max_query_results": 2001}, "max_query_results"),
     ],
 )
-def test_what_cannot_be_searched_for_is_422(
+def test_an_invalid_search_returns_422(
     program: TestClient, server: DemoServer, body: dict[str, Any], field: str
 ) -> None:
     found = problem(program.post("/arxiv", json=body), 422)
@@ -116,7 +116,7 @@ def test_what_cannot_be_searched_for_is_422(
         (demo.empty_page, 200, "60"),
     ],
 )
-def test_a_failed_search_is_503_and_stored(
+def test_a_failed_search_returns_503_and_is_stored(
     program: TestClient, server: DemoServer, fault: Any, upstream_status: int | None, retry_after: str
 ) -> None:
     server.constant_fault = fault
@@ -134,7 +134,9 @@ def test_a_failed_search_is_503_and_stored(
 
 @pytest.mark.requirement("ARX-2")
 @pytest.mark.parametrize("wait_seconds", [120])
-def test_a_search_that_cannot_get_a_turn_is_503_at_once(program: TestClient, own_services: Services) -> None:
+def test_a_search_returns_503_at_once_if_too_many_searches_are_waiting(
+    program: TestClient, own_services: Services
+) -> None:
     database = own_services.database
     with program, ThreadPoolExecutor(SEARCHES_AT_ONCE) as threads:
         with Pace(database, server_name(own_services.sources), 0).turn(1), database.connect("platform") as connection:
@@ -151,7 +153,7 @@ def test_a_search_that_cannot_get_a_turn_is_503_at_once(program: TestClient, own
 
 @pytest.mark.requirement("ARX-4")
 @pytest.mark.usefixtures("three_queries")
-def test_queries_are_a_file_or_a_list(program: TestClient) -> None:
+def test_queries_are_returned_as_a_csv_file_or_as_json(program: TestClient) -> None:
     file = program.get("/queries", params=START)
     assert file.headers["content-type"] == "text/csv; charset=utf-8"
     assert file.headers["content-disposition"] == 'attachment; filename="arxiv_queries.csv"'
@@ -204,7 +206,7 @@ def test_both_ends_of_a_period_are_included(
         ({**START, "query_timestamp_end": "2025-12-31T23:59:59"}, "query_timestamp_end", "before"),
     ],
 )
-def test_a_wrong_period_is_422(program: TestClient, period: dict[str, str], field: str, said: str) -> None:
+def test_an_invalid_period_returns_422(program: TestClient, period: dict[str, str], field: str, said: str) -> None:
     for response in (program.get("/queries", params=period), program.post("/queries", json=period)):
         found = problem(response, 422)
         assert [error["field"] for error in found["errors"]] == [field]
@@ -213,7 +215,7 @@ def test_a_wrong_period_is_422(program: TestClient, period: dict[str, str], fiel
 
 @pytest.mark.requirement("ARX-4")
 @pytest.mark.usefixtures("three_queries")
-def test_results_come_page_by_page(program: TestClient) -> None:
+def test_results_are_returned_in_pages(program: TestClient) -> None:
     both = [
         {"author": "Ada M, Bo N", "title": "title 1", "journal": "J. X"},
         {"author": "Ada M, Bo N", "title": None, "journal": None},
@@ -242,7 +244,7 @@ def test_results_come_page_by_page(program: TestClient) -> None:
         (None, None),
     ],
 )
-def test_cells_that_a_spreadsheet_would_run_are_defused(value: Any, cell: Any) -> None:
+def test_cells_that_a_spreadsheet_would_execute_are_escaped(value: Any, cell: Any) -> None:
     assert _cell(value) == cell
 
 

@@ -1,4 +1,4 @@
-"""Both layouts of arXiv's feeds, what may be missing, and bodies that are no feeds."""
+"""Both layouts of arXiv's feeds, their optional fields, and bodies that are not feeds."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ def test_both_layouts_parse_to_the_last_field(body: str, word: str) -> None:
         ),
     ],
 )
-def test_what_is_missing_is_none(entry: str, expected: Paper) -> None:
+def test_missing_fields_are_none(entry: str, expected: Paper) -> None:
     assert parse_feed(f"{HEAD}<entry>{entry}</entry></feed>".encode()).papers == (expected,)
 
 
 @pytest.mark.requirement("ARX-2")
-def test_an_error_is_never_a_paper() -> None:
+def test_an_error_entry_is_not_parsed_as_a_paper() -> None:
     feed = parse_feed(b"".join(demo.error_feed("start must be an integer").body))
     assert feed.papers == ()
     assert feed.error == "start must be an integer"
@@ -143,13 +143,13 @@ def test_an_error_is_never_a_paper() -> None:
         (NEW.replace("2006-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00"), "published is '0001-.*' instead of a time"),
     ],
 )
-def test_what_is_no_feed_is_refused(body: str, said: str) -> None:
+def test_a_body_that_is_not_a_feed_is_refused(body: str, said: str) -> None:
     with pytest.raises(MalformedFeed, match=said):
         parse_feed(body.encode())
 
 
 @pytest.mark.requirement("ARX-2")
-def test_recorded_answers(real_data: Path) -> None:
+def test_recorded_answers_are_parsed_completely(real_data: Path) -> None:
     known = json.loads((real_data / "arxiv" / "index.json").read_text())
     feeds = {one["file"]: one for one in known if one["file"].endswith(".xml")}
     assert len(feeds) > 10

@@ -27,7 +27,7 @@ def numbered(count: int) -> list[demo.SamplePaper]:
 
 
 @pytest.mark.requirement("ARX-1")
-def test_results_come_by_relevance(arxiv: Arxiv, server: DemoServer) -> None:
+def test_results_are_sorted_by_relevance(arxiv: Arxiv, server: DemoServer) -> None:
     found = arxiv.search(QUERY, 8, PLENTY)
     assert [f"{paper.arxiv_id}v{paper.version}" for paper in found.papers] == [paper.id for paper in MATCHING[:8]]
     assert (found.status, found.total) == (200, len(MATCHING))
@@ -38,7 +38,7 @@ def test_results_come_by_relevance(arxiv: Arxiv, server: DemoServer) -> None:
 
 
 @pytest.mark.requirement("ARX-2")
-def test_no_result_is_a_success(arxiv: Arxiv, server: DemoServer) -> None:
+def test_a_search_without_results_succeeds(arxiv: Arxiv, server: DemoServer) -> None:
     assert arxiv.search('ti:"nothing like it"', 8, PLENTY) == client.Found(200, 0, ())
     assert len(server.requests) == 1
 
@@ -52,19 +52,21 @@ def test_no_result_is_a_success(arxiv: Arxiv, server: DemoServer) -> None:
         (700, 501, [("0", "500"), ("500", "1")]),
     ],
 )
-def test_more_than_a_page_is_read_page_by_page(papers: int, most: int, asked: list[tuple[str, str]]) -> None:
+def test_several_pages_are_read_up_to_the_requested_number(
+    papers: int, most: int, asked: list[tuple[str, str]]
+) -> None:
     with demo.server(numbered(papers)) as server, quick_client(server) as arxiv:
         found = arxiv.search('ti:"same"', most, PLENTY)
         assert [paper.arxiv_id for paper in found.papers] == [f"9901.{one:05d}" for one in range(min(papers, most))]
         assert [(one.query["start"], one.query["max_results"]) for one in server.requests] == asked
 
 
-def test_a_server_with_smaller_pages_and_a_moving_index() -> None:
+def test_all_results_are_read_from_smaller_pages_and_a_changing_index() -> None:
     known = numbered(25)
 
     def first_ten(request: Request) -> Reply:
         start = int(request.query["start"])
-        # A new paper is inserted before the second page, so that the last of the first page comes again.
+        # A new paper is inserted before the second page, so that the last paper of the first page is repeated.
         shown = known if start == 0 else [known[0], *known]
         return demo.reply_with(QUERY, len(shown), start, 10, shown[start : start + 10])
 
@@ -103,12 +105,12 @@ def test_a_fault_is_reported_with_its_status(
 
 @pytest.mark.requirement("ARX-2")
 @pytest.mark.parametrize("fault", [status(429), status(503), demo.empty_page, truncated])
-def test_a_fault_that_passes_is_survived(arxiv: Arxiv, server: DemoServer, fault: object) -> None:
+def test_a_temporary_fault_does_not_fail_the_search(arxiv: Arxiv, server: DemoServer, fault: object) -> None:
     server.faults.append(fault)  # type: ignore[arg-type]  # a fault of the table above
     assert len(arxiv.search(QUERY, 8, PLENTY).papers) == 8
 
 
-def test_all_attempts_end_with_the_time_limit(arxiv: Arxiv, server: DemoServer) -> None:
+def test_a_search_ends_at_its_time_limit(arxiv: Arxiv, server: DemoServer) -> None:
     server.constant_fault = silent
     began = time.monotonic()
     with pytest.raises(UpstreamError, match="did not answer"):

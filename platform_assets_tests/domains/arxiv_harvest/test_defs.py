@@ -25,7 +25,7 @@ ALL = [defs.queries, defs.papers, defs.every_query_has_its_results]
 
 
 def harvested(services: Services, *assets: Any) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
-    """Materialise assets; the result, and all metadata by name."""
+    """Materialise assets; return the result, and all metadata by name."""
     with empty_instance() as instance:
         given = resources(lambda: services)
         result = dg.materialize(list(assets), resources=given, instance=instance, raise_on_error=False)
@@ -34,7 +34,7 @@ def harvested(services: Services, *assets: Any) -> tuple[dg.ExecuteInProcessResu
 
 
 @pytest.mark.requirement("ARX-5")
-def test_a_harvest_of_sample_papers_with_counts_plots_and_checks(database_url: str, tmp_path: Path) -> None:
+def test_a_harvest_of_sample_papers_has_counts_plots_and_checks(database_url: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
     with closing(Services(settings, (ArxivSettings(),))) as services:
         result, metadata = harvested(services, *ALL)
@@ -55,7 +55,7 @@ def test_a_harvest_of_sample_papers_with_counts_plots_and_checks(database_url: s
 
 
 @pytest.mark.requirement("ARX-2", "ARX-5")
-def test_a_harvest_without_any_answer_is_an_error_of_a_check(database_url: str, tmp_path: Path) -> None:
+def test_the_check_of_a_harvest_fails_if_all_searches_fail(database_url: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
     with demo.server() as server:
         server.constant_fault = status(404)

@@ -27,7 +27,7 @@ def test_the_papers_have_the_oddities_of_arxiv() -> None:
     assert sum(not paper.journal for paper in demo.papers()) > len(demo.papers()) / 2
 
 
-def test_searches_are_answered_like_arxiv_does() -> None:
+def test_the_server_answers_searches_like_arxiv() -> None:
     status, body = answer(search_query='au:"maestro" AND ti:"drift"', sortBy="lastUpdatedDate", start="1")
     feed = parse_feed(body)
     assert status == 200

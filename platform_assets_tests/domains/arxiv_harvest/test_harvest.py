@@ -32,7 +32,7 @@ def sample(number: int, version: int = 1, days: int = 0) -> demo.SamplePaper:
 
 
 @pytest.mark.requirement("ARX-5")
-def test_only_what_is_new_is_stored(stored: Searches) -> None:
+def test_only_new_results_and_papers_are_stored(stored: Searches) -> None:
     papers = [sample(number) for number in range(700)]
     for added, new_results, new_papers, requests in (
         ([], 700, 700, 2),
@@ -47,19 +47,19 @@ def test_only_what_is_new_is_stored(stored: Searches) -> None:
             assert len(server.requests) == requests
     rows, total = stored.results(0, 1_000)
     assert total == 702
-    # arXiv returns the papers that were updated last first.
+    # arXiv returns the most recently updated papers first.
     assert [row.title for row in rows[-2:]] == ["helium 3", "helium 700"]
 
 
 @pytest.mark.requirement("ARX-2", "ARX-5")
-def test_a_failed_search_does_not_stop_the_others(stored: Searches, arxiv: Arxiv, server: DemoServer) -> None:
+def test_a_failed_search_does_not_stop_other_searches(stored: Searches, arxiv: Arxiv, server: DemoServer) -> None:
     server.faults.extend([status(429)] * 3)
     failed, fine = harvest(arxiv, stored, [HELIUM, MAESTRO])
     assert (failed.name, failed.status, failed.new_results) == ("helium", 429, 0)
     assert "arXiv answered 429" in str(failed.error)
     assert (fine.name, fine.status, fine.new_results, fine.error) == ("maestro", 200, 5, None)
     assert stored.count() == 2
-    # A search that failed stores nothing, so the next harvest finds everything.
+    # A failed search stores nothing, so the next harvest finds all of its papers.
     again, _ = harvest(arxiv, stored, [HELIUM, MAESTRO])
     assert again.new_results == again.total
 

@@ -1,4 +1,4 @@
-"""The pace of requests over processes, by the clock of a server."""
+"""The pace of requests of several processes, by the clock of a server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def search_often() -> None:
 
 
 @pytest.mark.requirement("ARX-5")
-def test_two_processes_keep_one_pace_and_one_connection(database_url: str, tmp_path: Path, warm: WarmParent) -> None:
+def test_two_processes_share_one_pace_and_one_connection(database_url: str, tmp_path: Path, warm: WarmParent) -> None:
     with demo.server() as server:
         variables = {
             "PLATFORM_HOME": str(tmp_path),
@@ -54,7 +54,7 @@ def test_two_processes_keep_one_pace_and_one_connection(database_url: str, tmp_p
         assert agents.pop().endswith("(mailto:tests@example.org)")
 
 
-def test_a_turn_that_would_come_too_late_is_refused(database_url: str) -> None:
+def test_a_request_that_would_wait_too_long_is_refused(database_url: str) -> None:
     database = Database(make_url(database_url))
     with Pace(database, "there", 60).turn(1):
         with pytest.raises(TemporaryError, match="there was not contacted, because earlier requests"):
@@ -68,7 +68,7 @@ def test_a_turn_that_would_come_too_late_is_refused(database_url: str) -> None:
         pass
 
 
-def test_a_request_that_failed_counts(database_url: str) -> None:
+def test_a_failed_request_delays_the_next_request(database_url: str) -> None:
     database = Database(make_url(database_url))
     with pytest.raises(ZeroDivisionError), Pace(database, "there", 60).turn(1):
         raise ZeroDivisionError

@@ -49,7 +49,7 @@ def test_what_cannot_be_searched_for_is_refused(values: dict[str, str], field: s
 
 
 @given(st.lists(st.text(max_size=30), min_size=3, max_size=3))
-def test_no_value_changes_the_structure(values: list[str]) -> None:
+def test_no_value_changes_the_structure_of_the_search_string(values: list[str]) -> None:
     given = dict(zip(FIELDS, values, strict=True))
     try:
         found = search_string(**given)

@@ -1,4 +1,4 @@
-"""Which server is asked, and `search_arxiv`."""
+"""The choice of the server, and the function `search_arxiv`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_address_of_the_api(base: str, url: str) -> None:
         ("demo", "http://127.0.0.1:1", "127.0.0.1:1"),
     ],
 )
-def test_the_setting_wins_over_sample_papers(tmp_path: Path, sources: str, base: str, name: str) -> None:
+def test_the_setting_takes_precedence_over_sample_papers(tmp_path: Path, sources: str, base: str, name: str) -> None:
     settings = Settings.model_validate({"home": tmp_path, "sources": sources})
     assert server_name(Sources(settings, (ArxivSettings(arxiv_base_url=base),))) == name
 
@@ -48,7 +48,7 @@ def test_the_setting_wins_over_sample_papers(tmp_path: Path, sources: str, base:
 @pytest.mark.requirement("ARX-5")
 def test_requests_to_arxiv_need_a_contact(tmp_path: Path) -> None:
     services = Services(Settings(home=tmp_path, sources="live"), (ArxivSettings(),))
-    # Nothing is opened before: a missing setting is reported at once.
+    # A missing setting is reported before anything is opened.
     with pytest.raises(SourceError, match="PLATFORM_ARXIV_CONTACT is not set"):
         open_arxiv(services.sources, None).__enter__()  # type: ignore[arg-type]  # never used
     assert user_agent("me@example.org").endswith(" (mailto:me@example.org)")
@@ -62,9 +62,7 @@ def test_requests_to_arxiv_need_a_contact(tmp_path: Path) -> None:
         ("PLATFORM_ARXIV_INTERVAL_SECONDS", "-1", "greater than or equal to 0"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
-) -> None:
+def test_invalid_settings_are_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=f"{variable}: .*{said}"):
         read_settings(ArxivSettings)
@@ -92,6 +90,8 @@ def test_search_arxiv_works_on_sample_papers(
         ({"author": "a", "max_query_results": 2001}, "from 1 to 2,000"),
     ],
 )
-def test_search_arxiv_refuses_before_it_asks(values: dict[str, str | int], said: str) -> None:
+def test_search_arxiv_refuses_invalid_searches_before_it_sends_a_request(
+    values: dict[str, str | int], said: str
+) -> None:
     with pytest.raises(SearchRefused, match=said):
         search_arxiv(**values)  # type: ignore[arg-type]  # values of the table above

@@ -1,4 +1,4 @@
-"""Stored searches: complete or not at all, papers once, results numbered without gaps."""
+"""Searches are stored completely or not at all, papers once, and results with numbers without gaps."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_query_and_its_results_are_stored(stored: Searches, own_services: Serv
 def test_a_paper_of_many_queries_is_stored_once(stored: Searches, own_services: Services) -> None:
     assert stored.store(search(paper(1), paper(2))) == 2
     assert stored.store(search(paper(2), paper(3), query='au:"y"')) == 1
-    # A journal reference that was added later is a new description; what the first query found stays as it was.
+    # A journal reference that is added later makes a new description; results of the first query do not change.
     assert stored.store(search(paper(1, journal="J. Y"))) == 0
     assert all_rows(own_services, "select count(*) from arxiv_harvest.papers") == [(4,)]
     rows, total = stored.results(0, 10)
@@ -86,7 +86,7 @@ def test_a_failed_search_stores_its_status_and_no_result(stored: Searches, own_s
     assert stored.results(0, 10) == ([], 0)
 
 
-def test_a_store_that_fails_leaves_nothing_and_no_gap(stored: Searches, own_services: Services) -> None:
+def test_a_failed_write_stores_nothing_and_leaves_no_gap(stored: Searches, own_services: Services) -> None:
     stored.store(search(paper(1)))
     with pytest.raises(Exception, match="NUL"):
         stored.store(search(paper(2), paper(3, title="a\0b")))
@@ -95,7 +95,7 @@ def test_a_store_that_fails_leaves_nothing_and_no_gap(stored: Searches, own_serv
     assert all_rows(own_services, "select count(*) from arxiv_harvest.queries") == [(2,)]
 
 
-def test_nothing_stored_can_be_changed(stored: Searches, own_services: Services) -> None:
+def test_stored_rows_cannot_be_changed(stored: Searches, own_services: Services) -> None:
     stored.store(search(paper(1)))
     for table in ("queries", "papers", "results"):
         for statement in (f"delete from arxiv_harvest.{table}", f"update arxiv_harvest.{table} set id = id"):
@@ -117,7 +117,7 @@ def test_pages_are_found_by_number(stored: Searches) -> None:
 
 @pytest.mark.requirement("ARX-4")
 @pytest.mark.parametrize("reads", [50, pytest.param(1_000, marks=pytest.mark.release)])
-def test_readers_never_see_half_of_a_query(stored: Searches, reads: int) -> None:
+def test_readers_never_see_a_partly_stored_query(stored: Searches, reads: int) -> None:
     """Pages are read while two threads store queries of seven results."""
     per_query = 7
     done = threading.Event()
@@ -145,7 +145,7 @@ def test_readers_never_see_half_of_a_query(stored: Searches, reads: int) -> None
 
 
 @pytest.mark.requirement("ARX-4")
-def test_queries_of_a_period_come_by_time(stored: Searches, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queries_of_a_period_are_sorted_by_time(stored: Searches, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform_assets.domains.arxiv_harvest.storage.BATCH_ROWS", 2)
     for seconds in (4.9, 0.0, 3.0, 3.0, 5.0):
         stored.store(search(asked_at=NOON + timedelta(seconds=seconds), query=str(seconds)))

@@ -56,7 +56,7 @@ def test_a_small_demo_has_enough_loans_to_train_the_model(tmp_path: Path) -> Non
     assert len(Path(found.uri).read_text(encoding="utf-8").splitlines()) == 1 + FEWEST
 
 
-def test_the_file_has_the_documented_columns_and_two_undocumented_ones(lines: list[list[str]]) -> None:
+def test_the_file_has_the_documented_columns_and_two_undocumented_columns(lines: list[list[str]]) -> None:
     assert lines[0] == list(COLUMNS)
     assert set(COLUMNS) - {column.name for column in LOANS.columns} == {"days_birth", "days_employed"}
     assert {column.name for column in LOANS.columns} <= set(COLUMNS)

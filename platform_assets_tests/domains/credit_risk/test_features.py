@@ -214,7 +214,7 @@ def test_features_of_two_thousand_real_clients_equal_brute_force(real_data: Path
 
 @pytest.mark.requirement("CRE-1", "CRE-5")
 def test_the_rows_of_a_large_table_do_not_depend_on_later_loans(demo_loans: list[Loan]) -> None:
-    # The table is large, because an average of floats would differ in the last bit only here, not in small tables.
+    # The table is large, because only in a large table would an average of floats differ in the last bit.
     cut = sorted(loan.loan_date for loan in demo_loans)[len(demo_loans) // 2]
     whole = [row for row in compute(demo_loans) if row.loan_date <= cut]
     assert compute(loan for loan in demo_loans if loan.loan_date <= cut) == whole

@@ -1,4 +1,4 @@
-"""Each expectation on credit risk's tables detects its own kind of error, and no other."""
+"""Each expectation on credit risk's tables detects its own kind of error, and no other kind."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def numbered(row: dict[str, Any], changes: list[dict[str, Any]]) -> list[dict[st
 
 
 def breaks(schema: TableSchema, rows: ir.Table) -> ir.Table:
-    """Return one boolean column per row rule: whether each row breaks it."""
+    """Return a boolean column per row rule, which states for each row whether it breaks the rule."""
     return rows.select(**{rule.name: ~rule.holds(rows).fill_null(True) for rule in schema.expectations if rule.holds})
 
 

@@ -1,4 +1,4 @@
-"""Rows of the table `demand_forecast`, for tests of what is computed from it."""
+"""Rows of the table `demand_forecast`, for tests of computations on it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def hours_of(first: date, last: date) -> list[datetime]:
 
 
 def by_clock(at: datetime) -> float:
-    """Return a value that names the local day and hour: 20,000 + 100 for each day of the year + the hour."""
+    """Return a value that identifies the local day and hour: 20,000 + 100 for each day of the year + the hour."""
     local = at.astimezone(MADRID)
     return 20_000.0 + 100 * local.timetuple().tm_yday + local.hour
 

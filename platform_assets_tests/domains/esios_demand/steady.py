@@ -1,4 +1,4 @@
-"""A champion that forecasts the same hour a week before, plus a constant."""
+"""A champion whose forecast is the demand of the same hour one week earlier, plus a constant."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Steady(CurrentChampions):
     version
         Its version; 0 if there is no champion.
     plus
-        What it adds to the demand of a week before, in MW.
+        Constant that is added to the demand of one week earlier, in MW.
     width
-        Half of its interval, in MW.
+        Half of the width of its intervals, in MW.
     """
 
     def __init__(self, version: int = 3, plus: float = 0.0, width: float = 1_000.0) -> None:

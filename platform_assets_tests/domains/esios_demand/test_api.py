@@ -85,7 +85,7 @@ def test_a_day_without_a_forecast_is_not_found(app: FastAPI, people: People) -> 
 
 @pytest.mark.requirement("ESI-7")
 @pytest.mark.parametrize("day", ["2018-02-30", "2018-1-5", "15.01.2018", "0", "1515974400", "", "2018-01-15T00:00:00"])
-def test_a_text_that_is_no_date_is_refused(app: FastAPI, people: People, day: str) -> None:
+def test_a_text_that_is_not_a_date_is_refused(app: FastAPI, people: People, day: str) -> None:
     with api(app, people.rita) as client:
         answer = client.get(PATH, params={"date": day})
     assert answer.status_code == 422

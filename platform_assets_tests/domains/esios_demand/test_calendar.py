@@ -33,7 +33,7 @@ def test_days_have_their_type_and_share(
 
 
 @pytest.mark.requirement("ESI-7")
-def test_days_near_by_are_off_on_weekends_and_holidays() -> None:
+def test_earlier_and_later_days_are_off_on_weekends_and_holidays() -> None:
     wednesday, thursday, friday = calendar(date(2017, 10, 11), date(2017, 10, 13))
     assert (wednesday.day_off_before, wednesday.day_off_after) == (0.0, 1.0)
     assert (thursday.day_off_before, thursday.day_off_after) == (0.0, 0.0)

@@ -269,7 +269,7 @@ def test_the_list_of_series_replaces_a_missing_search(esios: Esios, server: Demo
         (Series(460, "nuclear", 8741), "has no series 'nuclear'; the search found nothing"),
     ],
 )
-def test_another_number_or_name_is_refused(server: DemoServer, series: Series, said: str) -> None:
+def test_a_series_with_another_number_or_name_is_refused(server: DemoServer, series: Series, said: str) -> None:
     with quick_client(server, series) as esios, pytest.raises(UpstreamError, match=said):
         esios.check_series()
 

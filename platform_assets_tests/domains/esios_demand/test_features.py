@@ -20,7 +20,7 @@ from platform_assets_tests.domains.esios_demand.series_rows import SCHEMA, by_cl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Each example is a query of 0.4 s.
+# Each example runs a query of 0.4 s.
 LAW = settings(max_examples=8, deadline=None, phases=set(Phase) - {Phase.explain})
 DAY = timedelta(days=1)
 KNOWN_BEFORE = [column.name for column in (*FEATURES, NAIVE_D1)]

@@ -1,4 +1,4 @@
-"""Errors of issued forecasts: by hour, summarised, and judged."""
+"""Errors of issued forecasts: errors by hour, summaries and checks."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def many(days: int, *, error: float = 100.0, naive: float = 700.0, covered: floa
 
 
 @pytest.mark.requirement("ESI-7")
-def test_each_hour_that_is_over_gets_its_error() -> None:
+def test_each_past_hour_gets_its_error() -> None:
     day = date(2017, 3, 25)
     found = errors_of(issued(day, day + DAY), day + DAY)
     assert list(found.columns) == [column.name for column in FORECAST_ERRORS.columns]

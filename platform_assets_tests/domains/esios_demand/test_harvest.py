@@ -17,7 +17,7 @@ FIRST, SECOND, THIRD, FOURTH = MONTH.hours()[:4]
 
 
 def merged(*hours: tuple[datetime, float], updated_at: datetime | None = NEW, **stored: float) -> Merged:
-    """Merge an answer with stored hours. They are named `first`, `second` .. and were updated at `OLD`."""
+    """Merge an answer with stored hours, which are named `first`, `second` .. and were updated at `OLD`."""
     names = {"first": FIRST, "second": SECOND, "third": THIRD, "fourth": FOURTH, "march": MONTH.end}
     found = Merged()
     merge(Answered(MONTH, hours, updated_at), {names[name]: (value, OLD) for name, value in stored.items()}, found)
@@ -33,7 +33,7 @@ def test_only_a_changed_value_gets_the_new_update_time() -> None:
 
 
 @pytest.mark.requirement("ESI-4")
-def test_an_hour_that_is_not_returned_any_more_is_kept() -> None:
+def test_an_hour_that_is_no_longer_returned_is_kept() -> None:
     found = merged((FIRST, 1.0), first=1.0, second=2.0, march=9.0)
     assert sorted(found.rows) == [(FIRST, 1.0, OLD), (SECOND, 2.0, OLD)]
     assert found.counts[MONTH]["not_returned_any_more"] == 1

@@ -60,7 +60,9 @@ def issue_on(
 
 
 @pytest.mark.requirement("ESI-7")
-def test_the_next_day_is_forecast_once_and_never_changed(issued: IssuedForecasts, database_url: str) -> None:
+def test_the_forecast_of_the_next_day_is_issued_once_and_never_changed(
+    issued: IssuedForecasts, database_url: str
+) -> None:
     first = issue_on(TODAY, issued, Steady(3))
     rows = issued.of_day(TOMORROW)
     assert (first.day, first.hours, first.reason, first.factor) == (TOMORROW, 24, "", 1.0)
@@ -100,7 +102,7 @@ def test_the_next_day_is_forecast_once_and_never_changed(issued: IssuedForecasts
         ),
     ],
 )
-def test_nothing_is_issued_and_the_reason_is_told(
+def test_the_reason_is_given_if_no_forecast_is_issued(
     issued: IssuedForecasts, champion: Steady, late: timedelta, told: str
 ) -> None:
     assert issue_on(TODAY, issued, champion, now=at_ten(TODAY) + late) == Issue(TOMORROW, reason=told)
@@ -116,7 +118,7 @@ def test_a_day_with_a_clock_change_has_23_or_25_hours(issued: IssuedForecasts, t
 
 
 @pytest.mark.requirement("ESI-7")
-def test_missing_hours_are_named_or_refused(issued: IssuedForecasts) -> None:
+def test_a_forecast_names_incomplete_features_but_needs_the_mean(issued: IssuedForecasts) -> None:
     values = series_until(TODAY)
     day = hours_of(TODAY - DAY, TODAY - DAY)
     old = {at: value for at, value in values.items() if at < day[12]}
@@ -135,7 +137,7 @@ def test_intervals_follow_the_coverage_of_earlier_days(issued: IssuedForecasts) 
         issue_on(today, issued, Steady(width=500))
         rows = issued.of_day(today + DAY)
         widths.append((rows[0]["upper_mw"] - rows[0]["demand_mw"]) / 500)
-    # On the third day, the first forecast is still not over.
+    # On the second day, the day of the first forecast is not over.
     assert widths == pytest.approx([1, 1, interval_factor([1.0]), interval_factor([1.0, 1.0])])
 
 

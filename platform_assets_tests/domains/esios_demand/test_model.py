@@ -36,7 +36,7 @@ def year(real_data: Path) -> Frame:
 
 
 def forecast(year: Frame) -> Frame:
-    """Forecast each month from May with the first candidate, trained on the data until then like the factory does."""
+    """Forecast each month from May with the first candidate, trained on the data until then, as the factory does."""
     month, day = pd.to_datetime(year["local_day"]).dt.month, pd.to_datetime(year["local_day"]).dt.day_of_year
     parts = []
     for number in range(FIRST_MONTH, LAST_MONTH + 1):
@@ -71,7 +71,7 @@ def covered(found: Frame) -> pd.Series[bool]:
 
 
 @pytest.mark.requirement("ESI-7")
-def test_forecasts_of_2017_have_half_the_error_of_the_week_before_and_honest_intervals(year: Frame) -> None:
+def test_forecasts_of_2017_halve_the_naive_error_and_intervals_have_the_declared_coverage(year: Frame) -> None:
     found = forecast(year)
     shares = {
         name: (found[name] - found["demand_mw"]).abs() / found["demand_mw"]

@@ -55,7 +55,7 @@ def test_a_jump_at_the_start_of_a_month_is_compared_with_the_month_before() -> N
     assert examine(values, [FEBRUARY], NOW).jumps == []
 
 
-def test_hours_beside_a_missing_hour_are_not_compared() -> None:
+def test_hours_next_to_a_missing_hour_are_not_compared() -> None:
     values = alternating(FEBRUARY)
     values |= {at: value + 9_000 for at, value in values.items() if at > FEBRUARY.start + 5 * HOUR}
     del values[FEBRUARY.start + 5 * HOUR]

@@ -83,7 +83,7 @@ def test_every_row_has_its_distance(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("OPT-1", "PLT-6")
-def test_rows_without_usable_coordinates_do_not_stop_the_rest(run: Run) -> None:
+def test_rows_without_usable_coordinates_do_not_prevent_other_distances(run: Run) -> None:
     outcome = run(distances)
     bad = outcome.table("distances_quarantine")
     assert sorted(bad.broken_rules.value_counts().items()) == [("latitude_is_a_number", 2), ("line_is_readable", 1)]
@@ -124,7 +124,7 @@ def test_the_compact_table_has_the_values_of_the_file(run: Run, tmp_path: Path) 
 
 
 @pytest.mark.requirement("OPT-2", "PLT-1")
-def test_the_metadata_show_forms_competitors_and_encoding(run: Run) -> None:
+def test_the_metadata_show_column_forms_other_methods_and_encoding(run: Run) -> None:
     metadata = run(compact_table).metadata
     assert metadata["encoding"] == "cp1252"
     assert "| latitude " in metadata["columns"]
@@ -165,7 +165,7 @@ def test_a_guessed_encoding_is_reported_and_a_declared_one_is_used(run: Run, tmp
         OptimisationSettings(memory_data_encoding="cp9999")
 
 
-def test_a_parquet_file_will_do(run: Run, tmp_path: Path) -> None:
+def test_a_parquet_file_is_accepted(run: Run, tmp_path: Path) -> None:
     frame = pd.read_csv(hotels.generate(tmp_path / "h.csv", 100), encoding="cp1252", dtype={"postal_code": str})
     frame.to_parquet(tmp_path / "h.parquet")
     outcome = run(compact_table, memory_data_uri=str(tmp_path / "h.parquet"))

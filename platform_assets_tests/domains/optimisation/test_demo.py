@@ -1,4 +1,4 @@
-"""The demo hotels are reproducible, complete, and have the same oddities as the real ones."""
+"""The demo hotels are reproducible, complete, and have the same oddities as the real hotels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_demo_file_has_the_requested_line_count(tmp_path: Path, write: Generat
 
 
 @BOTH
-def test_no_rows_are_refused(tmp_path: Path, write: Generator, encoding: str) -> None:
+def test_zero_rows_are_refused(tmp_path: Path, write: Generator, encoding: str) -> None:
     with pytest.raises(ValueError, match="at least 1 is needed"):
         write(tmp_path / f"{encoding}.csv", 0)
 

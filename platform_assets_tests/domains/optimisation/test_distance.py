@@ -77,7 +77,7 @@ def test_the_error_for_random_angles_of_any_size_is_within_the_bound(scale: floa
         (INF, 1.0, NAN),
         (1.0, -INF, NAN),
         (5e-324, 5e-324, 0.0),
-        # The haversine of New York's coordinates would turn them into radians first.
+        # New York's coordinates. The haversine formula would convert them to radians first.
         (40.7, -74.0, np.sin(20.35) ** 2 + np.cos(40.7) * np.cos(-74.0) * np.sin(-37.0) ** 2),
     ],
 )
@@ -222,7 +222,7 @@ def occupied(path: Path) -> Path:
 
 
 @pytest.mark.requirement("OPT-1")
-def test_the_kernel_is_compiled_once_and_cached_beside_the_module(tmp_path: Path) -> None:
+def test_the_kernel_is_compiled_once_and_cached_next_to_the_module(tmp_path: Path) -> None:
     folder, home = copy_of_module(tmp_path / "package"), tmp_path / "home"
     first, second = call(folder, home), call(folder, home)
     assert first[0] == second[0] == float(distance(1.0, 2.0))

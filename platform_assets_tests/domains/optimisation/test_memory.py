@@ -253,7 +253,7 @@ def test_columns_of_mixed_texts_are_read_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], times: int
 ) -> None:
     path = tmp_path_factory.mktemp("mixed") / "mixed.csv"
-    # The last row keeps both columns texts.
+    # Because of the last row, both columns are text.
     lines = [*rows * times, ("words and", "words")]
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("a", "b"), *lines])
@@ -300,7 +300,7 @@ def test_a_declared_type_is_not_guessed(tmp_path: Path) -> None:
     table = read_small(path, types={"code": pa.string(), "x": pa.float64(), "flag": pa.int64()})
     assert table.frame()["Code"].tolist() == ["1E5", "+10101", "NA", "1701.0"] * 3
     assert str(table.frame()["x"].tolist()) == str([1.0, 2.5, NAN, -0.0] * 3)
-    # The engine must see numbers here, because it would refuse truth values.
+    # These must be numbers, because the engine would refuse booleans.
     assert table.arrow["flag"].to_pylist() == [1, 0, 1, 1] * 3
     texts = read_small(path, types={"code": pa.float64()}).frame()["Code"]
     assert texts.tolist() == ["1E5", "+10101", "NA", "1701.0"] * 3
@@ -416,7 +416,7 @@ def test_reading_takes_little_more_memory_than_the_table(tmp_path: Path) -> None
 
 
 @pytest.mark.requirement("OPT-2")
-def test_the_hotels_are_smaller_than_with_the_usual_ways(tmp_path: Path) -> None:
+def test_the_hotels_take_less_memory_than_with_the_usual_methods(tmp_path: Path) -> None:
     table = read_small(hotels.generate(tmp_path / "hotels.csv", 20_000))
     sizes = report.competitors(table)
     assert list(sizes)[-1] == report.OURS

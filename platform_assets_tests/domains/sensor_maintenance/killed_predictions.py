@@ -1,7 +1,7 @@
 """Kill the prediction step before each call to the database or the lake, and let the next run complete it.
 
 `main` runs in its own process and forks once for each kill, because the libraries' threads do not survive a fork. Each
-child completes the work of the killed child before it, and looks for faults. Then it lands further files and is killed
+child completes the work of the killed child before it, and searches for faults. Then it lands more files and is killed
 while it predicts them. Each child prints one line with the faults.
 """
 
@@ -48,7 +48,7 @@ class Fuse:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that counts down before the call. A kill before the next call is a kill after this one."""
+        """Return a function that counts down before the call. A kill after a call is a kill before the next call."""
 
         @functools.wraps(call)
         def burning(*arguments: Any, **options: Any) -> Any:
@@ -86,7 +86,7 @@ def faults(plant: Plant, children: int) -> list[str]:
 
 
 def child(url: str, home: Path, number: int) -> None:
-    """Complete the work of the child before, land files, and predict them until the fuse kills the process."""
+    """Complete the work of the previous child, land files, and predict them until the fuse kills the process."""
     plant = Plant(open_plant(home, url))
     if number == 1:
         plant.promote(2.0)

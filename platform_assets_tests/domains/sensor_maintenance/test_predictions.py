@@ -89,7 +89,7 @@ def test_a_new_champion_predicts_new_files_only(plant: Plant) -> None:
     plant.run()
     before = plant.in_lake(*NAMES)
     plant.promote(5.0)
-    # The same content under another name is the same file.
+    # A file with the same content under another name counts as the same file.
     plant.drop("pump_2/20260302T090000Z.txt", (1.0, 0.0))
     plant.drop(NEW, (1.0, 0.5))
     plant.run()
@@ -104,7 +104,7 @@ def test_a_new_champion_predicts_new_files_only(plant: Plant) -> None:
 
 
 @pytest.mark.requirement("SEN-6")
-def test_all_predictions_of_a_run_have_one_version_if_the_champion_changes(plant: Plant) -> None:
+def test_all_predictions_of_a_run_have_one_version_even_if_the_champion_changes(plant: Plant) -> None:
     plant.promote(2.0)
     for minute in range(6):
         plant.drop(f"pump_1/20260301T09{minute:02}00Z.txt", (1.0, minute / 10), (-1.0, minute / 10))
@@ -147,7 +147,7 @@ def test_without_training_ranges_outside_training_range_is_null(plant: Plant) ->
 
 
 @pytest.mark.requirement("SEN-6", "PLT-6")
-def test_bad_lines_and_damaged_files_do_not_stop_the_others(plant: Plant) -> None:
+def test_bad_lines_and_damaged_files_do_not_stop_other_files(plant: Plant) -> None:
     plant.promote(2.0)
     plant.drop(NEW, (1.0, 0.0), ("error", 0.0), (2.0, 0.0))
     plant.drop(OLD, ("error", "error"))

@@ -50,7 +50,7 @@ def test_the_seed_determines_kinds_and_contents() -> None:
     assert len({drop.name for drop in generated(200)}) == 200
 
 
-def test_the_drifting_device_moves_away_from_the_others() -> None:
+def test_the_drifting_device_moves_away_from_the_other_devices() -> None:
     def mean(drop: Drop) -> float:
         values = [float(line.split(b",")[2]) for line in drop.content.splitlines()[1:]]
         return sum(values) / len(values)
@@ -60,7 +60,7 @@ def test_the_drifting_device_moves_away_from_the_others() -> None:
     assert drifting[-1] - drifting[0] > 2
 
 
-def test_a_half_written_file_is_completed_with_the_next_one(tmp_path: Path) -> None:
+def test_a_half_written_file_is_completed_with_the_next_file(tmp_path: Path) -> None:
     found = generated(6)
     half = next(drop for drop in found if drop.begun)
     seen: list[bytes] = []

@@ -120,7 +120,9 @@ def test_a_packed_database_is_unpacked_byte_for_byte(tmp_path: Path) -> None:
     ],
     ids=["no database", "missing", "empty", "beyond the limit"],
 )
-def test_what_cannot_be_unpacked_again_is_not_packed(tmp_path: Path, content: Any, limit: int, message: str) -> None:
+def test_a_file_that_could_not_be_unpacked_again_is_not_packed(
+    tmp_path: Path, content: Any, limit: int, message: str
+) -> None:
     made, packed = tmp_path / "made.sqlite", tmp_path / "db.tar.gz"
     if isinstance(content, bytes):
         made.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Which sentences are used for training, and why the others are excluded, by examples."""
+"""Examples of sentences that are used for training, and of the reasons for excluding others."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def archived(*rows: tuple[str, str], first: int = 0) -> Frame:
 
 
 def became(*rows: tuple[str, str]) -> list[int | str]:
-    """Return the label (1 or 0) of each sentence that is used, and the reason for each excluded one."""
+    """Return the label (1 or 0) of each sentence that is used, and the reason for each excluded sentence."""
     found = label(archived(*rows))
     assert (found["relevant"].isna() == found["set_aside"].notna()).all()
     return [

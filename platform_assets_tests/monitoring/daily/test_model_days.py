@@ -98,7 +98,7 @@ class Service:
         return self.history
 
     def values(self, days_ago: int) -> dict[str, float]:
-        """Return the values of a day by series, of series without columns."""
+        """Return the values of a day by series, only for series without columns."""
         days = self.measure()
         found = days[(days["day"] == TODAY - timedelta(days=days_ago)) & (days["column"] == "")]
         return dict(zip(found["series"], found["value"], strict=True))
@@ -166,7 +166,7 @@ def test_the_alarm_of_drift_closes_when_usual_days_return(service: Service) -> N
 
 
 @pytest.mark.requirement("MON-1", "MON-5")
-def test_labels_that_disagree_raise_an_alarm_and_a_promotion_starts_anew(service: Service) -> None:
+def test_disagreeing_labels_raise_an_alarm_and_a_promotion_clears_it(service: Service) -> None:
     service.answer(1, 60, approval=service.promote())
     with service.database.pooled() as connection:
         predicted = connection.execute(b"select request_id, subject, positive, at from platform.predictions").fetchall()

@@ -1,4 +1,4 @@
-"""Measurements of tables, and what is found when a table changes."""
+"""Measurements of tables, and the alarms when a table changes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class NoOnlineTables:
 
 
 class Lake:
-    """A lake with one table, and a history of daily measurements in which nothing happened."""
+    """A lake with one table, and a history of daily measurements without alarms."""
 
     def __init__(self, folder: Path) -> None:
         self.engine = Engine(folder)
@@ -92,7 +92,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 @pytest.fixture
 def lake(tmp_path: Path, known: pd.DataFrame) -> Iterator[Lake]:
     lake = Lake(tmp_path)
-    # The version number tells that the table was not measured before.
+    # With this version number, the table counts as not measured before.
     told = known["told"].str.replace("version 2", "version -1")
     lake.history = known.assign(told=told)
     yield lake

@@ -1,4 +1,4 @@
-"""Evidence that daily values are unlike earlier ones."""
+"""Evidence that daily values differ from earlier values."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class Watcher:
         )
 
     def tick(self) -> dg.RunRequest | str:
-        """Evaluate the sensor; return its request or why there is none."""
+        """Evaluate the sensor; return its request, or the reason to skip."""
         repository = self.definitions.get_repository_def()
         context = dg.build_sensor_context(
             instance=self.instance,

@@ -30,7 +30,7 @@ SHIFTS = {"one sensor": (0.3, 0.0), "other sensor": (0.0, 0.3), "both": (0.3, 0.
 
 
 def false_alarms(history: np.ndarray, batches: int, seed: int) -> int:
-    """Return the number of daily batches with an alarm, of 20 to 2,000 readings, without drift."""
+    """Return the number of alarms in daily batches of 20 to 2,000 readings without drift."""
     draw, random = fitted_to(history, seed), np.random.default_rng([seed, 1])
     detectors = watch(draw)
     return sum(bool(detectors.alarms(draw(int(random.integers(20, 2_001))))) for _ in range(batches))
@@ -60,7 +60,7 @@ def test_the_real_new_readings_raise_an_alarm(real_data: Path) -> None:
 
 
 def power(history: np.ndarray, shift: tuple[float, float], within: int, trials: int) -> float:
-    """Return the share of trials in which a shift is detected within some batches of 200, after four without drift."""
+    """Return the share of trials that detect a shift within some batches of 200, after four batches without drift."""
     found = 0
     for seed in range(trials):
         draw = fitted_to(history, 100 + seed)

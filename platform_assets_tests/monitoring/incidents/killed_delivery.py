@@ -22,7 +22,7 @@ def main(database_url: str, hook: str, when: str) -> None:
     if when == "asked":
         sys.stdout.write(f"{os.getpid()}\n")
         sys.stdout.flush()
-        # Wait until the receiver knows whom to kill.
+        # Wait until the receiver knows which process to kill.
         sys.stdin.readline()
         at.delivery.deliver()
     os.kill(os.getpid(), signal.SIGKILL)

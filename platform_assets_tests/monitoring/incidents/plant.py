@@ -23,7 +23,7 @@ OWNER = "team:shop"
 
 
 class Plant(DagsterHistory):
-    """The code location, its history, and what watches it.
+    """The code location, its history, and the sensors that watch it.
 
     Attributes
     ----------

@@ -49,7 +49,7 @@ class _Webhook(http.server.BaseHTTPRequestHandler):
 
 
 class WebhookServer(http.server.ThreadingHTTPServer):
-    """Answers with the given statuses in turn; the last one repeats. 0: no answer; KILL: kill the sender instead."""
+    """Answers with the given statuses in order, and repeats the last status. 0: no answer; KILL: kill the sender."""
 
     def __init__(self, *statuses: int) -> None:
         super().__init__(("127.0.0.1", 0), _Webhook)
@@ -97,12 +97,12 @@ class Mailbox:
 
 @contextmanager
 def mail_server(*answers: str, **options: Any) -> Iterator[Mailbox]:
-    """Run a mail server, which answers the mails with these lines in turn, and then accepts all."""
+    """Run a mail server, which answers the mails with these lines in order, and then accepts all mails."""
     from aiosmtpd.controller import Controller
 
     class AnyPort(Controller):
         def _trigger_server(self) -> None:
-            # Only now the server's port is known.
+            # The server's port is not known before this call.
             assert isinstance(self.server, asyncio.Server)
             self.port = self.server.sockets[0].getsockname()[1]
             super()._trigger_server()  # type: ignore[no-untyped-call]  # aiosmtpd's

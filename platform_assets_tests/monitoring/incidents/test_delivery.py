@@ -83,7 +83,9 @@ def test_a_message_that_is_not_accepted_is_sent_again_and_nothing_overtakes_it(
 
 
 @pytest.mark.requirement("MON-3")
-def test_an_unreachable_receiver_delays_nobody_else_and_is_shown(database: Database, hook: WebhookServer) -> None:
+def test_an_unreachable_receiver_is_shown_and_does_not_delay_other_receivers(
+    database: Database, hook: WebhookServer
+) -> None:
     gone = f"http://127.0.0.1:{free_port()}/services/sesame"
     at = desk(database, {"default": [gone, hook.url]}, pause=HOUR)
     fail(at)
@@ -95,7 +97,9 @@ def test_an_unreachable_receiver_delays_nobody_else_and_is_shown(database: Datab
 
 
 @pytest.mark.requirement("MON-3", "ESI-6")
-def test_owners_are_told_by_webhook_and_mail_and_others_by_default(database: Database, hook: WebhookServer) -> None:
+def test_owners_get_messages_by_their_routes_and_the_default_route_gets_the_rest(
+    database: Database, hook: WebhookServer
+) -> None:
     with mail_server("451 try later") as box, webhook() as default:
         routes = {"team:shop": [hook.url, "shop@example.org"], "default": [default.url]}
         at = desk(database, routes, box.url)
@@ -134,7 +138,7 @@ def test_a_problem_that_ends_before_anything_was_sent_sends_nothing(at: Desk, ho
 
 
 @pytest.mark.requirement("MON-3")
-def test_a_silenced_incident_sends_nothing_also_if_it_returns(at: Desk, hook: WebhookServer) -> None:
+def test_a_silenced_incident_sends_nothing_even_if_it_returns(at: Desk, hook: WebhookServer) -> None:
     fail(at)
     at.incidents.silence(at.only().id, datetime.now(UTC) + 10 * HOUR, "anna", "known")
     at.delivery.deliver()
@@ -166,7 +170,9 @@ def test_an_error_that_stays_open_is_escalated_once(database: Database, hook: We
         assert boss.told[1:] == hook.told[-1:] == ["closed run_failed shop/sales"]
 
 
-def test_a_destination_that_the_settings_lost_is_not_called(at: Desk, database: Database, hook: WebhookServer) -> None:
+def test_a_destination_that_was_removed_from_the_settings_is_not_called(
+    at: Desk, database: Database, hook: WebhookServer
+) -> None:
     fail(at)
     other = desk(database, {}, pause=HOUR)
     assert other.delivery.deliver() == 0
@@ -196,7 +202,7 @@ def test_a_killed_sender_loses_no_message(
                 process.stdin.flush()
             assert process.wait() == -9
         at = desk(database, {"default": [hook.url]})
-        # Only the lease of the killed sender keeps others from sending it.
+        # Only the lease of the killed sender keeps other senders from sending the message.
         at.pass_time(timedelta(minutes=3))
         at.delivery.deliver()
         at.delivery.deliver()

@@ -74,7 +74,7 @@ def test_a_silent_daemon_is_noticed_without_dagster(
 
 
 @pytest.mark.requirement("MON-3")
-def test_nobody_looking_at_the_history_is_noticed(database: Database) -> None:
+def test_a_sensor_that_does_not_evaluate_the_history_is_a_problem(database: Database) -> None:
     at = desk(database, {})
     now = datetime.now(UTC)
     assert problems.lookout(at.incidents, now).problems == []
@@ -101,7 +101,7 @@ def test_the_dead_mans_switch_is_called_while_the_daemon_is_alive(database: Data
             assert len(switch.received) == calls
 
 
-def test_the_thread_looks_until_it_is_closed_also_after_an_error(
+def test_the_thread_keeps_checking_after_an_error_until_it_is_closed(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     at, looks = desk(database, {}), []

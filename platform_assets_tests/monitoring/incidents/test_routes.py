@@ -1,4 +1,4 @@
-"""Routes: who is told, and the settings that say so."""
+"""Routes: who gets messages, and the settings for that."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_an_owner_with_a_mail_address_has_the_default_route_without_a_mail_serve
 
 
 @pytest.mark.requirement("PLT-8")
-def test_a_name_of_a_destination_contains_no_secret_and_leads_back_to_it() -> None:
+def test_the_name_of_a_destination_contains_no_secret_and_identifies_it() -> None:
     routes = Routes(ROUTES, mails=True)
     for one in routes.of(["team:shop"]):
         assert routes.named(one.name) == one

@@ -32,7 +32,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def instance(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """The platform's instance, because the one in memory has no schedules and sensors."""
+    """The platform's instance, because an instance in memory has no schedules and sensors."""
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
     with dagster_instance() as instance:
@@ -47,7 +47,7 @@ def new_plant(database: Database, tmp_path: Path, instance: dg.DagsterInstance) 
 
 @pytest.fixture
 def plant(new_plant: Plant) -> Plant:
-    """A plant that was looked at before."""
+    """A plant whose sensors have been evaluated once."""
     new_plant.look()
     return new_plant
 
@@ -91,7 +91,7 @@ def test_a_failed_job_is_closed_when_it_succeeds(plant: Plant) -> None:
     assert causes(plant) == []
 
 
-def test_runs_that_failed_before_the_first_look_are_history(new_plant: Plant) -> None:
+def test_runs_that_failed_before_the_first_evaluation_open_no_incident(new_plant: Plant) -> None:
     new_plant.broken = {"run"}
     new_plant.materialise()
     new_plant.look()
@@ -101,7 +101,7 @@ def test_runs_that_failed_before_the_first_look_are_history(new_plant: Plant) ->
     assert causes(new_plant) == ["run_failed shop/sales"]
 
 
-def test_the_cursor_of_an_older_home_is_understood() -> None:
+def test_the_cursor_of_an_older_release_can_be_read() -> None:
     moment = "2026-11-01T00:00:00+00:00"
     old = serialize_value(RunStatusSensorCursor(17, record_timestamp=moment))  # type: ignore[no-untyped-call]  # Dagster's
     assert json.loads(old)["record_id"] == 17

@@ -1,4 +1,4 @@
-"""Lineage events, sent by the sensor to a receiver that checks them against the published form."""
+"""Lineage events, sent by the sensor to a receiver that checks them against the published schema."""
 
 import http.server
 import json
@@ -37,7 +37,7 @@ def named(*facets: str) -> dict[str, Any]:
     }
 
 
-# What https://openlineage.io/spec/2-0-2/OpenLineage.json requires of a RunEvent.
+# Requirements of https://openlineage.io/spec/2-0-2/OpenLineage.json for a RunEvent.
 RUN_EVENT = {
     "type": "object",
     "required": ["eventTime", "producer", "schemaURL", "run", "job"],
@@ -60,7 +60,7 @@ VALIDATOR = jsonschema.Draft202012Validator(RUN_EVENT, format_checker=jsonschema
 
 
 class Catalogue(http.server.BaseHTTPRequestHandler):
-    """Stores valid events, and answers 422 to others; answers `status` while it is set."""
+    """Stores valid events, and answers 422 to invalid events; answers `status` while it is set."""
 
     server: "CatalogueServer"
 

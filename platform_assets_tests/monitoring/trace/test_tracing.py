@@ -202,7 +202,7 @@ def test_the_example_of_the_documentation_has_the_form_of_a_trace() -> None:
     assert json.loads(trace_as_json(found)) == EXAMPLE
 
 
-def test_a_trace_needs_a_scope_of_its_own(shop: Shop) -> None:
+def test_a_trace_needs_its_own_scope(shop: Shop) -> None:
     assert problem(shop.program.get("/trace/x"))["scopes_needed"] == ["trace"]
     refused = shop.auditor.post("/predictions/credit-risk", json={"client_id": 1})
     assert problem(refused)["type"] == "urn:platform-assets:scope-missing"
