@@ -109,7 +109,7 @@ class Labels:
         spec
             Declaration of the model.
         labels
-            (n,) the labels. A label that cannot be stored does not prevent the others from being stored.
+            (n,) the labels. If one label cannot be stored, all other labels are still stored.
         sender
             Name of the sender's key; empty if no key was needed.
 
@@ -170,7 +170,7 @@ def store(connection: Connection, spec: ModelSpec, labels: Sequence[Label], send
     for number, target in sound.items():
         label = labels[number]
         identity = _identity(label, target)
-        # If a request repeats a label, the first one is `stored` and the others are `already_stored`.
+        # If a request repeats a label, the first copy is `stored` and every further copy is `already_stored`.
         outcome: Outcome = "stored" if identity in new else "already_stored"
         new.discard(identity)
         filed[number] = Filed(outcome, standings[target, label.observed_at, label.label])
@@ -219,7 +219,7 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
     if batch is None:
         which = f"the subject {label.subject}" if label.subject is not None else f"the place {label.place}"
         return Filed("unknown", reason=f"the request {label.request_id} has no prediction of {model} with {which}")
-    # Compare with the second of the prediction, because many programs send times in whole seconds.
+    # Compare with the prediction's time without fractions, because many programs send whole seconds.
     if label.observed_at < at.replace(microsecond=0):
         return Filed(
             "refused",
@@ -267,7 +267,7 @@ def _insert(
 def _standings(
     connection: Connection, model: str, targets: Sequence[_Target]
 ) -> dict[tuple[_Target, datetime, float], Standing]:
-    """Return the standing of every label of these targets."""
+    """Return whether each label of these targets is current, superseded or contradictory."""
     rows = connection.execute(
         _HISTORY.format(_ABOUT_TARGETS).encode(), {"model": model, **_columns(targets)}
     ).fetchall()

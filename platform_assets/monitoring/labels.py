@@ -37,7 +37,8 @@ class Label:
     request_id
         Id of the request whose prediction is labelled; None for a subject.
     place
-        Index among the predictions of the request, from 0; None if there is one only, or if `subject` selects it.
+        Index among the predictions of the request, from 0; None if the request has only one prediction, or if `subject`
+        selects it.
     subject
         Id of the labelled item, such as a client.
     at
@@ -62,9 +63,10 @@ class Filed:
         `stored`; `already_stored` if the same label was stored before; `unknown` if it names no logged prediction;
         `refused` for any other reason.
     standing
-        Standing of the stored label among those about the same prediction, or the same subject and time.
+        Whether the stored label is current, superseded or contradictory, among the labels of the same prediction, or of
+        the same subject and time.
     reason
-        Why the label was not stored; None if it was.
+        Reason if the label was not stored; None if it was stored.
     """
 
     outcome: Outcome

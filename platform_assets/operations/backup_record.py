@@ -30,7 +30,7 @@ class Backup:
     place: str
 
     def is_recent(self, longest_days: int) -> bool:
-        """Return whether it is at most that many days old."""
+        """Return whether the backup is at most `longest_days` old."""
         return datetime.now(UTC) - self.at <= timedelta(days=longest_days)
 
 

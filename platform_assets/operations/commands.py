@@ -84,7 +84,7 @@ def worker(
 ) -> None:
     """Execute runs or steps that other machines put into a queue in Redis, until Ctrl-C; log to stderr.
 
-    The first Ctrl-C waits for the work that is being done, the second one ends it.
+    The first Ctrl-C waits for the running work; the second Ctrl-C ends it.
     """
     from platform_assets.orchestration.executors import demand_extra
 
@@ -231,7 +231,7 @@ def import_model(
     """Register a model that another environment exported as a challenger, and request its approval here.
 
     The model is evaluated on the data of this environment. Approvals of the other environment are shown, but do not
-    count. A bundle that was imported before changes nothing.
+    count. Importing the same bundle again changes nothing.
     """
     quiet_libraries()
     from platform_assets.approval.commands import requester, told

@@ -1,4 +1,4 @@
-"""Dead runs: mark runs as failed if their process was killed, which their released lock shows.
+"""Dead runs: mark runs as failed if their process was killed; a released lock shows this.
 
 Dagster's default launcher does not detect dead runs, so they would count as started forever.
 """
@@ -24,9 +24,9 @@ LONGEST_START = {"local": timedelta(minutes=10), "celery": timedelta(days=1), "k
 
 
 def fail_dead_runs(instance: DagsterInstance, *, locks_are_back: timedelta = LOCKS_ARE_BACK) -> list[str]:
-    """Fail runs whose process has died, on whichever machine, or that did not start in time.
+    """Fail runs whose process has died, on any machine, or that did not start in time.
 
-    Only the process of the run counts, not those of its steps, for which the executor is responsible.
+    Only the process of the run is checked. The executor is responsible for the processes of the steps.
 
     Parameters
     ----------

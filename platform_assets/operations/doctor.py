@@ -322,7 +322,8 @@ def _executor(services: Services) -> Iterator[Finding]:
     if "celery" in {settings.executor, settings.run_launcher}:
         yield from _workers(settings)
     with dagster_instance(settings) as instance:
-        # Opening either raises an error if its extra is not installed or the Kubernetes configuration is wrong.
+        # Opening the executor or the launcher raises an error if an extra is missing or Kubernetes is configured
+        # wrongly.
         step_executor(settings)
         launcher = type(instance.run_launcher).__name__
         if settings.uses_several_machines and not is_shared(instance, services):

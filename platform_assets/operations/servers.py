@@ -128,7 +128,7 @@ class DatabaseWatch:
         """
         database = self._services.database
         try:
-            # A connection that fails also starts the embedded server again.
+            # If the connection fails, the database object restarts the embedded server.
             database.reads.rows(b"select 1")
             self._claim.keep()
         except DatabaseError as error:

@@ -43,7 +43,7 @@ class PartRun:
     seconds
         Its duration.
     failure
-        Why it failed; None if it succeeded.
+        Reason of the failure; None if the run succeeded.
     tables
         Number of rows of each table after the run, by asset.
     warnings

@@ -29,7 +29,7 @@ _SLICE_SECONDS = 0.2
 
 
 class LedgerChampions:
-    """Reads the champions from the ledger, over a connection of its own that listens for changes.
+    """Reads the champions from the ledger, over a separate connection that listens for changes.
 
     Parameters
     ----------

@@ -124,7 +124,7 @@ class ModelState:
     looked_at
         Time of the last completed look-up of the champion, with time zone; None before the first.
     failure
-        Why the champion cannot be looked up or loaded; None if there is no failure.
+        Reason if the champion cannot be looked up or loaded; None if there is no failure.
     failing_since
         Start of the failure, with time zone; None if there is no failure.
     reload_failures

@@ -235,7 +235,7 @@ class PredictionLog:
         while True:
             try:
                 lost = self._sink.write(batch, taken)
-            # Any error, because the next attempt may succeed.
+            # Catch any error, because the next attempt may succeed.
             except Exception as error:  # noqa: BLE001
                 self.failures += 1
                 # Log only the first error, because a server that shuts down causes several different ones in a row.

@@ -127,7 +127,7 @@ class Keys:
         """
         if odd := unprintable(identity):
             raise KeysError(f"the name holds control or invisible characters ({', '.join(odd)}); remove them")
-        # A random hash, so that no secret belongs to it.
+        # Use a random hash, so that no secret matches it.
         self._create(identity.strip(), owner, scopes, secrets.token_hex(SECRET_BYTES), approver_secret, is_person=True)
 
     def _create(

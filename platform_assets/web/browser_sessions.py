@@ -29,7 +29,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True)
 class Session:
-    """A session, as the cookie of a browser.
+    """A session, as a browser's cookie stores it.
 
     Attributes
     ----------

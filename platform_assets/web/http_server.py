@@ -101,7 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether the server waits for a request, or for the rest of one."""
+        """Whether the server waits for a request, or for the rest of a request."""
         return self._deadline < _NEVER
 
     def data_received(self, data: bytes) -> None:
@@ -376,7 +376,7 @@ def server(app: ASGIApp, bounds: Bounds | None = None, on_start: Callable[[], No
         app,
         http=protocol,
         ws="none",
-        # No log of uvicorn's own, because the platform logs each request with its id.
+        # Disable uvicorn's log, because the platform logs each request with its id.
         log_config=None,
         access_log=False,
         server_header=False,

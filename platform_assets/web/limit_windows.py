@@ -114,7 +114,7 @@ def demand_redis() -> None:
     Raises
     ------
     PlatformError
-        It is not installed.
+        The library is not installed.
     """
     if find_spec("redis") is None:
         raise PlatformError(

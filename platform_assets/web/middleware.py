@@ -57,7 +57,7 @@ _DIGITS = 18
 _SECURE_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in SECURE_HEADERS.items())
 _REQUEST_ID_HEADER = HEADER.lower().encode()
 _CACHE_CONTROL = b"cache-control"
-# Refuse repeated headers, because a proxy in front may use another of the values than this service.
+# Refuse repeated headers, because a proxy in front may use a different value than this service.
 _SINGLE = (b"host", b"authorization", b"content-type", b"content-encoding")
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 
@@ -91,7 +91,7 @@ class RequestMiddleware:
         self._meanwhile = meanwhile
         self._requests = RequestLog(LOG)
         self._load = _Load()
-        # Not `uuid4`, because it makes a system call for each id.
+        # Do not use `uuid4`, because it makes a system call for each id.
         self._names = random.Random()  # noqa: S311 - request ids are not secret
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

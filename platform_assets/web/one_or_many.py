@@ -183,7 +183,7 @@ def in_their_places(
     answer: Callable[[list[Item], list[Row]], Iterable[Found]],
     missing: Callable[[Item], Missing],
 ) -> list[Found | Missing]:
-    """Answer for the items that have a row and mark the others as missing, in the order of the items.
+    """Answer for the items that have a row and mark all other items as missing, in the order of the items.
 
     Parameters
     ----------

@@ -217,7 +217,7 @@ class Provider:
         methods = found.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
         basic = None
         if self.client.client_secret and "client_secret_basic" in methods:
-            # Encode both like form values first (RFC 6749, 2.3.1).
+            # Encode the client's id and secret like form values first (RFC 6749, 2.3.1).
             basic = quote(self.client.client_id, safe=""), quote(self.client.client_secret, safe="")
         else:
             form |= {"client_id": self.client.client_id}

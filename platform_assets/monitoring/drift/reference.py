@@ -46,7 +46,7 @@ class Reference:
     rulers
         Ruler of each column: the features, all numeric features together, and the model's probability.
     known
-        Values by column, for plots: of training rows; for the probability, of holdout rows.
+        Values by column, for plots. Probabilities are those of holdout rows, all other values those of training rows.
     """
 
     spec: ModelSpec
@@ -56,7 +56,7 @@ class Reference:
     known: Mapping[str, Any]
 
     def columns(self, rows: Frame) -> Mapping[str, Any]:
-        """Return the values of each column, as its ruler takes them.
+        """Return the values of each column in the form that its ruler expects.
 
         Parameters
         ----------
@@ -82,7 +82,7 @@ class Reference:
 def read_reference(tables: TableStore, artefacts: ArtefactStore, spec: ModelSpec, version: ModelVersion) -> Reference:
     """Read the training rows of a version from the table versions that it was trained on.
 
-    The model has seen its training rows, so its probabilities of them are more extreme than those of new rows. The
+    The model has seen its training rows, so its probabilities are more extreme there than on new rows. The
     probabilities of new rows are therefore compared with those of holdout rows.
 
     Raises

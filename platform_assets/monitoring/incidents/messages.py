@@ -128,7 +128,7 @@ def settle(connection: Connection, message: Message, failure: str, first_pause: 
     message
         As `claim` returned it.
     failure
-        Why it was not sent; empty if it was.
+        Reason if the message was not sent; empty if it was sent.
     first_pause
         Time until the second attempt. Each further pause is twice as long, up to an hour.
     """

@@ -57,7 +57,7 @@ class Findings:
     problems
         The problems.
     sound
-        Causes that were examined and are no problem.
+        Causes that were examined and have no problem.
     quiet_for
         As for `Incidents.recover`.
     """
@@ -161,7 +161,7 @@ def daemon(database: Database, started: datetime) -> Findings:
     database
         The platform's databases.
     started
-        Time at which this process began to watch, with time zone. The daemon is not late before that time.
+        Start of this watch, with time zone. Silence is measured from then at the earliest.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def lookout(incidents: Incidents, started: datetime) -> Findings:
     Parameters
     ----------
     incidents
-        The store that has its heartbeats.
+        Store of the sensor's heartbeats.
     started
         As in `daemon`.
 
@@ -213,7 +213,7 @@ def audit(lines: list[str]) -> Findings:
     Parameters
     ----------
     lines
-        One for each finding; empty if nothing was altered.
+        One line for each finding; empty if nothing was altered.
     """
     found = Findings()
     more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""

@@ -110,7 +110,7 @@ class Incident:
 
 @dataclass(frozen=True)
 class Windows:
-    """Times of incidents.
+    """Time limits for reopening and escalating incidents.
 
     Attributes
     ----------
@@ -254,7 +254,7 @@ class Incidents:
             return {row[0] for row in connection.execute(_UNRECOVERED.encode()).fetchall()}
 
     def beat(self, name: str, longest_gap: timedelta) -> datetime:
-        """Store a heartbeat; return the time since which no two heartbeats were further apart than the gap."""
+        """Store a heartbeat; return the start of the current series without gaps longer than `longest_gap`."""
         with self.transaction() as connection:
             [row] = connection.execute(_BEAT.encode(), {"name": name, "gap": longest_gap}).fetchall()
         since: datetime = row[0]
@@ -285,7 +285,7 @@ class Incidents:
             return dict(connection.execute(_UNSENT.encode()).fetchall())
 
     def silence(self, number: int, until: datetime, person: str, reason: str) -> Incident:
-        """Send no messages about an incident until a time, even if it is opened again; return it.
+        """Send no messages about an incident until a time, even if it is opened again; return the incident.
 
         Raises
         ------
@@ -309,7 +309,7 @@ class Incidents:
             return _numbered(connection, number)
 
     def close(self, number: int, person: str) -> Incident:
-        """Close an incident on behalf of a person; return it.
+        """Close an incident on behalf of a person; return the incident.
 
         Raises
         ------
@@ -325,7 +325,7 @@ class Incidents:
             return _numbered(connection, number)
 
     def escalate(self) -> int:
-        """Store a message about each error that has been open for too long; return their number."""
+        """Store a message about each error that has been open for too long; return the number of these errors."""
         with self.transaction() as connection:
             overdue = _selected(connection, _ESCALATE, [self._windows.escalate])
             for incident in overdue:
@@ -339,7 +339,7 @@ class Incidents:
         return not occurrence and last.recovered_at is None
 
     def _open(self, connection: Connection, last: Incident | None, values: dict[str, Any]) -> Incident:
-        """Open the last incident of the cause again, or a new one, and store the messages."""
+        """Reopen the last incident of the cause or open a new incident, and store the messages."""
         if last and datetime.now(UTC) - (last.closed_at or last.seen_at) <= self._windows.reopen:
             [incident] = _selected(connection, _REOPEN, values | {"id": last.id})
         else:

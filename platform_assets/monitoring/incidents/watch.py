@@ -30,7 +30,7 @@ _GRACE_SECONDS = 5.0
 
 
 class Watch:
-    """Looks for problems in a thread of its own, and sends due messages.
+    """Looks for problems in a separate thread, and sends due messages.
 
     Parameters
     ----------

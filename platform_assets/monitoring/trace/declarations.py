@@ -94,7 +94,7 @@ class RowsBehind:
     rows
         Function that selects the rows. Its arguments are the table, and the stored row of the answer by column.
     read
-        Function that lands the table's source; None for a table without a source of its own.
+        Function that lands the table's source; None for a table without a source.
     """
 
     table: TableSchema
