@@ -116,7 +116,7 @@ def _running(kind: str) -> Iterator[str]:
     ) as server:
         assert server.stdout is not None
         yield server.stdout.readline().strip()
-        # Close standard input, which ends the server. It also closes, and so ends the server, if the tests are killed.
+        # Close standard input, which ends the server. If the tests are killed, standard input closes too.
         server.communicate()
 
 

@@ -37,7 +37,7 @@ CHROMIUM = "chromium"
 # `test_example_domain.py` runs its tests.
 collect_ignore = ["integration/example_domain"]
 
-# Use the same examples on every machine, and no deadline, because slow machines must not fail.
+# Use the same examples on every machine, and no deadline, because tests must not fail on slow machines.
 hypothesis.settings.register_profile("platform", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("platform")
 
@@ -85,7 +85,7 @@ def started_browser() -> Iterator[Browser]:
     executable = shutil.which(CHROMIUM)
     if executable is None:
         pytest.skip(f"needs a browser: apt-get install {CHROMIUM}")
-    # Chromium refuses its sandbox to root.
+    # Chromium cannot use its sandbox if root starts it.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, headless=True, args=arguments)
@@ -115,9 +115,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.skip(f"is a release test (no apt package): .ci/run runs it, or set {RELEASE}=1")
             )
-    # Start modules with slow tests first, among them integration tests, and slow tests first within a module, so that
-    # all workers finish at about the same time. Workers take modules in this order (--no-loadscope-reorder), each its
-    # next module when two of its tests are left.
+    # Start modules with slow tests first, including integration tests, and slow tests first within a module, so that
+    # all workers finish at about the same time. Workers take modules in this order (--no-loadscope-reorder). A worker
+    # takes its next module when two of its tests are left.
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
 

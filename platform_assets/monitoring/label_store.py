@@ -122,7 +122,7 @@ class Labels:
             return store(connection, spec, labels, sender)
 
     def history(self, model: str, *, request_id: str | None = None, subject: str | None = None) -> list[Kept]:
-        """Return the labels of a request or of a subject, including superseded ones, latest observation first.
+        """Return the labels of a request or of a subject, superseded labels included, latest observation first.
 
         Raises
         ------
@@ -230,7 +230,7 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
 
 
 def _ambiguity(label: Label, predictions: int, *, has_subjects: bool, is_repeated: bool) -> str | None:
-    """Return why a label of a request is ambiguous; None if it names at most one prediction.
+    """Return the reason why a label of a request is ambiguous; None if it names at most one prediction.
 
     If the predictions have subjects, the place is not enough. The log leaves out unknown subjects, so the places in the
     log and in the response can differ.
@@ -249,7 +249,7 @@ def _ambiguity(label: Label, predictions: int, *, has_subjects: bool, is_repeate
 def _insert(
     connection: Connection, model: str, sent: Mapping[int, tuple[Label, _Target]], sender: str
 ) -> set[Identity]:
-    """Insert labels that are not stored yet; return the identities of the inserted ones."""
+    """Insert labels that are not stored yet; return the identities of the inserted labels."""
     unique = {_identity(label, target): (label, target) for label, target in sent.values()}
     # Insert in a fixed order, so that two transactions with the same labels cannot deadlock.
     ordered = [unique[identity] for identity in sorted(unique, key=repr)]

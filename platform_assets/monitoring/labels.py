@@ -89,7 +89,7 @@ class Kept:
 
 
 def fault(label: Label, now: datetime, task: Task) -> str | None:
-    """Validate a label without its prediction: return why it cannot be stored, or None if it is valid.
+    """Validate a label without its prediction: return the reason if it cannot be stored, or None if it is valid.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def _fault_of_subject(label: Label) -> str | None:
 
 
 def subject_fault(subject: str) -> str | None:
-    """Return what is wrong with the subject of a label; None if it is valid."""
+    """Return the problem with the subject of a label; None if the subject is valid."""
     if not subject or len(subject) > LONGEST_SUBJECT:
         return f"the subject has {len(subject)} characters; it must have 1 to {LONGEST_SUBJECT}"
     if odd := unprintable(subject):

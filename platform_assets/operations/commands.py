@@ -116,7 +116,7 @@ def migrate(context: typer.Context) -> None:
 
 @commands.command()
 def doctor(context: typer.Context) -> None:
-    """Print what is configured, reachable or missing, and how to fix it. Exit 1 if something is broken."""
+    """Check configuration, stores and models; print the results and the fixes. Exit 1 if something is broken."""
     quiet_libraries()
     from platform_assets.operations.doctor import examine
 
@@ -170,7 +170,7 @@ def roll_back_table(
 
 @commands.command()
 def upkeep(context: typer.Context) -> None:
-    """Run the job `upkeep` now: remove what is past its retention. Exit 1 if a step fails."""
+    """Run the job `upkeep` now: remove data that is past its retention. Exit 1 if a step fails."""
     quiet_libraries()
     from platform_assets.orchestration.failures import reason
     from platform_assets.orchestration.in_process_runs import run_in_process
@@ -375,7 +375,7 @@ def _say_what_next(report: Report, settings: Settings) -> None:
 
 
 def quarantine_summary(outcome: Outcome) -> str:
-    """Return how many rows were quarantined by which checks. A row may break several checks."""
+    """Return the number of quarantined rows, in total and by check, as text. A row may break several checks."""
     count = outcome.quarantined or 0
     rows = "1 row was" if count == 1 else f"{count:,} rows were"
     checks = ", ".join(f"{name} ({broken:,})" for name, broken in outcome.quarantined_by.items())

@@ -65,7 +65,7 @@ def _failed(
     run_id = record.dagster_run.run_id
     if not event_log.run_locks.try_take(run_id):
         return False
-    # Read the run again, because it may have changed before the lock was taken. Now no other process can change it.
+    # Read the run again, because it may have changed before the lock was taken. The lock prevents later changes.
     try:
         run = instance.get_run_by_id(run_id)
         if run is None or run.status not in (*RUNNING, *WAITING) or _ended(instance, run):

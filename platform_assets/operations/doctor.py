@@ -61,7 +61,7 @@ class Finding:
 
 Look = Callable[[Services], Iterator[Finding]]
 MENDS = {"lake": "correct PLATFORM_LAKE_URI or the credentials of the object store"}
-"""Fixes for errors whose message does not contain one."""
+"""Fixes for errors whose message contains no fix."""
 
 
 def examine(services: Services) -> list[Finding]:
@@ -193,7 +193,7 @@ def _backup(services: Services) -> Iterator[Finding]:
 
 
 def _unhealthy(uri: str) -> str:
-    """Return why MLflow's server does not work; empty if it does."""
+    """Return the reason why MLflow's server does not work; empty if it works."""
     import requests
 
     try:

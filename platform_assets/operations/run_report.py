@@ -21,7 +21,7 @@ from platform_assets.training.metadata import APPROVAL, VERDICT
 State = Literal["waiting", "running", "done", "failed", "skipped"]
 NEWEST_PARTITIONS = 26
 """Number of partitions of a partitioned table that a run materialises. With monthly partitions, these are two years,
-the current month and the next one."""
+the current month and the next month."""
 
 
 @dataclass

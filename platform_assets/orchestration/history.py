@@ -31,7 +31,7 @@ SHORTEST_FAILURE = timedelta(minutes=2)
 LAST_TICKS = 10
 UNREACHABLE_CODE = "DagsterUserCodeUnreachableError"
 MISSED_INTERVALS = 5
-"""Number of intervals after which a sensor is late, if they are longer than `GRACE`."""
+"""Number of intervals after which a sensor is late, if these intervals together are longer than `GRACE`."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _automation_state(
 
 
 def _failure(ticks: Sequence[InstigatorTick], now: datetime) -> str | None:
-    """Return why the newest evaluations failed, if they have failed for long enough.
+    """Return the reason why the newest evaluations failed, if they have failed for long enough.
 
     While the code location restarts, the evaluations of all sensors fail. That is one problem, which the watch outside
     Dagster detects.
@@ -298,7 +298,7 @@ def _silent_schedule(
     overdue = (now - GRACE).timestamp()
     zone = schedule.execution_timezone or "UTC"
     due = max(next(reverse_cron_string_iterator(overdue, cron, zone)).timestamp() for cron in crons)
-    # The time of a tick is the time for which it was scheduled.
+    # The timestamp of a tick is the time at which the tick was due.
     if due <= max(started or 0.0, since.timestamp()) or (last and last.timestamp >= due):
         return None
     return datetime.fromtimestamp(due, UTC)

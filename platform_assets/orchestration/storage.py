@@ -174,7 +174,7 @@ class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
         self._engine.dispose()
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event with secrets masked. The first event of a run takes its lock, the last one releases it."""
+        """Store an event with secrets masked. A run's first event takes its lock; the last event releases it."""
         kind = event.dagster_event_type
         if kind == DagsterEventType.RUN_START:
             # Take the lock before storing the event, so that any started run without a lock is dead.
@@ -217,7 +217,7 @@ os.register_at_fork(after_in_child=_leave_connections_to_parent)
 
 
 def _follow_server(engine: Engine, database: Database) -> None:
-    """Connect to the embedded server at its current port, because it may have been started again on another one."""
+    """Connect to the embedded server at its current port, because a restart can change the port."""
     import psycopg2
     from sqlalchemy import event
 

@@ -150,6 +150,6 @@ def _notified(connection: psycopg.Connection[Any]) -> bool:
     try:
         return bool(list(connection.notifies(timeout=0)))
     except psycopg.Error:
-        # The connection is broken; close it, so that the next look-up opens another one.
+        # The connection is broken; close it, so that the next look-up opens a new connection.
         connection.close()
         return True

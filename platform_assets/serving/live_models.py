@@ -293,7 +293,7 @@ def _now() -> datetime:
 
 
 def how_to_get_a_champion(name: str) -> str:
-    """Return why a model has no champion, and what to do."""
+    """Return the reason why a model has no champion, and the fix."""
     return (
         f"{name} has no champion, because no version was approved and promoted. Train the model, then approve the "
         "version on the page /approvals or with `platform-assets decide approve`; the job promote_model, which "

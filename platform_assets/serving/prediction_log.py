@@ -151,7 +151,7 @@ class PredictionLog:
         """
         logged: Future[None] | None = Future() if self._before_answer else None
         if logged is not None:
-            # Mark it as running, so that a request that stops waiting cannot cancel it.
+            # Mark the future as running, so that a request that stops waiting cannot cancel it.
             logged.set_running_or_notify_cancel()
         if (reason := self._queue(predictions, logged)) is not None and logged is not None:
             logged.set_exception(DatabaseError(f"the prediction cannot be logged: {reason}"))

@@ -44,7 +44,7 @@ class Losses:
     Attributes
     ----------
     dropped, failed
-        Rows that did not fit into the queue or found no loaded version, and rows that the version could not score.
+        Rows that found the queue full or no loaded version, and rows that the version could not score.
     reason
         The last failure; None without one.
     """

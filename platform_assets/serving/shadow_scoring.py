@@ -227,7 +227,7 @@ class Shadows:
         self._every("write", 0.0, self._write)
 
     def _every(self, name: str, seconds: float, work: Callable[[], None]) -> None:
-        """Do some work if it is due. Any error is logged once, because the thread must go on."""
+        """Do some work if it is due. An error is logged once instead of raised, because the thread must go on."""
         now = time.monotonic()
         if now < self._dues.get(name, 0.0):
             return

@@ -191,7 +191,7 @@ def last_training(event: dg.EventLogEntry | None) -> LastTraining | None:
 
 
 def why_not(policy: Retraining, rows: int, last: LastTraining | None, now: datetime) -> str | None:
-    """Return why a training is not due, or None if it is due.
+    """Return the reason why a training is not due, or None if it is due.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def why_not(policy: Retraining, rows: int, last: LastTraining | None, now: datet
 
 
 def launched_by(tags: Mapping[str, str]) -> str:
-    """Return what launched a run, from its tags: `schedule:<name>`, `sensor:<name>` or `user`."""
+    """Return the launcher of a run, from its tags: `schedule:<name>`, `sensor:<name>` or `user`."""
     for kind in ("schedule", "sensor"):
         if name := tags.get(f"dagster/{kind}_name"):
             return f"{kind}:{name}"

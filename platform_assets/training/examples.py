@@ -171,7 +171,7 @@ def not_trained_on(spec: ModelSpec, version: ModelVersion, holdout: Frame) -> Fr
 
 
 def _held_out(spec: ModelSpec, version: ModelVersion, rows: Frame) -> NDArray[np.bool_]:
-    """Return which rows the split of a version puts in the holdout; none if the version used another split."""
+    """Return whether a version's split puts each row in the holdout; all False if the version used another split."""
     import numpy as np
 
     try:

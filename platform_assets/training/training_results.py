@@ -165,7 +165,7 @@ class Reproduction:
 
     @property
     def other_metrics(self) -> list[str]:
-        """Names of the holdout metrics that differ from the recorded ones."""
+        """Names of the holdout metrics that differ from the recorded metrics."""
         return [name for name, (then, now) in self.metrics.items() if not _same(then, now)]
 
     @property

@@ -388,7 +388,7 @@ def server(app: ASGIApp, bounds: Bounds | None = None, on_start: Callable[[], No
 
 
 def _raise_descriptors() -> int:
-    """Raise the soft limit of file descriptors to the hard one, up to 65,536; return the resulting limit."""
+    """Raise the soft limit of file descriptors to the hard limit, up to 65,536; return the resulting limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -204,7 +204,7 @@ class _Exchange:
         if self._is_replaced:
             return
         if message["type"] == "http.response.start" and (failure := await self._logging_failure()) is not None:
-            # Do not raise it, because Starlette would assume that the response has begun.
+            # Do not raise the problem, because Starlette would assume that the response has begun.
             self._is_replaced = True
             await self._answer(failure)
             return
@@ -221,7 +221,7 @@ class _Exchange:
         await self._send(message)
 
     async def _logging_failure(self) -> Problem | None:
-        """Wait for the log of the request's predictions, if the answer depends on it; return why it failed."""
+        """Wait for the log of the predictions, if the answer depends on it; return the reason if logging failed."""
         asked = self.scope["state"].get("asked")
         while asked is not None and asked.logging:
             logged = asyncio.wrap_future(asked.logging.pop())
@@ -255,7 +255,7 @@ class _Exchange:
         await response(self.scope, self.receive, self._deliver)
 
     def _refusal(self) -> Problem | None:
-        """Return why the request is refused before its body is read; None if it is not refused."""
+        """Return the reason if the request is refused before its body is read; None if it is not refused."""
         names = [name for name, _ in self.scope["headers"]]
         if any(names.count(name) > 1 for name in _SINGLE):
             told = f"Send each of the headers {', '.join(name.decode() for name in _SINGLE)} at most once."

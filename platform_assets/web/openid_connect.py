@@ -270,7 +270,7 @@ class Provider:
         return Identity(name.strip(), frozenset(one for one in listed if isinstance(one, str)), "oidc")
 
     def examine(self) -> str:
-        """Return why people cannot sign in at the provider; empty if nothing is wrong."""
+        """Return the reason why people cannot sign in at the provider; empty if they can sign in."""
         try:
             self.configuration()
             usable = self._keys.load()

@@ -168,7 +168,7 @@ class DriftMonitor:
         import ibis
 
         incoming = _incoming(comparison.reference.spec)
-        # Batches are ordered by time, so the last batch of each day overwrites the earlier ones.
+        # Batches are ordered by time, so the last batch of each day overwrites the earlier batches of the day.
         last = {one.arrived_at.date(): one for one in batches}
         for day, batch in last.items():
             start = datetime.combine(day, datetime.min.time(), UTC)

@@ -75,7 +75,7 @@ class Reference:
         return dict(_of_features(features)) | {PROBABILITY: probabilities(self.model, features)}
 
     def outside(self, rows: Frame) -> NDArray[np.bool_] | None:
-        """Return which rows are outside the training range; None if the range is unknown."""
+        """Return for each row whether it is outside the training range; None if the range is unknown."""
         return self.model.outside_training_range(feature_frame(rows, self.spec))
 
 

@@ -52,7 +52,7 @@ class Message:
 
     @property
     def key(self) -> str:
-        """Identifier that stays the same if the message is sent again, so that a receiver can notice it."""
+        """Identifier that stays the same if the message is sent again, so that a receiver can notice the copy."""
         return f"incident-{self.incident}-{self.event}-{self.opening}"
 
 

@@ -67,7 +67,7 @@ class Findings:
     quiet_for: timedelta = timedelta(0)
 
     def add(self, cause: str, problem: Problem | None) -> None:
-        """Add the result for one cause; None if there is no problem."""
+        """Add the result for one cause; `problem` is None if there is no problem."""
         if problem is None:
             self.sound.add(cause)
         else:
@@ -184,7 +184,7 @@ def daemon(database: Database, started: datetime) -> Findings:
 
 
 def lookout(incidents: Incidents, started: datetime) -> Findings:
-    """Check whether the sensor `incidents` is evaluated. Otherwise, Dagster's history is not examined.
+    """Check whether the sensor `incidents` is evaluated. Only this sensor examines Dagster's history.
 
     Parameters
     ----------

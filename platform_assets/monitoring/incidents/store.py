@@ -160,14 +160,14 @@ class Incidents:
         link: str = "",
         occurrence: str = "",
     ) -> None:
-        """Report a problem. It opens an incident unless the cause has an open one.
+        """Report a problem. It opens an incident unless the cause has an open incident.
 
         Parameters
         ----------
         cause
             Kind and subject, as `kinds.cause` returns it.
         title
-            What happened, in one sentence. Secrets are masked.
+            The problem in one sentence. Secrets are masked.
         severity
             Only an `error` is escalated.
         owners
@@ -238,7 +238,7 @@ class Incidents:
         return last.closed_at is None
 
     def list(self, *, everything: bool = False) -> list[Incident]:
-        """Return the open incidents, newest first; `everything` appends the closed ones, newest first.
+        """Return the open incidents, newest first; `everything` appends the closed incidents, newest first.
 
         Raises
         ------

@@ -171,7 +171,8 @@ def tables_named_by_answers(connect: Connect, declared: Sequence[TracedAnswers],
     connect, declared
         As in `find_answers`.
     age
-        Older answers are ignored. Some kinds of answers, such as issued forecasts, are never deleted.
+        Maximum age of the answers. A limit is needed because some kinds of answers, such as issued forecasts, are never
+        deleted.
 
     Raises
     ------
