@@ -72,7 +72,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    """Headless Chromium for one test. Its event loop ends with the test, because it would disturb other tests."""
+    """Headless Chromium for one test. Its event loop ends with the test, because the loop would disturb other tests."""
     with started_browser() as browser:
         yield browser
 

@@ -6,7 +6,7 @@ The platform can be in use. The backup is consistent for these reasons:
   files never change, so the backup has all files that its databases refer to. The lake may be ahead of the databases,
   as after a killed run.
 - The three databases are read at the same moment, while no version is registered or promoted.
-- The copies of the ledger's heads in the lake are read before the ledger, which must contain them.
+- The lake's copies of the ledger's heads are read before the ledger, because the ledger must contain these heads.
 - The log of each table is copied before the data files that it refers to. Upkeep, which removes files, waits until the
   backup is complete.
 """

@@ -61,5 +61,5 @@ def backups(database: Database) -> list[Backup]:
 
 
 def newest_backup(database: Database) -> Backup | None:
-    """Return the newest recorded backup; None if none was made."""
+    """Return the newest recorded backup; None if no backup was made."""
     return next(iter(backups(database)), None)

@@ -88,7 +88,7 @@ def _may_miss_its_lock(event_log: PlatformEventLog, record: RunRecord, locks_are
 
 
 def _ended(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether the run's final event was stored without its status. If so, store the status."""
+    """Whether the run's final event was stored but not the run's status. If so, store the status."""
     entry = next(iter(instance.all_logs(run.run_id, of_type=set(RUN_ENDS))), None)
     if entry is None or entry.dagster_event is None:
         return False

@@ -95,7 +95,7 @@ def materialise_all(
     progress: Callable[[Outcome], None],
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Materialise every asset. A failure skips only the assets that depend on it.
+    """Materialise every asset. A failure skips only the assets that depend on the failed asset.
 
     Only the newest partitions of a partitioned table are materialised. Backfills materialise all other partitions.
 

@@ -44,7 +44,7 @@ def servers(services: Services) -> list[Server]:
         Server(
             name="service",
             command=[program("platform-assets"), "serve"],
-            # With this setting, the service expects a living daemon.
+            # With this setting, the service reports a dead daemon.
             environment={"PLATFORM_AUTOMATION": "on"},
             port=settings.service_port,
             health_path="/health/live",

@@ -61,7 +61,7 @@ class RunLocks:
                 self._keeper.start()
 
     def try_take(self, run_id: str) -> bool:
-        """Take the run's lock and return True, or return False if any process, including this one, holds it."""
+        """Take the run's lock and return True, or return False if any process, including this process, holds it."""
         with self._mutex:
             connection = self.engine.connect()
             query = "select pg_try_advisory_lock(%s)"

@@ -120,7 +120,7 @@ class ModelState:
     Attributes
     ----------
     live
-        The live version; None if there is none.
+        The live version; None if no version is live.
     looked_at
         Time of the last completed look-up of the champion, with time zone; None before the first.
     failure
@@ -190,7 +190,7 @@ class LiveModels:
     def _watch(self, stop: threading.Event) -> None:
         from platform_assets.models.fitted_model import import_libraries
 
-        # Import the libraries before there is a champion, so that the first one also goes live within seconds. A
+        # Import the libraries before there is a champion, so that the first champion also goes live within seconds. A
         # missing library is reported when a model is loaded.
         with suppress(ImportError):
             import_libraries()

@@ -127,7 +127,7 @@ class PredictionLog:
         self._waiting: deque[Predictions] = deque()
         self._lock = threading.Lock()
         self._rows = 0
-        # Rows that were dropped since `_count` last reported them.
+        # Rows that were dropped since the last report by `_count`.
         self._refused = 0
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()

@@ -46,7 +46,7 @@ class Losses:
     dropped, failed
         Rows that found the queue full or no loaded version, and rows that the version could not score.
     reason
-        The last failure; None without one.
+        The last failure; None without a failure.
     """
 
     dropped: int = 0

@@ -145,7 +145,7 @@ def is_due(shadow: Shadow, last: datetime | None, now: datetime) -> bool:
     shadow
         A shadow that takes reports.
     last
-        Time of its last report; None without one.
+        Time of its last report; None before the first report.
     now
         The current time.
     """

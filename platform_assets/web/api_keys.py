@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Lend = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 FRESH_SECONDS = 1.0
-"""Seconds for which a key is cached. Until then it works even if another process has revoked it."""
+"""Seconds for which a key is cached. A key that another process revokes may work until the end of this time."""
 SESSION_PREFIX = "ps_"
 """Prefix of session tokens."""
 _PREFIX = "pa_"

@@ -62,9 +62,9 @@ class Bounds:
     body_seconds
         Maximum time from the end of the head to the end of the body.
     write_seconds
-        Maximum time in which a client reads nothing of its response.
+        Maximum time for which a client may read nothing of its response.
     descriptors
-        File descriptor number from which a new connection closes the oldest unfinished one.
+        File descriptor number from which a new connection closes the oldest unfinished connection.
     """
 
     head_bytes: int = 32 * 1024
@@ -365,8 +365,8 @@ def server(app: ASGIApp, bounds: Bounds | None = None, on_start: Callable[[], No
     app
         The application.
     bounds
-        Limits of each connection. None: the defaults, where `descriptors` is the process's limit, raised as far as
-        possible, less some that are kept free.
+        Limits of each connection. None for the defaults, where `descriptors` is the raised limit of the process minus a
+        reserve.
     on_start
         Function that is called once the server accepts requests.
     """

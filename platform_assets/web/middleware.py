@@ -241,7 +241,7 @@ class _Exchange:
         return None
 
     def _added(self, there: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the headers that every response gets, except those in `there`, which it has set itself."""
+        """Yield the headers that every response gets, except headers in `there`, which the application has set."""
         yield _REQUEST_ID_HEADER, self._id.encode()
         yield from (pair for pair in _SECURE_HEADERS if pair[0] not in there)
         if _CACHE_CONTROL not in there:

@@ -148,7 +148,7 @@ class Provider:
         return found[0]
 
     def begin(self, target: str) -> tuple[str, Flow]:
-        """Return the provider's address to which to send the browser, and the flow that the browser must keep.
+        """Return the provider's address for the browser, and the flow that the browser must keep.
 
         Parameters
         ----------

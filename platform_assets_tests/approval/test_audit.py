@@ -445,7 +445,7 @@ def test_a_rewritten_chain_differs_from_the_copied_head(database_url: str, owner
 
 
 def test_python_and_postgresql_compute_equal_hashes(database_url: str) -> None:
-    """The texts could be confused with two fields if the hash did not include their lengths."""
+    """If the hash did not include the lengths of texts, each of these texts could be confused with two fields."""
     with ledger_at(database_url) as ledger:
         for version, (name, reason) in enumerate([("a,1:b", "c"), ("a", "1:b,1:c"), ("é😀", "-"), ("-", "5:x")]):
             request = ledger.open_request(proposal(version + 1))

@@ -93,7 +93,7 @@ class DriftMonitor:
         self._false_alarm_days = false_alarm_days
 
     def measure(self, spec: ModelSpec, run: str, rows: Expression | None = None) -> Measurement:
-        """Measure the batches that were not measured yet, against the champion or, without one, the newest version.
+        """Measure the batches that were not measured yet, against the champion, or else the newest version.
 
         Parameters
         ----------
@@ -212,7 +212,7 @@ class _Comparison:
         frame
             Rows of all these batches.
         previous
-            Arrival time of the batch before these batches; None if there is none.
+            Arrival time of the batch before these batches; None for the first batches.
         """
         columns, outside = self.reference.columns(frame), self.reference.outside(frame)
         places = frame.groupby(frame[_incoming(self.reference.spec).batch].astype(str)).indices

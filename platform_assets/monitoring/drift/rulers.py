@@ -1,7 +1,7 @@
 """Rulers: convert a column's values into scores between 0 and 1, whose means over the training rows are known.
 
-The scores of a number are its rank among the training rows, the distance of that rank from the median rank, and for
-each tenth of the training rows whether the number falls into it. The scores of a text or boolean are, for each
+The scores of a number are its rank among the training rows, the distance of that rank from the median rank, and, for
+each tenth of the training rows, whether the number falls into this tenth. The scores of a text or boolean are, for each
 category, whether the value belongs to it.
 """
 

@@ -74,7 +74,7 @@ def write(
 
 
 def queue_opened(connection: Connection, incident: int, opening: int, destinations: Iterable[Destination]) -> None:
-    """Store messages that an incident was opened; skip receivers to which its closing has not been sent yet."""
+    """Store messages that an incident was opened; skip receivers that do not know yet that it was closed before."""
     uninformed = _delete_unsent(connection, incident, "closed")
     event: Event = "opened" if opening == 1 else "reopened"
     write(connection, incident, event, opening, [one for one in destinations if one.name not in uninformed])
@@ -105,7 +105,7 @@ def hold(connection: Connection, incident: int, until: datetime) -> None:
 
 
 def claim(connection: Connection, lease: timedelta = LEASE) -> Message | None:
-    """Reserve the next message that is due for one attempt; None if there is none.
+    """Reserve the next message that is due for one attempt; None if no message is due.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ class Findings:
 
 
 def report(findings: Findings, incidents: Incidents) -> None:
-    """Open an incident for each problem, and close those whose problem has ended.
+    """Open an incident for each problem, and close the incidents whose problem has ended.
 
     Raises
     ------

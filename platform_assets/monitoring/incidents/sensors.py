@@ -96,7 +96,7 @@ def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefiniti
 
 
 def position(cursor: str | None) -> int | None:
-    """Return the position in the event log from a cursor of `run_failed`; None without one.
+    """Return the position in the event log from a cursor of `run_failed`; None without a cursor.
 
     In a home from an older release, the cursor has the format of a run status sensor.
     """

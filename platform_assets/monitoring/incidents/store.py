@@ -261,7 +261,7 @@ class Incidents:
         return since
 
     def last_beat(self, name: str) -> datetime | None:
-        """Return the time of the newest heartbeat; None if there is none."""
+        """Return the time of the newest heartbeat; None before the first heartbeat."""
         with self.transaction() as connection:
             row = connection.execute("select at from platform.watch_heartbeats where name = %s", [name]).fetchone()
         return row[0] if row else None

@@ -41,7 +41,7 @@ class Watch:
     delivery
         Sends the messages.
     ping_url
-        URL of a dead man's switch; empty without one.
+        URL of a dead man's switch; empty if no switch is used.
     seconds
         Time between two examinations.
     """

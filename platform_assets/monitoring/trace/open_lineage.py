@@ -39,7 +39,7 @@ class Materialised:
     asset
         Key of the asset, `<domain>/<name>`.
     run, job
-        Id and job of the Dagster run; empty without one.
+        Id and job of the Dagster run; empty without a run.
     started_at, at
         Time of the run's start, and of the materialisation.
     facts

@@ -27,7 +27,7 @@ class Decision:
     at
         Time of the event.
     reason
-        The person's reason; None without one.
+        The person's reason; None without a reason.
     told
         The event in one sentence.
     """
