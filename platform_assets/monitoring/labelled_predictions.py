@@ -1,9 +1,9 @@
 """Join of labels with predictions, from the prediction log and from the tables that models declare.
 
 A label of a request belongs to its prediction. A label of a subject belongs to the newest prediction about the subject
-at or before the label's time, to the second, within a horizon. If several predictions have that time, each of them gets
-the label. If a prediction gets several labels, the label that was observed last counts. If the last labels were
-observed at the same time and differ, the prediction has no label.
+that is not later than the label and lies within a horizon. Times are compared in whole seconds. If several predictions
+are equally new, each of them gets the label. If a prediction gets several labels, the label that was observed last
+counts. If the last labels were observed at the same time and differ, the prediction has no label.
 """
 
 from __future__ import annotations

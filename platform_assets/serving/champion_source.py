@@ -22,8 +22,8 @@ class Approved:
     Attributes
     ----------
     model, version, digest, threshold
-        The registered version, the digest of its file, and the score from which a row is positive (None if it makes no
-        decisions).
+        The registered version, the digest of its file, and the score from which a row is positive (None if the model
+        makes no decisions).
     approval_id
         Number of the approval request.
     metrics

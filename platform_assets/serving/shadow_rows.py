@@ -20,7 +20,7 @@ class ShadowRow:
     Attributes
     ----------
     at, request_id, item, subject
-        Time, HTTP request, place in the request, and id of the item of the champion's prediction.
+        Of the champion's prediction: its time, HTTP request, place in the request, and item id.
     score, champion_score
         Score, or predicted value, of both versions.
     agrees

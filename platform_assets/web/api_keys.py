@@ -100,8 +100,8 @@ class Keys:
         Raises
         ------
         KeysError
-            The name is taken or malformed, the owner is missing or reserved, a scope is unknown, or the scope
-            `approve` is given by neither the owner role nor an approver.
+            The name is taken or malformed, the owner is missing or reserved, a scope is unknown, or the scope `approve`
+            is requested without the owner role and without an approver.
         """
         refuse_name(name)
         secret = _PREFIX + secrets.token_urlsafe(SECRET_BYTES)

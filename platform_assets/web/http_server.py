@@ -57,8 +57,8 @@ class Bounds:
         Maximum size of the request line and headers together; also of the trailers, and of the chunk framing between
         two pieces of a body.
     head_seconds
-        Maximum time to the end of a request's head, from the opening of the connection, the end of the last response,
-        or the first byte of the request.
+        Maximum time until the end of a request's head. It starts when the connection opens, the last response ends, or
+        the first byte of the request arrives.
     body_seconds
         Maximum time from the end of the head to the end of the body.
     write_seconds

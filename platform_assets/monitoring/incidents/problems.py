@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LEAST_FREE_BYTES = 2 << 30
 LEAST_FREE_SHARE = 0.05
-"""A disk is nearly full with less than 2 GiB free, or with less than 5 % if it is smaller than 40 GiB."""
+"""A disk is nearly full if less than 2 GiB are free, or less than 5 % on a disk smaller than 40 GiB."""
 SHORTEST_FAILURE = timedelta(minutes=1)
 """Time before a failing champion is reported. A restart of the database causes shorter failures."""
 DAEMON_SILENCE = timedelta(minutes=3)
